@@ -1,0 +1,1 @@
+//! The argument list and environment of `vllm serve`, and which version knows which flag.

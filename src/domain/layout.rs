@@ -1,0 +1,72 @@
+//! Where everything lies below the root. Pure path arithmetic.
+
+use super::{activation::GenerationId, digest::Digest};
+use std::path::{Path, PathBuf};
+
+/// The places below one root directory, `/var/lib/awqdeploy` by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The places below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The root itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file whose lock is held while anything below the root changes; its text names the holder.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The link to the generation that serves: the one atomic point of an activation.
+    pub fn current(&self) -> PathBuf {
+        self.root.join("current")
+    }
+
+    /// All generations.
+    pub fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+
+    /// One generation's immutable directory.
+    pub fn generation(&self, id: GenerationId) -> PathBuf {
+        self.generations().join(id.to_string())
+    }
+
+    /// All activations with their journals and evidence.
+    pub fn activations(&self) -> PathBuf {
+        self.root.join("activations")
+    }
+
+    /// One activation's journal and evidence; they are numbered from 1 in the order of their start.
+    pub fn activation(&self, number: u64) -> PathBuf {
+        self.activations().join(number.to_string())
+    }
+
+    /// A verified model as a plain folder, named by the digest of its locked file list.
+    pub fn model(&self, digest: Digest) -> PathBuf {
+        self.root.join("store/models").join(digest.to_string())
+    }
+
+    /// An installed runtime, named by the digest of its lock.
+    pub fn runtime(&self, digest: Digest) -> PathBuf {
+        self.root.join("store/runtimes").join(digest.to_string())
+    }
+
+    /// Where half-made things live until they are renamed to their final name.
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("store/staging")
+    }
+
+    /// The deployer's own binary, for boot recovery.
+    pub fn binary(&self) -> PathBuf {
+        self.root.join("bin/awqdeploy")
+    }
+}

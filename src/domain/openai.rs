@@ -1,0 +1,1 @@
+//! The shapes of the OpenAI-compatible API as vLLM answers it.

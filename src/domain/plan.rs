@@ -1,0 +1,112 @@
+//! The plan: everything that a deployment decides, in one value, before anything is touched.
+
+use super::{
+    checkpoint::Checkpoint,
+    digest::Digest,
+    facts::Facts,
+    layout::Layout,
+    memory::Budget,
+    preflight::Finding,
+    profile::{Gates, Listen, Profile, Timeouts},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Everything that a generation runs. Stored with it, so that a rollback decides nothing anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The profile's name.
+    pub profile: String,
+    /// The systemd unit's name without suffix.
+    pub service: String,
+    /// The model in the store.
+    pub model: PlannedModel,
+    /// The runtime in the store.
+    pub runtime: PlannedRuntime,
+    /// What is run.
+    pub serve: Serve,
+    /// Where each byte goes.
+    pub memory: Budget,
+    /// What one stream is predicted to decode, tokens/s. A prediction, not a measurement.
+    pub predicted_tokens_per_second: Option<f64>,
+    /// What validation must show.
+    pub gates: Gates,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// What to know before going on.
+    pub warnings: Vec<Finding>,
+    /// The service's systemd unit.
+    pub unit: String,
+}
+
+/// A model in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// `owner/name` on the hub.
+    pub repo: String,
+    /// The locked revision.
+    pub revision: String,
+    /// `--served-model-name`.
+    pub served_name: String,
+    /// Its name in the store. Absent while it is not locked yet.
+    pub digest: Option<Digest>,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// A runtime in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedRuntime {
+    /// vLLM's version.
+    pub vllm: String,
+    /// Its name in the store. Absent for a runtime that is not installed by awqdeploy.
+    pub digest: Option<Digest>,
+    /// The command that `serve` and its arguments follow.
+    pub command: Vec<String>,
+}
+
+/// The engine's command line, environment and address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables beside those that the unit sets.
+    pub env: BTreeMap<String, String>,
+    /// Where it answers.
+    pub listen: Listen,
+}
+
+/// Everything that a plan is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// What is wanted.
+    pub profile: &'a Profile,
+    /// The model: locked, or only known.
+    pub model: &'a PlannedModel,
+    /// Its shape.
+    pub checkpoint: &'a Checkpoint,
+    /// The runtime.
+    pub runtime: &'a PlannedRuntime,
+    /// The host.
+    pub facts: &'a Facts,
+    /// Where everything lies.
+    pub layout: &'a Layout,
+}
+
+/// Why there is no plan. An expected outcome: nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable name: `tensor-parallel-exceeds-gpus`.
+    pub code: String,
+    /// A lowercase fragment.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Plan {
+    /// Decides everything.
+    pub fn of(_inputs: Inputs<'_>) -> Result<Self, Refusal> {
+        todo!()
+    }
+}

@@ -1,0 +1,86 @@
+//! What a validation measured and concluded. Stored with the activation.
+
+use super::activation::GenerationId;
+use serde::{Deserialize, Serialize};
+
+/// One validation of one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What was validated.
+    pub generation: GenerationId,
+    /// Its profile.
+    pub profile: String,
+    /// When it ended.
+    pub at: jiff::Timestamp,
+    /// Each check, in order.
+    pub checks: Vec<Check>,
+    /// How fast it is. Absent where a check failed first.
+    pub throughput: Option<Throughput>,
+    /// Against the baseline profile, where there is one that was measured.
+    pub comparison: Option<Comparison>,
+    /// Why it did not pass. Empty: it passed.
+    pub failures: Vec<String>,
+}
+
+/// One named check of the API or of the answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// A stable name: `chat-stream`.
+    pub name: String,
+    /// Why it failed. Absent: it passed.
+    pub failure: Option<String>,
+    /// How long it took, milliseconds.
+    pub ms: f64,
+}
+
+/// One stream's speed, by vLLM's definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Requests measured, warm-ups not counted.
+    pub requests: u32,
+    /// Tokens in each answer.
+    pub output_tokens: u32,
+    /// 1 / TPOT, tokens/s.
+    pub decode_tokens_per_second: Spread,
+    /// Time to first token, milliseconds.
+    pub ttft_ms: Spread,
+    /// Time per output token after the first, milliseconds.
+    pub tpot_ms: Spread,
+    /// End-to-end latency, milliseconds.
+    pub e2el_ms: Spread,
+}
+
+/// The middle and the ends of some measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half are below.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+/// This generation against the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The baseline profile.
+    pub profile: String,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// When the baseline was measured.
+    pub at: jiff::Timestamp,
+    /// Its median decode tokens/s.
+    pub baseline_tokens_per_second: f64,
+    /// This one's median over the baseline's.
+    pub ratio: f64,
+    /// The least ratio that passes.
+    pub min_ratio: f64,
+}
+
+impl Report {
+    /// Whether every gate was met.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}

@@ -1,0 +1,62 @@
+//! Amounts of memory and disk.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, iter::Sum, ops::Add, str::FromStr};
+
+/// A number of bytes. In JSON it is a plain integer; for people it is shown in GiB and the like.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// `n` × 2³⁰ bytes.
+    pub const fn gib(n: u64) -> Self {
+        Self(n << 30)
+    }
+
+    /// `n` × 2²⁰ bytes.
+    pub const fn mib(n: u64) -> Self {
+        Self(n << 20)
+    }
+
+    /// The amount in units of 2³⁰ bytes.
+    pub fn as_gib(self) -> f64 {
+        self.0 as f64 / f64::from(1 << 30)
+    }
+
+    /// The difference, or nothing where `other` is larger.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Add for Bytes {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sum for Bytes {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::default(), Add::add)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&bytesize::ByteSize(self.0).display().iec().to_string())
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<bytesize::ByteSize>()
+            .map(|size| Self(size.0))
+            .map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,1 @@
+//! Where a starting engine is, read from its log lines.

@@ -1,0 +1,3 @@
+//! Stories: one file per command, read top to bottom.
+
+pub mod event;

@@ -1,0 +1,1 @@
+//! Effects: one file per outside thing. Nothing here decides, or prints.
