@@ -1,6 +1,46 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
-/// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    todo!()
+mod args;
+mod documents;
+mod generate;
+mod problem;
+mod progress;
+mod rehearsal;
+mod render;
+mod run;
+
+use args::Arguments;
+use clap::Parser;
+use std::{io::Write, process::ExitCode};
+
+/// Runs the program with the process's own arguments.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            // Help and the version come this way too, on the standard output.
+            let _closed = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    let json = arguments.global.json;
+    match run::run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            if json {
+                print(&problem::to_json(&problem).to_string());
+            }
+            let text = problem::render(&problem, problem::Paint::of_stderr());
+            // A closed standard error is no reason for another exit status.
+            let _closed = anstream::stderr().write_all(text.as_bytes());
+            ExitCode::from(problem::exit_code(problem.kind))
+        }
+    }
+}
+
+/// Writes to the standard output; a reader that left is no problem.
+fn print(text: &str) {
+    let mut out = anstream::stdout();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
 }

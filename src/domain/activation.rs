@@ -1,11 +1,12 @@
 //! The activation state machine: which step comes next, and what a failure means.
 //!
-//! Pure. The driver in `flow::activate` records a [`State`] before it runs the
-//! state's step, so the last recorded state always names the step that may have
-//! been interrupted.
+//! Pure. The driver in `flow::activate` records a [`State`] before it runs the state's step, so the
+//! last recorded state always names the step that may have been interrupted.
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The number of a generation. They count up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GenerationId(pub u64);
@@ -21,24 +22,33 @@ impl fmt::Display for GenerationId {
 pub struct Activation {
     /// What to return to. `None` on the first deployment.
     pub from: Option<GenerationId>,
+    /// What is to serve.
     pub to: GenerationId,
+    /// How far it is.
     pub state: State,
 }
 
+/// How far an activation is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum State {
-    /// Moving towards `to`; `step` is next or was interrupted.
+    /// Moving towards `to`.
     Forward {
+        /// Next, or interrupted.
         step: Step,
     },
-    /// Moving back to `from` because of `cause`.
+    /// Moving back to `from`.
     Back {
+        /// Next, or interrupted.
         step: Step,
+        /// How often this step failed already.
         tries: u8,
+        /// Why it goes back.
         cause: Cause,
     },
+    /// Nothing is left to do.
     Done {
+        /// How it ended.
         end: End,
     },
 }
@@ -47,33 +57,52 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
+    /// No process of the service is left.
     Stop,
     /// The one atomic point: `current` is renamed onto its target.
     Point,
+    /// What `current` points at runs and has answered once.
     Start,
+    /// It answers rightly and fast enough.
     Validate,
 }
 
+/// Why an activation goes back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// A step ran and failed.
-    Failed { step: Step, why: String },
-    /// The process or the host went away in the middle.
-    Interrupted { step: Step },
+    Failed {
+        /// Which one.
+        step: Step,
+        /// What it said.
+        why: String,
+    },
+    /// The process or the host went away, or a person stopped it, in the middle.
+    Interrupted {
+        /// Of which step.
+        step: Step,
+    },
 }
 
+/// How an activation ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
+    /// `to` serves, and is proven.
     Committed,
+    /// `from` serves again.
     RolledBack {
+        /// Why.
         cause: Cause,
     },
     /// Going back failed too: a person is needed.
     Stuck {
+        /// Why it went back.
         cause: Cause,
+        /// Where that failed.
         step: Step,
+        /// What it said.
         why: String,
     },
 }
@@ -82,6 +111,7 @@ pub enum End {
 pub const BACK_TRIES: u8 = 3;
 
 impl Activation {
+    /// An activation that has not begun.
     pub fn new(from: Option<GenerationId>, to: GenerationId) -> Self {
         Self {
             from,
@@ -99,7 +129,8 @@ impl Activation {
         }
     }
 
-    /// Moves on after the step ran.
+    /// Moves on after the step ran. An activation that is done stays as it is.
+    #[must_use]
     pub fn after(self, outcome: Result<(), String>) -> Self {
         let state = match (self.state, outcome) {
             (State::Forward { step }, Ok(())) => match step.then() {
@@ -127,13 +158,13 @@ impl Activation {
             (State::Back { step, cause, .. }, Err(why)) => State::Done {
                 end: End::Stuck { cause, step, why },
             },
-            (State::Done { end }, _) => unreachable!("no step runs after {end:?}"),
+            (done @ State::Done { .. }, _) => done,
         };
         Self { state, ..self }
     }
 
-    /// What a new process makes of an activation that it finds unfinished:
-    /// nothing unproven is kept.
+    /// What a new process makes of an activation that it finds unfinished: nothing unproven is kept.
+    #[must_use]
     pub fn resumed(self) -> Self {
         let state = match self.state {
             State::Forward { step } => State::back(Cause::Interrupted { step }),
@@ -141,6 +172,44 @@ impl Activation {
             done @ State::Done { .. } => done,
         };
         Self { state, ..self }
+    }
+
+    /// What a person's `recover` makes of a stuck activation: the way back, once more.
+    #[must_use]
+    pub fn unstuck(self) -> Self {
+        match self.state {
+            State::Done {
+                end: End::Stuck { cause, .. },
+            } => Self {
+                state: State::back(cause),
+                ..self
+            },
+            _ => self.resumed(),
+        }
+    }
+
+    /// Whether the state must be on record before anything goes on. The way back need not be: what
+    /// finds an older state on record goes the same way back.
+    pub fn needs_its_record(&self) -> bool {
+        matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
+    }
+
+    /// What becomes of a state that needs its record and cannot be recorded.
+    #[must_use]
+    pub fn unrecorded(self, why: String) -> Self {
+        let step = match &self.state {
+            State::Forward { step } | State::Back { step, .. } => *step,
+            State::Done { .. } => Step::Validate,
+        };
+        Self { state: State::back(Cause::Failed { step, why }), ..self }
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&self) -> Option<&End> {
+        match &self.state {
+            State::Done { end } => Some(end),
+            _ => None,
+        }
     }
 }
 
@@ -164,8 +233,8 @@ impl Step {
         }
     }
 
-    /// The way back ends once the old generation serves again; with none to
-    /// return to it ends with nothing running.
+    /// The way back ends once the old generation serves again; with none to return to it ends with
+    /// nothing running.
     fn then_back(self, from: Option<GenerationId>) -> Option<Self> {
         match (self, from) {
             (Self::Point, None) | (Self::Start, _) => None,
@@ -174,27 +243,33 @@ impl Step {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn happy_path() {
-        let mut a = Activation::new(Some(GenerationId(1)), GenerationId(2));
-        let mut steps = vec![];
-        while let Some((step, _)) = a.next() {
-            steps.push(step);
-            a = a.after(Ok(()));
+impl End {
+    /// Its name in JSON output.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Stuck { .. } => "stuck",
         }
-        assert_eq!(
-            steps,
-            [Step::Stop, Step::Point, Step::Start, Step::Validate]
-        );
-        assert_eq!(
-            a.state,
-            State::Done {
-                end: End::Committed
-            }
-        );
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stop => "stop",
+            Self::Point => "point",
+            Self::Start => "start",
+            Self::Validate => "validate",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { step, why } => write!(f, "{step} failed: {why}"),
+            Self::Interrupted { step } => write!(f, "interrupted during {step}"),
+        }
     }
 }

@@ -5,9 +5,11 @@ use crate::domain::{
     report::Check,
     size::Bytes,
 };
+use serde::Serialize;
 
 /// Something that happened, or goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", content = "data", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
     /// A stage before the activation began: "verify model", "install runtime".
@@ -44,13 +46,13 @@ pub enum Event {
 }
 
 /// Someone who listens.
-pub trait Observer: Send {
+pub trait Observer {
     /// Takes note. Must not block for long.
-    fn see(&mut self, event: Event);
+    fn see(&self, event: Event);
 }
 
-impl<F: FnMut(Event) + Send> Observer for F {
-    fn see(&mut self, event: Event) {
+impl<F: Fn(Event)> Observer for F {
+    fn see(&self, event: Event) {
         self(event);
     }
 }

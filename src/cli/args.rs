@@ -1,0 +1,218 @@
+//! The command line, as typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::styling};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+const STYLES: styling::Styles = styling::Styles::styled()
+    .header(styling::AnsiColor::Green.on_default().bold())
+    .usage(styling::AnsiColor::Green.on_default().bold())
+    .literal(styling::AnsiColor::Cyan.on_default().bold())
+    .placeholder(styling::AnsiColor::Cyan.on_default());
+
+/// The exit statuses, as every help text and the manual page show them.
+pub(crate) const EXIT_STATUSES: &str = "\
+Exit status:
+  0  done, or already so
+  1  unexpected problem
+  2  wrong usage, or a mistake in a profile
+  3  the plan was refused; nothing was touched
+  4  files could not be fetched or are not what was locked; nothing was touched
+  5  another awqdeploy is at work (it is named)
+  6  validation failed and it rolled back: the old generation serves
+  7  stuck: a person is needed";
+
+/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
+/// back by itself if it does not.
+#[derive(Debug, Parser)]
+#[command(
+    name = "awqdeploy",
+    version,
+    styles = STYLES,
+    propagate_version = true,
+    after_help = "Examples:
+  awqdeploy rehearse                 see a migration and its rollback here, in seconds
+  awqdeploy plan awq                 what would run, and whether it fits
+  awqdeploy deploy awq               activate it, prove it, or go back
+  awqdeploy rollback gptq            be back on GPTQ
+
+Every command has examples of its own: `awqdeploy help deploy`.",
+    after_long_help = EXIT_STATUSES
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Keep everything below this directory
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_ROOT", default_value = "/var/lib/awqdeploy")]
+    pub(crate) root: PathBuf,
+    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy]
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]
+    pub(crate) profiles: Option<PathBuf>,
+    /// Print one JSON document to the standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to show what goes on
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: Progress,
+}
+
+/// How to show what goes on, on the standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// A line for each thing that happens
+    Plain,
+    /// A JSON object for each thing that happens
+    Json,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what would run, where each byte would go, and whether it fits
+    #[command(after_help = "Examples:
+  awqdeploy plan awq
+  awqdeploy plan awq --facts laptop.json      for another machine's facts
+  awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
+    Plan {
+        /// A profile's name, or the path of its file
+        profile: String,
+        /// Plan for these facts of a host instead of this host's
+        #[arg(long, value_name = "FILE")]
+        facts: Option<PathBuf>,
+    },
+    /// Print what is known of this host, as `plan --facts` reads it
+    Facts,
+    /// Activate a profile, prove it, and go back if that fails
+    #[command(after_help = "Examples:
+  awqdeploy deploy awq                   shows the plan, asks, deploys
+  awqdeploy deploy awq --yes             for scripts: does not ask
+  awqdeploy deploy awq --dry-run         shows what it would do",
+        after_long_help = EXIT_STATUSES)]
+    Deploy {
+        /// A profile's name, or the path of its file
+        profile: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Return to a generation that is proven
+    #[command(after_help = "Examples:
+  awqdeploy rollback                     to the proven generation before this one
+  awqdeploy rollback gptq                to the newest proven one of that profile
+  awqdeploy rollback 3                   to that one", after_long_help = EXIT_STATUSES)]
+    Rollback {
+        /// A profile's name or a generation's number
+        #[arg(value_name = "PROFILE|GENERATION")]
+        target: Option<String>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Show what serves, and how the last activation ended
+    #[command(after_help = "Examples:
+  awqdeploy status
+  awqdeploy status --json | jq .serving")]
+    Status,
+    /// List all generations
+    Generations,
+    /// Validate what serves now: API, answers, speed. Changes nothing
+    #[command(after_help = "Exit status 6 says that it did not pass; nothing is rolled back.")]
+    Validate,
+    /// Compare every file of a model with its lock
+    #[command(after_help = "Examples:
+  awqdeploy verify                       the model that serves
+  awqdeploy verify awq")]
+    Verify {
+        /// A profile's name [default: what serves]
+        profile: Option<String>,
+    },
+    /// Record every file of a profile's model by its hash
+    #[command(after_help = "Examples:
+  awqdeploy lock awq --from /srv/models/awq")]
+    Lock {
+        /// A profile's name
+        profile: String,
+        /// The folder with the files [default: the profile's `path`]
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
+    },
+    /// Finish what an interrupted activation left
+    Recover {
+        /// At boot, before the service: only point back, systemd starts it
+        #[arg(long)]
+        boot: bool,
+    },
+    /// See a migration and its rollback here, without GPU, root, systemd, Python or network
+    #[command(after_help = "Examples:
+  awqdeploy rehearse                     GPTQ, then AWQ
+  awqdeploy rehearse --fault slow        AWQ is too slow: back to GPTQ
+  awqdeploy rehearse --list-faults
+  awqdeploy rehearse --profiles ./mine   with your own profiles")]
+    Rehearse(Rehearse),
+    /// Print a shell's completion script
+    #[command(after_help = "Examples:
+  awqdeploy completions bash > /usr/share/bash-completion/completions/awqdeploy")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Examples:
+  awqdeploy man | man -l -")]
+    Man,
+    /// Run the current generation's engine; the systemd unit does this
+    #[command(hide = true)]
+    Supervise {
+        /// Stop when the parent process dies
+        #[arg(long)]
+        die_with_parent: bool,
+    },
+    /// Answer like vLLM; a rehearsal does this
+    #[command(hide = true, disable_help_flag = true)]
+    Engine {
+        /// The arguments of `vllm`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Whether a person agrees.
+#[derive(Debug, Args)]
+pub(crate) struct Consent {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+}
+
+/// What is rehearsed.
+#[derive(Debug, Args)]
+pub(crate) struct Rehearse {
+    /// The profile that serves first
+    #[arg(long, default_value = "gptq", value_name = "PROFILE")]
+    pub(crate) from: String,
+    /// The profile to move to
+    #[arg(long, default_value = "awq", value_name = "PROFILE")]
+    pub(crate) to: String,
+    /// Let the second deployment go wrong in this way
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Option<String>,
+    /// List what can go wrong, one a line, its name first
+    #[arg(long)]
+    pub(crate) list_faults: bool,
+    /// Rehearse on these facts of a host [default: four GPUs of 16 GB, 120 GB of RAM]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+}

@@ -1,0 +1,160 @@
+//! What goes on, shown on the standard error while it goes on.
+
+use super::args::Progress;
+use crate::{
+    domain::activation::{Cause, End, State, Step},
+    flow::event::{Event, Observer},
+};
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    cell::{Cell, RefCell},
+    io::{IsTerminal, Write},
+    time::Duration,
+};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// How often a spinner turns.
+const TURN_EVERY: Duration = Duration::from_millis(100);
+/// Percent between two lines of plain progress.
+const PLAIN_PERCENT: u64 = 10;
+
+/// Shows events in the way that was asked for.
+pub(crate) struct Screen {
+    how: How,
+    bar: RefCell<Option<ProgressBar>>,
+    percent: Cell<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Bars,
+    Lines,
+    Json,
+    Nothing,
+}
+
+impl Screen {
+    pub(crate) fn new(asked: Progress) -> Self {
+        let how = match asked {
+            Progress::Auto if std::io::stderr().is_terminal() => How::Bars,
+            Progress::Auto | Progress::Plain => How::Lines,
+            Progress::Json => How::Json,
+            Progress::None => How::Nothing,
+        };
+        Self { how, bar: RefCell::new(None), percent: Cell::new(0) }
+    }
+
+    fn line(&self, text: &str) {
+        self.clear();
+        say(text);
+    }
+
+    /// A line that the next thing replaces, on a terminal; a line of its own elsewhere.
+    fn passing(&self, text: &str) {
+        if self.how != How::Bars {
+            return say(text);
+        }
+        let bar = ProgressBar::new_spinner().with_message(text.to_owned());
+        bar.enable_steady_tick(TURN_EVERY);
+        if let Some(old) = self.bar.replace(Some(bar)) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn progress(&self, done: u64, of: u64) {
+        let percent = (done * 100).checked_div(of).unwrap_or(100);
+        if self.how == How::Lines {
+            if percent / PLAIN_PERCENT != self.percent.replace(percent) / PLAIN_PERCENT {
+                say(&format!("  {percent} %"));
+            }
+            return;
+        }
+        let mut bar = self.bar.borrow_mut();
+        let counted = bar.take_if(|bar| bar.length() == Some(of)).unwrap_or_else(|| {
+            let style = ProgressStyle::with_template(
+                "  {bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
+            );
+            ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        counted.set_position(done);
+        *bar = Some(counted);
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.percent.set(0);
+    }
+}
+
+impl Observer for Screen {
+    fn see(&self, event: Event) {
+        match (self.how, event) {
+            (How::Nothing, _) => {}
+            (How::Json, event) => {
+                if let Ok(text) = serde_json::to_string(&event) {
+                    say(&text);
+                }
+            }
+            (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
+            (_, Event::Engine(status)) => self.passing(&format!("  {FAINT}{status}{FAINT:#}")),
+            (_, Event::Measured { request, of, tokens_per_second }) => {
+                self.passing(&format!("  request {request} of {of}: {tokens_per_second:.1} tokens/s"));
+            }
+            (_, Event::Stage(text)) => self.line(&text),
+            (_, Event::Activation { aim, state }) => {
+                let aim = aim.map_or_else(|| "nothing".to_owned(), |aim| format!("generation {aim}"));
+                self.line(&state_line(&state, &aim));
+            }
+            (_, Event::Checked(check)) => match &check.failure {
+                None => self.line(&format!("  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}", check.name, check.ms)),
+                Some(why) => self.line(&format!("  {BAD}✗ {}{BAD:#}: {why}", check.name)),
+            },
+            (_, Event::Warning(text)) => self.line(&format!("{BAD}warning{BAD:#}: {text}")),
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn state_line(state: &State, aim: &str) -> String {
+    match state {
+        State::Forward { step: Step::Stop } => "stop what serves".to_owned(),
+        State::Forward { step } => forward(*step, aim),
+        State::Back { step: Step::Stop, tries: 0, cause } => {
+            let why = match cause {
+                Cause::Failed { step, why } => format!("{step} failed: {why}"),
+                Cause::Interrupted { step } => format!("interrupted during {step}"),
+            };
+            format!("{BAD}{why}{BAD:#}\ngoing back to {aim}: stop")
+        }
+        State::Back { step, tries, .. } if *tries > 0 => format!("going back to {aim}: {step}, try {}", tries + 1),
+        State::Back { step, .. } => format!("going back to {aim}: {step}"),
+        State::Done { end: End::Committed } => format!("{GOOD}committed{GOOD:#}"),
+        State::Done { end: End::RolledBack { .. } } => format!("{BAD}rolled back{BAD:#}"),
+        State::Done { end: End::Stuck { why, .. } } => format!("{BAD}stuck{BAD:#}: {why}"),
+    }
+}
+
+fn forward(step: Step, aim: &str) -> String {
+    match step {
+        Step::Stop => "stop what serves".to_owned(),
+        Step::Point => format!("point at {aim}"),
+        Step::Start => format!("start {aim}"),
+        Step::Validate => format!("validate {aim}"),
+    }
+}
+
+/// A closed standard error is no reason to stop.
+fn say(text: &str) {
+    let _closed = writeln!(anstream::stderr(), "{text}");
+}

@@ -1,0 +1,117 @@
+//! `rehearse`: the story, told.
+
+use super::{
+    args::{Global, Rehearse},
+    documents::ActivationDocument,
+    print, problem as errors,
+    progress::Screen,
+    render, run,
+};
+use crate::{
+    domain::{facts::Facts, problem::Problem},
+    flow::{
+        outcome::Action,
+        profiles::Library,
+        rehearse::{self, Act, Fault, Request, Story},
+    },
+    host::signals::Interrupt,
+};
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use std::fmt::Write;
+
+const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// `awqdeploy/rehearsal/v1`
+#[derive(Debug, Serialize)]
+struct RehearsalDocument {
+    schema: &'static str,
+    acts: Vec<ActDocument>,
+    /// The profile that serves in the end; null if nothing does.
+    serving: Option<String>,
+    fault: Option<String>,
+    /// Whether the story ended as it should.
+    as_it_should: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ActDocument {
+    #[serde(flatten)]
+    activation: ActivationDocument,
+    seconds: f64,
+}
+
+/// Plays the story and tells it. The exit status says whether it ended as it should.
+pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
+    if request.list_faults {
+        let list: String = Fault::all().iter().map(|fault| format!("{:<14} {}\n", fault.to_string(), fault.about())).collect();
+        print(&list);
+        return Ok(0);
+    }
+    let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
+    let facts = match &request.facts {
+        Some(path) => run::read_facts(path)?,
+        None => Facts::example()?,
+    };
+    // The shipped profiles are in the program: nothing need be installed.
+    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded()? };
+    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
+    let story = rehearse::rehearse(
+        Request {
+            from: request.from.clone(),
+            to: request.to.clone(),
+            fault,
+            facts,
+            library,
+            binary,
+            interrupt: Interrupt::listen()?,
+        },
+        screen,
+    )?;
+    let document = tell(story, fault);
+    if global.json {
+        let json = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
+        print(&json);
+    } else {
+        print(&shown(&document));
+    }
+    Ok(u8::from(!document.as_it_should))
+}
+
+fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
+    RehearsalDocument {
+        schema: "awqdeploy/rehearsal/v1",
+        acts: story.acts.into_iter().map(act).collect(),
+        serving: story.serving,
+        fault: fault.map(|fault| fault.to_string()),
+        as_it_should: story.as_it_should,
+    }
+}
+
+fn act(Act { profile, outcome, took }: Act) -> ActDocument {
+    let activation = match outcome {
+        Ok(outcome) => ActivationDocument::of(&outcome),
+        Err(problem) => {
+            let (code, why) = (errors::exit_code(problem.kind), errors::one_line(&problem));
+            ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
+        }
+    };
+    ActDocument { activation, seconds: took.as_secs_f64() }
+}
+
+fn shown(document: &RehearsalDocument) -> String {
+    let mut out = format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
+    for (number, act) in document.acts.iter().enumerate() {
+        let _ = write!(out, "{}. {}", number + 1, render::activation(&act.activation));
+        let _ = writeln!(out, "   exit status {}, after {:.1} s", act.activation.exit_code, act.seconds);
+    }
+    let serving = document.serving.as_deref().unwrap_or("nothing");
+    let _ = match (document.as_it_should, &document.fault) {
+        (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the migration works."),
+        (true, Some(fault)) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."),
+        (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
+    };
+    out
+}

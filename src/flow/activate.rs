@@ -1,0 +1,151 @@
+//! Drives an [`Activation`] to its end, one recorded step at a time.
+
+use super::event::{Event, Observer};
+use crate::{
+    domain::{
+        activation::{Activation, End, GenerationId, State, Step},
+        problem::{Kind, Problem},
+    },
+    host::{
+        signals::Interrupt,
+        store::{Locked, Recorded},
+    },
+};
+
+/// What an activation acts through. Each method is idempotent: `Ok` means that it is so now, whoever
+/// made it so. An `Err` is what a person will read as the reason of the rollback.
+pub trait Host {
+    /// No process of the service is left.
+    fn stop(&mut self) -> Result<(), String>;
+    /// Renames `current` onto `to`: the one atomic point.
+    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String>;
+    /// Starts what `current` points at; `Ok` once it is ready.
+    fn start(&mut self) -> Result<(), String>;
+    /// Proves what was started.
+    fn validate(&mut self, generation: GenerationId) -> Result<(), String>;
+}
+
+/// An activation that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its number.
+    pub number: u64,
+    /// The activation in its last state.
+    pub activation: Activation,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What is done with an activation that an earlier process left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// An interrupted one is undone; a stuck one is left to a person.
+    Finish,
+    /// A stuck one is undone too: a person asked for it.
+    Unstick,
+}
+
+/// Activates `to`. If that fails at any step it goes back to `from`.
+pub fn activate<H: Host>(
+    locked: &Locked<'_>,
+    from: Option<GenerationId>,
+    to: GenerationId,
+    host: impl FnOnce(u64) -> H,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+) -> Result<(Ended, H), Problem> {
+    let (number, journal) = locked.begin_activation()?;
+    let mut host = host(number);
+    let activation = Activation::new(from, to);
+    let ended = Drive { number, journal, interrupt, observer }.run(activation, &mut host)?;
+    Ok((ended, host))
+}
+
+/// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
+pub fn recover<H: Host>(
+    locked: &Locked<'_>,
+    left: Left,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let Some(last) = locked.store().last_activation()? else { return Ok(None) };
+    let Some(activation) = resumed(&last, left) else { return Ok(None) };
+    let mut host = host(last.number, &activation)?;
+    let journal = locked.journal(last.number)?;
+    // Whoever interrupts the way back would only make it longer.
+    let interrupt = Interrupt::default();
+    let drive = Drive { number: last.number, journal, interrupt: &interrupt, observer };
+    drive.run(activation, &mut host).map(Some)
+}
+
+/// A problem if the last activation is stuck.
+pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
+    match last.and_then(Recorded::last).and_then(Activation::end) {
+        Some(End::Stuck { cause, step, why }) => Err(Problem::new(
+            Kind::Stuck,
+            format!("the last activation is stuck: {cause}; then going back failed at {step}: {why}"),
+        )
+        .help("mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`")),
+        _ => Ok(()),
+    }
+}
+
+fn resumed(last: &Recorded, left: Left) -> Option<Activation> {
+    let activation = last.last()?.clone();
+    let resumed = match left {
+        Left::Finish => activation.resumed(),
+        Left::Unstick => activation.unstuck(),
+    };
+    resumed.next().is_some().then_some(resumed)
+}
+
+struct Drive<'a> {
+    number: u64,
+    journal: crate::host::journal::Journal,
+    interrupt: &'a Interrupt,
+    observer: &'a dyn Observer,
+}
+
+impl Drive<'_> {
+    fn run(mut self, mut activation: Activation, host: &mut impl Host) -> Result<Ended, Problem> {
+        loop {
+            if let Err(problem) = self.record(&activation) {
+                if activation.needs_its_record() {
+                    activation = activation.unrecorded(problem.to_string());
+                    continue;
+                }
+                // Recovery would go the same way back from the last state that is on record.
+                self.observer.see(Event::Warning(problem.to_string()));
+            }
+            let Some((step, aim)) = activation.next() else { break };
+            let forward = matches!(activation.state, State::Forward { .. });
+            if forward && self.interrupt.came() {
+                activation = activation.resumed();
+                continue;
+            }
+            let outcome = match (step, aim) {
+                (Step::Stop, _) => host.stop(),
+                (Step::Point, aim) => host.point(aim),
+                (Step::Start, _) => host.start(),
+                (Step::Validate, Some(aim)) => host.validate(aim),
+                (Step::Validate, None) => Ok(()),
+            };
+            activation = match outcome {
+                // A step that a signal cut short did not fail by itself.
+                Err(_) if forward && self.interrupt.came() => activation.resumed(),
+                outcome => activation.after(outcome),
+            };
+        }
+        match activation.end().cloned() {
+            Some(end) => Ok(Ended { number: self.number, activation, end }),
+            None => Err(Problem::doing("drive the activation", "it has no next step and no end")),
+        }
+    }
+
+    fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
+        self.journal.record(activation)?;
+        let aim = activation.next().and_then(|(_, aim)| aim);
+        self.observer.see(Event::Activation { aim, state: activation.state.clone() });
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! The real host of an activation: the service, the `current` link and the validation.
+
+use super::{
+    activate::Host,
+    event::{Event, Observer},
+    validate,
+};
+use crate::{
+    domain::{
+        activation::GenerationId,
+        generation::Generation,
+        plan::Plan,
+        problem::Problem,
+        report::Report,
+        unit,
+    },
+    host::{
+        port,
+        service::{Services, Trust},
+        signals::Interrupt,
+        store::{Evidence, Locked, Store},
+    },
+};
+
+/// Log lines kept as evidence of a failure.
+const EVIDENCE_LINES: u32 = 1000;
+
+/// Acts on the real service.
+pub struct Live<'a> {
+    locked: &'a Locked<'a>,
+    services: Box<dyn Services + 'a>,
+    observer: &'a dyn Observer,
+    interrupt: Interrupt,
+    /// The activation's number, under which evidence is kept.
+    number: u64,
+    /// What is to be proven.
+    to: GenerationId,
+    /// What `current` was pointed at last.
+    aim: Option<GenerationId>,
+}
+
+impl<'a> Live<'a> {
+    /// The host of the activation `number`, which is to prove `to`.
+    pub fn new(
+        locked: &'a Locked<'a>,
+        services: Box<dyn Services + 'a>,
+        observer: &'a dyn Observer,
+        interrupt: Interrupt,
+        number: u64,
+        to: GenerationId,
+    ) -> Self {
+        Self { locked, services, observer, interrupt, number, to, aim: None }
+    }
+
+    /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there
+    /// is nowhere else to go.
+    pub fn validate_returned(&mut self, generation: GenerationId) -> Result<Report, Problem> {
+        let plan = self.locked.store().generation(generation)?.plan;
+        let report = report(self.locked.store(), &plan, generation, self.observer)?;
+        self.locked.keep_report(self.number, Evidence::Returned, &report)?;
+        Ok(report)
+    }
+
+    fn start_current(&mut self) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let current = store.current()?.map(|id| store.generation(id)).transpose()?;
+        let Some(Generation { id, plan, .. }) = current else {
+            return Err(Problem::doing("start the service", "no generation is current"));
+        };
+        self.services.install(&unit::all(&plan, store.layout()))?;
+        let candidate = self.aim == Some(self.to);
+        self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
+        port::wait_until_free(plan.serve.listen)?;
+        let observer = self.observer;
+        // Nobody is served by cutting the way back short.
+        let interrupt = if candidate { self.interrupt.clone() } else { Interrupt::default() };
+        let started = self.services.start(&interrupt, &mut |said| observer.see(Event::Engine(said)));
+        if started.is_err() && id == self.to {
+            self.keep_log();
+        }
+        started
+    }
+
+    fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let plan = store.generation(generation)?.plan;
+        let report = report(store, &plan, generation, self.observer)?;
+        self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
+        if report.passed() {
+            return self.services.trust(Trust::Committed);
+        }
+        self.keep_log();
+        Err(Problem::new(crate::domain::problem::Kind::Unexpected, report.failures.join("; ")))
+    }
+
+    /// Evidence is worth having, and not worth failing for.
+    fn keep_log(&mut self) {
+        let kept = self
+            .services
+            .log_tail(EVIDENCE_LINES)
+            .and_then(|text| self.locked.keep_log(self.number, &text));
+        if let Err(problem) = kept {
+            self.observer.see(Event::Warning(told(&problem)));
+        }
+    }
+}
+
+impl Host for Live<'_> {
+    fn stop(&mut self) -> Result<(), String> {
+        self.services.stop().map_err(|problem| told(&problem))
+    }
+
+    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
+        self.aim = to;
+        self.locked.point(to).map_err(|problem| told(&problem))
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        self.start_current().map_err(|problem| told(&problem))
+    }
+
+    fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
+        self.prove(generation).map_err(|problem| told(&problem))
+    }
+}
+
+/// Validates a generation that runs, against the last good measurement of its baseline.
+pub fn report(
+    store: &Store,
+    plan: &Plan,
+    generation: GenerationId,
+    observer: &dyn Observer,
+) -> Result<Report, Problem> {
+    let baseline = match &plan.gates.baseline {
+        Some(baseline) => store.last_passed(&baseline.profile)?,
+        None => None,
+    };
+    validate::blocking(plan, generation, baseline.as_ref(), observer)
+}
+
+/// A problem and its causes in one line: what a journal keeps and a person reads as the reason.
+fn told(problem: &Problem) -> String {
+    let mut text = problem.to_string();
+    let mut cause = std::error::Error::source(problem);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

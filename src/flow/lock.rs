@@ -1,0 +1,40 @@
+//! `lock`: records every file of a profile's model, from a folder that is known to be good.
+
+use super::{
+    event::{Event, Observer},
+    world::World,
+};
+use crate::{
+    domain::{
+        lock::LockedModel,
+        problem::{Kind, Problem},
+    },
+    host::{fs, models},
+};
+use std::path::Path;
+
+/// Hashes the files of `folder`, by default the profile's own `path`, and writes them to the lock.
+pub fn lock(
+    world: &World,
+    name: &str,
+    folder: Option<&Path>,
+    observer: &dyn Observer,
+) -> Result<LockedModel, Problem> {
+    let profile = world.library.load(name)?;
+    let wanted = profile.model();
+    let folder = folder.or(wanted.path.as_deref()).ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("`{name}` names no folder to lock"))
+            .help(format!("say which: `awqdeploy lock {name} --from FOLDER`"))
+    })?;
+    if !folder.join("config.json").is_file() {
+        return Err(Problem::new(Kind::Unverified, format!("there is no model in `{}`", folder.display()))
+            .help("name the folder that holds the model's `config.json`"));
+    }
+    observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
+    let files = models::survey(folder, &world.interrupt)?;
+    let locked = LockedModel { repo: wanted.repo.clone(), revision: wanted.revision.clone(), files };
+    let mut lock = world.library.lock()?;
+    lock.models.insert(profile.name().to_owned(), locked.clone());
+    fs::write(&world.library.lock_path()?, lock.to_toml())?;
+    Ok(locked)
+}

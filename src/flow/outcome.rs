@@ -1,0 +1,86 @@
+//! How a deployment or a rollback ended.
+
+use super::activate::Ended;
+use crate::domain::{
+    activation::{End, GenerationId},
+    report::Report,
+};
+use crate::host::journal::Entry;
+use crate::domain::activation::{State, Step};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A new generation.
+    Deploy,
+    /// An earlier one.
+    Rollback,
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was done.
+    pub action: Action,
+    /// The profile that was to serve.
+    pub profile: String,
+    /// The generation that was to serve.
+    pub generation: GenerationId,
+    /// The activation, unless it was so already.
+    pub activation: Option<Activated>,
+}
+
+/// The activation's end and evidence.
+#[derive(Clone, Debug)]
+pub struct Activated {
+    /// The activation's end.
+    pub ended: Ended,
+    /// Its journal.
+    pub journal: Vec<Entry>,
+    /// The candidate's validation, if it got so far.
+    pub report: Option<Report>,
+    /// The validation of what was returned to.
+    pub returned: Option<Report>,
+}
+
+/// What serves after all, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// What was wanted serves, and is proven.
+    Done,
+    /// It was so already.
+    AlreadySo,
+    /// What served before serves again; or nothing does, as before.
+    WentBack,
+    /// A person is needed.
+    Stuck,
+}
+
+impl Outcome {
+    /// What serves after all.
+    pub fn conclusion(&self) -> Conclusion {
+        let Some(activated) = &self.activation else { return Conclusion::AlreadySo };
+        match &activated.ended.end {
+            End::Committed => Conclusion::Done,
+            // Went back, and what it went back to does not answer as it should: nobody may call that safe.
+            End::RolledBack { .. } if activated.returned.as_ref().is_some_and(|report| !report.answers()) => {
+                Conclusion::Stuck
+            }
+            End::RolledBack { .. } => Conclusion::WentBack,
+            End::Stuck { .. } => Conclusion::Stuck,
+        }
+    }
+}
+
+impl Activated {
+    /// Seconds in which nothing served: from the stop of the old one until one was ready.
+    pub fn downtime(&self) -> Option<f64> {
+        let stopped = self.journal.first()?.at;
+        let ready = self.journal.iter().find(|entry| match &entry.activation.state {
+            State::Forward { step: Step::Validate } => self.ended.end == End::Committed,
+            State::Done { .. } => true,
+            _ => false,
+        })?;
+        Some(ready.at.duration_since(stopped).as_secs_f64())
+    }
+}

@@ -1,0 +1,159 @@
+//! From a profile's name to a plan: reads everything, changes nothing.
+
+use super::world::{Engine, World};
+use crate::{
+    domain::{
+        checkpoint::Checkpoint,
+        digest::Digest,
+        facts::Facts,
+        generation::Generation,
+        lock::{LockedModel, LockedRuntime},
+        plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+        problem::{Kind, Problem},
+        profile::Profile,
+        size::Bytes,
+    },
+    host::{fs, runtimes},
+};
+use std::path::{Path, PathBuf};
+
+/// A plan and everything that carrying it out needs.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What is to be.
+    pub plan: Plan,
+    /// The profile's text, kept with the generation.
+    pub profile: String,
+    /// The model's files.
+    pub model: LockedModel,
+    /// Where to take them from, if they are not in the store.
+    pub source: Option<PathBuf>,
+    /// The runtime, unless it is not awqdeploy's to install.
+    pub runtime: Option<(Digest, LockedRuntime)>,
+    /// What serves now.
+    pub current: Option<Generation>,
+}
+
+/// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
+pub fn plan(world: &World, name: &str, facts: &Facts) -> Result<Result<Plan, Refusal>, Problem> {
+    let profile = world.library.load(name)?;
+    let locked = world.library.lock()?.models.remove(profile.name());
+    let runtime = runtime(world, &profile)?;
+    let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
+    Ok(Plan::of(Inputs {
+        profile: &profile,
+        model: &planned_model(world, &profile, locked.as_ref()),
+        checkpoint: &checkpoint,
+        runtime: &runtime.0,
+        facts,
+        layout: world.layout(),
+    }))
+}
+
+/// Everything for a deployment, or why there cannot be one.
+pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
+    let profile = world.library.load(name)?;
+    let model = world.library.lock()?.models.remove(profile.name()).ok_or_else(|| not_locked(&profile))?;
+    let runtime = runtime(world, &profile)?;
+    let checkpoint = checkpoint(world, &profile, Some(&model))?;
+    let plan = Plan::of(Inputs {
+        profile: &profile,
+        model: &planned_model(world, &profile, Some(&model)),
+        checkpoint: &checkpoint,
+        runtime: &runtime.0,
+        facts: &world.facts,
+        layout: world.layout(),
+    })?;
+    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
+    one_service(current.as_ref(), &plan)?;
+    Ok(Prepared {
+        plan,
+        profile: world.library.text(name)?,
+        model,
+        source: profile.model().path.clone(),
+        runtime: runtime.1,
+        current,
+    })
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Kind::Refused, refusal.message).help(refusal.help)
+    }
+}
+
+fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> PlannedModel {
+    let wanted = profile.model();
+    let digest = locked.map(LockedModel::digest);
+    let path = match (digest, &wanted.path) {
+        (Some(digest), _) => world.layout().model(digest),
+        (None, Some(path)) => path.clone(),
+        (None, None) => PathBuf::from(&wanted.repo),
+    };
+    PlannedModel {
+        repo: wanted.repo.clone(),
+        revision: locked.map_or(&wanted.revision, |locked| &locked.revision).clone(),
+        served_name: wanted.served_name.clone(),
+        digest,
+        path,
+    }
+}
+
+fn runtime(
+    world: &World,
+    profile: &Profile,
+) -> Result<(PlannedRuntime, Option<(Digest, LockedRuntime)>), Problem> {
+    let vllm = profile.runtime().vllm.clone();
+    if let Engine::Command(command) = &world.engine {
+        return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
+    }
+    let locked = world.library.locked_runtime(profile.runtime())?;
+    let digest = locked.digest();
+    let command = runtimes::command(&world.layout().runtime(digest));
+    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some((digest, locked))))
+}
+
+/// The checkpoint's shape: from the store, else from the profile's folder, else as it was published.
+fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Checkpoint, Problem> {
+    let stored = locked.map(|model| world.layout().model(model.digest()));
+    let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
+    for folder in stored.iter().chain(&profile.model().path) {
+        if let Some(text) = fs::read(&folder.join("config.json"))? {
+            return Checkpoint::of(&text, files_total);
+        }
+    }
+    let known = Checkpoint::known(&profile.model().repo);
+    match (known, &profile.model().path) {
+        (_, Some(path)) if locked.is_some() => Err(missing(path)),
+        (Some(known), _) => Ok(known),
+        (None, Some(path)) => Err(missing(path)),
+        (None, None) => Err(Problem::new(
+            Kind::Unverified,
+            format!("nothing is known of the model `{}`: its files are not here", profile.model().repo),
+        )
+        .help("name their folder as `path` in the profile's `[model]`")),
+    }
+}
+
+fn missing(path: &Path) -> Problem {
+    Problem::new(Kind::Unverified, format!("there is no `config.json` in the model folder `{}`", path.display()))
+        .help("correct `path` in the profile's `[model]`, or fetch the model's files again")
+}
+
+fn not_locked(profile: &Profile) -> Problem {
+    let name = profile.name();
+    Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked"))
+        .help(format!("record its files once with `awqdeploy lock {name} --from FOLDER`"))
+}
+
+/// One root keeps one service: its generations are what that service can return to.
+fn one_service(current: Option<&Generation>, plan: &Plan) -> Result<(), Problem> {
+    match current {
+        Some(current) if current.plan.service != plan.service => Err(Problem::new(
+            Kind::Refused,
+            format!("this root keeps the service `{}`, and `{}` wants `{}`", current.plan.service, plan.profile, plan.service),
+        )
+        .help("name another root for another service with `--root DIR`")),
+        _ => Ok(()),
+    }
+}

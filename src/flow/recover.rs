@@ -1,0 +1,86 @@
+//! `recover`: ends what an interrupted activation left, so that something proven serves.
+
+use super::{
+    activate::{self, Ended, Host, Left},
+    event::Observer,
+    live::Live,
+    world::World,
+};
+use crate::{
+    domain::{
+        activation::{Activation, GenerationId},
+        problem::Problem,
+        unit,
+    },
+    host::{signals::Interrupt, store::Locked},
+};
+use std::time::Duration;
+
+/// How long boot recovery waits for another awqdeploy.
+const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Goes back from an interrupted or stuck activation. Nothing to do is no problem.
+pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+    let store = world.store.clone();
+    let locked = store.lock(Duration::ZERO, "awqdeploy recover")?;
+    finish(world, &locked, Left::Unstick, observer)
+}
+
+/// The same under a lock that is held already.
+pub(super) fn finish(
+    world: &mut World,
+    locked: &Locked<'_>,
+    left: Left,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let keeper = &mut world.keeper;
+    let live = |number, activation: &Activation| {
+        let plan = locked.store().generation(activation.to)?.plan;
+        let services = keeper.command(&plan.service)?;
+        Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
+    };
+    activate::recover(locked, left, live, observer)
+}
+
+/// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
+/// here would wait for ever, since the service is ordered after this.
+pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+    let store = world.store.clone();
+    let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+    let boot = |_number, _activation: &Activation| Ok(Boot { locked: &locked, world });
+    activate::recover(&locked, Left::Finish, boot, observer)
+}
+
+struct Boot<'a> {
+    locked: &'a Locked<'a>,
+    world: &'a mut World,
+}
+
+impl Host for Boot<'_> {
+    fn stop(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
+        self.locked.point(to).map_err(|problem| problem.to_string())
+    }
+
+    /// Only the unit's text is made to fit what `current` points at.
+    fn start(&mut self) -> Result<(), String> {
+        self.install().map_err(|problem| problem.to_string())
+    }
+
+    fn validate(&mut self, _generation: GenerationId) -> Result<(), String> {
+        Err("nothing is validated at boot".to_owned())
+    }
+}
+
+impl Boot<'_> {
+    fn install(&mut self) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let Some(current) = store.current()? else { return Ok(()) };
+        let plan = store.generation(current)?.plan;
+        let units = unit::all(&plan, store.layout());
+        self.world.keeper.command(&plan.service)?.install(&units)
+    }
+}

@@ -1,0 +1,349 @@
+//! `rehearse`: the same stories in a throw-away root, with an embedded supervisor in systemd's place
+//! and an embedded engine in vLLM's.
+
+use super::{
+    deploy::deploy,
+    event::{Event, Observer},
+    outcome::{Conclusion, Outcome},
+    prepare,
+    profiles::Library,
+    world::{Engine, Keeper, World},
+};
+use crate::{
+    domain::{
+        activation::{State, Step},
+        checkpoint::known_config,
+        facts::Facts,
+        layout::Layout,
+        lock::{Lock, LockedModel},
+        problem::{Kind, Problem},
+        profile::{Gates, Listen, Profile, Timeouts},
+        size::Bytes,
+    },
+    host::{
+        engine::{self, EngineFault},
+        fs, models,
+        processes::Processes,
+        service::{Condition, Services},
+        signals::Interrupt,
+        store::Store,
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+/// Tokens and requests of a rehearsal's measurement: enough to tell slow from fast, quick to watch.
+const OUTPUT_TOKENS: u32 = 48;
+const REPETITIONS: u32 = 2;
+/// How long a rehearsed engine may take: it loads nothing.
+const START_PATIENCE: Duration = Duration::from_secs(8);
+const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the embedded engine pretends to load.
+const LOAD: Duration = Duration::from_millis(400);
+/// The rate where the plan predicts none.
+const UNPREDICTED_TOKENS_PER_SECOND: f64 = 50.0;
+/// VRAM of each GPU for the fault of a model that does not fit.
+const TOO_LITTLE: Bytes = Bytes::gib(4);
+
+/// What is rehearsed.
+#[derive(Debug)]
+pub struct Request {
+    /// The profile that serves first.
+    pub from: String,
+    /// The profile to move to.
+    pub to: String,
+    /// How the second deployment goes wrong, if it does.
+    pub fault: Option<Fault>,
+    /// The host that is played.
+    pub facts: Facts,
+    /// Where the profiles are.
+    pub library: Library,
+    /// This program's own file.
+    pub binary: PathBuf,
+    /// Whether a person wants it to stop.
+    pub interrupt: Interrupt,
+}
+
+/// How the second deployment goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The engine misbehaves.
+    Engine(EngineFault),
+    /// One byte of the model is flipped.
+    BadHash,
+    /// One file of the model is gone.
+    MissingFile,
+    /// The GPUs are too small.
+    DoesNotFit,
+    /// A person presses Ctrl-C while the candidate starts.
+    Interrupted,
+}
+
+/// One deployment of the story.
+#[derive(Debug)]
+pub struct Act {
+    /// The profile.
+    pub profile: String,
+    /// How it ended, or why it never began.
+    pub outcome: Result<Outcome, Problem>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub struct Story {
+    /// Each deployment, in order.
+    pub acts: Vec<Act>,
+    /// The profile that serves in the end.
+    pub serving: Option<String>,
+    /// Whether it ended as such a story should.
+    pub as_it_should: bool,
+}
+
+impl Fault {
+    /// All faults.
+    pub fn all() -> Vec<Self> {
+        let engine = EngineFault::ALL.iter().copied().map(Self::Engine);
+        engine.chain([Self::BadHash, Self::MissingFile, Self::DoesNotFit, Self::Interrupted]).collect()
+    }
+
+    /// What happens, for the list of faults.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Engine(fault) => fault.about(),
+            Self::BadHash => "one byte of the model's weights is flipped: caught before anything is stopped",
+            Self::MissingFile => "one file of the model is gone: caught before anything is stopped",
+            Self::DoesNotFit => "the GPUs have too little memory: caught before anything is stopped",
+            Self::Interrupted => "somebody presses Ctrl-C while the candidate starts",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(fault) => fault.fmt(f),
+            Self::BadHash => f.write_str("bad-hash"),
+            Self::MissingFile => f.write_str("missing-file"),
+            Self::DoesNotFit => f.write_str("does-not-fit"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = Problem;
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Self::all().into_iter().find(|fault| fault.to_string() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::all().iter().map(|fault| format!("`{fault}`")).collect();
+            Problem::new(Kind::Usage, format!("no fault is named `{text}`"))
+                .help(format!("choose one of {}", names.join(", ")))
+        })
+    }
+}
+
+/// Plays the story: `from`, then `to`, which goes wrong if it is told to.
+pub fn rehearse(request: Request, observer: &dyn Observer) -> Result<Story, Problem> {
+    let folder = tempfile::Builder::new()
+        .prefix("awqdeploy-rehearsal-")
+        .tempdir()
+        .map_err(|e| Problem::doing("make a throw-away root", e))?;
+    let stage = Stage::set(&request, folder.path())?;
+    let mut world = stage.world(&request);
+    let mut acts = vec![act(&mut world, &request.from, observer)];
+    if serving(&mut world)?.as_deref() == Some(request.from.as_str()) {
+        if let Some(fault) = request.fault {
+            stage.spoil(&mut world, &request, fault)?;
+        }
+        let interrupted = request.fault == Some(Fault::Interrupted);
+        let interrupt = world.interrupt.clone();
+        let pressing = |event: Event| {
+            let starting = matches!(event, Event::Activation { state: State::Forward { step: Step::Start }, .. });
+            observer.see(event);
+            if interrupted && starting {
+                interrupt.raise();
+            }
+        };
+        acts.push(act(&mut world, &request.to, &pressing));
+    }
+    let serving = serving(&mut world)?;
+    let as_it_should = as_it_should(&request, &acts, serving.as_deref());
+    Ok(Story { acts, serving, as_it_should })
+}
+
+fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
+    let began = Instant::now();
+    observer.see(Event::Stage(format!("deploy {profile}")));
+    let outcome = prepare::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
+    Act { profile: profile.to_owned(), outcome, took: began.elapsed() }
+}
+
+fn serving(world: &mut World) -> Result<Option<String>, Problem> {
+    let Some(current) = world.store.current()? else { return Ok(None) };
+    let plan = world.store.generation(current)?.plan;
+    let active = world.keeper.observe(&plan.service).condition()? == Condition::Active;
+    Ok(active.then_some(plan.profile))
+}
+
+fn as_it_should(request: &Request, acts: &[Act], serving: Option<&str>) -> bool {
+    let concluded = |act: &Act| act.outcome.as_ref().ok().map(Outcome::conclusion);
+    let [first, last] = acts else { return false };
+    let began = concluded(first) == Some(Conclusion::Done);
+    let ended = match request.fault {
+        None => concluded(last) == Some(Conclusion::Done),
+        Some(Fault::BadHash | Fault::MissingFile) => refused(last, Kind::Unverified),
+        Some(Fault::DoesNotFit) => refused(last, Kind::Refused),
+        Some(Fault::Engine(_) | Fault::Interrupted) => concluded(last) == Some(Conclusion::WentBack),
+    };
+    let expected = if request.fault.is_some() { &request.from } else { &request.to };
+    began && ended && serving == Some(expected.as_str())
+}
+
+fn refused(act: &Act, kind: Kind) -> bool {
+    act.outcome.as_ref().is_err_and(|problem| problem.kind == kind)
+}
+
+/// The throw-away root, set for the story.
+struct Stage {
+    root: PathBuf,
+    listen: Listen,
+    profiles: BTreeMap<String, (Profile, String)>,
+    lock: Lock,
+}
+
+impl Stage {
+    fn set(request: &Request, root: &Path) -> Result<Self, Problem> {
+        let mut stage = Self { root: root.to_owned(), listen: listen()?, profiles: BTreeMap::new(), lock: Lock::default() };
+        for name in [&request.from, &request.to] {
+            let profile = request.library.load(name)?;
+            let model = stage.root.join("models").join(name);
+            stand_in(&profile, &model)?;
+            let profile = stage.adapt(profile, &model);
+            let files = models::survey(&model, &request.interrupt)?;
+            let repo = profile.model().repo.clone();
+            let revision = profile.model().revision.clone();
+            stage.lock.models.insert(name.clone(), LockedModel { repo, revision, files });
+            stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
+        }
+        stage.pace(request)
+    }
+
+    /// The same profile for the rehearsal's address, patience and measurement.
+    fn adapt(&self, profile: Profile, model: &Path) -> Profile {
+        let gates = Gates {
+            output_tokens: OUTPUT_TOKENS.min(profile.gates().output_tokens),
+            repetitions: REPETITIONS.min(profile.gates().repetitions),
+            ..profile.gates().clone()
+        };
+        profile
+            .with_path(model.to_owned())
+            .with_listen(self.listen)
+            .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })
+            .with_gates(gates)
+            .with_environment(engine::LOAD_MS, &LOAD.as_millis().to_string())
+    }
+
+    /// Lets each engine answer at the speed that its plan predicts.
+    fn pace(mut self, request: &Request) -> Result<Self, Problem> {
+        let world = self.world(request);
+        for (name, (profile, _)) in &mut self.profiles {
+            // A plan that is refused now is refused again by the deployment, which then says why.
+            let predicted = prepare::plan(&world, name, &request.facts)?
+                .ok()
+                .and_then(|plan| plan.predicted_tokens_per_second)
+                .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
+            *profile = profile.clone().with_environment(engine::TOKENS_PER_SECOND, &predicted.to_string());
+        }
+        Ok(self)
+    }
+
+    fn library(&self) -> Library {
+        Library::of(self.profiles.clone(), self.lock.clone())
+    }
+
+    fn world(&self, request: &Request) -> World {
+        let layout = Layout::new(self.root.join("root"));
+        let binary = layout.current().join("awqdeploy").to_string_lossy().into_owned();
+        let root = layout.root().to_string_lossy().into_owned();
+        let service = ["--root", &root, "supervise", "--die-with-parent"];
+        let argv = std::iter::once(binary).chain(service.map(str::to_owned)).collect();
+        let processes = Processes::new(argv, BTreeMap::new(), self.root.join("service"), START_PATIENCE);
+        let program = request.binary.to_string_lossy().into_owned();
+        World {
+            store: Store::new(layout),
+            library: self.library(),
+            facts: request.facts.clone(),
+            engine: Engine::Command(vec![program, "engine".to_owned()]),
+            interrupt: request.interrupt.clone(),
+            binary: request.binary.clone(),
+            keeper: Keeper::Embedded(Box::new(processes)),
+        }
+    }
+
+    /// Makes the second deployment go wrong.
+    fn spoil(&self, world: &mut World, request: &Request, fault: Fault) -> Result<(), Problem> {
+        let weights = self.root.join("models").join(&request.to).join(WEIGHTS);
+        match fault {
+            Fault::Engine(fault) => {
+                let mut profiles = self.profiles.clone();
+                if let Some((profile, _)) = profiles.get_mut(&request.to) {
+                    *profile = profile.clone().with_environment(engine::FAULT, &fault.to_string());
+                }
+                world.library = Library::of(profiles, self.lock.clone());
+            }
+            Fault::BadHash => {
+                let mut bytes = stand_in_weights(&request.to);
+                if let Some(byte) = bytes.last_mut() {
+                    *byte ^= 1;
+                }
+                fs::write(&weights, bytes)?;
+            }
+            Fault::MissingFile => fs::remove(&weights)?,
+            Fault::DoesNotFit => {
+                for gpu in &mut world.facts.gpus {
+                    gpu.memory_total = TOO_LITTLE;
+                    gpu.memory_free = TOO_LITTLE;
+                }
+            }
+            Fault::Interrupted => {}
+        }
+        Ok(())
+    }
+}
+
+/// The weights file of a stand-in model.
+const WEIGHTS: &str = "model.safetensors";
+
+/// A model folder with the true `config.json`, which the plan reads, and a few bytes of weights.
+fn stand_in(profile: &Profile, folder: &Path) -> Result<(), Problem> {
+    let own = profile.model().path.as_ref().map(|path| fs::read(&path.join("config.json"))).transpose()?;
+    let repo = &profile.model().repo;
+    let config = own.flatten().or_else(|| known_config(repo).map(str::to_owned)).ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("nothing is known of the model `{repo}`"))
+            .help("name a folder with its `config.json` as `path` in the profile's `[model]`")
+    })?;
+    fs::make_directory(folder)?;
+    fs::write_new(&folder.join("config.json"), config)?;
+    fs::write_new(&folder.join(WEIGHTS), stand_in_weights(profile.name()))
+}
+
+fn stand_in_weights(name: &str) -> Vec<u8> {
+    format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
+}
+
+/// A free port of the loopback interface.
+fn listen() -> Result<Listen, Problem> {
+    let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let port = TcpListener::bind((host, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|e| Problem::doing("find a free port", e))?
+        .port();
+    Ok(Listen { host, port })
+}

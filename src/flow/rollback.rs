@@ -1,0 +1,90 @@
+//! `rollback`: the same activation with a proven generation as its aim. It needs no network and
+//! installs nothing.
+
+use super::{
+    activate::Left,
+    deploy::carry_out,
+    event::Observer,
+    outcome::{Action, Outcome},
+    recover,
+    world::World,
+};
+use crate::{
+    domain::{
+        activation::GenerationId,
+        generation::Generation,
+        problem::{Kind, Problem},
+    },
+    host::{service::Condition, store::Store},
+};
+use std::time::Duration;
+
+/// What to roll back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The newest proven generation before the one that serves.
+    Previous,
+    /// The newest proven generation of this profile.
+    Profile(String),
+    /// This one.
+    Generation(GenerationId),
+}
+
+/// The generation that a rollback would activate.
+pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
+    let proven = store.proven()?;
+    let current = store.current()?;
+    let generations: Vec<_> =
+        store.generations()?.into_iter().filter(|generation| proven.contains(&generation.id)).collect();
+    let found = match target {
+        Target::Previous => {
+            let before = |generation: &&Generation| current.is_none_or(|current| generation.id < current);
+            generations.iter().rfind(before).ok_or("no earlier generation passed its validation".to_owned())
+        }
+        Target::Profile(profile) => generations
+            .iter()
+            .rfind(|generation| generation.plan.profile == *profile)
+            .ok_or(format!("no generation of `{profile}` passed its validation")),
+        Target::Generation(id) => generations
+            .iter()
+            .find(|generation| generation.id == *id)
+            .ok_or(format!("generation {id} is not there, or never passed its validation")),
+    };
+    found.cloned().map_err(|what| {
+        Problem::new(Kind::Usage, what).help("`awqdeploy generations` lists those that can be returned to")
+    })
+}
+
+/// Goes back to a proven generation. If that fails it returns to what serves now.
+pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    let store = world.store.clone();
+    let service = find(&store, target)?.plan.service;
+    world.keeper.command(&service)?;
+    let locked = store.lock(Duration::ZERO, "awqdeploy rollback")?;
+    recover::finish(world, &locked, Left::Finish, observer)?;
+    // What was found before the lock was held may have changed.
+    let to = find(&store, target)?;
+    let serves = world.keeper.observe(&service).condition()? == Condition::Active;
+    if serves && store.current()? == Some(to.id) {
+        let profile = to.plan.profile;
+        return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
+    }
+    whole(&to)?;
+    carry_out(world, &locked, Action::Rollback, to.id, observer)
+}
+
+/// A cheap look before the stop: the way back must not lead to something that was removed.
+fn whole(generation: &Generation) -> Result<(), Problem> {
+    let plan = &generation.plan;
+    let engine = plan.serve.argv.first().map(std::path::Path::new);
+    for path in [Some(plan.model.path.as_path()), engine].into_iter().flatten() {
+        if !path.exists() {
+            return Err(Problem::new(
+                Kind::Unverified,
+                format!("generation {} needs `{}`, which is gone", generation.id, path.display()),
+            )
+            .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! `status` and `generations`: what is, read without changing anything.
+
+use super::world::World;
+use crate::{
+    domain::{activation::GenerationId, generation::Generation, problem::Problem, report::Report},
+    host::{
+        service::Condition,
+        store::{Evidence, Recorded},
+    },
+};
+
+/// What is now.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What `current` points at.
+    pub current: Option<Generation>,
+    /// What the service does. Absent where there is none to ask.
+    pub condition: Option<Condition>,
+    /// The newest activation.
+    pub last: Option<Recorded>,
+    /// The newest validation of what is current.
+    pub report: Option<Report>,
+}
+
+/// A generation and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The generation.
+    pub generation: Generation,
+    /// Whether it passed a validation, serves, and so on.
+    pub standing: Standing,
+}
+
+/// What a generation is to its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `current` points at it.
+    Current,
+    /// It can be returned to.
+    Proven,
+    /// It never passed a validation.
+    Unproven,
+}
+
+/// What is now.
+pub fn status(world: &mut World) -> Result<Status, Problem> {
+    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
+    let condition = match &current {
+        // Without systemd there is nothing to ask: that is no problem of `status`.
+        Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),
+        None => None,
+    };
+    let last = world.store.last_activation()?;
+    let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
+    Ok(Status { current, condition, last, report })
+}
+
+/// All generations, oldest first.
+pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
+    let proven = world.store.proven()?;
+    let current = world.store.current()?;
+    let standing = |id| match id {
+        id if current == Some(id) => Standing::Current,
+        id if proven.contains(&id) => Standing::Proven,
+        _ => Standing::Unproven,
+    };
+    let generations = world.store.generations()?.into_iter();
+    Ok(generations.map(|generation| Listed { standing: standing(generation.id), generation }).collect())
+}
+
+fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
+    for recorded in world.store.activations()?.into_iter().rev() {
+        for evidence in [Evidence::Returned, Evidence::Candidate] {
+            let report = world.store.report(recorded.number, evidence)?;
+            if report.as_ref().is_some_and(|report| report.generation == id) {
+                return Ok(report);
+            }
+        }
+    }
+    Ok(None)
+}

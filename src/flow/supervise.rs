@@ -1,0 +1,169 @@
+//! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
+//! completion, and leaves nothing of the engine behind.
+
+use crate::{
+    domain::{
+        generation::Generation,
+        problem::{Kind, Problem},
+        profile::Timeouts,
+        startup,
+    },
+    host::{
+        engine_process::{EngineProcess, Next},
+        notify::Told,
+        serving::Api,
+        store::Store,
+        tree,
+    },
+};
+use std::{future::Future, pin::pin, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, interval, sleep},
+};
+
+/// How often a starting engine's health is asked.
+const HEALTH_EVERY: Duration = Duration::from_millis(250);
+/// Failed first completions after which a healthy engine is given up.
+const FIRST_TRIES: u32 = 3;
+/// How often the service manager is asked for more time while the engine loads.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+/// How much time it is asked for: several missed turns must not end a loading engine.
+const EXTEND_BY: Duration = Duration::from_secs(60);
+/// How often a ready engine's health is asked: well below the unit's WatchdogSec.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// How long the engine may take to stop. The unit's TimeoutStopSec is longer.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// What a supervisor does when its own parent dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing: the service manager looks after it.
+    Ignored,
+    /// It stops: a rehearsal ends with its owner.
+    Followed,
+}
+
+/// Runs the current generation's engine until it is told to stop. A problem if the engine ends by itself.
+pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
+    if parent == Parent::Followed {
+        tree::die_with_parent()?;
+    }
+    let current = store.current()?.ok_or_else(|| {
+        Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
+    })?;
+    let Generation { plan, .. } = store.generation(current)?;
+    let told = Told;
+    told.status(&format!("starting vLLM {} for `{}` (generation {current})", plan.runtime.vllm, plan.profile));
+    let api = Api::new(&plan)?;
+    let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
+    let outcome = watch(&mut engine, &api, plan.timeouts, told).await;
+    if let Err(problem) = &outcome {
+        told.status(&problem.to_string());
+    }
+    told.stopping();
+    engine.stop(STOP_GRACE).await?;
+    outcome
+}
+
+/// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.
+async fn watch(
+    engine: &mut EngineProcess,
+    api: &Api,
+    timeouts: Timeouts,
+    told: Told,
+) -> Result<(), Problem> {
+    let mut asked = pin!(asked_to_stop()?);
+    let mut answering = pin!(first_answer(api));
+    let mut extend = interval(EXTEND_EVERY);
+    let deadline = Instant::now() + timeouts.start;
+    let mut cause = None;
+    loop {
+        tokio::select! {
+            next = engine.next() => match next? {
+                Next::Line(line) => {
+                    cause = startup::failure(&line).or(cause);
+                    if let Some(phase) = startup::phase(&line) {
+                        told.status(&phase);
+                    }
+                }
+                Next::Ended(status) => return Err(ended(status, cause)),
+            },
+            answered = &mut answering => {
+                answered?;
+                break;
+            }
+            _ = extend.tick() => told.extend(EXTEND_BY),
+            () = tokio::time::sleep_until(deadline) => {
+                return Err(failed(format!("no verified completion within {} s", timeouts.start.as_secs()), cause));
+            }
+            () = &mut asked => return Ok(()),
+        }
+    }
+    told.status("serving");
+    told.ready();
+    let mut alive = pin!(keep_alive(api, told));
+    loop {
+        tokio::select! {
+            next = engine.next() => match next? {
+                Next::Line(line) => cause = startup::failure(&line).or(cause),
+                Next::Ended(status) => return Err(ended(status, cause)),
+            },
+            () = &mut alive => {}
+            () = &mut asked => return Ok(()),
+        }
+    }
+}
+
+/// Waits for the engine's health, then for a completion that is one.
+async fn first_answer(api: &Api) -> Result<(), Problem> {
+    while !api.healthy().await {
+        sleep(HEALTH_EVERY).await;
+    }
+    let mut tries = 1;
+    loop {
+        match api.first_completion().await {
+            Ok(()) => return Ok(()),
+            Err(why) if tries == FIRST_TRIES => {
+                return Err(failed(format!("the engine says it is healthy, and does not answer: {why}"), None));
+            }
+            Err(_) => tries += 1,
+        }
+        sleep(HEALTH_EVERY).await;
+    }
+}
+
+/// Tells the service manager that the engine is healthy, for as long as it is.
+async fn keep_alive(api: &Api, told: Told) {
+    loop {
+        if api.healthy().await {
+            told.alive();
+        }
+        sleep(WATCH_EVERY).await;
+    }
+}
+
+fn asked_to_stop() -> Result<impl Future<Output = ()>, Problem> {
+    let listen = |kind| signal(kind).map_err(|e| Problem::doing("listen for signals", e));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
+fn ended(status: std::process::ExitStatus, cause: Option<String>) -> Problem {
+    failed(format!("the engine ended by itself ({status})"), cause)
+}
+
+fn failed(what: String, cause: Option<String>) -> Problem {
+    let what = match cause {
+        Some(cause) => format!("{what}: {cause}"),
+        None => what,
+    };
+    Problem::new(Kind::Unexpected, what)
+}

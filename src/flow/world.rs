@@ -1,0 +1,76 @@
+//! Everything that a story acts on, in one place: a rehearsal brings another world to the same stories.
+
+use super::profiles::Library;
+use crate::{
+    domain::{facts::Facts, layout::Layout, problem::Problem},
+    host::{
+        processes::Processes,
+        service::Services,
+        signals::Interrupt,
+        store::Store,
+        systemd::Systemd,
+    },
+};
+use std::path::PathBuf;
+
+/// What the stories act on.
+#[derive(Debug)]
+pub struct World {
+    /// The root directory.
+    pub store: Store,
+    /// Profiles and locks.
+    pub library: Library,
+    /// The host.
+    pub facts: Facts,
+    /// Where engines come from.
+    pub engine: Engine,
+    /// Whether a person wants it to stop.
+    pub interrupt: Interrupt,
+    /// This program's own file.
+    pub binary: PathBuf,
+    /// What keeps the service running.
+    pub keeper: Keeper,
+}
+
+/// Where engines come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The runtime that the profile's lock names.
+    Locked,
+    /// This command, which `serve` and its arguments follow.
+    Command(Vec<String>),
+}
+
+/// What keeps the service running.
+#[derive(Debug)]
+pub enum Keeper {
+    /// The host's systemd.
+    Systemd,
+    /// This process.
+    Embedded(Box<Processes>),
+}
+
+impl World {
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        self.store.layout()
+    }
+}
+
+impl Keeper {
+    /// The keeper of this service, for looking at it.
+    pub fn observe(&mut self, service: &str) -> Box<dyn Services + '_> {
+        match self {
+            Self::Systemd => Box::new(Systemd::new(service)),
+            Self::Embedded(processes) => Box::new(processes.as_mut()),
+        }
+    }
+
+    /// The keeper of this service, for changing what runs. A problem without the means or the right.
+    pub fn command(&mut self, service: &str) -> Result<Box<dyn Services + '_>, Problem> {
+        if matches!(self, Self::Systemd) {
+            Systemd::usable()?;
+        }
+        Ok(self.observe(service))
+    }
+}

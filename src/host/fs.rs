@@ -1,0 +1,193 @@
+//! Files that are whole or not there: the only place that renames and syncs.
+
+use crate::domain::problem::Problem;
+use rustix::fs::{CWD, RenameFlags};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
+    path::Path,
+};
+
+/// Readable by the service's own user, writable by nobody else.
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// Makes `path` and its missing parents, readable by all, each durable.
+pub fn make_directory(path: &Path) -> Result<(), Problem> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        make_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.map_err(|e| failed("make the directory", path, e))?,
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(|e| failed("set the mode of", path, e))?;
+    sync_parent(path)
+}
+
+/// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let staged = staged_name(path);
+    write_synced(&staged, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rename(&staged, path)
+}
+
+/// Writes a file that nobody looks for yet, synced.
+pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    write_synced(path, bytes.as_ref()).map_err(|e| failed("write", path, e))
+}
+
+/// Makes `link` point at `target` in one step.
+pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
+    let staged = staged_name(link);
+    remove(&staged)?;
+    symlink(target, &staged).map_err(|e| failed("make the link", link, e))?;
+    rename(&staged, link)
+}
+
+/// Removes a file or link, durably. One that is not there is no error.
+pub fn remove(path: &Path) -> Result<(), Problem> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed
+            .map_err(|e| failed("remove", path, e))
+            .and_then(|()| sync_parent(path)),
+    }
+}
+
+/// Removes a directory and all below it. One that is not there is no error.
+pub fn remove_tree(path: &Path) -> Result<(), Problem> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|e| failed("remove", path, e)),
+    }
+}
+
+/// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
+pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
+    sync(staged)?;
+    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    sync_parent(path)
+}
+
+/// Makes sure that everything on the file system of `path` is on the disk: for whole trees.
+pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
+    let file = File::open(path).map_err(|e| failed("open", path, e))?;
+    rustix::fs::syncfs(&file).map_err(|e| failed("sync the file system of", path, e.into()))
+}
+
+/// Gives a finished file its final name, in place of what has it.
+pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
+    rename(staged, path)
+}
+
+/// Copies a file, by reference where the file system can; readable by all, synced.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
+    let mode = fs::copy(from, to)
+        .and_then(|_| fs::metadata(to))
+        .map_err(|e| failed("copy to", to, e))?
+        .permissions()
+        .mode();
+    fs::set_permissions(to, fs::Permissions::from_mode(mode | FILE_MODE))
+        .map_err(|e| failed("set the mode of", to, e))?;
+    sync(to)
+}
+
+/// Gives `from` a second name `to` where both lie on one file system, else copies it.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(_) => copy(from, to),
+    }
+}
+
+/// Makes sure that everything written to `path` is on the disk.
+pub fn sync(path: &Path) -> Result<(), Problem> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|e| failed("sync", path, e))
+}
+
+/// The text of a file, or nothing where there is none.
+pub fn read(path: &Path) -> Result<Option<String>, Problem> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(|e| failed("read", path, e)),
+    }
+}
+
+/// The names in a directory, or none where there is no such directory.
+pub fn names(path: &Path) -> Result<Vec<String>, Problem> {
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| failed("list", path, e))?,
+    };
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(|e| failed("list", path, e))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// A problem with a path, with the remedies for the usual causes.
+pub fn failed(doing: &str, path: &Path, cause: io::Error) -> Problem {
+    let kind = cause.kind();
+    let problem = Problem::doing(format_args!("{doing} `{}`", path.display()), cause);
+    match kind {
+        ErrorKind::PermissionDenied => {
+            problem.help("run it as root, or name a root that you may write with `--root DIR`")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            problem.help("make room on that file system and run it again; nothing was changed")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            problem.help("name a root on a writable file system with `--root DIR`")
+        }
+        _ => problem,
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that renames"
+)]
+fn rename(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::rename(from, to).map_err(|e| failed("rename to", to, e))?;
+    sync_parent(to)
+}
+
+fn sync_parent(path: &Path) -> Result<(), Problem> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Beside the final name, so that the rename stays within one file system. Only the holder of the
+/// root's lock writes below the root, so one name is enough.
+fn staged_name(path: &Path) -> std::path::PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}

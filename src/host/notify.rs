@@ -1,0 +1,111 @@
+//! The sd_notify protocol, from both ends.
+
+use crate::domain::problem::Problem;
+use std::{
+    io,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The variable that names the socket.
+pub const VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// Longest message that is read.
+const MESSAGE_LIMIT: usize = 4096;
+
+/// Tells the service manager about this process. Without one it does nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told;
+
+impl Told {
+    /// One line about what goes on.
+    pub fn status(self, text: &str) {
+        Self::send(&[sd_notify::NotifyState::Status(text)]);
+    }
+
+    /// The service answers from now on.
+    pub fn ready(self) {
+        Self::send(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// The service is going down.
+    pub fn stopping(self) {
+        Self::send(&[sd_notify::NotifyState::Stopping]);
+    }
+
+    /// The service is alive.
+    pub fn alive(self) {
+        Self::send(&[sd_notify::NotifyState::Watchdog]);
+    }
+
+    /// Starting or stopping takes this much longer from now.
+    pub fn extend(self, by: Duration) {
+        let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        Self::send(&[sd_notify::NotifyState::ExtendTimeoutUsec(microseconds)]);
+    }
+
+    /// A lost message is no reason to end a service, and there is nobody else to tell.
+    fn send(states: &[sd_notify::NotifyState<'_>]) {
+        let _unheard = sd_notify::notify(states);
+    }
+}
+
+/// The service manager's end, for the embedded supervisor.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+/// What a service said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It answers.
+    Ready,
+    /// What it does.
+    Status(String),
+}
+
+impl Listener {
+    /// Listens at `path`, replacing what an earlier listener left there.
+    pub fn bind(path: &Path) -> Result<Self, Problem> {
+        super::fs::remove(path)?;
+        let socket = UnixDatagram::bind(path)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .map_err(|e| super::fs::failed("listen at", path, e))?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The socket's path, for the service's environment.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All that was said since the last call.
+    pub fn heard(&self) -> Result<Vec<Said>, Problem> {
+        let mut said = Vec::new();
+        let mut buffer = [0; MESSAGE_LIMIT];
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    said.extend(text.lines().filter_map(parse));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(said),
+                Err(e) => return Err(super::fs::failed("hear", &self.path, e)),
+            }
+        }
+    }
+}
+
+fn parse(line: &str) -> Option<Said> {
+    match line.split_once('=')? {
+        ("READY", "1") => Some(Said::Ready),
+        ("STATUS", text) => Some(Said::Status(text.to_owned())),
+        _ => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! vLLM environments in the store: installed by uv from the lock's hashes, shared by generations.
+
+use super::{exec, fs, store::Locked};
+use crate::domain::{
+    digest::Digest,
+    lock::LockedRuntime,
+    problem::{Kind, Problem},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Where the system's interpreters are. An interpreter in somebody's home is of no use: the
+/// service cannot see it.
+const SYSTEM_INTERPRETERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+
+/// The command that `serve` and its arguments follow, for the runtime of this digest.
+pub fn command(folder: &Path) -> Vec<String> {
+    // Not the `vllm` script: its first line names the folder that it was installed to.
+    let python = folder.join("bin/python").to_string_lossy().into_owned();
+    vec![python, "-m".into(), "vllm.entrypoints.cli.main".into()]
+}
+
+/// Installs a runtime into the store, unless it is there already.
+pub fn install(
+    locked: &Locked<'_>,
+    digest: Digest,
+    runtime: &LockedRuntime,
+) -> Result<(), Problem> {
+    let layout = locked.store().layout();
+    let path = layout.runtime(digest);
+    if path.is_dir() {
+        return Ok(());
+    }
+    let staged = locked.stage(&format!("runtime-{}", digest.short()))?;
+    let requirements = staged.join("requirements.txt");
+    fs::write_new(&requirements, runtime.requirements())?;
+
+    let mut environment = BTreeMap::new();
+    // An interpreter that uv has to bring must lie where the service can read it.
+    let interpreters = layout.root().join("store/python");
+    environment.insert(
+        "UV_PYTHON_INSTALL_DIR".into(),
+        interpreters.to_string_lossy().into_owned(),
+    );
+    let folder = staged.join("env");
+    let python = folder.join("bin/python");
+    uv(
+        &[
+            "venv",
+            "--relocatable",
+            "--python",
+            &interpreter(&runtime.python),
+            &shown(&folder),
+        ],
+        &environment,
+    )?;
+    uv(
+        &[
+            "pip",
+            "install",
+            "--python",
+            &shown(&python),
+            "--no-deps",
+            "--require-hashes",
+            "--no-build",
+            "--compile-bytecode",
+            "--requirements",
+            &shown(&requirements),
+        ],
+        &environment,
+    )?;
+    visible(&python)?;
+    fs::sync_file_system(&folder)?;
+    fs::make_directory(path.parent().unwrap_or(&path))?;
+    fs::publish(&folder, &path)?;
+    fs::remove_tree(&staged)
+}
+
+fn uv(arguments: &[&str], environment: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let finished = exec::run("uv", arguments, environment).map_err(|problem| {
+        problem.help("install uv (`pipx install uv`, or your distribution's package), or use the Nix package")
+    })?;
+    finished.success().map(drop).map_err(|mut problem| {
+        problem.kind = Kind::Unverified;
+        problem.help("nothing was changed; what uv said is above")
+    })
+}
+
+/// The system's own interpreter of this version where there is one, else the version for uv to find.
+fn interpreter(version: &str) -> String {
+    let system = SYSTEM_INTERPRETERS
+        .iter()
+        .map(|folder| PathBuf::from(folder).join(format!("python{version}")))
+        .find(|path| path.exists());
+    system.map_or_else(|| version.to_owned(), |path| shown(&path))
+}
+
+/// Refuses an interpreter that the service's sandbox hides.
+fn visible(python: &Path) -> Result<(), Problem> {
+    let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
+    let hidden = ["/root", "/home", "/tmp"]
+        .iter()
+        .any(|hidden| real.starts_with(hidden));
+    if hidden {
+        return Err(Problem::new(
+            Kind::Unverified,
+            format!(
+                "the interpreter `{}` cannot be seen by the service",
+                real.display()
+            ),
+        )
+        .help(
+            "install that Python for the whole system, or let uv bring it: `uv python install`",
+        ));
+    }
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,380 @@
+//! The root directory: generations, activations, and the lock that guards them.
+
+use super::{
+    fs,
+    journal::{self, Entry, Journal},
+};
+use crate::domain::{
+    activation::{Activation, End, GenerationId, State},
+    generation::Generation,
+    layout::Layout,
+    plan::Plan,
+    problem::{Kind, Problem},
+    report::Report,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How often a held lock is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+/// The record of a generation in its directory.
+const GENERATION: &str = "generation.json";
+
+/// Reads what is below a root. Everything that changes it is on [`Locked`].
+#[derive(Clone, Debug)]
+pub struct Store {
+    layout: Layout,
+}
+
+/// The right to change what is below the root. Only [`Store::lock`] gives it.
+#[derive(Debug)]
+pub struct Locked<'a> {
+    store: &'a Store,
+    _file: File,
+}
+
+/// Who holds the lock; the lock file's text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    command: String,
+    since: jiff::Timestamp,
+}
+
+/// What is on record of one activation.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Activations are numbered from 1 in the order of their start.
+    pub number: u64,
+    /// Every state it reached.
+    pub journal: Vec<Entry>,
+}
+
+/// A report's place in an activation's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The validation of the generation that was activated.
+    Candidate,
+    /// The validation of the generation that was returned to.
+    Returned,
+}
+
+impl Store {
+    /// The store below the layout's root, which need not exist yet.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The generation that `current` points at.
+    pub fn current(&self) -> Result<Option<GenerationId>, Problem> {
+        let link = self.layout.current();
+        let target = match std::fs::read_link(&link) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            target => target.map_err(|e| fs::failed("read the link", &link, e))?,
+        };
+        let id = target
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        id.map(|id| Some(GenerationId(id))).ok_or_else(|| {
+            Problem::doing(
+                format_args!("read the link `{}`", link.display()),
+                format!(
+                    "it points at `{}`, which is no generation",
+                    target.display()
+                ),
+            )
+            .help("point it back at a folder of `generations/`, or remove it")
+        })
+    }
+
+    /// All generations, oldest first.
+    pub fn generations(&self) -> Result<Vec<Generation>, Problem> {
+        numbers(&self.layout.generations())?
+            .into_iter()
+            .map(|id| self.generation(GenerationId(id)))
+            .collect()
+    }
+
+    /// One generation.
+    pub fn generation(&self, id: GenerationId) -> Result<Generation, Problem> {
+        let path = self.layout.generation(id).join(GENERATION);
+        read_json(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Usage, format!("there is no generation {id}"))
+                .help("`awqdeploy generations` lists those that there are")
+        })
+    }
+
+    /// All activations, oldest first.
+    pub fn activations(&self) -> Result<Vec<Recorded>, Problem> {
+        numbers(&self.layout.activations())?
+            .into_iter()
+            .map(|number| self.activation(number))
+            .collect()
+    }
+
+    /// The newest activation that recorded anything.
+    pub fn last_activation(&self) -> Result<Option<Recorded>, Problem> {
+        for number in numbers(&self.layout.activations())?.into_iter().rev() {
+            let recorded = self.activation(number)?;
+            if !recorded.journal.is_empty() {
+                return Ok(Some(recorded));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The generations that passed a validation, each once.
+    pub fn proven(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+        let committed = |recorded: &Recorded| match recorded.last()? {
+            Activation {
+                to,
+                state: State::Done {
+                    end: End::Committed,
+                },
+                ..
+            } => Some(*to),
+            _ => None,
+        };
+        Ok(self.activations()?.iter().filter_map(committed).collect())
+    }
+
+    /// The report that an activation kept, if it got so far.
+    pub fn report(&self, activation: u64, evidence: Evidence) -> Result<Option<Report>, Problem> {
+        read_json(&self.layout.activation(activation).join(evidence.file()))
+    }
+
+    /// The newest passed validation of any generation of this profile.
+    pub fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
+        for recorded in self.activations()?.into_iter().rev() {
+            for evidence in [Evidence::Returned, Evidence::Candidate] {
+                let report = self.report(recorded.number, evidence)?;
+                if let Some(report) =
+                    report.filter(|report| report.profile == profile && report.passed())
+                {
+                    return Ok(Some(report));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the lock, waiting for at most `wait`. `command` is what another process is told meanwhile.
+    pub fn lock(&self, wait: Duration, command: &str) -> Result<Locked<'_>, Problem> {
+        fs::make_directory(self.layout.root())?;
+        let path = self.layout.lock();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| fs::failed("open", &path, e))?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if began.elapsed() < wait => sleep(TRY_EVERY),
+                Err(TryLockError::WouldBlock) => return Err(busy(&mut file)),
+                Err(TryLockError::Error(e)) => return Err(fs::failed("lock", &path, e)),
+            }
+        }
+        let holder = Holder {
+            pid: std::process::id(),
+            command: command.to_owned(),
+            since: jiff::Timestamp::now(),
+        };
+        // Only for people who find the lock held: it need not survive a power cut.
+        file.set_len(0)
+            .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
+            .and_then(|text| file.write_all(&text))
+            .map_err(|e| fs::failed("write", &path, e))?;
+        Ok(Locked {
+            store: self,
+            _file: file,
+        })
+    }
+
+    fn activation(&self, number: u64) -> Result<Recorded, Problem> {
+        Ok(Recorded {
+            number,
+            journal: journal::entries(&self.layout.activation(number))?,
+        })
+    }
+}
+
+impl Locked<'_> {
+    /// The store that is locked.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// Adds a generation: its plan, its profile's text and the binary that can run it.
+    pub fn add_generation(
+        &self,
+        plan: Plan,
+        profile: &str,
+        binary: &Path,
+    ) -> Result<GenerationId, Problem> {
+        let layout = &self.store.layout;
+        let id = GenerationId(
+            numbers(&layout.generations())?
+                .last()
+                .map_or(1, |last| last + 1),
+        );
+        let staged = self.stage(&format!("generation-{id}"))?;
+        let generation = Generation {
+            id,
+            created: jiff::Timestamp::now(),
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            plan,
+        };
+        write_json(&staged.join(GENERATION), &generation)?;
+        fs::write_new(&staged.join("profile.toml"), profile)?;
+        let unit = format!("{}.service", generation.plan.service);
+        fs::write_new(&staged.join(unit), &generation.plan.unit)?;
+        fs::link_or_copy(binary, &staged.join("awqdeploy"))?;
+        fs::make_directory(&layout.generations())?;
+        fs::publish(&staged, &layout.generation(id))?;
+        Ok(id)
+    }
+
+    /// Points `current` at a generation, or at nothing.
+    pub fn point(&self, to: Option<GenerationId>) -> Result<(), Problem> {
+        let current = self.store.layout.current();
+        match to {
+            Some(id) => fs::point(&current, &Path::new("generations").join(id.to_string())),
+            None => fs::remove(&current),
+        }
+    }
+
+    /// A new, numbered activation and its journal.
+    pub fn begin_activation(&self) -> Result<(u64, Journal), Problem> {
+        let layout = &self.store.layout;
+        let number = numbers(&layout.activations())?
+            .last()
+            .map_or(1, |last| last + 1);
+        fs::make_directory(&layout.activation(number))?;
+        Ok((number, self.journal(number)?))
+    }
+
+    /// The journal of an activation that began earlier.
+    pub fn journal(&self, activation: u64) -> Result<Journal, Problem> {
+        Journal::open(&self.store.layout.activation(activation))
+    }
+
+    /// Keeps a validation's report with its activation.
+    pub fn keep_report(
+        &self,
+        activation: u64,
+        evidence: Evidence,
+        report: &Report,
+    ) -> Result<(), Problem> {
+        write_json(
+            &self
+                .store
+                .layout
+                .activation(activation)
+                .join(evidence.file()),
+            report,
+        )
+    }
+
+    /// Keeps the service's log with its activation.
+    pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
+        fs::write(
+            &self.store.layout.activation(activation).join("service.log"),
+            text,
+        )
+    }
+
+    /// Keeps the deployer's own binary where boot recovery finds it.
+    pub fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
+        let kept = self.store.layout.binary();
+        if std::fs::canonicalize(binary).ok() == std::fs::canonicalize(&kept).ok() {
+            return Ok(kept);
+        }
+        let staged = self.stage("binary")?.join("awqdeploy");
+        fs::copy(binary, &staged)?;
+        fs::make_directory(kept.parent().unwrap_or(&kept))?;
+        fs::replace(&staged, &kept)?;
+        Ok(kept)
+    }
+
+    /// An empty directory for something half-made; what an earlier process left there is removed.
+    pub fn stage(&self, name: &str) -> Result<PathBuf, Problem> {
+        let path = self.store.layout.staging().join(name);
+        fs::remove_tree(&path)?;
+        fs::make_directory(&path)?;
+        Ok(path)
+    }
+}
+
+impl Recorded {
+    /// The last recorded state.
+    pub fn last(&self) -> Option<&Activation> {
+        self.journal.last().map(|entry| &entry.activation)
+    }
+}
+
+impl Evidence {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Candidate => "report.json",
+            Self::Returned => "returned.json",
+        }
+    }
+}
+
+fn busy(file: &mut File) -> Problem {
+    let mut text = String::new();
+    let holder = file
+        .read_to_string(&mut text)
+        .ok()
+        .and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let who = holder.map_or_else(
+        || "another awqdeploy is at work".to_owned(),
+        |Holder {
+             pid,
+             command,
+             since,
+         }| format!("`{command}` (process {pid}) has been at work since {since:.0}"),
+    );
+    Problem::new(Kind::Busy, who)
+        .help("wait until it is done; `awqdeploy status` shows how far it is")
+}
+
+/// The numbered entries of a directory, in order.
+fn numbers(directory: &Path) -> Result<Vec<u64>, Problem> {
+    let mut numbers: Vec<u64> = fs::names(directory)?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Problem> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| Problem::doing(format_args!("write `{}`", path.display()), e))?;
+    text.push(b'\n');
+    fs::write(path, text)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Problem> {
+    fs::read(path)?
+        .map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(|e| Problem::doing(format_args!("read `{}`", path.display()), e))
+}

@@ -1,0 +1,95 @@
+//! This process and all that descends from it.
+//!
+//! vLLM's API server leaves its engine and workers behind when it is killed. A subreaper inherits
+//! such orphans, so that they can be found and ended.
+
+use crate::domain::problem::Problem;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
+};
+use std::{
+    collections::BTreeSet,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long killed processes may take to be gone. A process in uninterruptible sleep, such as one
+/// inside the GPU driver, takes its time.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+/// How often they are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// From now on this process inherits the orphans among its descendants.
+pub fn adopt_orphans() -> Result<(), Problem> {
+    set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
+}
+
+/// From now on this process is told to stop when its parent dies.
+pub fn die_with_parent() -> Result<(), Problem> {
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|e| Problem::doing("follow the parent process", e))
+}
+
+/// Everything that descends from this process, nearest first.
+pub fn descendants() -> Result<Vec<Pid>, Problem> {
+    let mut parents = Vec::new();
+    for process in
+        procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?
+    {
+        // A process may end between being listed and being read.
+        if let Ok(stat) = process.and_then(|process| process.stat()) {
+            parents.push((stat.pid, stat.ppid));
+        }
+    }
+    let mut family = BTreeSet::from([getpid().as_raw_nonzero().get()]);
+    let mut found = Vec::new();
+    loop {
+        let next: Vec<i32> = parents
+            .iter()
+            .filter(|(pid, parent)| family.contains(parent) && !family.contains(pid))
+            .map(|(pid, _)| *pid)
+            .collect();
+        if next.is_empty() {
+            return Ok(found);
+        }
+        found.extend(next.iter().filter_map(|pid| Pid::from_raw(*pid)));
+        family.extend(next);
+    }
+}
+
+/// Ends everything that descends from this process and waits until it is gone.
+pub fn kill_descendants() -> Result<(), Problem> {
+    let began = Instant::now();
+    loop {
+        reap();
+        let left = descendants()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > KILL_PATIENCE {
+            let pids: Vec<_> = left
+                .iter()
+                .map(|pid| pid.as_raw_nonzero().to_string())
+                .collect();
+            return Err(Problem::doing(
+                "end the service's processes",
+                format!(
+                    "still there after {} s: {}",
+                    KILL_PATIENCE.as_secs(),
+                    pids.join(", ")
+                ),
+            ));
+        }
+        for pid in left {
+            // Gone already is what is wanted.
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// Takes note of ended children, so that they do not stay as zombies.
+fn reap() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}

@@ -1,0 +1,143 @@
+//! The layers point one way, and nothing grows beyond what one can read.
+
+use std::{fs, path::Path};
+
+/// What each layer must not name. `domain` touches nothing outside; nothing points upwards.
+const BANNED: &[(&str, &[&str])] = &[
+    (
+        "src/domain",
+        &[
+            "crate::host",
+            "crate::flow",
+            "crate::cli",
+            "std::fs",
+            "std::process",
+            "std::env",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "std::thread",
+            "Instant::now",
+            "SystemTime",
+            "Timestamp::now",
+            "tokio::",
+            "reqwest::",
+            "duct::",
+            "rustix::",
+            "println!",
+            "eprintln!",
+        ],
+    ),
+    (
+        "src/host",
+        &["crate::flow", "crate::cli", "println!", "eprintln!"],
+    ),
+    (
+        "src/flow",
+        &[
+            "crate::cli",
+            "println!",
+            "eprintln!",
+            "std::process::Command",
+        ],
+    ),
+];
+
+const FILE_LINES: usize = 500;
+const FUNCTION_LINES: usize = 70;
+
+#[test]
+fn layers_point_one_way() {
+    let mut broken = vec![];
+    for (folder, banned) in BANNED {
+        each_source(folder, &mut |path, text| {
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or("");
+                for word in banned.iter().filter(|word| code.contains(**word)) {
+                    broken.push(format!("{path}:{}: `{word}`", number + 1));
+                }
+            }
+        });
+    }
+    assert!(
+        broken.is_empty(),
+        "a layer names what it must not:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut large = vec![];
+    for folder in ["src", "tests"] {
+        each_source(folder, &mut |path, text| {
+            let lines = text.lines().count();
+            if lines > FILE_LINES {
+                large.push(format!("{path}: {lines} lines"));
+            }
+            for (name, lines) in functions(text)
+                .into_iter()
+                .filter(|(_, lines)| *lines > FUNCTION_LINES)
+            {
+                large.push(format!("{path}: `{name}` has {lines} lines"));
+            }
+        });
+    }
+    assert!(large.is_empty(), "too large to read:\n{}", large.join("\n"));
+}
+
+#[test]
+fn the_rules_can_fail() {
+    let long = format!(
+        "fn long() {{\n{}}}\n",
+        "    let _ = 1;\n".repeat(FUNCTION_LINES)
+    );
+    assert_eq!(
+        functions(&long),
+        [("fn long() {".to_owned(), FUNCTION_LINES + 2)]
+    );
+    assert_eq!(
+        functions("    pub async fn short() {\n    }\n"),
+        [("pub async fn short() {".to_owned(), 2)]
+    );
+}
+
+/// Each function's first line and number of lines: from `fn` to the closing brace in the same column,
+/// which is where rustfmt puts it.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut found = vec![];
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let is_function = code
+            .split_whitespace()
+            .take_while(|word| !word.contains('('))
+            .any(|word| word == "fn")
+            || code.starts_with("fn ");
+        if !is_function || code.starts_with("//") || code.ends_with(';') || code.ends_with('}') {
+            continue;
+        }
+        let indent = &line[..line.len() - code.len()];
+        let closing = format!("{indent}}}");
+        if let Some(length) = lines[start..].iter().position(|line| **line == closing) {
+            found.push((code.to_owned(), length + 1));
+        }
+    }
+    found
+}
+
+fn each_source(folder: &str, see: &mut impl FnMut(&str, &str)) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    visit(root, &root.join(folder), see);
+}
+
+fn visit(root: &Path, folder: &Path, see: &mut impl FnMut(&str, &str)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit(root, &path, see);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let shown = path.strip_prefix(root).unwrap().display().to_string();
+            see(&shown, &fs::read_to_string(&path).unwrap());
+        }
+    }
+}
