@@ -29,7 +29,7 @@ use crate::{
         recover, rollback, status, supervise,
         world::{Engine, Keeper, World},
     },
-    host::{engine, fs, machine, signals::Interrupt, store::Store},
+    host::{engine, event_loop, fs, machine, signals::Interrupt, store::Store},
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -92,12 +92,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         }
         Command::Supervise { die_with_parent } => {
             let parent = if die_with_parent { supervise::Parent::Followed } else { supervise::Parent::Ignored };
-            asynchronously(supervise::supervise(&Store::new(layout(&global)), parent)).map(|()| 0)
+            let store = Store::new(layout(&global));
+            event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
         }
         Command::Engine { arguments } => {
-            let environment = std::env::vars().collect();
-            let options = engine::Options::from_arguments(&arguments, &environment)?;
-            asynchronously(engine::run(options)).map(|()| 0)
+            let options = engine::Options::from_arguments(&arguments, |name| std::env::var(name).ok())?;
+            event_loop()?.block_on(engine::run(options)).map(|()| 0)
         }
     }
 }
@@ -311,12 +311,4 @@ pub(super) fn library(global: &Global) -> Library {
         None if here.is_dir() => Library::at(here.to_owned()),
         None => Library::at(SYSTEM_PROFILES.into()),
     }
-}
-
-fn asynchronously<T>(story: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::doing("start the event loop", e))?
-        .block_on(story)
 }

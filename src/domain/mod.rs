@@ -20,5 +20,6 @@ pub mod size;
 pub mod sse;
 pub mod startup;
 pub mod stats;
+pub mod stream;
 pub mod unit;
 pub mod verdict;

@@ -1,1 +1,97 @@
 //! Questions with known answers, for telling a model that works from one that only runs.
+//!
+//! Any instruction-tuned model of a few billion parameters answers all of them; weights that were
+//! damaged, quantised with a wrong scale or run by a wrong kernel answer none. They gate nothing unless
+//! a profile asks for it (`min-known-answers`), because tiny random test models are wrong by nature.
+
+/// Which set this is. Results of different versions are not comparable.
+pub const VERSION: u32 = 1;
+
+/// The most tokens to let a model answer in: enough for a sentence around the answer.
+pub const MAX_TOKENS: u32 = 48;
+
+/// A question and what counts as its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The user message.
+    pub ask: &'static str,
+    /// Answers that count as right. The first is the shortest natural one.
+    pub answers: &'static [&'static str],
+}
+
+/// The questions, in the order in which they are asked. None contains its own answer, so that an echo
+/// is not right.
+pub const QUESTIONS: [Question; 10] = [
+    Question {
+        ask: "What is the capital of France? Answer with one word.",
+        answers: &["Paris"],
+    },
+    Question {
+        ask: "What is 7 times 8? Answer with the number only.",
+        answers: &["56", "fifty-six"],
+    },
+    Question {
+        ask: "What is the opposite of hot? Answer with one word.",
+        answers: &["cold"],
+    },
+    Question {
+        ask: "Which planet of our solar system is the largest? Answer with its name only.",
+        answers: &["Jupiter"],
+    },
+    Question {
+        ask: "What is the chemical symbol of gold? Answer with the symbol only.",
+        answers: &["Au"],
+    },
+    Question {
+        ask: "How many days does a leap year have? Answer with the number only.",
+        answers: &["366"],
+    },
+    Question {
+        ask: "Which number comes next: 2, 4, 8, 16? Answer with the number only.",
+        answers: &["32", "thirty-two"],
+    },
+    Question {
+        ask: "Who wrote the play Romeo and Juliet? Answer with the name only.",
+        answers: &["Shakespeare"],
+    },
+    Question {
+        ask: "What is the French word for thank you? Answer with one word.",
+        answers: &["merci"],
+    },
+    Question {
+        ask: "Which colour do you get by mixing blue and yellow paint? Answer with one word.",
+        answers: &["green"],
+    },
+];
+
+/// Ends the part in which a reasoning model thinks aloud. Only what follows is its answer.
+const END_OF_THOUGHT: &str = "</think>";
+
+impl Question {
+    /// Whether `text` gives one of the answers, as whole words; letter case, punctuation and anything
+    /// around it do not matter.
+    pub fn is_answered_by(&self, text: &str) -> bool {
+        let answer = text
+            .rsplit_once(END_OF_THOUGHT)
+            .map_or(text, |(_, answer)| answer);
+        let words = words(answer);
+        self.answers.iter().any(|answer| {
+            let answer = self::words(answer);
+            words.windows(answer.len()).any(|window| window == answer)
+        })
+    }
+
+    /// The question that this user message asks, if it is one of [`QUESTIONS`].
+    pub fn find(message: &str) -> Option<&'static Self> {
+        QUESTIONS
+            .iter()
+            .find(|question| question.ask == message.trim())
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
+}

@@ -14,6 +14,10 @@ pub struct Report {
     pub at: jiff::Timestamp,
     /// Each check, in order.
     pub checks: Vec<Check>,
+    /// How many questions were answered right. Absent where the profile does not ask, or a check
+    /// failed first.
+    #[serde(default)]
+    pub known_answers: Option<KnownAnswers>,
     /// How fast it is. Absent where a check failed first.
     pub throughput: Option<Throughput>,
     /// Against the baseline profile, where there is one that was measured.
@@ -31,6 +35,17 @@ pub struct Check {
     pub failure: Option<String>,
     /// How long it took, milliseconds.
     pub ms: f64,
+}
+
+/// How many of the shipped questions were answered right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAnswers {
+    /// Answered right.
+    pub right: u32,
+    /// Asked.
+    pub asked: u32,
+    /// Which set of questions: [`super::questions::VERSION`].
+    pub version: u32,
 }
 
 /// One stream's speed, by vLLM's definitions.

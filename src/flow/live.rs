@@ -15,8 +15,9 @@ use crate::{
         unit,
     },
     host::{
-        port,
+        event_loop, port,
         service::{Services, Trust},
+        serving::Api,
         signals::Interrupt,
         store::{Evidence, Locked, Store},
     },
@@ -135,7 +136,9 @@ pub fn report(
         Some(baseline) => store.last_passed(&baseline.profile)?,
         None => None,
     };
-    validate::blocking(plan, generation, baseline.as_ref(), observer)
+    let api = Api::of(plan)?;
+    let validation = validate::validate(&api, plan, generation, baseline.as_ref(), observer);
+    Ok(event_loop()?.block_on(validation))
 }
 
 /// A problem and its causes in one line: what a journal keeps and a person reads as the reason.

@@ -117,7 +117,7 @@ impl Fault {
     /// What happens, for the list of faults.
     pub fn about(self) -> &'static str {
         match self {
-            Self::Engine(fault) => fault.about(),
+            Self::Engine(fault) => fault.summary(),
             Self::BadHash => "one byte of the model's weights is flipped: caught before anything is stopped",
             Self::MissingFile => "one file of the model is gone: caught before anything is stopped",
             Self::DoesNotFit => "the GPUs have too little memory: caught before anything is stopped",
@@ -247,7 +247,7 @@ impl Stage {
             .with_listen(self.listen)
             .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })
             .with_gates(gates)
-            .with_environment(engine::LOAD_MS, &LOAD.as_millis().to_string())
+            .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
     }
 
     /// Lets each engine answer at the speed that its plan predicts.
@@ -259,7 +259,7 @@ impl Stage {
                 .ok()
                 .and_then(|plan| plan.predicted_tokens_per_second)
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
-            *profile = profile.clone().with_environment(engine::TOKENS_PER_SECOND, &predicted.to_string());
+            *profile = profile.clone().with_environment(engine::TOKENS_PER_SECOND_VARIABLE, &predicted.to_string());
         }
         Ok(self)
     }
@@ -294,7 +294,7 @@ impl Stage {
             Fault::Engine(fault) => {
                 let mut profiles = self.profiles.clone();
                 if let Some((profile, _)) = profiles.get_mut(&request.to) {
-                    *profile = profile.clone().with_environment(engine::FAULT, &fault.to_string());
+                    *profile = profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string());
                 }
                 world.library = Library::of(profiles, self.lock.clone());
             }

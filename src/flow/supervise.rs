@@ -6,17 +6,17 @@ use crate::{
         generation::Generation,
         problem::{Kind, Problem},
         profile::Timeouts,
-        startup,
+        startup::{Phase, Reason},
     },
     host::{
         engine_process::{EngineProcess, Next},
         notify::Told,
-        serving::Api,
+        serving::{Api, first_completion},
         store::Store,
         tree,
     },
 };
-use std::{future::Future, pin::pin, time::Duration};
+use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval, sleep},
@@ -34,6 +34,9 @@ const EXTEND_BY: Duration = Duration::from_secs(60);
 const WATCH_EVERY: Duration = Duration::from_secs(10);
 /// How long the engine may take to stop. The unit's TimeoutStopSec is longer.
 const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// Lines of the engine's log among which the cause of its end is looked for.
+const LOG_LINES: usize = 2000;
 
 /// What a supervisor does when its own parent dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     let Generation { plan, .. } = store.generation(current)?;
     let told = Told;
     told.status(&format!("starting vLLM {} for `{}` (generation {current})", plan.runtime.vllm, plan.profile));
-    let api = Api::new(&plan)?;
+    let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
     let outcome = watch(&mut engine, &api, plan.timeouts, told).await;
     if let Err(problem) = &outcome {
@@ -77,17 +80,17 @@ async fn watch(
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);
     let deadline = Instant::now() + timeouts.start;
-    let mut cause = None;
+    let mut log = Log::default();
     loop {
         tokio::select! {
             next = engine.next() => match next? {
                 Next::Line(line) => {
-                    cause = startup::failure(&line).or(cause);
-                    if let Some(phase) = startup::phase(&line) {
-                        told.status(&phase);
+                    if let Some(phase) = Phase::of(&line) {
+                        told.status(&phase.to_string());
                     }
+                    log.push(line);
                 }
-                Next::Ended(status) => return Err(ended(status, cause)),
+                Next::Ended(status) => return Err(ended(status, &log)),
             },
             answered = &mut answering => {
                 answered?;
@@ -95,7 +98,7 @@ async fn watch(
             }
             _ = extend.tick() => told.extend(EXTEND_BY),
             () = tokio::time::sleep_until(deadline) => {
-                return Err(failed(format!("no verified completion within {} s", timeouts.start.as_secs()), cause));
+                return Err(failed(format!("no verified completion within {} s", timeouts.start.as_secs()), &log));
             }
             () = &mut asked => return Ok(()),
         }
@@ -106,8 +109,8 @@ async fn watch(
     loop {
         tokio::select! {
             next = engine.next() => match next? {
-                Next::Line(line) => cause = startup::failure(&line).or(cause),
-                Next::Ended(status) => return Err(ended(status, cause)),
+                Next::Line(line) => log.push(line),
+                Next::Ended(status) => return Err(ended(status, &log)),
             },
             () = &mut alive => {}
             () = &mut asked => return Ok(()),
@@ -117,15 +120,15 @@ async fn watch(
 
 /// Waits for the engine's health, then for a completion that is one.
 async fn first_answer(api: &Api) -> Result<(), Problem> {
-    while !api.healthy().await {
+    while !healthy(api).await {
         sleep(HEALTH_EVERY).await;
     }
     let mut tries = 1;
     loop {
-        match api.first_completion().await {
-            Ok(()) => return Ok(()),
+        match first_completion(api).await {
+            Ok(_) => return Ok(()),
             Err(why) if tries == FIRST_TRIES => {
-                return Err(failed(format!("the engine says it is healthy, and does not answer: {why}"), None));
+                return Err(failed(format!("the engine says it is healthy, and does not answer: {why}"), &Log::default()));
             }
             Err(_) => tries += 1,
         }
@@ -136,7 +139,7 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
 /// Tells the service manager that the engine is healthy, for as long as it is.
 async fn keep_alive(api: &Api, told: Told) {
     loop {
-        if api.healthy().await {
+        if healthy(api).await {
             told.alive();
         }
         sleep(WATCH_EVERY).await;
@@ -155,15 +158,36 @@ fn asked_to_stop() -> Result<impl Future<Output = ()>, Problem> {
     })
 }
 
-/// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
-fn ended(status: std::process::ExitStatus, cause: Option<String>) -> Problem {
-    failed(format!("the engine ended by itself ({status})"), cause)
+async fn healthy(api: &Api) -> bool {
+    matches!(api.health().await, Ok(200))
 }
 
-fn failed(what: String, cause: Option<String>) -> Problem {
-    let what = match cause {
-        Some(cause) => format!("{what}: {cause}"),
-        None => what,
+/// The lines of a start that failed, for its cause.
+#[derive(Debug, Default)]
+struct Log(VecDeque<String>);
+
+impl Log {
+    fn push(&mut self, line: String) {
+        if self.0.len() == LOG_LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line);
+    }
+}
+
+/// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
+fn ended(status: std::process::ExitStatus, log: &Log) -> Problem {
+    failed(format!("the engine ended by itself ({status})"), log)
+}
+
+fn failed(what: String, log: &Log) -> Problem {
+    let reason = Reason::among(log.0.iter().map(String::as_str));
+    let problem = match &reason {
+        Some(reason) => Problem::new(Kind::Unexpected, format!("{what}: {reason}")),
+        None => Problem::new(Kind::Unexpected, what),
     };
-    Problem::new(Kind::Unexpected, what)
+    match reason {
+        Some(reason) => problem.help(reason.failure.help()),
+        None => problem,
+    }
 }

@@ -1,5 +1,6 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
+pub mod engine;
 pub mod engine_process;
 pub mod exec;
 pub mod fs;
@@ -10,7 +11,18 @@ pub mod port;
 pub mod processes;
 pub mod runtimes;
 pub mod service;
+pub mod serving;
 pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod tree;
+
+use crate::domain::problem::Problem;
+
+/// An event loop on this thread, for one story that waits for several things at once.
+pub fn event_loop() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::doing("start the event loop", e))
+}

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::domain::{
     problem::{Kind, Problem},
+    startup::Reason,
     unit::Unit,
 };
 use std::{
@@ -80,7 +81,7 @@ impl Systemd {
             return Ok(format!("{status} (systemd says `{result}`)"));
         }
         let log = self.log_tail(LOG_LINES)?;
-        let cause = log.lines().rev().find_map(crate::domain::startup::failure);
+        let cause = Reason::among(log.lines());
         Ok(match cause {
             Some(cause) => format!("{cause} (systemd says `{result}`)"),
             None => format!("systemd says `{result}`; see `journalctl -u {}`", self.unit),

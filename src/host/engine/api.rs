@@ -1,0 +1,377 @@
+//! The endpoints of the rehearsal engine, in the shapes of a real vLLM.
+
+use super::{
+    EngineFault, Options,
+    reply::Reply,
+    request::{Endpoint, Refusal, Request, Streaming},
+};
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Request as HttpRequest, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// Named in every answer, so that none can be taken for a real engine's.
+const FINGERPRINT: &str = "awqdeploy-rehearsal";
+
+/// Completions that a [`EngineFault::DeadEngine`] still answers. Readiness needs one of them.
+const LAST_WORKING_COMPLETION: u32 = 2;
+
+/// The completion during which [`EngineFault::CrashServing`] exits.
+const FATAL_COMPLETION: u32 = 3;
+
+/// Tokens that [`EngineFault::ErrorStream`] sends before its error.
+const TOKENS_BEFORE_ERROR: usize = 3;
+
+/// What all requests share.
+#[derive(Clone)]
+pub(super) struct State(Arc<Engine>);
+
+struct Engine {
+    options: Options,
+    started: i64,
+    /// Completions that were asked for, from 1.
+    completions: AtomicU32,
+    gone: Notify,
+}
+
+/// One request being answered: what every chunk of it repeats.
+struct Ticket {
+    id: String,
+    created: i64,
+    model: String,
+    number: u32,
+}
+
+impl State {
+    pub(super) fn new(options: Options) -> Self {
+        Self(Arc::new(Engine {
+            options,
+            started: jiff::Timestamp::now().as_second(),
+            completions: AtomicU32::new(0),
+            gone: Notify::new(),
+        }))
+    }
+
+    /// Waits until a fault ends the process.
+    pub(super) async fn gone(&self) {
+        self.0.gone.notified().await;
+    }
+}
+
+impl Engine {
+    fn is_dead(&self) -> bool {
+        self.options.fault == Some(EngineFault::DeadEngine)
+            && self.completions.load(Ordering::Relaxed) >= LAST_WORKING_COMPLETION
+    }
+
+    fn ticket(&self, endpoint: Endpoint) -> Ticket {
+        let number = self.completions.fetch_add(1, Ordering::Relaxed) + 1;
+        let prefix = match endpoint {
+            Endpoint::Completions => "cmpl",
+            Endpoint::Chat => "chatcmpl",
+        };
+        Ticket {
+            id: format!("{prefix}-{number:016x}"),
+            created: jiff::Timestamp::now().as_second(),
+            model: self.options.served_name.clone(),
+            number,
+        }
+    }
+}
+
+/// Every endpoint that a rehearsal needs.
+pub(super) fn router(state: State) -> Router {
+    let v1 = Router::new()
+        .route("/v1/models", get(models))
+        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(chat))
+        .layer(middleware::from_fn_with_state(state.clone(), authorize));
+    Router::new()
+        .merge(v1)
+        .route("/health", get(health))
+        .route("/ping", get(health))
+        .route("/version", get(version))
+        .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(async || detail(StatusCode::METHOD_NOT_ALLOWED))
+        .fallback(async || detail(StatusCode::NOT_FOUND))
+        .with_state(state)
+}
+
+fn detail(status: StatusCode) -> (StatusCode, Json<Value>) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    (status, Json(json!({ "detail": reason })))
+}
+
+async fn authorize(
+    Shared(State(engine)): Shared<State>,
+    request: HttpRequest,
+    next: Next,
+) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match &engine.options.api_key {
+        Some(key) if given != Some(key) => {
+            let body = Json(json!({ "error": "Unauthorized" }));
+            (StatusCode::UNAUTHORIZED, body).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+async fn health(Shared(State(engine)): Shared<State>) -> StatusCode {
+    if engine.is_dead() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    }
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({ "version": "rehearsal" }))
+}
+
+async fn metrics(Shared(State(engine)): Shared<State>) -> String {
+    let model = &engine.options.served_name;
+    let total = engine.completions.load(Ordering::Relaxed);
+    format!(
+        "# HELP vllm:request_success_total Count of successfully processed requests.\n\
+         # TYPE vllm:request_success_total counter\n\
+         vllm:request_success_total{{engine=\"0\",model_name=\"{model}\"}} {total}.0\n"
+    )
+}
+
+async fn models(Shared(State(engine)): Shared<State>) -> Json<Value> {
+    let Options {
+        served_name,
+        model,
+        max_model_len,
+        ..
+    } = &engine.options;
+    let created = engine.started;
+    Json(json!({ "object": "list", "data": [{
+        "id": served_name,
+        "object": "model",
+        "created": created,
+        "owned_by": "vllm",
+        "root": model,
+        "parent": null,
+        "max_model_len": max_model_len,
+        "permission": [{
+            "id": "modelperm-rehearsal",
+            "object": "model_permission",
+            "created": created,
+            "allow_create_engine": false,
+            "allow_sampling": true,
+            "allow_logprobs": true,
+            "allow_search_indices": false,
+            "allow_view": true,
+            "allow_fine_tuning": false,
+            "organization": "*",
+            "group": null,
+            "is_blocking": false,
+        }],
+    }]}))
+}
+
+async fn completions(state: Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(Endpoint::Completions, state, &headers, &body).await
+}
+
+async fn chat(state: Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(Endpoint::Chat, state, &headers, &body).await
+}
+
+async fn answer(
+    endpoint: Endpoint,
+    Shared(State(engine)): Shared<State>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
+    let arrived = Instant::now();
+    let request = match Request::parse(endpoint, headers, body, &engine.options) {
+        Ok(request) => request,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let was_dead = engine.is_dead();
+    let ticket = engine.ticket(endpoint);
+    match engine.options.fault {
+        Some(EngineFault::Broken) => return Refusal::engine_dead().into_response(),
+        Some(EngineFault::DeadEngine) if was_dead => return Refusal::engine_dead().into_response(),
+        Some(EngineFault::Hang) => pending::<()>().await,
+        Some(EngineFault::CrashServing) if ticket.number >= FATAL_COMPLETION => {
+            engine.gone.notify_one();
+            pending::<()>().await;
+        }
+        _ => {}
+    }
+    let reply = Reply::to(&request, engine.options.fault);
+    let pace = Pace::new(arrived, &engine.options);
+    if let Some(streaming) = request.streaming {
+        return stream(&engine, &request, streaming, &reply, &ticket, pace);
+    }
+    sleep_until(pace.token(reply.pieces.len().saturating_sub(1))).await;
+    Json(whole(&request, &reply, &ticket)).into_response()
+}
+
+/// When each token is due: counted from the arrival of the request and not from the token before, so
+/// that late wake-ups do not add up.
+#[derive(Clone, Copy)]
+struct Pace {
+    first: Instant,
+    tpot: std::time::Duration,
+}
+
+impl Pace {
+    fn new(arrived: Instant, options: &Options) -> Self {
+        Self {
+            first: arrived + options.ttft,
+            tpot: options.tpot(),
+        }
+    }
+
+    fn token(self, index: usize) -> Instant {
+        self.first
+            + self
+                .tpot
+                .saturating_mul(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+}
+
+fn usage(request: &Request, reply: &Reply) -> Value {
+    json!({
+        "prompt_tokens": request.prompt_tokens,
+        "total_tokens": request.prompt_tokens as usize + reply.pieces.len(),
+        "completion_tokens": reply.pieces.len(),
+    })
+}
+
+fn whole(request: &Request, reply: &Reply, ticket: &Ticket) -> Value {
+    let mut choice = json!({
+        "index": 0,
+        "logprobs": null,
+        "finish_reason": reply.finish_reason,
+        "stop_reason": reply.stop_reason,
+        "token_ids": null,
+    });
+    let object = match request.endpoint {
+        Endpoint::Completions => {
+            choice["text"] = json!(reply.text());
+            "text_completion"
+        }
+        Endpoint::Chat => {
+            choice["message"] = json!({
+                "role": "assistant",
+                "content": reply.text(),
+                "refusal": null,
+                "reasoning": null,
+            });
+            "chat.completion"
+        }
+    };
+    json!({
+        "id": ticket.id,
+        "object": object,
+        "created": ticket.created,
+        "model": ticket.model,
+        "choices": [choice],
+        "system_fingerprint": FINGERPRINT,
+        "usage": usage(request, reply),
+    })
+}
+
+/// The events of a stream, each sent when it is due.
+fn stream(
+    engine: &Engine,
+    request: &Request,
+    streaming: Streaming,
+    reply: &Reply,
+    ticket: &Ticket,
+    pace: Pace,
+) -> Response {
+    let fails = engine.options.fault == Some(EngineFault::ErrorStream);
+    let shown = if fails {
+        TOKENS_BEFORE_ERROR
+    } else {
+        reply.pieces.len()
+    };
+    let mut events = Vec::with_capacity(shown + 3);
+    if request.endpoint == Endpoint::Chat {
+        let delta = json!({ "role": "assistant", "content": "" });
+        events.push((
+            pace.token(0),
+            chunk(request, ticket, delta, None).to_string(),
+        ));
+    }
+    for (index, piece) in reply.pieces.iter().take(shown).enumerate() {
+        let finish = (index + 1 == reply.pieces.len()).then_some(reply);
+        let said = match request.endpoint {
+            Endpoint::Completions => json!(piece),
+            Endpoint::Chat => json!({ "content": piece }),
+        };
+        let data = chunk(request, ticket, said, finish).to_string();
+        events.push((pace.token(index), data));
+    }
+    let end = pace.token(shown.saturating_sub(1));
+    if fails {
+        events.push((end, Refusal::engine_dead().body().to_string()));
+    } else if streaming.include_usage {
+        let mut last = chunk(request, ticket, Value::Null, None);
+        last["choices"] = json!([]);
+        last["usage"] = usage(request, reply);
+        last["system_fingerprint"] = json!(FINGERPRINT);
+        events.push((end, last.to_string()));
+    }
+    events.push((end, "[DONE]".to_owned()));
+    let body = futures_util::stream::unfold(events.into_iter(), async |mut events| {
+        let (due, data) = events.next()?;
+        sleep_until(due).await;
+        let event = Bytes::from(format!("data: {data}\n\n"));
+        Some((Ok::<_, Infallible>(event), events))
+    });
+    let kind = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
+    (kind, Body::from_stream(body)).into_response()
+}
+
+/// One chunk. The last one with text names the reason for the end.
+fn chunk(request: &Request, ticket: &Ticket, said: Value, finish: Option<&Reply>) -> Value {
+    let (object, field) = match request.endpoint {
+        Endpoint::Completions => ("text_completion", "text"),
+        Endpoint::Chat => ("chat.completion.chunk", "delta"),
+    };
+    let mut choice = json!({
+        "index": 0,
+        "logprobs": null,
+        "finish_reason": finish.map(|reply| reply.finish_reason),
+    });
+    choice[field] = said;
+    if let Some(reply) = finish {
+        choice["stop_reason"] = json!(reply.stop_reason);
+    }
+    json!({
+        "id": ticket.id,
+        "object": object,
+        "created": ticket.created,
+        "model": ticket.model,
+        "choices": [choice],
+    })
+}

@@ -1,0 +1,296 @@
+//! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
+
+use crate::domain::{
+    openai::{Answer, Delivery, Fault, Models, Request, complaint},
+    plan::{Plan, Serve},
+    problem::Problem,
+    sse,
+    stream::{Streamed, Transcript},
+};
+use reqwest::{Client, Method, RequestBuilder, Response, header};
+use std::{
+    error::Error,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+/// The most bytes of a body that comes whole. The greatest wanted, a chat answer, has some KiB.
+const MAX_BODY_BYTES: usize = 4 << 20;
+
+/// The most bytes of a stream. A token takes some 250 bytes: enough for 250,000 of them.
+const MAX_STREAM_BYTES: usize = 64 << 20;
+
+/// The longest wait for a connection. Everything here is on this host.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest wait for `/health`, which does no work.
+const HEALTH_WAIT: Duration = Duration::from_secs(10);
+
+/// How many tokens the first verified completion asks for: enough to show that decoding goes on after
+/// the first, and quick at any speed.
+const FIRST_COMPLETION_TOKENS: u32 = 2;
+
+/// One engine's API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    client: Client,
+    address: SocketAddr,
+    model: String,
+    key: Option<String>,
+    timeout: Duration,
+}
+
+/// An HTTP answer as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// The status.
+    pub status: u16,
+    /// The body, with anything that is not UTF-8 replaced.
+    pub body: String,
+}
+
+impl Api {
+    /// The API that this plan's engine will answer. A key that the plan gives to vLLM is used here too.
+    pub fn of(plan: &Plan) -> Result<Self, Problem> {
+        let api = Self::at(
+            SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port),
+            &plan.model.served_name,
+            plan.timeouts.request,
+        )?;
+        Ok(Self {
+            key: key(&plan.serve).map(str::to_owned),
+            ..api
+        })
+    }
+
+    /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
+    /// listens on every address is asked on loopback.
+    pub fn at(address: SocketAddr, model: &str, timeout: Duration) -> Result<Self, Problem> {
+        let host = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let client = Client::builder()
+            // The engine is on this host, whatever proxy the environment names.
+            .no_proxy()
+            .connect_timeout(CONNECT_WAIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Problem::doing("prepare an HTTP client", error))?;
+        Ok(Self {
+            client,
+            address: SocketAddr::new(host, address.port()),
+            model: model.to_owned(),
+            key: None,
+            timeout,
+        })
+    }
+
+    /// The status of `/health`. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
+    /// neither says that it can generate.
+    pub async fn health(&self) -> Result<u16, Fault> {
+        let wait = self.timeout.min(HEALTH_WAIT);
+        let request = self.request(Method::GET, "/health").timeout(wait);
+        let answer = self.send(request, wait).await?;
+        Ok(answer.status().as_u16())
+    }
+
+    /// The names that are served.
+    pub async fn models(&self) -> Result<Models, Fault> {
+        let raw = self.get("/v1/models").await?;
+        Models::parse(&raw.expect_ok()?)
+    }
+
+    /// Asks for an answer in one body.
+    pub async fn answer(&self, request: &Request) -> Result<Answer, Fault> {
+        let body = request.body(&self.model, Delivery::Whole);
+        let raw = self.post(request.path(), body.to_string()).await?;
+        Answer::parse(&raw.expect_ok()?)
+    }
+
+    /// Asks for a streamed answer and reads it to its end, stamping each chunk on arrival with the
+    /// monotonic clock. The connection is there already, unless this is the first request.
+    pub async fn stream(&self, request: &Request) -> Result<Streamed, Fault> {
+        let body = request.body(&self.model, Delivery::Streamed).to_string();
+        let request = self.json(request.path(), body);
+        let mut transcript = Transcript::default();
+        let sent = Instant::now();
+        let answer = self.send(request, self.timeout).await?;
+        if !answer.status().is_success() {
+            let status = answer.status().as_u16();
+            let body = self.whole(answer).await?;
+            return Err(refusal(status, &body));
+        }
+        self.read_stream(answer, &mut transcript, sent).await?;
+        transcript.finish()
+    }
+
+    /// Gets what is at `path`.
+    pub async fn get(&self, path: &str) -> Result<Raw, Fault> {
+        let request = self.request(Method::GET, path);
+        self.raw(request).await
+    }
+
+    /// Posts `body` as JSON, well-formed or not.
+    pub async fn post(&self, path: &str, body: String) -> Result<Raw, Fault> {
+        self.raw(self.json(path, body)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self
+            .client
+            .request(method, format!("http://{}{path}", self.address))
+            .timeout(self.timeout);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    fn json(&self, path: &str, body: String) -> RequestBuilder {
+        self.request(Method::POST, path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+    }
+
+    async fn raw(&self, request: RequestBuilder) -> Result<Raw, Fault> {
+        let answer = self.send(request, self.timeout).await?;
+        let status = answer.status().as_u16();
+        let body = self.whole(answer).await?;
+        Ok(Raw { status, body })
+    }
+
+    async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Fault> {
+        request.send().await.map_err(|error| {
+            // A connection that is not accepted in time tells as much as one that is refused.
+            if error.is_timeout() && !error.is_connect() {
+                Fault::Late {
+                    after: wait,
+                    chunks: 0,
+                }
+            } else {
+                Fault::Unreachable {
+                    address: self.address.to_string(),
+                    why: root_of(&error),
+                }
+            }
+        })
+    }
+
+    /// Why reading an answer failed after so many chunks.
+    fn broken(&self, error: &reqwest::Error, chunks: usize) -> Fault {
+        if error.is_timeout() {
+            Fault::Late {
+                after: self.timeout,
+                chunks,
+            }
+        } else {
+            Fault::Cut {
+                why: root_of(error),
+                chunks,
+            }
+        }
+    }
+
+    async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await.map_err(|e| self.broken(&e, 0))? {
+            if body.len() + bytes.len() > MAX_BODY_BYTES {
+                return Err(Fault::Malformed(format!(
+                    "a body of more than {MAX_BODY_BYTES} bytes"
+                )));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Reads to the end of the body, not only to `[DONE]`: only then can the connection be used again.
+    async fn read_stream(
+        &self,
+        mut answer: Response,
+        transcript: &mut Transcript,
+        sent: Instant,
+    ) -> Result<(), Fault> {
+        let mut parser = sse::Parser::default();
+        let mut read = 0;
+        while let Some(bytes) = answer
+            .chunk()
+            .await
+            .map_err(|e| self.broken(&e, transcript.chunks()))?
+        {
+            let at = sent.elapsed();
+            read += bytes.len();
+            if read > MAX_STREAM_BYTES {
+                return Err(Fault::Malformed(format!(
+                    "a stream of more than {MAX_STREAM_BYTES} bytes"
+                )));
+            }
+            let events = parser
+                .push(&bytes)
+                .map_err(|problem| Fault::Malformed(problem.to_string()))?;
+            for event in events {
+                transcript.take(&event.data, at)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Raw {
+    /// The body of an answer with status 200.
+    fn expect_ok(self) -> Result<String, Fault> {
+        match self.status {
+            200 => Ok(self.body),
+            status => Err(refusal(status, &self.body)),
+        }
+    }
+}
+
+/// The completion that makes a server ready: answered with status 200, at least one token counted, and
+/// ended for a reason. `/health` shows none of this.
+pub async fn first_completion(api: &Api) -> Result<Answer, Fault> {
+    let request = Request::complete("The capital of France is", FIRST_COMPLETION_TOKENS);
+    let answer = api.answer(&request).await?;
+    if answer.usage.completion_tokens == 0 {
+        return Err(Fault::Malformed("a completion of no tokens".to_owned()));
+    }
+    if answer.finish_reason.is_empty() {
+        return Err(Fault::Malformed(
+            "a completion that ended for no reason".to_owned(),
+        ));
+    }
+    Ok(answer)
+}
+
+fn refusal(status: u16, body: &str) -> Fault {
+    Fault::Refused {
+        status,
+        message: complaint(body),
+    }
+}
+
+/// The innermost cause: `Connection refused (os error 111)` says more than three layers of "error
+/// sending request".
+fn root_of(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
+}
+
+/// The key that vLLM asks for on everything under `/v1`: `--api-key`, or the variable that stands for it.
+fn key(serve: &Serve) -> Option<&str> {
+    let mut words = serve.argv.iter();
+    while let Some(word) = words.next() {
+        if word == "--api-key" {
+            return words.next().map(String::as_str);
+        }
+        if let Some(key) = word.strip_prefix("--api-key=") {
+            return Some(key);
+        }
+    }
+    serve.env.get("VLLM_API_KEY").map(String::as_str)
+}
