@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId},
+        activation::GenerationId,
         problem::Problem,
         unit,
     },
@@ -34,12 +34,16 @@ pub(super) fn finish(
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let keeper = &mut world.keeper;
-    let live = |number, activation: &Activation| {
-        let plan = locked.store().generation(activation.to)?.plan;
-        let services = keeper.command(&plan.service)?;
-        Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
-    };
-    activate::recover(locked, left, live, observer)
+    activate::recover(
+        locked,
+        left,
+        move |number, activation| {
+            let plan = locked.store().generation(activation.to)?.plan;
+            let services = keeper.command(&plan.service)?;
+            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
+        },
+        observer,
+    )
 }
 
 /// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
@@ -47,8 +51,7 @@ pub(super) fn finish(
 pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    let boot = |_number, _activation: &Activation| Ok(Boot { locked: &locked, world });
-    activate::recover(&locked, Left::Finish, boot, observer)
+    activate::recover(&locked, Left::Finish, |_, _| Ok(Boot { locked: &locked, world }), observer)
 }
 
 struct Boot<'a> {

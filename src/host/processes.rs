@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The variable by which the service's processes are found again, as systemd does by control group.
+const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
+
 /// Runs one service as a child of this process.
 #[derive(Debug)]
 pub struct Processes {
@@ -64,8 +67,12 @@ impl Processes {
         self.directory.join("service.log")
     }
 
+    /// What marks the processes of this service, and of no other.
+    fn mark(&self) -> String {
+        self.directory.to_string_lossy().into_owned()
+    }
+
     fn spawn(&self) -> Result<Running, Problem> {
-        tree::adopt_orphans()?;
         fs::make_directory(&self.directory)?;
         let listener = Listener::bind(&self.directory.join("notify"))?;
         let log = OpenOptions::new()
@@ -78,6 +85,7 @@ impl Processes {
             VARIABLE.into(),
             listener.path().to_string_lossy().into_owned(),
         );
+        environment.insert(MARK.into(), self.mark());
         let child = exec::service(&self.argv, &environment, log)?;
         Ok(Running {
             child,
@@ -158,7 +166,7 @@ impl Services for Processes {
             }
             sleep(LOOK_EVERY);
         }
-        tree::kill_descendants()
+        tree::kill_marked(MARK, &self.mark())
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

@@ -10,6 +10,7 @@ use rustix::process::{
 };
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -58,27 +59,42 @@ pub fn descendants() -> Result<Vec<Pid>, Problem> {
     }
 }
 
+/// Every process that inherited this variable with this value, wherever it hangs now.
+pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
+    let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
+    let carries = |process: &procfs::process::Process| {
+        // Other users' processes may not be asked, and are not ours.
+        let environment = process.environ().unwrap_or_default();
+        environment.get(OsStr::new(name)).is_some_and(|found| found == value)
+    };
+    Ok(all.flatten().filter(carries).filter_map(|process| Pid::from_raw(process.pid)).collect())
+}
+
 /// Ends everything that descends from this process and waits until it is gone.
 pub fn kill_descendants() -> Result<(), Problem> {
+    kill_all(|| {
+        reap();
+        descendants()
+    })
+}
+
+/// Ends every process that inherited this variable with this value, and waits until they are gone.
+pub fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
+    kill_all(|| marked(name, value))
+}
+
+fn kill_all(left: impl Fn() -> Result<Vec<Pid>, Problem>) -> Result<(), Problem> {
     let began = Instant::now();
     loop {
-        reap();
-        let left = descendants()?;
+        let left = left()?;
         if left.is_empty() {
             return Ok(());
         }
         if began.elapsed() > KILL_PATIENCE {
-            let pids: Vec<_> = left
-                .iter()
-                .map(|pid| pid.as_raw_nonzero().to_string())
-                .collect();
+            let pids: Vec<_> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
             return Err(Problem::doing(
                 "end the service's processes",
-                format!(
-                    "still there after {} s: {}",
-                    KILL_PATIENCE.as_secs(),
-                    pids.join(", ")
-                ),
+                format!("still there after {} s: {}", KILL_PATIENCE.as_secs(), pids.join(", ")),
             ));
         }
         for pid in left {
