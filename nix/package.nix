@@ -1,0 +1,59 @@
+# The program, with what a person and a shell expect beside it.
+{
+  lib,
+  installShellFiles,
+  rustPlatform,
+  stdenv,
+}:
+let
+  manifest = (lib.importTOML ../Cargo.toml).package;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.name;
+  inherit (manifest) version;
+
+  # What the build reads and nothing else: models, target/ and the documents never reach the store,
+  # and an edit to them rebuilds nothing.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.lock
+      ../Cargo.toml
+      ../profiles
+      ../src
+      # Cargo.toml names the test target by path, so cargo wants to see it.
+      ../tests/it
+    ];
+  };
+
+  cargoLock.lockFile = ../Cargo.lock;
+
+  # The tests want a whole checkout, and part of them a real systemd: `.ci/run` is where they run.
+  # What is built here is proven by the flake's checks.
+  doCheck = false;
+
+  nativeBuildInputs = [ installShellFiles ];
+
+  postInstall = ''
+    mkdir -p $out/share/awqdeploy
+    cp -r profiles $out/share/awqdeploy/profiles
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    installShellCompletion --cmd awqdeploy \
+      --bash <($out/bin/awqdeploy completions bash) \
+      --fish <($out/bin/awqdeploy completions fish) \
+      --zsh <($out/bin/awqdeploy completions zsh)
+    $out/bin/awqdeploy man > awqdeploy.1
+    installManPage awqdeploy.1
+  '';
+
+  meta = {
+    inherit (manifest) description;
+    license = with lib.licenses; [
+      mit
+      asl20
+    ];
+    mainProgram = "awqdeploy";
+    platforms = [ "x86_64-linux" ];
+  };
+}
