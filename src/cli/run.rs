@@ -221,7 +221,7 @@ fn conclude(
             show(global, &document, render::activation)?;
             Ok(document.exit_code)
         }
-        Err(problem) if global.json && matches!(problem.kind, Kind::Refused | Kind::Unverified) => {
+        Err(problem) if global.json && problem.kind != Kind::Unexpected => {
             let code = errors::exit_code(problem.kind);
             let why = errors::one_line(&problem);
             let document = ActivationDocument::refused(action, profile, code, why, problem.help);
