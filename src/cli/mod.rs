@@ -1,5 +1,7 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
+pub mod problem;
+
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {
     todo!()
