@@ -1,3 +1,4 @@
 //! Stories: one file per command, read top to bottom.
 
 pub mod event;
+pub mod profiles;
