@@ -56,7 +56,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         None => Facts::example()?,
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded()? };
+    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         Request {

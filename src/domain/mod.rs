@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod checkpoint;
 pub mod digest;
+pub mod document;
 pub mod facts;
 pub mod generation;
 pub mod invocation;
@@ -17,6 +18,7 @@ pub mod profile;
 pub mod questions;
 pub mod report;
 pub mod size;
+pub mod spelling;
 pub mod sse;
 pub mod startup;
 pub mod stats;
