@@ -24,7 +24,7 @@ use crate::{
         engine::{self, EngineFault},
         fs, models,
         processes::Processes,
-        service::{Condition, Services},
+        service::Condition,
         signals::Interrupt,
         store::Store,
     },

@@ -8,10 +8,17 @@
     clippy::disallowed_methods
 )]
 
+mod checkpoint;
 mod crash;
+mod invocation;
 mod library;
 mod lock;
+mod machine;
+mod memory;
 mod mistakes;
+mod plan;
+mod preflight;
 mod problem;
 mod profile;
 mod tidy;
+mod unit;
