@@ -3,7 +3,7 @@
 mod args;
 mod documents;
 mod generate;
-mod problem;
+pub mod problem;
 mod progress;
 mod rehearsal;
 mod render;
@@ -28,11 +28,12 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             if json {
-                print(&problem::to_json(&problem).to_string());
+                print(&serde_json::to_string_pretty(&problem::to_json(&problem)).unwrap_or_default());
             }
-            let text = problem::render(&problem, problem::Paint::of_stderr());
-            // A closed standard error is no reason for another exit status.
-            let _closed = anstream::stderr().write_all(text.as_bytes());
+            // Colours are left out where the standard error is no terminal. A closed one is no reason
+            // for another exit status.
+            let text = problem::render(&problem, problem::Style::Coloured);
+            let _closed = writeln!(anstream::stderr(), "{text}");
             ExitCode::from(problem::exit_code(problem.kind))
         }
     }

@@ -53,10 +53,10 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
     let facts = match &request.facts {
         Some(path) => run::read_facts(path)?,
-        None => Facts::example()?,
+        None => serde_json::from_str(Facts::EXAMPLE).map_err(|e| Problem::doing("read the example's facts", e))?,
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded()? };
+    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         Request {

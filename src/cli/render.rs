@@ -113,7 +113,7 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
     }
     if let Some(returned) = &document.returned {
         let _ = writeln!(out, "{BOLD}and of generation {}, which serves again{BOLD:#}", returned.generation);
-        out.push_str(&self::report(returned));
+        out.push_str(&report(returned));
     }
     if let Some(number) = document.activation.filter(|_| document.exit_code != 0) {
         row(&mut out, "evidence", &format!("activations/{number}/ below the root"));

@@ -121,7 +121,7 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
 }
 
 fn facts() -> Result<u8, Problem> {
-    let text = serde_json::to_string_pretty(&machine::facts()).map_err(|e| Problem::doing("print the facts", e))?;
+    let text = serde_json::to_string_pretty(&machine::facts()?).map_err(|e| Problem::doing("print the facts", e))?;
     print(&text);
     Ok(0)
 }
@@ -221,7 +221,7 @@ fn conclude(
             show(global, &document, render::activation)?;
             Ok(document.exit_code)
         }
-        Err(problem) if global.json && matches!(problem.kind, Kind::Refused | Kind::Unverified) => {
+        Err(problem) if global.json && problem.kind != Kind::Unexpected => {
             let code = errors::exit_code(problem.kind);
             let why = errors::one_line(&problem);
             let document = ActivationDocument::refused(action, profile, code, why, problem.help);
@@ -288,7 +288,7 @@ fn layout(global: &Global) -> Layout {
 fn world(global: &Global) -> Result<World, Problem> {
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let interrupt = Interrupt::listen()?;
-    Ok(World { facts: machine::facts(), binary, interrupt, ..reading_world(global) })
+    Ok(World { facts: machine::facts()?, binary, interrupt, ..reading_world(global) })
 }
 
 /// The host for a story that only reads, or that has decided everything before: nothing is asked of it.

@@ -36,6 +36,8 @@ pub struct Problem {
     pub place: Option<Box<Place>>,
     /// What it was caused by.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
+    /// Further mistakes found in the same go, so that a person need not run once for each.
+    pub also: Vec<Self>,
 }
 
 /// A piece of a text file to point at.
@@ -60,7 +62,17 @@ impl Problem {
             help: None,
             place: None,
             cause: None,
+            also: Vec::new(),
         }
+    }
+
+    /// Many problems as one: the first by position, which carries the others. Nothing for none.
+    pub fn of_many(mut problems: Vec<Self>) -> Option<Self> {
+        problems.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
+        let mut problems = problems.into_iter();
+        let mut first = problems.next()?;
+        first.also.extend(problems);
+        Some(first)
     }
 
     /// An unexpected problem while doing something: "write `/x`".

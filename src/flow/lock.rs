@@ -32,9 +32,9 @@ pub fn lock(
     }
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
     let files = models::survey(folder, &world.interrupt)?;
-    let locked = LockedModel { repo: wanted.repo.clone(), revision: wanted.revision.clone(), files };
+    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), files)?;
     let mut lock = world.library.lock()?;
     lock.models.insert(profile.name().to_owned(), locked.clone());
-    fs::write(&world.library.lock_path()?, lock.to_toml())?;
+    world.library.save_lock(&lock, |path, text| fs::write(path, text))?;
     Ok(locked)
 }

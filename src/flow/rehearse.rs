@@ -24,7 +24,7 @@ use crate::{
         engine::{self, EngineFault},
         fs, models,
         processes::Processes,
-        service::{Condition, Services},
+        service::Condition,
         signals::Interrupt,
         store::Store,
     },
@@ -225,28 +225,28 @@ impl Stage {
             let profile = request.library.load(name)?;
             let model = stage.root.join("models").join(name);
             stand_in(&profile, &model)?;
-            let profile = stage.adapt(profile, &model);
+            let profile = stage.adapt(profile, &model)?;
             let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
-            stage.lock.models.insert(name.clone(), LockedModel { repo, revision, files });
+            stage.lock.models.insert(name.clone(), LockedModel::of(repo, revision, files)?);
             stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
         }
         stage.pace(request)
     }
 
     /// The same profile for the rehearsal's address, patience and measurement.
-    fn adapt(&self, profile: Profile, model: &Path) -> Profile {
+    fn adapt(&self, profile: Profile, model: &Path) -> Result<Profile, Problem> {
         let gates = Gates {
             output_tokens: OUTPUT_TOKENS.min(profile.gates().output_tokens),
             repetitions: REPETITIONS.min(profile.gates().repetitions),
             ..profile.gates().clone()
         };
         profile
-            .with_path(model.to_owned())
-            .with_listen(self.listen)
-            .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })
-            .with_gates(gates)
+            .with_path(model.to_owned())?
+            .with_listen(self.listen)?
+            .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })?
+            .with_gates(gates)?
             .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
     }
 
@@ -259,7 +259,7 @@ impl Stage {
                 .ok()
                 .and_then(|plan| plan.predicted_tokens_per_second)
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
-            *profile = profile.clone().with_environment(engine::TOKENS_PER_SECOND_VARIABLE, &predicted.to_string());
+            *profile = profile.clone().with_environment(engine::TOKENS_PER_SECOND_VARIABLE, &predicted.to_string())?;
         }
         Ok(self)
     }
@@ -294,7 +294,7 @@ impl Stage {
             Fault::Engine(fault) => {
                 let mut profiles = self.profiles.clone();
                 if let Some((profile, _)) = profiles.get_mut(&request.to) {
-                    *profile = profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string());
+                    *profile = profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
                 world.library = Library::of(profiles, self.lock.clone());
             }

@@ -81,12 +81,15 @@ async fn watch(
     let mut extend = interval(EXTEND_EVERY);
     let deadline = Instant::now() + timeouts.start;
     let mut log = Log::default();
+    let mut told_phase = None;
     loop {
         tokio::select! {
             next = engine.next() => match next? {
                 Next::Line(line) => {
-                    if let Some(phase) = Phase::of(&line) {
+                    let phase = Phase::of(&line).filter(|phase| Some(*phase) != told_phase);
+                    if let Some(phase) = phase {
                         told.status(&phase.to_string());
+                        told_phase = Some(phase);
                     }
                     log.push(line);
                 }

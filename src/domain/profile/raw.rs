@@ -1,0 +1,122 @@
+//! A profile as it is written: types are right, keys are known, values are unchecked and know their place.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawProfile {
+    pub(super) service: Spanned<String>,
+    pub(super) model: RawModel,
+    pub(super) runtime: RawRuntime,
+    #[serde(default)]
+    pub(super) listen: RawListen,
+    #[serde(default)]
+    pub(super) parallelism: RawParallelism,
+    #[serde(default)]
+    pub(super) memory: RawMemory,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+    #[serde(default)]
+    pub(super) vllm: RawVllm,
+    #[serde(default)]
+    pub(super) timeouts: RawTimeouts,
+    #[serde(default)]
+    pub(super) validation: RawValidation,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawModel {
+    pub(super) repo: Spanned<String>,
+    pub(super) revision: Option<Spanned<String>>,
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) served_name: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawRuntime {
+    pub(super) vllm: Spanned<String>,
+    pub(super) device: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawListen {
+    pub(super) host: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawParallelism {
+    pub(super) tensor_parallel_size: Option<Spanned<CountOrWord>>,
+}
+
+/// A number, or a word in its place.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum CountOrWord {
+    Count(i64),
+    Word(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawMemory {
+    pub(super) gpu: Option<Spanned<String>>,
+    pub(super) ram: Option<Spanned<String>>,
+    pub(super) gpu_memory_utilization: Option<Spanned<f64>>,
+    pub(super) offload: Option<Spanned<String>>,
+}
+
+#[allow(clippy::struct_field_names)] // The names are vLLM's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawLimits {
+    pub(super) max_model_len: Option<Spanned<i64>>,
+    pub(super) max_num_seqs: Option<Spanned<i64>>,
+    pub(super) max_num_batched_tokens: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawVllm {
+    #[serde(default)]
+    pub(super) arguments: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) environment: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawTimeouts {
+    pub(super) start: Option<Spanned<String>>,
+    pub(super) request: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawValidation {
+    pub(super) min_decode_tokens_per_second: Option<Spanned<f64>>,
+    pub(super) output_tokens: Option<Spanned<i64>>,
+    pub(super) repetitions: Option<Spanned<i64>>,
+    pub(super) warmups: Option<Spanned<i64>>,
+    pub(super) baseline: Option<RawBaseline>,
+    pub(super) quality: Option<RawQuality>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawBaseline {
+    pub(super) profile: Spanned<String>,
+    pub(super) min_ratio: Spanned<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawQuality {
+    pub(super) min_known_answers: Spanned<f64>,
+}

@@ -1,0 +1,357 @@
+//! From what is written to a profile that can be relied on. Goes on after a mistake, so that one run
+//! shows them all.
+
+use super::{
+    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel,
+    Timeouts, extra,
+    raw::{
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime,
+        RawTimeouts, RawValidation, RawVllm,
+    },
+    rules,
+};
+use crate::domain::{
+    document::{Document, Fault},
+    problem::Problem,
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+use toml::Spanned;
+
+const PORT: u16 = 8000;
+const UTILIZATION: f64 = 0.9;
+const MAX_MODEL_LEN: u32 = 8192;
+const MAX_NUM_SEQS: u32 = 4;
+/// With offloaded weights each chunk of a prompt reads nearly all of them once: few, large chunks.
+const MAX_NUM_BATCHED_TOKENS: u32 = 4096;
+/// A real 80B model took 240 to 370 s to start, with nothing to read from disk.
+const START: Duration = Duration::from_mins(20);
+const REQUEST: Duration = Duration::from_mins(5);
+const MIN_TOKENS_PER_SECOND: f64 = 5.0;
+const OUTPUT_TOKENS: u32 = 128;
+const REPETITIONS: u32 = 3;
+/// The first request after a start pays for compilation.
+const WARMUPS: u32 = 1;
+
+/// Checks every value of the profile `name`.
+pub(super) fn profile(
+    name: &str,
+    document: Document<'_>,
+    raw: RawProfile,
+) -> Result<Profile, Problem> {
+    let mut review = Review {
+        document,
+        problems: Vec::new(),
+    };
+    let profile = review.profile(name, raw);
+    match (Problem::of_many(review.problems), profile) {
+        (Some(problem), _) => Err(problem),
+        (None, Some(profile)) => Ok(profile),
+        // A value is absent only after its problem was noted.
+        (None, None) => Err(Problem::doing(
+            format_args!("read profile `{name}`"),
+            "a value was refused without a reason",
+        )),
+    }
+}
+
+struct Review<'a> {
+    document: Document<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Review<'_> {
+    fn profile(&mut self, name: &str, raw: RawProfile) -> Option<Profile> {
+        for secret in extra::secrets(&raw.vllm) {
+            self.document.cover(secret);
+        }
+        let service = self.check(raw.service, rules::service);
+        let model = self.model(raw.model);
+        let runtime = self.runtime(raw.runtime);
+        let listen = self.listen(raw.listen);
+        let tensor_parallel = self.check_or(
+            raw.parallelism.tensor_parallel_size,
+            TensorParallel::Auto,
+            rules::tensor_parallel,
+        );
+        let memory = self.memory(raw.memory);
+        let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
+        let limits = self.limits(raw.limits);
+        let (arguments, environment) = self.vllm(raw.vllm);
+        let timeouts = self.timeouts(raw.timeouts);
+        let gates = self.gates(name, raw.validation);
+        if let (Some(limits), Some(gates), Some(span)) = (limits, &gates, longest)
+            && gates.output_tokens >= limits.max_model_len
+        {
+            let fault = longer_than_context(gates, limits);
+            self.problems.push(self.document.fault(span, fault));
+        }
+        Some(Profile {
+            name: name.to_owned(),
+            service: service?,
+            model: model?,
+            runtime: runtime?,
+            listen: listen?,
+            tensor_parallel: tensor_parallel?,
+            memory: memory?,
+            limits: limits?,
+            arguments: arguments?,
+            environment: environment?,
+            timeouts: timeouts?,
+            gates: gates?,
+        })
+    }
+
+    fn model(&mut self, raw: RawModel) -> Option<Model> {
+        let repo = self.check(raw.repo, rules::repo);
+        let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
+        let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
+        let served_name = self.check(raw.served_name, rules::served_name);
+        Some(Model {
+            repo: repo?,
+            revision: revision?,
+            path: path?,
+            served_name: served_name?,
+        })
+    }
+
+    fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
+        let vllm = self.check(raw.vllm, rules::version);
+        let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
+        Some(Runtime {
+            vllm: vllm?,
+            device: device?,
+        })
+    }
+
+    fn listen(&mut self, raw: RawListen) -> Option<Listen> {
+        let host = self.check_or(raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST), rules::host);
+        let port = self.check_or(raw.port, PORT, rules::port);
+        Some(Listen {
+            host: host?,
+            port: port?,
+        })
+    }
+
+    fn memory(&mut self, raw: RawMemory) -> Option<Memory> {
+        let gpu = self.check_or(raw.gpu, None, |text| rules::size(text).map(Some));
+        let ram = self.check_or(raw.ram, None, |text| rules::size(text).map(Some));
+        let utilization = self.check_or(
+            raw.gpu_memory_utilization,
+            UTILIZATION,
+            rules::above_zero(1.0),
+        );
+        let offload = self.check_or(raw.offload, Offload::Auto, rules::offload);
+        Some(Memory {
+            gpu: gpu?,
+            ram: ram?,
+            gpu_memory_utilization: utilization?,
+            offload: offload?,
+        })
+    }
+
+    fn limits(&mut self, raw: RawLimits) -> Option<Limits> {
+        // The mistake is pointed at where one of the two numbers is written.
+        let written = [&raw.max_num_batched_tokens, &raw.max_num_seqs];
+        let written = written.into_iter().flatten().next().map(Spanned::span);
+        let max_model_len = self.check_or(
+            raw.max_model_len,
+            MAX_MODEL_LEN,
+            rules::whole(rules::TOKENS),
+        );
+        let max_num_seqs = self.check_or(
+            raw.max_num_seqs,
+            MAX_NUM_SEQS,
+            rules::whole(rules::SEQUENCES),
+        );
+        let max_num_batched_tokens = self.check_or(
+            raw.max_num_batched_tokens,
+            MAX_NUM_BATCHED_TOKENS,
+            rules::whole(rules::TOKENS),
+        );
+        let limits = Limits {
+            max_model_len: max_model_len?,
+            max_num_seqs: max_num_seqs?,
+            max_num_batched_tokens: max_num_batched_tokens?,
+        };
+        if let Some(span) = written
+            && limits.max_num_batched_tokens < limits.max_num_seqs
+        {
+            let fault = too_small_a_batch(limits);
+            self.problems.push(self.document.fault(span, fault));
+        }
+        Some(limits)
+    }
+
+    fn vllm(&mut self, raw: RawVllm) -> (Option<Vec<String>>, Option<BTreeMap<String, String>>) {
+        let mut arguments = Some(Vec::new());
+        for (index, argument) in raw.arguments.into_iter().enumerate() {
+            let rule = match index {
+                0 => extra::first_argument,
+                _ => extra::argument,
+            };
+            let argument = self.check(argument, rule);
+            arguments = add(arguments, argument);
+        }
+        let mut environment = Some(BTreeMap::new());
+        for (name, value) in raw.environment {
+            let name = self.check(name, extra::variable);
+            let value = self.check(value, rules::one_line);
+            environment = add(environment, name.zip(value));
+        }
+        (arguments, environment)
+    }
+
+    fn timeouts(&mut self, raw: RawTimeouts) -> Option<Timeouts> {
+        let start = self.check_or(raw.start, START, rules::duration(rules::LONGEST_START));
+        let request = self.check_or(
+            raw.request,
+            REQUEST,
+            rules::duration(rules::LONGEST_REQUEST),
+        );
+        Some(Timeouts {
+            start: start?,
+            request: request?,
+        })
+    }
+
+    fn gates(&mut self, name: &str, raw: RawValidation) -> Option<Gates> {
+        let floor = self.check_or(
+            raw.min_decode_tokens_per_second,
+            MIN_TOKENS_PER_SECOND,
+            rules::above_zero(rules::MOST_TOKENS_PER_SECOND),
+        );
+        let output_tokens = self.check_or(
+            raw.output_tokens,
+            OUTPUT_TOKENS,
+            rules::whole(rules::OUTPUT_TOKENS),
+        );
+        let repetitions = self.check_or(
+            raw.repetitions,
+            REPETITIONS,
+            rules::whole(rules::REPETITIONS),
+        );
+        let warmups = self.check_or(raw.warmups, WARMUPS, rules::whole(rules::WARMUPS));
+        let baseline = match raw.baseline {
+            Some(raw) => self.baseline(name, raw).map(Some),
+            None => Some(None),
+        };
+        let min_known_answers = match raw.quality {
+            Some(raw) => self.check(raw.min_known_answers, rules::share).map(Some),
+            None => Some(None),
+        };
+        Some(Gates {
+            min_decode_tokens_per_second: floor?,
+            output_tokens: output_tokens?,
+            repetitions: repetitions?,
+            warmups: warmups?,
+            baseline: baseline?,
+            min_known_answers: min_known_answers?,
+        })
+    }
+
+    fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {
+        let profile = self.check(raw.profile, |text| other_profile(name, text));
+        let min_ratio = self.check(raw.min_ratio, rules::above_zero(rules::MOST_RATIO));
+        Some(Baseline {
+            profile: profile?,
+            min_ratio: min_ratio?,
+        })
+    }
+
+    /// The checked value, or nothing and a problem more.
+    fn check<R, T>(
+        &mut self,
+        raw: Spanned<R>,
+        rule: impl FnOnce(R) -> Result<T, Fault>,
+    ) -> Option<T> {
+        let span = raw.span();
+        rule(raw.into_inner())
+            .map_err(|fault| self.problems.push(self.document.fault(span, fault)))
+            .ok()
+    }
+
+    fn check_or<R, T>(
+        &mut self,
+        raw: Option<Spanned<R>>,
+        default: T,
+        rule: impl FnOnce(R) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match raw {
+            Some(raw) => self.check(raw, rule),
+            None => Some(default),
+        }
+    }
+}
+
+fn add<C: Extend<T>, T>(collected: Option<C>, next: Option<T>) -> Option<C> {
+    let mut collected = collected?;
+    collected.extend([next?]);
+    Some(collected)
+}
+
+/// The name of a profile other than `name`.
+pub(super) fn other_profile(name: &str, text: String) -> Result<String, Fault> {
+    if text == name {
+        return Err(Fault::new("this is the profile itself")
+            .help("name the profile that is served today, or leave out the table"));
+    }
+    rules::name(text)
+}
+
+/// Checks gates that did not come from a file.
+pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
+    let at = |key: &str| super::unplaced(format!("validation.{key}"));
+    rules::above_zero(rules::MOST_TOKENS_PER_SECOND)(gates.min_decode_tokens_per_second)
+        .map_err(at("min-decode-tokens-per-second"))?;
+    for (key, range, value) in [
+        ("output-tokens", rules::OUTPUT_TOKENS, gates.output_tokens),
+        ("repetitions", rules::REPETITIONS, gates.repetitions),
+        ("warmups", rules::WARMUPS, gates.warmups),
+    ] {
+        rules::whole(range)(value.into()).map_err(at(key))?;
+    }
+    if gates.output_tokens >= profile.limits.max_model_len {
+        return Err(at("output-tokens")(longer_than_context(
+            gates,
+            profile.limits,
+        )));
+    }
+    if let Some(baseline) = &gates.baseline {
+        other_profile(&profile.name, baseline.profile.clone()).map_err(at("baseline.profile"))?;
+        rules::above_zero(rules::MOST_RATIO)(baseline.min_ratio)
+            .map_err(at("baseline.min-ratio"))?;
+    }
+    if let Some(answers) = gates.min_known_answers {
+        rules::share(answers).map_err(at("quality.min-known-answers"))?;
+    }
+    Ok(())
+}
+
+/// Every running request needs room for at least one token in each batch; vLLM would not start.
+fn too_small_a_batch(limits: Limits) -> Fault {
+    let Limits {
+        max_num_seqs,
+        max_num_batched_tokens,
+        ..
+    } = limits;
+    Fault::new(format!(
+        "{max_num_batched_tokens} tokens for {max_num_seqs} requests"
+    ))
+    .what("`limits.max-num-batched-tokens` must not be less than `limits.max-num-seqs`")
+    .help(format!(
+        "write `max-num-batched-tokens = {max_num_seqs}` or more, or allow fewer requests"
+    ))
+}
+
+fn longer_than_context(gates: &Gates, limits: Limits) -> Fault {
+    Fault::new(format!(
+        "{} tokens do not fit into a context of {}",
+        gates.output_tokens, limits.max_model_len
+    ))
+    .what("`validation.output-tokens` must be less than `limits.max-model-len`")
+    .help("measure fewer tokens, or allow a longer context")
+}

@@ -1,0 +1,354 @@
+//! What each value must be: from the raw value to the one that the program works with, or why not.
+//!
+//! The limits are far beyond anything sensible; they are there so that a slip of the keyboard is found
+//! here and not by an overflow, or by a service that waits for a week.
+
+#![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
+
+use super::{Device, Offload, TensorParallel, raw::CountOrWord};
+use crate::domain::{document::Fault, size::Bytes};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+type Checked<T> = Result<T, Fault>;
+
+/// systemd allows 255 characters with the suffix; the rest is room for names derived from it.
+const SERVICE_LENGTH: usize = 200;
+/// The longest name that the hub allows for a repository, owner included.
+const REPO_LENGTH: usize = 193;
+const NAME_LENGTH: usize = 128;
+/// Below one MiB somebody forgot the unit.
+const LEAST_SIZE: Bytes = Bytes::mib(1);
+/// One PiB.
+const MOST_SIZE: Bytes = Bytes::gib(1 << 20);
+
+/// More ranks than any one host has GPUs.
+pub(super) const RANKS: RangeInclusive<u32> = 1..=64;
+pub(super) const TOKENS: RangeInclusive<u32> = 1..=1 << 24;
+pub(super) const SEQUENCES: RangeInclusive<u32> = 1..=65536;
+/// One token has no time per output token.
+pub(super) const OUTPUT_TOKENS: RangeInclusive<u32> = 2..=65536;
+pub(super) const REPETITIONS: RangeInclusive<u32> = 1..=1000;
+pub(super) const WARMUPS: RangeInclusive<u32> = 0..=1000;
+pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
+pub(super) const MOST_RATIO: f64 = 1e3;
+pub(super) const LONGEST_START: Duration = Duration::from_hours(24);
+pub(super) const LONGEST_REQUEST: Duration = Duration::from_hours(1);
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// A whole number in this range.
+pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(i64) -> Checked<u32> {
+    move |value| match u32::try_from(value) {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ if value < i64::from(*range.start()) => Err(at_least(range.start())),
+        _ => Err(at_most(range.end())),
+    }
+}
+
+/// A number above 0, and at most this.
+pub(super) fn above_zero(most: f64) -> impl Fn(f64) -> Checked<f64> {
+    move |value| match value {
+        value if value.is_nan() => Err(Fault::new("not a number")),
+        value if value <= 0.0 => Err(Fault::new("must be above 0")),
+        value if value > most => Err(at_most(most)),
+        value => Ok(value),
+    }
+}
+
+/// A number from 0 to 1.
+pub(super) fn share(value: f64) -> Checked<f64> {
+    match value {
+        value if value.is_nan() => Err(Fault::new("not a number")),
+        value if value < 0.0 => Err(at_least(0)),
+        value if value > 1.0 => Err(at_most(1)),
+        value => Ok(value),
+    }
+}
+
+fn at_least(least: impl std::fmt::Display) -> Fault {
+    Fault::new(format!("must be at least {least}"))
+}
+
+fn at_most(most: impl std::fmt::Display) -> Fault {
+    Fault::new(format!("must be at most {most}"))
+}
+
+pub(super) fn port(value: i64) -> Checked<u16> {
+    let port = whole(1..=u32::from(u16::MAX))(value)?;
+    u16::try_from(port).map_err(|_| at_most(u16::MAX))
+}
+
+pub(super) fn host(text: String) -> Checked<IpAddr> {
+    text.parse().map_err(|_| match text.as_str() {
+        "localhost" => Fault::new("this is a name").help("write `host = \"127.0.0.1\"`"),
+        _ => Fault::new("not an IP address")
+            .help("for example `host = \"127.0.0.1\"`, or `host = \"0.0.0.0\"` for every address of this host"),
+    })
+}
+
+/// The characters that systemd allows, without `@` (templates), `\` and `:` (escapes and devices).
+pub(super) fn service(text: String) -> Checked<String> {
+    const SUFFIXES: [&str; 5] = [".service", ".socket", ".target", ".timer", ".mount"];
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if let Some(suffix) = SUFFIXES.iter().find(|suffix| text.ends_with(**suffix)) {
+        let stem = text.trim_end_matches(suffix);
+        return Err(
+            Fault::new("has a suffix").help(format!("leave it out: `service = \"{stem}\"`"))
+        );
+    }
+    if text.starts_with("awqdeploy") || text.starts_with("systemd") {
+        return Err(Fault::new("taken: units of this name are not the model's"));
+    }
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(Fault::new("must begin with a letter or digit"));
+    }
+    no_odd(
+        &text,
+        odd,
+        "a unit's name is letters, digits, `-`, `_` and `.`",
+    )?;
+    no_longer(text, SERVICE_LENGTH)
+}
+
+/// The name of a profile: its file's stem, a TOML key without quotes, and a word on command lines.
+pub(in crate::domain) fn name(text: String) -> Checked<String> {
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(Fault::new("must begin with a letter or digit"));
+    }
+    no_odd(
+        &text,
+        odd,
+        "a profile's name is letters, digits, `-` and `_`",
+    )?;
+    no_longer(text, NAME_LENGTH)
+}
+
+pub(in crate::domain) fn repo(text: String) -> Checked<String> {
+    if text.starts_with(['/', '.', '~']) {
+        return Err(Fault::new("this is a folder")
+            .help("a local folder goes into `path`; `repo` still says what it is a copy of"));
+    }
+    if let Some((_, address)) = text.split_once("://") {
+        let names: Vec<&str> = address.trim_end_matches('/').split('/').collect();
+        let fault = Fault::new("this is a URL");
+        return Err(match names.as_slice() {
+            [_, owner, name, ..] => fault.help(format!("write `repo = \"{owner}/{name}\"`")),
+            _ => fault,
+        });
+    }
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
+    no_odd(
+        &text,
+        odd,
+        "a repository is letters, digits, `-`, `_` and `.`",
+    )?;
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [owner, name] if [owner, name].iter().all(|part| is_hub_name(part)) => {
+            no_longer(text, REPO_LENGTH)
+        }
+        [_, _] => Err(Fault::new(
+            "each part must begin and end with a letter or digit",
+        )),
+        [_] => Err(Fault::new("the owner is missing")),
+        _ => Err(Fault::new("too many parts")),
+    }
+}
+
+fn is_hub_name(part: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    part.starts_with(edge) && part.ends_with(edge) && !part.contains("..")
+}
+
+pub(in crate::domain) fn revision(text: String) -> Checked<String> {
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(Fault::new("must begin with a letter or digit"));
+    }
+    if text.contains("..") {
+        return Err(Fault::new("must not contain `..`"));
+    }
+    no_odd(
+        &text,
+        odd,
+        "a revision is letters, digits, `-`, `_`, `.` and `/`",
+    )?;
+    no_longer(text, NAME_LENGTH)
+}
+
+pub(super) fn folder(text: String) -> Checked<PathBuf> {
+    let path = PathBuf::from(&text);
+    if text.starts_with('~') {
+        return Err(Fault::new("`~` means nothing to a service").help("write the whole path"));
+    }
+    if !path.is_absolute() {
+        return Err(Fault::new("this is a relative path")
+            .help("write the whole path: the service does not run where you are"));
+    }
+    if path.components().any(|part| part.as_os_str() == "..") {
+        return Err(Fault::new("must not contain `..`"));
+    }
+    one_line(text)?;
+    Ok(path)
+}
+
+pub(super) fn served_name(text: String) -> Checked<String> {
+    if text.is_empty() {
+        return Err(Fault::new("empty"));
+    }
+    if text.starts_with('-') {
+        return Err(Fault::new(
+            "must not begin with `-`: vLLM would take it for a flag",
+        ));
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    no_odd(&text, odd, "must be one word")?;
+    no_longer(text, NAME_LENGTH)
+}
+
+/// A release or pre-release as PEP 440 writes it, without a local part: `0.26.0`, `0.27.0rc1`.
+pub(in crate::domain) fn version(text: String) -> Checked<String> {
+    if let Some(rest) = text.strip_prefix('v') {
+        return Err(Fault::new("leave out the `v`").help(format!("write `vllm = \"{rest}\"`")));
+    }
+    if let Some((release, _)) = text.split_once('+') {
+        return Err(
+            Fault::new("leave out the local part: the lock decides the build")
+                .help(format!("write `vllm = \"{release}\"`")),
+        );
+    }
+    if text.starts_with(['=', '<', '>', '~', '^']) || text.contains('*') || text == "latest" {
+        return Err(Fault::new("not one version").help(
+            "a deployment is reproducible only from one exact version, for example `vllm = \"0.26.0\"`",
+        ));
+    }
+    let release: String = text
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    let suffix = &text[release.len()..];
+    let numbers = release.trim_end_matches('.').split('.');
+    let numbered = numbers.clone().count() >= 2 && numbers.clone().all(is_number);
+    let trailing = if release.ends_with('.') { "." } else { "" };
+    if numbered && is_version_suffix(&format!("{trailing}{suffix}")) {
+        no_longer(text, NAME_LENGTH)
+    } else {
+        Err(Fault::new("not a version"))
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_version_suffix(suffix: &str) -> bool {
+    let numbered = ["a", "b", "rc", ".post", ".dev"];
+    suffix.is_empty()
+        || numbered
+            .iter()
+            .any(|stem| suffix.strip_prefix(stem).is_some_and(is_number))
+}
+
+pub(in crate::domain) fn device(text: String) -> Checked<Device> {
+    match text.as_str() {
+        "cuda" => Ok(Device::Cuda),
+        "cpu" => Ok(Device::Cpu),
+        "gpu" | "nvidia" => Err(Fault::new("not a device").help("write `device = \"cuda\"`")),
+        _ => Err(Fault::new("not a device")),
+    }
+}
+
+pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
+    match value {
+        CountOrWord::Count(count) => whole(RANKS)(count).map(TensorParallel::Fixed),
+        CountOrWord::Word(word) if word == "auto" => Ok(TensorParallel::Auto),
+        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => {
+            Err(Fault::new("this is a string").help(format!(
+                "leave out the quotes: `tensor-parallel-size = {word}`"
+            )))
+        }
+        CountOrWord::Word(_) => Err(Fault::new("neither a number nor `auto`")),
+    }
+}
+
+pub(super) fn size(text: String) -> Checked<Bytes> {
+    let text = text.trim();
+    let plain = |c: char| c.is_ascii_digit() || c == '.';
+    if text.chars().all(plain) && text.parse::<f64>().is_ok() {
+        return Err(Fault::new("has no unit").help(format!("did you mean `{text}GiB`?")));
+    }
+    match text.parse::<Bytes>() {
+        Ok(size) if size < LEAST_SIZE => Err(Fault::new("must be at least 1MiB")),
+        Ok(size) if size > MOST_SIZE => Err(Fault::new("must be at most 1PiB")),
+        Ok(size) => Ok(size),
+        Err(_) => Err(Fault::new("not a size")),
+    }
+}
+
+pub(super) fn offload(text: String) -> Checked<Offload> {
+    match text.as_str() {
+        "auto" => Ok(Offload::Auto),
+        "none" => Ok(Offload::None),
+        _ => match text.parse::<Bytes>() {
+            Ok(Bytes(0)) => {
+                Err(Fault::new("nothing is written as a word").help("write `offload = \"none\"`"))
+            }
+            _ => size(text).map(Offload::Fixed),
+        },
+    }
+}
+
+/// A duration as people write it (`20min`, `1h 30m`) or as ISO 8601 does (`PT20M`).
+pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration> {
+    move |text| {
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
+            return Err(Fault::new("has no unit").help(format!("did you mean `{text}s`?")));
+        }
+        let duration = text
+            .parse::<jiff::SignedDuration>()
+            .map_err(|_| Fault::new("not a duration"))?;
+        if duration.is_negative() || duration.is_zero() {
+            return Err(Fault::new("must be at least 1s"));
+        }
+        within(longest)(duration.unsigned_abs())
+    }
+}
+
+pub(super) fn within(longest: Duration) -> impl Fn(Duration) -> Checked<Duration> {
+    move |duration| match duration {
+        duration if duration < SHORTEST => Err(Fault::new("must be at least 1s")),
+        duration if duration > longest => {
+            Err(at_most(format_args!("{}h", longest.as_secs() / 3600)))
+        }
+        duration => Ok(duration),
+    }
+}
+
+/// NUL ends a C string, and a line break ends a line of a unit file: neither can be passed on.
+pub(in crate::domain) fn one_line(text: String) -> Checked<String> {
+    match text.chars().find(|c| ['\0', '\n', '\r'].contains(c)) {
+        Some('\0') => Err(Fault::new("contains a NUL character")),
+        Some(_) => Err(Fault::new("contains a line break")),
+        None => Ok(text),
+    }
+}
+
+fn no_odd(text: &str, odd: impl Fn(char) -> bool, allowed: &str) -> Checked<()> {
+    match text.chars().find(|c| odd(*c)) {
+        None => Ok(()),
+        Some(c) if c.is_whitespace() => Err(Fault::new(format!("contains a space: {allowed}"))),
+        Some(c) => Err(Fault::new(format!(
+            "contains `{}`: {allowed}",
+            c.escape_debug()
+        ))),
+    }
+}
+
+fn no_longer(text: String, most: usize) -> Checked<String> {
+    if text.len() > most {
+        return Err(Fault::new(format!(
+            "{} characters long, at most {most} fit",
+            text.len()
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,55 @@
+//! What a person may have meant.
+
+/// How alike two words must be, from 0 to 1, before one is offered for the other. At 0.6, one wrong
+/// letter in three is forgiven: enough for `modle` and `tensor_paralell_size`, too little for a guess.
+const ALIKE: f64 = 0.6;
+
+/// The candidate that `word` most likely stands for, if any comes close.
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let alike = strsim::normalized_damerau_levenshtein(word, candidate);
+            (alike, candidate)
+        })
+        .filter(|(alike, _)| *alike >= ALIKE)
+        // The first of equals, so that the answer does not depend on how the list goes on.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, candidate)| candidate)
+}
+
+/// `a`, `b` and `c`, each in backticks. Empty for nothing.
+pub fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_what_was_likely_meant_and_nothing_else() {
+        let names = ["awq", "gptq", "gptq-cpu"];
+        for (word, meant) in [
+            ("gtpq", Some("gptq")),
+            ("gptq_cpu", Some("gptq-cpu")),
+            ("aqw", Some("awq")),
+            ("llama", None),
+            ("", None),
+        ] {
+            assert_eq!(closest(word, names), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn lists_read_as_english() {
+        assert_eq!(listed([]), "");
+        assert_eq!(listed(["a"]), "`a`");
+        assert_eq!(listed(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+}

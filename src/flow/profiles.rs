@@ -1,0 +1,376 @@
+//! Where profiles and locks are found: a folder, or the ones that came with the program.
+
+use crate::domain::{
+    lock::{Lock, LockedRuntime},
+    problem::{Kind, Problem},
+    profile::{Device, Profile, Runtime},
+    spelling::{closest, listed},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// The most that is read of one file. A lock of 200 wheels has 60 KiB.
+const LONGEST_FILE: u64 = 16 << 20;
+const LOCK: &str = "lock.toml";
+const RUNTIMES: &str = "runtimes";
+
+/// What the program brings along, so that a rehearsal needs no files at all.
+const EMBEDDED: &[(&str, &str)] = &[
+    ("awq.toml", include_str!("../../profiles/awq.toml")),
+    ("gptq.toml", include_str!("../../profiles/gptq.toml")),
+];
+
+/// Profiles with their locks.
+#[derive(Clone, Debug)]
+pub struct Library {
+    shelf: Shelf,
+}
+
+#[derive(Clone, Debug)]
+enum Shelf {
+    Folder(PathBuf),
+    Embedded,
+    Given(Box<Given>),
+}
+
+/// Profiles that a story made up itself, each with its text.
+#[derive(Clone, Debug)]
+struct Given {
+    profiles: BTreeMap<String, (Profile, String)>,
+    lock: Lock,
+}
+
+impl Library {
+    /// The library in this folder. Nothing is read yet.
+    pub fn at(dir: PathBuf) -> Self {
+        Self {
+            shelf: Shelf::Folder(dir),
+        }
+    }
+
+    /// The profiles that came with the program.
+    pub fn embedded() -> Self {
+        Self {
+            shelf: Shelf::Embedded,
+        }
+    }
+
+    /// These profiles, each with its text, and this lock: what a rehearsal plays.
+    pub fn of(profiles: BTreeMap<String, (Profile, String)>, lock: Lock) -> Self {
+        Self {
+            shelf: Shelf::Given(Box::new(Given { profiles, lock })),
+        }
+    }
+
+    /// The names of all profiles, sorted.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is no such folder; [`Kind::Unexpected`] where it cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, Problem> {
+        let names = self.shelf.stems("")?.ok_or_else(|| self.no_folder())?;
+        Ok(names.into_iter().filter(|name| name != "lock").collect())
+    }
+
+    /// Reads a profile. What ends in `.toml` or has a slash is the path of a file, anything else a name.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is none, with the names that there are, or where it is wrong.
+    pub fn load(&self, wanted: &str) -> Result<Profile, Problem> {
+        if let Some((profile, _)) = self.given(wanted) {
+            return Ok(profile.clone());
+        }
+        let Found { name, path, text } = self.find(wanted)?;
+        Profile::parse(&name, &path, &text)
+    }
+
+    /// Reads all profiles, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Library::load`], for the first that is wrong.
+    pub fn load_all(&self) -> Result<Vec<Profile>, Problem> {
+        self.names()?.iter().map(|name| self.load(name)).collect()
+    }
+
+    /// The text of a profile as it was written, comments and all.
+    ///
+    /// # Errors
+    /// As [`Library::load`], without a look at what it says.
+    pub fn text(&self, wanted: &str) -> Result<String, Problem> {
+        match self.given(wanted) {
+            Some((_, text)) => Ok(text.clone()),
+            None => Ok(self.find(wanted)?.text),
+        }
+    }
+
+    /// The lock of all models. There is nothing in it before the first `awqdeploy lock`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where it is wrong.
+    pub fn lock(&self) -> Result<Lock, Problem> {
+        if let Shelf::Given(given) = &self.shelf {
+            return Ok(given.lock.clone());
+        }
+        match self.shelf.read(LOCK)? {
+            Some(text) => Lock::parse(&self.shelf.path(LOCK), &text),
+            None => Ok(Lock::default()),
+        }
+    }
+
+    /// Saves the lock by `write`, which is given the path and the whole content.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for the profiles that came with the program; what `write` says otherwise.
+    pub fn save_lock(
+        &self,
+        lock: &Lock,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        match &self.shelf {
+            Shelf::Folder(_) => write(&self.shelf.path(LOCK), lock.to_toml().as_bytes()),
+            Shelf::Embedded | Shelf::Given(_) => Err(Problem::new(
+                Kind::Usage,
+                "the profiles that came with the program have no lock to write",
+            )
+            .help("name a folder of profiles: `--profiles DIR`")),
+        }
+    }
+
+    /// The lock of this runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is none, with the versions that there are, or where it is wrong.
+    pub fn locked_runtime(&self, runtime: &Runtime) -> Result<LockedRuntime, Problem> {
+        let file = format!("{RUNTIMES}/{}.toml", stem_of(runtime));
+        let Some(text) = self.shelf.read(&file)? else {
+            return Err(self.no_runtime(runtime, &file)?);
+        };
+        let path = self.shelf.path(&file);
+        let locked = LockedRuntime::parse(&path, &text)?;
+        let says = Runtime {
+            vllm: locked.vllm.clone(),
+            device: locked.device,
+        };
+        if says != *runtime {
+            return Err(Problem::new(
+                Kind::Usage,
+                format!(
+                    "`{}` locks another runtime: `{}`",
+                    path.display(),
+                    stem_of(&says)
+                ),
+            )
+            .help("a runtime's lock is named after the version and device in it: rename it"));
+        }
+        Ok(locked)
+    }
+
+    fn given(&self, wanted: &str) -> Option<&(Profile, String)> {
+        match &self.shelf {
+            Shelf::Given(given) => given.profiles.get(wanted),
+            Shelf::Folder(_) | Shelf::Embedded => None,
+        }
+    }
+
+    fn find(&self, wanted: &str) -> Result<Found, Problem> {
+        let is_file = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("toml");
+        if wanted.contains('/') || Path::new(wanted).extension().is_some_and(is_file) {
+            return at_path(Path::new(wanted));
+        }
+        let file = format!("{wanted}.toml");
+        // `lock.toml` lies beside the profiles, and is none.
+        match self.shelf.read(&file)?.filter(|_| file != LOCK) {
+            Some(text) => Ok(Found {
+                name: wanted.to_owned(),
+                path: self.shelf.path(&file),
+                text,
+            }),
+            None => Err(self.no_profile(wanted)?),
+        }
+    }
+
+    fn no_profile(&self, wanted: &str) -> Result<Problem, Problem> {
+        let names = self.names()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let there = match names.as_slice() {
+            [] => format!(
+                "there are no profiles in `{}`",
+                self.shelf.path("").display()
+            ),
+            names => format!(
+                "there are {} in `{}`",
+                listed(names.iter().copied()),
+                self.shelf.path("").display()
+            ),
+        };
+        let help = match closest(wanted, names) {
+            Some(meant) => format!("did you mean `{meant}`? {there}"),
+            None => there,
+        };
+        Ok(Problem::new(Kind::Usage, format!("no profile named `{wanted}`")).help(help))
+    }
+
+    fn no_folder(&self) -> Problem {
+        let path = self.shelf.path("");
+        Problem::new(
+            Kind::Usage,
+            format!("no folder of profiles at `{}`", path.display()),
+        )
+        .help("name it: `--profiles DIR`, or run where there is a folder `profiles`")
+    }
+
+    fn no_runtime(&self, runtime: &Runtime, file: &str) -> Result<Problem, Problem> {
+        let stems = self.shelf.stems(RUNTIMES)?.unwrap_or_default();
+        let there = match stems.as_slice() {
+            [] => "none is locked there".to_owned(),
+            stems => format!("locked there: {}", listed(stems.iter().map(String::as_str))),
+        };
+        let what = match runtime.device {
+            Device::Cuda => format!("vLLM {} is not locked", runtime.vllm),
+            Device::Cpu => format!("vLLM {} for the CPU is not locked", runtime.vllm),
+        };
+        Ok(Problem::new(Kind::Usage, what).help(format!(
+            "add `{}`, or name another runtime in `[runtime]`; {there}",
+            self.shelf.path(file).display()
+        )))
+    }
+}
+
+struct Found {
+    name: String,
+    path: PathBuf,
+    text: String,
+}
+
+fn at_path(path: &Path) -> Result<Found, Problem> {
+    let text = read(path)?.ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("no file `{}`", path.display()))
+            .help("give the path of a profile, or its name alone to find it among the profiles")
+    })?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Found {
+        name: name.into_owned(),
+        path: path.to_owned(),
+        text,
+    })
+}
+
+/// The name of a runtime's lock, without its suffix.
+fn stem_of(runtime: &Runtime) -> String {
+    match runtime.device {
+        Device::Cuda => format!("vllm-{}", runtime.vllm),
+        Device::Cpu => format!("vllm-{}-cpu", runtime.vllm),
+    }
+}
+
+impl Shelf {
+    fn path(&self, file: &str) -> PathBuf {
+        match self {
+            Self::Folder(dir) => below(dir, file),
+            Self::Embedded => below(Path::new("<embedded>"), file),
+            Self::Given(_) => below(Path::new("<given>"), file),
+        }
+    }
+
+    /// The text of a file, where there is one.
+    fn read(&self, file: &str) -> Result<Option<String>, Problem> {
+        match self {
+            Self::Folder(_) => read(&self.path(file)),
+            Self::Embedded => {
+                let found = EMBEDDED.iter().find(|(name, _)| *name == file);
+                Ok(found.map(|(_, text)| (*text).to_owned()))
+            }
+            Self::Given(_) => Ok(None),
+        }
+    }
+
+    /// The names of the TOML files in a folder without their suffix, sorted; nothing without a folder.
+    fn stems(&self, folder: &str) -> Result<Option<Vec<String>>, Problem> {
+        let files = match self {
+            Self::Folder(_) => match files_in(&self.path(folder))? {
+                Some(files) => files,
+                None => return Ok(None),
+            },
+            Self::Embedded if folder.is_empty() => EMBEDDED
+                .iter()
+                .map(|(name, _)| (*name).to_owned())
+                .collect(),
+            Self::Given(given) if folder.is_empty() => {
+                given.profiles.keys().map(|name| format!("{name}.toml")).collect()
+            }
+            Self::Embedded | Self::Given(_) => return Ok(None),
+        };
+        let mut stems: Vec<String> = files
+            .iter()
+            .filter_map(|file| file.strip_suffix(".toml"))
+            .filter(|stem| !stem.is_empty() && !stem.starts_with('.'))
+            .map(str::to_owned)
+            .collect();
+        stems.sort();
+        Ok(Some(stems))
+    }
+}
+
+/// The path of a file in a folder, or of the folder itself: joining nothing would add a slash.
+fn below(dir: &Path, file: &str) -> PathBuf {
+    if file.is_empty() {
+        dir.to_owned()
+    } else {
+        dir.join(file)
+    }
+}
+
+/// The names of what is in a folder, those in UTF-8; nothing where there is no such folder.
+fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
+    let failed = |cause: io::Error| Problem::doing(format_args!("list `{}`", dir.display()), cause);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(Some(names))
+}
+
+/// The text of a file; nothing where there is no such file.
+fn read(path: &Path) -> Result<Option<String>, Problem> {
+    let failed =
+        |cause: io::Error| Problem::doing(format_args!("read `{}`", path.display()), cause);
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("`{}` is larger than 16 MiB", path.display()),
+        )
+        .help("no profile and no lock is: look whether it is the right file"));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        Problem::new(
+            Kind::Usage,
+            format!("`{}` is not UTF-8 text", path.display()),
+        )
+        .help("save it as UTF-8")
+        .because(error.utf8_error())
+    })
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

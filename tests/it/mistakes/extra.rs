@@ -1,0 +1,111 @@
+//! Arguments and variables that a profile must not give to vLLM.
+
+use super::refused;
+use insta::assert_snapshot;
+
+#[test]
+fn arguments() {
+    assert_snapshot!(refused("[vllm]\narguments = [\"--seed\", \"1\", \"--tensor-parallel-size\", \"2\"]"), @r#"
+    error: `--tensor-parallel-size` cannot be an extra argument
+     --> profiles/awq.toml:8:29
+      |
+    8 | arguments = ["--seed", "1", "--tensor-parallel-size", "2"]
+      |                             ^^^^^^^^^^^^^^^^^^^^^^^^ the plan sets this flag
+      |
+      = help: set `parallelism.tensor-parallel-size` in its place
+    "#);
+    assert_snapshot!(refused("[vllm]\narguments = [\"--max_model_len=4096\"]"), @r#"
+    error: `--max-model-len` cannot be an extra argument
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = ["--max_model_len=4096"]
+      |              ^^^^^^^^^^^^^^^^^^^^^^ the plan sets this flag
+      |
+      = help: set `limits.max-model-len` in its place
+    "#);
+    assert_snapshot!(refused("[vllm]\narguments = [\"--api-key\", \"s3cret\"]"), @r#"
+    error: `--api-key` cannot be an extra argument
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = ["--api-key", ********]
+      |              ^^^^^^^^^^^ this is a secret
+      |
+      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+    "#);
+    assert_snapshot!(refused("[vllm]\narguments = [\"--hf_token=s3cret\"]"), @r"
+    error: `--hf-token` cannot be an extra argument
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = [*******************]
+      |              ^^^^^^^^^^^^^^^^^^^ this is a secret
+      |
+      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+    ");
+    assert_snapshot!(refused("[vllm]\narguments = [\"--pipeline-parallel-size\", \"2\"]"), @r#"
+    error: `--pipeline-parallel-size` cannot be an extra argument
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = ["--pipeline-parallel-size", "2"]
+      |              ^^^^^^^^^^^^^^^^^^^^^^^^^^ not for this deployment
+      |
+      = help: the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`
+    "#);
+    assert_snapshot!(refused("[vllm]\narguments = [\"my/model\"]"), @r#"
+    error: extra arguments begin with a flag
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = ["my/model"]
+      |              ^^^^^^^^^^ not a flag
+      |
+      = help: the model comes from `[model]`; write flags such as `--generation-config`
+    "#);
+    assert_snapshot!(refused("[vllm]\narguments = [\"--chat-template\", \"a\\nb\"]"), @r#"
+    error: `vllm.arguments` takes an array of strings, each one argument
+     --> profiles/awq.toml:8:33
+      |
+    8 | arguments = ["--chat-template", "a\nb"]
+      |                                 ^^^^^^ contains a line break
+      |
+      = help: for example `arguments = ["--generation-config", "vllm"]`
+    "#);
+}
+
+#[test]
+fn environment() {
+    assert_snapshot!(refused("[vllm.environment]\n\"MY VAR\" = \"1\""), @r#"
+    error: a variable's name is letters, digits and `_`, and no digit first
+     --> profiles/awq.toml:8:1
+      |
+    8 | "MY VAR" = "1"
+      | ^^^^^^^^ not a variable's name
+      |
+      = help: for example `VLLM_LOGGING_LEVEL = "DEBUG"`
+    "#);
+    assert_snapshot!(refused("[vllm.environment]\nHF_TOKEN = \"hf_x\""), @r"
+    error: `HF_TOKEN` cannot be set here
+     --> profiles/awq.toml:8:1
+      |
+    8 | HF_TOKEN = ******
+      | ^^^^^^^^ by its name this is a secret
+      |
+      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+    ");
+    assert_snapshot!(refused("[vllm.environment]\nNOTIFY_SOCKET = \"/run/x\""), @r#"
+    error: `NOTIFY_SOCKET` cannot be set here
+     --> profiles/awq.toml:8:1
+      |
+    8 | NOTIFY_SOCKET = "/run/x"
+      | ^^^^^^^^^^^^^ not for a profile to set
+      |
+      = help: systemd speaks to the supervisor through it, and vLLM would answer out of turn: remove it
+    "#);
+    assert_snapshot!(refused("[vllm.environment]\nVLLM_LOGGING_LEVEL = \"a\\u0000b\""), @r#"
+    error: `vllm.environment.VLLM_LOGGING_LEVEL` takes a string on one line
+     --> profiles/awq.toml:8:22
+      |
+    8 | VLLM_LOGGING_LEVEL = "a\u0000b"
+      |                      ^^^^^^^^^^ contains a NUL character
+      |
+      = help: for example `VLLM_LOGGING_LEVEL = "DEBUG"`
+    "#);
+}

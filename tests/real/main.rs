@@ -1,0 +1,253 @@
+//! The whole road on real parts: a real vLLM under a real systemd, driven through the program's command line.
+//!
+//! It needs root, and takes minutes. `prepare` brings what it needs; `with-systemd` boots a systemd that has nothing to
+//! do with this machine's own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start the programs that they test"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a panic is the report"
+)]
+
+mod machine;
+
+use machine::{Machine, Said, tell};
+use serde_json::Value;
+
+/// Where awqdeploy installs its units.
+const UNITS: &str = "/etc/systemd/system";
+/// Where it keeps everything else.
+const ROOT: &str = "/var/lib/awqdeploy";
+
+#[test]
+fn a_migration_there_and_back() {
+    if !rustix::process::geteuid().is_root() {
+        tell(
+            "SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root",
+        );
+        return;
+    }
+    let machine = Machine::up();
+    lock(&machine);
+    let gptq = first_deployment(&machine);
+    let awq = migration(&machine);
+    assert_ne!(gptq, awq, "both profiles loaded the same model");
+    too_slow(&machine, &awq);
+    healthy_but_broken(&machine, &awq);
+    killed_engine(&machine, &awq);
+    back_to_gptq(&machine, &gptq);
+    stopped(&machine);
+}
+
+fn lock(machine: &Machine) {
+    for profile in ["gptq", "awq", "too-fast", "broken"] {
+        machine.run(&["awqdeploy", "lock", profile]).succeeded();
+    }
+    assert!(
+        machine
+            .names("/etc/awqdeploy")
+            .contains(&"lock.toml".to_owned()),
+        "lock wrote no lock.toml"
+    );
+}
+
+/// Nothing serves yet; the runtime is installed from the lock with no network.
+fn first_deployment(machine: &Machine) -> String {
+    let document = machine.awqdeploy(&["deploy", "gptq", "--yes", "--json"], 0);
+    committed(&document, "gptq");
+    serves(machine, "gptq");
+    let model = machine.model();
+
+    let again = machine.awqdeploy(&["deploy", "gptq", "--yes", "--json"], 0);
+    assert_eq!(again["end"], "unchanged", "{again:#}");
+    assert_eq!(
+        machine.names(&format!("{ROOT}/generations")).len(),
+        1,
+        "an unchanged deployment made a generation"
+    );
+    units_are_clean(machine);
+    model
+}
+
+/// AWQ takes over, and is compared with what served before. Meanwhile a second deployment is turned away.
+fn migration(machine: &Machine) -> String {
+    let arguments = ["deploy", "awq", "--yes", "--json"];
+    let mut deployment = machine.start_awqdeploy(&arguments);
+    let activations = format!("{ROOT}/activations");
+    machine.wait("the activation of awq goes on, or ended", |machine| {
+        machine.names(&activations).len() == 2
+            || deployment.try_wait().is_ok_and(|ended| ended.is_some())
+    });
+
+    let second = machine.run(&["awqdeploy", "deploy", "gptq", "--yes", "--json"]);
+    let refusal = second.document(5);
+    assert_eq!(refusal["end"], "refused", "{refusal:#}");
+    let why = format!("{refusal} {}", second.stderr);
+    assert!(
+        why.contains("deploy awq"),
+        "does not name who holds the lock: {why}"
+    );
+
+    let output = deployment.wait_with_output().expect("the deployment ends");
+    let document = Said::of(&arguments, &output).document(0);
+    committed(&document, "awq");
+    let comparison = &document["report"]["comparison"];
+    assert_eq!(comparison["profile"], "gptq", "{document:#}");
+    let ratio = comparison["ratio"]
+        .as_f64()
+        .expect("a comparison has a ratio");
+    assert!(ratio > 0.2, "{document:#}");
+    serves(machine, "awq");
+    machine.model()
+}
+
+/// It serves, but never at the speed that its gate asks for.
+fn too_slow(machine: &Machine, awq: &str) {
+    let document = machine.awqdeploy(&["deploy", "too-fast", "--yes", "--json"], 6);
+    rolled_back(&document, "too-fast");
+    let report = &document["report"];
+    assert_eq!(
+        report["profile"], "too-fast",
+        "the evidence is not the candidate's: {document:#}"
+    );
+    let speed = report["throughput"]["decode_tokens_per_second"]["median"].as_f64();
+    assert!(
+        speed.is_some_and(|speed| speed > 5.0 && speed < 10_000.0),
+        "{document:#}"
+    );
+    assert_ne!(report["failures"], Value::Array(Vec::new()), "{document:#}");
+    assert_eq!(
+        document["returned"]["profile"], "awq",
+        "what it returned to was not validated: {document:#}"
+    );
+    serves(machine, "awq");
+    assert_eq!(machine.model(), awq);
+}
+
+/// /health says 200, every request gets 500.
+fn healthy_but_broken(machine: &Machine, awq: &str) {
+    let document = machine.awqdeploy(&["deploy", "broken", "--yes", "--json"], 6);
+    rolled_back(&document, "broken");
+    serves(machine, "awq");
+    assert_eq!(machine.model(), awq);
+}
+
+/// vLLM then leaves with exit status 0, as if all were well: systemd must start it again all the same.
+fn killed_engine(machine: &Machine, awq: &str) {
+    let restarts = machine.service("NRestarts");
+    let generation = machine.status()["current"]["generation"].clone();
+    machine
+        .run(&["pkill", "-KILL", "-f", "VLLM::EngineCore"])
+        .succeeded();
+    machine.wait("systemd restarted the service", |machine| {
+        machine.service("NRestarts") != restarts
+    });
+    machine.wait("the service answers again", |machine| {
+        machine.completion() == 200
+    });
+    serves(machine, "awq");
+    assert_eq!(machine.model(), awq);
+    assert_eq!(
+        machine.status()["current"]["generation"],
+        generation,
+        "a restart is no rollback"
+    );
+}
+
+fn back_to_gptq(machine: &Machine, gptq: &str) {
+    let document = machine.awqdeploy(&["rollback", "gptq", "--yes", "--json"], 0);
+    committed(&document, "gptq");
+    assert_eq!(document["action"], "rollback", "{document:#}");
+    serves(machine, "gptq");
+    assert_eq!(machine.model(), gptq);
+    units_are_clean(machine);
+}
+
+fn stopped(machine: &Machine) {
+    machine.run(&["systemctl", "stop", "vllm"]).succeeded();
+    assert_eq!(
+        machine.vllm_processes(),
+        [""; 0],
+        "processes outlive the service"
+    );
+}
+
+fn committed(document: &Value, profile: &str) {
+    assert_eq!(
+        document["schema"], "awqdeploy/activation/v1",
+        "{document:#}"
+    );
+    assert_eq!(document["profile"], profile, "{document:#}");
+    assert_eq!(document["end"], "committed", "{document:#}");
+    assert_eq!(document["exit_code"], 0, "{document:#}");
+    assert_eq!(
+        document["report"]["failures"],
+        Value::Array(Vec::new()),
+        "{document:#}"
+    );
+}
+
+fn rolled_back(document: &Value, profile: &str) {
+    assert_eq!(
+        document["schema"], "awqdeploy/activation/v1",
+        "{document:#}"
+    );
+    assert_eq!(document["profile"], profile, "{document:#}");
+    assert_eq!(document["end"], "rolled-back", "{document:#}");
+    assert_eq!(document["exit_code"], 6, "{document:#}");
+}
+
+/// This profile serves, answers, is what `status` says, and no process of another vLLM is left from any stop.
+fn serves(machine: &Machine, profile: &str) {
+    assert_eq!(machine.completion(), 200, "{profile} does not answer");
+    let status = machine.status();
+    assert_eq!(status["schema"], "awqdeploy/status/v1", "{status:#}");
+    assert_eq!(status["current"]["profile"], profile, "{status:#}");
+    assert_eq!(status["serving"], profile, "{status:#}");
+
+    let processes = machine.vllm_processes();
+    let engines = processes
+        .iter()
+        .filter(|process| process.contains("VLLM::EngineCore"))
+        .count();
+    assert_eq!(engines, 1, "{processes:#?}");
+    for process in &processes {
+        let pid = process
+            .split(' ')
+            .next()
+            .expect("pgrep prints the process number first");
+        let group = machine.run(&["cat", &format!("/proc/{pid}/cgroup")]).stdout;
+        // Empty: it ended while we looked.
+        assert!(
+            group.is_empty() || group.contains("/vllm.service"),
+            "a stray process of vLLM: {process}\n{group}"
+        );
+    }
+}
+
+/// systemd has nothing to say about the installed units.
+fn units_are_clean(machine: &Machine) {
+    let units: Vec<String> = machine
+        .names(UNITS)
+        .into_iter()
+        .filter(|name| name.ends_with(".service"))
+        .map(|name| format!("{UNITS}/{name}"))
+        .collect();
+    assert!(
+        units.contains(&format!("{UNITS}/vllm.service")),
+        "{units:?}"
+    );
+    let mut command = vec!["systemd-analyze", "verify"];
+    command.extend(units.iter().map(String::as_str));
+    let said = machine.run(&command);
+    let complaints = format!("{}{}", said.stdout, said.stderr);
+    assert_eq!(
+        (said.code, complaints.as_str()),
+        (Some(0), ""),
+        "systemd-analyze verify"
+    );
+}
