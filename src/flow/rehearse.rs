@@ -39,11 +39,11 @@ use std::{
 };
 
 /// Tokens and requests of a rehearsal's measurement: enough to tell slow from fast, quick to watch.
-const OUTPUT_TOKENS: u32 = 48;
+const OUTPUT_TOKENS: u32 = 24;
 const REPETITIONS: u32 = 2;
 /// How long a rehearsed engine may take: it loads nothing.
 const START_PATIENCE: Duration = Duration::from_secs(8);
-const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
+const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the embedded engine pretends to load.
 const LOAD: Duration = Duration::from_millis(400);
 /// The rate where the plan predicts none.

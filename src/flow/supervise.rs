@@ -93,7 +93,7 @@ async fn watch(
                     }
                     log.push(line);
                 }
-                Next::Ended(status) => return Err(ended(status, &log)),
+                Next::Ended { status, last } => return Err(ended(status, last, log)),
             },
             answered = &mut answering => {
                 answered?;
@@ -113,7 +113,7 @@ async fn watch(
         tokio::select! {
             next = engine.next() => match next? {
                 Next::Line(line) => log.push(line),
-                Next::Ended(status) => return Err(ended(status, &log)),
+                Next::Ended { status, last } => return Err(ended(status, last, log)),
             },
             () = &mut alive => {}
             () = &mut asked => return Ok(()),
@@ -179,8 +179,9 @@ impl Log {
 }
 
 /// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
-fn ended(status: std::process::ExitStatus, log: &Log) -> Problem {
-    failed(format!("the engine ended by itself ({status})"), log)
+fn ended(status: std::process::ExitStatus, last: Vec<String>, mut log: Log) -> Problem {
+    last.into_iter().for_each(|line| log.push(line));
+    failed(format!("the engine ended by itself ({status})"), &log)
 }
 
 fn failed(what: String, log: &Log) -> Problem {

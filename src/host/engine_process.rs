@@ -20,6 +20,9 @@ const LINE_LIMIT: usize = 4 << 10;
 /// Lines that may wait to be heard; the engine is held up beyond that.
 const LINES_WAITING: usize = 256;
 
+/// How long an ended engine's last lines are waited for, each.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// A running engine.
 #[derive(Debug)]
 pub struct EngineProcess {
@@ -42,15 +45,21 @@ impl EngineProcess {
         Ok(Self { child, lines })
     }
 
-    /// The next line or the engine's end, whichever comes first; all lines before the end.
+    /// The next line that it writes, or its end with the last lines.
     pub async fn next(&mut self) -> Result<Next, Problem> {
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            Some(line) = self.lines.recv() => Ok(Next::Line(line)),
-            ended = self.child.wait() => {
-                ended.map(Next::Ended).map_err(|e| Problem::doing("wait for the engine", e))
-            }
+            Some(line) = self.lines.recv() => return Ok(Next::Line(line)),
+            ended = self.child.wait() => ended,
+        };
+        let status = ended.map_err(|e| Problem::doing("wait for the engine", e))?;
+        let mut last = Vec::new();
+        // What it wrote last says why it ended, and may still be in the pipe. Its orphans may hold the
+        // pipe open for ever.
+        while let Ok(Some(line)) = timeout(LAST_WORDS, self.lines.recv()).await {
+            last.push(line);
         }
+        Ok(Next::Ended { status, last })
     }
 
     /// Asks it to stop, waits for at most `grace`, and ends whatever is left of it.
@@ -77,7 +86,12 @@ pub enum Next {
     /// It wrote this line.
     Line(String),
     /// It ended.
-    Ended(ExitStatus),
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// The lines that nobody had heard yet.
+        last: Vec<String>,
+    },
 }
 
 /// Copies output as it comes, and tells each line.
