@@ -41,3 +41,9 @@ pub struct Gpu {
     /// Lanes of the link at its best.
     pub pcie_width: u32,
 }
+
+impl Facts {
+    /// The facts of a machine with four 16 GB GPUs and 126 GiB of RAM, as JSON: what a rehearsal
+    /// plans for.
+    pub const EXAMPLE: &str = include_str!("known/four-16gb.json");
+}

@@ -1,1 +1,133 @@
-//! The argument list and environment of `vllm serve`, and which version knows which flag.
+//! The argument list and environment of `vllm serve`.
+
+use super::{
+    facts::Facts,
+    flags,
+    memory::{self, Budget},
+    plan::{Inputs, Serve},
+    profile::{Device, Profile},
+    size::Bytes,
+};
+use std::collections::BTreeMap;
+
+/// What is run under this budget.
+pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
+    let mut argv = inputs.runtime.command.clone();
+    argv.push("serve".to_owned());
+    // The model comes first: flags that take a list would swallow it.
+    argv.push(inputs.model.path.display().to_string());
+    argv.extend(flags(inputs, budget));
+    argv.extend(inputs.profile.arguments().iter().cloned());
+    Serve {
+        argv,
+        env: environment(inputs.profile),
+        listen: inputs.profile.listen(),
+    }
+}
+
+/// Flags in the order in which a person asks: what, where, how it is split, how much.
+fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
+    let Inputs {
+        profile,
+        model,
+        checkpoint,
+        facts,
+        ..
+    } = inputs;
+    let (listen, limits) = (profile.listen(), profile.limits());
+    let ranks = budget.tensor_parallel_size;
+    let mut list = Vec::new();
+    let mut flag = |name: &str, values: &[String]| {
+        list.push(name.to_owned());
+        list.extend_from_slice(values);
+    };
+    flag(
+        "--served-model-name",
+        std::slice::from_ref(&model.served_name),
+    );
+    flag("--host", &[listen.host.to_string()]);
+    flag("--port", &[listen.port.to_string()]);
+    flag("--tensor-parallel-size", &[ranks.to_string()]);
+    flag("--max-model-len", &[limits.max_model_len.to_string()]);
+    flag("--max-num-seqs", &[limits.max_num_seqs.to_string()]);
+    flag(
+        "--max-num-batched-tokens",
+        &[limits.max_num_batched_tokens.to_string()],
+    );
+    if profile.runtime().device == Device::Cpu {
+        return list;
+    }
+    flag(
+        "--gpu-memory-utilization",
+        &[utilization(profile, facts, ranks)],
+    );
+    if budget.offload > Bytes::default() {
+        // Zero-copy reads of the routed experts: the other backend copies all of them for each
+        // token.
+        flag("--offload-backend", &["uva".to_owned()]);
+        flag("--cpu-offload-gb", &[gib(budget.offload)]);
+        if checkpoint.experts(ranks).is_some() {
+            flag("--cpu-offload-params", &["experts".to_owned()]);
+        }
+    }
+    let decided =
+        |argument: flags::Argument<'_>| argument.name.ends_with("disable-custom-all-reduce");
+    if ranks > 2
+        && !flags::arguments(profile.arguments())
+            .into_iter()
+            .any(decided)
+    {
+        flag("--disable-custom-all-reduce", &[]);
+    }
+    list
+}
+
+/// vLLM takes its share of what the GPU has; where the profile counts on less, the share shrinks
+/// with it.
+fn utilization(profile: &Profile, facts: &Facts, ranks: u32) -> String {
+    let has = facts
+        .gpus
+        .iter()
+        .take(ranks as usize)
+        .map(|gpu| gpu.memory_total)
+        .min();
+    let counted = memory::vram(profile, facts, ranks);
+    let asked = profile.memory().gpu_memory_utilization;
+    match has {
+        Some(has) if counted < has => {
+            let share = asked * counted.0 as f64 / has.0 as f64;
+            // Rounded down: never more than was asked for.
+            format!("{}", (share * 10_000.0).floor() / 10_000.0)
+        }
+        _ => format!("{asked}"),
+    }
+}
+
+/// vLLM takes GiB as a decimal number.
+fn gib(size: Bytes) -> String {
+    format!("{}", (size.as_gib() * 1000.0).ceil() / 1000.0)
+}
+
+/// What makes the engine start without a network and talk to nobody. The profile's own variables
+/// win.
+fn environment(profile: &Profile) -> BTreeMap<String, String> {
+    let ready = profile.timeouts().start.as_secs().to_string();
+    let defaults = [
+        ("HF_HUB_OFFLINE", "1"),
+        ("TRANSFORMERS_OFFLINE", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+        ("DO_NOT_TRACK", "1"),
+        // vLLM's own limit on loading and compiling is 10 minutes: not enough with offload.
+        ("VLLM_ENGINE_READY_TIMEOUT_S", &ready),
+        // The engine binds ports on the host's own address even at TP 1, which the unit's filter
+        // would stop.
+        ("VLLM_HOST_IP", "127.0.0.1"),
+        ("GLOO_SOCKET_IFNAME", "lo"),
+        ("NCCL_SOCKET_IFNAME", "lo"),
+        ("NCCL_IB_DISABLE", "1"),
+    ];
+    let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let own = profile.environment().clone();
+    defaults.into_iter().chain(own).collect()
+}

@@ -1,6 +1,16 @@
 //! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
+//!
+//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the
+//! GPU + overhead + KV cache. Where a constant was measured the comment says on what; values that
+//! were only inferred say so.
 
-use super::size::Bytes;
+use super::{
+    checkpoint::{Checkpoint, Shape},
+    facts::Facts,
+    profile::{Device, Limits, Offload, Profile},
+    size::Bytes,
+    tensors::LayerKind,
+};
 use serde::{Deserialize, Serialize};
 
 /// The memory of one deployment. All GPU figures are per rank.
@@ -10,14 +20,312 @@ pub struct Budget {
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: Bytes,
-    /// Weights that stay on the GPU. Absent where the architecture is not modelled.
+    /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
+    /// CPU.
     pub weights: Option<Bytes>,
-    /// Context, activations, graphs, communication buffers.
+    /// Context, activations, graphs, communication buffers. Absent on the CPU.
     pub overhead: Option<Bytes>,
-    /// What is left for the KV cache and recurrent state.
+    /// What is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<Bytes>,
-    /// What vLLM may use: utilisation × VRAM.
+    /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
+    /// tokens. Absent where the architecture is not modelled, and on the CPU.
+    pub kv_cache_needed: Option<Bytes>,
+    /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
+    pub kv_cache_tokens: Option<u64>,
+    /// What vLLM may use: utilisation × VRAM. Absent on the CPU.
     pub gpu: Option<Bytes>,
+    /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
+    pub missing: Bytes,
     /// RAM of all ranks together.
     pub ram: Bytes,
+}
+
+/// What vLLM needs on a GPU beside weights and KV cache. Plan values, inferred from public reports:
+/// context and libraries 0.4–0.6 GiB, activations 0.5–1.2, CUDA graphs 0.2–0.6, for TP > 1 NCCL
+/// 0.2–0.5. An H100 at TP 1 measured 1.03 GiB inside vLLM's own count, so these are on the safe
+/// side.
+const OVERHEAD_ALONE: Bytes = Bytes::mib(2048);
+/// The same for each of several ranks.
+const OVERHEAD_TOGETHER: Bytes = Bytes::mib(2355);
+
+/// vLLM checks its offload budget before each tensor and counts index tensors (up to 10 MiB a
+/// layer) that are emptied later, so the budget is set this much higher than what must leave the
+/// GPU.
+const OFFLOAD_MARGIN: Bytes = Bytes::mib(512);
+
+/// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
+/// measured at TP 1.
+const RAM_SERVER: Bytes = Bytes::mib(1536);
+const RAM_RANK: Bytes = Bytes::mib(2560);
+/// The same for the CPU build, where 1.9, 2.7 and 4.2 GiB were measured at TP 1, 2 and 4 with a
+/// tiny model.
+const RAM_CPU_SERVER: Bytes = Bytes::mib(1280);
+const RAM_CPU_RANK: Bytes = Bytes::mib(768);
+/// RAM that the operating system keeps for itself.
+const RAM_SYSTEM: Bytes = Bytes::gib(2);
+
+impl Budget {
+    /// The memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
+    /// fits.
+    pub fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        match profile.runtime().device {
+            Device::Cuda => Self::on_gpus(checkpoint, profile, facts, ranks),
+            Device::Cpu => Self::on_cpu(checkpoint, ranks),
+        }
+    }
+
+    /// The KV cache is not counted: its size on the CPU is set by the profile's arguments and
+    /// environment.
+    fn on_cpu(checkpoint: &Checkpoint, ranks: u32) -> Self {
+        let weights = checkpoint.weights(1).unwrap_or_default();
+        Self {
+            tensor_parallel_size: ranks,
+            offload: Bytes::default(),
+            weights: None,
+            overhead: None,
+            kv_cache: None,
+            kv_cache_needed: None,
+            kv_cache_tokens: None,
+            gpu: None,
+            missing: Bytes::default(),
+            ram: weights + RAM_CPU_SERVER + times(RAM_CPU_RANK, ranks),
+        }
+    }
+
+    fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        let room = Room::of(checkpoint, profile, facts, ranks);
+        let offload = room.offload(profile.memory().offload);
+        let offloaded = offload.min(room.offloadable);
+        let weights = room.weights.map(|weights| weights.less(offloaded));
+        let free = weights.map(|weights| room.gpu.less(weights + room.overhead));
+        let paging = checkpoint
+            .shape
+            .as_ref()
+            .and_then(|shape| Paging::of(shape, ranks));
+        let length = profile.limits().max_model_len;
+        // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
+        let repacked = match (&checkpoint.shape, offloaded) {
+            (Some(shape), Bytes(1..)) => Bytes(room.offloadable.0 / shape.num_hidden_layers.max(1)),
+            _ => Bytes::default(),
+        };
+        Self {
+            tensor_parallel_size: ranks,
+            offload,
+            weights,
+            overhead: Some(room.overhead),
+            kv_cache: free,
+            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
+            kv_cache_tokens: free
+                .zip(paging)
+                .map(|(free, paging)| paging.tokens(free, length)),
+            gpu: Some(room.gpu),
+            missing: weights.map_or(Bytes::default(), |weights| {
+                (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
+            }),
+            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
+        }
+    }
+
+    /// Of the experts' bytes, the share that is read over the link: 0 to 1.
+    pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
+        match checkpoint.experts(self.tensor_parallel_size) {
+            Some(Bytes(experts @ 1..)) => self.offload.0.min(experts) as f64 / experts as f64,
+            _ => 0.0,
+        }
+    }
+}
+
+/// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
+/// `ranks` GPUs has.
+pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
+    let found = facts
+        .gpus
+        .iter()
+        .take(ranks as usize)
+        .map(|gpu| gpu.memory_total);
+    let smallest = found.min().unwrap_or_default();
+    profile
+        .memory()
+        .gpu
+        .map_or(smallest, |wanted| wanted.min(smallest))
+}
+
+/// RAM that the service may use: the profile's figure, but never more than the machine has beside
+/// its system. What is free now is not asked, for the service that is replaced still holds its
+/// share.
+pub fn ram_limit(profile: &Profile, facts: &Facts) -> Bytes {
+    let machine = facts.ram_total.less(RAM_SYSTEM);
+    profile
+        .memory()
+        .ram
+        .map_or(machine, |wanted| wanted.min(machine))
+}
+
+/// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
+/// may be. `None` where no context fits, or the architecture is not modelled.
+pub fn longest_context(
+    checkpoint: &Checkpoint,
+    profile: &Profile,
+    facts: &Facts,
+    ranks: u32,
+) -> Option<u32> {
+    let room = Room::of(checkpoint, profile, facts, ranks);
+    let shape = checkpoint.shape.as_ref()?;
+    let offloaded = match profile.memory().offload {
+        Offload::Auto => room.offloadable.less(OFFLOAD_MARGIN),
+        Offload::None => Bytes::default(),
+        Offload::Fixed(size) => size.min(room.offloadable),
+    };
+    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead);
+    let longest = Paging::of(shape, ranks)?.longest(free, profile.limits().max_num_seqs);
+    let longest = u32::try_from(longest.min(shape.max_position_embeddings)).ok()?;
+    (longest > 0).then_some(longest)
+}
+
+/// One GPU before anything is decided.
+struct Room {
+    gpu: Bytes,
+    weights: Option<Bytes>,
+    overhead: Bytes,
+    kv_cache_needed: Bytes,
+    offloadable: Bytes,
+}
+
+impl Room {
+    fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        let vram = vram(profile, facts, ranks);
+        let paging = checkpoint
+            .shape
+            .as_ref()
+            .and_then(|shape| Paging::of(shape, ranks));
+        let weights = checkpoint.weights(ranks);
+        Self {
+            gpu: share(vram, profile.memory().gpu_memory_utilization),
+            weights,
+            overhead: match ranks {
+                0 | 1 => OVERHEAD_ALONE,
+                _ => OVERHEAD_TOGETHER,
+            },
+            kv_cache_needed: paging
+                .map(|paging| paging.needed(profile.limits()))
+                .unwrap_or_default(),
+            offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
+                (Some(experts), _) => experts,
+                // Of a model that is not modelled nobody knows what may move; a fixed size is then
+                // taken at its word.
+                (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
+                (None, _) => Bytes::default(),
+            },
+        }
+    }
+
+    /// `--cpu-offload-gb`: whole GiB, nothing where all fits. Where not even all experts are
+    /// enough, all of them.
+    fn offload(&self, policy: Offload) -> Bytes {
+        match policy {
+            Offload::None => Bytes::default(),
+            Offload::Fixed(size) => size,
+            Offload::Auto => {
+                let Some(weights) = self.weights else {
+                    return Bytes::default();
+                };
+                let short = (weights + self.overhead + self.kv_cache_needed).less(self.gpu);
+                match short + OFFLOAD_MARGIN {
+                    _ if short == Bytes::default() => Bytes::default(),
+                    wanted if wanted <= self.offloadable => whole_gib(wanted),
+                    _ => Bytes(self.offloadable.less(OFFLOAD_MARGIN).0),
+                }
+            }
+        }
+    }
+}
+
+/// How vLLM pages the KV cache of a hybrid model: attention blocks are stretched until one is as
+/// large as the recurrent state of a sequence, and layers of both kinds share one pool. Read in
+/// vLLM 0.20.2 (`platforms/interface.py:607` and `v1/core/kv_cache_utils.py`); on an H100 the
+/// formula gives the logged 868,352 tokens for 29.05 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// Tokens of a block.
+    pub block_tokens: u64,
+    /// Bytes of a block over the layers that share it.
+    pub block: Bytes,
+    /// Groups of attention layers; each needs its own blocks for a token.
+    attention_groups: u64,
+    /// Groups of linear layers; each needs one block a sequence, whatever its length.
+    state_groups: u64,
+}
+
+impl Paging {
+    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where one of
+    /// both kinds of layers is absent: such a model is no hybrid.
+    pub fn of(shape: &Shape, ranks: u32) -> Option<Self> {
+        let ranks = u64::from(ranks.max(1));
+        let full = shape.count(LayerKind::Full);
+        let linear = shape.count(LayerKind::Linear);
+        let layers = full.min(linear);
+        if layers == 0 {
+            return None;
+        }
+        let heads = (shape.num_key_value_heads / ranks).max(1);
+        let token = 2 * heads * shape.head_dim * 2;
+        let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
+        let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
+        let taps = shape.linear_conv_kernel_dim.saturating_sub(1);
+        let convolution = taps * ((2 * keys + values) / ranks) * 2;
+        let heads = shape.linear_num_value_heads / ranks;
+        let recurrent = heads * shape.linear_key_head_dim * shape.linear_value_head_dim * 2;
+        let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
+        Some(Self {
+            block_tokens,
+            block: Bytes((block_tokens * token).saturating_mul(layers)),
+            attention_groups: full.div_ceil(layers),
+            state_groups: linear.div_ceil(layers),
+        })
+    }
+
+    /// Blocks of one sequence of this many tokens.
+    fn blocks(&self, tokens: u64) -> u64 {
+        tokens.div_ceil(self.block_tokens) * self.attention_groups + self.state_groups
+    }
+
+    /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
+    pub fn needed(&self, limits: Limits) -> Bytes {
+        let blocks = self.blocks(u64::from(limits.max_model_len));
+        Bytes(
+            self.block
+                .0
+                .saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))),
+        )
+    }
+
+    /// The tokens that so much memory holds, as vLLM logs them: whole sequences of the longest
+    /// length, times that length.
+    pub fn tokens(&self, memory: Bytes, max_model_len: u32) -> u64 {
+        let length = u64::from(max_model_len);
+        memory.0 / self.block.0 / self.blocks(length) * length
+    }
+
+    /// The longest length of which `sequences` sequences fit into so much memory.
+    fn longest(&self, memory: Bytes, sequences: u32) -> u64 {
+        let blocks = memory.0 / self.block.0 / u64::from(sequences.max(1));
+        blocks.saturating_sub(self.state_groups) / self.attention_groups * self.block_tokens
+    }
+}
+
+fn times(bytes: Bytes, ranks: u32) -> Bytes {
+    Bytes(bytes.0.saturating_mul(u64::from(ranks)))
+}
+
+fn whole_gib(bytes: Bytes) -> Bytes {
+    Bytes::gib(bytes.0.div_ceil(Bytes::gib(1).0))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share above 0 and at most 1 of an amount that fits"
+)]
+fn share(bytes: Bytes, part: f64) -> Bytes {
+    Bytes((bytes.0 as f64 * part) as u64)
 }

@@ -4,10 +4,13 @@ use super::{
     checkpoint::Checkpoint,
     digest::Digest,
     facts::Facts,
+    invocation,
     layout::Layout,
     memory::Budget,
-    preflight::Finding,
+    placement::{self, Placement},
+    preflight::{self, Finding},
     profile::{Gates, Listen, Profile, Timeouts},
+    unit,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -104,9 +107,52 @@ pub struct Refusal {
     pub help: String,
 }
 
+impl Refusal {
+    /// A refusal of this code.
+    pub fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+}
+
 impl Plan {
-    /// Decides everything.
-    pub fn of(_inputs: Inputs<'_>) -> Result<Self, Refusal> {
-        todo!()
+    /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
+    /// replaced still holds its share.
+    pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
+        let Inputs {
+            profile,
+            model,
+            runtime,
+            layout,
+            ..
+        } = inputs;
+        let version = preflight::version(inputs)?;
+        preflight::engine(inputs, version)?;
+        let Placement { budget, predicted } = placement::place(inputs, version)?;
+        let serve = invocation::serve(inputs, &budget);
+        let unit = unit::service(&unit::Service {
+            name: profile.service(),
+            device: profile.runtime().device,
+            memory_max: profile.memory().ram,
+            serve: &serve,
+            model: &model.path,
+            layout,
+        });
+        Ok(Self {
+            profile: profile.name().to_owned(),
+            service: profile.service().to_owned(),
+            model: model.clone(),
+            runtime: runtime.clone(),
+            warnings: preflight::findings(inputs, version, &budget, predicted),
+            serve,
+            memory: budget,
+            predicted_tokens_per_second: predicted,
+            gates: profile.gates().clone(),
+            timeouts: profile.timeouts(),
+            unit,
+        })
     }
 }

@@ -1,5 +1,17 @@
 //! What is known to go wrong, checked before anything is touched.
+//!
+//! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
+//! What depends on where the weights lie is decided in [`super::placement`].
 
+use super::{
+    checkpoint::Checkpoint,
+    facts::{Facts, Gpu},
+    flags::{self, Argument, Knowledge},
+    memory::Budget,
+    plan::{Inputs, Refusal},
+    profile::Device,
+    version::Version,
+};
 use serde::{Deserialize, Serialize};
 
 /// Something to know before going on.
@@ -11,4 +23,369 @@ pub struct Finding {
     pub message: String,
     /// What to do about it, if anything.
     pub help: Option<String>,
+}
+
+/// The first vLLM with `Qwen3NextForCausalLM`.
+const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
+/// The first vLLM whose wheel on the package index is built for CUDA 13.
+const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
+/// The versions whose weight offload works for a hybrid model: below, an assertion ends the engine
+/// (vLLM issue 26206); from the second on, repacked weights stay on the GPU (read in the source,
+/// not run).
+const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
+
+/// Flags that the plan sets itself, and the key of the profile that decides each.
+const PLANNED: [(&str, &str); 7] = [
+    ("--served-model-name", "model.served-name"),
+    ("--host", "listen.host"),
+    ("--port", "listen.port"),
+    ("--tensor-parallel-size", "parallelism.tensor-parallel-size"),
+    ("--max-model-len", "limits.max-model-len"),
+    ("--max-num-seqs", "limits.max-num-seqs"),
+    ("--max-num-batched-tokens", "limits.max-num-batched-tokens"),
+];
+/// Those that it sets only where there are GPUs; on the CPU a profile may pass them on.
+const PLANNED_ON_GPUS: [(&str, &str); 4] = [
+    ("--gpu-memory-utilization", "memory.gpu-memory-utilization"),
+    ("--cpu-offload-gb", "memory.offload"),
+    ("--offload-backend", "memory.offload"),
+    ("--cpu-offload-params", "memory.offload"),
+];
+
+/// The version that the profile pins.
+pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
+    let written = &inputs.profile.runtime().vllm;
+    Version::of(written).ok_or_else(|| {
+        Refusal::new(
+            "invalid-vllm-version",
+            format!("`runtime.vllm = \"{written}\"` is not a version"),
+            "write it as `0.26.0`",
+        )
+    })
+}
+
+/// The engine's version, flags and quantisation.
+pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let checkpoint = inputs.checkpoint;
+    if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
+        return Err(Refusal::new(
+            "vllm-too-old",
+            format!("vLLM `{version}` has no `Qwen3NextForCausalLM`"),
+            format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
+        ));
+    }
+    if let Some(stray) = inputs
+        .profile
+        .arguments()
+        .first()
+        .filter(|text| !flags::is_flag(text))
+    {
+        return Err(Refusal::new(
+            "stray-argument",
+            format!("`{stray}` in `vllm.arguments` belongs to no flag"),
+            "start the list with a flag; the model comes from `model`",
+        ));
+    }
+    for argument in flags::arguments(inputs.profile.arguments()) {
+        planned(&argument, inputs.profile.runtime().device)?;
+        known(&argument, version)?;
+        quantization(&argument, checkpoint)?;
+    }
+    Ok(())
+}
+
+fn planned(argument: &Argument<'_>, device: Device) -> Result<(), Refusal> {
+    let on_gpus: &[_] = match device {
+        Device::Cuda => &PLANNED_ON_GPUS,
+        Device::Cpu => &[],
+    };
+    let mut set = PLANNED.iter().chain(on_gpus);
+    let written = argument.written;
+    match set.find(|(flag, _)| *flag == argument.name) {
+        Some((_, key)) => Err(Refusal::new(
+            "planned-argument",
+            format!("`{written}` in `vllm.arguments` is decided by the plan"),
+            format!("set `{key}` in the profile"),
+        )),
+        None if argument.name == "--uds" => Err(Refusal::new(
+            "planned-argument",
+            "`--uds` would make vLLM ignore the address that clients and validation use",
+            "set `listen.host` and `listen.port` in the profile",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
+    if !flags::covers(version) {
+        return Ok(());
+    }
+    let written = argument.written;
+    let (message, help) = match flags::look_up(&argument.name, version) {
+        Knowledge::Known => return Ok(()),
+        Knowledge::Gone { since, instead } => (
+            format!("vLLM `{version}` does not know `{written}`: it is gone since {since}"),
+            instead
+                .unwrap_or("remove it from `vllm.arguments`")
+                .to_owned(),
+        ),
+        Knowledge::NotYet { since } => (
+            format!("vLLM `{version}` does not know `{written}`: it came with {since}"),
+            format!("remove it from `vllm.arguments`, or pin `runtime.vllm` to {since} or later"),
+        ),
+        Knowledge::Unknown { like } => (
+            format!("vLLM `{version}` does not know `{written}`"),
+            like.map_or_else(
+                || "remove it from `vllm.arguments`".to_owned(),
+                |like| format!("did you mean `{like}`?"),
+            ),
+        ),
+    };
+    Err(Refusal::new("unknown-vllm-flag", message, help))
+}
+
+/// vLLM refuses a `--quantization` that differs from what `config.json` names.
+fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
+        return Ok(());
+    };
+    if argument.name != "--quantization" {
+        return Ok(());
+    }
+    let spelled = wanted.to_lowercase().replace('_', "-");
+    let method = stored.method.as_str();
+    let same = spelled == method
+        || match method {
+            "awq" => ["awq-marlin", "auto-awq", "moe-wna16"].contains(&spelled.as_str()),
+            "gptq" => ["gptq-marlin", "auto-gptq", "moe-wna16"].contains(&spelled.as_str()),
+            "auto-round" | "inc" => ["auto-round", "inc"].contains(&spelled.as_str()),
+            _ => false,
+        };
+    if same {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "quantization-argument",
+        format!(
+            "the checkpoint is stored as `{method}`, and vLLM refuses `--quantization {wanted}` for it"
+        ),
+        "remove `--quantization` from `vllm.arguments`: vLLM reads the method from `config.json`",
+    ))
+}
+
+/// The first `ranks` GPUs, and the driver.
+pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+    let method = inputs.checkpoint.quantization.as_ref();
+    let least = least_capability(
+        method.map(|quantization| quantization.method.as_str()),
+        version,
+    );
+    let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
+    if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(too_old) {
+        let ((major, minor), (least_major, least_minor)) = (gpu.compute_capability, least);
+        let name = &gpu.name;
+        return Err(Refusal::new(
+            "compute-capability",
+            format!(
+                "`{name}` has compute capability {major}.{minor}, and vLLM `{version}` needs \
+                 {least_major}.{least_minor} for this checkpoint"
+            ),
+            "use a newer GPU, or a checkpoint in a quantisation that this one can run",
+        ));
+    }
+    driver(inputs.facts, version)
+}
+
+/// The least compute capability by method, where `config.json` alone decides (no `--quantization`).
+/// Read in vLLM's sources.
+fn least_capability(method: Option<&str>, version: Version) -> (u32, u32) {
+    match method {
+        Some("compressed-tensors") if version < Version::new(0, 16, 0) => (8, 0),
+        Some("compressed-tensors") => (7, 5),
+        Some("awq") if version >= Version::new(0, 24, 0) => (7, 5),
+        // Marlin; below it vLLM falls back to kernels that only take float16, which these models
+        // are not made for.
+        Some("awq" | "gptq") => (8, 0),
+        Some("auto-round" | "inc") => (6, 0),
+        _ => (7, 0),
+    }
+}
+
+fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
+    let (cuda, least) = if version >= FIRST_WITH_CUDA_13 {
+        ("13", Version::new(580, 0, 0))
+    } else {
+        ("12.8", Version::new(570, 0, 0))
+    };
+    let Some(driver) = &facts.driver else {
+        return Ok(());
+    };
+    match Version::of(driver) {
+        Some(found) if found < least => Err(Refusal::new(
+            "driver-too-old",
+            format!(
+                "the NVIDIA driver is `{driver}`, and vLLM `{version}` is built for CUDA {cuda}"
+            ),
+            format!("install driver {} or later", least.major()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this version and environment can keep experts in RAM.
+pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let environment = inputs.profile.environment();
+    let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
+    if !OFFLOAD_WORKS.contains(&version) {
+        let why = if version < OFFLOAD_WORKS.start {
+            "an assertion ends its engine when weights of a hybrid model are offloaded"
+        } else {
+            "it leaves repacked weights on the GPU (read in its source, not run)"
+        };
+        return Err(Refusal::new(
+            "offload-broken-in-version",
+            format!(
+                "the weights do not fit on the GPUs, and offload does not work in vLLM `{version}`: {why}"
+            ),
+            "pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32",
+        ));
+    }
+    if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
+        return Err(Refusal::new(
+            "environment-breaks-offload",
+            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \
+             \"b_q_weight is not on GPU\"",
+            "remove it from `vllm.environment`",
+        ));
+    }
+    if set("VLLM_USE_V2_MODEL_RUNNER") && version < Version::new(0, 28, 0) {
+        return Err(Refusal::new(
+            "environment-breaks-offload",
+            format!(
+                "with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"
+            ),
+            "remove it from `vllm.environment`",
+        ));
+    }
+    Ok(())
+}
+
+/// What to know of a plan that can be made.
+pub fn findings(
+    inputs: Inputs<'_>,
+    version: Version,
+    budget: &Budget,
+    predicted: Option<f64>,
+) -> Vec<Finding> {
+    [
+        named_otherwise(inputs),
+        flags_unchecked(version),
+        not_modelled(inputs.checkpoint),
+        offloaded(inputs, budget),
+        all_reduce_disabled(inputs, budget),
+        too_slow(inputs, predicted),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+impl Finding {
+    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
+    let repo = &inputs.model.repo;
+    let method = inputs.checkpoint.quantization.as_ref()?.method.as_str();
+    let otherwise = method != "awq" && repo.to_lowercase().contains("awq");
+    otherwise.then(|| {
+        Finding::new(
+            format!("named-awq-stored-as-{method}"),
+            format!(
+                "`{repo}` is named AWQ and stored as `{method}`: vLLM serves it with the kernels \
+                 of `{method}`"
+            ),
+        )
+    })
+}
+
+fn flags_unchecked(version: Version) -> Option<Finding> {
+    let (first, last) = flags::versions().next().zip(flags::versions().last())?;
+    (!flags::covers(version)).then(|| {
+        Finding::new(
+            "vllm-version-not-in-table",
+            format!(
+                "the flags of vLLM `{version}` are not known here: `vllm.arguments` was not checked"
+            ),
+        )
+        .help(format!("the table has versions from {first} to {last}"))
+    })
+}
+
+fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
+    let architecture = &checkpoint.architecture;
+    checkpoint.tensors.is_none().then(|| {
+        Finding::new(
+            "architecture-not-modelled",
+            format!(
+                "`{architecture}` in this quantisation is not modelled: memory is estimated from \
+                 file sizes, the KV cache not counted"
+            ),
+        )
+    })
+}
+
+fn offloaded(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    (budget.offload.0 > 0).then(|| {
+        let finding = Finding::new(
+            "offload-needs-right-answers",
+            "weight offload of hybrid models was reported to give wrong text in some versions \
+             (vLLM issue 38718)",
+        );
+        match inputs.profile.gates().min_known_answers {
+            Some(_) => finding,
+            None => finding.help(
+                "let validation ask its known questions: set `validation.quality.min-known-answers`",
+            ),
+        }
+    })
+}
+
+fn all_reduce_disabled(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let on_gpus = inputs.profile.runtime().device == Device::Cuda;
+    (on_gpus && budget.tensor_parallel_size > 2).then(|| {
+        Finding::new(
+            "custom-all-reduce-disabled",
+            "vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: \
+             it is switched off",
+        )
+        .help("with NVLink, add `--no-disable-custom-all-reduce` to `vllm.arguments`")
+    })
+}
+
+fn too_slow(inputs: Inputs<'_>, predicted: Option<f64>) -> Option<Finding> {
+    let floor = inputs.profile.gates().min_decode_tokens_per_second;
+    predicted
+        .filter(|predicted| *predicted < floor)
+        .map(|predicted| {
+            Finding::new(
+            "predicted-too-slow",
+            format!(
+                "{predicted:.1} tokens/s are predicted, and validation asks for {floor}: it will \
+                 probably be rolled back"
+            ),
+        )
+        .help("use a faster PCIe link, more VRAM, or a smaller quantisation")
+        })
 }

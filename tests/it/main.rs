@@ -4,3 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checkpoint;
+mod inputs;
+mod invocation;
+mod memory;
+mod plan;
+mod preflight;
+mod unit;

@@ -1,0 +1,190 @@
+//! How fast one stream will decode, from the bytes that a token touches. A prediction, never a
+//! measurement.
+//!
+//! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
+//! all-reduces; tokens/s = 1 ÷ step. On an H100 with vLLM 0.26.0 this gives 201 tokens/s where
+//! 199.6 were measured (all weights resident), and 14.7 where 14.56 were measured (29.5 GiB
+//! offloaded). The KV cache and the recurrent state are left out: together they are 4 % of the
+//! bytes of a short context. Nothing else was fitted.
+
+use super::{
+    checkpoint::Checkpoint,
+    facts::{Facts, Gpu},
+    memory::Budget,
+    size::Bytes,
+    tensors::Class,
+};
+use std::time::Duration;
+
+/// Kernel launches and the like in one step: the 5.0 ms of a resident step on the H100 less its
+/// 0.86 ms of reading.
+const FIXED: Duration = Duration::from_micros(4_100);
+
+/// Two all-reduces a layer. With two ranks 4 µs each explain the 189.5 tokens/s that were reported
+/// for two RTX 5090.
+const ALL_REDUCE_OF_TWO: Duration = Duration::from_micros(4);
+/// More ranks on PCIe go through NCCL, without vLLM's own all-reduce (inferred).
+const ALL_REDUCE_OF_MORE: Duration = Duration::from_micros(25);
+
+/// Share of the data sheet's bandwidth that a copy reaches: 2.95 of 3.35 TB/s on the H100.
+const REACHED_BANDWIDTH: f64 = 0.88;
+
+/// What one decode step reads on one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// From VRAM.
+    pub resident: Bytes,
+    /// From RAM, over the PCIe link.
+    pub linked: Bytes,
+}
+
+/// What a rank reaches, in bytes per second, and what it does beside reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// VRAM.
+    pub memory: f64,
+    /// Reads of offloaded experts over the link.
+    pub link: f64,
+    /// Time of a step that reads nothing.
+    pub fixed: Duration,
+}
+
+/// Decode steps per second: tokens/s of one stream.
+pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
+    let reading = traffic.resident.0 as f64 / rates.memory + traffic.linked.0 as f64 / rates.link;
+    1.0 / (rates.fixed.as_secs_f64() + reading)
+}
+
+/// Tokens/s of one stream under this budget. `None` where the model or the GPU is not known well
+/// enough, and on the CPU.
+pub fn decode_tokens_per_second(
+    checkpoint: &Checkpoint,
+    budget: &Budget,
+    facts: &Facts,
+) -> Option<f64> {
+    budget.gpu?;
+    let traffic = traffic(checkpoint, budget)?;
+    let ranks = budget.tensor_parallel_size;
+    let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
+    let all_reduces = match ranks {
+        0 | 1 => Duration::ZERO,
+        2 => ALL_REDUCE_OF_TWO * 2 * layers,
+        _ => ALL_REDUCE_OF_MORE * 2 * layers,
+    };
+    // All ranks wait for the slowest.
+    let gpus = facts.gpus.iter().take(ranks as usize);
+    let steps = gpus.map(|gpu| {
+        let rates = Rates {
+            memory: memory_bandwidth(&gpu.name)? * REACHED_BANDWIDTH,
+            link: expert_rate(gpu),
+            fixed: FIXED + all_reduces,
+        };
+        Some(steps_per_second(traffic, rates))
+    });
+    steps
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .reduce(f64::min)
+}
+
+/// What a token touches: all dense weights but the embedding, and of the experts those it is routed
+/// to.
+pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
+    let (shape, tensors) = (checkpoint.shape.as_ref()?, checkpoint.tensors.as_ref()?);
+    let ranks = budget.tensor_parallel_size;
+    let experts = tensors.bytes_of(Class::Experts, ranks);
+    let embedding = tensors.bytes_of(Class::Embedding, ranks);
+    // A tied head is the embedding, read once as the head.
+    let unread = if shape.tie_word_embeddings {
+        Bytes::default()
+    } else {
+        embedding
+    };
+    let dense = tensors.bytes(ranks).less(experts + unread);
+    let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    let offloaded = budget.offloaded_share(checkpoint);
+    Some(Traffic {
+        resident: dense + whole(routed * (1.0 - offloaded)),
+        linked: whole(routed * offloaded),
+    })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of bytes that fit: never negative, never more"
+)]
+fn whole(bytes: f64) -> Bytes {
+    Bytes(bytes as u64)
+}
+
+/// Bytes per second at which a GPU reads the routed experts from pinned RAM.
+///
+/// PCIe 5 x16: 49.3 GB/s measured on the H100. Below that, 10 GB/s for PCIe 4 x16 (9–11 in a public
+/// report of 9.46 tokens/s, vLLM issue 54593, though plain copies reach 24) and the rest scaled by
+/// lanes and generation, not measured.
+pub fn expert_rate(gpu: &Gpu) -> f64 {
+    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
+    let sixteen = match gpu.pcie_generation {
+        5.. => 49.3e9,
+        4 => 10e9,
+        3 => 5e9,
+        2 => 2.5e9,
+        _ => 1.25e9,
+    };
+    sixteen * lanes
+}
+
+/// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.
+pub fn memory_bandwidth(name: &str) -> Option<f64> {
+    let found = CARDS.iter().find(|(card, _)| *card == name);
+    found.map(|(_, gigabytes)| f64::from(*gigabytes) * 1e9)
+}
+
+const CARDS: [(&str, u32); 45] = [
+    ("NVIDIA A10", 600),
+    ("NVIDIA A10G", 600),
+    ("NVIDIA A100 80GB PCIe", 1935),
+    ("NVIDIA A100-PCIE-40GB", 1555),
+    ("NVIDIA A100-SXM4-40GB", 1555),
+    ("NVIDIA A100-SXM4-80GB", 2039),
+    ("NVIDIA A40", 696),
+    ("NVIDIA B200", 8000),
+    ("NVIDIA GeForce RTX 3080", 760),
+    ("NVIDIA GeForce RTX 3080 Ti", 912),
+    ("NVIDIA GeForce RTX 3090", 936),
+    ("NVIDIA GeForce RTX 3090 Ti", 1008),
+    ("NVIDIA GeForce RTX 4060 Ti", 288),
+    ("NVIDIA GeForce RTX 4070 Ti SUPER", 672),
+    ("NVIDIA GeForce RTX 4080", 717),
+    ("NVIDIA GeForce RTX 4080 Laptop GPU", 432),
+    ("NVIDIA GeForce RTX 4080 SUPER", 736),
+    ("NVIDIA GeForce RTX 4090", 1008),
+    ("NVIDIA GeForce RTX 4090 Laptop GPU", 576),
+    ("NVIDIA GeForce RTX 5060 Ti", 448),
+    ("NVIDIA GeForce RTX 5070 Ti", 896),
+    ("NVIDIA GeForce RTX 5080", 960),
+    ("NVIDIA GeForce RTX 5090", 1792),
+    ("NVIDIA GeForce RTX 5090 Laptop GPU", 896),
+    ("NVIDIA H100 80GB HBM3", 3350),
+    ("NVIDIA H100 NVL", 3938),
+    ("NVIDIA H100 PCIe", 2039),
+    ("NVIDIA H200", 4800),
+    ("NVIDIA L4", 300),
+    ("NVIDIA L40", 864),
+    ("NVIDIA L40S", 864),
+    ("NVIDIA RTX 2000 Ada Generation", 224),
+    ("NVIDIA RTX 4000 Ada Generation", 360),
+    ("NVIDIA RTX 4500 Ada Generation", 432),
+    ("NVIDIA RTX 5000 Ada Generation", 576),
+    ("NVIDIA RTX 6000 Ada Generation", 960),
+    ("NVIDIA RTX A2000 12GB", 288),
+    ("NVIDIA RTX A400", 96),
+    ("NVIDIA RTX A4000", 448),
+    ("NVIDIA RTX A4500", 640),
+    ("NVIDIA RTX A5000", 768),
+    ("NVIDIA RTX A6000", 768),
+    ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 1792),
+    ("Quadro RTX 8000", 672),
+    ("Tesla T4", 320),
+];

@@ -1,0 +1,170 @@
+//! Memory and speed: the formulas against what was computed elsewhere and measured on a GPU.
+
+use crate::inputs::{AUTO, AWQ, awq, facts, plan_of, profile};
+use awqdeploy::domain::{
+    checkpoint::{Checkpoint, known_config},
+    facts::Gpu,
+    memory::{Budget, Paging},
+    prediction::{self, Rates, Traffic},
+    profile::Limits,
+    size::Bytes,
+};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn paging(ranks: u32) -> Paging {
+    let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    Paging::of(&checkpoint.shape.unwrap(), ranks).unwrap()
+}
+
+fn limits(max_model_len: u32, max_num_seqs: u32) -> Limits {
+    Limits {
+        max_model_len,
+        max_num_seqs,
+        max_num_batched_tokens: 4096,
+    }
+}
+
+#[test]
+fn the_cache_is_paged_as_vllm_pages_hybrids() {
+    for (ranks, block_tokens, block_kib, needed) in [
+        (1, 544, 13_056, [242_250, 816_000, 6_183_750]),
+        (2, 544, 6_528, [121_125, 408_000, 3_091_875]),
+        (4, 272, 3_264, [108_375, 395_250, 3_082_312]),
+    ] {
+        let paging = paging(ranks);
+        assert_eq!(paging.block_tokens, block_tokens);
+        assert_eq!(paging.block, Bytes(block_kib << 10));
+        let thousandths_of_mib = |tokens| (paging.needed(limits(tokens, 1)).0 * 1000) >> 20;
+        assert_eq!(
+            [8192, 32_768, 262_144].map(thousandths_of_mib),
+            needed,
+            "TP {ranks}"
+        );
+    }
+}
+
+#[test]
+fn the_cache_holds_the_tokens_that_an_h100_logged() {
+    let memory = Bytes(29_050 * Bytes::gib(1).0 / 1000);
+    assert_eq!(paging(1).tokens(memory, 4096), 868_352);
+}
+
+#[test]
+fn the_byte_model_gives_what_an_h100_measured() {
+    let h100 = Rates {
+        memory: 3.35e12 * 0.88,
+        link: 49.3e9,
+        fixed: Duration::from_micros(4_100),
+    };
+    let near = |traffic, measured: f64| {
+        let found = prediction::steps_per_second(traffic, h100);
+        assert!(
+            (found / measured - 1.0).abs() < 0.05,
+            "{found} against {measured}"
+        );
+    };
+    // All resident: 2.53 GB a token. GPTQ with dense layers in bf16, 35.2 of 48 layers in RAM: 88.8
+    // MB a layer and token.
+    near(
+        Traffic {
+            resident: Bytes(2_530_000_000),
+            linked: Bytes(0),
+        },
+        199.6,
+    );
+    near(
+        Traffic {
+            resident: Bytes(1_760_000_000),
+            linked: Bytes(3_120_000_000),
+        },
+        14.56,
+    );
+}
+
+#[test]
+fn a_plan_for_an_h100_predicts_what_it_measured() {
+    let mut h100 = facts("one-16gb");
+    h100.gpus[0] = Gpu {
+        name: "NVIDIA H100 80GB HBM3".into(),
+        memory_total: Bytes::mib(81_559),
+        memory_free: Bytes::mib(81_000),
+        compute_capability: (9, 0),
+        pcie_generation: 5,
+        pcie_width: 16,
+    };
+    // The measured checkpoint had its shared expert quantised.
+    let config = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let config = config.replace(r#""re:.*\\.mlp\\.shared_expert\\..*","#, "");
+    let text = awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", "");
+    let plan = plan_of(&text, &h100, Some(Checkpoint::of(&config, None).unwrap())).unwrap();
+    let predicted = plan.predicted_tokens_per_second.unwrap();
+    assert!((predicted / 199.6 - 1.0).abs() < 0.05, "{predicted}");
+    h100.gpus[0].name = "NVIDIA GH300 from the future".into();
+    let plan = plan_of(&text, &h100, None).unwrap();
+    assert_eq!(plan.predicted_tokens_per_second, None);
+}
+
+#[test]
+fn slower_links_read_experts_slower() {
+    let rate = |pcie_generation, pcie_width| {
+        let gpu = Gpu {
+            pcie_generation,
+            pcie_width,
+            ..facts("one-16gb").gpus.remove(0)
+        };
+        format!("{:.1}", prediction::expert_rate(&gpu) / 1e9)
+    };
+    assert_eq!(
+        [
+            rate(5, 16),
+            rate(4, 16),
+            rate(4, 8),
+            rate(3, 16),
+            rate(1, 1)
+        ],
+        ["49.3", "10.0", "5.0", "5.0", "0.1"]
+    );
+}
+
+#[test]
+fn ram_is_what_was_measured_and_the_offload() {
+    let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let resident = Budget::of(&checkpoint, &profile(AWQ), &facts("four-16gb"), 4);
+    assert_eq!(resident.ram, Bytes::mib(1536 + 4 * 2560));
+    let fixed = profile(&AWQ.replace("[memory]", "[memory]\noffload = \"20GiB\""));
+    let offloaded = Budget::of(&checkpoint, &fixed, &facts("one-16gb"), 1);
+    // 4 GiB of processes, the offload, and one of 48 layers' experts twice while it is repacked.
+    assert_eq!(offloaded.ram, Bytes::mib(4096 + 20 * 1024 + 864));
+}
+
+proptest! {
+    #[test]
+    fn more_vram_never_needs_more_offload_and_more_context_never_needs_less(
+        vram in 3u64..100, more in 0u64..50, length in 16u32..262_144, longer in 0u32..100_000, ranks in prop::sample::select(vec![1u32, 2, 4]),
+    ) {
+        let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+        let budget = |vram: u64, length: u32| {
+            let mut facts = facts("four-16gb");
+            for gpu in &mut facts.gpus {
+                gpu.memory_total = Bytes::gib(vram);
+            }
+            let text = AWQ.replace("gpu = \"16GiB\"", "");
+            Budget::of(&checkpoint, &profile(&format!("{text}\n[limits]\nmax-model-len = {length}\n")), &facts, ranks)
+        };
+        let (base, larger, longer) = (budget(vram, length), budget(vram + more, length), budget(vram, length + longer));
+        prop_assert!(larger.missing <= base.missing && base.missing <= longer.missing);
+        let in_ram = |budget: &Budget| budget.offload;
+        if base.missing == Bytes(0) {
+            prop_assert!(in_ram(&larger) <= in_ram(&base));
+            // What is planned adds up: nothing is counted twice, and the cache gets what it needs.
+            let (gpu, cache) = (base.gpu.unwrap(), base.kv_cache.unwrap());
+            prop_assert_eq!(base.weights.unwrap() + base.overhead.unwrap() + cache, gpu);
+            prop_assert!(cache >= base.kv_cache_needed.unwrap());
+            prop_assert!(base.kv_cache_tokens.unwrap() >= u64::from(length) * 4);
+        }
+        if longer.missing == Bytes(0) {
+            prop_assert!(in_ram(&base) <= in_ram(&longer));
+        }
+    }
+}
