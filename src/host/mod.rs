@@ -1,1 +1,4 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
+
+pub mod gpu;
+pub mod machine;

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod inputs;
 mod invocation;
+mod machine;
 mod memory;
 mod plan;
 mod preflight;

@@ -1,0 +1,74 @@
+//! The facts of a machine, asked of the one that the tests run on and of made-up cgroup trees.
+
+use awqdeploy::{
+    domain::{facts::Facts, size::Bytes},
+    host::machine,
+};
+use std::fs;
+
+#[test]
+fn this_machine_has_facts_that_survive_a_round_trip() {
+    let facts = machine::facts().unwrap();
+    assert!(facts.ram_available <= facts.ram_total && facts.ram_available > Bytes::mib(64));
+    assert!(facts.cpus >= 1);
+    // Either GPUs or a reason: silence would read as "no GPU" where a driver is broken.
+    assert_eq!(
+        facts.gpus.is_empty(),
+        facts.gpus_unknown.is_some(),
+        "{facts:?}"
+    );
+    let json = serde_json::to_string(&facts).unwrap();
+    assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
+}
+
+#[test]
+fn memory_lines_are_read_whole() {
+    let text = "MemTotal:       24689764 kB\nMemTotalish: 1 kB\nMemFree: many kB\n";
+    assert_eq!(
+        machine::memory_line(text, "MemTotal"),
+        Some(Bytes(24_689_764 * 1024))
+    );
+    assert_eq!(machine::memory_line(text, "Mem"), None);
+    assert_eq!(machine::memory_line(text, "MemFree"), None);
+}
+
+#[test]
+fn the_tightest_cgroup_on_the_way_up_limits() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a fixture")]
+        fs::write(path, text).unwrap();
+    };
+    write("system.slice/memory.max", "1000000\n");
+    write("system.slice/a.service/memory.max", "max\n");
+    write("other/memory.max", "5\n");
+    write("memory/docker/x/memory.limit_in_bytes", "777\n");
+    let limit = |membership| machine::cgroup_limit(root.path(), membership);
+    assert_eq!(
+        limit("0::/system.slice/a.service\n"),
+        Some(Bytes(1_000_000))
+    );
+    assert_eq!(
+        limit("9:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"),
+        Some(Bytes(777))
+    );
+    assert_eq!(limit("9:cpu:/docker/x\n"), None);
+    assert_eq!(limit("0::/\n"), None);
+    assert_eq!(limit(""), None);
+}
+
+#[test]
+fn the_example_is_the_fixture_of_the_same_machine() {
+    let fixture = include_str!("../fixtures/facts/four-16gb.json");
+    assert_eq!(Facts::EXAMPLE, fixture);
+    for text in [
+        fixture,
+        include_str!("../fixtures/facts/one-16gb.json"),
+        include_str!("../fixtures/facts/four-4gb.json"),
+        include_str!("../fixtures/facts/no-gpu.json"),
+    ] {
+        serde_json::from_str::<Facts>(text).unwrap();
+    }
+}
