@@ -51,7 +51,13 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// Keep everything below this directory
-    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_ROOT", default_value = "/var/lib/awqdeploy")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "AWQDEPLOY_ROOT",
+        default_value = "/var/lib/awqdeploy"
+    )]
     pub(crate) root: PathBuf,
     /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy]
     #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]

@@ -130,7 +130,10 @@ fn render_one(problem: &Problem, renderer: &Renderer) -> String {
 /// A problem and its causes in one line, for documents.
 pub fn one_line(problem: &Problem) -> String {
     let causes = causes(problem).map(ToString::to_string);
-    std::iter::once(problem.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
+    std::iter::once(problem.to_string())
+        .chain(causes)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// The remedy and the causes, each with its name.

@@ -44,20 +44,37 @@ struct ActDocument {
 }
 
 /// Plays the story and tells it. The exit status says whether it ended as it should.
-pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
+pub(crate) fn rehearse(
+    global: &Global,
+    request: &Rehearse,
+    screen: &Screen,
+) -> Result<u8, Problem> {
     if request.list_faults {
-        let list: String = Fault::all().iter().map(|fault| format!("{:<14} {}\n", fault.to_string(), fault.about())).collect();
+        let list: String = Fault::all()
+            .iter()
+            .map(|fault| format!("{:<14} {}\n", fault.to_string(), fault.about()))
+            .collect();
         print(&list);
         return Ok(0);
     }
-    let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
+    let fault = request
+        .fault
+        .as_deref()
+        .map(str::parse::<Fault>)
+        .transpose()?;
     let facts = match &request.facts {
         Some(path) => run::read_facts(path)?,
-        None => serde_json::from_str(Facts::EXAMPLE).map_err(|e| Problem::doing("read the example's facts", e))?,
+        None => serde_json::from_str(Facts::EXAMPLE)
+            .map_err(|e| Problem::doing("read the example's facts", e))?,
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
-    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
+    let library = if global.profiles.is_some() {
+        run::library(global)
+    } else {
+        Library::embedded()
+    };
+    let binary =
+        std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         Request {
             from: request.from.clone(),
@@ -72,7 +89,8 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     )?;
     let document = tell(story, fault);
     if global.json {
-        let json = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
+        let json =
+            serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
     } else {
         print(&shown(&document));
@@ -90,7 +108,13 @@ fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
     }
 }
 
-fn act(Act { profile, outcome, took }: Act) -> ActDocument {
+fn act(
+    Act {
+        profile,
+        outcome,
+        took,
+    }: Act,
+) -> ActDocument {
     let activation = match outcome {
         Ok(outcome) => ActivationDocument::of(&outcome),
         Err(problem) => {
@@ -98,20 +122,40 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
             ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
         }
     };
-    ActDocument { activation, seconds: took.as_secs_f64() }
+    ActDocument {
+        activation,
+        seconds: took.as_secs_f64(),
+    }
 }
 
 fn shown(document: &RehearsalDocument) -> String {
-    let mut out = format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
+    let mut out = format!(
+        "\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n"
+    );
     for (number, act) in document.acts.iter().enumerate() {
-        let _ = write!(out, "{}. {}", number + 1, render::activation(&act.activation));
-        let _ = writeln!(out, "   exit status {}, after {:.1} s", act.activation.exit_code, act.seconds);
+        let _ = write!(
+            out,
+            "{}. {}",
+            number + 1,
+            render::activation(&act.activation)
+        );
+        let _ = writeln!(
+            out,
+            "   exit status {}, after {:.1} s",
+            act.activation.exit_code, act.seconds
+        );
     }
     let serving = document.serving.as_deref().unwrap_or("nothing");
     let _ = match (document.as_it_should, &document.fault) {
         (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the migration works."),
-        (true, Some(fault)) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."),
-        (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
+        (true, Some(fault)) => writeln!(
+            out,
+            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
+        ),
+        (false, _) => writeln!(
+            out,
+            "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"
+        ),
     };
     out
 }

@@ -1,7 +1,8 @@
 //! Text for people, rendered from the JSON documents.
 
 use super::documents::{
-    ActivationDocument, GenerationsDocument, PlanDocument, StatusDocument, ValidationDocument, VerificationDocument,
+    ActivationDocument, GenerationsDocument, PlanDocument, StatusDocument, ValidationDocument,
+    VerificationDocument,
 };
 use crate::domain::{plan::Serve, report::Report, size::Bytes};
 use anstyle::{AnsiColor, Style};
@@ -16,18 +17,34 @@ const CARE: Style = AnsiColor::Yellow.on_default();
 /// A plan: what would run, and where each byte would go.
 pub(crate) fn plan(document: &PlanDocument) -> String {
     let mut out = String::new();
-    let Some(serve) = &document.serve else { return out };
+    let Some(serve) = &document.serve else {
+        return out;
+    };
     row(&mut out, "profile", &document.profile);
-    row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
+    row(
+        &mut out,
+        "service",
+        document.service.as_deref().unwrap_or("-"),
+    );
     row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
-    row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
+    row(
+        &mut out,
+        "API",
+        &format!("http://{}:{}", serve.listen.host, serve.listen.port),
+    );
     if let Some(memory) = &document.memory {
         let size = memory.tensor_parallel_size;
         row(&mut out, "tensor parallel", &size.to_string());
-        let shown = |bytes: Option<Bytes>| bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string());
+        let shown = |bytes: Option<Bytes>| {
+            bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string())
+        };
         let each = if size == 1 { "GPU" } else { "each GPU" };
         if memory.gpu.is_some() {
-            row(&mut out, &format!("{each}: vLLM may use"), &shown(memory.gpu));
+            row(
+                &mut out,
+                &format!("{each}: vLLM may use"),
+                &shown(memory.gpu),
+            );
             row(&mut out, "  weights", &shown(memory.weights));
             row(&mut out, "  overhead", &shown(memory.overhead));
             row(&mut out, "  KV cache", &shown(memory.kv_cache));
@@ -36,7 +53,14 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         row(&mut out, "RAM in all", &memory.ram.to_string());
     }
     let predicted = document.predicted_tokens_per_second;
-    row(&mut out, "predicted", &predicted.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} tokens/s, one stream")));
+    row(
+        &mut out,
+        "predicted",
+        &predicted.map_or_else(
+            || "-".to_owned(),
+            |rate| format!("{rate:.1} tokens/s, one stream"),
+        ),
+    );
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
     out.push_str(&command(serve));
     for warning in &document.warnings {
@@ -71,7 +95,11 @@ pub(crate) fn difference(old: &str, new: &str) -> String {
             similar::ChangeTag::Insert => ('+', GOOD),
             similar::ChangeTag::Equal => (' ', FAINT),
         };
-        let _ = writeln!(out, "{style}{sign} {}{style:#}", change.to_string().trim_end());
+        let _ = writeln!(
+            out,
+            "{style}{sign} {}{style:#}",
+            change.to_string().trim_end()
+        );
     }
     out
 }
@@ -80,20 +108,31 @@ pub(crate) fn difference(old: &str, new: &str) -> String {
 pub(crate) fn activation(document: &ActivationDocument) -> String {
     let mut out = String::new();
     let (action, profile) = (document.action, &document.profile);
-    let generation = document.generation.map_or_else(String::new, |id| format!(" (generation {id})"));
+    let generation = document
+        .generation
+        .map_or_else(String::new, |id| format!(" (generation {id})"));
     match document.end {
         "committed" => {
-            let _ = writeln!(out, "{GOOD}{profile} serves{GOOD:#}{generation}: validated and committed");
+            let _ = writeln!(
+                out,
+                "{GOOD}{profile} serves{GOOD:#}{generation}: validated and committed"
+            );
         }
         "unchanged" => {
-            let _ = writeln!(out, "{GOOD}{profile} serves already{GOOD:#}{generation}: nothing to do");
+            let _ = writeln!(
+                out,
+                "{GOOD}{profile} serves already{GOOD:#}{generation}: nothing to do"
+            );
         }
         "rolled-back" => {
             let serves = document.returned_to.map_or_else(
                 || "nothing serves, as before".to_owned(),
                 |id| format!("generation {id} serves again"),
             );
-            let _ = writeln!(out, "{BAD}{action} of {profile}{BAD:#}{generation} {BAD}failed{BAD:#}; {serves}");
+            let _ = writeln!(
+                out,
+                "{BAD}{action} of {profile}{BAD:#}{generation} {BAD}failed{BAD:#}; {serves}"
+            );
         }
         end => {
             let _ = writeln!(out, "{BAD}{action} of {profile}{BAD:#}{generation}: {end}");
@@ -112,11 +151,19 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
         out.push_str(&self::report(report));
     }
     if let Some(returned) = &document.returned {
-        let _ = writeln!(out, "{BOLD}and of generation {}, which serves again{BOLD:#}", returned.generation);
+        let _ = writeln!(
+            out,
+            "{BOLD}and of generation {}, which serves again{BOLD:#}",
+            returned.generation
+        );
         out.push_str(&report(returned));
     }
     if let Some(number) = document.activation.filter(|_| document.exit_code != 0) {
-        row(&mut out, "evidence", &format!("activations/{number}/ below the root"));
+        row(
+            &mut out,
+            "evidence",
+            &format!("activations/{number}/ below the root"),
+        );
     }
     out
 }
@@ -124,19 +171,45 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
 /// What a validation measured.
 pub(crate) fn report(report: &Report) -> String {
     let mut out = String::new();
-    let failed = report.checks.iter().filter(|check| check.failure.is_some()).count();
-    row(&mut out, "checks", &format!("{} passed, {failed} failed", report.checks.len() - failed));
+    let failed = report
+        .checks
+        .iter()
+        .filter(|check| check.failure.is_some())
+        .count();
+    row(
+        &mut out,
+        "checks",
+        &format!("{} passed, {failed} failed", report.checks.len() - failed),
+    );
     if let Some(answers) = &report.known_answers {
-        row(&mut out, "known answers", &format!("{} of {} right", answers.right, answers.asked));
+        row(
+            &mut out,
+            "known answers",
+            &format!("{} of {} right", answers.right, answers.asked),
+        );
     }
     if let Some(speed) = &report.throughput {
         let spread = |spread: &crate::domain::report::Spread, unit: &str| {
-            format!("{:.1} {unit} (median; {:.1}–{:.1})", spread.median, spread.min, spread.max)
+            format!(
+                "{:.1} {unit} (median; {:.1}–{:.1})",
+                spread.median, spread.min, spread.max
+            )
         };
-        row(&mut out, "decode, one stream", &spread(&speed.decode_tokens_per_second, "tokens/s"));
+        row(
+            &mut out,
+            "decode, one stream",
+            &spread(&speed.decode_tokens_per_second, "tokens/s"),
+        );
         row(&mut out, "TTFT", &spread(&speed.ttft_ms, "ms"));
         row(&mut out, "TPOT", &spread(&speed.tpot_ms, "ms"));
-        row(&mut out, "measured", &format!("{} requests of {} tokens", speed.requests, speed.output_tokens));
+        row(
+            &mut out,
+            "measured",
+            &format!(
+                "{} requests of {} tokens",
+                speed.requests, speed.output_tokens
+            ),
+        );
     }
     if let Some(comparison) = &report.comparison {
         let text = format!(
@@ -157,8 +230,15 @@ pub(crate) fn report(report: &Report) -> String {
 
 /// What a validation that was asked for showed.
 pub(crate) fn validation(document: &ValidationDocument) -> String {
-    let (style, word) = if document.passed { (GOOD, "passed") } else { (BAD, "did not pass") };
-    let head = format!("{} (generation {}) {style}{word}{style:#}\n", document.report.profile, document.report.generation);
+    let (style, word) = if document.passed {
+        (GOOD, "passed")
+    } else {
+        (BAD, "did not pass")
+    };
+    let head = format!(
+        "{} (generation {}) {style}{word}{style:#}\n",
+        document.report.profile, document.report.generation
+    );
     head + &report(&document.report)
 }
 
@@ -173,24 +253,52 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         (None, Some(word)) => (BAD, word.as_str()),
         (None, None) => (CARE, "unknown: no service manager to ask"),
     };
-    let _ = writeln!(out, "{BOLD}{}{BOLD:#} (generation {}) {style}{word}{style:#}", current.profile, current.generation);
+    let _ = writeln!(
+        out,
+        "{BOLD}{}{BOLD:#} (generation {}) {style}{word}{style:#}",
+        current.profile, current.generation
+    );
     row(&mut out, "API", &current.url);
     row(&mut out, "model", &current.repo);
-    row(&mut out, "vLLM", &format!("{}, tensor parallel size {}", current.vllm, current.tensor_parallel_size));
+    row(
+        &mut out,
+        "vLLM",
+        &format!(
+            "{}, tensor parallel size {}",
+            current.vllm, current.tensor_parallel_size
+        ),
+    );
     row(&mut out, "unit", &format!("{}.service", current.service));
     if let Some(last) = &document.last_activation {
         let how = match (last.end, &last.step) {
             (Some(end), _) => end.to_owned(),
             (None, step) => format!("at {}", step.as_deref().unwrap_or("-")),
         };
-        let at = last.at.map_or_else(String::new, |at| at.strftime(", %F %T UTC").to_string());
-        row(&mut out, "last activation", &format!("{}: to generation {}, {how}{at}", last.number, last.to));
+        let at = last
+            .at
+            .map_or_else(String::new, |at| at.strftime(", %F %T UTC").to_string());
+        row(
+            &mut out,
+            "last activation",
+            &format!("{}: to generation {}, {how}{at}", last.number, last.to),
+        );
         if let Some(why) = &last.why {
             row(&mut out, "why", why);
         }
     }
-    if let Some(speed) = document.report.as_ref().and_then(|report| report.throughput.as_ref()) {
-        row(&mut out, "last measured", &format!("{:.1} tokens/s, one stream", speed.decode_tokens_per_second.median));
+    if let Some(speed) = document
+        .report
+        .as_ref()
+        .and_then(|report| report.throughput.as_ref())
+    {
+        row(
+            &mut out,
+            "last measured",
+            &format!(
+                "{:.1} tokens/s, one stream",
+                speed.decode_tokens_per_second.median
+            ),
+        );
     }
     out
 }
@@ -220,9 +328,16 @@ pub(crate) fn generations(document: &GenerationsDocument) -> String {
 pub(crate) fn verification(document: &VerificationDocument) -> String {
     let (files, path) = (document.files, document.path.display());
     if document.differences.is_empty() {
-        return format!("{GOOD}{}{GOOD:#}: all {files} files in {path} are what was locked\n", document.profile);
+        return format!(
+            "{GOOD}{}{GOOD:#}: all {files} files in {path} are what was locked\n",
+            document.profile
+        );
     }
-    let mut out = format!("{BAD}{}{BAD:#}: {} of {files} files in {path} differ\n", document.profile, document.differences.len());
+    let mut out = format!(
+        "{BAD}{}{BAD:#}: {} of {files} files in {path} differ\n",
+        document.profile,
+        document.differences.len()
+    );
     for line in &document.differences {
         let _ = writeln!(out, "  {BAD}✗{BAD:#} {} ({})", line.path.display(), line.is);
     }
@@ -236,5 +351,9 @@ fn row(out: &mut String, name: &str, value: &str) {
 /// A word as a shell reads it.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }

@@ -191,7 +191,13 @@ impl Activation {
     /// Whether the state must be on record before anything goes on. The way back need not be: what
     /// finds an older state on record goes the same way back.
     pub fn needs_its_record(&self) -> bool {
-        matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
+        matches!(
+            self.state,
+            State::Forward { .. }
+                | State::Done {
+                    end: End::Committed
+                }
+        )
     }
 
     /// What becomes of a state that needs its record and cannot be recorded.
@@ -201,7 +207,10 @@ impl Activation {
             State::Forward { step } | State::Back { step, .. } => *step,
             State::Done { .. } => Step::Validate,
         };
-        Self { state: State::back(Cause::Failed { step, why }), ..self }
+        Self {
+            state: State::back(Cause::Failed { step, why }),
+            ..self
+        }
     }
 
     /// How it ended, if it has.

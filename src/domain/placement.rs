@@ -52,7 +52,8 @@ fn found(inputs: Inputs<'_>) -> u32 {
 fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let mut fitting: Vec<Placement> = Vec::new();
     let mut refusals = Vec::new();
-    for ranks in SIZES.into_iter().filter(|ranks| *ranks <= found(inputs)) {
+    let sizes = SIZES.into_iter().filter(|ranks| *ranks <= found(inputs));
+    for ranks in sizes.filter(|ranks| divisible(inputs.checkpoint, Device::Cuda, *ranks).is_ok()) {
         match on(inputs, version, ranks) {
             Ok(placement) if placement.budget.offload == Bytes::default() => return Ok(placement),
             Ok(placement) => fitting.push(placement),
@@ -60,7 +61,12 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
         }
     }
     let in_ram = |placement: &Placement| {
-        placement.budget.offload.0 * u64::from(placement.budget.tensor_parallel_size)
+        let Budget {
+            offload,
+            tensor_parallel_size,
+            ..
+        } = placement.budget;
+        offload.0.saturating_mul(u64::from(tensor_parallel_size))
     };
     match fitting.into_iter().min_by_key(in_ram) {
         Some(placement) => Ok(placement),
@@ -147,7 +153,8 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
     // The CPU build unpacks instead of running Marlin.
     if device == Device::Cuda && group > 0 && columns % group != 0 {
         return Err(format!(
-            "a quantisation group of {group} would straddle two ranks, which hold {columns} columns of an expert each"
+            "a quantisation group of {group} would straddle two ranks, which hold {columns} \
+             columns of an expert each"
         ));
     }
     Ok(())
@@ -177,8 +184,8 @@ fn no_gpu(inputs: Inputs<'_>) -> Refusal {
     Refusal::new(
         "no-gpu",
         format!("this host has no GPU that vLLM could use: {why}"),
-        "deploy on a host with an NVIDIA GPU, set `runtime.device = \"cpu\"` for a small model, or try the whole story \
-         out with `awqdeploy rehearse`",
+        "deploy on a host with an NVIDIA GPU, set `runtime.device = \"cpu\"` for a small \
+         model, or try the whole story out with `awqdeploy rehearse`",
     )
 }
 
@@ -237,8 +244,8 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         .filter(|longest| *longest < limits.max_model_len);
     let help = match (longest, profile.memory().offload) {
         (Some(longest), _) => format!(
-            "by this estimate `max-model-len = {longest}` would fit with `max-num-seqs = {}`; else use GPUs with more \
-             memory, more of them, or a smaller quantisation",
+            "by this estimate `max-model-len = {longest}` would fit with `max-num-seqs = {}`; else \
+             use GPUs with more memory, more of them, or a smaller quantisation",
             limits.max_num_seqs
         ),
         (None, Offload::Auto) => {

@@ -253,7 +253,8 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
         return Err(Refusal::new(
             "environment-breaks-offload",
-            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \"b_q_weight is not on GPU\"",
+            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \
+             \"b_q_weight is not on GPU\"",
             "remove it from `vllm.environment`",
         ));
     }

@@ -28,7 +28,10 @@ pub struct Unit {
 
 /// Every unit that a plan needs: the service, its recovery at boot, and what it requires.
 pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
-    let unit = |name: &str, text: String| Unit { name: name.to_owned(), text };
+    let unit = |name: &str, text: String| Unit {
+        name: name.to_owned(),
+        text,
+    };
     let mut units = vec![
         unit(&format!("{}.service", plan.service), plan.unit.clone()),
         unit(RECOVER, recover(layout, &plan.service)),
@@ -56,8 +59,8 @@ pub struct Service<'a> {
     pub layout: &'a Layout,
 }
 
-/// The unit that supervises vLLM. It says where the current generation is, not what is in it:
-/// switching generations changes the unit only where the sandbox or the limits change.
+/// The unit that supervises vLLM. It starts whatever generation is current; its first lines show what
+/// the generation that it was made for runs.
 pub fn service(service: &Service<'_>) -> String {
     [
         head(service),

@@ -57,7 +57,13 @@ pub fn activate<H: Host>(
     let (number, journal) = locked.begin_activation()?;
     let mut host = host(number);
     let activation = Activation::new(from, to);
-    let ended = Drive { number, journal, interrupt, observer }.run(activation, &mut host)?;
+    let ended = Drive {
+        number,
+        journal,
+        interrupt,
+        observer,
+    }
+    .run(activation, &mut host)?;
     Ok((ended, host))
 }
 
@@ -68,13 +74,22 @@ pub fn recover<H: Host>(
     host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let Some(last) = locked.store().last_activation()? else { return Ok(None) };
-    let Some(activation) = resumed(&last, left) else { return Ok(None) };
+    let Some(last) = locked.store().last_activation()? else {
+        return Ok(None);
+    };
+    let Some(activation) = resumed(&last, left) else {
+        return Ok(None);
+    };
     let mut host = host(last.number, &activation)?;
     let journal = locked.journal(last.number)?;
     // Whoever interrupts the way back would only make it longer.
     let interrupt = Interrupt::default();
-    let drive = Drive { number: last.number, journal, interrupt: &interrupt, observer };
+    let drive = Drive {
+        number: last.number,
+        journal,
+        interrupt: &interrupt,
+        observer,
+    };
     drive.run(activation, &mut host).map(Some)
 }
 
@@ -83,7 +98,9 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     match last.and_then(Recorded::last).and_then(Activation::end) {
         Some(End::Stuck { cause, step, why }) => Err(Problem::new(
             Kind::Stuck,
-            format!("the last activation is stuck: {cause}; then going back failed at {step}: {why}"),
+            format!(
+                "the last activation is stuck: {cause}; then going back failed at {step}: {why}"
+            ),
         )
         .help("mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`")),
         _ => Ok(()),
@@ -117,7 +134,9 @@ impl Drive<'_> {
                 // Recovery would go the same way back from the last state that is on record.
                 self.observer.see(Event::Warning(problem.to_string()));
             }
-            let Some((step, aim)) = activation.next() else { break };
+            let Some((step, aim)) = activation.next() else {
+                break;
+            };
             let forward = matches!(activation.state, State::Forward { .. });
             if forward && self.interrupt.came() {
                 activation = activation.resumed();
@@ -137,15 +156,25 @@ impl Drive<'_> {
             };
         }
         match activation.end().cloned() {
-            Some(end) => Ok(Ended { number: self.number, activation, end }),
-            None => Err(Problem::doing("drive the activation", "it has no next step and no end")),
+            Some(end) => Ok(Ended {
+                number: self.number,
+                activation,
+                end,
+            }),
+            None => Err(Problem::doing(
+                "drive the activation",
+                "it has no next step and no end",
+            )),
         }
     }
 
     fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
         self.journal.record(activation)?;
         let aim = activation.next().and_then(|(_, aim)| aim);
-        self.observer.see(Event::Activation { aim, state: activation.state.clone() });
+        self.observer.see(Event::Activation {
+            aim,
+            state: activation.state.clone(),
+        });
         Ok(())
     }
 }

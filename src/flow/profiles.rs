@@ -298,9 +298,11 @@ impl Shelf {
                 .iter()
                 .map(|(name, _)| (*name).to_owned())
                 .collect(),
-            Self::Given(given) if folder.is_empty() => {
-                given.profiles.keys().map(|name| format!("{name}.toml")).collect()
-            }
+            Self::Given(given) if folder.is_empty() => given
+                .profiles
+                .keys()
+                .map(|name| format!("{name}.toml"))
+                .collect(),
             Self::Embedded | Self::Given(_) => return Ok(None),
         };
         let mut stems: Vec<String> = files

@@ -7,11 +7,7 @@ use super::{
     world::World,
 };
 use crate::{
-    domain::{
-        activation::GenerationId,
-        problem::Problem,
-        unit,
-    },
+    domain::{activation::GenerationId, problem::Problem, unit},
     host::{signals::Interrupt, store::Locked},
 };
 use std::time::Duration;
@@ -40,7 +36,14 @@ pub(super) fn finish(
         move |number, activation| {
             let plan = locked.store().generation(activation.to)?.plan;
             let services = keeper.command(&plan.service)?;
-            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
+            Ok(Live::new(
+                locked,
+                services,
+                observer,
+                Interrupt::default(),
+                number,
+                activation.to,
+            ))
         },
         observer,
     )
@@ -48,10 +51,23 @@ pub(super) fn finish(
 
 /// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
 /// here would wait for ever, since the service is ordered after this.
-pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+pub fn recover_at_boot(
+    world: &mut World,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    activate::recover(&locked, Left::Finish, |_, _| Ok(Boot { locked: &locked, world }), observer)
+    activate::recover(
+        &locked,
+        Left::Finish,
+        |_, _| {
+            Ok(Boot {
+                locked: &locked,
+                world,
+            })
+        },
+        observer,
+    )
 }
 
 struct Boot<'a> {
@@ -81,7 +97,9 @@ impl Host for Boot<'_> {
 impl Boot<'_> {
     fn install(&mut self) -> Result<(), Problem> {
         let store = self.locked.store();
-        let Some(current) = store.current()? else { return Ok(()) };
+        let Some(current) = store.current()? else {
+            return Ok(());
+        };
         let plan = store.generation(current)?.plan;
         let units = unit::all(&plan, store.layout());
         self.world.keeper.command(&plan.service)?.install(&units)

@@ -53,11 +53,15 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
         tree::die_with_parent()?;
     }
     let current = store.current()?.ok_or_else(|| {
-        Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
+        Problem::new(Kind::Usage, "nothing is deployed")
+            .help("deploy a profile: `awqdeploy deploy PROFILE`")
     })?;
     let Generation { plan, .. } = store.generation(current)?;
     let told = Told;
-    told.status(&format!("starting vLLM {} for `{}` (generation {current})", plan.runtime.vllm, plan.profile));
+    told.status(&format!(
+        "starting vLLM {} for `{}` (generation {current})",
+        plan.runtime.vllm, plan.profile
+    ));
     let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
     let outcome = watch(&mut engine, &api, plan.timeouts, told).await;
@@ -93,7 +97,7 @@ async fn watch(
                     }
                     log.push(line);
                 }
-                Next::Ended(status) => return Err(ended(status, &log)),
+                Next::Ended { status, last } => return Err(ended(status, last, log)),
             },
             answered = &mut answering => {
                 answered?;
@@ -113,7 +117,7 @@ async fn watch(
         tokio::select! {
             next = engine.next() => match next? {
                 Next::Line(line) => log.push(line),
-                Next::Ended(status) => return Err(ended(status, &log)),
+                Next::Ended { status, last } => return Err(ended(status, last, log)),
             },
             () = &mut alive => {}
             () = &mut asked => return Ok(()),
@@ -131,7 +135,10 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
         match first_completion(api).await {
             Ok(_) => return Ok(()),
             Err(why) if tries == FIRST_TRIES => {
-                return Err(failed(format!("the engine says it is healthy, and does not answer: {why}"), &Log::default()));
+                return Err(failed(
+                    format!("the engine says it is healthy, and does not answer: {why}"),
+                    &Log::default(),
+                ));
             }
             Err(_) => tries += 1,
         }
@@ -179,8 +186,9 @@ impl Log {
 }
 
 /// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
-fn ended(status: std::process::ExitStatus, log: &Log) -> Problem {
-    failed(format!("the engine ended by itself ({status})"), log)
+fn ended(status: std::process::ExitStatus, last: Vec<String>, mut log: Log) -> Problem {
+    last.into_iter().for_each(|line| log.push(line));
+    failed(format!("the engine ended by itself ({status})"), &log)
 }
 
 fn failed(what: String, log: &Log) -> Problem {

@@ -20,6 +20,9 @@ const LINE_LIMIT: usize = 4 << 10;
 /// Lines that may wait to be heard; the engine is held up beyond that.
 const LINES_WAITING: usize = 256;
 
+/// How long an ended engine's last lines are waited for, each.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// A running engine.
 #[derive(Debug)]
 pub struct EngineProcess {
@@ -42,20 +45,30 @@ impl EngineProcess {
         Ok(Self { child, lines })
     }
 
-    /// The next line or the engine's end, whichever comes first; all lines before the end.
+    /// The next line that it writes, or its end with the last lines.
     pub async fn next(&mut self) -> Result<Next, Problem> {
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            Some(line) = self.lines.recv() => Ok(Next::Line(line)),
-            ended = self.child.wait() => {
-                ended.map(Next::Ended).map_err(|e| Problem::doing("wait for the engine", e))
-            }
+            Some(line) = self.lines.recv() => return Ok(Next::Line(line)),
+            ended = self.child.wait() => ended,
+        };
+        let status = ended.map_err(|e| Problem::doing("wait for the engine", e))?;
+        let mut last = Vec::new();
+        // What it wrote last says why it ended, and may still be in the pipe. Its orphans may hold the
+        // pipe open for ever.
+        while let Ok(Some(line)) = timeout(LAST_WORDS, self.lines.recv()).await {
+            last.push(line);
         }
+        Ok(Next::Ended { status, last })
     }
 
     /// Asks it to stop, waits for at most `grace`, and ends whatever is left of it.
     pub async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
-        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+        if let Some(pid) = self
+            .child
+            .id()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        {
             // Gone already is what is wanted.
             let _gone = kill_process(pid, Signal::TERM);
             // One that swallowed the signal, as vLLM can while it starts, is killed below.
@@ -77,7 +90,12 @@ pub enum Next {
     /// It wrote this line.
     Line(String),
     /// It ended.
-    Ended(ExitStatus),
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// The lines that nobody had heard yet.
+        last: Vec<String>,
+    },
 }
 
 /// Copies output as it comes, and tells each line.

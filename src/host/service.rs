@@ -54,7 +54,11 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).trust(trust)
     }
 
-    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
+    fn start(
+        &mut self,
+        interrupt: &Interrupt,
+        said: &mut dyn FnMut(String),
+    ) -> Result<(), Problem> {
         (**self).start(interrupt, said)
     }
 

@@ -56,8 +56,10 @@ impl Systemd {
                 .help("see the same migration without it: `awqdeploy rehearse`"));
         }
         if !rustix::process::geteuid().is_root() {
-            return Err(Problem::new(Kind::Usage, "only root may change the system's services")
-                .help("run the same command with `sudo`"));
+            return Err(
+                Problem::new(Kind::Usage, "only root may change the system's services")
+                    .help("run the same command with `sudo`"),
+            );
         }
         Ok(())
     }

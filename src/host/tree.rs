@@ -65,9 +65,15 @@ pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
     let carries = |process: &procfs::process::Process| {
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
-        environment.get(OsStr::new(name)).is_some_and(|found| found == value)
+        environment
+            .get(OsStr::new(name))
+            .is_some_and(|found| found == value)
     };
-    Ok(all.flatten().filter(carries).filter_map(|process| Pid::from_raw(process.pid)).collect())
+    Ok(all
+        .flatten()
+        .filter(carries)
+        .filter_map(|process| Pid::from_raw(process.pid))
+        .collect())
 }
 
 /// Ends everything that descends from this process and waits until it is gone.
@@ -91,10 +97,17 @@ fn kill_all(left: impl Fn() -> Result<Vec<Pid>, Problem>) -> Result<(), Problem>
             return Ok(());
         }
         if began.elapsed() > KILL_PATIENCE {
-            let pids: Vec<_> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+            let pids: Vec<_> = left
+                .iter()
+                .map(|pid| pid.as_raw_nonzero().to_string())
+                .collect();
             return Err(Problem::doing(
                 "end the service's processes",
-                format!("still there after {} s: {}", KILL_PATIENCE.as_secs(), pids.join(", ")),
+                format!(
+                    "still there after {} s: {}",
+                    KILL_PATIENCE.as_secs(),
+                    pids.join(", ")
+                ),
             ));
         }
         for pid in left {

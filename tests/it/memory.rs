@@ -1,6 +1,6 @@
 //! Memory and speed: the formulas against what was computed elsewhere and measured on a GPU.
 
-use crate::plan::{AUTO, AWQ, awq, facts, plan_of, profile};
+use crate::inputs::{AUTO, AWQ, awq, facts, plan_of, profile};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
     facts::Gpu,

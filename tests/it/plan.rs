@@ -1,91 +1,13 @@
 //! Plans: golden ones for the three readings of "16 GB VRAM + 120 GB RAM, TP 4", and every refusal.
 
+use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     checkpoint::Checkpoint,
     facts::Facts,
-    layout::Layout,
-    plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
-    profile::Profile,
+    plan::{Plan, Refusal},
     size::Bytes,
 };
 use insta::assert_snapshot;
-use std::path::{Path, PathBuf};
-
-pub(crate) const AWQ: &str = r#"
-service = "vllm"
-
-[model]
-repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"
-served-name = "qwen3-next-80b"
-
-[runtime]
-vllm = "0.26.0"
-
-[parallelism]
-tensor-parallel-size = 4
-
-[memory]
-gpu = "16GiB"
-ram = "120GiB"
-
-[vllm]
-arguments = ["--generation-config", "vllm"]
-"#;
-
-/// Facts of a fixture.
-pub(crate) fn facts(name: &str) -> Facts {
-    let text = match name {
-        "one-16gb" => include_str!("../fixtures/facts/one-16gb.json"),
-        "four-4gb" => include_str!("../fixtures/facts/four-4gb.json"),
-        "no-gpu" => include_str!("../fixtures/facts/no-gpu.json"),
-        _ => include_str!("../fixtures/facts/four-16gb.json"),
-    };
-    serde_json::from_str(text).unwrap()
-}
-
-pub(crate) fn profile(text: &str) -> Profile {
-    Profile::parse("awq", Path::new("profiles/awq.toml"), text).unwrap()
-}
-
-/// AWQ with one piece of its text replaced.
-pub(crate) fn awq(from: &str, to: &str) -> String {
-    assert!(AWQ.contains(from), "nothing to replace");
-    AWQ.replace(from, to)
-}
-
-pub(crate) const AUTO: (&str, &str) = (
-    "tensor-parallel-size = 4",
-    "tensor-parallel-size = \"auto\"",
-);
-
-pub(crate) fn plan_of(
-    text: &str,
-    facts: &Facts,
-    checkpoint: Option<Checkpoint>,
-) -> Result<Plan, Refusal> {
-    let profile = profile(text);
-    let model = PlannedModel {
-        repo: profile.model().repo.clone(),
-        revision: "main".into(),
-        served_name: profile.model().served_name.clone(),
-        digest: None,
-        path: PathBuf::from("/var/lib/awqdeploy/store/models/awq"),
-    };
-    let runtime = PlannedRuntime {
-        vllm: profile.runtime().vllm.clone(),
-        digest: None,
-        command: vec!["/var/lib/awqdeploy/store/runtimes/vllm/bin/vllm".into()],
-    };
-    let known = Checkpoint::known(&model.repo);
-    Plan::of(Inputs {
-        profile: &profile,
-        model: &model,
-        checkpoint: &checkpoint.or(known).unwrap(),
-        runtime: &runtime,
-        facts,
-        layout: &Layout::new("/var/lib/awqdeploy"),
-    })
-}
 
 fn plan(text: &str, machine: &str) -> Result<Plan, Refusal> {
     plan_of(text, &facts(machine), None)
@@ -257,6 +179,18 @@ fn sizes_that_do_not_divide_the_model_are_refused() {
     sizes that work: 1, 2, 4
     ");
     assert!(plan_of(&awq("size = 4", "size = 8"), &eight, None).is_ok());
+    let auto = gptq.replace("size = 8", "size = \"auto\"");
+    let size =
+        |facts: &Facts| plan_of(&auto, facts, None).map(|plan| plan.memory.tensor_parallel_size);
+    assert_eq!(size(&eight), Ok(4), "the largest that divides it");
+    for gpu in &mut eight.gpus {
+        gpu.memory_total = Bytes::gib(3);
+    }
+    assert_eq!(
+        size(&eight).unwrap_err().code,
+        "does-not-fit",
+        "a size that cannot work is no answer"
+    );
 }
 
 #[test]
@@ -324,6 +258,11 @@ fn a_policy_without_offload_is_kept() {
     with TP 1 31.4 GiB of VRAM are missing, without offload: weights 42.8 GiB, overhead 2.0 GiB, KV cache 969.0 MiB do not fit into 14.4 GiB
     set `memory.offload = "auto"` to keep experts in RAM, or use more GPUs
     "#);
+    let absurd = none.replace("\"none\"", "\"15EiB\"");
+    assert!(
+        plan(&absurd, "four-16gb").is_ok(),
+        "all experts in RAM, however large the figure"
+    );
     let fixed = none.replace("\"none\"", "\"36GiB\"");
     let plan = plan(&fixed, "one-16gb").unwrap();
     let at = plan

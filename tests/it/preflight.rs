@@ -1,6 +1,6 @@
 //! The engine's flags by version, and the refusals that need no GPU.
 
-use crate::plan::{AWQ, awq, facts, plan_of};
+use crate::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     digest::Digest,
     flags::{self, Knowledge},

@@ -1,6 +1,6 @@
 //! Units: their text, and what the real `systemd-analyze` says of it.
 
-use crate::plan::{AWQ, awq, facts, plan_of};
+use crate::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     layout::Layout,
     plan::Serve,

@@ -1,0 +1,86 @@
+//! What the tests of plans start from: a profile, machines, and a plan of both.
+
+use awqdeploy::domain::{
+    checkpoint::Checkpoint,
+    facts::Facts,
+    layout::Layout,
+    plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+    profile::Profile,
+};
+use std::path::{Path, PathBuf};
+
+pub(crate) const AWQ: &str = r#"
+service = "vllm"
+
+[model]
+repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"
+served-name = "qwen3-next-80b"
+
+[runtime]
+vllm = "0.26.0"
+
+[parallelism]
+tensor-parallel-size = 4
+
+[memory]
+gpu = "16GiB"
+ram = "120GiB"
+
+[vllm]
+arguments = ["--generation-config", "vllm"]
+"#;
+
+/// Facts of a fixture.
+pub(crate) fn facts(name: &str) -> Facts {
+    let text = match name {
+        "one-16gb" => include_str!("../fixtures/facts/one-16gb.json"),
+        "four-4gb" => include_str!("../fixtures/facts/four-4gb.json"),
+        "no-gpu" => include_str!("../fixtures/facts/no-gpu.json"),
+        _ => include_str!("../fixtures/facts/four-16gb.json"),
+    };
+    serde_json::from_str(text).unwrap()
+}
+
+pub(crate) fn profile(text: &str) -> Profile {
+    Profile::parse("awq", Path::new("profiles/awq.toml"), text).unwrap()
+}
+
+/// AWQ with one piece of its text replaced.
+pub(crate) fn awq(from: &str, to: &str) -> String {
+    assert!(AWQ.contains(from), "nothing to replace");
+    AWQ.replace(from, to)
+}
+
+pub(crate) const AUTO: (&str, &str) = (
+    "tensor-parallel-size = 4",
+    "tensor-parallel-size = \"auto\"",
+);
+
+pub(crate) fn plan_of(
+    text: &str,
+    facts: &Facts,
+    checkpoint: Option<Checkpoint>,
+) -> Result<Plan, Refusal> {
+    let profile = profile(text);
+    let model = PlannedModel {
+        repo: profile.model().repo.clone(),
+        revision: "main".into(),
+        served_name: profile.model().served_name.clone(),
+        digest: None,
+        path: PathBuf::from("/var/lib/awqdeploy/store/models/awq"),
+    };
+    let runtime = PlannedRuntime {
+        vllm: profile.runtime().vllm.clone(),
+        digest: None,
+        command: vec!["/var/lib/awqdeploy/store/runtimes/vllm/bin/vllm".into()],
+    };
+    let known = Checkpoint::known(&model.repo);
+    Plan::of(Inputs {
+        profile: &profile,
+        model: &model,
+        checkpoint: &checkpoint.or(known).unwrap(),
+        runtime: &runtime,
+        facts,
+        layout: &Layout::new("/var/lib/awqdeploy"),
+    })
+}
