@@ -23,9 +23,7 @@
         default = awqdeploy;
       });
 
-      apps = eachSystem (
-        pkgs: pkgs.callPackage ./nix/apps.nix { inherit (ours pkgs) awqdeploy; }
-      );
+      apps = eachSystem (pkgs: pkgs.callPackage ./nix/apps.nix { inherit (ours pkgs) awqdeploy; });
 
       nixosModules.default =
         { pkgs, ... }:

@@ -27,8 +27,7 @@ let
 
   # The messages of the assertions that do not hold.
   complaints =
-    settings:
-    map (a: a.message) (lib.filter (a: !a.assertion) (evaluate settings).assertions);
+    settings: map (a: a.message) (lib.filter (a: !a.assertion) (evaluate settings).assertions);
 
   fails = value: !(builtins.tryEval (builtins.deepSeq value null)).success;
 
@@ -44,8 +43,7 @@ let
         enable = true;
         profileDirectory = ../profiles;
       }).environment.etc.awqdeploy.source == ../profiles;
-    "the state directory is made" =
-      enabled.systemd.tmpfiles.settings.awqdeploy ? "/var/lib/awqdeploy";
+    "the state directory is made" = enabled.systemd.tmpfiles.settings.awqdeploy ? "/var/lib/awqdeploy";
     "a sound configuration is not complained about" = complaints { enable = true; } == [ ];
     "profiles outside of the store are refused" =
       lib.length (complaints {
@@ -53,9 +51,11 @@ let
         profileDirectory = "/srv/profiles";
       }) == 1;
     "a wrong type is refused" = fails (evaluate { enable = "yes"; }).services.awqdeploy.enable;
-    "an unknown option is refused" = fails (evaluate {
-      profiles = ./.;
-    }).services.awqdeploy;
+    "an unknown option is refused" =
+      fails
+        (evaluate {
+          profiles = ./.;
+        }).services.awqdeploy;
   };
   untrue = lib.attrNames (lib.filterAttrs (_fact: holds: !holds) moduleFacts);
 in
@@ -93,7 +93,8 @@ in
       '';
 
   module =
-    assert lib.assertMsg (untrue == [ ])
-      "not true of nix/module.nix: ${lib.concatStringsSep "; " untrue}";
+    assert lib.assertMsg (
+      untrue == [ ]
+    ) "not true of nix/module.nix: ${lib.concatStringsSep "; " untrue}";
     runCommand "awqdeploy-module" { } "touch $out";
 }

@@ -21,9 +21,7 @@ let
       ;
 
     assertMsg = holds: message: holds || throw message;
-    filterAttrs =
-      keep: set:
-      removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
+    filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
     genAttrs =
       names: value:
       listToAttrs (

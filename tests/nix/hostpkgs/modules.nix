@@ -10,7 +10,13 @@ let
     isAttrs
     isFunction
     ;
-  property = value: isAttrs value && elem (value._type or "") [ "if" "override" ];
+  property =
+    value:
+    isAttrs value
+    && elem (value._type or "") [
+      "if"
+      "override"
+    ];
 
   type = name: check: { inherit name check; };
   types = {
@@ -63,7 +69,9 @@ let
     place: option: definitions:
     let
       settled = concatMap (settle 100) definitions;
-      best = builtins.foldl' (least: one: if one.priority < least then one.priority else least) 10000 settled;
+      best = builtins.foldl' (
+        least: one: if one.priority < least then one.priority else least
+      ) 10000 settled;
       values = map (one: one.definition) (filter (one: one.priority == best) settled);
       wrong = filter (value: !(option.type.check value)) values;
     in
@@ -97,12 +105,33 @@ let
 in
 {
   inherit types;
-  literalExpression = text: { _type = "literalExpression"; inherit text; };
-  mkDefault = content: { _type = "override"; priority = 1000; inherit content; };
-  mkEnableOption = what: lib.mkOption { type = types.bool; default = false; description = "Whether to enable ${what}."; };
-  mkIf = condition: content: { _type = "if"; inherit condition content; };
+  literalExpression = text: {
+    _type = "literalExpression";
+    inherit text;
+  };
+  mkDefault = content: {
+    _type = "override";
+    priority = 1000;
+    inherit content;
+  };
+  mkEnableOption =
+    what:
+    lib.mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether to enable ${what}.";
+    };
+  mkIf = condition: content: {
+    _type = "if";
+    inherit condition content;
+  };
   mkOption = attributes: { _type = "option"; } // attributes;
-  mkPackageOption = pkgs: name: _: lib.mkOption { type = types.package; default = pkgs.${name}; };
+  mkPackageOption =
+    pkgs: name: _:
+    lib.mkOption {
+      type = types.package;
+      default = pkgs.${name};
+    };
 
   evalModules =
     { modules, specialArgs }:
