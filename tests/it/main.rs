@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod crash;
+mod inputs;
 mod invocation;
 mod library;
 mod lock;
