@@ -74,10 +74,7 @@ impl Phase {
             let percent = progress.split_once('%')?.0.trim().parse().ok()?;
             return Some(Self::LoadingWeights { percent });
         }
-        PHASES
-            .iter()
-            .find(|(text, _)| line.contains(text))
-            .map(|&(_, phase)| phase)
+        PHASES.iter().find(|(text, _)| line.contains(text)).map(|&(_, phase)| phase)
     }
 }
 
@@ -141,66 +138,30 @@ const FAILURES: &[(&[&str], Failure)] = &[
     (&["CUDA out of memory"], Failure::GpuOutOfMemory),
     (&["OutOfMemoryError"], Failure::GpuOutOfMemory),
     (&["not enough GPU memory"], Failure::GpuOutOfMemory),
-    (
-        &[
-            "Free memory on device",
-            "less than desired GPU memory utilization",
-        ],
-        Failure::GpuInUse,
-    ),
+    (&["Free memory on device", "less than desired GPU memory utilization"], Failure::GpuInUse),
     (&["Available memory on node"], Failure::HostMemory),
-    (
-        &["To serve at least one request with the model"],
-        Failure::CacheTooSmall,
-    ),
-    (
-        &["No available memory for the cache blocks"],
-        Failure::CacheTooSmall,
-    ),
-    (
-        &["max_num_seqs", "exceeds available Mamba cache blocks"],
-        Failure::TooManySequences,
-    ),
-    (
-        &["V1 CPU offloading requires uva"],
-        Failure::OffloadUnsupported,
-    ),
-    (
-        &["World size", "larger than the number of available GPUs"],
-        Failure::TooFewGpus,
-    ),
+    (&["To serve at least one request with the model"], Failure::CacheTooSmall),
+    (&["No available memory for the cache blocks"], Failure::CacheTooSmall),
+    (&["max_num_seqs", "exceeds available Mamba cache blocks"], Failure::TooManySequences),
+    (&["V1 CPU offloading requires uva"], Failure::OffloadUnsupported),
+    (&["World size", "larger than the number of available GPUs"], Failure::TooFewGpus),
     (&["ddress already in use"], Failure::PortInUse),
     (&["error: unrecognized arguments"], Failure::UnknownArgument),
     (&["error: argument -"], Failure::UnknownArgument),
-    (
-        &["Quantization method", "does not match"],
-        Failure::QuantizationMismatch,
-    ),
+    (&["Quantization method", "does not match"], Failure::QuantizationMismatch),
     (&["SafetensorError"], Failure::DamagedWeights),
     (&["HFValidationError"], Failure::NoSuchModel),
-    (
-        &["Timed out waiting for engine core"],
-        Failure::EngineTimeout,
-    ),
+    (&["Timed out waiting for engine core"], Failure::EngineTimeout),
     (&["EngineDeadError"], Failure::EngineDied),
-    (
-        &["EngineCore encountered a fatal error"],
-        Failure::EngineDied,
-    ),
-    (
-        &["Engine core initialization failed"],
-        Failure::EngineInitialization,
-    ),
+    (&["EngineCore encountered a fatal error"], Failure::EngineDied),
+    (&["Engine core initialization failed"], Failure::EngineInitialization),
 ];
 
 impl Failure {
     /// The failure that this line of the log shows, if it shows one.
     pub fn of(line: &str) -> Option<Self> {
         let line = last_state(line);
-        FAILURES
-            .iter()
-            .find(|(fragments, _)| in_order(line, fragments))
-            .map(|&(_, failure)| failure)
+        FAILURES.iter().find(|(fragments, _)| in_order(line, fragments)).map(|&(_, failure)| failure)
     }
 
     /// What to do about it.
@@ -273,10 +234,7 @@ impl Reason {
                 continue;
             };
             if found.as_ref().is_none_or(|found| failure > found.failure) {
-                found = Some(Self {
-                    failure,
-                    line: words_of(last_state(line)).to_owned(),
-                });
+                found = Some(Self { failure, line: words_of(last_state(line)).to_owned() });
             }
         }
         found
@@ -297,11 +255,7 @@ fn last_state(line: &str) -> &str {
 }
 
 fn in_order(mut line: &str, fragments: &[&str]) -> bool {
-    fragments.iter().all(|fragment| {
-        line.split_once(fragment)
-            .map(|(_, rest)| line = rest)
-            .is_some()
-    })
+    fragments.iter().all(|fragment| line.split_once(fragment).map(|(_, rest)| line = rest).is_some())
 }
 
 /// What a line says behind `(EngineCore_DP0 pid=71) ERROR 11-23 06:30:02 [core.py:710] `. Each part of
@@ -314,9 +268,7 @@ fn words_of(line: &str) -> &str {
     {
         rest = after;
     }
-    let level = ["INFO ", "WARNING ", "ERROR "]
-        .iter()
-        .find_map(|level| rest.strip_prefix(level));
+    let level = ["INFO ", "WARNING ", "ERROR "].iter().find_map(|level| rest.strip_prefix(level));
     if let Some((_, after)) = level.and_then(|rest| rest.split_once("] ")) {
         rest = after;
     }

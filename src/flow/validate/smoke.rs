@@ -106,10 +106,7 @@ async fn models(api: &Api, plan: &Plan) -> Result<(), Miss> {
     let wanted = &plan.model.served_name;
     let Some(model) = models.data.iter().find(|model| model.id == *wanted) else {
         let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
-        return Err(Miss::Wrong(format!(
-            "`{wanted}` is not served, only `{}`",
-            served.join("`, `")
-        )));
+        return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
     };
     match &model.root {
         Some(root) if !plan.serve.argv.contains(root) => Err(Miss::Wrong(format!(
@@ -148,9 +145,7 @@ fn counted(answer: &Answer, limit: u32) -> Result<(), Miss> {
 /// `max_tokens` is exact where the model may not end by itself, and `stop` texts are never shown.
 async fn limits(api: &Api) -> Result<(), Miss> {
     const EXACTLY: u32 = 5;
-    let answer = api
-        .answer(&Request::complete(PROMPT, EXACTLY).to_the_limit())
-        .await?;
+    let answer = api.answer(&Request::complete(PROMPT, EXACTLY).to_the_limit()).await?;
     let count = answer.usage.completion_tokens;
     if count != EXACTLY || answer.finish_reason != "length" {
         return Err(Miss::Wrong(format!(
@@ -158,14 +153,10 @@ async fn limits(api: &Api) -> Result<(), Miss> {
             answer.finish_reason
         )));
     }
-    let request = Request::complete(PROMPT, STOP_TOKENS)
-        .to_the_limit()
-        .stopping_at(STOPS);
+    let request = Request::complete(PROMPT, STOP_TOKENS).to_the_limit().stopping_at(STOPS);
     let answer = api.answer(&request).await?;
     match STOPS.iter().find(|stop| answer.text.contains(**stop)) {
-        Some(stop) => Err(Miss::Wrong(format!(
-            "the text goes on behind the `stop` of {stop:?}"
-        ))),
+        Some(stop) => Err(Miss::Wrong(format!("the text goes on behind the `stop` of {stop:?}"))),
         None => Ok(()),
     }
 }
@@ -183,10 +174,7 @@ async fn error_shape(api: &Api, plan: &Plan) -> Result<(), Miss> {
 
 fn refused(what: &str, answer: &Raw, wanted: u16) -> Result<(), Miss> {
     if answer.status != wanted {
-        return Err(Miss::Wrong(format!(
-            "{what} was answered with status {}, not {wanted}",
-            answer.status
-        )));
+        return Err(Miss::Wrong(format!("{what} was answered with status {}, not {wanted}", answer.status)));
     }
     let error = ApiError::parse(&answer.body)?;
     if error.code != wanted {

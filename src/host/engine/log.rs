@@ -5,11 +5,7 @@ use std::{io::Write as _, net::SocketAddr};
 
 /// What vLLM logs from its start until it serves, in its order, one line each.
 pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
-    let Options {
-        model,
-        max_model_len,
-        ..
-    } = options;
+    let Options { model, max_model_len, .. } = options;
     let args = options
         .flags
         .iter()
@@ -31,41 +27,26 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
         format!("Loading safetensors checkpoint shards: {percent:3}% Completed | {done}/4")
     };
     vec![
-        server(
-            "api_server.py:1839",
-            "vLLM API server version rehearsal".into(),
-        ),
+        server("api_server.py:1839", "vLLM API server version rehearsal".into()),
         server("utils.py:233", format!("non-default args: {{{args}}}")),
         server("model.py:547", "Resolved architecture: Rehearsal".into()),
-        server(
-            "model.py:1510",
-            format!("Using max model len {max_model_len}"),
-        ),
+        server("model.py:1510", format!("Using max model len {max_model_len}")),
         engine(
             "core.py:77",
             format!("Initializing a V1 LLM engine (rehearsal) with config: model='{model}'"),
         ),
         engine("parallel_state.py:1208", "world_size=1 rank=0".into()),
-        engine(
-            "gpu_model_runner.py:2602",
-            format!("Starting to load model {model}..."),
-        ),
+        engine("gpu_model_runner.py:2602", format!("Starting to load model {model}...")),
         shards(0),
         shards(2),
         shards(4),
         engine(
             "default_loader.py:267",
-            format!(
-                "Loading weights took {:.2} seconds",
-                options.load.as_secs_f64()
-            ),
+            format!("Loading weights took {:.2} seconds", options.load.as_secs_f64()),
         ),
         engine(
             "kv_cache_utils.py:1087",
-            format!(
-                "GPU KV cache size: {} tokens",
-                u64::from(*max_model_len) * 4
-            ),
+            format!("GPU KV cache size: {} tokens", u64::from(*max_model_len) * 4),
         ),
         engine(
             "core.py:210",
@@ -74,10 +55,7 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
                 options.load.as_secs_f64()
             ),
         ),
-        server(
-            "api_server.py:1912",
-            format!("Starting vLLM server on http://{address}"),
-        ),
+        server("api_server.py:1912", format!("Starting vLLM server on http://{address}")),
         "INFO:     Application startup complete.".into(),
     ]
 }
@@ -110,7 +88,5 @@ fn line(process: &str, place: &str, text: &str) -> String {
 
 /// vLLM stamps local time without a year; a rehearsal's is UTC.
 fn now() -> String {
-    jiff::Timestamp::now()
-        .strftime("%m-%d %H:%M:%S")
-        .to_string()
+    jiff::Timestamp::now().strftime("%m-%d %H:%M:%S").to_string()
 }

@@ -16,9 +16,7 @@ mod request;
 
 pub use fault::EngineFault;
 pub use log::startup_log;
-pub use options::{
-    FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE, TTFT_MS_VARIABLE,
-};
+pub use options::{FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE, TTFT_MS_VARIABLE};
 
 use crate::domain::problem::{Kind, Problem};
 use axum::serve::ListenerExt as _;
@@ -54,22 +52,14 @@ impl Engine {
     pub fn bind(options: Options) -> Result<Self, Problem> {
         let wanted = SocketAddr::new(options.host, options.port);
         let bound = || {
-            let socket = if wanted.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
-            };
+            let socket = if wanted.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?;
             socket.bind(wanted)?;
             let address = socket.local_addr()?;
             std::io::Result::Ok((socket, address))
         };
         let (socket, address) = bound().map_err(|error| refused(wanted, error))?;
-        Ok(Self {
-            options,
-            socket,
-            address,
-        })
+        Ok(Self { options, socket, address })
     }
 
     /// Where it will listen: the real port, where port 0 was asked for.
