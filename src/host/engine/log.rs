@@ -1,4 +1,4 @@
-//! The log of the rehearsal engine: vLLM's own lines, on stderr like vLLM's.
+//! The log of the rehearsal engine: vLLM's own lines, for stderr like vLLM's.
 
 use super::Options;
 use std::{io::Write as _, net::SocketAddr};
@@ -83,23 +83,21 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
 }
 
 /// What a real engine logs when its GPU is too small, and its server after it.
-pub(super) fn out_of_memory() {
-    let process = std::process::id();
-    for text in [
+pub(super) fn out_of_memory() -> [String; 2] {
+    let pid = std::process::id();
+    let now = now();
+    [
         format!(
-            "(EngineCore_DP0 pid={process}) ERROR {} [core.py:710] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 15.60 GiB of which 1.21 GiB is free.",
-            now()
+            "(EngineCore_DP0 pid={pid}) ERROR {now} [core.py:710] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB."
         ),
         format!(
-            "(APIServer pid={process}) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore_DP0': 1}}"
+            "(APIServer pid={pid}) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore_DP0': 1}}"
         ),
-    ] {
-        write(&text);
-    }
+    ]
 }
 
-/// Writes one line. Nobody reading is no reason to stop.
-pub(super) fn write(line: &str) {
+/// Writes one line where vLLM writes its log. Nobody reading is no reason to stop.
+pub(super) fn to_stderr(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
