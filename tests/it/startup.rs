@@ -79,6 +79,49 @@ fn phases_are_read_from_real_lines() {
     }
 }
 
+/// What a real vLLM 0.32.0 (CPU build) logged.
+fn logged(name: &str) -> String {
+    let path =
+        std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vllm-logs");
+    std::fs::read_to_string(path.join(name).with_extension("txt")).unwrap()
+}
+
+#[test]
+fn a_real_start_is_followed_to_its_end() {
+    let mut phases: Vec<String> = logged("started")
+        .lines()
+        .filter_map(Phase::of)
+        .map(|phase| phase.to_string())
+        .collect();
+    phases.dedup();
+    insta::assert_snapshot!(phases.join("\n"), @r"
+    reading arguments
+    reading the model's configuration
+    starting the engine
+    loading the model
+    loading weights: 0 %
+    loading weights: 100 %
+    weights loaded
+    allocating the KV cache
+    engine ready
+    starting the API server
+    API server up
+    ");
+    let log = logged("started");
+    assert_eq!(
+        Reason::among(log.lines()),
+        None,
+        "a good start shows no failure"
+    );
+}
+
+#[test]
+fn real_failures_are_told_in_a_sentence() {
+    let told = |name| Reason::among(logged(name).lines()).unwrap().to_string();
+    insta::assert_snapshot!(told("no-kernel"), @"no kernel of this vLLM runs these weights here: NotImplementedError: No WNA16 MoE backend supports the deployment configuration.");
+    insta::assert_snapshot!(told("engine-killed"), @"the engine died: vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.");
+}
+
 #[test]
 fn the_rehearsal_engine_goes_through_the_phases_in_order() {
     let args = ["serve", "/m", "--api-key", "sekret", "--enforce-eager"].map(str::to_owned);
@@ -167,6 +210,10 @@ fn failures_are_read_from_real_lines() {
         (
             "TimeoutError: Timed out waiting for engine core processes to start.",
             Failure::EngineTimeout,
+        ),
+        (
+            "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:",
+            Failure::NoKernel,
         ),
         (
             "RuntimeError: Engine core initialization failed. See root cause above.",
