@@ -140,90 +140,92 @@ fn the_rehearsal_engine_goes_through_the_phases_in_order() {
     );
 }
 
+const FAILURES: &[(&str, Failure)] = &[
+    (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has",
+        Failure::GpuOutOfMemory,
+    ),
+    (
+        "Failed to load model - not enough GPU memory. Try lowering --gpu-memory-utilization",
+        Failure::GpuOutOfMemory,
+    ),
+    (
+        "ValueError: Free memory on device cuda:0 (3.1/15.6 GiB) on startup is less than desired GPU memory utilization (0.9, 14.04 GiB). Decrease",
+        Failure::GpuInUse,
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (262144), (6.04 GiB KV cache is needed",
+        Failure::CacheTooSmall,
+    ),
+    (
+        "ValueError: To serve at least one request with the model's max seq len (262144), (6.04 GiB KV cache is needed",
+        Failure::CacheTooSmall,
+    ),
+    (
+        "ValueError: No available memory for the cache blocks. Try increasing",
+        Failure::CacheTooSmall,
+    ),
+    (
+        "ValueError: max_num_seqs (256) exceeds available Mamba cache blocks (84).",
+        Failure::TooManySequences,
+    ),
+    (
+        "ValueError: Available memory on node 0 (0.5/23.5 GiB) on startup is less than desired",
+        Failure::HostMemory,
+    ),
+    (
+        "vllm: error: unrecognized arguments: --no-such-flag",
+        Failure::UnknownArgument,
+    ),
+    (
+        "vllm serve: error: argument --dtype: invalid choice: 'int3'",
+        Failure::UnknownArgument,
+    ),
+    (
+        "OSError: [Errno 98] Address already in use",
+        Failure::PortInUse,
+    ),
+    (
+        "[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use",
+        Failure::PortInUse,
+    ),
+    (
+        "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata",
+        Failure::DamagedWeights,
+    ),
+    (
+        "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name'",
+        Failure::NoSuchModel,
+    ),
+    (
+        "Value error, Quantization method specified in the model config (compressed-tensors) does not match the quantization method specified in the `quantization` argument (awq).",
+        Failure::QuantizationMismatch,
+    ),
+    (
+        "World size (4) is larger than the number of available GPUs (1) in this node.",
+        Failure::TooFewGpus,
+    ),
+    (
+        "TimeoutError: Timed out waiting for engine core processes to start.",
+        Failure::EngineTimeout,
+    ),
+    (
+        "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:",
+        Failure::NoKernel,
+    ),
+    (
+        "RuntimeError: Engine core initialization failed. See root cause above.",
+        Failure::EngineInitialization,
+    ),
+    (
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+        Failure::EngineDied,
+    ),
+];
+
 #[test]
 fn failures_are_read_from_real_lines() {
-    for (line, failure) in [
-        (
-            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has",
-            Failure::GpuOutOfMemory,
-        ),
-        (
-            "Failed to load model - not enough GPU memory. Try lowering --gpu-memory-utilization",
-            Failure::GpuOutOfMemory,
-        ),
-        (
-            "ValueError: Free memory on device cuda:0 (3.1/15.6 GiB) on startup is less than desired GPU memory utilization (0.9, 14.04 GiB). Decrease",
-            Failure::GpuInUse,
-        ),
-        (
-            "ValueError: To serve at least one request with the models's max seq len (262144), (6.04 GiB KV cache is needed",
-            Failure::CacheTooSmall,
-        ),
-        (
-            "ValueError: To serve at least one request with the model's max seq len (262144), (6.04 GiB KV cache is needed",
-            Failure::CacheTooSmall,
-        ),
-        (
-            "ValueError: No available memory for the cache blocks. Try increasing",
-            Failure::CacheTooSmall,
-        ),
-        (
-            "ValueError: max_num_seqs (256) exceeds available Mamba cache blocks (84).",
-            Failure::TooManySequences,
-        ),
-        (
-            "ValueError: Available memory on node 0 (0.5/23.5 GiB) on startup is less than desired",
-            Failure::HostMemory,
-        ),
-        (
-            "vllm: error: unrecognized arguments: --no-such-flag",
-            Failure::UnknownArgument,
-        ),
-        (
-            "vllm serve: error: argument --dtype: invalid choice: 'int3'",
-            Failure::UnknownArgument,
-        ),
-        (
-            "OSError: [Errno 98] Address already in use",
-            Failure::PortInUse,
-        ),
-        (
-            "[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use",
-            Failure::PortInUse,
-        ),
-        (
-            "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata",
-            Failure::DamagedWeights,
-        ),
-        (
-            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name'",
-            Failure::NoSuchModel,
-        ),
-        (
-            "Value error, Quantization method specified in the model config (compressed-tensors) does not match the quantization method specified in the `quantization` argument (awq).",
-            Failure::QuantizationMismatch,
-        ),
-        (
-            "World size (4) is larger than the number of available GPUs (1) in this node.",
-            Failure::TooFewGpus,
-        ),
-        (
-            "TimeoutError: Timed out waiting for engine core processes to start.",
-            Failure::EngineTimeout,
-        ),
-        (
-            "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:",
-            Failure::NoKernel,
-        ),
-        (
-            "RuntimeError: Engine core initialization failed. See root cause above.",
-            Failure::EngineInitialization,
-        ),
-        (
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-            Failure::EngineDied,
-        ),
-    ] {
+    for &(line, failure) in FAILURES {
         assert_eq!(Failure::of(line), Some(failure), "{line}");
         assert!(!failure.help().is_empty());
     }

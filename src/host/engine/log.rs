@@ -10,20 +10,7 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
         max_model_len,
         ..
     } = options;
-    let args = options
-        .flags
-        .iter()
-        .map(|(flag, value)| {
-            let name = flag.trim_start_matches('-').replace('-', "_");
-            match (name.as_str(), value) {
-                // vLLM logs its key; a rehearsal with somebody's real profile had better not.
-                ("api_key", _) => "'api_key': '***'".to_owned(),
-                (_, Some(value)) => format!("'{name}': '{value}'"),
-                (_, None) => format!("'{name}': True"),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
+    let args = arguments(options);
     let server = |place: &str, text: String| line("APIServer", place, &text);
     let engine = |place: &str, text: String| line("EngineCore_DP0", place, &text);
     let shards = |done: u32| {
@@ -80,6 +67,20 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
         ),
         "INFO:     Application startup complete.".into(),
     ]
+}
+
+/// The flags as Python would print a dict of them.
+fn arguments(options: &Options) -> String {
+    let shown = options.flags.iter().map(|(flag, value)| {
+        let name = flag.trim_start_matches('-').replace('-', "_");
+        match (name.as_str(), value) {
+            // vLLM logs its key; a rehearsal with somebody's real profile had better not.
+            ("api_key", _) => "'api_key': '***'".to_owned(),
+            (_, Some(value)) => format!("'{name}': '{value}'"),
+            (_, None) => format!("'{name}': True"),
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// What a real engine logs when its GPU is too small, and its server after it.
