@@ -51,7 +51,10 @@ const PHASES: &[(&str, Phase)] = &[
     ("Available KV cache memory", Phase::AllocatingCache),
     ("KV cache size:", Phase::AllocatingCache),
     ("Maximum concurrency for", Phase::AllocatingCache),
-    ("torch.compile", Phase::Compiling),
+    // Not the bare words: the advice on `--enforce-eager` has them too.
+    ("for vLLM's torch.compile", Phase::Compiling),
+    ("torch.compile took", Phase::Compiling),
+    ("torch.compile takes", Phase::Compiling),
     ("Dynamo bytecode transform", Phase::Compiling),
     ("Compiling a graph", Phase::Compiling),
     ("Loading weights took", Phase::WeightsLoaded),
@@ -111,6 +114,8 @@ pub enum Failure {
     NoSuchModel,
     /// A weight file is cut off or damaged.
     DamagedWeights,
+    /// No kernel of this vLLM runs these weights on this device.
+    NoKernel,
     /// `--quantization` contradicts `config.json`.
     QuantizationMismatch,
     /// vLLM does not know an argument, or not this value of it.
@@ -148,7 +153,18 @@ const FAILURES: &[(&[&str], Failure)] = &[
     (&["ddress already in use"], Failure::PortInUse),
     (&["error: unrecognized arguments"], Failure::UnknownArgument),
     (&["error: argument -"], Failure::UnknownArgument),
-    (&["Quantization method", "does not match"], Failure::QuantizationMismatch),
+    (
+        &["Quantization method", "does not match"],
+        Failure::QuantizationMismatch,
+    ),
+    (
+        &["Failed to find a kernel that can implement"],
+        Failure::NoKernel,
+    ),
+    (
+        &["MoE backend supports the deployment configuration"],
+        Failure::NoKernel,
+    ),
     (&["SafetensorError"], Failure::DamagedWeights),
     (&["HFValidationError"], Failure::NoSuchModel),
     (&["Timed out waiting for engine core"], Failure::EngineTimeout),
@@ -178,6 +194,9 @@ impl Failure {
             Self::QuantizationMismatch => {
                 "drop `--quantization` from `vllm.arguments`: vLLM reads it from the model"
             }
+            Self::NoKernel => {
+                "try another `tensor-parallel-size` or vLLM version: both decide which kernels fit"
+            }
             Self::UnknownArgument => "compare `vllm.arguments` with `vllm serve --help=all`",
             Self::PortInUse => "`ss -ltnp` names who has the port",
             Self::TooFewGpus => "set `tensor-parallel-size = \"auto\"`",
@@ -202,6 +221,7 @@ impl fmt::Display for Failure {
             Self::NoSuchModel => "vLLM found no model at its path",
             Self::DamagedWeights => "a weight file is damaged",
             Self::QuantizationMismatch => "`--quantization` contradicts the model",
+            Self::NoKernel => "no kernel of this vLLM runs these weights here",
             Self::UnknownArgument => "vLLM does not know an argument",
             Self::PortInUse => "the port is in use",
             Self::TooFewGpus => "there are fewer GPUs than ranks",

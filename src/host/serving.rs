@@ -157,26 +157,24 @@ impl Api {
     async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Fault> {
         request.send().await.map_err(|error| {
             // A connection that is not accepted in time tells as much as one that is refused.
-            if error.is_timeout() && !error.is_connect() {
-                Fault::Late { after: wait, chunks: 0 }
+            if error.is_connect() {
+                Fault::Unreachable {
+                    address: self.address.to_string(),
+                    why: root_of(&error),
+                }
             } else {
-                Fault::Unreachable { address: self.address.to_string(), why: root_of(&error) }
+                broken(&error, wait, 0)
             }
         })
     }
 
-    /// Why reading an answer failed after so many chunks.
-    fn broken(&self, error: &reqwest::Error, chunks: usize) -> Fault {
-        if error.is_timeout() {
-            Fault::Late { after: self.timeout, chunks }
-        } else {
-            Fault::Cut { why: root_of(error), chunks }
-        }
-    }
-
     async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
         let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await.map_err(|e| self.broken(&e, 0))? {
+        while let Some(bytes) = answer
+            .chunk()
+            .await
+            .map_err(|e| broken(&e, self.timeout, 0))?
+        {
             if body.len() + bytes.len() > MAX_BODY_BYTES {
                 return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
             }
@@ -194,7 +192,11 @@ impl Api {
     ) -> Result<(), Fault> {
         let mut parser = sse::Parser::default();
         let mut read = 0;
-        while let Some(bytes) = answer.chunk().await.map_err(|e| self.broken(&e, transcript.chunks()))? {
+        while let Some(bytes) = answer
+            .chunk()
+            .await
+            .map_err(|e| broken(&e, self.timeout, transcript.chunks()))?
+        {
             let at = sent.elapsed();
             read += bytes.len();
             if read > MAX_STREAM_BYTES {
@@ -231,6 +233,16 @@ pub async fn first_completion(api: &Api) -> Result<Answer, Fault> {
         return Err(Fault::Malformed("a completion that ended for no reason".to_owned()));
     }
     Ok(answer)
+}
+
+/// Why an answer did not come, or not to its end, after so many chunks.
+fn broken(error: &reqwest::Error, after: Duration, chunks: usize) -> Fault {
+    if error.is_timeout() {
+        Fault::Late { after, chunks }
+    } else {
+        let why = root_of(error);
+        Fault::Cut { why, chunks }
+    }
 }
 
 fn refusal(status: u16, body: &str) -> Fault {

@@ -15,13 +15,14 @@ use crate::{
 /// What the smoke checks ask for.
 const PROMPT: &str = "The ships in the harbour";
 const MESSAGE: &str = "Name a fruit.";
-const TOKENS: u32 = 16;
+/// Few, because a server may be slow and the old one is stopped while this one is judged.
+const TOKENS: u32 = 8;
 
 /// Texts that hardly any prose goes without. A server that ignores `stop` is caught by their being there;
 /// one that honours it never shows them, whatever its model says.
 const STOPS: [&str; 4] = [" ", "e", "a", "\n"];
 /// Tokens to let such a server show itself in.
-const STOP_TOKENS: u32 = 32;
+const STOP_TOKENS: u32 = 16;
 
 /// One check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

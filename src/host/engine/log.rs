@@ -1,25 +1,16 @@
-//! The log of the rehearsal engine: vLLM's own lines, on stderr like vLLM's.
+//! The log of the rehearsal engine: vLLM's own lines, for stderr like vLLM's.
 
 use super::Options;
 use std::{io::Write as _, net::SocketAddr};
 
 /// What vLLM logs from its start until it serves, in its order, one line each.
 pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
-    let Options { model, max_model_len, .. } = options;
-    let args = options
-        .flags
-        .iter()
-        .map(|(flag, value)| {
-            let name = flag.trim_start_matches('-').replace('-', "_");
-            match (name.as_str(), value) {
-                // vLLM logs its key; a rehearsal with somebody's real profile had better not.
-                ("api_key", _) => "'api_key': '***'".to_owned(),
-                (_, Some(value)) => format!("'{name}': '{value}'"),
-                (_, None) => format!("'{name}': True"),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
+    let Options {
+        model,
+        max_model_len,
+        ..
+    } = options;
+    let args = arguments(options);
     let server = |place: &str, text: String| line("APIServer", place, &text);
     let engine = |place: &str, text: String| line("EngineCore_DP0", place, &text);
     let shards = |done: u32| {
@@ -60,24 +51,36 @@ pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
     ]
 }
 
-/// What a real engine logs when its GPU is too small, and its server after it.
-pub(super) fn out_of_memory() {
-    let process = std::process::id();
-    for text in [
-        format!(
-            "(EngineCore_DP0 pid={process}) ERROR {} [core.py:710] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 15.60 GiB of which 1.21 GiB is free.",
-            now()
-        ),
-        format!(
-            "(APIServer pid={process}) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore_DP0': 1}}"
-        ),
-    ] {
-        write(&text);
-    }
+/// The flags as Python would print a dict of them.
+fn arguments(options: &Options) -> String {
+    let shown = options.flags.iter().map(|(flag, value)| {
+        let name = flag.trim_start_matches('-').replace('-', "_");
+        match (name.as_str(), value) {
+            // vLLM logs its key; a rehearsal with somebody's real profile had better not.
+            ("api_key", _) => "'api_key': '***'".to_owned(),
+            (_, Some(value)) => format!("'{name}': '{value}'"),
+            (_, None) => format!("'{name}': True"),
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Writes one line. Nobody reading is no reason to stop.
-pub(super) fn write(line: &str) {
+/// What a real engine logs when its GPU is too small, and its server after it.
+pub(super) fn out_of_memory() -> [String; 2] {
+    let pid = std::process::id();
+    let now = now();
+    [
+        format!(
+            "(EngineCore_DP0 pid={pid}) ERROR {now} [core.py:710] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB."
+        ),
+        format!(
+            "(APIServer pid={pid}) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore_DP0': 1}}"
+        ),
+    ]
+}
+
+/// Writes one line where vLLM writes its log. Nobody reading is no reason to stop.
+pub(super) fn to_stderr(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
