@@ -153,18 +153,9 @@ const FAILURES: &[(&[&str], Failure)] = &[
     (&["ddress already in use"], Failure::PortInUse),
     (&["error: unrecognized arguments"], Failure::UnknownArgument),
     (&["error: argument -"], Failure::UnknownArgument),
-    (
-        &["Quantization method", "does not match"],
-        Failure::QuantizationMismatch,
-    ),
-    (
-        &["Failed to find a kernel that can implement"],
-        Failure::NoKernel,
-    ),
-    (
-        &["MoE backend supports the deployment configuration"],
-        Failure::NoKernel,
-    ),
+    (&["Quantization method", "does not match"], Failure::QuantizationMismatch),
+    (&["Failed to find a kernel that can implement"], Failure::NoKernel),
+    (&["MoE backend supports the deployment configuration"], Failure::NoKernel),
     (&["SafetensorError"], Failure::DamagedWeights),
     (&["HFValidationError"], Failure::NoSuchModel),
     (&["Timed out waiting for engine core"], Failure::EngineTimeout),

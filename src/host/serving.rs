@@ -158,10 +158,7 @@ impl Api {
         request.send().await.map_err(|error| {
             // A connection that is not accepted in time tells as much as one that is refused.
             if error.is_connect() {
-                Fault::Unreachable {
-                    address: self.address.to_string(),
-                    why: root_of(&error),
-                }
+                Fault::Unreachable { address: self.address.to_string(), why: root_of(&error) }
             } else {
                 broken(&error, wait, 0)
             }
@@ -170,11 +167,7 @@ impl Api {
 
     async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
         let mut body = Vec::new();
-        while let Some(bytes) = answer
-            .chunk()
-            .await
-            .map_err(|e| broken(&e, self.timeout, 0))?
-        {
+        while let Some(bytes) = answer.chunk().await.map_err(|e| broken(&e, self.timeout, 0))? {
             if body.len() + bytes.len() > MAX_BODY_BYTES {
                 return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
             }
@@ -192,10 +185,8 @@ impl Api {
     ) -> Result<(), Fault> {
         let mut parser = sse::Parser::default();
         let mut read = 0;
-        while let Some(bytes) = answer
-            .chunk()
-            .await
-            .map_err(|e| broken(&e, self.timeout, transcript.chunks()))?
+        while let Some(bytes) =
+            answer.chunk().await.map_err(|e| broken(&e, self.timeout, transcript.chunks()))?
         {
             let at = sent.elapsed();
             read += bytes.len();

@@ -67,23 +67,10 @@ async fn answers_have_the_recorded_shapes() {
     let models = api.get("/v1/models").await.unwrap();
     for (raw, name) in [
         (models, "models"),
-        (
-            api.post("/v1/completions", prompt.to_string())
-                .await
-                .unwrap(),
-            "completions",
-        ),
-        (
-            api.post("/v1/chat/completions", chat.to_string())
-                .await
-                .unwrap(),
-            "chat",
-        ),
+        (api.post("/v1/completions", prompt.to_string()).await.unwrap(), "completions"),
+        (api.post("/v1/chat/completions", chat.to_string()).await.unwrap(), "chat"),
         (api.get("/nowhere").await.unwrap(), "notfound"),
-        (
-            api.get("/v1/completions").await.unwrap(),
-            "method_not_allowed",
-        ),
+        (api.get("/v1/completions").await.unwrap(), "method_not_allowed"),
     ] {
         let (status, recorded) = recorded::json(name);
         assert_eq!(raw.status, status, "{name}");
@@ -98,16 +85,8 @@ async fn streams_have_the_recorded_shapes() {
     let engine = start(1000.0, None);
     let api = api(&engine);
     for (name, path, mut body) in [
-        (
-            "completions_stream",
-            "/v1/completions",
-            json!({ "prompt": "The quick brown fox" }),
-        ),
-        (
-            "chat_stream",
-            "/v1/chat/completions",
-            json!({ "messages": [{ "role": "user", "content": "Hi" }] }),
-        ),
+        ("completions_stream", "/v1/completions", json!({ "prompt": "The quick brown fox" })),
+        ("chat_stream", "/v1/chat/completions", json!({ "messages": [{ "role": "user", "content": "Hi" }] })),
     ] {
         body["max_tokens"] = json!(5);
         body["stream"] = json!(true);
@@ -136,28 +115,13 @@ async fn refusals_are_the_recorded_ones() {
     let api = api(&engine);
     let long = "x".repeat(36_000);
     for (name, body) in [
-        (
-            "err_model_completions",
-            json!({ "model": "nope", "prompt": "Hi" }),
-        ),
+        ("err_model_completions", json!({ "model": "nope", "prompt": "Hi" })),
         ("err_missing_prompt", json!({ "model": "tiny" })),
         ("err_empty_prompt", json!({ "model": "tiny", "prompt": "" })),
-        (
-            "err_max_tokens_zero",
-            json!({ "prompt": "Hi", "max_tokens": 0 }),
-        ),
-        (
-            "err_max_tokens_too_big",
-            json!({ "prompt": "Hi", "max_tokens": 100_000 }),
-        ),
-        (
-            "err_bad_type",
-            json!({ "prompt": "Hi", "max_tokens": "abc" }),
-        ),
-        (
-            "err_temperature",
-            json!({ "prompt": "Hi", "temperature": -1 }),
-        ),
+        ("err_max_tokens_zero", json!({ "prompt": "Hi", "max_tokens": 0 })),
+        ("err_max_tokens_too_big", json!({ "prompt": "Hi", "max_tokens": 100_000 })),
+        ("err_bad_type", json!({ "prompt": "Hi", "max_tokens": "abc" })),
+        ("err_temperature", json!({ "prompt": "Hi", "temperature": -1 })),
         ("err_too_long_completions", json!({ "prompt": long })),
         (
             "err_stream_options_without_stream",
@@ -165,15 +129,10 @@ async fn refusals_are_the_recorded_ones() {
         ),
         ("err_missing_messages", json!({ "model": "tiny" })),
         ("err_empty_messages", json!({ "messages": [] })),
-        (
-            "err_model_chat",
-            json!({ "model": "nope", "messages": [{ "content": "Hi" }] }),
-        ),
+        ("err_model_chat", json!({ "model": "nope", "messages": [{ "content": "Hi" }] })),
     ] {
         let path = match name {
-            "err_missing_messages" | "err_empty_messages" | "err_model_chat" => {
-                "/v1/chat/completions"
-            }
+            "err_missing_messages" | "err_empty_messages" | "err_model_chat" => "/v1/chat/completions",
             _ => "/v1/completions",
         };
         let raw = api.post(path, body.to_string()).await.unwrap();
@@ -181,10 +140,7 @@ async fn refusals_are_the_recorded_ones() {
         assert_eq!((raw.status, ours), recorded::json(name), "{name}");
     }
     // Python's parser has its own words; everything else is the same.
-    let raw = api
-        .post("/v1/completions", "{\"model\": \"tiny\",".to_owned())
-        .await
-        .unwrap();
+    let raw = api.post("/v1/completions", "{\"model\": \"tiny\",".to_owned()).await.unwrap();
     let (status, recorded) = recorded::json("err_bad_json");
     let ours: Value = serde_json::from_str(&raw.body).unwrap();
     assert_eq!(raw.status, status);
@@ -200,29 +156,21 @@ async fn a_prompt_that_leaves_no_room_is_refused() {
     assert!(api(&engine).answer(&request).await.is_ok());
     let request = Request::complete(&prompt, 9);
     let fault = api(&engine).answer(&request).await.unwrap_err();
-    assert!(
-        fault.to_string().contains("maximum context length is 2048"),
-        "{fault}"
-    );
+    assert!(fault.to_string().contains("maximum context length is 2048"), "{fault}");
 }
 
 #[tokio::test]
 async fn tokens_are_counted_and_ends_are_honoured() {
     let engine = start(10_000.0, None);
     let api = api(&engine);
-    let answer = api
-        .answer(&Request::complete("Hello", 300).to_the_limit())
-        .await
-        .unwrap();
+    let answer = api.answer(&Request::complete("Hello", 300).to_the_limit()).await.unwrap();
     assert_eq!(answer.usage.completion_tokens, 300);
     assert_eq!(answer.finish_reason, "length");
     let answer = api.answer(&Request::complete("Hello", 300)).await.unwrap();
     assert!(answer.usage.completion_tokens < 300);
     assert_eq!(answer.finish_reason, "stop");
 
-    let stopped = Request::complete("Hello", 300)
-        .to_the_limit()
-        .stopping_at(["port to"]);
+    let stopped = Request::complete("Hello", 300).to_the_limit().stopping_at(["port to"]);
     let cut = api.answer(&stopped).await.unwrap();
     assert!(cut.text.ends_with("from "), "{}", cut.text);
     assert_eq!(cut.finish_reason, "stop");
@@ -254,9 +202,7 @@ async fn a_key_is_wanted_and_given() {
     plan.serve.argv.push("--api-key=sekret".to_owned());
     assert!(Api::of(&plan).unwrap().models().await.is_ok());
     let mut plan = engine.plan();
-    plan.serve
-        .env
-        .insert("VLLM_API_KEY".to_owned(), "sekret".to_owned());
+    plan.serve.env.insert("VLLM_API_KEY".to_owned(), "sekret".to_owned());
     assert!(Api::of(&plan).unwrap().models().await.is_ok());
 }
 
@@ -324,18 +270,9 @@ fn listens_on_loopback_only() {
 
 #[test]
 fn words_that_make_no_sense_are_refused() {
-    for args in [
-        &[][..],
-        &["serve"],
-        &["bench", "m"],
-        &["serve", "--port", "1"],
-        &["serve", "m", "n"],
-    ] {
+    for args in [&[][..], &["serve"], &["bench", "m"], &["serve", "--port", "1"], &["serve", "m", "n"]] {
         let args: Vec<String> = args.iter().map(|&word| word.to_owned()).collect();
-        assert!(
-            Options::from_arguments(&args, |_| None).is_err(),
-            "{args:?}"
-        );
+        assert!(Options::from_arguments(&args, |_| None).is_err(), "{args:?}");
     }
     let set = |name: &'static str, value: &'static str| {
         let env = move |asked: &str| (asked == name).then(|| value.to_owned());
@@ -345,10 +282,7 @@ fn words_that_make_no_sense_are_refused() {
         assert!(set(TOKENS_PER_SECOND_VARIABLE, rate).is_err(), "{rate}");
     }
     let problem = set("AWQDEPLOY_REHEARSAL_FAULT", "sulk").unwrap_err();
-    assert_eq!(
-        problem.what,
-        "`AWQDEPLOY_REHEARSAL_FAULT` is `sulk`: no engine fault named `sulk`"
-    );
+    assert_eq!(problem.what, "`AWQDEPLOY_REHEARSAL_FAULT` is `sulk`: no engine fault named `sulk`");
     let options = set("AWQDEPLOY_REHEARSAL_FAULT", "").unwrap();
     assert_eq!(options.fault, None);
 }

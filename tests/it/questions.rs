@@ -3,31 +3,17 @@
 use awqdeploy::domain::questions::{QUESTIONS, Question};
 
 fn about(word: &str) -> &'static Question {
-    let mut found = QUESTIONS
-        .iter()
-        .filter(|question| question.ask.contains(word));
+    let mut found = QUESTIONS.iter().filter(|question| question.ask.contains(word));
     found.next().unwrap()
 }
 
 #[test]
 fn answers_count_however_they_are_put() {
     let capital = about("France");
-    for right in [
-        "Paris",
-        "PARIS.",
-        "**Paris**",
-        "The capital of France is Paris, of course.",
-    ] {
+    for right in ["Paris", "PARIS.", "**Paris**", "The capital of France is Paris, of course."] {
         assert!(capital.is_answered_by(right), "{right}");
     }
-    for wrong in [
-        "",
-        "London",
-        "Parisian",
-        "Comparison",
-        "!!!!!!",
-        "P a r i s",
-    ] {
+    for wrong in ["", "London", "Parisian", "Comparison", "!!!!!!", "P a r i s"] {
         assert!(!capital.is_answered_by(wrong), "{wrong}");
     }
     let product = about("7 times 8");
@@ -55,17 +41,9 @@ fn each_question_is_answered_by_its_answers_and_nothing_else() {
             assert!(question.is_answered_by(answer), "{}", question.ask);
         }
         for other in &QUESTIONS {
-            assert!(
-                !question.is_answered_by(other.ask),
-                "an echo of {}",
-                other.ask
-            );
+            assert!(!question.is_answered_by(other.ask), "an echo of {}", other.ask);
             if other != question {
-                assert!(
-                    !question.is_answered_by(other.answers[0]),
-                    "{}",
-                    question.ask
-                );
+                assert!(!question.is_answered_by(other.answers[0]), "{}", question.ask);
             }
         }
     }

@@ -68,10 +68,7 @@ pub(crate) fn start_with(options: Options) -> Running {
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
     let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let engine = Engine::bind(options, move |line| {
                 lines.lock().unwrap().push(line.to_owned());
@@ -84,12 +81,7 @@ pub(crate) fn start_with(options: Options) -> Running {
             }
         })
     });
-    let running = Running {
-        address: address.recv().unwrap(),
-        log,
-        stop: Some(stop),
-        thread: Some(thread),
-    };
+    let running = Running { address: address.recv().unwrap(), log, stop: Some(stop), thread: Some(thread) };
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(running.address).is_err() && !running.has_ended() {
         assert!(Instant::now() < deadline, "the engine never listened");
@@ -147,18 +139,11 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
             digest: None,
             path: "/store/models/tiny".into(),
         },
-        runtime: PlannedRuntime {
-            vllm: "0.32.0".to_owned(),
-            digest: None,
-            command: vec!["vllm".to_owned()],
-        },
+        runtime: PlannedRuntime { vllm: "0.32.0".to_owned(), digest: None, command: vec!["vllm".to_owned()] },
         serve: Serve {
             argv: argv(address.port()),
             env: BTreeMap::new(),
-            listen: Listen {
-                host: address.ip(),
-                port: address.port(),
-            },
+            listen: Listen { host: address.ip(), port: address.port() },
         },
         memory: Budget {
             tensor_parallel_size: 1,
@@ -166,15 +151,15 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
             weights: None,
             overhead: None,
             kv_cache: None,
+            kv_cache_needed: None,
+            kv_cache_tokens: None,
             gpu: None,
+            missing: Bytes(0),
             ram: Bytes(0),
         },
         predicted_tokens_per_second: None,
         gates: gates(),
-        timeouts: Timeouts {
-            start: Duration::from_secs(20),
-            request: Duration::from_secs(20),
-        },
+        timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },
         warnings: Vec::new(),
         unit: String::new(),
     }

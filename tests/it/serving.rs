@@ -16,11 +16,7 @@ fn chat() -> Request {
 }
 
 const fn usage(prompt_tokens: u32, completion_tokens: u32) -> Usage {
-    Usage {
-        prompt_tokens,
-        completion_tokens,
-        total_tokens: prompt_tokens + completion_tokens,
-    }
+    Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
 }
 
 #[tokio::test]
@@ -85,10 +81,7 @@ async fn reads_streams_in_any_chunking() {
 async fn a_stream_without_usage_is_not_whole() {
     let api = recorded::api("completions_stream_nousage");
     let fault = api.stream(&complete()).await.unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        "the answer broke off: the stream has no usage chunk, after 3 chunks"
-    );
+    assert_eq!(fault.to_string(), "the answer broke off: the stream has no usage chunk, after 3 chunks");
 }
 
 /// The end of the recorded stream, in HTTP's chunked coding.
@@ -98,22 +91,11 @@ const DONE: &str = "e\r\ndata: [DONE]\n\n\r\n";
 async fn a_stream_without_its_end_is_not_whole() {
     let answer = String::from_utf8(recorded::answer("completions_stream")).unwrap();
     assert!(answer.contains(DONE), "the fixture has another form");
-    let api = |answer: String| {
-        Api::at(recorded::serve(answer.into_bytes(), 4096), "tiny", PATIENCE).unwrap()
-    };
-    let fault = api(answer.replace(DONE, ""))
-        .stream(&complete())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        "the answer broke off: the stream ended without `[DONE]`, after 5 chunks"
-    );
+    let api = |answer: String| Api::at(recorded::serve(answer.into_bytes(), 4096), "tiny", PATIENCE).unwrap();
+    let fault = api(answer.replace(DONE, "")).stream(&complete()).await.unwrap_err();
+    assert_eq!(fault.to_string(), "the answer broke off: the stream ended without `[DONE]`, after 5 chunks");
     // The connection breaks in the middle of a chunk.
-    let fault = api(answer[..answer.len() / 2].to_owned())
-        .stream(&complete())
-        .await
-        .unwrap_err();
+    let fault = api(answer[..answer.len() / 2].to_owned()).stream(&complete()).await.unwrap_err();
     assert!(matches!(fault, Fault::Cut { chunks: 1.., .. }), "{fault}");
     assert!(fault.is_fatal());
 }
@@ -172,11 +154,7 @@ async fn every_recorded_error_has_an_integer_code() {
 
 #[tokio::test]
 async fn readiness_needs_a_token_and_an_end() {
-    assert!(
-        first_completion(&recorded::api("completions"))
-            .await
-            .is_ok()
-    );
+    assert!(first_completion(&recorded::api("completions")).await.is_ok());
     let recorded = String::from_utf8(recorded::answer("completions")).unwrap();
     for (field, instead) in [
         ("\"completion_tokens\":8", "\"completion_tokens\":0"),

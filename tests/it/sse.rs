@@ -8,13 +8,7 @@ fn events(bytes: &[u8]) -> Vec<Event> {
 }
 
 fn data(texts: &[&str]) -> Vec<Event> {
-    texts
-        .iter()
-        .map(|&text| Event {
-            name: None,
-            data: text.to_owned(),
-        })
-        .collect()
+    texts.iter().map(|&text| Event { name: None, data: text.to_owned() }).collect()
 }
 
 /// Those of the standard's own examples that concern data.
@@ -23,10 +17,7 @@ fn follows_the_standard() {
     for (stream, expected) in [
         ("data: a\n\n", data(&["a"])),
         ("data:a\n\ndata:  b\n\n", data(&["a", " b"])),
-        (
-            "data: YHOO\ndata: +2\ndata: 10\n\n",
-            data(&["YHOO\n+2\n10"]),
-        ),
+        ("data: YHOO\ndata: +2\ndata: 10\n\n", data(&["YHOO\n+2\n10"])),
         ("data\n\ndata\ndata\n\ndata:", data(&["", "\n"])),
         (": note\n\ndata: x\r\n\r\ndata: y\r\r", data(&["x", "y"])),
         ("id: 7\nretry: 5\ndatum: no\ndata: yes\n\n", data(&["yes"])),
@@ -53,11 +44,7 @@ fn an_event_has_a_limit() {
     let grown = (0..lines).try_for_each(|_| parser.push(line.as_bytes()).map(drop));
     assert!(grown.is_err());
     // An endless line is an endless event; many small events are none.
-    assert!(
-        Parser::default()
-            .push(&vec![b'x'; MAX_EVENT_BYTES + 1])
-            .is_err()
-    );
+    assert!(Parser::default().push(&vec![b'x'; MAX_EVENT_BYTES + 1]).is_err());
     let mut parser = Parser::default();
     for _ in 0..lines {
         parser.push(line.as_bytes()).unwrap();

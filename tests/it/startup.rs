@@ -36,10 +36,7 @@ fn phases_are_read_from_real_lines() {
             "\rLoading safetensors checkpoint shards:  10% Completed | 1/10\rLoading safetensors checkpoint shards:  40% Completed | 4/10 [00:12<00:18,  3.01s/it]\n",
             "loading weights: 40 %",
         ),
-        (
-            "INFO 11-23 06:30:10 [default_loader.py:267] Loading weights took 12.34 seconds",
-            "weights loaded",
-        ),
+        ("INFO 11-23 06:30:10 [default_loader.py:267] Loading weights took 12.34 seconds", "weights loaded"),
         (
             "INFO 11-23 06:30:11 [backends.py:548] Using cache directory: /c/torch_compile_cache for vLLM's torch.compile",
             "compiling",
@@ -69,30 +66,21 @@ fn phases_are_read_from_real_lines() {
         let phase = Phase::of(line).map(|phase| phase.to_string());
         assert_eq!(phase.as_deref(), Some(status), "{line}");
     }
-    for line in [
-        "",
-        "INFO:     Started server process [7]",
-        "GET /health 200",
-        "checkpoint shards: done",
-    ] {
+    for line in ["", "INFO:     Started server process [7]", "GET /health 200", "checkpoint shards: done"] {
         assert_eq!(Phase::of(line), None, "{line}");
     }
 }
 
 /// What a real vLLM 0.32.0 (CPU build) logged.
 fn logged(name: &str) -> String {
-    let path =
-        std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vllm-logs");
+    let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vllm-logs");
     std::fs::read_to_string(path.join(name).with_extension("txt")).unwrap()
 }
 
 #[test]
 fn a_real_start_is_followed_to_its_end() {
-    let mut phases: Vec<String> = logged("started")
-        .lines()
-        .filter_map(Phase::of)
-        .map(|phase| phase.to_string())
-        .collect();
+    let mut phases: Vec<String> =
+        logged("started").lines().filter_map(Phase::of).map(|phase| phase.to_string()).collect();
     phases.dedup();
     insta::assert_snapshot!(phases.join("\n"), @r"
     reading arguments
@@ -108,11 +96,7 @@ fn a_real_start_is_followed_to_its_end() {
     API server up
     ");
     let log = logged("started");
-    assert_eq!(
-        Reason::among(log.lines()),
-        None,
-        "a good start shows no failure"
-    );
+    assert_eq!(Reason::among(log.lines()), None, "a good start shows no failure");
 }
 
 #[test]
@@ -127,17 +111,12 @@ fn the_rehearsal_engine_goes_through_the_phases_in_order() {
     let args = ["serve", "/m", "--api-key", "sekret", "--enforce-eager"].map(str::to_owned);
     let options = Options::from_arguments(&args, |_| None).unwrap();
     let log = startup_log(&options, ([127, 0, 0, 1], 8000).into());
-    let phases: Vec<Phase> = log
-        .iter()
-        .map(|line| Phase::of(line).unwrap_or_else(|| panic!("{line}")))
-        .collect();
+    let phases: Vec<Phase> =
+        log.iter().map(|line| Phase::of(line).unwrap_or_else(|| panic!("{line}"))).collect();
     assert!(phases.is_sorted(), "{phases:?}");
     assert_eq!(phases.last(), Some(&Phase::Serving));
     let log = log.join("\n");
-    assert!(
-        log.contains("{'api_key': '***', 'enforce_eager': True}"),
-        "{log}"
-    );
+    assert!(log.contains("{'api_key': '***', 'enforce_eager': True}"), "{log}");
 }
 
 const FAILURES: &[(&str, Failure)] = &[
@@ -161,30 +140,15 @@ const FAILURES: &[(&str, Failure)] = &[
         "ValueError: To serve at least one request with the model's max seq len (262144), (6.04 GiB KV cache is needed",
         Failure::CacheTooSmall,
     ),
-    (
-        "ValueError: No available memory for the cache blocks. Try increasing",
-        Failure::CacheTooSmall,
-    ),
-    (
-        "ValueError: max_num_seqs (256) exceeds available Mamba cache blocks (84).",
-        Failure::TooManySequences,
-    ),
+    ("ValueError: No available memory for the cache blocks. Try increasing", Failure::CacheTooSmall),
+    ("ValueError: max_num_seqs (256) exceeds available Mamba cache blocks (84).", Failure::TooManySequences),
     (
         "ValueError: Available memory on node 0 (0.5/23.5 GiB) on startup is less than desired",
         Failure::HostMemory,
     ),
-    (
-        "vllm: error: unrecognized arguments: --no-such-flag",
-        Failure::UnknownArgument,
-    ),
-    (
-        "vllm serve: error: argument --dtype: invalid choice: 'int3'",
-        Failure::UnknownArgument,
-    ),
-    (
-        "OSError: [Errno 98] Address already in use",
-        Failure::PortInUse,
-    ),
+    ("vllm: error: unrecognized arguments: --no-such-flag", Failure::UnknownArgument),
+    ("vllm serve: error: argument --dtype: invalid choice: 'int3'", Failure::UnknownArgument),
+    ("OSError: [Errno 98] Address already in use", Failure::PortInUse),
     (
         "[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use",
         Failure::PortInUse,
@@ -201,26 +165,14 @@ const FAILURES: &[(&str, Failure)] = &[
         "Value error, Quantization method specified in the model config (compressed-tensors) does not match the quantization method specified in the `quantization` argument (awq).",
         Failure::QuantizationMismatch,
     ),
-    (
-        "World size (4) is larger than the number of available GPUs (1) in this node.",
-        Failure::TooFewGpus,
-    ),
-    (
-        "TimeoutError: Timed out waiting for engine core processes to start.",
-        Failure::EngineTimeout,
-    ),
+    ("World size (4) is larger than the number of available GPUs (1) in this node.", Failure::TooFewGpus),
+    ("TimeoutError: Timed out waiting for engine core processes to start.", Failure::EngineTimeout),
     (
         "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:",
         Failure::NoKernel,
     ),
-    (
-        "RuntimeError: Engine core initialization failed. See root cause above.",
-        Failure::EngineInitialization,
-    ),
-    (
-        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-        Failure::EngineDied,
-    ),
+    ("RuntimeError: Engine core initialization failed. See root cause above.", Failure::EngineInitialization),
+    ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", Failure::EngineDied),
 ];
 
 #[test]
@@ -241,12 +193,10 @@ fn the_root_of_a_crash_is_told_not_its_echo() {
         "(EngineCore_DP0 pid=71) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. [again]",
         "(APIServer pid=70) RuntimeError: Engine core initialization failed. See root cause above.",
     ];
-    let root = "the GPU is out of memory: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB.";
+    let root =
+        "the GPU is out of memory: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB.";
     assert_eq!(Reason::among(log).unwrap().to_string(), root);
-    assert_eq!(
-        Reason::among(log.into_iter().rev()).unwrap().failure,
-        Failure::GpuOutOfMemory
-    );
+    assert_eq!(Reason::among(log.into_iter().rev()).unwrap().failure, Failure::GpuOutOfMemory);
     let echo = Reason::among([log[3]]).unwrap();
     assert_eq!(echo.failure, Failure::EngineInitialization);
     assert_eq!(Reason::among([log[0]]), None);

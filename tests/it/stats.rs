@@ -9,26 +9,15 @@ use awqdeploy::domain::{
 use proptest::prelude::*;
 
 fn sample(ttft_ms: f64, e2el_ms: f64, tokens: u32) -> Sample {
-    Sample {
-        ttft_ms,
-        e2el_ms,
-        tokens,
-    }
+    Sample { ttft_ms, e2el_ms, tokens }
 }
 
 #[test]
 fn medians() {
-    for (values, median) in [
-        (vec![3.0], 3.0),
-        (vec![1.0, 2.0], 1.5),
-        (vec![9.0, 1.0, 2.0], 2.0),
-        (vec![4.0, 1.0, 3.0, 2.0], 2.5),
-    ] {
-        assert_eq!(
-            Spread::of(values.clone()).unwrap().median,
-            median,
-            "{values:?}"
-        );
+    for (values, median) in
+        [(vec![3.0], 3.0), (vec![1.0, 2.0], 1.5), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 3.0, 2.0], 2.5)]
+    {
+        assert_eq!(Spread::of(values.clone()).unwrap().median, median, "{values:?}");
     }
     assert_eq!(Spread::of([]), None);
     assert_eq!(Spread::of([1.0, f64::NAN]), None);
@@ -39,10 +28,7 @@ fn medians() {
 fn decode_rate_leaves_the_first_token_out() {
     // 100 ms for the first, then 10 more in one second.
     assert_eq!(sample(100.0, 1100.0, 11).tpot_ms(), Some(100.0));
-    assert_eq!(
-        sample(100.0, 1100.0, 11).decode_tokens_per_second(),
-        Some(10.0)
-    );
+    assert_eq!(sample(100.0, 1100.0, 11).decode_tokens_per_second(), Some(10.0));
     for (tokens, why) in [(0, "nothing"), (1, "only a first token")] {
         assert_eq!(sample(100.0, 1100.0, tokens).tpot_ms(), None, "{why}");
     }

@@ -13,6 +13,7 @@ use awqdeploy::{
     host::{engine::EngineFault, serving::Api},
 };
 use std::{
+    cell::RefCell,
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -28,12 +29,12 @@ const SWIFT: Duration = Duration::from_secs(10);
 
 async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) {
     let api = Api::of(plan).unwrap();
-    let mut events = Vec::new();
-    let mut observer = |event| events.push(event);
+    let events = RefCell::new(Vec::new());
+    let observer = |event| events.borrow_mut().push(event);
     let began = Instant::now();
-    let report = validate(&api, plan, GenerationId(2), baseline, &mut observer).await;
+    let report = validate(&api, plan, GenerationId(2), baseline, &observer).await;
     assert!(began.elapsed() < SWIFT, "took {:?}", began.elapsed());
-    (report, events)
+    (report, events.into_inner())
 }
 
 fn names(report: &Report) -> Vec<&str> {
@@ -48,10 +49,7 @@ async fn a_healthy_server_passes() {
     let (report, events) = judged(&plan, None).await;
     assert_eq!(report.failures, [""; 0]);
     assert!(report.passed());
-    assert_eq!(
-        (report.generation, &*report.profile),
-        (GenerationId(2), "awq")
-    );
+    assert_eq!((report.generation, &*report.profile), (GenerationId(2), "awq"));
     assert_eq!(
         names(&report),
         [
@@ -65,11 +63,7 @@ async fn a_healthy_server_passes() {
             "error-shape"
         ]
     );
-    let right = KnownAnswers {
-        right: 10,
-        asked: 10,
-        version: 1,
-    };
+    let right = KnownAnswers { right: 10, asked: 10, version: 1 };
     assert_eq!(report.known_answers, Some(right));
     let throughput = report.throughput.unwrap();
     assert_eq!((throughput.requests, throughput.output_tokens), (3, 8));
@@ -94,21 +88,15 @@ async fn a_healthy_server_passes() {
 async fn the_baseline_is_compared_with() {
     let engine = start(RATE, None);
     let mut plan = engine.plan();
-    plan.gates.baseline = Some(Baseline {
-        profile: "gptq".to_owned(),
-        min_ratio: 0.85,
-    });
+    plan.gates.baseline = Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85 });
     let (first, events) = judged(&plan, None).await;
     assert_eq!(first.failures, [""; 0]);
-    let warned = events.iter().any(
-        |event| matches!(event, Event::Warning(text) if text.contains("not compared with `gptq`")),
-    );
+    let warned = events
+        .iter()
+        .any(|event| matches!(event, Event::Warning(text) if text.contains("not compared with `gptq`")));
     assert!(warned, "{events:?}");
 
-    let mut baseline = Report {
-        profile: "gptq".to_owned(),
-        ..first
-    };
+    let mut baseline = Report { profile: "gptq".to_owned(), ..first };
     let measured = baseline.throughput.as_mut().unwrap();
     measured.decode_tokens_per_second.median = RATE * 100.0;
     let (second, _) = judged(&plan, Some(&baseline)).await;
@@ -159,8 +147,7 @@ async fn failures(fault: EngineFault, change: impl FnOnce(&mut Plan)) -> Vec<Str
     judged(&plan, None).await.0.failures
 }
 
-const ENGINE_DEAD: &str =
-    "EngineCore encountered an issue. See stack trace (above) for the root cause.";
+const ENGINE_DEAD: &str = "EngineCore encountered an issue. See stack trace (above) for the root cause.";
 
 #[tokio::test]
 async fn slow() {
@@ -174,10 +161,7 @@ async fn slow() {
     let rate = sentence
         .strip_prefix("decode ")
         .and_then(|rest| rest.strip_suffix(" tokens/s is below the floor of 1000.0"));
-    let rate: f64 = rate
-        .unwrap_or_else(|| panic!("{sentence}"))
-        .parse()
-        .unwrap();
+    let rate: f64 = rate.unwrap_or_else(|| panic!("{sentence}")).parse().unwrap();
     assert!((10.0..200.0).contains(&rate), "{rate}");
 }
 
@@ -212,10 +196,7 @@ async fn crash_serving() {
     let [sentence] = &report.failures[..] else {
         panic!("{:?}", report.failures);
     };
-    assert!(
-        sentence.starts_with("check `chat-stream`: the answer broke off"),
-        "{sentence}"
-    );
+    assert!(sentence.starts_with("check `chat-stream`: the answer broke off"), "{sentence}");
     assert!(engine.end().is_ok(), "exits with status 0, as vLLM does");
 }
 
@@ -250,9 +231,8 @@ async fn broken() {
 #[tokio::test]
 async fn error_stream() {
     let failures = failures(EngineFault::ErrorStream, |_| {}).await;
-    let sentence = format!(
-        "check `chat-stream`: reported an error in the middle of the stream: {ENGINE_DEAD}"
-    );
+    let sentence =
+        format!("check `chat-stream`: reported an error in the middle of the stream: {ENGINE_DEAD}");
     assert_eq!(failures, [sentence]);
 }
 

@@ -9,19 +9,11 @@ use awqdeploy::domain::{
 };
 
 fn check(name: &str, failure: Option<&str>) -> Check {
-    Check {
-        name: name.to_owned(),
-        failure: failure.map(str::to_owned),
-        ms: 1.0,
-    }
+    Check { name: name.to_owned(), failure: failure.map(str::to_owned), ms: 1.0 }
 }
 
 fn spread(median: f64) -> Spread {
-    Spread {
-        median,
-        min: median,
-        max: median,
-    }
+    Spread { median, min: median, max: median }
 }
 
 fn throughput(rate: f64) -> Throughput {
@@ -49,21 +41,11 @@ fn baseline(rate: f64) -> Report {
 }
 
 fn compared() -> Gates {
-    Gates {
-        baseline: Some(Baseline {
-            profile: "gptq".to_owned(),
-            min_ratio: 0.85,
-        }),
-        ..gates()
-    }
+    Gates { baseline: Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85 }), ..gates() }
 }
 
 const fn answers(right: u32, asked: u32) -> KnownAnswers {
-    KnownAnswers {
-        right,
-        asked,
-        version: 1,
-    }
+    KnownAnswers { right, asked, version: 1 }
 }
 
 /// The verdict on a generation that did `rate` after one good check.
@@ -113,18 +95,9 @@ fn a_ratio_is_met_or_named() {
 #[test]
 fn only_a_passed_report_of_the_named_profile_is_a_baseline() {
     let gates = compared();
-    let unmeasured = Report {
-        throughput: None,
-        ..baseline(10.0)
-    };
-    let failed = Report {
-        failures: vec!["it was slow".to_owned()],
-        ..baseline(10.0)
-    };
-    let other = Report {
-        profile: "fp16".to_owned(),
-        ..baseline(10.0)
-    };
+    let unmeasured = Report { throughput: None, ..baseline(10.0) };
+    let failed = Report { failures: vec!["it was slow".to_owned()], ..baseline(10.0) };
+    let other = Report { profile: "fp16".to_owned(), ..baseline(10.0) };
     for unfit in [None, Some(&unmeasured), Some(&failed), Some(&other)] {
         let verdict = at(&gates, 6.0, unfit);
         assert_eq!(verdict.failures, [""; 0]);
@@ -134,10 +107,7 @@ fn only_a_passed_report_of_the_named_profile_is_a_baseline() {
 
 #[test]
 fn known_answers_count_only_where_they_are_asked_for() {
-    let strict = Gates {
-        min_known_answers: Some(0.8),
-        ..gates()
-    };
+    let strict = Gates { min_known_answers: Some(0.8), ..gates() };
     let failures = |gates: &Gates, known_answers| {
         judge(Evidence {
             gates,
@@ -153,10 +123,7 @@ fn known_answers_count_only_where_they_are_asked_for() {
         failures(&strict, Some(answers(7, 10))),
         ["7 of 10 known answers were right, below the share of 0.8"]
     );
-    assert_eq!(
-        failures(&strict, None),
-        ["the questions with known answers were not asked"]
-    );
+    assert_eq!(failures(&strict, None), ["the questions with known answers were not asked"]);
     assert_eq!(failures(&strict, Some(answers(0, 0))).len(), 1);
     // Gibberish is no failure of its own.
     assert_eq!(failures(&gates(), Some(answers(0, 10))), [""; 0]);
@@ -164,10 +131,7 @@ fn known_answers_count_only_where_they_are_asked_for() {
 
 #[test]
 fn what_was_not_shown_does_not_pass() {
-    let strict = Gates {
-        min_known_answers: Some(0.8),
-        ..gates()
-    };
+    let strict = Gates { min_known_answers: Some(0.8), ..gates() };
     let judged = |checks: &[Check], throughput: Option<&Throughput>| {
         judge(Evidence {
             gates: &strict,
@@ -179,32 +143,17 @@ fn what_was_not_shown_does_not_pass() {
         .failures
     };
     assert_eq!(judged(&[], Some(&throughput(9.0))), ["nothing was checked"]);
-    assert_eq!(
-        judged(&[check("health", None)], None),
-        ["the decode rate was not measured"]
-    );
-    let two = Throughput {
-        requests: 2,
-        ..throughput(9.0)
-    };
-    assert_eq!(
-        judged(&[check("health", None)], Some(&two)),
-        ["2 of 3 measured requests ended"]
-    );
+    assert_eq!(judged(&[check("health", None)], None), ["the decode rate was not measured"]);
+    let two = Throughput { requests: 2, ..throughput(9.0) };
+    assert_eq!(judged(&[check("health", None)], Some(&two)), ["2 of 3 measured requests ended"]);
 }
 
 #[test]
 fn a_failed_check_explains_what_is_missing() {
-    let strict = Gates {
-        min_known_answers: Some(0.8),
-        ..compared()
-    };
+    let strict = Gates { min_known_answers: Some(0.8), ..compared() };
     let verdict = judge(Evidence {
         gates: &strict,
-        checks: &[
-            check("health", None),
-            check("chat", Some("the role is `user`")),
-        ],
+        checks: &[check("health", None), check("chat", Some("the role is `user`"))],
         known_answers: None,
         throughput: None,
         baseline: Some(&baseline(10.0)),

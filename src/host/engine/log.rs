@@ -5,11 +5,7 @@ use std::{io::Write as _, net::SocketAddr};
 
 /// What vLLM logs from its start until it serves, in its order, one line each.
 pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
-    let Options {
-        model,
-        max_model_len,
-        ..
-    } = options;
+    let Options { model, max_model_len, .. } = options;
     let args = arguments(options);
     let server = |place: &str, text: String| line("APIServer", place, &text);
     let engine = |place: &str, text: String| line("EngineCore_DP0", place, &text);

@@ -67,12 +67,7 @@ impl Engine {
             std::io::Result::Ok((socket, address))
         };
         let (socket, address) = bound().map_err(|error| refused(wanted, error, &mut log))?;
-        Ok(Self {
-            options,
-            log,
-            socket,
-            address,
-        })
+        Ok(Self { options, log, socket, address })
     }
 
     /// Where it will listen: the real port, where port 0 was asked for.
@@ -100,8 +95,7 @@ impl Engine {
         for line in lines {
             sleep(pause).await;
             (self.log)(&line);
-            if self.options.fault == Some(EngineFault::Crash)
-                && Phase::of(&line) == Some(Phase::LoadingModel)
+            if self.options.fault == Some(EngineFault::Crash) && Phase::of(&line) == Some(Phase::LoadingModel)
             {
                 for line in log::out_of_memory() {
                     (self.log)(&line);
