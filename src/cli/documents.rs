@@ -191,11 +191,7 @@ pub(crate) struct LastActivation {
 impl StatusDocument {
     pub(crate) fn of(root: PathBuf, status: Status) -> Self {
         let active = status.condition == Some(Condition::Active);
-        let serving = status
-            .current
-            .as_ref()
-            .filter(|_| active)
-            .map(|current| current.plan.profile.clone());
+        let serving = status.current.as_ref().filter(|_| active).map(|current| current.plan.profile.clone());
         Self {
             schema: "awqdeploy/status/v1",
             root,
@@ -231,10 +227,7 @@ pub(crate) struct GenerationLine {
 
 impl GenerationsDocument {
     pub(crate) fn of(listed: Vec<Listed>) -> Self {
-        let line = |Listed {
-                        generation,
-                        standing,
-                    }| GenerationLine {
+        let line = |Listed { generation, standing }| GenerationLine {
             generation: generation.id,
             profile: generation.plan.profile,
             repo: generation.plan.model.repo,
@@ -246,10 +239,7 @@ impl GenerationsDocument {
                 Standing::Unproven => "unproven",
             },
         };
-        Self {
-            schema: "awqdeploy/generations/v1",
-            generations: listed.into_iter().map(line).collect(),
-        }
+        Self { schema: "awqdeploy/generations/v1", generations: listed.into_iter().map(line).collect() }
     }
 }
 
@@ -314,9 +304,7 @@ pub(crate) fn why(end: &End) -> Option<String> {
     match end {
         End::Committed => None,
         End::RolledBack { cause } => Some(cause.to_string()),
-        End::Stuck { cause, step, why } => {
-            Some(format!("{cause}; then going back failed at {step}: {why}"))
-        }
+        End::Stuck { cause, step, why } => Some(format!("{cause}; then going back failed at {step}: {why}")),
     }
 }
 
@@ -336,10 +324,7 @@ fn current(generation: Generation) -> Current {
         vllm: plan.runtime.vllm,
         tensor_parallel_size: plan.memory.tensor_parallel_size,
         service: plan.service,
-        url: format!(
-            "http://{}",
-            std::net::SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port)
-        ),
+        url: format!("http://{}", std::net::SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port)),
     }
 }
 
@@ -348,18 +333,8 @@ fn last_activation(recorded: &Recorded) -> Option<LastActivation> {
     let (end, step, why) = match &state {
         State::Done { end } => (Some(end.name()), None, why(end)),
         State::Forward { step } => (None, Some(step.to_string()), None),
-        State::Back { step, cause, .. } => {
-            (None, Some(format!("back: {step}")), Some(cause.to_string()))
-        }
+        State::Back { step, cause, .. } => (None, Some(format!("back: {step}")), Some(cause.to_string())),
     };
     let at = recorded.journal.last().map(|entry| entry.at);
-    Some(LastActivation {
-        number: recorded.number,
-        from,
-        to,
-        end,
-        step,
-        at,
-        why,
-    })
+    Some(LastActivation { number: recorded.number, from, to, end, step, at, why })
 }

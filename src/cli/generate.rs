@@ -15,29 +15,22 @@ pub(crate) fn completions(shell: Shell) -> Vec<u8> {
 /// The manual page: the program, then each command that is not hidden.
 pub(crate) fn manual() -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let command = Arguments::command()
-        .after_long_help(None)
-        .disable_help_subcommand(true);
+    let command = Arguments::command().after_long_help(None).disable_help_subcommand(true);
     let page = clap_mangen::Man::new(command.clone());
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
-    for subcommand in command
-        .get_subcommands()
-        .filter(|subcommand| !subcommand.is_hide_set())
-    {
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         let name = subcommand.get_name().to_owned();
         text.extend_from_slice(format!(".SH \"awqdeploy {name}\"\n").as_bytes());
         let page = clap_mangen::Man::new(subcommand.clone());
         page.render_description_section(&mut text)?;
         page.render_options_section(&mut text)?;
     }
-    let statuses = EXIT_STATUSES
-        .lines()
-        .skip(1)
-        .fold(String::new(), |all, line| all + line.trim() + "\n.br\n");
+    let statuses =
+        EXIT_STATUSES.lines().skip(1).fold(String::new(), |all, line| all + line.trim() + "\n.br\n");
     text.extend_from_slice(format!(".SH \"EXIT STATUS\"\n{statuses}").as_bytes());
     Ok(text)
 }

@@ -28,9 +28,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             if json {
-                print(
-                    &serde_json::to_string_pretty(&problem::to_json(&problem)).unwrap_or_default(),
-                );
+                print(&serde_json::to_string_pretty(&problem::to_json(&problem)).unwrap_or_default());
             }
             // Colours are left out where the standard error is no terminal. A closed one is no reason
             // for another exit status.

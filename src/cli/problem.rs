@@ -107,33 +107,22 @@ fn render_one(problem: &Problem, renderer: &Renderer) -> String {
     let Some(place) = &problem.place else {
         // Without a snippet there is no frame for the remarks to stand in.
         let titles = [Group::with_title(title)].into_iter();
-        let remarks = remarks
-            .into_iter()
-            .map(|(level, text)| Group::with_title(level.secondary_title(text)));
+        let remarks = remarks.into_iter().map(|(level, text)| Group::with_title(level.secondary_title(text)));
         let lines = titles.chain(remarks).map(|group| renderer.render(&[group]));
         return lines.collect::<Vec<_>>().join("\n");
     };
-    let remarks = remarks
-        .into_iter()
-        .map(|(level, text)| Element::from(level.message(text)));
+    let remarks = remarks.into_iter().map(|(level, text)| Element::from(level.message(text)));
     let (text, span) = visible_place(place);
-    let annotation = AnnotationKind::Primary
-        .span(span)
-        .label(visible(&place.label));
+    let annotation = AnnotationKind::Primary.span(span).label(visible(&place.label));
     let path = place.path.display().to_string();
-    let snippet = Snippet::source(text)
-        .path(visible(&path).into_owned())
-        .annotation(annotation);
+    let snippet = Snippet::source(text).path(visible(&path).into_owned()).annotation(annotation);
     renderer.render(&[title.element(snippet).elements(remarks)])
 }
 
 /// A problem and its causes in one line, for documents.
 pub fn one_line(problem: &Problem) -> String {
     let causes = causes(problem).map(ToString::to_string);
-    std::iter::once(problem.to_string())
-        .chain(causes)
-        .collect::<Vec<_>>()
-        .join(": ")
+    std::iter::once(problem.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }
 
 /// The remedy and the causes, each with its name.
@@ -142,10 +131,7 @@ fn remarks(problem: &Problem) -> Vec<(Level<'static>, String)> {
         let level = Level::NOTE.with_name(Some("caused by"));
         (level, visible(&cause.to_string()).into_owned())
     });
-    let help = problem
-        .help
-        .iter()
-        .map(|help| (Level::HELP, visible(help).into_owned()));
+    let help = problem.help.iter().map(|help| (Level::HELP, visible(help).into_owned()));
     causes.chain(help).collect()
 }
 
@@ -169,12 +155,7 @@ pub fn to_json(problem: &Problem) -> ProblemJson<'_> {
 
 fn place_json(place: &Place) -> PlaceJson<'_> {
     let (line, column) = place.line_column();
-    PlaceJson {
-        path: &place.path,
-        line,
-        column,
-        label: &place.label,
-    }
+    PlaceJson { path: &place.path, line, column, label: &place.label }
 }
 
 /// Shows control characters as escapes: the text of a file must not be able to drive the terminal.
@@ -194,8 +175,7 @@ fn visible(text: &str) -> Cow<'_, str> {
 
 fn is_hidden(c: char) -> bool {
     // The bidirectional controls reorder what follows them: source that reads as it is not.
-    let reorders =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (c.is_control() && c != '\n' && c != '\t') || reorders
 }
 

@@ -45,11 +45,7 @@ impl Screen {
             Progress::Json => How::Json,
             Progress::None => How::Nothing,
         };
-        Self {
-            how,
-            bar: RefCell::new(None),
-            percent: Cell::new(0),
-        }
+        Self { how, bar: RefCell::new(None), percent: Cell::new(0) }
     }
 
     fn line(&self, text: &str) {
@@ -107,29 +103,18 @@ impl Observer for Screen {
             }
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
             (_, Event::Engine(status)) => self.passing(&format!("  {FAINT}{status}{FAINT:#}")),
-            (
-                _,
-                Event::Measured {
-                    request,
-                    of,
-                    tokens_per_second,
-                },
-            ) => {
-                self.passing(&format!(
-                    "  request {request} of {of}: {tokens_per_second:.1} tokens/s"
-                ));
+            (_, Event::Measured { request, of, tokens_per_second }) => {
+                self.passing(&format!("  request {request} of {of}: {tokens_per_second:.1} tokens/s"));
             }
             (_, Event::Stage(text)) => self.line(&text),
             (_, Event::Activation { aim, state }) => {
-                let aim =
-                    aim.map_or_else(|| "nothing".to_owned(), |aim| format!("generation {aim}"));
+                let aim = aim.map_or_else(|| "nothing".to_owned(), |aim| format!("generation {aim}"));
                 self.line(&state_line(&state, &aim));
             }
             (_, Event::Checked(check)) => match &check.failure {
-                None => self.line(&format!(
-                    "  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}",
-                    check.name, check.ms
-                )),
+                None => {
+                    self.line(&format!("  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}", check.name, check.ms))
+                }
                 Some(why) => self.line(&format!("  {BAD}✗ {}{BAD:#}: {why}", check.name)),
             },
             (_, Event::Warning(text)) => self.line(&format!("{BAD}warning{BAD:#}: {text}")),
@@ -147,11 +132,7 @@ fn state_line(state: &State, aim: &str) -> String {
     match state {
         State::Forward { step: Step::Stop } => "stop what serves".to_owned(),
         State::Forward { step } => forward(*step, aim),
-        State::Back {
-            step: Step::Stop,
-            tries: 0,
-            cause,
-        } => {
+        State::Back { step: Step::Stop, tries: 0, cause } => {
             let why = match cause {
                 Cause::Failed { step, why } => format!("{step} failed: {why}"),
                 Cause::Interrupted { step } => format!("interrupted during {step}"),
@@ -162,15 +143,9 @@ fn state_line(state: &State, aim: &str) -> String {
             format!("going back to {aim}: {step}, try {}", tries + 1)
         }
         State::Back { step, .. } => format!("going back to {aim}: {step}"),
-        State::Done {
-            end: End::Committed,
-        } => format!("{GOOD}committed{GOOD:#}"),
-        State::Done {
-            end: End::RolledBack { .. },
-        } => format!("{BAD}rolled back{BAD:#}"),
-        State::Done {
-            end: End::Stuck { why, .. },
-        } => format!("{BAD}stuck{BAD:#}: {why}"),
+        State::Done { end: End::Committed } => format!("{GOOD}committed{GOOD:#}"),
+        State::Done { end: End::RolledBack { .. } } => format!("{BAD}rolled back{BAD:#}"),
+        State::Done { end: End::Stuck { why, .. } } => format!("{BAD}stuck{BAD:#}: {why}"),
     }
 }
 

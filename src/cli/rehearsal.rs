@@ -44,11 +44,7 @@ struct ActDocument {
 }
 
 /// Plays the story and tells it. The exit status says whether it ended as it should.
-pub(crate) fn rehearse(
-    global: &Global,
-    request: &Rehearse,
-    screen: &Screen,
-) -> Result<u8, Problem> {
+pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
     if request.list_faults {
         let list: String = Fault::all()
             .iter()
@@ -57,24 +53,16 @@ pub(crate) fn rehearse(
         print(&list);
         return Ok(0);
     }
-    let fault = request
-        .fault
-        .as_deref()
-        .map(str::parse::<Fault>)
-        .transpose()?;
+    let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
     let facts = match &request.facts {
         Some(path) => run::read_facts(path)?,
-        None => serde_json::from_str(Facts::EXAMPLE)
-            .map_err(|e| Problem::doing("read the example's facts", e))?,
+        None => {
+            serde_json::from_str(Facts::EXAMPLE).map_err(|e| Problem::doing("read the example's facts", e))?
+        }
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() {
-        run::library(global)
-    } else {
-        Library::embedded()
-    };
-    let binary =
-        std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
+    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
+    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         Request {
             from: request.from.clone(),
@@ -89,8 +77,7 @@ pub(crate) fn rehearse(
     )?;
     let document = tell(story, fault);
     if global.json {
-        let json =
-            serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
+        let json = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
     } else {
         print(&shown(&document));
@@ -108,13 +95,7 @@ fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
     }
 }
 
-fn act(
-    Act {
-        profile,
-        outcome,
-        took,
-    }: Act,
-) -> ActDocument {
+fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     let activation = match outcome {
         Ok(outcome) => ActivationDocument::of(&outcome),
         Err(problem) => {
@@ -122,28 +103,15 @@ fn act(
             ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
         }
     };
-    ActDocument {
-        activation,
-        seconds: took.as_secs_f64(),
-    }
+    ActDocument { activation, seconds: took.as_secs_f64() }
 }
 
 fn shown(document: &RehearsalDocument) -> String {
-    let mut out = format!(
-        "\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n"
-    );
+    let mut out =
+        format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
     for (number, act) in document.acts.iter().enumerate() {
-        let _ = write!(
-            out,
-            "{}. {}",
-            number + 1,
-            render::activation(&act.activation)
-        );
-        let _ = writeln!(
-            out,
-            "   exit status {}, after {:.1} s",
-            act.activation.exit_code, act.seconds
-        );
+        let _ = write!(out, "{}. {}", number + 1, render::activation(&act.activation));
+        let _ = writeln!(out, "   exit status {}, after {:.1} s", act.activation.exit_code, act.seconds);
     }
     let serving = document.serving.as_deref().unwrap_or("nothing");
     let _ = match (document.as_it_should, &document.fault) {
@@ -152,10 +120,7 @@ fn shown(document: &RehearsalDocument) -> String {
             out,
             "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
         ),
-        (false, _) => writeln!(
-            out,
-            "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"
-        ),
+        (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
     };
     out
 }

@@ -21,30 +21,17 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         return out;
     };
     row(&mut out, "profile", &document.profile);
-    row(
-        &mut out,
-        "service",
-        document.service.as_deref().unwrap_or("-"),
-    );
+    row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
     row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
-    row(
-        &mut out,
-        "API",
-        &format!("http://{}:{}", serve.listen.host, serve.listen.port),
-    );
+    row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
     if let Some(memory) = &document.memory {
         let size = memory.tensor_parallel_size;
         row(&mut out, "tensor parallel", &size.to_string());
-        let shown = |bytes: Option<Bytes>| {
-            bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string())
-        };
+        let shown =
+            |bytes: Option<Bytes>| bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string());
         let each = if size == 1 { "GPU" } else { "each GPU" };
         if memory.gpu.is_some() {
-            row(
-                &mut out,
-                &format!("{each}: vLLM may use"),
-                &shown(memory.gpu),
-            );
+            row(&mut out, &format!("{each}: vLLM may use"), &shown(memory.gpu));
             row(&mut out, "  weights", &shown(memory.weights));
             row(&mut out, "  overhead", &shown(memory.overhead));
             row(&mut out, "  KV cache", &shown(memory.kv_cache));
@@ -56,10 +43,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     row(
         &mut out,
         "predicted",
-        &predicted.map_or_else(
-            || "-".to_owned(),
-            |rate| format!("{rate:.1} tokens/s, one stream"),
-        ),
+        &predicted.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} tokens/s, one stream")),
     );
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
     out.push_str(&command(serve));
@@ -95,11 +79,7 @@ pub(crate) fn difference(old: &str, new: &str) -> String {
             similar::ChangeTag::Insert => ('+', GOOD),
             similar::ChangeTag::Equal => (' ', FAINT),
         };
-        let _ = writeln!(
-            out,
-            "{style}{sign} {}{style:#}",
-            change.to_string().trim_end()
-        );
+        let _ = writeln!(out, "{style}{sign} {}{style:#}", change.to_string().trim_end());
     }
     out
 }
@@ -108,31 +88,21 @@ pub(crate) fn difference(old: &str, new: &str) -> String {
 pub(crate) fn activation(document: &ActivationDocument) -> String {
     let mut out = String::new();
     let (action, profile) = (document.action, &document.profile);
-    let generation = document
-        .generation
-        .map_or_else(String::new, |id| format!(" (generation {id})"));
+    let generation = document.generation.map_or_else(String::new, |id| format!(" (generation {id})"));
     match document.end {
         "committed" => {
-            let _ = writeln!(
-                out,
-                "{GOOD}{profile} serves{GOOD:#}{generation}: validated and committed"
-            );
+            let _ = writeln!(out, "{GOOD}{profile} serves{GOOD:#}{generation}: validated and committed");
         }
         "unchanged" => {
-            let _ = writeln!(
-                out,
-                "{GOOD}{profile} serves already{GOOD:#}{generation}: nothing to do"
-            );
+            let _ = writeln!(out, "{GOOD}{profile} serves already{GOOD:#}{generation}: nothing to do");
         }
         "rolled-back" => {
             let serves = document.returned_to.map_or_else(
                 || "nothing serves, as before".to_owned(),
                 |id| format!("generation {id} serves again"),
             );
-            let _ = writeln!(
-                out,
-                "{BAD}{action} of {profile}{BAD:#}{generation} {BAD}failed{BAD:#}; {serves}"
-            );
+            let _ =
+                writeln!(out, "{BAD}{action} of {profile}{BAD:#}{generation} {BAD}failed{BAD:#}; {serves}");
         }
         end => {
             let _ = writeln!(out, "{BAD}{action} of {profile}{BAD:#}{generation}: {end}");
@@ -151,19 +121,11 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
         out.push_str(&self::report(report));
     }
     if let Some(returned) = &document.returned {
-        let _ = writeln!(
-            out,
-            "{BOLD}and of generation {}, which serves again{BOLD:#}",
-            returned.generation
-        );
+        let _ = writeln!(out, "{BOLD}and of generation {}, which serves again{BOLD:#}", returned.generation);
         out.push_str(&report(returned));
     }
     if let Some(number) = document.activation.filter(|_| document.exit_code != 0) {
-        row(
-            &mut out,
-            "evidence",
-            &format!("activations/{number}/ below the root"),
-        );
+        row(&mut out, "evidence", &format!("activations/{number}/ below the root"));
     }
     out
 }
@@ -171,45 +133,19 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
 /// What a validation measured.
 pub(crate) fn report(report: &Report) -> String {
     let mut out = String::new();
-    let failed = report
-        .checks
-        .iter()
-        .filter(|check| check.failure.is_some())
-        .count();
-    row(
-        &mut out,
-        "checks",
-        &format!("{} passed, {failed} failed", report.checks.len() - failed),
-    );
+    let failed = report.checks.iter().filter(|check| check.failure.is_some()).count();
+    row(&mut out, "checks", &format!("{} passed, {failed} failed", report.checks.len() - failed));
     if let Some(answers) = &report.known_answers {
-        row(
-            &mut out,
-            "known answers",
-            &format!("{} of {} right", answers.right, answers.asked),
-        );
+        row(&mut out, "known answers", &format!("{} of {} right", answers.right, answers.asked));
     }
     if let Some(speed) = &report.throughput {
         let spread = |spread: &crate::domain::report::Spread, unit: &str| {
-            format!(
-                "{:.1} {unit} (median; {:.1}–{:.1})",
-                spread.median, spread.min, spread.max
-            )
+            format!("{:.1} {unit} (median; {:.1}–{:.1})", spread.median, spread.min, spread.max)
         };
-        row(
-            &mut out,
-            "decode, one stream",
-            &spread(&speed.decode_tokens_per_second, "tokens/s"),
-        );
+        row(&mut out, "decode, one stream", &spread(&speed.decode_tokens_per_second, "tokens/s"));
         row(&mut out, "TTFT", &spread(&speed.ttft_ms, "ms"));
         row(&mut out, "TPOT", &spread(&speed.tpot_ms, "ms"));
-        row(
-            &mut out,
-            "measured",
-            &format!(
-                "{} requests of {} tokens",
-                speed.requests, speed.output_tokens
-            ),
-        );
+        row(&mut out, "measured", &format!("{} requests of {} tokens", speed.requests, speed.output_tokens));
     }
     if let Some(comparison) = &report.comparison {
         let text = format!(
@@ -230,11 +166,7 @@ pub(crate) fn report(report: &Report) -> String {
 
 /// What a validation that was asked for showed.
 pub(crate) fn validation(document: &ValidationDocument) -> String {
-    let (style, word) = if document.passed {
-        (GOOD, "passed")
-    } else {
-        (BAD, "did not pass")
-    };
+    let (style, word) = if document.passed { (GOOD, "passed") } else { (BAD, "did not pass") };
     let head = format!(
         "{} (generation {}) {style}{word}{style:#}\n",
         document.report.profile, document.report.generation
@@ -263,10 +195,7 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     row(
         &mut out,
         "vLLM",
-        &format!(
-            "{}, tensor parallel size {}",
-            current.vllm, current.tensor_parallel_size
-        ),
+        &format!("{}, tensor parallel size {}", current.vllm, current.tensor_parallel_size),
     );
     row(&mut out, "unit", &format!("{}.service", current.service));
     if let Some(last) = &document.last_activation {
@@ -274,30 +203,17 @@ pub(crate) fn status(document: &StatusDocument) -> String {
             (Some(end), _) => end.to_owned(),
             (None, step) => format!("at {}", step.as_deref().unwrap_or("-")),
         };
-        let at = last
-            .at
-            .map_or_else(String::new, |at| at.strftime(", %F %T UTC").to_string());
-        row(
-            &mut out,
-            "last activation",
-            &format!("{}: to generation {}, {how}{at}", last.number, last.to),
-        );
+        let at = last.at.map_or_else(String::new, |at| at.strftime(", %F %T UTC").to_string());
+        row(&mut out, "last activation", &format!("{}: to generation {}, {how}{at}", last.number, last.to));
         if let Some(why) = &last.why {
             row(&mut out, "why", why);
         }
     }
-    if let Some(speed) = document
-        .report
-        .as_ref()
-        .and_then(|report| report.throughput.as_ref())
-    {
+    if let Some(speed) = document.report.as_ref().and_then(|report| report.throughput.as_ref()) {
         row(
             &mut out,
             "last measured",
-            &format!(
-                "{:.1} tokens/s, one stream",
-                speed.decode_tokens_per_second.median
-            ),
+            &format!("{:.1} tokens/s, one stream", speed.decode_tokens_per_second.median),
         );
     }
     out

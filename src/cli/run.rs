@@ -3,8 +3,8 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument,
-        StatusDocument, ValidationDocument, VerificationDocument,
+        self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument, StatusDocument,
+        ValidationDocument, VerificationDocument,
     },
     generate, print, problem as errors,
     progress::Screen,
@@ -48,12 +48,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     match command {
         Command::Plan { profile, facts } => plan(&global, &profile, facts.as_deref()),
         Command::Facts => facts(),
-        Command::Deploy { profile, consent } => {
-            deploy_command(&global, &profile, &consent, &screen)
-        }
-        Command::Rollback { target, consent } => {
-            rollback_command(&global, target, &consent, &screen)
-        }
+        Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
+        Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
             let status = status::status(&mut reading_world(&global))?;
             let document = StatusDocument::of(global.root.clone(), status);
@@ -66,11 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Validate => {
             let report = check::validate(&reading_world(&global), &screen)?;
             let passed = report.passed();
-            let document = ValidationDocument {
-                schema: "awqdeploy/validation/v1",
-                passed,
-                report,
-            };
+            let document = ValidationDocument { schema: "awqdeploy/validation/v1", passed, report };
             show(&global, &document, render::validation)?;
             Ok(if passed { 0 } else { 6 })
         }
@@ -79,20 +71,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let document = VerificationDocument::of(&verified);
             show(&global, &document, render::verification)?;
             let whole = verified.differences.is_empty();
-            Ok(if whole {
-                0
-            } else {
-                errors::exit_code(Kind::Unverified)
-            })
+            Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
         }
         Command::Lock { profile, from } => {
             let locked = lock::lock(&world(&global)?, &profile, from.as_deref(), &screen)?;
             show(&global, &locked, |locked| {
-                format!(
-                    "{profile}: {} files locked as {}\n",
-                    locked.files.len(),
-                    locked.digest().short()
-                )
+                format!("{profile}: {} files locked as {}\n", locked.files.len(), locked.digest().short())
             })
         }
         Command::Recover { boot } => recover_command(&global, boot, &screen),
@@ -102,25 +86,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             Ok(0)
         }
         Command::Man => {
-            let text =
-                generate::manual().map_err(|e| Problem::doing("write the manual page", e))?;
+            let text = generate::manual().map_err(|e| Problem::doing("write the manual page", e))?;
             print(&String::from_utf8_lossy(&text));
             Ok(0)
         }
         Command::Supervise { die_with_parent } => {
-            let parent = if die_with_parent {
-                supervise::Parent::Followed
-            } else {
-                supervise::Parent::Ignored
-            };
+            let parent =
+                if die_with_parent { supervise::Parent::Followed } else { supervise::Parent::Ignored };
             let store = Store::new(layout(&global));
-            event_loop()?
-                .block_on(supervise::supervise(&store, parent))
-                .map(|()| 0)
+            event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
         }
         Command::Engine { arguments } => {
-            let options =
-                engine::Options::from_arguments(&arguments, |name| std::env::var(name).ok())?;
+            let options = engine::Options::from_arguments(&arguments, |name| std::env::var(name).ok())?;
             event_loop()?.block_on(engine::run(options)).map(|()| 0)
         }
     }
@@ -145,36 +122,24 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
 }
 
 fn facts() -> Result<u8, Problem> {
-    let text = serde_json::to_string_pretty(&machine::facts()?)
-        .map_err(|e| Problem::doing("print the facts", e))?;
+    let text =
+        serde_json::to_string_pretty(&machine::facts()?).map_err(|e| Problem::doing("print the facts", e))?;
     print(&text);
     Ok(0)
 }
 
 /// The facts of a host, as `awqdeploy facts` printed them.
 pub(super) fn read_facts(path: &Path) -> Result<Facts, Problem> {
-    let text = fs::read(path)?.ok_or_else(|| {
-        Problem::new(
-            Kind::Usage,
-            format!("there is no file `{}`", path.display()),
-        )
-    })?;
+    let text = fs::read(path)?
+        .ok_or_else(|| Problem::new(Kind::Usage, format!("there is no file `{}`", path.display())))?;
     serde_json::from_str(&text).map_err(|e| {
-        Problem::new(
-            Kind::Usage,
-            format!("`{}` does not hold a host's facts", path.display()),
-        )
-        .because(e)
-        .help("`awqdeploy facts > FILE` on that host writes them")
+        Problem::new(Kind::Usage, format!("`{}` does not hold a host's facts", path.display()))
+            .because(e)
+            .help("`awqdeploy facts > FILE` on that host writes them")
     })
 }
 
-fn deploy_command(
-    global: &Global,
-    profile: &str,
-    consent: &Consent,
-    screen: &Screen,
-) -> Result<u8, Problem> {
+fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Screen) -> Result<u8, Problem> {
     let done = (|| {
         let mut world = world(global)?;
         let prepared = prepare::prepare(&world, profile)?;
@@ -234,23 +199,14 @@ fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result
         end: end.map(End::name),
         why: end.and_then(documents::why),
     };
-    show(global, &document, |document| {
-        match (&ended, &document.why) {
-            (None, _) => "there is nothing to recover\n".to_owned(),
-            (Some(Ended { number, .. }), why) => {
-                let why = why.as_deref().unwrap_or_default();
-                format!(
-                    "activation {number}: {} ({why})\n",
-                    document.end.unwrap_or_default()
-                )
-            }
+    show(global, &document, |document| match (&ended, &document.why) {
+        (None, _) => "there is nothing to recover\n".to_owned(),
+        (Some(Ended { number, .. }), why) => {
+            let why = why.as_deref().unwrap_or_default();
+            format!("activation {number}: {} ({why})\n", document.end.unwrap_or_default())
         }
     })?;
-    Ok(if matches!(end, Some(End::Stuck { .. })) {
-        errors::exit_code(Kind::Stuck)
-    } else {
-        0
-    })
+    Ok(if matches!(end, Some(End::Stuck { .. })) { errors::exit_code(Kind::Stuck) } else { 0 })
 }
 
 /// Prints how it ended. What never became an activation is a document too, so that scripts need one form only.
@@ -288,14 +244,8 @@ fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
             None => shown + "nothing is deployed yet\n",
             Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",
             Some(current) => {
-                let head = format!(
-                    "changes from generation {} ({})\n",
-                    current.id, current.plan.profile
-                );
-                let (old, new) = (
-                    render::command(&current.plan.serve),
-                    render::command(&plan.serve),
-                );
+                let head = format!("changes from generation {} ({})\n", current.id, current.plan.profile);
+                let (old, new) = (render::command(&current.plan.serve), render::command(&plan.serve));
                 shown + &head + &render::difference(&old, &new)
             }
         }
@@ -309,30 +259,20 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Problem::new(Kind::Usage, "nobody is there to ask")
-            .help("say `--yes` to go on without asking"));
+        return Err(
+            Problem::new(Kind::Usage, "nobody is there to ask").help("say `--yes` to go on without asking")
+        );
     }
-    let agreed = Confirm::new()
-        .with_prompt(question)
-        .default(false)
-        .interact();
+    let agreed = Confirm::new().with_prompt(question).default(false).interact();
     match agreed.map_err(|e| Problem::doing("ask", e))? {
         true => Ok(()),
-        false => Err(Problem::new(
-            Kind::Interrupted,
-            "not agreed; nothing was changed",
-        )),
+        false => Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed")),
     }
 }
 
-fn show<D: Serialize>(
-    global: &Global,
-    document: &D,
-    text: impl FnOnce(&D) -> String,
-) -> Result<u8, Problem> {
+fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
     if global.json {
-        let json =
-            serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
+        let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
     } else {
         let text = text(document);
@@ -350,15 +290,9 @@ fn layout(global: &Global) -> Layout {
 
 /// The host as it is, asked for everything that a plan needs.
 fn world(global: &Global) -> Result<World, Problem> {
-    let binary =
-        std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
+    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let interrupt = Interrupt::listen()?;
-    Ok(World {
-        facts: machine::facts()?,
-        binary,
-        interrupt,
-        ..reading_world(global)
-    })
+    Ok(World { facts: machine::facts()?, binary, interrupt, ..reading_world(global) })
 }
 
 /// The host for a story that only reads, or that has decided everything before: nothing is asked of it.

@@ -113,11 +113,7 @@ pub const BACK_TRIES: u8 = 3;
 impl Activation {
     /// An activation that has not begun.
     pub fn new(from: Option<GenerationId>, to: GenerationId) -> Self {
-        Self {
-            from,
-            to,
-            state: State::Forward { step: Step::Stop },
-        }
+        Self { from, to, state: State::Forward { step: Step::Stop } }
     }
 
     /// The step to run now and the generation it aims at.
@@ -135,29 +131,19 @@ impl Activation {
         let state = match (self.state, outcome) {
             (State::Forward { step }, Ok(())) => match step.then() {
                 Some(step) => State::Forward { step },
-                None => State::Done {
-                    end: End::Committed,
-                },
+                None => State::Done { end: End::Committed },
             },
             (State::Forward { step }, Err(why)) => State::back(Cause::Failed { step, why }),
             (State::Back { step, cause, .. }, Ok(())) => match step.then_back(self.from) {
-                Some(step) => State::Back {
-                    step,
-                    tries: 0,
-                    cause,
-                },
-                None => State::Done {
-                    end: End::RolledBack { cause },
-                },
+                Some(step) => State::Back { step, tries: 0, cause },
+                None => State::Done { end: End::RolledBack { cause } },
             },
-            (State::Back { step, tries, cause }, Err(_)) if tries + 1 < BACK_TRIES => State::Back {
-                step,
-                tries: tries + 1,
-                cause,
-            },
-            (State::Back { step, cause, .. }, Err(why)) => State::Done {
-                end: End::Stuck { cause, step, why },
-            },
+            (State::Back { step, tries, cause }, Err(_)) if tries + 1 < BACK_TRIES => {
+                State::Back { step, tries: tries + 1, cause }
+            }
+            (State::Back { step, cause, .. }, Err(why)) => {
+                State::Done { end: End::Stuck { cause, step, why } }
+            }
             (done @ State::Done { .. }, _) => done,
         };
         Self { state, ..self }
@@ -178,12 +164,7 @@ impl Activation {
     #[must_use]
     pub fn unstuck(self) -> Self {
         match self.state {
-            State::Done {
-                end: End::Stuck { cause, .. },
-            } => Self {
-                state: State::back(cause),
-                ..self
-            },
+            State::Done { end: End::Stuck { cause, .. } } => Self { state: State::back(cause), ..self },
             _ => self.resumed(),
         }
     }
@@ -191,13 +172,7 @@ impl Activation {
     /// Whether the state must be on record before anything goes on. The way back need not be: what
     /// finds an older state on record goes the same way back.
     pub fn needs_its_record(&self) -> bool {
-        matches!(
-            self.state,
-            State::Forward { .. }
-                | State::Done {
-                    end: End::Committed
-                }
-        )
+        matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
     }
 
     /// What becomes of a state that needs its record and cannot be recorded.
@@ -207,10 +182,7 @@ impl Activation {
             State::Forward { step } | State::Back { step, .. } => *step,
             State::Done { .. } => Step::Validate,
         };
-        Self {
-            state: State::back(Cause::Failed { step, why }),
-            ..self
-        }
+        Self { state: State::back(Cause::Failed { step, why }), ..self }
     }
 
     /// How it ended, if it has.
@@ -224,11 +196,7 @@ impl Activation {
 
 impl State {
     fn back(cause: Cause) -> Self {
-        Self::Back {
-            step: Step::Stop,
-            tries: 0,
-            cause,
-        }
+        Self::Back { step: Step::Stop, tries: 0, cause }
     }
 }
 

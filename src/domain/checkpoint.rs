@@ -119,13 +119,7 @@ impl Checkpoint {
             (Some(shape), Some(rules)) => Some(Tensors::of(shape, rules)?),
             _ => None,
         };
-        Ok(Self {
-            architecture,
-            quantization,
-            shape,
-            tensors,
-            files_total,
-        })
+        Ok(Self { architecture, quantization, shape, tensors, files_total })
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].
@@ -138,9 +132,7 @@ impl Checkpoint {
     pub fn weights(&self, ranks: u32) -> Option<Bytes> {
         match &self.tensors {
             Some(tensors) => Some(tensors.bytes(ranks)),
-            None => self
-                .files_total
-                .map(|total| Bytes(total.0.div_ceil(u64::from(ranks.max(1))))),
+            None => self.files_total.map(|total| Bytes(total.0.div_ceil(u64::from(ranks.max(1))))),
         }
     }
 
@@ -227,8 +219,7 @@ const MOST_LAYERS: u64 = 1024;
 impl Dimensions {
     /// Variants with dense layers exist in the format, not in the field: they are not modelled.
     fn all_layers_are_sparse(&self) -> bool {
-        self.decoder_sparse_step.unwrap_or(1) == 1
-            && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
+        self.decoder_sparse_step.unwrap_or(1) == 1 && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// The interval, also where only `layer_types` tells it. `None` where the kinds follow no
@@ -239,10 +230,8 @@ impl Dimensions {
         };
         let is_full = |kind: &String| kind == "full_attention";
         let interval = types.iter().position(is_full)? + 1;
-        let regular = types
-            .iter()
-            .enumerate()
-            .all(|(index, kind)| is_full(kind) == ((index + 1) % interval == 0));
+        let regular =
+            types.iter().enumerate().all(|(index, kind)| is_full(kind) == ((index + 1) % interval == 0));
         regular.then_some(interval as u64)
     }
 
@@ -263,29 +252,10 @@ impl Dimensions {
         macro_rules! take {
             ($($name:ident),*) => { $( let $name = take(stringify!($name), self.$name); )* };
         }
-        take!(
-            hidden_size,
-            num_hidden_layers,
-            vocab_size,
-            num_attention_heads,
-            num_key_value_heads
-        );
-        take!(
-            head_dim,
-            num_experts,
-            num_experts_per_tok,
-            moe_intermediate_size
-        );
-        take!(
-            shared_expert_intermediate_size,
-            linear_num_key_heads,
-            linear_num_value_heads
-        );
-        take!(
-            linear_key_head_dim,
-            linear_value_head_dim,
-            linear_conv_kernel_dim
-        );
+        take!(hidden_size, num_hidden_layers, vocab_size, num_attention_heads, num_key_value_heads);
+        take!(head_dim, num_experts, num_experts_per_tok, moe_intermediate_size);
+        take!(shared_expert_intermediate_size, linear_num_key_heads, linear_num_value_heads);
+        take!(linear_key_head_dim, linear_value_head_dim, linear_conv_kernel_dim);
         take!(max_position_embeddings);
         let full_attention_interval = take("full_attention_interval", self.interval());
         if num_hidden_layers > MOST_LAYERS {
@@ -320,9 +290,6 @@ impl Dimensions {
 }
 
 fn unusable(what: &str) -> Problem {
-    Problem::new(
-        Kind::Unverified,
-        format!("`config.json` of a Qwen3-Next {what}"),
-    )
-    .help("take the model's original `config.json`")
+    Problem::new(Kind::Unverified, format!("`config.json` of a Qwen3-Next {what}"))
+        .help("take the model's original `config.json`")
 }

@@ -58,20 +58,12 @@ pub struct Document<'a> {
 impl Key {
     /// A key that its table must have.
     pub const fn required(path: &'static str, takes: &'static str, example: &'static str) -> Self {
-        Self {
-            path,
-            presence: Presence::Required,
-            takes,
-            example,
-        }
+        Self { path, presence: Presence::Required, takes, example }
     }
 
     /// A key that may be left out.
     pub const fn optional(path: &'static str, takes: &'static str, example: &'static str) -> Self {
-        Self {
-            presence: Presence::Optional,
-            ..Self::required(path, takes, example)
-        }
+        Self { presence: Presence::Optional, ..Self::required(path, takes, example) }
     }
 
     /// The key in `keys` that this path belongs to.
@@ -81,8 +73,7 @@ impl Key {
 
     fn matches(&self, path: &[&str]) -> bool {
         let mut names = self.path.split('.');
-        path.iter()
-            .all(|name| names.next().is_some_and(|own| own == "*" || own == *name))
+        path.iter().all(|name| names.next().is_some_and(|own| own == "*" || own == *name))
             && names.next().is_none()
     }
 
@@ -91,9 +82,7 @@ impl Key {
         let (table, name) = self.path.rsplit_once('.').unwrap_or(("", self.path));
         let names = table.split('.').filter(|name| !name.is_empty());
         let fits = names.clone().count() == path.len()
-            && names
-                .zip(path)
-                .all(|(own, name)| own == "*" || own == *name);
+            && names.zip(path).all(|(own, name)| own == "*" || own == *name);
         fits.then_some(name)
     }
 
@@ -105,11 +94,7 @@ impl Key {
 impl Fault {
     /// What to write under the value.
     pub fn new(label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            what: None,
-            help: None,
-        }
+        Self { label: label.into(), what: None, help: None }
     }
 
     /// Says something other than "`key` takes …".
@@ -131,24 +116,14 @@ impl Fault {
         let names: Vec<&str> = path.split('.').collect();
         let label = self.label.clone();
         let problem = self.explained(Key::find(keys, &names), path);
-        Problem {
-            what: format!("{}: {label}", problem.what),
-            ..problem
-        }
+        Problem { what: format!("{}: {label}", problem.what), ..problem }
     }
 
     fn explained(self, key: Option<&Key>, path: &str) -> Problem {
         let takes = key.map_or("something else", |key| key.takes);
-        let what = self
-            .what
-            .unwrap_or_else(|| format!("`{path}` takes {takes}"));
-        let help = self
-            .help
-            .or_else(|| key.map(|key| format!("for example `{}`", key.example)));
-        Problem {
-            help,
-            ..Problem::new(Kind::Usage, what)
-        }
+        let what = self.what.unwrap_or_else(|| format!("`{path}` takes {takes}"));
+        let help = self.help.or_else(|| key.map(|key| format!("for example `{}`", key.example)));
+        Problem { help, ..Problem::new(Kind::Usage, what) }
     }
 }
 
@@ -156,13 +131,7 @@ impl<'a> Document<'a> {
     /// Reads the syntax. `path` is only named in problems.
     pub fn parse(path: &'a Path, text: &'a str, keys: &'static [Key]) -> Result<Self, Problem> {
         match DeTable::parse(text) {
-            Ok(root) => Ok(Self {
-                path,
-                text,
-                shown: text.to_owned(),
-                keys,
-                root: root.into_inner(),
-            }),
+            Ok(root) => Ok(Self { path, text, shown: text.to_owned(), keys, root: root.into_inner() }),
             Err(error) => Err(misspelt(path, text, &error)),
         }
     }
@@ -195,9 +164,7 @@ impl<'a> Document<'a> {
         let place = self.place(span.clone(), fault.label.clone());
         let path = self.value_at(&span).map(|(path, _)| path);
         let path = path.unwrap_or_default();
-        fault
-            .explained(Key::find(self.keys, &path), &path.join("."))
-            .at(place)
+        fault.explained(Key::find(self.keys, &path), &path.join(".")).at(place)
     }
 
     fn place(&self, span: Range<usize>, label: impl Into<String>) -> Place {
@@ -272,15 +239,11 @@ impl<'a> Document<'a> {
     }
 
     fn unknown(&self, path: &[&str], span: Range<usize>) -> Problem {
-        let (name, table) = path
-            .split_last()
-            .map_or(("", path), |(name, table)| (*name, table));
+        let (name, table) = path.split_last().map_or(("", path), |(name, table)| (*name, table));
         let siblings = || self.keys.iter().filter_map(|key| key.child_of(table));
         let elsewhere = || {
             let paths = self.keys.iter().map(|key| key.path);
-            paths
-                .map(|path| path.rsplit_once('.').unwrap_or(("", path)))
-                .find(|(_, own)| *own == name)
+            paths.map(|path| path.rsplit_once('.').unwrap_or(("", path))).find(|(_, own)| *own == name)
         };
         let within = match table {
             [] => "at the top of the file".to_owned(),
@@ -350,9 +313,7 @@ fn innermost_value<'t, 'a>(
     }
     let inside = match value.get_ref() {
         DeValue::Table(table) => innermost(table, span, path),
-        DeValue::Array(elements) => elements
-            .iter()
-            .find_map(|element| innermost_value(element, span, path)),
+        DeValue::Array(elements) => elements.iter().find_map(|element| innermost_value(element, span, path)),
         _ => None,
     };
     inside.or((own.start <= span.start && span.end <= own.end).then(|| value.get_ref()))
@@ -375,36 +336,20 @@ fn misspelt(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let message = error.message();
     let span = error.span().unwrap_or(0..0);
     let (label, help) = if message.contains("must be quoted") && span.is_empty() {
-        (
-            "the value is missing",
-            "write it after the `=`, or remove the line",
-        )
+        ("the value is missing", "write it after the `=`, or remove the line")
     } else if message.contains("must be quoted") {
-        (
-            "text must be in quotes",
-            "put text, sizes and durations into straight quotes: `\"16GiB\"`",
-        )
+        ("text must be in quotes", "put text, sizes and durations into straight quotes: `\"16GiB\"`")
     } else if message.contains("duplicate key") {
         (
             "this was said before",
             "a key may stand only once in its table, and a table only once in the file: keep one",
         )
     } else {
-        (
-            message,
-            "a line is `key = value`, text is in straight quotes, a table begins with `[name]`",
-        )
+        (message, "a line is `key = value`, text is in straight quotes, a table begins with `[name]`")
     };
-    Problem::new(Kind::Usage, "this is not valid TOML")
-        .help(help)
-        .at(place(path, text, span, label))
+    Problem::new(Kind::Usage, "this is not valid TOML").help(help).at(place(path, text, span, label))
 }
 
 fn place(path: &Path, text: &str, span: Range<usize>, label: impl Into<String>) -> Place {
-    Place {
-        path: path.to_owned(),
-        text: text.to_owned(),
-        span,
-        label: label.into(),
-    }
+    Place { path: path.to_owned(), text: text.to_owned(), span, label: label.into() }
 }

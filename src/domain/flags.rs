@@ -50,41 +50,28 @@ impl Row {
 }
 
 fn rows() -> impl Iterator<Item = Row> {
-    TABLE
-        .lines()
-        .filter(|line| line.starts_with('-'))
-        .filter_map(|line| {
-            let mut words = line.splitn(4, ' ');
-            let name = words.next()?;
-            let (first, last) = (words.next()?, words.next()?);
-            Some(Row {
-                name,
-                range: (first != "any").then_some((first, last)),
-                instead: words.next(),
-            })
-        })
+    TABLE.lines().filter(|line| line.starts_with('-')).filter_map(|line| {
+        let mut words = line.splitn(4, ' ');
+        let name = words.next()?;
+        let (first, last) = (words.next()?, words.next()?);
+        Some(Row { name, range: (first != "any").then_some((first, last)), instead: words.next() })
+    })
 }
 
 /// The versions that the table was made from, oldest first.
 pub fn versions() -> impl Iterator<Item = &'static str> {
-    let line = TABLE
-        .lines()
-        .find_map(|line| line.strip_prefix("versions "));
+    let line = TABLE.lines().find_map(|line| line.strip_prefix("versions "));
     line.unwrap_or_default().split(' ')
 }
 
 /// Whether the table can tell the flags of exactly this version.
 pub fn covers(version: Version) -> bool {
-    versions()
-        .filter_map(Version::of)
-        .any(|known| known == version)
+    versions().filter_map(Version::of).any(|known| known == version)
 }
 
 /// The flags that this version knows, in the table's order, without those of the front end.
 pub fn engine_flags(version: Version) -> impl Iterator<Item = &'static str> {
-    rows()
-        .filter(move |row| row.range.is_some() && row.knows(version))
-        .map(|row| row.name)
+    rows().filter(move |row| row.range.is_some() && row.knows(version)).map(|row| row.name)
 }
 
 /// What is known of this flag in this version, for a version that the table [`covers`]. `--no-x` is
@@ -94,9 +81,7 @@ pub fn look_up(flag: &str, version: Version) -> Knowledge {
     let named = |row: &Row| row.name == flag || Some(row.name) == positive.as_deref();
     let Some(row) = rows().find(named) else {
         let candidates = rows().filter(|row| row.knows(version));
-        return Knowledge::Unknown {
-            like: most_alike(flag, candidates.map(|row| row.name)),
-        };
+        return Knowledge::Unknown { like: most_alike(flag, candidates.map(|row| row.name)) };
     };
     match row.range {
         _ if row.knows(version) => Knowledge::Known,
@@ -104,10 +89,7 @@ pub fn look_up(flag: &str, version: Version) -> Knowledge {
             Knowledge::NotYet { since: first }
         }
         Some((_, last)) => Knowledge::Gone {
-            since: versions()
-                .skip_while(|version| *version != last)
-                .nth(1)
-                .unwrap_or(last),
+            since: versions().skip_while(|version| *version != last).nth(1).unwrap_or(last),
             instead: row.instead,
         },
         None => Knowledge::Known,
@@ -144,18 +126,9 @@ pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
         }
         let (written, value) = match text.split_once('=') {
             Some((written, value)) => (written, Some(value)),
-            None => (
-                text.as_str(),
-                list.get(index + 1)
-                    .map(String::as_str)
-                    .filter(|next| !is_flag(next)),
-            ),
+            None => (text.as_str(), list.get(index + 1).map(String::as_str).filter(|next| !is_flag(next))),
         };
-        found.push(Argument {
-            written,
-            name: canonical(written),
-            value,
-        });
+        found.push(Argument { written, name: canonical(written), value });
     }
     found
 }

@@ -18,22 +18,12 @@ pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     argv.push(inputs.model.path.display().to_string());
     argv.extend(flags(inputs, budget));
     argv.extend(inputs.profile.arguments().iter().cloned());
-    Serve {
-        argv,
-        env: environment(inputs.profile),
-        listen: inputs.profile.listen(),
-    }
+    Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
 }
 
 /// Flags in the order in which a person asks: what, where, how it is split, how much.
 fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
-    let Inputs {
-        profile,
-        model,
-        checkpoint,
-        facts,
-        ..
-    } = inputs;
+    let Inputs { profile, model, checkpoint, facts, .. } = inputs;
     let (listen, limits) = (profile.listen(), profile.limits());
     let ranks = budget.tensor_parallel_size;
     let mut list = Vec::new();
@@ -41,26 +31,17 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
         list.push(name.to_owned());
         list.extend_from_slice(values);
     };
-    flag(
-        "--served-model-name",
-        std::slice::from_ref(&model.served_name),
-    );
+    flag("--served-model-name", std::slice::from_ref(&model.served_name));
     flag("--host", &[listen.host.to_string()]);
     flag("--port", &[listen.port.to_string()]);
     flag("--tensor-parallel-size", &[ranks.to_string()]);
     flag("--max-model-len", &[limits.max_model_len.to_string()]);
     flag("--max-num-seqs", &[limits.max_num_seqs.to_string()]);
-    flag(
-        "--max-num-batched-tokens",
-        &[limits.max_num_batched_tokens.to_string()],
-    );
+    flag("--max-num-batched-tokens", &[limits.max_num_batched_tokens.to_string()]);
     if profile.runtime().device == Device::Cpu {
         return list;
     }
-    flag(
-        "--gpu-memory-utilization",
-        &[utilization(profile, facts, ranks)],
-    );
+    flag("--gpu-memory-utilization", &[utilization(profile, facts, ranks)]);
     if budget.offload > Bytes::default() {
         // Zero-copy reads of the routed experts: the other backend copies all of them for each
         // token.
@@ -70,13 +51,8 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
             flag("--cpu-offload-params", &["experts".to_owned()]);
         }
     }
-    let decided =
-        |argument: flags::Argument<'_>| argument.name.ends_with("disable-custom-all-reduce");
-    if ranks > 2
-        && !flags::arguments(profile.arguments())
-            .into_iter()
-            .any(decided)
-    {
+    let decided = |argument: flags::Argument<'_>| argument.name.ends_with("disable-custom-all-reduce");
+    if ranks > 2 && !flags::arguments(profile.arguments()).into_iter().any(decided) {
         flag("--disable-custom-all-reduce", &[]);
     }
     list
@@ -85,12 +61,7 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
 /// vLLM takes its share of what the GPU has; where the profile counts on less, the share shrinks
 /// with it.
 fn utilization(profile: &Profile, facts: &Facts, ranks: u32) -> String {
-    let has = facts
-        .gpus
-        .iter()
-        .take(ranks as usize)
-        .map(|gpu| gpu.memory_total)
-        .min();
+    let has = facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.memory_total).min();
     let counted = memory::vram(profile, facts, ranks);
     let asked = profile.memory().gpu_memory_utilization;
     match has {

@@ -98,10 +98,7 @@ impl Budget {
         let offloaded = offload.min(room.offloadable);
         let weights = room.weights.map(|weights| weights.less(offloaded));
         let free = weights.map(|weights| room.gpu.less(weights + room.overhead));
-        let paging = checkpoint
-            .shape
-            .as_ref()
-            .and_then(|shape| Paging::of(shape, ranks));
+        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
         let repacked = match (&checkpoint.shape, offloaded) {
@@ -115,9 +112,7 @@ impl Budget {
             overhead: Some(room.overhead),
             kv_cache: free,
             kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
-            kv_cache_tokens: free
-                .zip(paging)
-                .map(|(free, paging)| paging.tokens(free, length)),
+            kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
             gpu: Some(room.gpu),
             missing: weights.map_or(Bytes::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
@@ -138,16 +133,9 @@ impl Budget {
 /// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
 pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
-    let found = facts
-        .gpus
-        .iter()
-        .take(ranks as usize)
-        .map(|gpu| gpu.memory_total);
+    let found = facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.memory_total);
     let smallest = found.min().unwrap_or_default();
-    profile
-        .memory()
-        .gpu
-        .map_or(smallest, |wanted| wanted.min(smallest))
+    profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
 }
 
 /// RAM that the service may use: the profile's figure, but never more than the machine has beside
@@ -155,20 +143,12 @@ pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
 /// share.
 pub fn ram_limit(profile: &Profile, facts: &Facts) -> Bytes {
     let machine = facts.ram_total.less(RAM_SYSTEM);
-    profile
-        .memory()
-        .ram
-        .map_or(machine, |wanted| wanted.min(machine))
+    profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
 
 /// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
 /// may be. `None` where no context fits, or the architecture is not modelled.
-pub fn longest_context(
-    checkpoint: &Checkpoint,
-    profile: &Profile,
-    facts: &Facts,
-    ranks: u32,
-) -> Option<u32> {
+pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Option<u32> {
     let room = Room::of(checkpoint, profile, facts, ranks);
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
@@ -194,10 +174,7 @@ struct Room {
 impl Room {
     fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let vram = vram(profile, facts, ranks);
-        let paging = checkpoint
-            .shape
-            .as_ref()
-            .and_then(|shape| Paging::of(shape, ranks));
+        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
         let weights = checkpoint.weights(ranks);
         Self {
             gpu: share(vram, profile.memory().gpu_memory_utilization),
@@ -206,9 +183,7 @@ impl Room {
                 0 | 1 => OVERHEAD_ALONE,
                 _ => OVERHEAD_TOGETHER,
             },
-            kv_cache_needed: paging
-                .map(|paging| paging.needed(profile.limits()))
-                .unwrap_or_default(),
+            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())).unwrap_or_default(),
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
                 // Of a model that is not modelled nobody knows what may move; a fixed size is then
@@ -292,11 +267,7 @@ impl Paging {
     /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
     pub fn needed(&self, limits: Limits) -> Bytes {
         let blocks = self.blocks(u64::from(limits.max_model_len));
-        Bytes(
-            self.block
-                .0
-                .saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))),
-        )
+        Bytes(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
     }
 
     /// The tokens that so much memory holds, as vLLM logs them: whole sequences of the longest

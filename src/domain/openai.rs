@@ -170,9 +170,7 @@ impl Fault {
     /// and a body of the wrong shape are about one request.
     pub const fn is_fatal(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Late { .. } | Self::InStream(_) | Self::Cut { .. } => {
-                true
-            }
+            Self::Unreachable { .. } | Self::Late { .. } | Self::InStream(_) | Self::Cut { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
             Self::Malformed(_) => false,
         }
@@ -191,12 +189,7 @@ impl Request {
     }
 
     fn of(input: Input, max_tokens: u32) -> Self {
-        Self {
-            input,
-            max_tokens,
-            ends: Ends::Naturally,
-            stop: Vec::new(),
-        }
+        Self { input, max_tokens, ends: Ends::Naturally, stop: Vec::new() }
     }
 
     /// The same, and generate until the limit even if the model wants to end.
@@ -268,25 +261,16 @@ impl Answer {
     /// Reads the whole answer to a request for a completion or a chat.
     pub fn parse(body: &str) -> Result<Self, Fault> {
         let Body { choices, usage } = parse(body)?;
-        let [choice] = <[Choice; 1]>::try_from(choices).map_err(|choices| {
-            Fault::Malformed(format!("{} choices in place of one", choices.len()))
-        })?;
+        let [choice] = <[Choice; 1]>::try_from(choices)
+            .map_err(|choices| Fault::Malformed(format!("{} choices in place of one", choices.len())))?;
         let (role, text) = match (choice.text, choice.message) {
             (Some(text), None) => (None, text),
             (None, Some(message)) => (Some(message.role), message.content.unwrap_or_default()),
             _ => {
-                return Err(Fault::Malformed(format!(
-                    "a choice without text: {}",
-                    quote(body)
-                )));
+                return Err(Fault::Malformed(format!("a choice without text: {}", quote(body))));
             }
         };
-        Ok(Self {
-            role,
-            text,
-            finish_reason: choice.finish_reason,
-            usage,
-        })
+        Ok(Self { role, text, finish_reason: choice.finish_reason, usage })
     }
 }
 
@@ -338,6 +322,5 @@ pub(super) fn quote(text: &str) -> String {
 
 /// Reads JSON of a known shape.
 pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
-    serde_json::from_str(body)
-        .map_err(|error| Fault::Malformed(format!("{error}: {}", quote(body))))
+    serde_json::from_str(body).map_err(|error| Fault::Malformed(format!("{error}: {}", quote(body))))
 }

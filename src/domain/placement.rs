@@ -37,9 +37,7 @@ pub fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal>
     }
     match wanted {
         TensorParallel::Auto => best(inputs, version),
-        TensorParallel::Fixed(ranks) if ranks > found(inputs) => {
-            Err(too_few_gpus(inputs, version, ranks))
-        }
+        TensorParallel::Fixed(ranks) if ranks > found(inputs) => Err(too_few_gpus(inputs, version, ranks)),
         TensorParallel::Fixed(ranks) => on(inputs, version, ranks),
     }
 }
@@ -61,40 +59,23 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
         }
     }
     let in_ram = |placement: &Placement| {
-        let Budget {
-            offload,
-            tensor_parallel_size,
-            ..
-        } = placement.budget;
+        let Budget { offload, tensor_parallel_size, .. } = placement.budget;
         offload.0.saturating_mul(u64::from(tensor_parallel_size))
     };
     match fitting.into_iter().min_by_key(in_ram) {
         Some(placement) => Ok(placement),
         // The first is of the most GPUs: the one that came closest.
-        None => Err(refusals
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| no_gpu(inputs))),
+        None => Err(refusals.into_iter().next().unwrap_or_else(|| no_gpu(inputs))),
     }
 }
 
 /// Exactly this many ranks.
 fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Refusal> {
-    let Inputs {
-        profile,
-        checkpoint,
-        facts,
-        ..
-    } = inputs;
+    let Inputs { profile, checkpoint, facts, .. } = inputs;
     let device = profile.runtime().device;
     divisible(checkpoint, device, ranks).map_err(|why| {
         let works = |size: &u32| divisible(checkpoint, device, *size).is_ok();
-        let sizes: Vec<_> = SIZES
-            .iter()
-            .rev()
-            .filter(|size| works(size))
-            .map(u32::to_string)
-            .collect();
+        let sizes: Vec<_> = SIZES.iter().rev().filter(|size| works(size)).map(u32::to_string).collect();
         Refusal::new(
             "invalid-tensor-parallel-size",
             format!("`tensor-parallel-size = {ranks}` does not work for this model: {why}"),
@@ -130,10 +111,7 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
         (shape.linear_num_key_heads, "linear attention key heads"),
         (shape.linear_num_value_heads, "linear attention value heads"),
         (shape.moe_intermediate_size, "columns of an expert"),
-        (
-            shape.shared_expert_intermediate_size,
-            "columns of the shared expert",
-        ),
+        (shape.shared_expert_intermediate_size, "columns of the shared expert"),
     ] {
         if count % ranks != 0 {
             return Err(format!("its {count} {what} cannot be split evenly"));
@@ -141,14 +119,9 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
     }
     let heads = shape.num_key_value_heads;
     if heads % ranks != 0 && ranks % heads != 0 {
-        return Err(format!(
-            "its {heads} key-value heads can be neither split nor copied evenly"
-        ));
+        return Err(format!("its {heads} key-value heads can be neither split nor copied evenly"));
     }
-    let group = checkpoint
-        .quantization
-        .as_ref()
-        .map_or(0, |q| u64::from(q.group_size));
+    let group = checkpoint.quantization.as_ref().map_or(0, |q| u64::from(q.group_size));
     let columns = shape.moe_intermediate_size / ranks;
     // The CPU build unpacks instead of running Marlin.
     if device == Device::Cuda && group > 0 && columns % group != 0 {
@@ -169,18 +142,12 @@ fn describe(placement: &Placement) -> String {
         offload if ranks == 1 => format!("{offload} of experts in RAM"),
         offload => format!("{offload} of experts per GPU in RAM"),
     };
-    let speed = predicted.map_or(String::new(), |rate| {
-        format!(", predicted {rate:.0} tokens/s")
-    });
+    let speed = predicted.map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
     format!("TP {ranks} with {place}{speed}")
 }
 
 fn no_gpu(inputs: Inputs<'_>) -> Refusal {
-    let why = inputs
-        .facts
-        .gpus_unknown
-        .as_deref()
-        .unwrap_or("the driver lists none");
+    let why = inputs.facts.gpus_unknown.as_deref().unwrap_or("the driver lists none");
     Refusal::new(
         "no-gpu",
         format!("this host has no GPU that vLLM could use: {why}"),
@@ -192,14 +159,12 @@ fn no_gpu(inputs: Inputs<'_>) -> Refusal {
 fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
     let found = found(inputs);
     let help = match best(inputs, version) {
-        Ok(placement) => format!(
-            "set `tensor-parallel-size = \"auto\"`: it would plan {}",
-            describe(&placement)
-        ),
-        Err(refusal) => format!(
-            "`\"auto\"` finds no other way on this host: {}; {}",
-            refusal.message, refusal.help
-        ),
+        Ok(placement) => {
+            format!("set `tensor-parallel-size = \"auto\"`: it would plan {}", describe(&placement))
+        }
+        Err(refusal) => {
+            format!("`\"auto\"` finds no other way on this host: {}; {}", refusal.message, refusal.help)
+        }
     };
     Refusal::new(
         "tensor-parallel-exceeds-gpus",
@@ -209,12 +174,7 @@ fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
 }
 
 fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
-    let Inputs {
-        profile,
-        checkpoint,
-        facts,
-        ..
-    } = inputs;
+    let Inputs { profile, checkpoint, facts, .. } = inputs;
     let ranks = budget.tensor_parallel_size;
     let limits = profile.limits();
     let offload = match (profile.memory().offload, budget.offload) {
@@ -222,14 +182,9 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         (_, Bytes(0)) => "with nothing that can be offloaded".to_owned(),
         (_, offload) => format!("even with {offload} of weights in RAM"),
     };
-    let parts = [
-        ("weights", budget.weights),
-        ("overhead", budget.overhead),
-        ("KV cache", budget.kv_cache_needed),
-    ];
-    let parts = parts
-        .iter()
-        .filter_map(|(name, size)| size.map(|size| format!("{name} {size}")));
+    let parts =
+        [("weights", budget.weights), ("overhead", budget.overhead), ("KV cache", budget.kv_cache_needed)];
+    let parts = parts.iter().filter_map(|(name, size)| size.map(|size| format!("{name} {size}")));
     let on_each = match ranks {
         0 | 1 => String::new(),
         _ => format!(" on each of {ranks} GPUs"),
@@ -251,9 +206,7 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         (None, Offload::Auto) => {
             "use GPUs with more memory, more of them, or a smaller quantisation".to_owned()
         }
-        (None, _) => {
-            "set `memory.offload = \"auto\"` to keep experts in RAM, or use more GPUs".to_owned()
-        }
+        (None, _) => "set `memory.offload = \"auto\"` to keep experts in RAM, or use more GPUs".to_owned(),
     };
     Refusal::new("does-not-fit", message, help)
 }
@@ -266,10 +219,7 @@ fn ram_does_not_fit(budget: &Budget, limit: Bytes) -> Refusal {
     };
     Refusal::new(
         "ram-does-not-fit",
-        format!(
-            "TP {ranks}{offload} needs {} of RAM, and the service may use {limit}",
-            budget.ram
-        ),
+        format!("TP {ranks}{offload} needs {} of RAM, and the service may use {limit}", budget.ram),
         "raise `memory.ram` where the host has more, add RAM, or use a smaller model or more VRAM",
     )
 }

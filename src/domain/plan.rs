@@ -110,11 +110,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of this code.
     pub fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-            help: help.into(),
-        }
+        Self { code: code.to_owned(), message: message.into(), help: help.into() }
     }
 }
 
@@ -122,13 +118,7 @@ impl Plan {
     /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
     /// replaced still holds its share.
     pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
-        let Inputs {
-            profile,
-            model,
-            runtime,
-            layout,
-            ..
-        } = inputs;
+        let Inputs { profile, model, runtime, layout, .. } = inputs;
         let version = preflight::version(inputs)?;
         preflight::engine(inputs, version)?;
         let Placement { budget, predicted } = placement::place(inputs, version)?;

@@ -57,11 +57,7 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
 
 /// Tokens/s of one stream under this budget. `None` where the model or the GPU is not known well
 /// enough, and on the CPU.
-pub fn decode_tokens_per_second(
-    checkpoint: &Checkpoint,
-    budget: &Budget,
-    facts: &Facts,
-) -> Option<f64> {
+pub fn decode_tokens_per_second(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
     budget.gpu?;
     let traffic = traffic(checkpoint, budget)?;
     let ranks = budget.tensor_parallel_size;
@@ -81,10 +77,7 @@ pub fn decode_tokens_per_second(
         };
         Some(steps_per_second(traffic, rates))
     });
-    steps
-        .collect::<Option<Vec<_>>>()?
-        .into_iter()
-        .reduce(f64::min)
+    steps.collect::<Option<Vec<_>>>()?.into_iter().reduce(f64::min)
 }
 
 /// What a token touches: all dense weights but the embedding, and of the experts those it is routed
@@ -95,18 +88,11 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
     let experts = tensors.bytes_of(Class::Experts, ranks);
     let embedding = tensors.bytes_of(Class::Embedding, ranks);
     // A tied head is the embedding, read once as the head.
-    let unread = if shape.tie_word_embeddings {
-        Bytes::default()
-    } else {
-        embedding
-    };
+    let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
     let dense = tensors.bytes(ranks).less(experts + unread);
     let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts as f64;
     let offloaded = budget.offloaded_share(checkpoint);
-    Some(Traffic {
-        resident: dense + whole(routed * (1.0 - offloaded)),
-        linked: whole(routed * offloaded),
-    })
+    Some(Traffic { resident: dense + whole(routed * (1.0 - offloaded)), linked: whole(routed * offloaded) })
 }
 
 #[expect(

@@ -34,24 +34,6 @@ const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
 /// not run).
 const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
 
-/// Flags that the plan sets itself, and the key of the profile that decides each.
-const PLANNED: [(&str, &str); 7] = [
-    ("--served-model-name", "model.served-name"),
-    ("--host", "listen.host"),
-    ("--port", "listen.port"),
-    ("--tensor-parallel-size", "parallelism.tensor-parallel-size"),
-    ("--max-model-len", "limits.max-model-len"),
-    ("--max-num-seqs", "limits.max-num-seqs"),
-    ("--max-num-batched-tokens", "limits.max-num-batched-tokens"),
-];
-/// Those that it sets only where there are GPUs; on the CPU a profile may pass them on.
-const PLANNED_ON_GPUS: [(&str, &str); 4] = [
-    ("--gpu-memory-utilization", "memory.gpu-memory-utilization"),
-    ("--cpu-offload-gb", "memory.offload"),
-    ("--offload-backend", "memory.offload"),
-    ("--cpu-offload-params", "memory.offload"),
-];
-
 /// The version that the profile pins.
 pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     let written = &inputs.profile.runtime().vllm;
@@ -74,46 +56,11 @@ pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
             format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
         ));
     }
-    if let Some(stray) = inputs
-        .profile
-        .arguments()
-        .first()
-        .filter(|text| !flags::is_flag(text))
-    {
-        return Err(Refusal::new(
-            "stray-argument",
-            format!("`{stray}` in `vllm.arguments` belongs to no flag"),
-            "start the list with a flag; the model comes from `model`",
-        ));
-    }
     for argument in flags::arguments(inputs.profile.arguments()) {
-        planned(&argument, inputs.profile.runtime().device)?;
         known(&argument, version)?;
         quantization(&argument, checkpoint)?;
     }
     Ok(())
-}
-
-fn planned(argument: &Argument<'_>, device: Device) -> Result<(), Refusal> {
-    let on_gpus: &[_] = match device {
-        Device::Cuda => &PLANNED_ON_GPUS,
-        Device::Cpu => &[],
-    };
-    let mut set = PLANNED.iter().chain(on_gpus);
-    let written = argument.written;
-    match set.find(|(flag, _)| *flag == argument.name) {
-        Some((_, key)) => Err(Refusal::new(
-            "planned-argument",
-            format!("`{written}` in `vllm.arguments` is decided by the plan"),
-            format!("set `{key}` in the profile"),
-        )),
-        None if argument.name == "--uds" => Err(Refusal::new(
-            "planned-argument",
-            "`--uds` would make vLLM ignore the address that clients and validation use",
-            "set `listen.host` and `listen.port` in the profile",
-        )),
-        None => Ok(()),
-    }
 }
 
 fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
@@ -125,9 +72,7 @@ fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
         Knowledge::Known => return Ok(()),
         Knowledge::Gone { since, instead } => (
             format!("vLLM `{version}` does not know `{written}`: it is gone since {since}"),
-            instead
-                .unwrap_or("remove it from `vllm.arguments`")
-                .to_owned(),
+            instead.unwrap_or("remove it from `vllm.arguments`").to_owned(),
         ),
         Knowledge::NotYet { since } => (
             format!("vLLM `{version}` does not know `{written}`: it came with {since}"),
@@ -166,9 +111,7 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
     }
     Err(Refusal::new(
         "quantization-argument",
-        format!(
-            "the checkpoint is stored as `{method}`, and vLLM refuses `--quantization {wanted}` for it"
-        ),
+        format!("the checkpoint is stored as `{method}`, and vLLM refuses `--quantization {wanted}` for it"),
         "remove `--quantization` from `vllm.arguments`: vLLM reads the method from `config.json`",
     ))
 }
@@ -176,10 +119,7 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
 /// The first `ranks` GPUs, and the driver.
 pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let method = inputs.checkpoint.quantization.as_ref();
-    let least = least_capability(
-        method.map(|quantization| quantization.method.as_str()),
-        version,
-    );
+    let least = least_capability(method.map(|quantization| quantization.method.as_str()), version);
     let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
     if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(too_old) {
         let ((major, minor), (least_major, least_minor)) = (gpu.compute_capability, least);
@@ -223,9 +163,7 @@ fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     match Version::of(driver) {
         Some(found) if found < least => Err(Refusal::new(
             "driver-too-old",
-            format!(
-                "the NVIDIA driver is `{driver}`, and vLLM `{version}` is built for CUDA {cuda}"
-            ),
+            format!("the NVIDIA driver is `{driver}`, and vLLM `{version}` is built for CUDA {cuda}"),
             format!("install driver {} or later", least.major()),
         )),
         _ => Ok(()),
@@ -261,9 +199,7 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     if set("VLLM_USE_V2_MODEL_RUNNER") && version < Version::new(0, 28, 0) {
         return Err(Refusal::new(
             "environment-breaks-offload",
-            format!(
-                "with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"
-            ),
+            format!("with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"),
             "remove it from `vllm.environment`",
         ));
     }
@@ -292,11 +228,7 @@ pub fn findings(
 
 impl Finding {
     fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            help: None,
-        }
+        Self { code: code.into(), message: message.into(), help: None }
     }
 
     fn help(mut self, help: impl Into<String>) -> Self {
@@ -325,9 +257,7 @@ fn flags_unchecked(version: Version) -> Option<Finding> {
     (!flags::covers(version)).then(|| {
         Finding::new(
             "vllm-version-not-in-table",
-            format!(
-                "the flags of vLLM `{version}` are not known here: `vllm.arguments` was not checked"
-            ),
+            format!("the flags of vLLM `{version}` are not known here: `vllm.arguments` was not checked"),
         )
         .help(format!("the table has versions from {first} to {last}"))
     })
@@ -355,9 +285,8 @@ fn offloaded(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
         );
         match inputs.profile.gates().min_known_answers {
             Some(_) => finding,
-            None => finding.help(
-                "let validation ask its known questions: set `validation.quality.min-known-answers`",
-            ),
+            None => finding
+                .help("let validation ask its known questions: set `validation.quality.min-known-answers`"),
         }
     })
 }
@@ -376,10 +305,8 @@ fn all_reduce_disabled(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 
 fn too_slow(inputs: Inputs<'_>, predicted: Option<f64>) -> Option<Finding> {
     let floor = inputs.profile.gates().min_decode_tokens_per_second;
-    predicted
-        .filter(|predicted| *predicted < floor)
-        .map(|predicted| {
-            Finding::new(
+    predicted.filter(|predicted| *predicted < floor).map(|predicted| {
+        Finding::new(
             "predicted-too-slow",
             format!(
                 "{predicted:.1} tokens/s are predicted, and validation asks for {floor}: it will \
@@ -387,5 +314,5 @@ fn too_slow(inputs: Inputs<'_>, predicted: Option<f64>) -> Option<Finding> {
             ),
         )
         .help("use a faster PCIe link, more VRAM, or a smaller quantisation")
-        })
+    })
 }

@@ -56,14 +56,7 @@ pub struct Place {
 impl Problem {
     /// A problem of this kind with nothing more known yet.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self {
-            kind,
-            what: what.into(),
-            help: None,
-            place: None,
-            cause: None,
-            also: Vec::new(),
-        }
+        Self { kind, what: what.into(), help: None, place: None, cause: None, also: Vec::new() }
     }
 
     /// Many problems as one: the first by position, which carries the others. Nothing for none.
@@ -105,15 +98,10 @@ impl Problem {
 impl Place {
     /// Line and column of the span's start, both counted from 1, the column in characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let start = self
-            .text
-            .floor_char_boundary(self.span.start.min(self.text.len()));
+        let start = self.text.floor_char_boundary(self.span.start.min(self.text.len()));
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 }
 

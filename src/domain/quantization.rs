@@ -30,13 +30,7 @@ pub struct Quantization {
 impl Quantization {
     /// A method of which no more than the name is understood.
     pub(super) fn unmodelled(method: &str) -> Self {
-        Self {
-            method: spelled(method),
-            bits: 0,
-            group_size: 0,
-            symmetric: true,
-            desc_act: false,
-        }
+        Self { method: spelled(method), bits: 0, group_size: 0, symmetric: true, desc_act: false }
     }
 }
 
@@ -101,27 +95,20 @@ impl Pattern {
             Self::Exactly(name) => name == module,
             Self::Contains(part) => module.contains(part.as_str()),
             Self::EndsWith(suffix) => module.ends_with(suffix),
-            Self::Regex(regex) => regex
-                .is_match(module)
-                .map_err(|e| unreadable(regex.as_str(), e))?,
+            Self::Regex(regex) => regex.is_match(module).map_err(|e| unreadable(regex.as_str(), e))?,
         })
     }
 }
 
 fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
-    let what =
-        format!("cannot read the pattern `{pattern}` of `quantization_config` in `config.json`");
+    let what = format!("cannot read the pattern `{pattern}` of `quantization_config` in `config.json`");
     Problem::new(Kind::Unverified, what).because(cause)
 }
 
 impl Rules {
     /// Nothing is quantised.
     pub fn none() -> Self {
-        Self {
-            overrides: Vec::new(),
-            only: Vec::new(),
-            default: None,
-        }
+        Self { overrides: Vec::new(), only: Vec::new(), default: None }
     }
 
     /// How the module of this name is stored; `None`: in 16 bits.
@@ -279,11 +266,7 @@ impl Raw {
             "awq" => self.zero_point.unwrap_or(true),
             _ => !self.sym.unwrap_or(true),
         };
-        Ok(Scheme {
-            bits,
-            group_size: group_size(self.group_size),
-            zero_points,
-        })
+        Ok(Scheme { bits, group_size: group_size(self.group_size), zero_points })
     }
 
     fn compressed_tensors(self) -> Result<(Quantization, Rules), Problem> {
@@ -321,10 +304,7 @@ impl Raw {
         for (text, change) in self.dynamic.iter().flat_map(|dynamic| &dynamic.0) {
             rules.overrides.push(match text.strip_prefix("-:") {
                 Some(pattern) => (Pattern::regex(pattern)?, None),
-                None => (
-                    Pattern::regex(text.strip_prefix("+:").unwrap_or(text))?,
-                    change.applied_to(scheme),
-                ),
+                None => (Pattern::regex(text.strip_prefix("+:").unwrap_or(text))?, change.applied_to(scheme)),
             });
         }
         if let Some(modules) = &self.modules_in_block_to_quantize {
@@ -342,9 +322,7 @@ impl Raw {
         let scheme = self.flat()?;
         let mut rules = unless_head(&self);
         for part in self.modules_to_not_convert.iter().flatten() {
-            rules
-                .overrides
-                .push((Pattern::Contains(part.clone()), None));
+            rules.overrides.push((Pattern::Contains(part.clone()), None));
         }
         rules.default = Some(scheme);
         Ok((self.summary(scheme), rules))
@@ -372,9 +350,7 @@ impl RawOverride {
         let bits = self.bits.unwrap_or(scheme.bits);
         (bits < 16).then(|| Scheme {
             bits,
-            group_size: self
-                .group_size
-                .map_or(scheme.group_size, |size| group_size(Some(size))),
+            group_size: self.group_size.map_or(scheme.group_size, |size| group_size(Some(size))),
             zero_points: self.sym.map_or(scheme.zero_points, |symmetric| !symmetric),
         })
     }
@@ -384,9 +360,7 @@ impl RawOverride {
 fn unless_head(raw: &Raw) -> Rules {
     let mut rules = Rules::none();
     if raw.lm_head != Some(true) {
-        rules
-            .overrides
-            .push((Pattern::Exactly("lm_head".to_owned()), None));
+        rules.overrides.push((Pattern::Exactly("lm_head".to_owned()), None));
     }
     rules
 }

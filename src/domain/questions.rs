@@ -22,30 +22,15 @@ pub struct Question {
 /// The questions, in the order in which they are asked. None contains its own answer, so that an echo
 /// is not right.
 pub const QUESTIONS: [Question; 10] = [
-    Question {
-        ask: "What is the capital of France? Answer with one word.",
-        answers: &["Paris"],
-    },
-    Question {
-        ask: "What is 7 times 8? Answer with the number only.",
-        answers: &["56", "fifty-six"],
-    },
-    Question {
-        ask: "What is the opposite of hot? Answer with one word.",
-        answers: &["cold"],
-    },
+    Question { ask: "What is the capital of France? Answer with one word.", answers: &["Paris"] },
+    Question { ask: "What is 7 times 8? Answer with the number only.", answers: &["56", "fifty-six"] },
+    Question { ask: "What is the opposite of hot? Answer with one word.", answers: &["cold"] },
     Question {
         ask: "Which planet of our solar system is the largest? Answer with its name only.",
         answers: &["Jupiter"],
     },
-    Question {
-        ask: "What is the chemical symbol of gold? Answer with the symbol only.",
-        answers: &["Au"],
-    },
-    Question {
-        ask: "How many days does a leap year have? Answer with the number only.",
-        answers: &["366"],
-    },
+    Question { ask: "What is the chemical symbol of gold? Answer with the symbol only.", answers: &["Au"] },
+    Question { ask: "How many days does a leap year have? Answer with the number only.", answers: &["366"] },
     Question {
         ask: "Which number comes next: 2, 4, 8, 16? Answer with the number only.",
         answers: &["32", "thirty-two"],
@@ -54,10 +39,7 @@ pub const QUESTIONS: [Question; 10] = [
         ask: "Who wrote the play Romeo and Juliet? Answer with the name only.",
         answers: &["Shakespeare"],
     },
-    Question {
-        ask: "What is the French word for thank you? Answer with one word.",
-        answers: &["merci"],
-    },
+    Question { ask: "What is the French word for thank you? Answer with one word.", answers: &["merci"] },
     Question {
         ask: "Which colour do you get by mixing blue and yellow paint? Answer with one word.",
         answers: &["green"],
@@ -71,9 +53,7 @@ impl Question {
     /// Whether `text` gives one of the answers, as whole words; letter case, punctuation and anything
     /// around it do not matter.
     pub fn is_answered_by(&self, text: &str) -> bool {
-        let answer = text
-            .rsplit_once(END_OF_THOUGHT)
-            .map_or(text, |(_, answer)| answer);
+        let answer = text.rsplit_once(END_OF_THOUGHT).map_or(text, |(_, answer)| answer);
         let words = words(answer);
         self.answers.iter().any(|answer| {
             let answer = self::words(answer);
@@ -83,9 +63,7 @@ impl Question {
 
     /// The question that this user message asks, if it is one of [`QUESTIONS`].
     pub fn find(message: &str) -> Option<&'static Self> {
-        QUESTIONS
-            .iter()
-            .find(|question| question.ask == message.trim())
+        QUESTIONS.iter().find(|question| question.ask == message.trim())
     }
 }
 

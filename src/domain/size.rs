@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, iter::Sum, ops::Add, str::FromStr};
 
 /// A number of bytes. In JSON it is a plain integer; for people it is shown in GiB and the like.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
@@ -55,8 +53,6 @@ impl fmt::Display for Bytes {
 impl FromStr for Bytes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>()
-            .map(|size| Self(size.0))
-            .map_err(|e| e.to_string())
+        text.parse::<bytesize::ByteSize>().map(|size| Self(size.0)).map_err(|e| e.to_string())
     }
 }

@@ -51,7 +51,10 @@ const PHASES: &[(&str, Phase)] = &[
     ("Available KV cache memory", Phase::AllocatingCache),
     ("KV cache size:", Phase::AllocatingCache),
     ("Maximum concurrency for", Phase::AllocatingCache),
-    ("torch.compile", Phase::Compiling),
+    // Not the bare words: the advice on `--enforce-eager` has them too.
+    ("for vLLM's torch.compile", Phase::Compiling),
+    ("torch.compile took", Phase::Compiling),
+    ("torch.compile takes", Phase::Compiling),
     ("Dynamo bytecode transform", Phase::Compiling),
     ("Compiling a graph", Phase::Compiling),
     ("Loading weights took", Phase::WeightsLoaded),
@@ -74,10 +77,7 @@ impl Phase {
             let percent = progress.split_once('%')?.0.trim().parse().ok()?;
             return Some(Self::LoadingWeights { percent });
         }
-        PHASES
-            .iter()
-            .find(|(text, _)| line.contains(text))
-            .map(|&(_, phase)| phase)
+        PHASES.iter().find(|(text, _)| line.contains(text)).map(|&(_, phase)| phase)
     }
 }
 
@@ -114,6 +114,8 @@ pub enum Failure {
     NoSuchModel,
     /// A weight file is cut off or damaged.
     DamagedWeights,
+    /// No kernel of this vLLM runs these weights on this device.
+    NoKernel,
     /// `--quantization` contradicts `config.json`.
     QuantizationMismatch,
     /// vLLM does not know an argument, or not this value of it.
@@ -141,66 +143,32 @@ const FAILURES: &[(&[&str], Failure)] = &[
     (&["CUDA out of memory"], Failure::GpuOutOfMemory),
     (&["OutOfMemoryError"], Failure::GpuOutOfMemory),
     (&["not enough GPU memory"], Failure::GpuOutOfMemory),
-    (
-        &[
-            "Free memory on device",
-            "less than desired GPU memory utilization",
-        ],
-        Failure::GpuInUse,
-    ),
+    (&["Free memory on device", "less than desired GPU memory utilization"], Failure::GpuInUse),
     (&["Available memory on node"], Failure::HostMemory),
-    (
-        &["To serve at least one request with the model"],
-        Failure::CacheTooSmall,
-    ),
-    (
-        &["No available memory for the cache blocks"],
-        Failure::CacheTooSmall,
-    ),
-    (
-        &["max_num_seqs", "exceeds available Mamba cache blocks"],
-        Failure::TooManySequences,
-    ),
-    (
-        &["V1 CPU offloading requires uva"],
-        Failure::OffloadUnsupported,
-    ),
-    (
-        &["World size", "larger than the number of available GPUs"],
-        Failure::TooFewGpus,
-    ),
+    (&["To serve at least one request with the model"], Failure::CacheTooSmall),
+    (&["No available memory for the cache blocks"], Failure::CacheTooSmall),
+    (&["max_num_seqs", "exceeds available Mamba cache blocks"], Failure::TooManySequences),
+    (&["V1 CPU offloading requires uva"], Failure::OffloadUnsupported),
+    (&["World size", "larger than the number of available GPUs"], Failure::TooFewGpus),
     (&["ddress already in use"], Failure::PortInUse),
     (&["error: unrecognized arguments"], Failure::UnknownArgument),
     (&["error: argument -"], Failure::UnknownArgument),
-    (
-        &["Quantization method", "does not match"],
-        Failure::QuantizationMismatch,
-    ),
+    (&["Quantization method", "does not match"], Failure::QuantizationMismatch),
+    (&["Failed to find a kernel that can implement"], Failure::NoKernel),
+    (&["MoE backend supports the deployment configuration"], Failure::NoKernel),
     (&["SafetensorError"], Failure::DamagedWeights),
     (&["HFValidationError"], Failure::NoSuchModel),
-    (
-        &["Timed out waiting for engine core"],
-        Failure::EngineTimeout,
-    ),
+    (&["Timed out waiting for engine core"], Failure::EngineTimeout),
     (&["EngineDeadError"], Failure::EngineDied),
-    (
-        &["EngineCore encountered a fatal error"],
-        Failure::EngineDied,
-    ),
-    (
-        &["Engine core initialization failed"],
-        Failure::EngineInitialization,
-    ),
+    (&["EngineCore encountered a fatal error"], Failure::EngineDied),
+    (&["Engine core initialization failed"], Failure::EngineInitialization),
 ];
 
 impl Failure {
     /// The failure that this line of the log shows, if it shows one.
     pub fn of(line: &str) -> Option<Self> {
         let line = last_state(line);
-        FAILURES
-            .iter()
-            .find(|(fragments, _)| in_order(line, fragments))
-            .map(|&(_, failure)| failure)
+        FAILURES.iter().find(|(fragments, _)| in_order(line, fragments)).map(|&(_, failure)| failure)
     }
 
     /// What to do about it.
@@ -216,6 +184,9 @@ impl Failure {
             Self::DamagedWeights => "run `awqdeploy verify`: it names the file",
             Self::QuantizationMismatch => {
                 "drop `--quantization` from `vllm.arguments`: vLLM reads it from the model"
+            }
+            Self::NoKernel => {
+                "try another `tensor-parallel-size` or vLLM version: both decide which kernels fit"
             }
             Self::UnknownArgument => "compare `vllm.arguments` with `vllm serve --help=all`",
             Self::PortInUse => "`ss -ltnp` names who has the port",
@@ -241,6 +212,7 @@ impl fmt::Display for Failure {
             Self::NoSuchModel => "vLLM found no model at its path",
             Self::DamagedWeights => "a weight file is damaged",
             Self::QuantizationMismatch => "`--quantization` contradicts the model",
+            Self::NoKernel => "no kernel of this vLLM runs these weights here",
             Self::UnknownArgument => "vLLM does not know an argument",
             Self::PortInUse => "the port is in use",
             Self::TooFewGpus => "there are fewer GPUs than ranks",
@@ -273,10 +245,7 @@ impl Reason {
                 continue;
             };
             if found.as_ref().is_none_or(|found| failure > found.failure) {
-                found = Some(Self {
-                    failure,
-                    line: words_of(last_state(line)).to_owned(),
-                });
+                found = Some(Self { failure, line: words_of(last_state(line)).to_owned() });
             }
         }
         found
@@ -297,11 +266,7 @@ fn last_state(line: &str) -> &str {
 }
 
 fn in_order(mut line: &str, fragments: &[&str]) -> bool {
-    fragments.iter().all(|fragment| {
-        line.split_once(fragment)
-            .map(|(_, rest)| line = rest)
-            .is_some()
-    })
+    fragments.iter().all(|fragment| line.split_once(fragment).map(|(_, rest)| line = rest).is_some())
 }
 
 /// What a line says behind `(EngineCore_DP0 pid=71) ERROR 11-23 06:30:02 [core.py:710] `. Each part of
@@ -314,9 +279,7 @@ fn words_of(line: &str) -> &str {
     {
         rest = after;
     }
-    let level = ["INFO ", "WARNING ", "ERROR "]
-        .iter()
-        .find_map(|level| rest.strip_prefix(level));
+    let level = ["INFO ", "WARNING ", "ERROR "].iter().find_map(|level| rest.strip_prefix(level));
     if let Some((_, after)) = level.and_then(|rest| rest.split_once("] ")) {
         rest = after;
     }

@@ -23,9 +23,7 @@ impl Sample {
 
     /// The decode rate, tokens/s: `1 / TPOT`. Absent where TPOT is, or is not above zero.
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        self.tpot_ms()
-            .filter(|&tpot| tpot > 0.0)
-            .map(|tpot| 1000.0 / tpot)
+        self.tpot_ms().filter(|&tpot| tpot > 0.0).map(|tpot| 1000.0 / tpot)
     }
 }
 
@@ -41,11 +39,7 @@ impl Spread {
         let (min, max) = (*values.first()?, *values.last()?);
         let upper = values.len() / 2;
         let lower = (values.len() - 1) / 2;
-        Some(Self {
-            median: f64::midpoint(values[lower], values[upper]),
-            min,
-            max,
-        })
+        Some(Self { median: f64::midpoint(values[lower], values[upper]), min, max })
     }
 }
 
@@ -53,10 +47,7 @@ impl Throughput {
     /// Sums these samples up. Absent when there are none, or one of them has no decode rate.
     /// `output_tokens` is the least that any of them generated.
     pub fn of(samples: &[Sample]) -> Option<Self> {
-        let rates: Option<Vec<f64>> = samples
-            .iter()
-            .map(Sample::decode_tokens_per_second)
-            .collect();
+        let rates: Option<Vec<f64>> = samples.iter().map(Sample::decode_tokens_per_second).collect();
         Some(Self {
             requests: u32::try_from(samples.len()).ok()?,
             output_tokens: samples.iter().map(|sample| sample.tokens).min()?,

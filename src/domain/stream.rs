@@ -82,10 +82,7 @@ impl Transcript {
     /// engine dies under a stream. For an event that is not of this API, and for one after the end.
     pub fn take(&mut self, data: &str, at: Duration) -> Result<(), Fault> {
         if self.done {
-            return Err(Fault::Malformed(format!(
-                "an event after `{DONE}`: {}",
-                quote(data)
-            )));
+            return Err(Fault::Malformed(format!("an event after `{DONE}`: {}", quote(data))));
         }
         if data == DONE {
             self.done = true;
@@ -110,10 +107,7 @@ impl Transcript {
             (Some(text), None) => (None, Some(text)),
             (None, Some(delta)) => (delta.role, delta.content),
             _ => {
-                return Err(Fault::Malformed(format!(
-                    "a chunk without text: {}",
-                    quote(data)
-                )));
+                return Err(Fault::Malformed(format!("a chunk without text: {}", quote(data))));
             }
         };
         if first {
@@ -135,30 +129,17 @@ impl Transcript {
     ///
     /// When `[DONE]`, the finish reason, the usage or the text is missing.
     pub fn finish(self) -> Result<Streamed, Fault> {
-        let cut = |why: &str| Fault::Cut {
-            why: why.to_owned(),
-            chunks: self.chunks.len(),
-        };
+        let cut = |why: &str| Fault::Cut { why: why.to_owned(), chunks: self.chunks.len() };
         if !self.done {
             return Err(cut("the stream ended without `[DONE]`"));
         }
         if self.chunks.is_empty() {
             return Err(cut("the stream has no text"));
         }
-        let usage = self
-            .usage
-            .ok_or_else(|| cut("the stream has no usage chunk"))?;
-        let finish_reason = self
-            .finish_reason
-            .clone()
-            .ok_or_else(|| cut("no chunk has a finish reason"))?;
+        let usage = self.usage.ok_or_else(|| cut("the stream has no usage chunk"))?;
+        let finish_reason = self.finish_reason.clone().ok_or_else(|| cut("no chunk has a finish reason"))?;
         Ok(Streamed {
-            answer: Answer {
-                role: self.role,
-                text: self.text,
-                finish_reason,
-                usage,
-            },
+            answer: Answer { role: self.role, text: self.text, finish_reason, usage },
             chunks: self.chunks,
         })
     }

@@ -150,20 +150,8 @@ impl Tensors {
         sharding: Sharding,
         scheme: Option<Scheme>,
     ) {
-        let new = Group {
-            class,
-            outputs,
-            inputs,
-            copies,
-            sharding,
-            scheme,
-        };
-        let same = |group: &&mut Group| {
-            Group {
-                copies,
-                ..(**group).clone()
-            } == new
-        };
+        let new = Group { class, outputs, inputs, copies, sharding, scheme };
+        let same = |group: &&mut Group| Group { copies, ..(**group).clone() } == new;
         match self.0.iter_mut().find(same) {
             Some(group) => group.copies += copies,
             None => self.0.push(new),

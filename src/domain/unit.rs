@@ -28,10 +28,7 @@ pub struct Unit {
 
 /// Every unit that a plan needs: the service, its recovery at boot, and what it requires.
 pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
-    let unit = |name: &str, text: String| Unit {
-        name: name.to_owned(),
-        text,
-    };
+    let unit = |name: &str, text: String| Unit { name: name.to_owned(), text };
     let mut units = vec![
         unit(&format!("{}.service", plan.service), plan.unit.clone()),
         unit(RECOVER, recover(layout, &plan.service)),
@@ -167,16 +164,9 @@ fn run(service: &Service<'_>) -> String {
     let mut binds = vec![path(root)];
     // Seen even where the sandbox hides their surroundings (/home, /root, /tmp). The runtime is
     // bound as a whole.
-    let runtime = serve
-        .argv
-        .first()
-        .map(Path::new)
-        .and_then(Path::parent)
-        .and_then(Path::parent);
+    let runtime = serve.argv.first().map(Path::new).and_then(Path::parent).and_then(Path::parent);
     for outside in [Some(service.model), runtime].into_iter().flatten() {
-        let system = ["/", "/usr", "/usr/local"]
-            .iter()
-            .any(|system| outside == Path::new(system));
+        let system = ["/", "/usr", "/usr/local"].iter().any(|system| outside == Path::new(system));
         if outside.is_absolute() && !outside.starts_with(root) && !system {
             binds.push(path(outside));
         }
@@ -228,10 +218,7 @@ fn stop_timeout(argv: &[String]) -> u64 {
 
 fn resources(service: &Service<'_>) -> String {
     let memory = service.memory_max.map_or(String::new(), |limit| {
-        format!(
-            "# Pinned memory counts; swap does not help it.\nMemoryMax={}\nMemorySwapMax=0\n",
-            limit.0
-        )
+        format!("# Pinned memory counts; swap does not help it.\nMemoryMax={}\nMemorySwapMax=0\n", limit.0)
     });
     let devices = match service.device {
         Device::Cuda => "DeviceAllow=char-nvidia* rw\n",
@@ -347,14 +334,7 @@ fn shown(argument: &str) -> String {
     if !argument.is_empty() && argument.chars().all(plain) {
         argument.to_owned()
     } else {
-        format!(
-            "'{}'",
-            argument
-                .escape_default()
-                .to_string()
-                .replace("\\\"", "\"")
-                .replace("\\'", "'\\''")
-        )
+        format!("'{}'", argument.escape_default().to_string().replace("\\\"", "\"").replace("\\'", "'\\''"))
     }
 }
 

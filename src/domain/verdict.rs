@@ -60,10 +60,7 @@ pub fn judge(evidence: Evidence<'_>) -> Verdict {
     }
     let comparison = compare(evidence);
     failures.extend(comparison.as_ref().and_then(worse));
-    Verdict {
-        failures,
-        comparison,
-    }
+    Verdict { failures, comparison }
 }
 
 fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
@@ -72,29 +69,21 @@ fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
     // Written so that 0 of 0 does not pass.
     let enough = share >= least;
     (!enough).then(|| {
-        format!(
-            "{} of {} known answers were right, below the share of {least}",
-            answers.right, answers.asked
-        )
+        format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
     })
 }
 
 fn too_slow(gates: &Gates, throughput: &Throughput) -> Vec<String> {
     let mut failures = Vec::new();
     if throughput.requests < gates.repetitions {
-        failures.push(format!(
-            "{} of {} measured requests ended",
-            throughput.requests, gates.repetitions
-        ));
+        failures.push(format!("{} of {} measured requests ended", throughput.requests, gates.repetitions));
     }
     let rate = throughput.decode_tokens_per_second.median;
     let floor = gates.min_decode_tokens_per_second;
     let enough = rate >= floor;
     if !enough {
         let (rate, floor) = apart(rate, floor, 1);
-        failures.push(format!(
-            "decode {rate} tokens/s is below the floor of {floor}"
-        ));
+        failures.push(format!("decode {rate} tokens/s is below the floor of {floor}"));
     }
     failures
 }
@@ -102,14 +91,8 @@ fn too_slow(gates: &Gates, throughput: &Throughput) -> Vec<String> {
 fn compare(evidence: Evidence<'_>) -> Option<Comparison> {
     let Baseline { profile, min_ratio } = evidence.gates.baseline.as_ref()?;
     // A baseline that failed its own gates would be an excuse, not a yardstick.
-    let baseline = evidence
-        .baseline
-        .filter(|baseline| baseline.profile == *profile && baseline.passed())?;
-    let theirs = baseline
-        .throughput
-        .as_ref()?
-        .decode_tokens_per_second
-        .median;
+    let baseline = evidence.baseline.filter(|baseline| baseline.profile == *profile && baseline.passed())?;
+    let theirs = baseline.throughput.as_ref()?.decode_tokens_per_second.median;
     let ours = evidence.throughput?.decode_tokens_per_second.median;
     Some(Comparison {
         profile: profile.clone(),

@@ -27,11 +27,7 @@ impl Version {
         let mut parts = text.trim().split('.');
         let major = number(parts.next()?)?;
         let mut rest = parts.map(|part| number(part).unwrap_or(0));
-        Some(Self(
-            major,
-            rest.next().unwrap_or(0),
-            rest.next().unwrap_or(0),
-        ))
+        Some(Self(major, rest.next().unwrap_or(0), rest.next().unwrap_or(0)))
     }
 }
 

@@ -57,13 +57,7 @@ pub fn activate<H: Host>(
     let (number, journal) = locked.begin_activation()?;
     let mut host = host(number);
     let activation = Activation::new(from, to);
-    let ended = Drive {
-        number,
-        journal,
-        interrupt,
-        observer,
-    }
-    .run(activation, &mut host)?;
+    let ended = Drive { number, journal, interrupt, observer }.run(activation, &mut host)?;
     Ok((ended, host))
 }
 
@@ -84,12 +78,7 @@ pub fn recover<H: Host>(
     let journal = locked.journal(last.number)?;
     // Whoever interrupts the way back would only make it longer.
     let interrupt = Interrupt::default();
-    let drive = Drive {
-        number: last.number,
-        journal,
-        interrupt: &interrupt,
-        observer,
-    };
+    let drive = Drive { number: last.number, journal, interrupt: &interrupt, observer };
     drive.run(activation, &mut host).map(Some)
 }
 
@@ -98,9 +87,7 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     match last.and_then(Recorded::last).and_then(Activation::end) {
         Some(End::Stuck { cause, step, why }) => Err(Problem::new(
             Kind::Stuck,
-            format!(
-                "the last activation is stuck: {cause}; then going back failed at {step}: {why}"
-            ),
+            format!("the last activation is stuck: {cause}; then going back failed at {step}: {why}"),
         )
         .help("mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`")),
         _ => Ok(()),
@@ -156,25 +143,15 @@ impl Drive<'_> {
             };
         }
         match activation.end().cloned() {
-            Some(end) => Ok(Ended {
-                number: self.number,
-                activation,
-                end,
-            }),
-            None => Err(Problem::doing(
-                "drive the activation",
-                "it has no next step and no end",
-            )),
+            Some(end) => Ok(Ended { number: self.number, activation, end }),
+            None => Err(Problem::doing("drive the activation", "it has no next step and no end")),
         }
     }
 
     fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
         self.journal.record(activation)?;
         let aim = activation.next().and_then(|(_, aim)| aim);
-        self.observer.see(Event::Activation {
-            aim,
-            state: activation.state.clone(),
-        });
+        self.observer.see(Event::Activation { aim, state: activation.state.clone() });
         Ok(())
     }
 }

@@ -36,61 +36,33 @@ pub struct Verified {
 }
 
 /// Hashes every file of a profile's model, by default of what serves, against the lock.
-pub fn verify(
-    world: &World,
-    profile: Option<&str>,
-    observer: &dyn Observer,
-) -> Result<Verified, Problem> {
+pub fn verify(world: &World, profile: Option<&str>, observer: &dyn Observer) -> Result<Verified, Problem> {
     let profile = match profile {
         Some(profile) => profile.to_owned(),
         None => current(world)?.plan.profile,
     };
-    let model = world
-        .library
-        .lock()?
-        .models
-        .remove(&profile)
-        .ok_or_else(|| {
-            Problem::new(
-                Kind::Unverified,
-                format!("the model of `{profile}` is not locked"),
-            )
-            .help(format!(
-                "record its files once with `awqdeploy lock {profile} --from FOLDER`"
-            ))
-        })?;
+    let model = world.library.lock()?.models.remove(&profile).ok_or_else(|| {
+        Problem::new(Kind::Unverified, format!("the model of `{profile}` is not locked"))
+            .help(format!("record its files once with `awqdeploy lock {profile} --from FOLDER`"))
+    })?;
     let stored = world.layout().model(model.digest());
-    let path = if stored.is_dir() {
-        Some(stored)
-    } else {
-        world.library.load(&profile)?.model().path.clone()
-    };
+    let path =
+        if stored.is_dir() { Some(stored) } else { world.library.load(&profile)?.model().path.clone() };
     let path = path.ok_or_else(|| {
-        Problem::new(
-            Kind::Unverified,
-            format!("the model of `{profile}` is not on this host"),
-        )
-        .help(format!(
-            "`awqdeploy deploy {profile}` takes it into the store"
-        ))
+        Problem::new(Kind::Unverified, format!("the model of `{profile}` is not on this host"))
+            .help(format!("`awqdeploy deploy {profile}` takes it into the store"))
     })?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = total(&model);
     let differences = models::verify(&path, &model, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
-    Ok(Verified {
-        profile,
-        path,
-        files: model.files.len(),
-        differences,
-    })
+    Ok(Verified { profile, path, files: model.files.len(), differences })
 }
 
 fn current(world: &World) -> Result<Generation, Problem> {
     let current = world.store.current()?.ok_or_else(|| {
-        Problem::new(Kind::Usage, "nothing is deployed")
-            .help("deploy a profile: `awqdeploy deploy PROFILE`")
+        Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
     })?;
     world.store.generation(current)
 }

@@ -27,45 +27,24 @@ use std::time::Duration;
 
 /// Carries out what was prepared. Until the activation begins nothing that serves is touched, and a
 /// signal ends it; from then on a signal makes it go back.
-pub fn deploy(
-    world: &mut World,
-    prepared: &Prepared,
-    observer: &dyn Observer,
-) -> Result<Outcome, Problem> {
+pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let store = world.store.clone();
     let plan = &prepared.plan;
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
-    let locked = store.lock(
-        Duration::ZERO,
-        &format!("awqdeploy deploy {}", plan.profile),
-    )?;
+    let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
 
-    let current = store
-        .current()?
-        .map(|id| store.generation(id))
-        .transpose()?;
+    let current = store.current()?.map(|id| store.generation(id)).transpose()?;
     let condition = world.keeper.observe(&plan.service).condition()?;
     let serves = condition == Condition::Active;
-    if let Some(current) = current
-        .as_ref()
-        .filter(|current| serves && current.plan == *plan)
-    {
+    if let Some(current) = current.as_ref().filter(|current| serves && current.plan == *plan) {
         let (profile, generation) = (plan.profile.clone(), current.id);
-        return Ok(Outcome {
-            action: Action::Deploy,
-            profile,
-            generation,
-            activation: None,
-        });
+        return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
     // A running service of ours lets go of its own port.
-    if !current
-        .as_ref()
-        .is_some_and(|current| serves && current.plan.serve.listen == plan.serve.listen)
-    {
+    if !current.as_ref().is_some_and(|current| serves && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
     }
     stage(world, &locked, prepared, observer)?;
@@ -91,20 +70,13 @@ pub(super) fn carry_out(
     let (ended, mut live) = activate(locked, from, to, live, &world.interrupt, observer)?;
     let returned = match (&ended.end, from) {
         (End::RolledBack { .. }, Some(from)) => {
-            observer.see(Event::Stage(format!(
-                "validate generation {from}, which serves again"
-            )));
+            observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
             Some(live.validate_returned(from)?)
         }
         _ => None,
     };
     let activation = Some(activated(store, ended, returned)?);
-    Ok(Outcome {
-        action,
-        profile: plan.profile,
-        generation: to,
-        activation,
-    })
+    Ok(Outcome { action, profile: plan.profile, generation: to, activation })
 }
 
 /// What to go back to if `to` fails: what serves, if it is proven; else the newest that is.
@@ -120,18 +92,9 @@ fn activated(
     returned: Option<crate::domain::report::Report>,
 ) -> Result<Activated, Problem> {
     let report = store.report(ended.number, Evidence::Candidate)?;
-    let recorded = store
-        .last_activation()?
-        .filter(|recorded| recorded.number == ended.number);
-    let journal = recorded
-        .map(|recorded| recorded.journal)
-        .unwrap_or_default();
-    Ok(Activated {
-        ended,
-        journal,
-        report,
-        returned,
-    })
+    let recorded = store.last_activation()?.filter(|recorded| recorded.number == ended.number);
+    let journal = recorded.map(|recorded| recorded.journal).unwrap_or_default();
+    Ok(Activated { ended, journal, report, returned })
 }
 
 /// Puts everything that the generation needs into the store, and proves it.
@@ -142,21 +105,12 @@ fn stage(
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     world.interrupt.check()?;
-    observer.see(Event::Stage(format!(
-        "verify the files of `{}`",
-        prepared.model.repo
-    )));
+    observer.see(Event::Stage(format!("verify the files of `{}`", prepared.model.repo)));
     let of = total(&prepared.model);
     let source = prepared.source.as_deref();
-    models::take_in(
-        locked,
-        &prepared.model,
-        source,
-        &world.interrupt,
-        &mut |done| {
-            observer.see(Event::Progress { done, of });
-        },
-    )?;
+    models::take_in(locked, &prepared.model, source, &world.interrupt, &mut |done| {
+        observer.see(Event::Progress { done, of });
+    })?;
     if let Some((digest, runtime)) = &prepared.runtime {
         observer.see(Event::Stage(format!(
             "install vLLM {} ({} wheels)",

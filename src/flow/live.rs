@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId, generation::Generation, plan::Plan, problem::Problem,
-        report::Report, unit,
+        activation::GenerationId, generation::Generation, plan::Plan, problem::Problem, report::Report, unit,
     },
     host::{
         event_loop, port,
@@ -46,15 +45,7 @@ impl<'a> Live<'a> {
         number: u64,
         to: GenerationId,
     ) -> Self {
-        Self {
-            locked,
-            services,
-            observer,
-            interrupt,
-            number,
-            to,
-            aim: None,
-        }
+        Self { locked, services, observer, interrupt, number, to, aim: None }
     }
 
     /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there
@@ -62,41 +53,24 @@ impl<'a> Live<'a> {
     pub fn validate_returned(&mut self, generation: GenerationId) -> Result<Report, Problem> {
         let plan = self.locked.store().generation(generation)?.plan;
         let report = report(self.locked.store(), &plan, generation, self.observer)?;
-        self.locked
-            .keep_report(self.number, Evidence::Returned, &report)?;
+        self.locked.keep_report(self.number, Evidence::Returned, &report)?;
         Ok(report)
     }
 
     fn start_current(&mut self) -> Result<(), Problem> {
         let store = self.locked.store();
-        let current = store
-            .current()?
-            .map(|id| store.generation(id))
-            .transpose()?;
+        let current = store.current()?.map(|id| store.generation(id)).transpose()?;
         let Some(Generation { id, plan, .. }) = current else {
-            return Err(Problem::doing(
-                "start the service",
-                "no generation is current",
-            ));
+            return Err(Problem::doing("start the service", "no generation is current"));
         };
         self.services.install(&unit::all(&plan, store.layout()))?;
         let candidate = self.aim == Some(self.to);
-        self.services.trust(if candidate {
-            Trust::Candidate
-        } else {
-            Trust::Committed
-        })?;
+        self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
         port::wait_until_free(plan.serve.listen)?;
         let observer = self.observer;
         // Nobody is served by cutting the way back short.
-        let interrupt = if candidate {
-            self.interrupt.clone()
-        } else {
-            Interrupt::default()
-        };
-        let started = self
-            .services
-            .start(&interrupt, &mut |said| observer.see(Event::Engine(said)));
+        let interrupt = if candidate { self.interrupt.clone() } else { Interrupt::default() };
+        let started = self.services.start(&interrupt, &mut |said| observer.see(Event::Engine(said)));
         if started.is_err() && id == self.to {
             self.keep_log();
         }
@@ -107,24 +81,18 @@ impl<'a> Live<'a> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
         let report = report(store, &plan, generation, self.observer)?;
-        self.locked
-            .keep_report(self.number, Evidence::Candidate, &report)?;
+        self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);
         }
         self.keep_log();
-        Err(Problem::new(
-            crate::domain::problem::Kind::Unexpected,
-            report.failures.join("; "),
-        ))
+        Err(Problem::new(crate::domain::problem::Kind::Unexpected, report.failures.join("; ")))
     }
 
     /// Evidence is worth having, and not worth failing for.
     fn keep_log(&mut self) {
-        let kept = self
-            .services
-            .log_tail(EVIDENCE_LINES)
-            .and_then(|text| self.locked.keep_log(self.number, &text));
+        let kept =
+            self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.locked.keep_log(self.number, &text));
         if let Err(problem) = kept {
             self.observer.see(Event::Warning(told(&problem)));
         }

@@ -27,23 +27,14 @@ pub fn lock(
             .help(format!("say which: `awqdeploy lock {name} --from FOLDER`"))
     })?;
     if !folder.join("config.json").is_file() {
-        return Err(Problem::new(
-            Kind::Unverified,
-            format!("there is no model in `{}`", folder.display()),
-        )
-        .help("name the folder that holds the model's `config.json`"));
+        return Err(Problem::new(Kind::Unverified, format!("there is no model in `{}`", folder.display()))
+            .help("name the folder that holds the model's `config.json`"));
     }
-    observer.see(Event::Stage(format!(
-        "hash the files in `{}`",
-        folder.display()
-    )));
+    observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
     let files = models::survey(folder, &world.interrupt)?;
     let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), files)?;
     let mut lock = world.library.lock()?;
-    lock.models
-        .insert(profile.name().to_owned(), locked.clone());
-    world
-        .library
-        .save_lock(&lock, |path, text| fs::write(path, text))?;
+    lock.models.insert(profile.name().to_owned(), locked.clone());
+    world.library.save_lock(&lock, |path, text| fs::write(path, text))?;
     Ok(locked)
 }

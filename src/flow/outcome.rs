@@ -65,12 +65,7 @@ impl Outcome {
         match &activated.ended.end {
             End::Committed => Conclusion::Done,
             // Went back, and what it went back to does not answer as it should: nobody may call that safe.
-            End::RolledBack { .. }
-                if activated
-                    .returned
-                    .as_ref()
-                    .is_some_and(|report| !report.answers()) =>
-            {
+            End::RolledBack { .. } if activated.returned.as_ref().is_some_and(|report| !report.answers()) => {
                 Conclusion::Stuck
             }
             End::RolledBack { .. } => Conclusion::WentBack,
@@ -83,16 +78,11 @@ impl Activated {
     /// Seconds in which nothing served: from the stop of the old one until one was ready.
     pub fn downtime(&self) -> Option<f64> {
         let stopped = self.journal.first()?.at;
-        let ready = self
-            .journal
-            .iter()
-            .find(|entry| match &entry.activation.state {
-                State::Forward {
-                    step: Step::Validate,
-                } => self.ended.end == End::Committed,
-                State::Done { .. } => true,
-                _ => false,
-            })?;
+        let ready = self.journal.iter().find(|entry| match &entry.activation.state {
+            State::Forward { step: Step::Validate } => self.ended.end == End::Committed,
+            State::Done { .. } => true,
+            _ => false,
+        })?;
         Some(ready.at.duration_since(stopped).as_secs_f64())
     }
 }

@@ -53,12 +53,7 @@ pub fn plan(world: &World, name: &str, facts: &Facts) -> Result<Result<Plan, Ref
 /// Everything for a deployment, or why there cannot be one.
 pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     let profile = world.library.load(name)?;
-    let model = world
-        .library
-        .lock()?
-        .models
-        .remove(profile.name())
-        .ok_or_else(|| not_locked(&profile))?;
+    let model = world.library.lock()?.models.remove(profile.name()).ok_or_else(|| not_locked(&profile))?;
     let runtime = runtime(world, &profile)?;
     let checkpoint = checkpoint(world, &profile, Some(&model))?;
     let plan = Plan::of(Inputs {
@@ -69,11 +64,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
         facts: &world.facts,
         layout: world.layout(),
     })?;
-    let current = world
-        .store
-        .current()?
-        .map(|id| world.store.generation(id))
-        .transpose()?;
+    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
     one_service(current.as_ref(), &plan)?;
     Ok(Prepared {
         plan,
@@ -101,9 +92,7 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     };
     PlannedModel {
         repo: wanted.repo.clone(),
-        revision: locked
-            .map_or(&wanted.revision, |locked| &locked.revision)
-            .clone(),
+        revision: locked.map_or(&wanted.revision, |locked| &locked.revision).clone(),
         served_name: wanted.served_name.clone(),
         digest,
         path,
@@ -116,34 +105,16 @@ fn runtime(
 ) -> Result<(PlannedRuntime, Option<(Digest, LockedRuntime)>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
-        return Ok((
-            PlannedRuntime {
-                vllm,
-                digest: None,
-                command: command.clone(),
-            },
-            None,
-        ));
+        return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let digest = locked.digest();
     let command = runtimes::command(&world.layout().runtime(digest));
-    Ok((
-        PlannedRuntime {
-            vllm,
-            digest: Some(digest),
-            command,
-        },
-        Some((digest, locked)),
-    ))
+    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some((digest, locked))))
 }
 
 /// The checkpoint's shape: from the store, else from the profile's folder, else as it was published.
-fn checkpoint(
-    world: &World,
-    profile: &Profile,
-    locked: Option<&LockedModel>,
-) -> Result<Checkpoint, Problem> {
+fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Checkpoint, Problem> {
     let stored = locked.map(|model| world.layout().model(model.digest()));
     let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
     for folder in stored.iter().chain(&profile.model().path) {
@@ -158,10 +129,7 @@ fn checkpoint(
         (None, Some(path)) => Err(missing(path)),
         (None, None) => Err(Problem::new(
             Kind::Unverified,
-            format!(
-                "nothing is known of the model `{}`: its files are not here",
-                profile.model().repo
-            ),
+            format!("nothing is known of the model `{}`: its files are not here", profile.model().repo),
         )
         .help("name their folder as `path` in the profile's `[model]`")),
     }
@@ -170,23 +138,15 @@ fn checkpoint(
 fn missing(path: &Path) -> Problem {
     Problem::new(
         Kind::Unverified,
-        format!(
-            "there is no `config.json` in the model folder `{}`",
-            path.display()
-        ),
+        format!("there is no `config.json` in the model folder `{}`", path.display()),
     )
     .help("correct `path` in the profile's `[model]`, or fetch the model's files again")
 }
 
 fn not_locked(profile: &Profile) -> Problem {
     let name = profile.name();
-    Problem::new(
-        Kind::Unverified,
-        format!("the model of `{name}` is not locked"),
-    )
-    .help(format!(
-        "record its files once with `awqdeploy lock {name} --from FOLDER`"
-    ))
+    Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked"))
+        .help(format!("record its files once with `awqdeploy lock {name} --from FOLDER`"))
 }
 
 /// One root keeps one service: its generations are what that service can return to.

@@ -47,23 +47,17 @@ struct Given {
 impl Library {
     /// The library in this folder. Nothing is read yet.
     pub fn at(dir: PathBuf) -> Self {
-        Self {
-            shelf: Shelf::Folder(dir),
-        }
+        Self { shelf: Shelf::Folder(dir) }
     }
 
     /// The profiles that came with the program.
     pub fn embedded() -> Self {
-        Self {
-            shelf: Shelf::Embedded,
-        }
+        Self { shelf: Shelf::Embedded }
     }
 
     /// These profiles, each with its text, and this lock: what a rehearsal plays.
     pub fn of(profiles: BTreeMap<String, (Profile, String)>, lock: Lock) -> Self {
-        Self {
-            shelf: Shelf::Given(Box::new(Given { profiles, lock })),
-        }
+        Self { shelf: Shelf::Given(Box::new(Given { profiles, lock })) }
     }
 
     /// The names of all profiles, sorted.
@@ -150,18 +144,11 @@ impl Library {
         };
         let path = self.shelf.path(&file);
         let locked = LockedRuntime::parse(&path, &text)?;
-        let says = Runtime {
-            vllm: locked.vllm.clone(),
-            device: locked.device,
-        };
+        let says = Runtime { vllm: locked.vllm.clone(), device: locked.device };
         if says != *runtime {
             return Err(Problem::new(
                 Kind::Usage,
-                format!(
-                    "`{}` locks another runtime: `{}`",
-                    path.display(),
-                    stem_of(&says)
-                ),
+                format!("`{}` locks another runtime: `{}`", path.display(), stem_of(&says)),
             )
             .help("a runtime's lock is named after the version and device in it: rename it"));
         }
@@ -183,11 +170,7 @@ impl Library {
         let file = format!("{wanted}.toml");
         // `lock.toml` lies beside the profiles, and is none.
         match self.shelf.read(&file)?.filter(|_| file != LOCK) {
-            Some(text) => Ok(Found {
-                name: wanted.to_owned(),
-                path: self.shelf.path(&file),
-                text,
-            }),
+            Some(text) => Ok(Found { name: wanted.to_owned(), path: self.shelf.path(&file), text }),
             None => Err(self.no_profile(wanted)?),
         }
     }
@@ -196,15 +179,10 @@ impl Library {
         let names = self.names()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let there = match names.as_slice() {
-            [] => format!(
-                "there are no profiles in `{}`",
-                self.shelf.path("").display()
-            ),
-            names => format!(
-                "there are {} in `{}`",
-                listed(names.iter().copied()),
-                self.shelf.path("").display()
-            ),
+            [] => format!("there are no profiles in `{}`", self.shelf.path("").display()),
+            names => {
+                format!("there are {} in `{}`", listed(names.iter().copied()), self.shelf.path("").display())
+            }
         };
         let help = match closest(wanted, names) {
             Some(meant) => format!("did you mean `{meant}`? {there}"),
@@ -215,11 +193,8 @@ impl Library {
 
     fn no_folder(&self) -> Problem {
         let path = self.shelf.path("");
-        Problem::new(
-            Kind::Usage,
-            format!("no folder of profiles at `{}`", path.display()),
-        )
-        .help("name it: `--profiles DIR`, or run where there is a folder `profiles`")
+        Problem::new(Kind::Usage, format!("no folder of profiles at `{}`", path.display()))
+            .help("name it: `--profiles DIR`, or run where there is a folder `profiles`")
     }
 
     fn no_runtime(&self, runtime: &Runtime, file: &str) -> Result<Problem, Problem> {
@@ -251,11 +226,7 @@ fn at_path(path: &Path) -> Result<Found, Problem> {
             .help("give the path of a profile, or its name alone to find it among the profiles")
     })?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Found {
-        name: name.into_owned(),
-        path: path.to_owned(),
-        text,
-    })
+    Ok(Found { name: name.into_owned(), path: path.to_owned(), text })
 }
 
 /// The name of a runtime's lock, without its suffix.
@@ -294,15 +265,12 @@ impl Shelf {
                 Some(files) => files,
                 None => return Ok(None),
             },
-            Self::Embedded if folder.is_empty() => EMBEDDED
-                .iter()
-                .map(|(name, _)| (*name).to_owned())
-                .collect(),
-            Self::Given(given) if folder.is_empty() => given
-                .profiles
-                .keys()
-                .map(|name| format!("{name}.toml"))
-                .collect(),
+            Self::Embedded if folder.is_empty() => {
+                EMBEDDED.iter().map(|(name, _)| (*name).to_owned()).collect()
+            }
+            Self::Given(given) if folder.is_empty() => {
+                given.profiles.keys().map(|name| format!("{name}.toml")).collect()
+            }
             Self::Embedded | Self::Given(_) => return Ok(None),
         };
         let mut stems: Vec<String> = files
@@ -318,11 +286,7 @@ impl Shelf {
 
 /// The path of a file in a folder, or of the folder itself: joining nothing would add a slash.
 fn below(dir: &Path, file: &str) -> PathBuf {
-    if file.is_empty() {
-        dir.to_owned()
-    } else {
-        dir.join(file)
-    }
+    if file.is_empty() { dir.to_owned() } else { dir.join(file) }
 }
 
 /// The names of what is in a folder, those in UTF-8; nothing where there is no such folder.
@@ -342,37 +306,25 @@ fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
 
 /// The text of a file; nothing where there is no such file.
 fn read(path: &Path) -> Result<Option<String>, Problem> {
-    let failed =
-        |cause: io::Error| Problem::doing(format_args!("read `{}`", path.display()), cause);
+    let failed = |cause: io::Error| Problem::doing(format_args!("read `{}`", path.display()), cause);
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
-    file.take(LONGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Problem::new(
-            Kind::Usage,
-            format!("`{}` is larger than 16 MiB", path.display()),
-        )
-        .help("no profile and no lock is: look whether it is the right file"));
+        return Err(Problem::new(Kind::Usage, format!("`{}` is larger than 16 MiB", path.display()))
+            .help("no profile and no lock is: look whether it is the right file"));
     }
     String::from_utf8(bytes).map(Some).map_err(|error| {
-        Problem::new(
-            Kind::Usage,
-            format!("`{}` is not UTF-8 text", path.display()),
-        )
-        .help("save it as UTF-8")
-        .because(error.utf8_error())
+        Problem::new(Kind::Usage, format!("`{}` is not UTF-8 text", path.display()))
+            .help("save it as UTF-8")
+            .because(error.utf8_error())
     })
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

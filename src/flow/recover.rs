@@ -36,14 +36,7 @@ pub(super) fn finish(
         move |number, activation| {
             let plan = locked.store().generation(activation.to)?.plan;
             let services = keeper.command(&plan.service)?;
-            Ok(Live::new(
-                locked,
-                services,
-                observer,
-                Interrupt::default(),
-                number,
-                activation.to,
-            ))
+            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
         },
         observer,
     )
@@ -51,23 +44,10 @@ pub(super) fn finish(
 
 /// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
 /// here would wait for ever, since the service is ordered after this.
-pub fn recover_at_boot(
-    world: &mut World,
-    observer: &dyn Observer,
-) -> Result<Option<Ended>, Problem> {
+pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    activate::recover(
-        &locked,
-        Left::Finish,
-        |_, _| {
-            Ok(Boot {
-                locked: &locked,
-                world,
-            })
-        },
-        observer,
-    )
+    activate::recover(&locked, Left::Finish, |_, _| Ok(Boot { locked: &locked, world }), observer)
 }
 
 struct Boot<'a> {

@@ -111,27 +111,16 @@ impl Fault {
     /// All faults.
     pub fn all() -> Vec<Self> {
         let engine = EngineFault::ALL.iter().copied().map(Self::Engine);
-        engine
-            .chain([
-                Self::BadHash,
-                Self::MissingFile,
-                Self::DoesNotFit,
-                Self::Interrupted,
-            ])
-            .collect()
+        engine.chain([Self::BadHash, Self::MissingFile, Self::DoesNotFit, Self::Interrupted]).collect()
     }
 
     /// What happens, for the list of faults.
     pub fn about(self) -> &'static str {
         match self {
             Self::Engine(fault) => fault.summary(),
-            Self::BadHash => {
-                "one byte of the model's weights is flipped: caught before anything is stopped"
-            }
+            Self::BadHash => "one byte of the model's weights is flipped: caught before anything is stopped",
             Self::MissingFile => "one file of the model is gone: caught before anything is stopped",
-            Self::DoesNotFit => {
-                "the GPUs have too little memory: caught before anything is stopped"
-            }
+            Self::DoesNotFit => "the GPUs have too little memory: caught before anything is stopped",
             Self::Interrupted => "somebody presses Ctrl-C while the candidate starts",
         }
     }
@@ -152,17 +141,11 @@ impl fmt::Display for Fault {
 impl FromStr for Fault {
     type Err = Problem;
     fn from_str(text: &str) -> Result<Self, Problem> {
-        Self::all()
-            .into_iter()
-            .find(|fault| fault.to_string() == text)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::all()
-                    .iter()
-                    .map(|fault| format!("`{fault}`"))
-                    .collect();
-                Problem::new(Kind::Usage, format!("no fault is named `{text}`"))
-                    .help(format!("choose one of {}", names.join(", ")))
-            })
+        Self::all().into_iter().find(|fault| fault.to_string() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::all().iter().map(|fault| format!("`{fault}`")).collect();
+            Problem::new(Kind::Usage, format!("no fault is named `{text}`"))
+                .help(format!("choose one of {}", names.join(", ")))
+        })
     }
 }
 
@@ -182,13 +165,8 @@ pub fn rehearse(request: Request, observer: &dyn Observer) -> Result<Story, Prob
         let interrupted = request.fault == Some(Fault::Interrupted);
         let interrupt = world.interrupt.clone();
         let pressing = |event: Event| {
-            let starting = matches!(
-                event,
-                Event::Activation {
-                    state: State::Forward { step: Step::Start },
-                    ..
-                }
-            );
+            let starting =
+                matches!(event, Event::Activation { state: State::Forward { step: Step::Start }, .. });
             observer.see(event);
             if interrupted && starting {
                 interrupt.raise();
@@ -198,23 +176,14 @@ pub fn rehearse(request: Request, observer: &dyn Observer) -> Result<Story, Prob
     }
     let serving = serving(&mut world)?;
     let as_it_should = as_it_should(&request, &acts, serving.as_deref());
-    Ok(Story {
-        acts,
-        serving,
-        as_it_should,
-    })
+    Ok(Story { acts, serving, as_it_should })
 }
 
 fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
     let began = Instant::now();
     observer.see(Event::Stage(format!("deploy {profile}")));
-    let outcome =
-        prepare::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
-    Act {
-        profile: profile.to_owned(),
-        outcome,
-        took: began.elapsed(),
-    }
+    let outcome = prepare::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
+    Act { profile: profile.to_owned(), outcome, took: began.elapsed() }
 }
 
 fn serving(world: &mut World) -> Result<Option<String>, Problem> {
@@ -234,22 +203,14 @@ fn as_it_should(request: &Request, acts: &[Act], serving: Option<&str>) -> bool 
         None => concluded(last) == Some(Conclusion::Done),
         Some(Fault::BadHash | Fault::MissingFile) => refused(last, Kind::Unverified),
         Some(Fault::DoesNotFit) => refused(last, Kind::Refused),
-        Some(Fault::Engine(_) | Fault::Interrupted) => {
-            concluded(last) == Some(Conclusion::WentBack)
-        }
+        Some(Fault::Engine(_) | Fault::Interrupted) => concluded(last) == Some(Conclusion::WentBack),
     };
-    let expected = if request.fault.is_some() {
-        &request.from
-    } else {
-        &request.to
-    };
+    let expected = if request.fault.is_some() { &request.from } else { &request.to };
     began && ended && serving == Some(expected.as_str())
 }
 
 fn refused(act: &Act, kind: Kind) -> bool {
-    act.outcome
-        .as_ref()
-        .is_err_and(|problem| problem.kind == kind)
+    act.outcome.as_ref().is_err_and(|problem| problem.kind == kind)
 }
 
 /// The throw-away root, set for the story.
@@ -276,13 +237,8 @@ impl Stage {
             let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
-            stage
-                .lock
-                .models
-                .insert(name.clone(), LockedModel::of(repo, revision, files)?);
-            stage
-                .profiles
-                .insert(name.clone(), (profile, request.library.text(name)?));
+            stage.lock.models.insert(name.clone(), LockedModel::of(repo, revision, files)?);
+            stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
         }
         stage.pace(request)
     }
@@ -297,10 +253,7 @@ impl Stage {
         profile
             .with_path(model.to_owned())?
             .with_listen(self.listen)?
-            .with_timeouts(Timeouts {
-                start: START_PATIENCE,
-                request: REQUEST_PATIENCE,
-            })?
+            .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })?
             .with_gates(gates)?
             .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
     }
@@ -327,22 +280,11 @@ impl Stage {
 
     fn world(&self, request: &Request) -> World {
         let layout = Layout::new(self.root.join("root"));
-        let binary = layout
-            .current()
-            .join("awqdeploy")
-            .to_string_lossy()
-            .into_owned();
+        let binary = layout.current().join("awqdeploy").to_string_lossy().into_owned();
         let root = layout.root().to_string_lossy().into_owned();
         let service = ["--root", &root, "supervise", "--die-with-parent"];
-        let argv = std::iter::once(binary)
-            .chain(service.map(str::to_owned))
-            .collect();
-        let processes = Processes::new(
-            argv,
-            BTreeMap::new(),
-            self.root.join("service"),
-            START_PATIENCE,
-        );
+        let argv = std::iter::once(binary).chain(service.map(str::to_owned)).collect();
+        let processes = Processes::new(argv, BTreeMap::new(), self.root.join("service"), START_PATIENCE);
         let program = request.binary.to_string_lossy().into_owned();
         World {
             store: Store::new(layout),
@@ -362,9 +304,8 @@ impl Stage {
             Fault::Engine(fault) => {
                 let mut profiles = self.profiles.clone();
                 if let Some((profile, _)) = profiles.get_mut(&request.to) {
-                    *profile = profile
-                        .clone()
-                        .with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
+                    *profile =
+                        profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
                 world.library = Library::of(profiles, self.lock.clone());
             }
@@ -393,32 +334,19 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// A model folder with the true `config.json`, which the plan reads, and a few bytes of weights.
 fn stand_in(profile: &Profile, folder: &Path) -> Result<(), Problem> {
-    let own = profile
-        .model()
-        .path
-        .as_ref()
-        .map(|path| fs::read(&path.join("config.json")))
-        .transpose()?;
+    let own = profile.model().path.as_ref().map(|path| fs::read(&path.join("config.json"))).transpose()?;
     let repo = &profile.model().repo;
-    let config = own
-        .flatten()
-        .or_else(|| known_config(repo).map(str::to_owned))
-        .ok_or_else(|| {
-            Problem::new(
-                Kind::Usage,
-                format!("nothing is known of the model `{repo}`"),
-            )
+    let config = own.flatten().or_else(|| known_config(repo).map(str::to_owned)).ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("nothing is known of the model `{repo}`"))
             .help("name a folder with its `config.json` as `path` in the profile's `[model]`")
-        })?;
+    })?;
     fs::make_directory(folder)?;
     fs::write_new(&folder.join("config.json"), config)?;
     fs::write_new(&folder.join(WEIGHTS), stand_in_weights(profile.name()))
 }
 
 fn stand_in_weights(name: &str) -> Vec<u8> {
-    format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n")
-        .repeat(1000)
-        .into_bytes()
+    format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
 }
 
 /// A free port of the loopback interface.

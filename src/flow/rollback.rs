@@ -34,45 +34,29 @@ pub enum Target {
 pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
     let proven = store.proven()?;
     let current = store.current()?;
-    let generations: Vec<_> = store
-        .generations()?
-        .into_iter()
-        .filter(|generation| proven.contains(&generation.id))
-        .collect();
+    let generations: Vec<_> =
+        store.generations()?.into_iter().filter(|generation| proven.contains(&generation.id)).collect();
     let found = match target {
         Target::Previous => {
-            let before =
-                |generation: &&Generation| current.is_none_or(|current| generation.id < current);
-            generations
-                .iter()
-                .rfind(before)
-                .ok_or("no earlier generation passed its validation".to_owned())
+            let before = |generation: &&Generation| current.is_none_or(|current| generation.id < current);
+            generations.iter().rfind(before).ok_or("no earlier generation passed its validation".to_owned())
         }
         Target::Profile(profile) => generations
             .iter()
             .rfind(|generation| generation.plan.profile == *profile)
-            .ok_or(format!(
-                "no generation of `{profile}` passed its validation"
-            )),
+            .ok_or(format!("no generation of `{profile}` passed its validation")),
         Target::Generation(id) => generations
             .iter()
             .find(|generation| generation.id == *id)
-            .ok_or(format!(
-                "generation {id} is not there, or never passed its validation"
-            )),
+            .ok_or(format!("generation {id} is not there, or never passed its validation")),
     };
     found.cloned().map_err(|what| {
-        Problem::new(Kind::Usage, what)
-            .help("`awqdeploy generations` lists those that can be returned to")
+        Problem::new(Kind::Usage, what).help("`awqdeploy generations` lists those that can be returned to")
     })
 }
 
 /// Goes back to a proven generation. If that fails it returns to what serves now.
-pub fn rollback(
-    world: &mut World,
-    target: &Target,
-    observer: &dyn Observer,
-) -> Result<Outcome, Problem> {
+pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let store = world.store.clone();
     let service = find(&store, target)?.plan.service;
     world.keeper.command(&service)?;
@@ -83,12 +67,7 @@ pub fn rollback(
     let serves = world.keeper.observe(&service).condition()? == Condition::Active;
     if serves && store.current()? == Some(to.id) {
         let profile = to.plan.profile;
-        return Ok(Outcome {
-            action: Action::Rollback,
-            profile,
-            generation: to.id,
-            activation: None,
-        });
+        return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     whole(&to)?;
     carry_out(world, &locked, Action::Rollback, to.id, observer)
@@ -98,23 +77,13 @@ pub fn rollback(
 fn whole(generation: &Generation) -> Result<(), Problem> {
     let plan = &generation.plan;
     let engine = plan.serve.argv.first().map(std::path::Path::new);
-    for path in [Some(plan.model.path.as_path()), engine]
-        .into_iter()
-        .flatten()
-    {
+    for path in [Some(plan.model.path.as_path()), engine].into_iter().flatten() {
         if !path.exists() {
             return Err(Problem::new(
                 Kind::Unverified,
-                format!(
-                    "generation {} needs `{}`, which is gone",
-                    generation.id,
-                    path.display()
-                ),
+                format!("generation {} needs `{}`, which is gone", generation.id, path.display()),
             )
-            .help(format!(
-                "deploy it anew: `awqdeploy deploy {}`",
-                plan.profile
-            )));
+            .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
     Ok(())

@@ -44,28 +44,15 @@ pub enum Standing {
 
 /// What is now.
 pub fn status(world: &mut World) -> Result<Status, Problem> {
-    let current = world
-        .store
-        .current()?
-        .map(|id| world.store.generation(id))
-        .transpose()?;
+    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
     let condition = match &current {
         // Without systemd there is nothing to ask: that is no problem of `status`.
         Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),
         None => None,
     };
     let last = world.store.last_activation()?;
-    let report = current
-        .as_ref()
-        .map(|current| report_of(world, current.id))
-        .transpose()?
-        .flatten();
-    Ok(Status {
-        current,
-        condition,
-        last,
-        report,
-    })
+    let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
+    Ok(Status { current, condition, last, report })
 }
 
 /// All generations, oldest first.
@@ -78,22 +65,14 @@ pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
         _ => Standing::Unproven,
     };
     let generations = world.store.generations()?.into_iter();
-    Ok(generations
-        .map(|generation| Listed {
-            standing: standing(generation.id),
-            generation,
-        })
-        .collect())
+    Ok(generations.map(|generation| Listed { standing: standing(generation.id), generation }).collect())
 }
 
 fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         for evidence in [Evidence::Returned, Evidence::Candidate] {
             let report = world.store.report(recorded.number, evidence)?;
-            if report
-                .as_ref()
-                .is_some_and(|report| report.generation == id)
-            {
+            if report.as_ref().is_some_and(|report| report.generation == id) {
                 return Ok(report);
             }
         }

@@ -53,8 +53,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
         tree::die_with_parent()?;
     }
     let current = store.current()?.ok_or_else(|| {
-        Problem::new(Kind::Usage, "nothing is deployed")
-            .help("deploy a profile: `awqdeploy deploy PROFILE`")
+        Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
     })?;
     let Generation { plan, .. } = store.generation(current)?;
     let told = Told;
@@ -74,12 +73,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
 }
 
 /// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.
-async fn watch(
-    engine: &mut EngineProcess,
-    api: &Api,
-    timeouts: Timeouts,
-    told: Told,
-) -> Result<(), Problem> {
+async fn watch(engine: &mut EngineProcess, api: &Api, timeouts: Timeouts, told: Told) -> Result<(), Problem> {
     let mut asked = pin!(asked_to_stop()?);
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);

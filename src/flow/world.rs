@@ -3,9 +3,7 @@
 use super::profiles::Library;
 use crate::{
     domain::{facts::Facts, layout::Layout, problem::Problem},
-    host::{
-        processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd,
-    },
+    host::{processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd},
 };
 use std::path::PathBuf;
 

@@ -64,11 +64,7 @@ impl EngineProcess {
 
     /// Asks it to stop, waits for at most `grace`, and ends whatever is left of it.
     pub async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
-        if let Some(pid) = self
-            .child
-            .id()
-            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
-        {
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
             // Gone already is what is wanted.
             let _gone = kill_process(pid, Signal::TERM);
             // One that swallowed the signal, as vLLM can while it starts, is killed below.

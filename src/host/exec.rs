@@ -100,9 +100,7 @@ pub fn service(
     log: std::fs::File,
 ) -> Result<std::process::Child, Problem> {
     let (program, arguments) = split(argv)?;
-    let errors = log
-        .try_clone()
-        .map_err(|e| Problem::doing("share the service's log", e))?;
+    let errors = log.try_clone().map_err(|e| Problem::doing("share the service's log", e))?;
     command(program)
         .args(arguments)
         .envs(environment)
@@ -137,33 +135,22 @@ pub fn engine(
         .map_err(|e| not_started(&argv.join(" "), program, e))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that starts programs"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
 fn command(program: &str) -> std::process::Command {
     std::process::Command::new(program)
 }
 
 fn split(argv: &[String]) -> Result<(&String, &[String]), Problem> {
-    argv.split_first()
-        .ok_or_else(|| Problem::doing("start a service", "its command line is empty"))
+    argv.split_first().ok_or_else(|| Problem::doing("start a service", "its command line is empty"))
 }
 
 fn line<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
     let words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
-    std::iter::once(program.into())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once(program.into()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn not_started(line: &str, program: &str, cause: io::Error) -> Problem {
     let missing = cause.kind() == io::ErrorKind::NotFound;
     let problem = Problem::doing(format_args!("run `{line}`"), cause);
-    if missing {
-        problem.help(format!("install `{program}`, or put it on the PATH"))
-    } else {
-        problem
-    }
+    if missing { problem.help(format!("install `{program}`, or put it on the PATH")) } else { problem }
 }

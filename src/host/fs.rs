@@ -18,10 +18,7 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_directory(parent)?;
     }
     match fs::create_dir(path) {
@@ -57,9 +54,7 @@ pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
 pub fn remove(path: &Path) -> Result<(), Problem> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed
-            .map_err(|e| failed("remove", path, e))
-            .and_then(|()| sync_parent(path)),
+        removed => removed.map_err(|e| failed("remove", path, e)).and_then(|()| sync_parent(path)),
     }
 }
 
@@ -112,9 +107,7 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
 
 /// Makes sure that everything written to `path` is on the disk.
 pub fn sync(path: &Path) -> Result<(), Problem> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|e| failed("sync", path, e))
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed("sync", path, e))
 }
 
 /// The text of a file, or nothing where there is none.
@@ -158,21 +151,13 @@ pub fn failed(doing: &str, path: &Path, cause: io::Error) -> Problem {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that renames"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
 fn rename(from: &Path, to: &Path) -> Result<(), Problem> {
     fs::rename(from, to).map_err(|e| failed("rename to", to, e))?;
     sync_parent(to)

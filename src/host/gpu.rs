@@ -20,24 +20,13 @@ pub fn facts() -> Gpus {
     let nvml = match Nvml::init() {
         Ok(nvml) => nvml,
         Err(error) => {
-            return Gpus {
-                unknown: Some(why(&error)),
-                ..Gpus::default()
-            };
+            return Gpus { unknown: Some(why(&error)), ..Gpus::default() };
         }
     };
     let driver = nvml.sys_driver_version().ok();
     match all(&nvml) {
-        Ok(found) => Gpus {
-            found,
-            driver,
-            unknown: None,
-        },
-        Err(error) => Gpus {
-            found: Vec::new(),
-            driver,
-            unknown: Some(why(&error)),
-        },
+        Ok(found) => Gpus { found, driver, unknown: None },
+        Err(error) => Gpus { found: Vec::new(), driver, unknown: Some(why(&error)) },
     }
 }
 
@@ -51,9 +40,7 @@ fn why(error: &NvmlError) -> String {
 }
 
 fn all(nvml: &Nvml) -> Result<Vec<Gpu>, NvmlError> {
-    (0..nvml.device_count()?)
-        .map(|index| one(&nvml.device_by_index(index)?))
-        .collect()
+    (0..nvml.device_count()?).map(|index| one(&nvml.device_by_index(index)?)).collect()
 }
 
 fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {

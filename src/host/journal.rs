@@ -33,11 +33,8 @@ impl Journal {
     /// Opens or begins the journal of the activation in `directory`.
     pub fn open(directory: &Path) -> Result<Self, Problem> {
         let path = directory.join(NAME);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|e| failed("open", &path, e))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| failed("open", &path, e))?;
         cut_torn_line(&file, &path)?;
         file.sync_all().map_err(|e| failed("sync", &path, e))?;
         sync(directory)?;
@@ -46,17 +43,10 @@ impl Journal {
 
     /// Adds a state, on the disk when this returns.
     pub fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
-        let entry = Entry {
-            at: jiff::Timestamp::now(),
-            activation: activation.clone(),
-        };
-        let mut line =
-            serde_json::to_vec(&entry).map_err(|e| Problem::doing("write the journal", e))?;
+        let entry = Entry { at: jiff::Timestamp::now(), activation: activation.clone() };
+        let mut line = serde_json::to_vec(&entry).map_err(|e| Problem::doing("write the journal", e))?;
         line.push(b'\n');
-        let written = self
-            .file
-            .write_all(&line)
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         written.map_err(|e| failed("write", &self.path, e))
     }
 }
@@ -80,13 +70,9 @@ pub fn entries(directory: &Path) -> Result<Vec<Entry>, Problem> {
 /// A torn last line would run into the next record: cut it off first.
 fn cut_torn_line(file: &File, path: &Path) -> Result<(), Problem> {
     let text = std::fs::read(path).map_err(|e| failed("read", path, e))?;
-    let whole = text
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     if whole < text.len() {
-        file.set_len(whole as u64)
-            .map_err(|e| failed("mend", path, e))?;
+        file.set_len(whole as u64).map_err(|e| failed("mend", path, e))?;
     }
     Ok(())
 }

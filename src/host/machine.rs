@@ -11,8 +11,7 @@ use std::{fs, path::Path, thread};
 /// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem.
 pub fn facts() -> Result<Facts, Problem> {
     let path = "/proc/meminfo";
-    let meminfo =
-        fs::read_to_string(path).map_err(|e| Problem::doing(format!("read `{path}`"), e))?;
+    let meminfo = fs::read_to_string(path).map_err(|e| Problem::doing(format!("read `{path}`"), e))?;
     let amount = |key| {
         memory_line(&meminfo, key)
             .ok_or_else(|| Problem::new(Kind::Unexpected, format!("`{path}` has no line `{key}`")))
@@ -38,9 +37,7 @@ pub fn memory_line(meminfo: &str, key: &str) -> Option<Bytes> {
         let value = line.strip_prefix(key)?.strip_prefix(':')?;
         value.trim().strip_suffix("kB")?.trim().parse().ok()
     });
-    values
-        .next()
-        .map(|kibibytes: u64| Bytes(kibibytes.saturating_mul(1024)))
+    values.next().map(|kibibytes: u64| Bytes(kibibytes.saturating_mul(1024)))
 }
 
 /// The least memory limit of the cgroup that `membership` (the text of `/proc/self/cgroup`) names,
@@ -54,21 +51,13 @@ pub fn cgroup_limit(root: &Path, membership: &str) -> Option<Bytes> {
             "" => (root.to_owned(), "memory.max"),
             _ => (root.join("memory"), "memory.limit_in_bytes"),
         };
-        let counts = controllers
-            .split(',')
-            .any(|name| name.is_empty() || name == "memory");
+        let counts = controllers.split(',').any(|name| name.is_empty() || name == "memory");
         let start = hierarchy.join(group);
         start
             .ancestors()
             .take_while(|directory| counts && directory.starts_with(&hierarchy))
             // `max`, and a missing file, say that nothing limits here.
-            .filter_map(|directory| {
-                fs::read_to_string(directory.join(file))
-                    .ok()?
-                    .trim()
-                    .parse()
-                    .ok()
-            })
+            .filter_map(|directory| fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok())
             .map(Bytes)
             .collect::<Vec<_>>()
     });

@@ -47,18 +47,13 @@ pub fn take_in(
     if path.is_dir() {
         return match verify(&path, model, interrupt, progress)? {
             differences if differences.is_empty() => Ok(path),
-            differences => Err(differ(&path, &differences).help(format!(
-                "remove `{}` and deploy again: it is then taken in anew",
-                path.display()
-            ))),
+            differences => Err(differ(&path, &differences)
+                .help(format!("remove `{}` and deploy again: it is then taken in anew", path.display()))),
         };
     }
     let source = source.ok_or_else(|| {
-        Problem::new(
-            Kind::Unverified,
-            format!("the files of `{}` are not in the store", model.repo),
-        )
-        .help("name their folder as `path` in the profile's `[model]`")
+        Problem::new(Kind::Unverified, format!("the files of `{}` are not in the store", model.repo))
+            .help("name their folder as `path` in the profile's `[model]`")
     })?;
     if !source.is_dir() {
         return Err(Problem::new(
@@ -122,11 +117,7 @@ pub fn survey(folder: &Path, interrupt: &Interrupt) -> Result<Vec<LockedFile>, P
                 continue;
             }
             let (size, sha256) = hash(&path, &mut |_| ())?;
-            files.push(LockedFile {
-                path: relative,
-                size,
-                sha256,
-            });
+            files.push(LockedFile { path: relative, size, sha256 });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -139,25 +130,16 @@ pub fn differ(folder: &Path, differences: &[(PathBuf, Difference)]) -> Problem {
         .iter()
         .map(|(path, difference)| match difference {
             Difference::Missing => format!("`{}` is missing", path.display()),
-            Difference::Size(size) => format!(
-                "`{}` has {} bytes: truncated or replaced",
-                path.display(),
-                size.0
-            ),
+            Difference::Size(size) => {
+                format!("`{}` has {} bytes: truncated or replaced", path.display(), size.0)
+            }
             Difference::Content(digest) => format!("`{}` has sha256 {digest}", path.display()),
         })
         .collect();
     let count = differences.len();
-    let files = if count == 1 {
-        "1 file is"
-    } else {
-        &format!("{count} files are")
-    };
-    Problem::new(
-        Kind::Unverified,
-        format!("{files} not what was locked in `{}`", folder.display()),
-    )
-    .because(lines.join("\n"))
+    let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
+    Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
+        .because(lines.join("\n"))
 }
 
 fn difference(
@@ -183,9 +165,7 @@ fn hash(path: &Path, progress: Progress<'_>) -> Result<(Bytes, Digest), Problem>
     let mut chunk = vec![0; CHUNK];
     let mut size = 0;
     loop {
-        let read = file
-            .read(&mut chunk)
-            .map_err(|e| fs::failed("read", path, e))?;
+        let read = file.read(&mut chunk).map_err(|e| fs::failed("read", path, e))?;
         if read == 0 {
             return Ok((Bytes(size), Digest::finish(hasher)));
         }
@@ -204,9 +184,7 @@ fn bring(from: &Path, to: &Path) -> Result<(), Problem> {
         found => found.map_err(|e| fs::failed("find", from, e))?,
     };
     fs::make_directory(to.parent().unwrap_or(to))?;
-    let mode = std::fs::metadata(&from)
-        .map_err(|e| fs::failed("look at", &from, e))?
-        .mode();
+    let mode = std::fs::metadata(&from).map_err(|e| fs::failed("look at", &from, e))?.mode();
     if mode & WORLD_READABLE == 0 {
         return fs::copy(&from, to);
     }

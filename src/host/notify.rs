@@ -74,10 +74,7 @@ impl Listener {
         let socket = UnixDatagram::bind(path)
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
             .map_err(|e| super::fs::failed("listen at", path, e))?;
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-        })
+        Ok(Self { socket, path: path.to_owned() })
     }
 
     /// The socket's path, for the service's environment.

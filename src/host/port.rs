@@ -23,19 +23,12 @@ pub fn free(listen: Listen) -> Result<(), Problem> {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
             let who = holder(address).unwrap_or_else(|| "another process".to_owned());
-            Err(Problem::new(
-                Kind::Refused,
-                format!("port {} is in use by {who}", listen.port),
-            )
-            .help(
-                "stop it (and disable its unit, if it has one), or give the profile another `port`",
-            ))
+            Err(Problem::new(Kind::Refused, format!("port {} is in use by {who}", listen.port))
+                .help("stop it (and disable its unit, if it has one), or give the profile another `port`"))
         }
-        Err(e) => Err(
-            Problem::new(Kind::Refused, format!("`{address}` cannot be listened on"))
-                .because(e)
-                .help("correct `host` and `port` in the profile's `[listen]`"),
-        ),
+        Err(e) => Err(Problem::new(Kind::Refused, format!("`{address}` cannot be listened on"))
+            .because(e)
+            .help("correct `host` and `port` in the profile's `[listen]`")),
     }
 }
 
@@ -59,18 +52,14 @@ fn holder(address: SocketAddr) -> Option<String> {
         .flatten()
         .find(|entry| {
             let local = entry.local_address;
-            let same_host = local.ip() == address.ip()
-                || local.ip().is_unspecified()
-                || address.ip().is_unspecified();
+            let same_host =
+                local.ip() == address.ip() || local.ip().is_unspecified() || address.ip().is_unspecified();
             entry.state == TcpState::Listen && local.port() == address.port() && same_host
         })?
         .inode;
     for process in procfs::process::all_processes().ok()?.flatten() {
         let Ok(files) = process.fd() else { continue };
-        if files
-            .flatten()
-            .any(|file| file.target == FDTarget::Socket(inode))
-        {
+        if files.flatten().any(|file| file.target == FDTarget::Socket(inode)) {
             let name = process.stat().ok()?.comm;
             return Some(format!("`{name}` (process {})", process.pid));
         }

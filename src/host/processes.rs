@@ -54,13 +54,7 @@ impl Processes {
         directory: PathBuf,
         start_patience: Duration,
     ) -> Self {
-        Self {
-            argv,
-            environment,
-            directory,
-            start_patience,
-            running: None,
-        }
+        Self { argv, environment, directory, start_patience, running: None }
     }
 
     fn log(&self) -> PathBuf {
@@ -81,17 +75,10 @@ impl Processes {
             .open(self.log())
             .map_err(|e| fs::failed("open", &self.log(), e))?;
         let mut environment = self.environment.clone();
-        environment.insert(
-            VARIABLE.into(),
-            listener.path().to_string_lossy().into_owned(),
-        );
+        environment.insert(VARIABLE.into(), listener.path().to_string_lossy().into_owned());
         environment.insert(MARK.into(), self.mark());
         let child = exec::service(&self.argv, &environment, log)?;
-        Ok(Running {
-            child,
-            listener,
-            ready: false,
-        })
+        Ok(Running { child, listener, ready: false })
     }
 }
 
@@ -104,11 +91,7 @@ impl Services for Processes {
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        interrupt: &Interrupt,
-        said: &mut dyn FnMut(String),
-    ) -> Result<(), Problem> {
+    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
         if self.condition()? == Condition::Active {
             return Ok(());
         }
@@ -131,9 +114,7 @@ impl Services for Processes {
             match running.child.try_wait() {
                 Ok(None) => {}
                 Ok(Some(ended)) => {
-                    break Err(format!(
-                        "the service ended ({ended}) before it was ready: {status}"
-                    ));
+                    break Err(format!("the service ended ({ended}) before it was ready: {status}"));
                 }
                 Err(e) => break Err(format!("the service cannot be watched: {e}")),
             }
@@ -141,10 +122,7 @@ impl Services for Processes {
                 break Err("stopped by a signal".to_owned());
             }
             if began.elapsed() > self.start_patience {
-                break Err(format!(
-                    "not ready after {} s: {status}",
-                    self.start_patience.as_secs()
-                ));
+                break Err(format!("not ready after {} s: {status}", self.start_patience.as_secs()));
             }
             sleep(LOOK_EVERY);
         };
@@ -173,10 +151,7 @@ impl Services for Processes {
         let Some(running) = &mut self.running else {
             return Ok(Condition::Down("inactive".into()));
         };
-        let ended = running
-            .child
-            .try_wait()
-            .map_err(|e| Problem::doing("look after the service", e))?;
+        let ended = running.child.try_wait().map_err(|e| Problem::doing("look after the service", e))?;
         Ok(match (ended, running.ready) {
             (Some(ended), _) => Condition::Down(ended.to_string()),
             (None, true) => Condition::Active,

@@ -23,11 +23,7 @@ pub fn command(folder: &Path) -> Vec<String> {
 }
 
 /// Installs a runtime into the store, unless it is there already.
-pub fn install(
-    locked: &Locked<'_>,
-    digest: Digest,
-    runtime: &LockedRuntime,
-) -> Result<(), Problem> {
+pub fn install(locked: &Locked<'_>, digest: Digest, runtime: &LockedRuntime) -> Result<(), Problem> {
     let layout = locked.store().layout();
     let path = layout.runtime(digest);
     if path.is_dir() {
@@ -40,22 +36,10 @@ pub fn install(
     let mut environment = BTreeMap::new();
     // An interpreter that uv has to bring must lie where the service can read it.
     let interpreters = layout.root().join("store/python");
-    environment.insert(
-        "UV_PYTHON_INSTALL_DIR".into(),
-        interpreters.to_string_lossy().into_owned(),
-    );
+    environment.insert("UV_PYTHON_INSTALL_DIR".into(), interpreters.to_string_lossy().into_owned());
     let folder = staged.join("env");
     let python = folder.join("bin/python");
-    uv(
-        &[
-            "venv",
-            "--relocatable",
-            "--python",
-            &interpreter(&runtime.python),
-            &shown(&folder),
-        ],
-        &environment,
-    )?;
+    uv(&["venv", "--relocatable", "--python", &interpreter(&runtime.python), &shown(&folder)], &environment)?;
     uv(
         &[
             "pip",
@@ -100,20 +84,13 @@ fn interpreter(version: &str) -> String {
 /// Refuses an interpreter that the service's sandbox hides.
 fn visible(python: &Path) -> Result<(), Problem> {
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
-    let hidden = ["/root", "/home", "/tmp"]
-        .iter()
-        .any(|hidden| real.starts_with(hidden));
+    let hidden = ["/root", "/home", "/tmp"].iter().any(|hidden| real.starts_with(hidden));
     if hidden {
         return Err(Problem::new(
             Kind::Unverified,
-            format!(
-                "the interpreter `{}` cannot be seen by the service",
-                real.display()
-            ),
+            format!("the interpreter `{}` cannot be seen by the service", real.display()),
         )
-        .help(
-            "install that Python for the whole system, or let uv bring it: `uv python install`",
-        ));
+        .help("install that Python for the whole system, or let uv bring it: `uv python install`"));
     }
     Ok(())
 }

@@ -12,8 +12,7 @@ pub trait Services {
     fn trust(&mut self, trust: Trust) -> Result<(), Problem>;
 
     /// Starts the service and waits until it is ready. `said` hears what it does meanwhile.
-    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String))
-    -> Result<(), Problem>;
+    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem>;
 
     /// Stops it and waits until no process of it is left.
     fn stop(&mut self) -> Result<(), Problem>;
@@ -54,11 +53,7 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).trust(trust)
     }
 
-    fn start(
-        &mut self,
-        interrupt: &Interrupt,
-        said: &mut dyn FnMut(String),
-    ) -> Result<(), Problem> {
+    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
         (**self).start(interrupt, said)
     }
 

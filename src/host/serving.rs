@@ -57,10 +57,7 @@ impl Api {
             &plan.model.served_name,
             plan.timeouts.request,
         )?;
-        Ok(Self {
-            key: key(&plan.serve).map(str::to_owned),
-            ..api
-        })
+        Ok(Self { key: key(&plan.serve).map(str::to_owned), ..api })
     }
 
     /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
@@ -138,10 +135,8 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self
-            .client
-            .request(method, format!("http://{}{path}", self.address))
-            .timeout(self.timeout);
+        let request =
+            self.client.request(method, format!("http://{}{path}", self.address)).timeout(self.timeout);
         match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
@@ -149,9 +144,7 @@ impl Api {
     }
 
     fn json(&self, path: &str, body: String) -> RequestBuilder {
-        self.request(Method::POST, path)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body)
+        self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json").body(body)
     }
 
     async fn raw(&self, request: RequestBuilder) -> Result<Raw, Fault> {
@@ -164,42 +157,19 @@ impl Api {
     async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Fault> {
         request.send().await.map_err(|error| {
             // A connection that is not accepted in time tells as much as one that is refused.
-            if error.is_timeout() && !error.is_connect() {
-                Fault::Late {
-                    after: wait,
-                    chunks: 0,
-                }
+            if error.is_connect() {
+                Fault::Unreachable { address: self.address.to_string(), why: root_of(&error) }
             } else {
-                Fault::Unreachable {
-                    address: self.address.to_string(),
-                    why: root_of(&error),
-                }
+                broken(&error, wait, 0)
             }
         })
     }
 
-    /// Why reading an answer failed after so many chunks.
-    fn broken(&self, error: &reqwest::Error, chunks: usize) -> Fault {
-        if error.is_timeout() {
-            Fault::Late {
-                after: self.timeout,
-                chunks,
-            }
-        } else {
-            Fault::Cut {
-                why: root_of(error),
-                chunks,
-            }
-        }
-    }
-
     async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
         let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await.map_err(|e| self.broken(&e, 0))? {
+        while let Some(bytes) = answer.chunk().await.map_err(|e| broken(&e, self.timeout, 0))? {
             if body.len() + bytes.len() > MAX_BODY_BYTES {
-                return Err(Fault::Malformed(format!(
-                    "a body of more than {MAX_BODY_BYTES} bytes"
-                )));
+                return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
             }
             body.extend_from_slice(&bytes);
         }
@@ -215,21 +185,15 @@ impl Api {
     ) -> Result<(), Fault> {
         let mut parser = sse::Parser::default();
         let mut read = 0;
-        while let Some(bytes) = answer
-            .chunk()
-            .await
-            .map_err(|e| self.broken(&e, transcript.chunks()))?
+        while let Some(bytes) =
+            answer.chunk().await.map_err(|e| broken(&e, self.timeout, transcript.chunks()))?
         {
             let at = sent.elapsed();
             read += bytes.len();
             if read > MAX_STREAM_BYTES {
-                return Err(Fault::Malformed(format!(
-                    "a stream of more than {MAX_STREAM_BYTES} bytes"
-                )));
+                return Err(Fault::Malformed(format!("a stream of more than {MAX_STREAM_BYTES} bytes")));
             }
-            let events = parser
-                .push(&bytes)
-                .map_err(|problem| Fault::Malformed(problem.to_string()))?;
+            let events = parser.push(&bytes).map_err(|problem| Fault::Malformed(problem.to_string()))?;
             for event in events {
                 transcript.take(&event.data, at)?;
             }
@@ -257,18 +221,23 @@ pub async fn first_completion(api: &Api) -> Result<Answer, Fault> {
         return Err(Fault::Malformed("a completion of no tokens".to_owned()));
     }
     if answer.finish_reason.is_empty() {
-        return Err(Fault::Malformed(
-            "a completion that ended for no reason".to_owned(),
-        ));
+        return Err(Fault::Malformed("a completion that ended for no reason".to_owned()));
     }
     Ok(answer)
 }
 
-fn refusal(status: u16, body: &str) -> Fault {
-    Fault::Refused {
-        status,
-        message: complaint(body),
+/// Why an answer did not come, or not to its end, after so many chunks.
+fn broken(error: &reqwest::Error, after: Duration, chunks: usize) -> Fault {
+    if error.is_timeout() {
+        Fault::Late { after, chunks }
+    } else {
+        let why = root_of(error);
+        Fault::Cut { why, chunks }
     }
+}
+
+fn refusal(status: u16, body: &str) -> Fault {
+    Fault::Refused { status, message: complaint(body) }
 }
 
 /// The innermost cause: `Connection refused (os error 111)` says more than three layers of "error

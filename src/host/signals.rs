@@ -35,10 +35,7 @@ impl Interrupt {
     /// A problem if a signal came: to be called between stages before anything is touched.
     pub fn check(&self) -> Result<(), Problem> {
         if self.came() {
-            return Err(Problem::new(
-                Kind::Interrupted,
-                "stopped before anything was changed",
-            ));
+            return Err(Problem::new(Kind::Interrupted, "stopped before anything was changed"));
         }
         Ok(())
     }

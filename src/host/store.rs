@@ -84,16 +84,11 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             target => target.map_err(|e| fs::failed("read the link", &link, e))?,
         };
-        let id = target
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok());
+        let id = target.file_name().and_then(|name| name.to_str()?.parse().ok());
         id.map(|id| Some(GenerationId(id))).ok_or_else(|| {
             Problem::doing(
                 format_args!("read the link `{}`", link.display()),
-                format!(
-                    "it points at `{}`, which is no generation",
-                    target.display()
-                ),
+                format!("it points at `{}`, which is no generation", target.display()),
             )
             .help("point it back at a folder of `generations/`, or remove it")
         })
@@ -101,10 +96,7 @@ impl Store {
 
     /// All generations, oldest first.
     pub fn generations(&self) -> Result<Vec<Generation>, Problem> {
-        numbers(&self.layout.generations())?
-            .into_iter()
-            .map(|id| self.generation(GenerationId(id)))
-            .collect()
+        numbers(&self.layout.generations())?.into_iter().map(|id| self.generation(GenerationId(id))).collect()
     }
 
     /// One generation.
@@ -118,10 +110,7 @@ impl Store {
 
     /// All activations, oldest first.
     pub fn activations(&self) -> Result<Vec<Recorded>, Problem> {
-        numbers(&self.layout.activations())?
-            .into_iter()
-            .map(|number| self.activation(number))
-            .collect()
+        numbers(&self.layout.activations())?.into_iter().map(|number| self.activation(number)).collect()
     }
 
     /// The newest activation that recorded anything.
@@ -138,13 +127,7 @@ impl Store {
     /// The generations that passed a validation, each once.
     pub fn proven(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         let committed = |recorded: &Recorded| match recorded.last()? {
-            Activation {
-                to,
-                state: State::Done {
-                    end: End::Committed,
-                },
-                ..
-            } => Some(*to),
+            Activation { to, state: State::Done { end: End::Committed }, .. } => Some(*to),
             _ => None,
         };
         Ok(self.activations()?.iter().filter_map(committed).collect())
@@ -160,9 +143,7 @@ impl Store {
         for recorded in self.activations()?.into_iter().rev() {
             for evidence in [Evidence::Returned, Evidence::Candidate] {
                 let report = self.report(recorded.number, evidence)?;
-                if let Some(report) =
-                    report.filter(|report| report.profile == profile && report.passed())
-                {
+                if let Some(report) = report.filter(|report| report.profile == profile && report.passed()) {
                     return Ok(Some(report));
                 }
             }
@@ -190,27 +171,18 @@ impl Store {
                 Err(TryLockError::Error(e)) => return Err(fs::failed("lock", &path, e)),
             }
         }
-        let holder = Holder {
-            pid: std::process::id(),
-            command: command.to_owned(),
-            since: jiff::Timestamp::now(),
-        };
+        let holder =
+            Holder { pid: std::process::id(), command: command.to_owned(), since: jiff::Timestamp::now() };
         // Only for people who find the lock held: it need not survive a power cut.
         file.set_len(0)
             .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
             .and_then(|text| file.write_all(&text))
             .map_err(|e| fs::failed("write", &path, e))?;
-        Ok(Locked {
-            store: self,
-            _file: file,
-        })
+        Ok(Locked { store: self, _file: file })
     }
 
     fn activation(&self, number: u64) -> Result<Recorded, Problem> {
-        Ok(Recorded {
-            number,
-            journal: journal::entries(&self.layout.activation(number))?,
-        })
+        Ok(Recorded { number, journal: journal::entries(&self.layout.activation(number))? })
     }
 }
 
@@ -221,18 +193,9 @@ impl Locked<'_> {
     }
 
     /// Adds a generation: its plan, its profile's text and the binary that can run it.
-    pub fn add_generation(
-        &self,
-        plan: Plan,
-        profile: &str,
-        binary: &Path,
-    ) -> Result<GenerationId, Problem> {
+    pub fn add_generation(&self, plan: Plan, profile: &str, binary: &Path) -> Result<GenerationId, Problem> {
         let layout = &self.store.layout;
-        let id = GenerationId(
-            numbers(&layout.generations())?
-                .last()
-                .map_or(1, |last| last + 1),
-        );
+        let id = GenerationId(numbers(&layout.generations())?.last().map_or(1, |last| last + 1));
         let staged = self.stage(&format!("generation-{id}"))?;
         let generation = Generation {
             id,
@@ -262,9 +225,7 @@ impl Locked<'_> {
     /// A new, numbered activation and its journal.
     pub fn begin_activation(&self) -> Result<(u64, Journal), Problem> {
         let layout = &self.store.layout;
-        let number = numbers(&layout.activations())?
-            .last()
-            .map_or(1, |last| last + 1);
+        let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
         fs::make_directory(&layout.activation(number))?;
         Ok((number, self.journal(number)?))
     }
@@ -275,28 +236,13 @@ impl Locked<'_> {
     }
 
     /// Keeps a validation's report with its activation.
-    pub fn keep_report(
-        &self,
-        activation: u64,
-        evidence: Evidence,
-        report: &Report,
-    ) -> Result<(), Problem> {
-        write_json(
-            &self
-                .store
-                .layout
-                .activation(activation)
-                .join(evidence.file()),
-            report,
-        )
+    pub fn keep_report(&self, activation: u64, evidence: Evidence, report: &Report) -> Result<(), Problem> {
+        write_json(&self.store.layout.activation(activation).join(evidence.file()), report)
     }
 
     /// Keeps the service's log with its activation.
     pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
-        fs::write(
-            &self.store.layout.activation(activation).join("service.log"),
-            text,
-        )
+        fs::write(&self.store.layout.activation(activation).join("service.log"), text)
     }
 
     /// Keeps the deployer's own binary where boot recovery finds it.
@@ -339,28 +285,19 @@ impl Evidence {
 
 fn busy(file: &mut File) -> Problem {
     let mut text = String::new();
-    let holder = file
-        .read_to_string(&mut text)
-        .ok()
-        .and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
     let who = holder.map_or_else(
         || "another awqdeploy is at work".to_owned(),
-        |Holder {
-             pid,
-             command,
-             since,
-         }| format!("`{command}` (process {pid}) has been at work since {since:.0}"),
+        |Holder { pid, command, since }| {
+            format!("`{command}` (process {pid}) has been at work since {since:.0}")
+        },
     );
-    Problem::new(Kind::Busy, who)
-        .help("wait until it is done; `awqdeploy status` shows how far it is")
+    Problem::new(Kind::Busy, who).help("wait until it is done; `awqdeploy status` shows how far it is")
 }
 
 /// The numbered entries of a directory, in order.
 fn numbers(directory: &Path) -> Result<Vec<u64>, Problem> {
-    let mut numbers: Vec<u64> = fs::names(directory)?
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
+    let mut numbers: Vec<u64> = fs::names(directory)?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

@@ -42,11 +42,7 @@ pub struct Systemd {
 impl Systemd {
     /// The service of this name, without suffix.
     pub fn new(service: &str) -> Self {
-        Self {
-            unit: format!("{service}.service"),
-            units: UNITS.into(),
-            runtime_units: RUNTIME_UNITS.into(),
-        }
+        Self { unit: format!("{service}.service"), units: UNITS.into(), runtime_units: RUNTIME_UNITS.into() }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
@@ -56,18 +52,14 @@ impl Systemd {
                 .help("see the same migration without it: `awqdeploy rehearse`"));
         }
         if !rustix::process::geteuid().is_root() {
-            return Err(
-                Problem::new(Kind::Usage, "only root may change the system's services")
-                    .help("run the same command with `sudo`"),
-            );
+            return Err(Problem::new(Kind::Usage, "only root may change the system's services")
+                .help("run the same command with `sudo`"));
         }
         Ok(())
     }
 
     fn candidate(&self) -> PathBuf {
-        self.runtime_units
-            .join(format!("{}.d", self.unit))
-            .join(CANDIDATE)
+        self.runtime_units.join(format!("{}.d", self.unit)).join(CANDIDATE)
     }
 
     fn property(&self, name: &str) -> Result<String, Problem> {
@@ -123,11 +115,7 @@ impl Services for Systemd {
         systemctl(&["daemon-reload"])?.success().map(drop)
     }
 
-    fn start(
-        &mut self,
-        interrupt: &Interrupt,
-        said: &mut dyn FnMut(String),
-    ) -> Result<(), Problem> {
+    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
         // Earlier failures must not count against this start; a unit that never ran has none.
         let _none = systemctl(&["reset-failed", &self.unit])?;
         let job = exec::start("systemctl", &["start", &self.unit])?;
@@ -141,10 +129,7 @@ impl Services for Systemd {
             if interrupt.came() {
                 // Stopping the unit cancels its start job; the way back does that first of all.
                 systemctl(&["stop", "--no-block", &self.unit])?.success()?;
-                return Err(Problem::doing(
-                    format_args!("start `{}`", self.unit),
-                    "stopped by a signal",
-                ));
+                return Err(Problem::doing(format_args!("start `{}`", self.unit), "stopped by a signal"));
             }
             let status = self.property("StatusText")?;
             if !status.is_empty() && status != last {
@@ -198,23 +183,11 @@ impl Services for Systemd {
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
         let lines = lines.to_string();
-        let arguments = [
-            "--unit",
-            &self.unit,
-            "--lines",
-            &lines,
-            "--output",
-            "short-iso",
-            "--no-pager",
-        ];
+        let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
 }
 
 fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {
-    exec::run(
-        "systemctl",
-        &[&["--no-ask-password"], arguments].concat(),
-        &BTreeMap::new(),
-    )
+    exec::run("systemctl", &[&["--no-ask-password"], arguments].concat(), &BTreeMap::new())
 }

@@ -5,8 +5,8 @@
 
 use crate::domain::problem::Problem;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, wait,
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal,
+    wait,
 };
 use std::{
     collections::BTreeSet,
@@ -35,9 +35,7 @@ pub fn die_with_parent() -> Result<(), Problem> {
 /// Everything that descends from this process, nearest first.
 pub fn descendants() -> Result<Vec<Pid>, Problem> {
     let mut parents = Vec::new();
-    for process in
-        procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?
-    {
+    for process in procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))? {
         // A process may end between being listed and being read.
         if let Ok(stat) = process.and_then(|process| process.stat()) {
             parents.push((stat.pid, stat.ppid));
@@ -65,15 +63,9 @@ pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
     let carries = |process: &procfs::process::Process| {
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
-        environment
-            .get(OsStr::new(name))
-            .is_some_and(|found| found == value)
+        environment.get(OsStr::new(name)).is_some_and(|found| found == value)
     };
-    Ok(all
-        .flatten()
-        .filter(carries)
-        .filter_map(|process| Pid::from_raw(process.pid))
-        .collect())
+    Ok(all.flatten().filter(carries).filter_map(|process| Pid::from_raw(process.pid)).collect())
 }
 
 /// Ends everything that descends from this process and waits until it is gone.
@@ -97,17 +89,10 @@ fn kill_all(left: impl Fn() -> Result<Vec<Pid>, Problem>) -> Result<(), Problem>
             return Ok(());
         }
         if began.elapsed() > KILL_PATIENCE {
-            let pids: Vec<_> = left
-                .iter()
-                .map(|pid| pid.as_raw_nonzero().to_string())
-                .collect();
+            let pids: Vec<_> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
             return Err(Problem::doing(
                 "end the service's processes",
-                format!(
-                    "still there after {} s: {}",
-                    KILL_PATIENCE.as_secs(),
-                    pids.join(", ")
-                ),
+                format!("still there after {} s: {}", KILL_PATIENCE.as_secs(), pids.join(", ")),
             ));
         }
         for pid in left {

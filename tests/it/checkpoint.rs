@@ -37,22 +37,12 @@ const DENSE: [&str; 2] = [r"re:.*mlp\.gate$", r"re:.*mlp\.shared_expert_gate$"];
 
 #[test]
 fn weights_per_rank_are_those_of_the_published_arithmetic() {
-    let experts_only = [
-        &DENSE[..],
-        &[
-            "lm_head",
-            "re:.*self_attn.*",
-            "re:.*linear_attn.*",
-            r"re:.*shared_expert\..*",
-        ],
-    ]
-    .concat();
+    let experts_only =
+        [&DENSE[..], &["lm_head", "re:.*self_attn.*", "re:.*linear_attn.*", r"re:.*shared_expert\..*"]]
+            .concat();
     let all_linear = [&DENSE[..], &["lm_head"]].concat();
-    let experts_and_attention = [
-        &DENSE[..],
-        &["lm_head", "re:.*linear_attn.*", r"re:.*shared_expert\..*"],
-    ]
-    .concat();
+    let experts_and_attention =
+        [&DENSE[..], &["lm_head", "re:.*linear_attn.*", r"re:.*shared_expert\..*"]].concat();
     for (ignore, group_size, expected) in [
         (&experts_only, 32, ["44.91", "22.50", "11.31"]),
         (&experts_only, 128, ["41.53", "20.81", "10.46"]),
@@ -76,14 +66,8 @@ fn weights_are_those_that_a_gpu_logged() {
         "modules_to_not_convert": ["mlp.gate", "shared_expert_gate", "linear_attn.in_proj_ba", "lm_head"]});
     for (quantization, computed, logged) in [(compressed, 42.65, 42.70), (awq, 39.48, 39.55)] {
         let found = gib(&config(Some(quantization)), 1);
-        assert!(
-            (found - computed).abs() < 0.015,
-            "{found} GiB against {computed}"
-        );
-        assert!(
-            (found / logged - 1.0).abs() < 0.002,
-            "{found} GiB against {logged}"
-        );
+        assert!((found - computed).abs() < 0.015, "{found} GiB against {computed}");
+        assert!((found / logged - 1.0).abs() < 0.002, "{found} GiB against {logged}");
     }
 }
 
@@ -93,10 +77,7 @@ fn the_known_awq_adds_up_to_its_published_tensors_to_the_byte() {
     // On disk each packed matrix has a `weight_shape` of two 64-bit numbers beside it, which vLLM
     // does not keep.
     let packed = 48 * 512 * 3 + 12 * 4 + 36 * 2;
-    assert_eq!(
-        checkpoint.weights(1).unwrap() + Bytes(16 * packed),
-        Bytes(46_010_957_184)
-    );
+    assert_eq!(checkpoint.weights(1).unwrap() + Bytes(16 * packed), Bytes(46_010_957_184));
 }
 
 #[test]
@@ -105,10 +86,7 @@ fn known_repositories_have_a_shape_and_others_do_not() {
     assert_eq!(gptq.quantization.as_ref().unwrap().method, "gptq");
     assert!((gib(known_config(GPTQ).unwrap(), 1) - 39.2).abs() < 0.01);
     let shape = gptq.shape.as_ref().unwrap();
-    assert_eq!(
-        (shape.count(LayerKind::Full), shape.count(LayerKind::Linear)),
-        (12, 36)
-    );
+    assert_eq!((shape.count(LayerKind::Full), shape.count(LayerKind::Linear)), (12, 36));
     assert!(Checkpoint::known("someone/else").is_none());
 }
 
@@ -116,10 +94,7 @@ fn known_repositories_have_a_shape_and_others_do_not() {
 fn what_a_method_leaves_out_stays_in_sixteen_bits() {
     let gptq = |more: Value| {
         let mut config = json!({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true});
-        config
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         config
     };
     let attention = |quantization: Value| {
@@ -134,9 +109,7 @@ fn what_a_method_leaves_out_stays_in_sixteen_bits() {
         whole / 2 + whole / 128
     );
     assert_eq!(
-        attention(gptq(
-            json!({"modules_in_block_to_quantize": [["mlp.shared_expert.up_proj"]]})
-        )),
+        attention(gptq(json!({"modules_in_block_to_quantize": [["mlp.shared_expert.up_proj"]]}))),
         whole
     );
     let auto_round = json!({"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": true,
@@ -147,9 +120,8 @@ fn what_a_method_leaves_out_stays_in_sixteen_bits() {
 #[test]
 fn of_several_patterns_the_first_that_matches_decides() {
     let attention = |dynamic: &str| {
-        let config = config(Some(
-            json!({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": "HERE"}),
-        ));
+        let config =
+            config(Some(json!({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": "HERE"})));
         let config = config.replace(r#""HERE""#, dynamic);
         let checkpoint = Checkpoint::of(&config, None).unwrap();
         checkpoint.tensors.unwrap().bytes_of(Class::Attention, 1).0
@@ -159,10 +131,7 @@ fn of_several_patterns_the_first_that_matches_decides() {
     let left_out = r#""-:.*[.](?!linear)self_attn[.].*": {}"#;
     let eight = r#""+:.*attn.*": {"bits": 8}"#;
     assert_eq!(attention(&format!("{{{left_out}, {eight}}}")), whole);
-    assert_eq!(
-        attention(&format!("{{{eight}, {left_out}}}")),
-        whole / 2 + whole / 128
-    );
+    assert_eq!(attention(&format!("{{{eight}, {left_out}}}")), whole / 2 + whole / 128);
 }
 
 #[test]

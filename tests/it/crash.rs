@@ -50,13 +50,7 @@ struct Faulty<'a> {
 impl Faulty<'_> {
     fn call(&mut self, act: impl FnOnce(&mut Self)) -> Result<(), String> {
         let call = self.machine.calls.replace(self.machine.calls.get() + 1);
-        match self
-            .machine
-            .faults
-            .iter()
-            .find(|(at, _)| *at == call)
-            .map(|(_, fault)| *fault)
-        {
+        match self.machine.faults.iter().find(|(at, _)| *at == call).map(|(_, fault)| *fault) {
             Some(Fault::Fail) => Err(format!("injected at call {call}")),
             Some(Fault::CrashBefore) => resume_unwind(Box::new(Crash)),
             Some(Fault::CrashAfter) => {
@@ -81,11 +75,7 @@ impl Host for Faulty<'_> {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        self.call(|this| {
-            this.machine
-                .running
-                .set(this.locked.store().current().unwrap())
-        })
+        self.call(|this| this.machine.running.set(this.locked.store().current().unwrap()))
     }
 
     fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
@@ -107,63 +97,31 @@ struct Ran {
 fn run(faults: Vec<(usize, Fault)>, from: Option<GenerationId>) -> Ran {
     let root = tempfile::tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
-    let machine = Machine {
-        running: Cell::new(from),
-        faults,
-        ..Machine::default()
-    };
+    let machine = Machine { running: Cell::new(from), faults, ..Machine::default() };
     machine.proven.borrow_mut().extend(from);
-    store
-        .lock(Duration::ZERO, "test")
-        .unwrap()
-        .point(from)
-        .unwrap();
+    store.lock(Duration::ZERO, "test").unwrap().point(from).unwrap();
 
     let quiet = |_| ();
     let survives = |story: &dyn Fn() -> Option<Ended>| catch_unwind(AssertUnwindSafe(story));
     let mut ended = survives(&|| {
         let locked = store.lock(Duration::ZERO, "test").unwrap();
-        let host = |_| Faulty {
-            machine: &machine,
-            locked: &locked,
-        };
-        Some(
-            activate(&locked, from, NEW, host, &Interrupt::default(), &quiet)
-                .unwrap()
-                .0,
-        )
+        let host = |_| Faulty { machine: &machine, locked: &locked };
+        Some(activate(&locked, from, NEW, host, &Interrupt::default(), &quiet).unwrap().0)
     });
     while ended.is_err() {
         ended = survives(&|| {
             let locked = store.lock(Duration::ZERO, "test").unwrap();
-            let host = |_, _: &Activation| {
-                Ok(Faulty {
-                    machine: &machine,
-                    locked: &locked,
-                })
-            };
+            let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
             recover(&locked, Left::Finish, host, &quiet).unwrap()
         });
     }
-    let end = ended
-        .ok()
-        .flatten()
-        .expect("a crashed activation is found unfinished")
-        .end;
-    Ran {
-        end,
-        current: store.current().unwrap(),
-        machine,
-    }
+    let end = ended.ok().flatten().expect("a crashed activation is found unfinished").end;
+    Ran { end, current: store.current().unwrap(), machine }
 }
 
 /// Returns how many calls there were, so that the next fault can be put at each of them.
 fn check(faults: &[(usize, Fault)], from: Option<GenerationId>) -> usize {
-    let Ran {
-        end,
-        current,
-        machine,
-    } = run(faults.to_vec(), from);
+    let Ran { end, current, machine } = run(faults.to_vec(), from);
     let expected = match end {
         End::Committed => Some(NEW),
         End::RolledBack { .. } => from,
@@ -174,11 +132,7 @@ fn check(faults: &[(usize, Fault)], from: Option<GenerationId>) -> usize {
         running.is_none_or(|running| machine.proven.borrow().contains(&running)),
         "an unproven generation serves after {faults:?}"
     );
-    assert_eq!(
-        (current, running),
-        (expected, expected),
-        "{end:?} after {faults:?} from {from:?}"
-    );
+    assert_eq!((current, running), (expected, expected), "{end:?} after {faults:?} from {from:?}");
     machine.calls.get()
 }
 
@@ -210,10 +164,7 @@ fn three_failures_of_the_way_back_are_stuck_and_say_so() {
     assert_eq!(
         end,
         End::Stuck {
-            cause: Cause::Failed {
-                step: Step::Validate,
-                why: "injected at call 3".into()
-            },
+            cause: Cause::Failed { step: Step::Validate, why: "injected at call 3".into() },
             step: Step::Stop,
             why: "injected at call 6".into(),
         }
@@ -225,52 +176,21 @@ fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
     let faults = (3..7).map(|call| (call, Fault::Fail)).collect();
-    let machine = Machine {
-        faults,
-        running: Cell::new(Some(OLD)),
-        ..Machine::default()
-    };
+    let machine = Machine { faults, running: Cell::new(Some(OLD)), ..Machine::default() };
     machine.proven.borrow_mut().push(OLD);
     let quiet = |_| ();
     let locked = store.lock(Duration::ZERO, "test").unwrap();
     locked.point(Some(OLD)).unwrap();
-    let host = |_| Faulty {
-        machine: &machine,
-        locked: &locked,
-    };
+    let host = |_| Faulty { machine: &machine, locked: &locked };
     activate(&locked, Some(OLD), NEW, host, &Interrupt::default(), &quiet).unwrap();
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap_err();
 
-    let host = |_, _: &Activation| {
-        Ok(Faulty {
-            machine: &machine,
-            locked: &locked,
-        })
-    };
-    assert!(
-        recover(&locked, Left::Finish, host, &quiet)
-            .unwrap()
-            .is_none(),
-        "nobody asked"
-    );
-    let host = |_, _: &Activation| {
-        Ok(Faulty {
-            machine: &machine,
-            locked: &locked,
-        })
-    };
-    let ended = recover(&locked, Left::Unstick, host, &quiet)
-        .unwrap()
-        .unwrap();
-    assert!(
-        matches!(ended.end, End::RolledBack { .. }),
-        "{:?}",
-        ended.end
-    );
-    assert_eq!(
-        (store.current().unwrap(), machine.running.get()),
-        (Some(OLD), Some(OLD))
-    );
+    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
+    assert!(recover(&locked, Left::Finish, host, &quiet).unwrap().is_none(), "nobody asked");
+    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
+    let ended = recover(&locked, Left::Unstick, host, &quiet).unwrap().unwrap();
+    assert!(matches!(ended.end, End::RolledBack { .. }), "{:?}", ended.end);
+    assert_eq!((store.current().unwrap(), machine.running.get()), (Some(OLD), Some(OLD)));
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap();
 }
 
@@ -281,48 +201,27 @@ fn a_signal_at_any_step_goes_back() {
         let store = Store::new(Layout::new(root.path()));
         let locked = store.lock(Duration::ZERO, "test").unwrap();
         locked.point(Some(OLD)).unwrap();
-        let machine = Machine {
-            running: Cell::new(Some(OLD)),
-            ..Machine::default()
-        };
+        let machine = Machine { running: Cell::new(Some(OLD)), ..Machine::default() };
         let interrupt = Interrupt::default();
         let press = |event| {
-            if let awqdeploy::flow::event::Event::Activation {
-                state: State::Forward { step: now },
-                ..
-            } = event
+            if let awqdeploy::flow::event::Event::Activation { state: State::Forward { step: now }, .. } =
+                event
                 && now == step
             {
                 interrupt.raise();
             }
         };
-        let host = |_| Faulty {
-            machine: &machine,
-            locked: &locked,
-        };
+        let host = |_| Faulty { machine: &machine, locked: &locked };
         let (ended, _) = activate(&locked, Some(OLD), NEW, host, &interrupt, &press).unwrap();
-        assert_eq!(
-            ended.end,
-            End::RolledBack {
-                cause: Cause::Interrupted { step }
-            }
-        );
-        assert_eq!(
-            (store.current().unwrap(), machine.running.get()),
-            (Some(OLD), Some(OLD))
-        );
+        assert_eq!(ended.end, End::RolledBack { cause: Cause::Interrupted { step } });
+        assert_eq!((store.current().unwrap(), machine.running.get()), (Some(OLD), Some(OLD)));
     }
 }
 
 #[test]
 fn a_torn_line_is_left_out_and_cut_off() {
     let root = tempfile::tempdir().unwrap();
-    let last = || {
-        journal::entries(root.path())
-            .unwrap()
-            .pop()
-            .map(|entry| entry.activation)
-    };
+    let last = || journal::entries(root.path()).unwrap().pop().map(|entry| entry.activation);
     let whole = Activation::new(Some(OLD), NEW);
     Journal::open(root.path()).unwrap().record(&whole).unwrap();
     let line = serde_json::to_vec(&whole.clone().after(Ok(()))).unwrap();

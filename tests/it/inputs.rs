@@ -51,16 +51,9 @@ pub(crate) fn awq(from: &str, to: &str) -> String {
     AWQ.replace(from, to)
 }
 
-pub(crate) const AUTO: (&str, &str) = (
-    "tensor-parallel-size = 4",
-    "tensor-parallel-size = \"auto\"",
-);
+pub(crate) const AUTO: (&str, &str) = ("tensor-parallel-size = 4", "tensor-parallel-size = \"auto\"");
 
-pub(crate) fn plan_of(
-    text: &str,
-    facts: &Facts,
-    checkpoint: Option<Checkpoint>,
-) -> Result<Plan, Refusal> {
+pub(crate) fn plan_of(text: &str, facts: &Facts, checkpoint: Option<Checkpoint>) -> Result<Plan, Refusal> {
     let profile = profile(text);
     let model = PlannedModel {
         repo: profile.model().repo.clone(),

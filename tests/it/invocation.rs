@@ -10,31 +10,18 @@ fn argv(text: &str, machine: &str) -> Vec<String> {
 fn a_list_flag_never_stands_before_the_model_or_swallows_an_argument() {
     let argv = argv(&awq(AUTO.0, AUTO.1), "one-16gb");
     let at = |wanted: &str| argv.iter().position(|text| text == wanted).unwrap();
-    assert_eq!(
-        (argv[1].as_str(), at("/var/lib/awqdeploy/store/models/awq")),
-        ("serve", 2)
-    );
+    assert_eq!((argv[1].as_str(), at("/var/lib/awqdeploy/store/models/awq")), ("serve", 2));
     let parameters = at("--cpu-offload-params");
     assert_eq!(argv[parameters + 1], "experts");
     assert!(argv[parameters + 2].starts_with("--"), "{argv:?}");
-    assert_eq!(
-        argv[argv.len() - 2..],
-        ["--generation-config", "vllm"],
-        "the profile's own come last"
-    );
+    assert_eq!(argv[argv.len() - 2..], ["--generation-config", "vllm"], "the profile's own come last");
 }
 
 #[test]
 fn the_all_reduce_is_left_alone_where_the_profile_decides_it() {
-    let own = awq(
-        r#""--generation-config", "vllm""#,
-        r#""--no-disable-custom-all-reduce""#,
-    );
+    let own = awq(r#""--generation-config", "vllm""#, r#""--no-disable-custom-all-reduce""#);
     let argv = argv(&own, "four-16gb");
-    assert!(
-        !argv.contains(&"--disable-custom-all-reduce".to_owned()),
-        "{argv:?}"
-    );
+    assert!(!argv.contains(&"--disable-custom-all-reduce".to_owned()), "{argv:?}");
 }
 
 #[test]

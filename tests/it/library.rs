@@ -14,7 +14,8 @@ use insta::assert_snapshot;
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
-const LEAST: &str = "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
+const LEAST: &str =
+    "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
 
 /// A folder of these files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -37,10 +38,7 @@ fn shown(dir: &TempDir, problem: &Problem) -> String {
 }
 
 fn runtime(vllm: &str, device: Device) -> Runtime {
-    Runtime {
-        vllm: vllm.to_owned(),
-        device,
-    }
+    Runtime { vllm: vllm.to_owned(), device }
 }
 
 fn runtime_lock(vllm: &str, device: &str) -> String {
@@ -53,12 +51,7 @@ fn runtime_lock(vllm: &str, device: &str) -> String {
 
 #[test]
 fn a_name_finds_its_file() {
-    let dir = folder(&[
-        ("b.toml", LEAST),
-        ("a.toml", LEAST),
-        ("lock.toml", "version = 1"),
-        ("notes.md", ""),
-    ]);
+    let dir = folder(&[("b.toml", LEAST), ("a.toml", LEAST), ("lock.toml", "version = 1"), ("notes.md", "")]);
     assert_eq!(library(&dir).names().unwrap(), ["a", "b"]);
     assert_eq!(library(&dir).load("b").unwrap().name(), "b");
     assert_eq!(library(&dir).text("a").unwrap(), LEAST);
@@ -70,10 +63,7 @@ fn a_path_finds_its_file_wherever_it_is() {
     let dir = folder(&[("sub/mine.toml", LEAST)]);
     let path = dir.path().join("sub/mine.toml");
     let elsewhere = Library::at("/nonexistent".into());
-    assert_eq!(
-        elsewhere.load(path.to_str().unwrap()).unwrap().name(),
-        "mine"
-    );
+    assert_eq!(elsewhere.load(path.to_str().unwrap()).unwrap().name(), "mine");
     let problem = elsewhere.load("missing.toml").unwrap_err();
     assert_snapshot!(render(&problem, Style::Plain), @r"
     error: no file `missing.toml`
@@ -112,42 +102,26 @@ fn what_is_missing_is_said_with_what_there_is() {
 fn a_mistake_names_the_file_as_it_was_found() {
     let dir = folder(&[("awq.toml", "service = 3")]);
     let problem = library(&dir).load("awq").unwrap_err();
-    assert_eq!(
-        problem.place.as_ref().unwrap().path,
-        dir.path().join("awq.toml")
-    );
+    assert_eq!(problem.place.as_ref().unwrap().path, dir.path().join("awq.toml"));
 }
 
 #[test]
 fn runtimes_are_found_by_version_and_device() {
     let dir = folder(&[
         ("runtimes/vllm-0.26.0.toml", &runtime_lock("0.26.0", "cuda")),
-        (
-            "runtimes/vllm-0.32.0-cpu.toml",
-            &runtime_lock("0.32.0", "cpu"),
-        ),
+        ("runtimes/vllm-0.32.0-cpu.toml", &runtime_lock("0.32.0", "cpu")),
         ("runtimes/vllm-0.30.0.toml", &runtime_lock("0.31.0", "cuda")),
     ]);
     let library = library(&dir);
-    let cpu = library
-        .locked_runtime(&runtime("0.32.0", Device::Cpu))
-        .unwrap();
+    let cpu = library.locked_runtime(&runtime("0.32.0", Device::Cpu)).unwrap();
     assert_eq!((cpu.vllm.as_str(), cpu.device), ("0.32.0", Device::Cpu));
-    assert!(
-        library
-            .locked_runtime(&runtime("0.26.0", Device::Cuda))
-            .is_ok()
-    );
-    let missing = library
-        .locked_runtime(&runtime("0.26.0", Device::Cpu))
-        .unwrap_err();
+    assert!(library.locked_runtime(&runtime("0.26.0", Device::Cuda)).is_ok());
+    let missing = library.locked_runtime(&runtime("0.26.0", Device::Cpu)).unwrap_err();
     assert_snapshot!(shown(&dir, &missing), @r"
     error: vLLM 0.26.0 for the CPU is not locked
     help: add `DIR/runtimes/vllm-0.26.0-cpu.toml`, or name another runtime in `[runtime]`; locked there: `vllm-0.26.0`, `vllm-0.30.0` and `vllm-0.32.0-cpu`
     ");
-    let misnamed = library
-        .locked_runtime(&runtime("0.30.0", Device::Cuda))
-        .unwrap_err();
+    let misnamed = library.locked_runtime(&runtime("0.30.0", Device::Cuda)).unwrap_err();
     assert_snapshot!(shown(&dir, &misnamed), @r"
     error: `DIR/runtimes/vllm-0.30.0.toml` locks another runtime: `vllm-0.31.0`
     help: a runtime's lock is named after the version and device in it: rename it
@@ -168,9 +142,7 @@ fn a_lock_is_empty_until_it_is_saved() {
     let model = LockedModel::of("owner/name".into(), "main".into(), vec![file]).unwrap();
     lock.models.insert("awq".to_owned(), model);
     library
-        .save_lock(&lock, |path, bytes| {
-            fs::write(path, bytes).map_err(|e| Problem::doing("write", e))
-        })
+        .save_lock(&lock, |path, bytes| fs::write(path, bytes).map_err(|e| Problem::doing("write", e)))
         .unwrap();
     assert_eq!(library.lock().unwrap(), lock);
     assert_eq!(library.names().unwrap(), ["awq"]);
@@ -182,15 +154,10 @@ fn the_program_brings_profiles_along() {
     assert_eq!(library.names().unwrap(), ["awq", "gptq"]);
     for profile in library.load_all().unwrap() {
         let shipped = Path::new("profiles").join(format!("{}.toml", profile.name()));
-        assert_eq!(
-            library.text(profile.name()).unwrap(),
-            fs::read_to_string(shipped).unwrap()
-        );
+        assert_eq!(library.text(profile.name()).unwrap(), fs::read_to_string(shipped).unwrap());
     }
     assert_eq!(library.lock().unwrap(), Lock::default());
-    let refused = library.save_lock(&Lock::default(), |_, _| {
-        unreachable!("there is no file to write")
-    });
+    let refused = library.save_lock(&Lock::default(), |_, _| unreachable!("there is no file to write"));
     assert_eq!(refused.unwrap_err().kind, Kind::Usage);
     let refused = library.load("apq").unwrap_err();
     assert_snapshot!(render(&refused, Style::Plain), @r"

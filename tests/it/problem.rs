@@ -8,22 +8,18 @@ use insta::{assert_json_snapshot, assert_snapshot};
 use std::ops::Range;
 
 fn placed(text: &str, span: Range<usize>) -> Problem {
-    Problem::new(Kind::Usage, "this will not do")
-        .help("write something else")
-        .at(Place {
-            path: "dir/file.toml".into(),
-            text: text.to_owned(),
-            span,
-            label: "here".to_owned(),
-        })
+    Problem::new(Kind::Usage, "this will not do").help("write something else").at(Place {
+        path: "dir/file.toml".into(),
+        text: text.to_owned(),
+        span,
+        label: "here".to_owned(),
+    })
 }
 
 fn caused() -> Problem {
     let root = std::io::Error::other("no space left on device");
     let middle = Problem::doing("write `/var/lib/x`", root);
-    Problem::new(Kind::Unverified, "cannot fetch the model")
-        .help("free some space")
-        .because(middle)
+    Problem::new(Kind::Unverified, "cannot fetch the model").help("free some space").because(middle)
 }
 
 #[test]
@@ -132,10 +128,7 @@ fn windows_line_breaks_and_tabs_keep_the_mark_in_place() {
 
 #[test]
 fn several_mistakes_are_shown_one_after_the_other() {
-    let problem = Problem::of_many(vec![
-        placed("a = 1\nb = 2\n", 10..11),
-        placed("a = 1\nb = 2\n", 4..5),
-    ]);
+    let problem = Problem::of_many(vec![placed("a = 1\nb = 2\n", 10..11), placed("a = 1\nb = 2\n", 4..5)]);
     assert_snapshot!(render(&problem.unwrap(), Style::Plain), @r"
     error: this will not do
      --> dir/file.toml:1:5
@@ -165,10 +158,7 @@ fn control_characters_are_shown_and_not_sent() {
     problem.what = hostile.to_owned();
     problem = problem.because(std::io::Error::other(hostile));
     let shown = render(&problem, Style::Plain);
-    assert!(
-        !shown.contains(['\u{1b}', '\u{202e}', '\u{7}']),
-        "{shown:?}"
-    );
+    assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{shown:?}");
     assert_snapshot!(shown, @r"
     error: \u{1b}[2J\u{202e}k\u{7}
      --> dir/file.toml:1:27

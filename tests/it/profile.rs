@@ -4,8 +4,7 @@ use awqdeploy::domain::{
     document::Presence,
     problem::{Kind, Problem},
     profile::{
-        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, TensorParallel,
-        Timeouts,
+        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, TensorParallel, Timeouts,
     },
     size::Bytes,
 };
@@ -14,7 +13,8 @@ use std::{path::Path, time::Duration};
 
 const AWQ: &str = include_str!("../../profiles/awq.toml");
 const GPTQ: &str = include_str!("../../profiles/gptq.toml");
-const LEAST: &str = "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
+const LEAST: &str =
+    "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
 
 fn parse(name: &str, text: &str) -> Result<Profile, Problem> {
     Profile::parse(name, Path::new("profiles/p.toml"), text)
@@ -26,10 +26,7 @@ fn with(lines: &str) -> Profile {
 
 fn listen(address: &str) -> Listen {
     let address: std::net::SocketAddr = address.parse().unwrap();
-    Listen {
-        host: address.ip(),
-        port: address.port(),
-    }
+    Listen { host: address.ip(), port: address.port() }
 }
 
 #[test]
@@ -41,27 +38,15 @@ fn the_least_gets_the_documented_defaults() {
     assert_eq!(profile.tensor_parallel(), TensorParallel::Auto);
     assert_eq!(
         *profile.memory(),
-        Memory {
-            gpu: None,
-            ram: None,
-            gpu_memory_utilization: 0.9,
-            offload: Offload::Auto,
-        }
+        Memory { gpu: None, ram: None, gpu_memory_utilization: 0.9, offload: Offload::Auto }
     );
     assert_eq!(
         profile.limits(),
-        Limits {
-            max_model_len: 8192,
-            max_num_seqs: 4,
-            max_num_batched_tokens: 4096,
-        }
+        Limits { max_model_len: 8192, max_num_seqs: 4, max_num_batched_tokens: 4096 }
     );
     assert_eq!(
         profile.timeouts(),
-        Timeouts {
-            start: Duration::from_mins(20),
-            request: Duration::from_mins(5),
-        }
+        Timeouts { start: Duration::from_mins(20), request: Duration::from_mins(5) }
     );
     assert_eq!(
         *profile.gates(),
@@ -87,13 +72,7 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     assert_eq!(awq.memory().gpu, Some(Bytes::gib(16)));
     assert_eq!(awq.memory().ram, Some(Bytes::gib(120)));
     assert_eq!(awq.arguments(), ["--generation-config", "vllm"]);
-    assert_eq!(
-        awq.gates().baseline,
-        Some(Baseline {
-            profile: gptq.name().to_owned(),
-            min_ratio: 0.85
-        })
-    );
+    assert_eq!(awq.gates().baseline, Some(Baseline { profile: gptq.name().to_owned(), min_ratio: 0.85 }));
     assert_eq!(gptq.gates().baseline, None);
 }
 
@@ -113,14 +92,9 @@ fn every_key_is_real_and_its_example_is_right() {
             "" => LEAST.replace("service = 'vllm'", key.example),
             "model" | "runtime" => {
                 let name = key.path.rsplit('.').next().unwrap();
-                let kept = LEAST
-                    .lines()
-                    .filter(|line| !line.starts_with(&format!("{name} =")));
+                let kept = LEAST.lines().filter(|line| !line.starts_with(&format!("{name} =")));
                 let kept = kept.collect::<Vec<_>>().join("\n");
-                kept.replace(
-                    &format!("[{table}]"),
-                    &format!("[{table}]\n{}", key.example),
-                )
+                kept.replace(&format!("[{table}]"), &format!("[{table}]\n{}", key.example))
             }
             table => format!("{LEAST}[{table}]\n{}\n", lines.join("\n")),
         };
@@ -151,14 +125,8 @@ fn values_have_the_meaning_that_people_expect() {
     let gates = with(
         "[validation]\nmin-decode-tokens-per-second = 5\n[validation.baseline]\nprofile = 'gptq'\nmin-ratio = 2",
     );
-    assert_eq!(
-        gates.gates().min_decode_tokens_per_second.to_bits(),
-        5f64.to_bits()
-    );
-    assert_eq!(
-        with("[listen]\nhost = '::1'").listen(),
-        listen("[::1]:8000")
-    );
+    assert_eq!(gates.gates().min_decode_tokens_per_second.to_bits(), 5f64.to_bits());
+    assert_eq!(with("[listen]\nhost = '::1'").listen(), listen("[::1]:8000"));
     let auto = with("[parallelism]\ntensor-parallel-size = 'auto'");
     assert_eq!(auto.tensor_parallel(), TensorParallel::Auto);
 }
@@ -173,10 +141,7 @@ fn the_environment_of_a_cpu_build_is_accepted() {
          TOKENIZERS_PARALLELISM = 'false'\nVLLM_MAX_TOKENS = '3'",
     );
     assert_eq!(profile.environment().len(), 8);
-    assert_eq!(
-        profile.environment()["VLLM_CPU_OMP_THREADS_BIND"],
-        "0|1|0|1"
-    );
+    assert_eq!(profile.environment()["VLLM_CPU_OMP_THREADS_BIND"], "0|1|0|1");
 }
 
 #[test]
@@ -212,9 +177,8 @@ fn a_profile_is_named_as_a_key_and_a_file_can_be() {
 
 #[test]
 fn all_mistakes_are_found_in_one_go_in_their_order() {
-    let text =
-        format!("{LEAST}[timeouts]\nstart = 'x'\n[listen]\nport = 0\n[memory]\ngpu = '0GiB'\n")
-            .replace("owner/name", "name");
+    let text = format!("{LEAST}[timeouts]\nstart = 'x'\n[listen]\nport = 0\n[memory]\ngpu = '0GiB'\n")
+        .replace("owner/name", "name");
     let problem = parse("p", &text).unwrap_err();
     let all: Vec<_> = std::iter::once(&problem)
         .chain(&problem.also)
@@ -268,42 +232,15 @@ fn changes_by_the_program_keep_what_a_file_must_keep() {
     assert!(profile.clone().with_timeouts(times(1000, 1000)).is_ok());
     assert!(with_gates(|gates| gates.warmups = 0).is_ok());
     for (refused, named) in [
-        (
-            profile.clone().with_listen(listen("127.0.0.1:0")),
-            "listen.port",
-        ),
-        (
-            profile.clone().with_timeouts(times(999, 5000)),
-            "timeouts.start",
-        ),
-        (
-            profile.clone().with_timeouts(times(5000, 3_600_001)),
-            "timeouts.request",
-        ),
-        (
-            profile.clone().with_environment("A", "b\nc"),
-            "vllm.environment.A",
-        ),
-        (
-            profile.clone().with_environment("HF_TOKEN", "x"),
-            "HF_TOKEN",
-        ),
-        (
-            with_gates(|gates| gates.repetitions = 0),
-            "validation.repetitions",
-        ),
-        (
-            with_gates(|gates| gates.output_tokens = 256),
-            "validation.output-tokens",
-        ),
-        (
-            with_gates(|gates| gates.min_decode_tokens_per_second = f64::NAN),
-            "min-decode",
-        ),
-        (
-            with_gates(|gates| gates.min_known_answers = Some(1.1)),
-            "min-known-answers",
-        ),
+        (profile.clone().with_listen(listen("127.0.0.1:0")), "listen.port"),
+        (profile.clone().with_timeouts(times(999, 5000)), "timeouts.start"),
+        (profile.clone().with_timeouts(times(5000, 3_600_001)), "timeouts.request"),
+        (profile.clone().with_environment("A", "b\nc"), "vllm.environment.A"),
+        (profile.clone().with_environment("HF_TOKEN", "x"), "HF_TOKEN"),
+        (with_gates(|gates| gates.repetitions = 0), "validation.repetitions"),
+        (with_gates(|gates| gates.output_tokens = 256), "validation.output-tokens"),
+        (with_gates(|gates| gates.min_decode_tokens_per_second = f64::NAN), "min-decode"),
+        (with_gates(|gates| gates.min_known_answers = Some(1.1)), "min-known-answers"),
     ] {
         let problem = refused.unwrap_err();
         assert!(problem.what.contains(named), "{named}: {}", problem.what);
@@ -336,14 +273,10 @@ fn one_service_has_one_address_and_one_address_has_one_service() {
         ),
         (
             at("b", "other", "0.0.0.0", 8000),
-            Some(
-                "services `vllm` (profile `awq`) and `other` (profile `b`) would both listen at port 8000",
-            ),
+            Some("services `vllm` (profile `awq`) and `other` (profile `b`) would both listen at port 8000"),
         ),
     ] {
-        let said = Profile::same_service(&[&base, &other])
-            .err()
-            .map(|problem| problem.what);
+        let said = Profile::same_service(&[&base, &other]).err().map(|problem| problem.what);
         assert_eq!(said.as_deref(), clash);
     }
 }
@@ -360,10 +293,7 @@ fn near_profile() -> impl Strategy<Value = String> {
 }
 
 fn places_are_inside(problem: &Problem) {
-    let place = problem
-        .place
-        .as_ref()
-        .expect("a mistake in a text has a place");
+    let place = problem.place.as_ref().expect("a mistake in a text has a place");
     assert!(place.text.get(place.span.clone()).is_some(), "{place:?}");
     assert!(problem.help.is_some(), "no remedy for: {problem}");
     assert_eq!(problem.kind, Kind::Usage);

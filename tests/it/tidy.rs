@@ -27,19 +27,8 @@ const BANNED: &[(&str, &[&str])] = &[
             "eprintln!",
         ],
     ),
-    (
-        "src/host",
-        &["crate::flow", "crate::cli", "println!", "eprintln!"],
-    ),
-    (
-        "src/flow",
-        &[
-            "crate::cli",
-            "println!",
-            "eprintln!",
-            "std::process::Command",
-        ],
-    ),
+    ("src/host", &["crate::flow", "crate::cli", "println!", "eprintln!"]),
+    ("src/flow", &["crate::cli", "println!", "eprintln!", "std::process::Command"]),
 ];
 
 const FILE_LINES: usize = 500;
@@ -58,11 +47,7 @@ fn layers_point_one_way() {
             }
         });
     }
-    assert!(
-        broken.is_empty(),
-        "a layer names what it must not:\n{}",
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "a layer names what it must not:\n{}", broken.join("\n"));
 }
 
 #[test]
@@ -74,10 +59,7 @@ fn files_and_functions_stay_small() {
             if lines > FILE_LINES {
                 large.push(format!("{path}: {lines} lines"));
             }
-            for (name, lines) in functions(text)
-                .into_iter()
-                .filter(|(_, lines)| *lines > FUNCTION_LINES)
-            {
+            for (name, lines) in functions(text).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES) {
                 large.push(format!("{path}: `{name}` has {lines} lines"));
             }
         });
@@ -87,18 +69,9 @@ fn files_and_functions_stay_small() {
 
 #[test]
 fn the_rules_can_fail() {
-    let long = format!(
-        "fn long() {{\n{}}}\n",
-        "    let _ = 1;\n".repeat(FUNCTION_LINES)
-    );
-    assert_eq!(
-        functions(&long),
-        [("fn long() {".to_owned(), FUNCTION_LINES + 2)]
-    );
-    assert_eq!(
-        functions("    pub async fn short() {\n    }\n"),
-        [("pub async fn short() {".to_owned(), 2)]
-    );
+    let long = format!("fn long() {{\n{}}}\n", "    let _ = 1;\n".repeat(FUNCTION_LINES));
+    assert_eq!(functions(&long), [("fn long() {".to_owned(), FUNCTION_LINES + 2)]);
+    assert_eq!(functions("    pub async fn short() {\n    }\n"), [("pub async fn short() {".to_owned(), 2)]);
 }
 
 /// Each function's first line and number of lines: from `fn` to the closing brace in the same column,
@@ -108,11 +81,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = vec![];
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let is_function = code
-            .split_whitespace()
-            .take_while(|word| !word.contains('('))
-            .any(|word| word == "fn")
-            || code.starts_with("fn ");
+        let is_function =
+            code.split_whitespace().take_while(|word| !word.contains('(')).any(|word| word == "fn")
+                || code.starts_with("fn ");
         if !is_function || code.starts_with("//") || code.ends_with(';') || code.ends_with('}') {
             continue;
         }

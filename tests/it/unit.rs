@@ -31,31 +31,17 @@ fn executable(path: &Path) {
 /// Runs the real program; what it says, and whether it was content.
 #[expect(clippy::disallowed_methods, reason = "tests start programs themselves")]
 fn systemd_analyze(arguments: &[&str], units: &[PathBuf]) -> (bool, String) {
-    let output = Command::new("systemd-analyze")
-        .args(arguments)
-        .args(units)
-        .output()
-        .unwrap();
+    let output = Command::new("systemd-analyze").args(arguments).args(units).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
 fn serve(host: &str, arguments: &[&str]) -> Serve {
     let command = ["/opt/vllm/bin/vllm", "serve", "/srv/models/awq"];
     Serve {
-        argv: command
-            .iter()
-            .chain(arguments)
-            .map(|text| (*text).to_owned())
-            .collect(),
+        argv: command.iter().chain(arguments).map(|text| (*text).to_owned()).collect(),
         env: BTreeMap::default(),
-        listen: Listen {
-            host: host.parse().unwrap(),
-            port: 8000,
-        },
+        listen: Listen { host: host.parse().unwrap(), port: 8000 },
     }
 }
 
@@ -84,19 +70,11 @@ fn systemd_accepts_all_units_and_finds_the_service_well_enclosed() {
         let layout = Layout::new(directory.path().join(name));
         executable(&layout.binary());
         executable(&layout.current().join("awqdeploy"));
-        let serve = serve(
-            "127.0.0.1",
-            &["--chat-template", "{{ 100 % of\n$it }} \\", "--seed", "1"],
-        );
+        let serve = serve("127.0.0.1", &["--chat-template", "{{ 100 % of\n$it }} \\", "--seed", "1"]);
         for (device, other) in [(Device::Cuda, "0.0.0.0"), (Device::Cpu, "10.1.2.3")] {
             let place = directory.path().join(format!("units-{device:?}"));
-            let outside = Serve {
-                listen: Listen {
-                    host: other.parse().unwrap(),
-                    port: 80,
-                },
-                ..serve.clone()
-            };
+            let outside =
+                Serve { listen: Listen { host: other.parse().unwrap(), port: 80 }, ..serve.clone() };
             let units = [
                 ("vllm.service", service(device, &serve, &layout)),
                 ("outside.service", service(device, &outside, &layout)),
@@ -108,20 +86,15 @@ fn systemd_accepts_all_units_and_finds_the_service_well_enclosed() {
                 write(&path, &text);
                 path
             });
-            let (content, said) =
-                systemd_analyze(&["verify", "--man=no", "--recursive-errors=no"], &units);
+            let (content, said) = systemd_analyze(&["verify", "--man=no", "--recursive-errors=no"], &units);
             // The machine's own units may be broken; ours may not even be warned about.
             let ours: Vec<_> = said
                 .lines()
-                .filter(|line| {
-                    line.contains(place.to_str().unwrap()) || line.contains("vllm.service")
-                })
+                .filter(|line| line.contains(place.to_str().unwrap()) || line.contains("vllm.service"))
                 .collect();
             assert!(content && ours.is_empty(), "{said}");
-            let (content, said) = systemd_analyze(
-                &["security", "--offline=true", "--threshold=15", "--no-pager"],
-                &units[..1],
-            );
+            let (content, said) =
+                systemd_analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"], &units[..1]);
             assert!(content, "{said}");
         }
     }
@@ -132,15 +105,9 @@ fn systemd_would_notice_a_mistake() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(directory.path());
     let path = directory.path().join("vllm.service");
-    write(
-        &path,
-        &service(Device::Cpu, &serve("127.0.0.1", &[]), &layout),
-    );
+    write(&path, &service(Device::Cpu, &serve("127.0.0.1", &[]), &layout));
     let (content, said) = systemd_analyze(&["verify", "--man=no"], &[path]);
-    assert!(
-        !content && said.contains("awqdeploy is not executable"),
-        "{said}"
-    );
+    assert!(!content && said.contains("awqdeploy is not executable"), "{said}");
 }
 
 #[test]
@@ -152,17 +119,12 @@ fn what_systemd_reads_is_what_was_meant() {
         "ConditionPathExists=/var/a b/%%i$X",
         "Before=vllm.service",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "no `{line}` in\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
     }
 }
 
 fn lines<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
-    text.lines()
-        .filter(|line| line.starts_with(start))
-        .collect()
+    text.lines().filter(|line| line.starts_with(start)).collect()
 }
 
 #[test]
@@ -170,10 +132,7 @@ fn devices_and_addresses_follow_the_profile() {
     let layout = Layout::new("/var/lib/awqdeploy");
     let cpu = service(Device::Cpu, &serve("127.0.0.1", &[]), &layout);
     assert!(lines(&cpu, "DeviceAllow").is_empty() && !cpu.contains(unit::GPU_READY));
-    assert_eq!(
-        lines(&cpu, "IPAddress"),
-        ["IPAddressDeny=any", "IPAddressAllow=localhost"]
-    );
+    assert_eq!(lines(&cpu, "IPAddress"), ["IPAddressDeny=any", "IPAddressAllow=localhost"]);
     assert_eq!(
         lines(&cpu, "BindReadOnlyPaths"),
         ["BindReadOnlyPaths=/var/lib/awqdeploy /srv/models/awq /opt/vllm"]
@@ -185,32 +144,15 @@ fn devices_and_addresses_follow_the_profile() {
         lines(&open, "RestrictAddressFamilies"),
         ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"]
     );
-    let fixed = service(
-        Device::Cpu,
-        &serve("10.1.2.3", &["--shutdown-timeout", "120"]),
-        &layout,
-    );
+    let fixed = service(Device::Cpu, &serve("10.1.2.3", &["--shutdown-timeout", "120"]), &layout);
     assert_eq!(lines(&fixed, "Wants"), ["Wants=network-online.target"]);
     assert_eq!(lines(&fixed, "TimeoutStopSec"), ["TimeoutStopSec=150"]);
 }
 
 #[test]
 fn keys_are_not_shown_in_the_unit() {
-    let keys = [
-        "--api-key",
-        "hush",
-        "hush",
-        "--seed",
-        "7",
-        "--hf-token=hush",
-        "--api_key",
-        "hush",
-    ];
-    let text = service(
-        Device::Cpu,
-        &serve("127.0.0.1", &keys),
-        &Layout::new("/var/lib/awqdeploy"),
-    );
+    let keys = ["--api-key", "hush", "hush", "--seed", "7", "--hf-token=hush", "--api_key", "hush"];
+    let text = service(Device::Cpu, &serve("127.0.0.1", &keys), &Layout::new("/var/lib/awqdeploy"));
     assert!(!text.contains("hush"), "{text}");
     assert!(text.contains("--seed 7"), "{text}");
 }
@@ -219,11 +161,7 @@ fn keys_are_not_shown_in_the_unit() {
 fn without_a_ram_limit_there_is_none() {
     let text = AWQ.replace("ram = \"120GiB\"", "");
     let plan = plan_of(&text, &facts("four-16gb"), None).unwrap();
-    assert!(
-        lines(&plan.unit, "Memory")
-            .iter()
-            .all(|line| *line == "MemoryDenyWriteExecute=no")
-    );
+    assert!(lines(&plan.unit, "Memory").iter().all(|line| *line == "MemoryDenyWriteExecute=no"));
     let limited = plan_of(&awq("120GiB", "64GiB"), &facts("four-16gb"), None).unwrap();
     assert_eq!(lines(&limited.unit, "MemoryMax"), ["MemoryMax=68719476736"]);
 }

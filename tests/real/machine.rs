@@ -41,9 +41,7 @@ impl Machine {
     pub(crate) fn up() -> Self {
         let parts = prepare();
         let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
-        let machine = Self {
-            state: scratch.join("machine"),
-        };
+        let machine = Self { state: scratch.join("machine") };
         // What an earlier run left that was killed.
         machine.down();
         let profiles = scratch.join("profiles");
@@ -61,10 +59,7 @@ impl Machine {
             ])
             .args([
                 "--ro-bind",
-                &bind(
-                    Path::new(env!("CARGO_BIN_EXE_awqdeploy")),
-                    "/usr/local/bin/awqdeploy",
-                ),
+                &bind(Path::new(env!("CARGO_BIN_EXE_awqdeploy")), "/usr/local/bin/awqdeploy"),
             ])
             .status()
             .expect("the harness starts");
@@ -74,10 +69,7 @@ impl Machine {
 
     /// Runs a command inside to its end.
     pub(crate) fn run(&self, command: &[&str]) -> Said {
-        Said::of(
-            command,
-            &self.command(command).output().expect("the harness starts"),
-        )
+        Said::of(command, &self.command(command).output().expect("the harness starts"))
     }
 
     /// Starts `awqdeploy` inside, and does not wait for it.
@@ -132,64 +124,37 @@ impl Machine {
 
     /// The folder that the answering vLLM loaded its model from.
     pub(crate) fn model(&self) -> String {
-        let said = self
-            .run(&["curl", "-sf", "-m", "60", &format!("{API}/v1/models")])
-            .succeeded();
+        let said = self.run(&["curl", "-sf", "-m", "60", &format!("{API}/v1/models")]).succeeded();
         let models: Value = serde_json::from_str(&said).expect("the API answers JSON");
-        models["data"][0]["root"]
-            .as_str()
-            .expect("a model has a root")
-            .to_owned()
+        models["data"][0]["root"].as_str().expect("a model has a root").to_owned()
     }
 
     /// The processes of every vLLM on this machine, each a line `PID COMMAND`.
     pub(crate) fn vllm_processes(&self) -> Vec<String> {
-        self.run(&["pgrep", "-f", "-a", VLLM])
-            .stdout
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        self.run(&["pgrep", "-f", "-a", VLLM]).stdout.lines().map(str::to_owned).collect()
     }
 
     /// A property of the service.
     pub(crate) fn service(&self, property: &str) -> String {
-        self.run(&[
-            "systemctl",
-            "show",
-            "--value",
-            "--property",
-            property,
-            "vllm.service",
-        ])
-        .succeeded()
-        .trim()
-        .to_owned()
+        self.run(&["systemctl", "show", "--value", "--property", property, "vllm.service"])
+            .succeeded()
+            .trim()
+            .to_owned()
     }
 
     /// The names in a folder; none where there is no such folder.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
-        self.run(&["ls", folder])
-            .stdout
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        self.run(&["ls", folder]).stdout.lines().map(str::to_owned).collect()
     }
 
     /// Waits until something is so.
     pub(crate) fn wait(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !so(self) {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "not so after {} s: {what}",
-                PATIENCE.as_secs()
-            );
+            assert!(begun.elapsed() < PATIENCE, "not so after {} s: {what}", PATIENCE.as_secs());
             sleep(Duration::from_millis(200));
         }
-        tell(&format!(
-            "{what}: after {:.1} s",
-            begun.elapsed().as_secs_f32()
-        ));
+        tell(&format!("{what}: after {:.1} s", begun.elapsed().as_secs_f32()));
     }
 
     fn command(&self, command: &[&str]) -> Command {
@@ -213,12 +178,7 @@ impl Drop for Machine {
                 &["awqdeploy", "generations"],
             ] {
                 let said = self.run(command);
-                tell(&format!(
-                    "---- {}\n{}{}",
-                    command.join(" "),
-                    said.stdout,
-                    said.stderr
-                ));
+                tell(&format!("---- {}\n{}{}", command.join(" "), said.stdout, said.stderr));
             }
         }
         self.down();
@@ -245,26 +205,13 @@ impl Said {
     /// Its JSON document, if it ended with this exit status.
     pub(crate) fn document(&self, code: i32) -> Value {
         self.ended_with(code);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| {
-            panic!(
-                "`{}` printed no JSON document: {e}\n{}",
-                self.command, self.stdout
-            )
-        })
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("`{}` printed no JSON document: {e}\n{}", self.command, self.stdout))
     }
 
     fn ended_with(&self, code: i32) {
-        let Self {
-            stdout,
-            stderr,
-            command,
-            ..
-        } = self;
-        assert_eq!(
-            self.code,
-            Some(code),
-            "`{command}` ended with another status\n{stdout}\n{stderr}"
-        );
+        let Self { stdout, stderr, command, .. } = self;
+        assert_eq!(self.code, Some(code), "`{command}` ended with another status\n{stdout}\n{stderr}");
     }
 }
 
@@ -275,10 +222,8 @@ pub(crate) fn tell(line: &str) {
 
 /// Makes the parts that are not there yet, and says where they are.
 fn prepare() -> PathBuf {
-    let parts = std::env::var_os("AWQDEPLOY_REAL_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"),
-        PathBuf::from,
-    );
+    let parts = std::env::var_os("AWQDEPLOY_REAL_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"), PathBuf::from);
     let prepared = Command::new(Path::new(HERE).join("prepare"))
         .env("AWQDEPLOY_REAL_DIR", &parts)
         .status()
@@ -294,10 +239,7 @@ fn harness(verb: &str, state: &Path) -> Command {
         .arg(state)
         // awqdeploy looks for ./profiles first; on a server there is none.
         .current_dir("/")
-        .env(
-            "PATH",
-            format!("{PARTS}/uv/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        )
+        .env("PATH", format!("{PARTS}/uv/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
         .env("UV_CACHE_DIR", format!("{PARTS}/uv-cache"))
         .env("UV_OFFLINE", "1");
     command

@@ -3,15 +3,8 @@
 //! It needs root, and takes minutes. `prepare` brings what it needs; `with-systemd` boots a systemd that has nothing to
 //! do with this machine's own.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests start the programs that they test"
-)]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
+#![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod machine;
 
@@ -26,9 +19,7 @@ const ROOT: &str = "/var/lib/awqdeploy";
 #[test]
 fn a_migration_there_and_back() {
     if !rustix::process::geteuid().is_root() {
-        tell(
-            "SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root",
-        );
+        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
     let machine = Machine::up();
@@ -47,12 +38,7 @@ fn lock(machine: &Machine) {
     for profile in ["gptq", "awq", "too-fast", "broken"] {
         machine.run(&["awqdeploy", "lock", profile]).succeeded();
     }
-    assert!(
-        machine
-            .names("/etc/awqdeploy")
-            .contains(&"lock.toml".to_owned()),
-        "lock wrote no lock.toml"
-    );
+    assert!(machine.names("/etc/awqdeploy").contains(&"lock.toml".to_owned()), "lock wrote no lock.toml");
 }
 
 /// Nothing serves yet; the runtime is installed from the lock with no network.
@@ -79,27 +65,21 @@ fn migration(machine: &Machine) -> String {
     let mut deployment = machine.start_awqdeploy(&arguments);
     let activations = format!("{ROOT}/activations");
     machine.wait("the activation of awq goes on, or ended", |machine| {
-        machine.names(&activations).len() == 2
-            || deployment.try_wait().is_ok_and(|ended| ended.is_some())
+        machine.names(&activations).len() == 2 || deployment.try_wait().is_ok_and(|ended| ended.is_some())
     });
 
     let second = machine.run(&["awqdeploy", "deploy", "gptq", "--yes", "--json"]);
     let refusal = second.document(5);
     assert_eq!(refusal["end"], "refused", "{refusal:#}");
     let why = format!("{refusal} {}", second.stderr);
-    assert!(
-        why.contains("deploy awq"),
-        "does not name who holds the lock: {why}"
-    );
+    assert!(why.contains("deploy awq"), "does not name who holds the lock: {why}");
 
     let output = deployment.wait_with_output().expect("the deployment ends");
     let document = Said::of(&arguments, &output).document(0);
     committed(&document, "awq");
     let comparison = &document["report"]["comparison"];
     assert_eq!(comparison["profile"], "gptq", "{document:#}");
-    let ratio = comparison["ratio"]
-        .as_f64()
-        .expect("a comparison has a ratio");
+    let ratio = comparison["ratio"].as_f64().expect("a comparison has a ratio");
     assert!(ratio > 0.2, "{document:#}");
     serves(machine, "awq");
     machine.model()
@@ -110,20 +90,11 @@ fn too_slow(machine: &Machine, awq: &str) {
     let document = machine.awqdeploy(&["deploy", "too-fast", "--yes", "--json"], 6);
     rolled_back(&document, "too-fast");
     let report = &document["report"];
-    assert_eq!(
-        report["profile"], "too-fast",
-        "the evidence is not the candidate's: {document:#}"
-    );
+    assert_eq!(report["profile"], "too-fast", "the evidence is not the candidate's: {document:#}");
     let speed = report["throughput"]["decode_tokens_per_second"]["median"].as_f64();
-    assert!(
-        speed.is_some_and(|speed| speed > 5.0 && speed < 10_000.0),
-        "{document:#}"
-    );
+    assert!(speed.is_some_and(|speed| speed > 5.0 && speed < 10_000.0), "{document:#}");
     assert_ne!(report["failures"], Value::Array(Vec::new()), "{document:#}");
-    assert_eq!(
-        document["returned"]["profile"], "awq",
-        "what it returned to was not validated: {document:#}"
-    );
+    assert_eq!(document["returned"]["profile"], "awq", "what it returned to was not validated: {document:#}");
     serves(machine, "awq");
     assert_eq!(machine.model(), awq);
 }
@@ -140,22 +111,12 @@ fn healthy_but_broken(machine: &Machine, awq: &str) {
 fn killed_engine(machine: &Machine, awq: &str) {
     let restarts = machine.service("NRestarts");
     let generation = machine.status()["current"]["generation"].clone();
-    machine
-        .run(&["pkill", "-KILL", "-f", "VLLM::EngineCore"])
-        .succeeded();
-    machine.wait("systemd restarted the service", |machine| {
-        machine.service("NRestarts") != restarts
-    });
-    machine.wait("the service answers again", |machine| {
-        machine.completion() == 200
-    });
+    machine.run(&["pkill", "-KILL", "-f", "VLLM::EngineCore"]).succeeded();
+    machine.wait("systemd restarted the service", |machine| machine.service("NRestarts") != restarts);
+    machine.wait("the service answers again", |machine| machine.completion() == 200);
     serves(machine, "awq");
     assert_eq!(machine.model(), awq);
-    assert_eq!(
-        machine.status()["current"]["generation"],
-        generation,
-        "a restart is no rollback"
-    );
+    assert_eq!(machine.status()["current"]["generation"], generation, "a restart is no rollback");
 }
 
 fn back_to_gptq(machine: &Machine, gptq: &str) {
@@ -169,33 +130,19 @@ fn back_to_gptq(machine: &Machine, gptq: &str) {
 
 fn stopped(machine: &Machine) {
     machine.run(&["systemctl", "stop", "vllm"]).succeeded();
-    assert_eq!(
-        machine.vllm_processes(),
-        [""; 0],
-        "processes outlive the service"
-    );
+    assert_eq!(machine.vllm_processes(), [""; 0], "processes outlive the service");
 }
 
 fn committed(document: &Value, profile: &str) {
-    assert_eq!(
-        document["schema"], "awqdeploy/activation/v1",
-        "{document:#}"
-    );
+    assert_eq!(document["schema"], "awqdeploy/activation/v1", "{document:#}");
     assert_eq!(document["profile"], profile, "{document:#}");
     assert_eq!(document["end"], "committed", "{document:#}");
     assert_eq!(document["exit_code"], 0, "{document:#}");
-    assert_eq!(
-        document["report"]["failures"],
-        Value::Array(Vec::new()),
-        "{document:#}"
-    );
+    assert_eq!(document["report"]["failures"], Value::Array(Vec::new()), "{document:#}");
 }
 
 fn rolled_back(document: &Value, profile: &str) {
-    assert_eq!(
-        document["schema"], "awqdeploy/activation/v1",
-        "{document:#}"
-    );
+    assert_eq!(document["schema"], "awqdeploy/activation/v1", "{document:#}");
     assert_eq!(document["profile"], profile, "{document:#}");
     assert_eq!(document["end"], "rolled-back", "{document:#}");
     assert_eq!(document["exit_code"], 6, "{document:#}");
@@ -210,16 +157,10 @@ fn serves(machine: &Machine, profile: &str) {
     assert_eq!(status["serving"], profile, "{status:#}");
 
     let processes = machine.vllm_processes();
-    let engines = processes
-        .iter()
-        .filter(|process| process.contains("VLLM::EngineCore"))
-        .count();
+    let engines = processes.iter().filter(|process| process.contains("VLLM::EngineCore")).count();
     assert_eq!(engines, 1, "{processes:#?}");
     for process in &processes {
-        let pid = process
-            .split(' ')
-            .next()
-            .expect("pgrep prints the process number first");
+        let pid = process.split(' ').next().expect("pgrep prints the process number first");
         let group = machine.run(&["cat", &format!("/proc/{pid}/cgroup")]).stdout;
         // Empty: it ended while we looked.
         assert!(
@@ -237,17 +178,10 @@ fn units_are_clean(machine: &Machine) {
         .filter(|name| name.ends_with(".service"))
         .map(|name| format!("{UNITS}/{name}"))
         .collect();
-    assert!(
-        units.contains(&format!("{UNITS}/vllm.service")),
-        "{units:?}"
-    );
+    assert!(units.contains(&format!("{UNITS}/vllm.service")), "{units:?}");
     let mut command = vec!["systemd-analyze", "verify"];
     command.extend(units.iter().map(String::as_str));
     let said = machine.run(&command);
     let complaints = format!("{}{}", said.stdout, said.stderr);
-    assert_eq!(
-        (said.code, complaints.as_str()),
-        (Some(0), ""),
-        "systemd-analyze verify"
-    );
+    assert_eq!((said.code, complaints.as_str()), (Some(0), ""), "systemd-analyze verify");
 }

@@ -123,17 +123,11 @@ impl LockedModel {
 
     fn write_toml(&self, name: &str, text: &mut String) {
         let (repo, revision) = (quoted(&self.repo), quoted(&self.revision));
-        let _ = write!(
-            text,
-            "\n[models.{name}]\nrepo = {repo}\nrevision = {revision}\nfiles = [\n"
-        );
+        let _ = write!(text, "\n[models.{name}]\nrepo = {repo}\nrevision = {revision}\nfiles = [\n");
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
             let path = quoted(&file.path.to_string_lossy());
             let (size, sha256) = (file.size.0, file.sha256);
-            let _ = writeln!(
-                text,
-                "  {{ path = {path}, size = {size}, sha256 = \"{sha256}\" }},"
-            );
+            let _ = writeln!(text, "  {{ path = {path}, size = {size}, sha256 = \"{sha256}\" }},");
         }
         text.push_str("]\n");
     }
@@ -179,10 +173,8 @@ impl LockedRuntime {
     ///
     /// It is the SHA-256 of a heading and a line `HASH FILE` a wheel, sorted by name.
     pub fn digest(&self) -> Digest {
-        let mut listing = format!(
-            "awqdeploy runtime 1\npython {}\nplatform {}\n",
-            self.python, self.platform
-        );
+        let mut listing =
+            format!("awqdeploy runtime 1\npython {}\nplatform {}\n", self.python, self.platform);
         for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
             let _ = writeln!(listing, "{} {}", wheel.sha256, wheel.file);
         }
@@ -193,12 +185,7 @@ impl LockedRuntime {
     pub fn requirements(&self) -> String {
         let mut lines = String::new();
         for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
-            let LockedWheel {
-                name,
-                version,
-                sha256,
-                ..
-            } = wheel;
+            let LockedWheel { name, version, sha256, .. } = wheel;
             let _ = writeln!(lines, "{name}=={version} --hash=sha256:{sha256}");
         }
         lines

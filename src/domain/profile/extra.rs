@@ -9,21 +9,12 @@ use toml::Spanned;
 /// memory would be counted for one size and spent for another.
 const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("model.repo", &["--model"]),
-    (
-        "model.revision",
-        &["--revision", "--tokenizer-revision", "--code-revision"],
-    ),
+    ("model.revision", &["--revision", "--tokenizer-revision", "--code-revision"]),
     ("model.served-name", &["--served-model-name"]),
     ("listen.host", &["--host", "--uds"]),
     ("listen.port", &["--port"]),
-    (
-        "parallelism.tensor-parallel-size",
-        &["--tensor-parallel-size", "-tp"],
-    ),
-    (
-        "memory.gpu-memory-utilization",
-        &["--gpu-memory-utilization"],
-    ),
+    ("parallelism.tensor-parallel-size", &["--tensor-parallel-size", "-tp"]),
+    ("memory.gpu-memory-utilization", &["--gpu-memory-utilization"]),
     (
         "memory.offload",
         &[
@@ -38,18 +29,12 @@ const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ),
     ("limits.max-model-len", &["--max-model-len"]),
     ("limits.max-num-seqs", &["--max-num-seqs"]),
-    (
-        "limits.max-num-batched-tokens",
-        &["--max-num-batched-tokens"],
-    ),
+    ("limits.max-num-batched-tokens", &["--max-num-batched-tokens"]),
 ];
 
 /// Flags that have no place in a deployment by this program, and why.
 const REFUSED_FLAGS: &[(&[&str], &str)] = &[
-    (
-        &["--config"],
-        "a second file of flags could undo what was planned: write its flags into `arguments`",
-    ),
+    (&["--config"], "a second file of flags could undo what was planned: write its flags into `arguments`"),
     (
         &[
             "--pipeline-parallel-size",
@@ -94,16 +79,9 @@ const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
         &["VLLM_SERVER_DEV_MODE"],
         "it opens endpoints to every client that reset and pause the server: remove it",
     ),
+    (&["VLLM_ENGINE_READY_TIMEOUT_S"], "it follows from the profile: set `timeouts.start` in its place"),
     (
-        &["VLLM_ENGINE_READY_TIMEOUT_S"],
-        "it follows from the profile: set `timeouts.start` in its place",
-    ),
-    (
-        &[
-            "VLLM_USE_PRECOMPILED",
-            "VLLM_PRECOMPILED_WHEEL_LOCATION",
-            "VLLM_MAIN_CUDA_VERSION",
-        ],
+        &["VLLM_USE_PRECOMPILED", "VLLM_PRECOMPILED_WHEEL_LOCATION", "VLLM_MAIN_CUDA_VERSION"],
         "it has an effect only while vLLM is built, never while it runs: remove it",
     ),
 ];
@@ -166,10 +144,7 @@ pub(super) fn variable(name: String) -> Result<String, Fault> {
             .what("a variable's name is letters, digits and `_`, and no digit first")
             .help("for example `VLLM_LOGGING_LEVEL = \"DEBUG\"`"));
     }
-    if let Some((_, help)) = REFUSED_VARIABLES
-        .iter()
-        .find(|(own, _)| own.contains(&name.as_str()))
-    {
+    if let Some((_, help)) = REFUSED_VARIABLES.iter().find(|(own, _)| own.contains(&name.as_str())) {
         return Err(Fault::new("not for a profile to set")
             .what(format!("`{name}` cannot be set here"))
             .help(*help));
@@ -209,8 +184,7 @@ pub(super) fn secrets(raw: &RawVllm) -> Vec<Range<usize>> {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    SECRET_ENDINGS.iter().any(|ending| {
-        name.strip_suffix(ending)
-            .is_some_and(|stem| stem.is_empty() || stem.ends_with('_'))
-    })
+    SECRET_ENDINGS
+        .iter()
+        .any(|ending| name.strip_suffix(ending).is_some_and(|stem| stem.is_empty() || stem.ends_with('_')))
 }

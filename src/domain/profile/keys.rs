@@ -7,59 +7,27 @@ const TOKENS: &str = "a whole number of tokens from 1 to 16777216";
 
 /// In the order in which the shipped profiles write them.
 pub static KEYS: &[Key] = &[
-    Key::required(
-        "service",
-        "the name of a systemd unit without its suffix",
-        r#"service = "vllm""#,
-    ),
+    Key::required("service", "the name of a systemd unit without its suffix", r#"service = "vllm""#),
     Key::required("model", "a table that says what to serve", "[model]"),
     Key::required(
         "model.repo",
         "a repository as `owner/name`",
         r#"repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit""#,
     ),
-    Key::optional(
-        "model.revision",
-        "a branch, tag or commit",
-        r#"revision = "main""#,
-    ),
-    Key::optional(
-        "model.path",
-        "an absolute folder",
-        r#"path = "/srv/models/awq""#,
-    ),
+    Key::optional("model.revision", "a branch, tag or commit", r#"revision = "main""#),
+    Key::optional("model.path", "an absolute folder", r#"path = "/srv/models/awq""#),
     Key::required(
         "model.served-name",
         "the name that clients put into `model`",
         r#"served-name = "qwen3-next-80b""#,
     ),
-    Key::required(
-        "runtime",
-        "a table that says which vLLM serves",
-        "[runtime]",
-    ),
-    Key::required(
-        "runtime.vllm",
-        "a released version of vLLM",
-        r#"vllm = "0.26.0""#,
-    ),
+    Key::required("runtime", "a table that says which vLLM serves", "[runtime]"),
+    Key::required("runtime.vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
     Key::optional("runtime.device", "`cuda` or `cpu`", r#"device = "cuda""#),
     Key::optional("listen", "a table with the API's address", "[listen]"),
-    Key::optional(
-        "listen.host",
-        "an IP address of this host",
-        r#"host = "127.0.0.1""#,
-    ),
-    Key::optional(
-        "listen.port",
-        "a whole number from 1 to 65535",
-        "port = 8000",
-    ),
-    Key::optional(
-        "parallelism",
-        "a table that says how to spread the model",
-        "[parallelism]",
-    ),
+    Key::optional("listen.host", "an IP address of this host", r#"host = "127.0.0.1""#),
+    Key::optional("listen.port", "a whole number from 1 to 65535", "port = 8000"),
+    Key::optional("parallelism", "a table that says how to spread the model", "[parallelism]"),
     Key::optional(
         "parallelism.tensor-parallel-size",
         "a number of GPUs from 1 to 64, or `auto`",
@@ -78,58 +46,22 @@ pub static KEYS: &[Key] = &[
         "`auto`, `none`, or a size per GPU from 1MiB to 1PiB",
         r#"offload = "auto""#,
     ),
-    Key::optional(
-        "limits",
-        "a table with context and batch limits",
-        "[limits]",
-    ),
+    Key::optional("limits", "a table with context and batch limits", "[limits]"),
     Key::optional("limits.max-model-len", TOKENS, "max-model-len = 8192"),
-    Key::optional(
-        "limits.max-num-seqs",
-        "a whole number of requests from 1 to 65536",
-        "max-num-seqs = 4",
-    ),
-    Key::optional(
-        "limits.max-num-batched-tokens",
-        TOKENS,
-        "max-num-batched-tokens = 4096",
-    ),
+    Key::optional("limits.max-num-seqs", "a whole number of requests from 1 to 65536", "max-num-seqs = 4"),
+    Key::optional("limits.max-num-batched-tokens", TOKENS, "max-num-batched-tokens = 4096"),
     Key::optional("vllm", "a table with what else vLLM is given", "[vllm]"),
     Key::optional(
         "vllm.arguments",
         "an array of strings, each one argument",
         r#"arguments = ["--generation-config", "vllm"]"#,
     ),
-    Key::optional(
-        "vllm.environment",
-        "a table of variables",
-        "[vllm.environment]",
-    ),
-    Key::optional(
-        "vllm.environment.*",
-        "a string on one line",
-        r#"VLLM_LOGGING_LEVEL = "DEBUG""#,
-    ),
-    Key::optional(
-        "timeouts",
-        "a table that says how long to wait",
-        "[timeouts]",
-    ),
-    Key::optional(
-        "timeouts.start",
-        "a duration with its unit, from 1s to 24h",
-        r#"start = "20min""#,
-    ),
-    Key::optional(
-        "timeouts.request",
-        "a duration with its unit, from 1s to 1h",
-        r#"request = "5min""#,
-    ),
-    Key::optional(
-        "validation",
-        "a table that says what counts as served well",
-        "[validation]",
-    ),
+    Key::optional("vllm.environment", "a table of variables", "[vllm.environment]"),
+    Key::optional("vllm.environment.*", "a string on one line", r#"VLLM_LOGGING_LEVEL = "DEBUG""#),
+    Key::optional("timeouts", "a table that says how long to wait", "[timeouts]"),
+    Key::optional("timeouts.start", "a duration with its unit, from 1s to 24h", r#"start = "20min""#),
+    Key::optional("timeouts.request", "a duration with its unit, from 1s to 1h", r#"request = "5min""#),
+    Key::optional("validation", "a table that says what counts as served well", "[validation]"),
     Key::optional(
         "validation.min-decode-tokens-per-second",
         "a rate above 0 and at most 1000000 tokens/s",
@@ -140,39 +72,15 @@ pub static KEYS: &[Key] = &[
         "a whole number of tokens from 2 to 65536",
         "output-tokens = 128",
     ),
-    Key::optional(
-        "validation.repetitions",
-        "a whole number of requests from 1 to 1000",
-        "repetitions = 3",
-    ),
-    Key::optional(
-        "validation.warmups",
-        "a whole number of requests from 0 to 1000",
-        "warmups = 1",
-    ),
+    Key::optional("validation.repetitions", "a whole number of requests from 1 to 1000", "repetitions = 3"),
+    Key::optional("validation.warmups", "a whole number of requests from 0 to 1000", "warmups = 1"),
     Key::optional(
         "validation.baseline",
         "a table that names a profile to compare with",
         "[validation.baseline]",
     ),
-    Key::required(
-        "validation.baseline.profile",
-        "the name of another profile",
-        r#"profile = "gptq""#,
-    ),
-    Key::required(
-        "validation.baseline.min-ratio",
-        "a ratio above 0 and at most 1000",
-        "min-ratio = 0.85",
-    ),
-    Key::optional(
-        "validation.quality",
-        "a table with the least quality of answers",
-        "[validation.quality]",
-    ),
-    Key::required(
-        "validation.quality.min-known-answers",
-        "a share from 0 to 1",
-        "min-known-answers = 0.8",
-    ),
+    Key::required("validation.baseline.profile", "the name of another profile", r#"profile = "gptq""#),
+    Key::required("validation.baseline.min-ratio", "a ratio above 0 and at most 1000", "min-ratio = 0.85"),
+    Key::optional("validation.quality", "a table with the least quality of answers", "[validation.quality]"),
+    Key::required("validation.quality.min-known-answers", "a share from 0 to 1", "min-known-answers = 0.8"),
 ];

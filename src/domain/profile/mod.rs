@@ -178,10 +178,7 @@ impl Profile {
     fn misnamed(name: &str, path: &Path, fault: Fault) -> Problem {
         let problem = fault
             .what(format!("`{name}` cannot be the name of a profile"))
-            .help(format!(
-                "rename `{}`: its name without `.toml` is the profile's",
-                path.display()
-            ));
+            .help(format!("rename `{}`: its name without `.toml` is the profile's", path.display()));
         problem.unplaced(KEYS, "")
     }
 
@@ -260,8 +257,7 @@ impl Profile {
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a time that a profile's file could not have either.
     pub fn with_timeouts(self, timeouts: Timeouts) -> Result<Self, Problem> {
         rules::within(rules::LONGEST_START)(timeouts.start).map_err(unplaced("timeouts.start"))?;
-        rules::within(rules::LONGEST_REQUEST)(timeouts.request)
-            .map_err(unplaced("timeouts.request"))?;
+        rules::within(rules::LONGEST_REQUEST)(timeouts.request).map_err(unplaced("timeouts.request"))?;
         Ok(Self { timeouts, ..self })
     }
 

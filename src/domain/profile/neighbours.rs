@@ -56,8 +56,6 @@ impl Listen {
     /// address, and `::` takes IPv4 with it unless the host is set up otherwise.
     fn overlaps(self, other: Self) -> bool {
         self.port == other.port
-            && (self.host == other.host
-                || self.host.is_unspecified()
-                || other.host.is_unspecified())
+            && (self.host == other.host || self.host.is_unspecified() || other.host.is_unspecified())
     }
 }

@@ -2,11 +2,11 @@
 //! shows them all.
 
 use super::{
-    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel,
-    Timeouts, extra,
+    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
+    extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime,
-        RawTimeouts, RawValidation, RawVllm,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
+        RawValidation, RawVllm,
     },
     rules,
 };
@@ -37,24 +37,16 @@ const REPETITIONS: u32 = 3;
 const WARMUPS: u32 = 1;
 
 /// Checks every value of the profile `name`.
-pub(super) fn profile(
-    name: &str,
-    document: Document<'_>,
-    raw: RawProfile,
-) -> Result<Profile, Problem> {
-    let mut review = Review {
-        document,
-        problems: Vec::new(),
-    };
+pub(super) fn profile(name: &str, document: Document<'_>, raw: RawProfile) -> Result<Profile, Problem> {
+    let mut review = Review { document, problems: Vec::new() };
     let profile = review.profile(name, raw);
     match (Problem::of_many(review.problems), profile) {
         (Some(problem), _) => Err(problem),
         (None, Some(profile)) => Ok(profile),
         // A value is absent only after its problem was noted.
-        (None, None) => Err(Problem::doing(
-            format_args!("read profile `{name}`"),
-            "a value was refused without a reason",
-        )),
+        (None, None) => {
+            Err(Problem::doing(format_args!("read profile `{name}`"), "a value was refused without a reason"))
+        }
     }
 }
 
@@ -72,11 +64,8 @@ impl Review<'_> {
         let model = self.model(raw.model);
         let runtime = self.runtime(raw.runtime);
         let listen = self.listen(raw.listen);
-        let tensor_parallel = self.check_or(
-            raw.parallelism.tensor_parallel_size,
-            TensorParallel::Auto,
-            rules::tensor_parallel,
-        );
+        let tensor_parallel =
+            self.check_or(raw.parallelism.tensor_parallel_size, TensorParallel::Auto, rules::tensor_parallel);
         let memory = self.memory(raw.memory);
         let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
         let limits = self.limits(raw.limits);
@@ -110,68 +99,37 @@ impl Review<'_> {
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
         let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
-        Some(Model {
-            repo: repo?,
-            revision: revision?,
-            path: path?,
-            served_name: served_name?,
-        })
+        Some(Model { repo: repo?, revision: revision?, path: path?, served_name: served_name? })
     }
 
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
         let vllm = self.check(raw.vllm, rules::version);
         let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
-        Some(Runtime {
-            vllm: vllm?,
-            device: device?,
-        })
+        Some(Runtime { vllm: vllm?, device: device? })
     }
 
     fn listen(&mut self, raw: RawListen) -> Option<Listen> {
         let host = self.check_or(raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST), rules::host);
         let port = self.check_or(raw.port, PORT, rules::port);
-        Some(Listen {
-            host: host?,
-            port: port?,
-        })
+        Some(Listen { host: host?, port: port? })
     }
 
     fn memory(&mut self, raw: RawMemory) -> Option<Memory> {
         let gpu = self.check_or(raw.gpu, None, |text| rules::size(text).map(Some));
         let ram = self.check_or(raw.ram, None, |text| rules::size(text).map(Some));
-        let utilization = self.check_or(
-            raw.gpu_memory_utilization,
-            UTILIZATION,
-            rules::above_zero(1.0),
-        );
+        let utilization = self.check_or(raw.gpu_memory_utilization, UTILIZATION, rules::above_zero(1.0));
         let offload = self.check_or(raw.offload, Offload::Auto, rules::offload);
-        Some(Memory {
-            gpu: gpu?,
-            ram: ram?,
-            gpu_memory_utilization: utilization?,
-            offload: offload?,
-        })
+        Some(Memory { gpu: gpu?, ram: ram?, gpu_memory_utilization: utilization?, offload: offload? })
     }
 
     fn limits(&mut self, raw: RawLimits) -> Option<Limits> {
         // The mistake is pointed at where one of the two numbers is written.
         let written = [&raw.max_num_batched_tokens, &raw.max_num_seqs];
         let written = written.into_iter().flatten().next().map(Spanned::span);
-        let max_model_len = self.check_or(
-            raw.max_model_len,
-            MAX_MODEL_LEN,
-            rules::whole(rules::TOKENS),
-        );
-        let max_num_seqs = self.check_or(
-            raw.max_num_seqs,
-            MAX_NUM_SEQS,
-            rules::whole(rules::SEQUENCES),
-        );
-        let max_num_batched_tokens = self.check_or(
-            raw.max_num_batched_tokens,
-            MAX_NUM_BATCHED_TOKENS,
-            rules::whole(rules::TOKENS),
-        );
+        let max_model_len = self.check_or(raw.max_model_len, MAX_MODEL_LEN, rules::whole(rules::TOKENS));
+        let max_num_seqs = self.check_or(raw.max_num_seqs, MAX_NUM_SEQS, rules::whole(rules::SEQUENCES));
+        let max_num_batched_tokens =
+            self.check_or(raw.max_num_batched_tokens, MAX_NUM_BATCHED_TOKENS, rules::whole(rules::TOKENS));
         let limits = Limits {
             max_model_len: max_model_len?,
             max_num_seqs: max_num_seqs?,
@@ -207,15 +165,8 @@ impl Review<'_> {
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Option<Timeouts> {
         let start = self.check_or(raw.start, START, rules::duration(rules::LONGEST_START));
-        let request = self.check_or(
-            raw.request,
-            REQUEST,
-            rules::duration(rules::LONGEST_REQUEST),
-        );
-        Some(Timeouts {
-            start: start?,
-            request: request?,
-        })
+        let request = self.check_or(raw.request, REQUEST, rules::duration(rules::LONGEST_REQUEST));
+        Some(Timeouts { start: start?, request: request? })
     }
 
     fn gates(&mut self, name: &str, raw: RawValidation) -> Option<Gates> {
@@ -224,16 +175,9 @@ impl Review<'_> {
             MIN_TOKENS_PER_SECOND,
             rules::above_zero(rules::MOST_TOKENS_PER_SECOND),
         );
-        let output_tokens = self.check_or(
-            raw.output_tokens,
-            OUTPUT_TOKENS,
-            rules::whole(rules::OUTPUT_TOKENS),
-        );
-        let repetitions = self.check_or(
-            raw.repetitions,
-            REPETITIONS,
-            rules::whole(rules::REPETITIONS),
-        );
+        let output_tokens =
+            self.check_or(raw.output_tokens, OUTPUT_TOKENS, rules::whole(rules::OUTPUT_TOKENS));
+        let repetitions = self.check_or(raw.repetitions, REPETITIONS, rules::whole(rules::REPETITIONS));
         let warmups = self.check_or(raw.warmups, WARMUPS, rules::whole(rules::WARMUPS));
         let baseline = match raw.baseline {
             Some(raw) => self.baseline(name, raw).map(Some),
@@ -256,22 +200,13 @@ impl Review<'_> {
     fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {
         let profile = self.check(raw.profile, |text| other_profile(name, text));
         let min_ratio = self.check(raw.min_ratio, rules::above_zero(rules::MOST_RATIO));
-        Some(Baseline {
-            profile: profile?,
-            min_ratio: min_ratio?,
-        })
+        Some(Baseline { profile: profile?, min_ratio: min_ratio? })
     }
 
     /// The checked value, or nothing and a problem more.
-    fn check<R, T>(
-        &mut self,
-        raw: Spanned<R>,
-        rule: impl FnOnce(R) -> Result<T, Fault>,
-    ) -> Option<T> {
+    fn check<R, T>(&mut self, raw: Spanned<R>, rule: impl FnOnce(R) -> Result<T, Fault>) -> Option<T> {
         let span = raw.span();
-        rule(raw.into_inner())
-            .map_err(|fault| self.problems.push(self.document.fault(span, fault)))
-            .ok()
+        rule(raw.into_inner()).map_err(|fault| self.problems.push(self.document.fault(span, fault))).ok()
     }
 
     fn check_or<R, T>(
@@ -315,15 +250,11 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
         rules::whole(range)(value.into()).map_err(at(key))?;
     }
     if gates.output_tokens >= profile.limits.max_model_len {
-        return Err(at("output-tokens")(longer_than_context(
-            gates,
-            profile.limits,
-        )));
+        return Err(at("output-tokens")(longer_than_context(gates, profile.limits)));
     }
     if let Some(baseline) = &gates.baseline {
         other_profile(&profile.name, baseline.profile.clone()).map_err(at("baseline.profile"))?;
-        rules::above_zero(rules::MOST_RATIO)(baseline.min_ratio)
-            .map_err(at("baseline.min-ratio"))?;
+        rules::above_zero(rules::MOST_RATIO)(baseline.min_ratio).map_err(at("baseline.min-ratio"))?;
     }
     if let Some(answers) = gates.min_known_answers {
         rules::share(answers).map_err(at("quality.min-known-answers"))?;
@@ -333,18 +264,10 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
 
 /// Every running request needs room for at least one token in each batch; vLLM would not start.
 fn too_small_a_batch(limits: Limits) -> Fault {
-    let Limits {
-        max_num_seqs,
-        max_num_batched_tokens,
-        ..
-    } = limits;
-    Fault::new(format!(
-        "{max_num_batched_tokens} tokens for {max_num_seqs} requests"
-    ))
-    .what("`limits.max-num-batched-tokens` must not be less than `limits.max-num-seqs`")
-    .help(format!(
-        "write `max-num-batched-tokens = {max_num_seqs}` or more, or allow fewer requests"
-    ))
+    let Limits { max_num_seqs, max_num_batched_tokens, .. } = limits;
+    Fault::new(format!("{max_num_batched_tokens} tokens for {max_num_seqs} requests"))
+        .what("`limits.max-num-batched-tokens` must not be less than `limits.max-num-seqs`")
+        .help(format!("write `max-num-batched-tokens = {max_num_seqs}` or more, or allow fewer requests"))
 }
 
 fn longer_than_context(gates: &Gates, limits: Limits) -> Fault {

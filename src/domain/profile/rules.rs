@@ -80,8 +80,9 @@ pub(super) fn port(value: i64) -> Checked<u16> {
 pub(super) fn host(text: String) -> Checked<IpAddr> {
     text.parse().map_err(|_| match text.as_str() {
         "localhost" => Fault::new("this is a name").help("write `host = \"127.0.0.1\"`"),
-        _ => Fault::new("not an IP address")
-            .help("for example `host = \"127.0.0.1\"`, or `host = \"0.0.0.0\"` for every address of this host"),
+        _ => Fault::new("not an IP address").help(
+            "for example `host = \"127.0.0.1\"`, or `host = \"0.0.0.0\"` for every address of this host",
+        ),
     })
 }
 
@@ -91,9 +92,7 @@ pub(super) fn service(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
     if let Some(suffix) = SUFFIXES.iter().find(|suffix| text.ends_with(**suffix)) {
         let stem = text.trim_end_matches(suffix);
-        return Err(
-            Fault::new("has a suffix").help(format!("leave it out: `service = \"{stem}\"`"))
-        );
+        return Err(Fault::new("has a suffix").help(format!("leave it out: `service = \"{stem}\"`")));
     }
     if text.starts_with("awqdeploy") || text.starts_with("systemd") {
         return Err(Fault::new("taken: units of this name are not the model's"));
@@ -101,11 +100,7 @@ pub(super) fn service(text: String) -> Checked<String> {
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(Fault::new("must begin with a letter or digit"));
     }
-    no_odd(
-        &text,
-        odd,
-        "a unit's name is letters, digits, `-`, `_` and `.`",
-    )?;
+    no_odd(&text, odd, "a unit's name is letters, digits, `-`, `_` and `.`")?;
     no_longer(text, SERVICE_LENGTH)
 }
 
@@ -115,11 +110,7 @@ pub(in crate::domain) fn name(text: String) -> Checked<String> {
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(Fault::new("must begin with a letter or digit"));
     }
-    no_odd(
-        &text,
-        odd,
-        "a profile's name is letters, digits, `-` and `_`",
-    )?;
+    no_odd(&text, odd, "a profile's name is letters, digits, `-` and `_`")?;
     no_longer(text, NAME_LENGTH)
 }
 
@@ -137,18 +128,10 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
         });
     }
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
-    no_odd(
-        &text,
-        odd,
-        "a repository is letters, digits, `-`, `_` and `.`",
-    )?;
+    no_odd(&text, odd, "a repository is letters, digits, `-`, `_` and `.`")?;
     match text.split('/').collect::<Vec<_>>().as_slice() {
-        [owner, name] if [owner, name].iter().all(|part| is_hub_name(part)) => {
-            no_longer(text, REPO_LENGTH)
-        }
-        [_, _] => Err(Fault::new(
-            "each part must begin and end with a letter or digit",
-        )),
+        [owner, name] if [owner, name].iter().all(|part| is_hub_name(part)) => no_longer(text, REPO_LENGTH),
+        [_, _] => Err(Fault::new("each part must begin and end with a letter or digit")),
         [_] => Err(Fault::new("the owner is missing")),
         _ => Err(Fault::new("too many parts")),
     }
@@ -167,11 +150,7 @@ pub(in crate::domain) fn revision(text: String) -> Checked<String> {
     if text.contains("..") {
         return Err(Fault::new("must not contain `..`"));
     }
-    no_odd(
-        &text,
-        odd,
-        "a revision is letters, digits, `-`, `_`, `.` and `/`",
-    )?;
+    no_odd(&text, odd, "a revision is letters, digits, `-`, `_`, `.` and `/`")?;
     no_longer(text, NAME_LENGTH)
 }
 
@@ -196,9 +175,7 @@ pub(super) fn served_name(text: String) -> Checked<String> {
         return Err(Fault::new("empty"));
     }
     if text.starts_with('-') {
-        return Err(Fault::new(
-            "must not begin with `-`: vLLM would take it for a flag",
-        ));
+        return Err(Fault::new("must not begin with `-`: vLLM would take it for a flag"));
     }
     let odd = |c: char| c.is_whitespace() || c.is_control();
     no_odd(&text, odd, "must be one word")?;
@@ -211,20 +188,15 @@ pub(in crate::domain) fn version(text: String) -> Checked<String> {
         return Err(Fault::new("leave out the `v`").help(format!("write `vllm = \"{rest}\"`")));
     }
     if let Some((release, _)) = text.split_once('+') {
-        return Err(
-            Fault::new("leave out the local part: the lock decides the build")
-                .help(format!("write `vllm = \"{release}\"`")),
-        );
+        return Err(Fault::new("leave out the local part: the lock decides the build")
+            .help(format!("write `vllm = \"{release}\"`")));
     }
     if text.starts_with(['=', '<', '>', '~', '^']) || text.contains('*') || text == "latest" {
         return Err(Fault::new("not one version").help(
             "a deployment is reproducible only from one exact version, for example `vllm = \"0.26.0\"`",
         ));
     }
-    let release: String = text
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == '.')
-        .collect();
+    let release: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     let suffix = &text[release.len()..];
     let numbers = release.trim_end_matches('.').split('.');
     let numbered = numbers.clone().count() >= 2 && numbers.clone().all(is_number);
@@ -242,10 +214,7 @@ fn is_number(text: &str) -> bool {
 
 fn is_version_suffix(suffix: &str) -> bool {
     let numbered = ["a", "b", "rc", ".post", ".dev"];
-    suffix.is_empty()
-        || numbered
-            .iter()
-            .any(|stem| suffix.strip_prefix(stem).is_some_and(is_number))
+    suffix.is_empty() || numbered.iter().any(|stem| suffix.strip_prefix(stem).is_some_and(is_number))
 }
 
 pub(in crate::domain) fn device(text: String) -> Checked<Device> {
@@ -261,11 +230,8 @@ pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
     match value {
         CountOrWord::Count(count) => whole(RANKS)(count).map(TensorParallel::Fixed),
         CountOrWord::Word(word) if word == "auto" => Ok(TensorParallel::Auto),
-        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => {
-            Err(Fault::new("this is a string").help(format!(
-                "leave out the quotes: `tensor-parallel-size = {word}`"
-            )))
-        }
+        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => Err(Fault::new("this is a string")
+            .help(format!("leave out the quotes: `tensor-parallel-size = {word}`"))),
         CountOrWord::Word(_) => Err(Fault::new("neither a number nor `auto`")),
     }
 }
@@ -303,9 +269,7 @@ pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
             return Err(Fault::new("has no unit").help(format!("did you mean `{text}s`?")));
         }
-        let duration = text
-            .parse::<jiff::SignedDuration>()
-            .map_err(|_| Fault::new("not a duration"))?;
+        let duration = text.parse::<jiff::SignedDuration>().map_err(|_| Fault::new("not a duration"))?;
         if duration.is_negative() || duration.is_zero() {
             return Err(Fault::new("must be at least 1s"));
         }
@@ -316,9 +280,7 @@ pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration
 pub(super) fn within(longest: Duration) -> impl Fn(Duration) -> Checked<Duration> {
     move |duration| match duration {
         duration if duration < SHORTEST => Err(Fault::new("must be at least 1s")),
-        duration if duration > longest => {
-            Err(at_most(format_args!("{}h", longest.as_secs() / 3600)))
-        }
+        duration if duration > longest => Err(at_most(format_args!("{}h", longest.as_secs() / 3600))),
         duration => Ok(duration),
     }
 }
@@ -336,19 +298,13 @@ fn no_odd(text: &str, odd: impl Fn(char) -> bool, allowed: &str) -> Checked<()> 
     match text.chars().find(|c| odd(*c)) {
         None => Ok(()),
         Some(c) if c.is_whitespace() => Err(Fault::new(format!("contains a space: {allowed}"))),
-        Some(c) => Err(Fault::new(format!(
-            "contains `{}`: {allowed}",
-            c.escape_debug()
-        ))),
+        Some(c) => Err(Fault::new(format!("contains `{}`: {allowed}", c.escape_debug()))),
     }
 }
 
 fn no_longer(text: String, most: usize) -> Checked<String> {
     if text.len() > most {
-        return Err(Fault::new(format!(
-            "{} characters long, at most {most} fit",
-            text.len()
-        )));
+        return Err(Fault::new(format!("{} characters long, at most {most} fit", text.len())));
     }
     Ok(text)
 }

@@ -68,12 +68,7 @@ pub async fn validate(
     baseline: Option<&Report>,
     observer: &dyn Observer,
 ) -> Report {
-    let mut validation = Validation {
-        api,
-        plan,
-        observer,
-        checks: Vec::new(),
-    };
+    let mut validation = Validation { api, plan, observer, checks: Vec::new() };
     validation.smoke().await;
     let known_answers = validation.known_answers().await;
     let throughput = validation.throughput().await;
@@ -84,8 +79,7 @@ pub async fn validate(
         throughput: throughput.as_ref(),
         baseline,
     });
-    if let (Some(wanted), Some(_), None) = (&plan.gates.baseline, &throughput, &verdict.comparison)
-    {
+    if let (Some(wanted), Some(_), None) = (&plan.gates.baseline, &throughput, &verdict.comparison) {
         validation.observer.see(Event::Warning(format!(
             "not compared with `{}`, which has no passed validation yet",
             wanted.profile
@@ -124,11 +118,7 @@ impl Validation<'_> {
             return None;
         }
         let began = Instant::now();
-        let mut answers = KnownAnswers {
-            right: 0,
-            asked: 0,
-            version: questions::VERSION,
-        };
+        let mut answers = KnownAnswers { right: 0, asked: 0, version: questions::VERSION };
         for question in &QUESTIONS {
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {

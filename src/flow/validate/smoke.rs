@@ -15,13 +15,14 @@ use crate::{
 /// What the smoke checks ask for.
 const PROMPT: &str = "The ships in the harbour";
 const MESSAGE: &str = "Name a fruit.";
-const TOKENS: u32 = 16;
+/// Few, because a server may be slow and the old one is stopped while this one is judged.
+const TOKENS: u32 = 8;
 
 /// Texts that hardly any prose goes without. A server that ignores `stop` is caught by their being there;
 /// one that honours it never shows them, whatever its model says.
 const STOPS: [&str; 4] = [" ", "e", "a", "\n"];
 /// Tokens to let such a server show itself in.
-const STOP_TOKENS: u32 = 32;
+const STOP_TOKENS: u32 = 16;
 
 /// One check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,10 +107,7 @@ async fn models(api: &Api, plan: &Plan) -> Result<(), Miss> {
     let wanted = &plan.model.served_name;
     let Some(model) = models.data.iter().find(|model| model.id == *wanted) else {
         let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
-        return Err(Miss::Wrong(format!(
-            "`{wanted}` is not served, only `{}`",
-            served.join("`, `")
-        )));
+        return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
     };
     match &model.root {
         Some(root) if !plan.serve.argv.contains(root) => Err(Miss::Wrong(format!(
@@ -148,9 +146,7 @@ fn counted(answer: &Answer, limit: u32) -> Result<(), Miss> {
 /// `max_tokens` is exact where the model may not end by itself, and `stop` texts are never shown.
 async fn limits(api: &Api) -> Result<(), Miss> {
     const EXACTLY: u32 = 5;
-    let answer = api
-        .answer(&Request::complete(PROMPT, EXACTLY).to_the_limit())
-        .await?;
+    let answer = api.answer(&Request::complete(PROMPT, EXACTLY).to_the_limit()).await?;
     let count = answer.usage.completion_tokens;
     if count != EXACTLY || answer.finish_reason != "length" {
         return Err(Miss::Wrong(format!(
@@ -158,14 +154,10 @@ async fn limits(api: &Api) -> Result<(), Miss> {
             answer.finish_reason
         )));
     }
-    let request = Request::complete(PROMPT, STOP_TOKENS)
-        .to_the_limit()
-        .stopping_at(STOPS);
+    let request = Request::complete(PROMPT, STOP_TOKENS).to_the_limit().stopping_at(STOPS);
     let answer = api.answer(&request).await?;
     match STOPS.iter().find(|stop| answer.text.contains(**stop)) {
-        Some(stop) => Err(Miss::Wrong(format!(
-            "the text goes on behind the `stop` of {stop:?}"
-        ))),
+        Some(stop) => Err(Miss::Wrong(format!("the text goes on behind the `stop` of {stop:?}"))),
         None => Ok(()),
     }
 }
@@ -183,10 +175,7 @@ async fn error_shape(api: &Api, plan: &Plan) -> Result<(), Miss> {
 
 fn refused(what: &str, answer: &Raw, wanted: u16) -> Result<(), Miss> {
     if answer.status != wanted {
-        return Err(Miss::Wrong(format!(
-            "{what} was answered with status {}, not {wanted}",
-            answer.status
-        )));
+        return Err(Miss::Wrong(format!("{what} was answered with status {}, not {wanted}", answer.status)));
     }
     let error = ApiError::parse(&answer.body)?;
     if error.code != wanted {

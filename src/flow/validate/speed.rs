@@ -13,11 +13,7 @@ const PROMPT: &str = "of the harbour log. The wind turned north in the morning, 
      inside to warm his hands. Nothing else was seen before noon. In the afternoon";
 
 /// Streams the warm-ups and then the measured requests, one after the other, each to its full length.
-pub(super) async fn measure(
-    api: &Api,
-    gates: &Gates,
-    observer: &dyn Observer,
-) -> Result<Vec<Sample>, Miss> {
+pub(super) async fn measure(api: &Api, gates: &Gates, observer: &dyn Observer) -> Result<Vec<Sample>, Miss> {
     let run = jiff::Timestamp::now().as_millisecond();
     let mut samples = Vec::new();
     for number in 0..gates.warmups + gates.repetitions {

@@ -120,11 +120,7 @@ fn detail(status: StatusCode) -> (StatusCode, Json<Value>) {
     (status, Json(json!({ "detail": reason })))
 }
 
-async fn authorize(
-    Shared(State(engine)): Shared<State>,
-    request: HttpRequest,
-    next: Next,
-) -> Response {
+async fn authorize(Shared(State(engine)): Shared<State>, request: HttpRequest, next: Next) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -139,11 +135,7 @@ async fn authorize(
 }
 
 async fn health(Shared(State(engine)): Shared<State>) -> StatusCode {
-    if engine.is_dead() {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
-    }
+    if engine.is_dead() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 async fn version() -> Json<Value> {
@@ -161,12 +153,7 @@ async fn metrics(Shared(State(engine)): Shared<State>) -> String {
 }
 
 async fn models(Shared(State(engine)): Shared<State>) -> Json<Value> {
-    let Options {
-        served_name,
-        model,
-        max_model_len,
-        ..
-    } = &engine.options;
+    let Options { served_name, model, max_model_len, .. } = &engine.options;
     let created = engine.started;
     Json(json!({ "object": "list", "data": [{
         "id": served_name,
@@ -243,17 +230,11 @@ struct Pace {
 
 impl Pace {
     fn new(arrived: Instant, options: &Options) -> Self {
-        Self {
-            first: arrived + options.ttft,
-            tpot: options.tpot(),
-        }
+        Self { first: arrived + options.ttft, tpot: options.tpot() }
     }
 
     fn token(self, index: usize) -> Instant {
-        self.first
-            + self
-                .tpot
-                .saturating_mul(u32::try_from(index).unwrap_or(u32::MAX))
+        self.first + self.tpot.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX))
     }
 }
 
@@ -309,18 +290,11 @@ fn stream(
     pace: Pace,
 ) -> Response {
     let fails = engine.options.fault == Some(EngineFault::ErrorStream);
-    let shown = if fails {
-        TOKENS_BEFORE_ERROR
-    } else {
-        reply.pieces.len()
-    };
+    let shown = if fails { TOKENS_BEFORE_ERROR } else { reply.pieces.len() };
     let mut events = Vec::with_capacity(shown + 3);
     if request.endpoint == Endpoint::Chat {
         let delta = json!({ "role": "assistant", "content": "" });
-        events.push((
-            pace.token(0),
-            chunk(request, ticket, delta, None).to_string(),
-        ));
+        events.push((pace.token(0), chunk(request, ticket, delta, None).to_string()));
     }
     for (index, piece) in reply.pieces.iter().take(shown).enumerate() {
         let finish = (index + 1 == reply.pieces.len()).then_some(reply);

@@ -16,11 +16,12 @@ mod request;
 
 pub use fault::EngineFault;
 pub use log::startup_log;
-pub use options::{
-    FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE, TTFT_MS_VARIABLE,
-};
+pub use options::{FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE, TTFT_MS_VARIABLE};
 
-use crate::domain::problem::{Kind, Problem};
+use crate::domain::{
+    problem::{Kind, Problem},
+    startup::Phase,
+};
 use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use tokio::{
@@ -29,13 +30,16 @@ use tokio::{
     time::sleep,
 };
 
+/// Takes each line of the log.
+type Log = Box<dyn FnMut(&str) + Send>;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 128;
 
 /// An engine that has its port, and has not begun to load.
-#[derive(Debug)]
 pub struct Engine {
     options: Options,
+    log: Log,
     socket: TcpSocket,
     address: SocketAddr,
 }
@@ -46,30 +50,24 @@ pub struct Engine {
 ///
 /// When the port is in use, and for [`EngineFault::Crash`].
 pub async fn run(options: Options) -> Result<(), Problem> {
-    Engine::bind(options)?.serve().await
+    Engine::bind(options, log::to_stderr)?.serve().await
 }
 
 impl Engine {
-    /// Takes the port, as vLLM does before it loads: connections are refused until it listens.
-    pub fn bind(options: Options) -> Result<Self, Problem> {
+    /// Takes the port, as vLLM does before it loads: connections are refused until it listens. Every
+    /// line of its log goes to `log`.
+    pub fn bind(options: Options, log: impl FnMut(&str) + Send + 'static) -> Result<Self, Problem> {
+        let mut log: Log = Box::new(log);
         let wanted = SocketAddr::new(options.host, options.port);
         let bound = || {
-            let socket = if wanted.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
-            };
+            let socket = if wanted.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?;
             socket.bind(wanted)?;
             let address = socket.local_addr()?;
             std::io::Result::Ok((socket, address))
         };
-        let (socket, address) = bound().map_err(|error| refused(wanted, error))?;
-        Ok(Self {
-            options,
-            socket,
-            address,
-        })
+        let (socket, address) = bound().map_err(|error| refused(wanted, error, &mut log))?;
+        Ok(Self { options, log, socket, address })
     }
 
     /// Where it will listen: the real port, where port 0 was asked for.
@@ -89,12 +87,34 @@ impl Engine {
         }
     }
 
-    async fn load_and_serve(self) -> Result<(), Problem> {
-        load(&self.options, self.address).await?;
+    /// Logs the start-up, spread evenly over the time that loading takes.
+    async fn load(&mut self) -> Result<(), Problem> {
+        let lines = startup_log(&self.options, self.address);
+        let parts = u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1);
+        let pause = self.options.load / parts;
+        for line in lines {
+            sleep(pause).await;
+            (self.log)(&line);
+            if self.options.fault == Some(EngineFault::Crash) && Phase::of(&line) == Some(Phase::LoadingModel)
+            {
+                for line in log::out_of_memory() {
+                    (self.log)(&line);
+                }
+                return Err(Problem::new(
+                    Kind::Unexpected,
+                    "the rehearsal engine crashed while loading, as it was told to",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_and_serve(mut self) -> Result<(), Problem> {
+        self.load().await?;
         let listener = self
             .socket
             .listen(BACKLOG)
-            .map_err(|error| refused(self.address, error))?
+            .map_err(|error| refused(self.address, error, &mut self.log))?
             // A token must leave when it is made, not when the next one fills the segment.
             .tap_io(|stream| drop(stream.set_nodelay(true)));
         let state = api::State::new(self.options);
@@ -108,27 +128,9 @@ impl Engine {
     }
 }
 
-/// Logs the start-up, spread evenly over the time that loading takes.
-async fn load(options: &Options, address: SocketAddr) -> Result<(), Problem> {
-    let lines = startup_log(options, address);
-    let pause = options.load / u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1);
-    for line in lines {
-        sleep(pause).await;
-        log::write(&line);
-        if options.fault == Some(EngineFault::Crash) && line.contains("Starting to load model") {
-            log::out_of_memory();
-            return Err(Problem::new(
-                Kind::Unexpected,
-                "the rehearsal engine crashed while loading, as it was told to",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn refused(wanted: SocketAddr, error: std::io::Error) -> Problem {
+fn refused(wanted: SocketAddr, error: std::io::Error, log: &mut Log) -> Problem {
     if error.kind() == std::io::ErrorKind::AddrInUse {
-        log::write("OSError: [Errno 98] Address already in use");
+        log("OSError: [Errno 98] Address already in use");
     }
     Problem::doing(format_args!("listen on `{wanted}`"), error)
 }

@@ -61,14 +61,9 @@ impl Options {
     ///
     /// For words that are not `serve MODEL …`, for values that do not parse, and for a host that is
     /// neither loopback nor "every address", in whose place loopback is taken.
-    pub fn from_arguments(
-        args: &[String],
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Problem> {
+    pub fn from_arguments(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
         let (model, words) = match args {
-            [serve, model, words @ ..] if serve == "serve" && !model.starts_with('-') => {
-                (model, words)
-            }
+            [serve, model, words @ ..] if serve == "serve" && !model.starts_with('-') => (model, words),
             _ => return Err(usage("want `serve MODEL` and flags".to_owned())),
         };
         let flags = flags(words)?;
@@ -81,9 +76,8 @@ impl Options {
             let set = parsed::<u64>(name, env(name))?;
             Ok::<_, Problem>(set.map_or(default, Duration::from_millis))
         };
-        let tokens_per_second =
-            parsed::<f64>(TOKENS_PER_SECOND_VARIABLE, env(TOKENS_PER_SECOND_VARIABLE))?
-                .unwrap_or(DEFAULT_TOKENS_PER_SECOND);
+        let tokens_per_second = parsed::<f64>(TOKENS_PER_SECOND_VARIABLE, env(TOKENS_PER_SECOND_VARIABLE))?
+            .unwrap_or(DEFAULT_TOKENS_PER_SECOND);
         if !(tokens_per_second.is_finite() && tokens_per_second > 0.0) {
             return Err(usage(format!(
                 "`{TOKENS_PER_SECOND_VARIABLE}` is `{tokens_per_second}`, not above 0"
@@ -100,10 +94,7 @@ impl Options {
             tokens_per_second,
             ttft: milliseconds(TTFT_MS_VARIABLE, DEFAULT_TTFT)?,
             load: milliseconds(LOAD_MS_VARIABLE, DEFAULT_LOAD)?,
-            fault: parsed(
-                FAULT_VARIABLE,
-                env(FAULT_VARIABLE).filter(|name| !name.is_empty()),
-            )?,
+            fault: parsed(FAULT_VARIABLE, env(FAULT_VARIABLE).filter(|name| !name.is_empty()))?,
             flags,
         })
     }
@@ -144,15 +135,8 @@ fn flags(words: &[String]) -> Result<Vec<(String, Option<String>)>, Problem> {
     Ok(flags)
 }
 
-fn parsed<T: FromStr<Err: Display>>(
-    name: &str,
-    text: Option<String>,
-) -> Result<Option<T>, Problem> {
-    text.map(|text| {
-        text.parse()
-            .map_err(|error| usage(format!("`{name}` is `{text}`: {error}")))
-    })
-    .transpose()
+fn parsed<T: FromStr<Err: Display>>(name: &str, text: Option<String>) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse().map_err(|error| usage(format!("`{name}` is `{text}`: {error}")))).transpose()
 }
 
 fn loopback(host: Option<IpAddr>) -> Result<IpAddr, Problem> {

@@ -11,9 +11,9 @@ const NATURAL_LENGTH: usize = 24;
 
 /// What a completion goes on with, over and over.
 const WORDS: &[&str] = &[
-    " the", " harbour", " was", " quiet", " and", " the", " ships", " lay", " at", " anchor",
-    " while", " a", " clerk", " wrote", " down", " what", " each", " of", " them", " carried",
-    " from", " port", " to", " port", ".", " Then",
+    " the", " harbour", " was", " quiet", " and", " the", " ships", " lay", " at", " anchor", " while", " a",
+    " clerk", " wrote", " down", " what", " each", " of", " them", " carried", " from", " port", " to",
+    " port", ".", " Then",
 ];
 
 /// What it says in a chat when it does not know.
@@ -63,19 +63,11 @@ impl Reply {
                 .map(|&piece| piece.to_owned())
                 .collect()
         } else {
-            natural
-                .iter()
-                .take(limit)
-                .map(|&piece| piece.to_owned())
-                .collect()
+            natural.iter().take(limit).map(|&piece| piece.to_owned()).collect()
         };
         let stop_reason = cut_at(&mut pieces, &request.stop);
         let ended = stop_reason.is_some() || (!endless && natural.len() <= limit);
-        Self {
-            pieces,
-            finish_reason: if ended { "stop" } else { "length" },
-            stop_reason,
-        }
+        Self { pieces, finish_reason: if ended { "stop" } else { "length" }, stop_reason }
     }
 
     /// All of it.
@@ -98,13 +90,7 @@ fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
     }
     match request.endpoint {
         Endpoint::Chat => match Question::find(&request.text) {
-            Some(question) => question
-                .answers
-                .first()
-                .copied()
-                .into_iter()
-                .chain(["."])
-                .collect(),
+            Some(question) => question.answers.first().copied().into_iter().chain(["."]).collect(),
             None => SMALL_TALK.to_vec(),
         },
         Endpoint::Completions => {

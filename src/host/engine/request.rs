@@ -190,17 +190,12 @@ fn json_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
 fn whole_number(body: &Value, field: &str) -> Result<Option<u32>, Refusal> {
     match &body[field] {
         Value::Null => Ok(None),
-        value => value
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
-            .map(Some)
-            .ok_or_else(|| {
-                let input = format!("'input': {}", value.to_string().replace('"', "'"));
-                let place = format!("body.{field}");
-                let message =
-                    "Input should be a valid integer, unable to parse string as an integer";
-                Refusal::invalid("int_parsing", Some(&place), message, &input)
-            }),
+        value => value.as_u64().and_then(|number| u32::try_from(number).ok()).map(Some).ok_or_else(|| {
+            let input = format!("'input': {}", value.to_string().replace('"', "'"));
+            let place = format!("body.{field}");
+            let message = "Input should be a valid integer, unable to parse string as an integer";
+            Refusal::invalid("int_parsing", Some(&place), message, &input)
+        }),
     }
 }
 
@@ -240,24 +235,18 @@ fn conversation(body: &Value) -> Result<(String, u32), Refusal> {
     let said: Vec<String> = messages
         .iter()
         .map(|message| match &message["content"] {
-            Value::Array(parts) => parts
-                .iter()
-                .filter_map(|part| part["text"].as_str())
-                .collect(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
             content => content.as_str().unwrap_or_default().to_owned(),
         })
         .collect();
     let count = said.iter().map(|text| tokens(text) + TEMPLATE_TOKENS).sum();
-    said.into_iter()
-        .next_back()
-        .map(|last| (last, count))
-        .ok_or_else(|| Refusal {
-            param: None,
-            ..Refusal::bad(
-                "",
-                "Cannot apply chat template to an empty conversation. Provide at least one message.",
-            )
-        })
+    said.into_iter().next_back().map(|last| (last, count)).ok_or_else(|| Refusal {
+        param: None,
+        ..Refusal::bad(
+            "",
+            "Cannot apply chat template to an empty conversation. Provide at least one message.",
+        )
+    })
 }
 
 /// How many tokens to generate at most.
@@ -317,17 +306,12 @@ fn limit(
 fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],
-        Value::Array(texts) => texts
-            .iter()
-            .filter_map(|text| text.as_str().map(str::to_owned))
-            .collect(),
+        Value::Array(texts) => texts.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect(),
         _ => Vec::new(),
     }
 }
 
 /// A word is a token here. Real tokenizers come to some four thirds of that for English.
 fn tokens(text: &str) -> u32 {
-    u32::try_from(text.split_whitespace().count())
-        .unwrap_or(u32::MAX)
-        .max(1)
+    u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX).max(1)
 }
