@@ -113,7 +113,10 @@ impl Observer for Screen {
             }
             (_, Event::Checked(check)) => match &check.failure {
                 None => {
-                    self.line(&format!("  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}", check.name, check.ms))
+                    self.line(&format!(
+                        "  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}",
+                        check.name, check.ms
+                    ));
                 }
                 Some(why) => self.line(&format!("  {BAD}✗ {}{BAD:#}: {why}", check.name)),
             },

@@ -46,10 +46,10 @@ struct ActDocument {
 /// Plays the story and tells it. The exit status says whether it ended as it should.
 pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
     if request.list_faults {
-        let list: String = Fault::all()
-            .iter()
-            .map(|fault| format!("{:<14} {}\n", fault.to_string(), fault.about()))
-            .collect();
+        let mut list = String::new();
+        for fault in Fault::all() {
+            let _ = writeln!(list, "{:<14} {}", fault.to_string(), fault.about());
+        }
         print(&list);
         return Ok(0);
     }
@@ -64,7 +64,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
-        Request {
+        &Request {
             from: request.from.clone(),
             to: request.to.clone(),
             fault,

@@ -67,14 +67,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             Ok(if passed { 0 } else { 6 })
         }
         Command::Verify { profile } => {
-            let verified = check::verify(&world(&global)?, profile.as_deref(), &screen)?;
+            let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
             let document = VerificationDocument::of(&verified);
             show(&global, &document, render::verification)?;
             let whole = verified.differences.is_empty();
             Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
         }
         Command::Lock { profile, from } => {
-            let locked = lock::lock(&world(&global)?, &profile, from.as_deref(), &screen)?;
+            let locked = lock::lock(&interruptible(&global)?, &profile, from.as_deref(), &screen)?;
             show(&global, &locked, |locked| {
                 format!("{profile}: {} files locked as {}\n", locked.files.len(), locked.digest().short())
             })
@@ -168,8 +168,7 @@ fn rollback_command(
             Err(_) => rollback::Target::Profile(text),
         },
     };
-    let mut world = reading_world(global);
-    world.interrupt = Interrupt::listen()?;
+    let mut world = interruptible(global)?;
     let to = rollback::find(&world.store, &target)?;
     let profile = to.plan.profile.clone();
     let question = format!("Roll back to {profile} (generation {})?", to.id);
@@ -264,10 +263,10 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         );
     }
     let agreed = Confirm::new().with_prompt(question).default(false).interact();
-    match agreed.map_err(|e| Problem::doing("ask", e))? {
-        true => Ok(()),
-        false => Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed")),
+    if agreed.map_err(|e| Problem::doing("ask", e))? {
+        return Ok(());
     }
+    Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed"))
 }
 
 fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
@@ -291,8 +290,12 @@ fn layout(global: &Global) -> Layout {
 /// The host as it is, asked for everything that a plan needs.
 fn world(global: &Global) -> Result<World, Problem> {
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
-    let interrupt = Interrupt::listen()?;
-    Ok(World { facts: machine::facts()?, binary, interrupt, ..reading_world(global) })
+    Ok(World { facts: machine::facts()?, binary, ..interruptible(global)? })
+}
+
+/// The same for a long story, which a signal ends at a good place.
+fn interruptible(global: &Global) -> Result<World, Problem> {
+    Ok(World { interrupt: Interrupt::listen()?, ..reading_world(global) })
 }
 
 /// The host for a story that only reads, or that has decided everything before: nothing is asked of it.

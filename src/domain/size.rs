@@ -52,7 +52,7 @@ impl fmt::Display for Bytes {
 
 impl FromStr for Bytes {
     type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>().map(|size| Self(size.0)).map_err(|e| e.to_string())
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<bytesize::ByteSize>().map(|size| Self(size.0))
     }
 }

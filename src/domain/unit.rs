@@ -12,10 +12,21 @@ use super::{
 };
 use std::{fmt::Write as _, net::IpAddr, path::Path};
 
-/// Finishes or undoes an interrupted activation at boot, before the service starts.
-pub const RECOVER: &str = "awqdeploy-recover.service";
 /// Loads `nvidia-uvm` before any unit that may use GPUs starts.
 pub const GPU_READY: &str = "awqdeploy-gpu-ready.service";
+
+/// How every unit of awqdeploy begins.
+const HEAD: &str = "# Made by awqdeploy";
+
+/// Whether a unit's text is awqdeploy's to replace.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with(HEAD)
+}
+
+/// The unit that finishes or undoes an interrupted activation of a service at boot, before it starts.
+pub fn recover_name(service: &str) -> String {
+    format!("awqdeploy-recover-{service}.service")
+}
 
 /// One unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +42,7 @@ pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
     let unit = |name: &str, text: String| Unit { name: name.to_owned(), text };
     let mut units = vec![
         unit(&format!("{}.service", plan.service), plan.unit.clone()),
-        unit(RECOVER, recover(layout, &plan.service)),
+        unit(&recover_name(&plan.service), recover(layout, &plan.service)),
     ];
     if plan.unit.contains(GPU_READY) {
         units.push(unit(GPU_READY, gpu_ready()));
@@ -76,7 +87,8 @@ pub fn service(service: &Service<'_>) -> String {
 pub fn recover(layout: &Layout, service: &str) -> String {
     let root = layout.root();
     format!(
-        "[Unit]
+        "{HEAD}.
+[Unit]
 Description=Finish or undo an interrupted awqdeploy activation
 DefaultDependencies=no
 RequiresMountsFor={mounts}
@@ -103,7 +115,8 @@ WantedBy=multi-user.target
 /// service's own commands run, so this cannot be an `ExecStartPre=`. A missing `nvidia-modprobe` is
 /// no failure where the module is there already.
 pub fn gpu_ready() -> String {
-    "[Unit]
+    "# Made by awqdeploy.
+[Unit]
 Description=Load nvidia-uvm and create GPU device nodes
 After=systemd-modules-load.service
 
@@ -123,7 +136,8 @@ fn head(service: &Service<'_>) -> String {
     let Service { layout, serve, .. } = service;
     let root = layout.root();
     let current = layout.current().join("generation.json");
-    let mut after = vec!["network.target", RECOVER];
+    let recover = recover_name(service.name);
+    let mut after = vec!["network.target", &recover];
     let mut needs = String::new();
     if service.device == Device::Cuda {
         after.push(GPU_READY);
@@ -136,7 +150,7 @@ fn head(service: &Service<'_>) -> String {
         needs.push_str("Wants=network-online.target\n");
     }
     format!(
-        "# Made by awqdeploy; changes are lost with the next deployment. The generation that it starts runs:
+        "{HEAD}; changes are lost with the next deployment. The generation that it starts runs:
 #
 {argv}
 [Unit]
@@ -191,8 +205,10 @@ Environment=HOME=%S/{name}
 Environment=VLLM_CACHE_ROOT=%C/{name}/vllm TORCHINDUCTOR_CACHE_DIR=%C/{name}/inductor
 Environment=TRITON_CACHE_DIR=%C/{name}/triton CUDA_CACHE_PATH=%C/{name}/cuda
 
-# The supervisor extends the start while vLLM loads, and says READY after the first verified completion.
+# The supervisor extends the start while vLLM loads, says READY after the first verified completion, and then
+# tells every ten seconds that the engine is healthy.
 TimeoutStartSec=3min
+WatchdogSec=2min
 TimeoutStopSec={stop}
 # The supervisor gets the signal; what is left of vLLM at the end is killed with the group.
 KillMode=mixed

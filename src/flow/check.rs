@@ -4,6 +4,7 @@ use super::{
     deploy::total,
     event::{Event, Observer},
     live,
+    prepare::not_locked,
     world::World,
 };
 use crate::{
@@ -41,10 +42,7 @@ pub fn verify(world: &World, profile: Option<&str>, observer: &dyn Observer) -> 
         Some(profile) => profile.to_owned(),
         None => current(world)?.plan.profile,
     };
-    let model = world.library.lock()?.models.remove(&profile).ok_or_else(|| {
-        Problem::new(Kind::Unverified, format!("the model of `{profile}` is not locked"))
-            .help(format!("record its files once with `awqdeploy lock {profile} --from FOLDER`"))
-    })?;
+    let model = world.library.lock()?.models.remove(&profile).ok_or_else(|| not_locked(&profile))?;
     let stored = world.layout().model(model.digest());
     let path =
         if stored.is_dir() { Some(stored) } else { world.library.load(&profile)?.model().path.clone() };

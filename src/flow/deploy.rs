@@ -39,7 +39,8 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let current = store.current()?.map(|id| store.generation(id)).transpose()?;
     let condition = world.keeper.observe(&plan.service).condition()?;
     let serves = condition == Condition::Active;
-    if let Some(current) = current.as_ref().filter(|current| serves && current.plan == *plan) {
+    let same = |current: &&Generation| current.plan == *plan && current.made_by == env!("CARGO_PKG_VERSION");
+    if let Some(current) = current.as_ref().filter(|_| serves).filter(same) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }

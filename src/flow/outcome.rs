@@ -75,8 +75,10 @@ impl Outcome {
 }
 
 impl Activated {
-    /// Seconds in which nothing served: from the stop of the old one until one was ready.
+    /// Seconds in which nothing served: from the stop of the old one until one was ready. Absent where
+    /// nothing served before.
     pub fn downtime(&self) -> Option<f64> {
+        self.ended.activation.from?;
         let stopped = self.journal.first()?.at;
         let ready = self.journal.iter().find(|entry| match &entry.activation.state {
             State::Forward { step: Step::Validate } => self.ended.end == End::Committed,

@@ -7,6 +7,7 @@ use crate::{
         digest::Digest,
         facts::Facts,
         generation::Generation,
+        layout::Layout,
         lock::{LockedModel, LockedRuntime},
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
         problem::{Kind, Problem},
@@ -34,36 +35,33 @@ pub struct Prepared {
     pub current: Option<Generation>,
 }
 
+/// What a plan is made of, beside the host's facts.
+struct Materials {
+    profile: Profile,
+    /// Absent where the model is not locked yet.
+    locked: Option<LockedModel>,
+    model: PlannedModel,
+    checkpoint: Checkpoint,
+    runtime: PlannedRuntime,
+    /// Absent where the runtime is not awqdeploy's to install.
+    wheels: Option<(Digest, LockedRuntime)>,
+}
+
 /// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
 pub fn plan(world: &World, name: &str, facts: &Facts) -> Result<Result<Plan, Refusal>, Problem> {
-    let profile = world.library.load(name)?;
-    let locked = world.library.lock()?.models.remove(profile.name());
-    let runtime = runtime(world, &profile)?;
-    let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
-    Ok(Plan::of(Inputs {
-        profile: &profile,
-        model: &planned_model(world, &profile, locked.as_ref()),
-        checkpoint: &checkpoint,
-        runtime: &runtime.0,
-        facts,
-        layout: world.layout(),
-    }))
+    Ok(Materials::gather(world, name)?.plan(facts, world.layout()))
 }
 
 /// Everything for a deployment, or why there cannot be one.
 pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
-    let profile = world.library.load(name)?;
-    let model = world.library.lock()?.models.remove(profile.name()).ok_or_else(|| not_locked(&profile))?;
-    let runtime = runtime(world, &profile)?;
-    let checkpoint = checkpoint(world, &profile, Some(&model))?;
-    let plan = Plan::of(Inputs {
-        profile: &profile,
-        model: &planned_model(world, &profile, Some(&model)),
-        checkpoint: &checkpoint,
-        runtime: &runtime.0,
-        facts: &world.facts,
-        layout: world.layout(),
-    })?;
+    let materials = Materials::gather(world, name)?;
+    if materials.locked.is_none() {
+        return Err(not_locked(materials.profile.name()));
+    }
+    let plan = materials.plan(&world.facts, world.layout())?;
+    let Materials { profile, locked: Some(model), wheels, .. } = materials else {
+        return Err(not_locked(name));
+    };
     let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
     one_service(current.as_ref(), &plan)?;
     Ok(Prepared {
@@ -71,9 +69,41 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
         profile: world.library.text(name)?,
         model,
         source: profile.model().path.clone(),
-        runtime: runtime.1,
+        runtime: wheels,
         current,
     })
+}
+
+impl Materials {
+    fn gather(world: &World, name: &str) -> Result<Self, Problem> {
+        let profile = world.library.load(name)?;
+        neighbours(world, &profile)?;
+        let locked = world.library.lock()?.models.remove(profile.name());
+        let (runtime, wheels) = runtime(world, &profile)?;
+        let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
+        let model = planned_model(world, &profile, locked.as_ref());
+        Ok(Self { profile, locked, model, checkpoint, runtime, wheels })
+    }
+
+    fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
+        let Self { profile, model, checkpoint, runtime, .. } = self;
+        Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })
+    }
+}
+
+/// Two profiles of one service must share its address: clients must not notice the migration. A
+/// neighbour that cannot be read says nothing.
+fn neighbours(world: &World, profile: &Profile) -> Result<(), Problem> {
+    let names = world.library.names().unwrap_or_default();
+    let others: Vec<Profile> = names
+        .iter()
+        .filter(|name| *name != profile.name())
+        .filter_map(|name| world.library.load(name).ok())
+        .collect();
+    for other in &others {
+        Profile::same_service(&[profile, other])?;
+    }
+    Ok(())
 }
 
 impl From<Refusal> for Problem {
@@ -143,8 +173,7 @@ fn missing(path: &Path) -> Problem {
     .help("correct `path` in the profile's `[model]`, or fetch the model's files again")
 }
 
-fn not_locked(profile: &Profile) -> Problem {
-    let name = profile.name();
+pub(super) fn not_locked(name: &str) -> Problem {
     Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked"))
         .help(format!("record its files once with `awqdeploy lock {name} --from FOLDER`"))
 }

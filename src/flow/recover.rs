@@ -13,7 +13,7 @@ use crate::{
 use std::time::Duration;
 
 /// How long boot recovery waits for another awqdeploy.
-const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+const BOOT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Goes back from an interrupted or stuck activation. Nothing to do is no problem.
 pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {

@@ -39,8 +39,8 @@ use std::{
 };
 
 /// Tokens and requests of a rehearsal's measurement: enough to tell slow from fast, quick to watch.
-const OUTPUT_TOKENS: u32 = 24;
-const REPETITIONS: u32 = 2;
+const OUTPUT_TOKENS: u32 = 40;
+const REPETITIONS: u32 = 3;
 /// How long a rehearsed engine may take: it loads nothing.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
@@ -150,17 +150,17 @@ impl FromStr for Fault {
 }
 
 /// Plays the story: `from`, then `to`, which goes wrong if it is told to.
-pub fn rehearse(request: Request, observer: &dyn Observer) -> Result<Story, Problem> {
+pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
     let folder = tempfile::Builder::new()
         .prefix("awqdeploy-rehearsal-")
         .tempdir()
         .map_err(|e| Problem::doing("make a throw-away root", e))?;
-    let stage = Stage::set(&request, folder.path())?;
-    let mut world = stage.world(&request);
+    let stage = Stage::set(request, folder.path())?;
+    let mut world = stage.world(request);
     let mut acts = vec![act(&mut world, &request.from, observer)];
     if serving(&mut world)?.as_deref() == Some(request.from.as_str()) {
         if let Some(fault) = request.fault {
-            stage.spoil(&mut world, &request, fault)?;
+            stage.spoil(&mut world, request, fault)?;
         }
         let interrupted = request.fault == Some(Fault::Interrupted);
         let interrupt = world.interrupt.clone();
@@ -175,7 +175,7 @@ pub fn rehearse(request: Request, observer: &dyn Observer) -> Result<Story, Prob
         acts.push(act(&mut world, &request.to, &pressing));
     }
     let serving = serving(&mut world)?;
-    let as_it_should = as_it_should(&request, &acts, serving.as_deref());
+    let as_it_should = as_it_should(request, &acts, serving.as_deref());
     Ok(Story { acts, serving, as_it_should })
 }
 

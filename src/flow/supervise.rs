@@ -29,10 +29,10 @@ const FIRST_TRIES: u32 = 3;
 /// How often the service manager is asked for more time while the engine loads.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// How much time it is asked for: several missed turns must not end a loading engine.
-const EXTEND_BY: Duration = Duration::from_secs(60);
-/// How often a ready engine's health is asked: well below the unit's WatchdogSec.
+const EXTEND_BY: Duration = Duration::from_mins(1);
+/// How often a ready engine's health is asked: well below the unit's `WatchdogSec=`.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// How long the engine may take to stop. The unit's TimeoutStopSec is longer.
+/// How long the engine may take to stop. The unit's `TimeoutStopSec=` is longer.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// Lines of the engine's log among which the cause of its end is looked for.
@@ -181,7 +181,9 @@ impl Log {
 
 /// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
 fn ended(status: std::process::ExitStatus, last: Vec<String>, mut log: Log) -> Problem {
-    last.into_iter().for_each(|line| log.push(line));
+    for line in last {
+        log.push(line);
+    }
     failed(format!("the engine ended by itself ({status})"), &log)
 }
 

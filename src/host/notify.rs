@@ -1,4 +1,4 @@
-//! The sd_notify protocol, from both ends.
+//! The `sd_notify` protocol, from both ends.
 
 use crate::domain::problem::Problem;
 use std::{

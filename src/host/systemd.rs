@@ -9,7 +9,7 @@ use super::{
 use crate::domain::{
     problem::{Kind, Problem},
     startup::Reason,
-    unit::Unit,
+    unit::{self, Unit},
 };
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after `systemctl stop` the control group may still hold processes.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(60);
+const EMPTY_PATIENCE: Duration = Duration::from_mins(1);
 /// Log lines among which the cause of a failed start is looked for.
 const LOG_LINES: u32 = 200;
 
@@ -88,10 +88,15 @@ impl Services for Systemd {
         let mut changed = false;
         for unit in units {
             let path = self.units.join(&unit.name);
-            if fs::read(&path)?.as_deref() != Some(&unit.text) {
-                fs::write(&path, &unit.text)?;
-                changed = true;
+            let found = fs::read(&path)?;
+            if found.as_deref() == Some(&unit.text) {
+                continue;
             }
+            if found.is_some_and(|found| !unit::is_ours(&found)) {
+                return Err(foreign(&path));
+            }
+            fs::write(&path, &unit.text)?;
+            changed = true;
         }
         if changed {
             systemctl(&["daemon-reload"])?.success()?;
@@ -139,13 +144,11 @@ impl Services for Systemd {
             sleep(LOOK_EVERY);
         }
         // A job can end well and leave the unit down: a failed condition does that.
-        match self.condition()? {
-            Condition::Active => Ok(()),
-            _ => {
-                let why = self.why()?;
-                Err(Problem::doing(format_args!("start `{}`", self.unit), why))
-            }
+        if self.condition()? == Condition::Active {
+            return Ok(());
         }
+        let why = self.why()?;
+        Err(Problem::doing(format_args!("start `{}`", self.unit), why))
     }
 
     fn stop(&mut self) -> Result<(), Problem> {
@@ -186,6 +189,12 @@ impl Services for Systemd {
         let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
+}
+
+/// A person's own unit is not overwritten: it may be the only record of how they served until now.
+fn foreign(path: &Path) -> Problem {
+    Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
+        .help("stop and disable that unit and move its file away, or give the profiles another `service`")
 }
 
 fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {

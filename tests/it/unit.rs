@@ -78,7 +78,7 @@ fn systemd_accepts_all_units_and_finds_the_service_well_enclosed() {
             let units = [
                 ("vllm.service", service(device, &serve, &layout)),
                 ("outside.service", service(device, &outside, &layout)),
-                (unit::RECOVER, unit::recover(&layout, "vllm")),
+                (&*unit::recover_name("vllm"), unit::recover(&layout, "vllm")),
                 (unit::GPU_READY, unit::gpu_ready()),
             ]
             .map(|(name, text)| {

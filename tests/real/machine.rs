@@ -21,7 +21,7 @@ const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {
