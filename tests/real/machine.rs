@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {
     state: PathBuf,
+    /// What each boot is told.
+    options: Vec<String>,
 }
 
 /// What a command inside said.
@@ -41,30 +43,35 @@ impl Machine {
     pub(crate) fn up() -> Self {
         let parts = prepare();
         let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
-        let machine = Self { state: scratch.join("machine") };
-        // What an earlier run left that was killed.
-        machine.down();
         let profiles = scratch.join("profiles");
         let _ = fs::remove_dir_all(&profiles);
         copy(&Path::new(HERE).join("profiles"), &profiles);
         let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
-        let booted = harness("up", &machine.state)
-            .args([
-                "--disk-size",
-                DISK,
-                "--bind",
-                &bind(&parts, PARTS),
-                "--bind",
-                &bind(&profiles, "/etc/awqdeploy"),
-            ])
-            .args([
-                "--ro-bind",
-                &bind(Path::new(env!("CARGO_BIN_EXE_awqdeploy")), "/usr/local/bin/awqdeploy"),
-            ])
-            .status()
-            .expect("the harness starts");
-        assert!(booted.success(), "systemd did not boot: {booted}");
+        let program = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
+        let options = [
+            ("--disk-size", DISK.to_owned()),
+            ("--bind", bind(&parts, PARTS)),
+            ("--bind", bind(&profiles, "/etc/awqdeploy")),
+            ("--ro-bind", bind(program, "/usr/local/bin/awqdeploy")),
+        ];
+        let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let machine = Self { state: scratch.join("machine"), options };
+        // What an earlier run left that was killed.
+        machine.down();
+        machine.boot();
         machine
+    }
+
+    /// Cuts the power, which loses whatever is not on the disk, and boots again.
+    pub(crate) fn power_cut(&self) {
+        let cut = harness("cut", &self.state).status().expect("the harness starts");
+        assert!(cut.success(), "the power stayed on: {cut}");
+        self.boot();
+    }
+
+    fn boot(&self) {
+        let booted = harness("up", &self.state).args(&self.options).status().expect("the harness starts");
+        assert!(booted.success(), "systemd did not boot: {booted}");
     }
 
     /// Runs a command inside to its end.

@@ -10,6 +10,7 @@ mod machine;
 
 use machine::{Machine, Said, tell};
 use serde_json::Value;
+use std::process::Child;
 
 /// Where awqdeploy installs its units.
 const UNITS: &str = "/etc/systemd/system";
@@ -31,6 +32,8 @@ fn a_migration_there_and_back() {
     healthy_but_broken(&machine, &awq);
     killed_engine(&machine, &awq);
     back_to_gptq(&machine, &gptq);
+    interrupted(&machine, &gptq);
+    power_cut(&machine, &gptq);
     stopped(&machine);
 }
 
@@ -126,6 +129,41 @@ fn back_to_gptq(machine: &Machine, gptq: &str) {
     serves(machine, "gptq");
     assert_eq!(machine.model(), gptq);
     units_are_clean(machine);
+}
+
+/// Somebody presses Ctrl-C while the candidate loads.
+fn interrupted(machine: &Machine, gptq: &str) {
+    let deployment = starting(machine);
+    machine.run(&["pkill", "-INT", "-f", "^awqdeploy deploy awq"]).succeeded();
+    let output = deployment.wait_with_output().expect("the deployment ends");
+    let document = Said::of(&["awqdeploy", "deploy", "awq"], &output).document(6);
+    rolled_back(&document, "awq");
+    assert_eq!(document["why"], "interrupted during start", "{document:#}");
+    serves(machine, "gptq");
+    assert_eq!(machine.model(), gptq);
+}
+
+/// The power goes while the candidate loads: the next boot brings back what served before.
+fn power_cut(machine: &Machine, gptq: &str) {
+    let deployment = starting(machine);
+    machine.power_cut();
+    drop(deployment);
+    machine.wait("the service answers after the power cut", |machine| machine.completion() == 200);
+    let status = machine.status();
+    assert_eq!(status["last_activation"]["end"], "rolled-back", "{status:#}");
+    assert_eq!(status["last_activation"]["why"], "interrupted during start", "{status:#}");
+    serves(machine, "gptq");
+    assert_eq!(machine.model(), gptq);
+}
+
+/// A deployment of awq whose candidate has begun to load.
+fn starting(machine: &Machine) -> Child {
+    let deployment = machine.start_awqdeploy(&["deploy", "awq", "--yes", "--json"]);
+    machine.wait("the candidate loads", |machine| {
+        machine.status()["last_activation"]["step"] == "start"
+            && machine.vllm_processes().iter().any(|process| process.contains("vllm.entrypoints"))
+    });
+    deployment
 }
 
 fn stopped(machine: &Machine) {
