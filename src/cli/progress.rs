@@ -53,16 +53,32 @@ impl Screen {
         say(text);
     }
 
+    /// A line that stays, and below it on a terminal how long it takes.
+    fn begin(&self, text: &str) {
+        self.line(text);
+        if self.how == How::Bars {
+            self.spin("");
+        }
+    }
+
     /// A line that the next thing replaces, on a terminal; a line of its own elsewhere.
     fn passing(&self, text: &str) {
-        if self.how != How::Bars {
-            return say(text);
-        }
-        let bar = ProgressBar::new_spinner().with_message(text.to_owned());
-        bar.enable_steady_tick(TURN_EVERY);
-        if let Some(old) = self.bar.replace(Some(bar)) {
-            old.finish_and_clear();
-        }
+        if self.how == How::Bars { self.spin(text) } else { say(&format!("  {text}")) }
+    }
+
+    /// Turns, and counts the time since what it stands below began.
+    fn spin(&self, text: &str) {
+        let mut bar = self.bar.borrow_mut();
+        let spinner = bar.take_if(|bar| bar.length().is_none()).unwrap_or_else(|| {
+            if let Some(counted) = bar.take() {
+                counted.finish_and_clear();
+            }
+            let style = ProgressStyle::with_template("  {spinner} {elapsed} {msg}");
+            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        });
+        spinner.set_message(text.to_owned());
+        spinner.enable_steady_tick(TURN_EVERY);
+        *bar = Some(spinner);
     }
 
     fn progress(&self, done: u64, of: u64) {
@@ -75,6 +91,9 @@ impl Screen {
         }
         let mut bar = self.bar.borrow_mut();
         let counted = bar.take_if(|bar| bar.length() == Some(of)).unwrap_or_else(|| {
+            if let Some(spinner) = bar.take() {
+                spinner.finish_and_clear();
+            }
             let style = ProgressStyle::with_template(
                 "  {bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
             );
@@ -84,7 +103,8 @@ impl Screen {
         *bar = Some(counted);
     }
 
-    fn clear(&self) {
+    /// Takes away what would be replaced: something else is about to be printed.
+    pub(crate) fn clear(&self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -102,14 +122,16 @@ impl Observer for Screen {
                 }
             }
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
-            (_, Event::Engine(status)) => self.passing(&format!("  {FAINT}{status}{FAINT:#}")),
+            (_, Event::Engine(status)) => self.passing(&format!("{FAINT}{status}{FAINT:#}")),
             (_, Event::Measured { request, of, tokens_per_second }) => {
-                self.passing(&format!("  request {request} of {of}: {tokens_per_second:.1} tokens/s"));
+                let text = format!("request {request} of {of}: {tokens_per_second:.1} tokens/s");
+                if request == of { self.line(&format!("  {text}")) } else { self.passing(&text) }
             }
-            (_, Event::Stage(text)) => self.line(&text),
+            (_, Event::Stage(text)) => self.begin(&text),
             (_, Event::Activation { aim, state }) => {
                 let aim = aim.map_or_else(|| "nothing".to_owned(), |aim| format!("generation {aim}"));
-                self.line(&state_line(&state, &aim));
+                let text = state_line(&state, &aim);
+                if matches!(state, State::Done { .. }) { self.line(&text) } else { self.begin(&text) }
             }
             (_, Event::Checked(check)) => match &check.failure {
                 None => {

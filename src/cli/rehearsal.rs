@@ -75,6 +75,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         },
         screen,
     )?;
+    screen.clear();
     let document = tell(story, fault);
     if global.json {
         let json = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;

@@ -261,7 +261,7 @@ pub(crate) fn verification(document: &VerificationDocument) -> String {
 }
 
 fn row(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "  {FAINT}{name:<22}{FAINT:#} {value}");
+    let _ = writeln!(out, "  {FAINT}{name:<24}{FAINT:#} {value}");
 }
 
 /// A word as a shell reads it.

@@ -152,6 +152,7 @@ fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Sc
         agree(consent, &format!("Deploy {profile}?"))?;
         deploy(&mut world, &prepared, screen).map(Some)
     })();
+    screen.clear();
     conclude(global, Action::Deploy, profile, done)
 }
 
@@ -181,6 +182,7 @@ fn rollback_command(
         agree(consent, &question)?;
         rollback::rollback(&mut world, &target, screen).map(Some)
     })();
+    screen.clear();
     conclude(global, Action::Rollback, &profile, done)
 }
 
