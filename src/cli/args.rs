@@ -99,6 +99,9 @@ pub(crate) enum Command {
         facts: Option<PathBuf>,
     },
     /// Print what is known of this host, as `plan --facts` reads it
+    #[command(after_help = "Examples:
+  awqdeploy facts > gpu-host.json
+  awqdeploy plan awq --facts gpu-host.json    on any other machine")]
     Facts,
     /// Activate a profile, prove it, and go back if that fails
     #[command(after_help = "Examples:
@@ -130,9 +133,16 @@ pub(crate) enum Command {
   awqdeploy status --json | jq .serving")]
     Status,
     /// List all generations
+    #[command(after_help = "Examples:
+  awqdeploy generations
+  awqdeploy generations --json | jq '.generations[] | select(.standing == \"proven\")'")]
     Generations,
     /// Validate what serves now: API, answers, speed. Changes nothing
-    #[command(after_help = "Exit status 6 says that it did not pass; nothing is rolled back.")]
+    #[command(after_help = "Examples:
+  awqdeploy validate
+  awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
+
+Exit status 6 says that it did not pass; nothing is rolled back.")]
     Validate,
     /// Compare every file of a model with its lock
     #[command(after_help = "Examples:
@@ -153,6 +163,10 @@ pub(crate) enum Command {
         from: Option<PathBuf>,
     },
     /// Finish what an interrupted activation left
+    #[command(after_help = "Examples:
+  awqdeploy recover                      go back from an interrupted or stuck activation
+
+At boot a unit does this before the service starts.")]
     Recover {
         /// At boot, before the service: only point back, systemd starts it
         #[arg(long)]

@@ -23,7 +23,7 @@ use crate::{
         store::{Evidence, Locked, Store},
     },
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Carries out what was prepared. Until the activation begins nothing that serves is touched, and a
 /// signal ends it; from then on a signal makes it go back.
@@ -48,9 +48,9 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if !current.as_ref().is_some_and(|current| serves && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
     }
-    stage(world, &locked, prepared, observer)?;
+    let binary = stage(world, &locked, prepared, observer)?;
     world.interrupt.check()?;
-    let to = locked.add_generation(plan.clone(), &prepared.profile, &world.binary)?;
+    let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     carry_out(world, &locked, Action::Deploy, to, observer)
 }
 
@@ -98,13 +98,14 @@ fn activated(
     Ok(Activated { ended, journal, report, returned })
 }
 
-/// Puts everything that the generation needs into the store, and proves it.
+/// Puts everything that the generation needs into the store, and proves it. Returns the binary that is to
+/// run it.
 fn stage(
     world: &World,
     locked: &Locked<'_>,
     prepared: &Prepared,
     observer: &dyn Observer,
-) -> Result<(), Problem> {
+) -> Result<PathBuf, Problem> {
     world.interrupt.check()?;
     observer.see(Event::Stage(format!("verify the files of `{}`", prepared.model.repo)));
     let of = total(&prepared.model);
@@ -127,7 +128,7 @@ fn stage(
             }
         })?;
     }
-    locked.keep_binary(&world.binary).map(drop)
+    locked.keep_binary(&world.binary)
 }
 
 /// Bytes of all files of a model.

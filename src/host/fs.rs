@@ -4,7 +4,7 @@ use crate::domain::problem::Problem;
 use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
     path::Path,
 };
@@ -78,6 +78,32 @@ pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
 pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     rustix::fs::syncfs(&file).map_err(|e| failed("sync the file system of", path, e.into()))
+}
+
+/// Whether two files hold the same bytes. One that is not there holds none.
+pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
+    let open = |path: &Path| match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        file => file.map(|file| Some(BufReader::new(file))).map_err(|e| failed("open", path, e)),
+    };
+    let (Some(mut one_file), Some(mut other_file)) = (open(one)?, open(other)?) else {
+        return Ok(false);
+    };
+    loop {
+        let (left, right) = (
+            one_file.fill_buf().map_err(|e| failed("read", one, e))?,
+            other_file.fill_buf().map_err(|e| failed("read", other, e))?,
+        );
+        let length = left.len().min(right.len());
+        if left[..length] != right[..length] || (length == 0 && left.len() != right.len()) {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+        one_file.consume(length);
+        other_file.consume(length);
+    }
 }
 
 /// Gives a finished file its final name, in place of what has it.

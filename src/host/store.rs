@@ -245,10 +245,10 @@ impl Locked<'_> {
         fs::write(&self.store.layout.activation(activation).join("service.log"), text)
     }
 
-    /// Keeps the deployer's own binary where boot recovery finds it.
+    /// Keeps the deployer's own binary where boot recovery finds it. Returns where.
     pub fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
         let kept = self.store.layout.binary();
-        if std::fs::canonicalize(binary).ok() == std::fs::canonicalize(&kept).ok() {
+        if fs::same_content(binary, &kept)? {
             return Ok(kept);
         }
         let staged = self.stage("binary")?.join("awqdeploy");
