@@ -7,6 +7,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     host::{
+        journal::Journal,
         signals::Interrupt,
         store::{Locked, Recorded},
     },
@@ -105,7 +106,7 @@ fn resumed(last: &Recorded, left: Left) -> Option<Activation> {
 
 struct Drive<'a> {
     number: u64,
-    journal: crate::host::journal::Journal,
+    journal: Journal,
     interrupt: &'a Interrupt,
     observer: &'a dyn Observer,
 }

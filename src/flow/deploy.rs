@@ -15,6 +15,7 @@ use crate::{
         generation::Generation,
         lock::LockedModel,
         problem::{Kind, Problem},
+        report::Report,
         size::Bytes,
     },
     host::{
@@ -87,11 +88,7 @@ fn return_to(store: &Store, to: GenerationId) -> Result<Option<GenerationId>, Pr
     Ok(current.or_else(|| proven.into_iter().rev().find(|id| *id != to)))
 }
 
-fn activated(
-    store: &Store,
-    ended: Ended,
-    returned: Option<crate::domain::report::Report>,
-) -> Result<Activated, Problem> {
+fn activated(store: &Store, ended: Ended, returned: Option<Report>) -> Result<Activated, Problem> {
     let report = store.report(ended.number, Evidence::Candidate)?;
     let recorded = store.last_activation()?.filter(|recorded| recorded.number == ended.number);
     let journal = recorded.map(|recorded| recorded.journal).unwrap_or_default();

@@ -86,7 +86,7 @@ impl<'a> Live<'a> {
             return self.services.trust(Trust::Committed);
         }
         self.keep_log();
-        Err(Problem::new(crate::domain::problem::Kind::Unexpected, report.failures.join("; ")))
+        Err(Problem::new(Kind::Unexpected, report.failures.join("; ")))
     }
 
     /// Evidence is worth having, and not worth failing for.

@@ -1,12 +1,13 @@
 //! How a deployment or a rollback ended.
 
 use super::activate::Ended;
-use crate::domain::activation::{State, Step};
-use crate::domain::{
-    activation::{End, GenerationId},
-    report::Report,
+use crate::{
+    domain::{
+        activation::{End, GenerationId, State, Step},
+        report::Report,
+    },
+    host::journal::Entry,
 };
-use crate::host::journal::Entry;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
