@@ -7,7 +7,12 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId, generation::Generation, plan::Plan, problem::Problem, report::Report, unit,
+        activation::GenerationId,
+        generation::Generation,
+        plan::Plan,
+        problem::{Kind, Problem},
+        report::Report,
+        unit,
     },
     host::{
         event_loop, port,
