@@ -138,8 +138,9 @@ impl Drive<'_> {
                 (Step::Validate, None) => Ok(()),
             };
             activation = match outcome {
-                // A step that a signal cut short did not fail by itself.
-                Err(_) if forward && self.interrupt.came() => activation.resumed(),
+                // A step that a signal cut short did not fail by itself; and one that came through all the
+                // same is not kept against the wish of whoever sent it.
+                _ if forward && self.interrupt.came() => activation.resumed(),
                 outcome => activation.after(outcome),
             };
         }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Validates what serves now. Nothing is changed, whatever it shows.
 pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
     let current = current(world)?;
-    live::report(&world.store, &current.plan, current.id, observer)
+    live::report(&world.store, &current.plan, current.id, &world.interrupt, observer)
 }
 
 /// What was verified.

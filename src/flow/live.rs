@@ -57,7 +57,9 @@ impl<'a> Live<'a> {
     /// is nowhere else to go.
     pub fn validate_returned(&mut self, generation: GenerationId) -> Result<Report, Problem> {
         let plan = self.locked.store().generation(generation)?.plan;
-        let report = report(self.locked.store(), &plan, generation, self.observer)?;
+        // What serves again is not worth less to know because somebody pressed Ctrl-C.
+        let patient = Interrupt::default();
+        let report = report(self.locked.store(), &plan, generation, &patient, self.observer)?;
         self.locked.keep_report(self.number, Evidence::Returned, &report)?;
         Ok(report)
     }
@@ -85,7 +87,7 @@ impl<'a> Live<'a> {
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
-        let report = report(store, &plan, generation, self.observer)?;
+        let report = report(store, &plan, generation, &self.interrupt, self.observer)?;
         self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);
@@ -123,11 +125,13 @@ impl Host for Live<'_> {
     }
 }
 
-/// Validates a generation that runs, against the last good measurement of its baseline.
+/// Validates a generation that runs, against the last good measurement of its baseline. It takes minutes
+/// on a large model, so that a signal ends it: then there is no report.
 pub fn report(
     store: &Store,
     plan: &Plan,
     generation: GenerationId,
+    interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
     let baseline = match &plan.gates.baseline {
@@ -136,7 +140,12 @@ pub fn report(
     };
     let api = Api::of(plan)?;
     let validation = validate::validate(&api, plan, generation, baseline.as_ref(), observer);
-    Ok(event_loop()?.block_on(validation))
+    event_loop()?.block_on(async {
+        tokio::select! {
+            report = validation => Ok(report),
+            () = interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
+        }
+    })
 }
 
 /// A problem and its causes in one line: what a journal keeps and a person reads as the reason.

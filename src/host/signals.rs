@@ -2,10 +2,17 @@
 
 use crate::domain::problem::{Kind, Problem};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+use tokio::time::sleep;
+
+/// How often a waiting story looks whether a signal came.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether somebody asked this process to stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +32,13 @@ impl Interrupt {
     /// Whether a signal came.
     pub fn came(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a signal comes.
+    pub async fn arrival(&self) {
+        while !self.came() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Notes a request to stop, as a signal would.

@@ -1,0 +1,185 @@
+//! A throw-away host: the real stories on a temporary root, the embedded supervisor in systemd's place and
+//! the embedded engine in vLLM's.
+
+use awqdeploy::{
+    domain::{checkpoint::known_config, layout::Layout, problem::Problem},
+    flow::{
+        deploy::deploy,
+        event::{Event, Observer},
+        lock::lock,
+        outcome::Outcome,
+        prepare::prepare,
+        profiles::Library,
+        recover::recover,
+        world::{Engine, Keeper, World},
+    },
+    host::{fs::names, service::Condition, signals::Interrupt, store::Store},
+};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// The program itself.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_awqdeploy");
+
+/// What serves first.
+pub(crate) const OLD: &str = "gptq";
+/// What is to replace it.
+pub(crate) const NEW: &str = "awq";
+
+/// How long an engine may take that loads nothing. Mind that test machines are slow.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A root, a folder of profiles and a folder of models, all in one folder that goes with it.
+pub(crate) struct Stand {
+    pub(crate) world: World,
+    pub(crate) port: u16,
+    folder: TempDir,
+}
+
+/// What a refused deployment must leave as it was.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Serving {
+    profile: Option<String>,
+    generations: Vec<String>,
+    activations: Vec<String>,
+    models: Vec<String>,
+    staged: Vec<String>,
+}
+
+/// Nobody listens.
+pub(crate) fn silent(_: Event) {}
+
+impl Stand {
+    /// Both profiles locked, nothing deployed.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let stand = Self { world: world(folder.path()), port, folder };
+        fs::create_dir(stand.path("profiles")).unwrap();
+        for name in [OLD, NEW] {
+            fs::create_dir_all(stand.model(name)).unwrap();
+            fs::write(stand.model(name).join("config.json"), known_config(repo(name)).unwrap()).unwrap();
+            fs::write(stand.model(name).join("model.safetensors"), name.repeat(1000)).unwrap();
+            stand.write_profile(name, "", "");
+            lock(&stand.world, name, None, &silent).unwrap();
+        }
+        stand
+    }
+
+    /// The old profile serves.
+    pub(crate) fn serving() -> Self {
+        let mut stand = Self::new();
+        let outcome = stand.deploy(OLD).unwrap();
+        assert_eq!(outcome.generation.0, 1);
+        stand
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The folder that a profile's model is taken from.
+    pub(crate) fn model(&self, profile: &str) -> PathBuf {
+        self.path("models").join(profile)
+    }
+
+    /// Writes a profile, with one piece of its text replaced.
+    pub(crate) fn write_profile(&self, name: &str, from: &str, to: &str) {
+        let text = format!(
+            "service = \"vllm\"\n\
+             [model]\nrepo = \"{repo}\"\npath = \"{path}\"\nserved-name = \"tiny\"\n\
+             [runtime]\nvllm = \"0.26.0\"\n\
+             [listen]\nport = {port}\n\
+             [parallelism]\ntensor-parallel-size = 4\n\
+             [timeouts]\nstart = \"20s\"\nrequest = \"20s\"\n\
+             [validation]\noutput-tokens = 8\nrepetitions = 1\nwarmups = 0\n\
+             [vllm]\narguments = []\n\
+             [vllm.environment]\n\
+             AWQDEPLOY_REHEARSAL_LOAD_MS = \"30\"\nAWQDEPLOY_REHEARSAL_TOKENS_PER_SECOND = \"200\"\n",
+            repo = repo(name),
+            path = self.model(name).display(),
+            port = self.port,
+        );
+        assert!(text.contains(from), "nothing to replace");
+        fs::write(self.path("profiles").join(name).with_extension("toml"), text.replacen(from, to, 1)).unwrap();
+    }
+
+    pub(crate) fn deploy(&mut self, profile: &str) -> Result<Outcome, Problem> {
+        self.deploy_watched(profile, &silent)
+    }
+
+    pub(crate) fn deploy_watched(
+        &mut self,
+        profile: &str,
+        observer: &dyn Observer,
+    ) -> Result<Outcome, Problem> {
+        let prepared = prepare(&self.world, profile)?;
+        deploy(&mut self.world, &prepared, observer)
+    }
+
+    /// The same folder for a new process: one that started nothing, and that no signal reached.
+    pub(crate) fn restart(&mut self) {
+        self.world = world(self.folder.path());
+    }
+
+    pub(crate) fn recover(&mut self) -> Option<awqdeploy::flow::activate::Ended> {
+        recover(&mut self.world, &silent).unwrap()
+    }
+
+    /// What is now. Beside the records it asks the service, since they could lie.
+    pub(crate) fn state(&mut self) -> Serving {
+        let root = self.world.layout().root().to_owned();
+        let current = self.world.store.current().unwrap();
+        let active = self.world.keeper.observe("vllm").condition().unwrap() == Condition::Active;
+        let plan = current.filter(|_| active).map(|id| self.world.store.generation(id).unwrap().plan);
+        let list = |folder: &str| {
+            let mut names = names(&root.join(folder)).unwrap();
+            names.sort();
+            names
+        };
+        Serving {
+            profile: plan.map(|plan| plan.profile),
+            generations: list("generations"),
+            activations: list("activations"),
+            models: list("store/models"),
+            staged: list("store/staging"),
+        }
+    }
+
+    /// Whether this profile serves: by the records, by its keeper, and by an answer of the engine.
+    pub(crate) fn serves(&mut self, profile: &str) {
+        assert_eq!(self.state().profile.as_deref(), Some(profile));
+        let report = awqdeploy::flow::check::validate(&self.world, &silent).unwrap();
+        assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
+    }
+
+    /// A text with what differs from run to run made plain.
+    pub(crate) fn plain(&self, text: &str) -> String {
+        text.replace(self.folder.path().to_str().unwrap(), "DIR").replace(&self.port.to_string(), "PORT")
+    }
+}
+
+fn world(folder: &Path) -> World {
+    let layout = Layout::new(folder.join("root"));
+    World {
+        library: Library::at(folder.join("profiles")),
+        facts: crate::inputs::facts("four-16gb"),
+        engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
+        interrupt: Interrupt::default(),
+        binary: PROGRAM.into(),
+        keeper: Keeper::embedded(&layout, folder.join("service"), START_PATIENCE),
+        store: Store::new(layout),
+    }
+}
+
+fn repo(profile: &str) -> &'static str {
+    match profile {
+        NEW => "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit",
+        _ => "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ",
+    }
+}
