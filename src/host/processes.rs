@@ -132,7 +132,8 @@ impl Services for Processes {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let Some(mut running) = self.running.take() else {
-            return Ok(());
+            // Another owner that was killed may have left some.
+            return tree::kill_marked(MARK, &self.mark());
         };
         let pid = Pid::from_child(&running.child);
         let began = Instant::now();
@@ -168,7 +169,9 @@ impl Services for Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        // Nobody is left to tell; what matters is that nothing stays behind.
-        let _unheard = self.stop();
+        if self.running.is_some() {
+            // Nobody is left to tell; what matters is that nothing stays behind.
+            let _unheard = self.stop();
+        }
     }
 }
