@@ -111,14 +111,16 @@ pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
     rename(staged, path)
 }
 
-/// Copies a file, by reference where the file system can; readable by all, synced.
+/// Copies a file, by reference where the file system can; synced, readable by all, and executable by all
+/// if it is by its owner.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
     let mode = fs::copy(from, to)
         .and_then(|_| fs::metadata(to))
         .map_err(|e| failed("copy to", to, e))?
         .permissions()
         .mode();
-    fs::set_permissions(to, fs::Permissions::from_mode(mode | FILE_MODE))
+    let executable = if mode & 0o100 == 0 { 0 } else { 0o111 };
+    fs::set_permissions(to, fs::Permissions::from_mode(mode | FILE_MODE | executable))
         .map_err(|e| failed("set the mode of", to, e))?;
     sync(to)
 }
