@@ -64,12 +64,12 @@ pub fn take_in(
     }
     let staged = locked.stage(&format!("model-{}", model.digest().short()))?;
     for file in &model.files {
+        interrupt.check()?;
         bring(&source.join(&file.path), &staged.join(&file.path))?;
     }
     // Hashed where they will be read from, so that a bad copy cannot pass.
     let differences = verify(&staged, model, interrupt, progress)?;
     if !differences.is_empty() {
-        fs::remove_tree(&staged)?;
         return Err(differ(source, &differences).help(
             "fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`",
         ));
@@ -90,8 +90,7 @@ pub fn verify(
     let mut differences = Vec::new();
     let mut before = Bytes(0);
     for file in &model.files {
-        interrupt.check()?;
-        let found = difference(folder, file, &mut |bytes| progress(before + bytes))?;
+        let found = difference(folder, file, interrupt, &mut |bytes| progress(before + bytes))?;
         differences.extend(found.map(|difference| (file.path.clone(), difference)));
         before = before + file.size;
         progress(before);
@@ -109,14 +108,13 @@ pub fn survey(folder: &Path, interrupt: &Interrupt) -> Result<Vec<LockedFile>, P
             if name.starts_with('.') {
                 continue;
             }
-            interrupt.check()?;
             let relative = directory.join(&name);
             let path = folder.join(&relative);
             if path.is_dir() {
                 directories.push(relative);
                 continue;
             }
-            let (size, sha256) = hash(&path, &mut |_| ())?;
+            let (size, sha256) = hash(&path, interrupt, &mut |_| ())?;
             files.push(LockedFile { path: relative, size, sha256 });
         }
     }
@@ -145,6 +143,7 @@ pub fn differ(folder: &Path, differences: &[(PathBuf, Difference)]) -> Problem {
 fn difference(
     folder: &Path,
     file: &LockedFile,
+    interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Option<Difference>, Problem> {
     let path = folder.join(&file.path);
@@ -155,16 +154,18 @@ fn difference(
     if size != file.size {
         return Ok(Some(Difference::Size(size)));
     }
-    let (_, sha256) = hash(&path, progress)?;
+    let (_, sha256) = hash(&path, interrupt, progress)?;
     Ok((sha256 != file.sha256).then_some(Difference::Content(sha256)))
 }
 
-fn hash(path: &Path, progress: Progress<'_>) -> Result<(Bytes, Digest), Problem> {
+fn hash(path: &Path, interrupt: &Interrupt, progress: Progress<'_>) -> Result<(Bytes, Digest), Problem> {
     let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut size = 0;
     loop {
+        // One file of weights has gigabytes.
+        interrupt.check()?;
         let read = file.read(&mut chunk).map_err(|e| fs::failed("read", path, e))?;
         if read == 0 {
             return Ok((Bytes(size), Digest::finish(hasher)));

@@ -58,8 +58,7 @@ pub fn install(locked: &Locked<'_>, digest: Digest, runtime: &LockedRuntime) -> 
     visible(&python)?;
     fs::sync_file_system(&folder)?;
     fs::make_directory(path.parent().unwrap_or(&path))?;
-    fs::publish(&folder, &path)?;
-    fs::remove_tree(&staged)
+    fs::publish(&folder, &path)
 }
 
 fn uv(arguments: &[&str], environment: &BTreeMap<String, String>) -> Result<(), Problem> {

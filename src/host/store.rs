@@ -17,6 +17,7 @@ use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Write},
+    ops::Deref,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -39,6 +40,11 @@ pub struct Locked<'a> {
     store: &'a Store,
     _file: File,
 }
+
+/// A directory of something half-made. Unless it was published it goes when this does: a copy that ended on a
+/// full disk must not keep the disk full.
+#[derive(Debug)]
+pub struct Staged(PathBuf);
 
 /// Who holds the lock; the lock file's text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -173,11 +179,12 @@ impl Store {
         }
         let holder =
             Holder { pid: std::process::id(), command: command.to_owned(), since: jiff::Timestamp::now() };
-        // Only for people who find the lock held: it need not survive a power cut.
-        file.set_len(0)
+        // Only for people who find the lock held: it need not survive a power cut, and a full disk must not
+        // keep anybody from going back.
+        let _unnamed = file
+            .set_len(0)
             .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
-            .and_then(|text| file.write_all(&text))
-            .map_err(|e| fs::failed("write", &path, e))?;
+            .and_then(|text| file.write_all(&text));
         Ok(Locked { store: self, _file: file })
     }
 
@@ -251,19 +258,34 @@ impl Locked<'_> {
         if fs::same_content(binary, &kept)? {
             return Ok(kept);
         }
-        let staged = self.stage("binary")?.join("awqdeploy");
-        fs::copy(binary, &staged)?;
+        let staged = self.stage("binary")?;
+        let copied = staged.join("awqdeploy");
+        fs::copy(binary, &copied)?;
         fs::make_directory(kept.parent().unwrap_or(&kept))?;
-        fs::replace(&staged, &kept)?;
+        fs::replace(&copied, &kept)?;
         Ok(kept)
     }
 
     /// An empty directory for something half-made; what an earlier process left there is removed.
-    pub fn stage(&self, name: &str) -> Result<PathBuf, Problem> {
+    pub fn stage(&self, name: &str) -> Result<Staged, Problem> {
         let path = self.store.layout.staging().join(name);
         fs::remove_tree(&path)?;
         fs::make_directory(&path)?;
-        Ok(path)
+        Ok(Staged(path))
+    }
+}
+
+impl Deref for Staged {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What stays is removed before the next attempt; there is nobody to tell now.
+        let _left = fs::remove_tree(&self.0);
     }
 }
 
