@@ -2,7 +2,7 @@
 //! installs nothing.
 
 use super::{
-    activate::Left,
+    activate::{self, Left},
     deploy::carry_out,
     event::Observer,
     outcome::{Action, Outcome},
@@ -64,8 +64,10 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     recover::finish(world, &locked, Left::Finish, observer)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
+    let stuck = activate::not_stuck(store.last_activation()?.as_ref()).is_err();
     let serves = world.keeper.observe(&service).condition()? == Condition::Active;
-    if serves && store.current()? == Some(to.id) {
+    // A stuck activation is only over once another one has ended well.
+    if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
