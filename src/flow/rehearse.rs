@@ -23,7 +23,6 @@ use crate::{
     host::{
         engine::{self, EngineFault},
         fs, models,
-        processes::Processes,
         service::Condition,
         signals::Interrupt,
         store::Store,
@@ -280,11 +279,7 @@ impl Stage {
 
     fn world(&self, request: &Request) -> World {
         let layout = Layout::new(self.root.join("root"));
-        let binary = layout.current().join("awqdeploy").to_string_lossy().into_owned();
-        let root = layout.root().to_string_lossy().into_owned();
-        let service = ["--root", &root, "supervise", "--die-with-parent"];
-        let argv = std::iter::once(binary).chain(service.map(str::to_owned)).collect();
-        let processes = Processes::new(argv, BTreeMap::new(), self.root.join("service"), START_PATIENCE);
+        let keeper = Keeper::embedded(&layout, self.root.join("service"), START_PATIENCE);
         let program = request.binary.to_string_lossy().into_owned();
         World {
             store: Store::new(layout),
@@ -293,7 +288,7 @@ impl Stage {
             engine: Engine::Command(vec![program, "engine".to_owned()]),
             interrupt: request.interrupt.clone(),
             binary: request.binary.clone(),
-            keeper: Keeper::Embedded(Box::new(processes)),
+            keeper,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     domain::{facts::Facts, layout::Layout, problem::Problem},
     host::{processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd},
 };
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// What the stories act on.
 #[derive(Debug)]
@@ -52,6 +52,16 @@ impl World {
 }
 
 impl Keeper {
+    /// An embedded supervisor that runs what the root's unit would run. It keeps its socket and log in
+    /// `directory`, and gives a start up after `patience`.
+    pub fn embedded(layout: &Layout, directory: PathBuf, patience: Duration) -> Self {
+        let shown = |path: PathBuf| path.to_string_lossy().into_owned();
+        let binary = shown(layout.current().join("awqdeploy"));
+        let root = shown(layout.root().to_owned());
+        let argv = [&binary, "--root", &root, "supervise", "--die-with-parent"].map(str::to_owned).into();
+        Self::Embedded(Box::new(Processes::new(argv, BTreeMap::new(), directory, patience)))
+    }
+
     /// The keeper of this service, for looking at it.
     pub fn observe(&mut self, service: &str) -> Box<dyn Services + '_> {
         match self {

@@ -1,7 +1,7 @@
 //! What a deployment does with a bad profile, a bad model and a bad moment: whatever it refuses, the old
 //! service goes on; whatever it has begun, it takes back.
 
-use crate::stand::{NEW, OLD, Stand};
+use crate::stand::{NEW, OLD, Stand, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
@@ -11,6 +11,7 @@ use awqdeploy::{
     flow::{
         event::Event,
         outcome::{Conclusion, Outcome},
+        rollback::{Target, rollback},
     },
 };
 use insta::assert_snapshot;
@@ -170,16 +171,7 @@ fn another_deployment_is_named() {
 
 #[test]
 fn a_stuck_activation_blocks_until_it_is_recovered() {
-    let mut stand = Stand::serving();
-    let store = stand.world.store.clone();
-    {
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
-        let (_, mut journal) = locked.begin_activation().unwrap();
-        let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
-        let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
-        let (from, to) = (Some(GenerationId(1)), GenerationId(1));
-        journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
-    }
+    let mut stand = stuck();
     assert_snapshot!(refused(&mut stand), @r"
     error: the last activation is stuck: start failed: it does not start; then going back failed at stop: it does not stop
     help: mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`
@@ -189,6 +181,28 @@ fn a_stuck_activation_blocks_until_it_is_recovered() {
     assert!(matches!(ended.end, End::RolledBack { .. }), "{ended:?}");
     assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
     stand.serves(NEW);
+}
+
+/// Even where the person mended everything by hand, so that nothing seems to be left to do.
+#[test]
+fn a_rollback_ends_what_was_stuck() {
+    let mut stand = stuck();
+    let outcome = rollback(&mut stand.world, &Target::Profile(OLD.into()), &silent).unwrap();
+    assert_eq!(outcome.conclusion(), Conclusion::Done);
+    assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
+}
+
+/// The old profile serves, and the record says that the last activation is stuck.
+fn stuck() -> Stand {
+    let stand = Stand::serving();
+    let locked = stand.world.store.lock(Duration::ZERO, "test").unwrap();
+    let (_, mut journal) = locked.begin_activation().unwrap();
+    let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
+    let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
+    let (from, to) = (Some(GenerationId(1)), GenerationId(1));
+    journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
+    drop(locked);
+    stand
 }
 
 /// The service runs as a user of its own.

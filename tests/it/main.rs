@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod crash;
+mod deploy;
 mod engine;
 mod inputs;
 mod invocation;
@@ -28,6 +29,7 @@ mod recorded;
 mod rehearsal;
 mod serving;
 mod sse;
+mod stand;
 mod startup;
 mod stats;
 mod tidy;

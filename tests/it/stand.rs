@@ -4,6 +4,8 @@
 use awqdeploy::{
     domain::{checkpoint::known_config, layout::Layout, problem::Problem},
     flow::{
+        activate::Ended,
+        check::validate,
         deploy::deploy,
         event::{Event, Observer},
         lock::lock,
@@ -122,12 +124,7 @@ impl Stand {
         deploy(&mut self.world, &prepared, observer)
     }
 
-    /// The same folder for a new process: one that started nothing, and that no signal reached.
-    pub(crate) fn restart(&mut self) {
-        self.world = world(self.folder.path());
-    }
-
-    pub(crate) fn recover(&mut self) -> Option<awqdeploy::flow::activate::Ended> {
+    pub(crate) fn recover(&mut self) -> Option<Ended> {
         recover(&mut self.world, &silent).unwrap()
     }
 
@@ -154,7 +151,9 @@ impl Stand {
     /// Whether this profile serves: by the records, by its keeper, and by an answer of the engine.
     pub(crate) fn serves(&mut self, profile: &str) {
         assert_eq!(self.state().profile.as_deref(), Some(profile));
-        let report = awqdeploy::flow::check::validate(&self.world, &silent).unwrap();
+        // Asked by another process: whatever signal came was not for it.
+        self.world.interrupt = Interrupt::default();
+        let report = validate(&self.world, &silent).unwrap();
         assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
     }
 
