@@ -8,7 +8,10 @@ use super::{
     render, run,
 };
 use crate::{
-    domain::{facts::Facts, problem::Problem},
+    domain::{
+        facts::Facts,
+        problem::{Kind, Problem},
+    },
     flow::{
         outcome::Action,
         profiles::Library,
@@ -34,6 +37,8 @@ struct RehearsalDocument {
     fault: Option<String>,
     /// Whether the story ended as it should.
     as_it_should: bool,
+    /// Whether a signal ended it.
+    interrupted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +88,11 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     } else {
         print(&shown(&document));
     }
-    Ok(u8::from(!document.as_it_should))
+    Ok(if document.interrupted {
+        errors::exit_code(Kind::Interrupted)
+    } else {
+        u8::from(!document.as_it_should)
+    })
 }
 
 fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
@@ -93,6 +102,7 @@ fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
         serving: story.serving,
         fault: fault.map(|fault| fault.to_string()),
         as_it_should: story.as_it_should,
+        interrupted: story.interrupted,
     }
 }
 
@@ -121,6 +131,16 @@ fn shown(document: &RehearsalDocument) -> String {
             out,
             "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
         ),
+        (false, _) if document.interrupted => {
+            writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")
+        }
+        // The shipped profiles notice every fault. That one's own may not is what a rehearsal is for.
+        (false, Some(fault)) if document.acts.last().is_some_and(|act| act.activation.end == "committed") => {
+            writeln!(
+                out,
+                "{BAD}{serving} serves{BAD:#}: its profile's `[validation]` does not notice the fault `{fault}`."
+            )
+        }
         (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
     };
     out

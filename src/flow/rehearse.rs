@@ -53,9 +53,9 @@ const TOO_LITTLE: Bytes = Bytes::gib(4);
 /// What is rehearsed.
 #[derive(Debug)]
 pub struct Request {
-    /// The profile that serves first.
+    /// The profile that serves first: its name, or the path of its file.
     pub from: String,
-    /// The profile to move to.
+    /// The profile to move to, likewise.
     pub to: String,
     /// How the second deployment goes wrong, if it does.
     pub fault: Option<Fault>,
@@ -104,6 +104,8 @@ pub struct Story {
     pub serving: Option<String>,
     /// Whether it ended as such a story should.
     pub as_it_should: bool,
+    /// Whether a signal ended it that was no part of it.
+    pub interrupted: bool,
 }
 
 impl Fault {
@@ -156,10 +158,10 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
         .map_err(|e| Problem::doing("make a throw-away root", e))?;
     let stage = Stage::set(request, folder.path())?;
     let mut world = stage.world(request);
-    let mut acts = vec![act(&mut world, &request.from, observer)];
-    if serving(&mut world)?.as_deref() == Some(request.from.as_str()) {
+    let mut acts = vec![act(&mut world, &stage.from, observer)];
+    if serving(&mut world)?.as_deref() == Some(stage.from.as_str()) {
         if let Some(fault) = request.fault {
-            stage.spoil(&mut world, request, fault)?;
+            stage.spoil(&mut world, fault)?;
         }
         let interrupted = request.fault == Some(Fault::Interrupted);
         let interrupt = world.interrupt.clone();
@@ -171,11 +173,12 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
                 interrupt.raise();
             }
         };
-        acts.push(act(&mut world, &request.to, &pressing));
+        acts.push(act(&mut world, &stage.to, &pressing));
     }
     let serving = serving(&mut world)?;
-    let as_it_should = as_it_should(request, &acts, serving.as_deref());
-    Ok(Story { acts, serving, as_it_should })
+    let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
+    let interrupted = request.interrupt.came() && request.fault != Some(Fault::Interrupted);
+    Ok(Story { acts, serving, as_it_should, interrupted })
 }
 
 fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
@@ -194,20 +197,6 @@ fn serving(world: &mut World) -> Result<Option<String>, Problem> {
     Ok(active.then_some(plan.profile))
 }
 
-fn as_it_should(request: &Request, acts: &[Act], serving: Option<&str>) -> bool {
-    let concluded = |act: &Act| act.outcome.as_ref().ok().map(Outcome::conclusion);
-    let [first, last] = acts else { return false };
-    let began = concluded(first) == Some(Conclusion::Done);
-    let ended = match request.fault {
-        None => concluded(last) == Some(Conclusion::Done),
-        Some(Fault::BadHash | Fault::MissingFile) => refused(last, Kind::Unverified),
-        Some(Fault::DoesNotFit) => refused(last, Kind::Refused),
-        Some(Fault::Engine(_) | Fault::Interrupted) => concluded(last) == Some(Conclusion::WentBack),
-    };
-    let expected = if request.fault.is_some() { &request.from } else { &request.to };
-    began && ended && serving == Some(expected.as_str())
-}
-
 fn refused(act: &Act, kind: Kind) -> bool {
     act.outcome.as_ref().is_err_and(|problem| problem.kind == kind)
 }
@@ -215,6 +204,10 @@ fn refused(act: &Act, kind: Kind) -> bool {
 /// The throw-away root, set for the story.
 struct Stage {
     root: PathBuf,
+    /// The name of the profile that serves first.
+    from: String,
+    /// The name of the profile to move to.
+    to: String,
     listen: Listen,
     profiles: BTreeMap<String, (Profile, String)>,
     lock: Lock,
@@ -222,22 +215,33 @@ struct Stage {
 
 impl Stage {
     fn set(request: &Request, root: &Path) -> Result<Self, Problem> {
+        // One may be named by its file, and its model's folder must lie in here all the same.
+        let [from, to] = [request.library.load(&request.from)?, request.library.load(&request.to)?];
+        if from.name() == to.name() {
+            return Err(Problem::new(
+                Kind::Usage,
+                format!("a rehearsal moves from one profile to another, and both are `{}`", to.name()),
+            )
+            .help("name two profiles with `--from` and `--to`"));
+        }
         let mut stage = Self {
             root: root.to_owned(),
+            from: from.name().to_owned(),
+            to: to.name().to_owned(),
             listen: listen()?,
             profiles: BTreeMap::new(),
             lock: Lock::default(),
         };
-        for name in [&request.from, &request.to] {
-            let profile = request.library.load(name)?;
-            let model = stage.root.join("models").join(name);
+        for (profile, wanted) in [(from, &request.from), (to, &request.to)] {
+            let name = profile.name().to_owned();
+            let model = stage.root.join("models").join(&name);
             stand_in(&profile, &model)?;
             let profile = stage.adapt(profile, &model)?;
             let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
             stage.lock.models.insert(name.clone(), LockedModel::of(repo, revision, files)?);
-            stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
+            stage.profiles.insert(name, (profile, request.library.text(wanted)?));
         }
         stage.pace(request)
     }
@@ -292,20 +296,34 @@ impl Stage {
         }
     }
 
+    fn as_it_should(&self, fault: Option<Fault>, acts: &[Act], serving: Option<&str>) -> bool {
+        let concluded = |act: &Act| act.outcome.as_ref().ok().map(Outcome::conclusion);
+        let [first, last] = acts else { return false };
+        let began = concluded(first) == Some(Conclusion::Done);
+        let ended = match fault {
+            None => concluded(last) == Some(Conclusion::Done),
+            Some(Fault::BadHash | Fault::MissingFile) => refused(last, Kind::Unverified),
+            Some(Fault::DoesNotFit) => refused(last, Kind::Refused),
+            Some(Fault::Engine(_) | Fault::Interrupted) => concluded(last) == Some(Conclusion::WentBack),
+        };
+        let expected = if fault.is_some() { &self.from } else { &self.to };
+        began && ended && serving == Some(expected.as_str())
+    }
+
     /// Makes the second deployment go wrong.
-    fn spoil(&self, world: &mut World, request: &Request, fault: Fault) -> Result<(), Problem> {
-        let weights = self.root.join("models").join(&request.to).join(WEIGHTS);
+    fn spoil(&self, world: &mut World, fault: Fault) -> Result<(), Problem> {
+        let weights = self.root.join("models").join(&self.to).join(WEIGHTS);
         match fault {
             Fault::Engine(fault) => {
                 let mut profiles = self.profiles.clone();
-                if let Some((profile, _)) = profiles.get_mut(&request.to) {
+                if let Some((profile, _)) = profiles.get_mut(&self.to) {
                     *profile =
                         profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
                 world.library = Library::of(profiles, self.lock.clone());
             }
             Fault::BadHash => {
-                let mut bytes = stand_in_weights(&request.to);
+                let mut bytes = stand_in_weights(&self.to);
                 if let Some(byte) = bytes.last_mut() {
                     *byte ^= 1;
                 }
