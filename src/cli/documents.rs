@@ -3,7 +3,9 @@
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
+        digest::Digest,
         generation::Generation,
+        lock::LockedModel,
         memory::Budget,
         plan::{Plan, Refusal, Serve},
         preflight::Finding,
@@ -286,6 +288,23 @@ impl VerificationDocument {
             files: verified.files,
             differences: verified.differences.iter().map(line).collect(),
         }
+    }
+}
+
+/// `awqdeploy/lock/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct LockDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) profile: String,
+    /// The model's name in the store.
+    pub(crate) digest: Digest,
+    #[serde(flatten)]
+    pub(crate) locked: LockedModel,
+}
+
+impl LockDocument {
+    pub(crate) fn of(profile: &str, locked: LockedModel) -> Self {
+        Self { schema: "awqdeploy/lock/v1", profile: profile.to_owned(), digest: locked.digest(), locked }
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument, StatusDocument,
-        ValidationDocument, VerificationDocument,
+        self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
+        StatusDocument, ValidationDocument, VerificationDocument,
     },
     generate, print, problem as errors,
     progress::Screen,
@@ -75,8 +75,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         }
         Command::Lock { profile, from } => {
             let locked = lock::lock(&interruptible(&global)?, &profile, from.as_deref(), &screen)?;
-            show(&global, &locked, |locked| {
-                format!("{profile}: {} files locked as {}\n", locked.files.len(), locked.digest().short())
+            let document = LockDocument::of(&profile, locked);
+            show(&global, &document, |LockDocument { profile, digest, locked, .. }| {
+                format!("{profile}: {} files locked as {}\n", locked.files.len(), digest.short())
             })
         }
         Command::Recover { boot } => recover_command(&global, boot, &screen),
@@ -264,11 +265,17 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
             Problem::new(Kind::Usage, "nobody is there to ask").help("say `--yes` to go on without asking")
         );
     }
-    let agreed = Confirm::new().with_prompt(question).default(false).interact();
-    if agreed.map_err(|e| Problem::doing("ask", e))? {
-        return Ok(());
+    let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
+    match Confirm::new().with_prompt(question).default(false).interact() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_agreed),
+        Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
+            // The question hid the cursor, and Ctrl-C left it so.
+            let _closed = dialoguer::console::Term::stderr().show_cursor();
+            Err(not_agreed)
+        }
+        Err(e) => Err(Problem::doing("ask", e)),
     }
-    Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed"))
 }
 
 fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
