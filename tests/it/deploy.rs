@@ -276,9 +276,9 @@ fn ctrl_c_before_the_activation_changes_nothing() {
 #[test]
 fn ctrl_c_at_any_step_goes_back() {
     for at in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
-        let (mut stand, outcome) = interrupted(&move |event| {
-            matches!(event, Event::Activation { state: State::Forward { step }, .. } if *step == at)
-        });
+        let (mut stand, outcome) = interrupted(
+            &move |event| matches!(event, Event::Activation { state: State::Forward { step }, .. } if *step == at),
+        );
         let activated = outcome.activation.as_ref().unwrap();
         let cause = Cause::Interrupted { step: at };
         assert_eq!(activated.ended.end, End::RolledBack { cause });

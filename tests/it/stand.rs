@@ -108,7 +108,8 @@ impl Stand {
             port = self.port,
         );
         assert!(text.contains(from), "nothing to replace");
-        fs::write(self.path("profiles").join(name).with_extension("toml"), text.replacen(from, to, 1)).unwrap();
+        fs::write(self.path("profiles").join(name).with_extension("toml"), text.replacen(from, to, 1))
+            .unwrap();
     }
 
     pub(crate) fn deploy(&mut self, profile: &str) -> Result<Outcome, Problem> {
