@@ -122,7 +122,9 @@ impl Observer for Screen {
                 }
             }
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
-            (_, Event::Engine(status)) => self.passing(&format!("{FAINT}{status}{FAINT:#}")),
+            (_, Event::Engine(status) | Event::Installing(status)) => {
+                self.passing(&format!("{FAINT}{status}{FAINT:#}"))
+            }
             (_, Event::Measured { request, of, tokens_per_second }) => {
                 let text = format!("request {request} of {of}: {tokens_per_second:.1} tokens/s");
                 if request == of { self.line(&format!("  {text}")) } else { self.passing(&text) }

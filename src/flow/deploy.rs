@@ -116,7 +116,8 @@ fn stage(
             runtime.vllm,
             runtime.wheels.len()
         )));
-        runtimes::install(locked, *digest, runtime).map_err(|problem| {
+        let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
+        runtimes::install(locked, *digest, runtime, said).map_err(|problem| {
             // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
             if world.interrupt.came() {
                 Problem::new(Kind::Interrupted, "stopped before anything was changed")

@@ -28,6 +28,8 @@ pub enum Event {
         /// The recorded state.
         state: State,
     },
+    /// What the installer of the runtime does, in its own words.
+    Installing(String),
     /// What the starting engine does, in its service's words.
     Engine(String),
     /// A check of the validation ended.

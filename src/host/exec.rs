@@ -4,7 +4,8 @@ use crate::domain::problem::Problem;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fmt, io,
+    fmt,
+    io::{self, BufRead, BufReader},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
 };
@@ -75,6 +76,34 @@ pub fn run<A: AsRef<OsStr>>(
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Runs a program to its end and tells each line that it writes, to whichever output, as it comes.
+pub fn watch<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+    said: &mut dyn FnMut(&str),
+) -> Result<Finished, Problem> {
+    let line = line(program, arguments);
+    let mut command =
+        duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null().stderr_to_stdout().unchecked();
+    for (name, value) in environment {
+        command = command.env(name, value);
+    }
+    let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
+    let mut stderr = String::new();
+    for words in BufReader::new(&mut output).lines() {
+        let words = words.map_err(|e| Problem::doing(format_args!("hear `{line}`"), e))?;
+        said(&words);
+        stderr.push_str(&words);
+        stderr.push('\n');
+    }
+    match output.try_wait() {
+        Ok(Some(ended)) => Ok(Finished { status: ended.status, line, stdout: String::new(), stderr }),
+        Ok(None) => Err(Problem::doing(format_args!("run `{line}`"), "it closed its output and goes on")),
+        Err(e) => Err(Problem::doing(format_args!("run `{line}`"), e)),
+    }
 }
 
 /// Starts a program whose end is waited for while something else is watched. It gets a process

@@ -23,7 +23,13 @@ pub fn command(folder: &Path) -> Vec<String> {
 }
 
 /// Installs a runtime into the store, unless it is there already.
-pub fn install(locked: &Locked<'_>, digest: Digest, runtime: &LockedRuntime) -> Result<(), Problem> {
+/// `said` hears what uv does meanwhile.
+pub fn install(
+    locked: &Locked<'_>,
+    digest: Digest,
+    runtime: &LockedRuntime,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
     let layout = locked.store().layout();
     let path = layout.runtime(digest);
     if path.is_dir() {
@@ -39,30 +45,24 @@ pub fn install(locked: &Locked<'_>, digest: Digest, runtime: &LockedRuntime) -> 
     environment.insert("UV_PYTHON_INSTALL_DIR".into(), interpreters.to_string_lossy().into_owned());
     let folder = staged.join("env");
     let python = folder.join("bin/python");
-    uv(&["venv", "--relocatable", "--python", &interpreter(&runtime.python), &shown(&folder)], &environment)?;
-    uv(
-        &[
-            "pip",
-            "install",
-            "--python",
-            &shown(&python),
-            "--no-deps",
-            "--require-hashes",
-            "--no-build",
-            "--compile-bytecode",
-            "--requirements",
-            &shown(&requirements),
-        ],
-        &environment,
-    )?;
+    let version = interpreter(&runtime.python);
+    uv(&["venv", "--relocatable", "--python", &version, &shown(&folder)], &environment, said)?;
+    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
+    let (python_shown, requirements_shown) = (shown(&python), shown(&requirements));
+    pip.extend(["--python", &python_shown, "--requirements", &requirements_shown]);
+    uv(&pip, &environment, said)?;
     visible(&python)?;
     fs::sync_file_system(&folder)?;
     fs::make_directory(path.parent().unwrap_or(&path))?;
     fs::publish(&folder, &path)
 }
 
-fn uv(arguments: &[&str], environment: &BTreeMap<String, String>) -> Result<(), Problem> {
-    let finished = exec::run("uv", arguments, environment).map_err(|problem| {
+fn uv(
+    arguments: &[&str],
+    environment: &BTreeMap<String, String>,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    let finished = exec::watch("uv", arguments, environment, said).map_err(|problem| {
         problem.help("install uv (`pipx install uv`, or your distribution's package), or use the Nix package")
     })?;
     finished.success().map(drop).map_err(|mut problem| {
