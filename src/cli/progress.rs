@@ -123,7 +123,7 @@ impl Observer for Screen {
             }
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
             (_, Event::Engine(status) | Event::Installing(status)) => {
-                self.passing(&format!("{FAINT}{status}{FAINT:#}"))
+                self.passing(&format!("{FAINT}{status}{FAINT:#}"));
             }
             (_, Event::Measured { request, of, tokens_per_second }) => {
                 let text = format!("request {request} of {of}: {tokens_per_second:.1} tokens/s");
