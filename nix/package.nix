@@ -21,8 +21,9 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../profiles
       ../src
-      # Cargo.toml names the test target by path, so cargo wants to see it.
-      ../tests/it
+      # Cargo.toml names the test targets by path, so cargo wants to see them.
+      ../tests/it/main.rs
+      ../tests/real/main.rs
     ];
   };
 
