@@ -7,6 +7,7 @@ use awqdeploy::{
     domain::{
         activation::{Activation, Cause, End, GenerationId, State, Step},
         problem::{Kind, Problem},
+        report::Report,
     },
     flow::{
         event::Event,
@@ -283,10 +284,7 @@ fn ctrl_c_at_any_step_goes_back() {
         let cause = Cause::Interrupted { step: at };
         assert_eq!(activated.ended.end, End::RolledBack { cause });
         assert_eq!(outcome.conclusion(), Conclusion::WentBack);
-        assert!(
-            activated.returned.as_ref().is_some_and(awqdeploy::domain::report::Report::passed),
-            "{outcome:?}"
-        );
+        assert!(activated.returned.as_ref().is_some_and(Report::passed), "{outcome:?}");
         stand.serves(OLD);
     }
 }

@@ -9,10 +9,13 @@
     reason = "a test that cannot go on has failed, and tests start the programs that they test"
 )]
 
+mod behind_systemd;
 mod checkpoint;
+mod cli;
 mod crash;
 mod deploy;
 mod engine;
+mod host;
 mod inputs;
 mod invocation;
 mod library;
@@ -24,9 +27,11 @@ mod plan;
 mod preflight;
 mod problem;
 mod profile;
+mod program;
 mod questions;
 mod recorded;
 mod rehearsal;
+mod rehearse;
 mod serving;
 mod sse;
 mod stand;

@@ -164,7 +164,8 @@ impl Stand {
     }
 }
 
-fn world(folder: &Path) -> World {
+/// What a rehearsal acts on, too: `root` and `service` in a folder.
+pub(crate) fn world(folder: &Path) -> World {
     let layout = Layout::new(folder.join("root"));
     World {
         library: Library::at(folder.join("profiles")),

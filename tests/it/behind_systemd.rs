@@ -1,0 +1,129 @@
+//! The program where systemd runs the host, as far as it comes before it changes a service: what it refuses, with
+//! which exit status, and that nothing has changed then.
+
+use crate::{
+    host::{Host, Looks},
+    program::{Running, Said},
+};
+use awqdeploy::domain::{
+    activation::{Activation, Cause, End, GenerationId, State, Step},
+    lock::{Lock, LockedFile},
+    size::Bytes,
+};
+use insta::assert_snapshot;
+use rustix::process::Signal;
+use serde_json::json;
+use std::{fs, path::Path, time::Duration};
+
+const DEPLOY: [&str; 3] = ["deploy", "tiny", "--yes"];
+
+/// What it says on a host that looks so, with the plan that it shows before left out. Nothing may have changed.
+fn complaint(host: &Host, looks: Looks, code: i32) -> Option<String> {
+    let said = Said::by(&mut host.that_looks(looks, &DEPLOY)?);
+    assert_eq!(said.code, Some(code), "{}", said.stderr);
+    host.unchanged();
+
+    let mut arguments = DEPLOY.to_vec();
+    arguments.push("--json");
+    let json = Said::by(&mut host.that_looks(looks, &arguments)?).document(code);
+    assert_eq!(json["exit_code"], code, "{json:#}");
+    host.unchanged();
+    Some(said.stderr.replace(host.path("").to_str().unwrap(), "DIR/"))
+}
+
+#[test]
+fn without_systemd_it_names_the_rehearsal() {
+    let host = Host::new();
+    let Some(text) = complaint(&host, Looks::Bare, 2) else { return };
+    assert_snapshot!(text, @r"
+    error: systemd does not run this host
+    help: see the same migration without it: `awqdeploy rehearse`
+    ");
+}
+
+#[test]
+fn without_root_it_names_sudo() {
+    let host = Host::new();
+    let Some(text) = complaint(&host, Looks::SystemdAndNobody, 2) else { return };
+    assert_snapshot!(text, @r"
+    error: only root may change the system's services
+    help: run the same command with `sudo`
+    ");
+}
+
+#[test]
+fn another_at_work_is_named() {
+    let host = Host::new();
+    let store = host.store();
+    let _locked = store.lock(Duration::ZERO, "awqdeploy deploy other").unwrap();
+    let Some(text) = complaint(&host, Looks::Systemd, 5) else { return };
+    assert!(text.contains(&format!("`awqdeploy deploy other` (process {})", std::process::id())), "{text}");
+}
+
+#[test]
+fn what_is_stuck_needs_a_person() {
+    let host = Host::new();
+    {
+        let store = host.store();
+        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let (_, mut journal) = locked.begin_activation().unwrap();
+        let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
+        let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
+        let (from, to) = (Some(GenerationId(1)), GenerationId(1));
+        journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
+    }
+    let Some(text) = complaint(&host, Looks::Systemd, 7) else { return };
+    assert!(text.contains("going back failed at stop: it does not stop"), "{text}");
+    assert!(text.contains("`awqdeploy recover`"), "{text}");
+}
+
+#[test]
+fn a_flipped_byte_is_found() {
+    let host = Host::new();
+    let mut bytes = fs::read(host.path("model/model.safetensors")).unwrap();
+    bytes[3 << 20] ^= 1;
+    fs::write(host.path("model/model.safetensors"), bytes).unwrap();
+    let Some(text) = complaint(&host, Looks::Systemd, 4) else { return };
+    assert!(text.contains("`model.safetensors` has sha256"), "{text}");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    let host = Host::new();
+    let Some(text) = complaint(&host, Looks::FullDisk, 1) else { return };
+    assert_snapshot!(text, @r"
+    verify the files of `owner/tiny`
+    error: cannot copy to `DIR/root/store/staging/model-de230516eaf1/model.safetensors`
+    caused by: No space left on device (os error 28)
+    help: make room on that file system and run it again; nothing was changed
+    ");
+}
+
+/// A real file of weights takes many seconds to hash, a model minutes.
+#[test]
+fn ctrl_c_while_a_model_is_verified_is_heard_at_once() {
+    let host = Host::new();
+    let size = 1 << 30;
+    // A hole: it takes no room, and its bytes have to be read all the same.
+    fs::File::create(host.path("model/model.safetensors")).unwrap().set_len(size).unwrap();
+    let path = host.path("profiles/lock.toml");
+    let mut lock = Lock::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+    for file in &mut lock.models.get_mut("tiny").unwrap().files {
+        if file.path == Path::new("model.safetensors") {
+            *file = LockedFile { size: Bytes(size), ..file.clone() };
+        }
+    }
+    fs::write(&path, lock.to_toml()).unwrap();
+
+    let arguments = ["deploy", "tiny", "--yes", "--json", "--progress", "json"];
+    let Some(mut command) = host.that_looks(Looks::Systemd, &arguments) else { return };
+    let mut running = Running::start(&mut command);
+    running.wait_for(|event| event["event"] == "progress" && event["data"]["done"] != json!(0));
+    running.signal(Signal::INT);
+    let (_, said) = running.end();
+    // Hashed to its end, the file would be found to be another.
+    let document = said.document(130);
+    assert_eq!((&document["end"], &document["exit_code"]), (&json!("refused"), &json!(130)));
+    assert_eq!(document["why"], "stopped before anything was changed");
+    host.unchanged();
+}

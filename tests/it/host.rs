@@ -1,0 +1,150 @@
+//! A host that looks as if systemd ran it, or as if nothing did, whatever this machine is: the program in mount
+//! and user namespaces of its own.
+
+use crate::{
+    program::{Said, awqdeploy, settled},
+    rehearsal::plan,
+    stand::PROGRAM,
+};
+use awqdeploy::{
+    domain::{
+        activation::{Activation, End, GenerationId, State},
+        layout::Layout,
+    },
+    host::{fs::names, store::Store},
+};
+use std::{
+    fs,
+    io::{Write, stderr},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// What the test can ask of systemd without one: a service that is active, and commands that do nothing. No test
+/// on it comes as far as to change a service; those that do have a real systemd (tests/real) or the embedded
+/// supervisor.
+const SYSTEMCTL: &str = "#!/bin/sh\ncase \"$*\" in *ActiveState*) echo active ;; esac\n";
+
+/// The lock of a runtime that no test installs.
+const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3.12'\nplatform = 'any'\n\
+    [[wheel]]\nname = 'vllm'\nversion = '0.32.0'\nfile = 'vllm-0.32.0-py3-none-any.whl'\nsize = 1\n\
+    sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n";
+
+/// What the host looks like to the program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Looks {
+    /// No systemd.
+    Bare,
+    /// systemd runs it, and the caller is root.
+    Systemd,
+    /// systemd runs it, and the caller is not root.
+    SystemdAndNobody,
+    /// As `Systemd`, with a store of 1 MiB.
+    FullDisk,
+}
+
+/// A root on which generation 1 serves, and a locked profile `tiny` for the CPU.
+pub(crate) struct Host {
+    folder: TempDir,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let host = Self { folder: tempfile::tempdir().unwrap() };
+        for folder in ["profiles/runtimes", "model", "bin"] {
+            fs::create_dir_all(host.path(folder)).unwrap();
+        }
+        fs::write(host.path("bin/systemctl"), SYSTEMCTL).unwrap();
+        fs::set_permissions(host.path("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(host.path("profiles/runtimes/vllm-0.32.0-cpu.toml"), RUNTIME).unwrap();
+        let profile = format!(
+            "service = 'vllm'\n[model]\nrepo = 'owner/tiny'\npath = '{}'\nserved-name = 'tiny'\n\
+             [runtime]\nvllm = '0.32.0'\ndevice = 'cpu'\n",
+            host.path("model").display()
+        );
+        fs::write(host.path("profiles/tiny.toml"), profile).unwrap();
+        fs::write(host.path("model/config.json"), r#"{"architectures": ["Qwen2ForCausalLM"]}"#).unwrap();
+        fs::write(host.path("model/model.safetensors"), vec![b'x'; 4 << 20]).unwrap();
+        Said::by(&mut host.awqdeploy(&["lock", "tiny"])).text();
+        host.serve();
+        host
+    }
+
+    /// Generation 1 is current, and was proven.
+    fn serve(&self) {
+        let store = self.store();
+        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let program = self.path("bin/systemctl");
+        // The default port of profiles, which `tiny` takes over from what serves.
+        let to = locked.add_generation(plan(([127, 0, 0, 1], 8000).into()), "", &program).unwrap();
+        locked.point(Some(to)).unwrap();
+        let (_, mut journal) = locked.begin_activation().unwrap();
+        let state = State::Done { end: End::Committed };
+        journal.record(&Activation { from: None, to, state }).unwrap();
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::new(Layout::new(self.path("root")))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with this root and these profiles, on the machine as it is.
+    pub(crate) fn awqdeploy(&self, arguments: &[&str]) -> Command {
+        let mut command = awqdeploy(arguments);
+        self.settle(&mut command);
+        command
+    }
+
+    /// Tells a command about this root and these profiles.
+    pub(crate) fn settle(&self, command: &mut Command) {
+        settled(command);
+        command.env("AWQDEPLOY_ROOT", self.path("root")).env("AWQDEPLOY_PROFILES", self.path("profiles"));
+    }
+
+    /// The same on a machine that looks so. Nothing where this machine does not let a test make namespaces.
+    pub(crate) fn that_looks(&self, looks: Looks, arguments: &[&str]) -> Option<Command> {
+        if !Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|tried| tried.status.success()) {
+            let _ = writeln!(stderr(), "SKIPPED: {looks:?} needs user namespaces, or to be root");
+            return None;
+        }
+        let store = self.path("root/store");
+        let (setup, user) = match looks {
+            Looks::Bare => (String::new(), ""),
+            Looks::Systemd => ("mkdir -p /run/systemd/system; ".to_owned(), ""),
+            Looks::SystemdAndNobody => {
+                ("mkdir -p /run/systemd/system; ".to_owned(), "unshare -U --map-user=1000 ")
+            }
+            Looks::FullDisk => (
+                format!(
+                    "mkdir -p /run/systemd/system {store}; mount -t tmpfs -o size=1m tmpfs {store}; ",
+                    store = store.display()
+                ),
+                "",
+            ),
+        };
+        // Each program gives way to the next, so that a signal reaches the last.
+        let script = format!("set -e; mount -t tmpfs tmpfs /run; {setup}exec {user}\"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script, "sh", PROGRAM]).args(arguments);
+        self.settle(&mut command);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        Some(command)
+    }
+
+    /// Nothing but generation 1 is there, and it is current.
+    pub(crate) fn unchanged(&self) {
+        let root = self.path("root");
+        assert_eq!(self.store().current().unwrap(), Some(GenerationId(1)));
+        assert_eq!(names(&root.join("generations")).unwrap(), ["1"]);
+        for folder in ["store/models", "store/runtimes", "store/staging"] {
+            assert_eq!(names(&root.join(folder)).unwrap(), [""; 0], "{folder}");
+        }
+    }
+}

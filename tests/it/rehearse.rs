@@ -1,0 +1,216 @@
+//! The rehearsal's contract, played by the program itself: every fault ends as it should, a signal goes back,
+//! and nothing is left running.
+
+use crate::{
+    program::{Running, Said, awqdeploy},
+    stand::{silent, world},
+};
+use awqdeploy::{
+    domain::activation::{Cause, End, GenerationId},
+    flow::{check::validate, recover::recover},
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::Path,
+    process::Command,
+    thread::{scope, sleep},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Every fault, and how the second deployment ends with it.
+const FAULTS: &[(&str, &str, i64)] = &[
+    ("slow", "rolled-back", 6),
+    ("wrong-text", "rolled-back", 6),
+    ("crash", "rolled-back", 6),
+    ("crash-serving", "rolled-back", 6),
+    ("hang", "rolled-back", 6),
+    ("dead-engine", "rolled-back", 6),
+    ("broken", "rolled-back", 6),
+    ("error-stream", "rolled-back", 6),
+    ("bad-hash", "refused", 4),
+    ("missing-file", "refused", 4),
+    ("does-not-fit", "refused", 3),
+    ("interrupted", "rolled-back", 6),
+];
+
+/// By this variable the processes of an embedded service are found.
+const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
+
+/// How long the service of a killed rehearsal may take to notice.
+const NOTICE: Duration = Duration::from_secs(30);
+
+/// A rehearsal in a scratch folder of its own.
+fn rehearse(scratch: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = awqdeploy(&[&["rehearse"], arguments].concat());
+    command.env("TMPDIR", scratch.path()).current_dir(scratch.path());
+    command
+}
+
+fn told(arguments: &[&str], code: i32) -> Value {
+    let scratch = tempfile::tempdir().unwrap();
+    let document = Said::by(rehearse(&scratch, &["--json"]).args(arguments)).document(code);
+    assert_eq!(left_running(scratch.path()), [0; 0], "{arguments:?} left processes");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "{arguments:?} left files");
+    document
+}
+
+/// The processes of services that were started below this folder.
+fn left_running(folder: &Path) -> Vec<i32> {
+    let ours = |process: &procfs::process::Process| {
+        let environment = process.environ().unwrap_or_default();
+        environment.get(OsStr::new(MARK)).is_some_and(|mark| Path::new(mark).starts_with(folder))
+    };
+    procfs::process::all_processes().unwrap().flatten().filter(ours).map(|process| process.pid).collect()
+}
+
+#[test]
+fn the_default_story_ends_with_awq() {
+    let story = told(&[], 0);
+    assert_eq!(story["schema"], "awqdeploy/rehearsal/v1");
+    assert_eq!(story["serving"], "awq");
+    let acts: Vec<_> = story["acts"].as_array().unwrap().iter().map(ending).collect();
+    assert_eq!(acts, [json!(["deploy", "gptq", "committed", 0]), json!(["deploy", "awq", "committed", 0])]);
+    assert_eq!(story["acts"][1]["report"]["comparison"]["profile"], "gptq", "{story:#}");
+}
+
+/// What the contract promises of an act.
+fn ending(act: &Value) -> Value {
+    json!([act["action"], act["profile"], act["end"], act["exit_code"]])
+}
+
+#[test]
+fn faults_are_listed_by_name() {
+    let list = Said::by(&mut awqdeploy(&["rehearse", "--list-faults"])).text();
+    let names: Vec<_> = list.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    assert!(names.iter().all(|(_, about)| !about.trim().is_empty()), "{list}");
+    let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, FAULTS.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_fault_goes_back_or_is_refused() {
+    scope(|scope| {
+        for (fault, end, code) in FAULTS {
+            scope.spawn(move || {
+                let story = told(&["--fault", fault], 0);
+                assert_eq!(story["acts"].as_array().unwrap().len(), 2, "{story:#}");
+                assert_eq!(ending(&story["acts"][0]), json!(["deploy", "gptq", "committed", 0]), "{fault}");
+                assert_eq!(ending(&story["acts"][1]), json!(["deploy", "awq", end, code]), "{story:#}");
+                assert_eq!(story["serving"], "gptq", "{fault}");
+                assert!(story["acts"][1]["why"].as_str().is_some_and(|why| !why.is_empty()), "{story:#}");
+            });
+        }
+    });
+}
+
+/// One's own profiles, found by name in a folder or by the paths of their files.
+#[test]
+fn own_profiles_are_rehearsed() {
+    let profiles = tempfile::tempdir().unwrap();
+    for (name, repo) in [
+        ("before", "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ"),
+        ("after", "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"),
+    ] {
+        let text = format!(
+            "service = 'llm'\n[model]\nrepo = '{repo}'\nserved-name = 'llm'\n[runtime]\nvllm = '0.26.0'\n\
+             [validation]\noutput-tokens = 8\nrepetitions = 1\n"
+        );
+        fs::write(profiles.path().join(name).with_extension("toml"), text).unwrap();
+    }
+    let folder = profiles.path().to_str().unwrap();
+    let story = told(&["--profiles", folder, "--from", "before", "--to", "after"], 0);
+    assert_eq!(story["serving"], "after", "{story:#}");
+
+    let [before, after] = ["before", "after"].map(|name| format!("{folder}/{name}.toml"));
+    let story = told(&["--from", &before, "--to", &after, "--fault", "crash"], 0);
+    assert_eq!((&story["serving"], &story["acts"][1]["exit_code"]), (&json!("before"), &json!(6)));
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 2, "the profiles' folder was written to");
+}
+
+/// What a rehearsal is for: these gates let a broken model through, and the exit status says so.
+#[test]
+fn gates_that_notice_nothing_are_found_out() {
+    let profiles = tempfile::tempdir().unwrap();
+    for name in ["gptq", "awq"] {
+        let text = "service = 'llm'\n[model]\nrepo = 'jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ'\n\
+                    served-name = 'llm'\n[runtime]\nvllm = '0.26.0'\n";
+        fs::write(profiles.path().join(name).with_extension("toml"), text).unwrap();
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = profiles.path().to_str().unwrap();
+    let said = Said::by(&mut rehearse(&scratch, &["--profiles", folder, "--fault", "wrong-text"]));
+    assert_eq!(said.code, Some(1));
+    let last = said.stdout.lines().last().unwrap();
+    assert_eq!(last, "awq serves: its profile's `[validation]` does not notice the fault `wrong-text`.");
+}
+
+#[test]
+fn what_cannot_be_rehearsed_is_wrong_usage() {
+    for (arguments, said) in [
+        (["--fault", "slwo"], "no fault is named `slwo`"),
+        (["--to", "awg"], "did you mean `awq`?"),
+        (["--to", "gptq"], "both are `gptq`"),
+        (["--facts", "nowhere.json"], "there is no file `nowhere.json`"),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let complaint = Said::by(&mut rehearse(&scratch, &arguments)).complaint(2);
+        assert!(complaint.contains(said), "{arguments:?}: {complaint}");
+    }
+}
+
+/// The candidate's step that is meant, as `--progress json` tells it.
+fn candidate_at(event: &Value, step: &str) -> bool {
+    event["event"] == "activation"
+        && event["data"]["aim"] == 2
+        && event["data"]["state"] == json!({ "is": "forward", "step": step })
+}
+
+#[test]
+fn a_signal_goes_back_to_what_served() {
+    for (signal, step) in [(Signal::INT, "start"), (Signal::TERM, "validate")] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut running = Running::start(&mut rehearse(&scratch, &["--json", "--progress", "json"]));
+        running.wait_for(|event| candidate_at(event, step));
+        running.signal(signal);
+        let (_, said) = running.end();
+        let story = said.document(130);
+        assert_eq!(ending(&story["acts"][1]), json!(["deploy", "awq", "rolled-back", 6]), "{story:#}");
+        assert_eq!(story["acts"][1]["why"], format!("interrupted during {step}"));
+        assert_eq!(story["acts"][1]["returned"]["failures"], json!([]), "{story:#}");
+        assert_eq!((&story["serving"], &story["interrupted"]), (&json!("gptq"), &json!(true)));
+        assert_eq!(left_running(scratch.path()), [0; 0]);
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+}
+
+/// Nothing of a killed deployer's embedded service stays, and what it left on the disk is undone.
+#[test]
+fn a_killed_deployer_is_recovered_from() {
+    for step in ["stop", "start", "validate"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut running = Running::start(&mut rehearse(&scratch, &["--progress", "json"]));
+        running.wait_for(|event| candidate_at(event, step));
+        assert!(step == "stop" || !left_running(scratch.path()).is_empty(), "no process is marked");
+        running.signal(Signal::KILL);
+        running.end();
+        let began = Instant::now();
+        while !left_running(scratch.path()).is_empty() {
+            assert!(began.elapsed() < NOTICE, "processes outlive their killed owner");
+            sleep(Duration::from_millis(20));
+        }
+
+        let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
+        let mut world = world(&folder);
+        let ended = recover(&mut world, &silent).unwrap().unwrap();
+        // It may have gone on a little before the signal reached it.
+        assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
+        assert_eq!(world.store.current().unwrap(), Some(GenerationId(1)));
+        let report = validate(&world, &silent).unwrap();
+        assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
+        assert!(recover(&mut world, &silent).unwrap().is_none(), "there was something left to recover");
+    }
+}
