@@ -162,19 +162,23 @@ fn what_cannot_be_rehearsed_is_wrong_usage() {
     }
 }
 
-/// The candidate's step that is meant, as `--progress json` tells it.
-fn candidate_at(event: &Value, step: &str) -> bool {
-    event["event"] == "activation"
-        && event["data"]["aim"] == 2
-        && event["data"]["state"] == json!({ "is": "forward", "step": step })
+/// A rehearsal whose candidate is in the middle of this step.
+fn rehearsing(scratch: &TempDir, step: &str) -> Running {
+    let mut running = Running::start(&mut rehearse(scratch, &["--json", "--progress", "json"]));
+    let forward = json!({ "is": "forward", "step": step });
+    running.wait_for(|event| event["data"]["aim"] == 2 && event["data"]["state"] == forward);
+    // The state is on record before anything is done.
+    if step == "start" {
+        running.wait_for(|event| event["event"] == "engine");
+    }
+    running
 }
 
 #[test]
 fn a_signal_goes_back_to_what_served() {
     for (signal, step) in [(Signal::INT, "start"), (Signal::TERM, "validate")] {
         let scratch = tempfile::tempdir().unwrap();
-        let mut running = Running::start(&mut rehearse(&scratch, &["--json", "--progress", "json"]));
-        running.wait_for(|event| candidate_at(event, step));
+        let running = rehearsing(&scratch, step);
         running.signal(signal);
         let (_, said) = running.end();
         let story = said.document(130);
@@ -192,8 +196,7 @@ fn a_signal_goes_back_to_what_served() {
 fn a_killed_deployer_is_recovered_from() {
     for step in ["stop", "start", "validate"] {
         let scratch = tempfile::tempdir().unwrap();
-        let mut running = Running::start(&mut rehearse(&scratch, &["--progress", "json"]));
-        running.wait_for(|event| candidate_at(event, step));
+        let running = rehearsing(&scratch, step);
         assert!(step == "stop" || !left_running(scratch.path()).is_empty(), "no process is marked");
         running.signal(Signal::KILL);
         running.end();
