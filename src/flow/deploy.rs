@@ -17,6 +17,7 @@ use crate::{
         problem::{Kind, Problem},
         report::Report,
         size::Bytes,
+        unit,
     },
     host::{
         models, port, runtimes,
@@ -45,6 +46,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
+    world.keeper.command(&plan.service)?.claim(&unit::all(plan, store.layout()))?;
     // A running service of ours lets go of its own port.
     if !current.as_ref().is_some_and(|current| serves && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;

@@ -14,6 +14,7 @@ use crate::{
         activation::GenerationId,
         generation::Generation,
         problem::{Kind, Problem},
+        unit,
     },
     host::{service::Condition, store::Store},
 };
@@ -58,14 +59,15 @@ pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
 /// Goes back to a proven generation. If that fails it returns to what serves now.
 pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let store = world.store.clone();
-    let service = find(&store, target)?.plan.service;
-    world.keeper.command(&service)?;
+    let plan = find(&store, target)?.plan;
+    let service = &plan.service;
+    world.keeper.command(service)?.claim(&unit::all(&plan, store.layout()))?;
     let locked = store.lock(Duration::ZERO, "awqdeploy rollback")?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = activate::not_stuck(store.last_activation()?.as_ref()).is_err();
-    let serves = world.keeper.observe(&service).condition()? == Condition::Active;
+    let serves = world.keeper.observe(service).condition()? == Condition::Active;
     // A stuck activation is only over once another one has ended well.
     if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;

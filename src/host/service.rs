@@ -5,6 +5,9 @@ use crate::domain::{problem::Problem, unit::Unit};
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
+    /// A problem if one of these units is somebody else's. Changes nothing.
+    fn claim(&mut self, units: &[Unit]) -> Result<(), Problem>;
+
     /// Makes these units known and started at boot. Changes nothing that runs.
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
@@ -45,6 +48,10 @@ pub enum Condition {
 }
 
 impl<S: Services + ?Sized> Services for &mut S {
+    fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        (**self).claim(units)
+    }
+
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         (**self).install(units)
     }

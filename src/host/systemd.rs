@@ -84,19 +84,25 @@ impl Systemd {
 }
 
 impl Services for Systemd {
+    fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        for unit in units {
+            let path = self.units.join(&unit.name);
+            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found)) {
+                return Err(foreign(&path));
+            }
+        }
+        Ok(())
+    }
+
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        self.claim(units)?;
         let mut changed = false;
         for unit in units {
             let path = self.units.join(&unit.name);
-            let found = fs::read(&path)?;
-            if found.as_deref() == Some(&unit.text) {
-                continue;
+            if fs::read(&path)?.as_deref() != Some(&unit.text) {
+                fs::write(&path, &unit.text)?;
+                changed = true;
             }
-            if found.is_some_and(|found| !unit::is_ours(&found)) {
-                return Err(foreign(&path));
-            }
-            fs::write(&path, &unit.text)?;
-            changed = true;
         }
         if changed {
             systemctl(&["daemon-reload"])?.success()?;

@@ -87,6 +87,29 @@ fn a_flipped_byte_is_found() {
     assert!(text.contains("`model.safetensors` has sha256"), "{text}");
 }
 
+/// It may be the only record of how they served until now, and what it runs must not be stopped.
+#[test]
+fn a_unit_that_somebody_wrote_is_left_alone() {
+    let host = Host::new();
+    let Some(text) = complaint(&host, Looks::OwnUnit, 3) else { return };
+    assert_snapshot!(text, @r"
+    error: `/etc/systemd/system/vllm.service` was not made by awqdeploy
+    help: stop and disable that unit and move its file away, or give the profiles another `service`
+    ");
+}
+
+#[test]
+fn a_runtime_that_cannot_be_installed_changes_nothing() {
+    let host = Host::new();
+    host.install("uv", "#!/bin/sh\necho \"error: hash mismatch for vllm\" >&2\nexit 2\n");
+    let Some(mut command) = host.that_looks(Looks::Systemd, &DEPLOY) else { return };
+    let said = Said::by(&mut command);
+    assert_eq!(said.code, Some(4), "{}", said.stderr);
+    assert!(said.stderr.contains("hash mismatch for vllm"), "{}", said.stderr);
+    assert!(said.stderr.ends_with("help: nothing was changed; what uv said is above\n"), "{}", said.stderr);
+    host.still_serves();
+}
+
 #[test]
 fn a_full_disk_leaves_nothing_half_made() {
     let host = Host::new();

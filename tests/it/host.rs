@@ -44,6 +44,8 @@ pub(crate) enum Looks {
     SystemdAndNobody,
     /// As `Systemd`, with a store of 1 MiB.
     FullDisk,
+    /// As `Systemd`, with a `vllm.service` that somebody wrote by hand.
+    OwnUnit,
 }
 
 /// A root on which generation 1 serves, and a locked profile `tiny` for the CPU.
@@ -57,8 +59,7 @@ impl Host {
         for folder in ["profiles/runtimes", "model", "bin"] {
             fs::create_dir_all(host.path(folder)).unwrap();
         }
-        fs::write(host.path("bin/systemctl"), SYSTEMCTL).unwrap();
-        fs::set_permissions(host.path("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        host.install("systemctl", SYSTEMCTL);
         fs::write(host.path("profiles/runtimes/vllm-0.32.0-cpu.toml"), RUNTIME).unwrap();
         let profile = format!(
             "service = 'vllm'\n[model]\nrepo = 'owner/tiny'\npath = '{}'\nserved-name = 'tiny'\n\
@@ -120,6 +121,12 @@ impl Host {
             Looks::SystemdAndNobody => {
                 ("mkdir -p /run/systemd/system; ".to_owned(), "unshare -U --map-user=1000 ")
             }
+            Looks::OwnUnit => (
+                "mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /etc; mkdir -p /etc/systemd/system; \
+                 echo '[Service]' > /etc/systemd/system/vllm.service; "
+                    .to_owned(),
+                "",
+            ),
             Looks::FullDisk => (
                 format!(
                     "mkdir -p /run/systemd/system {store}; mount -t tmpfs -o size=1m tmpfs {store}; ",
@@ -138,12 +145,25 @@ impl Host {
         Some(command)
     }
 
+    /// Puts a program where the host finds it first.
+    pub(crate) fn install(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Nothing but generation 1 is there, and it is current.
     pub(crate) fn unchanged(&self) {
+        self.still_serves();
+        assert_eq!(names(&self.path("root/store/models")).unwrap(), [""; 0]);
+    }
+
+    /// Generation 1 is current, and nothing else is half-made or made. A verified model may have come.
+    pub(crate) fn still_serves(&self) {
         let root = self.path("root");
         assert_eq!(self.store().current().unwrap(), Some(GenerationId(1)));
         assert_eq!(names(&root.join("generations")).unwrap(), ["1"]);
-        for folder in ["store/models", "store/runtimes", "store/staging"] {
+        for folder in ["store/runtimes", "store/staging"] {
             assert_eq!(names(&root.join(folder)).unwrap(), [""; 0], "{folder}");
         }
     }
