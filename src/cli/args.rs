@@ -148,6 +148,19 @@ pub(crate) enum Command {
   awqdeploy generations
   awqdeploy generations --json | jq '.generations[] | select(.standing == \"proven\")'")]
     Generations,
+    /// List all activations: how each ended, what took how long
+    #[command(after_help = "Examples:
+  awqdeploy history
+  awqdeploy history --json | jq '.activations[] | {to, end, downtime_seconds}'")]
+    History,
+    /// Tell why an activation ended as it did, with the evidence
+    #[command(after_help = "Examples:
+  awqdeploy why                          the last one that did not end well
+  awqdeploy why 3                        the last one of generation 3")]
+    Why {
+        /// A generation's number
+        generation: Option<u64>,
+    },
     /// Validate what serves now: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
   awqdeploy validate

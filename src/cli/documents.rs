@@ -5,6 +5,7 @@ use crate::{
         activation::{Activation, End, GenerationId, State},
         digest::Digest,
         generation::Generation,
+        journal,
         lock::LockedModel,
         memory::Budget,
         plan::{Plan, Refusal, Serve},
@@ -109,7 +110,7 @@ impl ActivationDocument {
             help: None,
             activation: activated.map(|activated| activated.ended.number),
             returned_to: from.filter(|_| matches!(end, Some(End::RolledBack { .. }))),
-            downtime_seconds: activated.and_then(crate::flow::outcome::Activated::downtime),
+            downtime_seconds: activated.and_then(|activated| journal::downtime(&activated.journal)),
             report: activated.and_then(|activated| activated.report.clone()),
             returned: activated.and_then(|activated| activated.returned.clone()),
         }

@@ -3,6 +3,7 @@
 mod args;
 mod documents;
 mod generate;
+mod history;
 pub mod problem;
 mod progress;
 mod rehearsal;

@@ -6,7 +6,7 @@ use super::{
         self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
         StatusDocument, ValidationDocument, VerificationDocument,
     },
-    generate, print, problem as errors,
+    generate, history as told, print, problem as errors,
     progress::Screen,
     rehearsal, render,
 };
@@ -22,7 +22,7 @@ use crate::{
         check,
         deploy::deploy,
         event::Observer,
-        lock,
+        history, lock,
         outcome::{Action, Outcome},
         prepare::{self, Prepared},
         profiles::Library,
@@ -58,6 +58,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Generations => {
             let document = GenerationsDocument::of(status::generations(&reading_world(&global))?);
             show(&global, &document, render::generations)
+        }
+        Command::History => {
+            let history = history::history(&reading_world(&global))?;
+            show(&global, &told::HistoryDocument::of(&history), told::history)
+        }
+        Command::Why { generation } => {
+            let why = history::why(&reading_world(&global), generation.map(GenerationId))?;
+            show(&global, &told::WhyDocument::of(why), told::why)
         }
         Command::Validate => {
             let report = check::validate(&reading_world(&global), &screen)?;

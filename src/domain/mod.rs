@@ -8,6 +8,7 @@ pub mod facts;
 pub mod flags;
 pub mod generation;
 pub mod invocation;
+pub mod journal;
 pub mod layout;
 pub mod lock;
 pub mod memory;

@@ -1,12 +1,10 @@
 //! How a deployment or a rollback ended.
 
 use super::activate::Ended;
-use crate::{
-    domain::{
-        activation::{End, GenerationId, State, Step},
-        report::Report,
-    },
-    host::journal::Entry,
+use crate::domain::{
+    activation::{End, GenerationId},
+    journal::Entry,
+    report::Report,
 };
 
 /// What was done.
@@ -72,20 +70,5 @@ impl Outcome {
             End::RolledBack { .. } => Conclusion::WentBack,
             End::Stuck { .. } => Conclusion::Stuck,
         }
-    }
-}
-
-impl Activated {
-    /// Seconds in which nothing served: from the stop of the old one until one was ready. Absent where
-    /// nothing served before.
-    pub fn downtime(&self) -> Option<f64> {
-        self.ended.activation.from?;
-        let stopped = self.journal.first()?.at;
-        let ready = self.journal.iter().find(|entry| match &entry.activation.state {
-            State::Forward { step: Step::Validate } => self.ended.end == End::Committed,
-            State::Done { .. } => true,
-            _ => false,
-        })?;
-        Some(ready.at.duration_since(stopped).as_secs_f64())
     }
 }

@@ -1,8 +1,7 @@
 //! One activation's journal: a line of JSON for each state, synced before its step runs.
 
 use super::fs::{failed, read, sync};
-use crate::domain::{activation::Activation, problem::Problem};
-use serde::{Deserialize, Serialize};
+use crate::domain::{activation::Activation, journal::Entry, problem::Problem};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -11,16 +10,6 @@ use std::{
 
 /// The journal's name in an activation's directory.
 pub const NAME: &str = "journal.jsonl";
-
-/// One line: when the activation reached which state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When the state was recorded.
-    pub at: jiff::Timestamp,
-    /// The activation in that state.
-    #[serde(flatten)]
-    pub activation: Activation,
-}
 
 /// A journal that is being written.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use super::{
     fs,
-    journal::{self, Entry, Journal},
+    journal::{self, Journal},
 };
 use crate::domain::{
     activation::{Activation, End, GenerationId, State},
     generation::Generation,
+    journal::Entry,
     layout::Layout,
     plan::Plan,
     problem::{Kind, Problem},
@@ -27,6 +28,9 @@ use std::{
 const TRY_EVERY: Duration = Duration::from_millis(200);
 /// The record of a generation in its directory.
 const GENERATION: &str = "generation.json";
+
+/// The service's log in an activation's directory.
+const LOG: &str = "service.log";
 
 /// Reads what is below a root. Everything that changes it is on [`Locked`].
 #[derive(Clone, Debug)]
@@ -144,6 +148,11 @@ impl Store {
         read_json(&self.layout.activation(activation).join(evidence.file()))
     }
 
+    /// The service's log that an activation kept, if it kept one.
+    pub fn kept_log(&self, activation: u64) -> Result<Option<String>, Problem> {
+        fs::read(&self.layout.activation(activation).join(LOG))
+    }
+
     /// The newest passed validation of any generation of this profile.
     pub fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
         for recorded in self.activations()?.into_iter().rev() {
@@ -249,7 +258,7 @@ impl Locked<'_> {
 
     /// Keeps the service's log with its activation.
     pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
-        fs::write(&self.store.layout.activation(activation).join("service.log"), text)
+        fs::write(&self.store.layout.activation(activation).join(LOG), text)
     }
 
     /// Keeps the deployer's own binary where boot recovery finds it. Returns where.

@@ -15,6 +15,7 @@ mod cli;
 mod crash;
 mod deploy;
 mod engine;
+mod history;
 mod host;
 mod inputs;
 mod invocation;

@@ -1,0 +1,54 @@
+//! `history` and `why`: what happened, from the journals and the evidence kept with them.
+
+use super::world::World;
+use crate::{
+    domain::{
+        activation::{Activation, End, GenerationId, State},
+        problem::{Kind, Problem},
+        report::Report,
+    },
+    host::store::{Evidence, Recorded},
+};
+
+/// All activations, oldest first.
+pub fn history(world: &World) -> Result<Vec<Recorded>, Problem> {
+    let recorded = world.store.activations()?;
+    // One whose first line never reached the disk did nothing.
+    Ok(recorded.into_iter().filter(|recorded| !recorded.journal.is_empty()).collect())
+}
+
+/// What is known of the last time that a generation was to serve.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// The activation.
+    pub recorded: Recorded,
+    /// Its profile.
+    pub profile: String,
+    /// The candidate's validation, if it got so far.
+    pub report: Option<Report>,
+    /// The end of the service's log, where it was kept.
+    pub log: Option<String>,
+}
+
+/// What is known of the last activation of a generation; by default of the last one that did not end well.
+pub fn why(world: &World, generation: Option<GenerationId>) -> Result<Why, Problem> {
+    let wanted = |recorded: &Recorded| {
+        let Some(Activation { to, state, .. }) = recorded.last() else { return false };
+        match generation {
+            Some(generation) => *to == generation,
+            None => !matches!(state, State::Done { end: End::Committed }),
+        }
+    };
+    let recorded = history(world)?.into_iter().rfind(wanted).ok_or_else(|| match generation {
+        Some(generation) => Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
+            .help("`awqdeploy history` lists all activations"),
+        None => Problem::new(Kind::Usage, "no activation failed"),
+    })?;
+    let to = recorded.last().map_or(GenerationId(0), |activation| activation.to);
+    Ok(Why {
+        profile: world.store.generation(to)?.plan.profile,
+        report: world.store.report(recorded.number, Evidence::Candidate)?,
+        log: world.store.kept_log(recorded.number)?,
+        recorded,
+    })
+}
