@@ -81,10 +81,15 @@ impl Screen {
         *bar = Some(spinner);
     }
 
-    fn progress(&self, done: u64, of: u64) {
+    /// The percentage, if it came to another multiple of `step`: a model is hashed in 200,000 pieces.
+    fn advanced(&self, done: u64, of: u64, step: u64) -> Option<u64> {
         let percent = (done * 100).checked_div(of).unwrap_or(100);
+        (percent / step != self.percent.replace(percent) / step).then_some(percent)
+    }
+
+    fn progress(&self, done: u64, of: u64) {
         if self.how == How::Lines {
-            if percent / PLAIN_PERCENT != self.percent.replace(percent) / PLAIN_PERCENT {
+            if let Some(percent) = self.advanced(done, of, PLAIN_PERCENT) {
                 say(&format!("  {percent} %"));
             }
             return;
@@ -116,6 +121,7 @@ impl Observer for Screen {
     fn see(&self, event: Event) {
         match (self.how, event) {
             (How::Nothing, _) => {}
+            (How::Json, Event::Progress { done, of }) if self.advanced(done.0, of.0, 1).is_none() => {}
             (How::Json, event) => {
                 if let Ok(text) = serde_json::to_string(&event) {
                     say(&text);

@@ -4,6 +4,7 @@
 use crate::{
     host::{Host, Looks},
     program::{Running, Said},
+    stand::FORKED,
 };
 use awqdeploy::domain::{
     activation::{Activation, Cause, End, GenerationId, State, Step},
@@ -13,7 +14,7 @@ use awqdeploy::domain::{
 use insta::assert_snapshot;
 use rustix::process::Signal;
 use serde_json::json;
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 const DEPLOY: [&str; 3] = ["deploy", "tiny", "--yes"];
 
@@ -55,7 +56,7 @@ fn without_root_it_names_sudo() {
 fn another_at_work_is_named() {
     let host = Host::new();
     let store = host.store();
-    let _locked = store.lock(Duration::ZERO, "awqdeploy deploy other").unwrap();
+    let _locked = store.lock(FORKED, "awqdeploy deploy other").unwrap();
     let Some(text) = complaint(&host, Looks::Systemd, 5) else { return };
     assert!(text.contains(&format!("`awqdeploy deploy other` (process {})", std::process::id())), "{text}");
 }
@@ -65,7 +66,7 @@ fn what_is_stuck_needs_a_person() {
     let host = Host::new();
     {
         let store = host.store();
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let locked = store.lock(FORKED, "test").unwrap();
         let (_, mut journal) = locked.begin_activation().unwrap();
         let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
         let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };

@@ -168,6 +168,19 @@ fn an_empty_root_is_shown_as_such() {
     }
 }
 
+/// A program that reads the progress must not be told of each of the pieces in which a file is hashed.
+#[test]
+fn progress_for_programs_comes_in_percents() {
+    let host = Host::new();
+    fs::File::create(host.path("model/model.safetensors")).unwrap().set_len(64 << 20).unwrap();
+    Said::by(&mut host.awqdeploy(&["lock", "tiny"])).text();
+    let said = Said::by(&mut host.awqdeploy(&["verify", "tiny", "--progress", "json"]));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let events = said.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let progress = events.filter(|event| event["event"] == "progress").count();
+    assert!((50..=101).contains(&progress), "{progress} events");
+}
+
 /// A script that forgot `--yes` must not hang, nor deploy.
 #[test]
 fn nobody_there_to_ask_is_wrong_usage() {

@@ -1,7 +1,7 @@
 //! What a deployment does with a bad profile, a bad model and a bad moment: whatever it refuses, the old
 //! service goes on; whatever it has begun, it takes back.
 
-use crate::stand::{NEW, OLD, Stand, silent};
+use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
@@ -20,7 +20,6 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    time::Duration,
 };
 
 /// A refusal as a person sees it, with its exit status; nothing may have changed.
@@ -158,7 +157,7 @@ fn a_port_to_move_to_must_be_free() {
 fn another_deployment_is_named() {
     let mut stand = Stand::serving();
     let store = stand.world.store.clone();
-    let _locked = store.lock(Duration::ZERO, "awqdeploy deploy other").unwrap();
+    let _locked = store.lock(FORKED, "awqdeploy deploy other").unwrap();
     let text = refused(&mut stand);
     let since = text.split("since ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     let text = text.replace(since, "TIME").replace(&std::process::id().to_string(), "PID");
@@ -188,7 +187,8 @@ fn a_stuck_activation_blocks_until_it_is_recovered() {
 #[test]
 fn a_rollback_ends_what_was_stuck() {
     let mut stand = stuck();
-    let outcome = rollback(&mut stand.world, &Target::Profile(OLD.into()), &silent).unwrap();
+    let target = Target::Profile(OLD.into());
+    let outcome = patiently(|| rollback(&mut stand.world, &target, &silent)).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::Done);
     assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
 }
@@ -196,7 +196,7 @@ fn a_rollback_ends_what_was_stuck() {
 /// The old profile serves, and the record says that the last activation is stuck.
 fn stuck() -> Stand {
     let stand = Stand::serving();
-    let locked = stand.world.store.lock(Duration::ZERO, "test").unwrap();
+    let locked = stand.world.store.lock(FORKED, "test").unwrap();
     let (_, mut journal) = locked.begin_activation().unwrap();
     let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
     let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };

@@ -4,7 +4,7 @@
 use crate::{
     program::{Said, awqdeploy, settled},
     rehearsal::plan,
-    stand::PROGRAM,
+    stand::{FORKED, PROGRAM},
 };
 use awqdeploy::{
     domain::{
@@ -19,7 +19,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::Command,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -77,7 +76,7 @@ impl Host {
     /// Generation 1 is current, and was proven.
     fn serve(&self) {
         let store = self.store();
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let locked = store.lock(FORKED, "test").unwrap();
         let program = self.path("bin/systemctl");
         // The default port of profiles, which `tiny` takes over from what serves.
         let to = locked.add_generation(plan(([127, 0, 0, 1], 8000).into()), "", &program).unwrap();
@@ -85,6 +84,9 @@ impl Host {
         let (_, mut journal) = locked.begin_activation().unwrap();
         let state = State::Done { end: End::Committed };
         journal.record(&Activation { from: None, to, state }).unwrap();
+        drop(locked);
+        // Whatever child of another test held it, too, has let go of it once it can be had again.
+        drop(store.lock(FORKED, "test").unwrap());
     }
 
     pub(crate) fn store(&self) -> Store {

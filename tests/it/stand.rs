@@ -2,7 +2,11 @@
 //! the embedded engine in vLLM's.
 
 use awqdeploy::{
-    domain::{checkpoint::known_config, layout::Layout, problem::Problem},
+    domain::{
+        checkpoint::known_config,
+        layout::Layout,
+        problem::{Kind, Problem},
+    },
     flow::{
         activate::Ended,
         check::validate,
@@ -21,7 +25,8 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -51,6 +56,23 @@ pub(crate) struct Serving {
     activations: Vec<String>,
     models: Vec<String>,
     staged: Vec<String>,
+}
+
+/// How long a lock may be held by nobody: a child that another test forked meanwhile holds it, too, until it has
+/// become another program.
+pub(crate) const FORKED: Duration = Duration::from_secs(2);
+
+/// Tries again while the root is locked, for as long as that may be another test's doing.
+pub(crate) fn patiently<T>(mut act: impl FnMut() -> Result<T, Problem>) -> Result<T, Problem> {
+    let began = Instant::now();
+    loop {
+        match act() {
+            Err(problem) if problem.kind == Kind::Busy && began.elapsed() < FORKED => {
+                sleep(Duration::from_millis(20));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Nobody listens.
@@ -122,11 +144,11 @@ impl Stand {
         observer: &dyn Observer,
     ) -> Result<Outcome, Problem> {
         let prepared = prepare(&self.world, profile)?;
-        deploy(&mut self.world, &prepared, observer)
+        patiently(|| deploy(&mut self.world, &prepared, observer))
     }
 
     pub(crate) fn recover(&mut self) -> Option<Ended> {
-        recover(&mut self.world, &silent).unwrap()
+        patiently(|| recover(&mut self.world, &silent)).unwrap()
     }
 
     /// What is now. Beside the records it asks the service, since they could lie.
