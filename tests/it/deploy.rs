@@ -20,6 +20,7 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    thread::scope,
 };
 
 /// A refusal as a person sees it, with its exit status; nothing may have changed.
@@ -276,17 +277,22 @@ fn ctrl_c_before_the_activation_changes_nothing() {
 
 #[test]
 fn ctrl_c_at_any_step_goes_back() {
-    for at in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
-        let (mut stand, outcome) = interrupted(
-            &move |event| matches!(event, Event::Activation { state: State::Forward { step }, .. } if *step == at),
-        );
-        let activated = outcome.activation.as_ref().unwrap();
-        let cause = Cause::Interrupted { step: at };
-        assert_eq!(activated.ended.end, End::RolledBack { cause });
-        assert_eq!(outcome.conclusion(), Conclusion::WentBack);
-        assert!(activated.returned.as_ref().is_some_and(Report::passed), "{outcome:?}");
-        stand.serves(OLD);
-    }
+    scope(|scope| {
+        for step in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
+            scope.spawn(move || goes_back_from(step));
+        }
+    });
+}
+
+fn goes_back_from(at: Step) {
+    let forward = State::Forward { step: at };
+    let reached = |event: &Event| matches!(event, Event::Activation { state, .. } if *state == forward);
+    let (mut stand, outcome) = interrupted(&reached);
+    let activated = outcome.activation.as_ref().unwrap();
+    assert_eq!(activated.ended.end, End::RolledBack { cause: Cause::Interrupted { step: at } });
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
+    assert!(activated.returned.as_ref().is_some_and(Report::passed), "{outcome:?}");
+    stand.serves(OLD);
 }
 
 /// A validation takes minutes on a real server: Ctrl-C must not wait for its end, nor may what came through

@@ -176,45 +176,57 @@ fn rehearsing(scratch: &TempDir, step: &str) -> Running {
 
 #[test]
 fn a_signal_goes_back_to_what_served() {
-    for (signal, step) in [(Signal::INT, "start"), (Signal::TERM, "validate")] {
-        let scratch = tempfile::tempdir().unwrap();
-        let running = rehearsing(&scratch, step);
-        running.signal(signal);
-        let (_, said) = running.end();
-        let story = said.document(130);
-        assert_eq!(ending(&story["acts"][1]), json!(["deploy", "awq", "rolled-back", 6]), "{story:#}");
-        assert_eq!(story["acts"][1]["why"], format!("interrupted during {step}"));
-        assert_eq!(story["acts"][1]["returned"]["failures"], json!([]), "{story:#}");
-        assert_eq!((&story["serving"], &story["interrupted"]), (&json!("gptq"), &json!(true)));
-        assert_eq!(left_running(scratch.path()), [0; 0]);
-        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
-    }
+    scope(|scope| {
+        for (signal, step) in [(Signal::INT, "start"), (Signal::TERM, "validate")] {
+            scope.spawn(move || goes_back(signal, step));
+        }
+    });
+}
+
+fn goes_back(signal: Signal, step: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let running = rehearsing(&scratch, step);
+    running.signal(signal);
+    let (_, said) = running.end();
+    let story = said.document(130);
+    assert_eq!(ending(&story["acts"][1]), json!(["deploy", "awq", "rolled-back", 6]), "{story:#}");
+    assert_eq!(story["acts"][1]["why"], format!("interrupted during {step}"));
+    assert_eq!(story["acts"][1]["returned"]["failures"], json!([]), "{story:#}");
+    assert_eq!((&story["serving"], &story["interrupted"]), (&json!("gptq"), &json!(true)));
+    assert_eq!(left_running(scratch.path()), [0; 0]);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 /// Nothing of a killed deployer's embedded service stays, and what it left on the disk is undone.
 #[test]
 fn a_killed_deployer_is_recovered_from() {
-    for step in ["stop", "start", "validate"] {
-        let scratch = tempfile::tempdir().unwrap();
-        let running = rehearsing(&scratch, step);
-        assert!(step == "stop" || !left_running(scratch.path()).is_empty(), "no process is marked");
-        running.signal(Signal::KILL);
-        running.end();
-        let began = Instant::now();
-        while !left_running(scratch.path()).is_empty() {
-            assert!(began.elapsed() < NOTICE, "processes outlive their killed owner");
-            sleep(Duration::from_millis(20));
+    scope(|scope| {
+        for step in ["stop", "start", "validate"] {
+            scope.spawn(move || is_recovered_from(step));
         }
+    });
+}
 
-        let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
-        let mut world = world(&folder);
-        let ended = patiently(|| recover(&mut world, &silent)).unwrap().unwrap();
-        // It may have gone on a little before the signal reached it.
-        assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
-        assert_eq!(world.store.current().unwrap(), Some(GenerationId(1)));
-        let report = validate(&world, &silent).unwrap();
-        assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
-        let again = patiently(|| recover(&mut world, &silent)).unwrap();
-        assert!(again.is_none(), "there was something left to recover");
+fn is_recovered_from(step: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let running = rehearsing(&scratch, step);
+    assert!(step != "validate" || !left_running(scratch.path()).is_empty(), "no process is marked");
+    running.signal(Signal::KILL);
+    running.end();
+    let began = Instant::now();
+    while !left_running(scratch.path()).is_empty() {
+        assert!(began.elapsed() < NOTICE, "processes outlive their killed owner");
+        sleep(Duration::from_millis(20));
     }
+
+    let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
+    let mut world = world(&folder);
+    let ended = patiently(|| recover(&mut world, &silent)).unwrap().unwrap();
+    // It may have gone on a little before the signal reached it.
+    assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
+    assert_eq!(world.store.current().unwrap(), Some(GenerationId(1)));
+    let report = validate(&world, &silent).unwrap();
+    assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
+    let again = patiently(|| recover(&mut world, &silent)).unwrap();
+    assert!(again.is_none(), "there was something left to recover");
 }
