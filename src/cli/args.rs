@@ -217,9 +217,9 @@ At boot a unit does this before the service starts.")]
     /// Run the current generation's engine; the systemd unit does this
     #[command(hide = true)]
     Supervise {
-        /// Stop when the parent process dies
-        #[arg(long)]
-        die_with_parent: bool,
+        /// Stop when this process dies, which is the parent
+        #[arg(long, value_name = "PID")]
+        owner: Option<u32>,
     },
     /// Answer like vLLM; a rehearsal does this
     #[command(hide = true, disable_help_flag = true)]

@@ -99,9 +99,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             print(&String::from_utf8_lossy(&text));
             Ok(0)
         }
-        Command::Supervise { die_with_parent } => {
+        Command::Supervise { owner } => {
             let parent =
-                if die_with_parent { supervise::Parent::Followed } else { supervise::Parent::Ignored };
+                owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
             let store = Store::new(layout(&global));
             event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
         }

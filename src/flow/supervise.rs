@@ -16,7 +16,12 @@ use crate::{
         tree,
     },
 };
-use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::{Pin, pin},
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval, sleep},
@@ -44,13 +49,18 @@ pub enum Parent {
     /// Nothing: the service manager looks after it.
     Ignored,
     /// It stops: a rehearsal ends with its owner.
-    Followed,
+    Followed {
+        /// Its process.
+        owner: u32,
+    },
 }
 
 /// Runs the current generation's engine until it is told to stop. A problem if the engine ends by itself.
 pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
-    if parent == Parent::Followed {
-        tree::die_with_parent()?;
+    // Before there is anything to leave behind: until now a signal ends this process, and no more.
+    let asked = pin!(asked_to_stop()?);
+    if let Parent::Followed { owner } = parent {
+        tree::die_with_parent(owner)?;
     }
     let current = store.current()?.ok_or_else(|| {
         Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
@@ -63,7 +73,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     ));
     let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
-    let outcome = watch(&mut engine, &api, plan.timeouts, told).await;
+    let outcome = watch(&mut engine, &api, plan.timeouts, asked, told).await;
     if let Err(problem) = &outcome {
         told.status(&problem.to_string());
     }
@@ -73,8 +83,13 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
 }
 
 /// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.
-async fn watch(engine: &mut EngineProcess, api: &Api, timeouts: Timeouts, told: Told) -> Result<(), Problem> {
-    let mut asked = pin!(asked_to_stop()?);
+async fn watch(
+    engine: &mut EngineProcess,
+    api: &Api,
+    timeouts: Timeouts,
+    mut asked: Pin<&mut impl Future<Output = ()>>,
+    told: Told,
+) -> Result<(), Problem> {
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);
     let deadline = Instant::now() + timeouts.start;

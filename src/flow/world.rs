@@ -58,7 +58,8 @@ impl Keeper {
         let shown = |path: PathBuf| path.to_string_lossy().into_owned();
         let binary = shown(layout.current().join("awqdeploy"));
         let root = shown(layout.root().to_owned());
-        let argv = [&binary, "--root", &root, "supervise", "--die-with-parent"].map(str::to_owned).into();
+        let owner = std::process::id().to_string();
+        let argv = [&binary, "--root", &root, "supervise", "--owner", &owner].map(str::to_owned).into();
         Self::Embedded(Box::new(Processes::new(argv, BTreeMap::new(), directory, patience)))
     }
 

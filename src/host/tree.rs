@@ -5,8 +5,8 @@
 
 use crate::domain::problem::Problem;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal,
-    wait,
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
 };
 use std::{
     collections::BTreeSet,
@@ -26,10 +26,12 @@ pub fn adopt_orphans() -> Result<(), Problem> {
     set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
 }
 
-/// From now on this process is told to stop when its parent dies.
-pub fn die_with_parent() -> Result<(), Problem> {
-    set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|e| Problem::doing("follow the parent process", e))
+/// From now on this process is told to stop when its parent dies. A problem if it died already.
+pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
+    let doing = "follow the parent process";
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|e| Problem::doing(doing, e))?;
+    let now = getppid().map(|now| now.as_raw_nonzero().get().unsigned_abs());
+    if now == Some(parent) { Ok(()) } else { Err(Problem::doing(doing, "it is gone already")) }
 }
 
 /// Everything that descends from this process, nearest first.

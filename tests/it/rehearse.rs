@@ -3,19 +3,19 @@
 
 use crate::{
     program::{Running, Said, awqdeploy},
-    stand::{patiently, silent, world},
+    stand::{Stand, patiently, silent, world},
 };
 use awqdeploy::{
     domain::activation::{Cause, End, GenerationId},
     flow::{check::validate, recover::recover},
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
     fs,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread::{scope, sleep},
     time::{Duration, Instant},
 };
@@ -229,4 +229,22 @@ fn is_recovered_from(step: &str) {
     assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
     let again = patiently(|| recover(&mut world, &silent)).unwrap();
     assert!(again.is_none(), "there was something left to recover");
+}
+
+/// Also in the moments when its engine begins and nothing looks after it yet.
+#[test]
+fn a_supervisor_that_is_told_to_stop_at_any_moment_leaves_nothing() {
+    let mut stand = Stand::serving();
+    stand.world.keeper.observe("vllm").stop().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let root = stand.world.layout().root().to_str().unwrap();
+    for moment in 0..40 {
+        let mut supervise = awqdeploy(&["--root", root, "supervise"]);
+        supervise.env(MARK, scratch.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut supervisor = supervise.spawn().unwrap();
+        sleep(Duration::from_millis(moment));
+        kill_process(Pid::from_child(&supervisor), Signal::TERM).unwrap();
+        supervisor.wait().unwrap();
+        assert_eq!(left_running(scratch.path()), [0; 0], "told to stop after {moment} ms");
+    }
 }
