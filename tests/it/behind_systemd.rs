@@ -151,3 +151,29 @@ fn ctrl_c_while_a_model_is_verified_is_heard_at_once() {
     assert_eq!(document["why"], "stopped before anything was changed");
     host.unchanged();
 }
+
+#[test]
+fn the_status_says_what_serves() {
+    let host = Host::new();
+    let Some(mut command) = host.that_looks(Looks::SystemdAndNobody, &["status", "--json"]) else { return };
+    let status = Said::by(&mut command).document(0);
+    assert_eq!(status["schema"], "awqdeploy/status/v1");
+    assert_eq!((&status["current"]["generation"], &status["current"]["profile"]), (&json!(1), &json!("awq")));
+    assert_eq!((&status["serving"], &status["service"]), (&json!("awq"), &json!("active")));
+    assert_eq!(status["last_activation"]["end"], "committed");
+
+    // Without a systemd to ask nothing is known to serve; what is on record is shown all the same.
+    let status = Said::by(&mut host.that_looks(Looks::Bare, &["status", "--json"]).unwrap()).document(0);
+    assert_eq!((&status["serving"], &status["current"]["profile"]), (&json!(null), &json!("awq")));
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_what_it_changes() {
+    let host = Host::new();
+    let said = Said::by(&mut host.awqdeploy(&["deploy", "tiny", "--dry-run"])).text();
+    assert!(said.contains("changes from generation 1 (awq)"), "{said}");
+    assert!(said.contains("- ") && said.contains("+      --tensor-parallel-size 1"), "{said}");
+    let plan = Said::by(&mut host.awqdeploy(&["deploy", "tiny", "--dry-run", "--json"])).document(0);
+    assert_eq!((&plan["schema"], &plan["profile"]), (&json!("awqdeploy/plan/v1"), &json!("tiny")));
+    host.unchanged();
+}

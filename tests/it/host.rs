@@ -33,7 +33,7 @@ const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3
     sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n";
 
 /// What the host looks like to the program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Looks {
     /// No systemd.
     Bare,
@@ -142,8 +142,10 @@ impl Host {
         let mut command = Command::new("unshare");
         command.args(["-rm", "sh", "-c", &script, "sh", PROGRAM]).args(arguments);
         self.settle(&mut command);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        if looks != Looks::Bare {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        }
         Some(command)
     }
 
