@@ -19,8 +19,35 @@ Exit status:
   3  the plan was refused; nothing was touched
   4  files could not be fetched or are not what was locked; nothing was touched
   5  another awqdeploy is at work (it is named)
-  6  validation failed and it rolled back: the old generation serves
-  7  stuck: a person is needed";
+  6  it failed and was rolled back: what served before serves again
+  7  stuck: a person is needed
+130  stopped, or not agreed to, before anything was touched";
+
+const EXAMPLES: &str = "\
+Examples:
+  awqdeploy rehearse                 see a migration and its rollback here, in seconds
+  awqdeploy plan awq                 what would run, and whether it fits
+  awqdeploy deploy awq               activate it, prove it, or go back
+  awqdeploy rollback gptq            be back on GPTQ
+
+Every command has examples of its own: `awqdeploy help deploy`.";
+
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  awqdeploy deploy awq                   shows the plan, asks, deploys
+  awqdeploy deploy awq --yes             for scripts: does not ask
+  awqdeploy deploy awq --dry-run         shows what it would do";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  awqdeploy rollback                     to the proven generation before this one
+  awqdeploy rollback gptq                to the newest proven one of that profile
+  awqdeploy rollback 3                   to that one";
+
+/// The long help shows this in place of the short one's end, not behind it.
+fn with_statuses(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_STATUSES}")
+}
 
 /// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
 /// back by itself if it does not.
@@ -30,14 +57,8 @@ Exit status:
     version,
     styles = STYLES,
     propagate_version = true,
-    after_help = "Examples:
-  awqdeploy rehearse                 see a migration and its rollback here, in seconds
-  awqdeploy plan awq                 what would run, and whether it fits
-  awqdeploy deploy awq               activate it, prove it, or go back
-  awqdeploy rollback gptq            be back on GPTQ
-
-Every command has examples of its own: `awqdeploy help deploy`.",
-    after_long_help = EXIT_STATUSES
+    after_help = EXAMPLES,
+    after_long_help = with_statuses(EXAMPLES)
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -101,11 +122,7 @@ pub(crate) enum Command {
     /// Print what is known of this host, as `plan --facts` reads it
     Facts,
     /// Activate a profile, prove it, and go back if that fails
-    #[command(after_help = "Examples:
-  awqdeploy deploy awq                   shows the plan, asks, deploys
-  awqdeploy deploy awq --yes             for scripts: does not ask
-  awqdeploy deploy awq --dry-run         shows what it would do",
-        after_long_help = EXIT_STATUSES)]
+    #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
         /// A profile's name, or the path of its file
         profile: String,
@@ -113,10 +130,7 @@ pub(crate) enum Command {
         consent: Consent,
     },
     /// Return to a generation that is proven
-    #[command(after_help = "Examples:
-  awqdeploy rollback                     to the proven generation before this one
-  awqdeploy rollback gptq                to the newest proven one of that profile
-  awqdeploy rollback 3                   to that one", after_long_help = EXIT_STATUSES)]
+    #[command(after_help = ROLLBACK_EXAMPLES, after_long_help = with_statuses(ROLLBACK_EXAMPLES))]
     Rollback {
         /// A profile's name or a generation's number
         #[arg(value_name = "PROFILE|GENERATION")]
