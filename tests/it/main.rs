@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod crash;
+mod docs;
 mod engine;
 mod inputs;
 mod invocation;
