@@ -20,6 +20,8 @@ use std::{
     time::Duration,
 };
 
+/// A program that another test starts holds this one's locks too, between its fork and its exec.
+const PATIENCE: Duration = Duration::from_secs(10);
 const OLD: GenerationId = GenerationId(1);
 const NEW: GenerationId = GenerationId(2);
 
@@ -99,18 +101,18 @@ fn run(faults: Vec<(usize, Fault)>, from: Option<GenerationId>) -> Ran {
     let store = Store::new(Layout::new(root.path()));
     let machine = Machine { running: Cell::new(from), faults, ..Machine::default() };
     machine.proven.borrow_mut().extend(from);
-    store.lock(Duration::ZERO, "test").unwrap().point(from).unwrap();
+    store.lock(PATIENCE, "test").unwrap().point(from).unwrap();
 
     let quiet = |_| ();
     let survives = |story: &dyn Fn() -> Option<Ended>| catch_unwind(AssertUnwindSafe(story));
     let mut ended = survives(&|| {
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let locked = store.lock(PATIENCE, "test").unwrap();
         let host = |_| Faulty { machine: &machine, locked: &locked };
         Some(activate(&locked, from, NEW, host, &Interrupt::default(), &quiet).unwrap().0)
     });
     while ended.is_err() {
         ended = survives(&|| {
-            let locked = store.lock(Duration::ZERO, "test").unwrap();
+            let locked = store.lock(PATIENCE, "test").unwrap();
             let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
             recover(&locked, Left::Finish, host, &quiet).unwrap()
         });
@@ -179,7 +181,7 @@ fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
     let machine = Machine { faults, running: Cell::new(Some(OLD)), ..Machine::default() };
     machine.proven.borrow_mut().push(OLD);
     let quiet = |_| ();
-    let locked = store.lock(Duration::ZERO, "test").unwrap();
+    let locked = store.lock(PATIENCE, "test").unwrap();
     locked.point(Some(OLD)).unwrap();
     let host = |_| Faulty { machine: &machine, locked: &locked };
     activate(&locked, Some(OLD), NEW, host, &Interrupt::default(), &quiet).unwrap();
@@ -199,7 +201,7 @@ fn a_signal_at_any_step_goes_back() {
     for step in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
         let root = tempfile::tempdir().unwrap();
         let store = Store::new(Layout::new(root.path()));
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let locked = store.lock(PATIENCE, "test").unwrap();
         locked.point(Some(OLD)).unwrap();
         let machine = Machine { running: Cell::new(Some(OLD)), ..Machine::default() };
         let interrupt = Interrupt::default();
