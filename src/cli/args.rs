@@ -19,10 +19,12 @@ Exit status:
   3  the plan was refused; nothing was touched
   4  files could not be fetched or are not what was locked; nothing was touched
   5  another awqdeploy is at work (it is named)
-  6  validation failed and it rolled back: the old generation serves
-  7  stuck: a person is needed";
+  6  it failed and was rolled back: what served before serves again
+  7  stuck: a person is needed
+130  stopped, or not agreed to, before anything was touched";
 
-const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "\
+Examples:
   awqdeploy rehearse                 see a migration and its rollback here, in seconds
   awqdeploy plan awq                 what would run, and whether it fits
   awqdeploy deploy awq               activate it, prove it, or go back
@@ -30,17 +32,19 @@ const EXAMPLES: &str = "Examples:
 
 Every command has examples of its own: `awqdeploy help deploy`.";
 
-const DEPLOY_EXAMPLES: &str = "Examples:
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
   awqdeploy deploy awq                   shows the plan, asks, deploys
   awqdeploy deploy awq --yes             for scripts: does not ask
   awqdeploy deploy awq --dry-run         shows what it would do";
 
-const ROLLBACK_EXAMPLES: &str = "Examples:
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
   awqdeploy rollback                     to the proven generation before this one
   awqdeploy rollback gptq                to the newest proven one of that profile
   awqdeploy rollback 3                   to that one";
 
-/// The end of a long help, which takes the place of the short one's.
+/// The long help shows this in place of the short one's end, not behind it.
 fn with_statuses(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_STATUSES}")
 }
@@ -121,8 +125,7 @@ pub(crate) enum Command {
   awqdeploy plan awq --facts gpu-host.json    on any other machine")]
     Facts,
     /// Activate a profile, prove it, and go back if that fails
-    #[command(after_help = DEPLOY_EXAMPLES,
-        after_long_help = with_statuses(DEPLOY_EXAMPLES))]
+    #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
         /// A profile's name, or the path of its file
         profile: String,

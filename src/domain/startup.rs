@@ -177,9 +177,7 @@ impl Failure {
             Self::EngineInitialization | Self::EngineDied => {
                 "the engine's own error is further up in the log"
             }
-            Self::EngineTimeout => {
-                "raise `timeouts.start`, and `VLLM_ENGINE_READY_TIMEOUT_S` in `vllm.environment`"
-            }
+            Self::EngineTimeout => "raise `timeouts.start`",
             Self::NoSuchModel => "run `awqdeploy verify` and deploy again",
             Self::DamagedWeights => "run `awqdeploy verify`: it names the file",
             Self::QuantizationMismatch => {

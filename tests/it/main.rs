@@ -14,6 +14,7 @@ mod checkpoint;
 mod cli;
 mod crash;
 mod deploy;
+mod docs;
 mod engine;
 mod history;
 mod host;
