@@ -250,7 +250,7 @@ fn every_help_has_examples() {
         }
     }
     let help = Said::by(&mut awqdeploy(&["--help"])).text();
-    for status in ["0  done", "3  the plan was refused", "6  validation failed", "7  stuck"] {
+    for status in ["0  done", "3  the plan was refused", "6  it failed and was rolled back", "7  stuck"] {
         assert!(help.contains(status), "{help}");
     }
 }
