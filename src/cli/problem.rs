@@ -119,12 +119,6 @@ fn render_one(problem: &Problem, renderer: &Renderer) -> String {
     renderer.render(&[title.element(snippet).elements(remarks)])
 }
 
-/// A problem and its causes in one line, for documents.
-pub fn one_line(problem: &Problem) -> String {
-    let causes = causes(problem).map(ToString::to_string);
-    std::iter::once(problem.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
-}
-
 /// The remedy and the causes, each with its name.
 fn remarks(problem: &Problem) -> Vec<(Level<'static>, String)> {
     let causes = causes(problem).map(|cause| {

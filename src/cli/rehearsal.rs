@@ -110,7 +110,7 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     let activation = match outcome {
         Ok(outcome) => ActivationDocument::of(&outcome),
         Err(problem) => {
-            let (code, why) = (errors::exit_code(problem.kind), errors::one_line(&problem));
+            let (code, why) = (errors::exit_code(problem.kind), problem.in_one_line());
             ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
         }
     };

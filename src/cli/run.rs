@@ -235,7 +235,7 @@ fn conclude(
         }
         Err(problem) if global.json && problem.kind != Kind::Unexpected => {
             let code = errors::exit_code(problem.kind);
-            let why = errors::one_line(&problem);
+            let why = problem.in_one_line();
             let document = ActivationDocument::refused(action, profile, code, why, problem.help);
             show(global, &document, render::activation)?;
             Ok(code)

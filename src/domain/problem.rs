@@ -2,7 +2,7 @@
 //!
 //! Texts are lowercase fragments with values in backticks; the remedy goes into `help`.
 
-use std::{error::Error, fmt, ops::Range, path::PathBuf};
+use std::{error::Error, fmt, iter::successors, ops::Range, path::PathBuf};
 
 /// What kind of problem it is. The command line maps each to an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,12 @@ impl Problem {
     pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
+    }
+
+    /// The problem and its causes in one line: what a journal or document keeps as the reason.
+    pub fn in_one_line(&self) -> String {
+        let causes = successors(self.source(), |&cause| cause.source()).map(ToString::to_string);
+        std::iter::once(self.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
     }
 
     /// Adds the place in a file.

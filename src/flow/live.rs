@@ -101,27 +101,27 @@ impl<'a> Live<'a> {
         let kept =
             self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.locked.keep_log(self.number, &text));
         if let Err(problem) = kept {
-            self.observer.see(Event::Warning(told(&problem)));
+            self.observer.see(Event::Warning(problem.in_one_line()));
         }
     }
 }
 
 impl Host for Live<'_> {
     fn stop(&mut self) -> Result<(), String> {
-        self.services.stop().map_err(|problem| told(&problem))
+        self.services.stop().map_err(|problem| problem.in_one_line())
     }
 
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
         self.aim = to;
-        self.locked.point(to).map_err(|problem| told(&problem))
+        self.locked.point(to).map_err(|problem| problem.in_one_line())
     }
 
     fn start(&mut self) -> Result<(), String> {
-        self.start_current().map_err(|problem| told(&problem))
+        self.start_current().map_err(|problem| problem.in_one_line())
     }
 
     fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
-        self.prove(generation).map_err(|problem| told(&problem))
+        self.prove(generation).map_err(|problem| problem.in_one_line())
     }
 }
 
@@ -146,15 +146,4 @@ pub fn report(
             () = interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
         }
     })
-}
-
-/// A problem and its causes in one line: what a journal keeps and a person reads as the reason.
-fn told(problem: &Problem) -> String {
-    let mut text = problem.to_string();
-    let mut cause = std::error::Error::source(problem);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -62,11 +62,20 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     if let Parent::Followed { owner } = parent {
         tree::die_with_parent(owner)?;
     }
+    let told = Told;
+    let outcome = run(store, asked, told).await;
+    if let Err(problem) = &outcome {
+        // The service manager shows it as the reason.
+        told.status(&problem.in_one_line());
+    }
+    outcome
+}
+
+async fn run(store: &Store, asked: Pin<&mut impl Future<Output = ()>>, told: Told) -> Result<(), Problem> {
     let current = store.current()?.ok_or_else(|| {
         Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
     })?;
     let Generation { plan, .. } = store.generation(current)?;
-    let told = Told;
     told.status(&format!(
         "starting vLLM {} for `{}` (generation {current})",
         plan.runtime.vllm, plan.profile
@@ -74,9 +83,6 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
     let outcome = watch(&mut engine, &api, plan.timeouts, asked, told).await;
-    if let Err(problem) = &outcome {
-        told.status(&problem.to_string());
-    }
     told.stopping();
     engine.stop(STOP_GRACE).await?;
     outcome

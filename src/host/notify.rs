@@ -19,9 +19,9 @@ const MESSAGE_LIMIT: usize = 4096;
 pub struct Told;
 
 impl Told {
-    /// One line about what goes on.
+    /// What goes on. It is told in one line, since the next one would be another message.
     pub fn status(self, text: &str) {
-        Self::send(&[sd_notify::NotifyState::Status(text)]);
+        Self::send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
     }
 
     /// The service answers from now on.

@@ -13,6 +13,7 @@ use awqdeploy::{
         event::Event,
         outcome::{Conclusion, Outcome},
         rollback::{Target, rollback},
+        world::Engine,
     },
 };
 use insta::assert_snapshot;
@@ -205,6 +206,20 @@ fn stuck() -> Stand {
     journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
     drop(locked);
     stand
+}
+
+#[test]
+fn an_engine_that_cannot_be_run_is_the_reason() {
+    let mut stand = Stand::serving();
+    stand.world.engine = Engine::Command(vec!["/nowhere/bin/python".to_owned()]);
+    let outcome = stand.deploy(NEW).unwrap();
+    let activated = outcome.activation.as_ref().unwrap();
+    let End::RolledBack { cause: Cause::Failed { step: Step::Start, why } } = &activated.ended.end else {
+        panic!("{outcome:?}");
+    };
+    assert!(why.contains("/nowhere/bin/python serve ") && why.contains("No such file"), "{why}");
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
+    stand.serves(OLD);
 }
 
 /// The service runs as a user of its own.
