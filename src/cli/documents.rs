@@ -159,6 +159,8 @@ pub(crate) struct StatusDocument {
     pub(crate) current: Option<Current>,
     /// The profile that serves now; null if nothing does.
     pub(crate) serving: Option<String>,
+    /// Whether what is current passed a validation.
+    pub(crate) proven: bool,
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
@@ -198,6 +200,7 @@ impl StatusDocument {
         Self {
             schema: "awqdeploy/status/v1",
             root,
+            proven: status.proven,
             current: status.current.map(current),
             serving,
             service: status.condition.map(|condition| match condition {
@@ -224,7 +227,7 @@ pub(crate) struct GenerationLine {
     pub(crate) repo: String,
     pub(crate) vllm: String,
     pub(crate) created: jiff::Timestamp,
-    /// `current`, `proven` or `unproven`.
+    /// `current`, `candidate` (current, and not proven yet), `proven` or `unproven`.
     pub(crate) standing: &'static str,
 }
 
@@ -238,6 +241,7 @@ impl GenerationsDocument {
             created: generation.created,
             standing: match standing {
                 Standing::Current => "current",
+                Standing::Candidate => "candidate",
                 Standing::Proven => "proven",
                 Standing::Unproven => "unproven",
             },

@@ -52,6 +52,8 @@ pub(crate) struct WhyDocument {
     line: Line,
     /// The root cause that the engine's log names, if it names one.
     engine: Option<String>,
+    /// What to do about that.
+    help: Option<&'static str>,
     report: Option<Report>,
     /// The end of the service's log.
     log: Vec<String>,
@@ -87,13 +89,14 @@ impl Line {
 impl WhyDocument {
     pub(crate) fn of(why: Why) -> Self {
         let log: Vec<String> = why.log.unwrap_or_default().lines().map(str::to_owned).collect();
-        let engine = Reason::among(log.iter().map(String::as_str)).map(|reason| reason.to_string());
+        let reason = Reason::among(log.iter().map(String::as_str));
         let shown = log.len().saturating_sub(LOG_LINES);
         Self {
             schema: "awqdeploy/why/v1",
             profile: why.profile,
             line: Line::of(&why.recorded),
-            engine,
+            engine: reason.as_ref().map(Reason::to_string),
+            help: reason.map(|reason| reason.failure.help()),
             report: why.report,
             log: log[shown..].to_vec(),
         }
@@ -117,6 +120,9 @@ pub(crate) fn why(document: &WhyDocument) -> String {
     line_text(&mut out, &document.line);
     if let Some(engine) = &document.engine {
         let _ = writeln!(out, "  {FAINT}the engine{FAINT:#}  {engine}");
+    }
+    if let Some(help) = &document.help {
+        let _ = writeln!(out, "  {FAINT}help{FAINT:#}        {help}");
     }
     if let Some(report) = &document.report {
         out.push_str(&render::report(report));

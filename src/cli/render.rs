@@ -69,6 +69,12 @@ pub(crate) fn command(serve: &Serve) -> String {
     out
 }
 
+/// The engine's environment and command line, a variable and an option a line.
+pub(crate) fn serve(serve: &Serve) -> String {
+    let variables = serve.env.iter().map(|(name, value)| format!("  {name}={}\n", shell_word(value)));
+    variables.chain([command(serve)]).collect()
+}
+
 /// What changes from one plan to another, as a unified diff of what they run.
 pub(crate) fn difference(old: &str, new: &str) -> String {
     let diff = similar::TextDiff::from_lines(old, new);
@@ -124,8 +130,14 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
         let _ = writeln!(out, "{BOLD}and of generation {}, which serves again{BOLD:#}", returned.generation);
         out.push_str(&report(returned));
     }
+    out
+}
+
+/// Where to look after it failed.
+pub(crate) fn evidence(document: &ActivationDocument) -> String {
+    let mut out = String::new();
     if let Some(number) = document.activation.filter(|_| document.exit_code != 0) {
-        row(&mut out, "evidence", &format!("activations/{number}/ below the root"));
+        row(&mut out, "evidence", &format!("`awqdeploy why`; activations/{number}/ below the root"));
     }
     out
 }
@@ -181,7 +193,8 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         return format!("nothing is deployed below {}\n", document.root.display());
     };
     let (style, word) = match (&document.serving, &document.service) {
-        (Some(_), _) => (GOOD, "serves"),
+        (Some(_), _) if document.proven => (GOOD, "serves"),
+        (Some(_), _) => (CARE, "answers, and is not proven yet"),
         (None, Some(word)) => (BAD, word.as_str()),
         (None, None) => (CARE, "unknown: no service manager to ask"),
     };

@@ -230,7 +230,7 @@ fn conclude(
         Ok(None) => Ok(0),
         Ok(Some(outcome)) => {
             let document = ActivationDocument::of(&outcome);
-            show(global, &document, render::activation)?;
+            show(global, &document, |document| render::activation(document) + &render::evidence(document))?;
             Ok(document.exit_code)
         }
         Err(problem) if global.json && problem.kind != Kind::Unexpected => {
@@ -255,7 +255,7 @@ fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
             Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",
             Some(current) => {
                 let head = format!("changes from generation {} ({})\n", current.id, current.plan.profile);
-                let (old, new) = (render::command(&current.plan.serve), render::command(&plan.serve));
+                let (old, new) = (render::serve(&current.plan.serve), render::serve(&plan.serve));
                 shown + &head + &render::difference(&old, &new)
             }
         }

@@ -3,9 +3,14 @@
 use super::{activation::GenerationId, plan::Plan};
 use serde::{Deserialize, Serialize};
 
+/// The format of a generation's record. A program that finds a later one says so, and leaves it alone.
+pub const FORMAT: u32 = 1;
+
 /// What `generation.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
+    /// The version of this record's format: [`FORMAT`].
+    pub format: u32,
     /// Its number; they count up from 1 and are never used again.
     pub id: GenerationId,
     /// When it was made.

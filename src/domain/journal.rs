@@ -36,11 +36,11 @@ pub fn phases(journal: &[Entry]) -> Vec<Phase> {
 }
 
 /// Seconds in which nothing served: from the stop of the old generation until one was ready. Absent where
-/// nothing served before, and while the activation goes on.
+/// nothing served before, while the activation goes on, and where nothing may serve in the end.
 pub fn downtime(journal: &[Entry]) -> Option<f64> {
     let (first, last) = (journal.first()?, journal.last()?);
     last.activation.from?;
-    let end = last.activation.end()?;
+    let end = last.activation.end().filter(|end| !matches!(end, End::Stuck { .. }))?;
     let ready = journal.iter().find(|entry| match &entry.activation.state {
         State::Forward { step: Step::Validate } => *end == End::Committed,
         State::Done { .. } => true,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         activation::{End, GenerationId},
+        digest::Digest,
         generation::Generation,
         lock::LockedModel,
         problem::{Kind, Problem},
@@ -47,8 +48,9 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
     world.keeper.command(&plan.service)?.claim(&unit::all(plan, store.layout()))?;
-    // A running service of ours lets go of its own port.
-    if !current.as_ref().is_some_and(|current| serves && current.plan.serve.listen == plan.serve.listen) {
+    // A service of ours that runs, or that systemd tries to start again and again, lets go of its own port.
+    let runs = !matches!(condition, Condition::Down(_));
+    if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
     }
     let binary = stage(world, &locked, prepared, observer)?;
@@ -112,7 +114,8 @@ fn stage(
     models::take_in(locked, &prepared.model, source, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
-    if let Some((digest, runtime)) = &prepared.runtime {
+    let there = |digest: &Digest| locked.store().layout().runtime(*digest).is_dir();
+    if let Some((digest, runtime)) = prepared.runtime.as_ref().filter(|(digest, _)| !there(digest)) {
         observer.see(Event::Stage(format!(
             "install vLLM {} ({} wheels)",
             runtime.vllm,

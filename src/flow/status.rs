@@ -14,6 +14,8 @@ use crate::{
 pub struct Status {
     /// What `current` points at.
     pub current: Option<Generation>,
+    /// Whether that passed a validation.
+    pub proven: bool,
     /// What the service does. Absent where there is none to ask.
     pub condition: Option<Condition>,
     /// The newest activation.
@@ -34,8 +36,10 @@ pub struct Listed {
 /// What a generation is to its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// `current` points at it.
+    /// `current` points at it, and it is proven.
     Current,
+    /// `current` points at it, and it is being tried, or was interrupted.
+    Candidate,
     /// It can be returned to.
     Proven,
     /// It never passed a validation.
@@ -52,7 +56,11 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     };
     let last = world.store.last_activation()?;
     let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
-    Ok(Status { current, condition, last, report })
+    let proven = match &current {
+        Some(current) => world.store.proven()?.contains(&current.id),
+        None => false,
+    };
+    Ok(Status { current, proven, condition, last, report })
 }
 
 /// All generations, oldest first.
@@ -60,7 +68,8 @@ pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
     let proven = world.store.proven()?;
     let current = world.store.current()?;
     let standing = |id| match id {
-        id if current == Some(id) => Standing::Current,
+        id if current == Some(id) && proven.contains(&id) => Standing::Current,
+        id if current == Some(id) => Standing::Candidate,
         id if proven.contains(&id) => Standing::Proven,
         _ => Standing::Unproven,
     };

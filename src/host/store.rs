@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{
     activation::{Activation, End, GenerationId, State},
-    generation::Generation,
+    generation::{FORMAT, Generation},
     journal::Entry,
     layout::Layout,
     plan::Plan,
@@ -56,6 +56,12 @@ struct Holder {
     pid: u32,
     command: String,
     since: jiff::Timestamp,
+}
+
+/// Only the format of a generation's record, which every version can read.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// What is on record of one activation.
@@ -112,6 +118,14 @@ impl Store {
     /// One generation.
     pub fn generation(&self, id: GenerationId) -> Result<Generation, Problem> {
         let path = self.layout.generation(id).join(GENERATION);
+        let format: Option<Format> = read_json(&path)?;
+        if let Some(Format { format }) = format.filter(|found| found.format > FORMAT) {
+            return Err(Problem::new(
+                Kind::Usage,
+                format!("generation {id} was made by a later awqdeploy: its record has the format {format}"),
+            )
+            .help("use that awqdeploy: each generation has its own beside its record"));
+        }
         read_json(&path)?.ok_or_else(|| {
             Problem::new(Kind::Usage, format!("there is no generation {id}"))
                 .help("`awqdeploy generations` lists those that there are")
@@ -214,6 +228,7 @@ impl Locked<'_> {
         let id = GenerationId(numbers(&layout.generations())?.last().map_or(1, |last| last + 1));
         let staged = self.stage(&format!("generation-{id}"))?;
         let generation = Generation {
+            format: FORMAT,
             id,
             created: jiff::Timestamp::now(),
             made_by: env!("CARGO_PKG_VERSION").to_owned(),

@@ -129,8 +129,9 @@ impl Services for Systemd {
     fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
         // Earlier failures must not count against this start; a unit that never ran has none.
         let _none = systemctl(&["reset-failed", &self.unit])?;
+        // What the last run of the service said is not said of this one.
+        let mut last = self.property("StatusText")?;
         let job = exec::start("systemctl", &["start", &self.unit])?;
-        let mut last = String::new();
         loop {
             match job.try_wait() {
                 Ok(None) => {}

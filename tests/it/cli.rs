@@ -153,7 +153,7 @@ fn an_empty_root_is_shown_as_such() {
     assert_eq!(
         run(&folder, &["status", "--json"]).document(0),
         json!({
-            "schema": "awqdeploy/status/v1", "root": "root", "current": null, "serving": null, "service": null,
+            "schema": "awqdeploy/status/v1", "proven": false, "root": "root", "current": null, "serving": null, "service": null,
             "last_activation": null, "report": null,
         })
     );

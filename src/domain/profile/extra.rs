@@ -49,6 +49,7 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
         ],
         "the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`",
     ),
+    (&["--api-key"], NO_KEYS),
     (
         &["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"],
         "validation speaks plain HTTP to this host: let a proxy in front of it speak TLS",
@@ -56,6 +57,8 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
 ];
 
 const SECRET_FLAGS: &[&str] = &["--api-key", "--hf-token"];
+
+const NO_KEYS: &str = "the first completion and the validation would be turned away: let a proxy in front of it ask clients for keys";
 
 /// Variables that vLLM must not get from a profile, and why.
 const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
@@ -75,6 +78,7 @@ const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
         &["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"],
         "a server with a dead engine would stay, and systemd would never start it again: remove it",
     ),
+    (&["VLLM_API_KEY"], NO_KEYS),
     (
         &["VLLM_SERVER_DEV_MODE"],
         "it opens endpoints to every client that reset and pause the server: remove it",

@@ -28,9 +28,9 @@ fn arguments() {
      --> profiles/awq.toml:8:14
       |
     8 | arguments = ["--api-key", ********]
-      |              ^^^^^^^^^^^ this is a secret
+      |              ^^^^^^^^^^^ not for this deployment
       |
-      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+      = help: the first completion and the validation would be turned away: let a proxy in front of it ask clients for keys
     "#);
     assert_snapshot!(refused("[vllm]\narguments = [\"--hf_token=s3cret\"]"), @r"
     error: `--hf-token` cannot be an extra argument
