@@ -42,7 +42,7 @@ pub fn verify(world: &World, profile: Option<&str>, observer: &dyn Observer) -> 
         Some(profile) => profile.to_owned(),
         None => current(world)?.plan.profile,
     };
-    let model = world.library.lock()?.models.remove(&profile).ok_or_else(|| not_locked(&profile))?;
+    let model = world.library.lock(&profile)?.ok_or_else(|| not_locked(&profile))?;
     let stored = world.layout().model(model.digest());
     let path =
         if stored.is_dir() { Some(stored) } else { world.library.load(&profile)?.model().path.clone() };

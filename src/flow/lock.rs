@@ -32,9 +32,10 @@ pub fn lock(
     }
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
     let files = models::survey(folder, &world.interrupt)?;
-    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), files)?;
-    let mut lock = world.library.lock()?;
-    lock.models.insert(profile.name().to_owned(), locked.clone());
-    world.library.save_lock(&lock, |path, text| fs::write(path, text))?;
+    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), None, files)?;
+    world.library.save_lock(profile.name(), &locked, |path, text| {
+        fs::make_directory(path.parent().unwrap_or(path))?;
+        fs::write(path, text)
+    })?;
     Ok(locked)
 }

@@ -78,7 +78,7 @@ impl Materials {
     fn gather(world: &World, name: &str) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;
-        let locked = world.library.lock()?.models.remove(profile.name());
+        let locked = world.library.lock(profile.name())?;
         let (runtime, wheels) = runtime(world, &profile)?;
         let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
         let model = planned_model(world, &profile, locked.as_ref());

@@ -15,7 +15,7 @@ use crate::{
         checkpoint::known_config,
         facts::Facts,
         layout::Layout,
-        lock::{Lock, LockedModel},
+        lock::LockedModel,
         problem::{Kind, Problem},
         profile::{Gates, Listen, Profile, Timeouts},
         size::Bytes,
@@ -218,7 +218,7 @@ struct Stage {
     root: PathBuf,
     listen: Listen,
     profiles: BTreeMap<String, (Profile, String)>,
-    lock: Lock,
+    locks: BTreeMap<String, LockedModel>,
 }
 
 impl Stage {
@@ -227,7 +227,7 @@ impl Stage {
             root: root.to_owned(),
             listen: listen()?,
             profiles: BTreeMap::new(),
-            lock: Lock::default(),
+            locks: BTreeMap::new(),
         };
         for name in [&request.from, &request.to] {
             let profile = request.library.load(name)?;
@@ -237,7 +237,7 @@ impl Stage {
             let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
-            stage.lock.models.insert(name.clone(), LockedModel::of(repo, revision, files)?);
+            stage.locks.insert(name.clone(), LockedModel::of(repo, revision, None, files)?);
             stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
         }
         stage.pace(request)
@@ -275,7 +275,7 @@ impl Stage {
     }
 
     fn library(&self) -> Library {
-        Library::of(self.profiles.clone(), self.lock.clone())
+        Library::of(self.profiles.clone(), self.locks.clone())
     }
 
     fn world(&self, request: &Request) -> World {
@@ -307,7 +307,7 @@ impl Stage {
                     *profile =
                         profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
-                world.library = Library::of(profiles, self.lock.clone());
+                world.library = Library::of(profiles, self.locks.clone());
             }
             Fault::BadHash => {
                 let mut bytes = stand_in_weights(&request.to);

@@ -117,7 +117,7 @@ pub fn survey(folder: &Path, interrupt: &Interrupt) -> Result<Vec<LockedFile>, P
                 continue;
             }
             let (size, sha256) = hash(&path, &mut |_| ())?;
-            files.push(LockedFile { path: relative, size, sha256 });
+            files.push(LockedFile::new(relative, size, sha256));
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));

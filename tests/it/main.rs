@@ -26,6 +26,7 @@ mod profile;
 mod questions;
 mod recorded;
 mod rehearsal;
+mod runtime_lock;
 mod serving;
 mod sse;
 mod startup;

@@ -11,7 +11,7 @@ mod review;
 pub(super) mod rules;
 
 use super::{
-    document::{Document, Fault},
+    document::{Document, Fault, Strangers},
     problem::Problem,
     size::Bytes,
 };
@@ -171,7 +171,7 @@ impl Profile {
     pub fn parse(name: &str, path: &Path, text: &str) -> Result<Self, Problem> {
         rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
         let document = Document::parse(path, text, KEYS)?;
-        let raw = document.read()?;
+        let raw = document.read(Strangers::Refused)?;
         review::profile(name, document, raw)
     }
 
