@@ -3,67 +3,23 @@
 //! Shapes as `huggingface_hub` 1.x reads them: `/api/models/REPO/revision/REV` and
 //! `/api/models/REPO/tree/REV?recursive=true`.
 
-use super::{digest::Digest, lock, size::Bytes};
-use serde::{Deserialize, Serialize};
+use super::{
+    digest::{Digest, GitHash},
+    lock,
+    size::Bytes,
+};
+use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 use std::{
     fmt,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
-/// The SHA-1 by which git names a file's content.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GitBlob([u8; 20]);
-
-impl GitBlob {
-    /// What git calls these bytes: the SHA-1 of `blob LENGTH NUL` and the bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
-        Self(hasher.chain_update(bytes).finalize().into())
-    }
-}
-
-impl fmt::Display for GitBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for GitBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "git:{self}")
-    }
-}
-
-impl FromStr for GitBlob {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut bytes = [0; 20];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| format!("`{text}` is not a git object's name: want 40 hexadecimal digits"))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for GitBlob {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<GitBlob> for String {
-    fn from(blob: GitBlob) -> Self {
-        blob.to_string()
-    }
-}
-
-/// Whether this names one commit for ever: 40 lowercase hexadecimal digits.
-pub fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+/// What git calls these bytes as a file's content: the SHA-1 of `blob LENGTH`, NUL and the bytes.
+pub fn git_name(bytes: &[u8]) -> GitHash {
+    let hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes);
+    GitHash::from(<[u8; 20]>::from(hasher.finalize()))
 }
 
 /// One file of a repository, as the hub lists it.
@@ -83,7 +39,7 @@ pub enum Content {
     /// A large file, kept by LFS or Xet.
     Sha256(Digest),
     /// A small one, kept by git.
-    Git(GitBlob),
+    Git(GitHash),
 }
 
 /// Why the hub did not give what was asked for.
@@ -200,10 +156,10 @@ struct RawLfs {
 }
 
 /// The commit in the description of a revision.
-pub fn commit(json: &[u8]) -> Result<String, Fault> {
+pub fn commit(json: &[u8]) -> Result<GitHash, Fault> {
     let RawRevision { sha } =
         serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))?;
-    if is_commit(&sha) { Ok(sha) } else { Err(Fault::Malformed(format!("`{sha}` as a commit"))) }
+    sha.parse().map_err(Fault::Malformed)
 }
 
 /// The files on one page of a listing.

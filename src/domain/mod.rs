@@ -31,5 +31,6 @@ pub mod stats;
 pub mod stream;
 pub mod tensors;
 pub mod unit;
+pub mod upstream;
 pub mod verdict;
 pub mod version;

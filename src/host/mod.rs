@@ -3,8 +3,11 @@
 pub mod engine;
 pub mod engine_process;
 pub mod exec;
+pub mod fetch;
 pub mod fs;
 pub mod gpu;
+pub mod http;
+pub mod hub;
 pub mod journal;
 pub mod machine;
 pub mod models;

@@ -2,10 +2,16 @@
 
 use crate::domain::problem::{Kind, Problem};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+
+/// How often a waiting story looks: nobody notices a tenth of a second.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether somebody asked this process to stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +36,13 @@ impl Interrupt {
     /// Notes a request to stop, as a signal would.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until a signal comes.
+    pub async fn arrival(&self) {
+        while !self.came() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// A problem if a signal came: to be called between stages before anything is touched.

@@ -12,6 +12,7 @@ use super::{
     profile::Device,
     size::Bytes,
 };
+pub(super) use model::why_not_plain;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt::Write as _,

@@ -240,18 +240,24 @@ pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String
     Ok(text)
 }
 
-/// Relative, below its folder, and the same text on every system.
 fn plain_path(text: String) -> Result<String, Fault> {
-    let why = if text.is_empty() {
-        "empty"
-    } else if text.starts_with('/') {
-        "an absolute path"
-    } else if text.contains('\\') || text.contains(char::is_control) {
-        "contains a character that is no part of a file's name"
-    } else if text.split('/').any(|part| ["", ".", ".."].contains(&part)) {
-        "has an empty part, `.` or `..`"
+    match why_not_plain(&text) {
+        Some(why) => Err(Fault::new(why).help(REMEDY)),
+        None => Ok(text),
+    }
+}
+
+/// Why a path is not relative, below its folder, and the same text on every system.
+pub(in crate::domain) fn why_not_plain(path: &str) -> Option<&'static str> {
+    if path.is_empty() {
+        Some("empty")
+    } else if path.starts_with('/') {
+        Some("an absolute path")
+    } else if path.contains('\\') || path.contains(char::is_control) {
+        Some("contains a character that is no part of a file's name")
+    } else if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+        Some("has an empty part, `.` or `..`")
     } else {
-        return Ok(text);
-    };
-    Err(Fault::new(why).help(REMEDY))
+        None
+    }
 }

@@ -14,6 +14,11 @@ pub static KEYS: &[Key] = &[
         "a repository as `owner/name`",
         r#"repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit""#,
     ),
+    Key::optional(
+        "model.alternatives",
+        "an array of repositories as `owner/name`",
+        r#"alternatives = ["owner/copy-of-the-same-files"]"#,
+    ),
     Key::optional("model.revision", "a branch, tag or commit", r#"revision = "main""#),
     Key::optional("model.path", "an absolute folder", r#"path = "/srv/models/awq""#),
     Key::required(

@@ -46,6 +46,8 @@ pub struct Profile {
 pub struct Model {
     /// `owner/name` on the hub.
     pub repo: String,
+    /// Other repositories with the same files, best first: mirrors, and copies of what may vanish.
+    pub alternatives: Vec<String>,
     /// A branch, tag or commit.
     pub revision: String,
     /// A local folder to take the files from.

@@ -15,7 +15,7 @@ use crate::domain::{
     problem::Problem,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -96,10 +96,22 @@ impl Review<'_> {
 
     fn model(&mut self, raw: RawModel) -> Option<Model> {
         let repo = self.check(raw.repo, rules::repo);
+        let mut alternatives = Some(Vec::new());
+        let mut named: BTreeSet<String> = repo.iter().cloned().collect();
+        for alternative in raw.alternatives {
+            let alternative = self.check(alternative, |text| rules::alternative(text, &mut named));
+            alternatives = add(alternatives, alternative);
+        }
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
         let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
-        Some(Model { repo: repo?, revision: revision?, path: path?, served_name: served_name? })
+        Some(Model {
+            repo: repo?,
+            alternatives: alternatives?,
+            revision: revision?,
+            path: path?,
+            served_name: served_name?,
+        })
     }
 
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {

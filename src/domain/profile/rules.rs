@@ -7,7 +7,7 @@
 
 use super::{Device, Offload, TensorParallel, raw::CountOrWord};
 use crate::domain::{document::Fault, size::Bytes};
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 type Checked<T> = Result<T, Fault>;
 
@@ -135,6 +135,15 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
         [_] => Err(Fault::new("the owner is missing")),
         _ => Err(Fault::new("too many parts")),
     }
+}
+
+/// Another repository than those named before it.
+pub(super) fn alternative(text: String, named: &mut BTreeSet<String>) -> Checked<String> {
+    let repo = repo(text)?;
+    if !named.insert(repo.clone()) {
+        return Err(Fault::new("named already").help("an alternative is another repository: leave it out"));
+    }
+    Ok(repo)
 }
 
 fn is_hub_name(part: &str) -> bool {

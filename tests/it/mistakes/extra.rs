@@ -1,6 +1,6 @@
 //! Arguments and variables that a profile must not give to vLLM.
 
-use super::refused;
+use super::{changed, refused};
 use insta::assert_snapshot;
 
 #[test]
@@ -108,4 +108,12 @@ fn environment() {
       |
       = help: for example `VLLM_LOGGING_LEVEL = "DEBUG"`
     "#);
+}
+
+#[test]
+fn alternatives() {
+    let alternatives = |names: &str| changed("[runtime]", &format!("alternatives = [{names}]\n[runtime]"));
+    assert_snapshot!(alternatives("\"other/name\", \"other/name\""), @"");
+    assert_snapshot!(alternatives("\"owner/name\""), @"");
+    assert_snapshot!(alternatives("\"../models\""), @"");
 }
