@@ -144,13 +144,29 @@ pub(crate) enum Command {
     },
     /// Record every file of a profile's model by its hash
     #[command(after_help = "Examples:
-  awqdeploy lock awq --from /srv/models/awq")]
-    Lock {
+  awqdeploy lock awq                           what the hub has at the profile's revision
+  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
+  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
+  awqdeploy lock awq --check                   whether the hub still has what was locked
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.",
+        after_long_help = EXIT_STATUSES)]
+    Lock(LockRequest),
+    /// Get a locked model into the store, from this host or from the hub
+    #[command(after_help = "It goes on where an earlier one stopped, whatever stopped it.
+
+Examples:
+  awqdeploy fetch awq
+  awqdeploy fetch awq --offline          from folders and caches on this host only
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
+NO_PROXY.", after_long_help = EXIT_STATUSES)]
+    Fetch {
         /// A profile's name
         profile: String,
-        /// The folder with the files [default: the profile's `path`]
-        #[arg(long, value_name = "FOLDER")]
-        from: Option<PathBuf>,
+        /// Ask nobody: take what folders and caches on this host have
+        #[arg(long)]
+        offline: bool,
     },
     /// Finish what an interrupted activation left
     Recover {
@@ -201,6 +217,22 @@ pub(crate) struct Consent {
     /// Show what would be done, and do nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
+}
+
+/// What is to be locked, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LockRequest {
+    /// A profile's name
+    pub(crate) profile: String,
+    /// The folder with the files [default: the profile's `path`, else the hub]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "fetch"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Fetch it as well, so that every piece of a large file is locked: a wrong byte then costs 8 MiB
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) fetch: bool,
+    /// Only look whether the hub still has what was locked; exit status 4 if it has moved, changed or gone
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What is rehearsed.

@@ -8,7 +8,7 @@ use super::{
     },
     generate, print, problem as errors,
     progress::Screen,
-    rehearsal, render,
+    rehearsal, render, supply,
 };
 use crate::{
     domain::{
@@ -22,14 +22,13 @@ use crate::{
         check,
         deploy::deploy,
         event::Observer,
-        lock,
         outcome::{Action, Outcome},
         prepare::{self, Prepared},
         profiles::Library,
         recover, rollback, status, supervise,
         world::{Engine, Keeper, World},
     },
-    host::{engine, event_loop, fs, machine, signals::Interrupt, store::Store},
+    host::{engine, event_loop, fs, hub::Reach, machine, signals::Interrupt, store::Store},
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -73,11 +72,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let whole = verified.differences.is_empty();
             Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
         }
-        Command::Lock { profile, from } => {
-            let locked = lock::lock(&interruptible(&global)?, &profile, from.as_deref(), &screen)?;
-            show(&global, &locked, |locked| {
-                format!("{profile}: {} files locked as {}\n", locked.files.len(), locked.digest().short())
-            })
+        Command::Lock(request) => supply::lock(&global, &request, &screen),
+        Command::Fetch { profile, offline } => {
+            let reach = if offline { Reach::Offline } else { Reach::Online };
+            supply::fetch(&global, &profile, reach, &screen)
         }
         Command::Recover { boot } => recover_command(&global, boot, &screen),
         Command::Rehearse(request) => rehearsal::rehearse(&global, &request, &screen),
@@ -269,7 +267,7 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
     Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed"))
 }
 
-fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
+pub(super) fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
     if global.json {
         let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
@@ -294,7 +292,7 @@ fn world(global: &Global) -> Result<World, Problem> {
 }
 
 /// The same for a long story, which a signal ends at a good place.
-fn interruptible(global: &Global) -> Result<World, Problem> {
+pub(super) fn interruptible(global: &Global) -> Result<World, Problem> {
     Ok(World { interrupt: Interrupt::listen()?, ..reading_world(global) })
 }
 

@@ -4,6 +4,7 @@ pub mod activate;
 pub mod check;
 pub mod deploy;
 pub mod event;
+pub mod fetch;
 pub mod live;
 pub mod lock;
 pub mod outcome;

@@ -1,6 +1,6 @@
 //! Files that are whole or not there: the only place that renames and syncs.
 
-use crate::domain::problem::Problem;
+use crate::domain::{problem::Problem, size::Bytes};
 use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
@@ -108,6 +108,12 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
 /// Makes sure that everything written to `path` is on the disk.
 pub fn sync(path: &Path) -> Result<(), Problem> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed("sync", path, e))
+}
+
+/// Bytes that are free on the file system of `path`, for those who are not root.
+pub fn free(path: &Path) -> Result<Bytes, Problem> {
+    let found = rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
+    Ok(Bytes(found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 /// The text of a file, or nothing where there is none.

@@ -1,0 +1,132 @@
+//! `lock` and `fetch`: where models come from.
+
+use super::{
+    args::{Global, LockRequest},
+    problem as errors,
+    progress::Screen,
+    run::{interruptible, show},
+};
+use crate::{
+    domain::{problem::{Kind, Problem}, size::Bytes, upstream::{Deviations, lines}},
+    flow::{
+        fetch::{self, Fetched},
+        lock::{self, Checked, Standing},
+    },
+    host::hub::{Reach, Settings},
+};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// `awqdeploy/upstream/v1`
+#[derive(Debug, Serialize)]
+struct UpstreamDocument {
+    schema: &'static str,
+    profile: String,
+    repo: String,
+    revision: String,
+    /// What was locked.
+    commit: Option<String>,
+    /// `same`, `moved`, `changed`, `vanished`.
+    upstream: &'static str,
+    /// What the revision is now, where it moved.
+    now: Option<String>,
+    changes: Deviations,
+    why: Option<String>,
+}
+
+/// `awqdeploy/fetch/v1`
+#[derive(Debug, Serialize)]
+struct FetchDocument {
+    schema: &'static str,
+    profile: String,
+    path: PathBuf,
+    files: usize,
+    bytes: Bytes,
+    imported: Bytes,
+    downloaded: Bytes,
+}
+
+pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
+    let settings = Settings::from_environment()?;
+    let profile = &request.profile;
+    if request.check {
+        let checked = lock::check(&world, profile, &settings, screen)?;
+        let same = checked.standing == Standing::Same;
+        show(global, &UpstreamDocument::of(profile, checked), upstream)?;
+        return Ok(if same { 0 } else { errors::exit_code(Kind::Unverified) });
+    }
+    let from = request.from.as_deref();
+    let locked = if request.fetch {
+        lock::lock_and_fetch(&world, profile, &settings, screen)?
+    } else {
+        lock::lock(&world, profile, from, &settings, screen)?
+    };
+    show(global, &locked, |locked| {
+        let commit = locked.commit.map(|commit| format!(" of commit {commit}")).unwrap_or_default();
+        let (files, name) = (locked.files.len(), locked.digest().short());
+        format!("{profile}: {files} files{commit} locked as {name}\n")
+    })
+}
+
+pub(super) fn fetch(global: &Global, profile: &str, reach: Reach, screen: &Screen) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
+    let mut settings = Settings::from_environment()?;
+    if reach == Reach::Offline {
+        settings.reach = Reach::Offline;
+    }
+    let Fetched { profile, path, files, bytes, imported, downloaded } =
+        fetch::fetch(&world, profile, &settings, screen)?;
+    let schema = "awqdeploy/fetch/v1";
+    let document = FetchDocument { schema, profile, path, files, bytes, imported, downloaded };
+    show(global, &document, |document| {
+        let FetchDocument { profile, files, bytes, imported, downloaded, .. } = document;
+        if *imported == Bytes(0) && *downloaded == Bytes(0) {
+            return format!("{profile}: all {files} files ({bytes}) are in the store already\n");
+        }
+        format!("{profile}: {files} files ({bytes}) are in the store: {downloaded} fetched, {imported} from this host\n")
+    })
+}
+
+impl UpstreamDocument {
+    fn of(profile: &str, checked: Checked) -> Self {
+        let Checked { model, standing } = checked;
+        let (upstream, now, changes, why) = match standing {
+            Standing::Same => ("same", None, Deviations::new(), None),
+            Standing::Moved { to, changes } => ("moved", Some(to.to_string()), changes, None),
+            Standing::Changed(changes) => ("changed", None, changes, None),
+            Standing::Vanished(fault) => ("vanished", None, Deviations::new(), Some(fault.to_string())),
+        };
+        Self {
+            schema: "awqdeploy/upstream/v1",
+            profile: profile.to_owned(),
+            repo: model.repo,
+            revision: model.revision,
+            commit: model.commit.map(|commit| commit.to_string()),
+            upstream,
+            now,
+            changes,
+            why,
+        }
+    }
+}
+
+fn upstream(document: &UpstreamDocument) -> String {
+    let UpstreamDocument { profile, repo, revision, .. } = document;
+    let text = match document.upstream {
+        "same" => format!("{profile}: `{repo}` has what was locked, and `{revision}` is still that\n"),
+        "moved" => {
+            let now = document.now.as_deref().unwrap_or_default();
+            format!("{profile}: `{repo}` has what was locked; `{revision}` is commit {now} now\n")
+        }
+        "vanished" => {
+            let why = document.why.as_deref().unwrap_or_default();
+            format!("{profile}: `{repo}` does not give what was locked any more: {why}\n")
+        }
+        _ => format!("{profile}: `{repo}` has other files than those that were locked\n"),
+    };
+    if document.changes.is_empty() {
+        return text;
+    }
+    format!("{text}{}\n", lines(&document.changes))
+}
