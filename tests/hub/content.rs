@@ -22,6 +22,8 @@ pub struct Repo {
     pub commit: String,
     /// By path.
     pub files: BTreeMap<String, Entry>,
+    /// What other commits had.
+    pub history: BTreeMap<String, BTreeMap<String, Entry>>,
     /// Nobody without this token gets a file.
     pub token: Option<String>,
 }
@@ -94,6 +96,16 @@ impl Entry {
 }
 
 impl Repo {
+    /// The repository as it is at a revision, if there is such a one.
+    pub fn at(mut self, revision: &str) -> Option<Self> {
+        if revision == "main" || revision == self.commit {
+            return Some(self);
+        }
+        self.files = self.history.remove(revision)?;
+        self.commit = revision.to_owned();
+        Some(self)
+    }
+
     /// A repository of these files. Its commit depends on them.
     pub fn of(files: impl IntoIterator<Item = (String, Entry)>) -> Self {
         let files: BTreeMap<String, Entry> = files.into_iter().collect();
@@ -101,7 +113,7 @@ impl Repo {
         for (path, entry) in &files {
             listing.update(format!("{path} {}\n", entry.etag()));
         }
-        Self { commit: hex::encode(listing.finalize()), files, token: None }
+        Self { commit: hex::encode(listing.finalize()), files, history: BTreeMap::new(), token: None }
     }
 
     /// A repository of all files below a folder.

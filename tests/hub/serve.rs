@@ -75,9 +75,7 @@ fn api(port: &Port, rest: &str, seen: &Seen, query: &str) -> Result<Answer, Stat
         // The real hub shows the listing of a gated repository to all, and its files to some.
         return Ok(json_answer(&described(&name, &repo)));
     }
-    if ![repo.commit.as_str(), "main"].contains(&revision) {
-        return Err(StatusCode::NOT_FOUND);
-    }
+    let repo = repo.at(revision).ok_or(StatusCode::NOT_FOUND)?;
     match what {
         "revision" => Ok(json_answer(&described(&name, &repo))),
         "tree" => Ok(tree(port, &name, &repo, query, page)),
@@ -109,9 +107,11 @@ fn tree(port: &Port, name: &str, repo: &Repo, query: &str, page: usize) -> Answe
     let mut answer = json_answer(&entries);
     if from + page < repo.files.len() {
         let cursor = from + page;
+        let lured = lookup(port, name, "next").is_ok_and(|(_, fault, _)| fault.is_some());
+        let host = if lured { port.shared.cdn } else { port.shared.hub };
         let next = format!(
-            "<http://{}/api/models/{name}/tree/{}?recursive=true&cursor={cursor}>; rel=\"next\"",
-            port.shared.hub, repo.commit
+            "<http://{host}/api/models/{name}/tree/{}?recursive=true&cursor={cursor}>; rel=\"next\"",
+            repo.commit
         );
         answer.headers_mut().insert(header::LINK, next.parse().unwrap());
     }
@@ -139,9 +139,7 @@ fn content(port: &Port, path: &str, request: &Request, seen: &Seen) -> Result<An
     };
     let traps = if redirected || request.method() == Method::HEAD { "" } else { path };
     let (repo, fault, _) = lookup(port, name, traps)?;
-    if ![repo.commit.as_str(), "main"].contains(&revision) {
-        return Err(StatusCode::NOT_FOUND);
-    }
+    let repo = repo.at(revision).ok_or(StatusCode::NOT_FOUND)?;
     let entry = repo.files.get(path).ok_or(StatusCode::NOT_FOUND)?;
     if !port.cdn && let Some(token) = &repo.token {
         let want = format!("Bearer {token}");

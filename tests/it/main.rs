@@ -12,6 +12,9 @@
 mod checkpoint;
 mod crash;
 mod engine;
+mod fetch;
+#[path = "../hub/mod.rs"]
+mod hub;
 mod inputs;
 mod invocation;
 mod library;
