@@ -4,7 +4,7 @@ use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
         self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument, StatusDocument,
-        ValidationDocument, VerificationDocument,
+        ValidationDocument, VerifyDocument,
     },
     generate, print, problem as errors,
     progress::Screen,
@@ -27,6 +27,7 @@ use crate::{
         prepare::{self, Prepared},
         profiles::Library,
         recover, rollback, status, supervise,
+        verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
     host::{engine, event_loop, fs, machine, signals::Interrupt, store::Store},
@@ -66,12 +67,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &document, render::validation)?;
             Ok(if passed { 0 } else { 6 })
         }
-        Command::Verify { profile } => {
-            let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
-            let document = VerificationDocument::of(&verified);
-            show(&global, &document, render::verification)?;
-            let whole = verified.differences.is_empty();
-            Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
+        Command::Verify { profile, all, repair } => {
+            let which = match profile {
+                Some(profile) => Which::Profile(profile),
+                None if all => Which::All,
+                None => Which::Current,
+            };
+            let damaged = if repair { Damaged::Repaired(&[]) } else { Damaged::Told };
+            let verified = verify::verify(&interruptible(&global)?, &which, damaged, &screen)?;
+            show(&global, &VerifyDocument::of(&verified), render::verification)?;
+            Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
         }
         Command::Lock { profile, from } => {
             let locked = lock::lock(&interruptible(&global)?, &profile, from.as_deref(), &screen)?;

@@ -9,7 +9,7 @@ use crate::{
         lock::LockedModel,
         problem::{Kind, Problem},
     },
-    host::{fs, models},
+    host::{folder::Folder, fs},
 };
 use std::path::Path;
 
@@ -26,13 +26,17 @@ pub fn lock(
         Problem::new(Kind::Usage, format!("`{name}` names no folder to lock"))
             .help(format!("say which: `awqdeploy lock {name} --from FOLDER`"))
     })?;
-    if !folder.join("config.json").is_file() {
-        return Err(Problem::new(Kind::Unverified, format!("there is no model in `{}`", folder.display()))
-            .help("name the folder that holds the model's `config.json`"));
+    let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
+    if !folder.path().join("config.json").is_file() {
+        let what = format!("there is no model in `{}`", folder.path().display());
+        return Err(
+            Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
+        );
     }
-    observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
-    let files = models::survey(folder, &world.interrupt)?;
-    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), None, files)?;
+    observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
+    let of = folder.size()?;
+    let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
     world.library.save_lock(profile.name(), &locked, |path, text| {
         fs::make_directory(path.parent().unwrap_or(path))?;
         fs::write(path, text)
