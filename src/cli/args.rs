@@ -134,13 +134,22 @@ pub(crate) enum Command {
     /// Validate what serves now: API, answers, speed. Changes nothing
     #[command(after_help = "Exit status 6 says that it did not pass; nothing is rolled back.")]
     Validate,
-    /// Compare every file of a model with its lock
+    /// Compare every byte of a model with its lock
     #[command(after_help = "Examples:
   awqdeploy verify                       the model that serves
-  awqdeploy verify awq")]
+  awqdeploy verify awq
+  awqdeploy verify --all --repair        every model in the store; what is damaged is mended
+
+Exit status 4 says that something is damaged.")]
     Verify {
         /// A profile's name [default: what serves]
         profile: Option<String>,
+        /// Every model in the store
+        #[arg(long, conflicts_with = "profile")]
+        all: bool,
+        /// Bring what is damaged from elsewhere, piece by piece
+        #[arg(long)]
+        repair: bool,
     },
     /// Record every file of a profile's model by its hash
     #[command(after_help = "Examples:

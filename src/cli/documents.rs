@@ -8,13 +8,14 @@ use crate::{
         plan::{Plan, Refusal, Serve},
         preflight::Finding,
         report::Report,
+        size::Bytes,
     },
     flow::{
-        check::Verified,
         outcome::{Action, Conclusion, Outcome},
         status::{Listed, Standing, Status},
+        verify::Verified,
     },
-    host::{models::Difference, service::Condition, store::Recorded},
+    host::{check::Damage, service::Condition, store::Recorded},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -252,39 +253,69 @@ pub(crate) struct ValidationDocument {
     pub(crate) report: Report,
 }
 
-/// `awqdeploy/verification/v1`
+/// `awqdeploy/verify/v1`
 #[derive(Debug, Serialize)]
-pub(crate) struct VerificationDocument {
+pub(crate) struct VerifyDocument {
     pub(crate) schema: &'static str,
-    pub(crate) profile: String,
-    pub(crate) path: PathBuf,
+    /// Of all models together.
     pub(crate) files: usize,
-    pub(crate) differences: Vec<DifferenceLine>,
+    pub(crate) bytes: Bytes,
+    pub(crate) seconds: f64,
+    /// What is not as it was locked. Empty: all is well.
+    pub(crate) damaged: Vec<DamageLine>,
+    /// What was damaged, and is not any more.
+    pub(crate) repaired: Vec<DamageLine>,
+    pub(crate) models: Vec<VerifiedLine>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct DifferenceLine {
-    pub(crate) path: PathBuf,
-    /// `missing`, `size` or `content`.
-    pub(crate) is: &'static str,
+pub(crate) struct VerifiedLine {
+    /// The profile's name.
+    pub(crate) model: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
 }
 
-impl VerificationDocument {
+#[derive(Debug, Serialize)]
+pub(crate) struct DamageLine {
+    /// The profile's name.
+    pub(crate) model: String,
+    pub(crate) path: PathBuf,
+    /// `missing`, `size`, `content`, `link`, `special` or `added`.
+    pub(crate) is: &'static str,
+    /// The damaged pieces of 8 MiB, counted from 0.
+    pub(crate) pieces: Vec<u64>,
+}
+
+impl VerifyDocument {
     pub(crate) fn of(verified: &Verified) -> Self {
-        let line = |(path, difference): &(PathBuf, Difference)| DifferenceLine {
-            path: path.clone(),
-            is: match difference {
-                Difference::Missing => "missing",
-                Difference::Size(_) => "size",
-                Difference::Content(_) => "content",
-            },
+        let models = || verified.models.iter();
+        let line = |model: &str, damage: &Damage| DamageLine {
+            model: model.to_owned(),
+            path: damage.path.clone(),
+            is: damage.difference.name(),
+            pieces: damage.pieces.clone(),
         };
         Self {
-            schema: "awqdeploy/verification/v1",
-            profile: verified.profile.clone(),
-            path: verified.path.clone(),
-            files: verified.files,
-            differences: verified.differences.iter().map(line).collect(),
+            schema: "awqdeploy/verify/v1",
+            files: models().map(|model| model.files).sum(),
+            bytes: models().map(|model| model.bytes).sum(),
+            seconds: verified.took.as_secs_f64(),
+            damaged: models()
+                .flat_map(|model| model.damaged.iter().map(|damage| line(&model.name, damage)))
+                .collect(),
+            repaired: models()
+                .flat_map(|model| model.repaired.iter().map(|damage| line(&model.name, damage)))
+                .collect(),
+            models: models()
+                .map(|model| VerifiedLine {
+                    model: model.name.clone(),
+                    folder: model.path.clone(),
+                    files: model.files,
+                    bytes: model.bytes,
+                })
+                .collect(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
         self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument, StatusDocument,
-        ValidationDocument, VerificationDocument,
+        ValidationDocument, VerifyDocument,
     },
     generate, print, problem as errors,
     progress::Screen,
@@ -26,6 +26,7 @@ use crate::{
         prepare::{self, Prepared},
         profiles::Library,
         recover, rollback, status, supervise,
+        verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
     host::{engine, event_loop, fs, hub::Reach, machine, signals::Interrupt, store::Store},
@@ -65,12 +66,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &document, render::validation)?;
             Ok(if passed { 0 } else { 6 })
         }
-        Command::Verify { profile } => {
-            let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
-            let document = VerificationDocument::of(&verified);
-            show(&global, &document, render::verification)?;
-            let whole = verified.differences.is_empty();
-            Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
+        Command::Verify { profile, all, repair } => {
+            let which = match profile {
+                Some(profile) => Which::Profile(profile),
+                None if all => Which::All,
+                None => Which::Current,
+            };
+            let damaged = if repair { Damaged::Repaired(&[]) } else { Damaged::Told };
+            let verified = verify::verify(&interruptible(&global)?, &which, damaged, &screen)?;
+            show(&global, &VerifyDocument::of(&verified), render::verification)?;
+            Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
         }
         Command::Lock(request) => supply::lock(&global, &request, &screen),
         Command::Fetch { profile, offline } => {
@@ -267,7 +272,11 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
     Err(Problem::new(Kind::Interrupted, "not agreed; nothing was changed"))
 }
 
-pub(super) fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
+pub(super) fn show<D: Serialize>(
+    global: &Global,
+    document: &D,
+    text: impl FnOnce(&D) -> String,
+) -> Result<u8, Problem> {
     if global.json {
         let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);

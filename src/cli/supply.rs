@@ -7,7 +7,11 @@ use super::{
     run::{interruptible, show},
 };
 use crate::{
-    domain::{problem::{Kind, Problem}, size::Bytes, upstream::{Deviations, lines}},
+    domain::{
+        problem::{Kind, Problem},
+        size::Bytes,
+        upstream::{Deviations, lines},
+    },
     flow::{
         fetch::{self, Fetched},
         lock::{self, Checked, Standing},
@@ -42,7 +46,8 @@ struct FetchDocument {
     path: PathBuf,
     files: usize,
     bytes: Bytes,
-    imported: Bytes,
+    /// Bytes of contents that were on this host already.
+    found: Bytes,
     downloaded: Bytes,
 }
 
@@ -75,16 +80,14 @@ pub(super) fn fetch(global: &Global, profile: &str, reach: Reach, screen: &Scree
     if reach == Reach::Offline {
         settings.reach = Reach::Offline;
     }
-    let Fetched { profile, path, files, bytes, imported, downloaded } =
-        fetch::fetch(&world, profile, &settings, screen)?;
-    let schema = "awqdeploy/fetch/v1";
-    let document = FetchDocument { schema, profile, path, files, bytes, imported, downloaded };
+    let Fetched { path, files, bytes, found, downloaded } = fetch::fetch(&world, profile, &settings, screen)?;
+    let (schema, profile) = ("awqdeploy/fetch/v1", profile.to_owned());
+    let document = FetchDocument { schema, profile, path, files, bytes, found, downloaded };
     show(global, &document, |document| {
-        let FetchDocument { profile, files, bytes, imported, downloaded, .. } = document;
-        if *imported == Bytes(0) && *downloaded == Bytes(0) {
-            return format!("{profile}: all {files} files ({bytes}) are in the store already\n");
-        }
-        format!("{profile}: {files} files ({bytes}) are in the store: {downloaded} fetched, {imported} from this host\n")
+        let FetchDocument { profile, files, bytes, found, downloaded, .. } = document;
+        format!(
+            "{profile}: {files} files ({bytes}) are in the store: {downloaded} fetched, {found} were on this host\n"
+        )
     })
 }
 

@@ -91,8 +91,7 @@ impl Schedule {
 
     /// The second half of the longest run under way, without the piece that is being fetched.
     fn share(&mut self) -> Option<Run> {
-        let longest =
-            self.under_way.iter_mut().flatten().max_by_key(|run| run.pieces.len())?;
+        let longest = self.under_way.iter_mut().flatten().max_by_key(|run| run.pieces.len())?;
         if longest.pieces.len() < LEAST_TO_SHARE {
             return None;
         }

@@ -81,6 +81,7 @@ impl Deviation {
 
 /// The deviations, a line each.
 pub fn lines(deviations: &Deviations) -> String {
-    let line = |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
+    let line =
+        |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
     deviations.iter().map(line).collect::<Vec<_>>().join("\n")
 }

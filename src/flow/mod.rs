@@ -16,4 +16,5 @@ pub mod rollback;
 pub mod status;
 pub mod supervise;
 pub mod validate;
+pub mod verify;
 pub mod world;

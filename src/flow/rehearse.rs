@@ -22,7 +22,8 @@ use crate::{
     },
     host::{
         engine::{self, EngineFault},
-        fs, models,
+        folder::Folder,
+        fs,
         processes::Processes,
         service::Condition,
         signals::Interrupt,
@@ -234,9 +235,10 @@ impl Stage {
             let model = stage.root.join("models").join(name);
             stand_in(&profile, &model)?;
             let profile = stage.adapt(profile, &model)?;
-            let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
+            let folder = Folder::open(&model, &repo, &revision)?;
+            let files = folder.survey(&request.interrupt, &mut |_| ())?;
             stage.locks.insert(name.clone(), LockedModel::of(repo, revision, None, files)?);
             stage.profiles.insert(name.clone(), (profile, request.library.text(name)?));
         }

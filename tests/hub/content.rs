@@ -17,36 +17,36 @@ const LFS_FROM: u64 = 64 << 10;
 
 /// One repository at one commit.
 #[derive(Clone, Debug)]
-pub struct Repo {
+pub(crate) struct Repo {
     /// 40 hexadecimal digits.
-    pub commit: String,
+    pub(crate) commit: String,
     /// By path.
-    pub files: BTreeMap<String, Entry>,
+    pub(crate) files: BTreeMap<String, Entry>,
     /// What other commits had.
-    pub history: BTreeMap<String, BTreeMap<String, Entry>>,
+    pub(crate) history: BTreeMap<String, BTreeMap<String, Entry>>,
     /// Nobody without this token gets a file.
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// One file.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub bytes: Content,
+pub(crate) struct Entry {
+    pub(crate) bytes: Content,
     /// What the hub says about it, true or not.
-    pub size: u64,
-    pub git: String,
-    pub lfs: Option<String>,
+    pub(crate) size: u64,
+    pub(crate) git: String,
+    pub(crate) lfs: Option<String>,
 }
 
 /// Where the bytes are.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub(crate) enum Content {
     Memory(Arc<[u8]>),
     Disk(PathBuf, Arc<File>),
 }
 
 impl Content {
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::Disk(_, file) => file.metadata().unwrap().len(),
@@ -54,7 +54,7 @@ impl Content {
     }
 
     /// The bytes from `at`, at most `most` of them.
-    pub fn read(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         match self {
             Self::Memory(bytes) => {
                 let from = usize::try_from(at).unwrap().min(bytes.len());
@@ -71,7 +71,7 @@ impl Content {
 }
 
 impl Entry {
-    pub fn of(path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn of(path: &str, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes: Vec<u8> = bytes.into();
         let (git, sha256) = names(bytes.len() as u64, &mut bytes.as_slice()).unwrap();
         Self::named(path, Content::Memory(bytes.into()), git, sha256)
@@ -90,14 +90,14 @@ impl Entry {
     }
 
     /// The ETag without quotes.
-    pub fn etag(&self) -> &str {
+    pub(crate) fn etag(&self) -> &str {
         self.lfs.as_deref().unwrap_or(&self.git)
     }
 }
 
 impl Repo {
     /// The repository as it is at a revision, if there is such a one.
-    pub fn at(mut self, revision: &str) -> Option<Self> {
+    pub(crate) fn at(mut self, revision: &str) -> Option<Self> {
         if revision == "main" || revision == self.commit {
             return Some(self);
         }
@@ -107,7 +107,7 @@ impl Repo {
     }
 
     /// A repository of these files. Its commit depends on them.
-    pub fn of(files: impl IntoIterator<Item = (String, Entry)>) -> Self {
+    pub(crate) fn of(files: impl IntoIterator<Item = (String, Entry)>) -> Self {
         let files: BTreeMap<String, Entry> = files.into_iter().collect();
         let mut listing = Sha1::new();
         for (path, entry) in &files {
@@ -117,7 +117,7 @@ impl Repo {
     }
 
     /// A repository of all files below a folder.
-    pub fn from_folder(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn from_folder(folder: &Path) -> io::Result<Self> {
         let mut files = Vec::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(next) = folders.pop() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// One way to go wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// This status instead of the file; 429 and 503 may say how many seconds to wait.
     Status { status: u16, retry_after: Option<u64> },
     /// The connection ends after so many bytes of the body: with FIN from the hub, with RST from the CDN.
@@ -23,7 +23,7 @@ pub enum Fault {
 
 /// On which requests for the file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     Always,
     /// Only on this one.
     Nth(u64),

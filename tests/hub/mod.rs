@@ -11,8 +11,8 @@ mod content;
 mod faults;
 mod serve;
 
-pub use content::{Content, Entry, Repo};
-pub use faults::{Fault, When};
+pub(crate) use content::{Entry, Repo};
+pub(crate) use faults::{Fault, When};
 
 use faults::Trap;
 use std::{
@@ -24,7 +24,7 @@ use std::{
 use tokio::sync::oneshot;
 
 /// A running hub. It ends with its owner.
-pub struct Hub {
+pub(crate) struct Hub {
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -32,19 +32,19 @@ pub struct Hub {
 
 /// One request that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub method: String,
+pub(crate) struct Seen {
+    pub(crate) method: String,
     /// With its query.
-    pub path: String,
+    pub(crate) path: String,
     /// Whether it came to the CDN's port.
-    pub cdn: bool,
-    pub range: Option<String>,
-    pub authorization: Option<String>,
+    pub(crate) cdn: bool,
+    pub(crate) range: Option<String>,
+    pub(crate) authorization: Option<String>,
 }
 
 /// How large files are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// By a redirect to the other port, as the real hub does.
     #[default]
     Cdn,
@@ -70,19 +70,20 @@ struct State {
 
 impl Hub {
     /// Starts a hub on two free ports with this repository.
-    pub fn start(name: &str, repo: Repo) -> Self {
+    pub(crate) fn start(name: &str, repo: Repo) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), Delivery::Cdn, name, repo)
     }
 
     /// Starts a hub at this address.
-    pub fn start_at(address: SocketAddr, delivery: Delivery, name: &str, repo: Repo) -> Self {
+    pub(crate) fn start_at(address: SocketAddr, delivery: Delivery, name: &str, repo: Repo) -> Self {
         let bind = |address| {
             let listener = std::net::TcpListener::bind(address).unwrap();
             listener.set_nonblocking(true).unwrap();
             listener
         };
         let (hub, cdn) = (bind(address), bind(SocketAddr::new(address.ip(), 0)));
-        let state = State { page: 1000, repos: BTreeMap::from([(name.to_owned(), repo)]), ..State::default() };
+        let state =
+            State { page: 1000, repos: BTreeMap::from([(name.to_owned(), repo)]), ..State::default() };
         let shared = Arc::new(Shared {
             hub: hub.local_addr().unwrap(),
             cdn: cdn.local_addr().unwrap(),
@@ -106,54 +107,54 @@ impl Hub {
     }
 
     /// What goes into `HF_ENDPOINT`.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.shared.hub)
     }
 
     /// Adds a repository, or puts another one in its place.
-    pub fn put(&self, name: &str, repo: Repo) {
+    pub(crate) fn put(&self, name: &str, repo: Repo) {
         self.state().repos.insert(name.to_owned(), repo);
     }
 
     /// Changes a repository.
-    pub fn change(&self, name: &str, change: impl FnOnce(&mut Repo)) {
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Repo)) {
         change(self.state().repos.get_mut(name).unwrap());
     }
 
     /// Takes a repository away.
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         self.state().repos.remove(name);
     }
 
     /// Lists so many files a page.
-    pub fn page(&self, entries: usize) {
+    pub(crate) fn page(&self, entries: usize) {
         self.state().page = entries;
     }
 
     /// Lets something go wrong with a file of every repository.
-    pub fn trap(&self, path: &str, fault: Fault, when: When) {
+    pub(crate) fn trap(&self, path: &str, fault: Fault, when: When) {
         self.trap_in("", path, fault, when);
     }
 
     /// Lets something go wrong with a file of one repository. The path `tree` is its listing, `revision`
     /// its commit.
-    pub fn trap_in(&self, repo: &str, path: &str, fault: Fault, when: When) {
+    pub(crate) fn trap_in(&self, repo: &str, path: &str, fault: Fault, when: When) {
         let (repo, path) = (repo.to_owned(), path.to_owned());
         self.state().traps.push(Trap { repo, path, fault, when, seen: 0 });
     }
 
     /// Nothing goes wrong any more.
-    pub fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.state().traps.clear();
     }
 
     /// The requests since the last call.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state().seen)
     }
 
     /// The first of the requests since the last call for a file's content.
-    pub fn downloads(&self) -> Vec<Seen> {
+    pub(crate) fn downloads(&self) -> Vec<Seen> {
         let content = |seen: &Seen| seen.method == "GET" && seen.path.contains("/resolve/") && !seen.cdn;
         self.seen().into_iter().filter(content).collect()
     }

@@ -1,6 +1,9 @@
 //! The hub's answers.
 
-use super::{Delivery, Fault, Seen, Shared, content::{Content, Entry, Repo}};
+use super::{
+    Delivery, Fault, Seen, Shared,
+    content::{Content, Entry, Repo},
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -10,12 +13,7 @@ use axum::{
 };
 use futures_util::stream;
 use serde_json::{Value, json};
-use std::{
-    io,
-    net::TcpListener,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 /// Bytes handed to a connection at once.
 const CHUNK: usize = 256 << 10;
@@ -35,10 +33,8 @@ pub(super) async fn both(hub: TcpListener, cdn: TcpListener, shared: Arc<Shared>
     let hub = tokio::net::TcpListener::from_std(hub).unwrap().tap_io(|io| drop(io.set_nodelay(true)));
     // A connection of the CDN that ends early ends with RST instead of FIN.
     let cdn = tokio::net::TcpListener::from_std(cdn).unwrap().tap_io(|io| drop(io.set_zero_linger()));
-    let (hub, cdn) = tokio::join!(
-        axum::serve(hub, app(false)).into_future(),
-        axum::serve(cdn, app(true)).into_future()
-    );
+    let (hub, cdn) =
+        tokio::join!(axum::serve(hub, app(false)).into_future(), axum::serve(cdn, app(true)).into_future());
     hub.and(cdn).unwrap();
 }
 
@@ -102,7 +98,8 @@ fn described(name: &str, repo: &Repo) -> Value {
 
 /// One page of the listing; the next one is named by the header `Link`.
 fn tree(port: &Port, name: &str, repo: &Repo, query: &str, page: usize) -> Answer {
-    let from: usize = query.split('&').find_map(|pair| pair.strip_prefix("cursor=")?.parse().ok()).unwrap_or(0);
+    let from: usize =
+        query.split('&').find_map(|pair| pair.strip_prefix("cursor=")?.parse().ok()).unwrap_or(0);
     let entries: Vec<Value> = repo.files.iter().skip(from).take(page).map(listed).collect();
     let mut answer = json_answer(&entries);
     if from + page < repo.files.len() {
@@ -141,7 +138,9 @@ fn content(port: &Port, path: &str, request: &Request, seen: &Seen) -> Result<An
     let (repo, fault, _) = lookup(port, name, traps)?;
     let repo = repo.at(revision).ok_or(StatusCode::NOT_FOUND)?;
     let entry = repo.files.get(path).ok_or(StatusCode::NOT_FOUND)?;
-    if !port.cdn && let Some(token) = &repo.token {
+    if !port.cdn
+        && let Some(token) = &repo.token
+    {
         let want = format!("Bearer {token}");
         match &seen.authorization {
             None => return Err(StatusCode::UNAUTHORIZED),
@@ -193,7 +192,8 @@ fn body(entry: &Entry, request: &Request, fault: Option<Fault>) -> Answer {
             .header(header::CONTENT_RANGE, format!("bytes {from}-{}/{size}", to - 1));
     }
     let head = request.method() == Method::HEAD;
-    let bytes = if head { Body::empty() } else { Body::from_stream(flow(entry.bytes.clone(), from, to, fault)) };
+    let bytes =
+        if head { Body::empty() } else { Body::from_stream(flow(entry.bytes.clone(), from, to, fault)) };
     answer.body(bytes).unwrap()
 }
 

@@ -323,7 +323,7 @@ fn digests_are_stable() {
 
 fn any_file(path: String, size: u64, seed: u64) -> LockedFile {
     let mut file = LockedFile::new(path, Bytes(size), Digest::of(seed.to_le_bytes()));
-    file.git_sha1 = (seed % 3 == 0).then(commit);
+    file.git_sha1 = seed.is_multiple_of(3).then(commit);
     let due = usize::try_from(file.piece_count()).unwrap();
     file.pieces = (due > 0 && seed % 3 == 1).then(|| vec![file.sha256; due]);
     file

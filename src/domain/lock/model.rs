@@ -191,10 +191,12 @@ fn strangers(text: &str) -> Strangers {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // A rule takes what was read, as all rules do.
 fn digest(text: String) -> Result<Digest, Fault> {
     text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn git_hash(text: String) -> Result<GitHash, Fault> {
     text.parse().map_err(|_| Fault::new("not a hash of git").help(REMEDY))
 }

@@ -19,14 +19,15 @@ use crate::{
         size::Bytes,
     },
     host::{
-        event_loop, fs,
+        event_loop,
+        folder::Folder,
+        fs,
         hub::{Asked, Hub, Reach, Settings, Source},
-        models,
         signals::Interrupt,
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// The largest file that git keeps, which is read into memory. The hub itself wants LFS from 10 MB on.
 const MOST_IN_GIT: Bytes = Bytes::mib(64);
@@ -64,12 +65,16 @@ pub fn lock_and_fetch(
     save(world, &profile, &locked)?;
     let fetched = fetch::fetch(world, name, settings, observer)?;
     observer.see(Event::Stage("hash every piece".to_owned()));
-    let seen = models::survey(&fetched.path, &world.interrupt)?;
+    let of = locked.size();
+    let folder = Folder::open(&fetched.path, &locked.repo, &locked.revision)?;
+    let seen = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
     for file in &mut locked.files {
         let pieces = seen.iter().find(|seen| seen.path == file.path && seen.sha256 == file.sha256);
         file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
     }
     save(world, &profile, &locked)?;
+    // What is in the store can be repaired by piece from now on, too.
+    world.store.lock(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
     Ok(locked)
 }
 
@@ -87,13 +92,17 @@ fn survey(
     folder: &Path,
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
-    if !folder.join("config.json").is_file() {
-        return Err(Problem::new(Kind::Unverified, format!("there is no model in `{}`", folder.display()))
-            .help("name the folder that holds the model's `config.json`"));
+    let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
+    if !folder.path().join("config.json").is_file() {
+        let what = format!("there is no model in `{}`", folder.path().display());
+        return Err(
+            Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
+        );
     }
-    observer.see(Event::Stage(format!("hash the files in `{}`", folder.display())));
-    let files = models::survey(folder, &world.interrupt)?;
-    LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), None, files)
+    observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
+    let of = folder.size()?;
+    let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)
 }
 
 /// What the hub has now: of the profile's repository, else of the first alternative that is there.
@@ -129,13 +138,17 @@ pub(super) fn online(settings: &Settings) -> Result<Hub, Problem> {
     Hub::new(settings)
 }
 
-async fn record(hub: &Hub, repo: &str, revision: &str, interrupt: &Interrupt) -> Result<LockedModel, Problem> {
+async fn record(
+    hub: &Hub,
+    repo: &str,
+    revision: &str,
+    interrupt: &Interrupt,
+) -> Result<LockedModel, Problem> {
     let failed = |what: &str| {
         let what = format!("{what} `{repo}` at `{revision}`");
         move |asked: Asked| asked.problem(what)
     };
-    let commit =
-        hub.patiently(interrupt, || hub.commit(repo, revision)).await.map_err(failed("find"))?;
+    let commit = hub.patiently(interrupt, || hub.commit(repo, revision)).await.map_err(failed("find"))?;
     let source = Source { repo: repo.to_owned(), revision: commit.to_string() };
     let listing =
         hub.patiently(interrupt, || hub.list(&source)).await.map_err(failed("list the files of"))?;

@@ -19,11 +19,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::{
     ops::Range,
-    sync::{
-        PoisonError,
-        atomic::Ordering,
-        mpsc::Sender,
-    },
+    sync::{PoisonError, atomic::Ordering, mpsc::Sender},
     time::Duration,
 };
 use tokio::time::sleep;
@@ -204,12 +200,8 @@ impl Connection<'_, '_> {
                 let sources = &file.wanted.sources;
                 *failures = 0;
                 // Another connection may have turned away from it already.
-                let turned = file.source.compare_exchange(
-                    asked,
-                    asked + 1,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
+                let turned =
+                    file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
                 let Some(next) = sources.get(asked + 1) else {
                     file.source.store(asked, Ordering::Relaxed);
                     return Err(nowhere(file, fault));
@@ -235,15 +227,20 @@ impl Connection<'_, '_> {
         let shared = self.shared;
         let file = &shared.files[number];
         let source = &file.wanted.sources[asked.min(file.wanted.sources.len() - 1)];
-        let fits =
-            |open: &Answer| open.file == number && open.at == cursor.at && open.source == *source;
+        let fits = |open: &Answer| open.file == number && open.at == cursor.at && open.source == *source;
         if !self.open.as_ref().is_some_and(fits) {
             self.open = None;
             let wanted = &file.wanted.file;
             let flow = self.hub.open(source, &wanted.path, cursor.at, Size(to), wanted.size).await;
             match flow {
                 Ok(flow) => {
-                    self.open = Some(Answer { flow, source: source.clone(), file: number, at: cursor.at, rest: Bytes::new() });
+                    self.open = Some(Answer {
+                        flow,
+                        source: source.clone(),
+                        file: number,
+                        at: cursor.at,
+                        rest: Bytes::new(),
+                    });
                 }
                 Err(fault) => return Ok(Err(fault)),
             }

@@ -156,8 +156,13 @@ impl<'a> Shared<'a> {
         for file in self.files.iter().filter(|file| file.left.is_empty()) {
             // Nothing has one hash only.
             if file.wanted.file.sha256 != Digest::of("") {
-                let what = format!("`{}` is empty, and locked with the hash of something", file.wanted.file.path.display());
-                return Err(Problem::new(Kind::Unverified, what).help("lock it anew: `awqdeploy lock PROFILE`"));
+                let what = format!(
+                    "`{}` is empty, and locked with the hash of something",
+                    file.wanted.file.path.display()
+                );
+                return Err(
+                    Problem::new(Kind::Unverified, what).help("lock it anew: `awqdeploy lock PROFILE`")
+                );
             }
             tell(News::Whole(&file.wanted.file, file.part.path()))?;
         }

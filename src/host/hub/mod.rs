@@ -63,7 +63,8 @@ struct Pace {
 impl Hub {
     /// A client of the hub that the settings name.
     pub fn new(settings: &Settings) -> Result<Self, Problem> {
-        let build = |builder: reqwest::ClientBuilder| builder.connect_timeout(settings.patience.connect).build();
+        let build =
+            |builder: reqwest::ClientBuilder| builder.connect_timeout(settings.patience.connect).build();
         let client = build(http::public()).or_else(|error| {
             // A host without certificates can still talk to a hub that needs none.
             if settings.endpoint.starts_with("http://") {
@@ -92,7 +93,8 @@ impl Hub {
         let Source { repo, revision } = source;
         let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
         let endpoint = &self.settings.endpoint;
-        let mut next = Some(format!("{endpoint}/api/models/{repo}/tree/{revision}?recursive=true&expand=false"));
+        let mut next =
+            Some(format!("{endpoint}/api/models/{repo}/tree/{revision}?recursive=true&expand=false"));
         let mut files = Vec::new();
         for _ in 0..MAX_PAGES {
             let Some(address) = next else { return Ok(files) };
@@ -127,8 +129,7 @@ impl Hub {
         size: Size,
     ) -> Result<Flow, Fault> {
         let Source { repo, revision } = source;
-        let address =
-            format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, hub::encoded(path));
+        let address = format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, hub::encoded(path));
         let mut request = self.request(&address);
         let whole = from == 0 && to == size;
         if !whole {
@@ -178,7 +179,8 @@ impl Hub {
 
     async fn whole(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), Fault> {
         let mut response = self.send(self.request(address)).await?;
-        let link = response.headers().get(header::LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
+        let link =
+            response.headers().get(header::LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
         let silence = self.settings.patience.silence;
         let mut body = Vec::new();
         while let Some(bytes) = within(silence, response.chunk()).await? {
@@ -293,10 +295,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-async fn within<T>(
-    limit: Duration,
-    answer: impl Future<Output = reqwest::Result<T>>,
-) -> Result<T, Fault> {
+async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, Fault> {
     match timeout(limit, answer).await {
         Err(_) => Err(Fault::Late(limit)),
         Ok(Ok(answer)) => Ok(answer),

@@ -55,7 +55,9 @@ fn a_hub_that_asks_for_too_long_is_given_up() {
 
 #[test]
 fn statuses_that_do_not_pass_are_told_of_at_once() {
-    for (status, due) in [(403, "access denied (HTTP 403)"), (404, "not there (HTTP 404)"), (418, "the status 418")] {
+    for (status, due) in
+        [(403, "access denied (HTTP 403)"), (404, "not there (HTTP 404)"), (418, "the status 418")]
+    {
         let bench = Bench::new();
         bench.lock().unwrap();
         bench.hub.trap(LARGE, Fault::Status { status, retry_after: None }, When::Always);
@@ -79,7 +81,10 @@ fn a_connection_that_ends_early_is_gone_on_with_where_it_ended() {
         bench.fetched();
         if path == LARGE {
             let asked = asked(&bench, path);
-            assert!(asked.iter().filter(|range| range.0 == 0).count() == 1, "not from the start again: {asked:?}");
+            assert!(
+                asked.iter().filter(|range| range.0 == 0).count() == 1,
+                "not from the start again: {asked:?}"
+            );
         }
     }
 }
@@ -186,7 +191,11 @@ fn another_repository_steps_in() {
         for pieces in [true, false] {
             let bench = Bench::with("alternatives = [\"mirror/model\"]");
             bench.hub.put("mirror/model", model());
-            if pieces { bench.lock_pieces() } else { bench.lock().unwrap() };
+            if pieces {
+                bench.lock_pieces()
+            } else {
+                bench.lock().unwrap()
+            };
             bench.hub.trap_in(REPO, LARGE, fault.clone(), When::Always);
             bench.fetched();
             // The CDN knows repositories too, so that the trap is in one of them.
