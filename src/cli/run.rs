@@ -29,7 +29,9 @@ use crate::{
         verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
-    host::{engine, event_loop, fs, hub::Reach, machine, signals::Interrupt, store::Store},
+    host::{
+        engine, event_loop, fs, hub::Reach, machine, repair::PieceSource, signals::Interrupt, store::Store,
+    },
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -67,13 +69,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             Ok(if passed { 0 } else { 6 })
         }
         Command::Verify { profile, all, repair } => {
+            let world = interruptible(&global)?;
+            let hub = if repair { supply::pieces(&world, profile.as_deref(), &screen) } else { None };
             let which = match profile {
                 Some(profile) => Which::Profile(profile),
                 None if all => Which::All,
                 None => Which::Current,
             };
-            let damaged = if repair { Damaged::Repaired(&[]) } else { Damaged::Told };
-            let verified = verify::verify(&interruptible(&global)?, &which, damaged, &screen)?;
+            let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
+            let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
+            let verified = verify::verify(&world, &which, damaged, &screen)?;
             show(&global, &VerifyDocument::of(&verified), render::verification)?;
             Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
         }

@@ -13,10 +13,12 @@ use crate::{
         upstream::{Deviations, lines},
     },
     flow::{
+        event::{Event, Observer as _},
         fetch::{self, Fetched},
         lock::{self, Checked, Standing},
+        world::World,
     },
-    host::hub::{Reach, Settings},
+    host::hub::{HubPieces, Reach, Settings},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -88,6 +90,15 @@ pub(super) fn fetch(global: &Global, profile: &str, reach: Reach, screen: &Scree
         format!(
             "{profile}: {files} files ({bytes}) are in the store: {downloaded} fetched, {found} were on this host\n"
         )
+    })
+}
+
+/// The hub to repair from, if it can be asked. If it cannot, there may be copies on this host.
+pub(super) fn pieces(world: &World, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
+    let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(world, profile, &settings));
+    pieces.unwrap_or_else(|problem| {
+        screen.see(Event::Warning(format!("{}; the hub is not asked", errors::one_line(&problem))));
+        None
     })
 }
 

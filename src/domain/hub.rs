@@ -109,7 +109,7 @@ impl Fault {
             }
             Self::Malformed(_) => "is `HF_ENDPOINT` a hub? A proxy's own page looks like this too",
             Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => {
-                "run it again: it goes on where it stopped"
+                "run it again; a fetch goes on where it stopped"
             }
         }
     }

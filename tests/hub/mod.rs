@@ -18,7 +18,10 @@ use faults::Trap;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 use tokio::sync::oneshot;
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     hub: SocketAddr,
     cdn: SocketAddr,
     delivery: Delivery,
+    /// Bytes of files handed to connections.
+    sent: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -88,6 +93,7 @@ impl Hub {
             hub: hub.local_addr().unwrap(),
             cdn: cdn.local_addr().unwrap(),
             delivery,
+            sent: AtomicU64::new(0),
             state: Mutex::new(state),
         });
         let (stop, stopped) = oneshot::channel();
@@ -143,6 +149,12 @@ impl Hub {
         self.state().traps.push(Trap { repo, path, fault, when, seen: 0 });
     }
 
+    /// As [`Hub::trap`], before all others.
+    pub(crate) fn trap_first(&self, path: &str, fault: Fault, when: When) {
+        let (repo, path) = (String::new(), path.to_owned());
+        self.state().traps.insert(0, Trap { repo, path, fault, when, seen: 0 });
+    }
+
     /// Nothing goes wrong any more.
     pub(crate) fn mend(&self) {
         self.state().traps.clear();
@@ -151,6 +163,11 @@ impl Hub {
     /// The requests since the last call.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state().seen)
+    }
+
+    /// Bytes of files handed out since the last call.
+    pub(crate) fn sent(&self) -> u64 {
+        self.shared.sent.swap(0, Ordering::Relaxed)
     }
 
     /// The first of the requests since the last call for a file's content.

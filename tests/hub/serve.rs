@@ -13,7 +13,12 @@ use axum::{
 };
 use futures_util::stream;
 use serde_json::{Value, json};
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// Bytes handed to a connection at once.
 const CHUNK: usize = 256 << 10;
@@ -157,7 +162,7 @@ fn content(port: &Port, path: &str, request: &Request, seen: &Seen) -> Result<An
         answer.headers_mut().insert(header::LOCATION, to.parse().unwrap());
         answer
     } else {
-        body(entry, request, fault)
+        body(port, entry, request, fault)
     };
     headers(answer.headers_mut(), &repo, entry, redirected);
     Ok(answer)
@@ -176,7 +181,7 @@ fn headers(headers: &mut HeaderMap, repo: &Repo, entry: &Entry, redirected: bool
 }
 
 /// The bytes that were asked for, or what the fault makes of them.
-fn body(entry: &Entry, request: &Request, fault: Option<Fault>) -> Answer {
+fn body(port: &Port, entry: &Entry, request: &Request, fault: Option<Fault>) -> Answer {
     let shorter = if let Some(Fault::Shorter { by }) = fault { by } else { 0 };
     let size = entry.bytes.len() - shorter;
     let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
@@ -192,8 +197,11 @@ fn body(entry: &Entry, request: &Request, fault: Option<Fault>) -> Answer {
             .header(header::CONTENT_RANGE, format!("bytes {from}-{}/{size}", to - 1));
     }
     let head = request.method() == Method::HEAD;
-    let bytes =
-        if head { Body::empty() } else { Body::from_stream(flow(entry.bytes.clone(), from, to, fault)) };
+    let bytes = if head {
+        Body::empty()
+    } else {
+        Body::from_stream(flow(Arc::clone(&port.shared), entry.bytes.clone(), from, to, fault))
+    };
     answer.body(bytes).unwrap()
 }
 
@@ -206,13 +214,14 @@ fn parse(range: &str, size: u64) -> Option<(u64, u64)> {
 }
 
 fn flow(
+    shared: Arc<Shared>,
     bytes: Content,
     from: u64,
     to: u64,
     fault: Option<Fault>,
 ) -> impl stream::Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold(from, move |at| {
-        let (bytes, fault) = (bytes.clone(), fault.clone());
+        let (shared, bytes, fault) = (Arc::clone(&shared), bytes.clone(), fault.clone());
         async move {
             if at >= to {
                 return Ok(None);
@@ -245,6 +254,7 @@ fn flow(
             {
                 chunk[usize::try_from(flipped - at).unwrap()] ^= 1;
             }
+            shared.sent.fetch_add(end - at, Ordering::Relaxed);
             Ok(Some((Bytes::from(chunk), end)))
         }
     })

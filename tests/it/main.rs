@@ -16,6 +16,7 @@ mod fetch;
 #[path = "../hub/mod.rs"]
 mod hub;
 mod inputs;
+mod interop;
 mod invocation;
 mod library;
 mod lock;

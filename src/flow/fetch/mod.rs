@@ -20,7 +20,7 @@ use crate::{
         fetch::{self, Means, News, part},
         folder::Folder,
         fs,
-        hub::{Reach, Settings},
+        hub::{HubPieces, Reach, Settings, Source},
         models,
         store::Locked,
     },
@@ -77,6 +77,25 @@ pub fn fetch(
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
     Order { world, wanted: profile.model(), model: &model, settings, observer }.fill(&locked)
+}
+
+/// The hub as a place to repair the models from: of a profile also from its alternatives. Nothing where the
+/// hub may not be asked.
+pub fn pieces(
+    world: &World,
+    profile: Option<&str>,
+    settings: &Settings,
+) -> Result<Option<HubPieces>, Problem> {
+    if settings.reach == Reach::Offline {
+        return Ok(None);
+    }
+    let profile = profile.map(|name| world.library.load(name)).transpose()?;
+    let others = profile.iter().flat_map(|profile| {
+        let Model { repo, alternatives, revision, .. } = profile.model();
+        let source = |repo: &String| Source { repo: repo.clone(), revision: revision.clone() };
+        std::iter::once(repo).chain(alternatives).map(source).collect::<Vec<_>>()
+    });
+    HubPieces::new(settings, others.collect(), world.interrupt.clone()).map(Some)
 }
 
 impl Order<'_> {

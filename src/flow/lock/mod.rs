@@ -181,7 +181,7 @@ async fn locked_file(
         let what = format!("`{named}` of `{}` has {size} and no SHA-256 on the hub", source.repo);
         return Err(Problem::new(Kind::Unverified, what).help("lock it from a folder: `--from FOLDER`"));
     }
-    let read = hub.patiently(interrupt, || hub.read(source, &path, size)).await;
+    let read = hub.patiently(interrupt, || hub.read(source, &path, 0..size.0, size)).await;
     let bytes = read.map_err(|asked| asked.problem(format_args!("read `{named}` of `{}`", source.repo)))?;
     let found = git_name(&bytes);
     if found != hash {

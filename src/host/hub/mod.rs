@@ -1,7 +1,9 @@
 //! A model hub over HTTP: what a revision is, which files it has, and their bytes.
 
+mod pieces;
 mod settings;
 
+pub use pieces::HubPieces;
 pub use settings::{Reach, Settings, Token};
 
 use super::{http, signals::Interrupt};
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, header};
 use std::{
     future::Future,
+    ops::Range,
     path::Path,
     time::{Duration, Instant},
 };
@@ -109,13 +112,23 @@ impl Hub {
         Err(Fault::Malformed(format!("a listing of more than {MAX_PAGES} pages")))
     }
 
-    /// The whole content of a small file, whose length is known.
-    pub async fn read(&self, source: &Source, path: &Path, size: Size) -> Result<Vec<u8>, Fault> {
-        let mut flow = self.open(source, path, 0, size, size).await?;
+    /// These bytes of a file of length `size`, held in memory.
+    pub async fn read(
+        &self,
+        source: &Source,
+        path: &Path,
+        range: Range<u64>,
+        size: Size,
+    ) -> Result<Vec<u8>, Fault> {
+        let wanted = range.end - range.start;
+        let mut flow = self.open(source, path, range.start, Size(range.end), size).await?;
         let mut content = Vec::new();
-        while let Some(bytes) = flow.next().await? {
+        while (content.len() as u64) < wanted {
+            let bytes = flow.next().await?;
+            let bytes = bytes.ok_or_else(|| Fault::Cut("fewer bytes than announced".to_owned()))?;
             content.extend_from_slice(&bytes);
         }
+        content.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         Ok(content)
     }
 

@@ -10,7 +10,7 @@ use awqdeploy::{
     },
 };
 use insta::assert_snapshot;
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 
 #[test]
 fn names_that_lead_out_of_the_folder_are_refused() {
@@ -37,7 +37,11 @@ fn upstream_that_changed_under_the_lock_is_refused_before_a_download() {
         let other = Entry::of(LARGE, noise(9, usize::try_from(length).unwrap()));
         repo.files.insert(LARGE.to_owned(), other);
     });
-    assert_snapshot!(shown_of(bench.fetch()), @"");
+    assert_snapshot!(shown_of(bench.fetch()), @r"
+    error: 1 file is not what was locked in `owner/model` any more
+    caused by: `model-00001-of-00002.safetensors` has another content
+    help: nothing was fetched; `awqdeploy lock PROFILE --check` shows what changed. If it is meant, lock it anew; else name a repository that has the files under `alternatives` in the profile's `[model]`
+    ");
     assert!(bench.hub.downloads().is_empty());
 }
 
@@ -50,7 +54,11 @@ fn a_content_that_the_listing_hides_is_found_by_its_hash() {
         let other = Entry::of(LARGE, noise(9, length));
         repo.files.get_mut(LARGE).unwrap().bytes = other.bytes;
     });
-    assert_snapshot!(shown_of(bench.fetch()), @"");
+    assert_snapshot!(shown_of(bench.fetch()), @r"
+    error: cannot fetch `model-00001-of-00002.safetensors` from `owner/model`
+    caused by: not what was locked: it has sha256 fd504f273003ce0b8be2df184f1f95a227d3c63169f4e8329b27f8841db215ad
+    help: look at what changed upstream; if it is meant, lock it anew with `awqdeploy lock PROFILE`
+    ");
     assert!(!bench.root.path().join("root/store/models").exists());
 }
 
@@ -58,7 +66,11 @@ fn a_content_that_the_listing_hides_is_found_by_its_hash() {
 fn a_gated_repository_wants_the_token_and_the_cdn_never_sees_it() {
     let mut bench = Bench::new();
     bench.hub.change(REPO, |repo| repo.token = Some("hf_secret".to_owned()));
-    assert_snapshot!(shown_of(bench.lock()), @"");
+    assert_snapshot!(shown_of(bench.lock()), @r"
+    error: cannot read `.gitattributes` of `owner/model`
+    caused by: access denied (HTTP 401)
+    help: accept the model's terms on its page and set `HF_TOKEN`; the hub answers the same for a repository that does not exist, so look at its name too
+    ");
     bench.settings.token = Token::of("hf_secret\n").unwrap();
     bench.lock().unwrap();
     bench.fetched();
@@ -91,7 +103,10 @@ fn settings_are_those_of_the_hubs_own_client() {
         settings(&[("HF_HOME", &place), ("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", "http://hub:1/")]).unwrap();
     assert_eq!((set.endpoint.as_str(), set.reach), ("http://hub:1", Reach::Offline));
     assert!(set.token.is_some());
-    assert_snapshot!(shown_of(settings(&[("HF_ENDPOINT", "hub.example")])), @"");
+    assert_snapshot!(shown_of(settings(&[("HF_ENDPOINT", "hub.example")])), @r"
+    error: `HF_ENDPOINT` is not the address of a hub
+    help: for example `HF_ENDPOINT=https://huggingface.co`
+    ");
     let bad = shown_of(settings(&[("HF_TOKEN", "hf_\u{1}secret")]));
     assert!(!bad.contains("secret"), "{bad}");
 }
@@ -102,7 +117,16 @@ fn offline_takes_what_is_here_and_names_what_is_not() {
     bench.lock().unwrap();
     bench.settings.reach = Reach::Offline;
     bench.hub.seen();
-    assert_snapshot!(shown_of(bench.fetch()), @"");
+    assert_snapshot!(shown_of(bench.fetch()), @r"
+    error: 6 files of `owner/model` are not on this host, and offline mode is on
+    caused by: `.gitattributes`
+               `config.json`
+               `empty.txt`
+               `model-00001-of-00002.safetensors`
+               `model-00002-of-00002.safetensors`
+               `sub folder/tokenizer.json`
+    help: name a folder that has them as `path` in the profile's `[model]`, or go online
+    ");
     assert!(bench.hub.seen().is_empty(), "nobody was asked");
 }
 
@@ -111,7 +135,8 @@ fn what_the_hubs_own_cache_has_is_not_downloaded() {
     let mut bench = Bench::new();
     bench.lock().unwrap();
     bench.hub.seen();
-    let blobs = bench.root.path().join("cache/models--owner--model/blobs");
+    let kept = bench.root.path().join("cache/models--owner--model");
+    let (blobs, snapshot) = (kept.join("blobs"), kept.join("snapshots").join(model().commit));
     fs::create_dir_all(&blobs).unwrap();
     for (path, entry) in &model().files {
         let mut bytes = entry.bytes.read(0, 1 << 30).unwrap();
@@ -119,11 +144,13 @@ fn what_the_hubs_own_cache_has_is_not_downloaded() {
             bytes[7] ^= 1;
         }
         fs::write(blobs.join(entry.etag()), bytes).unwrap();
+        fs::create_dir_all(snapshot.join(path).parent().unwrap()).unwrap();
+        symlink(blobs.join(entry.etag()), snapshot.join(path)).unwrap();
     }
     let fetched = bench.fetched();
     assert_eq!(fetched.downloaded.0, model().files[SMALL].size, "only the damaged one");
     assert_eq!(bench.hub.downloads().len(), 1);
-    assert!(bench.warnings().contains("is not what was locked"), "{}", bench.warnings());
+    assert!(bench.warnings().contains("not taken from this host"), "{}", bench.warnings());
     bench.empty();
     bench.settings.reach = Reach::Offline;
     let bytes = model().files[SMALL].bytes.read(0, 1 << 30).unwrap();

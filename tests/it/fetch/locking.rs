@@ -58,7 +58,11 @@ fn pieces_are_locked_once_they_were_seen_and_kept() {
 fn a_damaged_small_file_is_not_locked() {
     let bench = Bench::new();
     bench.hub.trap("config.json", Fault::Flip { at: 3 }, When::Always);
-    assert_snapshot!(shown_of(bench.lock()), @"");
+    assert_snapshot!(shown_of(bench.lock()), @r"
+    error: `config.json` of `owner/model` came damaged
+    caused by: git names what came 4cde23a4433f54a6ab1e1df84a99b81433094006, and the hub lists a1b0ef34d3f787fbc30eb2efac244d35996e5bd2
+    help: run it again; if it stays so, something between the hub and here changes files
+    ");
     assert!(!bench.profiles().join("locks").exists());
 }
 
@@ -69,7 +73,7 @@ fn an_alternative_is_locked_where_the_repository_is_gone() {
     bench.hub.put("mirror/model", model());
     let locked = bench.lock().unwrap();
     assert_eq!(locked.repo, "mirror/model");
-    assert_snapshot!(bench.warnings(), @"");
+    assert_snapshot!(bench.warnings(), @"`owner/model`: access denied (HTTP 401); trying the next alternative");
     bench.fetched();
 }
 
@@ -125,5 +129,9 @@ fn an_unanswered_check_is_a_problem_and_not_a_finding() {
     bench.lock().unwrap();
     bench.hub.trap("tree", Fault::Status { status: 503, retry_after: None }, When::Always);
     let checked = lock::check(&bench.world(), "awq", &bench.settings, &|_| ());
-    assert_snapshot!(shown_of(checked), @"");
+    assert_snapshot!(shown_of(checked), @r"
+    error: cannot look at `owner/model`
+    caused by: not now (HTTP 503)
+    help: run it again; a fetch goes on where it stopped
+    ");
 }

@@ -33,6 +33,7 @@ use std::{
     cell::RefCell,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -58,6 +59,11 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// A model in six files, of 21 MB.
 pub(crate) fn model() -> Repo {
+    static MODEL: LazyLock<Repo> = LazyLock::new(make_model);
+    MODEL.clone()
+}
+
+fn make_model() -> Repo {
     let piece = usize::try_from(PIECE.0).unwrap();
     let files = [
         (".gitattributes", b"*.safetensors filter=lfs\n".to_vec()),
@@ -92,7 +98,10 @@ impl Bench {
              [runtime]\nvllm = \"0.26.0\"\n"
         );
         fs::write(root.path().join("profiles/awq.toml"), profile).unwrap();
-        let hub = Hub::start(REPO, model());
+        Self::of(root, Hub::start(REPO, model()))
+    }
+
+    fn of(root: TempDir, hub: Hub) -> Self {
         let settings = Settings {
             endpoint: hub.endpoint(),
             token: None,

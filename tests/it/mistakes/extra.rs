@@ -113,7 +113,23 @@ fn environment() {
 #[test]
 fn alternatives() {
     let alternatives = |names: &str| changed("[runtime]", &format!("alternatives = [{names}]\n[runtime]"));
-    assert_snapshot!(alternatives("\"other/name\", \"other/name\""), @"");
-    assert_snapshot!(alternatives("\"owner/name\""), @"");
+    assert_snapshot!(alternatives("\"other/name\", \"other/name\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:31
+      |
+    5 | alternatives = ["other/name", "other/name"]
+      |                               ^^^^^^^^^^^^ named already
+      |
+      = help: an alternative is another repository: leave it out
+    "#);
+    assert_snapshot!(alternatives("\"owner/name\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:17
+      |
+    5 | alternatives = ["owner/name"]
+      |                 ^^^^^^^^^^^^ named already
+      |
+      = help: an alternative is another repository: leave it out
+    "#);
     assert_snapshot!(alternatives("\"../models\""), @"");
 }
