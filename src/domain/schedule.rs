@@ -79,6 +79,14 @@ impl Schedule {
         true
     }
 
+    /// What this connection should ask for in one go, from its next piece on: of a long run only the half
+    /// that another connection would leave it.
+    pub fn ahead(&self, connection: usize) -> Range<usize> {
+        let Some(run) = &self.under_way[connection] else { return 0..0 };
+        let Range { start, end } = run.pieces;
+        start..if end - start < LEAST_TO_SHARE { end } else { middle(&run.pieces) }
+    }
+
     /// Wants a piece again, before all others.
     pub fn again(&mut self, run: Run) {
         self.waiting.push_front(run);
@@ -95,9 +103,13 @@ impl Schedule {
         if longest.pieces.len() < LEAST_TO_SHARE {
             return None;
         }
-        let middle = longest.pieces.start + longest.pieces.len().div_ceil(2);
+        let middle = middle(&longest.pieces);
         let rest = middle..longest.pieces.end;
         longest.pieces.end = middle;
         Some(Run { file: longest.file, pieces: rest })
     }
+}
+
+fn middle(pieces: &Range<usize>) -> usize {
+    pieces.start + pieces.len().div_ceil(2)
 }

@@ -96,8 +96,7 @@ impl Connection<'_, '_> {
                 return Ok(());
             }
             let file = &self.shared.files[run.file];
-            let rest = piece..run.pieces.end;
-            if !self.is_left(file, piece)? && !self.piece(run.file, rest).await? {
+            if !self.is_left(file, piece)? && !self.piece(run.file, piece).await? {
                 self.shared.schedule().abandon(self.number);
                 return Ok(());
             }
@@ -129,13 +128,12 @@ impl Connection<'_, '_> {
         Ok(right)
     }
 
-    /// Fetches one piece, the first of `rest`, which is what will be asked for in one go. Returns
-    /// whether it is there: not if all are told to stop.
-    async fn piece(&mut self, number: usize, rest: Range<usize>) -> Result<bool, Problem> {
+    /// Fetches one piece. Returns whether it is there: not if all are told to stop.
+    async fn piece(&mut self, number: usize, piece: usize) -> Result<bool, Problem> {
         let shared = self.shared;
         let file = &shared.files[number];
-        let bounds = bounds(rest.start, file.size());
-        let to = self::bounds(rest.end - 1, file.size()).end;
+        let bounds = bounds(piece, file.size());
+        let to = self::bounds(self.last_ahead(file, piece), file.size()).end;
         let mut cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
         let (mut failures, mut wrong) = (0, 0);
         loop {
@@ -147,14 +145,14 @@ impl Connection<'_, '_> {
                 () = stop(shared) => return Ok(false),
             };
             let fault = match ended {
-                Ok(()) => match self.wrong_piece(file, rest.start, &cursor) {
+                Ok(()) => match self.wrong_piece(file, piece, &cursor) {
                     None => return Ok(true),
                     Some(found) => {
                         self.uncount(&(bounds.start..cursor.at));
                         cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
                         wrong += 1;
                         let whole = file.wanted.file.path.display();
-                        let fault = Fault::Changed(format!("piece {} has sha256 {found}", rest.start));
+                        let fault = Fault::Changed(format!("piece {piece} has sha256 {found}"));
                         self.tell(format!("`{whole}`: {fault}; fetching it again"));
                         if wrong < WRONG_TRIES {
                             self.open = None;
@@ -172,6 +170,14 @@ impl Connection<'_, '_> {
                 return Ok(false);
             }
         }
+    }
+
+    /// The last piece to ask for together with this one: up to where another connection may take over, or
+    /// an earlier run left something.
+    fn last_ahead(&self, file: &Fetched<'_>, piece: usize) -> usize {
+        let end = self.shared.schedule().ahead(self.number).end;
+        let wanted = |next: &usize| !file.left[*next].load(Ordering::Relaxed);
+        (piece + 1..end).take_while(wanted).last().unwrap_or(piece)
     }
 
     /// After a fault: pauses, or turns to another source. A problem where there is none. Returns whether

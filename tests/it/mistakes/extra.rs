@@ -131,5 +131,13 @@ fn alternatives() {
       |
       = help: an alternative is another repository: leave it out
     "#);
-    assert_snapshot!(alternatives("\"../models\""), @"");
+    assert_snapshot!(alternatives("\"../models\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:17
+      |
+    5 | alternatives = ["../models"]
+      |                 ^^^^^^^^^^^ this is a folder
+      |
+      = help: a local folder goes into `path`; `repo` still says what it is a copy of
+    "#);
 }
