@@ -9,6 +9,7 @@ pub mod lock;
 pub mod outcome;
 pub mod prepare;
 pub mod profiles;
+pub mod prove;
 pub mod recover;
 pub mod rehearse;
 pub mod rollback;

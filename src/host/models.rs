@@ -106,7 +106,7 @@ impl Locked<'_> {
     }
 
     /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
-    pub(super) fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
+    fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
             let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;

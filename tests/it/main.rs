@@ -31,6 +31,7 @@ mod serving;
 mod sse;
 mod startup;
 mod stats;
+mod store;
 mod tidy;
 mod unit;
 mod validate;
