@@ -2,8 +2,10 @@
 
 pub mod activate;
 pub mod check;
+pub mod collect;
 pub mod deploy;
 pub mod event;
+pub mod export;
 pub mod live;
 pub mod lock;
 pub mod outcome;

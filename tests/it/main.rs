@@ -10,6 +10,7 @@
 )]
 
 mod checkpoint;
+mod collection;
 mod crash;
 mod engine;
 mod inputs;
@@ -19,6 +20,7 @@ mod lock;
 mod machine;
 mod memory;
 mod mistakes;
+mod model_commands;
 mod plan;
 mod preflight;
 mod problem;

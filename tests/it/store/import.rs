@@ -55,11 +55,7 @@ fn what_everybody_may_read_takes_no_room() {
 fn two_models_share_what_they_have_in_common() {
     let scene = Scene::taken_in();
     write(&scene.source().join("config.json"), b"{ \"other\": 1 }");
-    let other = Scene {
-        model: lock(&scene.source()).unwrap(),
-        store: scene.store.clone(),
-        dir: tempfile::tempdir().unwrap(),
-    };
+    let other = scene.with_model(lock(&scene.source()).unwrap());
     let weights = Path::new("model.safetensors");
     // The rest is in the store already: the source need not have it.
     fs::remove_file(scene.source().join(weights)).unwrap();

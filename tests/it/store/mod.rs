@@ -108,6 +108,11 @@ impl Scene {
         scene
     }
 
+    /// Another model in the same store.
+    pub(crate) fn with_model(&self, model: LockedModel) -> Self {
+        Self { model, store: self.store.clone(), dir: tempfile::tempdir().unwrap() }
+    }
+
     /// Makes the files of the source unreadable to others, so that they are copied and not linked.
     pub(crate) fn private(&self) {
         for file in &self.model.files {
