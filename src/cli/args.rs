@@ -151,6 +151,37 @@ Exit status 4 says that something is damaged.")]
         #[arg(long)]
         repair: bool,
     },
+    /// Free generations, models and runtimes that nothing needs
+    ///
+    /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.
+    #[command(after_help = "Examples:
+  awqdeploy collect --dry-run            what would go, and how many bytes that frees
+  awqdeploy collect")]
+    Collect {
+        /// Show what would be freed, and free nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a generation, whatever `collect` finds
+    Pin {
+        /// Its number
+        generation: u64,
+    },
+    /// Let `collect` have a pinned generation again
+    Unpin {
+        /// Its number
+        generation: u64,
+    },
+    /// Lay a profile's model out as a plain folder for other programs
+    #[command(after_help = "Examples:
+  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system")]
+    Export {
+        /// A profile's name
+        profile: String,
+        /// A folder that is not there yet, or empty
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Record every file of a profile's model by its hash
     #[command(after_help = "Examples:
   awqdeploy lock awq                           what the hub has at the profile's revision

@@ -3,6 +3,8 @@
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
+        collection::Why,
+        digest::Digest,
         generation::Generation,
         memory::Budget,
         plan::{Plan, Refusal, Serve},
@@ -11,6 +13,7 @@ use crate::{
         size::Bytes,
     },
     flow::{
+        collect::{Collected, Mode},
         outcome::{Action, Conclusion, Outcome},
         status::{Listed, Standing, Status},
         verify::Verified,
@@ -224,11 +227,14 @@ pub(crate) struct GenerationLine {
     pub(crate) created: jiff::Timestamp,
     /// `current`, `proven` or `unproven`.
     pub(crate) standing: &'static str,
+    /// Whether `collect` must leave it alone.
+    pub(crate) pinned: bool,
 }
 
 impl GenerationsDocument {
     pub(crate) fn of(listed: Vec<Listed>) -> Self {
-        let line = |Listed { generation, standing }| GenerationLine {
+        let line = |Listed { generation, standing, pinned }| GenerationLine {
+            pinned,
             generation: generation.id,
             profile: generation.plan.profile,
             repo: generation.plan.model.repo,
@@ -316,6 +322,56 @@ impl VerifyDocument {
                     bytes: model.bytes,
                 })
                 .collect(),
+        }
+    }
+}
+
+/// `awqdeploy/collect/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectDocument {
+    pub(crate) schema: &'static str,
+    /// Whether nothing was removed.
+    pub(crate) dry_run: bool,
+    /// What the disk gets back.
+    pub(crate) freed_bytes: Bytes,
+    pub(crate) generations: Vec<CollectedLine<GenerationId>>,
+    pub(crate) models: Vec<CollectedLine<Digest>>,
+    pub(crate) runtimes: Vec<Digest>,
+    /// How many contents of files.
+    pub(crate) contents: usize,
+    pub(crate) kept: Vec<KeptLine>,
+}
+
+/// A generation with its profile, or a model with its repository.
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectedLine<T> {
+    pub(crate) id: T,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct KeptLine {
+    pub(crate) generation: GenerationId,
+    pub(crate) profile: String,
+    /// `current`, `previous`, `pinned` or `unfinished`.
+    pub(crate) why: Why,
+}
+
+impl CollectDocument {
+    pub(crate) fn of(collected: Collected, mode: Mode) -> Self {
+        fn lines<T>(pairs: Vec<(T, String)>) -> Vec<CollectedLine<T>> {
+            pairs.into_iter().map(|(id, name)| CollectedLine { id, name }).collect()
+        }
+        let kept = |(generation, profile, why)| KeptLine { generation, profile, why };
+        Self {
+            schema: "awqdeploy/collect/v1",
+            dry_run: mode == Mode::Look,
+            freed_bytes: collected.freed,
+            generations: lines(collected.generations),
+            models: lines(collected.models),
+            runtimes: collected.runtimes,
+            contents: collected.contents,
+            kept: collected.kept.into_iter().map(kept).collect(),
         }
     }
 }

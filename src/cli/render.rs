@@ -1,10 +1,10 @@
 //! Text for people, rendered from the JSON documents.
 
 use super::documents::{
-    ActivationDocument, DamageLine, GenerationsDocument, PlanDocument, StatusDocument, ValidationDocument,
-    VerifyDocument,
+    ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, PlanDocument, StatusDocument,
+    ValidationDocument, VerifyDocument,
 };
-use crate::domain::{plan::Serve, report::Report, size::Bytes};
+use crate::domain::{collection::Why, plan::Serve, report::Report, size::Bytes};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
@@ -228,13 +228,14 @@ pub(crate) fn generations(document: &GenerationsDocument) -> String {
     for line in &document.generations {
         let _ = writeln!(
             out,
-            "{:>4}  {:<12} {:<9} {}  vLLM {}  {FAINT}{}{FAINT:#}",
+            "{:>4}  {:<12} {:<9} {}  vLLM {}  {FAINT}{}{FAINT:#}{}",
             line.generation,
             line.profile,
             line.standing,
             line.created.strftime("%F %R"),
             line.vllm,
-            line.repo
+            line.repo,
+            if line.pinned { "  pinned" } else { "" }
         );
     }
     out
@@ -276,6 +277,32 @@ fn damage(line: &DamageLine) -> String {
         [first, .., last] => format!(", {} pieces from {first} to {last}", line.pieces.len()),
     };
     format!("{} ({}{pieces})", line.path.display(), line.is)
+}
+
+/// What a collection frees.
+pub(crate) fn collection(document: &CollectDocument) -> String {
+    let mut out = String::new();
+    for line in &document.kept {
+        let why = match line.why {
+            Why::Current => "it serves",
+            Why::Previous => "a rollback returns to it",
+            Why::Pinned => "it is pinned",
+            Why::Unfinished => "its activation has no end yet",
+        };
+        row(&mut out, "keep generation", &format!("{} ({}): {why}", line.generation, line.profile));
+    }
+    for line in &document.generations {
+        row(&mut out, "free generation", &format!("{} ({})", line.id, line.name));
+    }
+    for line in &document.models {
+        row(&mut out, "free model", &format!("{} ({})", line.id.short(), line.name));
+    }
+    for runtime in &document.runtimes {
+        row(&mut out, "free runtime", &runtime.short());
+    }
+    let done = if document.dry_run { "would be freed" } else { "freed" };
+    let _ = writeln!(out, "{GOOD}{} {done}{GOOD:#}", document.freed_bytes);
+    out
 }
 
 fn row(out: &mut String, name: &str, value: &str) {

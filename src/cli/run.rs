@@ -3,8 +3,8 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, GenerationsDocument, PlanDocument, RecoveryDocument, StatusDocument,
-        ValidationDocument, VerifyDocument,
+        self, ActivationDocument, CollectDocument, GenerationsDocument, PlanDocument, RecoveryDocument,
+        StatusDocument, ValidationDocument, VerifyDocument,
     },
     generate, print, problem as errors,
     progress::Screen,
@@ -20,8 +20,10 @@ use crate::{
     flow::{
         activate::Ended,
         check,
+        collect::{self, Mode},
         deploy::deploy,
         event::Observer,
+        export,
         outcome::{Action, Outcome},
         prepare::{self, Prepared},
         profiles::Library,
@@ -81,6 +83,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let verified = verify::verify(&world, &which, damaged, &screen)?;
             show(&global, &VerifyDocument::of(&verified), render::verification)?;
             Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
+        }
+        Command::Collect { dry_run } => {
+            let mode = if dry_run { Mode::Look } else { Mode::Free };
+            let collected = collect::collect(&reading_world(&global), mode)?;
+            show(&global, &CollectDocument::of(collected, mode), render::collection)
+        }
+        Command::Pin { generation } => {
+            collect::pin(&reading_world(&global), GenerationId(generation)).map(|()| 0)
+        }
+        Command::Unpin { generation } => {
+            collect::unpin(&reading_world(&global), GenerationId(generation)).map(|()| 0)
+        }
+        Command::Export { profile, folder } => {
+            let files = export::export(&interruptible(&global)?, &profile, &folder, &screen)?;
+            print(&format!("{profile}: {files} files in {}\n", folder.display()));
+            Ok(0)
         }
         Command::Lock(request) => supply::lock(&global, &request, &screen),
         Command::Fetch { profile, offline } => {

@@ -40,6 +40,11 @@ impl Layout {
         self.generations().join(id.to_string())
     }
 
+    /// The generations that a person wants to keep: an empty file each, named by its number.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
     /// All activations with their journals and evidence.
     pub fn activations(&self) -> PathBuf {
         self.root.join("activations")

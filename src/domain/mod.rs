@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod checkpoint;
+pub mod collection;
 pub mod digest;
 pub mod document;
 pub mod facts;

@@ -2,14 +2,17 @@
 
 pub mod activate;
 pub mod check;
+pub mod collect;
 pub mod deploy;
 pub mod event;
+pub mod export;
 pub mod fetch;
 pub mod live;
 pub mod lock;
 pub mod outcome;
 pub mod prepare;
 pub mod profiles;
+pub mod prove;
 pub mod recover;
 pub mod rehearse;
 pub mod rollback;

@@ -126,6 +126,7 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
         served_name: wanted.served_name.clone(),
         digest,
         path,
+        verify_at_start: wanted.verify_at_start,
     }
 }
 

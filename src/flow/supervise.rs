@@ -1,9 +1,11 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
+use super::prove::prove;
 use crate::{
     domain::{
         generation::Generation,
+        plan::Plan,
         problem::{Kind, Problem},
         profile::Timeouts,
         startup::{Phase, Reason},
@@ -12,13 +14,20 @@ use crate::{
         engine_process::{EngineProcess, Next},
         notify::Told,
         serving::{Api, first_completion},
+        signals::Interrupt,
         store::Store,
         tree,
     },
 };
-use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::{Pin, pin},
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
     time::{Instant, interval, sleep},
 };
 
@@ -57,13 +66,23 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     })?;
     let Generation { plan, .. } = store.generation(current)?;
     let told = Told;
+    let mut asked = pin!(asked_to_stop()?);
+    match proven(store, &plan, told, asked.as_mut()).await {
+        Ok(()) => {}
+        // Nothing runs yet that would have to be stopped.
+        Err(problem) if problem.kind == Kind::Interrupted => return Ok(()),
+        Err(problem) => {
+            told.status(&problem.to_string());
+            return Err(problem);
+        }
+    }
     told.status(&format!(
         "starting vLLM {} for `{}` (generation {current})",
         plan.runtime.vllm, plan.profile
     ));
     let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
-    let outcome = watch(&mut engine, &api, plan.timeouts, told).await;
+    let outcome = watch(&mut engine, &api, plan.timeouts, told, asked).await;
     if let Err(problem) = &outcome {
         told.status(&problem.to_string());
     }
@@ -72,9 +91,50 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     outcome
 }
 
+/// Proves the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.
+async fn proven(
+    store: &Store,
+    plan: &Plan,
+    told: Told,
+    mut asked: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), Problem> {
+    told.status(&format!("verifying the model of `{}`", plan.profile));
+    let interrupt = Interrupt::default();
+    let mut proving = pin!(spawn_blocking({
+        let (store, model, interrupt) = (store.clone(), plan.model.clone(), interrupt.clone());
+        move || {
+            let mut shown = None;
+            prove(&store, &model, &interrupt, &mut |done, of| {
+                let percent = (done.0 * 100).checked_div(of.0);
+                if shown != percent && done.0 > 0 {
+                    told.status(&format!("verifying the model: {} %", percent.unwrap_or(100)));
+                    shown = percent;
+                }
+            })
+        }
+    }));
+    let mut extend = interval(EXTEND_EVERY);
+    loop {
+        tokio::select! {
+            proved = &mut proving => {
+                proved.map_err(|e| Problem::doing("verify the model", e))??;
+                // It may have come while the last file was read.
+                return interrupt.check();
+            }
+            _ = extend.tick() => told.extend(EXTEND_BY),
+            () = &mut asked, if !interrupt.came() => interrupt.raise(),
+        }
+    }
+}
+
 /// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.
-async fn watch(engine: &mut EngineProcess, api: &Api, timeouts: Timeouts, told: Told) -> Result<(), Problem> {
-    let mut asked = pin!(asked_to_stop()?);
+async fn watch(
+    engine: &mut EngineProcess,
+    api: &Api,
+    timeouts: Timeouts,
+    told: Told,
+    mut asked: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), Problem> {
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);
     let deadline = Instant::now() + timeouts.start;

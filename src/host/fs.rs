@@ -71,6 +71,12 @@ pub fn remove_tree(path: &Path) -> Result<(), Problem> {
     }
 }
 
+/// Removes whatever is there, and all below it.
+pub fn remove_entry(path: &Path) -> Result<(), Problem> {
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_directory { remove_tree(path) } else { remove(path) }
+}
+
 /// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
 pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync(staged)?;

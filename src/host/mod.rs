@@ -1,6 +1,7 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
 pub mod check;
+pub mod collect;
 pub mod content;
 pub mod engine;
 pub mod engine_process;

@@ -105,8 +105,35 @@ impl Locked<'_> {
         Ok(path)
     }
 
+    /// Lays a model out in a folder outside of the store, which appears as a whole.
+    pub fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
+        if !fs::names(to)?.is_empty() {
+            return Err(Problem::new(Kind::Usage, format!("`{}` is not empty", to.display()))
+                .help("name a folder that is not there yet"));
+        }
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let staged = to.with_file_name(format!(".{name}.new"));
+        fs::remove_tree(&staged)?;
+        fs::make_directory(&staged)?;
+        let from = self.store().layout().model(model.digest());
+        let mut memo = self.store().memo()?;
+        for file in &model.files {
+            let (from, to) = (from.join(&file.path), staged.join(&file.path));
+            fs::make_directory(to.parent().unwrap_or(&to))?;
+            let before = check::stamp(&from)?;
+            fs::bring(&from, &to)?;
+            if let (Some(before), Some(after)) = (before, check::stamp(&from)?) {
+                memo.note_links(&file.sha256, &before, &after);
+            }
+        }
+        self.keep_memo(&memo)?;
+        // An empty folder may have been made for it.
+        fs::remove_tree(to)?;
+        fs::publish(&staged, to)
+    }
+
     /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
-    pub(super) fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
+    fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
             let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;

@@ -129,16 +129,17 @@ impl Locked<'_> {
         let began = SystemTime::now();
         self.adopt(staged, content, fs::Brought::Copied)?;
         let blob = self.store().layout().blob(content);
-        if let Some(stamp) = stamp(&blob)?.filter(|stamp| stamp.is_settled(began)) {
-            memo.note(content, stamp);
-        }
         for link in links(self.store(), content)? {
             if link.is_dir() {
                 fs::remove_tree(&link)?;
             }
             fs::make_directory(link.parent().unwrap_or(&link))?;
-            self.link(content, staged, memo)?;
+            fs::link(&blob, staged)?;
             fs::replace(staged, &link)?;
+        }
+        // Last: each new name changes the stamp.
+        if let Some(stamp) = stamp(&blob)?.filter(|stamp| stamp.is_settled(began)) {
+            memo.note(content, stamp);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 )]
 
 mod checkpoint;
+mod collection;
 mod crash;
 mod engine;
 mod fetch;
@@ -23,6 +24,7 @@ mod lock;
 mod machine;
 mod memory;
 mod mistakes;
+mod model_commands;
 mod plan;
 mod preflight;
 mod problem;
@@ -35,6 +37,7 @@ mod serving;
 mod sse;
 mod startup;
 mod stats;
+mod store;
 mod tidy;
 mod unit;
 mod validate;

@@ -26,6 +26,7 @@ pub static KEYS: &[Key] = &[
         "the name that clients put into `model`",
         r#"served-name = "qwen3-next-80b""#,
     ),
+    Key::optional("model.verify-at-start", "`memo` or `full`", r#"verify-at-start = "memo""#),
     Key::required("runtime", "a table that says which vLLM serves", "[runtime]"),
     Key::required("runtime.vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
     Key::optional("runtime.device", "`cuda` or `cpu`", r#"device = "cuda""#),

@@ -54,6 +54,19 @@ pub struct Model {
     pub path: Option<PathBuf>,
     /// `--served-model-name`.
     pub served_name: String,
+    /// What the service reads of the files before each start.
+    pub verify_at_start: VerifyAtStart,
+}
+
+/// What the service reads of its model before each start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyAtStart {
+    /// Files that were touched since they were last proven.
+    #[default]
+    Memo,
+    /// All.
+    Full,
 }
 
 /// Which vLLM serves it.

@@ -35,6 +35,7 @@ pub(super) struct RawModel {
     pub(super) revision: Option<Spanned<String>>,
     pub(super) path: Option<Spanned<String>>,
     pub(super) served_name: Spanned<String>,
+    pub(super) verify_at_start: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 
 use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
-    extra,
+    VerifyAtStart, extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
         RawValidation, RawVllm,
@@ -105,12 +105,14 @@ impl Review<'_> {
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
         let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
+        let verify_at_start = self.check_or(raw.verify_at_start, VerifyAtStart::Memo, rules::verify_at_start);
         Some(Model {
             repo: repo?,
             alternatives: alternatives?,
             revision: revision?,
             path: path?,
             served_name: served_name?,
+            verify_at_start: verify_at_start?,
         })
     }
 

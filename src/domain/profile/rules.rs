@@ -5,7 +5,7 @@
 
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
-use super::{Device, Offload, TensorParallel, raw::CountOrWord};
+use super::{Device, Offload, TensorParallel, VerifyAtStart, raw::CountOrWord};
 use crate::domain::{document::Fault, size::Bytes};
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -232,6 +232,17 @@ pub(in crate::domain) fn device(text: String) -> Checked<Device> {
         "cpu" => Ok(Device::Cpu),
         "gpu" | "nvidia" => Err(Fault::new("not a device").help("write `device = \"cuda\"`")),
         _ => Err(Fault::new("not a device")),
+    }
+}
+
+pub(super) fn verify_at_start(text: String) -> Checked<VerifyAtStart> {
+    match text.as_str() {
+        "memo" => Ok(VerifyAtStart::Memo),
+        "full" => Ok(VerifyAtStart::Full),
+        "none" | "never" | "off" => {
+            Err(Fault::new("it cannot be left out").help("`memo` costs an unchanged model next to nothing"))
+        }
+        _ => Err(Fault::new("neither `memo` nor `full`")),
     }
 }
 
