@@ -16,6 +16,7 @@ mod engine;
 mod fetch;
 #[path = "../hub/mod.rs"]
 mod hub;
+mod hub_answers;
 mod inputs;
 mod interop;
 mod invocation;

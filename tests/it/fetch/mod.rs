@@ -4,6 +4,7 @@ mod bad_input;
 mod faults;
 mod killed;
 mod locking;
+mod repairing;
 
 use crate::hub::{Entry, Hub, Repo};
 use awqdeploy::{
