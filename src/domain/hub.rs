@@ -234,10 +234,10 @@ impl Patience {
         tries: 6,
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(30),
-        longest_asked: Duration::from_secs(300),
+        longest_asked: Duration::from_mins(5),
         connect: Duration::from_secs(10),
         silence: Duration::from_secs(30),
-        slow_after: Duration::from_secs(60),
+        slow_after: Duration::from_mins(1),
         slow_below: Bytes(4 << 10),
     };
 

@@ -89,7 +89,7 @@ impl Entry {
         Self { bytes, size, git, lfs: large.then_some(sha256) }
     }
 
-    /// The ETag without quotes.
+    /// The `ETag` without quotes.
     pub(crate) fn etag(&self) -> &str {
         self.lfs.as_deref().unwrap_or(&self.git)
     }
@@ -102,7 +102,7 @@ impl Repo {
             return Some(self);
         }
         self.files = self.history.remove(revision)?;
-        self.commit = revision.to_owned();
+        revision.clone_into(&mut self.commit);
         Some(self)
     }
 

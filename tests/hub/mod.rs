@@ -11,6 +11,7 @@ mod content;
 mod faults;
 mod serve;
 
+#[allow(unused_imports, reason = "the program `hub` takes its files from a folder")]
 pub(crate) use content::{Entry, Repo};
 pub(crate) use faults::{Fault, When};
 

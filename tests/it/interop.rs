@@ -6,6 +6,7 @@
 use crate::fetch::{Bench, LARGE, REPO, model, same};
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::LazyLock,
@@ -27,7 +28,10 @@ static HF: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let installed = python(&["-m", "venv", venv.to_str()?], Path::new("python3"))
         && python(&["-m", "pip", "install", "--quiet", CLIENT], &venv.join("bin/python"));
     if !installed {
-        eprintln!("SKIPPED: `{CLIENT}` cannot be installed here: nothing was compared with the real client");
+        let _closed = writeln!(
+            io::stderr(),
+            "SKIPPED: `{CLIENT}` cannot be installed here: nothing was compared with the real client"
+        );
     }
     installed.then_some(hf)
 });

@@ -47,7 +47,7 @@ pub fn lock(
         Some(folder) => survey(world, profile.model(), folder, observer)?,
         None => resolve(world, profile.model(), settings, observer)?,
     };
-    let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten());
+    let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
     save(world, &profile, &locked)?;
     Ok(locked)
 }
@@ -61,7 +61,7 @@ pub fn lock_and_fetch(
 ) -> Result<LockedModel, Problem> {
     let profile = world.library.load(name)?;
     let mut locked = resolve(world, profile.model(), settings, observer)?;
-    locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten());
+    locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
     save(world, &profile, &locked)?;
     let fetched = fetch::fetch(world, name, settings, observer)?;
     observer.see(Event::Stage("hash every piece".to_owned()));
@@ -194,10 +194,10 @@ async fn locked_file(
 }
 
 /// A file that was locked before with the same content has the same pieces.
-fn with_known_pieces(mut locked: LockedModel, before: Option<LockedModel>) -> LockedModel {
+fn with_known_pieces(mut locked: LockedModel, before: Option<&LockedModel>) -> LockedModel {
     for file in locked.files.iter_mut().filter(|file| file.pieces.is_none()) {
         let same = |known: &&LockedFile| known.sha256 == file.sha256 && known.size == file.size;
-        let known = before.iter().flat_map(|model| &model.files).find(same);
+        let known = before.into_iter().flat_map(|model| &model.files).find(same);
         file.pieces = known.and_then(|known| known.pieces.clone());
     }
     locked

@@ -145,7 +145,7 @@ impl Connection<'_, '_> {
                 () = stop(shared) => return Ok(false),
             };
             let fault = match ended {
-                Ok(()) => match self.wrong_piece(file, piece, &cursor) {
+                Ok(()) => match wrong_piece(file, piece, &cursor) {
                     None => return Ok(true),
                     Some(found) => {
                         self.uncount(&(bounds.start..cursor.at));
@@ -192,33 +192,26 @@ impl Connection<'_, '_> {
         let patience = self.shared.means.settings.patience;
         let pause = patience.pause(*failures, fault.retry_after(), fastrand::f64());
         let path = file.wanted.file.path.display();
-        match pause.filter(|_| fault.passes() && *failures < patience.tries) {
-            Some(pause) => {
-                if *failures > 1 || fault.retry_after().is_some() {
-                    self.tell(format!("`{path}`: {fault}; again in {:.1} s", pause.as_secs_f64()));
-                }
-                tokio::select! {
-                    () = sleep(pause) => Ok(true),
-                    () = stop(self.shared) => Ok(false),
-                }
+        if let Some(pause) = pause.filter(|_| fault.passes() && *failures < patience.tries) {
+            // The first failure of its kind is no news.
+            if *failures > 1 || fault.retry_after().is_some() {
+                self.tell(format!("`{path}`: {fault}; again in {:.1} s", pause.as_secs_f64()));
             }
-            None => {
-                let sources = &file.wanted.sources;
-                *failures = 0;
-                // Another connection may have turned away from it already.
-                let turned =
-                    file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
-                let Some(next) = sources.get(asked + 1) else {
-                    file.source.store(asked, Ordering::Relaxed);
-                    return Err(nowhere(file, fault));
-                };
-                if turned.is_ok() {
-                    let from = &sources[asked].repo;
-                    self.tell(format!("`{path}` of `{from}`: {fault}; from `{}` instead", next.repo));
-                }
-                Ok(true)
-            }
+            return tokio::select! {
+                () = sleep(pause) => Ok(true),
+                () = stop(self.shared) => Ok(false),
+            };
         }
+        let sources = &file.wanted.sources;
+        let Some(next) = sources.get(asked + 1) else { return Err(nowhere(file, fault)) };
+        *failures = 0;
+        // Another connection may have turned away from it already.
+        let turned = file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if turned.is_ok() {
+            let from = &sources[asked].repo;
+            self.tell(format!("`{path}` of `{from}`: {fault}; from `{}` instead", next.repo));
+        }
+        Ok(true)
     }
 
     /// Reads from the cursor to `end`, where a piece ends; what is asked for goes on to `to`.
@@ -268,13 +261,6 @@ impl Connection<'_, '_> {
             shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(Ok(()))
-    }
-
-    /// What a piece is instead of what was locked, if it is another.
-    fn wrong_piece(&self, file: &Fetched<'_>, piece: usize, cursor: &Cursor) -> Option<Digest> {
-        let due = file.proof.piece(piece)?;
-        let found = Digest::finish(cursor.hasher.clone());
-        (found != due).then_some(found)
     }
 
     /// All pieces of a file are there: hands it over, or fetches it again.
@@ -346,4 +332,11 @@ fn nowhere(file: &Fetched<'_>, fault: &Fault) -> Problem {
     Problem::new(Kind::Unverified, format!("cannot fetch `{path}` from {}", from.join(", ")))
         .because(fault.clone())
         .help(fault.help())
+}
+
+/// What a piece is instead of what was locked, if it is another.
+fn wrong_piece(file: &Fetched<'_>, piece: usize, cursor: &Cursor) -> Option<Digest> {
+    let due = file.proof.piece(piece)?;
+    let found = Digest::finish(cursor.hasher.clone());
+    (found != due).then_some(found)
 }
