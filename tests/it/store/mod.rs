@@ -1,6 +1,7 @@
 //! Models in the store: taken in, checked, repaired, remembered.
 
 mod checking;
+mod faults;
 mod folder;
 mod import;
 mod prove;
@@ -35,7 +36,8 @@ static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| bytes(1, mib(24) + 5));
 
 /// A model's folder and a root, both thrown away.
 pub(crate) struct Scene {
-    dir: TempDir,
+    place: PathBuf,
+    _dir: Option<TempDir>,
     pub(crate) store: Store,
     pub(crate) model: LockedModel,
 }
@@ -68,22 +70,32 @@ impl Scene {
     /// Three pieces and a bit, one small file, one below a folder, one that is empty.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("source");
+        let place = dir.path().to_owned();
+        Self::in_folder(&place, Some(dir))
+    }
+
+    /// The same in a folder that is there.
+    pub(crate) fn at(place: &Path) -> Self {
+        Self::in_folder(place, None)
+    }
+
+    fn in_folder(place: &Path, dir: Option<TempDir>) -> Self {
+        let folder = place.join("source");
         write(&folder.join("model.safetensors"), &WEIGHTS);
         write(&folder.join("config.json"), b"{}");
         write(&folder.join("original/params.json"), b"{ }");
         write(&folder.join("empty"), b"");
         write(&folder.join(".cache/note"), b"not the model's");
         let model = lock(&folder).unwrap();
-        Self { store: Store::new(Layout::new(dir.path().join("root"))), model, dir }
+        Self { store: Store::new(Layout::new(place.join("root"))), model, place: place.to_owned(), _dir: dir }
     }
 
     pub(crate) fn source(&self) -> PathBuf {
-        self.dir.path().join("source")
+        self.place.join("source")
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.place
     }
 
     pub(crate) fn folder(&self) -> Folder {
@@ -110,7 +122,7 @@ impl Scene {
 
     /// Another model in the same store.
     pub(crate) fn with_model(&self, model: LockedModel) -> Self {
-        Self { model, store: self.store.clone(), dir: tempfile::tempdir().unwrap() }
+        Self { model, store: self.store.clone(), place: self.place.clone(), _dir: None }
     }
 
     /// Makes the files of the source unreadable to others, so that they are copied and not linked.
