@@ -22,6 +22,9 @@ pub fn git_name(bytes: &[u8]) -> GitHash {
     GitHash::from(<[u8; 20]>::from(hasher.finalize()))
 }
 
+/// The longest file that is believed: 1 TiB. The hub allows 500 GB.
+const MOST: Bytes = Bytes::gib(1 << 10);
+
 /// One file of a repository, as the hub lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -182,6 +185,9 @@ fn listed(raw: RawEntry) -> Result<Listed, Fault> {
         Some(lfs) => (lfs.size, Content::Sha256(lfs.oid.parse().map_err(odd)?)),
         None => (size, Content::Git(oid.parse().map_err(odd)?)),
     };
+    if size > MOST.0 {
+        return Err(odd(format!("a length of {size} bytes")));
+    }
     Ok(Listed { path: path.into(), size: Bytes(size), content })
 }
 

@@ -33,6 +33,8 @@ fn what_is_no_listing_is_said_so() {
         |path: &str, oid: &str| format!(r#"[{{"type":"file","oid":"{oid}","size":1,"path":"{path}"}}]"#);
     assert_snapshot!(fault(&file("../x", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")), @"not a hub's answer: it lists a file `../x`: has an empty part, `.` or `..`");
     assert_snapshot!(fault(&file("x", "zz")), @"not a hub's answer: of `x`: `zz` is not a hash of git: want 40 hexadecimal digits");
+    let long = file("x", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").replace(":1,", ":9007199254740993,");
+    assert_snapshot!(fault(&long), @"not a hub's answer: of `x`: a length of 9007199254740993 bytes");
     assert!(commit(br#"{"sha":"main"}"#).is_err());
 }
 

@@ -159,6 +159,20 @@ fn what_the_hubs_own_cache_has_is_not_downloaded() {
 }
 
 #[test]
+fn a_model_that_does_not_fit_is_refused_before_a_download() {
+    let bench = Bench::new();
+    bench.hub.change(REPO, |repo| repo.files.get_mut(LARGE).unwrap().size = 1 << 40);
+    bench.lock().unwrap();
+    bench.hub.seen();
+    let problem = bench.fetch().unwrap_err();
+    assert_eq!(problem.kind, Kind::Unverified);
+    let shown = super::shown(&problem);
+    assert!(shown.contains("1.0 TiB to fetch, and ") && shown.contains("free"), "{shown}");
+    assert!(bench.hub.downloads().is_empty());
+    assert_eq!(bench.remains(), Vec::<String>::new());
+}
+
+#[test]
 fn a_second_fetch_is_told_of_the_first() {
     let bench = Bench::new();
     bench.lock().unwrap();
