@@ -217,3 +217,21 @@ fn the_token_is_in_no_argument_and_in_no_text() {
     let text = [output.stdout, output.stderr].concat();
     assert!(!String::from_utf8_lossy(&text).contains("hf_secret"));
 }
+
+#[test]
+fn the_environments_proxy_is_used_but_for_what_it_exempts() {
+    let bench = Bench::new();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_awqdeploy"));
+        command.args(words).arg("--root").arg(bench.root.path().join("root"));
+        command.arg("--profiles").arg(bench.profiles()).env("HF_HOME", bench.root.path().join("hf"));
+        // The name does not resolve: only the proxy, which is the hub itself, can answer.
+        command.env("HF_ENDPOINT", "http://hub.invalid").env("HTTP_PROXY", bench.hub.endpoint());
+        command.env("http_proxy", bench.hub.endpoint()).env("NO_PROXY", "127.0.0.1").env_remove("HF_TOKEN");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["lock", "awq"]);
+    run(&["fetch", "awq"]);
+    same(&models(&bench.root.path().join("root"))[0], &model());
+}
