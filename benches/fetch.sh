@@ -55,12 +55,18 @@ curl_all() {
   for n in 1 2 3 4; do arguments+=(-o "$work/out/$n" "$HF_ENDPOINT/$repo/resolve/main/model-$n.safetensors"); done
   measured curl -sSLZ --fail "${arguments[@]}"
 }
+# What ours does before a file gets its name: all of it is on the disk.
+curl_synced() {
+  local words=(curl -sSLZ --fail)
+  for n in 1 2 3 4; do words+=(-o "$work/out/$n" "$HF_ENDPOINT/$repo/resolve/main/model-$n.safetensors"); done
+  measured bash -c '"$@" && sync -f "$0"' "$work/out" "${words[@]}"
+}
 ours() { measured $awqdeploy --profiles "$work/profiles" fetch awq; }
 ours_pieces() { measured $awqdeploy --profiles "$work/pieces" fetch awq; }
 hub_client() { measured bash -c "'$hf' download $repo --local-dir '$work/out' && '$hf' cache verify $repo --local-dir '$work/out'"; }
 
 for round in $(seq "$rounds"); do
-  for which in curl_all ours ours_pieces hub_client; do echo "$which $($which)" >>"$work/results"; done
+  for which in curl_all curl_synced ours ours_pieces hub_client; do echo "$which $($which)" >>"$work/results"; done
 done
 python3 - "$work/results" "$gigabytes" <<'PY'
 import collections, statistics, sys
@@ -68,7 +74,7 @@ rows, gigabytes = collections.defaultdict(list), float(sys.argv[2])
 for line in open(sys.argv[1]):
     name, *values = line.split()
     rows[name].append([float(value) for value in values])
-names = {"curl_all": "`curl -Z`, nothing checked", "ours": "`awqdeploy fetch`, hash of each file",
+names = {"curl_all": "`curl -Z`, nothing checked", "curl_synced": "`curl -Z` and `sync`, nothing checked", "ours": "`awqdeploy fetch`, hash of each file",
          "ours_pieces": "`awqdeploy fetch`, hash of each piece", "hub_client": "`hf download` + `hf cache verify`"}
 print("| | wall s (median, range) | GB/s | CPU s/GB | peak RSS MB | wall / curl |\n|---|---|---|---|---|---|")
 base = statistics.median(row[0] for row in rows["curl_all"])

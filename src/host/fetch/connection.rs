@@ -102,6 +102,7 @@ impl Connection<'_, '_> {
             }
             file.part.mark(piece)?;
             file.proof.follow(&file.part, file.size(), piece)?;
+            file.part.begin_syncing(&bounds(piece, file.size()));
             if file.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.conclude(run.file)?;
             }
