@@ -171,23 +171,79 @@ pub(crate) enum Command {
 
 Exit status 6 says that it did not pass; nothing is rolled back.")]
     Validate,
-    /// Compare every file of a model with its lock
+    /// Compare every byte of a model with its lock
     #[command(after_help = "Examples:
   awqdeploy verify                       the model that serves
-  awqdeploy verify awq")]
+  awqdeploy verify awq
+  awqdeploy verify --all --repair        every model in the store; what is damaged is mended
+
+Exit status 4 says that something is damaged.")]
     Verify {
         /// A profile's name [default: what serves]
         profile: Option<String>,
+        /// Every model in the store
+        #[arg(long, conflicts_with = "profile")]
+        all: bool,
+        /// Bring what is damaged from elsewhere, piece by piece
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Free generations, models and runtimes that nothing needs
+    ///
+    /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.
+    #[command(after_help = "Examples:
+  awqdeploy collect --dry-run            what would go, and how many bytes that frees
+  awqdeploy collect")]
+    Collect {
+        /// Show what would be freed, and free nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a generation, whatever `collect` finds
+    Pin {
+        /// Its number
+        generation: u64,
+    },
+    /// Let `collect` have a pinned generation again
+    Unpin {
+        /// Its number
+        generation: u64,
+    },
+    /// Lay a profile's model out as a plain folder for other programs
+    #[command(after_help = "Examples:
+  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system")]
+    Export {
+        /// A profile's name
+        profile: String,
+        /// A folder that is not there yet, or empty
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
     /// Record every file of a profile's model by its hash
     #[command(after_help = "Examples:
-  awqdeploy lock awq --from /srv/models/awq")]
-    Lock {
+  awqdeploy lock awq                           what the hub has at the profile's revision
+  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
+  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
+  awqdeploy lock awq --check                   whether the hub still has what was locked
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.",
+        after_long_help = EXIT_STATUSES)]
+    Lock(LockRequest),
+    /// Get a locked model into the store, from this host or from the hub
+    #[command(after_help = "It goes on where an earlier one stopped, whatever stopped it.
+
+Examples:
+  awqdeploy fetch awq
+  awqdeploy fetch awq --offline          from folders and caches on this host only
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
+NO_PROXY.", after_long_help = EXIT_STATUSES)]
+    Fetch {
         /// A profile's name
         profile: String,
-        /// The folder with the files [default: the profile's `path`]
-        #[arg(long, value_name = "FOLDER")]
-        from: Option<PathBuf>,
+        /// Ask nobody: take what folders and caches on this host have
+        #[arg(long)]
+        offline: bool,
     },
     /// Finish what an interrupted activation left
     #[command(after_help = "Examples:
@@ -242,6 +298,22 @@ pub(crate) struct Consent {
     /// Show what would be done, and do nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
+}
+
+/// What is to be locked, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LockRequest {
+    /// A profile's name
+    pub(crate) profile: String,
+    /// The folder with the files [default: the profile's `path`, else the hub]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "fetch"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Fetch it as well, so that every piece of a large file is locked: a wrong byte then costs 8 MiB
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) fetch: bool,
+    /// Only look whether the hub still has what was locked; exit status 4 if it has moved, changed or gone
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What is rehearsed.

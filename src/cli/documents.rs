@@ -3,21 +3,23 @@
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
+        collection::Why,
         digest::Digest,
         generation::Generation,
         journal,
-        lock::LockedModel,
         memory::Budget,
         plan::{Plan, Refusal, Serve},
         preflight::Finding,
         report::Report,
+        size::Bytes,
     },
     flow::{
-        check::Verified,
+        collect::{Collected, Mode},
         outcome::{Action, Conclusion, Outcome},
         status::{Listed, Standing, Status},
+        verify::Verified,
     },
-    host::{models::Difference, service::Condition, store::Recorded},
+    host::{check::Damage, service::Condition, store::Recorded},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -229,11 +231,14 @@ pub(crate) struct GenerationLine {
     pub(crate) created: jiff::Timestamp,
     /// `current`, `candidate` (current, and not proven yet), `proven` or `unproven`.
     pub(crate) standing: &'static str,
+    /// Whether `collect` must leave it alone.
+    pub(crate) pinned: bool,
 }
 
 impl GenerationsDocument {
     pub(crate) fn of(listed: Vec<Listed>) -> Self {
-        let line = |Listed { generation, standing }| GenerationLine {
+        let line = |Listed { generation, standing, pinned }| GenerationLine {
+            pinned,
             generation: generation.id,
             profile: generation.plan.profile,
             repo: generation.plan.model.repo,
@@ -259,57 +264,120 @@ pub(crate) struct ValidationDocument {
     pub(crate) report: Report,
 }
 
-/// `awqdeploy/verification/v1`
+/// `awqdeploy/verify/v1`
 #[derive(Debug, Serialize)]
-pub(crate) struct VerificationDocument {
+pub(crate) struct VerifyDocument {
     pub(crate) schema: &'static str,
-    pub(crate) profile: String,
-    pub(crate) path: PathBuf,
+    /// Of all models together.
     pub(crate) files: usize,
-    pub(crate) differences: Vec<DifferenceLine>,
+    pub(crate) bytes: Bytes,
+    pub(crate) seconds: f64,
+    /// What is not as it was locked. Empty: all is well.
+    pub(crate) damaged: Vec<DamageLine>,
+    /// What was damaged, and is not any more.
+    pub(crate) repaired: Vec<DamageLine>,
+    pub(crate) models: Vec<VerifiedLine>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct DifferenceLine {
-    pub(crate) path: PathBuf,
-    /// `missing`, `size` or `content`.
-    pub(crate) is: &'static str,
+pub(crate) struct VerifiedLine {
+    /// The profile's name.
+    pub(crate) model: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
 }
 
-impl VerificationDocument {
+#[derive(Debug, Serialize)]
+pub(crate) struct DamageLine {
+    /// The profile's name.
+    pub(crate) model: String,
+    pub(crate) path: PathBuf,
+    /// `missing`, `size`, `content`, `link`, `special` or `added`.
+    pub(crate) is: &'static str,
+    /// The damaged pieces of 8 MiB, counted from 0.
+    pub(crate) pieces: Vec<u64>,
+}
+
+impl VerifyDocument {
     pub(crate) fn of(verified: &Verified) -> Self {
-        let line = |(path, difference): &(PathBuf, Difference)| DifferenceLine {
-            path: path.clone(),
-            is: match difference {
-                Difference::Missing => "missing",
-                Difference::Size(_) => "size",
-                Difference::Content(_) => "content",
-            },
+        let models = || verified.models.iter();
+        let line = |model: &str, damage: &Damage| DamageLine {
+            model: model.to_owned(),
+            path: damage.path.clone(),
+            is: damage.difference.name(),
+            pieces: damage.pieces.clone(),
         };
         Self {
-            schema: "awqdeploy/verification/v1",
-            profile: verified.profile.clone(),
-            path: verified.path.clone(),
-            files: verified.files,
-            differences: verified.differences.iter().map(line).collect(),
+            schema: "awqdeploy/verify/v1",
+            files: models().map(|model| model.files).sum(),
+            bytes: models().map(|model| model.bytes).sum(),
+            seconds: verified.took.as_secs_f64(),
+            damaged: models()
+                .flat_map(|model| model.damaged.iter().map(|damage| line(&model.name, damage)))
+                .collect(),
+            repaired: models()
+                .flat_map(|model| model.repaired.iter().map(|damage| line(&model.name, damage)))
+                .collect(),
+            models: models()
+                .map(|model| VerifiedLine {
+                    model: model.name.clone(),
+                    folder: model.path.clone(),
+                    files: model.files,
+                    bytes: model.bytes,
+                })
+                .collect(),
         }
     }
 }
 
-/// `awqdeploy/lock/v1`
+/// `awqdeploy/collect/v1`
 #[derive(Debug, Serialize)]
-pub(crate) struct LockDocument {
+pub(crate) struct CollectDocument {
     pub(crate) schema: &'static str,
-    pub(crate) profile: String,
-    /// The model's name in the store.
-    pub(crate) digest: Digest,
-    #[serde(flatten)]
-    pub(crate) locked: LockedModel,
+    /// Whether nothing was removed.
+    pub(crate) dry_run: bool,
+    /// What the disk gets back.
+    pub(crate) freed_bytes: Bytes,
+    pub(crate) generations: Vec<CollectedLine<GenerationId>>,
+    pub(crate) models: Vec<CollectedLine<Digest>>,
+    pub(crate) runtimes: Vec<Digest>,
+    /// How many contents of files.
+    pub(crate) contents: usize,
+    pub(crate) kept: Vec<KeptLine>,
 }
 
-impl LockDocument {
-    pub(crate) fn of(profile: &str, locked: LockedModel) -> Self {
-        Self { schema: "awqdeploy/lock/v1", profile: profile.to_owned(), digest: locked.digest(), locked }
+/// A generation with its profile, or a model with its repository.
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectedLine<T> {
+    pub(crate) id: T,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct KeptLine {
+    pub(crate) generation: GenerationId,
+    pub(crate) profile: String,
+    /// `current`, `previous`, `pinned` or `unfinished`.
+    pub(crate) why: Why,
+}
+
+impl CollectDocument {
+    pub(crate) fn of(collected: Collected, mode: Mode) -> Self {
+        fn lines<T>(pairs: Vec<(T, String)>) -> Vec<CollectedLine<T>> {
+            pairs.into_iter().map(|(id, name)| CollectedLine { id, name }).collect()
+        }
+        let kept = |(generation, profile, why)| KeptLine { generation, profile, why };
+        Self {
+            schema: "awqdeploy/collect/v1",
+            dry_run: mode == Mode::Look,
+            freed_bytes: collected.freed,
+            generations: lines(collected.generations),
+            models: lines(collected.models),
+            runtimes: collected.runtimes,
+            contents: collected.contents,
+            kept: collected.kept.into_iter().map(kept).collect(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod progress;
 mod rehearsal;
 mod render;
 mod run;
+mod supply;
 
 use args::Arguments;
 use clap::Parser;

@@ -2,15 +2,18 @@
 
 use super::args::Progress;
 use crate::{
-    domain::activation::{Cause, End, State, Step},
+    domain::{
+        activation::{Cause, End, State, Step},
+        size::Bytes,
+    },
     flow::event::{Event, Observer},
 };
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::{
     cell::{Cell, RefCell},
     io::{IsTerminal, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -19,6 +22,8 @@ const FAINT: Style = Style::new().dimmed();
 
 /// How often a spinner turns.
 const TURN_EVERY: Duration = Duration::from_millis(100);
+/// How long a rate is measured before it is believed.
+const LEAST_RATED: Duration = Duration::from_secs(1);
 /// Percent between two lines of plain progress.
 const PLAIN_PERCENT: u64 = 10;
 
@@ -27,6 +32,8 @@ pub(crate) struct Screen {
     how: How,
     bar: RefCell<Option<ProgressBar>>,
     percent: Cell<u64>,
+    /// When the first progress of this stage was told, and how far it was then.
+    began: Cell<Option<(Instant, u64)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +52,7 @@ impl Screen {
             Progress::Json => How::Json,
             Progress::None => How::Nothing,
         };
-        Self { how, bar: RefCell::new(None), percent: Cell::new(0) }
+        Self { how, bar: RefCell::new(None), percent: Cell::new(0), began: Cell::new(None) }
     }
 
     fn line(&self, text: &str) {
@@ -81,6 +88,17 @@ impl Screen {
         *bar = Some(spinner);
     }
 
+    /// How long the rest takes at the rate so far; nothing while that cannot be told.
+    fn left(&self, done: u64, of: u64) -> Option<String> {
+        let (began, before) = self.began.get()?;
+        let (took, came) = (began.elapsed().as_secs_f64(), done.checked_sub(before)?);
+        if came == 0 || took < LEAST_RATED.as_secs_f64() {
+            return None;
+        }
+        let left = Duration::try_from_secs_f64(of.saturating_sub(done) as f64 / came as f64 * took).ok()?;
+        Some(HumanDuration(left).to_string())
+    }
+
     /// The percentage, if it came to another multiple of `step`: a model is hashed in 200,000 pieces.
     fn advanced(&self, done: u64, of: u64, step: u64) -> Option<u64> {
         let percent = (done * 100).checked_div(of).unwrap_or(100);
@@ -88,9 +106,13 @@ impl Screen {
     }
 
     fn progress(&self, done: u64, of: u64) {
+        if self.began.get().is_none() {
+            self.began.set(Some((Instant::now(), done)));
+        }
         if self.how == How::Lines {
             if let Some(percent) = self.advanced(done, of, PLAIN_PERCENT) {
-                say(&format!("  {percent} %"));
+                let left = self.left(done, of).map(|left| format!(", {left} left")).unwrap_or_default();
+                say(&format!("  {percent} % of {}{left}", Bytes(of)));
             }
             return;
         }
@@ -114,6 +136,7 @@ impl Screen {
             bar.finish_and_clear();
         }
         self.percent.set(0);
+        self.began.set(None);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Text for people, rendered from the JSON documents.
 
 use super::documents::{
-    ActivationDocument, GenerationsDocument, PlanDocument, StatusDocument, ValidationDocument,
-    VerificationDocument,
+    ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, PlanDocument, StatusDocument,
+    ValidationDocument, VerifyDocument,
 };
-use crate::domain::{plan::Serve, report::Report, size::Bytes};
+use crate::domain::{collection::Why, plan::Serve, report::Report, size::Bytes};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
@@ -241,35 +241,80 @@ pub(crate) fn generations(document: &GenerationsDocument) -> String {
     for line in &document.generations {
         let _ = writeln!(
             out,
-            "{:>4}  {:<12} {:<9} {}  vLLM {}  {FAINT}{}{FAINT:#}",
+            "{:>4}  {:<12} {:<9} {}  vLLM {}  {FAINT}{}{FAINT:#}{}",
             line.generation,
             line.profile,
             line.standing,
             line.created.strftime("%F %R"),
             line.vllm,
-            line.repo
+            line.repo,
+            if line.pinned { "  pinned" } else { "" }
         );
     }
     out
 }
 
 /// What a verification found.
-pub(crate) fn verification(document: &VerificationDocument) -> String {
-    let (files, path) = (document.files, document.path.display());
-    if document.differences.is_empty() {
-        return format!(
-            "{GOOD}{}{GOOD:#}: all {files} files in {path} are what was locked\n",
-            document.profile
-        );
+pub(crate) fn verification(document: &VerifyDocument) -> String {
+    let mut out = String::new();
+    for model in &document.models {
+        let (name, files, folder) = (&model.model, model.files, model.folder.display());
+        let of = |lines: &[DamageLine]| lines.iter().filter(|line| line.model == *name).count();
+        let _ = match (of(&document.damaged), of(&document.repaired)) {
+            (0, 0) => {
+                writeln!(out, "{GOOD}{name}{GOOD:#}: all {files} files in {folder} are what was locked")
+            }
+            (0, repaired) => {
+                writeln!(out, "{GOOD}{name}{GOOD:#}: {repaired} repaired; {folder} is what was locked")
+            }
+            (damaged, _) => {
+                writeln!(out, "{BAD}{name}{BAD:#}: {damaged} of {files} files in {folder} differ")
+            }
+        };
+        for line in document.damaged.iter().filter(|line| line.model == *name) {
+            let _ = writeln!(out, "  {BAD}✗{BAD:#} {}", damage(line));
+        }
+        for line in document.repaired.iter().filter(|line| line.model == *name) {
+            let _ = writeln!(out, "  {GOOD}✓{GOOD:#} {}", damage(line));
+        }
     }
-    let mut out = format!(
-        "{BAD}{}{BAD:#}: {} of {files} files in {path} differ\n",
-        document.profile,
-        document.differences.len()
-    );
-    for line in &document.differences {
-        let _ = writeln!(out, "  {BAD}✗{BAD:#} {} ({})", line.path.display(), line.is);
+    let (bytes, seconds) = (document.bytes, document.seconds);
+    let _ = writeln!(out, "{FAINT}{bytes} in {seconds:.1} s{FAINT:#}");
+    out
+}
+
+fn damage(line: &DamageLine) -> String {
+    let pieces = match line.pieces.as_slice() {
+        [] => String::new(),
+        [piece] => format!(", piece {piece}"),
+        [first, .., last] => format!(", {} pieces from {first} to {last}", line.pieces.len()),
+    };
+    format!("{} ({}{pieces})", line.path.display(), line.is)
+}
+
+/// What a collection frees.
+pub(crate) fn collection(document: &CollectDocument) -> String {
+    let mut out = String::new();
+    for line in &document.kept {
+        let why = match line.why {
+            Why::Current => "it serves",
+            Why::Previous => "a rollback returns to it",
+            Why::Pinned => "it is pinned",
+            Why::Unfinished => "its activation has no end yet",
+        };
+        row(&mut out, "keep generation", &format!("{} ({}): {why}", line.generation, line.profile));
     }
+    for line in &document.generations {
+        row(&mut out, "free generation", &format!("{} ({})", line.id, line.name));
+    }
+    for line in &document.models {
+        row(&mut out, "free model", &format!("{} ({})", line.id.short(), line.name));
+    }
+    for runtime in &document.runtimes {
+        row(&mut out, "free runtime", &runtime.short());
+    }
+    let done = if document.dry_run { "would be freed" } else { "freed" };
+    let _ = writeln!(out, "{GOOD}{} {done}{GOOD:#}", document.freed_bytes);
     out
 }
 

@@ -3,12 +3,12 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
-        StatusDocument, ValidationDocument, VerificationDocument,
+        self, ActivationDocument, CollectDocument, GenerationsDocument, PlanDocument, RecoveryDocument,
+        StatusDocument, ValidationDocument, VerifyDocument,
     },
     generate, history as told, print, problem as errors,
     progress::Screen,
-    rehearsal, render,
+    rehearsal, render, supply,
 };
 use crate::{
     domain::{
@@ -20,16 +20,20 @@ use crate::{
     flow::{
         activate::Ended,
         check,
+        collect::{self, Mode},
         deploy::deploy,
         event::Observer,
-        history, lock,
+        export, history,
         outcome::{Action, Outcome},
         prepare::{self, Prepared},
         profiles::Library,
         recover, rollback, status, supervise,
+        verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
-    host::{engine, event_loop, fs, machine, signals::Interrupt, store::Store},
+    host::{
+        engine, event_loop, fs, hub::Reach, machine, repair::PieceSource, signals::Interrupt, store::Store,
+    },
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -74,19 +78,40 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &document, render::validation)?;
             Ok(if passed { 0 } else { 6 })
         }
-        Command::Verify { profile } => {
-            let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
-            let document = VerificationDocument::of(&verified);
-            show(&global, &document, render::verification)?;
-            let whole = verified.differences.is_empty();
-            Ok(if whole { 0 } else { errors::exit_code(Kind::Unverified) })
+        Command::Verify { profile, all, repair } => {
+            let world = interruptible(&global)?;
+            let hub = if repair { supply::pieces(&world, profile.as_deref(), &screen) } else { None };
+            let which = match profile {
+                Some(profile) => Which::Profile(profile),
+                None if all => Which::All,
+                None => Which::Current,
+            };
+            let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
+            let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
+            let verified = verify::verify(&world, &which, damaged, &screen)?;
+            show(&global, &VerifyDocument::of(&verified), render::verification)?;
+            Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
         }
-        Command::Lock { profile, from } => {
-            let locked = lock::lock(&interruptible(&global)?, &profile, from.as_deref(), &screen)?;
-            let document = LockDocument::of(&profile, locked);
-            show(&global, &document, |LockDocument { profile, digest, locked, .. }| {
-                format!("{profile}: {} files locked as {}\n", locked.files.len(), digest.short())
-            })
+        Command::Collect { dry_run } => {
+            let mode = if dry_run { Mode::Look } else { Mode::Free };
+            let collected = collect::collect(&reading_world(&global), mode)?;
+            show(&global, &CollectDocument::of(collected, mode), render::collection)
+        }
+        Command::Pin { generation } => {
+            collect::pin(&reading_world(&global), GenerationId(generation)).map(|()| 0)
+        }
+        Command::Unpin { generation } => {
+            collect::unpin(&reading_world(&global), GenerationId(generation)).map(|()| 0)
+        }
+        Command::Export { profile, folder } => {
+            let files = export::export(&interruptible(&global)?, &profile, &folder, &screen)?;
+            print(&format!("{profile}: {files} files in {}\n", folder.display()));
+            Ok(0)
+        }
+        Command::Lock(request) => supply::lock(&global, &request, &screen),
+        Command::Fetch { profile, offline } => {
+            let reach = if offline { Reach::Offline } else { Reach::Online };
+            supply::fetch(&global, &profile, reach, &screen)
         }
         Command::Recover { boot } => recover_command(&global, boot, &screen),
         Command::Rehearse(request) => rehearsal::rehearse(&global, &request, &screen),
@@ -286,7 +311,11 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
     }
 }
 
-fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
+pub(super) fn show<D: Serialize>(
+    global: &Global,
+    document: &D,
+    text: impl FnOnce(&D) -> String,
+) -> Result<u8, Problem> {
     if global.json {
         let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
@@ -311,7 +340,7 @@ fn world(global: &Global) -> Result<World, Problem> {
 }
 
 /// The same for a long story, which a signal ends at a good place.
-fn interruptible(global: &Global) -> Result<World, Problem> {
+pub(super) fn interruptible(global: &Global) -> Result<World, Problem> {
     Ok(World { interrupt: Interrupt::listen()?, ..reading_world(global) })
 }
 

@@ -1,4 +1,4 @@
-//! SHA-256 digests: the names of things in the store.
+//! SHA-256 digests, the names of things in the store; and the hashes by which git and hubs name things.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -58,5 +58,51 @@ impl TryFrom<String> for Digest {
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
         digest.to_string()
+    }
+}
+
+/// The name of an object of git, 40 lowercase hexadecimal digits: a commit, or a file's content.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GitHash([u8; 20]);
+
+impl From<[u8; 20]> for GitHash {
+    fn from(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for GitHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for GitHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "git:{self}")
+    }
+}
+
+impl FromStr for GitHash {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| format!("`{text}` is not a hash of git: want 40 hexadecimal digits"))?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for GitHash {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<GitHash> for String {
+    fn from(hash: GitHash) -> Self {
+        hash.to_string()
     }
 }

@@ -37,12 +37,27 @@ pub enum Presence {
     Optional,
 }
 
+/// What to make of unknown keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// They are mistakes.
+    Refused,
+    /// A later program may have written them.
+    Ignored,
+}
+
 /// Why a value will not do.
 #[derive(Debug)]
 pub struct Fault {
     label: String,
     what: Option<String>,
     help: Option<String>,
+}
+
+/// A mistake in a file's keys.
+enum Found {
+    Unknown(Problem),
+    Missing(Problem),
 }
 
 /// A TOML file in memory, and what it may say.
@@ -137,9 +152,12 @@ impl<'a> Document<'a> {
     }
 
     /// Reads the values, after a check that there are no keys but known ones, and all that must be there.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub fn read<T: DeserializeOwned>(&self, strangers: Strangers) -> Result<T, Problem> {
         let mut problems = Vec::new();
-        self.survey(&self.root, &mut Vec::new(), 0..0, &mut problems);
+        self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match (found, strangers) {
+            (Found::Unknown(_), Strangers::Ignored) => {}
+            (Found::Unknown(problem) | Found::Missing(problem), _) => problems.push(problem),
+        });
         match Problem::of_many(problems) {
             Some(problem) => Err(problem),
             None => toml::from_str(self.text).map_err(|error| self.mistyped(&error)),
@@ -177,22 +195,22 @@ impl<'a> Document<'a> {
         table: &'t DeTable<'_>,
         path: &mut Vec<&'t str>,
         header: Range<usize>,
-        problems: &mut Vec<Problem>,
+        see: &mut dyn FnMut(Found),
     ) {
         for key in self.keys {
             let missing = |name: &&str| !table.contains_key(*name) && *name != "*";
             if let Some(name) = key.child_of(path).filter(missing)
                 && key.presence == Presence::Required
             {
-                problems.push(self.missing(key, name, path, header.clone()));
+                see(Found::Missing(self.missing(key, name, path, header.clone())));
             }
         }
         for (name, value) in table {
             path.push(name.get_ref());
             if Key::find(self.keys, path).is_some() {
-                self.survey_value(value, path, name.span(), problems);
+                self.survey_value(value, path, name.span(), see);
             } else {
-                problems.push(self.unknown(path, name.span()));
+                see(Found::Unknown(self.unknown(path, name.span())));
             }
             path.pop();
         }
@@ -203,15 +221,15 @@ impl<'a> Document<'a> {
         value: &'t Spanned<DeValue<'_>>,
         path: &mut Vec<&'t str>,
         header: Range<usize>,
-        problems: &mut Vec<Problem>,
+        see: &mut dyn FnMut(Found),
     ) {
         match value.get_ref() {
             DeValue::Table(table) if self.has_children(path) => {
-                self.survey(table, path, header, problems);
+                self.survey(table, path, header, see);
             }
             DeValue::Array(elements) => {
                 for element in elements {
-                    self.survey_value(element, path, element.span(), problems);
+                    self.survey_value(element, path, element.span(), see);
                 }
             }
             _ => {}

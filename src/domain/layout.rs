@@ -40,6 +40,11 @@ impl Layout {
         self.generations().join(id.to_string())
     }
 
+    /// The generations that a person wants to keep: an empty file each, named by its number.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
     /// All activations with their journals and evidence.
     pub fn activations(&self) -> PathBuf {
         self.root.join("activations")
@@ -52,12 +57,47 @@ impl Layout {
 
     /// A verified model as a plain folder, named by the digest of its locked file list.
     pub fn model(&self, digest: Digest) -> PathBuf {
-        self.root.join("store/models").join(digest.to_string())
+        self.models().join(digest.to_string())
+    }
+
+    /// All models.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("store/models")
+    }
+
+    /// All contents of models' files, each a file named by its digest. The models' files are links to them.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("store/blobs")
+    }
+
+    /// One content.
+    pub fn blob(&self, content: Digest) -> PathBuf {
+        self.blobs().join(content.to_string())
+    }
+
+    /// The locks of the models in the store: what each of them is, apart from profiles that may change.
+    pub fn model_locks(&self) -> PathBuf {
+        self.root.join("store/locks")
+    }
+
+    /// The lock of one model in the store.
+    pub fn model_lock(&self, digest: Digest) -> PathBuf {
+        self.model_locks().join(format!("{digest}.toml"))
+    }
+
+    /// What was hashed, and need not be hashed again while it stays untouched.
+    pub fn memo(&self) -> PathBuf {
+        self.root.join("store/memo.json")
+    }
+
+    /// All installed runtimes.
+    pub fn runtimes(&self) -> PathBuf {
+        self.root.join("store/runtimes")
     }
 
     /// An installed runtime, named by the digest of its lock.
     pub fn runtime(&self, digest: Digest) -> PathBuf {
-        self.root.join("store/runtimes").join(digest.to_string())
+        self.runtimes().join(digest.to_string())
     }
 
     /// Where half-made things live until they are renamed to their final name.

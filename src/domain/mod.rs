@@ -2,11 +2,13 @@
 
 pub mod activation;
 pub mod checkpoint;
+pub mod collection;
 pub mod digest;
 pub mod document;
 pub mod facts;
 pub mod flags;
 pub mod generation;
+pub mod hub;
 pub mod invocation;
 pub mod journal;
 pub mod layout;
@@ -22,6 +24,7 @@ pub mod profile;
 pub mod quantization;
 pub mod questions;
 pub mod report;
+pub mod schedule;
 pub mod size;
 pub mod spelling;
 pub mod sse;
@@ -30,5 +33,6 @@ pub mod stats;
 pub mod stream;
 pub mod tensors;
 pub mod unit;
+pub mod upstream;
 pub mod verdict;
 pub mod version;

@@ -9,7 +9,7 @@ use super::{
     memory::Budget,
     placement::{self, Placement},
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, Timeouts},
+    profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart},
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub struct PlannedModel {
     pub digest: Option<Digest>,
     /// Its folder.
     pub path: PathBuf,
+    /// What the service reads of it before each start. Generations of before this was known have none.
+    #[serde(default)]
+    pub verify_at_start: VerifyAtStart,
 }
 
 /// A runtime in the store.

@@ -3,6 +3,7 @@
 use super::{
     activate::{self, Ended, Left, activate},
     event::{Event, Observer},
+    fetch::Order,
     live::Live,
     outcome::{Action, Activated, Outcome},
     prepare::Prepared,
@@ -14,13 +15,12 @@ use crate::{
         activation::{End, GenerationId},
         digest::Digest,
         generation::Generation,
-        lock::LockedModel,
         problem::{Kind, Problem},
         report::Report,
-        size::Bytes,
         unit,
     },
     host::{
+        hub::Settings,
         models, port, runtimes,
         service::Condition,
         store::{Evidence, Locked, Store},
@@ -108,12 +108,20 @@ fn stage(
     observer: &dyn Observer,
 ) -> Result<PathBuf, Problem> {
     world.interrupt.check()?;
-    observer.see(Event::Stage(format!("verify the files of `{}`", prepared.model.repo)));
-    let of = total(&prepared.model);
-    let source = prepared.source.as_deref();
-    models::take_in(locked, &prepared.model, source, &world.interrupt, &mut |done| {
-        observer.see(Event::Progress { done, of });
-    })?;
+    let model = &prepared.model;
+    if prepared.wanted.path.is_none() && !world.layout().model(model.digest()).is_dir() {
+        let settings = Settings::from_environment()?;
+        let wanted = &prepared.wanted;
+        // Proven while it came: it need not be hashed once more.
+        Order { world, wanted, model, settings: &settings, observer }.fill(locked)?;
+    } else {
+        observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
+        let of = model.size();
+        let source = prepared.wanted.path.as_deref();
+        models::take_in(locked, model, source, &world.interrupt, &mut |done| {
+            observer.see(Event::Progress { done, of });
+        })?;
+    }
     let there = |digest: &Digest| locked.store().layout().runtime(*digest).is_dir();
     if let Some((digest, runtime)) = prepared.runtime.as_ref().filter(|(digest, _)| !there(digest)) {
         observer.see(Event::Stage(format!(
@@ -132,9 +140,4 @@ fn stage(
         })?;
     }
     locked.keep_binary(&world.binary)
-}
-
-/// Bytes of all files of a model.
-pub(super) fn total(model: &LockedModel) -> Bytes {
-    model.files.iter().map(|file| file.size).sum()
 }

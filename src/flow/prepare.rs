@@ -11,7 +11,7 @@ use crate::{
         lock::{LockedModel, LockedRuntime},
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
         problem::{Kind, Problem},
-        profile::Profile,
+        profile::{Model, Profile},
         size::Bytes,
     },
     host::{fs, runtimes},
@@ -28,7 +28,7 @@ pub struct Prepared {
     /// The model's files.
     pub model: LockedModel,
     /// Where to take them from, if they are not in the store.
-    pub source: Option<PathBuf>,
+    pub wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
     pub runtime: Option<(Digest, LockedRuntime)>,
     /// What serves now.
@@ -68,7 +68,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
         plan,
         profile: world.library.text(name)?,
         model,
-        source: profile.model().path.clone(),
+        wanted: profile.model().clone(),
         runtime: wheels,
         current,
     })
@@ -78,7 +78,7 @@ impl Materials {
     fn gather(world: &World, name: &str) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;
-        let locked = world.library.lock()?.models.remove(profile.name());
+        let locked = world.library.lock(profile.name())?;
         let (runtime, wheels) = runtime(world, &profile)?;
         let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
         let model = planned_model(world, &profile, locked.as_ref());
@@ -126,6 +126,7 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
         served_name: wanted.served_name.clone(),
         digest,
         path,
+        verify_at_start: wanted.verify_at_start,
     }
 }
 
@@ -161,7 +162,10 @@ fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) ->
             Kind::Unverified,
             format!("nothing is known of the model `{}`: its files are not here", profile.model().repo),
         )
-        .help("name their folder as `path` in the profile's `[model]`")),
+        .help(
+            "`awqdeploy lock PROFILE` and `awqdeploy fetch PROFILE` get them from the hub; or name their folder as \
+             `path` in the profile's `[model]`",
+        )),
     }
 }
 
@@ -174,8 +178,10 @@ fn missing(path: &Path) -> Problem {
 }
 
 pub(super) fn not_locked(name: &str) -> Problem {
-    Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked"))
-        .help(format!("record its files once with `awqdeploy lock {name} --from FOLDER`"))
+    Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked")).help(format!(
+        "record its files once: `awqdeploy lock {name}` asks the hub, `awqdeploy lock {name} --from FOLDER` \
+             takes what is here"
+    ))
 }
 
 /// One root keeps one service: its generations are what that service can return to.

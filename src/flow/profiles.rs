@@ -1,7 +1,7 @@
 //! Where profiles and locks are found: a folder, or the ones that came with the program.
 
 use crate::domain::{
-    lock::{Lock, LockedRuntime},
+    lock::{LockedModel, LockedRuntime},
     problem::{Kind, Problem},
     profile::{Device, Profile, Runtime},
     spelling::{closest, listed},
@@ -13,9 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The most that is read of one file. A lock of 200 wheels has 60 KiB.
+/// The most that is read of one file. The lock of a model of 45 GB has 400 KB.
 const LONGEST_FILE: u64 = 16 << 20;
-const LOCK: &str = "lock.toml";
+const LOCKS: &str = "locks";
 const RUNTIMES: &str = "runtimes";
 
 /// What the program brings along, so that a rehearsal needs no files at all.
@@ -41,7 +41,7 @@ enum Shelf {
 #[derive(Clone, Debug)]
 struct Given {
     profiles: BTreeMap<String, (Profile, String)>,
-    lock: Lock,
+    locks: BTreeMap<String, LockedModel>,
 }
 
 impl Library {
@@ -55,9 +55,9 @@ impl Library {
         Self { shelf: Shelf::Embedded }
     }
 
-    /// These profiles, each with its text, and this lock: what a rehearsal plays.
-    pub fn of(profiles: BTreeMap<String, (Profile, String)>, lock: Lock) -> Self {
-        Self { shelf: Shelf::Given(Box::new(Given { profiles, lock })) }
+    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
+    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+        Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
     }
 
     /// The names of all profiles, sorted.
@@ -65,8 +65,7 @@ impl Library {
     /// # Errors
     /// [`Kind::Usage`] where there is no such folder; [`Kind::Unexpected`] where it cannot be read.
     pub fn names(&self) -> Result<Vec<String>, Problem> {
-        let names = self.shelf.stems("")?.ok_or_else(|| self.no_folder())?;
-        Ok(names.into_iter().filter(|name| name != "lock").collect())
+        self.shelf.stems("")?.ok_or_else(|| self.no_folder())
     }
 
     /// Reads a profile. What ends in `.toml` or has a slash is the path of a file, anything else a name.
@@ -100,31 +99,43 @@ impl Library {
         }
     }
 
-    /// The lock of all models. There is nothing in it before the first `awqdeploy lock`.
+    /// The lock of a profile's model. There is none before the first `awqdeploy lock`.
     ///
     /// # Errors
     /// [`Kind::Usage`] where it is wrong.
-    pub fn lock(&self) -> Result<Lock, Problem> {
+    pub fn lock(&self, profile: &str) -> Result<Option<LockedModel>, Problem> {
         if let Shelf::Given(given) = &self.shelf {
-            return Ok(given.lock.clone());
+            return Ok(given.locks.get(profile).cloned());
         }
-        match self.shelf.read(LOCK)? {
-            Some(text) => Lock::parse(&self.shelf.path(LOCK), &text),
-            None => Ok(Lock::default()),
+        let file = lock_of(profile);
+        let text = self.shelf.read(&file)?;
+        text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
+    }
+
+    /// The names of all profiles whose model is locked, sorted.
+    ///
+    /// # Errors
+    /// [`Kind::Unexpected`] where they cannot be read.
+    pub fn locked(&self) -> Result<Vec<String>, Problem> {
+        match &self.shelf {
+            Shelf::Given(given) => Ok(given.locks.keys().cloned().collect()),
+            Shelf::Folder(_) | Shelf::Embedded => Ok(self.shelf.stems(LOCKS)?.unwrap_or_default()),
         }
     }
 
-    /// Saves the lock by `write`, which is given the path and the whole content.
+    /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
+    /// path's folder need not exist yet.
     ///
     /// # Errors
     /// [`Kind::Usage`] for the profiles that came with the program; what `write` says otherwise.
     pub fn save_lock(
         &self,
-        lock: &Lock,
+        profile: &str,
+        model: &LockedModel,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         match &self.shelf {
-            Shelf::Folder(_) => write(&self.shelf.path(LOCK), lock.to_toml().as_bytes()),
+            Shelf::Folder(_) => write(&self.shelf.path(&lock_of(profile)), model.to_toml().as_bytes()),
             Shelf::Embedded | Shelf::Given(_) => Err(Problem::new(
                 Kind::Usage,
                 "the profiles that came with the program have no lock to write",
@@ -168,8 +179,7 @@ impl Library {
             return at_path(Path::new(wanted));
         }
         let file = format!("{wanted}.toml");
-        // `lock.toml` lies beside the profiles, and is none.
-        match self.shelf.read(&file)?.filter(|_| file != LOCK) {
+        match self.shelf.read(&file)? {
             Some(text) => Ok(Found { name: wanted.to_owned(), path: self.shelf.path(&file), text }),
             None => Err(self.no_profile(wanted)?),
         }
@@ -227,6 +237,11 @@ fn at_path(path: &Path) -> Result<Found, Problem> {
     })?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Found { name: name.into_owned(), path: path.to_owned(), text })
+}
+
+/// Where the lock of a profile's model is.
+fn lock_of(profile: &str) -> String {
+    format!("{LOCKS}/{profile}.toml")
 }
 
 /// The name of a runtime's lock, without its suffix.

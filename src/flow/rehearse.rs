@@ -15,14 +15,15 @@ use crate::{
         checkpoint::known_config,
         facts::Facts,
         layout::Layout,
-        lock::{Lock, LockedModel},
+        lock::LockedModel,
         problem::{Kind, Problem},
         profile::{Gates, Listen, Profile, Timeouts},
         size::Bytes,
     },
     host::{
         engine::{self, EngineFault},
-        fs, models,
+        folder::Folder,
+        fs,
         service::Condition,
         signals::Interrupt,
         store::Store,
@@ -210,7 +211,7 @@ struct Stage {
     to: String,
     listen: Listen,
     profiles: BTreeMap<String, (Profile, String)>,
-    lock: Lock,
+    locks: BTreeMap<String, LockedModel>,
 }
 
 impl Stage {
@@ -230,17 +231,18 @@ impl Stage {
             to: to.name().to_owned(),
             listen: listen()?,
             profiles: BTreeMap::new(),
-            lock: Lock::default(),
+            locks: BTreeMap::new(),
         };
         for (profile, wanted) in [(from, &request.from), (to, &request.to)] {
             let name = profile.name().to_owned();
             let model = stage.root.join("models").join(&name);
             stand_in(&profile, &model)?;
             let profile = stage.adapt(profile, &model)?;
-            let files = models::survey(&model, &request.interrupt)?;
             let repo = profile.model().repo.clone();
             let revision = profile.model().revision.clone();
-            stage.lock.models.insert(name.clone(), LockedModel::of(repo, revision, files)?);
+            let folder = Folder::open(&model, &repo, &revision)?;
+            let files = folder.survey(&request.interrupt, &mut |_| ())?;
+            stage.locks.insert(name.clone(), LockedModel::of(repo, revision, None, files)?);
             stage.profiles.insert(name, (profile, request.library.text(wanted)?));
         }
         stage.pace(request)
@@ -278,7 +280,7 @@ impl Stage {
     }
 
     fn library(&self) -> Library {
-        Library::of(self.profiles.clone(), self.lock.clone())
+        Library::of(self.profiles.clone(), self.locks.clone())
     }
 
     fn world(&self, request: &Request) -> World {
@@ -320,7 +322,7 @@ impl Stage {
                     *profile =
                         profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
-                world.library = Library::of(profiles, self.lock.clone());
+                world.library = Library::of(profiles, self.locks.clone());
             }
             Fault::BadHash => {
                 let mut bytes = stand_in_weights(&self.to);

@@ -31,6 +31,8 @@ pub struct Listed {
     pub generation: Generation,
     /// Whether it passed a validation, serves, and so on.
     pub standing: Standing,
+    /// Whether a person wants to keep it.
+    pub pinned: bool,
 }
 
 /// What a generation is to its root.
@@ -73,8 +75,12 @@ pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
         id if proven.contains(&id) => Standing::Proven,
         _ => Standing::Unproven,
     };
-    let generations = world.store.generations()?.into_iter();
-    Ok(generations.map(|generation| Listed { standing: standing(generation.id), generation }).collect())
+    let pins = world.store.pinned()?;
+    let listed = |generation: Generation| {
+        let (standing, pinned) = (standing(generation.id), pins.contains(&generation.id));
+        Listed { generation, standing, pinned }
+    };
+    Ok(world.store.generations()?.into_iter().map(listed).collect())
 }
 
 fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {

@@ -1,9 +1,11 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
+use super::prove::prove;
 use crate::{
     domain::{
         generation::Generation,
+        plan::Plan,
         problem::{Kind, Problem},
         profile::Timeouts,
         startup::{Phase, Reason},
@@ -12,6 +14,7 @@ use crate::{
         engine_process::{EngineProcess, Next},
         notify::Told,
         serving::{Api, first_completion},
+        signals::Interrupt,
         store::Store,
         tree,
     },
@@ -24,6 +27,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
     time::{Instant, interval, sleep},
 };
 
@@ -71,11 +75,21 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     outcome
 }
 
-async fn run(store: &Store, asked: Pin<&mut impl Future<Output = ()>>, told: Told) -> Result<(), Problem> {
+async fn run(
+    store: &Store,
+    mut asked: Pin<&mut impl Future<Output = ()>>,
+    told: Told,
+) -> Result<(), Problem> {
     let current = store.current()?.ok_or_else(|| {
         Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
     })?;
     let Generation { plan, .. } = store.generation(current)?;
+    match proven(store, &plan, told, asked.as_mut()).await {
+        Ok(()) => {}
+        // Nothing runs yet that would have to be stopped.
+        Err(problem) if problem.kind == Kind::Interrupted => return Ok(()),
+        Err(problem) => return Err(problem),
+    }
     told.status(&format!(
         "starting vLLM {} for `{}` (generation {current})",
         plan.runtime.vllm, plan.profile
@@ -86,6 +100,42 @@ async fn run(store: &Store, asked: Pin<&mut impl Future<Output = ()>>, told: Tol
     told.stopping();
     engine.stop(STOP_GRACE).await?;
     outcome
+}
+
+/// Proves the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.
+async fn proven(
+    store: &Store,
+    plan: &Plan,
+    told: Told,
+    mut asked: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), Problem> {
+    told.status(&format!("verifying the model of `{}`", plan.profile));
+    let interrupt = Interrupt::default();
+    let mut proving = pin!(spawn_blocking({
+        let (store, model, interrupt) = (store.clone(), plan.model.clone(), interrupt.clone());
+        move || {
+            let mut shown = None;
+            prove(&store, &model, &interrupt, &mut |done, of| {
+                let percent = (done.0 * 100).checked_div(of.0);
+                if shown != percent && done.0 > 0 {
+                    told.status(&format!("verifying the model: {} %", percent.unwrap_or(100)));
+                    shown = percent;
+                }
+            })
+        }
+    }));
+    let mut extend = interval(EXTEND_EVERY);
+    loop {
+        tokio::select! {
+            proved = &mut proving => {
+                proved.map_err(|e| Problem::doing("verify the model", e))??;
+                // It may have come while the last file was read.
+                return interrupt.check();
+            }
+            _ = extend.tick() => told.extend(EXTEND_BY),
+            () = &mut asked, if !interrupt.came() => interrupt.raise(),
+        }
+    }
 }
 
 /// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.

@@ -1,17 +1,22 @@
 //! Files that are whole or not there: the only place that renames and syncs.
 
-use crate::domain::problem::Problem;
+use crate::domain::{problem::Problem, size::Bytes};
 use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, ErrorKind, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 /// Readable by the service's own user, writable by nobody else.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
+/// Written to by nobody any more.
+const FROZEN_MODE: u32 = 0o444;
+/// Permission of everybody to read: the service runs as a user of its own.
+const WORLD_READABLE: u32 = 0o004;
 
 /// Makes `path` and its missing parents, readable by all, each durable.
 pub fn make_directory(path: &Path) -> Result<(), Problem> {
@@ -64,6 +69,12 @@ pub fn remove_tree(path: &Path) -> Result<(), Problem> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(|e| failed("remove", path, e)),
     }
+}
+
+/// Removes whatever is there, and all below it.
+pub fn remove_entry(path: &Path) -> Result<(), Problem> {
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_directory { remove_tree(path) } else { remove(path) }
 }
 
 /// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
@@ -123,6 +134,77 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
     fs::set_permissions(to, fs::Permissions::from_mode(mode | FILE_MODE | executable))
         .map_err(|e| failed("set the mode of", to, e))?;
     sync(to)
+}
+
+/// How a file came to have a second name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brought {
+    /// A file of its own that shares the other's blocks until one of them is written to.
+    Cloned,
+    /// The same file.
+    Linked,
+    /// A file of its own.
+    Copied,
+}
+
+/// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
+/// being the same file where everybody may read it, else a copy. Synced.
+pub fn bring(from: &Path, to: &Path) -> Result<Brought, Problem> {
+    if clone(from, to)? {
+        return Ok(Brought::Cloned);
+    }
+    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.permissions().mode();
+    if mode & WORLD_READABLE != 0 && fs::hard_link(from, to).is_ok() {
+        return sync(to).map(|()| Brought::Linked);
+    }
+    copy(from, to).map(|()| Brought::Copied)
+}
+
+/// Makes a file of its own with the same content, which may be written to. It takes the place of what is
+/// there.
+pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
+    remove(to)?;
+    if !clone(from, to)? {
+        copy(from, to)?;
+    }
+    fs::set_permissions(to, fs::Permissions::from_mode(FILE_MODE))
+        .map_err(|e| failed("set the mode of", to, e))
+}
+
+/// Copies a file by sharing its blocks. `false` where the file system cannot.
+pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
+    let source = File::open(from).map_err(|e| failed("open", from, e))?;
+    let mut new = OpenOptions::new();
+    let target =
+        new.write(true).create_new(true).mode(FILE_MODE).open(to).map_err(|e| failed("write", to, e))?;
+    if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
+        remove(to)?;
+        return Ok(false);
+    }
+    target.sync_all().map_err(|e| failed("sync", to, e))?;
+    Ok(true)
+}
+
+/// Gives `from`, which is on the same file system, a second name `to`, durable with `to`'s directory.
+pub fn link(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::hard_link(from, to).map_err(|e| failed("link to", to, e))
+}
+
+/// Marks a file as finished: nobody may write to it, and its time of change is the same for ever, so
+/// that any later write shows.
+pub fn freeze(path: &Path) -> Result<(), Problem> {
+    let file = File::open(path).map_err(|e| failed("open", path, e))?;
+    file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
+        .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))
+        .and_then(|()| file.sync_all())
+        .map_err(|e| failed("finish", path, e))
+}
+
+/// Bytes that may still be written to the file system of `path`.
+pub fn available(path: &Path) -> Result<Bytes, Problem> {
+    let found =
+        rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
+    Ok(Bytes(found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 /// Gives `from` a second name `to` where both lie on one file system, else copies it.

@@ -1,16 +1,26 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
+pub mod check;
+pub mod collect;
+pub mod content;
 pub mod engine;
 pub mod engine_process;
 pub mod exec;
+pub mod fetch;
+pub mod folder;
 pub mod fs;
 pub mod gpu;
+pub mod http;
+pub mod hub;
 pub mod journal;
 pub mod machine;
+pub mod memo;
 pub mod models;
 pub mod notify;
+pub mod parallel;
 pub mod port;
 pub mod processes;
+pub mod repair;
 pub mod runtimes;
 pub mod service;
 pub mod serving;

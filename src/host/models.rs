@@ -1,38 +1,157 @@
 //! Models in the store: taken in file by file, each proven to be what was locked.
 
-use super::{fs, signals::Interrupt, store::Locked};
+use super::{
+    check::{self, Damage, Difference},
+    content,
+    folder::Folder,
+    fs,
+    memo::{Memo, Stamp},
+    parallel::{self, Progress},
+    signals::Interrupt,
+    store::{Locked, Store},
+};
 use crate::domain::{
     digest::Digest,
     lock::{LockedFile, LockedModel},
     problem::{Kind, Problem},
     size::Bytes,
 };
-use sha2::{Digest as _, Sha256};
 use std::{
-    fs::File,
-    io::Read,
-    os::unix::fs::MetadataExt,
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr,
+    time::SystemTime,
 };
 
-/// Bytes read at once: larger than this falls out of the L2 cache, smaller pays for more calls.
-const CHUNK: usize = 256 << 10;
-/// Permission of everybody to read: the service runs as a user of its own.
-const WORLD_READABLE: u32 = 0o004;
+impl Store {
+    /// What was hashed, and is known to be the same while it stays untouched.
+    pub fn memo(&self) -> Result<Memo, Problem> {
+        let path = self.layout().memo();
+        // A memo that cannot be understood is no memo: everything is hashed again.
+        Ok(fs::read(&path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
 
-/// How one file differs from its lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// There is no such file.
-    Missing,
-    /// It has another length.
-    Size(Bytes),
-    /// It has the right length and another content.
-    Content(Digest),
+    /// The lock of a model in the store.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] where there is none, or where it is that of another model.
+    pub fn model_lock(&self, digest: Digest) -> Result<LockedModel, Problem> {
+        let path = self.layout().model_lock(digest);
+        let help = "`awqdeploy deploy PROFILE` puts it there again";
+        let text = fs::read(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("there is no lock `{}` in the store", path.display()))
+                .help(help)
+        })?;
+        let model = LockedModel::parse(&path, &text)?;
+        if model.digest() != digest {
+            return Err(Problem::new(Kind::Unverified, format!("`{}` locks another model", path.display()))
+                .help(help));
+        }
+        Ok(model)
+    }
+
+    /// All models in the store.
+    pub fn models(&self) -> Result<Vec<Digest>, Problem> {
+        digests(&self.layout().models())
+    }
 }
 
-/// Called with the bytes checked so far.
-pub type Progress<'a> = &'a mut dyn FnMut(Bytes);
+/// The entries of a directory that are named by digests.
+pub(super) fn digests(directory: &Path) -> Result<Vec<Digest>, Problem> {
+    Ok(fs::names(directory)?.iter().filter_map(|name| Digest::from_str(name).ok()).collect())
+}
+
+impl Locked<'_> {
+    /// Keeps what was hashed.
+    pub fn keep_memo(&self, memo: &Memo) -> Result<(), Problem> {
+        let path = self.store().layout().memo();
+        let text = serde_json::to_vec(memo)
+            .map_err(|e| Problem::doing(format_args!("write `{}`", path.display()), e))?;
+        fs::make_directory(path.parent().unwrap_or(&path))?;
+        fs::write(&path, text)
+    }
+
+    /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
+    /// store had for it. The file is moved.
+    pub fn adopt(&self, staged: &Path, content: Digest, how: fs::Brought) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        // A file that is somebody else's too is left as it is.
+        match how {
+            fs::Brought::Linked => fs::sync(staged)?,
+            fs::Brought::Cloned | fs::Brought::Copied => fs::freeze(staged)?,
+        }
+        fs::make_directory(&layout.blobs())?;
+        fs::replace(staged, &layout.blob(content))
+    }
+
+    /// Lays a model out of contents that are all in the store. Returns its folder.
+    pub fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
+        let layout = self.store().layout();
+        let digest = model.digest();
+        let path = layout.model(digest);
+        let staged = self.stage(&format!("model-{}", digest.short()))?;
+        let mut memo = self.store().memo()?;
+        for file in &model.files {
+            let to = staged.join(&file.path);
+            fs::make_directory(to.parent().unwrap_or(&to))?;
+            self.link(file.sha256, &to, &mut memo)?;
+        }
+        fs::sync_file_system(&staged)?;
+        fs::make_directory(&layout.models())?;
+        // The lock first: a model without one is none.
+        self.keep_model_lock(model)?;
+        fs::publish(&staged, &path)?;
+        self.keep_memo(&memo)?;
+        Ok(path)
+    }
+
+    /// Lays a model out in a folder outside of the store, which appears as a whole.
+    pub fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
+        if !fs::names(to)?.is_empty() {
+            return Err(Problem::new(Kind::Usage, format!("`{}` is not empty", to.display()))
+                .help("name a folder that is not there yet"));
+        }
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let staged = to.with_file_name(format!(".{name}.new"));
+        fs::remove_tree(&staged)?;
+        fs::make_directory(&staged)?;
+        let from = self.store().layout().model(model.digest());
+        let mut memo = self.store().memo()?;
+        for file in &model.files {
+            let (from, to) = (from.join(&file.path), staged.join(&file.path));
+            fs::make_directory(to.parent().unwrap_or(&to))?;
+            let before = check::stamp(&from)?;
+            fs::bring(&from, &to)?;
+            if let (Some(before), Some(after)) = (before, check::stamp(&from)?) {
+                memo.note_links(&file.sha256, &before, &after);
+            }
+        }
+        self.keep_memo(&memo)?;
+        // An empty folder may have been made for it.
+        fs::remove_tree(to)?;
+        fs::publish(&staged, to)
+    }
+
+    /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
+    fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
+        let blob = self.store().layout().blob(content);
+        let stamp = || {
+            let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;
+            Ok::<_, Problem>(Stamp::of(&found))
+        };
+        let before = stamp()?;
+        fs::link(&blob, to)?;
+        memo.note_links(&content, &before, &stamp()?);
+        Ok(())
+    }
+
+    /// Keeps the lock of a model in the store beside it.
+    pub fn keep_model_lock(&self, model: &LockedModel) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        fs::make_directory(&layout.model_locks())?;
+        fs::write(&layout.model_lock(model.digest()), model.to_toml())
+    }
+}
 
 /// Takes a model into the store from `source`, unless it is there already; every file is hashed
 /// either way. Returns its folder.
@@ -45,149 +164,178 @@ pub fn take_in(
 ) -> Result<PathBuf, Problem> {
     let path = locked.store().layout().model(model.digest());
     if path.is_dir() {
-        return match verify(&path, model, interrupt, progress)? {
-            differences if differences.is_empty() => Ok(path),
-            differences => Err(differ(&path, &differences)
-                .help(format!("remove `{}` and deploy again: it is then taken in anew", path.display()))),
-        };
+        // It may have learnt more, such as pieces.
+        locked.keep_model_lock(model)?;
+        let checked = check::stored(&path, model, &Memo::default(), interrupt, progress)?;
+        if !checked.damaged.is_empty() {
+            return Err(differ(&path, &checked.damaged)
+                .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
+        }
+        let mut memo = locked.store().memo()?;
+        checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
+        locked.keep_memo(&memo)?;
+        return Ok(path);
     }
-    let source = source.ok_or_else(|| {
-        Problem::new(Kind::Unverified, format!("the files of `{}` are not in the store", model.repo))
-            .help("name their folder as `path` in the profile's `[model]`")
-    })?;
-    if !source.is_dir() {
-        return Err(Problem::new(
-            Kind::Unverified,
-            format!("there is no model folder `{}`", source.display()),
-        )
-        .help("correct `path` in the profile's `[model]`"));
-    }
-    let staged = locked.stage(&format!("model-{}", model.digest().short()))?;
-    for file in &model.files {
-        interrupt.check()?;
-        bring(&source.join(&file.path), &staged.join(&file.path))?;
-    }
-    // Hashed where they will be read from, so that a bad copy cannot pass.
-    let differences = verify(&staged, model, interrupt, progress)?;
-    if !differences.is_empty() {
-        return Err(differ(source, &differences).help(
-            "fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`",
-        ));
-    }
-    fs::sync_file_system(&staged)?;
-    fs::make_directory(path.parent().unwrap_or(&path))?;
-    fs::publish(&staged, &path)?;
-    Ok(path)
+    import(locked, model, source, interrupt, progress)?;
+    locked.lay_out(model)
 }
 
-/// Hashes every file of a model. Nothing is returned for a file that is what was locked.
-pub fn verify(
-    folder: &Path,
+/// Brings every content of a model that the store does not have yet.
+fn import(
+    locked: &Locked<'_>,
     model: &LockedModel,
+    source: Option<&Path>,
     interrupt: &Interrupt,
     progress: Progress<'_>,
-) -> Result<Vec<(PathBuf, Difference)>, Problem> {
-    let mut differences = Vec::new();
-    let mut before = Bytes(0);
-    for file in &model.files {
-        let found = difference(folder, file, interrupt, &mut |bytes| progress(before + bytes))?;
-        differences.extend(found.map(|difference| (file.path.clone(), difference)));
-        before = before + file.size;
-        progress(before);
+) -> Result<(), Problem> {
+    let source = source.map(|path| Folder::open(path, &model.repo, &model.revision)).transpose();
+    let source = source.map_err(|problem| problem.help("correct `path` in the profile's `[model]`"))?;
+    let damaged = gather(locked, model, source.as_slice(), interrupt, progress)?;
+    if damaged.is_empty() {
+        return Ok(());
     }
-    Ok(differences)
+    Err(match &source {
+        Some(source) => differ(source.path(), &damaged).help(
+            "fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`",
+        ),
+        None => Problem::new(Kind::Unverified, format!("the files of `{}` are not in the store", model.repo))
+            .help("`awqdeploy fetch PROFILE` gets them; or name their folder as `path` in the profile's `[model]`"),
+    })
 }
 
-/// Lists and hashes every file below a folder, as a lock records them. Hidden files are left out:
-/// hubs keep their own notes there.
-pub fn survey(folder: &Path, interrupt: &Interrupt) -> Result<Vec<LockedFile>, Problem> {
-    let mut files = Vec::new();
-    let mut directories = vec![PathBuf::new()];
-    while let Some(directory) = directories.pop() {
-        for name in fs::names(&folder.join(&directory))? {
-            if name.starts_with('.') {
-                continue;
-            }
-            let relative = directory.join(&name);
-            let path = folder.join(&relative);
-            if path.is_dir() {
-                directories.push(relative);
-                continue;
-            }
-            let (size, sha256) = hash(&path, interrupt, &mut |_| ())?;
-            files.push(LockedFile { path: relative, size, sha256 });
+/// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
+/// and how the last folder's file differed.
+pub fn gather(
+    locked: &Locked<'_>,
+    model: &LockedModel,
+    sources: &[Folder],
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<Vec<Damage>, Problem> {
+    let mut contents: Vec<&LockedFile> = model
+        .files
+        .iter()
+        .map(|file| (file.sha256, file))
+        .collect::<BTreeMap<_, _>>()
+        .into_values()
+        .collect();
+    // The largest first, so that no core ends up alone with it.
+    contents.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let staging = locked.stage("import")?;
+    let began = SystemTime::now();
+    let bringing = Bringing { locked, sources, staging: &staging };
+    bringing.room(&contents)?;
+    let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
+    fs::remove_tree(&staging)?;
+    let brought = brought?;
+    let mut memo = locked.store().memo()?;
+    let mut damaged = Vec::new();
+    for (file, brought) in contents.iter().zip(brought) {
+        match brought {
+            Ok(stamp) if stamp.is_settled(began) => memo.note(file.sha256, stamp),
+            Ok(_) => {}
+            Err(difference) => damaged.push(Damage::of(file, difference)),
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    locked.keep_memo(&memo)?;
+    damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(damaged)
+}
+
+struct Bringing<'a> {
+    locked: &'a Locked<'a>,
+    sources: &'a [Folder],
+    staging: &'a Path,
+}
+
+impl Bringing<'_> {
+    /// Makes sure that a content is in the store. The stamp that it was hashed under, or why it is not.
+    fn bring(
+        &self,
+        file: &LockedFile,
+        worker: &mut parallel::Worker<'_>,
+    ) -> Result<Result<Stamp, Difference>, Problem> {
+        let blob = self.locked.store().layout().blob(file.sha256);
+        let known = check::stamp(&blob)?;
+        if let Some(stamp) = known
+            && content::whole(&blob, worker)? == (file.size, file.sha256)
+        {
+            return Ok(Ok(stamp));
+        }
+        let mut difference = Difference::Missing;
+        for source in self.sources {
+            let Some(from) = source.find(&file.path)? else { continue };
+            match self.take(file, &from, worker)? {
+                Ok(stamp) => return Ok(Ok(stamp)),
+                Err(found) => difference = found,
+            }
+        }
+        Ok(Err(difference))
+    }
+
+    /// Takes one file, if it is what was locked.
+    fn take(
+        &self,
+        file: &LockedFile,
+        from: &Path,
+        worker: &mut parallel::Worker<'_>,
+    ) -> Result<Result<Stamp, Difference>, Problem> {
+        let blob = self.locked.store().layout().blob(file.sha256);
+        let staged = self.staging.join(file.sha256.to_string());
+        fs::remove(&staged)?;
+        let how = fs::bring(from, &staged)?;
+        // Hashed where it will be read from, so that a bad copy cannot pass.
+        let (size, sha256) = content::whole(&staged, worker)?;
+        if size != file.size {
+            return Ok(Err(Difference::Size(size)));
+        }
+        if sha256 != file.sha256 {
+            return Ok(Err(Difference::Content));
+        }
+        self.locked.adopt(&staged, sha256, how)?;
+        let stamp = check::stamp(&blob)?;
+        stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
+    }
+
+    /// A problem if copies would not fit. Links and clones need no room, which cannot be told before they
+    /// are tried; then this is not asked either.
+    fn room(&self, contents: &[&LockedFile]) -> Result<(), Problem> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let device = |path: &Path| {
+            let found = std::fs::metadata(path).map_err(|e| fs::failed("look at", path, e))?;
+            Ok::<_, Problem>(std::os::unix::fs::MetadataExt::dev(&found))
+        };
+        let ours = device(self.staging)?;
+        if self
+            .sources
+            .iter()
+            .map(|source| device(source.path()))
+            .all(|theirs| theirs.is_ok_and(|theirs| theirs == ours))
+        {
+            return Ok(());
+        }
+        let layout = self.locked.store().layout();
+        let missing = contents.iter().filter(|file| !layout.blob(file.sha256).exists());
+        let needed: Bytes = missing.map(|file| file.size).sum();
+        let free = fs::available(self.staging)?;
+        if needed <= free {
+            return Ok(());
+        }
+        let what =
+            format!("the model needs {needed} more in `{}`, and {free} are free", layout.root().display());
+        Err(Problem::new(Kind::Unverified, what).help(
+            "`awqdeploy collect` removes what nothing needs; or put the model's folder on that file system",
+        ))
+    }
 }
 
 /// What is wrong with a model, file by file.
-pub fn differ(folder: &Path, differences: &[(PathBuf, Difference)]) -> Problem {
-    let lines: Vec<String> = differences
-        .iter()
-        .map(|(path, difference)| match difference {
-            Difference::Missing => format!("`{}` is missing", path.display()),
-            Difference::Size(size) => {
-                format!("`{}` has {} bytes: truncated or replaced", path.display(), size.0)
-            }
-            Difference::Content(digest) => format!("`{}` has sha256 {digest}", path.display()),
-        })
-        .collect();
-    let count = differences.len();
+pub fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
+    let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+    let count = damaged.len();
     let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
     Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
         .because(lines.join("\n"))
-}
-
-fn difference(
-    folder: &Path,
-    file: &LockedFile,
-    interrupt: &Interrupt,
-    progress: Progress<'_>,
-) -> Result<Option<Difference>, Problem> {
-    let path = folder.join(&file.path);
-    let size = match std::fs::metadata(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some(Difference::Missing)),
-        found => Bytes(found.map_err(|e| fs::failed("look at", &path, e))?.len()),
-    };
-    if size != file.size {
-        return Ok(Some(Difference::Size(size)));
-    }
-    let (_, sha256) = hash(&path, interrupt, progress)?;
-    Ok((sha256 != file.sha256).then_some(Difference::Content(sha256)))
-}
-
-fn hash(path: &Path, interrupt: &Interrupt, progress: Progress<'_>) -> Result<(Bytes, Digest), Problem> {
-    let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut size = 0;
-    loop {
-        // One file of weights has gigabytes.
-        interrupt.check()?;
-        let read = file.read(&mut chunk).map_err(|e| fs::failed("read", path, e))?;
-        if read == 0 {
-            return Ok((Bytes(size), Digest::finish(hasher)));
-        }
-        hasher.update(&chunk[..read]);
-        size += read as u64;
-        progress(Bytes(size));
-    }
-}
-
-/// Gives a file of the source a name in the store: a second name for the same bytes where that
-/// works and the service may read them, else a copy. A missing one is left to the verification.
-fn bring(from: &Path, to: &Path) -> Result<(), Problem> {
-    // A hub's cache is full of links to its blobs.
-    let from = match std::fs::canonicalize(from) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(|e| fs::failed("find", from, e))?,
-    };
-    fs::make_directory(to.parent().unwrap_or(to))?;
-    let mode = std::fs::metadata(&from).map_err(|e| fs::failed("look at", &from, e))?.mode();
-    if mode & WORLD_READABLE == 0 {
-        return fs::copy(&from, to);
-    }
-    fs::link_or_copy(&from, to)
 }

@@ -1,5 +1,6 @@
 //! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
 
+use super::http;
 use crate::domain::{
     openai::{Answer, Delivery, Fault, Models, Request, complaint},
     plan::{Plan, Serve},
@@ -9,7 +10,6 @@ use crate::domain::{
 };
 use reqwest::{Client, Method, RequestBuilder, Response, header};
 use std::{
-    error::Error,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -68,9 +68,7 @@ impl Api {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        let client = Client::builder()
-            // The engine is on this host, whatever proxy the environment names.
-            .no_proxy()
+        let client = http::local()
             .connect_timeout(CONNECT_WAIT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
@@ -158,7 +156,7 @@ impl Api {
         request.send().await.map_err(|error| {
             // A connection that is not accepted in time tells as much as one that is refused.
             if error.is_connect() {
-                Fault::Unreachable { address: self.address.to_string(), why: root_of(&error) }
+                Fault::Unreachable { address: self.address.to_string(), why: http::root_of(&error) }
             } else {
                 broken(&error, wait, 0)
             }
@@ -231,23 +229,13 @@ fn broken(error: &reqwest::Error, after: Duration, chunks: usize) -> Fault {
     if error.is_timeout() {
         Fault::Late { after, chunks }
     } else {
-        let why = root_of(error);
+        let why = http::root_of(error);
         Fault::Cut { why, chunks }
     }
 }
 
 fn refusal(status: u16, body: &str) -> Fault {
     Fault::Refused { status, message: complaint(body) }
-}
-
-/// The innermost cause: `Connection refused (os error 111)` says more than three layers of "error
-/// sending request".
-fn root_of(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
 }
 
 /// The key that vLLM asks for on everything under `/v1`: `--api-key`, or the variable that stands for it.

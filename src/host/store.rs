@@ -154,7 +154,9 @@ impl Store {
             Activation { to, state: State::Done { end: End::Committed }, .. } => Some(*to),
             _ => None,
         };
-        Ok(self.activations()?.iter().filter_map(committed).collect())
+        // A journal outlives its generation.
+        let there = |id: &GenerationId| self.layout.generation(*id).is_dir();
+        Ok(self.activations()?.iter().filter_map(committed).filter(there).collect())
     }
 
     /// The report that an activation kept, if it got so far.
@@ -211,6 +213,14 @@ impl Store {
         Ok(Locked { store: self, _file: file })
     }
 
+    /// The number after all that ever were: a journal must not speak of another generation than it did.
+    fn next_generation(&self) -> Result<GenerationId, Problem> {
+        let there = numbers(&self.layout.generations())?.last().copied();
+        let activations = self.activations()?;
+        let recorded = activations.iter().filter_map(|recorded| Some(recorded.last()?.to.0)).max();
+        Ok(GenerationId(there.max(recorded).map_or(1, |last| last + 1)))
+    }
+
     fn activation(&self, number: u64) -> Result<Recorded, Problem> {
         Ok(Recorded { number, journal: journal::entries(&self.layout.activation(number))? })
     }
@@ -225,7 +235,7 @@ impl Locked<'_> {
     /// Adds a generation: its plan, its profile's text and the binary that can run it.
     pub fn add_generation(&self, plan: Plan, profile: &str, binary: &Path) -> Result<GenerationId, Problem> {
         let layout = &self.store.layout;
-        let id = GenerationId(numbers(&layout.generations())?.last().map_or(1, |last| last + 1));
+        let id = self.store.next_generation()?;
         let staged = self.stage(&format!("generation-{id}"))?;
         let generation = Generation {
             format: FORMAT,
@@ -342,7 +352,7 @@ fn busy(file: &mut File) -> Problem {
 }
 
 /// The numbered entries of a directory, in order.
-fn numbers(directory: &Path) -> Result<Vec<u64>, Problem> {
+pub(super) fn numbers(directory: &Path) -> Result<Vec<u64>, Problem> {
     let mut numbers: Vec<u64> = fs::names(directory)?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)

@@ -8,7 +8,7 @@ use crate::{
 };
 use awqdeploy::domain::{
     activation::{Activation, Cause, End, GenerationId, State, Step},
-    lock::{Lock, LockedFile},
+    lock::{LockedFile, LockedModel},
     size::Bytes,
 };
 use insta::assert_snapshot;
@@ -130,12 +130,10 @@ fn ctrl_c_while_a_model_is_verified_is_heard_at_once() {
     let size = 1 << 30;
     // A hole: it takes no room, and its bytes have to be read all the same.
     fs::File::create(host.path("model/model.safetensors")).unwrap().set_len(size).unwrap();
-    let path = host.path("profiles/lock.toml");
-    let mut lock = Lock::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
-    for file in &mut lock.models.get_mut("tiny").unwrap().files {
-        if file.path == Path::new("model.safetensors") {
-            *file = LockedFile { size: Bytes(size), ..file.clone() };
-        }
+    let path = host.path("profiles/locks/tiny.toml");
+    let mut lock = LockedModel::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+    for file in lock.files.iter_mut().filter(|file| file.path == Path::new("model.safetensors")) {
+        *file = LockedFile::new(file.path.clone(), Bytes(size), file.sha256);
     }
     fs::write(&path, lock.to_toml()).unwrap();
 

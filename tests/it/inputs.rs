@@ -61,6 +61,7 @@ pub(crate) fn plan_of(text: &str, facts: &Facts, checkpoint: Option<Checkpoint>)
         served_name: profile.model().served_name.clone(),
         digest: None,
         path: PathBuf::from("/var/lib/awqdeploy/store/models/awq"),
+        verify_at_start: profile.model().verify_at_start,
     };
     let runtime = PlannedRuntime {
         vllm: profile.runtime().vllm.clone(),

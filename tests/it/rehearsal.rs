@@ -5,7 +5,7 @@ use awqdeploy::{
         memory::Budget,
         plan::{Plan, PlannedModel, PlannedRuntime, Serve},
         problem::Problem,
-        profile::{Gates, Listen, Timeouts},
+        profile::{Gates, Listen, Timeouts, VerifyAtStart},
         size::Bytes,
     },
     host::engine::{
@@ -138,6 +138,7 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
             served_name: "tiny".to_owned(),
             digest: None,
             path: "/store/models/tiny".into(),
+            verify_at_start: VerifyAtStart::Memo,
         },
         runtime: PlannedRuntime { vllm: "0.32.0".to_owned(), digest: None, command: vec!["vllm".to_owned()] },
         serve: Serve {

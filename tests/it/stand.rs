@@ -19,7 +19,7 @@ use awqdeploy::{
         recover::recover,
         world::{Engine, Keeper, World},
     },
-    host::{fs::names, service::Condition, signals::Interrupt, store::Store},
+    host::{fs::names, hub::Settings, service::Condition, signals::Interrupt, store::Store},
 };
 use std::{
     fs,
@@ -85,12 +85,13 @@ impl Stand {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let stand = Self { world: world(folder.path()), port, folder };
         fs::create_dir(stand.path("profiles")).unwrap();
+        let offline = Settings::of(|_| None).unwrap();
         for name in [OLD, NEW] {
             fs::create_dir_all(stand.model(name)).unwrap();
             fs::write(stand.model(name).join("config.json"), known_config(repo(name)).unwrap()).unwrap();
             fs::write(stand.model(name).join("model.safetensors"), name.repeat(1000)).unwrap();
             stand.write_profile(name, "", "");
-            lock(&stand.world, name, None, &silent).unwrap();
+            lock(&stand.world, name, None, &offline, &silent).unwrap();
         }
         stand
     }

@@ -41,7 +41,8 @@ fn lock(machine: &Machine) {
     for profile in ["gptq", "awq", "too-fast", "broken"] {
         machine.run(&["awqdeploy", "lock", profile]).succeeded();
     }
-    assert!(machine.names("/etc/awqdeploy").contains(&"lock.toml".to_owned()), "lock wrote no lock.toml");
+    let locks = machine.names("/etc/awqdeploy/locks");
+    assert_eq!(locks, ["awq.toml", "broken.toml", "gptq.toml", "too-fast.toml"], "one lock for each profile");
 }
 
 /// Nothing serves yet; the runtime is installed from the lock with no network.

@@ -1,15 +1,20 @@
 //! The locks: every file of a model, every wheel of a runtime, by hash.
 //!
-//! The program writes them and people review them, so there is one canonical text: sorted, one file a
+//! The program writes them and people review them, so there is one canonical text: sorted, one fact a
 //! line, in TOML 1.0 without date-times, which Nix's `fromTOML` reads as well.
 
 mod model;
 mod runtime;
 
-use super::{digest::Digest, problem::Problem, profile::Device, size::Bytes};
+use super::{
+    digest::{Digest, GitHash},
+    problem::Problem,
+    profile::Device,
+    size::Bytes,
+};
+pub(super) use model::why_not_plain;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -17,20 +22,20 @@ use std::{
 /// The format that this program reads and writes.
 const VERSION: i64 = 1;
 
-/// `lock.toml`: the files of each profile's model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lock {
-    /// By profile name.
-    pub models: BTreeMap<String, LockedModel>,
-}
+/// The length of a piece. The last one of a file is as long as what is left.
+///
+/// A flipped byte costs one piece to fetch again; a model of 45 GB has 5,400 of them, 400 KB of lock.
+pub const PIECE: Bytes = Bytes::mib(8);
 
-/// One model, file by file.
+/// `locks/PROFILE.toml`: one model, file by file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedModel {
     /// `owner/name` on the hub.
     pub repo: String,
-    /// The revision that was locked.
+    /// The revision that was locked: a branch, tag or commit.
     pub revision: String,
+    /// The commit that the revision was then. Absent where the files came from a folder that does not say.
+    pub commit: Option<GitHash>,
     /// Sorted by path; relative, without `..`.
     pub files: Vec<LockedFile>,
 }
@@ -44,6 +49,11 @@ pub struct LockedFile {
     pub size: Bytes,
     /// Its content.
     pub sha256: Digest,
+    /// The name of its content in git, for a file that the hub keeps there.
+    pub git_sha1: Option<GitHash>,
+    /// The content of each [`PIECE`], in order. Only for a file longer than one; absent where nobody has
+    /// read it yet, since hubs do not tell.
+    pub pieces: Option<Vec<Digest>>,
 }
 
 /// `runtimes/vllm-VERSION[-cpu].toml`: every wheel of one vLLM environment.
@@ -76,24 +86,15 @@ pub struct LockedWheel {
     pub sha256: Digest,
 }
 
-impl Lock {
-    /// Reads `lock.toml`. Files may stand in any order.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of what is wrong.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
-        model::parse(path, text)
+impl LockedFile {
+    /// A file of which no more is known than what names it.
+    pub fn new(path: impl Into<PathBuf>, size: Bytes, sha256: Digest) -> Self {
+        Self { path: path.into(), size, sha256, git_sha1: None, pieces: None }
     }
 
-    /// The canonical text: sorted, one file a line, so that diffs stay small.
-    pub fn to_toml(&self) -> String {
-        let mut text = format!(
-            "# Made by `awqdeploy lock`. Every file of every model, by its hash.\nversion = {VERSION}\n"
-        );
-        for (name, model) in &self.models {
-            model.write_toml(name, &mut text);
-        }
-        text
+    /// How many pieces it has: none if it is no longer than one.
+    pub fn piece_count(&self) -> u64 {
+        if self.size > PIECE { self.size.0.div_ceil(PIECE.0) } else { 0 }
     }
 }
 
@@ -102,9 +103,35 @@ impl LockedModel {
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) where a file's path is not relative and plain, or
-    /// stands twice.
-    pub fn of(repo: String, revision: String, files: Vec<LockedFile>) -> Result<Self, Problem> {
-        model::checked(repo, revision, files)
+    /// stands twice, or where a file has another number of pieces than its length asks for.
+    pub fn of(
+        repo: String,
+        revision: String,
+        commit: Option<GitHash>,
+        files: Vec<LockedFile>,
+    ) -> Result<Self, Problem> {
+        model::checked(repo, revision, commit, files)
+    }
+
+    /// Reads a model's lock. Files may stand in any order.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of what is wrong: a newer version, a
+    /// value that cannot be, or lines that are not those that the program wrote.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        model::parse(path, text)
+    }
+
+    /// The canonical text: sorted, one fact a line, so that diffs stay small.
+    pub fn to_toml(&self) -> String {
+        let lines = self.lines();
+        let checksum = Digest::of(&lines);
+        format!(
+            "# Every file of one model, by its hash; a piece is {} MiB. Made by `awqdeploy lock`, not by hand.\n\
+             version = {VERSION}\nrevision = {}\n# Of all lines below.\nchecksum = \"{checksum}\"\n{lines}",
+            PIECE.0 >> 20,
+            model::REVISION,
+        )
     }
 
     /// The name of this model in the store: it depends on the files alone.
@@ -114,22 +141,41 @@ impl LockedModel {
     pub fn digest(&self) -> Digest {
         let mut listing = "awqdeploy model 1\n".to_owned();
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
-            let LockedFile { path, size, sha256 } = file;
+            let LockedFile { path, size, sha256, .. } = file;
             // Writing to a string does not fail.
             let _ = writeln!(listing, "{sha256} {} {}", size.0, path.display());
         }
         Digest::of(listing)
     }
 
-    fn write_toml(&self, name: &str, text: &mut String) {
+    /// Bytes of all its files.
+    pub fn size(&self) -> Bytes {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// All of the canonical text that its checksum is of.
+    fn lines(&self) -> String {
         let (repo, revision) = (quoted(&self.repo), quoted(&self.revision));
-        let _ = write!(text, "\n[models.{name}]\nrepo = {repo}\nrevision = {revision}\nfiles = [\n");
+        let mut text = format!("\n[model]\nrepo = {repo}\nrevision = {revision}\n");
+        if let Some(commit) = self.commit {
+            let _ = writeln!(text, "commit = \"{commit}\"");
+        }
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
             let path = quoted(&file.path.to_string_lossy());
             let (size, sha256) = (file.size.0, file.sha256);
-            let _ = writeln!(text, "  {{ path = {path}, size = {size}, sha256 = \"{sha256}\" }},");
+            let _ = write!(text, "\n[[file]]\npath = {path}\nsize = {size}\nsha256 = \"{sha256}\"\n");
+            if let Some(hash) = file.git_sha1 {
+                let _ = writeln!(text, "git-sha1 = \"{hash}\"");
+            }
+            if let Some(pieces) = &file.pieces {
+                text.push_str("pieces = [\n");
+                for piece in pieces {
+                    let _ = writeln!(text, "  \"{piece}\",");
+                }
+                text.push_str("]\n");
+            }
         }
-        text.push_str("]\n");
+        text
     }
 }
 

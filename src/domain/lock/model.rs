@@ -1,108 +1,118 @@
-//! Reading `lock.toml`.
+//! Reading `locks/PROFILE.toml`.
 
-use super::{Lock, LockedFile, LockedModel, VERSION};
+use super::{LockedFile, LockedModel, PIECE, VERSION};
 use crate::domain::{
-    document::{Document, Fault, Key},
+    digest::{Digest, GitHash},
+    document::{Document, Fault, Key, Strangers},
     problem::{Kind, Problem},
     profile::rules,
     size::Bytes,
 };
 use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
+    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::Spanned;
 
 pub(super) const REMEDY: &str = "undo the last edit: locks are made by the program, not by hand";
 
+/// The revision of the format. A later one only says more: what it adds may be passed over.
+pub(super) const REVISION: i64 = 0;
+
 static KEYS: &[Key] = &[
     Key::required("version", "the version of this format", "version = 1"),
-    Key::optional("models", "a table of locked models", "[models]"),
-    Key::optional("models.*", "a locked model", "[models.awq]"),
+    Key::required("revision", "the revision of this format", "revision = 0"),
+    Key::required("checksum", "the SHA-256 of all lines below it", r#"checksum = "e3b0…""#),
+    Key::required("model", "what is locked", "[model]"),
     Key::required(
-        "models.*.repo",
+        "model.repo",
         "a repository as `owner/name`",
         r#"repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit""#,
     ),
-    Key::required("models.*.revision", "a branch, tag or commit", r#"revision = "main""#),
-    Key::required("models.*.files", "an array of files", "files = [{ path = …, size = …, sha256 = … }]"),
-    Key::required("models.*.files.path", "a path below the model's folder", r#"path = "config.json""#),
-    Key::required("models.*.files.size", "a number of bytes", "size = 1234"),
-    Key::required("models.*.files.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
+    Key::required("model.revision", "a branch, tag or commit", r#"revision = "main""#),
+    Key::optional("model.commit", "40 hexadecimal digits", r#"commit = "da39…""#),
+    Key::required("file", "the model's files", "[[file]]"),
+    Key::required("file.path", "a path below the model's folder", r#"path = "config.json""#),
+    Key::required("file.size", "a number of bytes", "size = 1234"),
+    Key::required("file.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
+    Key::optional("file.git-sha1", "40 hexadecimal digits", r#"git-sha1 = "da39…""#),
+    Key::optional("file.pieces", "the SHA-256 of each piece", r#"pieces = ["e3b0…", "cd37…"]"#),
 ];
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawLock {
-    #[serde(rename = "version")]
-    _version: i64,
-    #[serde(default)]
-    models: BTreeMap<Spanned<String>, RawModel>,
+    revision: Spanned<i64>,
+    checksum: Spanned<String>,
+    model: RawModel,
+    file: Spanned<Vec<RawFile>>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawModel {
     repo: Spanned<String>,
     revision: Spanned<String>,
-    files: Spanned<Vec<RawFile>>,
+    commit: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 struct RawFile {
     path: Spanned<String>,
     size: Spanned<i64>,
     sha256: Spanned<String>,
+    git_sha1: Option<Spanned<String>>,
+    pieces: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<Lock, Problem> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let document = Document::parse(path, text, KEYS)?;
     known_version(&document, text)?;
-    let raw: RawLock = document.read()?;
-    let mut models = BTreeMap::new();
-    for (name, raw) in raw.models {
-        let name = check(&document, name, |name| {
-            let what = format!("`{name}` cannot be the name of a profile");
-            rules::name(name).map_err(|fault| fault.what(what).help(REMEDY))
-        })?;
-        models.insert(name, model(&document, raw)?);
-    }
-    Ok(Lock { models })
+    let raw: RawLock = document.read(strangers(text))?;
+    check(&document, raw.revision, |revision| match revision {
+        0.. => Ok(revision),
+        _ => Err(Fault::new("must be at least 0").help(REMEDY)),
+    })?;
+    let repo = check(&document, raw.model.repo, rules::repo)?;
+    let revision = check(&document, raw.model.revision, rules::revision)?;
+    let commit = raw.model.commit.map(|hash| check(&document, hash, git_hash)).transpose()?;
+    let span = raw.file.span();
+    let mut seen = BTreeSet::new();
+    let files: Result<Vec<_>, _> =
+        raw.file.into_inner().into_iter().map(|raw| file(&document, raw, &mut seen)).collect();
+    let files = tidy(files?).map_err(|fault| document.fault(span, fault))?;
+    // Last: whoever changed a value is better helped by what is wrong with that value.
+    untouched(&document, text, raw.checksum)?;
+    Ok(LockedModel { repo, revision, commit, files })
 }
 
-fn model(document: &Document<'_>, raw: RawModel) -> Result<LockedModel, Problem> {
-    let repo = check(document, raw.repo, rules::repo)?;
-    let revision = check(document, raw.revision, rules::revision)?;
-    let span = raw.files.span();
-    let mut seen = BTreeSet::new();
-    let mut files = Vec::new();
-    for file in raw.files.into_inner() {
-        let path = check(document, file.path, |path| unseen(plain_path(path)?, &mut seen))?;
-        files.push(LockedFile {
-            path: PathBuf::from(path),
-            size: check(document, file.size, size)?,
-            sha256: check(document, file.sha256, |text| {
-                text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
-            })?,
-        });
+fn file(document: &Document<'_>, raw: RawFile, seen: &mut BTreeSet<String>) -> Result<LockedFile, Problem> {
+    let path = check(document, raw.path, |path| unseen(plain_path(path)?, seen))?;
+    let size = check(document, raw.size, size)?;
+    let sha256 = check(document, raw.sha256, digest)?;
+    let git_sha1 = raw.git_sha1.map(|hash| check(document, hash, git_hash)).transpose()?;
+    let mut locked = LockedFile { git_sha1, ..LockedFile::new(PathBuf::from(path), size, sha256) };
+    if let Some(pieces) = raw.pieces {
+        let span = pieces.span();
+        let pieces: Result<Vec<_>, _> =
+            pieces.into_inner().into_iter().map(|piece| check(document, piece, digest)).collect();
+        locked.pieces = Some(pieces?);
+        right_pieces(&locked).map_err(|fault| document.fault(span, fault))?;
     }
-    tidy(repo, revision, files).map_err(|fault| document.fault(span, fault))
+    Ok(locked)
 }
 
 /// A model that was not read from a file.
 pub(super) fn checked(
     repo: String,
     revision: String,
+    commit: Option<GitHash>,
     files: Vec<LockedFile>,
 ) -> Result<LockedModel, Problem> {
-    let at = |key: &str| {
-        let path = format!("models.*.{key}");
-        move |fault: Fault| fault.unplaced(KEYS, &path)
-    };
-    let repo = rules::repo(repo).map_err(at("repo"))?;
-    let revision = rules::revision(revision).map_err(at("revision"))?;
+    let at = |key: &'static str| move |fault: Fault| fault.unplaced(KEYS, key);
+    let repo = rules::repo(repo).map_err(at("model.repo"))?;
+    let revision = rules::revision(revision).map_err(at("model.revision"))?;
     let mut seen = BTreeSet::new();
     for file in &files {
         let path = file.path.to_str().ok_or_else(|| {
@@ -111,14 +121,16 @@ pub(super) fn checked(
         })?;
         plain_path(path.to_owned()).and_then(|path| unseen(path, &mut seen)).map_err(|fault| {
             let what = format!("`{}` cannot be a file of a model", path.escape_debug());
-            at("files.path")(fault.what(what))
+            at("file.path")(fault.what(what))
         })?;
+        right_pieces(file).map_err(at("file.pieces"))?;
     }
-    tidy(repo, revision, files).map_err(at("files"))
+    let files = tidy(files).map_err(at("file"))?;
+    Ok(LockedModel { repo, revision, commit, files })
 }
 
 /// Sorts the files, and refuses what cannot be laid out in a folder.
-fn tidy(repo: String, revision: String, mut files: Vec<LockedFile>) -> Result<LockedModel, Fault> {
+fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, Fault> {
     if files.is_empty() {
         return Err(Fault::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
     }
@@ -133,7 +145,60 @@ fn tidy(repo: String, revision: String, mut files: Vec<LockedFile>) -> Result<Lo
         let bytes = |file: &LockedFile| file.path.as_os_str().as_encoded_bytes().to_vec();
         bytes(one).cmp(&bytes(other))
     });
-    Ok(LockedModel { repo, revision, files })
+    Ok(files)
+}
+
+/// Pieces cover their file exactly.
+fn right_pieces(file: &LockedFile) -> Result<(), Fault> {
+    let Some(pieces) = &file.pieces else {
+        return Ok(());
+    };
+    match (pieces.len(), file.piece_count()) {
+        (_, 0) => Err(Fault::new(format!("a file of {} bytes is one piece", file.size.0)).help(REMEDY)),
+        (there, due) if there as u64 == due => Ok(()),
+        (there, due) => {
+            let label =
+                format!("{there} pieces of {} MiB for {} bytes: it has {due}", PIECE.0 >> 20, file.size.0);
+            Err(Fault::new(label).help(REMEDY))
+        }
+    }
+}
+
+/// Whether the lines below the checksum are those that it was made of. Line ends may be those of
+/// another system: git is known to change them.
+fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> Result<(), Problem> {
+    let Range { end, .. } = checksum.span();
+    let lines = text[end..].split_once('\n').map_or("", |(_, lines)| lines).replace("\r\n", "\n");
+    check(document, checksum, |text| {
+        if digest(text)? == Digest::of(lines) {
+            return Ok(());
+        }
+        Err(Fault::new("not the checksum of the lines below")
+            .what("the lock was changed after it was made")
+            .help("undo the change, or make it anew: `awqdeploy lock PROFILE`"))
+    })
+}
+
+/// What to make of unknown keys: those of a later revision may be passed over.
+fn strangers(text: &str) -> Strangers {
+    #[derive(Deserialize)]
+    struct Revised {
+        revision: i64,
+    }
+    match toml::from_str(text) {
+        Ok(Revised { revision }) if revision > REVISION => Strangers::Ignored,
+        _ => Strangers::Refused,
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // A rule takes what was read, as all rules do.
+fn digest(text: String) -> Result<Digest, Fault> {
+    text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn git_hash(text: String) -> Result<GitHash, Fault> {
+    text.parse().map_err(|_| Fault::new("not a hash of git").help(REMEDY))
 }
 
 /// A lock by a newer program may mean something else by every key: its version is looked at first.
@@ -177,18 +242,24 @@ pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String
     Ok(text)
 }
 
-/// Relative, below its folder, and the same text on every system.
 fn plain_path(text: String) -> Result<String, Fault> {
-    let why = if text.is_empty() {
-        "empty"
-    } else if text.starts_with('/') {
-        "an absolute path"
-    } else if text.contains('\\') || text.contains(char::is_control) {
-        "contains a character that is no part of a file's name"
-    } else if text.split('/').any(|part| ["", ".", ".."].contains(&part)) {
-        "has an empty part, `.` or `..`"
+    match why_not_plain(&text) {
+        Some(why) => Err(Fault::new(why).help(REMEDY)),
+        None => Ok(text),
+    }
+}
+
+/// Why a path is not relative, below its folder, and the same text on every system.
+pub(in crate::domain) fn why_not_plain(path: &str) -> Option<&'static str> {
+    if path.is_empty() {
+        Some("empty")
+    } else if path.starts_with('/') {
+        Some("an absolute path")
+    } else if path.contains('\\') || path.contains(char::is_control) {
+        Some("contains a character that is no part of a file's name")
+    } else if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+        Some("has an empty part, `.` or `..`")
     } else {
-        return Ok(text);
-    };
-    Err(Fault::new(why).help(REMEDY))
+        None
+    }
 }

@@ -5,7 +5,7 @@ use super::{
     model::{REMEDY, check, known_version, size, unseen},
 };
 use crate::domain::{
-    document::{Document, Fault, Key},
+    document::{Document, Fault, Key, Strangers},
     problem::Problem,
     profile::rules,
 };
@@ -60,7 +60,7 @@ struct RawWheel {
 pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     let document = Document::parse(path, text, KEYS)?;
     known_version(&document, text)?;
-    let raw: RawRuntime = document.read()?;
+    let raw: RawRuntime = document.read(Strangers::Refused)?;
     let span = raw.vllm.span();
     let vllm = check(&document, raw.vllm, rules::version)?;
     let device = check(&document, raw.device, rules::device)?;

@@ -14,6 +14,11 @@ pub static KEYS: &[Key] = &[
         "a repository as `owner/name`",
         r#"repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit""#,
     ),
+    Key::optional(
+        "model.alternatives",
+        "an array of repositories as `owner/name`",
+        r#"alternatives = ["owner/copy-of-the-same-files"]"#,
+    ),
     Key::optional("model.revision", "a branch, tag or commit", r#"revision = "main""#),
     Key::optional("model.path", "an absolute folder", r#"path = "/srv/models/awq""#),
     Key::required(
@@ -21,6 +26,7 @@ pub static KEYS: &[Key] = &[
         "the name that clients put into `model`",
         r#"served-name = "qwen3-next-80b""#,
     ),
+    Key::optional("model.verify-at-start", "`memo` or `full`", r#"verify-at-start = "memo""#),
     Key::required("runtime", "a table that says which vLLM serves", "[runtime]"),
     Key::required("runtime.vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
     Key::optional("runtime.device", "`cuda` or `cpu`", r#"device = "cuda""#),

@@ -11,7 +11,7 @@ mod review;
 pub(super) mod rules;
 
 use super::{
-    document::{Document, Fault},
+    document::{Document, Fault, Strangers},
     problem::Problem,
     size::Bytes,
 };
@@ -46,12 +46,27 @@ pub struct Profile {
 pub struct Model {
     /// `owner/name` on the hub.
     pub repo: String,
+    /// Other repositories with the same files, best first: mirrors, and copies of what may vanish.
+    pub alternatives: Vec<String>,
     /// A branch, tag or commit.
     pub revision: String,
     /// A local folder to take the files from.
     pub path: Option<PathBuf>,
     /// `--served-model-name`.
     pub served_name: String,
+    /// What the service reads of the files before each start.
+    pub verify_at_start: VerifyAtStart,
+}
+
+/// What the service reads of its model before each start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyAtStart {
+    /// Files that were touched since they were last proven.
+    #[default]
+    Memo,
+    /// All.
+    Full,
 }
 
 /// Which vLLM serves it.
@@ -171,7 +186,7 @@ impl Profile {
     pub fn parse(name: &str, path: &Path, text: &str) -> Result<Self, Problem> {
         rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
         let document = Document::parse(path, text, KEYS)?;
-        let raw = document.read()?;
+        let raw = document.read(Strangers::Refused)?;
         review::profile(name, document, raw)
     }
 

@@ -30,9 +30,12 @@ pub(super) struct RawProfile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawModel {
     pub(super) repo: Spanned<String>,
+    #[serde(default)]
+    pub(super) alternatives: Vec<Spanned<String>>,
     pub(super) revision: Option<Spanned<String>>,
     pub(super) path: Option<Spanned<String>>,
     pub(super) served_name: Spanned<String>,
+    pub(super) verify_at_start: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

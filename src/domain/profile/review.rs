@@ -3,7 +3,7 @@
 
 use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
-    extra,
+    VerifyAtStart, extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
         RawValidation, RawVllm,
@@ -15,7 +15,7 @@ use crate::domain::{
     problem::Problem,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -96,10 +96,24 @@ impl Review<'_> {
 
     fn model(&mut self, raw: RawModel) -> Option<Model> {
         let repo = self.check(raw.repo, rules::repo);
+        let mut alternatives = Some(Vec::new());
+        let mut named: BTreeSet<String> = repo.iter().cloned().collect();
+        for alternative in raw.alternatives {
+            let alternative = self.check(alternative, |text| rules::alternative(text, &mut named));
+            alternatives = add(alternatives, alternative);
+        }
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
         let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
-        Some(Model { repo: repo?, revision: revision?, path: path?, served_name: served_name? })
+        let verify_at_start = self.check_or(raw.verify_at_start, VerifyAtStart::Memo, rules::verify_at_start);
+        Some(Model {
+            repo: repo?,
+            alternatives: alternatives?,
+            revision: revision?,
+            path: path?,
+            served_name: served_name?,
+            verify_at_start: verify_at_start?,
+        })
     }
 
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {

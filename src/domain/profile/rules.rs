@@ -5,9 +5,9 @@
 
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
-use super::{Device, Offload, TensorParallel, raw::CountOrWord};
+use super::{Device, Offload, TensorParallel, VerifyAtStart, raw::CountOrWord};
 use crate::domain::{document::Fault, size::Bytes};
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 type Checked<T> = Result<T, Fault>;
 
@@ -137,6 +137,15 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
     }
 }
 
+/// Another repository than those named before it.
+pub(super) fn alternative(text: String, named: &mut BTreeSet<String>) -> Checked<String> {
+    let repo = repo(text)?;
+    if !named.insert(repo.clone()) {
+        return Err(Fault::new("named already").help("an alternative is another repository: leave it out"));
+    }
+    Ok(repo)
+}
+
 fn is_hub_name(part: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric() || c == '_';
     part.starts_with(edge) && part.ends_with(edge) && !part.contains("..")
@@ -223,6 +232,17 @@ pub(in crate::domain) fn device(text: String) -> Checked<Device> {
         "cpu" => Ok(Device::Cpu),
         "gpu" | "nvidia" => Err(Fault::new("not a device").help("write `device = \"cuda\"`")),
         _ => Err(Fault::new("not a device")),
+    }
+}
+
+pub(super) fn verify_at_start(text: String) -> Checked<VerifyAtStart> {
+    match text.as_str() {
+        "memo" => Ok(VerifyAtStart::Memo),
+        "full" => Ok(VerifyAtStart::Full),
+        "none" | "never" | "off" => {
+            Err(Fault::new("it cannot be left out").help("`memo` costs an unchanged model next to nothing"))
+        }
+        _ => Err(Fault::new("neither `memo` nor `full`")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments and variables that a profile must not give to vLLM.
 
-use super::refused;
+use super::{changed, refused};
 use insta::assert_snapshot;
 
 #[test]
@@ -107,5 +107,37 @@ fn environment() {
       |                      ^^^^^^^^^^ contains a NUL character
       |
       = help: for example `VLLM_LOGGING_LEVEL = "DEBUG"`
+    "#);
+}
+
+#[test]
+fn alternatives() {
+    let alternatives = |names: &str| changed("[runtime]", &format!("alternatives = [{names}]\n[runtime]"));
+    assert_snapshot!(alternatives("\"other/name\", \"other/name\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:31
+      |
+    5 | alternatives = ["other/name", "other/name"]
+      |                               ^^^^^^^^^^^^ named already
+      |
+      = help: an alternative is another repository: leave it out
+    "#);
+    assert_snapshot!(alternatives("\"owner/name\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:17
+      |
+    5 | alternatives = ["owner/name"]
+      |                 ^^^^^^^^^^^^ named already
+      |
+      = help: an alternative is another repository: leave it out
+    "#);
+    assert_snapshot!(alternatives("\"../models\""), @r#"
+    error: `model.alternatives` takes an array of repositories as `owner/name`
+     --> profiles/awq.toml:5:17
+      |
+    5 | alternatives = ["../models"]
+      |                 ^^^^^^^^^^^ this is a folder
+      |
+      = help: a local folder goes into `path`; `repo` still says what it is a copy of
     "#);
 }

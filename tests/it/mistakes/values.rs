@@ -4,6 +4,28 @@ use super::{changed, refused};
 use insta::assert_snapshot;
 
 #[test]
+fn verification_at_start() {
+    assert_snapshot!(changed("served-name", "verify-at-start = \"never\"\nserved-name"), @r#"
+    error: `model.verify-at-start` takes `memo` or `full`
+     --> profiles/awq.toml:4:19
+      |
+    4 | verify-at-start = "never"
+      |                   ^^^^^^^ it cannot be left out
+      |
+      = help: `memo` costs an unchanged model next to nothing
+    "#);
+    assert_snapshot!(changed("served-name", "verify-at-start = \"size\"\nserved-name"), @r#"
+    error: `model.verify-at-start` takes `memo` or `full`
+     --> profiles/awq.toml:4:19
+      |
+    4 | verify-at-start = "size"
+      |                   ^^^^^^ neither `memo` nor `full`
+      |
+      = help: for example `verify-at-start = "memo"`
+    "#);
+}
+
+#[test]
 fn names() {
     assert_snapshot!(changed("service = \"vllm\"", "service = \"vllm.service\""), @r#"
     error: `service` takes the name of a systemd unit without its suffix

@@ -1,0 +1,165 @@
+//! `lock` and `fetch`: where models come from.
+
+use super::{
+    args::{Global, LockRequest},
+    problem as errors,
+    progress::Screen,
+    run::{interruptible, show},
+};
+use crate::{
+    domain::{
+        digest::Digest,
+        lock::LockedModel,
+        problem::{Kind, Problem},
+        size::Bytes,
+        upstream::{Deviations, lines},
+    },
+    flow::{
+        event::{Event, Observer as _},
+        fetch::{self, Fetched},
+        lock::{self, Checked, Standing},
+        world::World,
+    },
+    host::hub::{HubPieces, Reach, Settings},
+};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// `awqdeploy/upstream/v1`
+#[derive(Debug, Serialize)]
+struct UpstreamDocument {
+    schema: &'static str,
+    profile: String,
+    repo: String,
+    revision: String,
+    /// What was locked.
+    commit: Option<String>,
+    /// `same`, `moved`, `changed`, `vanished`.
+    upstream: &'static str,
+    /// What the revision is now, where it moved.
+    now: Option<String>,
+    changes: Deviations,
+    why: Option<String>,
+}
+
+/// `awqdeploy/lock/v1`
+#[derive(Debug, Serialize)]
+struct LockDocument {
+    schema: &'static str,
+    profile: String,
+    /// The model's name in the store.
+    digest: Digest,
+    #[serde(flatten)]
+    locked: LockedModel,
+}
+
+impl LockDocument {
+    fn of(profile: &str, locked: LockedModel) -> Self {
+        Self { schema: "awqdeploy/lock/v1", profile: profile.to_owned(), digest: locked.digest(), locked }
+    }
+}
+
+/// `awqdeploy/fetch/v1`
+#[derive(Debug, Serialize)]
+struct FetchDocument {
+    schema: &'static str,
+    profile: String,
+    path: PathBuf,
+    files: usize,
+    bytes: Bytes,
+    /// Bytes of contents that were on this host already.
+    found: Bytes,
+    downloaded: Bytes,
+}
+
+pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
+    let settings = Settings::from_environment()?;
+    let profile = &request.profile;
+    if request.check {
+        let checked = lock::check(&world, profile, &settings, screen)?;
+        let same = checked.standing == Standing::Same;
+        show(global, &UpstreamDocument::of(profile, checked), upstream)?;
+        return Ok(if same { 0 } else { errors::exit_code(Kind::Unverified) });
+    }
+    let from = request.from.as_deref();
+    let locked = if request.fetch {
+        lock::lock_and_fetch(&world, profile, &settings, screen)?
+    } else {
+        lock::lock(&world, profile, from, &settings, screen)?
+    };
+    show(global, &LockDocument::of(profile, locked), |LockDocument { locked, .. }| {
+        let commit = locked.commit.map(|commit| format!(" of commit {commit}")).unwrap_or_default();
+        let (files, name) = (locked.files.len(), locked.digest().short());
+        format!("{profile}: {files} files{commit} locked as {name}\n")
+    })
+}
+
+pub(super) fn fetch(global: &Global, profile: &str, reach: Reach, screen: &Screen) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
+    let mut settings = Settings::from_environment()?;
+    if reach == Reach::Offline {
+        settings.reach = Reach::Offline;
+    }
+    let Fetched { path, files, bytes, found, downloaded } = fetch::fetch(&world, profile, &settings, screen)?;
+    let (schema, profile) = ("awqdeploy/fetch/v1", profile.to_owned());
+    let document = FetchDocument { schema, profile, path, files, bytes, found, downloaded };
+    show(global, &document, |document| {
+        let FetchDocument { profile, files, bytes, found, downloaded, .. } = document;
+        format!(
+            "{profile}: {files} files ({bytes}) are in the store: {downloaded} fetched, {found} were on this host\n"
+        )
+    })
+}
+
+/// The hub to repair from, if it can be asked. If it cannot, there may be copies on this host.
+pub(super) fn pieces(world: &World, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
+    let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(world, profile, &settings));
+    pieces.unwrap_or_else(|problem| {
+        screen.see(Event::Warning(format!("{}; the hub is not asked", problem.in_one_line())));
+        None
+    })
+}
+
+impl UpstreamDocument {
+    fn of(profile: &str, checked: Checked) -> Self {
+        let Checked { model, standing } = checked;
+        let (upstream, now, changes, why) = match standing {
+            Standing::Same => ("same", None, Deviations::new(), None),
+            Standing::Moved { to, changes } => ("moved", Some(to.to_string()), changes, None),
+            Standing::Changed(changes) => ("changed", None, changes, None),
+            Standing::Vanished(fault) => ("vanished", None, Deviations::new(), Some(fault.to_string())),
+        };
+        Self {
+            schema: "awqdeploy/upstream/v1",
+            profile: profile.to_owned(),
+            repo: model.repo,
+            revision: model.revision,
+            commit: model.commit.map(|commit| commit.to_string()),
+            upstream,
+            now,
+            changes,
+            why,
+        }
+    }
+}
+
+fn upstream(document: &UpstreamDocument) -> String {
+    let UpstreamDocument { profile, repo, revision, .. } = document;
+    let text = match document.upstream {
+        "same" => format!("{profile}: `{repo}` has what was locked, and `{revision}` is still that\n"),
+        "moved" => {
+            let now = document.now.as_deref().unwrap_or_default();
+            format!("{profile}: `{repo}` has what was locked; `{revision}` is commit {now} now\n")
+        }
+        "vanished" => {
+            let why = document.why.as_deref().unwrap_or_default();
+            format!("{profile}: `{repo}` does not give what was locked any more: {why}\n")
+        }
+        _ => format!("{profile}: `{repo}` has other files than those that were locked\n"),
+    };
+    if document.changes.is_empty() {
+        return text;
+    }
+    format!("{text}{}\n", lines(&document.changes))
+}

@@ -1,0 +1,343 @@
+//! One connection: takes runs of pieces and fetches them, piece by piece, whatever goes wrong.
+
+use super::{Fetched, Message, Shared, proof::piece_on_disk};
+use crate::{
+    domain::{
+        digest::Digest,
+        hub::Fault,
+        lock::PIECE,
+        problem::{Kind, Problem},
+        schedule::{Next, Run},
+        size::Bytes as Size,
+    },
+    host::{
+        event_loop,
+        hub::{Flow, Hub, Source},
+    },
+};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::{
+    ops::Range,
+    sync::{PoisonError, atomic::Ordering, mpsc::Sender},
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// Bytes that a try must bring to count as progress. A server that always ends early must not be asked
+/// for ever.
+const PROGRESS: u64 = 256 << 10;
+/// How often the same piece may come with a wrong content from one source, and a whole file from all.
+const WRONG_TRIES: usize = 2;
+/// The longest that a connection without work sleeps before it looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What a connection works with.
+struct Connection<'s, 'a> {
+    shared: &'s Shared<'a>,
+    number: usize,
+    messages: &'s Sender<Message>,
+    hub: Hub,
+    /// An answer that is being read, and what comes next in it.
+    open: Option<Answer>,
+}
+
+struct Answer {
+    flow: Flow,
+    source: Source,
+    file: usize,
+    at: u64,
+    /// What came, and is not taken yet.
+    rest: Bytes,
+}
+
+/// A piece on its way: what of it has been written.
+struct Cursor {
+    at: u64,
+    hasher: Sha256,
+}
+
+/// Works until nothing is left, or all are told to stop.
+pub(super) fn run(shared: &Shared<'_>, number: usize, messages: &Sender<Message>) -> Result<(), Problem> {
+    let hub = Hub::new(shared.means.settings)?;
+    let mut connection = Connection { shared, number, messages, hub, open: None };
+    event_loop()?.block_on(connection.work())
+}
+
+impl Connection<'_, '_> {
+    async fn work(&mut self) -> Result<(), Problem> {
+        loop {
+            let next = self.shared.schedule().next(self.number);
+            match next {
+                Next::Run(run) => self.fetch(run).await?,
+                Next::Wait => self.wait(),
+                Next::End => {
+                    self.shared.changed.notify_all();
+                    return Ok(());
+                }
+            }
+            if self.shared.stopped().is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sleeps until something changes.
+    fn wait(&self) {
+        let schedule = self.shared.schedule();
+        let woken = self.shared.changed.wait_timeout(schedule, LOOK_EVERY);
+        drop(woken.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    async fn fetch(&mut self, run: Run) -> Result<(), Problem> {
+        for piece in run.pieces.clone() {
+            if self.shared.stopped().is_err() {
+                self.shared.schedule().abandon(self.number);
+                return Ok(());
+            }
+            let file = &self.shared.files[run.file];
+            if !self.is_left(file, piece)? && !self.piece(run.file, piece).await? {
+                self.shared.schedule().abandon(self.number);
+                return Ok(());
+            }
+            file.part.mark(piece)?;
+            file.proof.follow(&file.part, file.size(), piece)?;
+            file.part.begin_syncing(&bounds(piece, file.size()));
+            if file.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.conclude(run.file)?;
+            }
+            if !self.shared.schedule().finished_piece(self.number) {
+                break;
+            }
+        }
+        self.open = None;
+        Ok(())
+    }
+
+    /// Whether an earlier run left this piece, and left it right as far as can be told.
+    fn is_left(&self, file: &Fetched<'_>, piece: usize) -> Result<bool, Problem> {
+        if !file.left[piece].swap(false, Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let right = match file.proof.piece(piece) {
+            Some(due) => piece_on_disk(&file.part, piece, file.size())? == due,
+            None => true,
+        };
+        if right {
+            self.count(bounds(piece, file.size()));
+        }
+        Ok(right)
+    }
+
+    /// Fetches one piece. Returns whether it is there: not if all are told to stop.
+    async fn piece(&mut self, number: usize, piece: usize) -> Result<bool, Problem> {
+        let shared = self.shared;
+        let file = &shared.files[number];
+        let bounds = bounds(piece, file.size());
+        let to = self::bounds(self.last_ahead(file, piece), file.size()).end;
+        let mut cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
+        let (mut failures, mut wrong) = (0, 0);
+        loop {
+            let asked = file.source.load(Ordering::Relaxed);
+            let before = cursor.at;
+            let read = self.read(number, asked, &mut cursor, bounds.end, to);
+            let ended = tokio::select! {
+                ended = read => ended?,
+                () = stop(shared) => return Ok(false),
+            };
+            let fault = match ended {
+                Ok(()) => match wrong_piece(file, piece, &cursor) {
+                    None => return Ok(true),
+                    Some(found) => {
+                        self.uncount(&(bounds.start..cursor.at));
+                        cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
+                        wrong += 1;
+                        let whole = file.wanted.file.path.display();
+                        let fault = Fault::Changed(format!("piece {piece} has sha256 {found}"));
+                        self.tell(format!("`{whole}`: {fault}; fetching it again"));
+                        if wrong < WRONG_TRIES {
+                            self.open = None;
+                            continue;
+                        }
+                        wrong = 0;
+                        fault
+                    }
+                },
+                Err(fault) => fault,
+            };
+            self.open = None;
+            failures = if cursor.at >= before + PROGRESS { 1 } else { failures + 1 };
+            if !self.bear(file, asked, &fault, &mut failures).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The last piece to ask for together with this one: up to where another connection may take over, or
+    /// an earlier run left something.
+    fn last_ahead(&self, file: &Fetched<'_>, piece: usize) -> usize {
+        let end = self.shared.schedule().ahead(self.number).end;
+        let wanted = |next: &usize| !file.left[*next].load(Ordering::Relaxed);
+        (piece + 1..end).take_while(wanted).last().unwrap_or(piece)
+    }
+
+    /// After a fault: pauses, or turns to another source. A problem where there is none. Returns whether
+    /// to go on.
+    async fn bear(
+        &self,
+        file: &Fetched<'_>,
+        asked: usize,
+        fault: &Fault,
+        failures: &mut u32,
+    ) -> Result<bool, Problem> {
+        let patience = self.shared.means.settings.patience;
+        let pause = patience.pause(*failures, fault.retry_after(), fastrand::f64());
+        let path = file.wanted.file.path.display();
+        if let Some(pause) = pause.filter(|_| fault.passes() && *failures < patience.tries) {
+            // The first failure of its kind is no news.
+            if *failures > 1 || fault.retry_after().is_some() {
+                self.tell(format!("`{path}`: {fault}; again in {:.1} s", pause.as_secs_f64()));
+            }
+            return tokio::select! {
+                () = sleep(pause) => Ok(true),
+                () = stop(self.shared) => Ok(false),
+            };
+        }
+        let sources = &file.wanted.sources;
+        let Some(next) = sources.get(asked + 1) else { return Err(nowhere(file, fault)) };
+        *failures = 0;
+        // Another connection may have turned away from it already.
+        let turned = file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if turned.is_ok() {
+            let from = &sources[asked].repo;
+            self.tell(format!("`{path}` of `{from}`: {fault}; from `{}` instead", next.repo));
+        }
+        Ok(true)
+    }
+
+    /// Reads from the cursor to `end`, where a piece ends; what is asked for goes on to `to`.
+    async fn read(
+        &mut self,
+        number: usize,
+        asked: usize,
+        cursor: &mut Cursor,
+        end: u64,
+        to: u64,
+    ) -> Result<Result<(), Fault>, Problem> {
+        let shared = self.shared;
+        let file = &shared.files[number];
+        let source = &file.wanted.sources[asked.min(file.wanted.sources.len() - 1)];
+        let fits = |open: &Answer| open.file == number && open.at == cursor.at && open.source == *source;
+        if !self.open.as_ref().is_some_and(fits) {
+            self.open = None;
+            let wanted = &file.wanted.file;
+            let flow = self.hub.open(source, &wanted.path, cursor.at, Size(to), wanted.size).await;
+            match flow {
+                Ok(flow) => {
+                    self.open = Some(Answer {
+                        flow,
+                        source: source.clone(),
+                        file: number,
+                        at: cursor.at,
+                        rest: Bytes::new(),
+                    });
+                }
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        let Some(open) = &mut self.open else { return Ok(Ok(())) };
+        while cursor.at < end {
+            let bytes = match open.next(end - cursor.at).await {
+                Ok(bytes) => bytes,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            if bytes.is_empty() {
+                return Ok(Err(Fault::Cut("fewer bytes than announced".to_owned())));
+            }
+            if file.proof.is_by_piece() {
+                cursor.hasher.update(&bytes);
+            }
+            file.part.write(&bytes, cursor.at)?;
+            cursor.at += bytes.len() as u64;
+            shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Ok(Ok(()))
+    }
+
+    /// All pieces of a file are there: hands it over, or fetches it again.
+    fn conclude(&self, number: usize) -> Result<(), Problem> {
+        let file = &self.shared.files[number];
+        let Some(found) = file.proof.conclude(&file.part, file.size())? else {
+            let _over = self.messages.send(Message::Whole(number));
+            return Ok(());
+        };
+        let fault = Fault::Changed(format!("it has sha256 {found}"));
+        let tries = file.wrong.fetch_add(1, Ordering::Relaxed) + 1;
+        let last = file.wanted.sources.len() - 1;
+        file.part.unmark_all()?;
+        self.uncount(&(0..file.size()));
+        if tries >= WRONG_TRIES.max(file.wanted.sources.len()) {
+            return Err(nowhere(file, &fault));
+        }
+        file.source.store(file.source.load(Ordering::Relaxed).saturating_add(1).min(last), Ordering::Relaxed);
+        let path = file.wanted.file.path.display();
+        self.tell(format!("`{path}`: {fault}, and the lock has no pieces of it; fetching all of it again"));
+        file.missing.store(file.left.len(), Ordering::Release);
+        self.shared.schedule().again(Run { file: number, pieces: 0..file.left.len() });
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    fn count(&self, bytes: Range<u64>) {
+        self.shared.bytes.fetch_add(bytes.end - bytes.start, Ordering::Relaxed);
+    }
+
+    fn uncount(&self, bytes: &Range<u64>) {
+        self.shared.bytes.fetch_sub(bytes.end - bytes.start, Ordering::Relaxed);
+    }
+
+    fn tell(&self, text: String) {
+        let _over = self.messages.send(Message::Trouble(text));
+    }
+}
+
+impl Answer {
+    /// The next bytes, at most `most`; none at the end.
+    async fn next(&mut self, most: u64) -> Result<Bytes, Fault> {
+        if self.rest.is_empty() {
+            self.rest = self.flow.next().await?.unwrap_or_default();
+        }
+        let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.rest.len());
+        let bytes = self.rest.split_to(length);
+        self.at += length as u64;
+        Ok(bytes)
+    }
+}
+
+/// Waits until all are told to stop.
+async fn stop(shared: &Shared<'_>) {
+    while shared.stopped().is_ok() {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The bytes of a piece.
+fn bounds(piece: usize, size: u64) -> Range<u64> {
+    let start = piece as u64 * PIECE.0;
+    start..size.min(start + PIECE.0)
+}
+
+fn nowhere(file: &Fetched<'_>, fault: &Fault) -> Problem {
+    let path = file.wanted.file.path.display();
+    let from: Vec<String> = file.wanted.sources.iter().map(|source| format!("`{}`", source.repo)).collect();
+    Problem::new(Kind::Unverified, format!("cannot fetch `{path}` from {}", from.join(", ")))
+        .because(fault.clone())
+        .help(fault.help())
+}
+
+/// What a piece is instead of what was locked, if it is another.
+fn wrong_piece(file: &Fetched<'_>, piece: usize, cursor: &Cursor) -> Option<Digest> {
+    let due = file.proof.piece(piece)?;
+    let found = Digest::finish(cursor.hasher.clone());
+    (found != due).then_some(found)
+}

@@ -1,0 +1,144 @@
+//! A file that is being fetched: its bytes, and which of its pieces are there.
+//!
+//! Two files beside each other, named by the content that they are to have: `DIGEST.part`, of the final
+//! length from the start, and `DIGEST.marks`, a byte a piece. A piece is marked after it is written, so
+//! that a kill at any moment loses only the pieces in flight. After a power cut a mark may be ahead of its
+//! piece: marks are a hint, and what they mark is proven before it is used.
+
+use crate::{
+    domain::{
+        lock::{LockedFile, PIECE},
+        problem::Problem,
+    },
+    host::fs,
+};
+use rustix::{
+    fs::{Advice, FallocateFlags, fadvise, fallocate},
+    io::Errno,
+};
+use std::{
+    fs::{File, OpenOptions},
+    num::NonZeroU64,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+const PART: &str = "part";
+const MARKS: &str = "marks";
+/// What stands for a piece that is there.
+const THERE: u8 = b'x';
+/// Nobody but us has business with a part; the store decides what a whole file's mode is.
+const MODE: u32 = 0o600;
+
+/// The staging file of one content.
+#[derive(Debug)]
+pub struct Part {
+    path: PathBuf,
+    bytes: File,
+    marks: File,
+}
+
+impl Part {
+    /// Opens the part of a file in `folder`, or begins it. Tells which pieces are marked as there.
+    pub fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
+        let path = path_of(folder, file, PART);
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(MODE);
+            options.open(path).map_err(|e| fs::failed("open", path, e))
+        };
+        let bytes = open(&path)?;
+        let marks_path = path_of(folder, file, MARKS);
+        let marks = open(&marks_path)?;
+        let length = bytes.metadata().map_err(|e| fs::failed("look at", &path, e))?.len();
+        if length != file.size.0 {
+            // Of an earlier format, or cut by somebody: nothing in it can be told.
+            marks.set_len(0).map_err(|e| fs::failed("empty", &marks_path, e))?;
+            allocate(&bytes, file.size.0).map_err(|e| fs::failed("make room for", &path, e))?;
+        }
+        let count = usize::try_from(file.size.0.div_ceil(PIECE.0)).unwrap_or(usize::MAX);
+        let mut there = vec![0; count];
+        let read = marks.read_at(&mut there, 0).map_err(|e| fs::failed("read", &marks_path, e))?;
+        there[read..].fill(0);
+        Ok((Self { path, bytes, marks }, there.into_iter().map(|mark| mark == THERE).collect()))
+    }
+
+    /// Where the bytes are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write(&self, bytes: &[u8], at: u64) -> Result<(), Problem> {
+        self.bytes.write_all_at(bytes, at).map_err(|e| fs::failed("write", &self.path, e))
+    }
+
+    pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), Problem> {
+        self.bytes.read_exact_at(bytes, at).map_err(|e| fs::failed("read", &self.path, e))
+    }
+
+    /// Starts to bring these bytes to the disk, so that little is left to wait for at the end. Linux does
+    /// that on this advice, without waiting, and keeps pages in its cache that are on their way.
+    pub(super) fn begin_syncing(&self, bytes: &Range<u64>) {
+        let length = NonZeroU64::new(bytes.end - bytes.start);
+        // Only a hint: the file is synced before it gets its name.
+        let _unheard = fadvise(&self.bytes, bytes.start, length, Advice::DontNeed);
+    }
+
+    pub(super) fn mark(&self, piece: usize) -> Result<(), Problem> {
+        self.marks.write_all_at(&[THERE], piece as u64).map_err(|e| fs::failed("mark", &self.path, e))
+    }
+
+    pub(super) fn unmark_all(&self) -> Result<(), Problem> {
+        self.marks.set_len(0).map_err(|e| fs::failed("unmark", &self.path, e))
+    }
+}
+
+/// Bytes that parts in a folder already have on the disk, of those that these files need.
+pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFile>) -> u64 {
+    let blocks = |file: &LockedFile| {
+        let found = std::fs::metadata(path_of(folder, file, PART)).ok()?;
+        // POSIX counts blocks of 512 bytes, whatever the file system's are.
+        Some((found.blocks() * 512).min(file.size.0))
+    };
+    files.into_iter().filter_map(blocks).sum()
+}
+
+/// Forgets the part of a file, whose bytes may have got another name already.
+pub fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
+    fs::remove(&path_of(folder, file, PART))?;
+    fs::remove(&path_of(folder, file, MARKS))
+}
+
+/// Removes what is in the folder and belongs to none of these files: the remains of models that nobody
+/// wants any more.
+pub fn discard_others<'a>(
+    folder: &Path,
+    wanted: impl IntoIterator<Item = &'a LockedFile>,
+) -> Result<(), Problem> {
+    let wanted: std::collections::BTreeSet<String> =
+        wanted.into_iter().map(|file| file.sha256.to_string()).collect();
+    for name in fs::names(folder)? {
+        let stem = name.split('.').next().unwrap_or_default();
+        if !wanted.contains(stem) {
+            fs::remove(&folder.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn path_of(folder: &Path, file: &LockedFile, suffix: &str) -> PathBuf {
+    folder.join(format!("{}.{suffix}", file.sha256))
+}
+
+/// Reserves the room, so that a full disk shows now and not after an hour.
+fn allocate(file: &File, length: u64) -> std::io::Result<()> {
+    file.set_len(0)?;
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(length),
+        reserved => Ok(reserved?),
+    }
+}

@@ -1,0 +1,125 @@
+//! Which hub, with what right: the variables that `huggingface_hub` reads too.
+
+use crate::{
+    domain::{
+        hub::Patience,
+        problem::{Kind, Problem},
+    },
+    host::fs,
+};
+use reqwest::{Url, header::HeaderValue};
+use std::path::{Path, PathBuf};
+
+const PUBLIC_HUB: &str = "https://huggingface.co";
+
+/// How to reach a hub.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its address, without a slash at the end: `HF_ENDPOINT`.
+    pub endpoint: String,
+    /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds.
+    pub token: Option<Token>,
+    /// Whether nothing may be asked of it: `HF_HUB_OFFLINE`.
+    pub reach: Reach,
+    /// Where `huggingface_hub` keeps what it downloaded: `HF_HUB_CACHE`, `HF_HOME/hub`.
+    pub cache: Option<PathBuf>,
+    /// How patient to be.
+    pub patience: Patience,
+}
+
+/// Whether the hub may be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// It may.
+    #[default]
+    Online,
+    /// Nothing leaves this host.
+    Offline,
+}
+
+/// The secret that opens gated repositories. It never shows: not in logs, messages, arguments or files.
+#[derive(Clone)]
+pub struct Token(HeaderValue);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Token {
+    /// A token as it stands in a file or variable; nothing for an empty one.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for one that cannot be sent in a header. It is not shown.
+    pub fn of(text: &str) -> Result<Option<Self>, Problem> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut value = HeaderValue::try_from(format!("Bearer {text}")).map_err(|_| {
+            Problem::new(Kind::Usage, "the hub's token holds a character that no token has")
+                .help("look at `HF_TOKEN`, or at the file that `HF_TOKEN_PATH` names")
+        })?;
+        // Keeps it out of reqwest's and hyper's own debug texts.
+        value.set_sensitive(true);
+        Ok(Some(Self(value)))
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl Settings {
+    /// What this process's environment says.
+    pub fn from_environment() -> Result<Self, Problem> {
+        Self::of(|name| std::env::var(name).ok())
+    }
+
+    /// What these variables say. An empty one is none.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for an address that is none, or an impossible token.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let path = |name: &str| variable(name).map(PathBuf::from);
+        let home = path("HF_HOME")
+            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
+        let in_home = |name: &str| home.as_ref().map(|home| home.join(name));
+        let token = match variable("HF_TOKEN") {
+            Some(token) => Token::of(&token)?,
+            None => match path("HF_TOKEN_PATH").or_else(|| in_home("token")) {
+                Some(path) => token_in(&path)?,
+                None => None,
+            },
+        };
+        let offline = variable("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value));
+        Ok(Self {
+            endpoint: endpoint(variable("HF_ENDPOINT").as_deref().unwrap_or(PUBLIC_HUB))?,
+            token,
+            reach: if offline { Reach::Offline } else { Reach::Online },
+            cache: path("HF_HUB_CACHE").or_else(|| in_home("hub")),
+            patience: Patience::DEFAULT,
+        })
+    }
+}
+
+fn token_in(path: &Path) -> Result<Option<Token>, Problem> {
+    fs::read(path)?.map_or(Ok(None), |text| Token::of(&text))
+}
+
+fn endpoint(text: &str) -> Result<String, Problem> {
+    let text = text.trim().trim_end_matches('/');
+    match Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(text.to_owned()),
+        _ => Err(Problem::new(Kind::Usage, "`HF_ENDPOINT` is not the address of a hub")
+            .help(format!("for example `HF_ENDPOINT={PUBLIC_HUB}`"))),
+    }
+}
+
+/// As `huggingface_hub` reads its switches.
+fn is_true(value: &str) -> bool {
+    ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_ascii_uppercase().as_str())
+}

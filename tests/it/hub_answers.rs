@@ -1,0 +1,121 @@
+//! What hubs say, read; how patient we are; and who fetches what.
+
+use awqdeploy::domain::{
+    hub::{Content, Fault, Patience, commit, encoded, git_name, listing, next_page},
+    schedule::{Next, Schedule},
+    size::Bytes,
+};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+#[test]
+fn a_listing_as_the_hub_writes_it() {
+    // Shape of GET /api/models/REPO/tree/main?recursive=true, October 2026.
+    let json = br#"[
+        {"type":"directory","oid":"aa","size":0,"path":"sub"},
+        {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"sub/empty.txt"},
+        {"type":"file","oid":"b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0","size":5,"path":"m.safetensors",
+         "lfs":{"oid":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","size":5,"pointerSize":135},
+         "xetHash":"00","lastCommit":null}]"#;
+    let files = listing(json).unwrap();
+    assert_eq!(files.len(), 2, "folders are no files");
+    assert_eq!(files[0].content, Content::Git(git_name(b"")));
+    assert_eq!((files[1].size, files[1].path.as_path()), (Bytes(5), Path::new("m.safetensors")));
+    assert!(matches!(files[1].content, Content::Sha256(_)));
+}
+
+#[test]
+fn what_is_no_listing_is_said_so() {
+    let fault = |json: &str| listing(json.as_bytes()).unwrap_err().to_string();
+    assert_snapshot!(fault("<html>Sign in</html>"), @"not a hub's answer: expected value at line 1 column 1");
+    let file =
+        |path: &str, oid: &str| format!(r#"[{{"type":"file","oid":"{oid}","size":1,"path":"{path}"}}]"#);
+    assert_snapshot!(fault(&file("../x", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")), @"not a hub's answer: it lists a file `../x`: has an empty part, `.` or `..`");
+    assert_snapshot!(fault(&file("x", "zz")), @"not a hub's answer: of `x`: `zz` is not a hash of git: want 40 hexadecimal digits");
+    let long = file("x", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").replace(":1,", ":9007199254740993,");
+    assert_snapshot!(fault(&long), @"not a hub's answer: of `x`: a length of 9007199254740993 bytes");
+    assert!(commit(br#"{"sha":"main"}"#).is_err());
+}
+
+#[test]
+fn git_names_files_as_git_does() {
+    // `printf hello | git hash-object --stdin`
+    assert_eq!(git_name(b"hello").to_string(), "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0");
+}
+
+#[test]
+fn addresses() {
+    assert_eq!(encoded(Path::new("a b/ü%#?.json")), "a%20b/%C3%BC%25%23%3F.json");
+    let link = r#"<https://hub/prev>; rel="prev", <https://hub/next?cursor=a%3D>; rel="next""#;
+    assert_eq!(next_page(link), Some("https://hub/next?cursor=a%3D"));
+    assert_eq!(next_page(r#"<https://hub/last>; rel="last""#), None);
+}
+
+#[test]
+fn faults_that_pass_and_faults_that_do_not() {
+    let passes = |status| Fault::of_status(status, None).map(|fault| fault.passes());
+    assert_eq!([200, 206].map(passes), [None, None]);
+    assert_eq!([408, 429, 500, 502, 503, 504].map(passes), [Some(true); 6]);
+    assert_eq!([301, 400, 401, 403, 404, 410, 416, 451].map(passes), [Some(false); 8]);
+}
+
+proptest! {
+    #[test]
+    fn a_pause_doubles_within_its_limits(failures in 1..40u32, random in 0.0..1.0f64) {
+        let patience = Patience::DEFAULT;
+        let pause = patience.pause(failures, None, random).unwrap();
+        let full = patience.pause(failures, None, 0.0).unwrap();
+        prop_assert!(pause <= patience.longest_pause && pause * 2 >= full && pause <= full);
+        let next = patience.pause(failures + 1, None, 0.0).unwrap();
+        prop_assert!(next == full * 2 || next == patience.longest_pause);
+    }
+
+    #[test]
+    fn a_hub_is_left_alone_as_long_as_it_asks(seconds in 0..1000u64) {
+        let asked = Duration::from_secs(seconds);
+        let pause = Patience::DEFAULT.pause(1, Some(asked), 0.9);
+        prop_assert_eq!(pause, (seconds <= 300).then_some(asked));
+    }
+
+    /// Whatever the order in which connections work, every wanted piece is fetched once, and no other.
+    #[test]
+    fn every_piece_is_fetched_once(
+        files in prop::collection::vec(prop::collection::vec(any::<bool>(), 0..40), 0..6),
+        connections in 1..6usize,
+        order in prop::collection::vec(0..6usize, 1..400),
+    ) {
+        let wanted: BTreeSet<(usize, usize)> = files
+            .iter()
+            .enumerate()
+            .flat_map(|(file, pieces)| (0..pieces.len()).filter(|at| pieces[*at]).map(move |at| (file, at)))
+            .collect();
+        let mut schedule = Schedule::new(connections, files.clone());
+        let mut at: Vec<Option<(usize, usize)>> = vec![None; connections];
+        let mut fetched = Vec::new();
+        let turns = order.iter().copied().chain((0..connections).cycle().take(2000));
+        for connection in turns.map(|turn| turn % connections) {
+            if let Some((file, piece)) = at[connection].take() {
+                let ahead = schedule.ahead(connection);
+                prop_assert_eq!(ahead.start, piece);
+                fetched.push((file, piece));
+                at[connection] = schedule.finished_piece(connection).then_some((file, piece + 1));
+            } else if let Next::Run(run) = schedule.next(connection) {
+                at[connection] = Some((run.file, run.pieces.start));
+            }
+        }
+        prop_assert_eq!(schedule.next(0), Next::End);
+        prop_assert_eq!(fetched.len(), wanted.len());
+        prop_assert_eq!(fetched.into_iter().collect::<BTreeSet<_>>(), wanted);
+    }
+}
+
+#[test]
+fn one_large_file_keeps_all_connections_busy() {
+    let mut schedule = Schedule::new(4, [vec![true; 64]]);
+    for connection in 0..4 {
+        assert!(matches!(schedule.next(connection), Next::Run(_)), "connection {connection} is idle");
+    }
+    let shares: Vec<usize> = (0..4).map(|connection| schedule.ahead(connection).len()).collect();
+    assert_eq!(shares, [8, 8, 8, 8], "halves of quarters");
+}
