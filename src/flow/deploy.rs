@@ -13,9 +13,7 @@ use crate::{
     domain::{
         activation::{End, GenerationId},
         generation::Generation,
-        lock::LockedModel,
         problem::{Kind, Problem},
-        size::Bytes,
     },
     host::{
         models, port, runtimes,
@@ -107,7 +105,7 @@ fn stage(
 ) -> Result<(), Problem> {
     world.interrupt.check()?;
     observer.see(Event::Stage(format!("verify the files of `{}`", prepared.model.repo)));
-    let of = total(&prepared.model);
+    let of = prepared.model.size();
     let source = prepared.source.as_deref();
     models::take_in(locked, &prepared.model, source, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
@@ -128,9 +126,4 @@ fn stage(
         })?;
     }
     locked.keep_binary(&world.binary).map(drop)
-}
-
-/// Bytes of all files of a model.
-pub(super) fn total(model: &LockedModel) -> Bytes {
-    model.files.iter().map(|file| file.size).sum()
 }

@@ -39,7 +39,7 @@ pub fn lock(
     let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
     world.library.save_lock(profile.name(), &locked, |path, text| {
         fs::make_directory(path.parent().unwrap_or(path))?;
-        fs::write(path, text)
+        fs::write_unlocked(path, text)
     })?;
     Ok(locked)
 }
