@@ -164,6 +164,18 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// A whole number at the top of the file, if that is what stands there: what decides how to read the rest.
+    pub fn integer(&self, name: &str) -> Option<Spanned<i64>> {
+        let value = self.root.get(name)?;
+        match value.get_ref() {
+            DeValue::Integer(integer) => {
+                let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+                Some(Spanned::new(value.span(), number))
+            }
+            _ => None,
+        }
+    }
+
     /// Covers a secret in all problems from now on: they end up in logs. Everything else keeps its place,
     /// so there is a star for each byte, and lines end where they did.
     pub fn cover(&mut self, span: Range<usize>) {

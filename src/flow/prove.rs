@@ -1,4 +1,5 @@
-//! What the service does before each start: it proves that its model is what was locked.
+//! Before each start the service proves that its model is what was locked; a rollback does so before it stops
+//! anything.
 
 use crate::{
     domain::{
@@ -8,7 +9,7 @@ use crate::{
         size::Bytes,
     },
     host::{
-        check::{self, Damage},
+        check::{self, Checked, Damage},
         memo::Memo,
         signals::Interrupt,
         store::Store,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Proves a model in the store. Files that are known to be untouched since they were last hashed are not
-/// read, unless the profile wants it so. Returns how much was read.
+/// read, unless the profile wants it so.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
@@ -25,7 +26,7 @@ pub fn prove(
     model: &PlannedModel,
     interrupt: &Interrupt,
     see: &mut dyn FnMut(Bytes, Bytes),
-) -> Result<Bytes, Problem> {
+) -> Result<Checked, Problem> {
     let help = "`awqdeploy verify --all --repair` mends what is in the store";
     let digest = model.digest.ok_or_else(|| {
         Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(help)
@@ -38,10 +39,7 @@ pub fn prove(
     let of = locked.size();
     let folder = store.layout().model(digest);
     let checked = check::stored(&folder, &locked, &memo, interrupt, &mut |done| see(done, of))?;
-    match checked.damaged.as_slice() {
-        [] => Ok(checked.read),
-        damaged => Err(refused(damaged).help(help)),
-    }
+    if checked.damaged.is_empty() { Ok(checked) } else { Err(refused(&checked.damaged).help(help)) }
 }
 
 /// Says all in one line: it becomes the service's status.

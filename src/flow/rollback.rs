@@ -4,8 +4,9 @@
 use super::{
     activate::{self, Left},
     deploy::carry_out,
-    event::Observer,
+    event::{Event, Observer},
     outcome::{Action, Outcome},
+    prove::prove,
     recover,
     world::World,
 };
@@ -74,6 +75,11 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     whole(&to)?;
+    observer.see(Event::Stage(format!("verify the files of `{}`", to.plan.model.repo)));
+    let checked = prove(&store, &to.plan.model, &world.interrupt, &mut |done, of| {
+        observer.see(Event::Progress { done, of });
+    })?;
+    locked.note(&checked)?;
     carry_out(world, &locked, Action::Rollback, to.id, observer)
 }
 

@@ -188,9 +188,7 @@ fn repair(
 /// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
 fn remember(world: &World, checked: &Checked) {
     let Ok(locked) = world.store.lock(Duration::ZERO, "awqdeploy verify") else { return };
-    let Ok(mut memo) = world.store.memo() else { return };
-    checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
-    let _unkept = locked.keep_memo(&memo);
+    let _unkept = locked.note(checked);
 }
 
 fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
@@ -216,7 +214,16 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
         let newest = generations.iter().rev().find(|generation| generation.plan.model.digest == Some(digest));
         newest.map_or_else(|| digest.short(), |generation| generation.plan.profile.clone())
     };
-    world.store.models()?.into_iter().map(|digest| stored(world, digest, name(digest))).collect()
+    let target = |digest| stored(world, digest, name(digest));
+    let mut targets = world.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    // A profile that was locked anew has had more than one.
+    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    for target in &mut targets {
+        if names.iter().filter(|name| **name == target.name).count() > 1 {
+            target.name = format!("{} ({})", target.name, target.model.digest().short());
+        }
+    }
+    Ok(targets)
 }
 
 /// A model in the store, whatever its profile has become.

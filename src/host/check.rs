@@ -207,11 +207,9 @@ impl<'a> Candidate<'a> {
     }
 
     /// What has to be hashed: each piece where they are locked, so that many cores share one file, and
-    /// damage is found to the piece; else the whole file.
-    fn jobs(&self, file: usize) -> Vec<Job<'_>> {
+    /// damage is found to the piece; else the whole file. The disk is asked for pieces so far `ahead`.
+    fn jobs(&self, file: usize, ahead: u64) -> Vec<Job<'_>> {
         let end = self.locked.size.0;
-        // By the time that it is wanted, the disk shall have it.
-        let ahead = parallel::threads() as u64;
         let job = |piece: u64, range: Range<u64>, expected| Job {
             file,
             path: &self.path,
@@ -262,8 +260,10 @@ fn compare(
         candidate.size == candidate.locked.size && memo.knows(&candidate.locked.sha256, &candidate.stamp)
     });
     drop(known);
+    // By the time that a thread is done with its piece, the disk shall have the next.
+    let ahead = parallel::threads() as u64;
     let mut jobs: Vec<Job<'_>> =
-        candidates.iter().enumerate().flat_map(|(index, candidate)| candidate.jobs(index)).collect();
+        candidates.iter().enumerate().flat_map(|(index, candidate)| candidate.jobs(index, ahead)).collect();
     // The longest first, so that no core ends up alone with it; pieces stay in the order of the disk.
     jobs.sort_by_key(|job| std::cmp::Reverse((job.range.end - job.range.start).saturating_sub(PIECE.0)));
     let right = parallel::each(&jobs, interrupt, progress, |job, worker| {

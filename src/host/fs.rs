@@ -42,6 +42,18 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     rename(&staged, path)
 }
 
+/// The same outside of the root, where no lock keeps others from writing at the same time: the last wins.
+pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
+    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
+    write_synced(&staged, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rename(&staged, path)?;
+    // Its name is taken by nothing any more.
+    let _gone = staged.keep();
+    Ok(())
+}
+
 /// Writes a file that nobody looks for yet, synced.
 pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_synced(path, bytes.as_ref()).map_err(|e| failed("write", path, e))

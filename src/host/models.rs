@@ -1,7 +1,7 @@
 //! Models in the store: taken in file by file, each proven to be what was locked.
 
 use super::{
-    check::{self, Damage, Difference},
+    check::{self, Checked, Damage, Difference},
     content,
     folder::Folder,
     fs,
@@ -69,6 +69,16 @@ impl Locked<'_> {
             .map_err(|e| Problem::doing(format_args!("write `{}`", path.display()), e))?;
         fs::make_directory(path.parent().unwrap_or(&path))?;
         fs::write(&path, text)
+    }
+
+    /// Remembers what a check has proven, so that the next need not read it.
+    pub fn note(&self, checked: &Checked) -> Result<(), Problem> {
+        if checked.noted.is_empty() {
+            return Ok(());
+        }
+        let mut memo = self.store().memo()?;
+        checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
+        self.keep_memo(&memo)
     }
 
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
@@ -171,9 +181,7 @@ pub fn take_in(
             return Err(differ(&path, &checked.damaged)
                 .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
         }
-        let mut memo = locked.store().memo()?;
-        checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
-        locked.keep_memo(&memo)?;
+        locked.note(&checked)?;
         return Ok(path);
     }
     import(locked, model, source, interrupt, progress)?;

@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
-/// Bytes read at once: larger than this falls out of the L2 cache, smaller pays for more calls.
-const CHUNK: usize = 256 << 10;
+/// Bytes read at once. Measured: 256 KiB and more cost a third more system time on busy machines, since they
+/// fall out of the cache between the kernel's copy and the hashing.
+const CHUNK: usize = 64 << 10;
 /// How often the progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 

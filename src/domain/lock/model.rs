@@ -68,8 +68,8 @@ struct RawFile {
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let document = Document::parse(path, text, KEYS)?;
-    known_version(&document, text)?;
-    let raw: RawLock = document.read(strangers(text))?;
+    known_version(&document)?;
+    let raw: RawLock = document.read(strangers(&document))?;
     check(&document, raw.revision, |revision| match revision {
         0.. => Ok(revision),
         _ => Err(Fault::new("must be at least 0").help(REMEDY)),
@@ -180,13 +180,9 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
 }
 
 /// What to make of unknown keys: those of a later revision may be passed over.
-fn strangers(text: &str) -> Strangers {
-    #[derive(Deserialize)]
-    struct Revised {
-        revision: i64,
-    }
-    match toml::from_str(text) {
-        Ok(Revised { revision }) if revision > REVISION => Strangers::Ignored,
+fn strangers(document: &Document<'_>) -> Strangers {
+    match document.integer("revision") {
+        Some(revision) if *revision.get_ref() > REVISION => Strangers::Ignored,
         _ => Strangers::Refused,
     }
 }
@@ -202,13 +198,9 @@ fn git_hash(text: String) -> Result<GitHash, Fault> {
 }
 
 /// A lock by a newer program may mean something else by every key: its version is looked at first.
-pub(super) fn known_version(document: &Document<'_>, text: &str) -> Result<(), Problem> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: Spanned<i64>,
-    }
+pub(super) fn known_version(document: &Document<'_>) -> Result<(), Problem> {
     // No version, or one of another type: the reading of all keys will say so.
-    let Ok(Versioned { version }) = toml::from_str(text) else {
+    let Some(version) = document.integer("version") else {
         return Ok(());
     };
     if *version.get_ref() == VERSION {

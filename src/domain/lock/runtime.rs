@@ -59,7 +59,7 @@ struct RawWheel {
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     let document = Document::parse(path, text, KEYS)?;
-    known_version(&document, text)?;
+    known_version(&document)?;
     let raw: RawRuntime = document.read(Strangers::Refused)?;
     let span = raw.vllm.span();
     let vllm = check(&document, raw.vllm, rules::version)?;

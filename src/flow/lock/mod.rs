@@ -82,7 +82,7 @@ pub fn lock_and_fetch(
 pub(super) fn save(world: &World, profile: &Profile, locked: &LockedModel) -> Result<(), Problem> {
     world.library.save_lock(profile.name(), locked, |path, text| {
         fs::make_directory(path.parent().unwrap_or(path))?;
-        fs::write(path, text)
+        fs::write_unlocked(path, text)
     })
 }
 

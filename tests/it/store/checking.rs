@@ -9,6 +9,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 fn damage(path: &str, difference: Difference, pieces: &[u64]) -> Damage {
@@ -102,6 +103,12 @@ fn what_was_written_just_now_is_not_remembered() {
     let checked = scene.check(&Memo::default());
     assert_eq!(checked.damaged, []);
     assert_eq!(checked.noted.len(), 3, "all but the one");
+    // Nor what a clock that was set back since says was written later.
+    let later = SystemTime::now() + Duration::from_hours(1);
+    fs::File::open(&config).unwrap().set_modified(later).unwrap();
+    assert_eq!(scene.check(&Memo::default()).noted.len(), 3);
+    write(&config, b"{}");
+    assert_eq!(scene.check(&Memo::default()).noted.len(), 4);
 }
 
 #[test]

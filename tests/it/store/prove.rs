@@ -29,7 +29,8 @@ fn model(scene: &Scene, verify_at_start: VerifyAtStart) -> PlannedModel {
 }
 
 fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<Bytes, Problem> {
-    prove(&scene.store, &model(scene, verify_at_start), &Interrupt::default(), &mut |_, _| ())
+    let model = model(scene, verify_at_start);
+    prove(&scene.store, &model, &Interrupt::default(), &mut |_, _| ()).map(|checked| checked.read)
 }
 
 #[test]
