@@ -44,6 +44,23 @@ Examples:
   awqdeploy rollback gptq                to the newest proven one of that profile
   awqdeploy rollback 3                   to that one";
 
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  awqdeploy lock awq                           what the hub has at the profile's revision
+  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
+  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
+  awqdeploy lock awq --check                   whether the hub still has what was locked
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.";
+
+const FETCH_EXAMPLES: &str = "\
+Examples:
+  awqdeploy fetch awq
+  awqdeploy fetch awq --offline          from folders and caches on this host only
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
+NO_PROXY.";
+
 /// The long help shows this in place of the short one's end, not behind it.
 fn with_statuses(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_STATUSES}")
@@ -200,11 +217,15 @@ Exit status 4 says that something is damaged.")]
         dry_run: bool,
     },
     /// Keep a generation, whatever `collect` finds
+    #[command(after_help = "Examples:
+  awqdeploy pin 3                        `awqdeploy generations` lists the numbers")]
     Pin {
         /// Its number
         generation: u64,
     },
     /// Let `collect` have a pinned generation again
+    #[command(after_help = "Examples:
+  awqdeploy unpin 3")]
     Unpin {
         /// Its number
         generation: u64,
@@ -220,24 +241,12 @@ Exit status 4 says that something is damaged.")]
         folder: PathBuf,
     },
     /// Record every file of a profile's model by its hash
-    #[command(after_help = "Examples:
-  awqdeploy lock awq                           what the hub has at the profile's revision
-  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
-  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
-  awqdeploy lock awq --check                   whether the hub still has what was locked
-
-Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.",
-        after_long_help = EXIT_STATUSES)]
+    #[command(after_help = LOCK_EXAMPLES, after_long_help = with_statuses(LOCK_EXAMPLES))]
     Lock(LockRequest),
     /// Get a locked model into the store, from this host or from the hub
-    #[command(after_help = "It goes on where an earlier one stopped, whatever stopped it.
-
-Examples:
-  awqdeploy fetch awq
-  awqdeploy fetch awq --offline          from folders and caches on this host only
-
-Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
-NO_PROXY.", after_long_help = EXIT_STATUSES)]
+    ///
+    /// It goes on where an earlier one stopped, whatever stopped it.
+    #[command(after_help = FETCH_EXAMPLES, after_long_help = with_statuses(FETCH_EXAMPLES))]
     Fetch {
         /// A profile's name
         profile: String,

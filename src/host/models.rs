@@ -199,6 +199,7 @@ fn import(
     let source = source.map(|path| Folder::open(path, &model.repo, &model.revision)).transpose();
     let source = source.map_err(|problem| problem.help("correct `path` in the profile's `[model]`"))?;
     let damaged = gather(locked, model, source.as_slice(), interrupt, progress)?;
+    interrupt.check()?;
     if damaged.is_empty() {
         return Ok(());
     }

@@ -48,7 +48,7 @@ fn a_model_that_is_not_what_was_locked_is_refused() {
     fs::write(&weights, flipped).unwrap();
     assert_snapshot!(refused(&mut stand), @r"
     error: 1 file is not what was locked in `DIR/models/awq`
-    caused by: `model.safetensors` has sha256 7a01e98c96ed3794820119404a4069150c5f6cecda8fd98e3e92e6f3a7028f21
+    caused by: `model.safetensors` has another content
     help: fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`
     exit status 4
     ");
@@ -114,10 +114,10 @@ fn a_plan_that_cannot_work_is_refused() {
     ");
 
     stand.write_profile(NEW, "", "");
-    fs::remove_file(stand.path("profiles/lock.toml")).unwrap();
+    fs::remove_file(stand.path("profiles/locks/awq.toml")).unwrap();
     assert_snapshot!(refused(&mut stand), @r"
     error: the model of `awq` is not locked
-    help: record its files once with `awqdeploy lock awq --from FOLDER`
+    help: record its files once: `awqdeploy lock awq` asks the hub, `awqdeploy lock awq --from FOLDER` takes what is here
     exit status 4
     ");
 

@@ -63,7 +63,7 @@ const ALL: &[&str] = &[
     "report",
     "status",
     "validation",
-    "verification",
+    "verify",
 ];
 
 /// The example as it should be: as it is, if its shape is right.
@@ -102,7 +102,7 @@ fn told(name: &str, example: &str, root: &Root, play: &Play) -> String {
         }
         "status" => root.says(&["status"], 0),
         "validation" => root.says(&["validate"], 6),
-        "verification" => root.says(&["verify", "mine"], 4),
+        "verify" => root.says(&["verify", "mine"], 4),
         _ => panic!("nobody prints `{name}`"),
     };
     let mut differences = vec![];

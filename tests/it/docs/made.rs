@@ -3,7 +3,7 @@
 use super::{commands, page, printed, settle};
 use awqdeploy::domain::{
     document::{Key, Presence},
-    profile::{Device, KEYS, Offload, Profile, TensorParallel},
+    profile::{Device, KEYS, Offload, Profile, TensorParallel, VerifyAtStart},
 };
 use std::{fmt::Write, path::Path};
 
@@ -137,6 +137,10 @@ fn default_of(path: &str, least: &Profile) -> String {
         "model.revision" => format!("`\"{}\"`", least.model().revision),
         "model.path" if least.model().path.is_none() => "none".to_owned(),
         "runtime.device" if least.runtime().device == Device::Cuda => "`\"cuda\"`".to_owned(),
+        "model.alternatives" if least.model().alternatives.is_empty() => "none".to_owned(),
+        "model.verify-at-start" if least.model().verify_at_start == VerifyAtStart::Memo => {
+            "`\"memo\"`".to_owned()
+        }
         "listen.host" => format!("`\"{}\"`", least.listen().host),
         "listen.port" => format!("`{}`", least.listen().port),
         "parallelism.tensor-parallel-size" if least.tensor_parallel() == TensorParallel::Auto => {
