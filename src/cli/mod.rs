@@ -3,6 +3,7 @@
 mod args;
 mod documents;
 mod generate;
+mod planned;
 pub mod problem;
 mod progress;
 mod rehearsal;

@@ -3,10 +3,10 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
-        StatusDocument, ValidationDocument, VerificationDocument,
+        self, ActivationDocument, FactsDocument, GenerationsDocument, LockDocument, PlanDocument,
+        RecoveryDocument, StatusDocument, ValidationDocument, VerificationDocument,
     },
-    generate, print, problem as errors,
+    generate, planned, print, problem as errors,
     progress::Screen,
     rehearsal, render,
 };
@@ -113,7 +113,7 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
     let planned = prepare::plan(&world, profile, &facts)?;
     let refusal = planned.as_ref().err().cloned();
     let document = PlanDocument::of(profile, planned);
-    show(global, &document, render::plan)?;
+    show(global, &document, planned::plan)?;
     match refusal {
         None => Ok(0),
         // The document has said it all.
@@ -123,8 +123,8 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
 }
 
 fn facts() -> Result<u8, Problem> {
-    let text =
-        serde_json::to_string_pretty(&machine::facts()?).map_err(|e| Problem::doing("print the facts", e))?;
+    let document = FactsDocument::of(machine::facts()?);
+    let text = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print the facts", e))?;
     print(&text);
     Ok(0)
 }
@@ -133,11 +133,8 @@ fn facts() -> Result<u8, Problem> {
 pub(super) fn read_facts(path: &Path) -> Result<Facts, Problem> {
     let text = fs::read(path)?
         .ok_or_else(|| Problem::new(Kind::Usage, format!("there is no file `{}`", path.display())))?;
-    serde_json::from_str(&text).map_err(|e| {
-        Problem::new(Kind::Usage, format!("`{}` does not hold a host's facts", path.display()))
-            .because(e)
-            .help("`awqdeploy facts > FILE` on that host writes them")
-    })
+    Facts::parse(&text)
+        .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
 
 fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Screen) -> Result<u8, Problem> {
@@ -177,7 +174,7 @@ fn rollback_command(
     let done = (|| {
         if consent.dry_run {
             let document = PlanDocument::of(&profile, Ok(to.plan.clone()));
-            show(global, &document, render::plan)?;
+            show(global, &document, planned::plan)?;
             return Ok(None);
         }
         agree(consent, &question)?;
@@ -241,7 +238,7 @@ fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
     let plan = &prepared.plan;
     let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));
     show(global, &document, |document| {
-        let shown = render::plan(document);
+        let shown = planned::plan(document);
         match &prepared.current {
             None => shown + "nothing is deployed yet\n",
             Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",

@@ -1,7 +1,14 @@
 //! What is known of the host. Printed by `awqdeploy facts`, replayed by `plan --facts FILE`.
 
-use super::size::Bytes;
+use super::{
+    problem::{Kind, Problem},
+    size::Bytes,
+};
 use serde::{Deserialize, Serialize};
+
+/// What the document of a host's facts says of itself.
+pub const SCHEMA: &str = "awqdeploy/facts/v1";
+const SCHEMA_FAMILY: &str = "awqdeploy/facts/v";
 
 /// The host as the plan sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +50,29 @@ pub struct Gpu {
 }
 
 impl Facts {
+    /// Reads what `awqdeploy facts` printed. A document without a schema is one of the first version.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let unreadable = |e| {
+            Problem::new(Kind::Usage, "it does not hold a host's facts")
+                .because(e)
+                .help("`awqdeploy facts > FILE` on that host writes them")
+        };
+        let mut value: serde_json::Value = serde_json::from_str(text).map_err(unreadable)?;
+        let schema = value.as_object_mut().and_then(|object| object.remove("schema"));
+        match schema.as_ref().map(|schema| schema.as_str().unwrap_or_default()) {
+            None | Some(SCHEMA) => serde_json::from_value(value).map_err(unreadable),
+            Some(other) => {
+                let what = format!("its schema is `{other}`, and this program reads `{SCHEMA}`");
+                let version = other.strip_prefix(SCHEMA_FAMILY).and_then(|text| text.parse::<u32>().ok());
+                let help = match version {
+                    Some(2..) => "a newer awqdeploy wrote it: plan with that one, or write it anew with this",
+                    _ => "name a file that `awqdeploy facts > FILE` wrote",
+                };
+                Err(Problem::new(Kind::Usage, what).help(help))
+            }
+        }
+    }
+
     /// The facts of a machine with four 16 GB GPUs and 126 GiB of RAM, as JSON: what a rehearsal
     /// plans for.
     pub const EXAMPLE: &str = include_str!("known/four-16gb.json");

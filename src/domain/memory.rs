@@ -14,12 +14,18 @@ use super::{
 use serde::{Deserialize, Serialize};
 
 /// The memory of one deployment. All GPU figures are per rank.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: Bytes,
+    /// What of the weights really goes to RAM under that limit, per rank.
+    #[serde(default)]
+    pub offloaded: Bytes,
+    /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
+    #[serde(default)]
+    pub shard: Option<Bytes>,
     /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
     /// CPU.
     pub weights: Option<Bytes>,
@@ -38,6 +44,25 @@ pub struct Budget {
     pub missing: Bytes,
     /// RAM of all ranks together.
     pub ram: Bytes,
+}
+
+/// The memory of one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rank {
+    /// Counted from 0.
+    pub rank: u32,
+    /// All of its weights, in VRAM and RAM.
+    pub weights_bytes: Option<Bytes>,
+    /// Of them, what lies in RAM.
+    pub offloaded_bytes: Bytes,
+    /// The tokens that its KV cache holds.
+    pub kv_cache_tokens: Option<u64>,
+    /// The bytes of that cache.
+    pub kv_cache_bytes: Option<Bytes>,
+    /// Context, activations, graphs and communication.
+    pub overhead_bytes: Option<Bytes>,
+    /// Everything on its GPU. 0 on the CPU.
+    pub total_bytes: Bytes,
 }
 
 /// What vLLM needs on a GPU beside weights and KV cache. Plan values, inferred from public reports:
@@ -80,15 +105,9 @@ impl Budget {
         let weights = checkpoint.weights(1).unwrap_or_default();
         Self {
             tensor_parallel_size: ranks,
-            offload: Bytes::default(),
-            weights: None,
-            overhead: None,
-            kv_cache: None,
-            kv_cache_needed: None,
-            kv_cache_tokens: None,
-            gpu: None,
-            missing: Bytes::default(),
+            shard: checkpoint.weights(ranks),
             ram: weights + RAM_CPU_SERVER + times(RAM_CPU_RANK, ranks),
+            ..Self::default()
         }
     }
 
@@ -108,6 +127,8 @@ impl Budget {
         Self {
             tensor_parallel_size: ranks,
             offload,
+            offloaded,
+            shard: room.weights,
             weights,
             overhead: Some(room.overhead),
             kv_cache: free,
@@ -119,6 +140,20 @@ impl Budget {
             }),
             ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
         }
+    }
+
+    /// The memory of each rank, in their order.
+    pub fn ranks(&self) -> Vec<Rank> {
+        let rank = |rank| Rank {
+            rank,
+            weights_bytes: self.shard,
+            offloaded_bytes: self.offloaded,
+            kv_cache_tokens: self.kv_cache_tokens,
+            kv_cache_bytes: self.kv_cache,
+            overhead_bytes: self.overhead,
+            total_bytes: [self.weights, self.overhead, self.kv_cache].into_iter().flatten().sum(),
+        };
+        (0..self.tensor_parallel_size).map(rank).collect()
     }
 
     /// Of the experts' bytes, the share that is read over the link: 0 to 1.

@@ -4,7 +4,8 @@ use super::{
     checkpoint::Checkpoint,
     memory::{self, Budget},
     plan::{Inputs, Refusal},
-    prediction, preflight,
+    prediction::{self, Prediction},
+    preflight,
     profile::{Device, Offload, TensorParallel},
     size::Bytes,
     version::Version,
@@ -15,8 +16,8 @@ use super::{
 pub struct Placement {
     /// Where each byte goes.
     pub budget: Budget,
-    /// What one stream is predicted to decode, tokens/s.
-    pub predicted: Option<f64>,
+    /// How fast one stream will be.
+    pub prediction: Prediction,
 }
 
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
@@ -96,8 +97,8 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     if budget.ram > limit {
         return Err(ram_does_not_fit(&budget, limit));
     }
-    let predicted = prediction::decode_tokens_per_second(checkpoint, &budget, facts);
-    Ok(Placement { budget, predicted })
+    let prediction = prediction::predict(checkpoint, &budget, facts);
+    Ok(Placement { budget, prediction })
 }
 
 /// vLLM splits heads and experts evenly, and Marlin keeps a quantisation group on one rank.
@@ -135,14 +136,14 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
 
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
 fn describe(placement: &Placement) -> String {
-    let Placement { budget, predicted } = placement;
+    let Placement { budget, prediction } = placement;
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
         Bytes(0) => "all weights in VRAM".to_owned(),
         offload if ranks == 1 => format!("{offload} of experts in RAM"),
         offload => format!("{offload} of experts per GPU in RAM"),
     };
-    let speed = predicted.map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
+    let speed = prediction.expected().map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
     format!("TP {ranks} with {place}{speed}")
 }
 

@@ -12,18 +12,8 @@ use super::{
     profile::Device,
     version::Version,
 };
-use serde::{Deserialize, Serialize};
 
-/// Something to know before going on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// A stable name: `named-awq-stored-as-compressed-tensors`.
-    pub code: String,
-    /// A lowercase fragment.
-    pub message: String,
-    /// What to do about it, if anything.
-    pub help: Option<String>,
-}
+pub use super::rules::Finding;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
@@ -224,17 +214,6 @@ pub fn findings(
     .into_iter()
     .flatten()
     .collect()
-}
-
-impl Finding {
-    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), help: None }
-    }
-
-    fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
 }
 
 fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {

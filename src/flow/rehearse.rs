@@ -268,7 +268,7 @@ impl Stage {
             // A plan that is refused now is refused again by the deployment, which then says why.
             let predicted = prepare::plan(&world, name, &request.facts)?
                 .ok()
-                .and_then(|plan| plan.predicted_tokens_per_second)
+                .and_then(|plan| plan.prediction.expected())
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
             *profile = profile
                 .clone()

@@ -1,9 +1,11 @@
 //! The facts of a machine, asked of the one that the tests run on and of made-up cgroup trees.
 
 use awqdeploy::{
+    cli::problem::{Style, render},
     domain::{facts::Facts, size::Bytes},
     host::machine,
 };
+use insta::assert_snapshot;
 use std::fs;
 
 #[test]
@@ -15,6 +17,38 @@ fn this_machine_has_facts_that_survive_a_round_trip() {
     assert_eq!(facts.gpus.is_empty(), facts.gpus_unknown.is_some(), "{facts:?}");
     let json = serde_json::to_string(&facts).unwrap();
     assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
+}
+
+#[test]
+fn facts_of_another_version_are_refused_and_those_of_this_one_are_read() {
+    let first = Facts::parse(Facts::EXAMPLE).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(Facts::EXAMPLE).unwrap();
+    value["schema"] = "awqdeploy/facts/v1".into();
+    assert_eq!(Facts::parse(&value.to_string()).unwrap(), first);
+    value["schema"] = "awqdeploy/facts/v2".into();
+    value["quantum_coprocessors"] = 3.into();
+    let shown =
+        |value: &serde_json::Value| render(&Facts::parse(&value.to_string()).unwrap_err(), Style::Plain);
+    assert_snapshot!(shown(&value), @"
+    error: its schema is `awqdeploy/facts/v2`, and this program reads `awqdeploy/facts/v1`
+    help: a newer awqdeploy wrote it: plan with that one, or write it anew with this
+    ");
+    value["schema"] = "awqdeploy/plan/v1".into();
+    assert_snapshot!(shown(&value), @"
+    error: its schema is `awqdeploy/plan/v1`, and this program reads `awqdeploy/facts/v1`
+    help: name a file that `awqdeploy facts > FILE` wrote
+    ");
+    value.as_object_mut().unwrap().remove("schema");
+    assert_snapshot!(shown(&value), @"
+    error: it does not hold a host's facts
+    caused by: unknown field `quantum_coprocessors`, expected one of `gpus`, `driver`, `gpus_unknown`, `ram_total`, `ram_available`, `cpus`
+    help: `awqdeploy facts > FILE` on that host writes them
+    ");
+    assert_snapshot!(shown(&serde_json::json!("facts")), @r#"
+    error: it does not hold a host's facts
+    caused by: invalid type: string "facts", expected struct Facts
+    help: `awqdeploy facts > FILE` on that host writes them
+    "#);
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn shown(plan: &Plan) -> String {
         memory.missing,
         memory.ram,
     );
-    let rate = plan.predicted_tokens_per_second;
+    let rate = plan.prediction.expected();
     let predicted = rate.map_or("no prediction".into(), |rate| format!("predicted {rate:.1} tokens/s"));
-    let warnings = plan.warnings.iter().map(|finding| format!("{}: {}", finding.code, finding.message));
+    let warnings = plan.findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message));
     [command, memory, predicted].into_iter().chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
@@ -331,7 +331,7 @@ fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
 fn warnings_say_what_is_to_be_expected() {
     let codes = |text: &str, facts: &Facts| -> Vec<String> {
         let plan = plan_of(text, facts, None).unwrap();
-        plan.warnings.into_iter().map(|finding| finding.code).collect()
+        plan.findings.into_iter().map(|finding| finding.code).collect()
     };
     let mut slow = facts("one-16gb");
     slow.gpus[0].pcie_generation = 3;
