@@ -90,6 +90,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   awqdeploy plan awq
   awqdeploy plan awq --facts laptop.json      for another machine's facts
+  awqdeploy plan awq --checkpoint ./model     for weights that are not locked yet
   awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
     Plan {
         /// A profile's name, or the path of its file
@@ -97,6 +98,12 @@ pub(crate) enum Command {
         /// Plan for these facts of a host instead of this host's
         #[arg(long, value_name = "FILE")]
         facts: Option<PathBuf>,
+        /// Read the model's shape and weights from this folder instead of the store or the profile's
+        #[arg(long, value_name = "DIR")]
+        checkpoint: Option<PathBuf>,
+        /// The weight files of that folder hold headers only, their data cut off
+        #[arg(long, requires = "checkpoint")]
+        headers_only: bool,
     },
     /// Print what is known of this host, as `plan --facts` reads it
     #[command(after_help = "Examples:

@@ -24,12 +24,12 @@ use crate::{
         event::Observer,
         lock,
         outcome::{Action, Outcome},
-        prepare::{self, Prepared},
+        prepare::{self, Prepared, Weights},
         profiles::Library,
         recover, rollback, status, supervise,
         world::{Engine, Keeper, World},
     },
-    host::{engine, event_loop, fs, machine, signals::Interrupt, store::Store},
+    host::{checkpoint::Presence, engine, event_loop, fs, machine, signals::Interrupt, store::Store},
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -46,7 +46,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
     match command {
-        Command::Plan { profile, facts } => plan(&global, &profile, facts.as_deref()),
+        Command::Plan { profile, facts, checkpoint, headers_only } => {
+            let presence = if headers_only { Presence::Headers } else { Presence::Whole };
+            let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
+            plan(&global, &profile, facts.as_deref(), weights)
+        }
         Command::Facts => facts(),
         Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
@@ -104,13 +108,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Problem> {
-    let world = world(global)?;
+fn plan(global: &Global, profile: &str, facts: Option<&Path>, weights: Weights<'_>) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
     let facts = match facts {
         Some(path) => read_facts(path)?,
-        None => world.facts.clone(),
+        None => machine::facts()?,
     };
-    let planned = prepare::plan(&world, profile, &facts)?;
+    let planned = prepare::plan(&world, profile, &facts, weights)?;
     let refusal = planned.as_ref().err().cloned();
     let document = PlanDocument::of(profile, planned);
     show(global, &document, planned::plan)?;

@@ -250,7 +250,7 @@ impl Room {
     }
 }
 
-/// How vLLM pages the KV cache of a hybrid model: attention blocks are stretched until one is as
+/// How vLLM pages the KV cache: in blocks of 16 tokens, and of a hybrid model thus: attention blocks are stretched until one is as
 /// large as the recurrent state of a sequence, and layers of both kinds share one pool. Read in
 /// vLLM 0.20.2 (`platforms/interface.py:607` and `v1/core/kv_cache_utils.py`); on an H100 the
 /// formula gives the logged 868,352 tokens for 29.05 GiB.
@@ -267,18 +267,22 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where one of
-    /// both kinds of layers is absent: such a model is no hybrid.
+    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
+    /// linear: no such model is known.
     pub fn of(shape: &Shape, ranks: u32) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
         let full = shape.count(LayerKind::Full);
         let linear = shape.count(LayerKind::Linear);
-        let layers = full.min(linear);
-        if layers == 0 {
+        if full == 0 {
             return None;
         }
         let heads = (shape.num_key_value_heads / ranks).max(1);
         let token = 2 * heads * shape.head_dim * 2;
+        if linear == 0 {
+            let block = Bytes((16 * token).saturating_mul(full));
+            return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
+        }
+        let layers = full.min(linear);
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
         let taps = shape.linear_conv_kernel_dim.saturating_sub(1);

@@ -1,6 +1,7 @@
 //! Values and decisions. Nothing here touches a file, clock, process, socket, environment or terminal.
 
 pub mod activation;
+pub mod architecture;
 pub mod checkpoint;
 pub mod digest;
 pub mod document;
@@ -22,6 +23,7 @@ pub mod quantization;
 pub mod questions;
 pub mod report;
 pub mod rules;
+pub mod safetensors;
 pub mod size;
 pub mod spelling;
 pub mod sse;

@@ -111,6 +111,7 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
         (shape.num_attention_heads, "attention heads"),
         (shape.linear_num_key_heads, "linear attention key heads"),
         (shape.linear_num_value_heads, "linear attention value heads"),
+        (shape.intermediate_size, "columns of a layer"),
         (shape.moe_intermediate_size, "columns of an expert"),
         (shape.shared_expert_intermediate_size, "columns of the shared expert"),
     ] {
@@ -123,12 +124,16 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
         return Err(format!("its {heads} key-value heads can be neither split nor copied evenly"));
     }
     let group = checkpoint.quantization.as_ref().map_or(0, |q| u64::from(q.group_size));
-    let columns = shape.moe_intermediate_size / ranks;
+    let (inner, whose) = match shape.moe_intermediate_size {
+        0 => (shape.intermediate_size, "of a layer"),
+        inner => (inner, "of an expert"),
+    };
+    let columns = inner / ranks;
     // The CPU build unpacks instead of running Marlin.
     if device == Device::Cuda && group > 0 && columns % group != 0 {
         return Err(format!(
             "a quantisation group of {group} would straddle two ranks, which hold {columns} \
-             columns of an expert each"
+             columns {whose} each"
         ));
     }
     Ok(())

@@ -186,7 +186,12 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
     // A tied head is the embedding, read once as the head.
     let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
     let dense = tensors.bytes(ranks).less(experts + unread);
-    let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts.max(1) as f64;
+    let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    if experts == Bytes::default() {
+        // Layers are offloaded whole, and all of each is read for every token.
+        let linked = budget.offloaded.min(dense);
+        return Some(Traffic { resident: dense.less(linked), linked });
+    }
     let offloaded = budget.offloaded_share(checkpoint);
     Some(Traffic { resident: dense + whole(routed * (1.0 - offloaded)), linked: whole(routed * offloaded) })
 }

@@ -244,15 +244,18 @@ fn flags_unchecked(version: Version) -> Option<Finding> {
 
 fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
     let architecture = &checkpoint.architecture;
-    checkpoint.tensors.is_none().then(|| {
-        Finding::new(
-            "architecture-not-modelled",
-            format!(
-                "`{architecture}` in this quantisation is not modelled: memory is estimated from \
-                 file sizes, the KV cache not counted"
-            ),
-        )
-    })
+    let what = match (&checkpoint.shape, &checkpoint.tensors) {
+        (Some(_), Some(_)) => return None,
+        (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
+        _ => " in this quantisation is",
+    };
+    Some(Finding::new(
+        "architecture-not-modelled",
+        format!(
+            "`{architecture}`{what} not modelled: memory is estimated from file sizes, the KV cache not \
+             counted"
+        ),
+    ))
 }
 
 fn offloaded(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {

@@ -9,7 +9,9 @@
     reason = "a test that cannot go on has failed, and tests start the programs that they test"
 )]
 
+mod architecture;
 mod checkpoint;
+mod contract;
 mod crash;
 mod deploy;
 mod engine;
@@ -27,6 +29,7 @@ mod profile;
 mod questions;
 mod recorded;
 mod rehearsal;
+mod safetensors;
 mod serving;
 mod sse;
 mod stand;

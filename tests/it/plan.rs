@@ -273,8 +273,8 @@ fn what_is_free_now_does_not_matter() {
 fn the_cpu_needs_no_gpu() {
     let cpu = awq("\"0.26.0\"", "\"0.32.0\"\ndevice = \"cpu\"")
         .replace("[\"--generation-config\", \"vllm\"]", "[\"--enforce-eager\"]");
-    let llama = Checkpoint::of(r#"{"architectures": ["LlamaForCausalLM"]}"#, None).unwrap();
-    let plan = plan_of(&cpu, &facts("no-gpu"), Some(llama)).unwrap();
+    let falcon = Checkpoint::of(r#"{"architectures": ["FalconForCausalLM"]}"#, None).unwrap();
+    let plan = plan_of(&cpu, &facts("no-gpu"), Some(falcon)).unwrap();
     assert_snapshot!(shown(&plan), @"
     /var/lib/awqdeploy/store/runtimes/vllm/bin/vllm serve /var/lib/awqdeploy/store/models/awq
       --served-model-name qwen3-next-80b
@@ -287,7 +287,7 @@ fn the_cpu_needs_no_gpu() {
       --enforce-eager
     TP 4: weights - + overhead - + KV cache - (needs -, 0 tokens) = -; offload 0 B, missing 0 B; RAM 4.2 GiB
     no prediction
-    architecture-not-modelled: `LlamaForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
     ");
     assert_snapshot!(refused(&cpu, "no-gpu"), @"
     ram-does-not-fit
@@ -298,11 +298,11 @@ fn the_cpu_needs_no_gpu() {
 
 #[test]
 fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
-    let llama = |gib| {
+    let falcon = |gib| {
         let files = Some(Bytes::gib(gib));
-        Checkpoint::of(r#"{"architectures": ["LlamaForCausalLM"]}"#, files)
+        Checkpoint::of(r#"{"architectures": ["FalconForCausalLM"]}"#, files)
     };
-    let plan = plan_of(AWQ, &facts("four-16gb"), Some(llama(40).unwrap())).unwrap();
+    let plan = plan_of(AWQ, &facts("four-16gb"), Some(falcon(40).unwrap())).unwrap();
     assert_snapshot!(shown(&plan), @"
     /var/lib/awqdeploy/store/runtimes/vllm/bin/vllm serve /var/lib/awqdeploy/store/models/awq
       --served-model-name qwen3-next-80b
@@ -317,10 +317,10 @@ fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
       --generation-config vllm
     TP 4: weights 10.0 GiB + overhead 2.3 GiB + KV cache 2.1 GiB (needs -, 0 tokens) = 14.4 GiB; offload 0 B, missing 0 B; RAM 11.5 GiB
     no prediction
-    architecture-not-modelled: `LlamaForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
     custom-all-reduce-disabled: vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: it is switched off
     ");
-    assert_snapshot!(refused_with(AWQ, &facts("four-16gb"), Some(llama(60).unwrap())), @"
+    assert_snapshot!(refused_with(AWQ, &facts("four-16gb"), Some(falcon(60).unwrap())), @"
     does-not-fit
     with TP 4 2.9 GiB of VRAM are missing on each of 4 GPUs, with nothing that can be offloaded: weights 15.0 GiB, overhead 2.3 GiB do not fit into 14.4 GiB
     use GPUs with more memory, more of them, or a smaller quantisation
