@@ -110,6 +110,17 @@ pub(crate) enum Command {
   awqdeploy facts > gpu-host.json
   awqdeploy plan awq --facts gpu-host.json    on any other machine")]
     Facts,
+    /// Say what is wrong, or slow, with this host, whatever is to be deployed on it
+    #[command(after_help = "Examples:
+  awqdeploy doctor
+  awqdeploy doctor --facts gpu-host.json      another machine's
+
+Exit status 3 says that nothing can be deployed as it is.")]
+    Doctor {
+        /// Examine these facts of a host instead of this host's
+        #[arg(long, value_name = "FILE")]
+        facts: Option<PathBuf>,
+    },
     /// Activate a profile, prove it, and go back if that fails
     #[command(after_help = "Examples:
   awqdeploy deploy awq                   shows the plan, asks, deploys

@@ -71,6 +71,13 @@ impl FactsDocument {
     }
 }
 
+/// `awqdeploy/doctor/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct DoctorDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) findings: Vec<Finding>,
+}
+
 impl PlanDocument {
     pub(crate) fn of(profile: &str, planned: Result<Plan, Refusal>) -> Self {
         let (plan, refusal) = match planned {

@@ -3,8 +3,8 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, FactsDocument, GenerationsDocument, LockDocument, PlanDocument,
-        RecoveryDocument, StatusDocument, ValidationDocument, VerificationDocument,
+        self, ActivationDocument, DoctorDocument, FactsDocument, GenerationsDocument, LockDocument,
+        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerificationDocument,
     },
     generate, planned, print, problem as errors,
     progress::Screen,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::{
         activation::{End, GenerationId},
+        doctor,
         facts::Facts,
         layout::Layout,
         problem::{Kind, Problem},
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             plan(&global, &profile, facts.as_deref(), weights)
         }
         Command::Facts => facts(),
+        Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
         Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
@@ -110,10 +112,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
 
 fn plan(global: &Global, profile: &str, facts: Option<&Path>, weights: Weights<'_>) -> Result<u8, Problem> {
     let world = interruptible(global)?;
-    let facts = match facts {
-        Some(path) => read_facts(path)?,
-        None => machine::facts()?,
-    };
+    let facts = facts_of(facts)?;
     let planned = prepare::plan(&world, profile, &facts, weights)?;
     let refusal = planned.as_ref().err().cloned();
     let document = PlanDocument::of(profile, planned);
@@ -124,6 +123,22 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>, weights: Weights<'
         Some(_) if global.json => Ok(errors::exit_code(Kind::Refused)),
         Some(refusal) => Err(refusal.into()),
     }
+}
+
+fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
+    let findings = doctor::examine(&facts_of(facts)?);
+    let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
+    let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
+    show(global, &document, |document| match document.findings.as_slice() {
+        [] => "nothing is known to be wrong with this host\n".to_owned(),
+        findings => planned::findings(findings),
+    })?;
+    Ok(code)
+}
+
+/// The facts in this file, or this host's.
+fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
+    path.map_or_else(machine::facts, read_facts)
 }
 
 fn facts() -> Result<u8, Problem> {

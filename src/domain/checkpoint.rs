@@ -4,7 +4,7 @@
 use super::{
     architecture::{Dimensions, Family},
     problem::{Kind, Problem},
-    quantization::{self, Rules},
+    quantization::{self, Quantized, Rules},
     safetensors::Header,
     size::Bytes,
     tensors::{Class, Tensors},
@@ -20,6 +20,8 @@ pub struct Checkpoint {
     pub architecture: String,
     /// The quantisation that `config.json` names, if any.
     pub quantization: Option<Quantization>,
+    /// Which of its parts are quantised.
+    pub quantized: Quantized,
     /// Whether its attention keeps latent vectors instead of keys and values (MLA, as of `DeepSeek`).
     pub latent_attention: bool,
     /// Dimensions, where this architecture is modelled. Absent: only `files_total` is known.
@@ -47,8 +49,8 @@ impl Checkpoint {
                 (Some(Quantization::unmodelled(&quant_method)), None)
             }
             Some(_) => {
-                let quantized: Quantized = read(config_json)?;
-                let (quantization, rules) = quantized.quantization_config.read()?;
+                let written: WithQuantization = read(config_json)?;
+                let (quantization, rules) = written.quantization_config.read()?;
                 (Some(quantization), Some(rules))
             }
         };
@@ -60,9 +62,22 @@ impl Checkpoint {
             (Some(shape), Some(rules)) => Some(Tensors::of(shape, rules)?),
             _ => None,
         };
+        let quantized = match (&shape, &rules) {
+            (Some(_), Some(rules)) => rules.quantized()?,
+            _ => Quantized::default(),
+        };
         let latent_attention = names.kv_lora_rank.is_some();
         let by_config = None;
-        Ok(Self { architecture, quantization, latent_attention, shape, tensors, files_total, by_config })
+        Ok(Self {
+            architecture,
+            quantization,
+            quantized,
+            latent_attention,
+            shape,
+            tensors,
+            files_total,
+            by_config,
+        })
     }
 
     /// The same with the bytes that the headers of its weight files tell, instead of those that
@@ -140,6 +155,6 @@ struct Method {
 }
 
 #[derive(Deserialize)]
-struct Quantized {
+struct WithQuantization {
     quantization_config: quantization::Raw,
 }

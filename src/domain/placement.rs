@@ -2,6 +2,7 @@
 
 use super::{
     checkpoint::Checkpoint,
+    kernels,
     memory::{self, Budget},
     plan::{Inputs, Refusal},
     prediction::{self, Prediction},
@@ -85,10 +86,14 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     })?;
     if device == Device::Cuda {
         preflight::gpus(inputs, version, ranks)?;
+        kernels::refuse(inputs, version, ranks)?;
     }
     let budget = Budget::of(checkpoint, profile, facts, ranks);
     if budget.missing > Bytes::default() {
         return Err(does_not_fit(inputs, &budget));
+    }
+    if device == Device::Cuda {
+        preflight::held_by_others(inputs, &budget)?;
     }
     if budget.offload > Bytes::default() {
         preflight::offload(inputs, version)?;

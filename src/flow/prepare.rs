@@ -10,9 +10,11 @@ use crate::{
         layout::Layout,
         lock::{LockedModel, LockedRuntime},
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+        preflight,
         problem::{Kind, Problem},
         profile::Profile,
         size::Bytes,
+        version::Version,
     },
     host::{self, checkpoint::Presence, fs, runtimes},
 };
@@ -106,6 +108,12 @@ impl Materials {
 
     fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
         let Self { profile, model, checkpoint, runtime, .. } = self;
+        let wheels = self.wheels.iter().flat_map(|(_, locked)| &locked.wheels);
+        if let (Some(transformers), Some(version)) =
+            (wheels.clone().find(|wheel| wheel.name == "transformers"), Version::of(&runtime.vllm))
+        {
+            preflight::transformers(version, &transformers.version)?;
+        }
         Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })
     }
 }

@@ -29,6 +29,7 @@ mod profile;
 mod questions;
 mod recorded;
 mod rehearsal;
+mod rules;
 mod safetensors;
 mod serving;
 mod sse;

@@ -65,6 +65,7 @@ fn a_plan_for_an_h100_predicts_what_it_measured() {
         compute_capability: (9, 0),
         pcie_generation: 5,
         pcie_width: 16,
+        ..Gpu::default()
     };
     // The measured checkpoint had its shared expert quantised.
     let config = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();

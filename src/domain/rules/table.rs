@@ -1,116 +1,6 @@
-//! Every rule of the preflight as data: what it watches, how grave it is, and who says so.
-//!
-//! The checks themselves are in [`super::preflight`] and [`super::placement`]; what they find takes its
-//! severity and source from here, so that no finding lacks either.
+//! The table of all rules.
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Good to know.
-    #[default]
-    Note,
-    /// It may go wrong, or slower than one would like.
-    Warning,
-    /// It will not work.
-    Fatal,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Fatal => "fatal",
-        })
-    }
-}
-
-/// What a rule has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concerns {
-    /// The host alone: `doctor` asks it.
-    Host,
-    /// A profile on a host.
-    Plan,
-    /// A running engine against its plan.
-    Engine,
-}
-
-/// One thing that is known to go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Its number: `P03`. Rules of one number watch the same thing.
-    pub number: &'static str,
-    /// The stable name that findings carry. A trailing `*` stands for what differs.
-    pub code: &'static str,
-    /// How grave it is.
-    pub severity: Severity,
-    /// What has to be known to judge it.
-    pub concerns: Concerns,
-    /// When it holds.
-    pub condition: &'static str,
-    /// What helps, in general. A finding may know better.
-    pub remedy: &'static str,
-    /// Where this is known from.
-    pub source: &'static str,
-}
-
-impl Rule {
-    /// The rule with this code.
-    pub fn of(code: &str) -> Option<&'static Self> {
-        RULES.iter().find(|rule| match rule.code.strip_suffix('*') {
-            Some(start) => code.starts_with(start),
-            None => rule.code == code,
-        })
-    }
-}
-
-/// Something to know before going on, or after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// A stable name: `named-awq-stored-as-compressed-tensors`.
-    pub code: String,
-    /// The number of the rule that found it: `P02`.
-    #[serde(default)]
-    pub rule: String,
-    /// How grave it is.
-    #[serde(default)]
-    pub severity: Severity,
-    /// A lowercase fragment.
-    pub message: String,
-    /// What to do about it, if anything.
-    pub help: Option<String>,
-    /// Where this is known from.
-    #[serde(default)]
-    pub source: String,
-}
-
-impl Finding {
-    /// A finding of the rule with this code.
-    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        let code = code.into();
-        let rule = Rule::of(&code);
-        Self {
-            rule: rule.map_or("", |rule| rule.number).to_owned(),
-            severity: rule.map_or(Severity::Fatal, |rule| rule.severity),
-            source: rule.map_or("", |rule| rule.source).to_owned(),
-            message: message.into(),
-            help: None,
-            code,
-        }
-    }
-
-    /// Adds the remedy.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-}
+use super::{Concerns, Rule, Severity};
 
 /// A row of the table below, in the order number, code, condition, remedy, source.
 const fn rule(severity: Severity, concerns: Concerns, text: [&'static str; 5]) -> Rule {
@@ -126,7 +16,11 @@ const fn warning(text: [&'static str; 5]) -> Rule {
     rule(Severity::Warning, Concerns::Plan, text)
 }
 
-/// All rules by number. P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
+const fn host(severity: Severity, text: [&'static str; 5]) -> Rule {
+    rule(severity, Concerns::Host, text)
+}
+
+/// All rules. P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
 /// with use.
 pub const RULES: &[Rule] = &[
     fatal([
@@ -290,13 +184,6 @@ pub const RULES: &[Rule] = &[
         "use more or larger GPUs, or a shorter context",
         "vLLM 0.20.2, v1/core/kv_cache_utils.py:697",
     ]),
-    fatal([
-        "P15",
-        "too-many-sequences",
-        "more sequences than blocks for their recurrent state",
-        "lower `limits.max-num-seqs`",
-        "vLLM 0.20.2, config/compilation.py:1436",
-    ]),
     rule(
         Severity::Note,
         Concerns::Plan,
@@ -331,22 +218,18 @@ pub const RULES: &[Rule] = &[
     ]),
     warning([
         "P19",
-        "index-total-differs",
-        "the index's `total_size` is not the sum of the shards' tensors",
-        "fetch the checkpoint again",
-        "safetensors headers; cut or damaged shards are an error, not a finding",
+        "weights-differ-from-config",
+        "the headers' sum differs from what `config.json` lets expect by more than 5 %",
+        "take the model's original `config.json`: vLLM may leave layers in 16 bits without a word",
+        "measured: GPTQ without its headers is 41.72 GiB, with them 39.2; cut or damaged files are errors",
     ]),
-    rule(
-        Severity::Fatal,
-        Concerns::Host,
-        [
-            "P20",
-            "driver-too-old",
-            "the driver is older than the CUDA that this vLLM is built for",
-            "install a later driver",
-            "NVIDIA's table of CUDA releases: 570 for 12.8, 580 for 13",
-        ],
-    ),
+    fatal([
+        "P20",
+        "driver-too-old",
+        "the driver is older than the CUDA that this vLLM is built for",
+        "install a later driver",
+        "NVIDIA's table of CUDA releases: 570 for 12.8, 580 for 13",
+    ]),
     warning([
         "P21",
         "architecture-not-modelled",
@@ -369,10 +252,130 @@ pub const RULES: &[Rule] = &[
         "vLLM: User-specified max_model_len is greater than the derived max_model_len",
     ]),
     fatal([
-        "P24",
-        "invalid-vllm-version",
-        "`runtime.vllm` is not a version",
-        "write it as `0.26.0`",
-        "this program's own limits",
+        "P25",
+        "mig-enabled",
+        "a GPU that is to be used is cut into instances (MIG)",
+        "disable MIG on it: `nvidia-smi -mig 0`",
+        "NVML; instances are not modelled here",
     ]),
+    host(
+        Severity::Warning,
+        [
+            "P03",
+            "host-without-gpu",
+            "the driver lists no GPU",
+            "only `runtime.device = \"cpu\"` and rehearsals work here",
+            "NVML",
+        ],
+    ),
+    host(
+        Severity::Fatal,
+        [
+            "P09",
+            "gpu-too-old",
+            "a GPU before compute capability 7.0",
+            "use a newer GPU",
+            "vLLM's requirements",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P20",
+            "driver-old",
+            "a driver before 580",
+            "install driver 580 or later, or pin vLLM below 0.20",
+            "NVIDIA's table of CUDA releases",
+        ],
+    ),
+    host(
+        Severity::Fatal,
+        [
+            "P25",
+            "gpu-in-instances",
+            "a GPU is cut into instances (MIG)",
+            "disable MIG on it: `nvidia-smi -mig 0`",
+            "NVML; instances are not modelled here",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P15",
+            "vram-in-use",
+            "processes hold VRAM",
+            "the service that is replaced gives its share back; stop the others",
+            "NVML",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P26",
+            "gpus-differ",
+            "GPUs of different sizes",
+            "plans count on the smallest: vLLM splits evenly",
+            "vLLM's tensor parallelism",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P27",
+            "link-slow",
+            "a PCIe link on which offloaded experts are read slower than 4.5 GB/s",
+            "keep all weights in VRAM on it, or expect less than 5 tokens/s",
+            "byte model, measured on an H100",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P07",
+            "host-is-wsl",
+            "Windows' subsystem for Linux",
+            "boot Linux itself where weights must be offloaded",
+            "vLLM 0.20.2, platforms/interface.py:681",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P08",
+            "memory-limited",
+            "a cgroup limits the memory of this program",
+            "plans count on no more than that",
+            "kernel: memory.max",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P28",
+            "shared-memory-small",
+            "several GPUs and less than 1 GiB of `/dev/shm`",
+            "remount it larger, or start the container with more",
+            "NCCL and vLLM's message ring",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P29",
+            "open-files-limited",
+            "fewer than 65,536 open files",
+            "none under systemd, whose unit raises it; else raise the hard limit",
+            "vLLM: Found ulimit of 20000 and failed to automatically increase",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P30",
+            "disk-nearly-full",
+            "less than 60 GiB are free for the store",
+            "make room, or name another place with `--root`",
+            "size of the published checkpoints",
+        ],
+    ),
 ];
