@@ -1,6 +1,7 @@
 //! Values and decisions. Nothing here touches a file, clock, process, socket, environment or terminal.
 
 pub mod activation;
+pub mod actual;
 pub mod architecture;
 pub mod checkpoint;
 pub mod digest;

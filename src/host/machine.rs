@@ -23,17 +23,19 @@ pub fn facts() -> Result<Facts, Problem> {
     let limit = limited.unwrap_or(Bytes(u64::MAX));
     let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
     let gpus = gpu::facts();
+    let total = amount("MemTotal")?;
     Ok(Facts {
         gpus: gpus.found,
         driver: gpus.driver,
         gpus_unknown: gpus.unknown,
-        ram_total: amount("MemTotal")?.min(limit),
+        ram_total: total.min(limit),
         ram_available: amount("MemAvailable")?.min(limit),
         cpus: u32::try_from(cpus.get()).unwrap_or(u32::MAX),
         cpu_features: cpu_features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         numa_nodes: numa_nodes(Path::new("/sys/devices/system/node")),
         swap_total: memory_line(&meminfo, "SwapTotal").unwrap_or_default(),
-        cgroup_limit: limited,
+        // A hierarchy of the first version writes a huge number where nothing limits.
+        cgroup_limit: limited.filter(|limit| *limit < total),
         shared_memory: space("/dev/shm").map(|(size, _)| size),
         disk_free: disk_free(Path::new(STATE)),
         open_files: getrlimit(Resource::Nofile).maximum,

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and tests start the programs that they test"
 )]
 
+mod actual;
 mod architecture;
 mod checkpoint;
 mod contract;

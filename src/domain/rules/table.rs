@@ -378,4 +378,48 @@ pub const RULES: &[Rule] = &[
             "size of the published checkpoints",
         ],
     ),
+    rule(
+        Severity::Fatal,
+        Concerns::Engine,
+        [
+            "A01",
+            "offload-not-as-planned",
+            "offload was planned, and the log shows none, or less",
+            "look for `offload` in the engine's log; pin a vLLM that was measured",
+            "vLLM 0.20.2, offloader/base.py:123 and offloader/uva.py:59",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A02",
+            "weights-not-as-planned",
+            "weights on a GPU differ from the plan by more than 2 % of a rank's weights",
+            "layers may have stayed in 16 bits: compare `config.json` with the files",
+            "measured: GPTQ without its headers is 41.72 GiB instead of 39.2",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A03",
+            "cache-smaller-than-planned",
+            "the KV cache has 5 % fewer tokens than planned",
+            "lower `limits.max-model-len` or `max-num-seqs`, or free VRAM",
+            "measured on an H100: 868,352 tokens in 29.05 GiB",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A04",
+            "fallback-kernel",
+            "quantised experts run with another kernel than Marlin",
+            "choose a smaller tensor-parallel size, or another vLLM",
+            "measured: all three formats log `MARLIN`",
+        ],
+    ),
 ];
