@@ -35,10 +35,10 @@ fn codes(plan: &Plan, log: &str) -> Vec<String> {
 
 #[test]
 fn a_log_says_what_was_loaded() {
-    let hundredths = |bytes: Option<Bytes>| (bytes.unwrap().as_gib() * 100.0).round();
+    let hundredths = |bytes: Option<Bytes>| (bytes.unwrap().0 * 100).div_ceil(1 << 30);
     let actual = Actual::of(LOG.lines());
     let sizes = [actual.weights, actual.offloaded, actual.kv_cache, actual.graphs].map(hundredths);
-    assert_eq!(sizes, [1093.0, 3202.0, 158.0, 13.0]);
+    assert_eq!(sizes, [1093, 3202, 158, 13]);
     assert_eq!(actual.kv_cache_tokens, Some(49_152));
     assert_eq!(actual.offloader.as_deref(), Some("UVAOffloader"));
     assert_eq!(actual.experts_kernel.as_deref(), Some("MARLIN"));

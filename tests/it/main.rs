@@ -24,6 +24,7 @@ mod machine;
 mod memory;
 mod mistakes;
 mod plan;
+mod planning;
 mod preflight;
 mod problem;
 mod profile;
