@@ -104,6 +104,9 @@ pub(crate) enum Command {
         /// The weight files of that folder hold headers only, their data cut off
         #[arg(long, requires = "checkpoint")]
         headers_only: bool,
+        /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
+        #[arg(long)]
+        ask_engine: bool,
     },
     /// Print what is known of this host, as `plan --facts` reads it
     #[command(after_help = "Examples:

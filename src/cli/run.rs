@@ -16,6 +16,7 @@ use crate::{
         doctor,
         facts::Facts,
         layout::Layout,
+        plan::{Plan, Refusal},
         problem::{Kind, Problem},
     },
     flow::{
@@ -47,10 +48,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
     match command {
-        Command::Plan { profile, facts, checkpoint, headers_only } => {
+        Command::Plan { profile, facts, checkpoint, headers_only, ask_engine } => {
             let presence = if headers_only { Presence::Headers } else { Presence::Whole };
             let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
-            plan(&global, &profile, facts.as_deref(), weights)
+            let world = interruptible(&global)?;
+            let facts = facts_of(facts.as_deref())?;
+            let decide = if ask_engine { prepare::plan_with_consent } else { prepare::plan };
+            show_plan(&global, &profile, decide(&world, &profile, &facts, weights)?)
         }
         Command::Facts => facts(),
         Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
@@ -110,10 +114,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-fn plan(global: &Global, profile: &str, facts: Option<&Path>, weights: Weights<'_>) -> Result<u8, Problem> {
-    let world = interruptible(global)?;
-    let facts = facts_of(facts)?;
-    let planned = prepare::plan(&world, profile, &facts, weights)?;
+fn show_plan(global: &Global, profile: &str, planned: Result<Plan, Refusal>) -> Result<u8, Problem> {
     let refusal = planned.as_ref().err().cloned();
     let document = PlanDocument::of(profile, planned);
     show(global, &document, planned::plan)?;

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod digest;
 pub mod doctor;
 pub mod document;
+pub mod engine_word;
 pub mod facts;
 pub mod flags;
 pub mod generation;

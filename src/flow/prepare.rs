@@ -90,6 +90,22 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     })
 }
 
+/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub fn plan_with_consent(
+    world: &World,
+    name: &str,
+    facts: &Facts,
+    weights: Weights<'_>,
+) -> Result<Result<Plan, Refusal>, Problem> {
+    let materials = Materials::gather(world, name, weights)?;
+    let plan = match materials.plan(facts, world.layout()) {
+        Ok(plan) => plan,
+        refused => return Ok(refused),
+    };
+    let answer = host::engine_word::ask(&plan)?;
+    Ok(answer.agree(&plan, &materials.checkpoint).map(|()| plan))
+}
+
 impl Materials {
     fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod engine;
 pub mod engine_process;
+pub mod engine_word;
 pub mod exec;
 pub mod fs;
 pub mod gpu;

@@ -16,6 +16,7 @@ mod contract;
 mod crash;
 mod deploy;
 mod engine;
+mod engine_word;
 mod inputs;
 mod invocation;
 mod library;

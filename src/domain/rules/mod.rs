@@ -40,6 +40,8 @@ pub enum Concerns {
     Host,
     /// A profile on a host.
     Plan,
+    /// An installed runtime, asked about a plan.
+    Runtime,
     /// A running engine against its plan.
     Engine,
 }

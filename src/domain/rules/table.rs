@@ -251,6 +251,17 @@ pub const RULES: &[Rule] = &[
         "lower `limits.max-model-len`",
         "vLLM: User-specified max_model_len is greater than the derived max_model_len",
     ]),
+    rule(
+        Severity::Fatal,
+        Concerns::Runtime,
+        [
+            "P24",
+            "engine-disagrees",
+            "asked with `--ask-engine`, the installed vLLM makes something else of the command line",
+            "compare `vllm.arguments` and `config.json` with what vLLM says",
+            "the runtime's own EngineArgs.create_engine_config",
+        ],
+    ),
     fatal([
         "P25",
         "mig-enabled",
