@@ -79,6 +79,10 @@ fn memory(out: &mut String, document: &MemoryDocument) {
         if let Some(tokens) = memory.kv_cache_tokens {
             row(out, "  KV cache holds", &format!("{tokens} tokens"));
         }
+        if let (Some(context), Some(batch)) = (memory.longest_context, memory.largest_batch) {
+            let text = format!("a context of {context} tokens, or {batch} sequences as they are");
+            row(out, "  at most would fit", &text);
+        }
     }
     row(out, "offloaded per rank", &memory.offloaded.to_string());
     row(out, "RAM in all", &memory.ram.to_string());

@@ -38,6 +38,12 @@ pub struct Budget {
     pub kv_cache_needed: Option<Bytes>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
     pub kv_cache_tokens: Option<u64>,
+    /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
+    #[serde(default)]
+    pub longest_context: Option<u64>,
+    /// The most sequences of `max-model-len` that this cache holds.
+    #[serde(default)]
+    pub largest_batch: Option<u64>,
     /// What vLLM may use: utilisation × VRAM. Absent on the CPU.
     pub gpu: Option<Bytes>,
     /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
@@ -134,6 +140,15 @@ impl Budget {
             kv_cache: free,
             kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
             kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
+            longest_context: free.zip(paging).zip(checkpoint.shape.as_ref()).map(
+                |((free, paging), shape)| {
+                    let longest = paging.longest(free, profile.limits().max_num_seqs);
+                    longest.min(shape.max_position_embeddings)
+                },
+            ),
+            largest_batch: free
+                .zip(paging)
+                .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
             gpu: Some(room.gpu),
             missing: weights.map_or(Bytes::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)

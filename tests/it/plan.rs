@@ -94,6 +94,20 @@ fn four_16_gb_gpus_need_no_offload() {
 }
 
 #[test]
+fn the_largest_that_fits_is_told_and_fits() {
+    let base = plan(AWQ, "four-16gb").unwrap();
+    let limits = |length: u64, sequences: u64| {
+        let limits = format!("[limits]\nmax-model-len = {length}\nmax-num-seqs = {sequences}\n");
+        let text = AWQ.replace("[memory]", "[memory]\noffload = \"none\"");
+        plan(&format!("{text}\n{limits}"), "four-16gb")
+    };
+    let (longest, most) = (base.memory.longest_context.unwrap(), base.memory.largest_batch.unwrap());
+    assert_eq!(most, 12);
+    assert!(limits(longest, 4).is_ok() && limits(8192, most).is_ok());
+    assert!(limits(longest + 1, 4).is_err() && limits(8192, most + 1).is_err());
+}
+
+#[test]
 fn four_4_gb_gpus_are_refused() {
     assert_snapshot!(refused(AWQ, "four-4gb"), @"
     does-not-fit
