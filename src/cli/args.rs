@@ -128,6 +128,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   awqdeploy plan awq
   awqdeploy plan awq --facts laptop.json      for another machine's facts
+  awqdeploy plan awq --checkpoint ./model     for weights that are not locked yet
   awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
     Plan {
         /// A profile's name, or the path of its file
@@ -135,12 +136,32 @@ pub(crate) enum Command {
         /// Plan for these facts of a host instead of this host's
         #[arg(long, value_name = "FILE")]
         facts: Option<PathBuf>,
+        /// Read the model's shape and weights from this folder instead of the store or the profile's
+        #[arg(long, value_name = "DIR")]
+        checkpoint: Option<PathBuf>,
+        /// The weight files of that folder hold headers only, their data cut off
+        #[arg(long, requires = "checkpoint")]
+        headers_only: bool,
+        /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
+        #[arg(long)]
+        ask_engine: bool,
     },
     /// Print what is known of this host, as `plan --facts` reads it
     #[command(after_help = "Examples:
   awqdeploy facts > gpu-host.json
   awqdeploy plan awq --facts gpu-host.json    on any other machine")]
     Facts,
+    /// Say what is wrong, or slow, with this host, whatever is to be deployed on it
+    #[command(after_help = "Examples:
+  awqdeploy doctor
+  awqdeploy doctor --facts gpu-host.json      another machine's
+
+Exit status 3 says that nothing can be deployed as it is.")]
+    Doctor {
+        /// Examine these facts of a host instead of this host's
+        #[arg(long, value_name = "FILE")]
+        facts: Option<PathBuf>,
+    },
     /// Activate a profile, prove it, and go back if that fails
     #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {

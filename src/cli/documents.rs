@@ -5,10 +5,12 @@ use crate::{
         activation::{Activation, End, GenerationId, State},
         collection::Why,
         digest::Digest,
+        facts::{self, Facts},
         generation::Generation,
         journal,
-        memory::Budget,
+        memory::{Budget, Rank},
         plan::{Plan, Refusal, Serve},
+        prediction::Prediction,
         preflight::Finding,
         report::Report,
         size::Bytes,
@@ -33,11 +35,49 @@ pub(crate) struct PlanDocument {
     pub(crate) model: Option<PathBuf>,
     pub(crate) vllm: Option<String>,
     pub(crate) serve: Option<Serve>,
-    pub(crate) memory: Option<Budget>,
-    pub(crate) predicted_tokens_per_second: Option<f64>,
-    pub(crate) warnings: Vec<Finding>,
+    pub(crate) memory: Option<MemoryDocument>,
+    pub(crate) prediction: Option<Prediction>,
+    /// Everything to know, the grave first. Of a refusal, what refuses.
+    pub(crate) findings: Vec<Finding>,
     pub(crate) unit: Option<String>,
     pub(crate) refusal: Option<Refusal>,
+}
+
+/// Where each byte goes.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemoryDocument {
+    /// RAM of all ranks together.
+    pub(crate) host_bytes: Bytes,
+    pub(crate) ranks: Vec<Rank>,
+    #[serde(flatten)]
+    pub(crate) budget: Budget,
+}
+
+impl MemoryDocument {
+    fn of(budget: Budget) -> Self {
+        Self { host_bytes: budget.ram, ranks: budget.ranks(), budget }
+    }
+}
+
+/// `awqdeploy/facts/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct FactsDocument {
+    pub(crate) schema: &'static str,
+    #[serde(flatten)]
+    pub(crate) facts: Facts,
+}
+
+impl FactsDocument {
+    pub(crate) fn of(facts: Facts) -> Self {
+        Self { schema: facts::SCHEMA, facts }
+    }
+}
+
+/// `awqdeploy/doctor/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct DoctorDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl PlanDocument {
@@ -54,8 +94,8 @@ impl PlanDocument {
             vllm: None,
             serve: None,
             memory: None,
-            predicted_tokens_per_second: None,
-            warnings: Vec::new(),
+            prediction: None,
+            findings: refusal.iter().map(Finding::from).collect(),
             unit: None,
             refusal,
         };
@@ -67,9 +107,9 @@ impl PlanDocument {
                 model: Some(plan.model.path),
                 vllm: Some(plan.runtime.vllm),
                 serve: Some(plan.serve),
-                memory: Some(plan.memory),
-                predicted_tokens_per_second: plan.predicted_tokens_per_second,
-                warnings: plan.warnings,
+                memory: Some(MemoryDocument::of(plan.memory)),
+                prediction: Some(plan.prediction),
+                findings: plan.findings,
                 unit: Some(plan.unit),
                 ..empty
             },

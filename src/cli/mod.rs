@@ -4,6 +4,7 @@ mod args;
 mod documents;
 mod generate;
 mod history;
+mod planned;
 pub mod problem;
 mod progress;
 mod rehearsal;

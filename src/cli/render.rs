@@ -1,60 +1,18 @@
 //! Text for people, rendered from the JSON documents.
 
 use super::documents::{
-    ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, PlanDocument, StatusDocument,
-    ValidationDocument, VerifyDocument,
+    ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument, ValidationDocument,
+    VerifyDocument,
 };
-use crate::domain::{collection::Why, plan::Serve, report::Report, size::Bytes};
+use crate::domain::{collection::Why, plan::Serve, report::Report};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
-const BOLD: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const CARE: Style = AnsiColor::Yellow.on_default();
-
-/// A plan: what would run, and where each byte would go.
-pub(crate) fn plan(document: &PlanDocument) -> String {
-    let mut out = String::new();
-    let Some(serve) = &document.serve else {
-        return out;
-    };
-    row(&mut out, "profile", &document.profile);
-    row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
-    row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
-    row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
-    if let Some(memory) = &document.memory {
-        let size = memory.tensor_parallel_size;
-        row(&mut out, "tensor parallel", &size.to_string());
-        let shown =
-            |bytes: Option<Bytes>| bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string());
-        let each = if size == 1 { "GPU" } else { "each GPU" };
-        if memory.gpu.is_some() {
-            row(&mut out, &format!("{each}: vLLM may use"), &shown(memory.gpu));
-            row(&mut out, "  weights", &shown(memory.weights));
-            row(&mut out, "  overhead", &shown(memory.overhead));
-            row(&mut out, "  KV cache", &shown(memory.kv_cache));
-        }
-        row(&mut out, "offloaded per rank", &memory.offload.to_string());
-        row(&mut out, "RAM in all", &memory.ram.to_string());
-    }
-    let predicted = document.predicted_tokens_per_second;
-    row(
-        &mut out,
-        "predicted",
-        &predicted.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} tokens/s, one stream")),
-    );
-    let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
-    out.push_str(&command(serve));
-    for warning in &document.warnings {
-        let _ = writeln!(out, "{CARE}warning{CARE:#}: {}", warning.message);
-        if let Some(help) = &warning.help {
-            let _ = writeln!(out, "  {FAINT}help{FAINT:#}: {help}");
-        }
-    }
-    out
-}
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const FAINT: Style = Style::new().dimmed();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const CARE: Style = AnsiColor::Yellow.on_default();
 
 /// The engine's command line, an option a line.
 pub(crate) fn command(serve: &Serve) -> String {
@@ -318,7 +276,7 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     out
 }
 
-fn row(out: &mut String, name: &str, value: &str) {
+pub(super) fn row(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "  {FAINT}{name:<24}{FAINT:#} {value}");
 }
 

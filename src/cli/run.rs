@@ -3,18 +3,20 @@
 use super::{
     args::{Arguments, Command, Consent, Global},
     documents::{
-        self, ActivationDocument, CollectDocument, GenerationsDocument, PlanDocument, RecoveryDocument,
-        StatusDocument, ValidationDocument, VerifyDocument,
+        self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
+        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
     },
-    generate, history as told, print, problem as errors,
+    generate, history as told, planned, print, problem as errors,
     progress::Screen,
     rehearsal, render, supply,
 };
 use crate::{
     domain::{
         activation::{End, GenerationId},
+        doctor,
         facts::Facts,
         layout::Layout,
+        plan::{Plan, Refusal},
         problem::{Kind, Problem},
     },
     flow::{
@@ -25,14 +27,15 @@ use crate::{
         event::Observer,
         export, history,
         outcome::{Action, Outcome},
-        prepare::{self, Prepared},
+        prepare::{self, Prepared, Weights},
         profiles::Library,
         recover, rollback, status, supervise,
         verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
     host::{
-        engine, event_loop, fs, hub::Reach, machine, repair::PieceSource, signals::Interrupt, store::Store,
+        checkpoint::Presence, engine, event_loop, fs, hub::Reach, machine, repair::PieceSource,
+        signals::Interrupt, store::Store,
     },
 };
 use dialoguer::Confirm;
@@ -50,8 +53,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
     match command {
-        Command::Plan { profile, facts } => plan(&global, &profile, facts.as_deref()),
+        Command::Plan { profile, facts, checkpoint, headers_only, ask_engine } => {
+            let presence = if headers_only { Presence::Headers } else { Presence::Whole };
+            let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
+            let world = interruptible(&global)?;
+            let facts = facts_of(facts.as_deref())?;
+            let decide = if ask_engine { prepare::plan_with_consent } else { prepare::plan };
+            show_plan(&global, &profile, decide(&world, &profile, &facts, weights)?)
+        }
         Command::Facts => facts(),
+        Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
         Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
@@ -137,16 +148,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Problem> {
-    let world = world(global)?;
-    let facts = match facts {
-        Some(path) => read_facts(path)?,
-        None => world.facts.clone(),
-    };
-    let planned = prepare::plan(&world, profile, &facts)?;
+fn show_plan(global: &Global, profile: &str, planned: Result<Plan, Refusal>) -> Result<u8, Problem> {
     let refusal = planned.as_ref().err().cloned();
     let document = PlanDocument::of(profile, planned);
-    show(global, &document, render::plan)?;
+    show(global, &document, planned::plan)?;
     match refusal {
         None => Ok(0),
         // The document has said it all.
@@ -155,9 +160,25 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
     }
 }
 
+fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
+    let findings = doctor::examine(&facts_of(facts)?);
+    let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
+    let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
+    show(global, &document, |document| match document.findings.as_slice() {
+        [] => "nothing is known to be wrong with this host\n".to_owned(),
+        findings => planned::findings(findings),
+    })?;
+    Ok(code)
+}
+
+/// The facts in this file, or this host's.
+fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
+    path.map_or_else(machine::facts, read_facts)
+}
+
 fn facts() -> Result<u8, Problem> {
-    let text =
-        serde_json::to_string_pretty(&machine::facts()?).map_err(|e| Problem::doing("print the facts", e))?;
+    let document = FactsDocument::of(machine::facts()?);
+    let text = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print the facts", e))?;
     print(&text);
     Ok(0)
 }
@@ -166,11 +187,8 @@ fn facts() -> Result<u8, Problem> {
 pub(super) fn read_facts(path: &Path) -> Result<Facts, Problem> {
     let text = fs::read(path)?
         .ok_or_else(|| Problem::new(Kind::Usage, format!("there is no file `{}`", path.display())))?;
-    serde_json::from_str(&text).map_err(|e| {
-        Problem::new(Kind::Usage, format!("`{}` does not hold a host's facts", path.display()))
-            .because(e)
-            .help("`awqdeploy facts > FILE` on that host writes them")
-    })
+    Facts::parse(&text)
+        .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
 
 fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Screen) -> Result<u8, Problem> {
@@ -210,7 +228,7 @@ fn rollback_command(
     let done = (|| {
         if consent.dry_run {
             let document = PlanDocument::of(&profile, Ok(to.plan.clone()));
-            show(global, &document, render::plan)?;
+            show(global, &document, planned::plan)?;
             return Ok(None);
         }
         agree(consent, &question)?;
@@ -274,7 +292,7 @@ fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
     let plan = &prepared.plan;
     let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));
     show(global, &document, |document| {
-        let shown = render::plan(document);
+        let shown = planned::plan(document);
         match &prepared.current {
             None => shown + "nothing is deployed yet\n",
             Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",

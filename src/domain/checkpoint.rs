@@ -2,14 +2,16 @@
 //! class.
 
 use super::{
+    architecture::{Dimensions, Family},
     problem::{Kind, Problem},
-    quantization::{self, Rules},
+    quantization::{self, Quantized, Rules},
+    safetensors::Header,
     size::Bytes,
-    tensors::{Class, LayerKind, Tensors},
+    tensors::{Class, Tensors},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use super::quantization::Quantization;
+pub use super::{architecture::Shape, quantization::Quantization};
 
 /// A checkpoint's shape as far as a plan needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,73 +20,18 @@ pub struct Checkpoint {
     pub architecture: String,
     /// The quantisation that `config.json` names, if any.
     pub quantization: Option<Quantization>,
+    /// Which of its parts are quantised.
+    pub quantized: Quantized,
+    /// Whether its attention keeps latent vectors instead of keys and values (MLA, as of `DeepSeek`).
+    pub latent_attention: bool,
     /// Dimensions, where this architecture is modelled. Absent: only `files_total` is known.
     pub shape: Option<Shape>,
     /// Weights by class, where architecture and quantisation are modelled.
     pub tensors: Option<Tensors>,
     /// Bytes of all weight files, where known.
     pub files_total: Option<Bytes>,
-}
-
-/// The dimensions of Qwen3-Next as its `config.json` names them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shape {
-    /// Width of the residual stream.
-    pub hidden_size: u64,
-    /// Layers of both kinds.
-    pub num_hidden_layers: u64,
-    /// Every how-manieth layer is full attention; the others are linear.
-    pub full_attention_interval: u64,
-    /// Rows of the embedding and of the head.
-    pub vocab_size: u64,
-    /// Query heads of full attention.
-    pub num_attention_heads: u64,
-    /// Key-value heads of full attention.
-    pub num_key_value_heads: u64,
-    /// Width of such a head.
-    pub head_dim: u64,
-    /// Routed experts of a layer.
-    pub num_experts: u64,
-    /// Routed experts that a token passes in a layer.
-    pub num_experts_per_tok: u64,
-    /// Inner width of a routed expert.
-    pub moe_intermediate_size: u64,
-    /// Inner width of the shared expert.
-    pub shared_expert_intermediate_size: u64,
-    /// Key heads of linear attention.
-    pub linear_num_key_heads: u64,
-    /// Value heads of linear attention.
-    pub linear_num_value_heads: u64,
-    /// Width of such a key head.
-    pub linear_key_head_dim: u64,
-    /// Width of such a value head.
-    pub linear_value_head_dim: u64,
-    /// Taps of the causal convolution.
-    pub linear_conv_kernel_dim: u64,
-    /// The longest context that the model was made for.
-    pub max_position_embeddings: u64,
-    /// Whether the head is the embedding.
-    pub tie_word_embeddings: bool,
-}
-
-impl Shape {
-    /// The kinds of all layers in order.
-    pub fn layers(&self) -> impl Iterator<Item = LayerKind> {
-        let interval = self.full_attention_interval.max(1);
-        (1..=self.num_hidden_layers).map(move |number| match number % interval {
-            0 => LayerKind::Full,
-            _ => LayerKind::Linear,
-        })
-    }
-
-    /// How many layers are of this kind.
-    pub fn count(&self, kind: LayerKind) -> u64 {
-        let full = self.num_hidden_layers / self.full_attention_interval.max(1);
-        match kind {
-            LayerKind::Full => full,
-            LayerKind::Linear => self.num_hidden_layers - full,
-        }
-    }
+    /// Where headers told the bytes: what `config.json` had let expect.
+    pub by_config: Option<Bytes>,
 }
 
 impl Checkpoint {
@@ -102,24 +49,46 @@ impl Checkpoint {
                 (Some(Quantization::unmodelled(&quant_method)), None)
             }
             Some(_) => {
-                let quantized: Quantized = read(config_json)?;
-                let (quantization, rules) = quantized.quantization_config.read()?;
+                let written: WithQuantization = read(config_json)?;
+                let (quantization, rules) = written.quantization_config.read()?;
                 (Some(quantization), Some(rules))
             }
         };
-        let shape = match architecture.as_str() {
-            "Qwen3NextForCausalLM" => {
-                let dimensions: Dimensions = read(config_json)?;
-                let sparse = dimensions.all_layers_are_sparse();
-                sparse.then(|| dimensions.validated()).transpose()?
-            }
-            _ => None,
+        let shape = match Family::of(&architecture) {
+            Some(family) => read::<Dimensions>(config_json)?.shape(family)?,
+            None => None,
         };
         let tensors = match (&shape, &rules) {
             (Some(shape), Some(rules)) => Some(Tensors::of(shape, rules)?),
             _ => None,
         };
-        Ok(Self { architecture, quantization, shape, tensors, files_total })
+        let quantized = match (&shape, &rules) {
+            (Some(_), Some(rules)) => rules.quantized()?,
+            _ => Quantized::default(),
+        };
+        let latent_attention = names.kv_lora_rank.is_some();
+        let by_config = None;
+        Ok(Self {
+            architecture,
+            quantization,
+            quantized,
+            latent_attention,
+            shape,
+            tensors,
+            files_total,
+            by_config,
+        })
+    }
+
+    /// The same with the bytes that the headers of its weight files tell, instead of those that
+    /// `config.json` lets expect.
+    #[must_use]
+    pub fn with_headers(self, headers: &[Header]) -> Self {
+        let by_config = self.tensors.as_ref().map(|tensors| tensors.bytes(1));
+        let named = headers.iter().flat_map(Header::tensors);
+        let tensors = self.shape.as_ref().map(|shape| Tensors::of_headers(shape, named));
+        let files_total = Some(headers.iter().map(|header| Bytes(header.data())).sum());
+        Self { tensors, files_total, by_config, ..self }
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].
@@ -136,9 +105,11 @@ impl Checkpoint {
         }
     }
 
-    /// Bytes on one of `ranks` ranks that `--cpu-offload-params experts` can move to RAM.
+    /// Bytes on one of `ranks` ranks that `--cpu-offload-params experts` can move to RAM. `None` where
+    /// there are none, or nobody knows.
     pub fn experts(&self, ranks: u32) -> Option<Bytes> {
-        Some(self.tensors.as_ref()?.bytes_of(Class::Experts, ranks))
+        let experts = self.tensors.as_ref()?.bytes_of(Class::Experts, ranks);
+        (experts.0 > 0).then_some(experts)
     }
 }
 
@@ -174,6 +145,8 @@ struct Names {
     architectures: Vec<String>,
     #[serde(default)]
     quantization_config: Option<Method>,
+    #[serde(default)]
+    kv_lora_rank: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -182,114 +155,6 @@ struct Method {
 }
 
 #[derive(Deserialize)]
-struct Quantized {
+struct WithQuantization {
     quantization_config: quantization::Raw,
-}
-
-#[derive(Deserialize)]
-struct Dimensions {
-    hidden_size: Option<u64>,
-    num_hidden_layers: Option<u64>,
-    full_attention_interval: Option<u64>,
-    layer_types: Option<Vec<String>>,
-    vocab_size: Option<u64>,
-    num_attention_heads: Option<u64>,
-    num_key_value_heads: Option<u64>,
-    head_dim: Option<u64>,
-    num_experts: Option<u64>,
-    num_experts_per_tok: Option<u64>,
-    moe_intermediate_size: Option<u64>,
-    shared_expert_intermediate_size: Option<u64>,
-    linear_num_key_heads: Option<u64>,
-    linear_num_value_heads: Option<u64>,
-    linear_key_head_dim: Option<u64>,
-    linear_value_head_dim: Option<u64>,
-    linear_conv_kernel_dim: Option<u64>,
-    max_position_embeddings: Option<u64>,
-    tie_word_embeddings: Option<bool>,
-    decoder_sparse_step: Option<u64>,
-    mlp_only_layers: Option<Vec<u64>>,
-}
-
-/// No dimension of a model is larger: guards the arithmetic against absurd files.
-const LARGEST_DIMENSION: u64 = 1 << 20;
-/// No model has more layers: guards the loop over them.
-const MOST_LAYERS: u64 = 1024;
-
-impl Dimensions {
-    /// Variants with dense layers exist in the format, not in the field: they are not modelled.
-    fn all_layers_are_sparse(&self) -> bool {
-        self.decoder_sparse_step.unwrap_or(1) == 1 && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
-    }
-
-    /// The interval, also where only `layer_types` tells it. `None` where the kinds follow no
-    /// interval.
-    fn interval(&self) -> Option<u64> {
-        let Some(types) = &self.layer_types else {
-            return self.full_attention_interval;
-        };
-        let is_full = |kind: &String| kind == "full_attention";
-        let interval = types.iter().position(is_full)? + 1;
-        let regular =
-            types.iter().enumerate().all(|(index, kind)| is_full(kind) == ((index + 1) % interval == 0));
-        regular.then_some(interval as u64)
-    }
-
-    fn validated(&self) -> Result<Shape, Problem> {
-        let mut absent = Vec::new();
-        let mut absurd = Vec::new();
-        let mut take = |name: &'static str, value: Option<u64>| match value {
-            Some(value) if (1..=LARGEST_DIMENSION).contains(&value) => value,
-            Some(value) => {
-                absurd.push(format!("`{name}` = {value}"));
-                1
-            }
-            None => {
-                absent.push(format!("`{name}`"));
-                1
-            }
-        };
-        macro_rules! take {
-            ($($name:ident),*) => { $( let $name = take(stringify!($name), self.$name); )* };
-        }
-        take!(hidden_size, num_hidden_layers, vocab_size, num_attention_heads, num_key_value_heads);
-        take!(head_dim, num_experts, num_experts_per_tok, moe_intermediate_size);
-        take!(shared_expert_intermediate_size, linear_num_key_heads, linear_num_value_heads);
-        take!(linear_key_head_dim, linear_value_head_dim, linear_conv_kernel_dim);
-        take!(max_position_embeddings);
-        let full_attention_interval = take("full_attention_interval", self.interval());
-        if num_hidden_layers > MOST_LAYERS {
-            absurd.push(format!("`num_hidden_layers` = {num_hidden_layers}"));
-        }
-        for (verb, fields) in [("lacks", absent), ("says", absurd)] {
-            if !fields.is_empty() {
-                return Err(unusable(&format!("{verb} {}", fields.join(", "))));
-            }
-        }
-        Ok(Shape {
-            hidden_size,
-            num_hidden_layers,
-            full_attention_interval,
-            vocab_size,
-            num_attention_heads,
-            num_key_value_heads,
-            head_dim,
-            num_experts,
-            num_experts_per_tok,
-            moe_intermediate_size,
-            shared_expert_intermediate_size,
-            linear_num_key_heads,
-            linear_num_value_heads,
-            linear_key_head_dim,
-            linear_value_head_dim,
-            linear_conv_kernel_dim,
-            max_position_embeddings,
-            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
-        })
-    }
-}
-
-fn unusable(what: &str) -> Problem {
-    Problem::new(Kind::Unverified, format!("`config.json` of a Qwen3-Next {what}"))
-        .help("take the model's original `config.json`")
 }

@@ -52,7 +52,8 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
         }
     }
     let decided = |argument: flags::Argument<'_>| argument.name.ends_with("disable-custom-all-reduce");
-    if ranks > 2 && !flags::arguments(profile.arguments()).into_iter().any(decided) {
+    if ranks > 2 && !facts.nvlinked(ranks) && !flags::arguments(profile.arguments()).into_iter().any(decided)
+    {
         flag("--disable-custom-all-reduce", &[]);
     }
     list

@@ -14,12 +14,18 @@ use super::{
 use serde::{Deserialize, Serialize};
 
 /// The memory of one deployment. All GPU figures are per rank.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: Bytes,
+    /// What of the weights really goes to RAM under that limit, per rank.
+    #[serde(default)]
+    pub offloaded: Bytes,
+    /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
+    #[serde(default)]
+    pub shard: Option<Bytes>,
     /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
     /// CPU.
     pub weights: Option<Bytes>,
@@ -32,12 +38,37 @@ pub struct Budget {
     pub kv_cache_needed: Option<Bytes>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
     pub kv_cache_tokens: Option<u64>,
+    /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
+    #[serde(default)]
+    pub longest_context: Option<u64>,
+    /// The most sequences of `max-model-len` that this cache holds.
+    #[serde(default)]
+    pub largest_batch: Option<u64>,
     /// What vLLM may use: utilisation × VRAM. Absent on the CPU.
     pub gpu: Option<Bytes>,
     /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
     pub missing: Bytes,
     /// RAM of all ranks together.
     pub ram: Bytes,
+}
+
+/// The memory of one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rank {
+    /// Counted from 0.
+    pub rank: u32,
+    /// All of its weights, in VRAM and RAM.
+    pub weights_bytes: Option<Bytes>,
+    /// Of them, what lies in RAM.
+    pub offloaded_bytes: Bytes,
+    /// The tokens that its KV cache holds.
+    pub kv_cache_tokens: Option<u64>,
+    /// The bytes of that cache.
+    pub kv_cache_bytes: Option<Bytes>,
+    /// Context, activations, graphs and communication.
+    pub overhead_bytes: Option<Bytes>,
+    /// Everything on its GPU. 0 on the CPU.
+    pub total_bytes: Bytes,
 }
 
 /// What vLLM needs on a GPU beside weights and KV cache. Plan values, inferred from public reports:
@@ -80,15 +111,9 @@ impl Budget {
         let weights = checkpoint.weights(1).unwrap_or_default();
         Self {
             tensor_parallel_size: ranks,
-            offload: Bytes::default(),
-            weights: None,
-            overhead: None,
-            kv_cache: None,
-            kv_cache_needed: None,
-            kv_cache_tokens: None,
-            gpu: None,
-            missing: Bytes::default(),
+            shard: checkpoint.weights(ranks),
             ram: weights + RAM_CPU_SERVER + times(RAM_CPU_RANK, ranks),
+            ..Self::default()
         }
     }
 
@@ -108,17 +133,42 @@ impl Budget {
         Self {
             tensor_parallel_size: ranks,
             offload,
+            offloaded,
+            shard: room.weights,
             weights,
             overhead: Some(room.overhead),
             kv_cache: free,
             kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
             kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
+            longest_context: free.zip(paging).zip(checkpoint.shape.as_ref()).map(
+                |((free, paging), shape)| {
+                    let longest = paging.longest(free, profile.limits().max_num_seqs);
+                    longest.min(shape.max_position_embeddings)
+                },
+            ),
+            largest_batch: free
+                .zip(paging)
+                .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
             gpu: Some(room.gpu),
             missing: weights.map_or(Bytes::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
             ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
         }
+    }
+
+    /// The memory of each rank, in their order.
+    pub fn ranks(&self) -> Vec<Rank> {
+        let rank = |rank| Rank {
+            rank,
+            weights_bytes: self.shard,
+            offloaded_bytes: self.offloaded,
+            kv_cache_tokens: self.kv_cache_tokens,
+            kv_cache_bytes: self.kv_cache,
+            overhead_bytes: self.overhead,
+            total_bytes: [self.weights, self.overhead, self.kv_cache].into_iter().flatten().sum(),
+        };
+        (0..self.tensor_parallel_size).map(rank).collect()
     }
 
     /// Of the experts' bytes, the share that is read over the link: 0 to 1.
@@ -215,7 +265,7 @@ impl Room {
     }
 }
 
-/// How vLLM pages the KV cache of a hybrid model: attention blocks are stretched until one is as
+/// How vLLM pages the KV cache: in blocks of 16 tokens, and of a hybrid model thus: attention blocks are stretched until one is as
 /// large as the recurrent state of a sequence, and layers of both kinds share one pool. Read in
 /// vLLM 0.20.2 (`platforms/interface.py:607` and `v1/core/kv_cache_utils.py`); on an H100 the
 /// formula gives the logged 868,352 tokens for 29.05 GiB.
@@ -232,18 +282,22 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where one of
-    /// both kinds of layers is absent: such a model is no hybrid.
+    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
+    /// linear: no such model is known.
     pub fn of(shape: &Shape, ranks: u32) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
         let full = shape.count(LayerKind::Full);
         let linear = shape.count(LayerKind::Linear);
-        let layers = full.min(linear);
-        if layers == 0 {
+        if full == 0 {
             return None;
         }
         let heads = (shape.num_key_value_heads / ranks).max(1);
         let token = 2 * heads * shape.head_dim * 2;
+        if linear == 0 {
+            let block = Bytes((16 * token).saturating_mul(full));
+            return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
+        }
+        let layers = full.min(linear);
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
         let taps = shape.linear_conv_kernel_dim.saturating_sub(1);

@@ -1,16 +1,21 @@
 //! Values and decisions. Nothing here touches a file, clock, process, socket, environment or terminal.
 
 pub mod activation;
+pub mod actual;
+pub mod architecture;
 pub mod checkpoint;
 pub mod collection;
 pub mod digest;
+pub mod doctor;
 pub mod document;
+pub mod engine_word;
 pub mod facts;
 pub mod flags;
 pub mod generation;
 pub mod hub;
 pub mod invocation;
 pub mod journal;
+pub mod kernels;
 pub mod layout;
 pub mod lock;
 pub mod memory;
@@ -24,6 +29,8 @@ pub mod profile;
 pub mod quantization;
 pub mod questions;
 pub mod report;
+pub mod rules;
+pub mod safetensors;
 pub mod schedule;
 pub mod size;
 pub mod spelling;

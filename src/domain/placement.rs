@@ -2,9 +2,11 @@
 
 use super::{
     checkpoint::Checkpoint,
+    kernels,
     memory::{self, Budget},
     plan::{Inputs, Refusal},
-    prediction, preflight,
+    prediction::{self, Prediction},
+    preflight,
     profile::{Device, Offload, TensorParallel},
     size::Bytes,
     version::Version,
@@ -15,8 +17,8 @@ use super::{
 pub struct Placement {
     /// Where each byte goes.
     pub budget: Budget,
-    /// What one stream is predicted to decode, tokens/s.
-    pub predicted: Option<f64>,
+    /// How fast one stream will be.
+    pub prediction: Prediction,
 }
 
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
@@ -84,10 +86,14 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     })?;
     if device == Device::Cuda {
         preflight::gpus(inputs, version, ranks)?;
+        kernels::refuse(inputs, version, ranks)?;
     }
     let budget = Budget::of(checkpoint, profile, facts, ranks);
     if budget.missing > Bytes::default() {
         return Err(does_not_fit(inputs, &budget));
+    }
+    if device == Device::Cuda {
+        preflight::held_by_others(inputs, &budget)?;
     }
     if budget.offload > Bytes::default() {
         preflight::offload(inputs, version)?;
@@ -96,8 +102,8 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     if budget.ram > limit {
         return Err(ram_does_not_fit(&budget, limit));
     }
-    let predicted = prediction::decode_tokens_per_second(checkpoint, &budget, facts);
-    Ok(Placement { budget, predicted })
+    let prediction = prediction::predict(checkpoint, &budget, facts);
+    Ok(Placement { budget, prediction })
 }
 
 /// vLLM splits heads and experts evenly, and Marlin keeps a quantisation group on one rank.
@@ -110,6 +116,7 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
         (shape.num_attention_heads, "attention heads"),
         (shape.linear_num_key_heads, "linear attention key heads"),
         (shape.linear_num_value_heads, "linear attention value heads"),
+        (shape.intermediate_size, "columns of a layer"),
         (shape.moe_intermediate_size, "columns of an expert"),
         (shape.shared_expert_intermediate_size, "columns of the shared expert"),
     ] {
@@ -122,12 +129,16 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
         return Err(format!("its {heads} key-value heads can be neither split nor copied evenly"));
     }
     let group = checkpoint.quantization.as_ref().map_or(0, |q| u64::from(q.group_size));
-    let columns = shape.moe_intermediate_size / ranks;
+    let (inner, whose) = match shape.moe_intermediate_size {
+        0 => (shape.intermediate_size, "of a layer"),
+        inner => (inner, "of an expert"),
+    };
+    let columns = inner / ranks;
     // The CPU build unpacks instead of running Marlin.
     if device == Device::Cuda && group > 0 && columns % group != 0 {
         return Err(format!(
             "a quantisation group of {group} would straddle two ranks, which hold {columns} \
-             columns of an expert each"
+             columns {whose} each"
         ));
     }
     Ok(())
@@ -135,14 +146,14 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
 
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
 fn describe(placement: &Placement) -> String {
-    let Placement { budget, predicted } = placement;
+    let Placement { budget, prediction } = placement;
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
         Bytes(0) => "all weights in VRAM".to_owned(),
         offload if ranks == 1 => format!("{offload} of experts in RAM"),
         offload => format!("{offload} of experts per GPU in RAM"),
     };
-    let speed = predicted.map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
+    let speed = prediction.expected().map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
     format!("TP {ranks} with {place}{speed}")
 }
 

@@ -8,6 +8,7 @@ use super::{
     layout::Layout,
     memory::Budget,
     placement::{self, Placement},
+    prediction::Prediction,
     preflight::{self, Finding},
     profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart},
     unit,
@@ -30,14 +31,14 @@ pub struct Plan {
     pub serve: Serve,
     /// Where each byte goes.
     pub memory: Budget,
-    /// What one stream is predicted to decode, tokens/s. A prediction, not a measurement.
-    pub predicted_tokens_per_second: Option<f64>,
+    /// How fast one stream will be. A prediction, not a measurement.
+    pub prediction: Prediction,
     /// What validation must show.
     pub gates: Gates,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// What to know before going on.
-    pub warnings: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// The service's systemd unit.
     pub unit: String,
 }
@@ -117,6 +118,12 @@ impl Refusal {
     }
 }
 
+impl From<&Refusal> for Finding {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(refusal.code.clone(), refusal.message.clone()).help(refusal.help.clone())
+    }
+}
+
 impl Plan {
     /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
     /// replaced still holds its share.
@@ -124,7 +131,7 @@ impl Plan {
         let Inputs { profile, model, runtime, layout, .. } = inputs;
         let version = preflight::version(inputs)?;
         preflight::engine(inputs, version)?;
-        let Placement { budget, predicted } = placement::place(inputs, version)?;
+        let Placement { budget, prediction } = placement::place(inputs, version)?;
         let serve = invocation::serve(inputs, &budget);
         let unit = unit::service(&unit::Service {
             name: profile.service(),
@@ -139,10 +146,10 @@ impl Plan {
             service: profile.service().to_owned(),
             model: model.clone(),
             runtime: runtime.clone(),
-            warnings: preflight::findings(inputs, version, &budget, predicted),
+            findings: preflight::findings(inputs, version, &budget, prediction.expected()),
             serve,
             memory: budget,
-            predicted_tokens_per_second: predicted,
+            prediction,
             gates: profile.gates().clone(),
             timeouts: profile.timeouts(),
             unit,

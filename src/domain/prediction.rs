@@ -14,7 +14,8 @@ use super::{
     size::Bytes,
     tensors::Class,
 };
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
 
 /// Kernel launches and the like in one step: the 5.0 ms of a resident step on the H100 less its
 /// 0.86 ms of reading.
@@ -55,9 +56,70 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
     1.0 / (rates.fixed.as_secs_f64() + reading)
 }
 
-/// Tokens/s of one stream under this budget. `None` where the model or the GPU is not known well
-/// enough, and on the CPU.
-pub fn decode_tokens_per_second(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
+/// What is predicted of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// After the first token. Absent where the model or the GPU is not known well enough, and on the
+    /// CPU.
+    pub decode_tokens_per_second: Option<Decode>,
+    /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
+    pub time_to_first_token_seconds: Option<f64>,
+}
+
+impl Prediction {
+    /// The rate to expect, tokens/s.
+    pub fn expected(&self) -> Option<f64> {
+        self.decode_tokens_per_second.map(|decode| decode.expected)
+    }
+}
+
+/// The rate of one stream, tokens/s.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decode {
+    /// With three quarters of the rates and half as much again of fixed work.
+    pub low: f64,
+    /// As the model has it.
+    pub expected: f64,
+    /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
+    pub ceiling: f64,
+    /// What most of a step waits for.
+    pub limited_by: Limit,
+}
+
+/// What a decode step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Kernel launches and the like.
+    FixedWork,
+    /// Reading VRAM.
+    VramBandwidth,
+    /// Reading offloaded experts over PCIe.
+    PcieLink,
+    /// The ranks waiting for each other.
+    AllReduce,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FixedWork => "fixed work of a step",
+            Self::VramBandwidth => "VRAM bandwidth",
+            Self::PcieLink => "the PCIe link",
+            Self::AllReduce => "the ranks' exchange",
+        })
+    }
+}
+
+/// What is predicted of one stream under this budget.
+pub fn predict(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Prediction {
+    Prediction {
+        decode_tokens_per_second: decode(checkpoint, budget, facts),
+        time_to_first_token_seconds: first_token(checkpoint, budget, facts),
+    }
+}
+
+fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Decode> {
     budget.gpu?;
     let traffic = traffic(checkpoint, budget)?;
     let ranks = budget.tensor_parallel_size;
@@ -69,15 +131,49 @@ pub fn decode_tokens_per_second(checkpoint: &Checkpoint, budget: &Budget, facts:
     };
     // All ranks wait for the slowest.
     let gpus = facts.gpus.iter().take(ranks as usize);
-    let steps = gpus.map(|gpu| {
-        let rates = Rates {
-            memory: memory_bandwidth(&gpu.name)? * REACHED_BANDWIDTH,
-            link: expert_rate(gpu),
-            fixed: FIXED + all_reduces,
-        };
-        Some(steps_per_second(traffic, rates))
+    let decodes = gpus.map(|gpu| {
+        let (sheet, copy) = (memory_bandwidth(&gpu.name)?, copy_rate(gpu));
+        let (memory, link) = (sheet * REACHED_BANDWIDTH, expert_rate(gpu));
+        let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
+        let waits = [
+            (Limit::FixedWork, FIXED.as_secs_f64()),
+            (Limit::VramBandwidth, traffic.resident.0 as f64 / memory),
+            (Limit::PcieLink, traffic.linked.0 as f64 / link),
+            (Limit::AllReduce, all_reduces.as_secs_f64()),
+        ];
+        let longest = waits.into_iter().max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+        Some(Decode {
+            low: steps(memory * LOW_RATES, link * LOW_RATES, (FIXED + all_reduces) * 3 / 2),
+            expected: steps(memory, link, FIXED + all_reduces),
+            ceiling: steps(sheet, copy, Duration::ZERO),
+            limited_by: longest.0,
+        })
     });
-    steps.collect::<Option<Vec<_>>>()?.into_iter().reduce(f64::min)
+    let decodes = decodes.collect::<Option<Vec<_>>>()?;
+    decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
+}
+
+/// What a low prediction takes of the rates: reports of like machines differ by so much.
+const LOW_RATES: f64 = 0.75;
+/// A prompt of 128 tokens with all weights resident took 0.193 s on the H100.
+const PREFILL: f64 = 0.193;
+/// Tokens of the prompt that the prediction is for: one chunk.
+const PROMPT_TOKENS: i32 = 128;
+
+/// A prefill reads nearly all offloaded experts once a chunk, whatever the prompt: 0.60 s for 29.5 GiB
+/// over 49.3 GB/s, where 0.66 s were measured.
+fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
+    budget.gpu?;
+    let shape = checkpoint.shape.as_ref()?;
+    let routed = if shape.num_experts == 0 {
+        0.0
+    } else {
+        shape.num_experts_per_tok as f64 / shape.num_experts as f64
+    };
+    let touched = 1.0 - (1.0 - routed).powi(PROMPT_TOKENS);
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let slowest = gpus.map(expert_rate).reduce(f64::min)?;
+    Some((budget.offloaded.0 as f64 * touched / slowest).max(PREFILL))
 }
 
 /// What a token touches: all dense weights but the embedding, and of the experts those it is routed
@@ -91,6 +187,11 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
     let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
     let dense = tensors.bytes(ranks).less(experts + unread);
     let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    if experts == Bytes::default() {
+        // Layers are offloaded whole, and all of each is read for every token.
+        let linked = budget.offloaded.min(dense);
+        return Some(Traffic { resident: dense.less(linked), linked });
+    }
     let offloaded = budget.offloaded_share(checkpoint);
     Some(Traffic { resident: dense + whole(routed * (1.0 - offloaded)), linked: whole(routed * offloaded) })
 }
@@ -119,6 +220,14 @@ pub fn expert_rate(gpu: &Gpu) -> f64 {
         _ => 1.25e9,
     };
     sixteen * lanes
+}
+
+/// Bytes per second of a plain copy from pinned RAM: 55.0 GB/s is the most that was measured over PCIe 5
+/// x16; older generations by their share of it.
+fn copy_rate(gpu: &Gpu) -> f64 {
+    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
+    let halvings = 5_u32.saturating_sub(gpu.pcie_generation.max(1)).min(4);
+    55.0e9 * lanes / f64::from(1_u32 << halvings)
 }
 
 /// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.

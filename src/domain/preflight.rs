@@ -5,25 +5,16 @@
 
 use super::{
     checkpoint::Checkpoint,
-    facts::{Facts, Gpu},
+    facts::{Facts, Gpu, GpuProcess},
     flags::{self, Argument, Knowledge},
+    kernels,
     memory::Budget,
     plan::{Inputs, Refusal},
     profile::Device,
     version::Version,
 };
-use serde::{Deserialize, Serialize};
 
-/// Something to know before going on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// A stable name: `named-awq-stored-as-compressed-tensors`.
-    pub code: String,
-    /// A lowercase fragment.
-    pub message: String,
-    /// What to do about it, if anything.
-    pub help: Option<String>,
-}
+pub use super::rules::Finding;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
@@ -133,7 +124,37 @@ pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refu
             "use a newer GPU, or a checkpoint in a quantisation that this one can run",
         ));
     }
+    if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(|gpu| gpu.mig) {
+        return Err(Refusal::new(
+            "mig-enabled",
+            format!("`{}` is cut into instances (MIG), which are not modelled", gpu.name),
+            "disable MIG on it: `nvidia-smi -mig 0`",
+        ));
+    }
     driver(inputs.facts, version)
+}
+
+/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
+pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
+    let unit = format!("{}.service", inputs.profile.service());
+    let wanted = budget.gpu.unwrap_or_default();
+    let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    for (index, gpu) in gpus.enumerate() {
+        let held = gpu.held_by_others(&unit);
+        if gpu.memory_total.less(held) < wanted {
+            let holders: Vec<_> = gpu.others(&unit).map(GpuProcess::to_string).collect();
+            return Err(Refusal::new(
+                "vram-held-by-others",
+                format!(
+                    "{held} of GPU {index} are held by {}, and vLLM is to use {wanted} of its {}",
+                    holders.join(", "),
+                    gpu.memory_total
+                ),
+                "stop them, or lower `memory.gpu-memory-utilization`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The least compute capability by method, where `config.json` alone decides (no `--quantization`).
@@ -188,6 +209,13 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
             "pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32",
         ));
     }
+    if inputs.facts.wsl {
+        return Err(Refusal::new(
+            "no-pinned-memory",
+            "the weights do not fit on the GPUs, and WSL cannot pin memory to keep them in",
+            "boot Linux itself, or use GPUs with more memory",
+        ));
+    }
     if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
         return Err(Refusal::new(
             "environment-breaks-offload",
@@ -217,24 +245,60 @@ pub fn findings(
         named_otherwise(inputs),
         flags_unchecked(version),
         not_modelled(inputs.checkpoint),
+        differing(inputs.checkpoint),
         offloaded(inputs, budget),
+        expandable_segments(inputs, budget),
         all_reduce_disabled(inputs, budget),
         too_slow(inputs, predicted),
     ]
     .into_iter()
     .flatten()
+    .chain(kernels::findings(inputs, budget.tensor_parallel_size))
     .collect()
 }
 
-impl Finding {
-    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), help: None }
+/// The locked packages: transformers 5 lacks what vLLM used of it before 0.12.
+pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
+    let too_new = Version::of(locked).is_some_and(|found| found >= Version::new(5, 0, 0));
+    if version >= Version::new(0, 12, 0) || !too_new {
+        return Ok(());
     }
+    Err(Refusal::new(
+        "transformers-too-new",
+        format!("the runtime's lock has transformers `{locked}`, with which vLLM `{version}` does not start"),
+        "lock transformers below 5, or pin `runtime.vllm` to 0.12.0 or later",
+    ))
+}
 
-    fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
+/// The headers against `config.json`, in percent of difference that is too much: zero points and index
+/// tensors, which some kernels drop, make up to 3.
+const DIFFERENCE: u64 = 5;
+
+fn differing(checkpoint: &Checkpoint) -> Option<Finding> {
+    let (expected, found) = (checkpoint.by_config?, checkpoint.weights(1)?);
+    let difference = expected.0.abs_diff(found.0);
+    (difference > expected.0 / 100 * DIFFERENCE).then(|| {
+        Finding::new(
+            "weights-differ-from-config",
+            format!("the weight files hold {found}, and `config.json` lets expect {expected}"),
+        )
+        .help("take the model's original `config.json`: vLLM may leave layers in 16 bits without a word")
+    })
+}
+
+fn expandable_segments(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let environment = inputs.profile.environment();
+    let names = ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"];
+    let name = names.into_iter().find(|name| {
+        environment.get(*name).is_some_and(|value| value.contains("expandable_segments:True"))
+    })?;
+    (budget.offload.0 > 0).then(|| {
+        Finding::new(
+            "expandable-segments-with-offload",
+            format!("`{name}` asks for expandable segments, with which offload ran out of memory"),
+        )
+        .help("remove it from `vllm.environment`")
+    })
 }
 
 fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
@@ -265,15 +329,18 @@ fn flags_unchecked(version: Version) -> Option<Finding> {
 
 fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
     let architecture = &checkpoint.architecture;
-    checkpoint.tensors.is_none().then(|| {
-        Finding::new(
-            "architecture-not-modelled",
-            format!(
-                "`{architecture}` in this quantisation is not modelled: memory is estimated from \
-                 file sizes, the KV cache not counted"
-            ),
-        )
-    })
+    let what = match (&checkpoint.shape, &checkpoint.tensors) {
+        (Some(_), Some(_)) => return None,
+        (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
+        _ => " in this quantisation is",
+    };
+    Some(Finding::new(
+        "architecture-not-modelled",
+        format!(
+            "`{architecture}`{what} not modelled: memory is estimated from file sizes, the KV cache not \
+             counted"
+        ),
+    ))
 }
 
 fn offloaded(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
@@ -293,7 +360,8 @@ fn offloaded(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 
 fn all_reduce_disabled(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let on_gpus = inputs.profile.runtime().device == Device::Cuda;
-    (on_gpus && budget.tensor_parallel_size > 2).then(|| {
+    let ranks = budget.tensor_parallel_size;
+    (on_gpus && ranks > 2 && !inputs.facts.nvlinked(ranks)).then(|| {
         Finding::new(
             "custom-all-reduce-disabled",
             "vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: \

@@ -105,7 +105,25 @@ fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
     Problem::new(Kind::Unverified, what).because(cause)
 }
 
+/// Which of the parts that vLLM is choosy about are quantised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantized {
+    /// `in_proj_ba` of linear attention.
+    pub gdn_gates: bool,
+    /// The shared expert.
+    pub shared_expert: bool,
+}
+
 impl Rules {
+    /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
+    pub fn quantized(&self) -> Result<Quantized, Problem> {
+        let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
+        Ok(Quantized {
+            gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
+            shared_expert: scheme("mlp.shared_expert.down_proj")?.is_some(),
+        })
+    }
+
     /// Nothing is quantised.
     pub fn none() -> Self {
         Self { overrides: Vec::new(), only: Vec::new(), default: None }

@@ -1,6 +1,11 @@
 //! What a validation measured and concluded. Stored with the activation.
 
-use super::activation::GenerationId;
+use super::{
+    activation::GenerationId,
+    actual::{self, Actual},
+    plan::Plan,
+    rules::{Finding, Severity},
+};
 use serde::{Deserialize, Serialize};
 
 /// One validation of one generation.
@@ -24,6 +29,12 @@ pub struct Report {
     pub comparison: Option<Comparison>,
     /// Why it did not pass. Empty: it passed.
     pub failures: Vec<String>,
+    /// Where the engine differs from its plan.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What the engine's log says of itself. Absent where nobody asked.
+    #[serde(default)]
+    pub actual: Option<Actual>,
 }
 
 /// One named check of the API or of the answers.
@@ -94,6 +105,14 @@ pub struct Comparison {
 }
 
 impl Report {
+    /// Adds what the engine's log says, held against its plan. What is fatal fails the validation.
+    pub fn held_against(&mut self, plan: &Plan, actual: Actual) {
+        self.findings = actual::compare(plan, &actual);
+        self.actual = Some(actual);
+        let fatal = self.findings.iter().filter(|finding| finding.severity == Severity::Fatal);
+        self.failures.extend(fatal.map(|finding| finding.message.clone()));
+    }
+
     /// Whether it answers as an API should, at whatever speed.
     pub fn answers(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|check| check.failure.is_none())

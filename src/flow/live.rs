@@ -8,6 +8,7 @@ use super::{
 use crate::{
     domain::{
         activation::GenerationId,
+        actual::Actual,
         generation::Generation,
         plan::Plan,
         problem::{Kind, Problem},
@@ -87,7 +88,14 @@ impl<'a> Live<'a> {
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
-        let report = report(store, &plan, generation, &self.interrupt, self.observer)?;
+        let mut report = report(store, &plan, generation, &self.interrupt, self.observer)?;
+        match self.services.log_tail(EVIDENCE_LINES) {
+            Ok(log) => report.held_against(&plan, Actual::of(log.lines())),
+            Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
+        }
+        for finding in &report.findings {
+            self.observer.see(Event::Warning(finding.message.clone()));
+        }
         self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);

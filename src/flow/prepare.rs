@@ -10,11 +10,13 @@ use crate::{
         layout::Layout,
         lock::{LockedModel, LockedRuntime},
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+        preflight,
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::Bytes,
+        version::Version,
     },
-    host::{fs, runtimes},
+    host::{self, checkpoint::Presence, fs, runtimes},
 };
 use std::path::{Path, PathBuf};
 
@@ -47,14 +49,28 @@ struct Materials {
     wheels: Option<(Digest, LockedRuntime)>,
 }
 
+/// Where the checkpoint is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    /// In the store, else in the profile's folder, else as it was published.
+    Known,
+    /// In this folder, whatever the profile says.
+    In(&'a Path, Presence),
+}
+
 /// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
-pub fn plan(world: &World, name: &str, facts: &Facts) -> Result<Result<Plan, Refusal>, Problem> {
-    Ok(Materials::gather(world, name)?.plan(facts, world.layout()))
+pub fn plan(
+    world: &World,
+    name: &str,
+    facts: &Facts,
+    weights: Weights<'_>,
+) -> Result<Result<Plan, Refusal>, Problem> {
+    Ok(Materials::gather(world, name, weights)?.plan(facts, world.layout()))
 }
 
 /// Everything for a deployment, or why there cannot be one.
 pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
-    let materials = Materials::gather(world, name)?;
+    let materials = Materials::gather(world, name, Weights::Known)?;
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
@@ -74,19 +90,46 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     })
 }
 
+/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub fn plan_with_consent(
+    world: &World,
+    name: &str,
+    facts: &Facts,
+    weights: Weights<'_>,
+) -> Result<Result<Plan, Refusal>, Problem> {
+    let materials = Materials::gather(world, name, weights)?;
+    let plan = match materials.plan(facts, world.layout()) {
+        Ok(plan) => plan,
+        refused => return Ok(refused),
+    };
+    let answer = host::engine_word::ask(&plan)?;
+    Ok(answer.agree(&plan, &materials.checkpoint).map(|()| plan))
+}
+
 impl Materials {
-    fn gather(world: &World, name: &str) -> Result<Self, Problem> {
+    fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;
         let locked = world.library.lock(profile.name())?;
         let (runtime, wheels) = runtime(world, &profile)?;
-        let checkpoint = checkpoint(world, &profile, locked.as_ref())?;
+        let checkpoint = match weights {
+            Weights::Known => checkpoint(world, &profile, locked.as_ref())?,
+            Weights::In(folder, presence) => {
+                host::checkpoint::read(folder, presence)?.ok_or_else(|| nothing_in(folder))?
+            }
+        };
         let model = planned_model(world, &profile, locked.as_ref());
         Ok(Self { profile, locked, model, checkpoint, runtime, wheels })
     }
 
     fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
         let Self { profile, model, checkpoint, runtime, .. } = self;
+        let wheels = self.wheels.iter().flat_map(|(_, locked)| &locked.wheels);
+        if let (Some(transformers), Some(version)) =
+            (wheels.clone().find(|wheel| wheel.name == "transformers"), Version::of(&runtime.vllm))
+        {
+            preflight::transformers(version, &transformers.version)?;
+        }
         Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })
     }
 }
@@ -149,8 +192,14 @@ fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) ->
     let stored = locked.map(|model| world.layout().model(model.digest()));
     let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
     for folder in stored.iter().chain(&profile.model().path) {
-        if let Some(text) = fs::read(&folder.join("config.json"))? {
-            return Checkpoint::of(&text, files_total);
+        // The engine of a rehearsal has weights in name only.
+        if let Engine::Command(_) = world.engine {
+            if let Some(text) = fs::read(&folder.join("config.json"))? {
+                return Checkpoint::of(&text, files_total);
+            }
+        } else if let Some(mut checkpoint) = host::checkpoint::read(folder, Presence::Whole)? {
+            checkpoint.files_total = checkpoint.files_total.or(files_total);
+            return Ok(checkpoint);
         }
     }
     let known = Checkpoint::known(&profile.model().repo);
@@ -167,6 +216,11 @@ fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) ->
              `path` in the profile's `[model]`",
         )),
     }
+}
+
+fn nothing_in(folder: &Path) -> Problem {
+    let what = format!("there is no `config.json` in `{}`", folder.display());
+    Problem::new(Kind::Unverified, what).help("name the checkpoint's folder with `--checkpoint DIR`")
 }
 
 fn missing(path: &Path) -> Problem {

@@ -21,6 +21,7 @@ const RUNTIMES: &str = "runtimes";
 /// What the program brings along, so that a rehearsal needs no files at all.
 const EMBEDDED: &[(&str, &str)] = &[
     ("awq.toml", include_str!("../../profiles/awq.toml")),
+    ("awq-auto.toml", include_str!("../../profiles/awq-auto.toml")),
     ("gptq.toml", include_str!("../../profiles/gptq.toml")),
 ];
 

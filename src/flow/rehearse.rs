@@ -5,7 +5,7 @@ use super::{
     deploy::deploy,
     event::{Event, Observer},
     outcome::{Conclusion, Outcome},
-    prepare,
+    prepare::{self, Weights},
     profiles::Library,
     world::{Engine, Keeper, World},
 };
@@ -268,9 +268,9 @@ impl Stage {
         let world = self.world(request);
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which then says why.
-            let predicted = prepare::plan(&world, name, &request.facts)?
+            let predicted = prepare::plan(&world, name, &request.facts, Weights::Known)?
                 .ok()
-                .and_then(|plan| plan.predicted_tokens_per_second)
+                .and_then(|plan| plan.prediction.expected())
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
             *profile = profile
                 .clone()

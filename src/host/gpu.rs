@@ -1,8 +1,15 @@
 //! The NVIDIA GPUs, asked through NVML. The library is loaded at run time: without a driver there
 //! is none.
 
-use crate::domain::{facts::Gpu, size::Bytes};
-use nvml_wrapper::{Device, Nvml, error::NvmlError};
+use super::machine;
+use crate::domain::{
+    facts::{Gpu, GpuProcess},
+    size::Bytes,
+};
+use nvml_wrapper::{Device, Nvml, enums::device::UsedGpuMemory, error::NvmlError};
+
+/// No GPU has more of these links.
+const MOST_NVLINKS: u32 = 18;
 
 /// What NVML says, or why it says nothing.
 #[derive(Debug, Default)]
@@ -56,5 +63,33 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
         // GPUs do not tell; the slowest link is then the honest guess.
         pcie_generation: device.max_pcie_link_gen().unwrap_or(1),
         pcie_width: device.max_pcie_link_width().unwrap_or(1),
+        nvlinks: nvlinks(device),
+        mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
+        processes: processes(device),
     })
+}
+
+fn nvlinks(device: &Device<'_>) -> u32 {
+    let up = |link: &u32| device.link_wrapper_for(*link).is_active().unwrap_or(false);
+    u32::try_from((0..MOST_NVLINKS).filter(up).count()).unwrap_or(0)
+}
+
+/// Who computes on it or draws with it. A driver that does not tell is one that nobody is known to use.
+fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
+    let compute = device.running_compute_processes().unwrap_or_default();
+    let graphics = device.running_graphics_processes().unwrap_or_default();
+    let mut found: Vec<GpuProcess> = Vec::new();
+    for process in compute.into_iter().chain(graphics) {
+        // A process that does both is in both lists with all that it holds.
+        if found.iter().any(|known| known.pid == process.pid) {
+            continue;
+        }
+        let memory = match process.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Bytes(bytes),
+            UsedGpuMemory::Unavailable => Bytes::default(),
+        };
+        let (name, unit) = machine::process(process.pid);
+        found.push(GpuProcess { pid: process.pid, name, unit, memory });
+    }
+    found
 }

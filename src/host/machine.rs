@@ -6,6 +6,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     size::Bytes,
 };
+use rustix::process::{Resource, getrlimit};
 use std::{fs, path::Path, thread};
 
 /// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem.
@@ -18,17 +19,75 @@ pub fn facts() -> Result<Facts, Problem> {
     };
     // Where no cgroup can be read none limits.
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = cgroup_limit(Path::new("/sys/fs/cgroup"), &membership).unwrap_or(Bytes(u64::MAX));
+    let limited = cgroup_limit(Path::new("/sys/fs/cgroup"), &membership);
+    let limit = limited.unwrap_or(Bytes(u64::MAX));
     let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
     let gpus = gpu::facts();
+    let total = amount("MemTotal")?;
     Ok(Facts {
         gpus: gpus.found,
         driver: gpus.driver,
         gpus_unknown: gpus.unknown,
-        ram_total: amount("MemTotal")?.min(limit),
+        ram_total: total.min(limit),
         ram_available: amount("MemAvailable")?.min(limit),
         cpus: u32::try_from(cpus.get()).unwrap_or(u32::MAX),
+        cpu_features: cpu_features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        numa_nodes: numa_nodes(Path::new("/sys/devices/system/node")),
+        swap_total: memory_line(&meminfo, "SwapTotal").unwrap_or_default(),
+        // A hierarchy of the first version writes a huge number where nothing limits.
+        cgroup_limit: limited.filter(|limit| *limit < total),
+        shared_memory: space("/dev/shm").map(|(size, _)| size),
+        disk_free: disk_free(Path::new(STATE)),
+        open_files: getrlimit(Resource::Nofile).maximum,
+        locked_memory: getrlimit(Resource::Memlock).maximum.map(Bytes),
+        wsl: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .is_ok_and(|release| release.to_lowercase().contains("microsoft")),
     })
+}
+
+/// Where awqdeploy keeps its state unless told otherwise.
+const STATE: &str = "/var/lib/awqdeploy";
+
+/// Size and free bytes of a file system.
+fn space(path: impl rustix::path::Arg) -> Option<(Bytes, Bytes)> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| Bytes(blocks.saturating_mul(found.f_frsize));
+    Some((bytes(found.f_blocks), bytes(found.f_bavail)))
+}
+
+/// Free bytes where this directory is, or would be made.
+fn disk_free(path: &Path) -> Option<Bytes> {
+    path.ancestors().find_map(|directory| space(directory).map(|(_, free)| free))
+}
+
+/// The instructions without which the CPU build of vLLM does not start, or is slow.
+const CPU_FEATURES: [&str; 5] = ["avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16"];
+
+/// Of `/proc/cpuinfo`'s flags, those that vLLM asks for.
+pub fn cpu_features(cpuinfo: &str) -> Vec<String> {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
+    let has = |name: &str| flags.is_some_and(|(_, flags)| flags.split_whitespace().any(|flag| flag == name));
+    CPU_FEATURES.into_iter().filter(|name| has(name)).map(str::to_owned).collect()
+}
+
+fn numa_nodes(path: &Path) -> u32 {
+    let names = super::fs::names(path).unwrap_or_default();
+    let is_node =
+        |name: &&String| name.strip_prefix("node").is_some_and(|number| number.parse::<u32>().is_ok());
+    u32::try_from(names.iter().filter(is_node).count()).unwrap_or(0)
+}
+
+/// Name and systemd unit of a process, where it can be seen from here.
+pub(super) fn process(pid: u32) -> (Option<String>, Option<String>) {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned());
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    (name, unit(&membership))
+}
+
+/// The systemd service that the text of a `/proc/PID/cgroup` names.
+pub fn unit(membership: &str) -> Option<String> {
+    let mut parts = membership.lines().flat_map(|line| line.rsplit('/'));
+    parts.find(|part| part.ends_with(".service")).map(str::to_owned)
 }
 
 /// A line of `/proc/meminfo`: `MemTotal:       24689764 kB`.

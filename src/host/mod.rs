@@ -1,10 +1,12 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
 pub mod check;
+pub mod checkpoint;
 pub mod collect;
 pub mod content;
 pub mod engine;
 pub mod engine_process;
+pub mod engine_word;
 pub mod exec;
 pub mod fetch;
 pub mod folder;

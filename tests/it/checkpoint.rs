@@ -136,7 +136,7 @@ fn of_several_patterns_the_first_that_matches_decides() {
 
 #[test]
 fn other_architectures_and_methods_are_told_by_their_files() {
-    let llama = r#"{"architectures": ["LlamaForCausalLM"], "num_experts": "none of them"}"#;
+    let llama = r#"{"architectures": ["FalconForCausalLM"], "num_experts": "none of them"}"#;
     let checkpoint = Checkpoint::of(llama, Some(Bytes::gib(8))).unwrap();
     assert!(checkpoint.shape.is_none());
     assert_eq!(checkpoint.weights(4), Some(Bytes::gib(2)));

@@ -1,20 +1,55 @@
 //! The facts of a machine, asked of the one that the tests run on and of made-up cgroup trees.
 
 use awqdeploy::{
+    cli::problem::{Style, render},
     domain::{facts::Facts, size::Bytes},
     host::machine,
 };
+use insta::assert_snapshot;
 use std::fs;
 
 #[test]
 fn this_machine_has_facts_that_survive_a_round_trip() {
     let facts = machine::facts().unwrap();
     assert!(facts.ram_available <= facts.ram_total && facts.ram_available > Bytes::mib(64));
-    assert!(facts.cpus >= 1);
+    assert!(facts.cpus >= 1 && facts.numa_nodes <= facts.cpus);
+    assert!(facts.disk_free.is_some() && facts.cgroup_limit.is_none_or(|limit| facts.ram_total <= limit));
     // Either GPUs or a reason: silence would read as "no GPU" where a driver is broken.
     assert_eq!(facts.gpus.is_empty(), facts.gpus_unknown.is_some(), "{facts:?}");
     let json = serde_json::to_string(&facts).unwrap();
     assert_eq!(serde_json::from_str::<Facts>(&json).unwrap(), facts);
+}
+
+#[test]
+fn facts_of_another_version_are_refused_and_those_of_this_one_are_read() {
+    let first = Facts::parse(Facts::EXAMPLE).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(Facts::EXAMPLE).unwrap();
+    value["schema"] = "awqdeploy/facts/v1".into();
+    assert_eq!(Facts::parse(&value.to_string()).unwrap(), first);
+    value["schema"] = "awqdeploy/facts/v2".into();
+    value["quantum_coprocessors"] = 3.into();
+    let shown =
+        |value: &serde_json::Value| render(&Facts::parse(&value.to_string()).unwrap_err(), Style::Plain);
+    assert_snapshot!(shown(&value), @"
+    error: its schema is `awqdeploy/facts/v2`, and this program reads `awqdeploy/facts/v1`
+    help: a newer awqdeploy wrote it: plan with that one, or write it anew with this
+    ");
+    value["schema"] = "awqdeploy/plan/v1".into();
+    assert_snapshot!(shown(&value), @"
+    error: its schema is `awqdeploy/plan/v1`, and this program reads `awqdeploy/facts/v1`
+    help: name a file that `awqdeploy facts > FILE` wrote
+    ");
+    value.as_object_mut().unwrap().remove("schema");
+    assert_snapshot!(shown(&value), @"
+    error: it does not hold a host's facts
+    caused by: unknown field `quantum_coprocessors`, expected one of `gpus`, `driver`, `gpus_unknown`, `ram_total`, `ram_available`, `cpus`, `cpu_features`, `numa_nodes`, `swap_total`, `cgroup_limit`, `shared_memory`, `disk_free`, `open_files`, `locked_memory`, `wsl`
+    help: `awqdeploy facts > FILE` on that host writes them
+    ");
+    assert_snapshot!(shown(&serde_json::json!("facts")), @r#"
+    error: it does not hold a host's facts
+    caused by: invalid type: string "facts", expected struct Facts
+    help: `awqdeploy facts > FILE` on that host writes them
+    "#);
 }
 
 #[test]
@@ -23,6 +58,20 @@ fn memory_lines_are_read_whole() {
     assert_eq!(machine::memory_line(text, "MemTotal"), Some(Bytes(24_689_764 * 1024)));
     assert_eq!(machine::memory_line(text, "Mem"), None);
     assert_eq!(machine::memory_line(text, "MemFree"), None);
+}
+
+#[test]
+fn features_and_units_are_found_in_what_the_kernel_writes() {
+    let cpuinfo = "processor\t: 0\nflags\t\t: fpu avx2 avx512f_not avx512_bf16\n\nprocessor\t: 1\n";
+    assert_eq!(machine::cpu_features(cpuinfo), ["avx2", "avx512_bf16"]);
+    assert_eq!(machine::cpu_features(""), [""; 0]);
+    let unit = |text| machine::unit(text);
+    assert_eq!(unit("0::/system.slice/vllm.service\n").as_deref(), Some("vllm.service"));
+    assert_eq!(
+        unit("0::/user.slice/user@1000.service/app.slice/x.scope\n").as_deref(),
+        Some("user@1000.service")
+    );
+    assert_eq!(unit("0::/\n"), None);
 }
 
 #[test]

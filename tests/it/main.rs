@@ -9,14 +9,18 @@
     reason = "a test that cannot go on has failed, and tests start the programs that they test"
 )]
 
+mod actual;
+mod architecture;
 mod behind_systemd;
 mod checkpoint;
 mod cli;
 mod collection;
+mod contract;
 mod crash;
 mod deploy;
 mod docs;
 mod engine;
+mod engine_word;
 mod fetch;
 mod history;
 mod host;
@@ -33,6 +37,7 @@ mod memory;
 mod mistakes;
 mod model_commands;
 mod plan;
+mod planning;
 mod preflight;
 mod problem;
 mod profile;
@@ -41,7 +46,9 @@ mod questions;
 mod recorded;
 mod rehearsal;
 mod rehearse;
+mod rules;
 mod runtime_lock;
+mod safetensors;
 mod serving;
 mod sse;
 mod stand;

@@ -65,17 +65,18 @@ fn a_plan_for_an_h100_predicts_what_it_measured() {
         compute_capability: (9, 0),
         pcie_generation: 5,
         pcie_width: 16,
+        ..Gpu::default()
     };
     // The measured checkpoint had its shared expert quantised.
     let config = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
     let config = config.replace(r#""re:.*\\.mlp\\.shared_expert\\..*","#, "");
     let text = awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", "");
     let plan = plan_of(&text, &h100, Some(Checkpoint::of(&config, None).unwrap())).unwrap();
-    let predicted = plan.predicted_tokens_per_second.unwrap();
+    let predicted = plan.prediction.expected().unwrap();
     assert!((predicted / 199.6 - 1.0).abs() < 0.05, "{predicted}");
     h100.gpus[0].name = "NVIDIA GH300 from the future".into();
     let plan = plan_of(&text, &h100, None).unwrap();
-    assert_eq!(plan.predicted_tokens_per_second, None);
+    assert_eq!(plan.prediction.decode_tokens_per_second, None);
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn shown(plan: &Plan) -> String {
         memory.missing,
         memory.ram,
     );
-    let rate = plan.predicted_tokens_per_second;
+    let rate = plan.prediction.expected();
     let predicted = rate.map_or("no prediction".into(), |rate| format!("predicted {rate:.1} tokens/s"));
-    let warnings = plan.warnings.iter().map(|finding| format!("{}: {}", finding.code, finding.message));
+    let warnings = plan.findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message));
     [command, memory, predicted].into_iter().chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
@@ -91,6 +91,20 @@ fn four_16_gb_gpus_need_no_offload() {
     named-awq-stored-as-compressed-tensors: `cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit` is named AWQ and stored as `compressed-tensors`: vLLM serves it with the kernels of `compressed-tensors`
     custom-all-reduce-disabled: vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: it is switched off
     ");
+}
+
+#[test]
+fn the_largest_that_fits_is_told_and_fits() {
+    let base = plan(AWQ, "four-16gb").unwrap();
+    let limits = |length: u64, sequences: u64| {
+        let limits = format!("[limits]\nmax-model-len = {length}\nmax-num-seqs = {sequences}\n");
+        let text = AWQ.replace("[memory]", "[memory]\noffload = \"none\"");
+        plan(&format!("{text}\n{limits}"), "four-16gb")
+    };
+    let (longest, most) = (base.memory.longest_context.unwrap(), base.memory.largest_batch.unwrap());
+    assert_eq!(most, 12);
+    assert!(limits(longest, 4).is_ok() && limits(8192, most).is_ok());
+    assert!(limits(longest + 1, 4).is_err() && limits(8192, most + 1).is_err());
 }
 
 #[test]
@@ -273,8 +287,8 @@ fn what_is_free_now_does_not_matter() {
 fn the_cpu_needs_no_gpu() {
     let cpu = awq("\"0.26.0\"", "\"0.32.0\"\ndevice = \"cpu\"")
         .replace("[\"--generation-config\", \"vllm\"]", "[\"--enforce-eager\"]");
-    let llama = Checkpoint::of(r#"{"architectures": ["LlamaForCausalLM"]}"#, None).unwrap();
-    let plan = plan_of(&cpu, &facts("no-gpu"), Some(llama)).unwrap();
+    let falcon = Checkpoint::of(r#"{"architectures": ["FalconForCausalLM"]}"#, None).unwrap();
+    let plan = plan_of(&cpu, &facts("no-gpu"), Some(falcon)).unwrap();
     assert_snapshot!(shown(&plan), @"
     /var/lib/awqdeploy/store/runtimes/vllm/bin/vllm serve /var/lib/awqdeploy/store/models/awq
       --served-model-name qwen3-next-80b
@@ -287,7 +301,7 @@ fn the_cpu_needs_no_gpu() {
       --enforce-eager
     TP 4: weights - + overhead - + KV cache - (needs -, 0 tokens) = -; offload 0 B, missing 0 B; RAM 4.2 GiB
     no prediction
-    architecture-not-modelled: `LlamaForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
     ");
     assert_snapshot!(refused(&cpu, "no-gpu"), @"
     ram-does-not-fit
@@ -298,11 +312,11 @@ fn the_cpu_needs_no_gpu() {
 
 #[test]
 fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
-    let llama = |gib| {
+    let falcon = |gib| {
         let files = Some(Bytes::gib(gib));
-        Checkpoint::of(r#"{"architectures": ["LlamaForCausalLM"]}"#, files)
+        Checkpoint::of(r#"{"architectures": ["FalconForCausalLM"]}"#, files)
     };
-    let plan = plan_of(AWQ, &facts("four-16gb"), Some(llama(40).unwrap())).unwrap();
+    let plan = plan_of(AWQ, &facts("four-16gb"), Some(falcon(40).unwrap())).unwrap();
     assert_snapshot!(shown(&plan), @"
     /var/lib/awqdeploy/store/runtimes/vllm/bin/vllm serve /var/lib/awqdeploy/store/models/awq
       --served-model-name qwen3-next-80b
@@ -317,10 +331,10 @@ fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
       --generation-config vllm
     TP 4: weights 10.0 GiB + overhead 2.3 GiB + KV cache 2.1 GiB (needs -, 0 tokens) = 14.4 GiB; offload 0 B, missing 0 B; RAM 11.5 GiB
     no prediction
-    architecture-not-modelled: `LlamaForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
     custom-all-reduce-disabled: vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: it is switched off
     ");
-    assert_snapshot!(refused_with(AWQ, &facts("four-16gb"), Some(llama(60).unwrap())), @"
+    assert_snapshot!(refused_with(AWQ, &facts("four-16gb"), Some(falcon(60).unwrap())), @"
     does-not-fit
     with TP 4 2.9 GiB of VRAM are missing on each of 4 GPUs, with nothing that can be offloaded: weights 15.0 GiB, overhead 2.3 GiB do not fit into 14.4 GiB
     use GPUs with more memory, more of them, or a smaller quantisation
@@ -331,7 +345,7 @@ fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
 fn warnings_say_what_is_to_be_expected() {
     let codes = |text: &str, facts: &Facts| -> Vec<String> {
         let plan = plan_of(text, facts, None).unwrap();
-        plan.warnings.into_iter().map(|finding| finding.code).collect()
+        plan.findings.into_iter().map(|finding| finding.code).collect()
     };
     let mut slow = facts("one-16gb");
     slow.gpus[0].pcie_generation = 3;

@@ -153,5 +153,5 @@ fn versions_without_the_model_are_refused() {
     vLLM `0.9.2` has no `Qwen3NextForCausalLM`
     pin `runtime.vllm` to 0.10.2 or later; 0.26.0 was measured
     ");
-    assert!(plan_of(&AWQ.replace("0.26.0", "0.10.2"), &facts("four-16gb"), None).is_ok());
+    assert!(plan_of(&AWQ.replace("0.26.0", "0.11.0"), &facts("four-16gb"), None).is_ok());
 }

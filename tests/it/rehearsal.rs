@@ -4,9 +4,9 @@ use awqdeploy::{
     domain::{
         memory::Budget,
         plan::{Plan, PlannedModel, PlannedRuntime, Serve},
+        prediction::Prediction,
         problem::Problem,
         profile::{Gates, Listen, Timeouts, VerifyAtStart},
-        size::Bytes,
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
@@ -146,22 +146,11 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
             env: BTreeMap::new(),
             listen: Listen { host: address.ip(), port: address.port() },
         },
-        memory: Budget {
-            tensor_parallel_size: 1,
-            offload: Bytes(0),
-            weights: None,
-            overhead: None,
-            kv_cache: None,
-            kv_cache_needed: None,
-            kv_cache_tokens: None,
-            gpu: None,
-            missing: Bytes(0),
-            ram: Bytes(0),
-        },
-        predicted_tokens_per_second: None,
+        memory: Budget { tensor_parallel_size: 1, ..Budget::default() },
+        prediction: Prediction::default(),
         gates: gates(),
         timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },
-        warnings: Vec::new(),
+        findings: Vec::new(),
         unit: String::new(),
     }
 }

@@ -37,6 +37,8 @@ fn baseline(rate: f64) -> Report {
         throughput: Some(throughput(rate)),
         comparison: None,
         failures: Vec::new(),
+        findings: Vec::new(),
+        actual: None,
     }
 }
 

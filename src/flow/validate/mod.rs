@@ -94,6 +94,8 @@ pub async fn validate(
         throughput,
         comparison: verdict.comparison,
         failures: verdict.failures,
+        findings: Vec::new(),
+        actual: None,
     }
 }
 

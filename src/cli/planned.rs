@@ -1,0 +1,112 @@
+//! A plan as text: what would run, where each byte would go, and what to know before.
+
+use super::{
+    documents::{MemoryDocument, PlanDocument},
+    render::{BAD, BOLD, CARE, FAINT, command, row},
+};
+use crate::domain::{memory::Rank, preflight::Finding, rules::Severity, size::Bytes};
+use anstyle::Style;
+use std::fmt::Write;
+
+/// A plan. Nothing for a refusal, which is shown as a problem.
+pub(crate) fn plan(document: &PlanDocument) -> String {
+    let mut out = String::new();
+    let Some(serve) = &document.serve else {
+        return out;
+    };
+    row(&mut out, "profile", &document.profile);
+    row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
+    row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
+    row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
+    if let Some(memory) = &document.memory {
+        self::memory(&mut out, memory);
+    }
+    let decode = document.prediction.and_then(|prediction| prediction.decode_tokens_per_second);
+    let predicted = decode.map_or_else(
+        || "-".to_owned(),
+        |decode| {
+            format!(
+                "{:.1} tokens/s, one stream ({:.1} to at most {:.1}; {} limits it)",
+                decode.expected, decode.low, decode.ceiling, decode.limited_by
+            )
+        },
+    );
+    row(&mut out, "predicted", &predicted);
+    if let Some(seconds) = document.prediction.and_then(|prediction| prediction.time_to_first_token_seconds) {
+        row(&mut out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
+    }
+    let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
+    out.push_str(&command(serve));
+    out.push_str(&findings(&document.findings));
+    out
+}
+
+/// Findings with their remedies, each under its severity.
+pub(crate) fn findings(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let style = match finding.severity {
+            Severity::Fatal => BAD,
+            Severity::Warning => CARE,
+            Severity::Note => FAINT,
+        };
+        let _ = writeln!(out, "{style}{}{style:#}: {}", finding.severity, finding.message);
+        if let Some(help) = &finding.help {
+            let _ = writeln!(out, "  {FAINT}help{FAINT:#}: {help}");
+        }
+    }
+    out
+}
+
+/// What fills a GPU, in the order in which it is filled.
+const PARTS: [(&str, char); 3] = [("weights", '█'), ("overhead", '▒'), ("KV cache", '░')];
+/// Characters of a bar.
+const WIDTH: u64 = 40;
+
+fn memory(out: &mut String, document: &MemoryDocument) {
+    let memory = &document.budget;
+    row(out, "tensor parallel", &memory.tensor_parallel_size.to_string());
+    if let (Some(gpu), Some(rank)) = (memory.gpu, document.ranks.first()) {
+        let each = if memory.tensor_parallel_size == 1 { "GPU" } else { "each GPU" };
+        row(out, &format!("{each}: vLLM may use"), &gpu.to_string());
+        let sizes = parts(rank);
+        for ((name, _), size) in PARTS.iter().zip(sizes) {
+            let size = size.map_or_else(|| "not modelled".to_owned(), |size| size.to_string());
+            row(out, &format!("  {name}"), &size);
+        }
+        let filled = PARTS.iter().zip(sizes).map(|((_, sign), size)| (*sign, size.unwrap_or_default()));
+        row(out, "", &bar(filled, gpu));
+        if let Some(tokens) = memory.kv_cache_tokens {
+            row(out, "  KV cache holds", &format!("{tokens} tokens"));
+        }
+        if let (Some(context), Some(batch)) = (memory.longest_context, memory.largest_batch) {
+            let text = format!("a context of {context} tokens, or {batch} sequences as they are");
+            row(out, "  at most would fit", &text);
+        }
+    }
+    row(out, "offloaded per rank", &memory.offloaded.to_string());
+    row(out, "RAM in all", &memory.ram.to_string());
+}
+
+/// Weights in VRAM, overhead and cache of a rank.
+fn parts(rank: &Rank) -> [Option<Bytes>; 3] {
+    let weights = rank.weights_bytes.map(|weights| weights.less(rank.offloaded_bytes));
+    [weights, rank.overhead_bytes, rank.kv_cache_bytes]
+}
+
+/// A bar of [`WIDTH`] characters that stands for all of `whole`.
+fn bar(parts: impl Iterator<Item = (char, Bytes)>, whole: Bytes) -> String {
+    let cell = (whole.0 / WIDTH).max(1);
+    let mut drawn = String::from("│");
+    let (mut end, mut cells) = (0, 0);
+    for (sign, size) in parts {
+        end += size.0;
+        while cells < WIDTH && (cells + 1) * cell <= end + cell / 2 {
+            drawn.push(sign);
+            cells += 1;
+        }
+    }
+    let plain = Style::new();
+    let _ = write!(drawn, "{plain}{:width$}│", "", width = usize::try_from(WIDTH - cells).unwrap_or(0));
+    drawn
+}

@@ -1,0 +1,145 @@
+//! What an engine really did, read from its own log, against what its plan said.
+//!
+//! The lines are those of vLLM 0.20 to 0.33. What a log does not say is not compared: a later vLLM with other
+//! words tells less, and is not refused for it. Only that offload was planned and not set up is never
+//! forgiven, because such an engine runs out of memory under load, or had been promised another machine.
+
+use super::{plan::Plan, rules::Finding, size::Bytes};
+use serde::{Deserialize, Serialize};
+
+/// What the log says. Figures are per rank; where ranks differ, the largest counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Actual {
+    /// "Model loading took 12.46 GiB": weights on the GPU.
+    pub weights: Option<Bytes>,
+    /// "Offloader set to `UVAOffloader`".
+    pub offloader: Option<String>,
+    /// "Total CPU offloaded parameters: 29.50".
+    pub offloaded: Option<Bytes>,
+    /// "Available KV cache memory: 29.05 GiB".
+    pub kv_cache: Option<Bytes>,
+    /// "GPU KV cache size: 868,352 tokens".
+    pub kv_cache_tokens: Option<u64>,
+    /// "Graph capturing finished in 4 secs, took 0.13 GiB".
+    pub graphs: Option<Bytes>,
+    /// "Using 'MARLIN' `WNA16` `MoE` backend".
+    pub experts_kernel: Option<String>,
+    /// Whether it is a rehearsal's engine, which loads nothing.
+    #[serde(default)]
+    pub rehearsed: bool,
+}
+
+impl Actual {
+    /// What these lines of a log say.
+    pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut actual = Self::default();
+        for line in log {
+            actual.read(line);
+        }
+        actual
+    }
+
+    fn read(&mut self, line: &str) {
+        let after = |text: &str| line.split_once(text).map(|(_, rest)| rest);
+        let gib = |text: &str| after(text).and_then(|rest| gib(first_word(rest)));
+        self.weights = self.weights.max(gib("Model loading took "));
+        self.offloaded = self.offloaded.max(gib("Total CPU offloaded parameters: "));
+        self.kv_cache = self.kv_cache.max(gib("Available KV cache memory: "));
+        if line.contains("Graph capturing finished") {
+            self.graphs = self.graphs.max(gib(", took "));
+        }
+        if let Some(name) = after("Offloader set to ").map(first_word) {
+            self.offloader = Some(name.trim_end_matches('.').to_owned());
+        }
+        if let Some(tokens) = after(" KV cache size: ").map(first_word) {
+            self.kv_cache_tokens = tokens.replace(',', "").parse().ok().or(self.kv_cache_tokens);
+        }
+        if let Some((before, _)) = line.split_once(" WNA16 MoE backend")
+            && let Some((_, name)) = before.rsplit_once("Using ")
+        {
+            self.experts_kernel = Some(name.trim_matches('\'').to_owned());
+        }
+        self.rehearsed |= line.contains("LLM engine (rehearsal)");
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default().trim_end_matches(',')
+}
+
+/// A number of GiB as vLLM prints it: `12.46`.
+fn gib(text: &str) -> Option<Bytes> {
+    let number: f64 = text.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked range")]
+    (0.0..1e6).contains(&number).then(|| Bytes((number * f64::from(1 << 30)) as u64))
+}
+
+/// Of all weights of a rank, the share by which those on the GPU may differ. Loading keeps a little more
+/// than the files hold: 0.05 of 42.65 GiB resident, and 0.23 with 33 GiB offloaded.
+const WEIGHTS: f64 = 0.02;
+/// Of the planned offload, the share that must have been offloaded. vLLM counts tensors whole.
+const OFFLOADED: f64 = 0.05;
+/// Of the planned tokens of KV cache, the share that may lack: a plan has reserves, so that more is usual.
+const TOKENS: f64 = 0.05;
+/// The only offloader that reads experts in place.
+const OFFLOADER: &str = "UVAOffloader";
+/// The kernel of quantised experts that was measured.
+const KERNEL: &str = "MARLIN";
+
+/// Where an engine differs from its plan by more than it may.
+pub fn compare(plan: &Plan, actual: &Actual) -> Vec<Finding> {
+    if actual.rehearsed || plan.memory.gpu.is_none() {
+        return Vec::new();
+    }
+    let findings = [weights(plan, actual), offload(plan, actual), tokens(plan, actual), kernel(plan, actual)];
+    findings.into_iter().flatten().collect()
+}
+
+fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, shard, seen) = (plan.memory.weights?, plan.memory.shard?, actual.weights?);
+    let allowed = shard.0 as f64 * WEIGHTS;
+    (planned.0.abs_diff(seen.0) as f64 > allowed).then(|| {
+        Finding::new(
+            "weights-not-as-planned",
+            format!("{planned} of weights were planned on each GPU, and vLLM loaded {seen}"),
+        )
+        .with_remedy()
+    })
+}
+
+fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let planned = plan.memory.offloaded;
+    // A log that does not begin at the beginning says nothing of the offloader.
+    let (Bytes(1..), Some(_)) = (planned, actual.weights) else {
+        return None;
+    };
+    let enough = |seen: Bytes| seen.0 as f64 >= planned.0 as f64 * (1.0 - OFFLOADED);
+    let why = match (actual.offloader.as_deref(), actual.offloaded) {
+        (Some(OFFLOADER), Some(seen)) if enough(seen) => return None,
+        (Some(OFFLOADER), Some(seen)) => format!("vLLM offloaded {seen}"),
+        (Some(OFFLOADER), None) => "vLLM does not say that it offloaded anything".to_owned(),
+        (Some(other), _) => format!("vLLM's offloader is `{other}`"),
+        (None, _) => "vLLM set up no offloader".to_owned(),
+    };
+    Some(
+        Finding::new("offload-not-as-planned", format!("{planned} were to be offloaded, and {why}"))
+            .with_remedy(),
+    )
+}
+
+fn tokens(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.kv_cache_tokens?, actual.kv_cache_tokens?);
+    ((seen as f64) < planned as f64 * (1.0 - TOKENS)).then(|| {
+        Finding::new(
+            "cache-smaller-than-planned",
+            format!("a KV cache of {planned} tokens was planned, and vLLM made one of {seen}"),
+        )
+        .with_remedy()
+    })
+}
+
+fn kernel(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let seen = actual.experts_kernel.as_deref().filter(|seen| *seen != KERNEL)?;
+    let message = format!("vLLM runs the experts of `{}` with `{seen}`, not `{KERNEL}`", plan.model.repo);
+    Some(Finding::new("fallback-kernel", message).with_remedy())
+}

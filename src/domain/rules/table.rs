@@ -1,0 +1,436 @@
+//! The table of all rules.
+
+use super::{Concerns, Rule, Severity};
+
+/// A row of the table below, in the order number, code, condition, remedy, source.
+const fn rule(severity: Severity, concerns: Concerns, text: [&'static str; 5]) -> Rule {
+    let [number, code, condition, remedy, source] = text;
+    Rule { number, code, severity, concerns, condition, remedy, source }
+}
+
+const fn fatal(text: [&'static str; 5]) -> Rule {
+    rule(Severity::Fatal, Concerns::Plan, text)
+}
+
+const fn warning(text: [&'static str; 5]) -> Rule {
+    rule(Severity::Warning, Concerns::Plan, text)
+}
+
+const fn host(severity: Severity, text: [&'static str; 5]) -> Rule {
+    rule(severity, Concerns::Host, text)
+}
+
+/// All rules. P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
+/// with use.
+pub const RULES: &[Rule] = &[
+    fatal([
+        "P01",
+        "quantization-argument",
+        "`--quantization` differs from what `config.json` names",
+        "leave `--quantization` out",
+        "vLLM 0.20.2, config/model.py:1004",
+    ]),
+    warning([
+        "P02",
+        "named-awq-stored-as-*",
+        "the repository says AWQ, and `config.json` says something else",
+        "none needed: it is served by the kernels of what it is stored as",
+        "vLLM issue 25797; tensors of the published checkpoint",
+    ]),
+    fatal([
+        "P03",
+        "tensor-parallel-exceeds-gpus",
+        "more ranks than GPUs",
+        "set `tensor-parallel-size = \"auto\"`",
+        "vLLM 0.20.2, config/parallel.py:812",
+    ]),
+    fatal([
+        "P03",
+        "no-gpu",
+        "the runtime is for CUDA, and there is no GPU",
+        "deploy on a host with an NVIDIA GPU",
+        "vLLM 0.20.2, config/parallel.py:812",
+    ]),
+    fatal([
+        "P04",
+        "invalid-tensor-parallel-size",
+        "heads or experts cannot be split evenly; or (P10) a quantisation group would straddle two ranks",
+        "choose a size that divides them",
+        "vLLM 0.20.2, marlin_utils.py:163-246",
+    ]),
+    fatal([
+        "P05",
+        "vllm-too-old",
+        "this vLLM lacks the architecture",
+        "pin a later `runtime.vllm`",
+        "model registries of vLLM's wheels",
+    ]),
+    fatal([
+        "P05",
+        "shared-expert-not-found",
+        "vLLM 0.10.2 and a shared expert that is left in 16 bits",
+        "pin `runtime.vllm` to 0.11.0 or later",
+        "vLLM issue 25797",
+    ]),
+    fatal([
+        "P06",
+        "offload-broken-in-version",
+        "weights must be offloaded, and this vLLM cannot do it for a hybrid model",
+        "pin `runtime.vllm` to 0.20 to 0.32",
+        "vLLM issue 26206; PR 36461; 0.33.0 read in its source, not run",
+    ]),
+    fatal([
+        "P07",
+        "environment-breaks-offload",
+        "a variable that breaks or silences offload",
+        "remove it from `vllm.environment`",
+        "vLLM PR 43453, issues 51396 and 56283",
+    ]),
+    fatal([
+        "P07",
+        "no-pinned-memory",
+        "weights must be offloaded, and the host is WSL",
+        "boot Linux itself",
+        "vLLM 0.20.2, platforms/interface.py:681",
+    ]),
+    warning([
+        "P07",
+        "expandable-segments-with-offload",
+        "weights are offloaded, and `PYTORCH_CUDA_ALLOC_CONF` says `expandable_segments`",
+        "remove it from `vllm.environment`",
+        "vLLM PR 54972",
+    ]),
+    warning([
+        "P07",
+        "offload-needs-right-answers",
+        "weights of a hybrid model are offloaded",
+        "set `validation.quality.min-known-answers`",
+        "vLLM issue 38718",
+    ]),
+    fatal([
+        "P08",
+        "ram-does-not-fit",
+        "offloaded weights and processes need more RAM than the service may use",
+        "raise `memory.ram`, or add RAM; swap does not help pinned memory",
+        "measured on an H100: 1.0 times the offload and 4 GiB",
+    ]),
+    fatal([
+        "P09",
+        "compute-capability",
+        "a GPU is older than the method's kernels",
+        "use a newer GPU, or another quantisation",
+        "vLLM 0.20.2, schemes/compressed_tensors_wNa16.py:81",
+    ]),
+    warning([
+        "P09",
+        "dtype-float16",
+        "`--dtype float16` on a model that was trained in bfloat16",
+        "leave `--dtype` out",
+        "inferred: float16 overflows where bfloat16 does not",
+    ]),
+    warning([
+        "P10",
+        "experts-without-marlin",
+        "a rank's columns of an expert are no multiple of 64",
+        "choose a smaller tensor-parallel size",
+        "vLLM 0.20.2, marlin_utils.py:229",
+    ]),
+    fatal([
+        "P11",
+        "gdn-gates-without-kernel",
+        "quantised `in_proj_ba`, more than one rank, vLLM before 0.24",
+        "pin `runtime.vllm` to 0.24 or later, or use one GPU",
+        "vLLM issue 25638; kernels read in 0.10.2 and 0.20.2",
+    ]),
+    fatal([
+        "P12",
+        "shared-expert-without-kernel",
+        "a quantised shared expert of which a rank has no multiple of 128 columns, vLLM before 0.24",
+        "pin `runtime.vllm` to 0.24 or later, or use fewer ranks",
+        "vLLM 0.20.2, marlin_utils.py:163",
+    ]),
+    fatal([
+        "P13",
+        "gptq-activation-order",
+        "GPTQ with `desc_act` and groups, vLLM 0.30 or later",
+        "pin `runtime.vllm` below 0.30, or use another checkpoint",
+        "vLLM 0.30.0, AutoGPTQ configuration",
+    ]),
+    fatal([
+        "P13",
+        "gptq-asymmetric",
+        "GPTQ that is not symmetric",
+        "use a symmetric checkpoint",
+        "vLLM 0.10.2 and later: Unsupported quantization config",
+    ]),
+    fatal([
+        "P14",
+        "fp8-cache",
+        "`--kv-cache-dtype fp8` on a GPU before compute capability 8.9",
+        "leave `--kv-cache-dtype` out",
+        "vLLM issues 26646 and 26431",
+    ]),
+    fatal([
+        "P15",
+        "vram-held-by-others",
+        "processes beside the service that is replaced hold VRAM that vLLM was told to use",
+        "stop them, or lower `memory.gpu-memory-utilization`",
+        "vLLM 0.20.2, v1/worker/utils.py:414",
+    ]),
+    fatal([
+        "P15",
+        "does-not-fit",
+        "weights, overhead and KV cache need more than the GPUs have",
+        "use more or larger GPUs, or a shorter context",
+        "vLLM 0.20.2, v1/core/kv_cache_utils.py:697",
+    ]),
+    rule(
+        Severity::Note,
+        Concerns::Plan,
+        [
+            "P16",
+            "custom-all-reduce-disabled",
+            "more than two GPUs that only PCIe connects",
+            "none needed",
+            "vLLM's own message: not supported on more than two PCIe-only GPUs",
+        ],
+    ),
+    fatal([
+        "P17",
+        "unknown-vllm-flag",
+        "an argument that this vLLM does not know",
+        "remove it from `vllm.arguments`",
+        "argument parsers of 19 vLLM wheels",
+    ]),
+    warning([
+        "P17",
+        "vllm-version-not-in-table",
+        "a vLLM whose arguments are not known here",
+        "pin a version of the table",
+        "argument parsers of 19 vLLM wheels",
+    ]),
+    fatal([
+        "P18",
+        "transformers-too-new",
+        "vLLM before 0.12 with transformers 5 or later",
+        "lock transformers below 5",
+        "vLLM 0.11 with transformers 5: all_special_tokens_extended",
+    ]),
+    warning([
+        "P19",
+        "weights-differ-from-config",
+        "the headers' sum differs from what `config.json` lets expect by more than 5 %",
+        "take the model's original `config.json`: vLLM may leave layers in 16 bits without a word",
+        "measured: GPTQ without its headers is 41.72 GiB, with them 39.2; cut or damaged files are errors",
+    ]),
+    fatal([
+        "P20",
+        "driver-too-old",
+        "the driver is older than the CUDA that this vLLM is built for",
+        "install a later driver",
+        "NVIDIA's table of CUDA releases: 570 for 12.8, 580 for 13",
+    ]),
+    warning([
+        "P21",
+        "architecture-not-modelled",
+        "architecture or quantisation is not modelled here",
+        "leave room: the KV cache is not counted",
+        "this program's own limits",
+    ]),
+    warning([
+        "P22",
+        "predicted-too-slow",
+        "the prediction is below `validation.min-decode-tokens-per-second`",
+        "use a faster link, more VRAM, or a smaller quantisation",
+        "byte model, measured on an H100",
+    ]),
+    fatal([
+        "P23",
+        "context-exceeds-model",
+        "`limits.max-model-len` is longer than `max_position_embeddings`",
+        "lower `limits.max-model-len`",
+        "vLLM: User-specified max_model_len is greater than the derived max_model_len",
+    ]),
+    rule(
+        Severity::Fatal,
+        Concerns::Runtime,
+        [
+            "P24",
+            "engine-disagrees",
+            "asked with `--ask-engine`, the installed vLLM makes something else of the command line",
+            "compare `vllm.arguments` and `config.json` with what vLLM says",
+            "the runtime's own EngineArgs.create_engine_config",
+        ],
+    ),
+    fatal([
+        "P25",
+        "mig-enabled",
+        "a GPU that is to be used is cut into instances (MIG)",
+        "disable MIG on it: `nvidia-smi -mig 0`",
+        "NVML; instances are not modelled here",
+    ]),
+    host(
+        Severity::Warning,
+        [
+            "P03",
+            "host-without-gpu",
+            "the driver lists no GPU",
+            "only `runtime.device = \"cpu\"` and rehearsals work here",
+            "NVML",
+        ],
+    ),
+    host(
+        Severity::Fatal,
+        [
+            "P09",
+            "gpu-too-old",
+            "a GPU before compute capability 7.0",
+            "use a newer GPU",
+            "vLLM's requirements",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P20",
+            "driver-old",
+            "a driver before 580",
+            "install driver 580 or later, or pin vLLM below 0.20",
+            "NVIDIA's table of CUDA releases",
+        ],
+    ),
+    host(
+        Severity::Fatal,
+        [
+            "P25",
+            "gpu-in-instances",
+            "a GPU is cut into instances (MIG)",
+            "disable MIG on it: `nvidia-smi -mig 0`",
+            "NVML; instances are not modelled here",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P15",
+            "vram-in-use",
+            "processes hold VRAM",
+            "the service that is replaced gives its share back; stop the others",
+            "NVML",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P26",
+            "gpus-differ",
+            "GPUs of different sizes",
+            "plans count on the smallest: vLLM splits evenly",
+            "vLLM's tensor parallelism",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P27",
+            "link-slow",
+            "a PCIe link on which offloaded experts are read slower than 4.5 GB/s",
+            "keep all weights in VRAM on it, or expect less than 5 tokens/s",
+            "byte model, measured on an H100",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P07",
+            "host-is-wsl",
+            "Windows' subsystem for Linux",
+            "boot Linux itself where weights must be offloaded",
+            "vLLM 0.20.2, platforms/interface.py:681",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P08",
+            "memory-limited",
+            "a cgroup limits the memory of this program",
+            "plans count on no more than that",
+            "kernel: memory.max",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P28",
+            "shared-memory-small",
+            "several GPUs and less than 1 GiB of `/dev/shm`",
+            "remount it larger, or start the container with more",
+            "NCCL and vLLM's message ring",
+        ],
+    ),
+    host(
+        Severity::Note,
+        [
+            "P29",
+            "open-files-limited",
+            "fewer than 65,536 open files",
+            "none under systemd, whose unit raises it; else raise the hard limit",
+            "vLLM: Found ulimit of 20000 and failed to automatically increase",
+        ],
+    ),
+    host(
+        Severity::Warning,
+        [
+            "P30",
+            "disk-nearly-full",
+            "less than 60 GiB are free for the store",
+            "make room, or name another place with `--root`",
+            "size of the published checkpoints",
+        ],
+    ),
+    rule(
+        Severity::Fatal,
+        Concerns::Engine,
+        [
+            "A01",
+            "offload-not-as-planned",
+            "offload was planned, and the log shows none, or less",
+            "look for `offload` in the engine's log; pin a vLLM that was measured",
+            "vLLM 0.20.2, offloader/base.py:123 and offloader/uva.py:59",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A02",
+            "weights-not-as-planned",
+            "weights on a GPU differ from the plan by more than 2 % of a rank's weights",
+            "layers may have stayed in 16 bits: compare `config.json` with the files",
+            "measured: GPTQ without its headers is 41.72 GiB instead of 39.2",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A03",
+            "cache-smaller-than-planned",
+            "the KV cache has 5 % fewer tokens than planned",
+            "lower `limits.max-model-len` or `max-num-seqs`, or free VRAM",
+            "measured on an H100: 868,352 tokens in 29.05 GiB",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A04",
+            "fallback-kernel",
+            "quantised experts run with another kernel than Marlin",
+            "choose a smaller tensor-parallel size, or another vLLM",
+            "measured: all three formats log `MARLIN`",
+        ],
+    ),
+];

@@ -1,0 +1,121 @@
+//! A checkpoint's folder: its `config.json`, its index, and the headers of its weight files. Of the weights
+//! themselves nothing is read: two megabytes of forty-five gigabytes.
+
+use super::fs;
+use crate::domain::{
+    checkpoint::Checkpoint,
+    problem::{Kind, Problem},
+    safetensors::{Flaw, Header, Index, PREFIX},
+};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::Path,
+};
+
+const CONFIG: &str = "config.json";
+const INDEX: &str = "model.safetensors.index.json";
+const SUFFIX: &str = ".safetensors";
+/// Missing names that are told; the rest are only counted.
+const NAMED: usize = 3;
+
+/// How much of the weight files has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// All of each.
+    Whole,
+    /// At least the header: what follows may have been cut off.
+    Headers,
+}
+
+/// What is in this folder, or nothing where it has no `config.json`. A folder without safetensors files
+/// tells no more than its `config.json`.
+pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Problem> {
+    let Some(config) = fs::read(&folder.join(CONFIG))? else {
+        return Ok(None);
+    };
+    let checkpoint = Checkpoint::of(&config, None)?;
+    let headers = headers(folder, presence)?;
+    Ok(Some(if headers.is_empty() { checkpoint } else { checkpoint.with_headers(&headers) }))
+}
+
+/// The headers of all weight files: of those that the index names, or where there is none of all.
+pub fn headers(folder: &Path, presence: Presence) -> Result<Vec<Header>, Problem> {
+    let path = folder.join(INDEX);
+    let Some(text) = fs::read(&path)? else {
+        let mut names = fs::names(folder)?;
+        names.retain(|name| name.ends_with(SUFFIX));
+        names.sort_unstable();
+        return names.iter().map(|name| header(&folder.join(name), presence)).collect();
+    };
+    let index = Index::parse(&text).map_err(|flaw| flawed(&path, &flaw))?;
+    let missing: Vec<_> = index.files().into_iter().filter(|name| !folder.join(name).is_file()).collect();
+    if !missing.is_empty() {
+        let what = format!("`{}` names {}, which the folder lacks", path.display(), some_of(&missing));
+        return Err(unverified(what));
+    }
+    index
+        .files()
+        .into_iter()
+        .map(|name| {
+            let header = header(&folder.join(name), presence)?;
+            match index.missing_from(name, &header).as_slice() {
+                [] => Ok(header),
+                missing => {
+                    Err(unverified(format!("`{}` lacks {}", folder.join(name).display(), some_of(missing))))
+                }
+            }
+        })
+        .collect()
+}
+
+fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
+    let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
+    let size = file.metadata().map_err(|e| fs::failed("read", path, e))?.len();
+    let mut prefix = [0; PREFIX];
+    read_exactly(&mut file, &mut prefix, path)?;
+    let length = Header::length(prefix).map_err(|flaw| flawed(path, &flaw))?;
+    // Asked before anything is allocated for it.
+    if length > size.saturating_sub(PREFIX as u64) {
+        return Err(flawed(path, &Flaw::Truncated));
+    }
+    let mut json = vec![0; usize::try_from(length).map_err(|_| flawed(path, &Flaw::Length(length)))?];
+    read_exactly(&mut file, &mut json, path)?;
+    let header = Header::parse(&json).map_err(|flaw| flawed(path, &flaw))?;
+    let cut = presence == Presence::Headers && size <= header.file_size();
+    match header.check_size(size) {
+        Err(flaw) if !cut => {
+            let problem = flawed(path, &flaw);
+            let shorter = size < header.file_size();
+            Err(if shorter {
+                problem.help("fetch it again; for a folder with headers only say `--headers-only`")
+            } else {
+                problem
+            })
+        }
+        _ => Ok(header),
+    }
+}
+
+fn read_exactly(file: &mut File, buffer: &mut [u8], path: &Path) -> Result<(), Problem> {
+    file.read_exact(buffer).map_err(|e| match e.kind() {
+        ErrorKind::UnexpectedEof => flawed(path, &Flaw::Truncated),
+        _ => fs::failed("read", path, e),
+    })
+}
+
+fn some_of(names: &[&str]) -> String {
+    let first = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn flawed(path: &Path, flaw: &Flaw) -> Problem {
+    unverified(format!("`{}` cannot be served: {flaw}", path.display()))
+}
+
+fn unverified(what: String) -> Problem {
+    Problem::new(Kind::Unverified, what).help("fetch it again, or take the model's original files")
+}

@@ -1,0 +1,109 @@
+//! A running engine against its plan: what its log says, and what is made of it.
+
+use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use awqdeploy::domain::{
+    actual::{Actual, compare},
+    plan::Plan,
+    report::Report,
+    rules::{Concerns, RULES},
+    size::Bytes,
+};
+use insta::assert_snapshot;
+use std::collections::BTreeSet;
+
+/// What an H100 logged with 33 GiB offloaded, with the figures that the plan for one 16 GB GPU has.
+const LOG: &str = "\
+(APIServer pid=1) INFO 11-23 14:52:57 [model.py:547] Resolved architecture: Qwen3NextForCausalLM
+(EngineCore pid=2) INFO 11-23 14:53:05 [core.py:133] Initializing a V1 LLM engine (v0.26.0) with config: kv_cache_dtype=auto
+(EngineCore pid=2) INFO 11-23 14:53:06 [base.py:123] Offloader set to UVAOffloader
+(EngineCore pid=2) INFO 11-23 14:53:07 [int_wna16.py:364] Using 'MARLIN' WNA16 MoE backend.
+(EngineCore pid=2) INFO 11-23 14:54:07 [uva.py:59] Total CPU offloaded parameters: 32.02
+(EngineCore pid=2) INFO 11-23 14:54:08 [gpu_model_runner.py:4870] Model loading took 10.93 GiB memory and 61.2 seconds
+(EngineCore pid=2) INFO 11-23 14:55:08 [gpu_worker.py:390] Available KV cache memory: 1.58 GiB
+(EngineCore pid=2) INFO 11-23 14:55:08 [kv_cache_utils.py:2327] GPU KV cache size: 49,152 tokens, Maximum concurrency for 8,192 tokens per request: 6.00x
+(EngineCore pid=2) INFO 11-23 14:55:12 [gpu_model_runner.py:5000] Graph capturing finished in 4 secs, took 0.13 GiB
+INFO:     Application startup complete.
+";
+
+fn plan() -> Plan {
+    plan_of(&awq(AUTO.0, AUTO.1), &facts("one-16gb"), None).unwrap()
+}
+
+fn codes(plan: &Plan, log: &str) -> Vec<String> {
+    compare(plan, &Actual::of(log.lines())).into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn a_log_says_what_was_loaded() {
+    let hundredths = |bytes: Option<Bytes>| (bytes.unwrap().0 * 100).div_ceil(1 << 30);
+    let actual = Actual::of(LOG.lines());
+    let sizes = [actual.weights, actual.offloaded, actual.kv_cache, actual.graphs].map(hundredths);
+    assert_eq!(sizes, [1093, 3202, 158, 13]);
+    assert_eq!(actual.kv_cache_tokens, Some(49_152));
+    assert_eq!(actual.offloader.as_deref(), Some("UVAOffloader"));
+    assert_eq!(actual.experts_kernel.as_deref(), Some("MARLIN"));
+    // A real start of the CPU build.
+    let started = Actual::of(include_str!("../fixtures/vllm-logs/started.txt").lines());
+    assert_eq!((started.kv_cache_tokens, started.weights), (Some(14_336), None));
+    assert_eq!(Actual::of(["", "Model loading took much GiB", "KV cache size: "]), Actual::default());
+}
+
+#[test]
+fn an_engine_that_did_as_planned_has_no_findings() {
+    assert_eq!(codes(&plan(), LOG), [""; 0]);
+    assert_eq!(codes(&plan(), ""), [""; 0], "a log that says nothing accuses nobody");
+}
+
+#[test]
+fn each_difference_is_found_and_offload_fails_the_validation() {
+    let mut triggered = BTreeSet::new();
+    for (from, to, code) in [
+        ("UVAOffloader", "NoopOffloader", "offload-not-as-planned"),
+        ("Offloader set to UVAOffloader", "", "offload-not-as-planned"),
+        ("parameters: 32.02", "parameters: 12.00", "offload-not-as-planned"),
+        ("took 10.93 GiB", "took 13.45 GiB", "weights-not-as-planned"),
+        ("size: 49,152", "size: 40,960", "cache-smaller-than-planned"),
+        ("'MARLIN'", "'TRITON'", "fallback-kernel"),
+    ] {
+        assert!(LOG.contains(from));
+        assert_eq!(codes(&plan(), &LOG.replace(from, to)), [code], "{to}");
+        triggered.insert(code);
+    }
+    let rules = RULES.iter().filter(|rule| rule.concerns == Concerns::Engine).map(|rule| rule.code);
+    assert_eq!(triggered, rules.collect());
+    let silent = LOG.replace("UVAOffloader", "NoopOffloader").replace("took 10.93", "took 42.80");
+    let report = held_against(&silent);
+    assert!(!report.passed());
+    assert_snapshot!(report.failures.join("\n"), @"32.0 GiB were to be offloaded, and vLLM's offloader is `NoopOffloader`");
+    assert_eq!(report.findings.len(), 2, "the weights are told too, and fail nothing by themselves");
+    assert!(held_against(&LOG.replace("'MARLIN'", "'TRITON'")).passed());
+}
+
+/// A report that had passed, with this log.
+fn held_against(log: &str) -> Report {
+    let mut report = Report {
+        generation: awqdeploy::domain::activation::GenerationId(1),
+        profile: "awq".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        checks: Vec::new(),
+        known_answers: None,
+        throughput: None,
+        comparison: None,
+        failures: Vec::new(),
+        findings: Vec::new(),
+        actual: None,
+    };
+    report.held_against(&plan(), Actual::of(log.lines()));
+    let stored = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&stored).unwrap(), report, "it is kept whole");
+    report
+}
+
+#[test]
+fn nothing_is_compared_that_was_not_planned_or_not_loaded() {
+    let four = plan_of(AWQ, &facts("four-16gb"), None).unwrap();
+    let log = LOG.replace("Offloader set to UVAOffloader", "").replace("49,152", "98,304");
+    assert_eq!(codes(&four, &log), [""; 0], "10.8 GiB a rank, and nothing to offload");
+    let rehearsed = LOG.replace("(v0.26.0)", "(rehearsal)").replace("10.93", "0.01");
+    assert_eq!(codes(&plan(), &rehearsed), [""; 0]);
+}
