@@ -126,9 +126,7 @@ fn a_full_disk_leaves_nothing_half_made() {
 #[test]
 fn ctrl_c_while_a_model_is_verified_is_heard_at_once() {
     let host = Host::new();
-    let size = 1 << 30;
-    // A hole: it takes no room, and its bytes have to be read all the same.
-    fs::File::create(host.path("model/model.safetensors")).unwrap().set_len(size).unwrap();
+    let size = host.write_weights(1 << 30);
     let path = host.path("profiles/locks/tiny.toml");
     let mut lock = LockedModel::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
     for file in lock.files.iter_mut().filter(|file| file.path == Path::new("model.safetensors")) {

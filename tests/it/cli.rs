@@ -172,7 +172,7 @@ fn an_empty_root_is_shown_as_such() {
 #[test]
 fn progress_for_programs_comes_in_percents() {
     let host = Host::new();
-    fs::File::create(host.path("model/model.safetensors")).unwrap().set_len(64 << 20).unwrap();
+    host.write_weights(64 << 20);
     Said::by(&mut host.awqdeploy(&["lock", "tiny"])).text();
     let said = Said::by(&mut host.awqdeploy(&["verify", "tiny", "--progress", "json"]));
     assert_eq!(said.code, Some(0), "{}", said.stderr);

@@ -66,11 +66,23 @@ impl Host {
             host.path("model").display()
         );
         fs::write(host.path("profiles/tiny.toml"), profile).unwrap();
-        fs::write(host.path("model/config.json"), r#"{"architectures": ["Qwen2ForCausalLM"]}"#).unwrap();
-        fs::write(host.path("model/model.safetensors"), vec![b'x'; 4 << 20]).unwrap();
+        fs::write(host.path("model/config.json"), r#"{"architectures": ["FalconForCausalLM"]}"#).unwrap();
+        host.write_weights(4 << 20);
         Said::by(&mut host.awqdeploy(&["lock", "tiny"])).text();
         host.serve();
         host
+    }
+
+    /// A file of weights of about this many bytes: a true header, and behind it a hole, which takes no room and has to
+    /// be read all the same. Returns its length.
+    pub(crate) fn write_weights(&self, bytes: u64) -> u64 {
+        let header = format!(r#"{{"t":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#);
+        let mut file = fs::File::create(self.path("model/model.safetensors")).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        let length = 8 + header.len() as u64 + bytes;
+        file.set_len(length).unwrap();
+        length
     }
 
     /// Generation 1 is current, and was proven.
