@@ -21,7 +21,8 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../profiles
       ../src
-      # Cargo.toml names the test targets by path, so cargo wants to see them.
+      # Cargo.toml names these targets by path, so cargo wants to see them.
+      ../tests/hub/main.rs
       ../tests/it/main.rs
       ../tests/real/main.rs
     ];
