@@ -39,7 +39,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
 
-    let current = store.current()?.map(|id| store.generation(id)).transpose()?;
+    let current = store.current_generation()?;
     let condition = world.keeper.observe(&plan.service).condition()?;
     let serves = condition == Condition::Active;
     let same = |current: &&Generation| current.plan == *plan && current.made_by == env!("CARGO_PKG_VERSION");

@@ -67,8 +67,7 @@ impl<'a> Live<'a> {
 
     fn start_current(&mut self) -> Result<(), Problem> {
         let store = self.locked.store();
-        let current = store.current()?.map(|id| store.generation(id)).transpose()?;
-        let Some(Generation { id, plan, .. }) = current else {
+        let Some(Generation { id, plan, .. }) = store.current_generation()? else {
             return Err(Problem::doing("start the service", "no generation is current"));
         };
         self.services.install(&unit::all(&plan, store.layout()))?;

@@ -78,7 +78,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     let Materials { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
-    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
+    let current = world.store.current_generation()?;
     one_service(current.as_ref(), &plan)?;
     Ok(Prepared {
         plan,

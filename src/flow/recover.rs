@@ -7,7 +7,7 @@ use super::{
     world::World,
 };
 use crate::{
-    domain::{activation::GenerationId, problem::Problem, unit},
+    domain::{activation::GenerationId, generation::Generation, problem::Problem, unit},
     host::{signals::Interrupt, store::Locked},
 };
 use std::time::Duration;
@@ -77,10 +77,9 @@ impl Host for Boot<'_> {
 impl Boot<'_> {
     fn install(&mut self) -> Result<(), Problem> {
         let store = self.locked.store();
-        let Some(current) = store.current()? else {
+        let Some(Generation { plan, .. }) = store.current_generation()? else {
             return Ok(());
         };
-        let plan = store.generation(current)?.plan;
         let units = unit::all(&plan, store.layout());
         self.world.keeper.command(&plan.service)?.install(&units)
     }

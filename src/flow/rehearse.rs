@@ -14,6 +14,7 @@ use crate::{
         activation::{State, Step},
         checkpoint::known_config,
         facts::Facts,
+        generation::Generation,
         layout::Layout,
         lock::LockedModel,
         problem::{Kind, Problem},
@@ -190,10 +191,9 @@ fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
 }
 
 fn serving(world: &mut World) -> Result<Option<String>, Problem> {
-    let Some(current) = world.store.current()? else {
+    let Some(Generation { plan, .. }) = world.store.current_generation()? else {
         return Ok(None);
     };
-    let plan = world.store.generation(current)?.plan;
     let active = world.keeper.observe(&plan.service).condition()? == Condition::Active;
     Ok(active.then_some(plan.profile))
 }

@@ -50,7 +50,7 @@ pub enum Standing {
 
 /// What is now.
 pub fn status(world: &mut World) -> Result<Status, Problem> {
-    let current = world.store.current()?.map(|id| world.store.generation(id)).transpose()?;
+    let current = world.store.current_generation()?;
     let condition = match &current {
         // Without systemd there is nothing to ask: that is no problem of `status`.
         Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),

@@ -80,20 +80,14 @@ async fn run(
     mut asked: Pin<&mut impl Future<Output = ()>>,
     told: Told,
 ) -> Result<(), Problem> {
-    let current = store.current()?.ok_or_else(|| {
-        Problem::new(Kind::Usage, "nothing is deployed").help("deploy a profile: `awqdeploy deploy PROFILE`")
-    })?;
-    let Generation { plan, .. } = store.generation(current)?;
+    let Generation { id, plan, .. } = store.deployed()?;
     match proven(store, &plan, told, asked.as_mut()).await {
         Ok(()) => {}
         // Nothing runs yet that would have to be stopped.
         Err(problem) if problem.kind == Kind::Interrupted => return Ok(()),
         Err(problem) => return Err(problem),
     }
-    told.status(&format!(
-        "starting vLLM {} for `{}` (generation {current})",
-        plan.runtime.vllm, plan.profile
-    ));
+    told.status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
     let api = Api::of(&plan)?;
     let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
     let outcome = watch(&mut engine, &api, plan.timeouts, asked, told).await;

@@ -1,7 +1,6 @@
 //! `verify`: compares every byte of models with their locks, offline, and repairs what is damaged.
 
 use super::{
-    check::current,
     event::{Event, Observer},
     prepare::not_locked,
     world::World,
@@ -103,7 +102,7 @@ pub fn verify(
     let began = Instant::now();
     let targets = match which {
         Which::Current => {
-            let plan = current(world)?.plan;
+            let plan = world.store.deployed()?.plan;
             let stored =
                 plan.model.digest.map(|digest| stored(world, digest, plan.profile.clone())).transpose()?;
             vec![stored.ok_or_else(|| not_locked(&plan.profile))?]

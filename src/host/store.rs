@@ -110,6 +110,19 @@ impl Store {
         })
     }
 
+    /// The generation that `current` points at, with all that it runs.
+    pub fn current_generation(&self) -> Result<Option<Generation>, Problem> {
+        self.current()?.map(|id| self.generation(id)).transpose()
+    }
+
+    /// The same where there must be one: a problem with the remedy where nothing is deployed.
+    pub fn deployed(&self) -> Result<Generation, Problem> {
+        self.current_generation()?.ok_or_else(|| {
+            Problem::new(Kind::Usage, "nothing is deployed")
+                .help("deploy a profile: `awqdeploy deploy PROFILE`")
+        })
+    }
+
     /// All generations, oldest first.
     pub fn generations(&self) -> Result<Vec<Generation>, Problem> {
         numbers(&self.layout.generations())?.into_iter().map(|id| self.generation(GenerationId(id))).collect()
