@@ -137,13 +137,15 @@ pub(crate) enum Command {
   awqdeploy generations
   awqdeploy generations --json | jq '.generations[] | select(.standing == \"proven\")'")]
     Generations,
-    /// Validate what serves now: API, answers, speed. Changes nothing
+    /// Validate what serves now, or any server: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
   awqdeploy validate
   awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
+  awqdeploy validate --url http://127.0.0.1:8000 --model qwen    any server of the API
 
-Exit status 6 says that it did not pass; nothing is rolled back.")]
-    Validate,
+A key is taken from the variable OPENAI_API_KEY. Exit status 6 says that it did not pass, or
+could not be judged; nothing is rolled back.")]
+    Validate(Validate),
     /// Compare every file of a model with its lock
     #[command(after_help = "Examples:
   awqdeploy verify                       the model that serves
@@ -204,6 +206,23 @@ At boot a unit does this before the service starts.")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+/// What is validated.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// A server of the API, in place of what this host's root has deployed
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The name to ask that server for [default: the first that it serves]
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) model: Option<String>,
+    /// The floor of one stream's decode rate, tokens/s
+    #[arg(long, value_name = "RATE", requires = "url", default_value_t = 5.0)]
+    pub(crate) min_decode_tokens_per_second: f64,
+    /// The share of the questions with known answers that must be answered right [default: not asked]
+    #[arg(long, value_name = "SHARE", requires = "url")]
+    pub(crate) min_known_answers: Option<f64>,
 }
 
 /// Whether a person agrees.

@@ -9,7 +9,7 @@ use crate::{
         memory::Budget,
         plan::{Plan, Refusal, Serve},
         preflight::Finding,
-        report::Report,
+        report::{Report, Verdict},
     },
     flow::{
         check::Verified,
@@ -249,9 +249,17 @@ impl GenerationsDocument {
 #[derive(Debug, Serialize)]
 pub(crate) struct ValidationDocument {
     pub(crate) schema: &'static str,
-    pub(crate) passed: bool,
+    pub(crate) verdict: Verdict,
+    /// The server, where it was named by its URL.
+    pub(crate) url: Option<String>,
     #[serde(flatten)]
     pub(crate) report: Report,
+}
+
+impl ValidationDocument {
+    pub(crate) fn of(report: Report, url: Option<String>) -> Self {
+        Self { schema: "awqdeploy/validation/v1", verdict: report.verdict(), url, report }
+    }
 }
 
 /// `awqdeploy/verification/v1`

@@ -1,7 +1,7 @@
 //! Each command: calls its story, prints what it tells.
 
 use super::{
-    args::{Arguments, Command, Consent, Global},
+    args::{Arguments, Command, Consent, Global, Validate},
     documents::{
         self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
         StatusDocument, ValidationDocument, VerificationDocument,
@@ -16,6 +16,8 @@ use crate::{
         facts::Facts,
         layout::Layout,
         problem::{Kind, Problem},
+        profile::Gates,
+        report::Verdict,
     },
     flow::{
         activate::Ended,
@@ -59,13 +61,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let document = GenerationsDocument::of(status::generations(&reading_world(&global))?);
             show(&global, &document, render::generations)
         }
-        Command::Validate => {
-            let report = check::validate(&reading_world(&global), &screen)?;
-            let passed = report.passed();
-            let document = ValidationDocument { schema: "awqdeploy/validation/v1", passed, report };
-            show(&global, &document, render::validation)?;
-            Ok(if passed { 0 } else { 6 })
-        }
+        Command::Validate(request) => validate(&global, request, &screen),
         Command::Verify { profile } => {
             let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
             let document = VerificationDocument::of(&verified);
@@ -120,6 +116,27 @@ fn plan(global: &Global, profile: &str, facts: Option<&Path>) -> Result<u8, Prob
         Some(_) if global.json => Ok(errors::exit_code(Kind::Refused)),
         Some(refusal) => Err(refusal.into()),
     }
+}
+
+fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {
+    let interrupt = Interrupt::listen()?;
+    let report = match &request.url {
+        None => check::validate(&World { interrupt, ..reading_world(global) }, screen)?,
+        Some(url) => {
+            let gates = Gates {
+                min_decode_tokens_per_second: request.min_decode_tokens_per_second,
+                min_known_answers: request.min_known_answers,
+                ..Gates::default()
+            };
+            let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+            let server = check::Server { url: url.clone(), model: request.model, key, gates };
+            check::validate_at(&server, &interrupt, screen)?
+        }
+    };
+    screen.clear();
+    let document = ValidationDocument::of(report, request.url);
+    show(global, &document, render::validation)?;
+    Ok(if document.verdict == Verdict::Pass { 0 } else { 6 })
 }
 
 fn facts() -> Result<u8, Problem> {

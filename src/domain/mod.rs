@@ -21,6 +21,7 @@ pub mod profile;
 pub mod quantization;
 pub mod questions;
 pub mod report;
+pub mod sequential;
 pub mod size;
 pub mod spelling;
 pub mod sse;

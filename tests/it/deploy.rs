@@ -283,7 +283,10 @@ fn ctrl_c_at_any_step_goes_back() {
         let cause = Cause::Interrupted { step: at };
         assert_eq!(activated.ended.end, End::RolledBack { cause });
         assert_eq!(outcome.conclusion(), Conclusion::WentBack);
-        assert!(activated.returned.as_ref().is_some_and(awqdeploy::domain::report::Report::passed), "{outcome:?}");
+        assert!(
+            activated.returned.as_ref().is_some_and(awqdeploy::domain::report::Report::passed),
+            "{outcome:?}"
+        );
         stand.serves(OLD);
     }
 }

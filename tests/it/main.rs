@@ -27,6 +27,8 @@ mod profile;
 mod questions;
 mod recorded;
 mod rehearsal;
+mod sequential;
+mod server;
 mod serving;
 mod sse;
 mod stand;

@@ -6,10 +6,14 @@ use awqdeploy::{
         activation::GenerationId,
         plan::Plan,
         profile::Baseline,
-        report::{KnownAnswers, Report},
+        report::{KnownAnswers, Report, Throughput},
         startup::{Failure, Reason},
+        verdict::Basis,
     },
-    flow::{event::Event, validate::validate},
+    flow::{
+        event::Event,
+        validate::{Subject, validate},
+    },
     host::{engine::EngineFault, serving::Api},
 };
 use std::{
@@ -32,7 +36,9 @@ async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) 
     let events = RefCell::new(Vec::new());
     let observer = |event| events.borrow_mut().push(event);
     let began = Instant::now();
-    let report = validate(&api, plan, GenerationId(2), baseline, &observer).await;
+    let report =
+        validate(&api, Subject::generation(GenerationId(2), plan), baseline.map(Basis::Stored), &observer)
+            .await;
     assert!(began.elapsed() < SWIFT, "took {:?}", began.elapsed());
     (report, events.into_inner())
 }
@@ -49,7 +55,7 @@ async fn a_healthy_server_passes() {
     let (report, events) = judged(&plan, None).await;
     assert_eq!(report.failures, [""; 0]);
     assert!(report.passed());
-    assert_eq!((report.generation, &*report.profile), (GenerationId(2), "awq"));
+    assert_eq!((report.generation, &*report.profile), (Some(GenerationId(2)), "awq"));
     assert_eq!(
         names(&report),
         [
@@ -66,11 +72,12 @@ async fn a_healthy_server_passes() {
     let right = KnownAnswers { right: 10, asked: 10, version: 1 };
     assert_eq!(report.known_answers, Some(right));
     let throughput = report.throughput.unwrap();
-    assert_eq!((throughput.requests, throughput.output_tokens), (3, 8));
+    assert!(throughput.requests >= 3);
+    assert_eq!(throughput.output_tokens, 8);
     // The order of magnitude: test machines are noisy.
     let rate = throughput.decode_tokens_per_second.median;
     assert!((RATE / 10.0..RATE * 2.0).contains(&rate), "{rate}");
-    assert!(throughput.ttft_ms.min >= 5.0);
+    assert!(throughput.samples.iter().all(|sample| sample.ttft_ms >= 5.0));
 
     let measured: Vec<_> = events
         .iter()
@@ -79,7 +86,7 @@ async fn a_healthy_server_passes() {
             _ => None,
         })
         .collect();
-    assert_eq!(measured, [(1, 3), (2, 3), (3, 3)]);
+    assert_eq!(measured[..3], [(1, 3), (2, 3), (3, 3)]);
     let checked = |event: &&Event| matches!(event, Event::Checked(_));
     assert_eq!(events.iter().filter(checked).count(), report.checks.len());
 }
@@ -98,7 +105,10 @@ async fn the_baseline_is_compared_with() {
 
     let mut baseline = Report { profile: "gptq".to_owned(), ..first };
     let measured = baseline.throughput.as_mut().unwrap();
-    measured.decode_tokens_per_second.median = RATE * 100.0;
+    for sample in &mut measured.samples {
+        sample.e2el_ms = sample.ttft_ms + (sample.e2el_ms - sample.ttft_ms) / 100.0;
+    }
+    *measured = Throughput::of(&measured.samples).unwrap();
     let (second, _) = judged(&plan, Some(&baseline)).await;
     assert_eq!(second.failures.len(), 1);
     assert!(second.failures[0].contains("below the tolerated 0.85"));

@@ -237,6 +237,20 @@ pub(super) fn other_profile(name: &str, text: String) -> Result<String, Fault> {
     rules::name(text)
 }
 
+impl Default for Gates {
+    /// What a profile without a `[validation]` asks for.
+    fn default() -> Self {
+        Self {
+            min_decode_tokens_per_second: MIN_TOKENS_PER_SECOND,
+            output_tokens: OUTPUT_TOKENS,
+            repetitions: REPETITIONS,
+            warmups: WARMUPS,
+            baseline: None,
+            min_known_answers: None,
+        }
+    }
+}
+
 /// Checks gates that did not come from a file.
 pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     let at = |key: &str| super::unplaced(format!("validation.{key}"));

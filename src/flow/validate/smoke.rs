@@ -3,12 +3,9 @@
 //! None of them looks at what the text means, and none compares two texts: a tiny random model passes,
 //! and so does one that does not say the same thing twice.
 
-use super::Miss;
+use super::{Miss, Subject};
 use crate::{
-    domain::{
-        openai::{Answer, ApiError, Request},
-        plan::Plan,
-    },
+    domain::openai::{Answer, ApiError, Request},
     host::serving::{Api, Raw},
 };
 
@@ -69,13 +66,13 @@ impl Smoke {
         matches!(self, Self::Health | Self::Models | Self::Completion)
     }
 
-    pub(super) async fn run(self, api: &Api, plan: &Plan) -> Result<(), Miss> {
+    pub(super) async fn run(self, api: &Api, subject: Subject<'_>) -> Result<(), Miss> {
         match self {
             Self::Health => match api.health().await? {
                 200 => Ok(()),
                 status => Err(Miss::Wrong(format!("answered status {status}"))),
             },
-            Self::Models => models(api, plan).await,
+            Self::Models => models(api, subject).await,
             Self::Completion => {
                 let answer = api.answer(&Request::complete(PROMPT, TOKENS)).await?;
                 counted(&answer, TOKENS)
@@ -95,22 +92,22 @@ impl Smoke {
                 counted(&streamed.answer, TOKENS)
             }
             Self::Limits => limits(api).await,
-            Self::ErrorShape => error_shape(api, plan).await,
+            Self::ErrorShape => error_shape(api).await,
         }
     }
 }
 
 /// The served name is there, and what is behind it is what this generation runs: an old server that kept
 /// the port would answer everything else just as well.
-async fn models(api: &Api, plan: &Plan) -> Result<(), Miss> {
+async fn models(api: &Api, subject: Subject<'_>) -> Result<(), Miss> {
     let models = api.models().await?;
-    let wanted = &plan.model.served_name;
-    let Some(model) = models.data.iter().find(|model| model.id == *wanted) else {
+    let wanted = api.model();
+    let Some(model) = models.data.iter().find(|model| model.id == wanted) else {
         let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
         return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
     };
-    match &model.root {
-        Some(root) if !plan.serve.argv.contains(root) => Err(Miss::Wrong(format!(
+    match (&model.root, subject.argv) {
+        (Some(root), Some(argv)) if !argv.contains(root) => Err(Miss::Wrong(format!(
             "`{wanted}` is served from `{root}`, which is not what this generation runs"
         ))),
         _ => Ok(()),
@@ -163,9 +160,9 @@ async fn limits(api: &Api) -> Result<(), Miss> {
 }
 
 /// Clients' mistakes are answered as such, with vLLM's error body.
-async fn error_shape(api: &Api, plan: &Plan) -> Result<(), Miss> {
+async fn error_shape(api: &Api) -> Result<(), Miss> {
     let path = Request::complete(PROMPT, TOKENS).path();
-    let unknown = format!("not-{}", plan.model.served_name);
+    let unknown = format!("not-{}", api.model());
     let body = serde_json::json!({ "model": unknown, "prompt": PROMPT, "max_tokens": 1 });
     let answer = api.post(path, body.to_string()).await?;
     refused("an unknown model", &answer, 404)?;
