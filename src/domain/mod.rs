@@ -2,11 +2,13 @@
 
 pub mod activation;
 pub mod checkpoint;
+pub mod conformance;
 pub mod digest;
 pub mod document;
 pub mod facts;
 pub mod flags;
 pub mod generation;
+pub mod gibberish;
 pub mod invocation;
 pub mod layout;
 pub mod lock;

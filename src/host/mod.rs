@@ -1,5 +1,6 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
+mod connection;
 pub mod engine;
 pub mod engine_process;
 pub mod exec;

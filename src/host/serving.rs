@@ -1,6 +1,8 @@
 //! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
 
+use super::connection;
 use crate::domain::{
+    conformance::{Ask, Exchange},
     openai::{Answer, Delivery, Fault, Models, Request, complaint},
     plan::{Plan, Serve},
     problem::{Kind, Problem},
@@ -116,6 +118,18 @@ impl Api {
         Self { model: model.to_owned(), ..self }
     }
 
+    /// Whether it is asked with a key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Whether a second request is answered on the same connection, so that clients need not connect for
+    /// each. Over TCP by hand: the client here would connect anew without a word.
+    pub async fn keeps_alive(&self) -> Result<bool, Fault> {
+        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n"));
+        connection::answers_twice(&self.base, "/v1/models", &key.unwrap_or_default(), self.timeout).await
+    }
+
     /// The name that it is asked for.
     pub fn model(&self) -> &str {
         &self.model
@@ -190,6 +204,21 @@ impl Api {
         transcript.finish().map(Heard::Whole)
     }
 
+    /// Asks for an answer and takes it as it comes, whatever its status.
+    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, Fault> {
+        let request = match ask {
+            Ask::Get | Ask::Skip(_) => self.request(Method::GET, path),
+            Ask::Post(body) => self.json(path, body.to_string()),
+            Ask::Raw(body) => self.json(path, body.to_owned()),
+        };
+        let answer = self.send(request, self.timeout).await?;
+        let status = answer.status().as_u16();
+        let content_type = answer.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let body = self.bytes(answer).await?;
+        Ok(Exchange { status, content_type, body })
+    }
+
     /// Gets what is at `path`.
     pub async fn get(&self, path: &str) -> Result<Raw, Fault> {
         let request = self.request(Method::GET, path);
@@ -232,7 +261,12 @@ impl Api {
         })
     }
 
-    async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
+    async fn whole(&self, answer: Response) -> Result<String, Fault> {
+        let body = self.bytes(answer).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn bytes(&self, mut answer: Response) -> Result<Vec<u8>, Fault> {
         let mut body = Vec::new();
         while let Some(bytes) = answer.chunk().await.map_err(|e| broken(&e, self.timeout, 0))? {
             if body.len() + bytes.len() > MAX_BODY_BYTES {
@@ -240,7 +274,7 @@ impl Api {
             }
             body.extend_from_slice(&bytes);
         }
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        Ok(body)
     }
 
     /// Reads to the end of the body, not only to `[DONE]`: only then can the connection be used again.

@@ -1,12 +1,14 @@
 //! Is this generation well? Asks its API everything that its gates want to know, and judges the answers.
 
-mod smoke;
+mod conformance;
+mod connections;
 mod speed;
 
 use crate::{
     domain::{
         activation::GenerationId,
-        openai::{Fault, Request},
+        conformance::{Known, Miss},
+        openai::{Models, Request},
         plan::Plan,
         profile::Gates,
         questions::{self, QUESTIONS},
@@ -17,37 +19,8 @@ use crate::{
     flow::event::{Event, Observer},
     host::serving::Api,
 };
-use smoke::Smoke;
-use std::{fmt, time::Instant};
-
-/// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
-#[derive(Debug)]
-enum Miss {
-    Fault(Fault),
-    Wrong(String),
-}
-
-impl Miss {
-    /// Whether the checks that are left would only fail, or wait, alike.
-    fn is_fatal(&self) -> bool {
-        matches!(self, Self::Fault(fault) if fault.is_fatal())
-    }
-}
-
-impl From<Fault> for Miss {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for Miss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault(fault) => fault.fmt(f),
-            Self::Wrong(what) => f.write_str(what),
-        }
-    }
-}
+use speed::Prompting;
+use std::time::{Duration, Instant};
 
 /// What is validated, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -95,9 +68,9 @@ pub async fn validate(
     observer: &dyn Observer,
 ) -> Report {
     let mut validation = Validation { api, subject, observer, checks: Vec::new() };
-    validation.smoke().await;
+    let known = validation.conformance().await;
     let known_answers = validation.known_answers().await;
-    let throughput = validation.throughput(basis).await;
+    let throughput = validation.throughput(&known, basis).await;
     let gates = subject.gates;
     let judgement = judge(Evidence {
         gates,
@@ -127,8 +100,9 @@ pub async fn validate(
 
 /// Measures one stream of a server that serves now, for later comparison. Nothing else is asked of it.
 pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
-    let samples =
-        speed::measure(api, subject.gates, None, observer).await.map_err(|miss| miss.to_string())?;
+    let samples = speed::measure(api, subject.gates, Prompting::Fixed, None, observer)
+        .await
+        .map_err(|miss| miss.to_string())?;
     Ok(Report {
         generation: subject.generation,
         profile: subject.name.to_owned(),
@@ -143,16 +117,19 @@ pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -
 }
 
 impl Validation<'_> {
-    async fn smoke(&mut self) {
-        for smoke in Smoke::ALL {
-            let began = Instant::now();
-            let result = smoke.run(self.api, self.subject).await;
-            self.record(smoke.name(), began, result.as_ref().err());
-            if let Err(miss) = result
-                && (smoke.is_essential() || miss.is_fatal())
-            {
-                return;
-            }
+    /// The served name is there, and what is behind it is what this generation runs: an old server that
+    /// kept the port would answer everything else just as well.
+    fn right_model(&self, models: &Models) -> Result<(), Miss> {
+        let wanted = self.api.model();
+        let Some(model) = models.data.iter().find(|model| model.id == wanted) else {
+            let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
+            return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
+        };
+        match (&model.root, self.subject.argv) {
+            (Some(root), Some(argv)) if !argv.contains(root) => Err(Miss::Wrong(format!(
+                "`{wanted}` is served from `{root}`, which is not what this generation runs"
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -172,7 +149,7 @@ impl Validation<'_> {
                     answers.right += u32::from(question.is_answered_by(&answer.text));
                 }
                 Err(fault) => {
-                    self.record("known-answers", began, Some(&fault.into()));
+                    self.fail("known-answers", began, &fault.into());
                     return None;
                 }
             }
@@ -181,18 +158,23 @@ impl Validation<'_> {
     }
 
     /// Measures one stream, if nothing failed before.
-    async fn throughput(&mut self, basis: Option<Basis<'_>>) -> Option<Throughput> {
+    async fn throughput(&mut self, known: &Known, basis: Option<Basis<'_>>) -> Option<Throughput> {
         if self.has_failed() {
             return None;
         }
         let began = Instant::now();
         let gates = self.subject.gates;
+        let prompting = match (known.vllm, self.skipped("completion")) {
+            (true, _) => Prompting::Fixed,
+            (false, false) => Prompting::Completion,
+            (false, true) => Prompting::Chat,
+        };
         let theirs = basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
-        let measured = speed::measure(self.api, gates, theirs.as_deref(), self.observer).await;
+        let measured = speed::measure(self.api, gates, prompting, theirs.as_deref(), self.observer).await;
         match measured {
             Ok(samples) => Throughput::of(&samples),
             Err(miss) => {
-                self.record("throughput", began, Some(&miss));
+                self.fail("throughput", began, &miss);
                 None
             }
         }
@@ -202,13 +184,16 @@ impl Validation<'_> {
         self.checks.iter().any(Check::failed)
     }
 
-    fn record(&mut self, name: &str, began: Instant, miss: Option<&Miss>) {
-        let check = Check {
-            name: name.to_owned(),
-            verdict: if miss.is_some() { Checked::Fail } else { Checked::Pass },
-            detail: miss.map(Miss::to_string),
-            ms: began.elapsed().as_secs_f64() * 1000.0,
-        };
+    fn skipped(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Skipped)
+    }
+
+    fn fail(&mut self, name: &str, began: Instant, miss: &Miss) {
+        self.record(name, Checked::Fail, Some(miss.to_string()), began.elapsed());
+    }
+
+    fn record(&mut self, name: &str, verdict: Checked, detail: Option<String>, took: Duration) {
+        let check = Check { name: name.to_owned(), verdict, detail, ms: took.as_secs_f64() * 1000.0 };
         self.observer.see(Event::Checked(check.clone()));
         self.checks.push(check);
     }

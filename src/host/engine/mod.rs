@@ -13,6 +13,7 @@ mod log;
 mod options;
 mod reply;
 mod request;
+mod tokens;
 
 pub use fault::EngineFault;
 pub use log::startup_log;

@@ -53,7 +53,8 @@ impl Reply {
     /// The answer to `request`. The same request always gets the same one.
     pub(super) fn to(request: &Request, fault: Option<EngineFault>) -> Self {
         let limit = request.max_tokens as usize;
-        let endless = request.ignore_eos || fault == Some(EngineFault::WrongText);
+        let gibberish = fault == Some(EngineFault::WrongText) && !request.boolean;
+        let endless = request.ignore_eos || gibberish;
         let natural = natural(request, fault);
         let mut pieces: Vec<String> = if endless {
             natural
@@ -85,6 +86,10 @@ fn pool(fault: Option<EngineFault>) -> &'static [&'static str] {
 
 /// What is said until the end comes by itself.
 fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
+    // A grammar leaves even damaged weights no choice.
+    if request.boolean {
+        return vec!["true"];
+    }
     if fault == Some(EngineFault::WrongText) {
         return GIBBERISH.to_vec();
     }

@@ -17,6 +17,9 @@ const MOST_CHARACTERS_PER_TOKEN: usize = 13;
 /// What a completion's `max_tokens` is when it is not given.
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 
+/// More answers to one request than anybody rehearses.
+const MOST_CHOICES: u32 = 16;
+
 /// Which endpoint was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -34,6 +37,14 @@ pub(super) struct Request {
     pub(super) max_tokens: u32,
     pub(super) ignore_eos: bool,
     pub(super) stop: Vec<String>,
+    /// Answers wanted, at least 1.
+    pub(super) n: u32,
+    /// Whether the prompt is part of the answer.
+    pub(super) echo: bool,
+    /// Whether the tokens' log probabilities are wanted.
+    pub(super) logprobs: bool,
+    /// Whether the answer must be `true` or `false`: the one schema that is rehearsed.
+    pub(super) boolean: bool,
     pub(super) streaming: Option<Streaming>,
 }
 
@@ -54,7 +65,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn bad(param: &str, message: impl Into<String>) -> Self {
+    pub(super) fn bad(param: &str, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             kind: "BadRequestError",
@@ -146,6 +157,15 @@ impl Request {
                 ),
             ));
         }
+        if body["tool_choice"] == "auto" {
+            return Err(Refusal {
+                param: None,
+                ..Refusal::bad(
+                    "",
+                    "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
+                )
+            });
+        }
         let streams = body["stream"].as_bool() == Some(true);
         if !streams && !body["stream_options"].is_null() {
             return Err(Refusal::bad(
@@ -160,6 +180,10 @@ impl Request {
             prompt_tokens,
             ignore_eos: body["ignore_eos"].as_bool() == Some(true),
             stop: texts(&body["stop"]),
+            n: whole_number(&body, "n")?.unwrap_or(1).clamp(1, MOST_CHOICES),
+            echo: body["echo"].as_bool() == Some(true),
+            logprobs: body["logprobs"].is_u64() || body["logprobs"].as_bool() == Some(true),
+            boolean: body.pointer("/response_format/json_schema/schema/type") == Some(&json!("boolean")),
             streaming: streams.then(|| Streaming {
                 include_usage: body["stream_options"]["include_usage"].as_bool() == Some(true),
             }),
@@ -167,7 +191,7 @@ impl Request {
     }
 }
 
-fn json_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn json_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
