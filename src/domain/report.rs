@@ -1,10 +1,15 @@
 //! What a validation measured and concluded. Stored with the activation.
 
-use super::activation::GenerationId;
+use super::{
+    activation::GenerationId,
+    quality::{Quality, QualityComparison},
+    questions,
+    shape::Shapes,
+};
 use serde::{Deserialize, Serialize};
 
 /// One validation of one generation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// What was validated. Absent for a server that is none of ours.
     pub generation: Option<GenerationId>,
@@ -18,6 +23,18 @@ pub struct Report {
     /// failed first.
     #[serde(default)]
     pub known_answers: Option<KnownAnswers>,
+    /// What it said to them, and how likely it finds a text. Absent likewise.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// Its quality against the baseline's, where both are known.
+    #[serde(default)]
+    pub quality_comparison: Option<QualityComparison>,
+    /// The shape of every kind of answer, for comparison with the next generation's.
+    #[serde(default)]
+    pub shapes: Shapes,
+    /// Fields that answers have now and had not before. Clients need not care.
+    #[serde(default)]
+    pub added_fields: Vec<String>,
     /// How fast it is. Absent where a check failed first.
     pub throughput: Option<Throughput>,
     /// Against the baseline profile, where there is one that was measured.
@@ -170,6 +187,18 @@ impl Report {
     /// Why it did not pass. Empty: it passed.
     pub fn reasons(&self) -> Vec<&str> {
         self.failures.iter().chain(&self.doubts).map(String::as_str).collect()
+    }
+}
+
+impl KnownAnswers {
+    /// How many of these answers are right.
+    pub fn of(quality: &Quality) -> Self {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            right: count(quality.answers.iter().filter(|answer| answer.right).count()),
+            asked: count(quality.answers.len()),
+            version: questions::VERSION,
+        }
     }
 }
 

@@ -37,13 +37,8 @@ pub struct Logarithms {
 impl Logarithms {
     /// Of these values. Absent unless there are two and all are above zero and finite.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let fit = values.len() > 1 && values.iter().all(|value| value.is_finite() && *value > 0.0);
-        let count = values.len() as f64;
-        let logarithms = || values.iter().map(|value| value.ln());
-        let mean = logarithms().sum::<f64>() / count;
-        let squares: f64 = logarithms().map(|value| (value - mean).powi(2)).sum();
-        let freedom = count - 1.0;
-        fit.then(|| Self { mean, variance: squares / freedom / count, freedom })
+        let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+        mean_and_error(&logarithms)
     }
 
     /// The logarithm of the ratio of two, with the degrees of freedom of Welch and Satterthwaite.
@@ -92,6 +87,18 @@ impl Interval {
         let (low, high) = (bound(logarithms.mean - half), bound(logarithms.mean + half));
         Some(Self { median, low: low.min(median), high: high.max(median), n })
     }
+}
+
+/// The mean of values that are logarithms already. Absent unless there are two and all are finite.
+pub fn mean_and_error(values: &[f64]) -> Option<Logarithms> {
+    if values.len() < 2 || !values.iter().all(|value| value.is_finite()) {
+        return None;
+    }
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let freedom = count - 1.0;
+    Some(Logarithms { mean, variance: squares / freedom / count, freedom })
 }
 
 fn median(values: &[f64]) -> Option<f64> {

@@ -4,6 +4,7 @@
 
 use super::{
     profile::{Baseline, Gates},
+    quality::{Quality, QualityComparison},
     report::{Check, Comparison, Interval, KnownAnswers, Report, Throughput},
     sequential::{self, Shown},
     stats::rates,
@@ -18,6 +19,8 @@ pub struct Evidence<'a> {
     pub checks: &'a [Check],
     /// The questions' result, if they were asked.
     pub known_answers: Option<KnownAnswers>,
+    /// What it said, if it was asked.
+    pub quality: Option<&'a Quality>,
     /// Its speed, if it was measured.
     pub throughput: Option<&'a Throughput>,
     /// What to compare with, if there is something.
@@ -43,9 +46,12 @@ impl<'a> Basis<'a> {
     /// Its speed, if it is what these gates compare with. A baseline that failed its own gates would be
     /// an excuse, not a yardstick.
     pub fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
+        self.fit(gates)?.throughput.as_ref()
+    }
+
+    fn fit(self, gates: &Gates) -> Option<&'a Report> {
         let Baseline { profile, .. } = gates.baseline.as_ref()?;
-        let report = Some(self.report()).filter(|report| report.profile == *profile && report.passed())?;
-        report.throughput.as_ref()
+        Some(self.report()).filter(|report| report.profile == *profile && report.passed())
     }
 }
 
@@ -58,6 +64,8 @@ pub struct Judgement {
     pub doubts: Vec<String>,
     /// Against the baseline, where both were measured.
     pub comparison: Option<Comparison>,
+    /// Likewise of what it says.
+    pub quality: Option<QualityComparison>,
 }
 
 /// Whether these decode rates are enough for the gates, beside those of the baseline: what the floor and
@@ -90,6 +98,10 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
         }
         None => {}
     }
+    if let Some(quality) = evidence.quality {
+        good_enough(evidence, quality, &mut judgement);
+    }
+    let failures = &mut judgement.failures;
     match evidence.throughput {
         Some(throughput) => fast_enough(evidence, throughput, &mut judgement),
         None if complete => failures.push("the decode rate was not measured".to_owned()),
@@ -106,6 +118,31 @@ fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
     (!enough).then(|| {
         format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
     })
+}
+
+fn good_enough(evidence: Evidence<'_>, quality: &Quality, judgement: &mut Judgement) {
+    judgement.failures.extend(quality.gibberish());
+    let theirs = evidence.basis.and_then(|basis| basis.fit(evidence.gates)?.quality.as_ref());
+    judgement.quality = theirs.and_then(|theirs| quality.against(theirs));
+    let Some(comparison) = &judgement.quality else { return };
+    if comparison.is_loss() {
+        judgement.failures.push(format!(
+            "{} known answers of the baseline are lost and {} gained (probability by chance {:.3})",
+            comparison.lost, comparison.gained, comparison.loss_probability
+        ));
+    }
+    let Some((ratio, most)) = comparison.perplexity_ratio.zip(evidence.gates.max_perplexity_ratio) else {
+        return;
+    };
+    let said = format!(
+        "perplexity is {:.3} of the baseline's (95 %: {:.3} to {:.3})",
+        ratio.value, ratio.low, ratio.high
+    );
+    if ratio.low > most {
+        judgement.failures.push(format!("{said}, above the tolerated {most}"));
+    } else if ratio.high > most {
+        judgement.doubts.push(format!("{said}, which neither meets nor misses the tolerated {most}"));
+    }
 }
 
 fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut Judgement) {

@@ -59,7 +59,7 @@ pub fn validate_at(
             }
         };
         let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
-        validate::validate(&api, subject, None, observer).await
+        validate::validate(&api, subject, None, None, observer).await
     };
     event_loop()?.block_on(async {
         tokio::select! {

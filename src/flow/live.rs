@@ -151,9 +151,12 @@ pub fn report(
         (Some(baseline), None) => store.last_passed(&baseline.profile)?,
         _ => None,
     };
+    // The newest good answers of anything on this service: what clients are used to.
+    let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan)?;
-    let validation = validate::validate(&api, Subject::generation(generation, plan), basis, observer);
+    let validation =
+        validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
     event_loop()?.block_on(async {
         tokio::select! {
             report = validation => Ok(report),
@@ -183,7 +186,9 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
             () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
         }
     })?;
+    let quality = world.store.last_passed(&current.plan.profile)?.and_then(|report| report.quality);
     Ok(measured
+        .map(|report| Report { quality, ..report })
         .map_err(|why| {
             observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
         })

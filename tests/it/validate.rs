@@ -37,9 +37,14 @@ async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) 
     let events = RefCell::new(Vec::new());
     let observer = |event| events.borrow_mut().push(event);
     let began = Instant::now();
-    let report =
-        validate(&api, Subject::generation(GenerationId(2), plan), baseline.map(Basis::Stored), &observer)
-            .await;
+    let report = validate(
+        &api,
+        Subject::generation(GenerationId(2), plan),
+        baseline.map(Basis::Stored),
+        None,
+        &observer,
+    )
+    .await;
     assert!(began.elapsed() < SWIFT, "took {:?}", began.elapsed());
     (report, events.into_inner())
 }

@@ -34,11 +34,8 @@ fn baseline(rate: f64) -> Report {
         profile: "gptq".to_owned(),
         at: jiff::Timestamp::UNIX_EPOCH,
         checks: vec![check("health", None)],
-        known_answers: None,
         throughput: Some(throughput(rate)),
-        comparison: None,
-        failures: Vec::new(),
-        doubts: Vec::new(),
+        ..Report::default()
     }
 }
 
@@ -56,6 +53,7 @@ fn at(gates: &Gates, rate: f64, baseline: Option<&Report>) -> Judgement {
         gates,
         checks: &[check("health", None)],
         known_answers: None,
+        quality: None,
         throughput: Some(&throughput(rate)),
         basis: baseline.map(Basis::Stored),
     })
@@ -114,6 +112,7 @@ fn known_answers_count_only_where_they_are_asked_for() {
             gates,
             checks: &[check("health", None)],
             known_answers,
+            quality: None,
             throughput: Some(&throughput(9.0)),
             basis: None,
         })
@@ -138,6 +137,7 @@ fn what_was_not_shown_does_not_pass() {
             gates: &strict,
             checks,
             known_answers: Some(answers(10, 10)),
+            quality: None,
             throughput,
             basis: None,
         })
@@ -154,6 +154,7 @@ fn what_is_open_is_a_doubt() {
             gates: &compared(),
             checks: &[check("health", None)],
             known_answers: None,
+            quality: None,
             throughput: Some(&of_rates(rates)),
             basis: Some(Basis::Live(&baseline(6.0))),
         })
@@ -190,6 +191,7 @@ fn a_failed_check_explains_what_is_missing() {
         gates: &strict,
         checks: &[check("health", None), check("chat", Some("the role is `user`"))],
         known_answers: None,
+        quality: None,
         throughput: None,
         basis: Some(Basis::Stored(&baseline(10.0))),
     });

@@ -235,3 +235,21 @@ fn version(seen: &Exchange, _: &Known) -> Result<(), Miss> {
 fn metrics(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     if seen.good_text()?.contains("\nvllm:") { Ok(()) } else { wrong("no metric begins with `vllm:`") }
 }
+
+/// Asks for the probabilities of the tokens of `text`.
+pub fn logprobs_of(known: &Known, text: &str) -> Ask {
+    Ask::Post(with(completion(known, 1), json!({ "prompt": text, "echo": true, "logprobs": 1 })))
+}
+
+/// The natural logarithms of the probabilities of all tokens but the first, which has none, and the last,
+/// which was generated. Absent where the answer has none.
+pub fn read_logprobs(seen: &Exchange) -> Option<Vec<f64>> {
+    let body = seen.json().ok()?;
+    let mut values: Vec<f64> = body["choices"][0]["logprobs"]["token_logprobs"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_f64)
+        .collect();
+    values.pop();
+    Some(values)
+}

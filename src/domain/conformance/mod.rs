@@ -10,6 +10,8 @@ mod extras;
 mod refusals;
 mod streams;
 
+pub use extras::{logprobs_of, read_logprobs};
+
 use super::openai::{Fault, Models, complaint};
 use serde_json::Value;
 use std::fmt;
@@ -179,6 +181,14 @@ impl Exchange {
     pub fn json(&self) -> Result<Value, Fault> {
         let text = self.good_text()?;
         super::openai::parse(text)
+    }
+
+    /// Every JSON value that the body is made of: one, or one an event. What is none is left out.
+    pub fn answers(&self) -> Vec<Value> {
+        if self.content_type.starts_with("text/event-stream") {
+            return streams::chunks(self).unwrap_or_default();
+        }
+        serde_json::from_slice(&self.body).into_iter().collect()
     }
 
     /// The body of an answer with status 200, as text.

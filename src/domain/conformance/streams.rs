@@ -77,7 +77,7 @@ fn read(seen: &Exchange) -> Result<Streamed, Fault> {
 }
 
 /// The JSON of each chunk.
-fn chunks(seen: &Exchange) -> Result<Vec<Value>, Fault> {
+pub(super) fn chunks(seen: &Exchange) -> Result<Vec<Value>, Fault> {
     Ok(data(seen)?.iter().filter_map(|data| serde_json::from_str(data).ok()).collect())
 }
 

@@ -183,9 +183,13 @@ impl Review<'_> {
             Some(raw) => self.baseline(name, raw).map(Some),
             None => Some(None),
         };
-        let min_known_answers = match raw.quality {
-            Some(raw) => self.check(raw.min_known_answers, rules::share).map(Some),
-            None => Some(None),
+        let (min_known_answers, max_perplexity_ratio) = match raw.quality {
+            Some(raw) => {
+                let rule = |ratio| rules::above_zero(rules::MOST_RATIO)(ratio).map(Some);
+                let ratio = self.check_or(raw.max_perplexity_ratio, None, rule);
+                (self.check(raw.min_known_answers, rules::share).map(Some), ratio)
+            }
+            None => (Some(None), Some(None)),
         };
         Some(Gates {
             min_decode_tokens_per_second: floor?,
@@ -194,6 +198,7 @@ impl Review<'_> {
             warmups: warmups?,
             baseline: baseline?,
             min_known_answers: min_known_answers?,
+            max_perplexity_ratio: max_perplexity_ratio?,
         })
     }
 
@@ -247,6 +252,7 @@ impl Default for Gates {
             warmups: WARMUPS,
             baseline: None,
             min_known_answers: None,
+            max_perplexity_ratio: None,
         }
     }
 }
@@ -272,6 +278,9 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     }
     if let Some(answers) = gates.min_known_answers {
         rules::share(answers).map_err(at("quality.min-known-answers"))?;
+    }
+    if let Some(ratio) = gates.max_perplexity_ratio {
+        rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
     }
     Ok(())
 }

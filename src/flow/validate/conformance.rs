@@ -33,6 +33,7 @@ impl Validation<'_> {
         if self.connections(&known).await == Next::Enough {
             return known;
         }
+        self.same_shapes(&known);
         let began = Instant::now();
         let varies = one_character(&known.texts).map_or(Ok(()), |said| {
             Err(Miss::Wrong(format!("every one of {} answers is `{said}` over and over", known.texts.len())))
@@ -88,6 +89,9 @@ impl Validation<'_> {
         let took = began.elapsed();
         let result = (first.look)(&exchange, known);
         let good = result.is_ok();
+        for answer in exchange.answers() {
+            self.shapes.see(first.name, &answer);
+        }
         if self.conclude(first.name, first.need, took, result, known) == Next::Enough {
             return Next::Enough;
         }
@@ -99,6 +103,19 @@ impl Validation<'_> {
             known.learn(probe, &exchange);
         }
         Next::GoOn
+    }
+
+    /// Nothing that clients read is gone or of another type since the previous generation.
+    fn same_shapes(&mut self, known: &Known) {
+        let Some(previous) = self.previous else { return };
+        let began = Instant::now();
+        let changes = self.shapes.changes_from(previous);
+        self.added_fields = changes.added;
+        let same = match changes.breaking.as_slice() {
+            [] => Ok(()),
+            breaking => Err(Miss::Wrong(breaking.join(", "))),
+        };
+        self.conclude("same-shapes", Need::Everyone, began.elapsed(), same, known);
     }
 
     async fn connections(&mut self, known: &Known) -> Next {

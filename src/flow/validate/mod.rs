@@ -7,12 +7,14 @@ mod speed;
 use crate::{
     domain::{
         activation::GenerationId,
-        conformance::{Known, Miss},
+        conformance::{Known, Miss, logprobs_of, read_logprobs},
         openai::{Models, Request},
         plan::Plan,
         profile::Gates,
+        quality::{self, Answered, Quality},
         questions::{self, QUESTIONS},
         report::{Check, Checked, KnownAnswers, Report, Throughput},
+        shape::Shapes,
         stats::rates,
         verdict::{Basis, Evidence, judge},
     },
@@ -54,9 +56,15 @@ struct Validation<'a> {
     subject: Subject<'a>,
     observer: &'a dyn Observer,
     checks: Vec<Check>,
+    /// The shape of every kind of answer so far.
+    shapes: Shapes,
+    /// What the previous generation's answers looked like.
+    previous: Option<&'a Shapes>,
+    added_fields: Vec<String>,
 }
 
-/// Validates the `subject`, which answers at `api`, and compares it with `basis`.
+/// Validates the `subject`, which answers at `api`, and compares it with `basis`, and the shapes of its
+/// answers with the `previous` ones.
 ///
 /// A server that fails is an expected outcome, so this always ends in a report. No request waits longer
 /// than the API's timeout, and what makes further requests pointless ends the validation: a dead server
@@ -65,17 +73,28 @@ pub async fn validate(
     api: &Api,
     subject: Subject<'_>,
     basis: Option<Basis<'_>>,
+    previous: Option<&Shapes>,
     observer: &dyn Observer,
 ) -> Report {
-    let mut validation = Validation { api, subject, observer, checks: Vec::new() };
+    let mut validation = Validation {
+        api,
+        subject,
+        observer,
+        checks: Vec::new(),
+        shapes: Shapes::default(),
+        previous,
+        added_fields: Vec::new(),
+    };
     let known = validation.conformance().await;
-    let known_answers = validation.known_answers().await;
+    let quality = validation.quality(&known).await;
+    let known_answers = quality.as_ref().map(KnownAnswers::of);
     let throughput = validation.throughput(&known, basis).await;
     let gates = subject.gates;
     let judgement = judge(Evidence {
         gates,
         checks: &validation.checks,
         known_answers,
+        quality: quality.as_ref(),
         throughput: throughput.as_ref(),
         basis,
     });
@@ -91,6 +110,10 @@ pub async fn validate(
         at: jiff::Timestamp::now(),
         checks: validation.checks,
         known_answers,
+        quality,
+        quality_comparison: judgement.quality,
+        shapes: validation.shapes,
+        added_fields: validation.added_fields,
         throughput,
         comparison: judgement.comparison,
         failures: judgement.failures,
@@ -107,12 +130,8 @@ pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -
         generation: subject.generation,
         profile: subject.name.to_owned(),
         at: jiff::Timestamp::now(),
-        checks: Vec::new(),
-        known_answers: None,
         throughput: Throughput::of(&samples),
-        comparison: None,
-        failures: Vec::new(),
-        doubts: Vec::new(),
+        ..Report::default()
     })
 }
 
@@ -133,28 +152,36 @@ impl Validation<'_> {
         }
     }
 
-    /// Asks the questions with known answers, if a gate is on them and nothing failed before.
-    async fn known_answers(&mut self) -> Option<KnownAnswers> {
+    /// Asks the questions with known answers and for the probability of a text, if a gate is on them and
+    /// nothing failed before.
+    async fn quality(&mut self, known: &Known) -> Option<Quality> {
         self.subject.gates.min_known_answers?;
         if self.has_failed() {
             return None;
         }
         let began = Instant::now();
-        let mut answers = KnownAnswers { right: 0, asked: 0, version: questions::VERSION };
+        let mut quality = Quality::default();
         for question in &QUESTIONS {
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {
-                Ok(answer) => {
-                    answers.asked += 1;
-                    answers.right += u32::from(question.is_answered_by(&answer.text));
-                }
+                Ok(answer) => quality.answers.push(Answered::of(question, answer.text)),
                 Err(fault) => {
                     self.fail("known-answers", began, &fault.into());
                     return None;
                 }
             }
         }
-        Some(answers)
+        if self.passed("prompt-logprobs") {
+            let ask = logprobs_of(known, quality::TEXT);
+            match self.api.exchange("/v1/completions", ask).await.map(|exchange| read_logprobs(&exchange)) {
+                Ok(logprobs) => quality.logprobs = logprobs.unwrap_or_default(),
+                Err(fault) => {
+                    self.fail("perplexity", began, &fault.into());
+                    return None;
+                }
+            }
+        }
+        Some(quality)
     }
 
     /// Measures one stream, if nothing failed before.
@@ -182,6 +209,10 @@ impl Validation<'_> {
 
     fn has_failed(&self) -> bool {
         self.checks.iter().any(Check::failed)
+    }
+
+    fn passed(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Pass)
     }
 
     fn skipped(&self, name: &str) -> bool {
