@@ -146,6 +146,31 @@ pub(crate) enum Command {
 A key is taken from the variable OPENAI_API_KEY. Exit status 6 says that it did not pass, or
 could not be judged; nothing is rolled back.")]
     Validate(Validate),
+    /// Show how a generation was proven, or why it was not
+    #[command(after_help = "Examples:
+  awqdeploy report                       what serves
+  awqdeploy report 3 --html report.html  one file to send on: no network, no script
+  awqdeploy report --json | jq .report.failures")]
+    Report {
+        /// A generation's number [default: what is current]
+        generation: Option<u64>,
+        /// Write it as one self-contained HTML file
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Write it as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
+    /// Set two profiles that were proven on this host side by side
+    #[command(after_help = "Examples:
+  awqdeploy compare gptq awq
+  awqdeploy compare gptq awq --json | jq .rows")]
+    Compare {
+        /// A profile's name
+        a: String,
+        /// Another profile's name
+        b: String,
+    },
     /// Compare every file of a model with its lock
     #[command(after_help = "Examples:
   awqdeploy verify                       the model that serves

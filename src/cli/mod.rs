@@ -1,8 +1,11 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
 mod args;
+mod charts;
 mod documents;
+mod evidence;
 mod generate;
+mod page;
 pub mod problem;
 mod progress;
 mod rehearsal;

@@ -6,7 +6,7 @@ use super::{
         self, ActivationDocument, GenerationsDocument, LockDocument, PlanDocument, RecoveryDocument,
         StatusDocument, ValidationDocument, VerificationDocument,
     },
-    generate, print, problem as errors,
+    evidence, generate, print, problem as errors,
     progress::Screen,
     rehearsal, render,
 };
@@ -62,6 +62,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &document, render::generations)
         }
         Command::Validate(request) => validate(&global, request, &screen),
+        Command::Report { generation, html, markdown } => {
+            evidence::report(&global, generation.map(GenerationId), html.as_deref(), markdown.as_deref())
+        }
+        Command::Compare { a, b } => evidence::compare(&global, [&a, &b]),
         Command::Verify { profile } => {
             let verified = check::verify(&interruptible(&global)?, profile.as_deref(), &screen)?;
             let document = VerificationDocument::of(&verified);
@@ -295,7 +299,11 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
     }
 }
 
-fn show<D: Serialize>(global: &Global, document: &D, text: impl FnOnce(&D) -> String) -> Result<u8, Problem> {
+pub(super) fn show<D: Serialize>(
+    global: &Global,
+    document: &D,
+    text: impl FnOnce(&D) -> String,
+) -> Result<u8, Problem> {
     if global.json {
         let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
         print(&json);
@@ -325,7 +333,7 @@ fn interruptible(global: &Global) -> Result<World, Problem> {
 }
 
 /// The host for a story that only reads, or that has decided everything before: nothing is asked of it.
-fn reading_world(global: &Global) -> World {
+pub(super) fn reading_world(global: &Global) -> World {
     World {
         store: Store::new(layout(global)),
         library: library(global),

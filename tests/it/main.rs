@@ -20,6 +20,7 @@ mod lock;
 mod machine;
 mod memory;
 mod mistakes;
+mod page;
 mod plan;
 mod preflight;
 mod problem;

@@ -1,0 +1,146 @@
+//! `report` and `compare`: what is known of a generation, gathered from its activation's evidence.
+
+use super::world::World;
+use crate::{
+    domain::{
+        activation::{End, GenerationId, State, Step},
+        generation::Generation,
+        problem::{Kind, Problem},
+        report::Report,
+    },
+    host::{
+        journal::Entry,
+        store::{Evidence, Recorded},
+    },
+};
+use serde::Serialize;
+
+/// Everything that is known of how one generation was proven, or was not.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The generation.
+    pub generation: Generation,
+    /// The number of the activation that it tells of.
+    pub activation: u64,
+    /// That activation's journal.
+    pub journal: Vec<Entry>,
+    /// Its validation, if it got so far.
+    pub report: Option<Report>,
+    /// The validation of what was returned to after it.
+    pub returned: Option<Report>,
+    /// The newest good validation of the profile that it is compared with.
+    pub baseline: Option<Report>,
+}
+
+/// A step of an activation and how long it took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Phase {
+    /// What was done: `stop`, `back: start`.
+    pub name: String,
+    /// Seconds from the activation's beginning.
+    pub begins: f64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// The newest account of this generation, by default of what is current.
+pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<Account, Problem> {
+    let generation = match generation {
+        Some(generation) => generation,
+        None => world.store.current()?.ok_or_else(|| {
+            Problem::new(Kind::Usage, "nothing is deployed")
+                .help("deploy a profile: `awqdeploy deploy PROFILE`")
+        })?,
+    };
+    let recorded = world.store.activations()?.into_iter().rev();
+    let mut aimed = recorded.filter(|recorded| recorded.last().is_some_and(|last| last.to == generation));
+    match aimed.next() {
+        Some(recorded) => account(world, recorded),
+        None => Err(Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
+            .help("`awqdeploy generations` lists them")),
+    }
+}
+
+/// The newest account of a profile that was proven.
+pub fn of_profile(world: &World, profile: &str) -> Result<Account, Problem> {
+    for recorded in world.store.activations()?.into_iter().rev() {
+        let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
+        if committed {
+            let account = account(world, recorded)?;
+            if account.generation.plan.profile == profile {
+                return Ok(account);
+            }
+        }
+    }
+    Err(Problem::new(Kind::Usage, format!("`{profile}` was never proven on this host"))
+        .help(format!("deploy it once: `awqdeploy deploy {profile}`")))
+}
+
+fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
+    let Recorded { number, journal } = recorded;
+    let to = journal.last().map(|entry| entry.activation.to);
+    let to =
+        to.ok_or_else(|| Problem::new(Kind::Unexpected, format!("activation {number} has no journal")))?;
+    let generation = world.store.generation(to)?;
+    let baseline = match &generation.plan.gates.baseline {
+        Some(baseline) => world.store.last_passed(&baseline.profile)?,
+        None => None,
+    };
+    Ok(Account {
+        generation,
+        activation: number,
+        journal,
+        report: world.store.report(number, Evidence::Candidate)?,
+        returned: world.store.report(number, Evidence::Returned)?,
+        baseline,
+    })
+}
+
+impl Account {
+    /// The steps, in order.
+    pub fn phases(&self) -> Vec<Phase> {
+        let Some(first) = self.journal.first() else { return Vec::new() };
+        let since = |entry: &Entry| entry.at.duration_since(first.at).as_secs_f64();
+        let steps = self.journal.windows(2);
+        steps
+            .map(|pair| Phase {
+                name: name(&pair[0].activation.state),
+                begins: since(&pair[0]),
+                seconds: since(&pair[1]) - since(&pair[0]),
+            })
+            .collect()
+    }
+
+    /// Seconds from the stop of the old one until one was ready again. Absent where nothing served before,
+    /// and where the activation goes on.
+    pub fn downtime(&self) -> Option<f64> {
+        let first = self.journal.first()?;
+        first.activation.from?;
+        let committed = self.journal.last()?.activation.end() == Some(&End::Committed);
+        let ready = self.journal.iter().find(|entry| match &entry.activation.state {
+            State::Forward { step: Step::Validate } => committed,
+            State::Done { .. } => true,
+            _ => false,
+        })?;
+        Some(ready.at.duration_since(first.at).as_secs_f64())
+    }
+
+    /// Seconds that the engine took to be ready. Absent if it never was.
+    pub fn start_up(&self) -> Option<f64> {
+        let at = |wanted: Step| {
+            self.journal.iter().find_map(|entry| match entry.activation.state {
+                State::Forward { step } if step == wanted => Some(entry.at),
+                _ => None,
+            })
+        };
+        Some(at(Step::Validate)?.duration_since(at(Step::Start)?).as_secs_f64())
+    }
+}
+
+fn name(state: &State) -> String {
+    match state {
+        State::Forward { step } => step.to_string(),
+        State::Back { step, .. } => format!("back: {step}"),
+        State::Done { end } => end.name().to_owned(),
+    }
+}
