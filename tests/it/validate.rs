@@ -30,7 +30,7 @@ const RATE: f64 = 200.0;
 const FAST: f64 = 2000.0;
 
 /// No verdict on a server that is not well may take longer. Mind that test machines are slow.
-const SWIFT: Duration = Duration::from_secs(10);
+const SWIFT: Duration = Duration::from_secs(20);
 
 async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) {
     let api = Api::of(plan).unwrap();
@@ -262,4 +262,50 @@ async fn a_context_too_short_to_measure_in_is_told_in_the_servers_words() {
             "check `throughput`: answered status 400: max_tokens=4000 cannot be greater than max_model_len=2048. Please request fewer output tokens. (parameter=max_tokens, value=4000)"
         ]
     );
+}
+
+/// Every way to go wrong that the engine knows, and the finding that names it.
+#[tokio::test]
+async fn every_planted_fault_is_named() {
+    for (fault, finding) in [
+        (EngineFault::NoUsage, "check `chat-stream`: the answer broke off: the stream has no usage chunk"),
+        (EngineFault::NoDone, "check `chat-stream`: the answer broke off: the stream ended without `[DONE]`"),
+        (EngineFault::NoRole, "check `chat-stream-role-first`: the answer begins without a role"),
+        (EngineFault::TwoEnds, "check `chat-stream-one-end`: 2 chunks end the stream"),
+        (EngineFault::HalfCharacter, "check `chat-stream-framing`: the stream is no UTF-8 text"),
+        (EngineFault::WrongUsage, "check `completion-usage`: the usage does not add up: 5 + 4 is not 10"),
+        (EngineFault::TextCode, "check `error-unknown-model`: answered something that is not this API"),
+        (EngineFault::IgnoresStop, "check `stop`: the text goes on behind the `stop` of"),
+        (EngineFault::IgnoresLimit, "check `completion-usage`: 7 tokens were generated, where 1 to 4 were"),
+        (
+            EngineFault::AnyModel,
+            "check `error-unknown-model`: a client's mistake was answered with status 200",
+        ),
+        (
+            EngineFault::KeepsRunning,
+            "check `disconnect-frees-slot`: a request still runs 5 s after its client",
+        ),
+        (
+            EngineFault::WrongTokens,
+            "check `tokenize-agrees`: the prompt has 6 tokens, and 5 by a completion's usage",
+        ),
+        (EngineFault::WrongTemplate, "0 of 10 known answers were right, below the share of 0.8"),
+        (EngineFault::EmptyAnswers, "10 of 10 answers are gibberish: it says nothing"),
+        (EngineFault::Repeats, "10 of 10 answers are gibberish: the same words over and over"),
+    ] {
+        let found = failures(fault, |plan| plan.gates.min_known_answers = Some(0.8)).await;
+        assert!(found.iter().any(|failure| failure.starts_with(finding)), "{fault}: {found:#?}");
+    }
+}
+
+/// What a validation finds wrong with a server that is well must be nothing, however often it is asked.
+#[tokio::test]
+async fn a_healthy_server_is_never_found_wrong() {
+    let engine = start(FAST, None);
+    let mut plan = engine.plan();
+    plan.gates.min_known_answers = Some(1.0);
+    for run in 0..50 {
+        let (report, _) = judged(&plan, None).await;
+        assert_eq!(report.reasons(), [""; 0], "run {run}");
+    }
 }

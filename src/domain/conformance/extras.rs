@@ -214,7 +214,12 @@ fn tokenize_agrees(seen: &Exchange, known: &Known) -> Result<(), Miss> {
     if count == known.prompt_tokens {
         return Ok(());
     }
-    wrong(format!("the prompt has {count:?} tokens, and {:?} by a completion's usage", known.prompt_tokens))
+    let said = |count: Option<u64>| count.map_or_else(|| "no".to_owned(), |count| count.to_string());
+    wrong(format!(
+        "the prompt has {} tokens, and {} by a completion's usage",
+        said(count),
+        said(known.prompt_tokens)
+    ))
 }
 
 fn detokenize(seen: &Exchange, _: &Known) -> Result<(), Miss> {

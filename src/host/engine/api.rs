@@ -4,6 +4,7 @@ use super::{
     EngineFault, Options,
     reply::Reply,
     request::{Endpoint, Refusal, Request, Streaming, json_of},
+    spoil,
     tokens::{Vocabulary, logprobs},
 };
 use axum::{
@@ -210,7 +211,13 @@ async fn models(Shared(State(engine)): Shared<State>) -> Json<Value> {
 
 async fn tokenize(Shared(State(engine)): Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
     let longest = engine.options.max_model_len;
-    let answer = json_of(&headers, &body).and_then(|body| engine.vocabulary.tokenize(&body, longest));
+    let foreign = engine.options.fault == Some(EngineFault::WrongTokens);
+    let answer = json_of(&headers, &body).and_then(|mut body| {
+        if let Some(prompt) = body["prompt"].as_str().filter(|_| foreign) {
+            body["prompt"] = json!(format!("{prompt} ."));
+        }
+        engine.vocabulary.tokenize(&body, longest)
+    });
     answer.map_or_else(Refusal::into_response, |answer| Json(answer).into_response())
 }
 
@@ -236,7 +243,11 @@ async fn answer(
     let arrived = Instant::now();
     let request = match Request::parse(endpoint, headers, body, &engine.options) {
         Ok(request) => request,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => {
+            let mut body = refusal.body();
+            spoil::error(&mut body, engine.options.fault);
+            return (refusal.status(), Json(body)).into_response();
+        }
     };
     let running = Running::new(&engine.running);
     let was_dead = engine.is_dead();
@@ -254,10 +265,17 @@ async fn answer(
     let reply = Reply::to(&request, engine.options.fault);
     let pace = Pace::new(arrived, &engine.options);
     if let Some(streaming) = request.streaming {
-        return stream(events(&engine, &request, streaming, &reply, &ticket, pace), running);
+        if engine.options.fault == Some(EngineFault::KeepsRunning) {
+            engine.running.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut events = events(&engine, &request, streaming, &reply, &ticket, pace);
+        spoil::events(&mut events, engine.options.fault);
+        return stream(events, running);
     }
     sleep_until(pace.token(reply.pieces.len().saturating_sub(1))).await;
-    Json(whole(&request, &reply, &ticket)).into_response()
+    let mut body = whole(&request, &reply, &ticket);
+    spoil::usage(&mut body, engine.options.fault);
+    Json(body).into_response()
 }
 
 /// When each token is due: counted from the arrival of the request and not from the token before, so
@@ -372,8 +390,7 @@ fn stream(events: Vec<(Instant, String)>, running: Running) -> Response {
     let body = futures_util::stream::unfold((events.into_iter(), running), async |(mut events, running)| {
         let (due, data) = events.next()?;
         sleep_until(due).await;
-        let event = Bytes::from(format!("data: {data}\n\n"));
-        Some((Ok::<_, Infallible>(event), (events, running)))
+        Some((Ok::<_, Infallible>(spoil::bytes(&data)), (events, running)))
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
     (kind, Body::from_stream(body)).into_response()

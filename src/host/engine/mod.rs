@@ -13,6 +13,7 @@ mod log;
 mod options;
 mod reply;
 mod request;
+mod spoil;
 mod tokens;
 
 pub use fault::EngineFault;

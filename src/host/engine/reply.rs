@@ -35,6 +35,12 @@ const SMALL_TALK: &[&str] = &[
     ".",
 ];
 
+/// Tokens beyond the limit.
+const EXCESS: usize = 3;
+
+/// How often the same words are said.
+const REPETITIONS: usize = 24;
+
 /// What damaged weights say.
 const GIBBERISH: &[&str] = &["!"];
 
@@ -52,9 +58,10 @@ pub(super) struct Reply {
 impl Reply {
     /// The answer to `request`. The same request always gets the same one.
     pub(super) fn to(request: &Request, fault: Option<EngineFault>) -> Self {
-        let limit = request.max_tokens as usize;
+        let excess = if fault == Some(EngineFault::IgnoresLimit) { EXCESS } else { 0 };
+        let limit = request.max_tokens as usize + excess;
         let gibberish = fault == Some(EngineFault::WrongText) && !request.boolean;
-        let endless = request.ignore_eos || gibberish;
+        let endless = request.ignore_eos || gibberish || excess > 0;
         let natural = natural(request, fault);
         let mut pieces: Vec<String> = if endless {
             natural
@@ -66,7 +73,8 @@ impl Reply {
         } else {
             natural.iter().take(limit).map(|&piece| piece.to_owned()).collect()
         };
-        let stop_reason = cut_at(&mut pieces, &request.stop);
+        let stops: &[String] = if fault == Some(EngineFault::IgnoresStop) { &[] } else { &request.stop };
+        let stop_reason = cut_at(&mut pieces, stops);
         let ended = stop_reason.is_some() || (!endless && natural.len() <= limit);
         Self { pieces, finish_reason: if ended { "stop" } else { "length" }, stop_reason }
     }
@@ -92,6 +100,12 @@ fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
     }
     if fault == Some(EngineFault::WrongText) {
         return GIBBERISH.to_vec();
+    }
+    match fault {
+        Some(EngineFault::EmptyAnswers) => return vec![""],
+        Some(EngineFault::Repeats) => return [" the", " harbour"].repeat(REPETITIONS),
+        Some(EngineFault::WrongTemplate) if request.endpoint == Endpoint::Chat => return SMALL_TALK.to_vec(),
+        _ => {}
     }
     match request.endpoint {
         Endpoint::Chat => match Question::find(&request.text) {

@@ -2,7 +2,7 @@
 //!
 //! The messages are those that a real vLLM 0.32.0 gave (`tests/fixtures/vllm-api/err_*.txt`).
 
-use super::Options;
+use super::{EngineFault, Options};
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
@@ -110,6 +110,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The body: `{"error": …}` with an integer code.
     pub(super) fn body(&self) -> Value {
         json!({ "error": {
@@ -144,6 +148,7 @@ impl Request {
         };
         if let Some(model) = body["model"].as_str()
             && model != options.served_name
+            && options.fault != Some(EngineFault::AnyModel)
         {
             return Err(Refusal::no_model(model, &options.served_name));
         }
