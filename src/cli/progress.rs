@@ -140,7 +140,7 @@ impl Observer for Screen {
                 let why = detail.map_or_else(String::new, |detail| format!(": {detail}"));
                 match verdict {
                     Checked::Pass => {
-                        self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"))
+                        self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
                     }
                     Checked::Skipped => self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}")),
                     Checked::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),

@@ -28,7 +28,8 @@ pub struct Account {
     pub report: Option<Report>,
     /// The validation of what was returned to after it.
     pub returned: Option<Report>,
-    /// The newest good validation of the profile that it is compared with.
+    /// What it was compared with: what was measured just before, else the newest good validation of that
+    /// profile.
     pub baseline: Option<Report>,
 }
 
@@ -82,9 +83,11 @@ fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
     let to =
         to.ok_or_else(|| Problem::new(Kind::Unexpected, format!("activation {number} has no journal")))?;
     let generation = world.store.generation(to)?;
-    let baseline = match &generation.plan.gates.baseline {
-        Some(baseline) => world.store.last_passed(&baseline.profile)?,
-        None => None,
+    let live = world.store.report(number, Evidence::Baseline)?;
+    let baseline = match (&generation.plan.gates.baseline, live) {
+        (Some(_), Some(live)) => Some(live),
+        (Some(baseline), None) => world.store.last_passed(&baseline.profile)?,
+        (None, _) => None,
     };
     Ok(Account {
         generation,

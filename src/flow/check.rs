@@ -50,13 +50,12 @@ pub fn validate_at(
     let api = Api::on(&server.url, server.model.as_deref().unwrap_or_default(), REQUEST_PATIENCE)?
         .with_key(server.key.clone());
     let validation = async {
-        let api = match &server.model {
-            Some(_) => api,
-            None => {
-                let first = api.models().await.ok().and_then(|models| models.data.into_iter().next());
-                // Where none is named, the validation's own check says what is wrong.
-                api.with_model(&first.map(|model| model.id).unwrap_or_default())
-            }
+        let api = if server.model.is_some() {
+            api
+        } else {
+            let first = api.models().await.ok().and_then(|models| models.data.into_iter().next());
+            // Where none is named, the validation's own check says what is wrong.
+            api.with_model(&first.map(|model| model.id).unwrap_or_default())
         };
         let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
         validate::validate(&api, subject, None, None, observer).await

@@ -99,6 +99,9 @@ impl<'a> Live<'a> {
         let plan = store.generation(generation)?.plan;
         let report =
             report(store, &plan, generation, self.baseline.as_ref(), &self.interrupt, self.observer)?;
+        if let Some(baseline) = &self.baseline {
+            self.locked.keep_report(self.number, Evidence::Baseline, baseline)?;
+        }
         self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);

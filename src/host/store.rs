@@ -66,6 +66,8 @@ pub struct Recorded {
 /// A report's place in an activation's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
+    /// What was measured of the baseline just before it was stopped.
+    Baseline,
     /// The validation of the generation that was activated.
     Candidate,
     /// The validation of the generation that was returned to.
@@ -304,6 +306,7 @@ impl Recorded {
 impl Evidence {
     fn file(self) -> &'static str {
         match self {
+            Self::Baseline => "baseline.json",
             Self::Candidate => "report.json",
             Self::Returned => "returned.json",
         }

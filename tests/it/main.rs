@@ -13,6 +13,7 @@ mod checkpoint;
 mod crash;
 mod deploy;
 mod engine;
+mod hostile;
 mod inputs;
 mod invocation;
 mod library;

@@ -2,7 +2,7 @@
 
 use super::{
     EngineFault,
-    request::{Endpoint, Request},
+    request::{Endpoint, Grammar, Request},
 };
 use crate::domain::questions::Question;
 
@@ -60,7 +60,7 @@ impl Reply {
     pub(super) fn to(request: &Request, fault: Option<EngineFault>) -> Self {
         let excess = if fault == Some(EngineFault::IgnoresLimit) { EXCESS } else { 0 };
         let limit = request.max_tokens as usize + excess;
-        let gibberish = fault == Some(EngineFault::WrongText) && !request.boolean;
+        let gibberish = fault == Some(EngineFault::WrongText) && request.grammar == Grammar::Free;
         let endless = request.ignore_eos || gibberish || excess > 0;
         let natural = natural(request, fault);
         let mut pieces: Vec<String> = if endless {
@@ -95,7 +95,7 @@ fn pool(fault: Option<EngineFault>) -> &'static [&'static str] {
 /// What is said until the end comes by itself.
 fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
     // A grammar leaves even damaged weights no choice.
-    if request.boolean {
+    if request.grammar == Grammar::Boolean {
         return vec!["true"];
     }
     if fault == Some(EngineFault::WrongText) {

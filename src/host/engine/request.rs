@@ -43,9 +43,27 @@ pub(super) struct Request {
     pub(super) echo: bool,
     /// Whether the tokens' log probabilities are wanted.
     pub(super) logprobs: bool,
-    /// Whether the answer must be `true` or `false`: the one schema that is rehearsed.
-    pub(super) boolean: bool,
+    /// What the answer must be.
+    pub(super) grammar: Grammar,
     pub(super) streaming: Option<Streaming>,
+}
+
+/// What an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grammar {
+    /// Anything.
+    Free,
+    /// `true` or `false`: the one schema that is rehearsed.
+    Boolean,
+}
+
+impl Grammar {
+    fn of(body: &Value) -> Self {
+        match body.pointer("/response_format/json_schema/schema/type").and_then(Value::as_str) {
+            Some("boolean") => Self::Boolean,
+            _ => Self::Free,
+        }
+    }
 }
 
 /// What is wanted of a stream.
@@ -188,7 +206,7 @@ impl Request {
             n: whole_number(&body, "n")?.unwrap_or(1).clamp(1, MOST_CHOICES),
             echo: body["echo"].as_bool() == Some(true),
             logprobs: body["logprobs"].is_u64() || body["logprobs"].as_bool() == Some(true),
-            boolean: body.pointer("/response_format/json_schema/schema/type") == Some(&json!("boolean")),
+            grammar: Grammar::of(&body),
             streaming: streams.then(|| Streaming {
                 include_usage: body["stream_options"]["include_usage"].as_bool() == Some(true),
             }),
