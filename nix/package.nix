@@ -19,9 +19,10 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.lock
       ../Cargo.toml
+      ../benches/client.rs
       ../profiles
       ../src
-      # Cargo.toml names these targets by path, so cargo wants to see them.
+      # Cargo.toml names these targets and the benchmark, so cargo wants to see them.
       ../tests/hub/main.rs
       ../tests/it/main.rs
       ../tests/real/main.rs

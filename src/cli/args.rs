@@ -202,13 +202,40 @@ Exit status 3 says that nothing can be deployed as it is.")]
         /// A generation's number
         generation: Option<u64>,
     },
-    /// Validate what serves now: API, answers, speed. Changes nothing
+    /// Validate what serves now, or any server: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
   awqdeploy validate
   awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
+  awqdeploy validate --url http://127.0.0.1:8000 --model qwen    any server of the API
 
-Exit status 6 says that it did not pass; nothing is rolled back.")]
-    Validate,
+A key is taken from the variable OPENAI_API_KEY. Exit status 6 says that it did not pass, or
+could not be judged; nothing is rolled back.")]
+    Validate(Validate),
+    /// Show how a generation was proven, or why it was not
+    #[command(after_help = "Examples:
+  awqdeploy report                       what serves
+  awqdeploy report 3 --html report.html  one file to send on: no network, no script
+  awqdeploy report --json | jq .report.failures")]
+    Report {
+        /// A generation's number [default: what is current]
+        generation: Option<u64>,
+        /// Write it as one self-contained HTML file
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Write it as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
+    /// Set two profiles that were proven on this host side by side
+    #[command(after_help = "Examples:
+  awqdeploy compare gptq awq
+  awqdeploy compare gptq awq --json | jq .rows")]
+    Compare {
+        /// A profile's name
+        a: String,
+        /// Another profile's name
+        b: String,
+    },
     /// Compare every byte of a model with its lock
     #[command(after_help = "Examples:
   awqdeploy verify                       the model that serves
@@ -317,6 +344,23 @@ At boot a unit does this before the service starts.")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+/// What is validated.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// A server of the API, in place of what this host's root has deployed
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The name to ask that server for [default: the first that it serves]
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) model: Option<String>,
+    /// The floor of one stream's decode rate, tokens/s
+    #[arg(long, value_name = "RATE", requires = "url", default_value_t = 5.0)]
+    pub(crate) min_decode_tokens_per_second: f64,
+    /// The share of the questions with known answers that must be answered right [default: not asked]
+    #[arg(long, value_name = "SHARE", requires = "url")]
+    pub(crate) min_known_answers: Option<f64>,
 }
 
 /// Whether a person agrees.

@@ -12,7 +12,7 @@ use crate::{
         plan::{Plan, Refusal, Serve},
         prediction::Prediction,
         preflight::Finding,
-        report::Report,
+        report::{Report, Verdict},
         size::Bytes,
     },
     flow::{
@@ -299,9 +299,17 @@ impl GenerationsDocument {
 #[derive(Debug, Serialize)]
 pub(crate) struct ValidationDocument {
     pub(crate) schema: &'static str,
-    pub(crate) passed: bool,
+    pub(crate) verdict: Verdict,
+    /// The server, where it was named by its URL.
+    pub(crate) url: Option<String>,
     #[serde(flatten)]
     pub(crate) report: Report,
+}
+
+impl ValidationDocument {
+    pub(crate) fn of(report: Report, url: Option<String>) -> Self {
+        Self { schema: "awqdeploy/validation/v1", verdict: report.verdict(), url, report }
+    }
 }
 
 /// `awqdeploy/verify/v1`

@@ -1,9 +1,12 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
 mod args;
+mod charts;
 mod documents;
+mod evidence;
 mod generate;
 mod history;
+mod page;
 mod planned;
 pub mod problem;
 mod progress;

@@ -4,6 +4,7 @@ use super::args::Progress;
 use crate::{
     domain::{
         activation::{Cause, End, State, Step},
+        report::{Check, Checked},
         size::Bytes,
     },
     flow::event::{Event, Observer},
@@ -164,15 +165,16 @@ impl Observer for Screen {
                 let text = state_line(&state, &aim);
                 if matches!(state, State::Done { .. }) { self.line(&text) } else { self.begin(&text) }
             }
-            (_, Event::Checked(check)) => match &check.failure {
-                None => {
-                    self.line(&format!(
-                        "  {GOOD}✓{GOOD:#} {} {FAINT}{:.0} ms{FAINT:#}",
-                        check.name, check.ms
-                    ));
+            (_, Event::Checked(Check { name, verdict, detail, ms })) => {
+                let why = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+                match verdict {
+                    Checked::Pass => {
+                        self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
+                    }
+                    Checked::Skipped => self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}")),
+                    Checked::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
                 }
-                Some(why) => self.line(&format!("  {BAD}✗ {}{BAD:#}: {why}", check.name)),
-            },
+            }
             (_, Event::Warning(text)) => self.line(&format!("{BAD}warning{BAD:#}: {text}")),
         }
     }

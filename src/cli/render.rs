@@ -4,7 +4,11 @@ use super::documents::{
     ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument, ValidationDocument,
     VerifyDocument,
 };
-use crate::domain::{collection::Why, plan::Serve, report::Report};
+use crate::domain::{
+    collection::Why,
+    plan::Serve,
+    report::{Checked, Interval, Report, Verdict},
+};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
@@ -85,7 +89,9 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
         out.push_str(&self::report(report));
     }
     if let Some(returned) = &document.returned {
-        let _ = writeln!(out, "{BOLD}and of generation {}, which serves again{BOLD:#}", returned.generation);
+        let of =
+            returned.generation.map_or_else(String::new, |generation| format!(" of generation {generation}"));
+        let _ = writeln!(out, "{BOLD}and{of}, which serves again{BOLD:#}");
         out.push_str(&report(returned));
     }
     out
@@ -103,26 +109,30 @@ pub(crate) fn evidence(document: &ActivationDocument) -> String {
 /// What a validation measured.
 pub(crate) fn report(report: &Report) -> String {
     let mut out = String::new();
-    let failed = report.checks.iter().filter(|check| check.failure.is_some()).count();
-    row(&mut out, "checks", &format!("{} passed, {failed} failed", report.checks.len() - failed));
+    let count = |wanted: Checked| report.checks.iter().filter(|check| check.verdict == wanted).count();
+    let [passed, failed, skipped] = [Checked::Pass, Checked::Fail, Checked::Skipped].map(count);
+    let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+    row(&mut out, "checks", &format!("{passed} passed, {failed} failed{skipped}"));
     if let Some(answers) = &report.known_answers {
         row(&mut out, "known answers", &format!("{} of {} right", answers.right, answers.asked));
     }
     if let Some(speed) = &report.throughput {
-        let spread = |spread: &crate::domain::report::Spread, unit: &str| {
-            format!("{:.1} {unit} (median; {:.1}–{:.1})", spread.median, spread.min, spread.max)
+        let spread = |spread: &Interval, unit: &str| {
+            format!("{:.1} {unit} (median; 95 %: {:.1} to {:.1})", spread.median, spread.low, spread.high)
         };
         row(&mut out, "decode, one stream", &spread(&speed.decode_tokens_per_second, "tokens/s"));
         row(&mut out, "TTFT", &spread(&speed.ttft_ms, "ms"));
         row(&mut out, "TPOT", &spread(&speed.tpot_ms, "ms"));
+        row(&mut out, "ITL", &spread(&speed.itl_ms, "ms"));
         row(&mut out, "measured", &format!("{} requests of {} tokens", speed.requests, speed.output_tokens));
     }
     if let Some(comparison) = &report.comparison {
         let text = format!(
-            "{:.2} × generation {} ({:.1} tokens/s, {}); at least {:.2}",
+            "{:.2} × generation {} ({:.1} tokens/s, {} {}); at least {:.2}",
             comparison.ratio,
             comparison.generation,
             comparison.baseline_tokens_per_second,
+            if comparison.live { "measured just before," } else { "stored" },
             comparison.at.strftime("%F %R"),
             comparison.min_ratio
         );
@@ -131,16 +141,25 @@ pub(crate) fn report(report: &Report) -> String {
     for failure in &report.failures {
         let _ = writeln!(out, "  {BAD}✗{BAD:#} {failure}");
     }
+    for doubt in &report.doubts {
+        let _ = writeln!(out, "  {CARE}?{CARE:#} {doubt}");
+    }
     out
 }
 
 /// What a validation that was asked for showed.
 pub(crate) fn validation(document: &ValidationDocument) -> String {
-    let (style, word) = if document.passed { (GOOD, "passed") } else { (BAD, "did not pass") };
-    let head = format!(
-        "{} (generation {}) {style}{word}{style:#}\n",
-        document.report.profile, document.report.generation
-    );
+    let (style, word) = match document.verdict {
+        Verdict::Pass => (GOOD, "passed"),
+        Verdict::Fail => (BAD, "did not pass"),
+        Verdict::Inconclusive => (CARE, "could not be judged"),
+    };
+    let of = match (document.report.generation, &document.url) {
+        (Some(generation), _) => format!(" (generation {generation})"),
+        (None, Some(url)) => format!(" at {url}"),
+        (None, None) => String::new(),
+    };
+    let head = format!("{}{of} {style}{word}{style:#}\n", document.report.profile);
     head + &report(&document.report)
 }
 

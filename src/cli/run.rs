@@ -1,12 +1,12 @@
 //! Each command: calls its story, prints what it tells.
 
 use super::{
-    args::{Arguments, Command, Consent, Global},
+    args::{Arguments, Command, Consent, Global, Validate},
     documents::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
         PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
     },
-    generate, history as told, planned, print, problem as errors,
+    evidence, generate, history as told, planned, print, problem as errors,
     progress::Screen,
     rehearsal, render, supply,
 };
@@ -18,6 +18,8 @@ use crate::{
         layout::Layout,
         plan::{Plan, Refusal},
         problem::{Kind, Problem},
+        profile::Gates,
+        report::Verdict,
     },
     flow::{
         activate::Ended,
@@ -82,13 +84,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let why = history::why(&reading_world(&global), generation.map(GenerationId))?;
             show(&global, &told::WhyDocument::of(why), told::why)
         }
-        Command::Validate => {
-            let report = check::validate(&reading_world(&global), &screen)?;
-            let passed = report.passed();
-            let document = ValidationDocument { schema: "awqdeploy/validation/v1", passed, report };
-            show(&global, &document, render::validation)?;
-            Ok(if passed { 0 } else { 6 })
+        Command::Validate(request) => validate(&global, request, &screen),
+        Command::Report { generation, html, markdown } => {
+            evidence::report(&global, generation.map(GenerationId), html.as_deref(), markdown.as_deref())
         }
+        Command::Compare { a, b } => evidence::compare(&global, [&a, &b]),
         Command::Verify { profile, all, repair } => {
             let world = interruptible(&global)?;
             let hub = if repair { supply::pieces(&world, profile.as_deref(), &screen) } else { None };
@@ -174,6 +174,27 @@ fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> 
 /// The facts in this file, or this host's.
 fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
     path.map_or_else(machine::facts, read_facts)
+}
+
+fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {
+    let interrupt = Interrupt::listen()?;
+    let report = match &request.url {
+        None => check::validate(&World { interrupt, ..reading_world(global) }, screen)?,
+        Some(url) => {
+            let gates = Gates {
+                min_decode_tokens_per_second: request.min_decode_tokens_per_second,
+                min_known_answers: request.min_known_answers,
+                ..Gates::default()
+            };
+            let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+            let server = check::Server { url: url.clone(), model: request.model, key, gates };
+            check::validate_at(&server, &interrupt, screen)?
+        }
+    };
+    screen.clear();
+    let document = ValidationDocument::of(report, request.url);
+    show(global, &document, render::validation)?;
+    Ok(if document.verdict == Verdict::Pass { 0 } else { 6 })
 }
 
 fn facts() -> Result<u8, Problem> {
@@ -363,7 +384,7 @@ pub(super) fn interruptible(global: &Global) -> Result<World, Problem> {
 }
 
 /// The host for a story that only reads, or that has decided everything before: nothing is asked of it.
-fn reading_world(global: &Global) -> World {
+pub(super) fn reading_world(global: &Global) -> World {
     World {
         store: Store::new(layout(global)),
         library: library(global),

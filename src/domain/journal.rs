@@ -18,6 +18,8 @@ pub struct Entry {
 pub struct Phase {
     /// `start`, or `back: start` on the way back.
     pub name: String,
+    /// Seconds from the activation's first record to its own.
+    pub begins: f64,
     /// From its record to the next. A clock that was set back counts as no time.
     pub seconds: f64,
 }
@@ -29,10 +31,11 @@ pub fn phases(journal: &[Entry]) -> Vec<Phase> {
         State::Back { step, .. } => Some(format!("back: {step}")),
         State::Done { .. } => None,
     };
-    journal
-        .windows(2)
-        .filter_map(|pair| Some(Phase { name: named(&pair[0])?, seconds: seconds(&pair[0], &pair[1]) }))
-        .collect()
+    let phase = |pair: &[Entry]| {
+        let begins = seconds(journal.first()?, &pair[0]);
+        Some(Phase { name: named(&pair[0])?, begins, seconds: seconds(&pair[0], &pair[1]) })
+    };
+    journal.windows(2).filter_map(phase).collect()
 }
 
 /// Seconds in which nothing served: from the stop of the old generation until one was ready. Absent where
@@ -47,6 +50,15 @@ pub fn downtime(journal: &[Entry]) -> Option<f64> {
         _ => false,
     })?;
     Some(seconds(first, ready))
+}
+
+/// Seconds from the start of the new generation until it was ready. Absent if it never was.
+pub fn start_up(journal: &[Entry]) -> Option<f64> {
+    let at = |wanted: Step| {
+        let wanted = State::Forward { step: wanted };
+        journal.iter().find(|entry| entry.activation.state == wanted)
+    };
+    Some(seconds(at(Step::Start)?, at(Step::Validate)?))
 }
 
 fn seconds(from: &Entry, to: &Entry) -> f64 {

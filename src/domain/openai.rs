@@ -92,6 +92,8 @@ pub struct Model {
     pub root: Option<String>,
     /// The longest context, tokens.
     pub max_model_len: Option<u32>,
+    /// Whose it is: `vllm`.
+    pub owned_by: Option<String>,
 }
 
 /// The `error` of an error body. vLLM's `code` is an integer, the HTTP status again.

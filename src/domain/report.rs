@@ -4,16 +4,19 @@ use super::{
     activation::GenerationId,
     actual::{self, Actual},
     plan::Plan,
+    quality::{Quality, QualityComparison},
+    questions,
     rules::{Finding, Severity},
+    shape::Shapes,
 };
 use serde::{Deserialize, Serialize};
 
 /// One validation of one generation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What was validated.
-    pub generation: GenerationId,
-    /// Its profile.
+    /// What was validated. Absent for a server that is none of ours.
+    pub generation: Option<GenerationId>,
+    /// Its profile; the model's name, for a server that is none of ours.
     pub profile: String,
     /// When it ended.
     pub at: jiff::Timestamp,
@@ -23,12 +26,27 @@ pub struct Report {
     /// failed first.
     #[serde(default)]
     pub known_answers: Option<KnownAnswers>,
+    /// What it said to them, and how likely it finds a text. Absent likewise.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// Its quality against the baseline's, where both are known.
+    #[serde(default)]
+    pub quality_comparison: Option<QualityComparison>,
+    /// The shape of every kind of answer, for comparison with the next generation's.
+    #[serde(default)]
+    pub shapes: Shapes,
+    /// Fields that answers have now and had not before. Clients need not care.
+    #[serde(default)]
+    pub added_fields: Vec<String>,
     /// How fast it is. Absent where a check failed first.
     pub throughput: Option<Throughput>,
     /// Against the baseline profile, where there is one that was measured.
     pub comparison: Option<Comparison>,
-    /// Why it did not pass. Empty: it passed.
+    /// What is wrong with it, for an operator.
     pub failures: Vec<String>,
+    /// What could not be decided by the measurements that it was given.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     /// Where the engine differs from its plan.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -37,15 +55,41 @@ pub struct Report {
     pub actual: Option<Actual>,
 }
 
+/// What a validation comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every gate was shown to be met.
+    Pass,
+    /// A gate was shown not to be met.
+    Fail,
+    /// Neither, within the measurements that are allowed.
+    Inconclusive,
+}
+
 /// One named check of the API or of the answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// A stable name: `chat-stream`.
     pub name: String,
-    /// Why it failed. Absent: it passed.
-    pub failure: Option<String>,
-    /// How long it took, milliseconds.
+    /// How it ended.
+    pub verdict: Checked,
+    /// Why it failed or was skipped. Absent: there is nothing to add.
+    pub detail: Option<String>,
+    /// How long it took, milliseconds. Checks of the same answer share its time: the first has it.
     pub ms: f64,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checked {
+    /// As it should be.
+    Pass,
+    /// Not as it should be.
+    Fail,
+    /// The server does not offer this, and need not.
+    Skipped,
 }
 
 /// How many of the shipped questions were answered right.
@@ -67,24 +111,45 @@ pub struct Throughput {
     /// Tokens in each answer.
     pub output_tokens: u32,
     /// 1 / TPOT, tokens/s.
-    pub decode_tokens_per_second: Spread,
+    pub decode_tokens_per_second: Interval,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Spread,
+    pub ttft_ms: Interval,
     /// Time per output token after the first, milliseconds.
-    pub tpot_ms: Spread,
+    pub tpot_ms: Interval,
+    /// Time between two chunks of text, milliseconds, of all requests.
+    pub itl_ms: Interval,
     /// End-to-end latency, milliseconds.
-    pub e2el_ms: Spread,
+    pub e2el_ms: Interval,
+    /// Each measured request, in order.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
 }
 
-/// The middle and the ends of some measurements.
+/// What one streamed request took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// From sending to the first token, milliseconds.
+    pub ttft_ms: f64,
+    /// From sending to the last token, milliseconds.
+    pub e2el_ms: f64,
+    /// Tokens generated, as the server's `usage` counts them: one chunk may carry several.
+    pub tokens: u32,
+    /// The time before each chunk of text after the first, milliseconds.
+    #[serde(default)]
+    pub itl_ms: Vec<f64>,
+}
+
+/// A median, and where it lies with 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct Interval {
     /// Half are below.
     pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The greatest.
-    pub max: f64,
+    /// The lower bound.
+    pub low: f64,
+    /// The upper bound.
+    pub high: f64,
+    /// How many were measured. The bounds of a single one are itself: it says nothing about the spread.
+    pub n: usize,
 }
 
 /// This generation against the baseline.
@@ -100,6 +165,10 @@ pub struct Comparison {
     pub baseline_tokens_per_second: f64,
     /// This one's median over the baseline's.
     pub ratio: f64,
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
+    /// a stored measurement, of the time and host that it was taken at.
+    #[serde(default)]
+    pub live: bool,
     /// The least ratio that passes.
     pub min_ratio: f64,
 }
@@ -115,11 +184,55 @@ impl Report {
 
     /// Whether it answers as an API should, at whatever speed.
     pub fn answers(&self) -> bool {
-        !self.checks.is_empty() && self.checks.iter().all(|check| check.failure.is_none())
+        !self.checks.is_empty() && !self.checks.iter().any(Check::failed)
     }
 
-    /// Whether every gate was met.
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        match (self.failures.is_empty(), self.doubts.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Inconclusive,
+            (true, true) => Verdict::Pass,
+        }
+    }
+
+    /// Whether every gate was shown to be met.
     pub fn passed(&self) -> bool {
-        self.failures.is_empty()
+        self.verdict() == Verdict::Pass
+    }
+
+    /// Why it did not pass. Empty: it passed.
+    pub fn reasons(&self) -> Vec<&str> {
+        self.failures.iter().chain(&self.doubts).map(String::as_str).collect()
+    }
+}
+
+impl KnownAnswers {
+    /// How many of these answers are right.
+    pub fn of(quality: &Quality) -> Self {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            right: count(quality.answers.iter().filter(|answer| answer.right).count()),
+            asked: count(quality.answers.len()),
+            version: questions::VERSION,
+        }
+    }
+}
+
+impl Check {
+    /// Whether it failed.
+    pub fn failed(&self) -> bool {
+        self.verdict == Checked::Fail
+    }
+}
+
+impl Verdict {
+    /// As in the documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        }
     }
 }

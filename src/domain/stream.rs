@@ -2,7 +2,7 @@
 
 use super::{
     openai::{Answer, ApiError, Fault, Usage, parse, quote},
-    stats::Sample,
+    report::Sample,
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -34,11 +34,17 @@ impl Streamed {
 
     /// What it took, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
-        Sample {
-            ttft_ms: self.ttft().as_secs_f64() * 1000.0,
-            e2el_ms: self.e2el().as_secs_f64() * 1000.0,
-            tokens: self.answer.usage.completion_tokens,
-        }
+        sample(&self.chunks, self.answer.usage.completion_tokens)
+    }
+}
+
+fn sample(chunks: &[Duration], tokens: u32) -> Sample {
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    Sample {
+        ttft_ms: chunks.first().copied().map_or(0.0, ms),
+        e2el_ms: chunks.last().copied().map_or(0.0, ms),
+        tokens,
+        itl_ms: chunks.windows(2).map(|pair| ms(pair[1].saturating_sub(pair[0]))).collect(),
     }
 }
 
@@ -118,9 +124,14 @@ impl Transcript {
         Ok(())
     }
 
-    /// Chunks of text so far.
-    pub fn chunks(&self) -> usize {
-        self.chunks.len()
+    /// When the chunks of text came, so far.
+    pub fn chunks(&self) -> &[Duration] {
+        &self.chunks
+    }
+
+    /// What it took so far, a token a chunk: usage comes at the end only.
+    pub fn sample(&self) -> Sample {
+        sample(&self.chunks, u32::try_from(self.chunks.len()).unwrap_or(u32::MAX))
     }
 
     /// Ends the answer, because the connection did.

@@ -4,7 +4,7 @@ use super::{
     activate::{self, Ended, Left, activate},
     event::{Event, Observer},
     fetch::Order,
-    live::Live,
+    live::{self, Live},
     outcome::{Action, Activated, Outcome},
     prepare::Prepared,
     recover,
@@ -70,9 +70,10 @@ pub(super) fn carry_out(
     let store = locked.store();
     let Generation { plan, .. } = store.generation(to)?;
     let from = return_to(store, to)?;
+    let baseline = live::baseline(world, &plan, observer)?;
     let services = world.keeper.command(&plan.service)?;
     let interrupt = world.interrupt.clone();
-    let live = |number| Live::new(locked, services, observer, interrupt.clone(), number, to);
+    let live = |number| Live::new(locked, services, observer, interrupt.clone(), number, to).beside(baseline);
     let (ended, mut live) = activate(locked, from, to, live, &world.interrupt, observer)?;
     let returned = match (&ended.end, from) {
         (End::RolledBack { .. }, Some(from)) => {

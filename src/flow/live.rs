@@ -3,7 +3,8 @@
 use super::{
     activate::Host,
     event::{Event, Observer},
-    validate,
+    validate::{self, Subject},
+    world::World,
 };
 use crate::{
     domain::{
@@ -14,10 +15,11 @@ use crate::{
         problem::{Kind, Problem},
         report::Report,
         unit,
+        verdict::Basis,
     },
     host::{
         event_loop, port,
-        service::{Services, Trust},
+        service::{Condition, Services, Trust},
         serving::Api,
         signals::Interrupt,
         store::{Evidence, Locked, Store},
@@ -39,6 +41,8 @@ pub struct Live<'a> {
     to: GenerationId,
     /// What `current` was pointed at last.
     aim: Option<GenerationId>,
+    /// The baseline's speed, measured before it was stopped.
+    baseline: Option<Report>,
 }
 
 impl<'a> Live<'a> {
@@ -51,7 +55,13 @@ impl<'a> Live<'a> {
         number: u64,
         to: GenerationId,
     ) -> Self {
-        Self { locked, services, observer, interrupt, number, to, aim: None }
+        Self { locked, services, observer, interrupt, number, to, aim: None, baseline: None }
+    }
+
+    /// The same, with what was measured of the baseline while it still served.
+    #[must_use]
+    pub fn beside(self, baseline: Option<Report>) -> Self {
+        Self { baseline, ..self }
     }
 
     /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there
@@ -60,7 +70,7 @@ impl<'a> Live<'a> {
         let plan = self.locked.store().generation(generation)?.plan;
         // What serves again is not worth less to know because somebody pressed Ctrl-C.
         let patient = Interrupt::default();
-        let report = report(self.locked.store(), &plan, generation, &patient, self.observer)?;
+        let report = report(self.locked.store(), &plan, generation, None, &patient, self.observer)?;
         self.locked.keep_report(self.number, Evidence::Returned, &report)?;
         Ok(report)
     }
@@ -87,7 +97,8 @@ impl<'a> Live<'a> {
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
-        let mut report = report(store, &plan, generation, &self.interrupt, self.observer)?;
+        let mut report =
+            report(store, &plan, generation, self.baseline.as_ref(), &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
             Ok(log) => report.held_against(&plan, Actual::of(log.lines())),
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
@@ -95,12 +106,15 @@ impl<'a> Live<'a> {
         for finding in &report.findings {
             self.observer.see(Event::Warning(finding.message.clone()));
         }
+        if let Some(baseline) = &self.baseline {
+            self.locked.keep_report(self.number, Evidence::Baseline, baseline)?;
+        }
         self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);
         }
         self.keep_log();
-        Err(Problem::new(Kind::Unexpected, report.failures.join("; ")))
+        Err(Problem::new(Kind::Unexpected, report.reasons().join("; ")))
     }
 
     /// Evidence is worth having, and not worth failing for.
@@ -132,25 +146,61 @@ impl Host for Live<'_> {
     }
 }
 
-/// Validates a generation that runs, against the last good measurement of its baseline. It takes minutes
+/// Validates a generation that runs, against what was just measured of its baseline, or else the last good
+/// measurement that is stored. It takes minutes
 /// on a large model, so that a signal ends it: then there is no report.
 pub fn report(
     store: &Store,
     plan: &Plan,
     generation: GenerationId,
+    live: Option<&Report>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
-    let baseline = match &plan.gates.baseline {
-        Some(baseline) => store.last_passed(&baseline.profile)?,
-        None => None,
+    let stored = match (&plan.gates.baseline, live) {
+        (Some(baseline), None) => store.last_passed(&baseline.profile)?,
+        _ => None,
     };
+    // The newest good answers of anything on this service: what clients are used to.
+    let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
+    let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan)?;
-    let validation = validate::validate(&api, plan, generation, baseline.as_ref(), observer);
+    let validation =
+        validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
     event_loop()?.block_on(async {
         tokio::select! {
             report = validation => Ok(report),
             () = interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
         }
     })
+}
+
+/// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
+/// host, minutes before. A server that cannot be measured is no reason not to replace it; the last
+/// stored measurement stands in for it.
+pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Result<Option<Report>, Problem> {
+    let Some(current) = world.store.current()?.map(|id| world.store.generation(id)).transpose()? else {
+        return Ok(None);
+    };
+    let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
+    if !wanted || world.keeper.observe(&current.plan.service).condition()? != Condition::Active {
+        return Ok(None);
+    }
+    observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
+    let api = Api::of(&current.plan)?;
+    let generation = Some(current.id);
+    let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
+    let measured = event_loop()?.block_on(async {
+        tokio::select! {
+            measured = validate::measure(&api, subject, observer) => Ok(measured),
+            () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
+        }
+    })?;
+    let quality = world.store.last_passed(&current.plan.profile)?.and_then(|report| report.quality);
+    Ok(measured
+        .map(|report| Report { quality, ..report })
+        .map_err(|why| {
+            observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
+        })
+        .ok())
 }

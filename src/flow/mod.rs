@@ -1,5 +1,6 @@
 //! Stories: one file per command, read top to bottom.
 
+pub mod account;
 pub mod activate;
 pub mod check;
 pub mod collect;

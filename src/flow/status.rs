@@ -87,7 +87,7 @@ fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem>
     for recorded in world.store.activations()?.into_iter().rev() {
         for evidence in [Evidence::Returned, Evidence::Candidate] {
             let report = world.store.report(recorded.number, evidence)?;
-            if report.as_ref().is_some_and(|report| report.generation == id) {
+            if report.as_ref().is_some_and(|report| report.generation == Some(id)) {
                 return Ok(report);
             }
         }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod checkpoint;
 pub mod collect;
+mod connection;
 pub mod content;
 pub mod engine;
 pub mod engine_process;

@@ -1,10 +1,12 @@
 //! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
 
-use super::http;
+use super::{connection, http};
 use crate::domain::{
+    conformance::{Ask, Exchange},
     openai::{Answer, Delivery, Fault, Models, Request, complaint},
     plan::{Plan, Serve},
-    problem::Problem,
+    problem::{Kind, Problem},
+    report::Sample,
     sse,
     stream::{Streamed, Transcript},
 };
@@ -34,10 +36,26 @@ const FIRST_COMPLETION_TOKENS: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct Api {
     client: Client,
-    address: SocketAddr,
+    /// `http://HOST:PORT`, and whatever is before `/v1`.
+    base: String,
     model: String,
     key: Option<String>,
     timeout: Duration,
+}
+
+/// A streamed answer, as far as it was listened to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// All of it.
+    Whole(Streamed),
+    /// What its beginning took, a token a chunk.
+    Part(Sample),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    ToTheEnd,
+    Enough,
 }
 
 /// An HTTP answer as it came.
@@ -57,7 +75,7 @@ impl Api {
             &plan.model.served_name,
             plan.timeouts.request,
         )?;
-        Ok(Self { key: key(&plan.serve).map(str::to_owned), ..api })
+        Ok(api.with_key(key(&plan.serve).map(str::to_owned)))
     }
 
     /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
@@ -68,18 +86,66 @@ impl Api {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
+        Self::below(format!("http://{}", SocketAddr::new(host, address.port())), model, timeout)
+    }
+
+    /// The API whose endpoints lie below `url`, with or without its `/v1`.
+    ///
+    /// # Errors
+    ///
+    /// For what is no URL of the scheme `http`.
+    pub fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
+        let base = url.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let good = reqwest::Url::parse(base).is_ok_and(|url| url.scheme() == "http" && url.has_host());
+        if !good {
+            return Err(Problem::new(Kind::Usage, format!("`{url}` is not the URL of a server"))
+                .help("write it as `http://HOST:PORT`; for TLS, ask through a proxy on this host"));
+        }
+        Self::below(base.to_owned(), model, timeout)
+    }
+
+    /// The same, with a key for everything under `/v1`.
+    #[must_use]
+    pub fn with_key(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The same, asked for another model.
+    #[must_use]
+    pub fn with_model(self, model: &str) -> Self {
+        Self { model: model.to_owned(), ..self }
+    }
+
+    /// Whether it is asked with a key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Whether a second request is answered on the same connection, so that clients need not connect for
+    /// each. Over TCP by hand: the client here would connect anew without a word.
+    pub async fn keeps_alive(&self) -> Result<bool, Fault> {
+        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n"));
+        connection::answers_twice(&self.base, "/v1/models", &key.unwrap_or_default(), self.timeout).await
+    }
+
+    /// The name that it is asked for.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Where it is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn below(base: String, model: &str, timeout: Duration) -> Result<Self, Problem> {
         let client = http::local()
             .connect_timeout(CONNECT_WAIT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Problem::doing("prepare an HTTP client", error))?;
-        Ok(Self {
-            client,
-            address: SocketAddr::new(host, address.port()),
-            model: model.to_owned(),
-            key: None,
-            timeout,
-        })
+        Ok(Self { client, base, model: model.to_owned(), key: None, timeout })
     }
 
     /// The status of `/health`. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
@@ -107,6 +173,18 @@ impl Api {
     /// Asks for a streamed answer and reads it to its end, stamping each chunk on arrival with the
     /// monotonic clock. The connection is there already, unless this is the first request.
     pub async fn stream(&self, request: &Request) -> Result<Streamed, Fault> {
+        match self.stream_until(request, |_| false).await? {
+            Heard::Whole(streamed) => Ok(streamed),
+            Heard::Part(_) => Err(Fault::Cut { why: "nobody listened".to_owned(), chunks: 0 }),
+        }
+    }
+
+    /// The same, and hangs up once `enough` says so of the times at which chunks came.
+    pub async fn stream_until(
+        &self,
+        request: &Request,
+        enough: impl Fn(&[Duration]) -> bool,
+    ) -> Result<Heard, Fault> {
         let body = request.body(&self.model, Delivery::Streamed).to_string();
         let request = self.json(request.path(), body);
         let mut transcript = Transcript::default();
@@ -117,8 +195,25 @@ impl Api {
             let body = self.whole(answer).await?;
             return Err(refusal(status, &body));
         }
-        self.read_stream(answer, &mut transcript, sent).await?;
-        transcript.finish()
+        if self.read_stream(answer, &mut transcript, sent, enough).await? == Read::Enough {
+            return Ok(Heard::Part(transcript.sample()));
+        }
+        transcript.finish().map(Heard::Whole)
+    }
+
+    /// Asks for an answer and takes it as it comes, whatever its status.
+    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, Fault> {
+        let request = match ask {
+            Ask::Get | Ask::Skip(_) => self.request(Method::GET, path),
+            Ask::Post(body) => self.json(path, body.to_string()),
+            Ask::Raw(body) => self.json(path, body.to_owned()),
+        };
+        let answer = self.send(request, self.timeout).await?;
+        let status = answer.status().as_u16();
+        let content_type = answer.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let body = self.bytes(answer).await?;
+        Ok(Exchange { status, content_type, body })
     }
 
     /// Gets what is at `path`.
@@ -133,8 +228,7 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request =
-            self.client.request(method, format!("http://{}{path}", self.address)).timeout(self.timeout);
+        let request = self.client.request(method, format!("{}{path}", self.base)).timeout(self.timeout);
         match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
@@ -156,14 +250,20 @@ impl Api {
         request.send().await.map_err(|error| {
             // A connection that is not accepted in time tells as much as one that is refused.
             if error.is_connect() {
-                Fault::Unreachable { address: self.address.to_string(), why: http::root_of(&error) }
+                let address = self.base.trim_start_matches("http://").to_owned();
+                Fault::Unreachable { address, why: http::root_of(&error) }
             } else {
                 broken(&error, wait, 0)
             }
         })
     }
 
-    async fn whole(&self, mut answer: Response) -> Result<String, Fault> {
+    async fn whole(&self, answer: Response) -> Result<String, Fault> {
+        let body = self.bytes(answer).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn bytes(&self, mut answer: Response) -> Result<Vec<u8>, Fault> {
         let mut body = Vec::new();
         while let Some(bytes) = answer.chunk().await.map_err(|e| broken(&e, self.timeout, 0))? {
             if body.len() + bytes.len() > MAX_BODY_BYTES {
@@ -171,7 +271,7 @@ impl Api {
             }
             body.extend_from_slice(&bytes);
         }
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        Ok(body)
     }
 
     /// Reads to the end of the body, not only to `[DONE]`: only then can the connection be used again.
@@ -180,11 +280,12 @@ impl Api {
         mut answer: Response,
         transcript: &mut Transcript,
         sent: Instant,
-    ) -> Result<(), Fault> {
+        enough: impl Fn(&[Duration]) -> bool,
+    ) -> Result<Read, Fault> {
         let mut parser = sse::Parser::default();
         let mut read = 0;
         while let Some(bytes) =
-            answer.chunk().await.map_err(|e| broken(&e, self.timeout, transcript.chunks()))?
+            answer.chunk().await.map_err(|e| broken(&e, self.timeout, transcript.chunks().len()))?
         {
             let at = sent.elapsed();
             read += bytes.len();
@@ -195,8 +296,11 @@ impl Api {
             for event in events {
                 transcript.take(&event.data, at)?;
             }
+            if enough(transcript.chunks()) {
+                return Ok(Read::Enough);
+            }
         }
-        Ok(())
+        Ok(Read::ToTheEnd)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Recorded {
 /// A report's place in an activation's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
+    /// What was measured of the baseline just before it was stopped.
+    Baseline,
     /// The validation of the generation that was activated.
     Candidate,
     /// The validation of the generation that was returned to.
@@ -184,10 +186,15 @@ impl Store {
 
     /// The newest passed validation of any generation of this profile.
     pub fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
+        self.last_good(|report| report.profile == profile)
+    }
+
+    /// The newest passed validation that is `wanted`.
+    pub fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
         for recorded in self.activations()?.into_iter().rev() {
             for evidence in [Evidence::Returned, Evidence::Candidate] {
                 let report = self.report(recorded.number, evidence)?;
-                if let Some(report) = report.filter(|report| report.profile == profile && report.passed()) {
+                if let Some(report) = report.filter(|report| wanted(report) && report.passed()) {
                     return Ok(Some(report));
                 }
             }
@@ -346,6 +353,7 @@ impl Recorded {
 impl Evidence {
     fn file(self) -> &'static str {
         match self {
+            Self::Baseline => "baseline.json",
             Self::Candidate => "report.json",
             Self::Returned => "returned.json",
         }

@@ -81,18 +81,7 @@ fn each_difference_is_found_and_offload_fails_the_validation() {
 
 /// A report that had passed, with this log.
 fn held_against(log: &str) -> Report {
-    let mut report = Report {
-        generation: awqdeploy::domain::activation::GenerationId(1),
-        profile: "awq".to_owned(),
-        at: jiff::Timestamp::UNIX_EPOCH,
-        checks: Vec::new(),
-        known_answers: None,
-        throughput: None,
-        comparison: None,
-        failures: Vec::new(),
-        findings: Vec::new(),
-        actual: None,
-    };
+    let mut report = Report { profile: "awq".to_owned(), ..Report::default() };
     report.held_against(&plan(), Actual::of(log.lines()));
     let stored = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&stored).unwrap(), report, "it is kept whole");

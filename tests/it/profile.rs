@@ -57,6 +57,7 @@ fn the_least_gets_the_documented_defaults() {
             warmups: 1,
             baseline: None,
             min_known_answers: None,
+            max_perplexity_ratio: None,
         }
     );
     assert!(profile.arguments().is_empty() && profile.environment().is_empty());

@@ -164,5 +164,6 @@ pub(crate) fn gates() -> Gates {
         warmups: 1,
         baseline: None,
         min_known_answers: None,
+        max_perplexity_ratio: None,
     }
 }

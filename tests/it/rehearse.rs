@@ -31,6 +31,21 @@ const FAULTS: &[(&str, &str, i64)] = &[
     ("dead-engine", "rolled-back", 6),
     ("broken", "rolled-back", 6),
     ("error-stream", "rolled-back", 6),
+    ("no-usage", "rolled-back", 6),
+    ("no-done", "rolled-back", 6),
+    ("no-role", "rolled-back", 6),
+    ("two-ends", "rolled-back", 6),
+    ("half-character", "rolled-back", 6),
+    ("wrong-usage", "rolled-back", 6),
+    ("text-code", "rolled-back", 6),
+    ("ignores-stop", "rolled-back", 6),
+    ("ignores-limit", "rolled-back", 6),
+    ("any-model", "rolled-back", 6),
+    ("keeps-running", "rolled-back", 6),
+    ("wrong-tokens", "rolled-back", 6),
+    ("wrong-template", "rolled-back", 6),
+    ("empty-answers", "rolled-back", 6),
+    ("repeats", "rolled-back", 6),
     ("bad-hash", "refused", 4),
     ("missing-file", "refused", 4),
     ("does-not-fit", "refused", 3),
@@ -131,21 +146,22 @@ fn own_profiles_are_rehearsed() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 2, "the profiles' folder was written to");
 }
 
-/// What a rehearsal is for: these gates let a broken model through, and the exit status says so.
+/// What a rehearsal is for: these gates let a slow engine through, and the exit status says so.
 #[test]
 fn gates_that_notice_nothing_are_found_out() {
     let profiles = tempfile::tempdir().unwrap();
     for name in ["gptq", "awq"] {
         let text = "service = 'llm'\n[model]\nrepo = 'jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ'\n\
-                    served-name = 'llm'\n[runtime]\nvllm = '0.26.0'\n";
+                    served-name = 'llm'\n[runtime]\nvllm = '0.26.0'\n\
+                    [validation]\nmin-decode-tokens-per-second = 0.001\noutput-tokens = 8\nrepetitions = 1\n";
         fs::write(profiles.path().join(name).with_extension("toml"), text).unwrap();
     }
     let scratch = tempfile::tempdir().unwrap();
     let folder = profiles.path().to_str().unwrap();
-    let said = Said::by(&mut rehearse(&scratch, &["--profiles", folder, "--fault", "wrong-text"]));
+    let said = Said::by(&mut rehearse(&scratch, &["--profiles", folder, "--fault", "slow"]));
     assert_eq!(said.code, Some(1));
     let last = said.stdout.lines().last().unwrap();
-    assert_eq!(last, "awq serves: its profile's `[validation]` does not notice the fault `wrong-text`.");
+    assert_eq!(last, "awq serves: its profile's `[validation]` does not notice the fault `slow`.");
 }
 
 #[test]

@@ -89,4 +89,9 @@ pub static KEYS: &[Key] = &[
     Key::required("validation.baseline.min-ratio", "a ratio above 0 and at most 1000", "min-ratio = 0.85"),
     Key::optional("validation.quality", "a table with the least quality of answers", "[validation.quality]"),
     Key::required("validation.quality.min-known-answers", "a share from 0 to 1", "min-known-answers = 0.8"),
+    Key::optional(
+        "validation.quality.max-perplexity-ratio",
+        "a ratio above 0 and at most 1000",
+        "max-perplexity-ratio = 1.05",
+    ),
 ];

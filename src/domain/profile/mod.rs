@@ -167,6 +167,9 @@ pub struct Gates {
     pub baseline: Option<Baseline>,
     /// Share of the shipped questions that must be answered right, 0 to 1. Absent: not asked.
     pub min_known_answers: Option<f64>,
+    /// The most that the perplexity may be of the baseline's. Absent: whatever it is.
+    #[serde(default)]
+    pub max_perplexity_ratio: Option<f64>,
 }
 
 /// A profile to compare with, and the least ratio to it.

@@ -122,4 +122,5 @@ pub(super) struct RawBaseline {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
+    pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
 }

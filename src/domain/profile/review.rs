@@ -197,9 +197,13 @@ impl Review<'_> {
             Some(raw) => self.baseline(name, raw).map(Some),
             None => Some(None),
         };
-        let min_known_answers = match raw.quality {
-            Some(raw) => self.check(raw.min_known_answers, rules::share).map(Some),
-            None => Some(None),
+        let (min_known_answers, max_perplexity_ratio) = match raw.quality {
+            Some(raw) => {
+                let rule = |ratio| rules::above_zero(rules::MOST_RATIO)(ratio).map(Some);
+                let ratio = self.check_or(raw.max_perplexity_ratio, None, rule);
+                (self.check(raw.min_known_answers, rules::share).map(Some), ratio)
+            }
+            None => (Some(None), Some(None)),
         };
         Some(Gates {
             min_decode_tokens_per_second: floor?,
@@ -208,6 +212,7 @@ impl Review<'_> {
             warmups: warmups?,
             baseline: baseline?,
             min_known_answers: min_known_answers?,
+            max_perplexity_ratio: max_perplexity_ratio?,
         })
     }
 
@@ -251,6 +256,21 @@ pub(super) fn other_profile(name: &str, text: String) -> Result<String, Fault> {
     rules::name(text)
 }
 
+impl Default for Gates {
+    /// What a profile without a `[validation]` asks for.
+    fn default() -> Self {
+        Self {
+            min_decode_tokens_per_second: MIN_TOKENS_PER_SECOND,
+            output_tokens: OUTPUT_TOKENS,
+            repetitions: REPETITIONS,
+            warmups: WARMUPS,
+            baseline: None,
+            min_known_answers: None,
+            max_perplexity_ratio: None,
+        }
+    }
+}
+
 /// Checks gates that did not come from a file.
 pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     let at = |key: &str| super::unplaced(format!("validation.{key}"));
@@ -272,6 +292,9 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     }
     if let Some(answers) = gates.min_known_answers {
         rules::share(answers).map_err(at("quality.min-known-answers"))?;
+    }
+    if let Some(ratio) = gates.max_perplexity_ratio {
+        rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
     }
     Ok(())
 }

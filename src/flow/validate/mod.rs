@@ -1,48 +1,51 @@
 //! Is this generation well? Asks its API everything that its gates want to know, and judges the answers.
 
-mod smoke;
+mod conformance;
+mod connections;
 mod speed;
 
 use crate::{
     domain::{
         activation::GenerationId,
-        openai::{Fault, Request},
+        conformance::{Known, Miss, logprobs_of, read_logprobs},
+        openai::{Models, Request},
         plan::Plan,
+        profile::Gates,
+        quality::{self, Answered, Quality},
         questions::{self, QUESTIONS},
-        report::{Check, KnownAnswers, Report, Throughput},
-        verdict::{Evidence, judge},
+        report::{Check, Checked, KnownAnswers, Report, Throughput},
+        shape::Shapes,
+        stats::rates,
+        verdict::{Basis, Evidence, judge},
     },
     flow::event::{Event, Observer},
     host::serving::Api,
 };
-use smoke::Smoke;
-use std::{fmt, time::Instant};
+use speed::Prompting;
+use std::time::{Duration, Instant};
 
-/// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
-#[derive(Debug)]
-enum Miss {
-    Fault(Fault),
-    Wrong(String),
+/// What is validated, and by what.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The generation. Absent for a server that is none of ours.
+    pub generation: Option<GenerationId>,
+    /// Its profile, or what else to call it.
+    pub name: &'a str,
+    /// What it must show.
+    pub gates: &'a Gates,
+    /// The words that the engine was started with, where they are known: what it serves must be among
+    /// them.
+    pub argv: Option<&'a [String]>,
 }
 
-impl Miss {
-    /// Whether the checks that are left would only fail, or wait, alike.
-    fn is_fatal(&self) -> bool {
-        matches!(self, Self::Fault(fault) if fault.is_fatal())
-    }
-}
-
-impl From<Fault> for Miss {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for Miss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault(fault) => fault.fmt(f),
-            Self::Wrong(what) => f.write_str(what),
+impl<'a> Subject<'a> {
+    /// A generation of ours.
+    pub fn generation(generation: GenerationId, plan: &'a Plan) -> Self {
+        Self {
+            generation: Some(generation),
+            name: &plan.profile,
+            gates: &plan.gates,
+            argv: Some(&plan.serve.argv),
         }
     }
 }
@@ -50,119 +53,180 @@ impl fmt::Display for Miss {
 /// A validation under way.
 struct Validation<'a> {
     api: &'a Api,
-    plan: &'a Plan,
+    subject: Subject<'a>,
     observer: &'a dyn Observer,
     checks: Vec<Check>,
+    /// The shape of every kind of answer so far.
+    shapes: Shapes,
+    /// What the previous generation's answers looked like.
+    previous: Option<&'a Shapes>,
+    added_fields: Vec<String>,
 }
 
-/// Validates the running `generation`, which `plan` describes, and compares it with `baseline`, the last
-/// report of the profile that its gates name.
+/// Validates the `subject`, which answers at `api`, and compares it with `basis`, and the shapes of its
+/// answers with the `previous` ones.
 ///
 /// A server that fails is an expected outcome, so this always ends in a report. No request waits longer
-/// than the plan's `timeouts.request`, and what makes further requests pointless ends the validation:
-/// a dead server is judged at once, one that hangs after a single timeout.
+/// than the API's timeout, and what makes further requests pointless ends the validation: a dead server
+/// is judged at once, one that hangs after a single timeout.
 pub async fn validate(
     api: &Api,
-    plan: &Plan,
-    generation: GenerationId,
-    baseline: Option<&Report>,
+    subject: Subject<'_>,
+    basis: Option<Basis<'_>>,
+    previous: Option<&Shapes>,
     observer: &dyn Observer,
 ) -> Report {
-    let mut validation = Validation { api, plan, observer, checks: Vec::new() };
-    validation.smoke().await;
-    let known_answers = validation.known_answers().await;
-    let throughput = validation.throughput().await;
-    let verdict = judge(Evidence {
-        gates: &plan.gates,
+    let mut validation = Validation {
+        api,
+        subject,
+        observer,
+        checks: Vec::new(),
+        shapes: Shapes::default(),
+        previous,
+        added_fields: Vec::new(),
+    };
+    let known = validation.conformance().await;
+    let quality = validation.quality(&known).await;
+    let known_answers = quality.as_ref().map(KnownAnswers::of);
+    let throughput = validation.throughput(&known, basis).await;
+    let gates = subject.gates;
+    let judgement = judge(Evidence {
+        gates,
         checks: &validation.checks,
         known_answers,
+        quality: quality.as_ref(),
         throughput: throughput.as_ref(),
-        baseline,
+        basis,
     });
-    if let (Some(wanted), Some(_), None) = (&plan.gates.baseline, &throughput, &verdict.comparison) {
+    if let (Some(wanted), Some(_), None) = (&gates.baseline, &throughput, &judgement.comparison) {
         validation.observer.see(Event::Warning(format!(
             "not compared with `{}`, which has no passed validation yet",
             wanted.profile
         )));
     }
     Report {
-        generation,
-        profile: plan.profile.clone(),
+        generation: subject.generation,
+        profile: subject.name.to_owned(),
         at: jiff::Timestamp::now(),
         checks: validation.checks,
         known_answers,
+        quality,
+        quality_comparison: judgement.quality,
+        shapes: validation.shapes,
+        added_fields: validation.added_fields,
         throughput,
-        comparison: verdict.comparison,
-        failures: verdict.failures,
+        comparison: judgement.comparison,
+        failures: judgement.failures,
+        doubts: judgement.doubts,
         findings: Vec::new(),
         actual: None,
     }
 }
 
+/// Measures one stream of a server that serves now, for later comparison. Nothing else is asked of it.
+pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
+    let samples = speed::measure(api, subject.gates, Prompting::Fixed, None, observer)
+        .await
+        .map_err(|miss| miss.to_string())?;
+    Ok(Report {
+        generation: subject.generation,
+        profile: subject.name.to_owned(),
+        at: jiff::Timestamp::now(),
+        throughput: Throughput::of(&samples),
+        ..Report::default()
+    })
+}
+
 impl Validation<'_> {
-    async fn smoke(&mut self) {
-        for smoke in Smoke::ALL {
-            let began = Instant::now();
-            let result = smoke.run(self.api, self.plan).await;
-            self.record(smoke.name(), began, result.as_ref().err());
-            if let Err(miss) = result
-                && (smoke.is_essential() || miss.is_fatal())
-            {
-                return;
-            }
+    /// The served name is there, and what is behind it is what this generation runs: an old server that
+    /// kept the port would answer everything else just as well.
+    fn right_model(&self, models: &Models) -> Result<(), Miss> {
+        let wanted = self.api.model();
+        let Some(model) = models.data.iter().find(|model| model.id == wanted) else {
+            let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
+            return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
+        };
+        match (&model.root, self.subject.argv) {
+            (Some(root), Some(argv)) if !argv.contains(root) => Err(Miss::Wrong(format!(
+                "`{wanted}` is served from `{root}`, which is not what this generation runs"
+            ))),
+            _ => Ok(()),
         }
     }
 
-    /// Asks the questions with known answers, if a gate is on them and nothing failed before.
-    async fn known_answers(&mut self) -> Option<KnownAnswers> {
-        self.plan.gates.min_known_answers?;
+    /// Asks the questions with known answers and for the probability of a text, if a gate is on them and
+    /// nothing failed before.
+    async fn quality(&mut self, known: &Known) -> Option<Quality> {
+        self.subject.gates.min_known_answers?;
         if self.has_failed() {
             return None;
         }
         let began = Instant::now();
-        let mut answers = KnownAnswers { right: 0, asked: 0, version: questions::VERSION };
+        let mut quality = Quality::default();
         for question in &QUESTIONS {
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {
-                Ok(answer) => {
-                    answers.asked += 1;
-                    answers.right += u32::from(question.is_answered_by(&answer.text));
-                }
+                Ok(answer) => quality.answers.push(Answered::of(question, answer.text)),
                 Err(fault) => {
-                    self.record("known-answers", began, Some(&fault.into()));
+                    self.fail("known-answers", began, &fault.into());
                     return None;
                 }
             }
         }
-        Some(answers)
+        if self.passed("prompt-logprobs") {
+            let ask = logprobs_of(known, quality::TEXT);
+            match self.api.exchange("/v1/completions", ask).await.map(|exchange| read_logprobs(&exchange)) {
+                Ok(logprobs) => quality.logprobs = logprobs.unwrap_or_default(),
+                Err(fault) => {
+                    self.fail("perplexity", began, &fault.into());
+                    return None;
+                }
+            }
+        }
+        Some(quality)
     }
 
     /// Measures one stream, if nothing failed before.
-    async fn throughput(&mut self) -> Option<Throughput> {
+    async fn throughput(&mut self, known: &Known, basis: Option<Basis<'_>>) -> Option<Throughput> {
         if self.has_failed() {
             return None;
         }
         let began = Instant::now();
-        let measured = speed::measure(self.api, &self.plan.gates, self.observer).await;
+        let gates = self.subject.gates;
+        let prompting = match (known.vllm, self.skipped("completion")) {
+            (true, _) => Prompting::Fixed,
+            (false, false) => Prompting::Completion,
+            (false, true) => Prompting::Chat,
+        };
+        let theirs = basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
+        let measured = speed::measure(self.api, gates, prompting, theirs.as_deref(), self.observer).await;
         match measured {
             Ok(samples) => Throughput::of(&samples),
             Err(miss) => {
-                self.record("throughput", began, Some(&miss));
+                self.fail("throughput", began, &miss);
                 None
             }
         }
     }
 
     fn has_failed(&self) -> bool {
-        self.checks.iter().any(|check| check.failure.is_some())
+        self.checks.iter().any(Check::failed)
     }
 
-    fn record(&mut self, name: &str, began: Instant, miss: Option<&Miss>) {
-        let check = Check {
-            name: name.to_owned(),
-            failure: miss.map(Miss::to_string),
-            ms: began.elapsed().as_secs_f64() * 1000.0,
-        };
+    fn passed(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Pass)
+    }
+
+    fn skipped(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Skipped)
+    }
+
+    fn fail(&mut self, name: &str, began: Instant, miss: &Miss) {
+        self.record(name, Checked::Fail, Some(miss.to_string()), began.elapsed());
+    }
+
+    fn record(&mut self, name: &str, verdict: Checked, detail: Option<String>, took: Duration) {
+        let check = Check { name: name.to_owned(), verdict, detail, ms: took.as_secs_f64() * 1000.0 };
         self.observer.see(Event::Checked(check.clone()));
         self.checks.push(check);
     }

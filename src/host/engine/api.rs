@@ -3,7 +3,9 @@
 use super::{
     EngineFault, Options,
     reply::Reply,
-    request::{Endpoint, Refusal, Request, Streaming},
+    request::{Endpoint, Refusal, Request, Streaming, json_of},
+    spoil,
+    tokens::{Vocabulary, logprobs},
 };
 use axum::{
     Json, Router,
@@ -49,7 +51,26 @@ struct Engine {
     started: i64,
     /// Completions that were asked for, from 1.
     completions: AtomicU32,
+    /// Requests being answered.
+    running: Arc<AtomicU32>,
+    vocabulary: Vocabulary,
     gone: Notify,
+}
+
+/// Counts a request while it is being answered: until its answer ends, or nobody listens any more.
+struct Running(Arc<AtomicU32>);
+
+impl Running {
+    fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One request being answered: what every chunk of it repeats.
@@ -66,6 +87,8 @@ impl State {
             options,
             started: jiff::Timestamp::now().as_second(),
             completions: AtomicU32::new(0),
+            running: Arc::default(),
+            vocabulary: Vocabulary::default(),
             gone: Notify::new(),
         }))
     }
@@ -110,6 +133,8 @@ pub(super) fn router(state: State) -> Router {
         .route("/ping", get(health))
         .route("/version", get(version))
         .route("/metrics", get(metrics))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
         .method_not_allowed_fallback(async || detail(StatusCode::METHOD_NOT_ALLOWED))
         .fallback(async || detail(StatusCode::NOT_FOUND))
         .with_state(state)
@@ -145,10 +170,14 @@ async fn version() -> Json<Value> {
 async fn metrics(Shared(State(engine)): Shared<State>) -> String {
     let model = &engine.options.served_name;
     let total = engine.completions.load(Ordering::Relaxed);
+    let running = engine.running.load(Ordering::Relaxed);
     format!(
         "# HELP vllm:request_success_total Count of successfully processed requests.\n\
          # TYPE vllm:request_success_total counter\n\
-         vllm:request_success_total{{engine=\"0\",model_name=\"{model}\"}} {total}.0\n"
+         vllm:request_success_total{{engine=\"0\",model_name=\"{model}\"}} {total}.0\n\
+         # HELP vllm:num_requests_running Number of requests in model execution batches.\n\
+         # TYPE vllm:num_requests_running gauge\n\
+         vllm:num_requests_running{{engine=\"0\",model_name=\"{model}\"}} {running}.0\n"
     )
 }
 
@@ -180,6 +209,23 @@ async fn models(Shared(State(engine)): Shared<State>) -> Json<Value> {
     }]}))
 }
 
+async fn tokenize(Shared(State(engine)): Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
+    let longest = engine.options.max_model_len;
+    let foreign = engine.options.fault == Some(EngineFault::WrongTokens);
+    let answer = json_of(&headers, &body).and_then(|mut body| {
+        if let Some(prompt) = body["prompt"].as_str().filter(|_| foreign) {
+            body["prompt"] = json!(format!("{prompt} ."));
+        }
+        engine.vocabulary.tokenize(&body, longest)
+    });
+    answer.map_or_else(Refusal::into_response, |answer| Json(answer).into_response())
+}
+
+async fn detokenize(Shared(State(engine)): Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
+    let answer = json_of(&headers, &body).and_then(|body| engine.vocabulary.detokenize(&body));
+    answer.map_or_else(Refusal::into_response, |answer| Json(answer).into_response())
+}
+
 async fn completions(state: Shared<State>, headers: HeaderMap, body: Bytes) -> Response {
     answer(Endpoint::Completions, state, &headers, &body).await
 }
@@ -197,8 +243,13 @@ async fn answer(
     let arrived = Instant::now();
     let request = match Request::parse(endpoint, headers, body, &engine.options) {
         Ok(request) => request,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => {
+            let mut body = refusal.body();
+            spoil::error(&mut body, engine.options.fault);
+            return (refusal.status(), Json(body)).into_response();
+        }
     };
+    let running = Running::new(&engine.running);
     let was_dead = engine.is_dead();
     let ticket = engine.ticket(endpoint);
     match engine.options.fault {
@@ -214,10 +265,17 @@ async fn answer(
     let reply = Reply::to(&request, engine.options.fault);
     let pace = Pace::new(arrived, &engine.options);
     if let Some(streaming) = request.streaming {
-        return stream(&engine, &request, streaming, &reply, &ticket, pace);
+        if engine.options.fault == Some(EngineFault::KeepsRunning) {
+            engine.running.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut events = events(&engine, &request, streaming, &reply, &ticket, pace);
+        spoil::events(&mut events, engine.options.fault);
+        return stream(events, running);
     }
     sleep_until(pace.token(reply.pieces.len().saturating_sub(1))).await;
-    Json(whole(&request, &reply, &ticket)).into_response()
+    let mut body = whole(&request, &reply, &ticket);
+    spoil::usage(&mut body, engine.options.fault);
+    Json(body).into_response()
 }
 
 /// When each token is due: counted from the arrival of the request and not from the token before, so
@@ -239,25 +297,42 @@ impl Pace {
 }
 
 fn usage(request: &Request, reply: &Reply) -> Value {
+    let completion = reply.pieces.len() * request.n as usize;
     json!({
         "prompt_tokens": request.prompt_tokens,
-        "total_tokens": request.prompt_tokens as usize + reply.pieces.len(),
-        "completion_tokens": reply.pieces.len(),
+        "total_tokens": request.prompt_tokens as usize + completion,
+        "completion_tokens": completion,
     })
 }
 
 fn whole(request: &Request, reply: &Reply, ticket: &Ticket) -> Value {
+    let object = match request.endpoint {
+        Endpoint::Completions => "text_completion",
+        Endpoint::Chat => "chat.completion",
+    };
+    json!({
+        "id": ticket.id,
+        "object": object,
+        "created": ticket.created,
+        "model": ticket.model,
+        "choices": (0..request.n).map(|index| choice(request, reply, index)).collect::<Vec<_>>(),
+        "system_fingerprint": FINGERPRINT,
+        "usage": usage(request, reply),
+    })
+}
+
+fn choice(request: &Request, reply: &Reply, index: u32) -> Value {
     let mut choice = json!({
-        "index": 0,
-        "logprobs": null,
+        "index": index,
+        "logprobs": request.logprobs.then(|| logprobs(request, reply)),
         "finish_reason": reply.finish_reason,
         "stop_reason": reply.stop_reason,
         "token_ids": null,
     });
-    let object = match request.endpoint {
+    match request.endpoint {
         Endpoint::Completions => {
-            choice["text"] = json!(reply.text());
-            "text_completion"
+            let prompt = if request.echo { request.text.as_str() } else { "" };
+            choice["text"] = json!(format!("{prompt}{}", reply.text()));
         }
         Endpoint::Chat => {
             choice["message"] = json!({
@@ -266,29 +341,20 @@ fn whole(request: &Request, reply: &Reply, ticket: &Ticket) -> Value {
                 "refusal": null,
                 "reasoning": null,
             });
-            "chat.completion"
         }
-    };
-    json!({
-        "id": ticket.id,
-        "object": object,
-        "created": ticket.created,
-        "model": ticket.model,
-        "choices": [choice],
-        "system_fingerprint": FINGERPRINT,
-        "usage": usage(request, reply),
-    })
+    }
+    choice
 }
 
-/// The events of a stream, each sent when it is due.
-fn stream(
+/// The events of a stream, and when each is due.
+fn events(
     engine: &Engine,
     request: &Request,
     streaming: Streaming,
     reply: &Reply,
     ticket: &Ticket,
     pace: Pace,
-) -> Response {
+) -> Vec<(Instant, String)> {
     let fails = engine.options.fault == Some(EngineFault::ErrorStream);
     let shown = if fails { TOKENS_BEFORE_ERROR } else { reply.pieces.len() };
     let mut events = Vec::with_capacity(shown + 3);
@@ -316,11 +382,15 @@ fn stream(
         events.push((end, last.to_string()));
     }
     events.push((end, "[DONE]".to_owned()));
-    let body = futures_util::stream::unfold(events.into_iter(), async |mut events| {
+    events
+}
+
+/// Sends each event when it is due.
+fn stream(events: Vec<(Instant, String)>, running: Running) -> Response {
+    let body = futures_util::stream::unfold((events.into_iter(), running), async |(mut events, running)| {
         let (due, data) = events.next()?;
         sleep_until(due).await;
-        let event = Bytes::from(format!("data: {data}\n\n"));
-        Some((Ok::<_, Infallible>(event), events))
+        Some((Ok::<_, Infallible>(spoil::bytes(&data)), (events, running)))
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
     (kind, Body::from_stream(body)).into_response()

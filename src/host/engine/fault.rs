@@ -21,11 +21,41 @@ pub enum EngineFault {
     Broken,
     /// Streams end in an error event under status 200.
     ErrorStream,
+    /// Streams end without the chunk that counts tokens.
+    NoUsage,
+    /// Streams end without `[DONE]`.
+    NoDone,
+    /// The first chunk of a chat stream names no role.
+    NoRole,
+    /// A chunk in the middle of a stream has a reason for the end.
+    TwoEnds,
+    /// A stream is cut in the middle of a character, and is no UTF-8.
+    HalfCharacter,
+    /// The usage does not add up.
+    WrongUsage,
+    /// An error's code is a text, as after an upgrade of the API.
+    TextCode,
+    /// Texts in `stop` end nothing.
+    IgnoresStop,
+    /// Generates some tokens more than `max_tokens`.
+    IgnoresLimit,
+    /// Requests for another model are answered all the same.
+    AnyModel,
+    /// A request goes on when its client went away.
+    KeepsRunning,
+    /// The tokenizer is not the model's: it counts another number of tokens.
+    WrongTokens,
+    /// The chat template loses the question: fluent answers to nothing.
+    WrongTemplate,
+    /// The first token is the end of the answer.
+    EmptyAnswers,
+    /// Says the same two words until it is stopped, as a shuffled layer makes it.
+    Repeats,
 }
 
 impl EngineFault {
     /// Every fault.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 23] = [
         Self::Slow,
         Self::WrongText,
         Self::Crash,
@@ -34,6 +64,21 @@ impl EngineFault {
         Self::DeadEngine,
         Self::Broken,
         Self::ErrorStream,
+        Self::NoUsage,
+        Self::NoDone,
+        Self::NoRole,
+        Self::TwoEnds,
+        Self::HalfCharacter,
+        Self::WrongUsage,
+        Self::TextCode,
+        Self::IgnoresStop,
+        Self::IgnoresLimit,
+        Self::AnyModel,
+        Self::KeepsRunning,
+        Self::WrongTokens,
+        Self::WrongTemplate,
+        Self::EmptyAnswers,
+        Self::Repeats,
     ];
 
     /// Its stable name: `dead-engine`.
@@ -47,6 +92,21 @@ impl EngineFault {
             Self::DeadEngine => "dead-engine",
             Self::Broken => "broken",
             Self::ErrorStream => "error-stream",
+            Self::NoUsage => "no-usage",
+            Self::NoDone => "no-done",
+            Self::NoRole => "no-role",
+            Self::TwoEnds => "two-ends",
+            Self::HalfCharacter => "half-character",
+            Self::WrongUsage => "wrong-usage",
+            Self::TextCode => "text-code",
+            Self::IgnoresStop => "ignores-stop",
+            Self::IgnoresLimit => "ignores-limit",
+            Self::AnyModel => "any-model",
+            Self::KeepsRunning => "keeps-running",
+            Self::WrongTokens => "wrong-tokens",
+            Self::WrongTemplate => "wrong-template",
+            Self::EmptyAnswers => "empty-answers",
+            Self::Repeats => "repeats",
         }
     }
 
@@ -61,6 +121,21 @@ impl EngineFault {
             Self::DeadEngine => "loses its engine soon after it is ready",
             Self::Broken => "is healthy, and answers every completion with status 500",
             Self::ErrorStream => "ends every stream in an error, under status 200",
+            Self::NoUsage => "leaves the usage out of its streams",
+            Self::NoDone => "ends its streams without `[DONE]`",
+            Self::NoRole => "begins its chat streams without a role",
+            Self::TwoEnds => "ends its streams twice",
+            Self::HalfCharacter => "sends half of a character in its streams",
+            Self::WrongUsage => "counts a token too many",
+            Self::TextCode => "gives the codes of its errors as text",
+            Self::IgnoresStop => "ignores `stop`",
+            Self::IgnoresLimit => "ignores `max_tokens`",
+            Self::AnyModel => "answers for models that it does not serve",
+            Self::KeepsRunning => "goes on for clients that went away",
+            Self::WrongTokens => "tokenizes otherwise than it generates",
+            Self::WrongTemplate => "does not hear the question, as with a wrong chat template",
+            Self::EmptyAnswers => "ends every answer at once",
+            Self::Repeats => "says the same words over and over",
         }
     }
 }

@@ -13,6 +13,8 @@ mod log;
 mod options;
 mod reply;
 mod request;
+mod spoil;
+mod tokens;
 
 pub use fault::EngineFault;
 pub use log::startup_log;

@@ -2,7 +2,7 @@
 
 use super::{
     EngineFault,
-    request::{Endpoint, Request},
+    request::{Endpoint, Grammar, Request},
 };
 use crate::domain::questions::Question;
 
@@ -35,6 +35,12 @@ const SMALL_TALK: &[&str] = &[
     ".",
 ];
 
+/// Tokens beyond the limit.
+const EXCESS: usize = 3;
+
+/// How often the same words are said.
+const REPETITIONS: usize = 24;
+
 /// What damaged weights say.
 const GIBBERISH: &[&str] = &["!"];
 
@@ -52,8 +58,10 @@ pub(super) struct Reply {
 impl Reply {
     /// The answer to `request`. The same request always gets the same one.
     pub(super) fn to(request: &Request, fault: Option<EngineFault>) -> Self {
-        let limit = request.max_tokens as usize;
-        let endless = request.ignore_eos || fault == Some(EngineFault::WrongText);
+        let excess = if fault == Some(EngineFault::IgnoresLimit) { EXCESS } else { 0 };
+        let limit = request.max_tokens as usize + excess;
+        let gibberish = fault == Some(EngineFault::WrongText) && request.grammar == Grammar::Free;
+        let endless = request.ignore_eos || gibberish || excess > 0;
         let natural = natural(request, fault);
         let mut pieces: Vec<String> = if endless {
             natural
@@ -65,7 +73,8 @@ impl Reply {
         } else {
             natural.iter().take(limit).map(|&piece| piece.to_owned()).collect()
         };
-        let stop_reason = cut_at(&mut pieces, &request.stop);
+        let stops: &[String] = if fault == Some(EngineFault::IgnoresStop) { &[] } else { &request.stop };
+        let stop_reason = cut_at(&mut pieces, stops);
         let ended = stop_reason.is_some() || (!endless && natural.len() <= limit);
         Self { pieces, finish_reason: if ended { "stop" } else { "length" }, stop_reason }
     }
@@ -85,8 +94,18 @@ fn pool(fault: Option<EngineFault>) -> &'static [&'static str] {
 
 /// What is said until the end comes by itself.
 fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
+    // A grammar leaves even damaged weights no choice.
+    if request.grammar == Grammar::Boolean {
+        return vec!["true"];
+    }
     if fault == Some(EngineFault::WrongText) {
         return GIBBERISH.to_vec();
+    }
+    match fault {
+        Some(EngineFault::EmptyAnswers) => return vec![""],
+        Some(EngineFault::Repeats) => return [" the", " harbour"].repeat(REPETITIONS),
+        Some(EngineFault::WrongTemplate) if request.endpoint == Endpoint::Chat => return SMALL_TALK.to_vec(),
+        _ => {}
     }
     match request.endpoint {
         Endpoint::Chat => match Question::find(&request.text) {

@@ -2,7 +2,7 @@
 //!
 //! The messages are those that a real vLLM 0.32.0 gave (`tests/fixtures/vllm-api/err_*.txt`).
 
-use super::Options;
+use super::{EngineFault, Options};
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
@@ -16,6 +16,9 @@ const MOST_CHARACTERS_PER_TOKEN: usize = 13;
 
 /// What a completion's `max_tokens` is when it is not given.
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;
+
+/// More answers to one request than anybody rehearses.
+const MOST_CHOICES: u32 = 16;
 
 /// Which endpoint was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,33 @@ pub(super) struct Request {
     pub(super) max_tokens: u32,
     pub(super) ignore_eos: bool,
     pub(super) stop: Vec<String>,
+    /// Answers wanted, at least 1.
+    pub(super) n: u32,
+    /// Whether the prompt is part of the answer.
+    pub(super) echo: bool,
+    /// Whether the tokens' log probabilities are wanted.
+    pub(super) logprobs: bool,
+    /// What the answer must be.
+    pub(super) grammar: Grammar,
     pub(super) streaming: Option<Streaming>,
+}
+
+/// What an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grammar {
+    /// Anything.
+    Free,
+    /// `true` or `false`: the one schema that is rehearsed.
+    Boolean,
+}
+
+impl Grammar {
+    fn of(body: &Value) -> Self {
+        match body.pointer("/response_format/json_schema/schema/type").and_then(Value::as_str) {
+            Some("boolean") => Self::Boolean,
+            _ => Self::Free,
+        }
+    }
 }
 
 /// What is wanted of a stream.
@@ -54,7 +83,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn bad(param: &str, message: impl Into<String>) -> Self {
+    pub(super) fn bad(param: &str, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             kind: "BadRequestError",
@@ -99,6 +128,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The body: `{"error": …}` with an integer code.
     pub(super) fn body(&self) -> Value {
         json!({ "error": {
@@ -133,6 +166,7 @@ impl Request {
         };
         if let Some(model) = body["model"].as_str()
             && model != options.served_name
+            && options.fault != Some(EngineFault::AnyModel)
         {
             return Err(Refusal::no_model(model, &options.served_name));
         }
@@ -145,6 +179,15 @@ impl Request {
                     "temperature must be non-negative, got {temperature:.1}. (parameter=temperature, value={temperature:.1})"
                 ),
             ));
+        }
+        if body["tool_choice"] == "auto" {
+            return Err(Refusal {
+                param: None,
+                ..Refusal::bad(
+                    "",
+                    "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
+                )
+            });
         }
         let streams = body["stream"].as_bool() == Some(true);
         if !streams && !body["stream_options"].is_null() {
@@ -160,6 +203,10 @@ impl Request {
             prompt_tokens,
             ignore_eos: body["ignore_eos"].as_bool() == Some(true),
             stop: texts(&body["stop"]),
+            n: whole_number(&body, "n")?.unwrap_or(1).clamp(1, MOST_CHOICES),
+            echo: body["echo"].as_bool() == Some(true),
+            logprobs: body["logprobs"].is_u64() || body["logprobs"].as_bool() == Some(true),
+            grammar: Grammar::of(&body),
             streaming: streams.then(|| Streaming {
                 include_usage: body["stream_options"]["include_usage"].as_bool() == Some(true),
             }),
@@ -167,7 +214,7 @@ impl Request {
     }
 }
 
-fn json_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn json_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -161,6 +161,9 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.output-tokens" => format!("`{}`", gates.output_tokens),
         "validation.repetitions" => format!("`{}`", gates.repetitions),
         "validation.warmups" => format!("`{}`", gates.warmups),
+        "validation.quality.max-perplexity-ratio" if gates.max_perplexity_ratio.is_none() => {
+            "none".to_owned()
+        }
         path => panic!("what is the default of `{path}`?"),
     }
 }

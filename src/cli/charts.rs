@@ -1,0 +1,171 @@
+//! Charts as inline SVG. Their colours are given by the page's style sheet, so that they follow light, dark
+//! and print: each is drawn in a key colour that the sheet replaces.
+
+use crate::domain::{journal::Phase, report::Interval};
+use plotters::{
+    coord::Shift,
+    prelude::{
+        Cartesian2d, ChartBuilder, Circle, DrawingArea, IntoDrawingArea, PathElement, RGBColor, Rectangle,
+        SVGBackend, ShapeStyle,
+    },
+    style::{Color, IntoFont, TextStyle},
+};
+
+/// What the style sheet makes the text's colour.
+pub(super) const INK: &str = "#010101";
+/// What it makes the accent's.
+pub(super) const BAR: &str = "#020202";
+/// And the baseline's.
+pub(super) const OTHER: &str = "#030303";
+
+const INK_COLOUR: RGBColor = RGBColor(1, 1, 1);
+const BAR_COLOUR: RGBColor = RGBColor(2, 2, 2);
+const OTHER_COLOUR: RGBColor = RGBColor(3, 3, 3);
+
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 220;
+const ROW: u32 = 44;
+const BINS: usize = 40;
+
+/// A chart that cannot be drawn is left out: the numbers are in the text.
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn svg(height: u32, draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> Drawn) -> Option<String> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
+        draw(&area).ok()?;
+        area.present().ok()?;
+    }
+    // It scales with the page, also on a telephone.
+    let fixed = format!("width=\"{WIDTH}\" height=\"{height}\" ");
+    Some(text.replacen(&fixed, "", 1))
+}
+
+fn letters(size: u32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK_COLOUR)
+}
+
+/// How often each time between two tokens came.
+pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
+    let mut sorted: Vec<f64> = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (first, last) = (*sorted.first()?, *sorted.last()?);
+    // A few long stalls must not squeeze everything else into one bar; they are counted in the last one.
+    let high = sorted[(sorted.len() - 1) * 99 / 100].max(first + 1e-3);
+    let width = (high - first) / BINS as f64;
+    let mut bins = [0u32; BINS];
+    for value in &sorted {
+        let fitting = (0..BINS).find(|bin| *value < first + width * (*bin as f64 + 1.0));
+        bins[fitting.unwrap_or(BINS - 1)] += 1;
+    }
+    let most = *bins.iter().max()?;
+    svg(HEIGHT, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .x_label_area_size(42)
+            .y_label_area_size(48)
+            .build_cartesian_2d(first..high, 0..most + most / 10 + 1)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .axis_style(INK_COLOUR)
+            .label_style(letters(13))
+            .x_desc(format!("{unit}; the longest {last:.1}"))
+            .y_desc("tokens")
+            .draw()?;
+        chart.draw_series(bins.iter().enumerate().map(|(bin, count)| {
+            let left = first + width * bin as f64;
+            Rectangle::new([(left, 0), (left + width * 0.9, *count)], BAR_COLOUR.filled())
+        }))?;
+        Ok(())
+    })
+}
+
+/// Medians with their intervals, one below the other.
+pub(super) fn intervals(rows: &[(&str, Interval)], limit: Option<f64>, unit: &str) -> Option<String> {
+    let most = rows.iter().map(|(_, interval)| interval.high.min(interval.median * 3.0));
+    let most = most.chain(limit).fold(0.0, f64::max) * 1.08;
+    let count = rows.len();
+    if most <= 0.0 || !most.is_finite() {
+        return None;
+    }
+    let height = ROW * u32::try_from(count).ok()? + 64;
+    svg(height, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_left(110)
+            .x_label_area_size(42)
+            .build_cartesian_2d(0.0..most, 0.0..count as f64)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .disable_y_axis()
+            .axis_style(INK_COLOUR)
+            .label_style(letters(13))
+            .x_desc(unit)
+            .draw()?;
+        for (index, (name, interval)) in rows.iter().enumerate() {
+            row(&mut chart, count - index - 1, interval, if index == 0 { BAR_COLOUR } else { OTHER_COLOUR })?;
+            let top = i32::try_from(ROW).unwrap_or(0) * i32::try_from(index).unwrap_or(0);
+            area.draw_text(name, &letters(14), (8, top + 20))?;
+        }
+        if let Some(limit) = limit {
+            let line = vec![(limit, 0.0), (limit, count as f64)];
+            chart.draw_series([PathElement::new(line, INK_COLOUR.stroke_width(2))])?;
+        }
+        Ok(())
+    })
+}
+
+type Chart<'a, 'b> = plotters::chart::ChartContext<
+    'a,
+    SVGBackend<'b>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+fn row(chart: &mut Chart<'_, '_>, from_below: usize, interval: &Interval, colour: RGBColor) -> Drawn {
+    let middle = from_below as f64 + 0.5;
+    let filled: ShapeStyle = colour.mix(0.35).filled();
+    chart.draw_series([Rectangle::new([(0.0, middle - 0.28), (interval.median, middle + 0.28)], filled)])?;
+    let whisker = vec![(interval.low, middle), (interval.high, middle)];
+    chart.draw_series([PathElement::new(whisker, colour.stroke_width(3))])?;
+    chart.draw_series([Circle::new((interval.median, middle), 5, colour.filled())])?;
+    Ok(())
+}
+
+/// The steps of an activation along the time.
+pub(super) fn timeline(phases: &[Phase]) -> Option<String> {
+    let last = phases.last()?;
+    let end = (last.begins + last.seconds).max(1e-3);
+    let count = phases.len();
+    let height = 26 * u32::try_from(count).ok()? + 64;
+    svg(height, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_left(110)
+            .x_label_area_size(42)
+            .build_cartesian_2d(0.0..end * 1.02, 0.0..count as f64)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .disable_y_axis()
+            .axis_style(INK_COLOUR)
+            .label_style(letters(13))
+            .x_desc("seconds since the stop")
+            .draw()?;
+        for (index, phase) in phases.iter().enumerate() {
+            let bottom = (count - index - 1) as f64;
+            let colour = if phase.name.starts_with("back") { OTHER_COLOUR } else { BAR_COLOUR };
+            // What takes no time is still there.
+            let right = (phase.begins + phase.seconds).max(phase.begins + end * 0.004);
+            chart.draw_series([Rectangle::new(
+                [(phase.begins, bottom + 0.15), (right, bottom + 0.85)],
+                colour.filled(),
+            )])?;
+            let top = 26 * i32::try_from(index).unwrap_or(0);
+            area.draw_text(&phase.name, &letters(14), (8, top + 12))?;
+        }
+        Ok(())
+    })
+}

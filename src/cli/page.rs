@@ -1,0 +1,254 @@
+//! A report as one HTML file that needs nothing else: no network, no script.
+
+use super::charts::{self, BAR, INK, OTHER};
+use crate::{
+    domain::report::{Check, Checked, Interval, Report, Throughput, Verdict},
+    flow::account::Account,
+};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1c2024;--paper:#fff;--soft:#60646c;--line:#d9dce1;--bar:#0a66c2;--other:#b45309;--good:#18794e;--bad:#c62a2f;--care:#ad5700}
+@media (prefers-color-scheme:dark){:root{--ink:#edeef0;--paper:#111315;--soft:#b0b4ba;--line:#363a3f;--bar:#70b8ff;--other:#ffb86b;--good:#3dd68c;--bad:#ff9592;--care:#ffca16}}
+@media print{:root{--ink:#000;--paper:#fff;--soft:#333}details{display:block}section{break-inside:avoid}}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:46rem;margin:0 auto;padding:1rem}
+h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+.pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive,.skipped{color:var(--care)}.soft{color:var(--soft)}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowrap}.wide{overflow-x:auto}section{overflow-x:auto}svg{width:100%;min-width:27rem;height:auto}
+";
+
+/// The whole page.
+pub(crate) fn html(account: &Account) -> String {
+    let plan = &account.generation.plan;
+    let title = format!("{} (generation {})", plan.profile, account.generation.id);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { (title) " – awqdeploy" }
+                style { (PreEscaped(STYLE)) (PreEscaped(colours())) }
+            }
+            body {
+                (head(account, &title))
+                @if let Some(report) = &account.report { (gates(account, report)) }
+                (plan_and_actual(account))
+                @if let Some(report) = &account.report { (speed(account, report)) (quality(report)) }
+                (timeline(account))
+                @if let Some(report) = &account.report { (checks(report)) }
+                @if let Some(returned) = &account.returned {
+                    section { h2 { "What serves again" } (verdict(returned)) (reasons(returned)) }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// The charts' key colours, replaced by the page's own.
+fn colours() -> String {
+    [(INK, "--ink"), (BAR, "--bar"), (OTHER, "--other")]
+        .map(|(key, name)| {
+            format!("svg [fill=\"{key}\"]{{fill:var({name})}}svg [stroke=\"{key}\"]{{stroke:var({name})}}")
+        })
+        .concat()
+}
+
+fn head(account: &Account, title: &str) -> Markup {
+    let plan = &account.generation.plan;
+    html! {
+        h1 { (title) }
+        @match &account.report {
+            Some(report) => { (verdict(report)) (reasons(report)) }
+            None => p.fail { "It never got so far that it could be validated." }
+        }
+        p.soft {
+            code { (plan.model.repo) } ", vLLM " (plan.runtime.vllm) ", activation " (account.activation)
+            @if let Some(report) = &account.report { ", validated " (report.at.strftime("%F %R")) " UTC" }
+            @if let Some(seconds) = account.downtime() { "; nothing served for " (format!("{seconds:.1} s")) }
+        }
+    }
+}
+
+fn verdict(report: &Report) -> Markup {
+    let (class, word) = match report.verdict() {
+        Verdict::Pass => ("pass", "✓ passed"),
+        Verdict::Fail => ("fail", "✗ failed"),
+        Verdict::Inconclusive => ("inconclusive", "? could not be judged"),
+    };
+    html! { p class=(class) { strong { (word) } } }
+}
+
+fn reasons(report: &Report) -> Markup {
+    html! {
+        @if !report.reasons().is_empty() {
+            ul { @for reason in report.reasons() { li { (reason) } } }
+        }
+    }
+}
+
+fn gates(account: &Account, report: &Report) -> Markup {
+    let gates = &account.generation.plan.gates;
+    let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second);
+    html! {
+        section {
+            h2 { "Gates" }
+            div.wide { table {
+                tr { th { "Gate" } th.n { "Wanted" } th.n { "Measured" } th.n { "Margin" } }
+                @if let Some(rate) = rate {
+                    (gate("decode, tokens/s", gates.min_decode_tokens_per_second, rate.median))
+                }
+                @if let Some(comparison) = &report.comparison {
+                    (gate(&format!("decode over {}", comparison.profile), comparison.min_ratio, comparison.ratio))
+                }
+                @if let (Some(least), Some(answers)) = (gates.min_known_answers, report.known_answers) {
+                    (gate("known answers, share", least, f64::from(answers.right) / f64::from(answers.asked.max(1))))
+                }
+            } }
+        }
+    }
+}
+
+fn gate(name: &str, wanted: f64, measured: f64) -> Markup {
+    let margin = (measured / wanted - 1.0) * 100.0;
+    let class = if measured >= wanted { "n pass" } else { "n fail" };
+    html! {
+        tr {
+            td { (name) } td.n { "≥ " (format!("{wanted:.2}")) } td.n { (format!("{measured:.2}")) }
+            td class=(class) { (format!("{margin:+.0} %")) }
+        }
+    }
+}
+
+fn plan_and_actual(account: &Account) -> Markup {
+    let plan = &account.generation.plan;
+    let bytes = |bytes: Option<crate::domain::size::Bytes>| {
+        bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string())
+    };
+    let rate = account.report.as_ref().and_then(|report| report.throughput.as_ref());
+    html! {
+        section {
+            h2 { "Plan and actual" }
+            table {
+                tr { th { "decode, predicted" } td.n {
+                    (plan.prediction.expected().map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1} tokens/s")))
+                } }
+                @if let Some(speed) = rate {
+                    tr { th { "decode, measured" } td.n { (format!("{:.1} tokens/s", speed.decode_tokens_per_second.median)) } }
+                }
+                tr { th { "weights, each GPU" } td.n { (bytes(plan.memory.weights)) } }
+                tr { th { "KV cache, each GPU" } td.n { (bytes(plan.memory.kv_cache)) } }
+                tr { th { "offloaded per rank" } td.n { (plan.memory.offloaded) } }
+                @if let Some(seconds) = account.start_up() {
+                    tr { th { "start until ready" } td.n { (format!("{seconds:.1} s")) } }
+                }
+            }
+        }
+    }
+}
+
+fn speed(account: &Account, report: &Report) -> Markup {
+    let Some(speed) = &report.throughput else { return html! {} };
+    let baseline =
+        account.baseline.as_ref().and_then(|baseline| Some((baseline, baseline.throughput.as_ref()?)));
+    let gaps: Vec<f64> = speed.samples.iter().flat_map(|sample| sample.itl_ms.iter().copied()).collect();
+    let mut rows = vec![(report.profile.as_str(), speed)];
+    rows.extend(baseline.map(|(baseline, speed)| (baseline.profile.as_str(), speed)));
+    let of = |which: fn(&Throughput) -> Interval| -> Vec<(&str, Interval)> {
+        rows.iter().map(|(name, speed)| (*name, which(speed))).collect()
+    };
+    let floor = Some(account.generation.plan.gates.min_decode_tokens_per_second);
+    let chart = |chart: Option<String>| chart.map(PreEscaped);
+    html! {
+        section {
+            h2 { "Speed of one stream" }
+            div.wide { table {
+                tr { th { "" } th.n { "median" } th.n { "95 %: from" } th.n { "to" } th.n { "n" } }
+                (measure("decode, tokens/s", &speed.decode_tokens_per_second))
+                (measure("TTFT, ms", &speed.ttft_ms))
+                (measure("TPOT, ms", &speed.tpot_ms))
+                (measure("ITL, ms", &speed.itl_ms))
+                (measure("end to end, ms", &speed.e2el_ms))
+            } }
+            h3 { "Decode rate; the line is the floor" }
+            @if let Some(svg) = chart(charts::intervals(&of(|speed| speed.decode_tokens_per_second), floor, "tokens/s")) { (svg) }
+            h3 { "Time to the first token" }
+            @if let Some(svg) = chart(charts::intervals(&of(|speed| speed.ttft_ms), None, "ms")) { (svg) }
+            h3 { "Time between two tokens" }
+            @if let Some(svg) = chart(charts::histogram(&gaps, "ms")) { (svg) }
+            @if let Some(comparison) = &report.comparison {
+                p.soft { (comparison.profile) " was measured "
+                    @if comparison.live { "just before, on this host." } @else { "earlier: " (comparison.at.strftime("%F %R")) " UTC." }
+                }
+            }
+        }
+    }
+}
+
+fn measure(name: &str, interval: &Interval) -> Markup {
+    html! {
+        tr {
+            td { (name) } td.n { (format!("{:.1}", interval.median)) } td.n { (format!("{:.1}", interval.low)) }
+            td.n { (format!("{:.1}", interval.high)) } td.n { (interval.n) }
+        }
+    }
+}
+
+fn quality(report: &Report) -> Markup {
+    let Some(quality) = &report.quality else { return html! {} };
+    html! {
+        section {
+            h2 { "Quality" }
+            table {
+                @if let Some(answers) = report.known_answers {
+                    tr { th { "known answers" } td { (answers.right) " of " (answers.asked) " right" } }
+                }
+                @if let Some(perplexity) = quality.perplexity() {
+                    tr { th { "perplexity" } td { (format!("{perplexity:.2}")) } }
+                }
+                @if let Some(comparison) = &report.quality_comparison {
+                    tr { th { "against the baseline" } td {
+                        (comparison.lost) " lost, " (comparison.gained) " gained"
+                        @if let Some(ratio) = comparison.perplexity_ratio {
+                            (format!("; perplexity × {:.3} (95 %: {:.3} to {:.3})", ratio.value, ratio.low, ratio.high))
+                        }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+fn timeline(account: &Account) -> Markup {
+    html! {
+        section {
+            h2 { "What happened when" }
+            @if let Some(svg) = charts::timeline(&account.phases()) { (PreEscaped(svg)) }
+        }
+    }
+}
+
+fn checks(report: &Report) -> Markup {
+    let good = report.checks.iter().filter(|check| check.verdict == Checked::Pass).count();
+    let row = |check: &Check| {
+        let (class, mark) = match check.verdict {
+            Checked::Pass => ("pass", "✓"),
+            Checked::Fail => ("fail", "✗"),
+            Checked::Skipped => ("skipped", "–"),
+        };
+        html! {
+            tr { td class=(class) { (mark) } td { code { (check.name) } } td { (check.detail.as_deref().unwrap_or_default()) } }
+        }
+    };
+    html! {
+        section {
+            h2 { "Checks: " (good) " of " (report.checks.len()) " passed" }
+            div.wide { table { @for check in &report.checks { (row(check)) } } }
+            @if !report.added_fields.is_empty() {
+                p.soft { "New in answers: " (report.added_fields.join(", ")) }
+            }
+        }
+    }
+}

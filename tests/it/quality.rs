@@ -1,0 +1,106 @@
+//! Gibberish, and whether one model says as good things as another.
+
+use awqdeploy::domain::{
+    gibberish::{one_character, symptom},
+    quality::{Answered, Quality, TEXT},
+    questions::QUESTIONS,
+};
+
+fn quality(right: impl Fn(usize) -> bool, logprobs: Vec<f64>) -> Quality {
+    let answer = |(index, question)| {
+        let text = if right(index) { "It is certainly known." } else { "Nobody knows." };
+        Answered { right: right(index), ..Answered::of(question, text.to_owned()) }
+    };
+    Quality { answers: QUESTIONS.iter().enumerate().map(answer).collect(), logprobs }
+}
+
+#[test]
+fn gibberish_is_named() {
+    for (text, why) in [
+        ("", "it says nothing"),
+        (" \n ", "it says nothing"),
+        ("!!!!!!!!", "one character over and over"),
+        ("a\u{fffd}\u{fffd}b", "bytes that are no text"),
+        ("abababababababababababababababababababababababababababab", "hardly any different characters"),
+        (
+            "the ship is the ship is the ship is the ship is the ship is the ship is the ship is",
+            "the same words over and over",
+        ),
+    ] {
+        assert_eq!(symptom(text), Some(why), "{text}");
+    }
+}
+
+#[test]
+fn prose_is_not_gibberish() {
+    let answers = QUESTIONS.iter().flat_map(|question| question.answers.iter().copied());
+    let others = [
+        TEXT,
+        "The capital of France is Paris.",
+        "!",
+        "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20",
+        "港に船が着いた。時計は十二時を打った。",
+        "fn main() { println!(\"{}\", 1 + 1); }",
+        "Row, row, row your boat, gently down the stream, merrily, merrily, merrily, merrily, life is but a dream.",
+    ];
+    for text in answers.chain(others) {
+        assert_eq!(symptom(text), None, "{text}");
+    }
+}
+
+#[test]
+fn one_character_takes_several_answers() {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(one_character(&texts(&["!!!!", "!!!!", "!!"])), Some('!'));
+    assert_eq!(one_character(&texts(&["!!!!!!", "!!!!"])), None, "two answers");
+    assert_eq!(one_character(&texts(&["!!!!", "!!a!", "!!!!"])), None);
+    assert_eq!(one_character(&texts(&["", "", ""])), None);
+}
+
+#[test]
+fn a_few_odd_answers_are_no_gibberish() {
+    let mut quality = quality(|_| true, vec![]);
+    for answer in &mut quality.answers[..2] {
+        answer.text = "!!!!!!!!".to_owned();
+    }
+    assert_eq!(quality.gibberish(), None);
+    quality.answers[2].text = "!!!!!!!!".to_owned();
+    let said = quality.gibberish().unwrap();
+    assert_eq!(said, "3 of 10 answers are gibberish: one character over and over, as in `!!!!!!!!`");
+    assert_eq!(Quality::default().gibberish(), None);
+}
+
+/// The probabilities are those of so many heads of a fair coin.
+#[test]
+fn losses_are_judged_in_pairs() {
+    for (wrong, probability, loss) in
+        [(0, 1.0, false), (1, 0.5, false), (4, 0.0625, false), (5, 0.03125, true)]
+    {
+        let ours = quality(|index| index >= wrong, vec![]);
+        let comparison = ours.against(&quality(|_| true, vec![])).unwrap();
+        assert_eq!((comparison.lost as usize, comparison.gained), (wrong, 0));
+        assert!((comparison.loss_probability - probability).abs() < 1e-9, "{comparison:?}");
+        assert_eq!(comparison.is_loss(), loss, "{wrong}");
+        let agreement = comparison.agreement.unwrap();
+        assert!((agreement - (10 - wrong) as f64 / 10.0).abs() < 1e-9);
+    }
+    // What is lost here and gained there is no loss.
+    let ours = quality(|index| index >= 5, vec![]);
+    let comparison = ours.against(&quality(|index| index < 5, vec![])).unwrap();
+    assert_eq!((comparison.lost, comparison.gained, comparison.is_loss()), (5, 5, false));
+    assert_eq!(ours.against(&Quality::default()), None);
+}
+
+#[test]
+fn perplexity_is_compared_token_by_token() {
+    let hard = |extra: f64| (0..100).map(|token| -1.0 - f64::from(token % 7) - extra).collect::<Vec<_>>();
+    let baseline = Quality { logprobs: hard(0.0), ..Quality::default() };
+    let perplexity = Quality { logprobs: vec![-2.0; 3], ..Quality::default() }.perplexity().unwrap();
+    assert!((perplexity - 2f64.exp()).abs() < 1e-9);
+    let worse = Quality { logprobs: hard(0.05), ..Quality::default() };
+    let ratio = worse.against(&baseline).unwrap().perplexity_ratio.unwrap();
+    // The texts' own differences cancel out: five percent stand out of a spread of two nats.
+    assert!((ratio.value - 0.05f64.exp()).abs() < 1e-9 && ratio.high - ratio.low < 1e-6, "{ratio:?}");
+    let other = Quality { logprobs: vec![-1.0; 99], ..Quality::default() };
+    assert_eq!(other.against(&baseline), None, "other tokens");
+}
