@@ -3,6 +3,7 @@
 # `hf cache verify`, all from the hub of the tests. Prints a table in Markdown.
 #
 #   benches/fetch.sh [GB] [ROUNDS]        default: 4 files of together 4 GB, 3 rounds
+#   PROGRAMS="A B" benches/fetch.sh       these builds of awqdeploy, for comparison, instead of a new one
 #
 # Needs curl, python3 with the package index, and twice the room below target/.
 set -euo pipefail
@@ -12,7 +13,8 @@ work=$PWD/target/bench-fetch
 hf=$PWD/target/huggingface_hub/bin/hf
 repo=bench/model
 
-cargo build --release --bin awqdeploy --example hub
+[ -n "${PROGRAMS-}" ] || cargo build --release --bin awqdeploy --example hub
+read -r -a programs <<<"${PROGRAMS:-target/release/awqdeploy}"
 [ -x "$hf" ] || { python3 -m venv target/huggingface_hub; target/huggingface_hub/bin/pip install -q huggingface_hub==2.4.0; }
 
 rm -rf "$work"; mkdir -p "$work/model" "$work/profiles"
@@ -33,7 +35,7 @@ trap 'exec {hub_input}>&-; rm -rf "$work"' EXIT
 read -r line <&"${HUB[0]}"
 export HF_ENDPOINT=${line%% *}; HF_ENDPOINT=${HF_ENDPOINT#*=}
 export HF_HOME=$work/hf HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_TELEMETRY=1
-awqdeploy="target/release/awqdeploy --root $work/root --progress none"
+awqdeploy="${programs[0]} --root $work/root --progress none"
 $awqdeploy --profiles "$work/profiles" lock awq >/dev/null
 cp -r "$work/profiles" "$work/pieces"
 $awqdeploy --profiles "$work/pieces" lock awq --fetch >/dev/null
@@ -61,12 +63,14 @@ curl_synced() {
   for n in 1 2 3 4; do words+=(-o "$work/out/$n" "$HF_ENDPOINT/$repo/resolve/main/model-$n.safetensors"); done
   measured bash -c '"$@" && sync -f "$0"' "$work/out" "${words[@]}"
 }
-ours() { measured $awqdeploy --profiles "$work/profiles" fetch awq; }
-ours_pieces() { measured $awqdeploy --profiles "$work/pieces" fetch awq; }
+ours() { measured "$1" --root "$work/root" --progress none --profiles "$work/$2" fetch awq; }
 hub_client() { measured bash -c "'$hf' download $repo --local-dir '$work/out' && '$hf' cache verify $repo --local-dir '$work/out'"; }
 
 for round in $(seq "$rounds"); do
-  for which in curl_all curl_synced ours ours_pieces hub_client; do echo "$which $($which)" >>"$work/results"; done
+  for which in curl_all curl_synced hub_client; do echo "$which $($which)" >>"$work/results"; done
+  for program in "${programs[@]}"; do
+    for locked in profiles pieces; do echo "$program:$locked $(ours "$program" "$locked")" >>"$work/results"; done
+  done
 done
 python3 - "$work/results" "$gigabytes" <<'PY'
 import collections, statistics, sys
@@ -74,13 +78,14 @@ rows, gigabytes = collections.defaultdict(list), float(sys.argv[2])
 for line in open(sys.argv[1]):
     name, *values = line.split()
     rows[name].append([float(value) for value in values])
-names = {"curl_all": "`curl -Z`, nothing checked", "curl_synced": "`curl -Z` and `sync`, nothing checked", "ours": "`awqdeploy fetch`, hash of each file",
-         "ours_pieces": "`awqdeploy fetch`, hash of each piece", "hub_client": "`hf download` + `hf cache verify`"}
+names = {"curl_all": "`curl -Z`, nothing checked", "curl_synced": "`curl -Z` and `sync`, nothing checked",
+         "hub_client": "`hf download` + `hf cache verify`", "target/release/awqdeploy:profiles": "`awqdeploy fetch`",
+         "target/release/awqdeploy:pieces": "`awqdeploy fetch`, pieces locked"}
 print("| | wall s (median, range) | GB/s | CPU s/GB | peak RSS MB | wall / curl |\n|---|---|---|---|---|---|")
 base = statistics.median(row[0] for row in rows["curl_all"])
 for name, values in rows.items():
     walls = [row[0] for row in values]
     wall, cpu = statistics.median(walls), statistics.median(row[1] for row in values)
-    print(f"| {names[name]} | {wall:.1f} ({min(walls):.1f}–{max(walls):.1f}) | {gigabytes / wall:.2f} | {cpu / gigabytes:.2f} "
+    print(f"| {names.get(name, name)} | {wall:.1f} ({min(walls):.1f}–{max(walls):.1f}) | {gigabytes / wall:.2f} | {cpu / gigabytes:.2f} "
           f"| {max(row[2] for row in values) / 1000:.0f} | {wall / base:.2f} |")
 PY

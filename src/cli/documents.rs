@@ -392,6 +392,8 @@ pub(crate) struct CollectDocument {
     pub(crate) runtimes: Vec<Digest>,
     /// How many contents of files.
     pub(crate) contents: usize,
+    /// Bytes of interrupted downloads that stay: `fetch` goes on with them.
+    pub(crate) kept_downloads_bytes: Bytes,
     pub(crate) kept: Vec<KeptLine>,
 }
 
@@ -424,6 +426,7 @@ impl CollectDocument {
             models: lines(collected.models),
             runtimes: collected.runtimes,
             contents: collected.contents,
+            kept_downloads_bytes: collected.downloads,
             kept: collected.kept.into_iter().map(kept).collect(),
         }
     }

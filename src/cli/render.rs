@@ -8,6 +8,7 @@ use crate::domain::{
     collection::Why,
     plan::Serve,
     report::{Checked, Interval, Report, Verdict},
+    size::Bytes,
 };
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
@@ -289,6 +290,10 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     }
     for runtime in &document.runtimes {
         row(&mut out, "free runtime", &runtime.short());
+    }
+    if document.kept_downloads_bytes > Bytes(0) {
+        let bytes = document.kept_downloads_bytes;
+        row(&mut out, "keep downloads", &format!("{bytes}: `awqdeploy fetch` goes on with them"));
     }
     let done = if document.dry_run { "would be freed" } else { "freed" };
     let _ = writeln!(out, "{GOOD}{} {done}{GOOD:#}", document.freed_bytes);

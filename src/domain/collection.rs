@@ -2,7 +2,8 @@
 //!
 //! Needed are the generation that serves, the proven one that a rollback returns to, those that a person
 //! pinned, and those that an unfinished activation is about; then the models and runtimes of these, and
-//! models that are locked and have not been deployed yet, since somebody fetched them on purpose.
+//! models that are locked and have not been deployed yet, since somebody fetched them on purpose. An interrupted
+//! download stays as long as a fetch would go on with it.
 
 use super::{activation::GenerationId, digest::Digest};
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub struct Stock {
     pub runtimes: BTreeSet<Digest>,
     /// The contents in the store.
     pub contents: BTreeSet<Digest>,
+    /// The contents that a fetch began to bring.
+    pub downloads: BTreeSet<Digest>,
 }
 
 /// What a generation uses.
@@ -67,6 +70,8 @@ pub struct Collection {
     pub runtimes: BTreeSet<Digest>,
     /// Contents that go.
     pub contents: BTreeSet<Digest>,
+    /// Interrupted downloads that stay.
+    pub downloads: BTreeSet<Digest>,
 }
 
 impl Collection {
@@ -90,6 +95,10 @@ impl Collection {
             models: stock.models.keys().filter(|model| !stays(model)).copied().collect(),
             runtimes: stock.runtimes.difference(&runtimes).copied().collect(),
             contents: stock.contents.iter().filter(|content| !contents.contains(content)).copied().collect(),
+            downloads: (stock.downloads.difference(&stock.contents))
+                .filter(|content| contents.contains(content))
+                .copied()
+                .collect(),
             kept,
         }
     }

@@ -1,6 +1,8 @@
 //! SHA-256 digests, the names of things in the store; and the hashes by which git and hubs name things.
 
+use super::size::Bytes;
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
@@ -66,9 +68,24 @@ impl From<Digest> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct GitHash([u8; 20]);
 
-impl From<[u8; 20]> for GitHash {
-    fn from(bytes: [u8; 20]) -> Self {
-        Self(bytes)
+/// What git calls bytes as a file's content: the SHA-1 of `blob LENGTH`, NUL and the bytes.
+#[derive(Clone, Debug)]
+pub struct GitName(Sha1);
+
+impl GitName {
+    /// Of a content of this length.
+    pub fn new(size: Bytes) -> Self {
+        Self(Sha1::new_with_prefix(format!("blob {}\0", size.0)))
+    }
+
+    /// More of the content.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The name, once all bytes were given.
+    pub fn finish(self) -> GitHash {
+        GitHash(self.0.finalize().into())
     }
 }
 

@@ -4,22 +4,23 @@
 //! `/api/models/REPO/tree/REV?recursive=true`.
 
 use super::{
-    digest::{Digest, GitHash},
+    digest::{Digest, GitHash, GitName},
     lock,
     size::Bytes,
 };
+use jiff::fmt::rfc2822;
 use serde::Deserialize;
-use sha1::{Digest as _, Sha1};
 use std::{
     fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// What git calls these bytes as a file's content: the SHA-1 of `blob LENGTH`, NUL and the bytes.
+/// What git calls these bytes as a file's content.
 pub fn git_name(bytes: &[u8]) -> GitHash {
-    let hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes);
-    GitHash::from(<[u8; 20]>::from(hasher.finalize()))
+    let mut name = GitName::new(Bytes(bytes.len() as u64));
+    name.update(bytes);
+    name.finish()
 }
 
 /// The longest file that is believed: 1 TiB. The hub allows 500 GB.
@@ -197,6 +198,18 @@ pub fn next_page(link: &str) -> Option<&str> {
         let (address, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
         parameters.split(';').any(|parameter| parameter.trim() == r#"rel="next""#).then_some(address)
     })
+}
+
+/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is held against the hub's
+/// own `Date`, so that no two clocks need agree; without that it says nothing.
+pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = |text: &str| rfc2822::parse(text.trim()).ok().map(|moment| moment.timestamp());
+    let wait = moment(text)?.duration_since(moment(date?)?);
+    // What is past already may be asked for now.
+    Some(wait.try_into().unwrap_or_default())
 }
 
 /// The path of a file in an address, each part percent-encoded (RFC 3986, unreserved characters stay).

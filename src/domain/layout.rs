@@ -105,6 +105,11 @@ impl Layout {
         self.root.join("store/staging")
     }
 
+    /// Files that are being fetched, or were until somebody stopped it: named by their content.
+    pub fn downloads(&self) -> PathBuf {
+        self.staging().join("fetch")
+    }
+
     /// The deployer's own binary, for boot recovery.
     pub fn binary(&self) -> PathBuf {
         self.root.join("bin/awqdeploy")

@@ -34,6 +34,8 @@ pub struct Collected {
     pub runtimes: Vec<Digest>,
     /// How many contents of files go.
     pub contents: usize,
+    /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
+    pub downloads: Bytes,
 }
 
 /// Removes all that no generation needs which serves, can be returned to, or is pinned.
@@ -80,6 +82,7 @@ fn look(world: &World) -> Result<(Collection, Collected), Problem> {
         models: collection.models.iter().map(|digest| (*digest, repo(*digest))).collect(),
         runtimes: collection.runtimes.iter().copied().collect(),
         contents: collection.contents.len(),
+        downloads: store.downloads(&collection)?,
     };
     Ok((collection, collected))
 }

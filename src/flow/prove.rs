@@ -16,14 +16,15 @@ use crate::{
     },
 };
 
-/// Proves a model in the store. Files that are known to be untouched since they were last hashed are not
-/// read, unless the profile wants it so.
+/// Proves a model in the store. Files that are known to be untouched since they were last hashed, by the store's
+/// memo or by `own`, are not read, unless the profile wants it so.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
 pub fn prove(
     store: &Store,
     model: &PlannedModel,
+    own: Memo,
     interrupt: &Interrupt,
     see: &mut dyn FnMut(Bytes, Bytes),
 ) -> Result<Checked, Problem> {
@@ -33,7 +34,7 @@ pub fn prove(
     })?;
     let locked = store.model_lock(digest)?;
     let memo = match model.verify_at_start {
-        VerifyAtStart::Memo => store.memo()?,
+        VerifyAtStart::Memo => store.memo()?.or(own),
         VerifyAtStart::Full => Memo::default(),
     };
     let of = locked.size();

@@ -17,7 +17,7 @@ use crate::{
         problem::{Kind, Problem},
         unit,
     },
-    host::{service::Condition, store::Store},
+    host::{memo::Memo, service::Condition, store::Store},
 };
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     }
     whole(&to)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", to.plan.model.repo)));
-    let checked = prove(&store, &to.plan.model, &world.interrupt, &mut |done, of| {
+    let checked = prove(&store, &to.plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });
     })?;
     locked.note(&checked)?;

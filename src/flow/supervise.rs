@@ -12,6 +12,7 @@ use crate::{
     },
     host::{
         engine_process::{EngineProcess, Next},
+        memo::OwnMemo,
         notify::Told,
         serving::{Api, first_completion},
         signals::Interrupt,
@@ -108,14 +109,17 @@ async fn proven(
     let mut proving = pin!(spawn_blocking({
         let (store, model, interrupt) = (store.clone(), plan.model.clone(), interrupt.clone());
         move || {
-            let mut shown = None;
-            prove(&store, &model, &interrupt, &mut |done, of| {
+            let (mut shown, own) = (None, OwnMemo::of_service());
+            let checked = prove(&store, &model, own.read(), &interrupt, &mut |done, of| {
                 let percent = (done.0 * 100).checked_div(of.0);
                 if shown != percent && done.0 > 0 {
                     told.status(&format!("verifying the model: {} %", percent.unwrap_or(100)));
                     shown = percent;
                 }
-            })
+            })?;
+            // Where it cannot be kept, the next start hashes again.
+            let _unkept = own.add(&checked.noted);
+            Ok::<_, Problem>(())
         }
     }));
     let mut extend = interval(EXTEND_EVERY);

@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     digest::Digest,
     lock::{LockedFile, LockedModel, PIECE},
-    problem::Problem,
+    problem::{Kind, Problem},
     size::Bytes,
 };
 use std::{
@@ -227,6 +227,24 @@ impl<'a> Candidate<'a> {
         }
     }
 
+    /// A problem if the file is what was locked although these of its pieces are not: then the lock is wrong, and
+    /// nothing could ever be repaired.
+    fn not_contradicted(&self, wrong: &[u64], interrupt: &Interrupt) -> Result<(), Problem> {
+        let Self { locked, path, size, .. } = self;
+        if wrong.is_empty() || *size != locked.size || locked.pieces.is_none() {
+            return Ok(());
+        }
+        let whole =
+            parallel::each(&[path], interrupt, &mut |_| (), |path, worker| content::whole(path, worker))?;
+        if whole != [(locked.size, locked.sha256)] {
+            return Ok(());
+        }
+        let what = format!("the lock contradicts itself about `{}`", locked.path.display());
+        Err(Problem::new(Kind::Unverified, what)
+            .because(format!("the file has the locked sha256, and piece {} is another", wrong[0]))
+            .help("make it anew: `awqdeploy lock PROFILE`"))
+    }
+
     /// What is wrong, if these jobs' pieces are.
     fn damage(&self, wrong: Vec<u64>) -> Option<Damage> {
         let locked = self.locked;
@@ -279,6 +297,7 @@ fn compare(
     }
     for (candidate, mut wrong) in candidates.iter().zip(wrong) {
         wrong.sort_unstable();
+        candidate.not_contradicted(&wrong, interrupt)?;
         if let Some(damage) = candidate.damage(wrong) {
             checked.damaged.push(damage);
         } else if candidate.stamp.is_settled(began) && stamp(&candidate.path)? == Some(candidate.stamp) {

@@ -3,6 +3,7 @@
 //! What goes first loses its name in one step, and is then removed: nothing half-removed has a final name.
 
 use super::{
+    fetch::part,
     fs,
     models::digests,
     store::{Locked, Store, numbers},
@@ -60,6 +61,7 @@ impl Store {
             locked: locked.iter().map(|model| (model.digest(), contents(model))).collect(),
             runtimes: digests(&layout.runtimes())?.into_iter().collect(),
             contents: digests(&layout.blobs())?.into_iter().collect(),
+            downloads: part::there(&layout.downloads())?,
         })
     }
 
@@ -73,6 +75,19 @@ impl Store {
         Ok(Bytes(gone.map(|(_, _, blocks)| blocks * BLOCK).sum()))
     }
 
+    /// Bytes of the interrupted downloads that stay.
+    pub fn downloads(&self, collection: &Collection) -> Result<Bytes, Problem> {
+        let downloads = self.layout().downloads();
+        let others = part::others(&downloads, &collection.downloads)?;
+        let mut links = BTreeMap::new();
+        for path in fs::names(&downloads)?.into_iter().map(|name| downloads.join(name)) {
+            if !others.contains(&path) {
+                count(&path, &mut links)?;
+            }
+        }
+        Ok(Bytes(links.into_values().map(|(_, _, blocks)| blocks * BLOCK).sum()))
+    }
+
     /// All that a collection removes, generations first: what is left must never miss what it needs.
     fn doomed(&self, collection: &Collection) -> Result<Vec<PathBuf>, Problem> {
         let Collection { generations, models, runtimes, contents, .. } = collection;
@@ -82,8 +97,10 @@ impl Store {
         paths.extend(models.iter().flat_map(|model| [layout.model(*model), layout.model_lock(*model)]));
         paths.extend(runtimes.iter().map(|runtime| layout.runtime(*runtime)));
         paths.extend(contents.iter().map(|content| layout.blob(*content)));
-        let staging = layout.staging();
-        paths.extend(fs::names(&staging)?.into_iter().map(|name| staging.join(name)));
+        let (staging, downloads) = (layout.staging(), layout.downloads());
+        let staged = fs::names(&staging)?.into_iter().map(|name| staging.join(name));
+        paths.extend(staged.filter(|path| *path != downloads));
+        paths.extend(part::others(&downloads, &collection.downloads)?);
         Ok(paths)
     }
 
@@ -106,13 +123,18 @@ impl Locked<'_> {
         let doomed = self.store().doomed(collection)?;
         let staging = self.store().layout().staging();
         fs::make_directory(&staging)?;
-        for (number, path) in doomed.iter().enumerate().filter(|(_, path)| !path.starts_with(&staging)) {
+        let (half_made, named): (Vec<_>, Vec<_>) =
+            doomed.into_iter().partition(|path| path.starts_with(&staging));
+        let mut nameless = half_made;
+        for (number, path) in named.iter().enumerate() {
             if path.symlink_metadata().is_ok() {
-                fs::replace(path, &staging.join(format!("collected-{}-{number}", std::process::id())))?;
+                let to = staging.join(format!("collected-{}-{number}", std::process::id()));
+                fs::replace(path, &to)?;
+                nameless.push(to);
             }
         }
-        for name in fs::names(&staging)? {
-            fs::remove_entry(&staging.join(name))?;
+        for path in nameless {
+            fs::remove_entry(&path)?;
         }
         let mut memo = self.store().memo()?;
         memo.keep(|content| !collection.contents.contains(content));

@@ -2,9 +2,9 @@
 
 use super::{fs, parallel::Worker};
 use crate::domain::{
-    digest::Digest,
+    digest::{Digest, GitName},
     lock::{LockedFile, PIECE},
-    problem::Problem,
+    problem::{Kind, Problem},
     size::Bytes,
 };
 use rustix::fs::{Advice, fadvise};
@@ -18,12 +18,22 @@ use std::{
 };
 
 /// Everything that a lock says of a file, read from the file.
-pub fn locked(path: &Path, name: PathBuf, worker: &mut Worker<'_>) -> Result<LockedFile, Problem> {
+pub fn locked(
+    path: &Path,
+    name: PathBuf,
+    size: Bytes,
+    worker: &mut Worker<'_>,
+) -> Result<LockedFile, Problem> {
     let mut whole = Sha256::new();
     let mut piece = Sha256::new();
+    // Hubs keep in git what is small. A third hash of all else would cost as much again, and say nothing.
+    let mut git = (size <= PIECE).then(|| GitName::new(size));
     let (mut pieces, mut room) = (Vec::new(), PIECE.0);
-    let size = read(path, worker, &mut |mut bytes| {
+    let read = read(path, worker, &mut |mut bytes| {
         whole.update(bytes);
+        if let Some(git) = &mut git {
+            git.update(bytes);
+        }
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             piece.update(now);
@@ -35,11 +45,16 @@ pub fn locked(path: &Path, name: PathBuf, worker: &mut Worker<'_>) -> Result<Loc
             bytes = later;
         }
     })?;
+    if read != size {
+        let what = format!("`{}` changed while it was read", path.display());
+        return Err(Problem::new(Kind::Unverified, what).help("wait until its download is done"));
+    }
     if room < PIECE.0 {
         pieces.push(Digest::finish(piece));
     }
     let file = LockedFile::new(name, size, Digest::finish(whole));
-    Ok(LockedFile { pieces: (file.piece_count() > 0).then_some(pieces), ..file })
+    let pieces = (file.piece_count() > 0).then_some(pieces);
+    Ok(LockedFile { git_sha1: git.map(GitName::finish), pieces, ..file })
 }
 
 /// The length and digest of a file.

@@ -88,8 +88,8 @@ impl Folder {
         let mut files = self.list()?;
         // The largest first, so that no core ends up alone with it.
         files.sort_by_key(|(_, _, size)| std::cmp::Reverse(*size));
-        let mut files = parallel::each(&files, interrupt, progress, |(name, path, _), worker| {
-            content::locked(path, name.clone(), worker)
+        let mut files = parallel::each(&files, interrupt, progress, |(name, path, size), worker| {
+            content::locked(path, name.clone(), *size, worker)
         })?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)

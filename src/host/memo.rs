@@ -3,19 +3,28 @@
 //! A file counts as untouched while device, inode, length, and the times of its last change of content
 //! and of anything are the same. No program can set the latter. The memo is root's: it guards against
 //! accidents, not against root.
+//!
+//! The service may not write to the store, and keeps what it had to hash in a memo of its own, in the directory that
+//! systemd gives it. The engine runs as the same user and could forge that one; but it cannot write to the store,
+//! and to serve something else it would not need to.
 
-use crate::domain::{digest::Digest, size::Bytes};
+use super::fs;
+use crate::domain::{digest::Digest, problem::Problem, size::Bytes};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::Metadata,
     os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 /// A file written to within this time before it was hashed may be written to again without a later
 /// time to show it: clocks of file systems are coarse (4 ms on Linux, 2 s on FAT).
 const TOO_FRESH: Duration = Duration::from_secs(2);
+
+/// The service's own memo in its directory.
+const OWN: &str = "memo.json";
 
 /// By content, the one file that holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +87,58 @@ impl Memo {
         }
     }
 
+    /// The memo in a file. One that cannot be understood is none: everything is hashed again.
+    pub fn read(path: &Path) -> Result<Self, Problem> {
+        Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// The text of its file.
+    pub fn text(&self) -> Result<Vec<u8>, Problem> {
+        serde_json::to_vec(self).map_err(|e| Problem::doing("write down what was hashed", e))
+    }
+
+    /// What either knows; where both know a content, what was touched last.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        for (content, stamp) in other.0 {
+            if self.0.get(&content).is_none_or(|known| known.changed < stamp.changed) {
+                self.note(content, stamp);
+            }
+        }
+        self
+    }
+
     /// Forgets all contents but these.
     pub fn keep(&mut self, wanted: impl Fn(&Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
+    }
+}
+
+/// The service's own memo: nowhere, where systemd does not run this process.
+#[derive(Clone, Debug)]
+pub struct OwnMemo(Option<PathBuf>);
+
+impl OwnMemo {
+    /// In the directory that systemd gives the service to write to (`StateDirectory=`).
+    pub fn of_service() -> Self {
+        let directories = std::env::var("STATE_DIRECTORY").unwrap_or_default();
+        let first = directories.split(':').next().filter(|first| !first.is_empty());
+        Self(first.map(|first| Path::new(first).join(OWN)))
+    }
+
+    /// What it knows.
+    pub fn read(&self) -> Memo {
+        // It only saves time: without it the service hashes.
+        self.0.as_deref().and_then(|path| Memo::read(path).ok()).unwrap_or_default()
+    }
+
+    /// Adds what was proven now.
+    pub fn add(&self, noted: &[(Digest, Stamp)]) -> Result<(), Problem> {
+        let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
+        let mut memo = self.read();
+        for (content, stamp) in noted {
+            memo.note(*content, *stamp);
+        }
+        fs::write_unlocked(path, memo.text()?)
     }
 }

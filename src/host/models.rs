@@ -26,9 +26,7 @@ use std::{
 impl Store {
     /// What was hashed, and is known to be the same while it stays untouched.
     pub fn memo(&self) -> Result<Memo, Problem> {
-        let path = self.layout().memo();
-        // A memo that cannot be understood is no memo: everything is hashed again.
-        Ok(fs::read(&path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        Memo::read(&self.layout().memo())
     }
 
     /// The lock of a model in the store.
@@ -65,10 +63,8 @@ impl Locked<'_> {
     /// Keeps what was hashed.
     pub fn keep_memo(&self, memo: &Memo) -> Result<(), Problem> {
         let path = self.store().layout().memo();
-        let text = serde_json::to_vec(memo)
-            .map_err(|e| Problem::doing(format_args!("write `{}`", path.display()), e))?;
         fs::make_directory(path.parent().unwrap_or(&path))?;
-        fs::write(&path, text)
+        fs::write(&path, memo.text()?)
     }
 
     /// Remembers what a check has proven, so that the next need not read it.

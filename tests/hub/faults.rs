@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) enum Fault {
     /// This status instead of the file; 429 and 503 may say how many seconds to wait.
     Status { status: u16, retry_after: Option<u64> },
+    /// 503 until a date, which is so many seconds away by the hub's clock.
+    Closed { seconds: i64 },
     /// The connection ends after so many bytes of the body: with FIN from the hub, with RST from the CDN.
     Cut { after: u64 },
     /// The byte at this place of the file is another one.

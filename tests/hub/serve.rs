@@ -69,8 +69,8 @@ fn api(port: &Port, rest: &str, seen: &Seen, query: &str) -> Result<Answer, Stat
     let (what, revision) = (parts.next().unwrap_or("revision"), parts.next().unwrap_or("main"));
     let name = format!("{owner}/{name}");
     let (repo, fault, page) = lookup(port, &name, what)?;
-    if let Some(Fault::Status { status, retry_after }) = fault {
-        return Ok(plain(StatusCode::from_u16(status).unwrap(), "told to", retry_after));
+    if let Some(answer) = fault.as_ref().and_then(refusal) {
+        return Ok(answer);
     }
     if repo.token.is_some() && seen.authorization.is_none() && what == "revision" {
         // The real hub shows the listing of a gated repository to all, and its files to some.
@@ -153,8 +153,8 @@ fn content(port: &Port, path: &str, request: &Request, seen: &Seen) -> Result<An
             Some(_) => {}
         }
     }
-    if let Some(Fault::Status { status, retry_after }) = fault {
-        return Ok(plain(StatusCode::from_u16(status).unwrap(), "told to", retry_after));
+    if let Some(answer) = fault.as_ref().and_then(refusal) {
+        return Ok(answer);
     }
     let mut answer = if redirected {
         let to = format!("http://{}/{name}/resolve/{revision}/{path}?signature=abc", port.shared.cdn);
@@ -275,6 +275,25 @@ fn plain(status: StatusCode, text: &'static str, retry_after: Option<u64>) -> An
         answer = answer.header("x-error-code", "RepoNotFound");
     }
     answer.body(Body::from(text)).unwrap()
+}
+
+/// The answer of a fault that gives a status in place of the file.
+fn refusal(fault: &Fault) -> Option<Answer> {
+    match fault {
+        Fault::Status { status, retry_after } => {
+            Some(plain(StatusCode::from_u16(*status).unwrap(), "told to", *retry_after))
+        }
+        Fault::Closed { seconds } => {
+            let (now, form) = (jiff::Timestamp::now(), "%a, %d %b %Y %H:%M:%S GMT");
+            let until = now + jiff::SignedDuration::from_secs(*seconds);
+            let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "told to", None);
+            for (name, moment) in [(header::DATE, now), (header::RETRY_AFTER, until)] {
+                answer.headers_mut().insert(name, moment.strftime(form).to_string().parse().unwrap());
+            }
+            Some(answer)
+        }
+        _ => None,
+    }
 }
 
 /// Percent-encoded paths, as clients send those with spaces.

@@ -96,6 +96,17 @@ fn what_was_fetched_and_not_deployed_yet_stays() {
     assert_eq!(collection.contents, names(&[3, 99]));
 }
 
+/// Contents 1 and 2 are in the store; 70 is to come, 99 was given up, and 2 came by another road meanwhile.
+#[test]
+fn an_interrupted_download_stays_while_a_fetch_would_go_on_with_it() {
+    let mut stock = Stock { current: Some(id(1)), downloads: names(&[2, 70, 99]), ..stock(1) };
+    stock.locked.insert(digest(7), names(&[70, 71]));
+    assert_eq!(Collection::of(&stock).downloads, names(&[70]));
+    // Locked by a profile, and by nothing that waits: its only generation goes.
+    stock.generations.insert(id(2), Used { model: Some(digest(7)), runtime: None });
+    assert_eq!(Collection::of(&stock).downloads, names(&[]));
+}
+
 proptest! {
     /// Whatever there is: what is kept has all that it needs, and what is not needed by it goes.
     #[test]

@@ -1,7 +1,7 @@
 //! What hubs say, read; how patient we are; and who fetches what.
 
 use awqdeploy::domain::{
-    hub::{Content, Fault, Patience, commit, encoded, git_name, listing, next_page},
+    hub::{Content, Fault, Patience, commit, encoded, git_name, listing, next_page, retry_after},
     schedule::{Next, Schedule},
     size::Bytes,
 };
@@ -50,6 +50,25 @@ fn addresses() {
     let link = r#"<https://hub/prev>; rel="prev", <https://hub/next?cursor=a%3D>; rel="next""#;
     assert_eq!(next_page(link), Some("https://hub/next?cursor=a%3D"));
     assert_eq!(next_page(r#"<https://hub/last>; rel="last""#), None);
+}
+
+#[test]
+fn a_hub_says_when_to_come_again_in_two_ways() {
+    let now = Some("Mon, 23 Nov 2026 17:00:00 GMT");
+    for (text, date, due) in [
+        ("120", None, Some(120)),
+        (" 0 ", None, Some(0)),
+        ("Mon, 23 Nov 2026 17:01:30 GMT", now, Some(90)),
+        // The first example of RFC 9110: long ago.
+        ("Sun, 06 Nov 1994 08:49:37 GMT", now, Some(0)),
+        ("Mon, 23 Nov 2026 17:01:30 GMT", None, None),
+        ("Mon, 23 Nov 2026 17:01:30 GMT", Some("now"), None),
+        ("soon", now, None),
+        ("-1", now, None),
+        ("1e3", now, None),
+    ] {
+        assert_eq!(retry_after(text, date), due.map(Duration::from_secs), "{text} at {date:?}");
+    }
 }
 
 #[test]

@@ -58,39 +58,7 @@ fn refused(from: &str, to: &str) -> String {
 
 #[test]
 fn the_canonical_text_is_sorted_and_one_fact_a_line() {
-    assert_snapshot!(whole().to_toml(), @r#"
-    # Every file of one model, by its hash; a piece is 8 MiB. Made by `awqdeploy lock`, not by hand.
-    version = 1
-    revision = 0
-    # Of all lines below.
-    checksum = "45607939cec0d4795c603efe806e4d83ff490f2a7d68d39a0dacade79701fc55"
-
-    [model]
-    repo = "owner/name"
-    revision = "main"
-    commit = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
-
-    [[file]]
-    path = "a \"q\""
-    size = 3
-    sha256 = "ca1b0f51ddafa3869a5f7b5d694e8307571de1880dfa70c65a6ef7bd4fb8909a"
-
-    [[file]]
-    path = "b-a"
-    size = 1
-    sha256 = "15fa2527d481a6b8ddce7d49c535bfd3a2a63a6d7d840ace551fd21c1827c08b"
-    git-sha1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
-
-    [[file]]
-    path = "b/c.bin"
-    size = 16777217
-    sha256 = "25c5c22cbf6746028db2253f6f9fe06e523dc3ca1b06abedf167461f536d4c20"
-    pieces = [
-      "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
-      "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
-      "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
-    ]
-    "#);
+    assert_eq!(whole().to_toml(), include_str!("../fixtures/locks/awq.toml"));
     assert_eq!(parse(&whole().to_toml()), whole());
 }
 

@@ -18,6 +18,7 @@ mod collection;
 mod contract;
 mod crash;
 mod deploy;
+mod deploy_from_hub;
 mod docs;
 mod engine;
 mod engine_word;

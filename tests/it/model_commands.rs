@@ -206,6 +206,35 @@ fn collect_shows_first_and_then_frees() {
     assert_eq!(site.run(&["pin", "7"]).code, Some(2));
 }
 
+/// What a fetch would go on with stays; what no lock wants any more goes, and so does all else that is half-made.
+#[test]
+fn collect_leaves_a_download_that_will_go_on() {
+    let site = Site::new();
+    assert_eq!(site.run(&["lock", "awq"]).code, Some(0));
+    let layout = site.store().layout().clone();
+    let weights = site.locked().files[1].sha256;
+    let given_up = awqdeploy::domain::digest::Digest::of("given up");
+    for content in [weights, given_up] {
+        write(&layout.downloads().join(format!("{content}.part")), &bytes(1, mib(3)));
+        write(&layout.downloads().join(format!("{content}.marks")), b"x");
+    }
+    write(&layout.staging().join("import/half"), &bytes(2, mib(1)));
+    let shown = site.document(&["collect", "--json"], 0);
+    assert!((3 << 20..4 << 20).contains(&shown["kept_downloads_bytes"].as_u64().unwrap()), "{shown}");
+    assert!((4 << 20..5 << 20).contains(&shown["freed_bytes"].as_u64().unwrap()), "{shown}");
+    let mut left = awqdeploy::host::fs::names(&layout.downloads()).unwrap();
+    left.sort();
+    assert_eq!(left, [format!("{weights}.marks"), format!("{weights}.part")]);
+    assert!(!layout.staging().join("import").exists());
+    let text = site.run(&["collect", "--dry-run"]).stdout;
+    assert!(text.contains("3.0 MiB: `awqdeploy fetch` goes on with them"), "{text}");
+
+    fs::remove_file(site.dir.path().join("profiles/locks/awq.toml")).unwrap();
+    let shown = site.document(&["collect", "--json"], 0);
+    assert_eq!(shown["kept_downloads_bytes"], 0);
+    assert_eq!(fs::read_dir(layout.downloads()).unwrap().count(), 0);
+}
+
 /// Whoever comes second is told who is at work. Looking needs no turn.
 #[test]
 fn two_at_once() {

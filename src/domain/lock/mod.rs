@@ -49,7 +49,8 @@ pub struct LockedFile {
     pub size: Bytes,
     /// Its content.
     pub sha256: Digest,
-    /// The name of its content in git, for a file that the hub keeps there.
+    /// The name of its content in git, by which hubs list small files. Of a folder's files all get it that are no
+    /// longer than a piece, of a hub's those that it keeps in git.
     pub git_sha1: Option<GitHash>,
     /// The content of each [`PIECE`], in order. Only for a file longer than one; absent where nobody has
     /// read it yet, since hubs do not tell.

@@ -115,7 +115,7 @@ impl Order<'_> {
             return Ok(fetched(path, Bytes(0)));
         }
         let missing = self.import(locked)?;
-        let folder = world.layout().staging().join("fetch");
+        let folder = world.layout().downloads();
         self.tidy(&folder)?;
         if !missing.is_empty() {
             self.download(locked, &folder, &missing)?;

@@ -1,6 +1,9 @@
 //! One connection: takes runs of pieces and fetches them, piece by piece, whatever goes wrong.
 
-use super::{Fetched, Message, Shared, proof::piece_on_disk};
+use super::{
+    Fetched, Message, Shared,
+    proof::{Follower, Verdict},
+};
 use crate::{
     domain::{
         digest::Digest,
@@ -16,7 +19,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use std::{
     ops::Range,
     sync::{PoisonError, atomic::Ordering, mpsc::Sender},
@@ -27,8 +29,8 @@ use tokio::time::sleep;
 /// Bytes that a try must bring to count as progress. A server that always ends early must not be asked
 /// for ever.
 const PROGRESS: u64 = 256 << 10;
-/// How often the same piece may come with a wrong content from one source, and a whole file from all.
-const WRONG_TRIES: usize = 2;
+/// How often a file may be whole and wrong, each time with what was damaged fetched anew.
+const WRONG_TRIES: usize = 3;
 /// The longest that a connection without work sleeps before it looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -51,10 +53,10 @@ struct Answer {
     rest: Bytes,
 }
 
-/// A piece on its way: what of it has been written.
+/// A piece on its way: what of it has been written, and hashed, where it is the next to be.
 struct Cursor {
     at: u64,
-    hasher: Sha256,
+    led: Option<Follower>,
 }
 
 /// Works until nothing is left, or all are told to stop.
@@ -96,13 +98,16 @@ impl Connection<'_, '_> {
                 return Ok(());
             }
             let file = &self.shared.files[run.file];
-            if !self.is_left(file, piece)? && !self.piece(run.file, piece).await? {
+            let led = if self.is_left(file, piece) {
+                None
+            } else if let Some(cursor) = self.piece(run.file, piece).await? {
+                cursor.led
+            } else {
                 self.shared.schedule().abandon(self.number);
                 return Ok(());
-            }
+            };
             file.part.mark(piece)?;
-            file.proof.follow(&file.part, file.size(), piece)?;
-            file.part.begin_syncing(&bounds(piece, file.size()));
+            file.proof.follow(&file.part, file.size(), piece, led)?;
             if file.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.conclude(run.file)?;
             }
@@ -114,61 +119,36 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// Whether an earlier run left this piece, and left it right as far as can be told.
-    fn is_left(&self, file: &Fetched<'_>, piece: usize) -> Result<bool, Problem> {
-        if !file.left[piece].swap(false, Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let right = match file.proof.piece(piece) {
-            Some(due) => piece_on_disk(&file.part, piece, file.size())? == due,
-            None => true,
-        };
-        if right {
+    /// Whether an earlier run left this piece. Whether it left it right, the whole file will tell.
+    fn is_left(&self, file: &Fetched<'_>, piece: usize) -> bool {
+        let left = file.left[piece].swap(false, Ordering::Relaxed);
+        if left {
             self.count(bounds(piece, file.size()));
         }
-        Ok(right)
+        left
     }
 
-    /// Fetches one piece. Returns whether it is there: not if all are told to stop.
-    async fn piece(&mut self, number: usize, piece: usize) -> Result<bool, Problem> {
+    /// Fetches one piece. Nothing if all are told to stop.
+    async fn piece(&mut self, number: usize, piece: usize) -> Result<Option<Cursor>, Problem> {
         let shared = self.shared;
         let file = &shared.files[number];
         let bounds = bounds(piece, file.size());
         let to = self::bounds(self.last_ahead(file, piece), file.size()).end;
-        let mut cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
-        let (mut failures, mut wrong) = (0, 0);
+        let mut cursor = Cursor { at: bounds.start, led: file.proof.lead(piece) };
+        let mut failures = 0;
         loop {
             let asked = file.source.load(Ordering::Relaxed);
             let before = cursor.at;
             let read = self.read(number, asked, &mut cursor, bounds.end, to);
             let ended = tokio::select! {
                 ended = read => ended?,
-                () = stop(shared) => return Ok(false),
+                () = stop(shared) => return Ok(None),
             };
-            let fault = match ended {
-                Ok(()) => match wrong_piece(file, piece, &cursor) {
-                    None => return Ok(true),
-                    Some(found) => {
-                        self.uncount(&(bounds.start..cursor.at));
-                        cursor = Cursor { at: bounds.start, hasher: Sha256::new() };
-                        wrong += 1;
-                        let whole = file.wanted.file.path.display();
-                        let fault = Fault::Changed(format!("piece {piece} has sha256 {found}"));
-                        self.tell(format!("`{whole}`: {fault}; fetching it again"));
-                        if wrong < WRONG_TRIES {
-                            self.open = None;
-                            continue;
-                        }
-                        wrong = 0;
-                        fault
-                    }
-                },
-                Err(fault) => fault,
-            };
+            let Err(fault) = ended else { return Ok(Some(cursor)) };
             self.open = None;
             failures = if cursor.at >= before + PROGRESS { 1 } else { failures + 1 };
             if !self.bear(file, asked, &fault, &mut failures).await? {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
@@ -254,8 +234,8 @@ impl Connection<'_, '_> {
             if bytes.is_empty() {
                 return Ok(Err(Fault::Cut("fewer bytes than announced".to_owned())));
             }
-            if file.proof.is_by_piece() {
-                cursor.hasher.update(&bytes);
+            if let Some(led) = &mut cursor.led {
+                led.hash(&bytes);
             }
             file.part.write(&bytes, cursor.at)?;
             cursor.at += bytes.len() as u64;
@@ -264,26 +244,42 @@ impl Connection<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// All pieces of a file are there: hands it over, or fetches it again.
+    /// All pieces of a file are there: hands it over, or fetches again what is wrong.
     fn conclude(&self, number: usize) -> Result<(), Problem> {
         let file = &self.shared.files[number];
-        let Some(found) = file.proof.conclude(&file.part, file.size())? else {
-            let _over = self.messages.send(Message::Whole(number));
-            return Ok(());
+        let (found, wrong) = match file.proof.conclude(&file.part, file.size())? {
+            Verdict::Right => {
+                let _over = self.messages.send(Message::Whole(number));
+                return Ok(());
+            }
+            Verdict::Wrong(found, wrong) => (found, wrong),
+            Verdict::Contradicted(found) => {
+                file.part.unmark(0..file.left.len())?;
+                return Err(contradicted(file, found));
+            }
         };
         let fault = Fault::Changed(format!("it has sha256 {found}"));
         let tries = file.wrong.fetch_add(1, Ordering::Relaxed) + 1;
         let last = file.wanted.sources.len() - 1;
-        file.part.unmark_all()?;
-        self.uncount(&(0..file.size()));
+        file.part.unmark(wrong.iter().copied())?;
+        for piece in &wrong {
+            self.uncount(&bounds(*piece, file.size()));
+        }
         if tries >= WRONG_TRIES.max(file.wanted.sources.len()) {
             return Err(nowhere(file, &fault));
         }
         file.source.store(file.source.load(Ordering::Relaxed).saturating_add(1).min(last), Ordering::Relaxed);
         let path = file.wanted.file.path.display();
-        self.tell(format!("`{path}`: {fault}, and the lock has no pieces of it; fetching all of it again"));
-        file.missing.store(file.left.len(), Ordering::Release);
-        self.shared.schedule().again(Run { file: number, pieces: 0..file.left.len() });
+        let what = match (wrong.as_slice(), file.left.len()) {
+            (all, count) if all.len() == count => "all of it".to_owned(),
+            ([piece], _) => format!("piece {piece}"),
+            (some, count) => format!("{} of its {count} pieces", some.len()),
+        };
+        self.tell(format!("`{path}`: {fault}; fetching {what} again"));
+        file.missing.store(wrong.len(), Ordering::Release);
+        for run in wrong.chunk_by(|one, next| one + 1 == *next) {
+            self.shared.schedule().again(Run { file: number, pieces: run[0]..run[0] + run.len() });
+        }
         self.shared.changed.notify_all();
         Ok(())
     }
@@ -335,9 +331,10 @@ fn nowhere(file: &Fetched<'_>, fault: &Fault) -> Problem {
         .help(fault.help())
 }
 
-/// What a piece is instead of what was locked, if it is another.
-fn wrong_piece(file: &Fetched<'_>, piece: usize, cursor: &Cursor) -> Option<Digest> {
-    let due = file.proof.piece(piece)?;
-    let found = Digest::finish(cursor.hasher.clone());
-    (found != due).then_some(found)
+/// Only an edited lock says this of a file: both were once read from the same bytes.
+fn contradicted(file: &Fetched<'_>, found: Digest) -> Problem {
+    let path = file.wanted.file.path.display();
+    Problem::new(Kind::Unverified, format!("the lock contradicts itself about `{path}`"))
+        .because(format!("a file of its pieces has sha256 {found}, and not the one that was locked"))
+        .help("undo the last edit of the lock, or make it anew: `awqdeploy lock PROFILE`")
 }

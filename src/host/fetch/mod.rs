@@ -205,7 +205,7 @@ impl<'a> Shared<'a> {
 impl<'a> Fetched<'a> {
     fn open(wanted: &'a Wanted, folder: &Path) -> Result<Self, Problem> {
         let (part, there) = Part::open(folder, &wanted.file)?;
-        let proof = Proof::of(&wanted.file);
+        let proof = Proof::of(&wanted.file, there.len());
         Ok(Self {
             wanted,
             part,

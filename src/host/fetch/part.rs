@@ -3,23 +3,23 @@
 //! Two files beside each other, named by the content that they are to have: `DIGEST.part`, of the final
 //! length from the start, and `DIGEST.marks`, a byte a piece. A piece is marked after it is written, so
 //! that a kill at any moment loses only the pieces in flight. After a power cut a mark may be ahead of its
-//! piece: marks are a hint, and what they mark is proven before it is used.
+//! piece: marks are a hint, and the whole file is proven before it is used.
 
 use crate::{
     domain::{
+        digest::Digest,
         lock::{LockedFile, PIECE},
         problem::Problem,
     },
     host::fs,
 };
 use rustix::{
-    fs::{Advice, FallocateFlags, fadvise, fallocate},
+    fs::{FallocateFlags, fallocate},
     io::Errno,
 };
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
-    num::NonZeroU64,
-    ops::Range,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -28,6 +28,8 @@ const PART: &str = "part";
 const MARKS: &str = "marks";
 /// What stands for a piece that is there.
 const THERE: u8 = b'x';
+/// What stands for one that turned out to be wrong.
+const MISSING: u8 = b'-';
 /// Nobody but us has business with a part; the store decides what a whole file's mode is.
 const MODE: u32 = 0o600;
 
@@ -77,20 +79,17 @@ impl Part {
         self.bytes.read_exact_at(bytes, at).map_err(|e| fs::failed("read", &self.path, e))
     }
 
-    /// Starts to bring these bytes to the disk, so that little is left to wait for at the end. Linux does
-    /// that on this advice, without waiting, and keeps pages in its cache that are on their way.
-    pub(super) fn begin_syncing(&self, bytes: &Range<u64>) {
-        let length = NonZeroU64::new(bytes.end - bytes.start);
-        // Only a hint: the file is synced before it gets its name.
-        let _unheard = fadvise(&self.bytes, bytes.start, length, Advice::DontNeed);
-    }
-
     pub(super) fn mark(&self, piece: usize) -> Result<(), Problem> {
         self.marks.write_all_at(&[THERE], piece as u64).map_err(|e| fs::failed("mark", &self.path, e))
     }
 
-    pub(super) fn unmark_all(&self) -> Result<(), Problem> {
-        self.marks.set_len(0).map_err(|e| fs::failed("unmark", &self.path, e))
+    pub(super) fn unmark(&self, pieces: impl IntoIterator<Item = usize>) -> Result<(), Problem> {
+        for piece in pieces {
+            self.marks
+                .write_all_at(&[MISSING], piece as u64)
+                .map_err(|e| fs::failed("unmark", &self.path, e))?;
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +101,11 @@ pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFi
         Some((found.blocks() * 512).min(file.size.0))
     };
     files.into_iter().filter_map(blocks).sum()
+}
+
+/// The contents of which a folder has parts.
+pub fn there(folder: &Path) -> Result<BTreeSet<Digest>, Problem> {
+    Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
 }
 
 /// Forgets the part of a file, whose bytes may have got another name already.
@@ -116,15 +120,21 @@ pub fn discard_others<'a>(
     folder: &Path,
     wanted: impl IntoIterator<Item = &'a LockedFile>,
 ) -> Result<(), Problem> {
-    let wanted: std::collections::BTreeSet<String> =
-        wanted.into_iter().map(|file| file.sha256.to_string()).collect();
-    for name in fs::names(folder)? {
-        let stem = name.split('.').next().unwrap_or_default();
-        if !wanted.contains(stem) {
-            fs::remove(&folder.join(&name))?;
-        }
+    let wanted = wanted.into_iter().map(|file| file.sha256).collect();
+    for path in others(folder, &wanted)? {
+        fs::remove(&path)?;
     }
     Ok(())
+}
+
+/// What is in the folder and is no part of these contents.
+pub fn others(folder: &Path, wanted: &BTreeSet<Digest>) -> Result<Vec<PathBuf>, Problem> {
+    let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
+    Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())
+}
+
+fn content_of(name: &str) -> Option<Digest> {
+    name.split('.').next()?.parse().ok()
 }
 
 fn path_of(folder: &Path, file: &LockedFile, suffix: &str) -> PathBuf {

@@ -1,4 +1,7 @@
 //! How a fetched file is proven to be what was locked, while it comes.
+//!
+//! The hash of the whole file decides, whatever else the lock says: it is what people compare with the hub, and
+//! what names the content in the store. Pieces are hashed only where the whole is wrong, and then say where.
 
 use super::part::Part;
 use crate::domain::{
@@ -15,83 +18,99 @@ use std::sync::{
 /// Bytes read at once where a part is read again; it comes from the page cache.
 const CHUNK: usize = 256 << 10;
 
-/// What a file is compared with.
+/// What a file is compared with, and how far that is.
 #[derive(Debug)]
-pub(super) enum Proof {
-    /// Each piece has its own hash: a wrong byte costs a piece. The lock binds them to the file's.
-    Pieces(Vec<Digest>),
-    /// Only the whole file has one.
-    Whole(Whole),
-}
-
-/// A file that is hashed in order, behind the connections that write its pieces.
-#[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct Proof {
     due: Digest,
+    pieces: Option<Vec<Digest>>,
     there: Vec<AtomicBool>,
-    follower: Mutex<Follower>,
+    /// Whoever hashes takes it meanwhile.
+    follower: Mutex<Option<Follower>>,
 }
 
-/// What was hashed from the start of the file on, up to the first piece that is not there.
+/// What was hashed from the start of the file on.
 #[derive(Debug, Default)]
-struct Follower {
+pub(super) struct Follower {
     hasher: Sha256,
+    /// The first piece that is not hashed yet.
     next: usize,
 }
 
-impl Proof {
-    pub(super) fn of(file: &LockedFile) -> Self {
-        match &file.pieces {
-            Some(pieces) => Self::Pieces(pieces.clone()),
-            // It is its only piece.
-            None if file.size <= PIECE => Self::Pieces(vec![file.sha256]),
-            None => Self::Whole(Whole {
-                due: file.sha256,
-                there: (0..file.piece_count()).map(|_| AtomicBool::new(false)).collect(),
-                follower: Mutex::default(),
-            }),
-        }
-    }
+/// What a file turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What was locked.
+    Right,
+    /// This instead, since these pieces are wrong: all of them, where the lock has none.
+    Wrong(Digest, Vec<usize>),
+    /// This instead, and yet each piece is what was locked: no file can be both.
+    Contradicted(Digest),
+}
 
-    /// Whether pieces can be told right from wrong.
-    pub(super) fn is_by_piece(&self) -> bool {
-        matches!(self, Self::Pieces(_))
-    }
-
-    /// The hash of one piece, where it has one.
-    pub(super) fn piece(&self, piece: usize) -> Option<Digest> {
-        match self {
-            Self::Pieces(pieces) => pieces.get(piece).copied(),
-            Self::Whole(_) => None,
-        }
-    }
-
-    /// A piece is there. Hashes what can be hashed, unless another connection is about it: that one, or
-    /// the last, comes to this piece too.
-    pub(super) fn follow(&self, part: &Part, size: u64, piece: usize) -> Result<(), Problem> {
-        let Self::Whole(whole) = self else { return Ok(()) };
-        whole.there[piece].store(true, Ordering::Release);
-        match whole.follower.try_lock() {
-            Ok(mut follower) => whole.catch_up(&mut follower, part, size),
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// All pieces are there: what the whole file is instead of what was locked, if it is another.
-    pub(super) fn conclude(&self, part: &Part, size: u64) -> Result<Option<Digest>, Problem> {
-        let Self::Whole(whole) = self else { return Ok(None) };
-        let mut follower = whole.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.catch_up(&mut follower, part, size)?;
-        let Follower { hasher, .. } = std::mem::take(&mut *follower);
-        for there in &whole.there {
-            there.store(false, Ordering::Relaxed);
-        }
-        let found = Digest::finish(hasher);
-        Ok((found != whole.due).then_some(found))
+impl Follower {
+    /// Hashes bytes that come after all that were hashed.
+    pub(super) fn hash(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
     }
 }
 
-impl Whole {
+impl Proof {
+    pub(super) fn of(file: &LockedFile, pieces: usize) -> Self {
+        Self {
+            due: file.sha256,
+            pieces: file.pieces.clone(),
+            there: (0..pieces).map(|_| AtomicBool::new(false)).collect(),
+            follower: Mutex::new(Some(Follower::default())),
+        }
+    }
+
+    /// Before a piece comes: the follower, if that piece is its next. Bytes are hashed as they come then, and
+    /// need not be read again.
+    pub(super) fn lead(&self, piece: usize) -> Option<Follower> {
+        self.slot().take_if(|follower| follower.next == piece)
+    }
+
+    /// A piece is there, and hashed by the follower that led it. Hashes what else can be, unless another connection
+    /// is about it: that one, or the last, comes to this piece too.
+    pub(super) fn follow(
+        &self,
+        part: &Part,
+        size: u64,
+        piece: usize,
+        led: Option<Follower>,
+    ) -> Result<(), Problem> {
+        self.there[piece].store(true, Ordering::Release);
+        let led = led.map(|led| Follower { next: piece + 1, ..led });
+        let Some(mut follower) = led.or_else(|| self.slot().take()) else { return Ok(()) };
+        self.catch_up(&mut follower, part, size)?;
+        *self.slot() = Some(follower);
+        Ok(())
+    }
+
+    /// All pieces are there.
+    pub(super) fn conclude(&self, part: &Part, size: u64) -> Result<Verdict, Problem> {
+        // Each connection put it back before it counted its piece: it is there.
+        let mut follower = self.slot().take().unwrap_or_default();
+        self.catch_up(&mut follower, part, size)?;
+        *self.slot() = Some(Follower::default());
+        let found = Digest::finish(follower.hasher);
+        if found == self.due {
+            return Ok(Verdict::Right);
+        }
+        let mut wrong = Vec::new();
+        for piece in 0..self.there.len() {
+            let right = match &self.pieces {
+                Some(pieces) => piece_on_disk(part, piece, size)? == pieces[piece],
+                None => false,
+            };
+            if !right {
+                self.there[piece].store(false, Ordering::Relaxed);
+                wrong.push(piece);
+            }
+        }
+        Ok(if wrong.is_empty() { Verdict::Contradicted(found) } else { Verdict::Wrong(found, wrong) })
+    }
+
     fn catch_up(&self, follower: &mut Follower, part: &Part, size: u64) -> Result<(), Problem> {
         let mut chunk = Vec::new();
         while self.there.get(follower.next).is_some_and(|there| there.load(Ordering::Acquire)) {
@@ -101,10 +120,14 @@ impl Whole {
         }
         Ok(())
     }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Follower>> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a piece on the disk is.
-pub(super) fn piece_on_disk(part: &Part, piece: usize, size: u64) -> Result<Digest, Problem> {
+fn piece_on_disk(part: &Part, piece: usize, size: u64) -> Result<Digest, Problem> {
     let mut hasher = Sha256::new();
     feed(&mut hasher, part, piece, size, &mut vec![0; CHUNK])?;
     Ok(Digest::finish(hasher))

@@ -302,10 +302,10 @@ fn parse_range(range: &str) -> Option<(u64, u64)> {
     Some((places.split_once('-')?.0.parse().ok()?, length.parse().ok()?))
 }
 
-/// `Retry-After` in seconds. The other form, a date, would trust two clocks.
+/// What the answer says of when to come again.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    hub::retry_after(header(header::RETRY_AFTER)?, header(header::DATE))
 }
 
 async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, Fault> {

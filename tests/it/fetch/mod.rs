@@ -2,7 +2,7 @@
 
 mod bad_input;
 mod faults;
-mod killed;
+pub(crate) mod killed;
 mod locking;
 mod repairing;
 

@@ -1,6 +1,7 @@
 //! `verify --repair` from the hub.
 
-use super::{Bench, LARGE, model, same};
+use super::{Bench, LARGE, killed::program, model, same};
+use crate::hub::{Fault, When};
 use awqdeploy::{
     domain::lock::PIECE,
     flow::{
@@ -9,7 +10,8 @@ use awqdeploy::{
     },
     host::repair::PieceSource,
 };
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 /// Flips a byte in a file of the store.
 fn damage(path: &Path, at: usize) {
@@ -35,6 +37,41 @@ fn a_damaged_piece_is_brought_from_the_hub_and_no_other() {
     assert_eq!(verified.models[0].repaired[0].pieces, [1]);
     assert_eq!(bench.hub.sent(), PIECE.0);
     same(&folder, &model());
+}
+
+/// The same by the program, as an operator does it.
+#[test]
+fn the_command_repairs_from_the_hub_or_says_that_it_cannot() {
+    let bench = Bench::new();
+    bench.lock_pieces();
+    let folder = bench.fetched().path;
+    let verify = |words: &[&str]| {
+        let words = [&["verify", "awq", "--json"], words].concat();
+        let output = program(&bench, &words).stdout(Stdio::piped()).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), document)
+    };
+    damage(&folder.join(LARGE), usize::try_from(PIECE.0).unwrap() + 3);
+    damage(&folder.join("config.json"), 0);
+    let (code, told) = verify(&[]);
+    assert_eq!((code, told["damaged"].as_array().unwrap().len()), (Some(4), 2), "{told}");
+
+    bench.hub.trap(LARGE, Fault::Status { status: 404, retry_after: None }, When::Always);
+    let (code, left) = verify(&["--repair"]);
+    assert_eq!(code, Some(4), "{left}");
+    assert_eq!(
+        (&left["damaged"][0]["path"], &left["repaired"][0]["path"]),
+        (&LARGE.into(), &"config.json".into())
+    );
+
+    bench.hub.mend();
+    bench.hub.sent();
+    let (code, repaired) = verify(&["--repair"]);
+    assert_eq!((code, repaired["damaged"].as_array().unwrap().len()), (Some(0), 0), "{repaired}");
+    assert_eq!(repaired["repaired"][0]["pieces"], json!([1]));
+    assert_eq!(bench.hub.sent(), PIECE.0);
+    same(&folder, &model());
+    assert_eq!(verify(&[]).0, Some(0));
 }
 
 #[test]

@@ -20,6 +20,10 @@ fn a_survey_has_every_file_and_its_pieces() {
     assert_eq!(weights.pieces.as_ref(), Some(&pieces));
     assert_eq!(scene.model.files[0].pieces, None);
     assert_eq!(scene.model.files[0].sha256, Digest::of("{}"));
+    // `printf '{}' | git hash-object --stdin`: what `hf cache verify` compares small files by.
+    let git = scene.model.files[0].git_sha1.unwrap().to_string();
+    assert_eq!(git, "9e26dfeeb6e641a33dae4961196235bdb965b21b");
+    assert_eq!(weights.git_sha1, None);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use awqdeploy::{
         problem::{Kind, Problem},
     },
     host::{
-        check::Damage,
+        check::{self, Damage},
+        memo::Memo,
         repair::{Copies, PieceSource},
         signals::Interrupt,
     },
@@ -153,7 +154,13 @@ fn pieces_that_contradict_the_file_are_not_believed() {
     let mut scene = Scene::taken_in();
     let weights = scene.model.files.iter_mut().find(|file| file.pieces.is_some()).unwrap();
     weights.pieces.as_mut().unwrap()[0] = awqdeploy::domain::digest::Digest::of(bytes(99, mib(8)));
-    let damaged = scene.damaged();
-    assert_eq!(damaged.len(), 1);
+    let check =
+        || check::stored(&scene.stored(), &scene.model, &Memo::default(), &Interrupt::default(), &mut |_| ());
+    let told = check().unwrap_err();
+    assert_eq!(told.to_string(), "the lock contradicts itself about `model.safetensors`");
+    // With a damage besides, there is no right content that has these pieces.
+    flip(&scene.stored().join("model.safetensors"), 5);
+    let damaged = check().unwrap().damaged;
+    assert_eq!(damaged[0].pieces, [0]);
     assert_eq!(repair(&scene, &[&Liar, &scene.folder()]), damaged);
 }
