@@ -56,7 +56,11 @@ mod safetensors;
 mod sequential;
 mod server;
 mod serving;
+<<<<<<< HEAD
 mod shape;
+=======
+mod signature;
+>>>>>>> d01c949 (lock: a model that is not what its maker signed is refused)
 mod sse;
 mod stand;
 mod startup;
