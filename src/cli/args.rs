@@ -129,6 +129,7 @@ pub(crate) enum Command {
   awqdeploy plan awq
   awqdeploy plan awq --facts laptop.json      for another machine's facts
   awqdeploy plan awq --checkpoint ./model     for weights that are not locked yet
+  awqdeploy plan awq --ask-engine             with the word of the vLLM that is installed
   awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
     Plan {
         /// A profile's name, or the path of its file
@@ -149,8 +150,15 @@ pub(crate) enum Command {
     /// Print what is known of this host, as `plan --facts` reads it
     #[command(after_help = "Examples:
   awqdeploy facts > gpu-host.json
-  awqdeploy plan awq --facts gpu-host.json    on any other machine")]
-    Facts,
+  awqdeploy plan awq --facts gpu-host.json    on any other machine
+  awqdeploy facts --probe > gpu-host.json     with the GPUs' rates measured, by the installed vLLM's torch
+  awqdeploy facts --probe python3             by the torch of another Python")]
+    Facts {
+        /// Measure what each GPU copies and reads: seconds of work, and 1 GiB of its memory [default: the Python of
+        /// the vLLM that is installed in the store]
+        #[arg(long, value_name = "PYTHON", num_args = 0..=1, default_missing_value = "")]
+        probe: Option<String>,
+    },
     /// Say what is wrong, or slow, with this host, whatever is to be deployed on it
     #[command(after_help = "Examples:
   awqdeploy doctor

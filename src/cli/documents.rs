@@ -5,6 +5,7 @@ use crate::{
         activation::{Activation, End, GenerationId, State},
         collection::Why,
         digest::Digest,
+        engine_word::Compared,
         facts::{self, Facts},
         generation::Generation,
         journal,
@@ -37,6 +38,8 @@ pub(crate) struct PlanDocument {
     pub(crate) serve: Option<Serve>,
     pub(crate) memory: Option<MemoryDocument>,
     pub(crate) prediction: Option<Prediction>,
+    /// What the installed vLLM says beside the plan, where it was asked.
+    pub(crate) engine: Vec<Compared>,
     /// Everything to know, the grave first. Of a refusal, what refuses.
     pub(crate) findings: Vec<Finding>,
     pub(crate) unit: Option<String>,
@@ -95,6 +98,7 @@ impl PlanDocument {
             serve: None,
             memory: None,
             prediction: None,
+            engine: Vec::new(),
             findings: refusal.iter().map(Finding::from).collect(),
             unit: None,
             refusal,

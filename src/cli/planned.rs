@@ -4,13 +4,15 @@ use super::{
     documents::{MemoryDocument, PlanDocument},
     render::{BAD, BOLD, CARE, FAINT, command, row},
 };
-use crate::domain::{memory::Rank, preflight::Finding, rules::Severity, size::Bytes};
+use crate::domain::{
+    actual::Figure, engine_word::Compared, memory::Rank, preflight::Finding, rules::Severity, size::Bytes,
+};
 use anstyle::Style;
 use std::fmt::Write;
 
 /// A plan. Nothing for a refusal, which is shown as a problem.
 pub(crate) fn plan(document: &PlanDocument) -> String {
-    let mut out = String::new();
+    let mut out = engine(&document.engine);
     let Some(serve) = &document.serve else {
         return out;
     };
@@ -26,8 +28,8 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         || "-".to_owned(),
         |decode| {
             format!(
-                "{:.1} tokens/s, one stream ({:.1} to at most {:.1}; {} limits it)",
-                decode.expected, decode.low, decode.ceiling, decode.limited_by
+                "{:.1} tokens/s, one stream ({:.1} to at most {:.1}; {} limits it; {})",
+                decode.expected, decode.low, decode.ceiling, decode.limited_by, decode.rates
             )
         },
     );
@@ -38,6 +40,37 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
     out.push_str(&command(serve));
     out.push_str(&findings(&document.findings));
+    out
+}
+
+/// What the plan has, and beside it what the installed vLLM makes of it.
+fn engine(compared: &[Compared]) -> String {
+    let mut out = String::new();
+    if compared.is_empty() {
+        return out;
+    }
+    let _ = writeln!(out, "  {FAINT}{:<24} {:<24} vLLM says{FAINT:#}", "", "planned");
+    for Compared { what, planned, engine, agrees } in compared {
+        let style = if *agrees { Style::new() } else { BAD };
+        let planned = planned.as_deref().unwrap_or("-");
+        row(&mut out, what, &format!("{planned:<24} {style}{engine}{style:#}"));
+    }
+    out
+}
+
+/// What was planned, and what came of it.
+pub(crate) fn figures(figures: &[Figure]) -> String {
+    let mut out = String::new();
+    for Figure { name, planned, seen } in figures {
+        let gib = |bytes: f64| format!("{:.2} GiB", bytes / Bytes::gib(1).0 as f64);
+        let (what, shown): (_, &dyn Fn(f64) -> String) = match name.strip_suffix("_bytes") {
+            Some(what) => (what, &gib),
+            None => (name.as_str(), &|number| format!("{number:.1}")),
+        };
+        let difference = (seen / planned - 1.0) * 100.0;
+        let text = format!("{} planned, {} seen ({difference:+.1} %)", shown(*planned), shown(*seen));
+        row(&mut out, &what.replace('_', " "), &text);
+    }
     out
 }
 

@@ -1,8 +1,11 @@
 //! Text for people, rendered from the JSON documents.
 
-use super::documents::{
-    ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument, ValidationDocument,
-    VerifyDocument,
+use super::{
+    documents::{
+        ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument,
+        ValidationDocument, VerifyDocument,
+    },
+    planned,
 };
 use crate::domain::{
     collection::Why,
@@ -139,6 +142,7 @@ pub(crate) fn report(report: &Report) -> String {
         );
         row(&mut out, &format!("against {}", comparison.profile), &text);
     }
+    out.push_str(&planned::figures(&report.figures));
     for failure in &report.failures {
         let _ = writeln!(out, "  {BAD}✗{BAD:#} {failure}");
     }

@@ -16,7 +16,6 @@ use crate::{
         doctor,
         facts::Facts,
         layout::Layout,
-        plan::{Plan, Refusal},
         problem::{Kind, Problem},
         profile::Gates,
         report::Verdict,
@@ -29,15 +28,15 @@ use crate::{
         event::Observer,
         export, history,
         outcome::{Action, Outcome},
-        prepare::{self, Prepared, Weights},
+        prepare::{self, Decision, Prepared, Weights},
         profiles::Library,
         recover, rollback, status, supervise,
         verify::{self, Damaged, Which},
         world::{Engine, Keeper, World},
     },
     host::{
-        checkpoint::Presence, engine, event_loop, fs, hub::Reach, machine, repair::PieceSource,
-        signals::Interrupt, store::Store,
+        checkpoint::Presence, engine, event_loop, fs, hub::Reach, link_probe, machine, repair::PieceSource,
+        runtimes, signals::Interrupt, store::Store,
     },
 };
 use dialoguer::Confirm;
@@ -63,7 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let decide = if ask_engine { prepare::plan_with_consent } else { prepare::plan };
             show_plan(&global, &profile, decide(&world, &profile, &facts, weights)?)
         }
-        Command::Facts => facts(),
+        Command::Facts { probe } => facts(&global, probe.as_deref()),
         Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
         Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
@@ -148,9 +147,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-fn show_plan(global: &Global, profile: &str, planned: Result<Plan, Refusal>) -> Result<u8, Problem> {
-    let refusal = planned.as_ref().err().cloned();
-    let document = PlanDocument::of(profile, planned);
+fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, Problem> {
+    let refusal = decision.planned.as_ref().err().cloned();
+    let document = PlanDocument { engine: decision.engine, ..PlanDocument::of(profile, decision.planned) };
     show(global, &document, planned::plan)?;
     match refusal {
         None => Ok(0),
@@ -197,8 +196,16 @@ fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, P
     Ok(if document.verdict == Verdict::Pass { 0 } else { 6 })
 }
 
-fn facts() -> Result<u8, Problem> {
-    let document = FactsDocument::of(machine::facts()?);
+fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
+    let mut facts = machine::facts()?;
+    if let Some(python) = probe {
+        let python = match python {
+            "" => runtimes::any_python(&layout(global))?,
+            python => python.to_owned(),
+        };
+        facts = facts.with_rates(&link_probe::rates(&python)?)?;
+    }
+    let document = FactsDocument::of(facts);
     let text = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print the facts", e))?;
     print(&text);
     Ok(0)

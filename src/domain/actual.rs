@@ -7,6 +7,15 @@
 use super::{plan::Plan, rules::Finding, size::Bytes};
 use serde::{Deserialize, Serialize};
 
+/// What the processes of a running service hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// VRAM by GPU, of those on which they hold any. Empty where the driver does not tell.
+    pub vram: Vec<Bytes>,
+    /// RAM of all together, beside pages of files.
+    pub ram: Option<Bytes>,
+}
+
 /// What the log says. Figures are per rank; where ranks differ, the largest counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Actual {
@@ -24,6 +33,9 @@ pub struct Actual {
     pub graphs: Option<Bytes>,
     /// "Using 'MARLIN' `WNA16` `MoE` backend".
     pub experts_kernel: Option<String>,
+    /// What its processes held when the validation was done.
+    #[serde(default)]
+    pub held: Held,
     /// Whether it is a rehearsal's engine, which loads nothing.
     #[serde(default)]
     pub rehearsed: bool,
@@ -37,6 +49,12 @@ impl Actual {
             actual.read(line);
         }
         actual
+    }
+
+    /// The same with what its processes hold.
+    #[must_use]
+    pub fn with(self, held: Held) -> Self {
+        Self { held, ..self }
     }
 
     fn read(&mut self, line: &str) {
@@ -74,13 +92,6 @@ fn gib(text: &str) -> Option<Bytes> {
     (0.0..1e6).contains(&number).then(|| Bytes((number * f64::from(1 << 30)) as u64))
 }
 
-/// Of all weights of a rank, the share by which those on the GPU may differ. Loading keeps a little more
-/// than the files hold: 0.05 of 42.65 GiB resident, and 0.23 with 33 GiB offloaded.
-const WEIGHTS: f64 = 0.02;
-/// Of the planned offload, the share that must have been offloaded. vLLM counts tensors whole.
-const OFFLOADED: f64 = 0.05;
-/// Of the planned tokens of KV cache, the share that may lack: a plan has reserves, so that more is usual.
-const TOKENS: f64 = 0.05;
 /// The only offloader that reads experts in place.
 const OFFLOADER: &str = "UVAOffloader";
 /// The kernel of quantised experts that was measured.
@@ -91,13 +102,20 @@ pub fn compare(plan: &Plan, actual: &Actual) -> Vec<Finding> {
     if actual.rehearsed || plan.memory.gpu.is_none() {
         return Vec::new();
     }
-    let findings = [weights(plan, actual), offload(plan, actual), tokens(plan, actual), kernel(plan, actual)];
+    let findings = [
+        weights(plan, actual),
+        offload(plan, actual),
+        tokens(plan, actual),
+        kernel(plan, actual),
+        vram(plan, actual),
+        ram(plan, actual),
+    ];
     findings.into_iter().flatten().collect()
 }
 
 fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
     let (planned, shard, seen) = (plan.memory.weights?, plan.memory.shard?, actual.weights?);
-    let allowed = shard.0 as f64 * WEIGHTS;
+    let allowed = shard.0 as f64 * plan.tolerances.weights;
     (planned.0.abs_diff(seen.0) as f64 > allowed).then(|| {
         Finding::new(
             "weights-not-as-planned",
@@ -113,7 +131,7 @@ fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
     let (Bytes(1..), Some(_)) = (planned, actual.weights) else {
         return None;
     };
-    let enough = |seen: Bytes| seen.0 as f64 >= planned.0 as f64 * (1.0 - OFFLOADED);
+    let enough = |seen: Bytes| seen.0 as f64 >= planned.0 as f64 * (1.0 - plan.tolerances.offload);
     let why = match (actual.offloader.as_deref(), actual.offloaded) {
         (Some(OFFLOADER), Some(seen)) if enough(seen) => return None,
         (Some(OFFLOADER), Some(seen)) => format!("vLLM offloaded {seen}"),
@@ -129,7 +147,7 @@ fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
 
 fn tokens(plan: &Plan, actual: &Actual) -> Option<Finding> {
     let (planned, seen) = (plan.memory.kv_cache_tokens?, actual.kv_cache_tokens?);
-    ((seen as f64) < planned as f64 * (1.0 - TOKENS)).then(|| {
+    ((seen as f64) < planned as f64 * (1.0 - plan.tolerances.kv_cache)).then(|| {
         Finding::new(
             "cache-smaller-than-planned",
             format!("a KV cache of {planned} tokens was planned, and vLLM made one of {seen}"),
@@ -142,4 +160,62 @@ fn kernel(plan: &Plan, actual: &Actual) -> Option<Finding> {
     let seen = actual.experts_kernel.as_deref().filter(|seen| *seen != KERNEL)?;
     let message = format!("vLLM runs the experts of `{}` with `{seen}`, not `{KERNEL}`", plan.model.repo);
     Some(Finding::new("fallback-kernel", message).with_remedy())
+}
+
+fn vram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.gpu?, *actual.held.vram.iter().max()?);
+    exceeds(planned, seen, plan.tolerances.vram).then(|| {
+        let what = format!("vLLM was to use {planned} of each GPU, and its processes hold {seen} of one");
+        Finding::new("vram-not-as-planned", what).with_remedy()
+    })
+}
+
+fn ram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.ram, actual.held.ram?);
+    exceeds(planned, seen, plan.tolerances.ram).then(|| {
+        let what = format!("{planned} of RAM were planned, and the service's processes hold {seen}");
+        Finding::new("ram-not-as-planned", what).with_remedy()
+    })
+}
+
+fn exceeds(planned: Bytes, seen: Bytes, tolerance: f64) -> bool {
+    seen.0 as f64 > planned.0 as f64 * (1.0 + tolerance)
+}
+
+/// A figure that was planned, and what was seen of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What it is, with its unit: `kv_cache_tokens`.
+    pub name: String,
+    /// What the plan has.
+    pub planned: f64,
+    /// What the engine did.
+    pub seen: f64,
+}
+
+/// All figures that were both planned and seen. `decode` is what was measured of one stream, tokens/s.
+pub fn figures(plan: &Plan, actual: &Actual, decode: Option<f64>) -> Vec<Figure> {
+    if actual.rehearsed {
+        return Vec::new();
+    }
+    let (memory, held) = (&plan.memory, &actual.held);
+    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0 as f64);
+    let on_gpu = memory.gpu;
+    let rows = [
+        ("weights_on_gpu_bytes", bytes(memory.weights), bytes(actual.weights)),
+        ("offloaded_bytes", bytes(on_gpu.map(|_| memory.offloaded)), bytes(actual.offloaded)),
+        ("kv_cache_bytes", bytes(memory.kv_cache), bytes(actual.kv_cache)),
+        (
+            "kv_cache_tokens",
+            memory.kv_cache_tokens.map(|tokens| tokens as f64),
+            actual.kv_cache_tokens.map(|tokens| tokens as f64),
+        ),
+        ("vram_bytes", bytes(on_gpu), bytes(held.vram.iter().max().copied())),
+        ("ram_bytes", Some(memory.ram.0 as f64), bytes(held.ram)),
+        ("decode_tokens_per_second", plan.prediction.expected(), decode),
+    ];
+    let both = |(name, planned, seen): (&str, Option<f64>, Option<f64>)| {
+        Some(Figure { name: name.to_owned(), planned: planned?, seen: seen? })
+    };
+    rows.into_iter().filter_map(both).collect()
 }

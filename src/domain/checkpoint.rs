@@ -5,7 +5,7 @@ use super::{
     architecture::{Dimensions, Family},
     problem::{Kind, Problem},
     quantization::{self, Quantized, Rules},
-    safetensors::Header,
+    safetensors::{Header, WeightFiles},
     size::Bytes,
     tensors::{Class, Tensors},
 };
@@ -32,6 +32,12 @@ pub struct Checkpoint {
     pub files_total: Option<Bytes>,
     /// Where headers told the bytes: what `config.json` had let expect.
     pub by_config: Option<Bytes>,
+    /// What the index of its weight files says that they hold.
+    pub by_index: Option<Bytes>,
+    /// The type that its weights had before they were quantised: `bfloat16`.
+    pub dtype: Option<String>,
+    /// Whether it also sees or hears: parts that are not modelled.
+    pub multimodal: bool,
 }
 
 impl Checkpoint {
@@ -67,7 +73,7 @@ impl Checkpoint {
             _ => Quantized::default(),
         };
         let latent_attention = names.kv_lora_rank.is_some();
-        let by_config = None;
+        let multimodal = names.vision_config.is_some() || names.audio_config.is_some();
         Ok(Self {
             architecture,
             quantization,
@@ -76,19 +82,26 @@ impl Checkpoint {
             shape,
             tensors,
             files_total,
-            by_config,
+            by_config: None,
+            by_index: None,
+            dtype: names.dtype.or(names.torch_dtype),
+            multimodal,
         })
     }
 
-    /// The same with the bytes that the headers of its weight files tell, instead of those that
-    /// `config.json` lets expect.
+    /// The same with the bytes that its weight files tell, instead of those that `config.json` lets expect.
+    /// Without files it stays as it is.
     #[must_use]
-    pub fn with_headers(self, headers: &[Header]) -> Self {
+    pub fn with_weights(self, files: &WeightFiles) -> Self {
+        let headers = &files.headers;
+        if headers.is_empty() {
+            return self;
+        }
         let by_config = self.tensors.as_ref().map(|tensors| tensors.bytes(1));
         let named = headers.iter().flat_map(Header::tensors);
         let tensors = self.shape.as_ref().map(|shape| Tensors::of_headers(shape, named));
         let files_total = Some(headers.iter().map(|header| Bytes(header.data())).sum());
-        Self { tensors, files_total, by_config, ..self }
+        Self { tensors, files_total, by_config, by_index: files.total.map(Bytes), ..self }
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].
@@ -147,6 +160,15 @@ struct Names {
     quantization_config: Option<Method>,
     #[serde(default)]
     kv_lora_rank: Option<serde_json::Value>,
+    #[serde(default)]
+    dtype: Option<String>,
+    /// Its name until transformers 4.56.
+    #[serde(default)]
+    torch_dtype: Option<String>,
+    #[serde(default)]
+    vision_config: Option<serde_json::Value>,
+    #[serde(default)]
+    audio_config: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

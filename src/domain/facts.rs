@@ -81,9 +81,25 @@ pub struct Gpu {
     /// Whether it is cut into instances (MIG), of which this program knows nothing.
     #[serde(default)]
     pub mig: bool,
+    /// What a probe measured of it. Left out where nobody asked for it, so that facts without it stay readable to
+    /// programs that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredRates>,
     /// Who holds its memory now, as far as the driver tells.
     #[serde(default)]
     pub processes: Vec<GpuProcess>,
+}
+
+/// Bytes per second that a GPU reached.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredRates {
+    /// A copy from pinned RAM.
+    pub copy: f64,
+    /// Reads of pinned RAM in place, as offloaded experts are read. Absent where no vLLM was at hand to map it.
+    pub read: Option<f64>,
+    /// A copy within VRAM, reading and writing counted.
+    pub memory: f64,
 }
 
 /// A process that holds VRAM.
@@ -123,6 +139,12 @@ impl Gpu {
         self.others(unit).map(|process| process.memory).sum()
     }
 
+    /// What processes of this unit hold.
+    pub fn held_by(&self, unit: &str) -> Bytes {
+        let of_it = |process: &&GpuProcess| process.unit.as_deref() == Some(unit);
+        self.processes.iter().filter(of_it).map(|process| process.memory).sum()
+    }
+
     /// The processes that are not of this unit.
     pub fn others<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a GpuProcess> {
         self.processes.iter().filter(move |process| process.unit.as_deref() != Some(unit))
@@ -133,6 +155,28 @@ impl Facts {
     /// Whether NVLink connects the first `ranks` GPUs.
     pub fn nvlinked(&self, ranks: u32) -> bool {
         self.gpus.iter().take(ranks as usize).all(|gpu| gpu.nvlinks > 0)
+    }
+
+    /// The same with what a probe measured of each GPU, in the same order.
+    ///
+    /// # Errors
+    /// Where it measured another number of GPUs, or something that no GPU does.
+    pub fn with_rates(mut self, rates: &[MeasuredRates]) -> Result<Self, Problem> {
+        let (seen, listed) = (rates.len(), self.gpus.len());
+        if seen != listed {
+            let what = format!("the probe saw {seen} GPUs, and the driver lists {listed}");
+            return Err(Problem::new(Kind::Unexpected, what)
+                .help("a variable such as `CUDA_VISIBLE_DEVICES` hides some, or shows others twice"));
+        }
+        for (gpu, rates) in self.gpus.iter_mut().zip(rates) {
+            let sane = |rate: f64| (1e8..1e14).contains(&rate);
+            if !(sane(rates.copy) && sane(rates.memory) && rates.read.is_none_or(sane)) {
+                let what = format!("the probe measured impossible rates of `{}`: {rates:?}", gpu.name);
+                return Err(Problem::new(Kind::Unexpected, what).help("try it again while nothing else runs"));
+            }
+            gpu.measured = Some(*rates);
+        }
+        Ok(self)
     }
 
     /// Reads what `awqdeploy facts` printed. A document without a schema is one of the first version.

@@ -8,6 +8,8 @@
 use super::version::Version;
 
 const TABLE: &str = include_str!("known/vllm-flags.txt");
+/// What stands between the engine's flags and those of the front end.
+const FRONT_END: &str = "\nfront end\n";
 
 /// What the table says of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,26 +37,26 @@ pub enum Knowledge {
 
 struct Row {
     name: &'static str,
-    /// `None`: a front-end flag, taken as known to every version.
-    range: Option<(&'static str, &'static str)>,
+    first: &'static str,
+    last: &'static str,
     instead: Option<&'static str>,
 }
 
 impl Row {
     fn knows(&self, version: Version) -> bool {
-        self.range.is_none_or(|(first, last)| {
-            Version::of(first).is_some_and(|first| first <= version)
-                && Version::of(last).is_some_and(|last| version <= last)
-        })
+        Version::of(self.first).is_some_and(|first| first <= version)
+            && Version::of(self.last).is_some_and(|last| version <= last)
     }
 }
 
 fn rows() -> impl Iterator<Item = Row> {
-    TABLE.lines().filter(|line| line.starts_with('-')).filter_map(|line| {
+    rows_of(TABLE)
+}
+
+fn rows_of(table: &'static str) -> impl Iterator<Item = Row> {
+    table.lines().filter(|line| line.starts_with('-')).filter_map(|line| {
         let mut words = line.splitn(4, ' ');
-        let name = words.next()?;
-        let (first, last) = (words.next()?, words.next()?);
-        Some(Row { name, range: (first != "any").then_some((first, last)), instead: words.next() })
+        Some(Row { name: words.next()?, first: words.next()?, last: words.next()?, instead: words.next() })
     })
 }
 
@@ -69,9 +71,15 @@ pub fn covers(version: Version) -> bool {
     versions().filter_map(Version::of).any(|known| known == version)
 }
 
-/// The flags that this version knows, in the table's order, without those of the front end.
+/// The flags that this version knows, in the table's order.
+pub fn known_to(version: Version) -> impl Iterator<Item = &'static str> {
+    rows().filter(move |row| row.knows(version)).map(|row| row.name)
+}
+
+/// Of them those of the engine, without those of the HTTP front end.
 pub fn engine_flags(version: Version) -> impl Iterator<Item = &'static str> {
-    rows().filter(move |row| row.range.is_some() && row.knows(version)).map(|row| row.name)
+    let engine = TABLE.split_once(FRONT_END).map_or(TABLE, |(engine, _)| engine);
+    rows_of(engine).filter(move |row| row.knows(version)).map(|row| row.name)
 }
 
 /// What is known of this flag in this version, for a version that the table [`covers`]. `--no-x` is
@@ -83,20 +91,18 @@ pub fn look_up(flag: &str, version: Version) -> Knowledge {
         let candidates = rows().filter(|row| row.knows(version));
         return Knowledge::Unknown { like: most_alike(flag, candidates.map(|row| row.name)) };
     };
-    match row.range {
-        _ if row.knows(version) => Knowledge::Known,
-        Some((first, _)) if Version::of(first).is_some_and(|first| version < first) => {
-            Knowledge::NotYet { since: first }
-        }
-        Some((_, last)) => Knowledge::Gone {
-            since: versions().skip_while(|version| *version != last).nth(1).unwrap_or(last),
-            instead: row.instead,
-        },
-        None => Knowledge::Known,
+    if row.knows(version) {
+        return Knowledge::Known;
     }
+    if Version::of(row.first).is_some_and(|first| version < first) {
+        return Knowledge::NotYet { since: row.first };
+    }
+    let since = versions().skip_while(|version| *version != row.last).nth(1).unwrap_or(row.last);
+    Knowledge::Gone { since, instead: row.instead }
 }
 
-fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+/// Of these names the one that is spelled most alike, if any is.
+pub(super) fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     /// Below this a suggestion confuses more than it helps.
     const ALIKE: f64 = 0.85;
     candidates

@@ -27,6 +27,7 @@ pub fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Re
     shared_expert(inputs, version, ranks)?;
     gates(inputs, version, ranks)?;
     gptq(inputs, version)?;
+    plain_kernels(inputs, version)?;
     cache(inputs, ranks)?;
     context(inputs)
 }
@@ -93,6 +94,26 @@ fn gptq(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Asked for by name, the methods without Marlin take float16 and nothing else.
+fn plain_kernels(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let asked = value(inputs, "--quantization").filter(|method| ["awq", "gptq"].contains(method));
+    let Some(method) = asked.filter(|_| version < PADS) else {
+        return Ok(());
+    };
+    let dtype = match value(inputs, "--dtype") {
+        None | Some("auto") => inputs.checkpoint.dtype.as_deref(),
+        asked => asked,
+    };
+    if dtype != Some("bfloat16") {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "dtype-not-taken",
+        format!("`--quantization {method}` has kernels for float16 only in vLLM `{version}`"),
+        "remove `--quantization` from `vllm.arguments`: vLLM then takes Marlin, which knows bfloat16 too",
+    ))
 }
 
 fn cache(inputs: Inputs<'_>, ranks: u32) -> Result<(), Refusal> {

@@ -47,5 +47,6 @@ pub mod stream;
 pub mod tensors;
 pub mod unit;
 pub mod upstream;
+pub mod variables;
 pub mod verdict;
 pub mod version;

@@ -10,7 +10,7 @@ use super::{
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart},
+    profile::{Gates, Listen, Profile, Timeouts, Tolerances, VerifyAtStart},
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Plan {
     pub prediction: Prediction,
     /// What validation must show.
     pub gates: Gates,
+    /// How far from this it may be. Generations of before this could be said have the usual ones.
+    #[serde(default)]
+    pub tolerances: Tolerances,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// What to know before going on.
@@ -151,6 +154,7 @@ impl Plan {
             memory: budget,
             prediction,
             gates: profile.gates().clone(),
+            tolerances: profile.tolerances(),
             timeouts: profile.timeouts(),
             unit,
         })

@@ -9,7 +9,7 @@
 
 use super::{
     checkpoint::Checkpoint,
-    facts::{Facts, Gpu},
+    facts::{Facts, Gpu, MeasuredRates},
     memory::Budget,
     size::Bytes,
     tensors::Class,
@@ -84,6 +84,29 @@ pub struct Decode {
     pub ceiling: f64,
     /// What most of a step waits for.
     pub limited_by: Limit,
+    /// Where the rates come from that it is computed with.
+    #[serde(default)]
+    pub rates: RatesFrom,
+}
+
+/// Where the rates of memory and link come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RatesFrom {
+    /// Data sheets of cards, and a table of links.
+    #[default]
+    Table,
+    /// A probe on this host: `awqdeploy facts --probe`.
+    Probe,
+}
+
+impl fmt::Display for RatesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "rates from a table of cards and links",
+            Self::Probe => "rates measured on this host",
+        })
+    }
 }
 
 /// What a decode step waits for.
@@ -132,8 +155,14 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Dec
     // All ranks wait for the slowest.
     let gpus = facts.gpus.iter().take(ranks as usize);
     let decodes = gpus.map(|gpu| {
-        let (sheet, copy) = (memory_bandwidth(&gpu.name)?, copy_rate(gpu));
-        let (memory, link) = (sheet * REACHED_BANDWIDTH, expert_rate(gpu));
+        let probed = gpu.measured;
+        let memory = match (probed, memory_bandwidth(&gpu.name)) {
+            (Some(probed), _) => probed.memory,
+            (None, sheet) => sheet? * REACHED_BANDWIDTH,
+        };
+        let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
+        let link = expert_rate(gpu);
+        let copy = copy_rate(gpu).max(link);
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, FIXED.as_secs_f64()),
@@ -147,6 +176,11 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Dec
             expected: steps(memory, link, FIXED + all_reduces),
             ceiling: steps(sheet, copy, Duration::ZERO),
             limited_by: longest.0,
+            rates: match probed {
+                Some(MeasuredRates { read: Some(_), .. }) => RatesFrom::Probe,
+                Some(_) if traffic.linked == Bytes::default() => RatesFrom::Probe,
+                _ => RatesFrom::Table,
+            },
         })
     });
     let decodes = decodes.collect::<Option<Vec<_>>>()?;
@@ -205,12 +239,20 @@ fn whole(bytes: f64) -> Bytes {
     Bytes(bytes as u64)
 }
 
-/// Bytes per second at which a GPU reads the routed experts from pinned RAM.
+/// Bytes per second at which a GPU reads the routed experts from pinned RAM: what a probe measured, else by a table.
 ///
 /// PCIe 5 x16: 49.3 GB/s measured on the H100. Below that, 10 GB/s for PCIe 4 x16 (9–11 in a public
 /// report of 9.46 tokens/s, vLLM issue 54593, though plain copies reach 24) and the rest scaled by
 /// lanes and generation, not measured.
 pub fn expert_rate(gpu: &Gpu) -> f64 {
+    match gpu.measured {
+        Some(MeasuredRates { read: Some(read), .. }) => read,
+        Some(MeasuredRates { copy, .. }) => link_of_table(gpu).min(copy),
+        None => link_of_table(gpu),
+    }
+}
+
+fn link_of_table(gpu: &Gpu) -> f64 {
     let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
     let sixteen = match gpu.pcie_generation {
         5.. => 49.3e9,
@@ -225,6 +267,9 @@ pub fn expert_rate(gpu: &Gpu) -> f64 {
 /// Bytes per second of a plain copy from pinned RAM: 55.0 GB/s is the most that was measured over PCIe 5
 /// x16; older generations by their share of it.
 fn copy_rate(gpu: &Gpu) -> f64 {
+    if let Some(measured) = gpu.measured {
+        return measured.copy;
+    }
     let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
     let halvings = 5_u32.saturating_sub(gpu.pcie_generation.max(1)).min(4);
     55.0e9 * lanes / f64::from(1_u32 << halvings)

@@ -11,6 +11,7 @@ use super::{
     memory::Budget,
     plan::{Inputs, Refusal},
     profile::Device,
+    variables,
     version::Version,
 };
 
@@ -244,8 +245,10 @@ pub fn findings(
     [
         named_otherwise(inputs),
         flags_unchecked(version),
+        variables_unread(inputs, version),
         not_modelled(inputs.checkpoint),
         differing(inputs.checkpoint),
+        differing_from_index(inputs.checkpoint),
         offloaded(inputs, budget),
         expandable_segments(inputs, budget),
         all_reduce_disabled(inputs, budget),
@@ -283,6 +286,31 @@ fn differing(checkpoint: &Checkpoint) -> Option<Finding> {
             format!("the weight files hold {found}, and `config.json` lets expect {expected}"),
         )
         .help("take the model's original `config.json`: vLLM may leave layers in 16 bits without a word")
+    })
+}
+
+fn differing_from_index(checkpoint: &Checkpoint) -> Option<Finding> {
+    let (said, found) = (checkpoint.by_index?, checkpoint.files_total?);
+    (said != found).then(|| {
+        let what =
+            format!("the index says that the weight files hold {} bytes, and they hold {}", said.0, found.0);
+        Finding::new("index-total-differs", what).with_remedy()
+    })
+}
+
+fn variables_unread(inputs: Inputs<'_>, version: Version) -> Option<Finding> {
+    let names = inputs.profile.environment().keys();
+    let mut unread = names.filter_map(|name| Some((name, variables::unread(name, version)?)));
+    let (name, first) = unread.next()?;
+    let more = match unread.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = format!("vLLM `{version}` does not read `{name}`{more}: what was to be changed by it is not");
+    let finding = Finding::new("unknown-vllm-variable", what);
+    Some(match first.like {
+        Some(like) => finding.help(format!("did you mean `{like}`?")),
+        None => finding.help("remove it from `vllm.environment`"),
     })
 }
 
@@ -332,6 +360,7 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
     let what = match (&checkpoint.shape, &checkpoint.tensors) {
         (Some(_), Some(_)) => return None,
         (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
+        (None, _) if checkpoint.multimodal => " and its parts for images or sound are",
         _ => " in this quantisation is",
     };
     Some(Finding::new(

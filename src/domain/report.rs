@@ -2,7 +2,7 @@
 
 use super::{
     activation::GenerationId,
-    actual::{self, Actual},
+    actual::{self, Actual, Figure},
     plan::Plan,
     quality::{Quality, QualityComparison},
     questions,
@@ -53,6 +53,9 @@ pub struct Report {
     /// What the engine's log says of itself. Absent where nobody asked.
     #[serde(default)]
     pub actual: Option<Actual>,
+    /// What was planned, and what came of it.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
 }
 
 /// What a validation comes to.
@@ -174,9 +177,12 @@ pub struct Comparison {
 }
 
 impl Report {
-    /// Adds what the engine's log says, held against its plan. What is fatal fails the validation.
+    /// Adds what the engine did, held against its plan. What is fatal fails the validation.
     pub fn held_against(&mut self, plan: &Plan, actual: Actual) {
         self.findings = actual::compare(plan, &actual);
+        let speed = self.throughput.as_ref();
+        let decode = speed.map(|speed| speed.decode_tokens_per_second.median);
+        self.figures = actual::figures(plan, &actual, decode);
         self.actual = Some(actual);
         let fatal = self.findings.iter().filter(|finding| finding.severity == Severity::Fatal);
         self.failures.extend(fatal.map(|finding| finding.message.clone()));

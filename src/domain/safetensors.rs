@@ -282,3 +282,12 @@ impl Index {
         named.filter(|name| !there.contains(name)).collect()
     }
 }
+
+/// All weight files of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WeightFiles {
+    /// Their headers. None: only `config.json` is there.
+    pub headers: Vec<Header>,
+    /// The bytes that the index says they hold, where there is one and it says so.
+    pub total: Option<u64>,
+}

@@ -55,6 +55,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     }
     let binary = stage(world, &locked, prepared, observer)?;
     world.interrupt.check()?;
+    prepared.confirm(world, observer)?;
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     carry_out(world, &locked, Action::Deploy, to, observer)
 }

@@ -23,6 +23,7 @@ use crate::{
         serving::Api,
         signals::Interrupt,
         store::{Evidence, Locked, Store},
+        usage,
     },
 };
 
@@ -100,7 +101,10 @@ impl<'a> Live<'a> {
         let mut report =
             report(store, &plan, generation, self.baseline.as_ref(), &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
-            Ok(log) => report.held_against(&plan, Actual::of(log.lines())),
+            Ok(log) => {
+                let actual = Actual::of(log.lines()).with(usage::of(&plan.service));
+                report.held_against(&plan, actual);
+            }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
         }
         for finding in &report.findings {

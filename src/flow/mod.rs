@@ -18,6 +18,7 @@ pub mod prove;
 pub mod recover;
 pub mod rehearse;
 pub mod rollback;
+mod shape;
 pub mod status;
 pub mod supervise;
 pub mod validate;

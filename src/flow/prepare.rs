@@ -1,10 +1,16 @@
 //! From a profile's name to a plan: reads everything, changes nothing.
 
-use super::world::{Engine, World};
+pub use super::shape::Weights;
+use super::{
+    event::{Event, Observer},
+    shape::Shape,
+    world::{Engine, World},
+};
 use crate::{
     domain::{
         checkpoint::Checkpoint,
         digest::Digest,
+        engine_word::{self, Compared},
         facts::Facts,
         generation::Generation,
         layout::Layout,
@@ -13,16 +19,18 @@ use crate::{
         preflight,
         problem::{Kind, Problem},
         profile::{Model, Profile},
-        size::Bytes,
+        rules::Finding,
         version::Version,
     },
-    host::{self, checkpoint::Presence, fs, runtimes},
+    host::{self, runtimes},
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A plan and everything that carrying it out needs.
 #[derive(Clone, Debug)]
 pub struct Prepared {
+    /// The profile as it was asked for.
+    name: String,
     /// What is to be.
     pub plan: Plan,
     /// The profile's text, kept with the generation.
@@ -44,28 +52,47 @@ struct Materials {
     locked: Option<LockedModel>,
     model: PlannedModel,
     checkpoint: Checkpoint,
+    /// Where the checkpoint is on this host.
+    folder: Option<PathBuf>,
+    /// What is to be said of where it was read.
+    finding: Option<Finding>,
     runtime: PlannedRuntime,
     /// Absent where the runtime is not awqdeploy's to install.
     wheels: Option<(Digest, LockedRuntime)>,
 }
 
-/// Where the checkpoint is read.
-#[derive(Clone, Copy, Debug)]
-pub enum Weights<'a> {
-    /// In the store, else in the profile's folder, else as it was published.
-    Known,
-    /// In this folder, whatever the profile says.
-    In(&'a Path, Presence),
+/// What was decided, and what the installed vLLM said to it, where it was asked.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The plan, or why there is none.
+    pub planned: Result<Plan, Refusal>,
+    /// What both say of the same things.
+    pub engine: Vec<Compared>,
 }
 
 /// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
-pub fn plan(
+pub fn plan(world: &World, name: &str, facts: &Facts, weights: Weights<'_>) -> Result<Decision, Problem> {
+    let planned = Materials::gather(world, name, weights)?.plan(facts, world.layout());
+    Ok(Decision { planned, engine: Vec::new() })
+}
+
+/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub fn plan_with_consent(
     world: &World,
     name: &str,
     facts: &Facts,
     weights: Weights<'_>,
-) -> Result<Result<Plan, Refusal>, Problem> {
-    Ok(Materials::gather(world, name, weights)?.plan(facts, world.layout()))
+) -> Result<Decision, Problem> {
+    let materials = Materials::gather(world, name, weights)?;
+    let plan = match materials.plan(facts, world.layout()) {
+        Ok(plan) => plan,
+        Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
+    };
+    let engine = materials.ask(&plan)?.map_err(|silent| {
+        Problem::new(Kind::Unverified, "the installed vLLM cannot be asked").because(silent)
+    })?;
+    let planned = engine_word::agree(&engine).map(|()| plan);
+    Ok(Decision { planned, engine })
 }
 
 /// Everything for a deployment, or why there cannot be one.
@@ -81,6 +108,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     let current = world.store.current_generation()?;
     one_service(current.as_ref(), &plan)?;
     Ok(Prepared {
+        name: name.to_owned(),
         plan,
         profile: world.library.text(name)?,
         model,
@@ -90,20 +118,36 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     })
 }
 
-/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
-pub fn plan_with_consent(
-    world: &World,
-    name: &str,
-    facts: &Facts,
-    weights: Weights<'_>,
-) -> Result<Result<Plan, Refusal>, Problem> {
-    let materials = Materials::gather(world, name, weights)?;
-    let plan = match materials.plan(facts, world.layout()) {
-        Ok(plan) => plan,
-        refused => return Ok(refused),
-    };
-    let answer = host::engine_word::ask(&plan)?;
-    Ok(answer.agree(&plan, &materials.checkpoint).map(|()| plan))
+impl Prepared {
+    /// Proves the plan once everything is on this host, and nothing is stopped yet: against the weight files
+    /// themselves, and against the word of the installed vLLM.
+    pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
+        let materials = Materials::gather(world, &self.name, Weights::Known)?;
+        let known = |plan: &Plan| Plan { findings: Vec::new(), ..plan.clone() };
+        if known(&materials.plan(&world.facts, world.layout())?) != known(&self.plan) {
+            return Err(Problem::new(
+                Kind::Refused,
+                format!("the plan of `{}` is another now that its files are here", self.plan.profile),
+            )
+            .help("nothing was stopped; look at `awqdeploy plan PROFILE`, and deploy again: nothing is left to fetch"));
+        }
+        if matches!(world.engine, Engine::Command(_)) {
+            return Ok(());
+        }
+        observer.see(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
+        let asked = materials.ask(&self.plan);
+        // Python hears Ctrl-C too: that it failed then says nothing about the plan.
+        world.interrupt.check()?;
+        match asked? {
+            Ok(compared) => Ok(engine_word::agree(&compared)?),
+            Err(silent) => {
+                observer.see(Event::Warning(format!(
+                    "vLLM could not be asked what it makes of the plan: {silent}"
+                )));
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Materials {
@@ -112,14 +156,9 @@ impl Materials {
         neighbours(world, &profile)?;
         let locked = world.library.lock(profile.name())?;
         let (runtime, wheels) = runtime(world, &profile)?;
-        let checkpoint = match weights {
-            Weights::Known => checkpoint(world, &profile, locked.as_ref())?,
-            Weights::In(folder, presence) => {
-                host::checkpoint::read(folder, presence)?.ok_or_else(|| nothing_in(folder))?
-            }
-        };
+        let Shape { checkpoint, folder, finding } = Shape::read(world, &profile, locked.as_ref(), weights)?;
         let model = planned_model(world, &profile, locked.as_ref());
-        Ok(Self { profile, locked, model, checkpoint, runtime, wheels })
+        Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
     }
 
     fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
@@ -130,7 +169,22 @@ impl Materials {
         {
             preflight::transformers(version, &transformers.version)?;
         }
-        Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })
+        let mut plan = Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })?;
+        plan.findings.extend(self.finding.clone());
+        Ok(plan)
+    }
+
+    /// What the installed vLLM says beside the plan, or why it says nothing.
+    fn ask(&self, plan: &Plan) -> Result<Result<Vec<Compared>, String>, Problem> {
+        let folder = self.folder.as_deref().ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
+                .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
+        })?;
+        let word = host::engine_word::ask(plan, folder)?;
+        Ok(match &word.silent {
+            Some(silent) => Err(silent.clone()),
+            None => Ok(word.beside(plan, &self.checkpoint)),
+        })
     }
 }
 
@@ -185,50 +239,6 @@ fn runtime(
     let digest = locked.digest();
     let command = runtimes::command(&world.layout().runtime(digest));
     Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some((digest, locked))))
-}
-
-/// The checkpoint's shape: from the store, else from the profile's folder, else as it was published.
-fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Checkpoint, Problem> {
-    let stored = locked.map(|model| world.layout().model(model.digest()));
-    let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
-    for folder in stored.iter().chain(&profile.model().path) {
-        // The engine of a rehearsal has weights in name only.
-        if let Engine::Command(_) = world.engine {
-            if let Some(text) = fs::read(&folder.join("config.json"))? {
-                return Checkpoint::of(&text, files_total);
-            }
-        } else if let Some(mut checkpoint) = host::checkpoint::read(folder, Presence::Whole)? {
-            checkpoint.files_total = checkpoint.files_total.or(files_total);
-            return Ok(checkpoint);
-        }
-    }
-    let known = Checkpoint::known(&profile.model().repo);
-    match (known, &profile.model().path) {
-        (_, Some(path)) if locked.is_some() => Err(missing(path)),
-        (Some(known), _) => Ok(known),
-        (None, Some(path)) => Err(missing(path)),
-        (None, None) => Err(Problem::new(
-            Kind::Unverified,
-            format!("nothing is known of the model `{}`: its files are not here", profile.model().repo),
-        )
-        .help(
-            "`awqdeploy lock PROFILE` and `awqdeploy fetch PROFILE` get them from the hub; or name their folder as \
-             `path` in the profile's `[model]`",
-        )),
-    }
-}
-
-fn nothing_in(folder: &Path) -> Problem {
-    let what = format!("there is no `config.json` in `{}`", folder.display());
-    Problem::new(Kind::Unverified, what).help("name the checkpoint's folder with `--checkpoint DIR`")
-}
-
-fn missing(path: &Path) -> Problem {
-    Problem::new(
-        Kind::Unverified,
-        format!("there is no `config.json` in the model folder `{}`", path.display()),
-    )
-    .help("correct `path` in the profile's `[model]`, or fetch the model's files again")
 }
 
 pub(super) fn not_locked(name: &str) -> Problem {

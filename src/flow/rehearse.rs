@@ -269,6 +269,7 @@ impl Stage {
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which then says why.
             let predicted = prepare::plan(&world, name, &request.facts, Weights::Known)?
+                .planned
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);

@@ -1,25 +1,42 @@
 //! Asks the installed vLLM what it makes of a command line. Nothing is loaded, and no GPU is touched beyond
 //! being looked for.
 
-use super::exec;
+use super::{exec, fs};
 use crate::domain::{
     engine_word::EngineWord,
     plan::Plan,
     problem::{Kind, Problem},
 };
+use std::{path::Path, time::Duration};
 
 const SCRIPT: &str = include_str!("ask-engine.py");
+/// Importing vLLM took 20 to 40 seconds where it was measured, from a cold disk more.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// Variables that name folders in which vLLM and its libraries keep things. The service has folders of its own
+/// for them; whoever only asks leaves nothing behind.
+const FOLDERS: [&str; 4] = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"];
 
-/// Its answer. A runtime that cannot be asked is a problem: the caller wanted to know.
-pub fn ask(plan: &Plan) -> Result<EngineWord, Problem> {
+/// What it makes of the plan's command line for the checkpoint in this folder.
+///
+/// # Errors
+/// [`Kind::Refused`] where it does not take the command line: the old service must not be stopped for it.
+pub fn ask(plan: &Plan, checkpoint: &Path) -> Result<EngineWord, Problem> {
     let mut words = plan.serve.argv.iter();
     let python = words.next().map_or("", String::as_str);
-    let flags = words.skip_while(|word| *word != "serve").skip(1);
-    let arguments: Vec<&str> = ["-c", SCRIPT].into_iter().chain(flags.map(String::as_str)).collect();
-    let said = exec::run(python, &arguments, &plan.serve.env).and_then(exec::Finished::success);
+    let flags = words.skip_while(|word| *word != "serve").skip(2);
+    let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder to ask vLLM in", e))?;
+    let script = folder.path().join("ask-engine.py");
+    fs::write_new(&script, SCRIPT)?;
+    let [script, checkpoint, home] =
+        [&script, checkpoint, folder.path()].map(|path| path.display().to_string());
+    let before = [script.as_str(), checkpoint.as_str()];
+    let arguments: Vec<&str> = before.into_iter().chain(flags.map(String::as_str)).collect();
+    let mut environment = plan.serve.env.clone();
+    environment.extend(FOLDERS.map(|name| (name.to_owned(), home.clone())));
+    let said = exec::run_within(PATIENCE, python, &arguments, &environment)?.success();
     let said = said.map_err(|problem| {
         Problem::new(Kind::Refused, "the installed vLLM does not take the plan's command line")
-            .help("its own error is above; the CUDA build needs a driver to be asked")
+            .help("nothing was touched; its own error is above. The CUDA build needs a driver to be asked")
             .because(problem)
     })?;
     EngineWord::of(&said).ok_or_else(|| Problem::new(Kind::Unexpected, "the installed vLLM gave no answer"))

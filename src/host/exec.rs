@@ -8,6 +8,7 @@ use std::{
     io::{self, BufRead, BufReader},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 /// A program that has ended, with what it said.
@@ -24,6 +25,15 @@ pub struct Finished {
 }
 
 impl Finished {
+    fn of(line: String, output: &std::process::Output) -> Self {
+        Self {
+            line,
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Its standard output, or a problem that names the command and what it said.
     pub fn success(self) -> Result<String, Problem> {
         if self.status.success() {
@@ -61,21 +71,40 @@ pub fn run<A: AsRef<OsStr>>(
     environment: &BTreeMap<String, String>,
 ) -> Result<Finished, Problem> {
     let line = line(program, arguments);
-    let mut command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+    let output = captured(program, arguments, environment).run();
+    output.map(|output| Finished::of(line.clone(), &output)).map_err(|e| not_started(&line, program, e))
+}
+
+fn captured<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> duct::Expression {
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
         .stdin_null()
         .stdout_capture()
         .stderr_capture()
         .unchecked();
-    for (name, value) in environment {
-        command = command.env(name, value);
+    environment.iter().fold(command, |command, (name, value)| command.env(name, value))
+}
+
+/// As [`run`], for at most `limit`; then it is killed, and that is a problem.
+pub fn run_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> Result<Finished, Problem> {
+    let line = line(program, arguments);
+    let running = captured(program, arguments, environment).start();
+    let running = running.map_err(|e| not_started(&line, program, e))?;
+    let doing = || format!("run `{program}` for at most {} s", limit.as_secs());
+    let ended = running.wait_timeout(limit).map_err(|e| Problem::doing(doing(), e))?;
+    if let Some(output) = ended {
+        return Ok(Finished::of(line, output));
     }
-    let output = command.run().map_err(|e| not_started(&line, program, e))?;
-    Ok(Finished {
-        line,
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    running.kill().map_err(|e| Problem::doing(format_args!("end `{program}`"), e))?;
+    Err(Problem::doing(doing(), "it had not ended by then, and was killed"))
 }
 
 /// Runs a program to its end and tells each line that it writes, to whichever output, as it comes.

@@ -65,6 +65,7 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
         pcie_width: device.max_pcie_link_width().unwrap_or(1),
         nvlinks: nvlinks(device),
         mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
+        measured: None,
         processes: processes(device),
     })
 }

@@ -84,6 +84,24 @@ pub(super) fn process(pid: u32) -> (Option<String>, Option<String>) {
     (name, unit(&membership))
 }
 
+/// The processes of a systemd unit: `vllm.service`.
+pub(super) fn processes_of(unit: &str) -> Vec<u32> {
+    let names = super::fs::names(Path::new("/proc")).unwrap_or_default();
+    let numbers = names.iter().filter_map(|name| name.parse().ok());
+    numbers.filter(|pid| process(*pid).1.as_deref() == Some(unit)).collect()
+}
+
+/// What a process holds of RAM beside files, which the kernel can take back: its own pages, and shared ones.
+pub(super) fn resident(pid: u32) -> Bytes {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    anonymous(&status)
+}
+
+/// The sum of two lines of a `/proc/PID/status`. Nothing for a kernel thread, or a process that has ended.
+pub fn anonymous(status: &str) -> Bytes {
+    ["RssAnon", "RssShmem"].into_iter().filter_map(|key| memory_line(status, key)).sum()
+}
+
 /// The systemd service that the text of a `/proc/PID/cgroup` names.
 pub fn unit(membership: &str) -> Option<String> {
     let mut parts = membership.lines().flat_map(|line| line.rsplit('/'));

@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod http;
 pub mod hub;
 pub mod journal;
+pub mod link_probe;
 pub mod machine;
 pub mod memo;
 pub mod models;
@@ -31,6 +32,7 @@ pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod tree;
+pub mod usage;
 
 use crate::domain::problem::Problem;
 

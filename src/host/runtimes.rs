@@ -3,6 +3,7 @@
 use super::{exec, fs, store::Locked};
 use crate::domain::{
     digest::Digest,
+    layout::Layout,
     lock::LockedRuntime,
     problem::{Kind, Problem},
 };
@@ -20,6 +21,22 @@ pub fn command(folder: &Path) -> Vec<String> {
     // Not the `vllm` script: its first line names the folder that it was installed to.
     let python = folder.join("bin/python").to_string_lossy().into_owned();
     vec![python, "-m".into(), "vllm.entrypoints.cli.main".into()]
+}
+
+/// The interpreter of a runtime that is in the store, whichever.
+///
+/// # Errors
+/// Where there is none.
+pub fn any_python(layout: &Layout) -> Result<String, Problem> {
+    let folder = layout.runtimes();
+    let mut names = if folder.is_dir() { fs::names(&folder)? } else { Vec::new() };
+    names.sort_unstable();
+    let pythons = names.iter().map(|name| folder.join(name).join("bin/python"));
+    let found = pythons.into_iter().find(|python| python.exists());
+    found.map(|python| shown(&python)).ok_or_else(|| {
+        Problem::new(Kind::Usage, "no vLLM is installed in the store, whose torch could probe the GPUs")
+            .help("name a Python that has a torch for CUDA: `awqdeploy facts --probe PYTHON`")
+    })
 }
 
 /// Installs a runtime into the store, unless it is there already.

@@ -2,7 +2,7 @@
 
 use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    actual::{Actual, compare},
+    actual::{Actual, Held, compare},
     plan::Plan,
     report::Report,
     rules::{Concerns, RULES},
@@ -69,6 +69,13 @@ fn each_difference_is_found_and_offload_fails_the_validation() {
         assert_eq!(codes(&plan(), &LOG.replace(from, to)), [code], "{to}");
         triggered.insert(code);
     }
+    for (vram, ram, code) in [(17, 1, "vram-not-as-planned"), (1, 80, "ram-not-as-planned")] {
+        let held = Held { vram: vec![Bytes::gib(1), Bytes::gib(vram)], ram: Some(Bytes::gib(ram)) };
+        let found = compare(&plan(), &Actual::of(LOG.lines()).with(held));
+        let found: Vec<_> = found.iter().map(|finding| finding.code.as_str()).collect();
+        assert_eq!(found, [code]);
+        triggered.insert(code);
+    }
     let rules = RULES.iter().filter(|rule| rule.concerns == Concerns::Engine).map(|rule| rule.code);
     assert_eq!(triggered, rules.collect());
     let silent = LOG.replace("UVAOffloader", "NoopOffloader").replace("took 10.93", "took 42.80");
@@ -95,4 +102,43 @@ fn nothing_is_compared_that_was_not_planned_or_not_loaded() {
     assert_eq!(codes(&four, &log), [""; 0], "10.8 GiB a rank, and nothing to offload");
     let rehearsed = LOG.replace("(v0.26.0)", "(rehearsal)").replace("10.93", "0.01");
     assert_eq!(codes(&plan(), &rehearsed), [""; 0]);
+}
+
+#[test]
+fn a_profile_says_how_far_the_engine_may_be() {
+    let strict = |table: &str| {
+        let text = format!("{}\n[tolerances]\n{table}\n", awq(AUTO.0, AUTO.1));
+        let plan = plan_of(&text, &facts("one-16gb"), None).unwrap();
+        let held = Held { vram: vec![Bytes::gib(15)], ram: Some(Bytes::gib(40)) };
+        let found = compare(&plan, &Actual::of(LOG.lines()).with(held));
+        found.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(strict(""), [""; 0]);
+    assert_eq!(strict("weights = 0.0"), ["weights-not-as-planned"]);
+    assert_eq!(strict("ram = 0.0"), ["ram-not-as-planned"]);
+    assert_eq!(strict("vram = 0.0"), ["vram-not-as-planned"]);
+    let log = LOG.replace("size: 49,152", "size: 45,000");
+    let lax = plan_of(
+        &format!("{}\n[tolerances]\nkv-cache = 0.2\n", awq(AUTO.0, AUTO.1)),
+        &facts("one-16gb"),
+        None,
+    );
+    assert_eq!(codes(&plan(), &log), ["cache-smaller-than-planned"]);
+    assert_eq!(codes(&lax.unwrap(), &log), [""; 0]);
+}
+
+#[test]
+fn what_was_planned_is_kept_beside_what_was_seen() {
+    let report = held_against(LOG);
+    let shown: Vec<_> = report
+        .figures
+        .iter()
+        .map(|figure| format!("{} {:.3e} {:.3e}", figure.name, figure.planned, figure.seen))
+        .collect();
+    assert_snapshot!(shown.join("\n"), @"
+    weights_on_gpu_bytes 1.165e10 1.174e10
+    offloaded_bytes 3.436e10 3.438e10
+    kv_cache_bytes 1.657e9 1.697e9
+    kv_cache_tokens 4.915e4 4.915e4
+    ");
 }

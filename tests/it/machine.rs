@@ -108,3 +108,10 @@ fn the_example_is_the_fixture_of_the_same_machine() {
         serde_json::from_str::<Facts>(text).unwrap();
     }
 }
+
+#[test]
+fn what_a_process_holds_is_its_own_and_shared_memory_without_files() {
+    let status = "VmRSS:\t  900 kB\nRssAnon:\t  500 kB\nRssFile:\t  300 kB\nRssShmem:\t  100 kB\n";
+    assert_eq!(machine::anonymous(status), Bytes(600 << 10));
+    assert_eq!(machine::anonymous("Name:\tkthreadd\n"), Bytes(0));
+}

@@ -8,6 +8,7 @@ use awqdeploy::domain::{
     prediction::{self, Rates, Traffic},
     profile::Limits,
     size::Bytes,
+    tensors::Sharding,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -130,5 +131,34 @@ proptest! {
         if longer.missing == Bytes(0) {
             prop_assert!(in_ram(&base) <= in_ram(&longer));
         }
+    }
+
+    #[test]
+    fn more_ram_never_refuses_what_less_took(ram in 8u64..200, more in 0u64..100) {
+        let planned = |ram: u64| {
+            let mut facts = facts("one-16gb");
+            facts.ram_total = Bytes::gib(ram);
+            plan_of(&awq(AUTO.0, AUTO.1), &facts, None)
+        };
+        let (less, enough) = (planned(ram), planned(ram + more));
+        prop_assert!(less.is_err() || enough.is_ok());
+        if let Ok(plan) = &less {
+            prop_assert_eq!(&plan.memory, &enough.unwrap().memory, "RAM that is not needed changes nothing");
+        }
+        prop_assert_eq!(less, planned(ram), "deciding is stable");
+    }
+
+    #[test]
+    fn shards_sum_to_the_whole_and_to_what_is_copied(ranks in prop::sample::select(vec![1u32, 2, 4, 8])) {
+        let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+        let tensors = checkpoint.tensors.unwrap();
+        let copies = |sharding| match sharding {
+            Sharding::Split => 0,
+            Sharding::SplitAtMost(most) => u64::from(ranks) / u64::from(ranks).min(most) - 1,
+            Sharding::Replicated => u64::from(ranks) - 1,
+        };
+        let copied: u64 =
+            tensors.groups().iter().map(|group| group.bytes * group.copies * copies(group.sharding)).sum();
+        prop_assert_eq!(tensors.bytes(ranks).0 * u64::from(ranks), tensors.bytes(1).0 + copied);
     }
 }

@@ -6,7 +6,7 @@ use awqdeploy::{
         plan::{Plan, PlannedModel, PlannedRuntime, Serve},
         prediction::Prediction,
         problem::Problem,
-        profile::{Gates, Listen, Timeouts, VerifyAtStart},
+        profile::{Gates, Listen, Timeouts, Tolerances, VerifyAtStart},
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
@@ -149,6 +149,7 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
         memory: Budget { tensor_parallel_size: 1, ..Budget::default() },
         prediction: Prediction::default(),
         gates: gates(),
+        tolerances: Tolerances::default(),
         timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },
         findings: Vec::new(),
         unit: String::new(),

@@ -4,6 +4,7 @@ use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
     doctor,
+    engine_word::{EngineWord, agree},
     facts::{Facts, GpuProcess},
     preflight,
     rules::{Concerns, Finding, RULES, Rule, Severity},
@@ -130,7 +131,32 @@ fn planned() -> Vec<Vec<Finding>> {
             .iter()
             .map(Finding::from)
             .collect(),
+        asked(),
+        crate::remote::unread(),
     ]
+}
+
+/// Scenarios for what files and versions say that contradict each other.
+fn contradicting() -> Vec<Vec<Finding>> {
+    let four = facts("four-16gb");
+    let mut indexed = stored(Value::Null);
+    (indexed.tensors, indexed.files_total, indexed.by_index) = (None, Some(Bytes(10)), Some(Bytes(11)));
+    let awq_stored = stored(json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true,
+        "modules_to_not_convert": ["mlp.gate", "shared_expert", "in_proj_ba"]}));
+    let plain = AWQ.replace("0.26.0", "0.20.2").replace(ARGUMENTS, r#""--quantization", "awq""#);
+    vec![
+        found(AWQ, &four, Some(indexed)),
+        found(&plain, &four, Some(awq_stored)),
+        on("four-16gb", &format!("{AWQ}\n[vllm.environment]\nVLLM_LOGING_LEVEL = \"DEBUG\"\n")),
+    ]
+}
+
+/// What an installed vLLM says that makes something else of the command line.
+fn asked() -> Vec<Finding> {
+    let checkpoint = stored(Value::Null);
+    let plan = plan_of(AWQ, &facts("four-16gb"), None).unwrap();
+    let said = EngineWord { max_num_seqs: Some(256), ..EngineWord::default() };
+    agree(&said.beside(&plan, &checkpoint)).err().iter().map(Finding::from).collect()
 }
 
 /// A scenario for each rule of the host alone.
@@ -161,20 +187,17 @@ fn examined() -> Vec<Vec<Finding>> {
 
 #[test]
 fn each_rule_is_triggered_by_something() {
-    let found = planned().into_iter().chain(examined()).flatten();
+    let found = planned().into_iter().chain(contradicting()).chain(examined()).flatten();
     let triggered: BTreeSet<_> =
         found.map(|finding| Rule::of(&finding.code).expect(&finding.code).code).collect();
-    let asked = RULES
-        .iter()
-        .filter(|rule| !matches!(rule.concerns, Concerns::Engine | Concerns::Runtime))
-        .map(|rule| rule.code);
+    let asked = RULES.iter().filter(|rule| rule.concerns != Concerns::Engine).map(|rule| rule.code);
     let missed: Vec<_> = asked.filter(|code| !triggered.contains(code)).collect();
     assert!(missed.is_empty(), "nothing triggers {missed:?}");
 }
 
 #[test]
 fn a_finding_says_how_grave_it_is_and_who_says_so() {
-    for finding in planned().into_iter().chain(examined()).flatten() {
+    for finding in planned().into_iter().chain(contradicting()).chain(examined()).flatten() {
         let rule = Rule::of(&finding.code).unwrap();
         assert_eq!((finding.severity, finding.source.as_str()), (rule.severity, rule.source));
         assert!(!finding.message.is_empty() && !finding.message.ends_with('.'), "{}", finding.message);

@@ -186,12 +186,12 @@ fn a_whole_file_is_read_and_a_longer_one_is_not() {
     let (mut bytes, data) = header(&[("model.norm.weight".to_owned(), "BF16", vec![4])]);
     bytes.resize(bytes.len() + usize::try_from(data).unwrap(), 0);
     fs::write(&path, &bytes).unwrap();
-    let headers = checkpoint::headers(folder.path(), Presence::Whole).unwrap();
+    let headers = checkpoint::weights(folder.path(), Presence::Whole).unwrap().headers;
     assert_eq!(headers[0].data(), 8);
     bytes.push(0);
     fs::write(&path, &bytes).unwrap();
     for presence in [Presence::Whole, Presence::Headers] {
-        assert!(checkpoint::headers(folder.path(), presence).is_err());
+        assert!(checkpoint::weights(folder.path(), presence).is_err());
     }
 }
 

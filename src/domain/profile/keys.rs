@@ -99,4 +99,10 @@ pub static KEYS: &[Key] = &[
         "a ratio above 0 and at most 1000",
         "max-perplexity-ratio = 1.05",
     ),
+    Key::optional("tolerances", "a table that says how far the engine may be from its plan", "[tolerances]"),
+    Key::optional("tolerances.weights", "a share from 0 to 1", "weights = 0.02"),
+    Key::optional("tolerances.offload", "a share from 0 to 1", "offload = 0.05"),
+    Key::optional("tolerances.kv-cache", "a share from 0 to 1", "kv-cache = 0.05"),
+    Key::optional("tolerances.vram", "a share from 0 to 1", "vram = 0.05"),
+    Key::optional("tolerances.ram", "a share from 0 to 1", "ram = 0.25"),
 ];

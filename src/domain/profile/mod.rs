@@ -39,6 +39,7 @@ pub struct Profile {
     environment: BTreeMap<String, String>,
     timeouts: Timeouts,
     gates: Gates,
+    tolerances: Tolerances,
 }
 
 /// Where the model comes from and what clients call it.
@@ -183,6 +184,30 @@ pub struct Baseline {
     pub min_ratio: f64,
 }
 
+/// How far the engine that runs may be from its plan before it is told, as shares of what was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tolerances {
+    /// Of a rank's weights: more or less of them on the GPU.
+    pub weights: f64,
+    /// Of the offload: less of it.
+    pub offload: f64,
+    /// Of the KV cache's tokens: fewer.
+    pub kv_cache: f64,
+    /// Of the VRAM that vLLM was told to use: more.
+    pub vram: f64,
+    /// Of the RAM of all processes: more.
+    pub ram: f64,
+}
+
+impl Default for Tolerances {
+    /// Loading keeps a little more than the files hold (0.05 of 42.65 GiB resident, 0.23 with 33 GiB offloaded);
+    /// vLLM counts offloaded tensors whole; an H100 held 0.9 % more VRAM than its share; RAM differs by what Python
+    /// and its allocators leave behind.
+    fn default() -> Self {
+        Self { weights: 0.02, offload: 0.05, kv_cache: 0.05, vram: 0.05, ram: 0.25 }
+    }
+}
+
 impl Profile {
     /// Reads the text of the profile `name`; `path` is named in problems.
     ///
@@ -260,6 +285,11 @@ impl Profile {
     /// What a validation must show.
     pub fn gates(&self) -> &Gates {
         &self.gates
+    }
+
+    /// How far the engine that runs may be from its plan.
+    pub fn tolerances(&self) -> Tolerances {
+        self.tolerances
     }
 
     /// The same profile at another address: a rehearsal must not disturb what serves.

@@ -24,6 +24,8 @@ pub(super) struct RawProfile {
     pub(super) timeouts: RawTimeouts,
     #[serde(default)]
     pub(super) validation: RawValidation,
+    #[serde(default)]
+    pub(super) tolerances: RawTolerances,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,4 +126,14 @@ pub(super) struct RawBaseline {
 pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
     pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawTolerances {
+    pub(super) weights: Option<Spanned<f64>>,
+    pub(super) offload: Option<Spanned<f64>>,
+    pub(super) kv_cache: Option<Spanned<f64>>,
+    pub(super) vram: Option<Spanned<f64>>,
+    pub(super) ram: Option<Spanned<f64>>,
 }

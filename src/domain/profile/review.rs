@@ -3,10 +3,10 @@
 
 use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
-    VerifyAtStart, extra,
+    Tolerances, VerifyAtStart, extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
-        RawValidation, RawVllm,
+        RawTolerances, RawValidation, RawVllm,
     },
     rules,
 };
@@ -72,6 +72,7 @@ impl Review<'_> {
         let (arguments, environment) = self.vllm(raw.vllm);
         let timeouts = self.timeouts(raw.timeouts);
         let gates = self.gates(name, raw.validation);
+        let tolerances = self.tolerances(raw.tolerances);
         if let (Some(limits), Some(gates), Some(span)) = (limits, &gates, longest)
             && gates.output_tokens >= limits.max_model_len
         {
@@ -91,6 +92,7 @@ impl Review<'_> {
             environment: environment?,
             timeouts: timeouts?,
             gates: gates?,
+            tolerances: tolerances?,
         })
     }
 
@@ -216,6 +218,16 @@ impl Review<'_> {
             min_known_answers: min_known_answers?,
             max_perplexity_ratio: max_perplexity_ratio?,
         })
+    }
+
+    fn tolerances(&mut self, raw: RawTolerances) -> Option<Tolerances> {
+        let usual = Tolerances::default();
+        let weights = self.check_or(raw.weights, usual.weights, rules::share);
+        let offload = self.check_or(raw.offload, usual.offload, rules::share);
+        let kv_cache = self.check_or(raw.kv_cache, usual.kv_cache, rules::share);
+        let vram = self.check_or(raw.vram, usual.vram, rules::share);
+        let ram = self.check_or(raw.ram, usual.ram, rules::share);
+        Some(Tolerances { weights: weights?, offload: offload?, kv_cache: kv_cache?, vram: vram?, ram: ram? })
     }
 
     fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {

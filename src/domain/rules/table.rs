@@ -128,6 +128,13 @@ pub const RULES: &[Rule] = &[
         "leave `--dtype` out",
         "inferred: float16 overflows where bfloat16 does not",
     ]),
+    fatal([
+        "P09",
+        "dtype-not-taken",
+        "`--quantization awq` or `gptq`, whose plain kernels take float16 only, on bfloat16, vLLM before 0.24",
+        "leave `--quantization` out: vLLM then chooses kernels that take bfloat16",
+        "vLLM 0.20.2: Supported dtypes: [torch.float16]",
+    ]),
     warning([
         "P10",
         "experts-without-marlin",
@@ -204,6 +211,13 @@ pub const RULES: &[Rule] = &[
     ]),
     warning([
         "P17",
+        "unknown-vllm-variable",
+        "a variable `VLLM_…` that this vLLM does not know",
+        "remove it from `vllm.environment`, or correct its name",
+        "envs.py of 19 vLLM wheels: what it does not name is not read",
+    ]),
+    warning([
+        "P17",
         "vllm-version-not-in-table",
         "a vLLM whose arguments are not known here",
         "pin a version of the table",
@@ -222,6 +236,13 @@ pub const RULES: &[Rule] = &[
         "the headers' sum differs from what `config.json` lets expect by more than 5 %",
         "take the model's original `config.json`: vLLM may leave layers in 16 bits without a word",
         "measured: GPTQ without its headers is 41.72 GiB, with them 39.2; cut or damaged files are errors",
+    ]),
+    warning([
+        "P19",
+        "index-total-differs",
+        "the index's `total_size` is not the sum of the weight files' headers",
+        "compare the files with the repository: one of them may be of another revision",
+        "inferred; a warning, since vLLM does not read it and some tools count tied tensors twice",
     ]),
     fatal([
         "P20",
@@ -257,11 +278,18 @@ pub const RULES: &[Rule] = &[
         [
             "P24",
             "engine-disagrees",
-            "asked with `--ask-engine`, the installed vLLM makes something else of the command line",
+            "the installed vLLM, asked before the stop, makes something else of the command line",
             "compare `vllm.arguments` and `config.json` with what vLLM says",
             "the runtime's own EngineArgs.create_engine_config",
         ],
     ),
+    warning([
+        "P31",
+        "headers-not-read",
+        "the locked model is not here, and the hub could not be asked for its headers",
+        "fetch the model first, or plan where the hub can be reached",
+        "this program: the built-in shape is rebuilt from what is published",
+    ]),
     fatal([
         "P25",
         "mig-enabled",
@@ -395,7 +423,7 @@ pub const RULES: &[Rule] = &[
         [
             "A01",
             "offload-not-as-planned",
-            "offload was planned, and the log shows none, or less",
+            "offload was planned, and the log shows none, or 5 % less (`tolerances.offload`)",
             "look for `offload` in the engine's log; pin a vLLM that was measured",
             "vLLM 0.20.2, offloader/base.py:123 and offloader/uva.py:59",
         ],
@@ -406,7 +434,7 @@ pub const RULES: &[Rule] = &[
         [
             "A02",
             "weights-not-as-planned",
-            "weights on a GPU differ from the plan by more than 2 % of a rank's weights",
+            "weights on a GPU differ from the plan by more than 2 % of a rank's weights (`tolerances.weights`)",
             "layers may have stayed in 16 bits: compare `config.json` with the files",
             "measured: GPTQ without its headers is 41.72 GiB instead of 39.2",
         ],
@@ -417,7 +445,7 @@ pub const RULES: &[Rule] = &[
         [
             "A03",
             "cache-smaller-than-planned",
-            "the KV cache has 5 % fewer tokens than planned",
+            "the KV cache has 5 % fewer tokens than planned (`tolerances.kv-cache`)",
             "lower `limits.max-model-len` or `max-num-seqs`, or free VRAM",
             "measured on an H100: 868,352 tokens in 29.05 GiB",
         ],
@@ -431,6 +459,28 @@ pub const RULES: &[Rule] = &[
             "quantised experts run with another kernel than Marlin",
             "choose a smaller tensor-parallel size, or another vLLM",
             "measured: all three formats log `MARLIN`",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A05",
+            "vram-not-as-planned",
+            "the service's processes hold more VRAM than vLLM was told to use, by more than 5 % (`tolerances.vram`)",
+            "lower `memory.gpu-memory-utilization`: what it takes beside its share grows with use",
+            "NVML by process; an H100 held 73.5 GiB where 0.92 of its memory are 72.8",
+        ],
+    ),
+    rule(
+        Severity::Warning,
+        Concerns::Engine,
+        [
+            "A06",
+            "ram-not-as-planned",
+            "the service's processes hold more RAM than planned, by more than 25 % (`tolerances.ram`)",
+            "raise `memory.ram` before `MemoryMax=` ends the engine",
+            "/proc/PID/status, RssAnon and RssShmem; 1.0 times the offload and 4 GiB were measured",
         ],
     ),
 ];

@@ -120,6 +120,7 @@ pub async fn validate(
         doubts: judgement.doubts,
         findings: Vec::new(),
         actual: None,
+        figures: Vec::new(),
     }
 }
 

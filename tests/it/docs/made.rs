@@ -165,6 +165,11 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.quality.max-perplexity-ratio" if gates.max_perplexity_ratio.is_none() => {
             "none".to_owned()
         }
+        "tolerances.weights" => format!("`{}`", least.tolerances().weights),
+        "tolerances.offload" => format!("`{}`", least.tolerances().offload),
+        "tolerances.kv-cache" => format!("`{}`", least.tolerances().kv_cache),
+        "tolerances.vram" => format!("`{}`", least.tolerances().vram),
+        "tolerances.ram" => format!("`{}`", least.tolerances().ram),
         path => panic!("what is the default of `{path}`?"),
     }
 }

@@ -1,11 +1,15 @@
 //! A checkpoint's folder: its `config.json`, its index, and the headers of its weight files. Of the weights
 //! themselves nothing is read: two megabytes of forty-five gigabytes.
 
+mod remote;
+
+pub use remote::{Unread, read as read_from_hub};
+
 use super::fs;
 use crate::domain::{
     checkpoint::Checkpoint,
     problem::{Kind, Problem},
-    safetensors::{Flaw, Header, Index, PREFIX},
+    safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
 };
 use std::{
     fs::File,
@@ -34,58 +38,59 @@ pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Pro
     let Some(config) = fs::read(&folder.join(CONFIG))? else {
         return Ok(None);
     };
-    let checkpoint = Checkpoint::of(&config, None)?;
-    let headers = headers(folder, presence)?;
-    Ok(Some(if headers.is_empty() { checkpoint } else { checkpoint.with_headers(&headers) }))
+    let weights = weights(folder, presence)?;
+    Ok(Some(Checkpoint::of(&config, None)?.with_weights(&weights)))
 }
 
 /// The headers of all weight files: of those that the index names, or where there is none of all.
-pub fn headers(folder: &Path, presence: Presence) -> Result<Vec<Header>, Problem> {
+pub fn weights(folder: &Path, presence: Presence) -> Result<WeightFiles, Problem> {
     let path = folder.join(INDEX);
     let Some(text) = fs::read(&path)? else {
         let mut names = fs::names(folder)?;
         names.retain(|name| name.ends_with(SUFFIX));
         names.sort_unstable();
-        return names.iter().map(|name| header(&folder.join(name), presence)).collect();
+        let headers = names.iter().map(|name| header(&folder.join(name), presence));
+        return Ok(WeightFiles { headers: headers.collect::<Result<_, _>>()?, total: None });
     };
-    let index = Index::parse(&text).map_err(|flaw| flawed(&path, &flaw))?;
+    let place = path.display().to_string();
+    let index = Index::parse(&text).map_err(|flaw| flawed(&place, &flaw))?;
     let missing: Vec<_> = index.files().into_iter().filter(|name| !folder.join(name).is_file()).collect();
     if !missing.is_empty() {
-        let what = format!("`{}` names {}, which the folder lacks", path.display(), some_of(&missing));
-        return Err(unverified(what));
+        return Err(unverified(format!("`{place}` names {}, which the folder lacks", some_of(&missing))));
     }
-    index
-        .files()
-        .into_iter()
-        .map(|name| {
-            let header = header(&folder.join(name), presence)?;
-            match index.missing_from(name, &header).as_slice() {
-                [] => Ok(header),
-                missing => {
-                    Err(unverified(format!("`{}` lacks {}", folder.join(name).display(), some_of(missing))))
-                }
-            }
-        })
-        .collect()
+    let headers = index.files().into_iter().map(|name| {
+        let path = folder.join(name);
+        has_all(&index, name, header(&path, presence)?, &path.display().to_string())
+    });
+    Ok(WeightFiles { headers: headers.collect::<Result<_, _>>()?, total: index.total_size() })
+}
+
+/// The header of a file that has all tensors that the index says are in it.
+fn has_all(index: &Index, name: &str, header: Header, place: &str) -> Result<Header, Problem> {
+    match index.missing_from(name, &header).as_slice() {
+        [] => Ok(header),
+        missing => Err(unverified(format!("`{place}` lacks {}", some_of(missing)))),
+    }
 }
 
 fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
+    let flawed = |flaw: &Flaw| flawed(&path.display().to_string(), flaw);
     let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     let size = file.metadata().map_err(|e| fs::failed("read", path, e))?.len();
     let mut prefix = [0; PREFIX];
     read_exactly(&mut file, &mut prefix, path)?;
-    let length = Header::length(prefix).map_err(|flaw| flawed(path, &flaw))?;
+    let length = Header::length(prefix).map_err(|flaw| flawed(&flaw))?;
     // Asked before anything is allocated for it.
     if length > size.saturating_sub(PREFIX as u64) {
-        return Err(flawed(path, &Flaw::Truncated));
+        return Err(flawed(&Flaw::Truncated));
     }
-    let mut json = vec![0; usize::try_from(length).map_err(|_| flawed(path, &Flaw::Length(length)))?];
+    let mut json = vec![0; usize::try_from(length).map_err(|_| flawed(&Flaw::Length(length)))?];
     read_exactly(&mut file, &mut json, path)?;
-    let header = Header::parse(&json).map_err(|flaw| flawed(path, &flaw))?;
+    let header = Header::parse(&json).map_err(|flaw| flawed(&flaw))?;
     let cut = presence == Presence::Headers && size <= header.file_size();
     match header.check_size(size) {
         Err(flaw) if !cut => {
-            let problem = flawed(path, &flaw);
+            let problem = flawed(&flaw);
             let shorter = size < header.file_size();
             Err(if shorter {
                 problem.help("fetch it again; for a folder with headers only say `--headers-only`")
@@ -99,7 +104,7 @@ fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
 
 fn read_exactly(file: &mut File, buffer: &mut [u8], path: &Path) -> Result<(), Problem> {
     file.read_exact(buffer).map_err(|e| match e.kind() {
-        ErrorKind::UnexpectedEof => flawed(path, &Flaw::Truncated),
+        ErrorKind::UnexpectedEof => flawed(&path.display().to_string(), &Flaw::Truncated),
         _ => fs::failed("read", path, e),
     })
 }
@@ -112,8 +117,8 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
-fn flawed(path: &Path, flaw: &Flaw) -> Problem {
-    unverified(format!("`{}` cannot be served: {flaw}", path.display()))
+fn flawed(place: &str, flaw: &Flaw) -> Problem {
+    unverified(format!("`{place}` cannot be served: {flaw}"))
 }
 
 fn unverified(what: String) -> Problem {

@@ -1,0 +1,168 @@
+//! A checkpoint on a hub, before anything is downloaded: its configuration and its index whole, and of each weight
+//! file the header, by range requests.
+
+use super::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use crate::{
+    domain::{
+        checkpoint::Checkpoint,
+        digest::Digest,
+        hub::{Content, Listed, git_name},
+        problem::{Kind, Problem},
+        safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
+        size::Bytes,
+    },
+    host::{
+        event_loop,
+        hub::{Hub, Source},
+        signals::Interrupt,
+    },
+};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::{ops::Range, path::Path};
+
+/// What is read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far less.
+const FIRST: u64 = 1 << 20;
+/// The largest configuration or index that is read. An index of 200,000 tensors takes 25 MB.
+const MOST: Bytes = Bytes::mib(64);
+/// Headers read at once.
+const READ_AT_ONCE: usize = 4;
+
+/// Why the hub told nothing of a checkpoint.
+#[derive(Debug)]
+pub enum Unread {
+    /// It could not, or must not, be asked.
+    Unasked(Problem),
+    /// What it has cannot be served.
+    Flawed(Problem),
+}
+
+impl From<Problem> for Unread {
+    fn from(problem: Problem) -> Self {
+        Self::Flawed(problem)
+    }
+}
+
+impl From<Unread> for Problem {
+    fn from(unread: Unread) -> Self {
+        let (Unread::Unasked(problem) | Unread::Flawed(problem)) = unread;
+        problem
+    }
+}
+
+/// What these files of a repository tell. Small files are proven against their names' hashes; a header only against
+/// the length of its file, as the hash of a large file needs all of it.
+pub fn read(
+    hub: &Hub,
+    source: &Source,
+    files: &[Listed],
+    interrupt: &Interrupt,
+) -> Result<Checkpoint, Unread> {
+    event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
+}
+
+struct Remote<'a> {
+    hub: &'a Hub,
+    source: &'a Source,
+    files: &'a [Listed],
+    interrupt: &'a Interrupt,
+}
+
+impl Remote<'_> {
+    async fn checkpoint(&self) -> Result<Checkpoint, Unread> {
+        let Some(config) = self.find(CONFIG) else {
+            let what = format!("there is no `{CONFIG}` in `{}`", self.source.repo);
+            return Err(Problem::new(Kind::Unverified, what).help("name the repository of a model").into());
+        };
+        let checkpoint = Checkpoint::of(&self.text(config).await?, None)?;
+        let index = match self.find(INDEX) {
+            Some(file) => {
+                let text = self.text(file).await?;
+                Some(Index::parse(&text).map_err(|flaw| flawed(&self.place(file), &flaw))?)
+            }
+            None => None,
+        };
+        let files = self.weight_files(index.as_ref())?;
+        let headers = stream::iter(files).map(|file| async {
+            let header = self.header(file).await?;
+            match &index {
+                Some(index) => Ok(has_all(index, &file.path.to_string_lossy(), header, &self.place(file))?),
+                None => Ok::<_, Unread>(header),
+            }
+        });
+        let headers = headers.buffered(READ_AT_ONCE).try_collect().await?;
+        Ok(checkpoint
+            .with_weights(&WeightFiles { headers, total: index.and_then(|index| index.total_size()) }))
+    }
+
+    /// Those that the index names, or where there is none all beside the configuration.
+    fn weight_files(&self, index: Option<&Index>) -> Result<Vec<&Listed>, Problem> {
+        let Some(index) = index else {
+            let name = |file: &&Listed| {
+                file.path.to_str().is_some_and(|path| path.ends_with(SUFFIX) && !path.contains('/'))
+            };
+            return Ok(self.files.iter().filter(name).collect());
+        };
+        let missing: Vec<_> = index.files().into_iter().filter(|name| self.find(name).is_none()).collect();
+        if !missing.is_empty() {
+            let what =
+                format!("`{INDEX}` of `{}` names {}, which it lacks", self.source.repo, some_of(&missing));
+            return Err(unverified(what));
+        }
+        Ok(index.files().into_iter().filter_map(|name| self.find(name)).collect())
+    }
+
+    fn find(&self, name: &str) -> Option<&Listed> {
+        self.files.iter().find(|file| file.path == Path::new(name))
+    }
+
+    /// How a file is called in messages.
+    fn place(&self, file: &Listed) -> String {
+        format!("{}/{}", self.source.repo, file.path.display())
+    }
+
+    async fn header(&self, file: &Listed) -> Result<Header, Unread> {
+        let place = self.place(file);
+        let flawed = |flaw: &Flaw| flawed(&place, flaw);
+        let mut bytes = self.bytes(file, 0..file.size.0.min(FIRST)).await?;
+        let prefix = bytes.first_chunk::<PREFIX>().ok_or_else(|| flawed(&Flaw::Truncated))?;
+        let end = Header::length(*prefix).map_err(|flaw| flawed(&flaw))? + PREFIX as u64;
+        // Asked before any more is.
+        if end > file.size.0 {
+            return Err(flawed(&Flaw::Truncated).into());
+        }
+        let there = bytes.len() as u64;
+        if end > there {
+            bytes.extend(self.bytes(file, there..end).await?);
+        }
+        let header = Header::at_start_of(&bytes).map_err(|flaw| flawed(&flaw))?;
+        header.check_size(file.size.0).map_err(|flaw| flawed(&flaw))?;
+        Ok(header)
+    }
+
+    /// A whole small file, proven.
+    async fn text(&self, file: &Listed) -> Result<String, Unread> {
+        let place = self.place(file);
+        if file.size > MOST {
+            let what = format!("`{place}` has {}, and at most {MOST} are read", file.size);
+            return Err(unverified(what).into());
+        }
+        let bytes = self.bytes(file, 0..file.size.0).await?;
+        let right = match file.content {
+            Content::Sha256(sha256) => Digest::of(&bytes) == sha256,
+            Content::Git(hash) => git_name(&bytes) == hash,
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) if right => Ok(text),
+            _ => Err(unverified(format!("`{place}` came damaged")).into()),
+        }
+    }
+
+    async fn bytes(&self, file: &Listed, range: Range<u64>) -> Result<Vec<u8>, Unread> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Self { hub, source, interrupt, .. } = self;
+        let read = hub.patiently(interrupt, || hub.read(source, &file.path, range.clone(), file.size)).await;
+        read.map_err(|asked| Unread::Unasked(asked.problem(format_args!("read `{}`", self.place(file)))))
+    }
+}
