@@ -137,6 +137,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "model.revision" => format!("`\"{}\"`", least.model().revision),
         "model.path" if least.model().path.is_none() => "none".to_owned(),
         "runtime.device" if least.runtime().device == Device::Cuda => "`\"cuda\"`".to_owned(),
+        "runtime.python" if least.runtime().python.is_none() => "none".to_owned(),
         "model.alternatives" if least.model().alternatives.is_empty() => "none".to_owned(),
         "model.verify-at-start" if least.model().verify_at_start == VerifyAtStart::Memo => {
             "`\"memo\"`".to_owned()
