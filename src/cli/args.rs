@@ -38,6 +38,12 @@ Examples:
   awqdeploy deploy awq --yes             for scripts: does not ask
   awqdeploy deploy awq --dry-run         shows what it would do";
 
+const ADOPT_EXAMPLES: &str = "\
+Examples:
+  awqdeploy adopt vllm.service --profile old --dry-run    look, and show the profile
+  awqdeploy adopt vllm.service --profile old
+  awqdeploy adopt 4711 --profile old                      a process of no unit, by its number";
+
 const ROLLBACK_EXAMPLES: &str = "\
 Examples:
   awqdeploy rollback                     to the proven generation before this one
@@ -178,6 +184,12 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[command(flatten)]
         consent: Consent,
     },
+    /// Make a vLLM server that runs already the first generation: a way back
+    ///
+    /// It is validated as it runs, and goes on as it does; the first deployment replaces it. What it runs is
+    /// recorded: command line, variables, unit. Its model is hashed, locked, and taken into the store.
+    #[command(after_help = ADOPT_EXAMPLES, after_long_help = with_statuses(ADOPT_EXAMPLES))]
+    Adopt(Adopt),
     /// Return to a generation that is proven
     #[command(after_help = ROLLBACK_EXAMPLES, after_long_help = with_statuses(ROLLBACK_EXAMPLES))]
     Rollback {
@@ -209,6 +221,27 @@ Exit status 3 says that nothing can be deployed as it is.")]
     Why {
         /// A generation's number
         generation: Option<u64>,
+    },
+    /// Show what a generation's server logged
+    #[command(after_help = "Examples:
+  awqdeploy logs                         what serves
+  awqdeploy logs --follow                and goes on; Ctrl-C ends it
+  awqdeploy logs 3                       one that has ended: what was kept of it, or the journal of its time")]
+    Logs(Logs),
+    /// Show what differs between two generations or profiles
+    ///
+    /// Command line, variables, model, files, packages of the runtime, memory plan, gates, unit.
+    #[command(after_help = "Examples:
+  awqdeploy diff 3 4                     two generations
+  awqdeploy diff 4 awq                   what a deployment would change
+  awqdeploy diff gptq awq --json | jq '.sections[].part'")]
+    Diff {
+        /// A generation's number, or a profile as it would be deployed now
+        #[arg(value_name = "GENERATION|PROFILE")]
+        a: String,
+        /// Another
+        #[arg(value_name = "GENERATION|PROFILE")]
+        b: String,
     },
     /// Validate what serves now, or any server: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
@@ -369,6 +402,42 @@ pub(crate) struct Validate {
     /// The share of the questions with known answers that must be answered right [default: not asked]
     #[arg(long, value_name = "SHARE", requires = "url")]
     pub(crate) min_known_answers: Option<f64>,
+}
+
+/// What is adopted, and how it is called from then on.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// The name of its systemd unit, or the number of its process
+    #[arg(value_name = "UNIT|PID")]
+    pub(crate) target: String,
+    /// The profile to write for it
+    #[arg(long, value_name = "NAME", default_value = "adopted")]
+    pub(crate) profile: String,
+    /// The service that is to run it, where it has no unit
+    #[arg(long, value_name = "NAME", default_value = "vllm")]
+    pub(crate) service: String,
+    /// What its model is called [default: as it was started with, or after its folder]
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub(crate) repo: Option<String>,
+    /// Its vLLM's version, where the packages beside its interpreter do not say it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) vllm: Option<String>,
+    /// Show what would be recorded, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Whose log, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// A generation's number [default: what is current]
+    pub(crate) generation: Option<u64>,
+    /// Go on with every line that is to come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The most lines of what was said
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 1000, conflicts_with = "follow")]
+    pub(crate) lines: u32,
 }
 
 /// Whether a person agrees.

@@ -8,7 +8,7 @@ use crate::{
         engine_word::Compared,
         facts::{self, Facts},
         generation::Generation,
-        journal,
+        journal::{self, Phase},
         memory::{Budget, Rank},
         plan::{Plan, Refusal, Serve},
         prediction::Prediction,
@@ -19,7 +19,7 @@ use crate::{
     flow::{
         collect::{Collected, Mode},
         outcome::{Action, Conclusion, Outcome},
-        status::{Listed, Standing, Status},
+        status::{AsFound, Listed, Standing, Status},
         verify::Verified,
     },
     host::{check::Damage, service::Condition, store::Recorded},
@@ -136,6 +136,10 @@ pub(crate) struct ActivationDocument {
     pub(crate) activation: Option<u64>,
     pub(crate) returned_to: Option<GenerationId>,
     pub(crate) downtime_seconds: Option<f64>,
+    /// The steps in which nothing served. Empty where nothing served before.
+    pub(crate) outage: Vec<Phase>,
+    /// What a plain restart of the server before takes, as it was seen on this host.
+    pub(crate) plain_restart_seconds: Option<f64>,
     pub(crate) report: Option<Report>,
     pub(crate) returned: Option<Report>,
 }
@@ -157,6 +161,8 @@ impl ActivationDocument {
             activation: activated.map(|activated| activated.ended.number),
             returned_to: from.filter(|_| matches!(end, Some(End::RolledBack { .. }))),
             downtime_seconds: activated.and_then(|activated| journal::downtime(&activated.journal)),
+            outage: activated.map_or_else(Vec::new, |activated| journal::outage(&activated.journal)),
+            plain_restart_seconds: activated.and_then(|activated| activated.plain_restart),
             report: activated.and_then(|activated| activated.report.clone()),
             returned: activated.and_then(|activated| activated.returned.clone()),
         }
@@ -182,6 +188,8 @@ impl ActivationDocument {
             activation: None,
             returned_to: None,
             downtime_seconds: None,
+            outage: Vec::new(),
+            plain_restart_seconds: None,
             report: None,
             returned: None,
         }
@@ -209,6 +217,8 @@ pub(crate) struct StatusDocument {
     pub(crate) proven: bool,
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
+    /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
+    pub(crate) as_found: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
     pub(crate) report: Option<Report>,
 }
@@ -252,6 +262,10 @@ impl StatusDocument {
             service: status.condition.map(|condition| match condition {
                 Condition::Active => "active".to_owned(),
                 Condition::Changing(word) | Condition::Down(word) => word,
+            }),
+            as_found: status.as_found.map(|found| match found {
+                AsFound::Unit(path) => path.display().to_string(),
+                AsFound::Process(pid) => format!("process {pid}"),
             }),
             last_activation: status.last.as_ref().and_then(last_activation),
             report: status.report,

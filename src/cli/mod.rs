@@ -1,11 +1,13 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
+mod adopt;
 mod args;
 mod charts;
 mod documents;
 mod evidence;
 mod generate;
 mod history;
+mod lookup;
 mod page;
 mod planned;
 pub mod problem;

@@ -38,7 +38,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         row(&mut out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
     }
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
-    out.push_str(&command(serve));
+    out.push_str(&command(&serve.argv));
     out.push_str(&findings(&document.findings));
     out
 }

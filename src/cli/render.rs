@@ -23,9 +23,9 @@ pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(super) const CARE: Style = AnsiColor::Yellow.on_default();
 
 /// The engine's command line, an option a line.
-pub(crate) fn command(serve: &Serve) -> String {
+pub(crate) fn command(argv: &[String]) -> String {
     let mut out = String::from(" ");
-    for (index, word) in serve.argv.iter().enumerate() {
+    for (index, word) in argv.iter().enumerate() {
         if index > 0 && word.starts_with("--") {
             out.push_str("\n    ");
         }
@@ -38,7 +38,7 @@ pub(crate) fn command(serve: &Serve) -> String {
 /// The engine's environment and command line, a variable and an option a line.
 pub(crate) fn serve(serve: &Serve) -> String {
     let variables = serve.env.iter().map(|(name, value)| format!("  {name}={}\n", shell_word(value)));
-    variables.chain([command(serve)]).collect()
+    variables.chain([command(&serve.argv)]).collect()
 }
 
 /// What changes from one plan to another, as a unified diff of what they run.
@@ -87,7 +87,12 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
         row(&mut out, "help", help);
     }
     if let Some(seconds) = document.downtime_seconds {
-        row(&mut out, "nothing served for", &format!("{seconds:.1} s"));
+        let steps = document.outage.iter().map(|phase| format!("{} {:.1} s", phase.name, phase.seconds));
+        let steps: Vec<_> = steps.collect();
+        row(&mut out, "nothing served for", &format!("{seconds:.1} s: {}", steps.join(", ")));
+        if let Some(plain) = document.plain_restart_seconds {
+            row(&mut out, "a plain restart takes", &format!("{plain:.1} s, of what served before"));
+        }
     }
     if let Some(report) = &document.report {
         out.push_str(&self::report(report));
@@ -192,7 +197,12 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         "vLLM",
         &format!("{}, tensor parallel size {}", current.vllm, current.tensor_parallel_size),
     );
-    row(&mut out, "unit", &format!("{}.service", current.service));
+    match &document.as_found {
+        Some(found) => {
+            row(&mut out, "run by", &format!("{found}, as adopted; the next deployment replaces it"));
+        }
+        None => row(&mut out, "unit", &format!("{}.service", current.service)),
+    }
     if let Some(last) = &document.last_activation {
         let how = match (last.end, &last.step) {
             (Some(end), _) => end.to_owned(),

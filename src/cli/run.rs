@@ -1,12 +1,13 @@
 //! Each command: calls its story, prints what it tells.
 
 use super::{
+    adopt,
     args::{Arguments, Command, Consent, Global, Validate},
     documents::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
         PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
     },
-    evidence, generate, history as told, planned, print, problem as errors,
+    evidence, generate, history as told, lookup, planned, print, problem as errors,
     progress::Screen,
     rehearsal, render, supply,
 };
@@ -65,6 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Facts { probe } => facts(&global, probe.as_deref()),
         Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
         Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
+        Command::Adopt(request) => adopt::adopt(&global, request, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
             let status = status::status(&mut reading_world(&global))?;
@@ -83,6 +85,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let why = history::why(&reading_world(&global), generation.map(GenerationId))?;
             show(&global, &told::WhyDocument::of(why), told::why)
         }
+        Command::Logs(request) => lookup::logs(&global, &request),
+        Command::Diff { a, b } => lookup::diff(&global, [&a, &b]),
         Command::Validate(request) => validate(&global, request, &screen),
         Command::Report { generation, html, markdown } => {
             evidence::report(&global, generation.map(GenerationId), html.as_deref(), markdown.as_deref())
@@ -380,7 +384,7 @@ fn layout(global: &Global) -> Layout {
 }
 
 /// The host as it is, asked for everything that a plan needs.
-fn world(global: &Global) -> Result<World, Problem> {
+pub(super) fn world(global: &Global) -> Result<World, Problem> {
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     Ok(World { facts: machine::facts()?, binary, ..interruptible(global)? })
 }

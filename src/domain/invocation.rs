@@ -8,7 +8,7 @@ use super::{
     profile::{Device, Profile},
     size::Bytes,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// What is run under this budget.
 pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
@@ -83,7 +83,16 @@ fn gib(size: Bytes) -> String {
 /// What makes the engine start without a network and talk to nobody. The profile's own variables
 /// win.
 fn environment(profile: &Profile) -> BTreeMap<String, String> {
-    let ready = profile.timeouts().start.as_secs().to_string();
+    let own = profile.environment().clone();
+    surroundings(profile.timeouts().start).into_iter().chain(own).collect()
+}
+
+/// How long vLLM may take to load where no profile says so.
+pub const LOADING: Duration = Duration::from_mins(20);
+
+/// The variables of every engine, one that may load for so long.
+pub fn surroundings(loading: Duration) -> BTreeMap<String, String> {
+    let ready = loading.as_secs().to_string();
     let defaults = [
         ("HF_HUB_OFFLINE", "1"),
         ("TRANSFORMERS_OFFLINE", "1"),
@@ -99,7 +108,5 @@ fn environment(profile: &Profile) -> BTreeMap<String, String> {
         ("NCCL_SOCKET_IFNAME", "lo"),
         ("NCCL_IB_DISABLE", "1"),
     ];
-    let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let own = profile.environment().clone();
-    defaults.into_iter().chain(own).collect()
+    defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }

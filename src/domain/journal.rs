@@ -1,6 +1,6 @@
 //! The story of one activation, as its journal tells it: which step took how long, and how long nothing served.
 
-use super::activation::{Activation, End, State, Step};
+use super::activation::{Activation, End, GenerationId, State, Step};
 use serde::{Deserialize, Serialize};
 
 /// One line of a journal: when the activation reached which state.
@@ -50,6 +50,56 @@ pub fn downtime(journal: &[Entry]) -> Option<f64> {
         _ => false,
     })?;
     Some(seconds(first, ready))
+}
+
+/// A time in which a generation ran, by the clock of the host. Open where nothing is on record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// When it was started last.
+    pub from: Option<jiff::Timestamp>,
+    /// When it was stopped after that.
+    pub until: Option<jiff::Timestamp>,
+}
+
+/// When a generation ran last, by the journals of all activations, oldest first. Absent if none started it.
+pub fn served<'a>(journals: impl IntoIterator<Item = &'a [Entry]>, id: GenerationId) -> Option<Period> {
+    let mut period: Option<Period> = None;
+    for entry in journals.into_iter().flatten() {
+        match (&entry.activation.state, entry.activation.next()) {
+            (_, Some((Step::Start, aim))) if aim == Some(id) => {
+                period = Some(Period { from: Some(entry.at), until: None });
+            }
+            (_, Some((Step::Stop, _))) => {
+                if let Some(Period { until: until @ None, .. }) = &mut period {
+                    *until = Some(entry.at);
+                }
+            }
+            // One that was found running was never started by an activation.
+            (State::Done { end: End::Committed }, _) if entry.activation.to == id && period.is_none() => {
+                period = Some(Period::default());
+            }
+            _ => {}
+        }
+    }
+    period
+}
+
+/// The steps in which nothing served, of an activation that has a [`downtime`].
+pub fn outage(journal: &[Entry]) -> Vec<Phase> {
+    let Some(downtime) = downtime(journal) else { return Vec::new() };
+    phases(journal).into_iter().filter(|phase| phase.begins < downtime).collect()
+}
+
+/// Seconds that a plain restart of `id` takes: its stop in this journal, and its start when it was started last by
+/// one of the `earlier`. Absent where either is not on record.
+pub fn plain_restart<'a>(
+    journal: &[Entry],
+    earlier: impl DoubleEndedIterator<Item = &'a [Entry]>,
+    id: GenerationId,
+) -> Option<f64> {
+    let stop = phases(journal).into_iter().find(|phase| phase.name == "stop")?.seconds;
+    let started = |journal: &&[Entry]| journal.first().is_some_and(|entry| entry.activation.to == id);
+    Some(stop + earlier.rev().filter(started).find_map(start_up)?)
 }
 
 /// Seconds from the start of the new generation until it was ready. Absent if it never was.

@@ -2,10 +2,12 @@
 
 pub mod activation;
 pub mod actual;
+pub mod adoption;
 pub mod architecture;
 pub mod checkpoint;
 pub mod collection;
 pub mod conformance;
+pub mod difference;
 pub mod digest;
 pub mod doctor;
 pub mod document;
@@ -22,6 +24,7 @@ pub mod layout;
 pub mod lock;
 pub mod memory;
 pub mod openai;
+pub mod page_cache;
 pub mod placement;
 pub mod plan;
 pub mod prediction;

@@ -10,7 +10,7 @@ use super::{
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, Timeouts, Tolerances, VerifyAtStart},
+    profile::{Gates, Listen, Profile, TensorParallel, Timeouts, Tolerances, VerifyAtStart},
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -131,11 +131,33 @@ impl Plan {
     /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
     /// replaced still holds its share.
     pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
-        let Inputs { profile, model, runtime, layout, .. } = inputs;
         let version = preflight::version(inputs)?;
         preflight::engine(inputs, version)?;
         let Placement { budget, prediction } = placement::place(inputs, version)?;
         let serve = invocation::serve(inputs, &budget);
+        let findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
+    }
+
+    /// The plan of what runs already, by these words. Nothing is refused, since it does run; its memory is that
+    /// of the profile, as far as it is known.
+    pub fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
+        let Inputs { profile, checkpoint, facts, .. } = inputs;
+        let version = preflight::version(inputs).ok();
+        let placement = version.and_then(|version| placement::place(inputs, version).ok());
+        let placement = placement.unwrap_or_else(|| {
+            let ranks = match profile.tensor_parallel() {
+                TensorParallel::Auto => 1,
+                TensorParallel::Fixed(ranks) => ranks,
+            };
+            let budget = Budget::of(checkpoint, profile, facts, ranks);
+            Placement { budget, prediction: Prediction::default() }
+        });
+        Self::whole(inputs, placement, serve, Vec::new())
+    }
+
+    fn whole(inputs: Inputs<'_>, placement: Placement, serve: Serve, findings: Vec<Finding>) -> Self {
+        let Inputs { profile, model, runtime, layout, .. } = inputs;
         let unit = unit::service(&unit::Service {
             name: profile.service(),
             device: profile.runtime().device,
@@ -144,19 +166,19 @@ impl Plan {
             model: &model.path,
             layout,
         });
-        Ok(Self {
+        Self {
             profile: profile.name().to_owned(),
             service: profile.service().to_owned(),
             model: model.clone(),
             runtime: runtime.clone(),
-            findings: preflight::findings(inputs, version, &budget, prediction.expected()),
+            findings,
             serve,
-            memory: budget,
-            prediction,
+            memory: placement.budget,
+            prediction: placement.prediction,
             gates: profile.gates().clone(),
             tolerances: profile.tolerances(),
             timeouts: profile.timeouts(),
             unit,
-        })
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! tightened further is commented in the text where it was seen to break vLLM.
 
 use super::{
+    digest::Digest,
     flags,
     layout::Layout,
     plan::{Plan, Serve},
@@ -35,11 +36,13 @@ pub struct Unit {
     pub name: String,
     /// The whole text.
     pub text: String,
+    /// Of a text of somebody else's that this one may replace: that of a unit that was adopted.
+    pub replaces: Option<Digest>,
 }
 
 /// Every unit that a plan needs: the service, its recovery at boot, and what it requires.
 pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
-    let unit = |name: &str, text: String| Unit { name: name.to_owned(), text };
+    let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
     let mut units = vec![
         unit(&format!("{}.service", plan.service), plan.unit.clone()),
         unit(&recover_name(&plan.service), recover(layout, &plan.service)),

@@ -7,7 +7,7 @@ use super::{
     live::{self, Live},
     outcome::{Action, Activated, Outcome},
     prepare::Prepared,
-    recover,
+    recover, warm,
     world::World,
 };
 use crate::{
@@ -15,11 +15,12 @@ use crate::{
         activation::{End, GenerationId},
         digest::Digest,
         generation::Generation,
+        journal::plain_restart,
         problem::{Kind, Problem},
         report::Report,
-        unit,
     },
     host::{
+        foreign,
         hub::Settings,
         models, port, runtimes,
         service::Condition,
@@ -47,9 +48,9 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
-    world.keeper.command(&plan.service)?.claim(&unit::all(plan, store.layout()))?;
+    world.keeper.command(&plan.service)?.claim(&store.units(plan)?)?;
     // A service of ours that runs, or that systemd tries to start again and again, lets go of its own port.
-    let runs = !matches!(condition, Condition::Down(_));
+    let runs = !matches!(condition, Condition::Down(_)) || by_hand(&store)?;
     if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
     }
@@ -58,6 +59,11 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     prepared.confirm(world, observer)?;
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     carry_out(world, &locked, Action::Deploy, to, observer)
+}
+
+/// Whether a process that was adopted still serves: it ends when the service stops.
+fn by_hand(store: &Store) -> Result<bool, Problem> {
+    Ok(store.all_adopted()?.iter().any(|adopted| adopted.unit.is_none() && foreign::lives(&adopted.process)))
 }
 
 /// One activation of a generation that is whole and verified, and the validation of what serves after it.
@@ -71,10 +77,14 @@ pub(super) fn carry_out(
     let store = locked.store();
     let Generation { plan, .. } = store.generation(to)?;
     let from = return_to(store, to)?;
+    let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
+    [Some(to), from].into_iter().flatten().try_for_each(|id| store.intact(id))?;
     let baseline = live::baseline(world, &plan, observer)?;
+    warm::ahead(&plan, &world.interrupt, observer)?;
     let services = world.keeper.command(&plan.service)?;
     let interrupt = world.interrupt.clone();
-    let live = |number| Live::new(locked, services, observer, interrupt.clone(), number, to).beside(baseline);
+    let live =
+        |number| Live::new(locked, services, observer, interrupt.clone(), number, to).beside(from, baseline);
     let (ended, mut live) = activate(locked, from, to, live, &world.interrupt, observer)?;
     let returned = match (&ended.end, from) {
         (End::RolledBack { .. }, Some(from)) => {
@@ -96,9 +106,13 @@ fn return_to(store: &Store, to: GenerationId) -> Result<Option<GenerationId>, Pr
 
 fn activated(store: &Store, ended: Ended, returned: Option<Report>) -> Result<Activated, Problem> {
     let report = store.report(ended.number, Evidence::Candidate)?;
-    let recorded = store.last_activation()?.filter(|recorded| recorded.number == ended.number);
-    let journal = recorded.map(|recorded| recorded.journal).unwrap_or_default();
-    Ok(Activated { ended, journal, report, returned })
+    let mut recorded = store.activations()?;
+    recorded.retain(|recorded| recorded.number <= ended.number);
+    let last = recorded.pop().filter(|recorded| recorded.number == ended.number);
+    let journal = last.map(|recorded| recorded.journal).unwrap_or_default();
+    let earlier = recorded.iter().map(|recorded| recorded.journal.as_slice());
+    let plain_restart = ended.activation.from.and_then(|from| plain_restart(&journal, earlier, from));
+    Ok(Activated { ended, journal, report, returned, plain_restart })
 }
 
 /// Puts everything that the generation needs into the store, and proves it. Returns the binary that is to

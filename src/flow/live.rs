@@ -4,6 +4,7 @@ use super::{
     activate::Host,
     event::{Event, Observer},
     validate::{self, Subject},
+    warm,
     world::World,
 };
 use crate::{
@@ -14,11 +15,10 @@ use crate::{
         plan::Plan,
         problem::{Kind, Problem},
         report::Report,
-        unit,
         verdict::Basis,
     },
     host::{
-        event_loop, port,
+        event_loop, foreign, port,
         service::{Condition, Services, Trust},
         serving::Api,
         signals::Interrupt,
@@ -42,6 +42,8 @@ pub struct Live<'a> {
     to: GenerationId,
     /// What `current` was pointed at last.
     aim: Option<GenerationId>,
+    /// What it may go back to.
+    from: Option<GenerationId>,
     /// The baseline's speed, measured before it was stopped.
     baseline: Option<Report>,
 }
@@ -56,13 +58,13 @@ impl<'a> Live<'a> {
         number: u64,
         to: GenerationId,
     ) -> Self {
-        Self { locked, services, observer, interrupt, number, to, aim: None, baseline: None }
+        Self { locked, services, observer, interrupt, number, to, aim: None, from: None, baseline: None }
     }
 
-    /// The same, with what was measured of the baseline while it still served.
+    /// The same, with what it may go back to, and what was measured of the baseline while it still served.
     #[must_use]
-    pub fn beside(self, baseline: Option<Report>) -> Self {
-        Self { baseline, ..self }
+    pub fn beside(self, from: Option<GenerationId>, baseline: Option<Report>) -> Self {
+        Self { from, baseline, ..self }
     }
 
     /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there
@@ -81,7 +83,7 @@ impl<'a> Live<'a> {
         let Some(Generation { id, plan, .. }) = store.current_generation()? else {
             return Err(Problem::doing("start the service", "no generation is current"));
         };
-        self.services.install(&unit::all(&plan, store.layout()))?;
+        self.services.install(&store.units(&plan)?)?;
         let candidate = self.aim == Some(self.to);
         self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
         port::wait_until_free(plan.serve.listen)?;
@@ -98,6 +100,9 @@ impl<'a> Live<'a> {
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
+        if let Some(from) = self.from {
+            warm::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
+        }
         let mut report =
             report(store, &plan, generation, self.baseline.as_ref(), &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
@@ -121,6 +126,14 @@ impl<'a> Live<'a> {
         Err(Problem::new(Kind::Unexpected, report.reasons().join("; ")))
     }
 
+    /// Ends a server that was adopted while no unit ran it: nobody else does.
+    fn end_adopted(&self) -> Result<(), Problem> {
+        let adopted = self.locked.store().all_adopted()?.into_iter();
+        adopted
+            .filter(|adopted| adopted.unit.is_none())
+            .try_for_each(|adopted| foreign::end(&adopted.process))
+    }
+
     /// Evidence is worth having, and not worth failing for.
     fn keep_log(&mut self) {
         let kept =
@@ -133,7 +146,8 @@ impl<'a> Live<'a> {
 
 impl Host for Live<'_> {
     fn stop(&mut self) -> Result<(), String> {
-        self.services.stop().map_err(|problem| problem.in_one_line())
+        let stopped = self.services.stop().and_then(|()| self.end_adopted());
+        stopped.map_err(|problem| problem.in_one_line())
     }
 
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {

@@ -2,15 +2,18 @@
 
 pub mod account;
 pub mod activate;
+pub mod adopt;
 pub mod check;
 pub mod collect;
 pub mod deploy;
+pub mod difference;
 pub mod event;
 pub mod export;
 pub mod fetch;
 pub mod history;
 pub mod live;
 pub mod lock;
+pub mod logs;
 pub mod outcome;
 pub mod prepare;
 pub mod profiles;
@@ -23,4 +26,5 @@ pub mod status;
 pub mod supervise;
 pub mod validate;
 pub mod verify;
+mod warm;
 pub mod world;

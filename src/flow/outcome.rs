@@ -40,6 +40,8 @@ pub struct Activated {
     pub report: Option<Report>,
     /// The validation of what was returned to.
     pub returned: Option<Report>,
+    /// Seconds that a plain restart of what served before takes, as it was seen.
+    pub plain_restart: Option<f64>,
 }
 
 /// What serves after all, as far as it is known.

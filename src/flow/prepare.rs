@@ -235,6 +235,9 @@ fn runtime(
     if let Engine::Command(command) = &world.engine {
         return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
     }
+    if let Some(python) = &profile.runtime().python {
+        return Ok((PlannedRuntime { vllm, digest: None, command: runtimes::command_of(python) }, None));
+    }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let digest = locked.digest();
     let command = runtimes::command(&world.layout().runtime(digest));

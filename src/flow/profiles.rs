@@ -124,6 +124,22 @@ impl Library {
         }
     }
 
+    /// Saves a profile by `write`, as [`Library::save_lock`] does a lock.
+    ///
+    /// # Errors
+    /// As [`Library::save_lock`].
+    pub fn save_profile(
+        &self,
+        profile: &str,
+        text: &str,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        match &self.shelf {
+            Shelf::Folder(_) => write(&self.shelf.path(&format!("{profile}.toml")), text.as_bytes()),
+            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
+        }
+    }
+
     /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
     /// path's folder need not exist yet.
     ///
@@ -137,11 +153,7 @@ impl Library {
     ) -> Result<(), Problem> {
         match &self.shelf {
             Shelf::Folder(_) => write(&self.shelf.path(&lock_of(profile)), model.to_toml().as_bytes()),
-            Shelf::Embedded | Shelf::Given(_) => Err(Problem::new(
-                Kind::Usage,
-                "the profiles that came with the program have no lock to write",
-            )
-            .help("name a folder of profiles: `--profiles DIR`")),
+            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
         }
     }
 
@@ -156,7 +168,7 @@ impl Library {
         };
         let path = self.shelf.path(&file);
         let locked = LockedRuntime::parse(&path, &text)?;
-        let says = Runtime { vllm: locked.vllm.clone(), device: locked.device };
+        let says = Runtime { vllm: locked.vllm.clone(), device: locked.device, python: None };
         if says != *runtime {
             return Err(Problem::new(
                 Kind::Usage,
@@ -223,6 +235,11 @@ impl Library {
             self.shelf.path(file).display()
         )))
     }
+}
+
+fn nowhere_to_write() -> Problem {
+    Problem::new(Kind::Usage, "the profiles that came with the program have no lock to write")
+        .help("name a folder of profiles: `--profiles DIR`")
 }
 
 struct Found {

@@ -7,7 +7,7 @@ use super::{
     world::World,
 };
 use crate::{
-    domain::{activation::GenerationId, generation::Generation, problem::Problem, unit},
+    domain::{activation::GenerationId, generation::Generation, problem::Problem},
     host::{signals::Interrupt, store::Locked},
 };
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub(super) fn finish(
     left: Left,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
+    let _alone = world.keeper.alone(world.store.layout().root(), "awqdeploy recover")?;
     let keeper = &mut world.keeper;
     activate::recover(
         locked,
@@ -80,7 +81,7 @@ impl Boot<'_> {
         let Some(Generation { plan, .. }) = store.current_generation()? else {
             return Ok(());
         };
-        let units = unit::all(&plan, store.layout());
+        let units = store.units(&plan)?;
         self.world.keeper.command(&plan.service)?.install(&units)
     }
 }

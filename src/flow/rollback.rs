@@ -15,7 +15,6 @@ use crate::{
         activation::GenerationId,
         generation::Generation,
         problem::{Kind, Problem},
-        unit,
     },
     host::{memo::Memo, service::Condition, store::Store},
 };
@@ -62,7 +61,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     let store = world.store.clone();
     let plan = find(&store, target)?.plan;
     let service = &plan.service;
-    world.keeper.command(service)?.claim(&unit::all(&plan, store.layout()))?;
+    world.keeper.command(service)?.claim(&store.units(&plan)?)?;
     let locked = store.lock(Duration::ZERO, "awqdeploy rollback")?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     // What was found before the lock was held may have changed.

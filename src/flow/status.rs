@@ -2,12 +2,17 @@
 
 use super::world::World;
 use crate::{
-    domain::{activation::GenerationId, generation::Generation, problem::Problem, report::Report},
+    domain::{
+        activation::GenerationId, digest::Digest, generation::Generation, problem::Problem, report::Report,
+    },
     host::{
+        foreign, fs,
         service::Condition,
         store::{Evidence, Recorded},
     },
 };
+
+use std::path::PathBuf;
 
 /// What is now.
 #[derive(Clone, Debug)]
@@ -18,10 +23,21 @@ pub struct Status {
     pub proven: bool,
     /// What the service does. Absent where there is none to ask.
     pub condition: Option<Condition>,
+    /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
+    pub as_found: Option<AsFound>,
     /// The newest activation.
     pub last: Option<Recorded>,
     /// The newest validation of what is current.
     pub report: Option<Report>,
+}
+
+/// What runs an adopted generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsFound {
+    /// The unit that somebody wrote, in this file.
+    Unit(PathBuf),
+    /// A process of no unit.
+    Process(i32),
 }
 
 /// A generation and what is known of it.
@@ -56,13 +72,31 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),
         None => None,
     };
+    let as_found = current.as_ref().map(|current| as_found(world, current.id)).transpose()?.flatten();
+    let condition = match as_found {
+        // No keeper knows a process of no unit.
+        Some(AsFound::Process(_)) => Some(Condition::Active),
+        _ => condition,
+    };
     let last = world.store.last_activation()?;
     let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
     let proven = match &current {
         Some(current) => world.store.proven()?.contains(&current.id),
         None => false,
     };
-    Ok(Status { current, proven, condition, last, report })
+    Ok(Status { current, proven, condition, as_found, last, report })
+}
+
+/// What runs an adopted generation that no deployment has replaced yet.
+fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem> {
+    let Some(adopted) = world.store.adopted(id)? else { return Ok(None) };
+    Ok(match adopted.unit {
+        Some(unit) => {
+            let now = fs::read(&unit.path)?.map(Digest::of);
+            (now == Some(unit.digest)).then_some(AsFound::Unit(unit.path))
+        }
+        None => foreign::lives(&adopted.process).then_some(AsFound::Process(adopted.process.pid)),
+    })
 }
 
 /// All generations, oldest first.

@@ -3,9 +3,16 @@
 use super::profiles::Library;
 use crate::{
     domain::{facts::Facts, layout::Layout, problem::Problem},
-    host::{processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd},
+    host::{
+        holding, processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd,
+    },
 };
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What the stories act on.
 #[derive(Debug)]
@@ -68,6 +75,15 @@ impl Keeper {
         match self {
             Self::Systemd => Box::new(Systemd::new(service)),
             Self::Embedded(processes) => Box::new(processes.as_mut()),
+        }
+    }
+
+    /// The right to stop and start servers on this host, held until it is dropped. All roots share the GPUs; a
+    /// rehearsal touches none.
+    pub fn alone(&self, root: &Path, command: &str) -> Result<Option<File>, Problem> {
+        match self {
+            Self::Systemd if Systemd::usable().is_ok() => holding::hold_host(root, command).map(Some),
+            Self::Systemd | Self::Embedded(_) => Ok(None),
         }
     }
 

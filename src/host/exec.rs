@@ -135,6 +135,22 @@ pub fn watch<A: AsRef<OsStr>>(
     }
 }
 
+/// Runs a program that may go on for ever, and tells each line of its standard output. Nothing is kept of it.
+pub fn stream<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    let line = line(program, arguments);
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null();
+    let output = command.reader().map_err(|e| not_started(&line, program, e))?;
+    for words in BufReader::new(output).lines() {
+        // A program that fails ends the reading with its status.
+        said(&words.map_err(|e| Problem::doing(format_args!("run `{line}`"), e))?);
+    }
+    Ok(())
+}
+
 /// Starts a program whose end is waited for while something else is watched. It gets a process
 /// group of its own, so that Ctrl-C on the terminal reaches only the deployer, which then decides.
 pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {

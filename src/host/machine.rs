@@ -11,6 +11,27 @@ use std::{fs, path::Path, thread};
 
 /// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem.
 pub fn facts() -> Result<Facts, Problem> {
+    let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
+    let gpus = gpu::facts();
+    Ok(Facts {
+        gpus: gpus.found,
+        driver: gpus.driver,
+        gpus_unknown: gpus.unknown,
+        cpus: u32::try_from(cpus.get()).unwrap_or(u32::MAX),
+        cpu_features: cpu_features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        numa_nodes: numa_nodes(Path::new("/sys/devices/system/node")),
+        shared_memory: space("/dev/shm").map(|(size, _)| size),
+        disk_free: disk_free(Path::new(STATE)),
+        open_files: getrlimit(Resource::Nofile).maximum,
+        locked_memory: getrlimit(Resource::Memlock).maximum.map(Bytes),
+        wsl: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .is_ok_and(|release| release.to_lowercase().contains("microsoft")),
+        ..memory()?
+    })
+}
+
+/// Of the facts, those about memory.
+fn memory() -> Result<Facts, Problem> {
     let path = "/proc/meminfo";
     let meminfo = fs::read_to_string(path).map_err(|e| Problem::doing(format!("read `{path}`"), e))?;
     let amount = |key| {
@@ -21,28 +42,21 @@ pub fn facts() -> Result<Facts, Problem> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limited = cgroup_limit(Path::new("/sys/fs/cgroup"), &membership);
     let limit = limited.unwrap_or(Bytes(u64::MAX));
-    let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
-    let gpus = gpu::facts();
     let total = amount("MemTotal")?;
     Ok(Facts {
-        gpus: gpus.found,
-        driver: gpus.driver,
-        gpus_unknown: gpus.unknown,
         ram_total: total.min(limit),
         ram_available: amount("MemAvailable")?.min(limit),
-        cpus: u32::try_from(cpus.get()).unwrap_or(u32::MAX),
-        cpu_features: cpu_features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
-        numa_nodes: numa_nodes(Path::new("/sys/devices/system/node")),
         swap_total: memory_line(&meminfo, "SwapTotal").unwrap_or_default(),
         // A hierarchy of the first version writes a huge number where nothing limits.
         cgroup_limit: limited.filter(|limit| *limit < total),
-        shared_memory: space("/dev/shm").map(|(size, _)| size),
-        disk_free: disk_free(Path::new(STATE)),
-        open_files: getrlimit(Resource::Nofile).maximum,
-        locked_memory: getrlimit(Resource::Memlock).maximum.map(Bytes),
-        wsl: fs::read_to_string("/proc/sys/kernel/osrelease")
-            .is_ok_and(|release| release.to_lowercase().contains("microsoft")),
+        ..Facts::default()
     })
+}
+
+/// All RAM of this host, and what of it could be had without pushing anything but cache out.
+pub fn ram() -> Result<(Bytes, Bytes), Problem> {
+    let Facts { ram_total, ram_available, .. } = memory()?;
+    Ok((ram_total, ram_available))
 }
 
 /// Where awqdeploy keeps its state unless told otherwise.

@@ -6,11 +6,11 @@
 use super::{
     exec, fs,
     notify::{Listener, Said, VARIABLE},
-    service::{Condition, Services, Trust},
+    service::{Condition, Lines, Services, Trust},
     signals::Interrupt,
     tree,
 };
-use crate::domain::{problem::Problem, unit::Unit};
+use crate::domain::{journal::Period, problem::Problem, unit::Unit};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ impl Processes {
         Self { argv, environment, directory, start_patience, running: None }
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.directory.join("service.log")
     }
 
@@ -72,8 +72,8 @@ impl Processes {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.log())
-            .map_err(|e| fs::failed("open", &self.log(), e))?;
+            .open(self.log_file())
+            .map_err(|e| fs::failed("open", &self.log_file(), e))?;
         let mut environment = self.environment.clone();
         environment.insert(VARIABLE.into(), listener.path().to_string_lossy().into_owned());
         environment.insert(MARK.into(), self.mark());
@@ -165,9 +165,16 @@ impl Services for Processes {
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
-        let text = fs::read(&self.log())?.unwrap_or_default();
+        let text = fs::read(&self.log_file())?.unwrap_or_default();
         let all: Vec<_> = text.lines().collect();
         Ok(all[all.len().saturating_sub(lines as usize)..].join("\n"))
+    }
+
+    /// It keeps one log for as long as its owner lives, and nobody follows a rehearsal.
+    fn log(&mut self, _period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+        let most = u32::try_from(lines.at_most()).unwrap_or(u32::MAX);
+        self.log_tail(most)?.lines().for_each(said);
+        Ok(())
     }
 }
 

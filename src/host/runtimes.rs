@@ -18,8 +18,13 @@ const SYSTEM_INTERPRETERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 /// The command that `serve` and its arguments follow, for the runtime of this digest.
 pub fn command(folder: &Path) -> Vec<String> {
+    command_of(&folder.join("bin/python"))
+}
+
+/// The same for an interpreter that has vLLM, whoever installed it.
+pub fn command_of(python: &Path) -> Vec<String> {
     // Not the `vllm` script: its first line names the folder that it was installed to.
-    let python = folder.join("bin/python").to_string_lossy().into_owned();
+    let python = python.to_string_lossy().into_owned();
     vec![python, "-m".into(), "vllm.entrypoints.cli.main".into()]
 }
 

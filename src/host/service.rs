@@ -1,7 +1,7 @@
 //! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
 
 use super::signals::Interrupt;
-use crate::domain::{problem::Problem, unit::Unit};
+use crate::domain::{journal::Period, problem::Problem, unit::Unit};
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
@@ -25,6 +25,29 @@ pub trait Services {
 
     /// The last lines that it logged.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
+
+    /// Tells each line that it logged in a period, oldest first.
+    fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem>;
+}
+
+/// Which lines of a log are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// So many, the newest.
+    Last(u32),
+    /// Some of the newest, and all that are to come.
+    Follow,
+}
+
+impl Lines {
+    /// How many of those that are there already.
+    pub fn at_most(self) -> usize {
+        const BEFORE_FOLLOWING: usize = 20;
+        match self {
+            Self::Last(lines) => lines as usize,
+            Self::Follow => BEFORE_FOLLOWING,
+        }
+    }
 }
 
 /// How far a generation is trusted.
@@ -74,5 +97,9 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
         (**self).log_tail(lines)
+    }
+
+    fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+        (**self).log(period, lines, said)
     }
 }

@@ -1,33 +1,35 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
 use super::{
-    fs,
+    fs, holding,
     journal::{self, Journal},
+    seal,
 };
 use crate::domain::{
     activation::{Activation, End, GenerationId, State},
+    adoption::Adopted,
     generation::{FORMAT, Generation},
     journal::Entry,
     layout::Layout,
     plan::Plan,
     problem::{Kind, Problem},
     report::Report,
+    unit::{self, Unit},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions, TryLockError},
-    io::{Read, Write},
+    fs::File,
     ops::Deref,
     path::{Path, PathBuf},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// How often a held lock is tried again.
-const TRY_EVERY: Duration = Duration::from_millis(200);
 /// The record of a generation in its directory.
 const GENERATION: &str = "generation.json";
+
+/// What is on record of a generation that was found running, in its directory.
+const ADOPTED: &str = "adopted.json";
 
 /// The service's log in an activation's directory.
 const LOG: &str = "service.log";
@@ -49,14 +51,6 @@ pub struct Locked<'a> {
 /// full disk must not keep the disk full.
 #[derive(Debug)]
 pub struct Staged(PathBuf);
-
-/// Who holds the lock; the lock file's text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Holder {
-    pid: u32,
-    command: String,
-    since: jiff::Timestamp,
-}
 
 /// Only the format of a generation's record, which every version can read.
 #[derive(Deserialize)]
@@ -147,6 +141,25 @@ impl Store {
         })
     }
 
+    /// How a generation came to be, if it was found running.
+    pub fn adopted(&self, id: GenerationId) -> Result<Option<Adopted>, Problem> {
+        read_json(&self.layout.generation(id).join(ADOPTED))
+    }
+
+    /// Everything that was adopted below this root and is still there.
+    pub fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
+        let ids = numbers(&self.layout.generations())?.into_iter().map(GenerationId);
+        ids.filter_map(|id| self.adopted(id).transpose()).collect()
+    }
+
+    /// The units of a plan. Those in the place of a unit that was adopted may replace it.
+    pub fn units(&self, plan: &Plan) -> Result<Vec<Unit>, Problem> {
+        let foreign: Vec<_> = self.all_adopted()?.into_iter().filter_map(|adopted| adopted.unit).collect();
+        let replaces = |unit: &Unit| foreign.iter().rfind(|foreign| foreign.name == unit.name);
+        let unit = |unit: Unit| Unit { replaces: replaces(&unit).map(|foreign| foreign.digest), ..unit };
+        Ok(unit::all(plan, &self.layout).into_iter().map(unit).collect())
+    }
+
     /// All activations, oldest first.
     pub fn activations(&self) -> Result<Vec<Recorded>, Problem> {
         numbers(&self.layout.activations())?.into_iter().map(|number| self.activation(number)).collect()
@@ -205,31 +218,16 @@ impl Store {
     /// Takes the lock, waiting for at most `wait`. `command` is what another process is told meanwhile.
     pub fn lock(&self, wait: Duration, command: &str) -> Result<Locked<'_>, Problem> {
         fs::make_directory(self.layout.root())?;
-        let path = self.layout.lock();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| fs::failed("open", &path, e))?;
-        let began = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if began.elapsed() < wait => sleep(TRY_EVERY),
-                Err(TryLockError::WouldBlock) => return Err(busy(&mut file)),
-                Err(TryLockError::Error(e)) => return Err(fs::failed("lock", &path, e)),
-            }
-        }
-        let holder =
-            Holder { pid: std::process::id(), command: command.to_owned(), since: jiff::Timestamp::now() };
-        // Only for people who find the lock held: it need not survive a power cut, and a full disk must not
-        // keep anybody from going back.
-        let _unnamed = file
-            .set_len(0)
-            .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
-            .and_then(|text| file.write_all(&text));
+        let layout = &self.layout;
+        let parts = [
+            layout.generations(),
+            layout.activations(),
+            layout.root().join("store"),
+            layout.root().join("bin"),
+        ];
+        let parts = parts.iter().map(PathBuf::as_path).chain([layout.root()]);
+        holding::only_ours(&parts.collect::<Vec<_>>())?;
+        let file = holding::hold(&layout.lock(), wait, command)?;
         Ok(Locked { store: self, _file: file })
     }
 
@@ -254,6 +252,27 @@ impl Locked<'_> {
 
     /// Adds a generation: its plan, its profile's text and the binary that can run it.
     pub fn add_generation(&self, plan: Plan, profile: &str, binary: &Path) -> Result<GenerationId, Problem> {
+        self.add(plan, profile, binary, |_| Ok(()))
+    }
+
+    /// The same for one that was found running, with what is on record of that.
+    pub fn add_adopted(
+        &self,
+        plan: Plan,
+        profile: &str,
+        binary: &Path,
+        adopted: &Adopted,
+    ) -> Result<GenerationId, Problem> {
+        self.add(plan, profile, binary, |staged| write_json(&staged.join(ADOPTED), adopted))
+    }
+
+    fn add(
+        &self,
+        plan: Plan,
+        profile: &str,
+        binary: &Path,
+        more: impl FnOnce(&Path) -> Result<(), Problem>,
+    ) -> Result<GenerationId, Problem> {
         let layout = &self.store.layout;
         let id = self.store.next_generation()?;
         let staged = self.stage(&format!("generation-{id}"))?;
@@ -269,6 +288,8 @@ impl Locked<'_> {
         let unit = format!("{}.service", generation.plan.service);
         fs::write_new(&staged.join(unit), &generation.plan.unit)?;
         fs::link_or_copy(binary, &staged.join("awqdeploy"))?;
+        more(&staged)?;
+        seal::seal(&staged)?;
         fs::make_directory(&layout.generations())?;
         fs::publish(&staged, &layout.generation(id))?;
         Ok(id)
@@ -358,18 +379,6 @@ impl Evidence {
             Self::Returned => "returned.json",
         }
     }
-}
-
-fn busy(file: &mut File) -> Problem {
-    let mut text = String::new();
-    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
-    let who = holder.map_or_else(
-        || "another awqdeploy is at work".to_owned(),
-        |Holder { pid, command, since }| {
-            format!("`{command}` (process {pid}) has been at work since {since:.0}")
-        },
-    );
-    Problem::new(Kind::Busy, who).help("wait until it is done; `awqdeploy status` shows how far it is")
 }
 
 /// The numbered entries of a directory, in order.

@@ -3,10 +3,12 @@
 use super::{
     exec::{self, Finished},
     fs,
-    service::{Condition, Services, Trust},
+    service::{Condition, Lines, Services, Trust},
     signals::Interrupt,
 };
 use crate::domain::{
+    digest::Digest,
+    journal::Period,
     problem::{Kind, Problem},
     startup::Reason,
     unit::{self, Unit},
@@ -24,6 +26,8 @@ const UNITS: &str = "/etc/systemd/system";
 const RUNTIME_UNITS: &str = "/run/systemd/system";
 /// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
 const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
+/// What the name of an adopted unit's file ends in once ours has its place. systemd reads no such file.
+const BY_HAND: &str = ".by-hand";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after `systemctl stop` the control group may still hold processes.
@@ -87,7 +91,8 @@ impl Services for Systemd {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
         for unit in units {
             let path = self.units.join(&unit.name);
-            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found)) {
+            let adopted = |found: &str| unit.replaces == Some(Digest::of(found));
+            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found) && !adopted(&found)) {
                 return Err(foreign(&path));
             }
         }
@@ -99,7 +104,14 @@ impl Services for Systemd {
         let mut changed = false;
         for unit in units {
             let path = self.units.join(&unit.name);
-            if fs::read(&path)?.as_deref() != Some(&unit.text) {
+            let found = fs::read(&path)?;
+            if found.as_ref().is_some_and(|found| unit.replaces == Some(Digest::of(found))) {
+                // Nowhere else: it may hold secrets, and keeps its mode.
+                let aside = self.units.join(format!("{}{BY_HAND}", unit.name));
+                fs::remove(&aside)?;
+                fs::link(&path, &aside)?;
+            }
+            if found.as_deref() != Some(&unit.text) {
                 fs::write(&path, &unit.text)?;
                 changed = true;
             }
@@ -196,12 +208,28 @@ impl Services for Systemd {
         let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
+
+    fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+        let at =
+            |name: &str, at: Option<jiff::Timestamp>| at.map(|at| format!("--{name}=@{}", at.as_second()));
+        let count = format!("--lines={}", lines.at_most());
+        let mut arguments = vec!["--unit", &self.unit, "--output=short-iso", "--no-pager", "--quiet", &count];
+        let (from, until) = (at("since", period.from), at("until", period.until));
+        arguments.extend(from.iter().chain(&until).map(String::as_str));
+        if lines == Lines::Follow {
+            arguments.push("--follow");
+        }
+        exec::stream("journalctl", &arguments, said)
+    }
 }
 
 /// A person's own unit is not overwritten: it may be the only record of how they served until now.
 fn foreign(path: &Path) -> Problem {
     Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
-        .help("stop and disable that unit and move its file away, or give the profiles another `service`")
+        .help(
+            "keep it as the way back with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give \
+             the profiles another `service`",
+        )
 }
 
 fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {

@@ -36,6 +36,11 @@ pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
 
 /// Everything that descends from this process, nearest first.
 pub fn descendants() -> Result<Vec<Pid>, Problem> {
+    descendants_of(getpid())
+}
+
+/// Everything that descends from a process, nearest first.
+pub fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
     let mut parents = Vec::new();
     for process in procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))? {
         // A process may end between being listed and being read.
@@ -43,7 +48,7 @@ pub fn descendants() -> Result<Vec<Pid>, Problem> {
             parents.push((stat.pid, stat.ppid));
         }
     }
-    let mut family = BTreeSet::from([getpid().as_raw_nonzero().get()]);
+    let mut family = BTreeSet::from([ancestor.as_raw_nonzero().get()]);
     let mut found = Vec::new();
     loop {
         let next: Vec<i32> = parents

@@ -38,7 +38,7 @@ fn shown(dir: &TempDir, problem: &Problem) -> String {
 }
 
 fn runtime(vllm: &str, device: Device) -> Runtime {
-    Runtime { vllm: vllm.to_owned(), device }
+    Runtime { vllm: vllm.to_owned(), device, python: None }
 }
 
 fn runtime_lock(vllm: &str, device: &str) -> String {

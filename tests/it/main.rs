@@ -10,10 +10,13 @@
 )]
 
 mod actual;
+mod adopting;
+mod adoption;
 mod architecture;
 mod behind_systemd;
 mod checkpoint;
 mod cli;
+mod closer;
 mod collection;
 mod contract;
 mod crash;
@@ -23,6 +26,7 @@ mod docs;
 mod engine;
 mod engine_word;
 mod fetch;
+mod hardening;
 mod history;
 mod host;
 mod hostile;

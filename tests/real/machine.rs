@@ -41,8 +41,13 @@ pub(crate) struct Said {
 impl Machine {
     /// Prepares the parts where needed, and boots with awqdeploy and the test's profiles in place.
     pub(crate) fn up() -> Self {
+        Self::called("real")
+    }
+
+    /// The same beside others, each with a name of its own.
+    pub(crate) fn called(name: &str) -> Self {
         let parts = prepare();
-        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let profiles = scratch.join("profiles");
         let _ = fs::remove_dir_all(&profiles);
         copy(&Path::new(HERE).join("profiles"), &profiles);

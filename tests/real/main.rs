@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod adopting;
 mod machine;
 
 use machine::{Machine, Said, tell};

@@ -161,6 +161,11 @@ pub(super) fn variable(name: String) -> Result<String, Fault> {
     Ok(name)
 }
 
+/// Whether a variable with this value could stand in a profile. Secrets could not.
+pub(in crate::domain) fn kept_variable(name: &str, value: &str) -> bool {
+    variable(name.to_owned()).is_ok() && one_line(value.to_owned()).is_ok()
+}
+
 /// The flag that an argument sets. vLLM takes `--max_model_len` for `--max-model-len`.
 fn flag_of(argument: &str) -> String {
     let flag = argument.split('=').next().unwrap_or_default();

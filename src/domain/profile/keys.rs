@@ -35,6 +35,11 @@ pub static KEYS: &[Key] = &[
     Key::required("runtime", "a table that says which vLLM serves", "[runtime]"),
     Key::required("runtime.vllm", "a released version of vLLM", r#"vllm = "0.26.0""#),
     Key::optional("runtime.device", "`cuda` or `cpu`", r#"device = "cuda""#),
+    Key::optional(
+        "runtime.python",
+        "the absolute path of an interpreter that has vLLM",
+        r#"python = "/opt/vllm/bin/python""#,
+    ),
     Key::optional("listen", "a table with the API's address", "[listen]"),
     Key::optional("listen.host", "an IP address of this host", r#"host = "127.0.0.1""#),
     Key::optional("listen.port", "a whole number from 1 to 65535", "port = 8000"),

@@ -15,6 +15,7 @@ use super::{
     problem::Problem,
     size::Bytes,
 };
+pub(super) use extra::kept_variable;
 pub use keys::KEYS;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -79,6 +80,8 @@ pub struct Runtime {
     pub vllm: String,
     /// What it computes on.
     pub device: Device,
+    /// The interpreter of an installation that somebody else keeps. Absent: the locked one is installed.
+    pub python: Option<PathBuf>,
 }
 
 /// What vLLM computes on.

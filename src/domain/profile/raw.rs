@@ -46,6 +46,7 @@ pub(super) struct RawModel {
 pub(super) struct RawRuntime {
     pub(super) vllm: Spanned<String>,
     pub(super) device: Option<Spanned<String>>,
+    pub(super) python: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -123,7 +123,8 @@ impl Review<'_> {
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
         let vllm = self.check(raw.vllm, rules::version);
         let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
-        Some(Runtime { vllm: vllm?, device: device? })
+        let python = self.check_or(raw.python, None, |text| rules::folder(text).map(Some));
+        Some(Runtime { vllm: vllm?, device: device?, python: python? })
     }
 
     fn listen(&mut self, raw: RawListen) -> Option<Listen> {

@@ -138,6 +138,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "model.path" if least.model().path.is_none() => "none".to_owned(),
         "model.signed-by" if least.model().signed_by.is_none() => "none".to_owned(),
         "runtime.device" if least.runtime().device == Device::Cuda => "`\"cuda\"`".to_owned(),
+        "runtime.python" if least.runtime().python.is_none() => "none".to_owned(),
         "model.alternatives" if least.model().alternatives.is_empty() => "none".to_owned(),
         "model.verify-at-start" if least.model().verify_at_start == VerifyAtStart::Memo => {
             "`\"memo\"`".to_owned()

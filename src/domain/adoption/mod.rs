@@ -1,0 +1,140 @@
+//! A server that somebody set up by hand, read so that it can be returned to: what its command line and
+//! environment say, which of it a generation takes over word for word, and which it must not.
+
+mod command_line;
+mod profile;
+
+use super::{
+    digest::Digest,
+    problem::{Kind, Problem},
+    profile::kept_variable,
+};
+pub use command_line::{CommandLine, Reading, serves};
+pub use profile::{Terms, is_ours, write};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// What is on record of how a generation came to be, where it was not deployed but found running.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The unit that ran it. Absent for a process of no unit.
+    pub unit: Option<ForeignUnit>,
+    /// The process that was found.
+    pub process: Process,
+    /// The command line as it was found.
+    pub argv: Vec<String>,
+    /// The packages beside its interpreter, by name. They are a record only: nothing keeps them as they are.
+    pub packages: BTreeMap<String, String>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// A unit that somebody else wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignUnit {
+    /// With its suffix.
+    pub name: String,
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// Of that file. A deployment may replace this text, and no other.
+    pub digest: Digest,
+}
+
+/// One process, told from any later one of the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in clock ticks since the boot.
+    pub started: u64,
+    /// The boot that it belongs to.
+    pub boot: String,
+}
+
+/// What can be seen of a running process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its command line.
+    pub argv: Vec<String>,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// The file that it executes.
+    pub executable: PathBuf,
+}
+
+/// Variables that say how vLLM computes. What else a process inherits (its shell's, its session's) does not
+/// belong to the server.
+const KEPT: &[&str] = &[
+    "VLLM_",
+    "CUDA_",
+    "NVIDIA_",
+    "NCCL_",
+    "GLOO_",
+    "TORCH",
+    "PYTORCH_",
+    "TRITON_",
+    "FLASHINFER_",
+    "HF_",
+    "TRANSFORMERS_",
+    "TOKENIZERS_",
+    "SAFETENSORS_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "KMP_",
+    "PYTHON",
+    "LD_",
+    "MALLOC_",
+    "AWQDEPLOY_REHEARSAL_",
+];
+
+/// Of those, the ones whose place the unit decides: each service has folders of its own.
+const PLACES: &[&str] = &[
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_TOKEN_PATH",
+    "TRANSFORMERS_CACHE",
+    "VLLM_CACHE_ROOT",
+    "VLLM_CONFIG_ROOT",
+    "TRITON_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "TORCH_HOME",
+    "CUDA_CACHE_PATH",
+    // A harness of systemd's own, and what a shell leaves.
+    "VLLM_ENGINE_READY_TIMEOUT_S",
+];
+
+/// The variables that a generation keeps. The names of those that look as if they mattered and are left out go
+/// into `notes`; no value does.
+///
+/// # Errors
+/// [`Kind::Refused`] where the server asks its clients for a key: ours would serve without one.
+pub fn environment(
+    seen: &BTreeMap<String, String>,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>, Problem> {
+    if seen.get("VLLM_API_KEY").is_some_and(|key| !key.is_empty()) {
+        return Err(asks_for_a_key("the variable `VLLM_API_KEY`"));
+    }
+    let mut kept = BTreeMap::new();
+    for (name, value) in seen {
+        let matters = KEPT.iter().any(|prefix| name.starts_with(prefix));
+        if !matters || PLACES.contains(&name.as_str()) {
+            continue;
+        }
+        if kept_variable(name, value) {
+            kept.insert(name.clone(), value.clone());
+        } else {
+            notes.push(format!("the variable `{name}` is left out, and its value is recorded nowhere"));
+        }
+    }
+    Ok(kept)
+}
+
+fn asks_for_a_key(whence: &str) -> Problem {
+    let what = format!("this server asks its clients for a key ({whence}), and its generation would not");
+    Problem::new(Kind::Refused, what)
+        .help("let a proxy in front of it ask for keys, start it without one, and adopt it then; its key was recorded nowhere")
+}

@@ -1,0 +1,115 @@
+//! The profile of a server that was adopted, as a text for people to read and go on with.
+
+use super::Reading;
+use crate::domain::{profile::Device, size::Bytes};
+use std::{
+    fmt::{Display, Write as _},
+    path::Path,
+};
+
+/// How the text begins. What begins otherwise is a person's own.
+const HEAD: &str = "# Written by `awqdeploy adopt`";
+
+/// Whether a profile is one that an adoption wrote, and may write again.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with(HEAD)
+}
+
+/// What a profile says beside the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The unit or process that it was found as, for people.
+    pub found: &'a str,
+    /// The systemd unit's name without suffix.
+    pub service: &'a str,
+    /// `owner/name`.
+    pub repo: &'a str,
+    /// Where the files lie.
+    pub folder: &'a Path,
+    /// vLLM's version.
+    pub vllm: &'a str,
+    /// What it computes on.
+    pub device: Device,
+    /// Its interpreter.
+    pub python: &'a Path,
+    /// The context that the running server says it has.
+    pub max_model_len: Option<u32>,
+    /// The floor of the decode rate, tokens/s.
+    pub floor: f64,
+    /// The least share of the known answers.
+    pub known_answers: f64,
+}
+
+/// The text of the profile.
+pub fn write(reading: &Reading, terms: &Terms<'_>) -> String {
+    let mut out = format!(
+        "{HEAD} from {found}. Generation 1 runs that command line word for word;\n\
+         # a deployment of this profile runs what the plan makes of these values.\n\
+         # `awqdeploy diff 1 PROFILE` shows where the two differ.\n\n\
+         service = {service}\n\n[model]\nrepo = {repo}\n",
+        found = terms.found,
+        service = quoted(terms.service),
+        repo = quoted(terms.repo)
+    );
+    let mut line = |key: &str, value: &dyn Display| {
+        let _ = writeln!(out, "{key} = {value}");
+    };
+    if let Some(revision) = &reading.revision {
+        line("revision", &quoted(revision));
+    }
+    line("path", &quoted(&terms.folder.display().to_string()));
+    line("served-name", &quoted(reading.served_names.first().map_or("", String::as_str)));
+    line("\n[runtime]\nvllm", &quoted(terms.vllm));
+    line("device", &quoted(if terms.device == Device::Cuda { "cuda" } else { "cpu" }));
+    line(
+        "# Nobody keeps this one as it is. Without this line, the lock in `runtimes/` decides.\npython",
+        &quoted(&terms.python.display().to_string()),
+    );
+    line("\n[listen]\nhost", &quoted(&reading.listen.host.to_string()));
+    line("port", &reading.listen.port);
+    line("\n[parallelism]\ntensor-parallel-size", &reading.tensor_parallel_size);
+    line("\n[memory]\noffload", &quoted(&offload(reading.offload)));
+    if let Some(share) = reading.gpu_memory_utilization {
+        line("gpu-memory-utilization", &format_args!("{share:?}"));
+    }
+    limits(&mut out, reading, terms);
+    let others: Vec<String> = reading.others.iter().map(|word| quoted(word)).collect();
+    let _ = writeln!(out, "\n[vllm]\narguments = [{}]", others.join(", "));
+    out.push_str("\n[vllm.environment]\n");
+    for (name, value) in &reading.environment {
+        let _ = writeln!(out, "{name} = {}", quoted(value));
+    }
+    let _ = writeln!(
+        out,
+        "\n# What it showed when it was adopted, less a margin.\n[validation]\nmin-decode-tokens-per-second = {:?}\n\n\
+         [validation.quality]\nmin-known-answers = {:?}",
+        terms.floor, terms.known_answers
+    );
+    out
+}
+
+fn limits(out: &mut String, reading: &Reading, terms: &Terms<'_>) {
+    out.push_str("\n[limits]\n");
+    let mut limit = |key: &str, value: Option<u32>| match value {
+        Some(value) => {
+            let _ = writeln!(out, "{key} = {value}");
+        }
+        None => {
+            let _ = writeln!(out, "# The command line does not say `{key}`: the profile's default applies.");
+        }
+    };
+    limit("max-model-len", reading.max_model_len.or(terms.max_model_len));
+    limit("max-num-seqs", reading.max_num_seqs);
+    limit("max-num-batched-tokens", reading.max_num_batched_tokens);
+}
+
+fn offload(size: Bytes) -> String {
+    match size.0 >> 20 {
+        0 => "none".to_owned(),
+        mebibytes => format!("{mebibytes}MiB"),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

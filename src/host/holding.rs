@@ -1,0 +1,107 @@
+//! Locks that one process of a host holds, with its name for whoever finds them held.
+
+use super::fs;
+use crate::domain::problem::{Kind, Problem};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How often a held lock is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+/// Whoever may write to a directory may put a link in a file's place.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Where the lock of the host lies: one activation at a time, whatever its root, since all share the GPUs. It goes
+/// with a reboot, and with the process that holds it.
+pub const HOST: &str = "/run/awqdeploy/activation.lock";
+
+/// Who holds a lock; the lock file's text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    command: String,
+    since: jiff::Timestamp,
+}
+
+/// Takes the lock of a file, waiting for at most `wait`. `command` is what another process is told meanwhile. It is
+/// held until the file is closed.
+///
+/// # Errors
+/// [`Kind::Busy`] with the holder's name.
+pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .map_err(|e| fs::failed("open", path, e))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if began.elapsed() < wait => sleep(TRY_EVERY),
+            Err(TryLockError::WouldBlock) => return Err(busy(&mut file)),
+            Err(TryLockError::Error(e)) => return Err(fs::failed("lock", path, e)),
+        }
+    }
+    let holder =
+        Holder { pid: std::process::id(), command: command.to_owned(), since: jiff::Timestamp::now() };
+    // Only for people who find the lock held: it need not survive a power cut, and a full disk must not
+    // keep anybody from going back.
+    let _unnamed = file
+        .set_len(0)
+        .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
+        .and_then(|text| file.write_all(&text));
+    Ok(file)
+}
+
+/// The lock of the host, for an activation below `root`.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_host(root: &Path, command: &str) -> Result<File, Problem> {
+    let path = Path::new(HOST);
+    fs::make_directory(path.parent().unwrap_or(path))?;
+    hold(path, Duration::ZERO, &format!("{command} --root {}", root.display()))
+}
+
+/// A problem with directories that somebody else may write to: a link there would lead what root writes elsewhere,
+/// and what they put there would be run.
+///
+/// # Errors
+/// [`Kind::Refused`] that names the directory.
+pub fn only_ours(directories: &[&Path]) -> Result<(), Problem> {
+    let us = rustix::process::geteuid().as_raw();
+    for path in directories {
+        let Ok(found) = std::fs::metadata(path) else { continue };
+        if (found.uid() != us && found.uid() != 0) || found.mode() & OTHERS_WRITE != 0 {
+            let what =
+                format!("`{}` can be written to by others than its owner, or is not yours", path.display());
+            return Err(Problem::new(Kind::Refused, what).help(
+                "what lies there is run as a service: `chown root:root` and `chmod 755` it, once nothing in it is a \
+                 stranger's; or name another root with `--root DIR`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn busy(file: &mut File) -> Problem {
+    let mut text = String::new();
+    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let who = holder.map_or_else(
+        || "another awqdeploy is at work".to_owned(),
+        |Holder { pid, command, since }| {
+            format!("`{command}` (process {pid}) has been at work since {since:.0}")
+        },
+    );
+    Problem::new(Kind::Busy, who).help("wait until it is done; `awqdeploy status` shows how far it is")
+}
