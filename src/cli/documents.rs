@@ -1,5 +1,6 @@
 //! What the program prints with `--json`. Text for people is rendered from these same values.
 
+use super::summary::Summary;
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
@@ -206,7 +207,8 @@ pub(crate) struct StatusDocument {
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
-    pub(crate) report: Option<Report>,
+    /// The newest validation of what is current, in short.
+    pub(crate) report: Option<Summary>,
 }
 
 /// What `current` points at.
@@ -250,7 +252,7 @@ impl StatusDocument {
                 Condition::Changing(word) | Condition::Down(word) => word,
             }),
             last_activation: status.last.as_ref().and_then(last_activation),
-            report: status.report,
+            report: status.report.map(Summary::of),
         }
     }
 }

@@ -6,6 +6,7 @@ mod documents;
 mod evidence;
 mod generate;
 mod history;
+mod interchange;
 mod page;
 mod planned;
 pub mod problem;
@@ -13,6 +14,7 @@ mod progress;
 mod rehearsal;
 mod render;
 mod run;
+mod summary;
 mod supply;
 
 use args::Arguments;

@@ -85,9 +85,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &told::WhyDocument::of(why), told::why)
         }
         Command::Validate(request) => validate(&global, request, &screen),
-        Command::Report { generation, html, markdown } => {
-            evidence::report(&global, generation.map(GenerationId), html.as_deref(), markdown.as_deref())
-        }
+        Command::Report(request) => evidence::report(&global, &request),
         Command::Compare { a, b } => evidence::compare(&global, [&a, &b]),
         Command::Verify { profile, all, repair } => {
             let world = interruptible(&global)?;

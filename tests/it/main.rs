@@ -61,6 +61,7 @@ mod stand;
 mod startup;
 mod stats;
 mod store;
+mod sweep;
 mod tidy;
 mod unit;
 mod validate;
