@@ -256,17 +256,9 @@ could not be judged; nothing is rolled back.")]
     #[command(after_help = "Examples:
   awqdeploy report                       what serves
   awqdeploy report 3 --html report.html  one file to send on: no network, no script
-  awqdeploy report --json | jq .report.failures")]
-    Report {
-        /// A generation's number [default: what is current]
-        generation: Option<u64>,
-        /// Write it as one self-contained HTML file
-        #[arg(long, value_name = "FILE")]
-        html: Option<PathBuf>,
-        /// Write it as Markdown
-        #[arg(long, value_name = "FILE")]
-        markdown: Option<PathBuf>,
-    },
+  awqdeploy report --json | jq .report.failures
+  awqdeploy report --vllm-bench awq.jsonl    for tools that read `vllm bench serve`")]
+    Report(ReportRequest),
     /// Set two profiles that were proven on this host side by side
     #[command(after_help = "Examples:
   awqdeploy compare gptq awq
@@ -358,6 +350,7 @@ At boot a unit does this before the service starts.")]
   awqdeploy rehearse                     GPTQ, then AWQ
   awqdeploy rehearse --fault slow        AWQ is too slow: back to GPTQ
   awqdeploy rehearse --list-faults
+  awqdeploy rehearse --keep /tmp/r && awqdeploy --root /tmp/r/root report --html report.html
   awqdeploy rehearse --profiles ./mine   with your own profiles")]
     Rehearse(Rehearse),
     /// Print a shell's completion script
@@ -440,6 +433,22 @@ pub(crate) struct Logs {
     pub(crate) lines: u32,
 }
 
+/// Of what, and into which files.
+#[derive(Debug, Args)]
+pub(crate) struct ReportRequest {
+    /// A generation's number [default: what is current]
+    pub(crate) generation: Option<u64>,
+    /// Write it as one self-contained HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write it as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Write the measurements as `vllm bench serve` does, a line for each number of streams
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vllm_bench: Option<PathBuf>,
+}
+
 /// Whether a person agrees.
 #[derive(Debug, Args)]
 pub(crate) struct Consent {
@@ -485,4 +494,7 @@ pub(crate) struct Rehearse {
     /// Rehearse on these facts of a host [default: four GPUs of 16 GB, 120 GB of RAM]
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
+    /// Leave its root in this new folder, as DIR/root, for `awqdeploy --root DIR/root report`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
 }

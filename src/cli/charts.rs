@@ -46,6 +46,12 @@ fn letters(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK_COLOUR)
 }
 
+/// A number on an axis: `20`, and `0.5` where that is what it is.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as the charts want it")]
+fn short(value: &f64) -> String {
+    format!("{}", (value * 1000.0).round() / 1000.0)
+}
+
 /// How often each time between two tokens came.
 pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
     let mut sorted: Vec<f64> = values.to_vec();
@@ -71,6 +77,7 @@ pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
             .disable_mesh()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
+            .x_label_formatter(&short)
             .x_desc(format!("{unit}; the longest {last:.1}"))
             .y_desc("tokens")
             .draw()?;
@@ -103,6 +110,7 @@ pub(super) fn intervals(rows: &[(&str, Interval)], limit: Option<f64>, unit: &st
             .disable_y_axis()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
+            .x_label_formatter(&short)
             .x_desc(unit)
             .draw()?;
         for (index, (name, interval)) in rows.iter().enumerate() {
@@ -134,6 +142,47 @@ fn row(chart: &mut Chart<'_, '_>, from_below: usize, interval: &Interval, colour
     Ok(())
 }
 
+/// A name, and points from left to right.
+pub(super) type Curve<'a> = (&'a str, Vec<(f64, f64)>);
+
+/// Curves over the same axis, the first in the accent's colour. Absent for less than two points.
+pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
+    let points = || curves.iter().flat_map(|(_, points)| points.iter());
+    let (right, top) =
+        points().fold((0.0, 0.0), |(right, top), (x, y)| (f64::max(right, *x), f64::max(top, *y)));
+    if curves.first()?.1.len() < 2 || top <= 0.0 {
+        return None;
+    }
+    svg(HEIGHT, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .x_label_area_size(42)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..right * 1.15, 0.0..top * 1.15)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .axis_style(INK_COLOUR)
+            .label_style(letters(13))
+            .x_label_formatter(&short)
+            .y_label_formatter(&short)
+            .x_desc(x)
+            .y_desc(y)
+            .draw()?;
+        // The baseline first, so that it does not cover what is judged.
+        for (index, (name, points)) in curves.iter().enumerate().rev() {
+            let colour = if index == 0 { BAR_COLOUR } else { OTHER_COLOUR };
+            chart.draw_series([PathElement::new(points.clone(), colour.stroke_width(2))])?;
+            chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
+            let Some(end) = points.last() else { continue };
+            let (x, y) = chart.backend_coord(end);
+            let beside = if index == 0 { -6 } else { 6 };
+            area.draw_text(name, &("sans-serif", 14).into_font().color(&colour), (x + 8, y + beside - 6))?;
+        }
+        Ok(())
+    })
+}
+
 /// The steps of an activation along the time.
 pub(super) fn timeline(phases: &[Phase]) -> Option<String> {
     let last = phases.last()?;
@@ -152,6 +201,7 @@ pub(super) fn timeline(phases: &[Phase]) -> Option<String> {
             .disable_y_axis()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
+            .x_label_formatter(&short)
             .x_desc("seconds since the stop")
             .draw()?;
         for (index, phase) in phases.iter().enumerate() {

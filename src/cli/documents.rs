@@ -1,5 +1,6 @@
 //! What the program prints with `--json`. Text for people is rendered from these same values.
 
+use super::summary::Summary;
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
@@ -220,7 +221,8 @@ pub(crate) struct StatusDocument {
     /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
     pub(crate) as_found: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
-    pub(crate) report: Option<Report>,
+    /// The newest validation of what is current, in short.
+    pub(crate) report: Option<Summary>,
 }
 
 /// What `current` points at.
@@ -268,7 +270,7 @@ impl StatusDocument {
                 AsFound::Process(pid) => format!("process {pid}"),
             }),
             last_activation: status.last.as_ref().and_then(last_activation),
-            report: status.report,
+            report: status.report.map(Summary::of),
         }
     }
 }

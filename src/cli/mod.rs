@@ -7,6 +7,7 @@ mod documents;
 mod evidence;
 mod generate;
 mod history;
+mod interchange;
 mod lookup;
 mod page;
 mod planned;
@@ -15,6 +16,7 @@ mod progress;
 mod rehearsal;
 mod render;
 mod run;
+mod summary;
 mod supply;
 
 use args::Arguments;

@@ -2,7 +2,11 @@
 
 use super::charts::{self, BAR, INK, OTHER};
 use crate::{
-    domain::report::{Check, Checked, Interval, Report, Throughput, Verdict},
+    domain::{
+        report::{Check, Checked, Interval, Report, Throughput, Verdict},
+        rules::Finding,
+        sweep::{Concurrency, PromptLength, Swept},
+    },
     flow::account::Account,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -12,7 +16,7 @@ const STYLE: &str = "
 @media (prefers-color-scheme:dark){:root{--ink:#edeef0;--paper:#111315;--soft:#b0b4ba;--line:#363a3f;--bar:#70b8ff;--other:#ffb86b;--good:#3dd68c;--bad:#ff9592;--care:#ffca16}}
 @media print{:root{--ink:#000;--paper:#fff;--soft:#333}details{display:block}section{break-inside:avoid}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:46rem;margin:0 auto;padding:1rem}
-h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:1.25rem 0 .25rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive,.skipped{color:var(--care)}.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowrap}.wide{overflow-x:auto}section{overflow-x:auto}svg{width:100%;min-width:27rem;height:auto}
@@ -34,8 +38,9 @@ pub(crate) fn html(account: &Account) -> String {
             body {
                 (head(account, &title))
                 @if let Some(report) = &account.report { (gates(account, report)) }
+                (findings(account))
                 (plan_and_actual(account))
-                @if let Some(report) = &account.report { (speed(account, report)) (quality(report)) }
+                @if let Some(report) = &account.report { (speed(account, report)) (sweep(account, report)) (quality(report)) }
                 (timeline(account))
                 @if let Some(report) = &account.report { (checks(report)) }
                 @if let Some(returned) = &account.returned {
@@ -64,6 +69,9 @@ fn head(account: &Account, title: &str) -> Markup {
             Some(report) => { (verdict(report)) (reasons(report)) }
             None => p.fail { "It never got so far that it could be validated." }
         }
+        @if account.report.as_ref().and_then(|report| report.actual.as_ref()).is_some_and(|actual| actual.rehearsed) {
+            p.inconclusive { "A rehearsal: the embedded engine answered, at the predicted rate. Nothing here was measured of vLLM." }
+        }
         p.soft {
             code { (plan.model.repo) } ", vLLM " (plan.runtime.vllm) ", activation " (account.activation)
             @if let Some(report) = &account.report { ", validated " (report.at.strftime("%F %R")) " UTC" }
@@ -84,7 +92,7 @@ fn verdict(report: &Report) -> Markup {
 fn reasons(report: &Report) -> Markup {
     html! {
         @if !report.reasons().is_empty() {
-            ul { @for reason in report.reasons() { li { (reason) } } }
+            ul { @for reason in report.reasons() { li { (prose(reason)) } } }
         }
     }
 }
@@ -106,7 +114,43 @@ fn gates(account: &Account, report: &Report) -> Markup {
                 @if let (Some(least), Some(answers)) = (gates.min_known_answers, report.known_answers) {
                     (gate("known answers, share", least, f64::from(answers.right) / f64::from(answers.asked.max(1))))
                 }
+                @if let (Some(most), Some(ratio)) =
+                    (gates.max_perplexity_ratio, report.quality_comparison.as_ref().and_then(|it| it.perplexity_ratio))
+                {
+                    tr {
+                        td { "perplexity over the baseline's" } td.n { "≤ " (format!("{most:.2}")) } td.n { (format!("{:.3}", ratio.value)) }
+                        td class=(if ratio.high <= most { "n pass" } else { "n fail" }) { (format!("{:+.0} %", (most / ratio.value - 1.0) * 100.0)) }
+                    }
+                }
             } }
+        }
+    }
+}
+
+/// What to know, the plan's first, and what to do about it.
+fn findings(account: &Account) -> Markup {
+    let plan = account.generation.plan.findings.iter();
+    let all: Vec<&Finding> = plan.chain(account.report.iter().flat_map(|report| &report.findings)).collect();
+    html! {
+        @if !all.is_empty() {
+            section {
+                h2 { "Findings" }
+                ul { @for finding in all {
+                    li {
+                        strong { (finding.severity) ": " } (prose(&finding.message))
+                        @if let Some(help) = &finding.help { br; span.soft { (prose(help)) } }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// A sentence with its values between backticks set as such.
+fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, piece) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (piece) } } @else { (piece) }
         }
     }
 }
@@ -183,6 +227,61 @@ fn speed(account: &Account, report: &Report) -> Markup {
                     @if comparison.live { "just before, on this host." } @else { "earlier: " (comparison.at.strftime("%F %R")) " UTC." }
                 }
             }
+        }
+    }
+}
+
+fn sweep(account: &Account, report: &Report) -> Markup {
+    let Some(swept) = &report.sweep else { return html! {} };
+    let theirs = account.baseline.as_ref().and_then(|baseline| baseline.sweep.as_ref());
+    let rows: Vec<(&str, &Swept)> = [
+        Some((report.profile.as_str(), swept)),
+        account.baseline.as_ref().map(|baseline| baseline.profile.as_str()).zip(theirs),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let rates: Vec<charts::Curve<'_>> = rows
+        .iter()
+        .map(|(name, swept)| {
+            let point = |level: &Concurrency| (f64::from(level.max_concurrency), level.output_throughput);
+            (*name, swept.streams.iter().map(point).collect())
+        })
+        .collect();
+    let firsts: Vec<charts::Curve<'_>> = rows
+        .iter()
+        .map(|(name, swept)| {
+            let point = |length: &PromptLength| (f64::from(length.input_len), length.ttft_ms.median);
+            (*name, swept.prompts.iter().map(point).collect())
+        })
+        .collect();
+    html! {
+        section {
+            h2 { "More streams, longer prompts" }
+            @if !swept.streams.is_empty() {
+                div.wide { table {
+                    tr { th.n { "streams" } th.n { "tokens/s, all" } th.n { "TTFT, ms" } th.n { "TPOT, ms" } th.n { "E2EL, ms" } th.n { "requests" } }
+                    @for level in &swept.streams { tr {
+                        td.n { (level.max_concurrency) } td.n { (format!("{:.1}", level.output_throughput)) }
+                        @for it in [level.ttft_ms, level.tpot_ms, level.e2el_ms] { td.n { (format!("{:.1}", it.median)) } }
+                        td.n { (level.completed) }
+                    } }
+                } }
+                @if let Some(svg) = charts::curves(&rates, "streams at once", "tokens/s") { h3 { "Throughput by streams" } (PreEscaped(svg)) }
+            }
+            @if !swept.prompts.is_empty() {
+                div.wide { table {
+                    tr { th.n { "prompt, tokens" } th.n { "TTFT, ms" } th.n { "95 %: from" } th.n { "to" } th.n { "n" } }
+                    @for length in &swept.prompts { tr {
+                        td.n { (length.input_len) }
+                        @for value in [length.ttft_ms.median, length.ttft_ms.low, length.ttft_ms.high] { td.n { (format!("{value:.1}")) } }
+                        td.n { (length.ttft_ms.n) }
+                    } }
+                } }
+                @if let Some(svg) = charts::curves(&firsts, "tokens of the prompt", "ms") { h3 { "Time to the first token by prompt" } (PreEscaped(svg)) }
+            }
+            @if let Some((name, _)) = rows.get(1) { p.soft { "The curves of " (name) " are those of its own validation." } }
+            @if !swept.left_out.is_empty() { p.soft { "Not measured: " (swept.left_out.join("; ")) "." } }
         }
     }
 }

@@ -21,7 +21,10 @@ use crate::{
 };
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -77,6 +80,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
             library,
             binary,
             interrupt: Interrupt::listen()?,
+            keep: request.keep.as_deref().map(absolute).transpose()?,
         },
         screen,
     )?;
@@ -144,4 +148,9 @@ fn shown(document: &RehearsalDocument) -> String {
         (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
     };
     out
+}
+
+/// What is kept is linked to by its whole path.
+fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path).map_err(|e| Problem::doing(format_args!("find `{}`", path.display()), e))
 }

@@ -12,6 +12,7 @@ use crate::domain::{
     plan::Serve,
     report::{Checked, Interval, Report, Verdict},
     size::Bytes,
+    sweep::Swept,
 };
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
@@ -135,6 +136,9 @@ pub(crate) fn report(report: &Report) -> String {
         row(&mut out, "ITL", &spread(&speed.itl_ms, "ms"));
         row(&mut out, "measured", &format!("{} requests of {} tokens", speed.requests, speed.output_tokens));
     }
+    if let Some(sweep) = &report.sweep {
+        out.push_str(&self::sweep(sweep));
+    }
     if let Some(comparison) = &report.comparison {
         let text = format!(
             "{:.2} × generation {} ({:.1} tokens/s, {} {}); at least {:.2}",
@@ -153,6 +157,31 @@ pub(crate) fn report(report: &Report) -> String {
     }
     for doubt in &report.doubts {
         let _ = writeln!(out, "  {CARE}?{CARE:#} {doubt}");
+    }
+    out
+}
+
+/// What was measured beyond one stream, a line for each kind.
+fn sweep(sweep: &Swept) -> String {
+    let mut out = String::new();
+    let prompts: Vec<_> = sweep
+        .prompts
+        .iter()
+        .map(|length| format!("{:.0} ms after {} tokens", length.ttft_ms.median, length.input_len))
+        .collect();
+    if !prompts.is_empty() {
+        row(&mut out, "TTFT by prompt", &prompts.join(", "));
+    }
+    let streams: Vec<_> = sweep
+        .streams
+        .iter()
+        .map(|level| format!("{:.1} with {}", level.output_throughput, level.max_concurrency))
+        .collect();
+    if !streams.is_empty() {
+        row(&mut out, "tokens/s by streams", &streams.join(", "));
+    }
+    for what in &sweep.left_out {
+        row(&mut out, "not measured", what);
     }
     out
 }
@@ -214,12 +243,8 @@ pub(crate) fn status(document: &StatusDocument) -> String {
             row(&mut out, "why", why);
         }
     }
-    if let Some(speed) = document.report.as_ref().and_then(|report| report.throughput.as_ref()) {
-        row(
-            &mut out,
-            "last measured",
-            &format!("{:.1} tokens/s, one stream", speed.decode_tokens_per_second.median),
-        );
+    if let Some(speed) = document.report.as_ref().and_then(|report| report.decode_tokens_per_second) {
+        row(&mut out, "last measured", &format!("{:.1} tokens/s, one stream", speed.median));
     }
     out
 }

@@ -88,9 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Logs(request) => lookup::logs(&global, &request),
         Command::Diff { a, b } => lookup::diff(&global, [&a, &b]),
         Command::Validate(request) => validate(&global, request, &screen),
-        Command::Report { generation, html, markdown } => {
-            evidence::report(&global, generation.map(GenerationId), html.as_deref(), markdown.as_deref())
-        }
+        Command::Report(request) => evidence::report(&global, &request),
         Command::Compare { a, b } => evidence::compare(&global, [&a, &b]),
         Command::Verify { profile, all, repair } => {
             let world = interruptible(&global)?;

@@ -47,6 +47,7 @@ pub mod sse;
 pub mod startup;
 pub mod stats;
 pub mod stream;
+pub mod sweep;
 pub mod tensors;
 pub mod unit;
 pub mod upstream;

@@ -8,6 +8,7 @@ use super::{
     questions,
     rules::{Finding, Severity},
     shape::Shapes,
+    sweep::Swept,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct Report {
     pub added_fields: Vec<String>,
     /// How fast it is. Absent where a check failed first.
     pub throughput: Option<Throughput>,
+    /// How the speed changes with prompts and streams. Absent likewise, and where the profile does not ask.
+    #[serde(default)]
+    pub sweep: Option<Swept>,
     /// Against the baseline profile, where there is one that was measured.
     pub comparison: Option<Comparison>,
     /// What is wrong with it, for an operator.
@@ -131,6 +135,12 @@ pub struct Throughput {
 /// What one streamed request took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
+    /// When it was sent, milliseconds from the beginning of its measurement.
+    #[serde(default)]
+    pub began_ms: f64,
+    /// Tokens of its prompt, as the server's `usage` counts them.
+    #[serde(default)]
+    pub prompt_tokens: u32,
     /// From sending to the first token, milliseconds.
     pub ttft_ms: f64,
     /// From sending to the last token, milliseconds.

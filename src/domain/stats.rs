@@ -69,7 +69,7 @@ impl Interval {
 
     /// Of the gaps of all samples. Those of one request are no independent measurements, so that the
     /// bounds come from the requests' own medians.
-    fn of_gaps(samples: &[Sample]) -> Option<Self> {
+    pub fn of_gaps(samples: &[Sample]) -> Option<Self> {
         let all: Vec<f64> = samples.iter().flat_map(|sample| sample.itl_ms.iter().copied()).collect();
         let each: Vec<f64> = samples.iter().filter_map(|sample| median(&sample.itl_ms)).collect();
         Self::around(median(&all)?, &each, all.len())
@@ -101,7 +101,9 @@ pub fn mean_and_error(values: &[f64]) -> Option<Logarithms> {
     Some(Logarithms { mean, variance: squares / freedom / count, freedom })
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// The middle value; of an even number, the mean of the middle two. Absent when there are none, or one is
+/// not finite.
+pub fn median(values: &[f64]) -> Option<f64> {
     if values.is_empty() || !values.iter().all(|value| value.is_finite()) {
         return None;
     }

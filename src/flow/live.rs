@@ -214,9 +214,10 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
             () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
         }
     })?;
-    let quality = world.store.last_passed(&current.plan.profile)?.and_then(|report| report.quality);
+    // What takes longer is as it was when it was proven.
+    let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
     Ok(measured
-        .map(|report| Report { quality, ..report })
+        .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
         .map_err(|why| {
             observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
         })

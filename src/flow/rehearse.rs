@@ -18,7 +18,7 @@ use crate::{
         layout::Layout,
         lock::LockedModel,
         problem::{Kind, Problem},
-        profile::{Gates, Listen, Profile, Timeouts},
+        profile::{Gates, Listen, Profile, Sweep, Timeouts},
         size::Bytes,
     },
     host::{
@@ -42,6 +42,7 @@ use std::{
 /// Tokens and requests of a rehearsal's measurement: enough to tell slow from fast, quick to watch.
 const OUTPUT_TOKENS: u32 = 40;
 const REPETITIONS: u32 = 3;
+const SWEEP: Duration = Duration::from_secs(6);
 /// How long a rehearsed engine may take: it loads nothing.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
@@ -69,6 +70,8 @@ pub struct Request {
     pub binary: PathBuf,
     /// Whether a person wants it to stop.
     pub interrupt: Interrupt,
+    /// A folder that is not there yet, to leave the root in: its evidence is worth a look. Absent: it goes.
+    pub keep: Option<PathBuf>,
 }
 
 /// How the second deployment goes wrong.
@@ -154,11 +157,23 @@ impl FromStr for Fault {
 
 /// Plays the story: `from`, then `to`, which goes wrong if it is told to.
 pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
-    let folder = tempfile::Builder::new()
-        .prefix("awqdeploy-rehearsal-")
-        .tempdir()
-        .map_err(|e| Problem::doing("make a throw-away root", e))?;
-    let stage = Stage::set(request, folder.path())?;
+    // Dropped at the end, and with it all that is in it.
+    let throw_away;
+    let folder = if let Some(folder) = &request.keep {
+        if folder.exists() {
+            let what = format!("`{}` is there already", folder.display());
+            return Err(Problem::new(Kind::Usage, what).help("name a folder that is to be made"));
+        }
+        fs::make_directory(folder)?;
+        folder.as_path()
+    } else {
+        throw_away = tempfile::Builder::new()
+            .prefix("awqdeploy-rehearsal-")
+            .tempdir()
+            .map_err(|e| Problem::doing("make a throw-away root", e))?;
+        throw_away.path()
+    };
+    let stage = Stage::set(request, folder)?;
     let mut world = stage.world(request);
     let mut acts = vec![act(&mut world, &stage.from, observer)];
     if serving(&mut world)?.as_deref() == Some(stage.from.as_str()) {
@@ -253,6 +268,7 @@ impl Stage {
         let gates = Gates {
             output_tokens: OUTPUT_TOKENS.min(profile.gates().output_tokens),
             repetitions: REPETITIONS.min(profile.gates().repetitions),
+            sweep: Sweep { time: SWEEP.min(profile.gates().sweep.time), ..profile.gates().sweep.clone() },
             ..profile.gates().clone()
         };
         profile

@@ -10,6 +10,7 @@ use crate::domain::{
     sse,
     stream::{Streamed, Transcript},
 };
+use futures_util::future::join_all;
 use reqwest::{Client, Method, RequestBuilder, Response, header};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -120,6 +121,13 @@ impl Api {
     /// Whether it is asked with a key.
     pub fn has_key(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// Has so many connections in hand before a clock starts, as far as the server keeps them. It costs
+    /// requests that do no work.
+    pub async fn connect(&self, connections: u32) {
+        // Whoever cannot be reached is found out by the requests that follow.
+        let _answers = join_all((0..connections).map(|_| self.health())).await;
     }
 
     /// Whether a second request is answered on the same connection, so that clients need not connect for

@@ -72,6 +72,7 @@ mod stand;
 mod startup;
 mod stats;
 mod store;
+mod sweep;
 mod tidy;
 mod unit;
 mod validate;

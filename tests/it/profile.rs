@@ -4,7 +4,8 @@ use awqdeploy::domain::{
     document::Presence,
     problem::{Kind, Problem},
     profile::{
-        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, TensorParallel, Timeouts,
+        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, Sweep, TensorParallel,
+        Timeouts,
     },
     size::Bytes,
 };
@@ -58,6 +59,11 @@ fn the_least_gets_the_documented_defaults() {
             baseline: None,
             min_known_answers: None,
             max_perplexity_ratio: None,
+            sweep: Sweep {
+                prompt_tokens: vec![128, 1024, 4096],
+                concurrency: vec![1, 2, 4, 8],
+                time: Duration::from_mins(1),
+            },
         }
     );
     assert!(profile.arguments().is_empty() && profile.environment().is_empty());

@@ -6,7 +6,7 @@ use awqdeploy::{
         plan::{Plan, PlannedModel, PlannedRuntime, Serve},
         prediction::Prediction,
         problem::Problem,
-        profile::{Gates, Listen, Timeouts, Tolerances, VerifyAtStart},
+        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart},
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
@@ -166,5 +166,6 @@ pub(crate) fn gates() -> Gates {
         baseline: None,
         min_known_answers: None,
         max_perplexity_ratio: None,
+        sweep: Sweep { prompt_tokens: vec![32, 1000], concurrency: vec![1, 2], time: Duration::from_secs(5) },
     }
 }

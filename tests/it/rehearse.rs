@@ -147,6 +147,26 @@ fn own_profiles_are_rehearsed() {
 }
 
 /// What a rehearsal is for: these gates let a slow engine through, and the exit status says so.
+/// Its evidence can be read afterwards, and says what answered.
+#[test]
+fn what_is_kept_can_be_reported() {
+    let scratch = tempfile::tempdir().unwrap();
+    let kept = scratch.path().join("kept");
+    let words = ["--keep", kept.to_str().unwrap(), "--progress", "none"];
+    assert!(rehearse(&scratch, &words).status().unwrap().success());
+    let (root, page) = (kept.join("root"), scratch.path().join("report.html"));
+    let words = ["--root", root.to_str().unwrap(), "report", "--html", page.to_str().unwrap()];
+    assert!(awqdeploy(&words).status().unwrap().success());
+    let page = fs::read_to_string(page).unwrap();
+    for told in
+        ["A rehearsal: the embedded engine answered", "Throughput by streams", "More streams, longer prompts"]
+    {
+        assert!(page.contains(told), "the page does not tell `{told}`");
+    }
+    // Nothing is written over.
+    assert_eq!(rehearse(&scratch, &["--keep", kept.to_str().unwrap()]).status().unwrap().code(), Some(2));
+}
+
 #[test]
 fn gates_that_notice_nothing_are_found_out() {
     let profiles = tempfile::tempdir().unwrap();

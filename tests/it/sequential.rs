@@ -2,7 +2,7 @@
 
 use awqdeploy::domain::sequential::{ERROR_RATE, Shown, floor, is_clearly_below, looks, ratio};
 use statrs::distribution::{ContinuousCDF, Normal};
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 /// So many validations a case: an error rate of 5 % is then known to about 0.5 %.
 const RUNS: u32 = 2000;
@@ -138,4 +138,25 @@ fn a_clearly_slow_stream_need_not_be_heard_out() {
     assert!(!is_clearly_below(&chunks(12, 1000), 5.0), "too early to say");
     assert!(!is_clearly_below(&chunks(13, 500), 5.0), "2 tokens/s are not clear");
     assert!(!is_clearly_below(&[], 5.0));
+}
+
+/// What the rule does with servers of known speed, for the document.
+pub(crate) fn table() -> String {
+    let mut out = String::from(
+        "| the server's median | its variation | passes | fails | is left open | requests, on average |\n\
+         |---:|---:|---:|---:|---:|---:|\n",
+    );
+    for variation in [0.1, 0.2] {
+        for median in [2.5, 4.0, 4.5, 5.0, 5.5, 6.0, 10.0] {
+            let Tally { above, below, measured } = tally(median, variation, |rates| floor(rates, 5.0));
+            let [passes, fails, open] =
+                [above, below, (1.0 - above - below).max(0.0)].map(|share| share * 100.0);
+            let _ = writeln!(
+                out,
+                "| {median:.1} | {:.0} % | {passes:.1} % | {fails:.1} % | {open:.1} % | {measured:.1} |",
+                variation * 100.0
+            );
+        }
+    }
+    out
 }

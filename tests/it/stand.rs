@@ -123,6 +123,7 @@ impl Stand {
              [parallelism]\ntensor-parallel-size = 4\n\
              [timeouts]\nstart = \"20s\"\nrequest = \"20s\"\n\
              [validation]\noutput-tokens = 8\nrepetitions = 1\nwarmups = 0\n\
+             [validation.sweep]\nprompt-tokens = [40, 400]\nconcurrency = [1, 2]\ntime = \"2s\"\n\
              [vllm]\narguments = []\n\
              [vllm.environment]\n\
              AWQDEPLOY_REHEARSAL_LOAD_MS = \"30\"\nAWQDEPLOY_REHEARSAL_TOKENS_PER_SECOND = \"200\"\n",

@@ -309,3 +309,12 @@ async fn a_healthy_server_is_never_found_wrong() {
         assert_eq!(report.reasons(), [""; 0], "run {run}");
     }
 }
+
+/// Every check of a server that offers all, in order, for the document.
+pub(crate) fn checks() -> String {
+    let engine = start(FAST, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (report, _) = runtime.block_on(judged(&engine.plan(), Some(&Report::default())));
+    let names: Vec<_> = names(&report).iter().map(|name| format!("`{name}`")).collect();
+    format!("{} checks: {}.", names.len(), names.join(", "))
+}

@@ -86,8 +86,25 @@ fn migration(machine: &Machine) -> String {
     assert_eq!(comparison["profile"], "gptq", "{document:#}");
     let ratio = comparison["ratio"].as_f64().expect("a comparison has a ratio");
     assert!(ratio > 0.2, "{document:#}");
+    swept(&document["report"]["sweep"]);
     serves(machine, "awq");
     machine.model()
+}
+
+/// What was measured beyond one stream: the profile asks for more than the context and the engine hold.
+fn swept(sweep: &Value) {
+    let left_out =
+        ["a prompt of 4096 tokens: the context has 2048", "4 streams: the engine answers 2 at once"];
+    let said = sweep["left_out"].as_array().expect("it says what was left out");
+    assert!(left_out.iter().all(|wanted| said.iter().any(|said| said == wanted)), "{sweep:#}");
+    for streams in sweep["streams"].as_array().expect("a list of levels") {
+        assert!(streams["output_throughput"].as_f64().is_some_and(|rate| rate > 0.2), "{sweep:#}");
+        assert_eq!(streams["completed"].as_u64(), streams["samples"].as_array().map(|all| all.len() as u64));
+    }
+    for prompt in sweep["prompts"].as_array().expect("a list of lengths") {
+        // The lengths are estimated from characters, and counted by the server.
+        assert!(prompt["input_len"].as_u64().is_some_and(|tokens| (40..800).contains(&tokens)), "{sweep:#}");
+    }
 }
 
 /// It serves, but never at the speed that its gate asks for.
@@ -97,7 +114,7 @@ fn too_slow(machine: &Machine, awq: &str) {
     let report = &document["report"];
     assert_eq!(report["profile"], "too-fast", "the evidence is not the candidate's: {document:#}");
     let speed = report["throughput"]["decode_tokens_per_second"]["median"].as_f64();
-    assert!(speed.is_some_and(|speed| speed > 5.0 && speed < 10_000.0), "{document:#}");
+    assert!(speed.is_some_and(|speed| speed > 0.2 && speed < 10_000.0), "{document:#}");
     assert_ne!(report["failures"], Value::Array(Vec::new()), "{document:#}");
     assert_eq!(document["returned"]["profile"], "awq", "what it returned to was not validated: {document:#}");
     serves(machine, "awq");

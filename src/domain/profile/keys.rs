@@ -104,6 +104,18 @@ pub static KEYS: &[Key] = &[
         "a ratio above 0 and at most 1000",
         "max-perplexity-ratio = 1.05",
     ),
+    Key::optional("validation.sweep", "a table that says what else to measure", "[validation.sweep]"),
+    Key::optional(
+        "validation.sweep.prompt-tokens",
+        "an array of at most 8 rising lengths in tokens from 1 to 1048576",
+        "prompt-tokens = [128, 1024, 4096]",
+    ),
+    Key::optional(
+        "validation.sweep.concurrency",
+        "an array of at most 8 rising numbers of streams from 1 to 256",
+        "concurrency = [1, 2, 4, 8]",
+    ),
+    Key::optional("validation.sweep.time", "a duration with its unit, from 1s to 1h", r#"time = "1min""#),
     Key::optional("tolerances", "a table that says how far the engine may be from its plan", "[tolerances]"),
     Key::optional("tolerances.weights", "a share from 0 to 1", "weights = 0.02"),
     Key::optional("tolerances.offload", "a share from 0 to 1", "offload = 0.05"),

@@ -176,6 +176,20 @@ pub struct Gates {
     /// The most that the perplexity may be of the baseline's. Absent: whatever it is.
     #[serde(default)]
     pub max_perplexity_ratio: Option<f64>,
+    /// What is measured beyond one stream, and gates nothing.
+    #[serde(default)]
+    pub sweep: Sweep,
+}
+
+/// What is measured beyond one stream on a short prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Lengths of prompts whose time to the first token is measured, tokens, rising.
+    pub prompt_tokens: Vec<u32>,
+    /// Numbers of streams at once, rising.
+    pub concurrency: Vec<u32>,
+    /// For all of it. What does not fit is measured shorter, or left out.
+    pub time: Duration,
 }
 
 /// A profile to compare with, and the least ratio to it.

@@ -113,6 +113,16 @@ pub(super) struct RawValidation {
     pub(super) warmups: Option<Spanned<i64>>,
     pub(super) baseline: Option<RawBaseline>,
     pub(super) quality: Option<RawQuality>,
+    #[serde(default)]
+    pub(super) sweep: RawSweep,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSweep {
+    pub(super) prompt_tokens: Option<Spanned<Vec<i64>>>,
+    pub(super) concurrency: Option<Spanned<Vec<i64>>>,
+    pub(super) time: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,10 +2,10 @@
 //! shows them all.
 
 use super::{
-    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
+    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel, Timeouts,
     Tolerances, VerifyAtStart, extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSweep, RawTimeouts,
         RawTolerances, RawValidation, RawVllm,
     },
     rules,
@@ -35,6 +35,10 @@ const OUTPUT_TOKENS: u32 = 128;
 const REPETITIONS: u32 = 3;
 /// The first request after a start pays for compilation.
 const WARMUPS: u32 = 1;
+/// A short, a usual and a long prompt.
+const PROMPT_TOKENS: [u32; 3] = [128, 1024, 4096];
+const CONCURRENCY: [u32; 4] = [1, 2, 4, 8];
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// Checks every value of the profile `name`.
 pub(super) fn profile(name: &str, document: Document<'_>, raw: RawProfile) -> Result<Profile, Problem> {
@@ -210,6 +214,7 @@ impl Review<'_> {
             }
             None => (Some(None), Some(None)),
         };
+        let sweep = self.sweep(raw.sweep);
         Some(Gates {
             min_decode_tokens_per_second: floor?,
             output_tokens: output_tokens?,
@@ -218,6 +223,7 @@ impl Review<'_> {
             baseline: baseline?,
             min_known_answers: min_known_answers?,
             max_perplexity_ratio: max_perplexity_ratio?,
+            sweep: sweep?,
         })
     }
 
@@ -229,6 +235,15 @@ impl Review<'_> {
         let vram = self.check_or(raw.vram, usual.vram, rules::share);
         let ram = self.check_or(raw.ram, usual.ram, rules::share);
         Some(Tolerances { weights: weights?, offload: offload?, kv_cache: kv_cache?, vram: vram?, ram: ram? })
+    }
+
+    fn sweep(&mut self, raw: RawSweep) -> Option<Sweep> {
+        let Sweep { prompt_tokens, concurrency, time } = Sweep::default();
+        let prompt_tokens =
+            self.check_or(raw.prompt_tokens, prompt_tokens, rules::rising(rules::PROMPT_TOKENS));
+        let concurrency = self.check_or(raw.concurrency, concurrency, rules::rising(rules::STREAMS));
+        let time = self.check_or(raw.time, time, rules::duration(rules::LONGEST_SWEEP));
+        Some(Sweep { prompt_tokens: prompt_tokens?, concurrency: concurrency?, time: time? })
     }
 
     fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {
@@ -282,7 +297,14 @@ impl Default for Gates {
             baseline: None,
             min_known_answers: None,
             max_perplexity_ratio: None,
+            sweep: Sweep::default(),
         }
+    }
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { prompt_tokens: PROMPT_TOKENS.into(), concurrency: CONCURRENCY.into(), time: SWEEP }
     }
 }
 
@@ -301,6 +323,7 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     if gates.output_tokens >= profile.limits.max_model_len {
         return Err(at("output-tokens")(longer_than_context(gates, profile.limits)));
     }
+    sweep(&gates.sweep)?;
     if let Some(baseline) = &gates.baseline {
         other_profile(&profile.name, baseline.profile.clone()).map_err(at("baseline.profile"))?;
         rules::above_zero(rules::MOST_RATIO)(baseline.min_ratio).map_err(at("baseline.min-ratio"))?;
@@ -311,6 +334,15 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     if let Some(ratio) = gates.max_perplexity_ratio {
         rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
     }
+    Ok(())
+}
+
+fn sweep(sweep: &Sweep) -> Result<(), Problem> {
+    let at = |key: &str| super::unplaced(format!("validation.sweep.{key}"));
+    let written = |values: &[u32]| values.iter().copied().map(i64::from).collect();
+    rules::rising(rules::PROMPT_TOKENS)(written(&sweep.prompt_tokens)).map_err(at("prompt-tokens"))?;
+    rules::rising(rules::STREAMS)(written(&sweep.concurrency)).map_err(at("concurrency"))?;
+    rules::within(rules::LONGEST_SWEEP)(sweep.time).map_err(at("time"))?;
     Ok(())
 }
 

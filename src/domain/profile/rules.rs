@@ -29,6 +29,11 @@ pub(super) const SEQUENCES: RangeInclusive<u32> = 1..=65536;
 pub(super) const OUTPUT_TOKENS: RangeInclusive<u32> = 2..=65536;
 pub(super) const REPETITIONS: RangeInclusive<u32> = 1..=1000;
 pub(super) const WARMUPS: RangeInclusive<u32> = 0..=1000;
+/// So many lengths of prompts, or numbers of streams: more make no curve any clearer.
+const MOST_POINTS: usize = 8;
+pub(super) const PROMPT_TOKENS: RangeInclusive<u32> = 1..=1 << 20;
+pub(super) const STREAMS: RangeInclusive<u32> = 1..=256;
+pub(super) const LONGEST_SWEEP: Duration = Duration::from_hours(1);
 pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
 pub(super) const MOST_RATIO: f64 = 1e3;
 pub(super) const LONGEST_START: Duration = Duration::from_hours(24);
@@ -41,6 +46,22 @@ pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(i64) -> Checked<u32> 
         Ok(value) if range.contains(&value) => Ok(value),
         _ if value < i64::from(*range.start()) => Err(at_least(range.start())),
         _ => Err(at_most(range.end())),
+    }
+}
+
+/// Some whole numbers in this range, each above the one before. None is allowed.
+pub(super) fn rising(range: RangeInclusive<u32>) -> impl Fn(Vec<i64>) -> Checked<Vec<u32>> {
+    move |values| {
+        let rule = whole(range.clone());
+        let values: Vec<u32> = values.into_iter().map(rule).collect::<Checked<_>>()?;
+        if let Some((before, next)) = values.iter().zip(values.iter().skip(1)).find(|(a, b)| a >= b) {
+            return Err(Fault::new(format!("{next} is not above {before}"))
+                .help("write them from the smallest to the largest"));
+        }
+        if values.len() > MOST_POINTS {
+            return Err(Fault::new(format!("has {} values, more than {MOST_POINTS}", values.len())));
+        }
+        Ok(values)
     }
 }
 

@@ -3,6 +3,7 @@
 mod conformance;
 mod connections;
 mod speed;
+mod sweep;
 
 use crate::{
     domain::{
@@ -16,6 +17,7 @@ use crate::{
         report::{Check, Checked, KnownAnswers, Report, Throughput},
         shape::Shapes,
         stats::rates,
+        sweep::Swept,
         verdict::{Basis, Evidence, judge},
     },
     flow::event::{Event, Observer},
@@ -90,14 +92,23 @@ pub async fn validate(
     let known_answers = quality.as_ref().map(KnownAnswers::of);
     let throughput = validation.throughput(&known, basis).await;
     let gates = subject.gates;
-    let judgement = judge(Evidence {
-        gates,
-        checks: &validation.checks,
-        known_answers,
-        quality: quality.as_ref(),
-        throughput: throughput.as_ref(),
-        basis,
-    });
+    let found = |checks: &[Check]| {
+        judge(Evidence {
+            gates,
+            checks,
+            known_answers,
+            quality: quality.as_ref(),
+            throughput: throughput.as_ref(),
+            basis,
+        })
+    };
+    let mut judgement = found(&validation.checks);
+    let mut sweep = None;
+    // What fails already need not be measured any further.
+    if let Some(single) = throughput.as_ref().filter(|_| judgement.failures.is_empty()) {
+        sweep = validation.sweep(&known, single).await;
+        judgement = found(&validation.checks);
+    }
     if let (Some(wanted), Some(_), None) = (&gates.baseline, &throughput, &judgement.comparison) {
         validation.observer.see(Event::Warning(format!(
             "not compared with `{}`, which has no passed validation yet",
@@ -115,6 +126,7 @@ pub async fn validate(
         shapes: validation.shapes,
         added_fields: validation.added_fields,
         throughput,
+        sweep,
         comparison: judgement.comparison,
         failures: judgement.failures,
         doubts: judgement.doubts,
@@ -194,11 +206,7 @@ impl Validation<'_> {
         }
         let began = Instant::now();
         let gates = self.subject.gates;
-        let prompting = match (known.vllm, self.skipped("completion")) {
-            (true, _) => Prompting::Fixed,
-            (false, false) => Prompting::Completion,
-            (false, true) => Prompting::Chat,
-        };
+        let prompting = self.prompting(known);
         let theirs = basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
         let measured = speed::measure(self.api, gates, prompting, theirs.as_deref(), self.observer).await;
         match measured {
@@ -207,6 +215,35 @@ impl Validation<'_> {
                 self.fail("throughput", began, &miss);
                 None
             }
+        }
+    }
+
+    /// Measures longer prompts and more streams. It gates nothing, but for requests that are not answered
+    /// as they should be.
+    async fn sweep(&mut self, known: &Known, single: &Throughput) -> Option<Swept> {
+        let began = Instant::now();
+        let sweep = sweep::Sweep {
+            api: self.api,
+            gates: self.subject.gates,
+            known,
+            prompting: self.prompting(known),
+            most_streams: self.subject.argv.and_then(most_streams),
+            observer: self.observer,
+        };
+        match sweep.measure(single).await {
+            Ok(swept) => Some(swept),
+            Err(miss) => {
+                self.fail("sweep", began, &miss);
+                None
+            }
+        }
+    }
+
+    fn prompting(&self, known: &Known) -> Prompting {
+        match (known.vllm, self.skipped("completion")) {
+            (true, _) => Prompting::Fixed,
+            (false, false) => Prompting::Completion,
+            (false, true) => Prompting::Chat,
         }
     }
 
@@ -231,4 +268,10 @@ impl Validation<'_> {
         self.observer.see(Event::Checked(check.clone()));
         self.checks.push(check);
     }
+}
+
+/// `--max-num-seqs` of a vLLM that was started with these words.
+fn most_streams(argv: &[String]) -> Option<u32> {
+    let value = argv.iter().position(|word| word == "--max-num-seqs").and_then(|at| argv.get(at + 1))?;
+    value.parse().ok()
 }

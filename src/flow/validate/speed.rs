@@ -8,14 +8,16 @@ use crate::{
         report::Sample,
         sequential::{Shown, is_clearly_below, looks},
         stats::rates,
+        stream::Streamed,
         verdict::speed,
     },
     flow::event::{Event, Observer},
     host::serving::{Api, Heard},
 };
+use std::time::Instant;
 
 /// What every measured request goes on with: some sixty tokens of plain text.
-const PROMPT: &str = "of the harbour log. The wind turned north in the morning, and the ships at anchor \
+pub(super) const PROMPT: &str = "of the harbour log. The wind turned north in the morning, and the ships at anchor \
      swung round to face it. A clerk counted the barrels on the quay, wrote the number down and went \
      inside to warm his hands. Nothing else was seen before noon. In the afternoon";
 
@@ -42,17 +44,21 @@ pub(super) async fn measure(
     theirs: Option<&[f64]>,
     observer: &dyn Observer,
 ) -> Result<Vec<Sample>, Miss> {
-    let run = jiff::Timestamp::now().as_millisecond();
+    let began = Instant::now();
     for number in 0..gates.warmups {
-        let request = prompting.request(run, number, gates.output_tokens.min(WARMUP_TOKENS));
+        let tokens = gates.output_tokens.min(WARMUP_TOKENS);
+        let request = prompting.request(&number.to_string(), PROMPT, tokens);
         api.stream(&request).await?;
     }
     let mut samples = Vec::new();
     let mut measured = 0;
     for of in looks(gates.repetitions) {
         for number in measured..of {
-            let request = prompting.request(run, gates.warmups + number, gates.output_tokens);
+            let name = (gates.warmups + number).to_string();
+            let request = prompting.request(&name, PROMPT, gates.output_tokens);
+            let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
             let (sample, heard) = one(api, gates, &request).await?;
+            let sample = Sample { began_ms, ..sample };
             let Some(tokens_per_second) = sample.decode_tokens_per_second() else {
                 return Err(Miss::Wrong(format!(
                     "all {} tokens came at once: there is no rate to measure",
@@ -84,10 +90,15 @@ enum Extent {
 
 async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Extent), Miss> {
     let floor = gates.min_decode_tokens_per_second;
-    let sample = match api.stream_until(request, |chunks| is_clearly_below(chunks, floor)).await? {
-        Heard::Part(sample) => return Ok((sample, Extent::Part)),
-        Heard::Whole(streamed) => streamed.sample(),
-    };
+    match api.stream_until(request, |chunks| is_clearly_below(chunks, floor)).await? {
+        Heard::Part(sample) => Ok((sample, Extent::Part)),
+        Heard::Whole(streamed) => Ok((heard_to_the_end(request, &streamed)?, Extent::Whole)),
+    }
+}
+
+/// What the answer took, if it has the tokens that were asked for.
+pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result<Sample, Miss> {
+    let sample = streamed.sample();
     let natural = request.ends == Ends::Naturally && sample.tokens < request.max_tokens;
     if sample.tokens != request.max_tokens && !natural {
         return Err(Miss::Wrong(format!(
@@ -95,15 +106,15 @@ async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Ext
             sample.tokens, request.max_tokens
         )));
     }
-    Ok((sample, Extent::Whole))
+    Ok(sample)
 }
 
 impl Prompting {
-    /// A request that begins as none did before, in this run or an earlier one on the same server: vLLM
-    /// would take what it knows from its prefix cache, and the time to the first token would be a fairy
+    /// A request to go on with `text`, which begins as none did before on the same server: vLLM would take what it knows from its prefix cache, and the time to the first token would be a fairy
     /// tale.
-    fn request(self, run: i64, number: u32, tokens: u32) -> Request {
-        let prompt = format!("Entry {run}-{number} {PROMPT}");
+    pub(super) fn request(self, name: &str, text: &str, tokens: u32) -> Request {
+        let now = jiff::Timestamp::now().as_microsecond();
+        let prompt = format!("Entry {now}-{name} {text}");
         match self {
             Self::Fixed => Request::complete(prompt, tokens).to_the_limit(),
             Self::Completion => Request::complete(prompt, tokens),

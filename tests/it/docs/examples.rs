@@ -48,8 +48,10 @@ fn examples_have_the_shape_of_what_is_printed() {
 
 const ALL: &[&str] = &[
     "activation",
+    "comparison",
     "error",
     "events",
+    "evidence",
     "facts",
     "generation",
     "generations",
@@ -92,6 +94,8 @@ fn told(name: &str, example: &str, root: &Root, play: &Play) -> String {
         "recovery" => root.says(&["recover"], 0),
         "refused-plan" => root.says(&["plan", "awq", "--facts", "one"], 3),
         "rehearsal" => play.document.clone(),
+        "evidence" => root.says(&["report"], 0),
+        "comparison" => root.says(&["compare", "awq", "awq"], 0),
         "report" => play.document["acts"][0]["report"].clone(),
         "status" => root.says(&["status"], 0),
         "validation" => root.says(&["validate"], 6),

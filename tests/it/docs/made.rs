@@ -32,6 +32,12 @@ fn the_command_page_is_current() {
     assert!(missing.is_empty(), "docs/cli.md says nothing of {missing:?}");
 }
 
+#[test]
+fn the_page_on_validation_is_current() {
+    let made = remade("docs/validation.md");
+    assert!(["simulation", "checks"].iter().all(|what| made.contains(&block_of(what))));
+}
+
 fn block_of(what: &str) -> String {
     format!("{BEGIN}{} -->", what.trim())
 }
@@ -57,6 +63,8 @@ fn made(what: &str) -> String {
         ("keys", table) => keys(table),
         ("help", command) => help(command),
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
+        ("simulation", _) => crate::sequential::table(),
+        ("checks", _) => crate::validate::checks(),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
         _ => panic!("nobody makes `{what}`"),
     }
@@ -166,6 +174,9 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.quality.max-perplexity-ratio" if gates.max_perplexity_ratio.is_none() => {
             "none".to_owned()
         }
+        "validation.sweep.prompt-tokens" => format!("`{:?}`", gates.sweep.prompt_tokens),
+        "validation.sweep.concurrency" => format!("`{:?}`", gates.sweep.concurrency),
+        "validation.sweep.time" => minutes(gates.sweep.time),
         "tolerances.weights" => format!("`{}`", least.tolerances().weights),
         "tolerances.offload" => format!("`{}`", least.tolerances().offload),
         "tolerances.kv-cache" => format!("`{}`", least.tolerances().kv_cache),

@@ -1,0 +1,141 @@
+//! Measurements in the shape of `vllm bench serve --save-result --save-detailed` of vLLM 0.32.0, so that
+//! people's own tools read them.
+
+use crate::{
+    domain::{report::Sample, sweep::Concurrency},
+    flow::account::Account,
+};
+use serde_json::{Map, Value, json};
+
+/// The percentiles that are written.
+const PERCENTILES: [u32; 3] = [50, 90, 99];
+
+/// A JSON document a line for each number of streams, fewest first: what `vllm bench serve
+/// --append-result` makes of as many runs with `--max-concurrency`. Empty where nothing was measured.
+pub(super) fn vllm_bench(account: &Account) -> String {
+    let lines: Vec<String> = levels(account).iter().map(|level| run(account, level).to_string()).collect();
+    lines.join("\n") + "\n"
+}
+
+/// What was measured with so many streams, one at least.
+fn levels(account: &Account) -> Vec<Concurrency> {
+    let Some(report) = &account.report else { return Vec::new() };
+    let mut levels = report.sweep.as_ref().map(|sweep| sweep.streams.clone()).unwrap_or_default();
+    if levels.first().is_none_or(|level| level.max_concurrency > 1) {
+        let single = report.throughput.as_ref();
+        levels.splice(0..0, single.and_then(|single| Concurrency::of(1, single.samples.clone())));
+    }
+    levels
+}
+
+fn run(account: &Account, level: &Concurrency) -> Value {
+    let plan = &account.generation.plan;
+    let samples = &level.samples;
+    let each = |of: fn(&Sample) -> Value| samples.iter().map(of).collect::<Value>();
+    let at = account.report.as_ref().map(|report| report.at.strftime("%Y%m%d-%H%M%S").to_string());
+    let mut run = json!({
+        "date": at,
+        "endpoint_type": "openai",
+        "backend": "openai",
+        "label": plan.profile,
+        "model_id": plan.model.served_name,
+        "tokenizer_id": plan.model.repo,
+        "num_prompts": level.completed,
+        "request_rate": "inf",
+        "burstiness": 1.0,
+        "max_concurrency": level.max_concurrency,
+        "duration": level.duration,
+        "completed": level.completed,
+        "failed": 0,
+        "total_input_tokens": level.total_input_tokens,
+        "total_output_tokens": level.total_output_tokens,
+        "request_throughput": level.request_throughput,
+        "request_goodput": null,
+        "output_throughput": level.output_throughput,
+        "total_token_throughput":
+            f64::from(level.total_input_tokens) / level.duration + level.output_throughput,
+        "input_lens": each(|sample| json!(sample.prompt_tokens)),
+        "output_lens": each(|sample| json!(sample.tokens)),
+        "ttfts": each(|sample| json!(sample.ttft_ms / 1000.0)),
+        "itls": each(|sample| sample.itl_ms.iter().map(|ms| ms / 1000.0).collect()),
+        "latencies": each(|sample| json!(sample.e2el_ms / 1000.0)),
+        "start_times": each(|sample| json!(sample.began_ms / 1000.0)),
+        // Each stream makes its next request when it has its answer: none waits at the client.
+        "queue_times": each(|_| json!(0.0)),
+        // Nobody kept what was said.
+        "generated_texts": each(|_| json!("")),
+        "errors": each(|_| json!("")),
+        "max_output_tokens_per_s": peak(samples, tokens_of) as f64,
+        "max_concurrent_requests": peak(samples, seconds_of),
+        "rtfx": 0.0,
+    });
+    if let Value::Object(run) = &mut run {
+        summary(run, "ttft", &samples.iter().map(|sample| sample.ttft_ms).collect::<Vec<_>>());
+        summary(run, "tpot", &samples.iter().filter_map(Sample::tpot_ms).collect::<Vec<_>>());
+        summary(run, "itl", &samples.iter().flat_map(|sample| sample.itl_ms.clone()).collect::<Vec<_>>());
+        summary(run, "e2el", &samples.iter().map(|sample| sample.e2el_ms).collect::<Vec<_>>());
+    }
+    run
+}
+
+fn summary(run: &mut Map<String, Value>, name: &str, values: &[f64]) {
+    let mean = mean(values);
+    run.insert(format!("mean_{name}_ms"), json!(mean));
+    run.insert(format!("median_{name}_ms"), json!(percentile(values, 50)));
+    run.insert(format!("std_{name}_ms"), json!(deviation(values)));
+    for percent in PERCENTILES {
+        run.insert(format!("p{percent}_{name}_ms"), json!(percentile(values, percent)));
+    }
+}
+
+/// The mean, 0 of nothing as vLLM writes it.
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The standard deviation of these values themselves, as numpy's `std`.
+fn deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
+}
+
+/// The value below which so many percent lie, between two values in proportion, as numpy's `percentile`.
+fn percentile(values: &[f64], percent: u32) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let hundredths = last * percent as usize;
+    let (below, rest) = (hundredths / 100, (hundredths % 100) as f64 / 100.0);
+    let above = sorted[(below + 1).min(last)];
+    sorted[below] + (above - sorted[below]) * rest
+}
+
+/// The most of what `of` finds in any whole second since the first request.
+fn peak(samples: &[Sample], of: fn(&Sample, f64) -> Vec<u64>) -> usize {
+    let first = samples.iter().map(|sample| sample.began_ms).fold(f64::INFINITY, f64::min);
+    let mut seconds: Vec<u64> = samples.iter().flat_map(|sample| of(sample, first)).collect();
+    seconds.sort_unstable();
+    seconds.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap_or_default()
+}
+
+/// The second of each of its tokens.
+fn tokens_of(sample: &Sample, first: f64) -> Vec<u64> {
+    let mut at = sample.began_ms - first + sample.ttft_ms;
+    let rest = sample.itl_ms.iter().map(|gap| {
+        at += gap;
+        second(at)
+    });
+    let rest: Vec<u64> = rest.collect();
+    [vec![second(sample.began_ms - first + sample.ttft_ms)], rest].concat()
+}
+
+/// Each second in which it was under way.
+fn seconds_of(sample: &Sample, first: f64) -> Vec<u64> {
+    let began = sample.began_ms - first;
+    (second(began)..=second(began + sample.e2el_ms)).collect()
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time of a measurement")]
+fn second(ms: f64) -> u64 {
+    (ms / 1000.0).max(0.0) as u64
+}

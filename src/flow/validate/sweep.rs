@@ -1,0 +1,158 @@
+//! How the speed changes with the length of the prompt and with the number of streams.
+
+use super::speed::{PROMPT, Prompting, heard_to_the_end};
+use crate::{
+    domain::{
+        conformance::{Known, Miss},
+        openai::{Fault, Request},
+        profile::Gates,
+        report::{Sample, Throughput},
+        sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
+    },
+    flow::event::{Event, Observer},
+    host::serving::Api,
+};
+use futures_util::{StreamExt as _, stream};
+use std::time::Instant;
+
+/// Tokens of an answer of which only the first counts. Two, since one has no time per output token.
+const FIRST_TOKENS: u32 = 2;
+
+/// A sweep under way.
+pub(super) struct Sweep<'a> {
+    pub(super) api: &'a Api,
+    pub(super) gates: &'a Gates,
+    pub(super) known: &'a Known,
+    pub(super) prompting: Prompting,
+    /// Requests that the engine answers at once, where that is known: more of them would only wait.
+    pub(super) most_streams: Option<u32>,
+    pub(super) observer: &'a dyn Observer,
+}
+
+impl Sweep<'_> {
+    /// Measures what fits into the time, beginning at what one stream showed. One stream itself is not
+    /// measured again.
+    pub(super) async fn measure(&self, single: &Throughput) -> Result<Swept, Miss> {
+        let mut swept = Swept::default();
+        let wanted = &self.gates.sweep;
+        let (Some(pace), true) = (Pace::of(1, &single.samples), single.requests > 1) else {
+            return Ok(swept);
+        };
+        let began = Instant::now();
+        let left = || wanted.time.saturating_sub(began.elapsed()).as_secs_f64();
+        self.prompts(pace, || left() / 2.0, &mut swept).await?;
+        let levels = self.levels(&mut swept);
+        let mut pace = pace;
+        for (index, &streams) in levels.iter().enumerate() {
+            if streams == 1 {
+                swept.streams.extend(Concurrency::of(1, single.samples.clone()));
+                continue;
+            }
+            let share = left() / (levels.len() - index) as f64;
+            let Some(level) = pace.level(streams, self.gates.output_tokens, share) else {
+                swept.left_out.push(format!("{streams} streams: no time"));
+                continue;
+            };
+            self.observer.see(Event::Stage(format!("measure {streams} streams at once")));
+            let samples = self.streams(level).await?;
+            pace = Pace::of(streams, &samples).unwrap_or(pace);
+            swept.streams.extend(Concurrency::of(streams, samples));
+        }
+        Ok(swept)
+    }
+
+    /// The numbers of streams that the engine answers at once.
+    fn levels(&self, swept: &mut Swept) -> Vec<u32> {
+        let fits = |streams: &u32| self.most_streams.is_none_or(|most| *streams <= most);
+        let (levels, beyond): (Vec<u32>, Vec<u32>) =
+            self.gates.sweep.concurrency.iter().partition(|n| fits(n));
+        let most = self.most_streams.unwrap_or(u32::MAX);
+        swept.left_out.extend(
+            beyond.iter().map(|streams| format!("{streams} streams: the engine answers {most} at once")),
+        );
+        levels
+    }
+
+    async fn prompts(&self, mut pace: Pace, left: impl Fn() -> f64, swept: &mut Swept) -> Result<(), Miss> {
+        let wanted = &self.gates.sweep.prompt_tokens;
+        let room = self.known.max_model_len.map_or(u32::MAX, longest_prompt);
+        let mut characters = characters_per_token(PROMPT.len(), pace.input_len);
+        for (index, &tokens) in wanted.iter().enumerate() {
+            if tokens > room {
+                let context = self.known.max_model_len.unwrap_or_default();
+                swept.left_out.push(format!("a prompt of {tokens} tokens: the context has {context}"));
+                continue;
+            }
+            let share = left() / (wanted.len() - index) as f64;
+            let Some(count) = pace.prompts(tokens, share) else {
+                swept.left_out.push(format!("a prompt of {tokens} tokens: no time"));
+                continue;
+            };
+            self.observer.see(Event::Stage(format!("measure a prompt of {tokens} tokens")));
+            match self.length(tokens, count, characters).await {
+                Ok(samples) => {
+                    let Some(length) = PromptLength::of(tokens, samples) else { continue };
+                    pace = Pace::of(1, &length.samples).unwrap_or(pace);
+                    characters *= f64::from(tokens) / f64::from(length.input_len.max(1));
+                    swept.prompts.push(length);
+                }
+                // The context of a server that does not say how long it is.
+                Err(Miss::Fault(Fault::Refused { status: 400..=499, message })) => {
+                    swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
+                }
+                Err(miss) => return Err(miss),
+            }
+        }
+        Ok(())
+    }
+
+    /// So many requests of this length, one after the other.
+    async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Miss> {
+        let began = Instant::now();
+        let mut samples = Vec::new();
+        for number in 0..count {
+            let text = text_of(f64::from(tokens) * characters);
+            let request = self.prompting.request(&format!("{tokens}-{number}"), &text, FIRST_TOKENS);
+            samples.push(self.one(&request, began).await?);
+        }
+        Ok(samples)
+    }
+
+    /// Every stream makes its next request when it has its answer.
+    async fn streams(&self, level: Level) -> Result<Vec<Sample>, Miss> {
+        self.api.connect(level.streams).await;
+        let began = Instant::now();
+        let requests: Vec<Request> = (0..level.requests)
+            .map(|n| self.prompting.request(&format!("{}-{n}", level.streams), PROMPT, level.output_tokens))
+            .collect();
+        let at_once = usize::try_from(level.streams).unwrap_or(usize::MAX);
+        let answers: Vec<Result<Sample, Miss>> = stream::iter(&requests)
+            .map(|request| self.one(request, began))
+            .buffer_unordered(at_once)
+            .collect()
+            .await;
+        answers.into_iter().collect()
+    }
+
+    async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Miss> {
+        let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
+        let sample = heard_to_the_end(request, &self.api.stream(request).await?)?;
+        Ok(Sample { began_ms, ..sample })
+    }
+}
+
+fn characters_per_token(characters: usize, tokens: u32) -> f64 {
+    characters as f64 / f64::from(tokens.max(1))
+}
+
+/// Words of the prompt, again and again, for so many characters.
+fn text_of(characters: f64) -> String {
+    let mut text = String::new();
+    for word in PROMPT.split_inclusive(' ').cycle() {
+        if text.len() as f64 >= characters {
+            break;
+        }
+        text.push_str(word);
+    }
+    text
+}
