@@ -14,6 +14,7 @@ mod rehearsal;
 mod render;
 mod run;
 mod supply;
+mod units;
 
 use args::Arguments;
 use clap::Parser;

@@ -32,9 +32,20 @@ pub struct Prepared {
     /// Where to take them from, if they are not in the store.
     pub wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
-    pub runtime: Option<(Digest, LockedRuntime)>,
+    pub runtime: Option<Supply>,
     /// What serves now.
     pub current: Option<Generation>,
+}
+
+/// A runtime that must be in the store before a generation can use it.
+#[derive(Clone, Debug)]
+pub struct Supply {
+    /// Its name in the store.
+    pub digest: Digest,
+    /// Its wheels.
+    pub locked: LockedRuntime,
+    /// Where Nix has it already. Otherwise its wheels are to be installed.
+    pub built: Option<runtimes::Built>,
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -46,7 +57,7 @@ struct Materials {
     checkpoint: Checkpoint,
     runtime: PlannedRuntime,
     /// Absent where the runtime is not awqdeploy's to install.
-    wheels: Option<(Digest, LockedRuntime)>,
+    wheels: Option<Supply>,
 }
 
 /// Where the checkpoint is read.
@@ -54,6 +65,8 @@ struct Materials {
 pub enum Weights<'a> {
     /// In the store, else in the profile's folder, else as it was published.
     Known,
+    /// As it was published, whatever is in the store or in the profile's folder.
+    Published,
     /// In this folder, whatever the profile says.
     In(&'a Path, Presence),
 }
@@ -114,6 +127,7 @@ impl Materials {
         let (runtime, wheels) = runtime(world, &profile)?;
         let checkpoint = match weights {
             Weights::Known => checkpoint(world, &profile, locked.as_ref())?,
+            Weights::Published => published(&profile)?,
             Weights::In(folder, presence) => {
                 host::checkpoint::read(folder, presence)?.ok_or_else(|| nothing_in(folder))?
             }
@@ -124,7 +138,7 @@ impl Materials {
 
     fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
         let Self { profile, model, checkpoint, runtime, .. } = self;
-        let wheels = self.wheels.iter().flat_map(|(_, locked)| &locked.wheels);
+        let wheels = self.wheels.iter().flat_map(|supply| &supply.locked.wheels);
         if let (Some(transformers), Some(version)) =
             (wheels.clone().find(|wheel| wheel.name == "transformers"), Version::of(&runtime.vllm))
         {
@@ -173,18 +187,19 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     }
 }
 
-fn runtime(
-    world: &World,
-    profile: &Profile,
-) -> Result<(PlannedRuntime, Option<(Digest, LockedRuntime)>), Problem> {
+fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
         return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
-    let digest = locked.digest();
+    let built = match &world.engine {
+        Engine::Built(folder) => Some(runtimes::built(folder, locked.digest())?),
+        Engine::Locked | Engine::Command(_) => None,
+    };
+    let digest = built.as_ref().map_or_else(|| locked.digest(), |built| built.digest);
     let command = runtimes::command(&world.layout().runtime(digest));
-    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some((digest, locked))))
+    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some(Supply { digest, locked, built })))
 }
 
 /// The checkpoint's shape: from the store, else from the profile's folder, else as it was published.
@@ -202,20 +217,27 @@ fn checkpoint(world: &World, profile: &Profile, locked: Option<&LockedModel>) ->
             return Ok(checkpoint);
         }
     }
-    let known = Checkpoint::known(&profile.model().repo);
-    match (known, &profile.model().path) {
-        (_, Some(path)) if locked.is_some() => Err(missing(path)),
-        (Some(known), _) => Ok(known),
-        (None, Some(path)) => Err(missing(path)),
-        (None, None) => Err(Problem::new(
+    match &profile.model().path {
+        Some(path) if locked.is_some() || Checkpoint::known(&profile.model().repo).is_none() => {
+            Err(missing(path))
+        }
+        _ => published(profile),
+    }
+}
+
+/// The checkpoint's shape as it was published, where that is known.
+fn published(profile: &Profile) -> Result<Checkpoint, Problem> {
+    let repo = &profile.model().repo;
+    Checkpoint::known(repo).ok_or_else(|| {
+        Problem::new(
             Kind::Unverified,
-            format!("nothing is known of the model `{}`: its files are not here", profile.model().repo),
+            format!("nothing is known of the model `{repo}`: its files are not here"),
         )
         .help(
             "`awqdeploy lock PROFILE` and `awqdeploy fetch PROFILE` get them from the hub; or name their folder as \
              `path` in the profile's `[model]`",
-        )),
-    }
+        )
+    })
 }
 
 fn nothing_in(folder: &Path) -> Problem {

@@ -19,11 +19,13 @@ pub mod journal;
 pub mod machine;
 pub mod memo;
 pub mod models;
+pub mod nix_store;
 pub mod notify;
 pub mod parallel;
 pub mod port;
 pub mod processes;
 pub mod repair;
+pub mod resolver;
 pub mod runtimes;
 pub mod service;
 pub mod serving;
@@ -31,6 +33,7 @@ pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod tree;
+pub mod unit_folder;
 
 use crate::domain::problem::Problem;
 

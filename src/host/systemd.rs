@@ -5,11 +5,12 @@ use super::{
     fs,
     service::{Condition, Services, Trust},
     signals::Interrupt,
+    unit_folder::UnitFolder,
 };
 use crate::domain::{
     problem::{Kind, Problem},
     startup::Reason,
-    unit::{self, Unit},
+    unit::Unit,
 };
 use std::{
     collections::BTreeMap,
@@ -18,8 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where a person's own units live; they win over those of the distribution.
-const UNITS: &str = "/etc/systemd/system";
 /// Where units live that a reboot forgets.
 const RUNTIME_UNITS: &str = "/run/systemd/system";
 /// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
@@ -35,14 +34,18 @@ const LOG_LINES: u32 = 200;
 #[derive(Debug)]
 pub struct Systemd {
     unit: String,
-    units: PathBuf,
+    units: UnitFolder,
     runtime_units: PathBuf,
 }
 
 impl Systemd {
     /// The service of this name, without suffix.
     pub fn new(service: &str) -> Self {
-        Self { unit: format!("{service}.service"), units: UNITS.into(), runtime_units: RUNTIME_UNITS.into() }
+        Self {
+            unit: format!("{service}.service"),
+            units: UnitFolder::of_host(),
+            runtime_units: RUNTIME_UNITS.into(),
+        }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
@@ -85,27 +88,16 @@ impl Systemd {
 
 impl Services for Systemd {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
-        for unit in units {
-            let path = self.units.join(&unit.name);
-            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found)) {
-                return Err(foreign(&path));
-            }
-        }
-        Ok(())
+        self.units.claim(units)
     }
 
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         self.claim(units)?;
-        let mut changed = false;
-        for unit in units {
-            let path = self.units.join(&unit.name);
-            if fs::read(&path)?.as_deref() != Some(&unit.text) {
-                fs::write(&path, &unit.text)?;
-                changed = true;
-            }
-        }
-        if changed {
+        if self.units.place(units)? {
             systemctl(&["daemon-reload"])?.success()?;
+        }
+        if !self.units.enables() {
+            return Ok(());
         }
         let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
         systemctl(&[&["enable"], names.as_slice()].concat())?.success()?;
@@ -196,12 +188,6 @@ impl Services for Systemd {
         let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
-}
-
-/// A person's own unit is not overwritten: it may be the only record of how they served until now.
-fn foreign(path: &Path) -> Problem {
-    Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
-        .help("stop and disable that unit and move its file away, or give the profiles another `service`")
 }
 
 fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {

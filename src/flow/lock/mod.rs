@@ -1,7 +1,9 @@
 //! `lock`: records every file of a profile's model, from a folder that is known to be good or from a hub.
 
+mod runtime;
 mod upstream;
 
+pub use runtime::lock_runtime;
 pub use upstream::{Checked, Standing, check};
 
 use super::{
