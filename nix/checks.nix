@@ -65,7 +65,7 @@ in
       ''
         export AWQDEPLOY_PROFILES=${awqdeploy}/share/awqdeploy/profiles
         awqdeploy plan awq --facts ${facts} --json > $out
-        jq -e '.runtime.digest == "${vllm.digest}"' $out
+        jq -e '.serve.argv[0] | contains("/store/runtimes/${vllm.digest}/")' $out
       '';
 
   module =

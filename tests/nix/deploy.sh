@@ -66,6 +66,24 @@ build_ahead() {
   say "the program and two environments: built in $((SECONDS - begun)) s"
 }
 
+# A person's own Nix evaluates and builds; only what changes the host is asked of sudo, with all that it needs on its
+# command line. (The sudo here only says what it was asked.)
+elevation() {
+  local program place said
+  program=$(quietly nix eval "${below[@]}" --raw "git+file://$work/etc#apps.x86_64-linux.deploy.program")
+  place=$(mktemp -d)
+  chmod 755 "$place"
+  printf '#!/bin/sh\necho asked "$@"\n' > "$place/sudo"
+  chmod 755 "$place/sudo"
+  anybody() { with_store setpriv --reuid=65534 --regid=65534 --clear-groups env -C / PATH="$place:$PATH" "$program" "$@" 2>&1 || true; }
+  said=$(anybody gptq --yes)
+  [[ $said =~ ^asked\ --\ /nix/store/[^\ ]*/bin/awqdeploy\ --runtimes\ /nix/store/[^\ ]*-awqdeploy-runtimes\ deploy\ gptq\ --yes$ ]] \
+    || die "sudo was asked otherwise: $said"
+  said=$(anybody gptq --dry-run)
+  [[ $said != asked* && $said == *awqdeploy* ]] || die "a look at the plan needs no root: $said"
+  rm -r "$place"
+}
+
 boot() {
   tests/real/with-systemd down --state "$state" 2>/dev/null || true
   tests/real/with-systemd up --state "$state" --disk-size 2G --bind "$work/etc:/etc/awqdeploy" --bind "$work/models:/srv/models"
@@ -183,6 +201,7 @@ deploy() {
   trap 'tests/real/with-systemd down --state "$state" 2>/dev/null || true' EXIT
   lay_out
   build_ahead
+  elevation
   boot
   there
   and_back

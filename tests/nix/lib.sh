@@ -68,3 +68,9 @@ with_crates() {
   cargo fetch --locked --quiet
   cp -u "${CARGO_HOME:-$HOME/.cargo}"/registry/cache/*/*.crate "$work/crates/"
 }
+
+# Runs a command that sees our store as /nix.
+with_store() {
+  mkdir -p /nix
+  unshare -m bash -c 'mount --make-rprivate /; mount --bind "$1" /nix; shift; exec "$@"' bash "$work/store/nix" "$@"
+}

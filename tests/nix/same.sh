@@ -15,12 +15,6 @@ same_files() {
   rm -rf "$folder"
 }
 
-# Runs a command that sees our store as /nix.
-with_store() {
-  mkdir -p /nix
-  unshare -m bash -c 'mount --make-rprivate /; mount --bind "$1" /nix; shift; exec "$@"' bash "$work/store/nix" "$@"
-}
-
 same() {
   local begun=$SECONDS environment lock=tests/nix/profiles/runtimes/vllm-0.32.0-cpu.toml
   rm -rf "$work/small"
