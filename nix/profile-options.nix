@@ -103,9 +103,13 @@ in
         profile = optional types.str "Profile whose speed this one is compared with." "gptq";
         min-ratio = optional (types.numbers.between 0 1000) "Least share of that speed." 0.85;
       };
-      quality.min-known-answers =
-        optional (types.numbers.between 0 1) "Least share of known answers."
-          0.8;
+      quality = {
+        min-known-answers = optional (types.numbers.between 0 1) "Least share of known answers." 0.8;
+        max-perplexity-ratio =
+          optional (types.numbers.between 0 1000)
+            "Most that the perplexity of a known text may be, as a multiple of the baseline's."
+            1.1;
+      };
     };
   };
 }
