@@ -12,18 +12,31 @@
       systems = [ "x86_64-linux" ];
       eachSystem = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
       ours = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system};
+
+      # What a folder of profiles deploys, for each system: its packages, and its apps.
+      deployment =
+        { profiles }:
+        let
+          deployed = eachSystem (
+            pkgs:
+            pkgs.callPackage ./nix/deployment.nix {
+              awqdeploy = pkgs.callPackage ./nix/package.nix { };
+              inherit profiles;
+            }
+          );
+        in
+        {
+          packages = lib.mapAttrs (_system: one: one.packages) deployed;
+          apps = lib.mapAttrs (_system: one: one.apps) deployed;
+        };
     in
-    {
+    deployment { profiles = ./profiles; }
+    // {
+      lib = { inherit deployment; };
+
       overlays.default = final: _previous: {
         awqdeploy = final.callPackage ./nix/package.nix { };
       };
-
-      packages = eachSystem (pkgs: rec {
-        awqdeploy = pkgs.callPackage ./nix/package.nix { };
-        default = awqdeploy;
-      });
-
-      apps = eachSystem (pkgs: pkgs.callPackage ./nix/apps.nix { inherit (ours pkgs) awqdeploy; });
 
       nixosModules.default =
         { pkgs, ... }:
@@ -32,11 +45,18 @@
           services.awqdeploy.package = lib.mkDefault (ours pkgs).awqdeploy;
         };
 
+      # `nix flake init -t` lays it out in /etc/awqdeploy: the profiles, which are a flake of their own then.
+      templates.default = {
+        path = ./profiles;
+        description = "Profiles of awqdeploy for one host, deployed by `nix run .#deploy`";
+      };
+
       checks = eachSystem (
         pkgs:
         pkgs.callPackage ./nix/checks.nix {
           inherit (ours pkgs) awqdeploy;
           module = self.nixosModules.default;
+          vllm = (ours pkgs).vllm-env;
         }
       );
 

@@ -1,8 +1,8 @@
-# `nix run .#VERB -- …` is `awqdeploy VERB …`, with the tools that the verb calls.
+# `nix run .#VERB -- …` is `awqdeploy VERB …`, with the vLLM that Nix has built.
 {
   lib,
   awqdeploy,
-  uv,
+  runtimes,
   writeShellApplication,
 }:
 let
@@ -16,14 +16,27 @@ let
     name:
     {
       description,
-      tools ? [ ],
+      options ? "",
+      prelude ? "",
     }:
     app description (writeShellApplication {
       name = "awqdeploy-${name}";
-      # systemctl and journalctl must be the host's own, so they are not among the tools.
-      runtimeInputs = [ awqdeploy ] ++ tools;
-      text = ''exec awqdeploy ${name} "$@"'';
+      # systemctl and journalctl must be the host's own, so nothing is added to the path.
+      text = ''
+        ${prelude}
+        exec "''${elevate[@]}" ${lib.getExe awqdeploy}${options} ${name} "$@"
+      '';
     });
+
+  # Nix evaluates and builds as whoever calls it; only what changes the host is root's.
+  elevated = ''
+    elevate=()
+    case " $* " in
+      *" --dry-run "* | *" --help "* | *" -h "*) ;;
+      *) [ "$(id -u)" = 0 ] || elevate=(sudo --) ;;
+    esac
+  '';
+  unelevated = "elevate=()";
 in
 {
   default = app awqdeploy.meta.description awqdeploy;
@@ -31,10 +44,20 @@ in
 // lib.mapAttrs verb {
   deploy = {
     description = "Activate a profile, prove it, and go back if that fails";
-    # It installs vLLM from the locked hashes.
-    tools = [ uv ];
+    options = " --runtimes ${runtimes}";
+    # The variable keeps Nix's collector away until the deployment holds the environment itself; sudo drops it.
+    prelude = elevated + "export AWQDEPLOY_RUNTIMES=${runtimes}";
   };
-  rehearse.description = "See a migration and its rollback here, without GPU, root or systemd";
-  rollback.description = "Return to a generation that is proven";
-  validate.description = "Validate what serves now: API, answers, speed";
+  rehearse = {
+    description = "See a migration and its rollback here, without GPU, root or systemd";
+    prelude = unelevated;
+  };
+  rollback = {
+    description = "Return to a generation that is proven";
+    prelude = elevated;
+  };
+  validate = {
+    description = "Validate what serves now: API, answers, speed";
+    prelude = unelevated;
+  };
 }

@@ -6,58 +6,19 @@
   module,
   pkgs,
   runCommand,
+  vllm,
 }:
 let
-  # The module alone, with as much of NixOS as it touches: evaluating the whole of NixOS takes a
-  # minute and would prove nothing more about it.
-  evaluate =
-    settings:
-    (lib.evalModules {
-      specialArgs = { inherit pkgs; };
-      modules = [
-        module
-        {
-          options = lib.genAttrs [ "assertions" "environment" "systemd" "warnings" ] (
-            _: lib.mkOption { type = lib.types.anything; }
-          );
-        }
-        { services.awqdeploy = settings; }
-      ];
-    }).config;
-
-  # The messages of the assertions that do not hold.
-  complaints =
-    settings: map (a: a.message) (lib.filter (a: !a.assertion) (evaluate settings).assertions);
-
-  fails = value: !(builtins.tryEval (builtins.deepSeq value null)).success;
-
-  enabled = evaluate { enable = true; };
-
-  moduleFacts = {
-    "it is off by default" = !(evaluate { }).services.awqdeploy.enable;
-    "the program is on the path" = enabled.environment.systemPackages == [ awqdeploy ];
-    "the shipped profiles are in /etc" =
-      enabled.environment.etc.awqdeploy.source == "${awqdeploy}/share/awqdeploy/profiles";
-    "own profiles replace them" =
-      (evaluate {
-        enable = true;
-        profileDirectory = ../profiles;
-      }).environment.etc.awqdeploy.source == ../profiles;
-    "the state directory is made" = enabled.systemd.tmpfiles.settings.awqdeploy ? "/var/lib/awqdeploy";
-    "a sound configuration is not complained about" = complaints { enable = true; } == [ ];
-    "profiles outside of the store are refused" =
-      lib.length (complaints {
-        enable = true;
-        profileDirectory = "/srv/profiles";
-      }) == 1;
-    "a wrong type is refused" = fails (evaluate { enable = "yes"; }).services.awqdeploy.enable;
-    "an unknown option is refused" =
-      fails
-        (evaluate {
-          profiles = ./.;
-        }).services.awqdeploy;
+  facts = ../tests/fixtures/facts/four-16gb.json;
+  moduleFacts = import ./module-facts.nix {
+    inherit
+      awqdeploy
+      facts
+      lib
+      module
+      pkgs
+      ;
   };
-  untrue = lib.attrNames (lib.filterAttrs (_fact: holds: !holds) moduleFacts);
 in
 {
   package = runCommand "awqdeploy-package" { } ''
@@ -92,9 +53,50 @@ in
         jq -e '.serving == "gptq" and .acts[-1].exit_code == 6' $out/rollback.json
       '';
 
+  # Nix and the program know a lock by one name, or the program would not take what Nix has built from it.
+  lock =
+    runCommand "awqdeploy-lock"
+      {
+        nativeBuildInputs = [
+          awqdeploy
+          jq
+        ];
+      }
+      ''
+        export AWQDEPLOY_PROFILES=${awqdeploy}/share/awqdeploy/profiles
+        awqdeploy plan awq --facts ${facts} --json > $out
+        jq -e '.serve.argv[0] | contains("/store/runtimes/${vllm.digest}/")' $out
+      '';
+
   module =
+    let
+      inherit (moduleFacts) untrue units;
+      unit = "lib/systemd/system";
+    in
     assert lib.assertMsg (
       untrue == [ ]
     ) "not true of nix/module.nix: ${lib.concatStringsSep "; " untrue}";
-    runCommand "awqdeploy-module" { } "touch $out";
+    runCommand "awqdeploy-module"
+      {
+        passthru.optionsDoc = import ./options-doc.nix {
+          inherit lib;
+          inherit (moduleFacts) options;
+        };
+        nativeBuildInputs = [
+          awqdeploy
+          jq
+        ];
+      }
+      ''
+        # The units are those that the program would install itself.
+        awqdeploy --profiles ${../profiles} units awq --facts ${facts} --json \
+          | jq -r '.units[] | select(.name == "vllm.service") | .text' | head -c -1 > vllm.service
+        diff vllm.service ${units}/${unit}/vllm.service
+        test -s ${units}/${unit}/awqdeploy-recover-vllm.service
+        test -s ${units}/${unit}/awqdeploy-gpu-ready.service
+        touch $out
+      '';
+}
+// lib.optionalAttrs (pkgs ? testers) {
+  vm = pkgs.testers.runNixOSTest (import ../tests/vm { inherit awqdeploy module; });
 }

@@ -6,7 +6,18 @@
   stdenv,
 }:
 let
-  manifest = (lib.importTOML ../Cargo.toml).package;
+  cargo = lib.importTOML ../Cargo.toml;
+  manifest = cargo.package;
+  # Cargo wants to see the root of every target that its manifest names, whether it is built or not.
+  targets = lib.concatLists (
+    lib.mapAttrsToList
+      (kind: folder: map (target: target.path or "${folder}/${target.name}.rs") (cargo.${kind} or [ ]))
+      {
+        bench = "benches";
+        example = "examples";
+        test = "tests";
+      }
+  );
 in
 rustPlatform.buildRustPackage {
   pname = manifest.name;
@@ -16,17 +27,15 @@ rustPlatform.buildRustPackage {
   # and an edit to them rebuilds nothing.
   src = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.unions [
-      ../Cargo.lock
-      ../Cargo.toml
-      ../benches/client.rs
-      ../profiles
-      ../src
-      # Cargo.toml names these targets and the benchmark, so cargo wants to see them.
-      ../tests/hub/main.rs
-      ../tests/it/main.rs
-      ../tests/real/main.rs
-    ];
+    fileset = lib.fileset.unions (
+      [
+        ../Cargo.lock
+        ../Cargo.toml
+        (lib.fileset.difference ../profiles ../profiles/flake.nix)
+        ../src
+      ]
+      ++ map (path: ../. + "/${path}") targets
+    );
   };
 
   cargoLock.lockFile = ../Cargo.lock;

@@ -56,6 +56,7 @@ Examples:
   awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
   awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
   awqdeploy lock awq --check                   whether the hub still has what was locked
+  awqdeploy lock awq --runtime                 every wheel of the vLLM that the profile names
 
 Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.";
 
@@ -106,6 +107,9 @@ pub(crate) struct Global {
     /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy]
     #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]
     pub(crate) profiles: Option<PathBuf>,
+    /// Take vLLM from this directory of what Nix built, and install none
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_RUNTIMES")]
+    pub(crate) runtimes: Option<PathBuf>,
     /// Print one JSON document to the standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -353,6 +357,23 @@ At boot a unit does this before the service starts.")]
   awqdeploy rehearse --keep /tmp/r && awqdeploy --root /tmp/r/root report --html report.html
   awqdeploy rehearse --profiles ./mine   with your own profiles")]
     Rehearse(Rehearse),
+    /// Print the systemd units that a deployment would install
+    ///
+    /// The model's folder is not looked at: where its own headers tell more than what is published of it, a deployment
+    /// may plan otherwise, and installs what it planned.
+    #[command(after_help = "Examples:
+  awqdeploy units awq
+  awqdeploy units awq --facts gpu-host.json --output ./units    for another machine")]
+    Units {
+        /// A profile's name, or the path of its file
+        profile: String,
+        /// Plan for these facts of a host instead of this host's
+        #[arg(long, value_name = "FILE")]
+        facts: Option<PathBuf>,
+        /// Write each to a file in this folder
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Print a shell's completion script
     #[command(after_help = "Examples:
   awqdeploy completions bash > /usr/share/bash-completion/completions/awqdeploy")]
@@ -471,6 +492,15 @@ pub(crate) struct LockRequest {
     /// Fetch it as well, so that every piece of a large file is locked: a wrong byte then costs 8 MiB
     #[arg(long, conflicts_with = "check")]
     pub(crate) fetch: bool,
+    /// Lock the wheels of the profile's vLLM instead of its model; uv resolves them
+    #[arg(long, conflicts_with_all = ["from", "check", "fetch"])]
+    pub(crate) runtime: bool,
+    /// With this requirement as well, such as `transformers==5.17.0`; may repeat
+    #[arg(long, value_name = "REQUIREMENT", requires = "runtime")]
+    pub(crate) with: Vec<String>,
+    /// Without what the index got after this day, such as 2026-11-23: the same again later
+    #[arg(long, value_name = "DAY", requires = "runtime")]
+    pub(crate) until: Option<String>,
     /// Only look whether the hub still has what was locked; exit status 4 if it has moved, changed or gone
     #[arg(long)]
     pub(crate) check: bool,

@@ -18,6 +18,7 @@ mod render;
 mod run;
 mod summary;
 mod supply;
+mod units;
 
 use args::Arguments;
 use clap::Parser;

@@ -9,7 +9,7 @@ use super::{
     },
     evidence, generate, history as told, lookup, planned, print, problem as errors,
     progress::Screen,
-    rehearsal, render, supply,
+    rehearsal, render, supply, units,
 };
 use crate::{
     domain::{
@@ -131,6 +131,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             print(&String::from_utf8_lossy(&generate::completions(shell)));
             Ok(0)
         }
+        Command::Units { profile, facts, output } => {
+            units::units(&global, &profile, facts.as_deref(), output.as_deref())
+        }
         Command::Man => {
             let text = generate::manual().map_err(|e| Problem::doing("write the manual page", e))?;
             print(&String::from_utf8_lossy(&text));
@@ -173,7 +176,7 @@ fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> 
 }
 
 /// The facts in this file, or this host's.
-fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
+pub(super) fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
     path.map_or_else(machine::facts, read_facts)
 }
 
@@ -398,7 +401,7 @@ pub(super) fn reading_world(global: &Global) -> World {
         store: Store::new(layout(global)),
         library: library(global),
         facts: Facts::default(),
-        engine: Engine::Locked,
+        engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
         keeper: Keeper::Systemd,

@@ -11,6 +11,7 @@ use crate::{
         digest::Digest,
         lock::LockedModel,
         problem::{Kind, Problem},
+        profile::Device,
         size::Bytes,
         upstream::{Deviations, lines},
     },
@@ -72,8 +73,49 @@ struct FetchDocument {
     downloaded: Bytes,
 }
 
+/// `awqdeploy/runtime-lock/v1`
+#[derive(Debug, Serialize)]
+struct RuntimeLockDocument {
+    schema: &'static str,
+    vllm: String,
+    device: Device,
+    python: String,
+    platform: String,
+    /// The lock's name.
+    digest: Digest,
+    wheels: usize,
+    bytes: Bytes,
+}
+
+fn lock_runtime(
+    global: &Global,
+    world: &World,
+    request: &LockRequest,
+    screen: &Screen,
+) -> Result<u8, Problem> {
+    let LockRequest { profile, with, until, .. } = request;
+    let locked = lock::lock_runtime(world, profile, with, until.as_deref(), screen)?;
+    let document = RuntimeLockDocument {
+        schema: "awqdeploy/runtime-lock/v1",
+        digest: locked.digest(),
+        wheels: locked.wheels.len(),
+        bytes: locked.wheels.iter().map(|wheel| wheel.size).sum(),
+        vllm: locked.vllm,
+        device: locked.device,
+        python: locked.python,
+        platform: locked.platform,
+    };
+    show(global, &document, |document| {
+        let RuntimeLockDocument { vllm, wheels, bytes, digest, .. } = document;
+        format!("vLLM {vllm}: {wheels} wheels ({bytes}) locked as {}\n", digest.short())
+    })
+}
+
 pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<u8, Problem> {
     let world = interruptible(global)?;
+    if request.runtime {
+        return lock_runtime(global, &world, request, screen);
+    }
     let settings = Settings::from_environment()?;
     let profile = &request.profile;
     if request.check {

@@ -6,14 +6,13 @@ use super::{
     fetch::Order,
     live::{self, Live},
     outcome::{Action, Activated, Outcome},
-    prepare::Prepared,
+    prepare::{Prepared, Supply},
     recover, warm,
-    world::World,
+    world::{Keeper, World},
 };
 use crate::{
     domain::{
         activation::{End, GenerationId},
-        digest::Digest,
         generation::Generation,
         journal::plain_restart,
         problem::{Kind, Problem},
@@ -58,6 +57,10 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     world.interrupt.check()?;
     prepared.confirm(world, observer)?;
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
+    // A rehearsal is over before anybody collects.
+    if matches!(world.keeper, Keeper::Systemd) {
+        locked.hold_program(to, &world.binary)?;
+    }
     carry_out(world, &locked, Action::Deploy, to, observer)
 }
 
@@ -138,22 +141,34 @@ fn stage(
             observer.see(Event::Progress { done, of });
         })?;
     }
-    let there = |digest: &Digest| locked.store().layout().runtime(*digest).is_dir();
-    if let Some((digest, runtime)) = prepared.runtime.as_ref().filter(|(digest, _)| !there(digest)) {
-        observer.see(Event::Stage(format!(
-            "install vLLM {} ({} wheels)",
-            runtime.vllm,
-            runtime.wheels.len()
-        )));
-        let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-        runtimes::install(locked, *digest, runtime, said).map_err(|problem| {
-            // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
-            if world.interrupt.came() {
-                Problem::new(Kind::Interrupted, "stopped before anything was changed")
-            } else {
-                problem
-            }
-        })?;
+    if let Some(supply) = &prepared.runtime {
+        install(world, locked, supply, observer)?;
     }
     locked.keep_binary(&world.binary)
+}
+
+/// Puts the runtime into the store: from Nix, or by installing its wheels.
+fn install(
+    world: &World,
+    locked: &Locked<'_>,
+    supply: &Supply,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let Supply { digest, locked: runtime, built } = supply;
+    if let Some(built) = built {
+        return runtimes::adopt(locked, built);
+    }
+    if locked.store().layout().runtime(*digest).is_dir() {
+        return Ok(());
+    }
+    observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
+    let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
+    runtimes::install(locked, *digest, runtime, said).map_err(|problem| {
+        // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
+        if world.interrupt.came() {
+            Problem::new(Kind::Interrupted, "stopped before anything was changed")
+        } else {
+            problem
+        }
+    })
 }

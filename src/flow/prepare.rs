@@ -40,9 +40,20 @@ pub struct Prepared {
     /// Where to take them from, if they are not in the store.
     pub wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
-    pub runtime: Option<(Digest, LockedRuntime)>,
+    pub runtime: Option<Supply>,
     /// What serves now.
     pub current: Option<Generation>,
+}
+
+/// A runtime that must be in the store before a generation can use it.
+#[derive(Clone, Debug)]
+pub struct Supply {
+    /// Its name in the store.
+    pub digest: Digest,
+    /// Its wheels.
+    pub locked: LockedRuntime,
+    /// Where Nix has it already. Otherwise its wheels are to be installed.
+    pub built: Option<runtimes::Built>,
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -58,7 +69,7 @@ struct Materials {
     finding: Option<Finding>,
     runtime: PlannedRuntime,
     /// Absent where the runtime is not awqdeploy's to install.
-    wheels: Option<(Digest, LockedRuntime)>,
+    wheels: Option<Supply>,
 }
 
 /// What was decided, and what the installed vLLM said to it, where it was asked.
@@ -163,7 +174,7 @@ impl Materials {
 
     fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
         let Self { profile, model, checkpoint, runtime, .. } = self;
-        let wheels = self.wheels.iter().flat_map(|(_, locked)| &locked.wheels);
+        let wheels = self.wheels.iter().flat_map(|supply| &supply.locked.wheels);
         if let (Some(transformers), Some(version)) =
             (wheels.clone().find(|wheel| wheel.name == "transformers"), Version::of(&runtime.vllm))
         {
@@ -227,10 +238,7 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     }
 }
 
-fn runtime(
-    world: &World,
-    profile: &Profile,
-) -> Result<(PlannedRuntime, Option<(Digest, LockedRuntime)>), Problem> {
+fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
         return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
@@ -239,9 +247,13 @@ fn runtime(
         return Ok((PlannedRuntime { vllm, digest: None, command: runtimes::command_of(python) }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
-    let digest = locked.digest();
+    let built = match &world.engine {
+        Engine::Built(folder) => Some(runtimes::built(folder, locked.digest())?),
+        Engine::Locked | Engine::Command(_) => None,
+    };
+    let digest = built.as_ref().map_or_else(|| locked.digest(), |built| built.digest);
     let command = runtimes::command(&world.layout().runtime(digest));
-    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some((digest, locked))))
+    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some(Supply { digest, locked, built })))
 }
 
 pub(super) fn not_locked(name: &str) -> Problem {

@@ -134,10 +134,7 @@ impl Library {
         text: &str,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        match &self.shelf {
-            Shelf::Folder(_) => write(&self.shelf.path(&format!("{profile}.toml")), text.as_bytes()),
-            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
-        }
+        self.save(&format!("{profile}.toml"), text, write)
     }
 
     /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
@@ -151,10 +148,7 @@ impl Library {
         model: &LockedModel,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        match &self.shelf {
-            Shelf::Folder(_) => write(&self.shelf.path(&lock_of(profile)), model.to_toml().as_bytes()),
-            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
-        }
+        self.save(&lock_of(profile), &model.to_toml(), write)
     }
 
     /// The lock of this runtime.
@@ -177,6 +171,31 @@ impl Library {
             .help("a runtime's lock is named after the version and device in it: rename it"));
         }
         Ok(locked)
+    }
+
+    /// Saves the lock of a runtime under its own name, by `write` as [`Library::save_lock`] does.
+    ///
+    /// # Errors
+    /// As [`Library::save_lock`].
+    pub fn save_runtime(
+        &self,
+        runtime: &LockedRuntime,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let stem = stem_of(&Runtime { vllm: runtime.vllm.clone(), device: runtime.device, python: None });
+        self.save(&format!("{RUNTIMES}/{stem}.toml"), &runtime.to_toml(), write)
+    }
+
+    fn save(
+        &self,
+        file: &str,
+        text: &str,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        match &self.shelf {
+            Shelf::Folder(_) => write(&self.shelf.path(file), text.as_bytes()),
+            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
+        }
     }
 
     fn given(&self, wanted: &str) -> Option<&(Profile, String)> {

@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 pub enum Weights<'a> {
     /// In the store, else in the profile's folder, else on the hub, else as it was published.
     Known,
+    /// As it was published, whatever is in the store or in the profile's folder.
+    Published,
     /// In this folder, whatever the profile says.
     In(&'a Path, Presence),
 }
@@ -54,6 +56,10 @@ impl Shape {
     ) -> Result<Self, Problem> {
         match weights {
             Weights::Known => Self::known(world, profile, locked),
+            Weights::Published => match Checkpoint::known(&profile.model().repo) {
+                Some(checkpoint) => Ok(Self::published(checkpoint, None)),
+                None => Err(not_here(&profile.model().repo)),
+            },
             Weights::In(folder, presence) => match host::checkpoint::read(folder, presence)? {
                 Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
                 None => Err(nothing_in(folder)),
@@ -176,9 +182,11 @@ fn unknown(repo: &str, why: Problem) -> Problem {
     if why.kind == Kind::Interrupted {
         return why;
     }
-    let cause = why.in_one_line();
+    not_here(repo).because(why.in_one_line())
+}
+
+fn not_here(repo: &str) -> Problem {
     Problem::new(Kind::Unverified, format!("nothing is known of the model `{repo}`: its files are not here"))
-        .because(cause)
         .help(
             "`awqdeploy lock PROFILE` and `awqdeploy fetch PROFILE` get them from the hub; or name their folder as \
              `path` in the profile's `[model]`",

@@ -38,6 +38,8 @@ pub struct World {
 pub enum Engine {
     /// The runtime that the profile's lock names.
     Locked,
+    /// The same, but built by Nix: this folder has one for each lock, named by the lock's digest.
+    Built(PathBuf),
     /// This command, which `serve` and its arguments follow.
     Command(Vec<String>),
 }

@@ -7,6 +7,7 @@ use crate::domain::{
     size::Bytes,
 };
 use nvml_wrapper::{Device, Nvml, enums::device::UsedGpuMemory, error::NvmlError};
+use std::path::Path;
 
 /// No GPU has more of these links.
 const MOST_NVLINKS: u32 = 18;
@@ -24,7 +25,7 @@ pub struct Gpus {
 
 /// Asks NVML. Never a problem: a host without GPUs is one that a plan can be made for, on the CPU.
 pub fn facts() -> Gpus {
-    let nvml = match Nvml::init() {
+    let nvml = match library() {
         Ok(nvml) => nvml,
         Err(error) => {
             return Gpus { unknown: Some(why(&error)), ..Gpus::default() };
@@ -35,6 +36,26 @@ pub fn facts() -> Gpus {
         Ok(found) => Gpus { found, driver, unknown: None },
         Err(error) => Gpus { found: Vec::new(), driver, unknown: Some(why(&error)) },
     }
+}
+
+/// Where the driver's library is where the loader does not look: a program that Nix built does not search the
+/// distribution's folders.
+const LIBRARIES: [&str; 4] = [
+    "/run/opengl-driver/lib/libnvidia-ml.so.1",
+    "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
+    "/usr/lib64/libnvidia-ml.so.1",
+    "/usr/lib/wsl/lib/libnvidia-ml.so.1",
+];
+
+fn library() -> Result<Nvml, NvmlError> {
+    let found = Nvml::init();
+    let is_missing =
+        |error: &NvmlError| matches!(error, NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound);
+    if !found.as_ref().is_err_and(is_missing) {
+        return found;
+    }
+    let elsewhere = LIBRARIES.iter().find(|library| Path::new(library).exists());
+    elsewhere.map_or(found, |library| Nvml::builder().lib_path(library.as_ref()).init())
 }
 
 fn why(error: &NvmlError) -> String {

@@ -1,6 +1,6 @@
 //! vLLM environments in the store: installed by uv from the lock's hashes, shared by generations.
 
-use super::{exec, fs, store::Locked};
+use super::{exec, fs, nix_store::StorePath, store::Locked};
 use crate::domain::{
     digest::Digest,
     layout::Layout,
@@ -42,6 +42,41 @@ pub fn any_python(layout: &Layout) -> Result<String, Problem> {
         Problem::new(Kind::Usage, "no vLLM is installed in the store, whose torch could probe the GPUs")
             .help("name a Python that has a torch for CUDA: `awqdeploy facts --probe PYTHON`")
     })
+}
+
+/// A runtime that Nix has built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Where it lies.
+    pub path: StorePath,
+    /// Its name in our store: another interpreter or compiler makes it another, though its wheels are the same.
+    pub digest: Digest,
+}
+
+/// Of a folder with runtimes that Nix has built, the one of this lock.
+///
+/// # Errors
+/// [`Kind::Unverified`] where the folder has none, and [`Kind::Usage`] where it was not built by Nix.
+pub fn built(folder: &Path, lock: Digest) -> Result<Built, Problem> {
+    let link = folder.join(lock.to_string());
+    let Ok(path) = std::fs::canonicalize(&link) else {
+        let what = format!("there is no vLLM for the lock {} in `{}`", lock.short(), folder.display());
+        return Err(Problem::new(Kind::Unverified, what).help(
+            "it was built from another lock than the profile's: run `nix run .#deploy` where the profiles are, with \
+             `runtimes/` known to git",
+        ));
+    };
+    let path = StorePath::of(&path).ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("`{}` is not in a Nix store", path.display()))
+            .help("`--runtimes` takes what the flake built: `nix build .#vllm-env`")
+    })?;
+    let digest = Digest::of(format!("awqdeploy nix runtime 1\n{}\n", path.path().display()));
+    Ok(Built { path, digest })
+}
+
+/// Gives a runtime that Nix has built its name in the store, and keeps Nix from removing it.
+pub fn adopt(locked: &Locked<'_>, built: &Built) -> Result<(), Problem> {
+    built.path.hold(&locked.store().layout().runtime(built.digest))
 }
 
 /// Installs a runtime into the store, unless it is there already.

@@ -3,6 +3,7 @@
 use super::{
     fs, holding,
     journal::{self, Journal},
+    nix_store::StorePath,
     seal,
 };
 use crate::domain::{
@@ -30,6 +31,8 @@ const GENERATION: &str = "generation.json";
 
 /// What is on record of a generation that was found running, in its directory.
 const ADOPTED: &str = "adopted.json";
+/// The link to what Nix made and a program was copied from, beside the copy.
+const PROGRAM: &str = "program";
 
 /// The service's log in an activation's directory.
 const LOG: &str = "service.log";
@@ -293,6 +296,19 @@ impl Locked<'_> {
         fs::make_directory(&layout.generations())?;
         fs::publish(&staged, &layout.generation(id))?;
         Ok(id)
+    }
+
+    /// Keeps Nix from removing what this generation's program was copied from, if Nix made it: the copy loads its
+    /// libraries from there.
+    ///
+    /// # Errors
+    /// As [`StorePath::hold`].
+    pub fn hold_program(&self, id: GenerationId, program: &Path) -> Result<(), Problem> {
+        let Some(path) = StorePath::behind(program) else { return Ok(()) };
+        let layout = &self.store.layout;
+        [layout.generation(id), layout.binary().with_file_name("")]
+            .iter()
+            .try_for_each(|folder| path.hold(&folder.join(PROGRAM)))
     }
 
     /// Points `current` at a generation, or at nothing.

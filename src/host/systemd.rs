@@ -5,13 +5,13 @@ use super::{
     fs,
     service::{Condition, Lines, Services, Trust},
     signals::Interrupt,
+    unit_folder::UnitFolder,
 };
 use crate::domain::{
-    digest::Digest,
     journal::Period,
     problem::{Kind, Problem},
     startup::Reason,
-    unit::{self, Unit},
+    unit::Unit,
 };
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where a person's own units live; they win over those of the distribution.
-const UNITS: &str = "/etc/systemd/system";
-/// Where units live that a reboot forgets.
-const RUNTIME_UNITS: &str = "/run/systemd/system";
-/// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
-const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
-/// What the name of an adopted unit's file ends in once ours has its place. systemd reads no such file.
-const BY_HAND: &str = ".by-hand";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after `systemctl stop` the control group may still hold processes.
@@ -39,14 +31,18 @@ const LOG_LINES: u32 = 200;
 #[derive(Debug)]
 pub struct Systemd {
     unit: String,
-    units: PathBuf,
+    units: UnitFolder,
     runtime_units: PathBuf,
 }
 
 impl Systemd {
     /// The service of this name, without suffix.
     pub fn new(service: &str) -> Self {
-        Self { unit: format!("{service}.service"), units: UNITS.into(), runtime_units: RUNTIME_UNITS.into() }
+        Self {
+            unit: format!("{service}.service"),
+            units: UnitFolder::of_host(),
+            runtime_units: RUNTIME_UNITS.into(),
+        }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
@@ -89,35 +85,16 @@ impl Systemd {
 
 impl Services for Systemd {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
-        for unit in units {
-            let path = self.units.join(&unit.name);
-            let adopted = |found: &str| unit.replaces == Some(Digest::of(found));
-            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found) && !adopted(&found)) {
-                return Err(foreign(&path));
-            }
-        }
-        Ok(())
+        self.units.claim(units)
     }
 
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         self.claim(units)?;
-        let mut changed = false;
-        for unit in units {
-            let path = self.units.join(&unit.name);
-            let found = fs::read(&path)?;
-            if found.as_ref().is_some_and(|found| unit.replaces == Some(Digest::of(found))) {
-                // Nowhere else: it may hold secrets, and keeps its mode.
-                let aside = self.units.join(format!("{}{BY_HAND}", unit.name));
-                fs::remove(&aside)?;
-                fs::link(&path, &aside)?;
-            }
-            if found.as_deref() != Some(&unit.text) {
-                fs::write(&path, &unit.text)?;
-                changed = true;
-            }
-        }
-        if changed {
+        if self.units.place(units)? {
             systemctl(&["daemon-reload"])?.success()?;
+        }
+        if !self.units.enables() {
+            return Ok(());
         }
         let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
         systemctl(&[&["enable"], names.as_slice()].concat())?.success()?;
@@ -221,15 +198,6 @@ impl Services for Systemd {
         }
         exec::stream("journalctl", &arguments, said)
     }
-}
-
-/// A person's own unit is not overwritten: it may be the only record of how they served until now.
-fn foreign(path: &Path) -> Problem {
-    Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
-        .help(
-            "keep it as the way back with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give \
-             the profiles another `service`",
-        )
 }
 
 fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {

@@ -43,6 +43,7 @@ mod memory;
 mod mistakes;
 mod model_commands;
 mod page;
+mod nix;
 mod plan;
 mod planning;
 mod prediction;
@@ -58,15 +59,13 @@ mod rehearse;
 mod remote;
 mod rules;
 mod runtime_lock;
+mod runtime_locking;
 mod safetensors;
 mod sequential;
 mod server;
 mod serving;
-<<<<<<< HEAD
 mod shape;
-=======
 mod signature;
->>>>>>> d01c949 (lock: a model that is not what its maker signed is refused)
 mod sse;
 mod stand;
 mod startup;

@@ -20,6 +20,7 @@ fn wheel(name: &str, version: &str) -> LockedWheel {
         file: format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")),
         size: Bytes(7),
         sha256: Digest::of(name),
+        url: None,
     }
 }
 
@@ -127,6 +128,47 @@ fn runtimes_that_are_wrong() {
        |
        = help: undo the last edit: locks are made by the program, not by hand
     "#);
+}
+
+fn url_refused(url: &str) -> String {
+    let mut runtime = runtime();
+    runtime.wheels[1].url = Some(url.to_owned());
+    let problem = LockedRuntime::parse(Path::new("vllm.toml"), &runtime.to_toml()).unwrap_err();
+    render(&problem, Style::Plain)
+}
+
+/// Nix fetches from there: it must name the very file, on a mirror and nowhere else.
+#[test]
+fn urls_name_the_file_on_a_mirror() {
+    let file = "agent_detector-2.0.0-py3-none-any.whl";
+    for url in [
+        format!("https://example.org/{file}"),
+        format!("mirror://pypi/72/../15/{file}"),
+        "mirror://pypi/72/15/vllm-2.0.0-py3-none-any.whl".to_owned(),
+        format!("mirror://pypi/72/15 /{file}"),
+        String::new(),
+    ] {
+        let said = url_refused(&url);
+        assert!(
+            said.contains("no mirror's path of `agent_detector-2.0.0-py3-none-any.whl`"),
+            "{url}: {said}"
+        );
+    }
+    let mut runtime = runtime();
+    runtime.wheels[1].url = Some(format!("mirror://pypi/72/15/50/{file}"));
+    runtime.wheels.reverse();
+    assert_eq!(LockedRuntime::parse(Path::new("vllm.toml"), &runtime.to_toml()).unwrap(), runtime);
+}
+
+/// What is shipped can be built by Nix and installed by uv alike.
+#[test]
+fn every_wheel_of_the_shipped_locks_has_its_place_on_a_mirror() {
+    for lock in ["profiles/runtimes/vllm-0.26.0.toml", "tests/real/profiles/runtimes/vllm-0.32.0-cpu.toml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(lock);
+        let runtime = LockedRuntime::parse(&path, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        let without: Vec<_> = runtime.wheels.iter().filter(|wheel| wheel.url.is_none()).collect();
+        assert_eq!(without, [] as [&LockedWheel; 0], "{lock}");
+    }
 }
 
 /// The name in the store depends on the interpreter, the platform and the wheels, and not on their order.

@@ -9,7 +9,8 @@
     uv run tests/real/lock-runtime.py cpu > tests/real/profiles/runtimes/vllm-0.32.0-cpu.toml
 
 Each recipe names a day: what the index got later is not seen, so the same recipe gives the same lock again. The lock
-names no index: awqdeploy asks the one that its machine is set up with, and takes nothing whose hash differs.
+names no index: uv asks the one that its machine is set up with, Nix a mirror of PyPI, and neither takes anything whose
+hash differs.
 """
 
 import dataclasses
@@ -136,6 +137,7 @@ def main() -> None:
         print(f'file = "{file}"')
         print(f"size = {wheel['size']}")
         print(f'sha256 = "{wheel["hashes"]["sha256"]}"')
+        print(f'url = "mirror://pypi/{wheel["url"].split("/packages/", 1)[1]}"')
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 //! line, in TOML 1.0 without date-times, which Nix's `fromTOML` reads as well.
 
 mod model;
+mod pylock;
 mod runtime;
+pub mod wheel_tags;
 
 use super::{
     digest::{Digest, GitHash},
     problem::Problem,
-    profile::Device,
+    profile::{self, Device},
     size::Bytes,
 };
 pub(super) use model::why_not_plain;
@@ -85,6 +87,9 @@ pub struct LockedWheel {
     pub size: Bytes,
     /// Its content.
     pub sha256: Digest,
+    /// Where a mirror of the index has it: `mirror://pypi/…`, which Nix's `fetchurl` reads. uv asks its own index and
+    /// needs none.
+    pub url: Option<String>,
 }
 
 impl LockedFile {
@@ -189,6 +194,24 @@ impl LockedRuntime {
         runtime::parse(path, text)
     }
 
+    /// The lock of this runtime, of uv's `pylock.toml` for one Python (`3.12`) and one platform.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`](super::problem::Kind::Unverified) where a package has no wheel for them, and what
+    /// [`LockedRuntime::parse`] says of what came out.
+    pub fn resolved(
+        runtime: &profile::Runtime,
+        python: &str,
+        platform: &str,
+        pylock: &str,
+    ) -> Result<Self, Problem> {
+        let wheels = pylock::wheels(pylock, runtime::target(python, platform)?)?;
+        let (vllm, device) = (runtime.vllm.clone(), runtime.device);
+        let made = Self { vllm, device, python: python.into(), platform: platform.into(), wheels };
+        // Whatever an index says: what is written can be read.
+        Self::parse(Path::new("what uv has resolved"), &made.to_toml())
+    }
+
     /// The canonical text: wheels sorted by name.
     pub fn to_toml(&self) -> String {
         let device = match self.device {
@@ -212,6 +235,9 @@ impl LockedRuntime {
                 wheel.size.0,
                 wheel.sha256
             );
+            if let Some(url) = &wheel.url {
+                let _ = writeln!(text, "url = {}", quoted(url));
+            }
         }
         text
     }

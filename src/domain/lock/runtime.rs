@@ -3,10 +3,11 @@
 use super::{
     LockedRuntime, LockedWheel,
     model::{REMEDY, check, known_version, size, unseen},
+    wheel_tags::Target,
 };
 use crate::domain::{
     document::{Document, Fault, Key, Strangers},
-    problem::Problem,
+    problem::{Kind, Problem},
     profile::rules,
 };
 use serde::Deserialize;
@@ -33,6 +34,11 @@ static KEYS: &[Key] = &[
     ),
     Key::required("wheel.size", "a number of bytes", "size = 1234"),
     Key::required("wheel.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
+    Key::optional(
+        "wheel.url",
+        "where a mirror of PyPI has the wheel",
+        r#"url = "mirror://pypi/18/67/36e9…/typing_extensions-4.15.0-py3-none-any.whl""#,
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -55,6 +61,7 @@ struct RawWheel {
     file: Spanned<String>,
     size: Spanned<i64>,
     sha256: Spanned<String>,
+    url: Option<Spanned<String>>,
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
@@ -71,6 +78,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     for raw in raw.wheel {
         let name = check(&document, raw.name, |text| unseen(normalised_name(text)?, &mut seen))?;
         let file = check(&document, raw.file, |text| wheel_of(&name, text))?;
+        let url = raw.url.map(|url| check(&document, url, |text| mirrored(&file, text))).transpose()?;
         wheels.push(LockedWheel {
             version: check(&document, raw.version, |text| word(text, ".!+_-"))?,
             size: check(&document, raw.size, size)?,
@@ -79,6 +87,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
             })?,
             name,
             file,
+            url,
         });
     }
     wheels.sort_by(|one, other| one.name.cmp(&other.name));
@@ -89,6 +98,20 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
         return Err(document.fault(span, fault));
     }
     Ok(LockedRuntime { vllm, device, python, platform, wheels })
+}
+
+/// The Python and the platform that wheels are chosen for.
+pub(super) fn target(python: &str, platform: &str) -> Result<Target, Problem> {
+    let minor = python.strip_prefix("3.").and_then(|minor| minor.parse().ok());
+    let glibc = platform.strip_prefix("x86_64-manylinux_2_").and_then(|minor| minor.parse().ok());
+    match (minor, glibc) {
+        (Some(python), Some(glibc)) => Ok(Target { python, glibc }),
+        _ => Err(Problem::new(
+            Kind::Usage,
+            format!("no wheels can be chosen for Python {python} on `{platform}`"),
+        )
+        .help("vLLM's wheels are for `x86_64-manylinux_2_…`")),
+    }
 }
 
 /// Whether this wheel is vLLM itself: the real one, or the CPU build that is published under a name of
@@ -120,6 +143,17 @@ fn wheel_of(name: &str, text: String) -> Result<String, Fault> {
     }
     if normalised(distribution) != name {
         return Err(Fault::new(format!("not a wheel of `{name}`")).help(REMEDY));
+    }
+    Ok(text)
+}
+
+/// A path on a mirror that ends in this file; `+` in its name may be written as URLs escape it.
+fn mirrored(file: &str, text: String) -> Result<String, Fault> {
+    let path = text.strip_prefix("mirror://pypi/").unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+%-".contains(c);
+    let name = path.rsplit('/').next().unwrap_or_default().replace("%2B", "+");
+    if name != file || !path.chars().all(plain) || path.split('/').any(|part| [".", ".."].contains(&part)) {
+        return Err(Fault::new(format!("no mirror's path of `{file}`")).help(REMEDY));
     }
     Ok(text)
 }

@@ -1,8 +1,10 @@
 //! `lock`: records every file of a profile's model, from a folder that is known to be good or from a hub.
 
+mod runtime;
 mod signature;
 mod upstream;
 
+pub use runtime::lock_runtime;
 pub use upstream::{Checked, Standing, check};
 
 use super::{

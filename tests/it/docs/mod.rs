@@ -22,6 +22,8 @@ const PAGES: &[&str] = &[
     "README.md",
     "docs/cli.md",
     "docs/json.md",
+    "docs/nix.md",
+    "docs/nixos-options.md",
     "docs/operations.md",
     "docs/profile.md",
 ];

@@ -11,7 +11,7 @@ if [ -n "${buildCommand:-}" ]; then
 else
   cp -r --no-preserve=mode,ownership "$src" source
   cd source
-  for phase in configurePhase buildPhase installPhase postInstall; do
+  for phase in configurePhase preBuild buildPhase installPhase postInstall; do
     echo "== $phase"
     eval "${!phase:-}"
   done

@@ -4,10 +4,20 @@
   # host.nix is written by ../check: it says where this machine's toolchain lies.
   outputs =
     { self }:
+    let
+      pkgs = self.legacyPackages.x86_64-linux;
+    in
     {
-      lib = import ./lib.nix;
+      lib = import ./lib.nix // {
+        nixosSystem =
+          { modules, ... }:
+          self.lib.evalModules {
+            specialArgs = { inherit pkgs; };
+            modules = modules ++ [ ./nixos.nix ];
+          };
+      };
       legacyPackages.x86_64-linux = import ./packages.nix {
-        inherit (self) lib;
+        lib = import ./lib.nix;
         host = import ./host.nix;
       };
     };

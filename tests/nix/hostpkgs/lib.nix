@@ -10,15 +10,70 @@ let
     substring
     stringLength
     ;
+  # Whether a wanted file lies below this folder.
+  leads =
+    fileset: folder:
+    let
+      inside = builtins.readDir folder;
+    in
+    builtins.any (
+      name:
+      fileset "${folder}/${name}"
+      || (inside.${name} == "directory" && name != "target" && leads fileset "${folder}/${name}")
+    ) (attrNames inside);
+
   lib = {
     inherit (builtins)
       attrNames
       concatMap
       concatStringsSep
+      catAttrs
       filter
       length
       mapAttrs
+      replaceStrings
+      sort
       ;
+
+    all = builtins.all;
+    concatLists = builtins.concatLists;
+    any = builtins.any;
+    concatStrings = lib.concatStringsSep "";
+    mapAttrs' = change: set: listToAttrs (map (name: change name set.${name}) (attrNames set));
+    mapAttrsToList = value: set: map (name: value name set.${name}) (attrNames set);
+    optional = wanted: one: if wanted then [ one ] else [ ];
+    optionalAttrs = wanted: set: if wanted then set else { };
+    removeSuffix =
+      suffix: text:
+      if lib.hasSuffix suffix text then
+        substring 0 (stringLength text - stringLength suffix) text
+      else
+        text;
+    # On one line, as nixpkgs prints it.
+    generators.toPretty =
+      options: value:
+      if builtins.isList value then
+        "[ ${lib.concatMapStrings (one: "${lib.generators.toPretty options one} ") value}]"
+      else if builtins.isAttrs value then
+        if value == { } then
+          "{ }"
+        else
+          "{ ${
+            lib.concatStrings (
+              lib.mapAttrsToList (name: one: "${name} = ${lib.generators.toPretty options one}; ") value
+            )
+          }}"
+      else
+        builtins.toJSON value;
+
+    concatMapStrings = text: list: lib.concatStringsSep "" (map text list);
+    hasSuffix =
+      suffix: text:
+      stringLength text >= stringLength suffix
+      && substring (stringLength text - stringLength suffix) (-1) text == suffix;
+    last = list: builtins.elemAt list (builtins.length list - 1);
+    unique = builtins.foldl' (seen: one: if builtins.elem one seen then seen else seen ++ [ one ]) [ ];
+    versionOlder = one: other: builtins.compareVersions one other < 0;
 
     assertMsg = holds: message: holds || throw message;
     filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
@@ -45,6 +100,8 @@ let
           value
       ) right;
 
+    getExe' = package: name: "${package}/bin/${name}";
+    makeLibraryPath = packages: lib.concatStringsSep ":" (map (package: "${package}/lib") packages);
     getExe = package: "${package}/bin/${package.meta.mainProgram}";
     makeBinPath = packages: lib.concatStringsSep ":" (map (package: "${package}/bin") packages);
     licenses = {
@@ -52,26 +109,32 @@ let
       mit.spdxId = "MIT";
     };
 
-    fileset = {
-      unions = map (
-        path: if pathExists path then toString path else throw "lib.fileset.unions: no ${toString path}"
-      );
-      toSource =
-        { root, fileset }:
-        builtins.path {
-          name = "source";
-          path = root;
-          # A wanted file, what lies in a wanted folder, and the folders on the way there.
-          filter =
-            path: type:
-            builtins.any (
-              wanted:
-              path == wanted
-              || lib.hasPrefix "${wanted}/" path
-              || (type == "directory" && lib.hasPrefix "${path}/" wanted)
-            ) fileset;
-        };
-    };
+    # A set of files is a test of paths.
+    fileset =
+      let
+        wants =
+          set:
+          if builtins.isFunction set then
+            set
+          else if pathExists set then
+            path: path == toString set || lib.hasPrefix "${toString set}/" path
+          else
+            throw "lib.fileset: no ${toString set}";
+      in
+      {
+        unions = sets: path: builtins.any (set: wants set path) sets;
+        difference =
+          set: without: path:
+          wants set path && !(wants without path);
+        toSource =
+          { root, fileset }:
+          builtins.path {
+            name = "source";
+            path = root;
+            # Folders on the way to a wanted file are not known beforehand; Nix keeps the empty ones.
+            filter = path: type: wants fileset path || (type == "directory" && leads fileset path);
+          };
+      };
   }
   // import ./modules.nix lib;
 in

@@ -1,0 +1,115 @@
+# One profile, as options: the keys of a profile's file under their own names, with what docs/profile.md says of them. What a
+# value must be beyond its type, the program says when the system is built.
+{ lib, ... }:
+let
+  inherit (lib) mkOption types;
+  # Left out of the file unless it is set: the program knows its own defaults.
+  optional =
+    type: description: example:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+      inherit description example;
+    };
+  required =
+    type: description: example:
+    mkOption { inherit type description example; };
+  count = types.ints.positive;
+in
+{
+  options = {
+    service =
+      required types.str
+        "Name of the systemd unit, without its suffix. Profiles that replace each other share it."
+        "vllm";
+
+    model = {
+      repo =
+        required types.str "Repository on the hub, as `owner/name`."
+          "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit";
+      alternatives =
+        optional (types.listOf types.str)
+          "Repositories with the same files, asked when the first does not give them."
+          [
+            "owner/copy-of-the-same-files"
+          ];
+      revision = optional types.str "Branch, tag or commit. What counts is the lock." "main";
+      path =
+        optional types.str
+          "Folder on the host that has the files already. A string: a path would be copied into the Nix store."
+          "/srv/models/awq";
+      served-name = required types.str "Name that clients put into `model`." "qwen3-next-80b";
+      verify-at-start = optional (types.enum [
+        "memo"
+        "full"
+      ]) "What the service hashes before each start." "memo";
+    };
+
+    runtime = {
+      vllm = required types.str "Version of vLLM. Its lock is in the directory's `runtimes/`." "0.26.0";
+      device = optional (types.enum [
+        "cuda"
+        "cpu"
+      ]) "What it computes on." "cuda";
+    };
+
+    listen = {
+      host = optional types.str "IP address of the host that the API listens on." "127.0.0.1";
+      port = optional types.port "Port of the API." 8000;
+    };
+
+    parallelism.tensor-parallel-size = optional (types.either (types.ints.between 1 64) (
+      types.enum [ "auto" ]
+    )) "How many GPUs share a layer." 4;
+
+    memory = {
+      gpu = optional types.str "What may be used of each GPU." "16GiB";
+      ram = optional types.str "What may be used of the host's memory." "120GiB";
+      gpu-memory-utilization =
+        optional (types.numbers.between 0 1) "Share of each GPU that vLLM takes."
+          0.9;
+      offload = optional types.str "Weights kept in RAM: `auto`, `none`, or a size per GPU." "auto";
+    };
+
+    limits = {
+      max-model-len = optional count "Tokens of one request and its answer." 8192;
+      max-num-seqs = optional count "Requests answered at once." 4;
+      max-num-batched-tokens = optional count "Tokens of one step." 4096;
+    };
+
+    vllm = {
+      arguments = optional (types.listOf types.str) "What else vLLM is given." [
+        "--generation-config"
+        "vllm"
+      ];
+      environment = optional (types.attrsOf types.str) "Variables of vLLM." {
+        VLLM_LOGGING_LEVEL = "DEBUG";
+      };
+    };
+
+    timeouts = {
+      start = optional types.str "Time until the first verified answer." "20min";
+      request = optional types.str "Time for one request of a validation." "5min";
+    };
+
+    validation = {
+      min-decode-tokens-per-second =
+        optional (types.numbers.between 0 1000000) "Floor of one stream."
+          5.0;
+      output-tokens = optional count "Tokens of each measured answer." 128;
+      repetitions = optional count "How often it is measured." 3;
+      warmups = optional types.ints.unsigned "Requests before that." 1;
+      baseline = {
+        profile = optional types.str "Profile whose speed this one is compared with." "gptq";
+        min-ratio = optional (types.numbers.between 0 1000) "Least share of that speed." 0.85;
+      };
+      quality = {
+        min-known-answers = optional (types.numbers.between 0 1) "Least share of known answers." 0.8;
+        max-perplexity-ratio =
+          optional (types.numbers.between 0 1000)
+            "Most that the perplexity of a known text may be, as a multiple of the baseline's."
+            1.1;
+      };
+    };
+  };
+}

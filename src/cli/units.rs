@@ -1,0 +1,53 @@
+//! `units`: a profile's systemd units, for whoever installs them by other means, as NixOS does.
+
+use super::{
+    args::Global,
+    run::{facts_of, interruptible, show},
+};
+use crate::{
+    domain::{plan::Plan, problem::Problem, unit},
+    flow::prepare::{self, Weights},
+    host::fs,
+};
+use serde::Serialize;
+use std::path::Path;
+
+/// `awqdeploy/units/v1`
+#[derive(Debug, Serialize)]
+struct UnitsDocument {
+    schema: &'static str,
+    profile: String,
+    units: Vec<UnitText>,
+}
+
+/// One unit file.
+#[derive(Debug, Serialize)]
+struct UnitText {
+    name: String,
+    text: String,
+}
+
+/// Prints the units that a deployment would install, or writes them into a folder.
+pub(super) fn units(
+    global: &Global,
+    profile: &str,
+    facts: Option<&Path>,
+    output: Option<&Path>,
+) -> Result<u8, Problem> {
+    let world = interruptible(global)?;
+    let plan: Plan = prepare::plan(&world, profile, &facts_of(facts)?, Weights::Published)??;
+    let units = unit::all(&plan, world.layout());
+    if let Some(folder) = output {
+        fs::make_directory(folder)?;
+        return units
+            .iter()
+            .try_for_each(|unit| fs::write_new(&folder.join(&unit.name), &unit.text))
+            .map(|()| 0);
+    }
+    let units = units.into_iter().map(|unit| UnitText { name: unit.name, text: unit.text }).collect();
+    let document = UnitsDocument { schema: "awqdeploy/units/v1", profile: plan.profile, units };
+    show(global, &document, |document| {
+        let shown = |unit: &UnitText| format!("# {}\n{}", unit.name, unit.text);
+        document.units.iter().map(shown).collect::<Vec<_>>().join("\n")
+    })
+}

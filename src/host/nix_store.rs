@@ -1,0 +1,106 @@
+//! The Nix store, as far as something of ours lies in it: no Nix is run, so that a host may lose it and still go back.
+//!
+//! Nix's collector removes every store path that no root leads to. A root is a link below `gcroots/auto` of Nix's state
+//! directory to a link of ours, which leads into the store (as `nix-store --add-root` makes them). It holds for as long
+//! as our link is there, and Nix itself removes it after that. Profiles are of no use here: `nix-collect-garbage -d`
+//! removes their older generations, and with them what a rollback needs.
+
+use super::fs;
+use crate::domain::{
+    digest::Digest,
+    problem::{Kind, Problem},
+};
+use std::{
+    ffi::OsStr,
+    path::{Component, Path, PathBuf},
+};
+
+/// The length of the digest that every name in the store begins with.
+const DIGEST_LENGTH: usize = 32;
+
+/// A path of a Nix store: what Nix keeps or removes as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorePath {
+    /// The parent of `store` and `var`: `/nix`.
+    nix: PathBuf,
+    path: PathBuf,
+}
+
+impl StorePath {
+    /// The store path that this file or folder is, or lies in; nothing where it is in no Nix store. Links are not
+    /// followed.
+    pub fn of(path: &Path) -> Option<Self> {
+        let mut components = path.components();
+        let mut nix = PathBuf::new();
+        loop {
+            match components.next()? {
+                Component::Normal(name) if name == "store" && nix.file_name() == Some(OsStr::new("nix")) => {
+                    let Component::Normal(object) = components.next()? else { return None };
+                    let path = nix.join("store").join(object);
+                    return is_object(object).then_some(Self { nix, path });
+                }
+                component => nix.push(component),
+            }
+        }
+    }
+
+    /// The same after all links.
+    pub fn behind(path: &Path) -> Option<Self> {
+        Self::of(&std::fs::canonicalize(path).ok()?)
+    }
+
+    /// The path itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes `link` lead to this path, and Nix's collector keep the path, with all that it refers to, for as long as
+    /// the link is there. Idempotent: it mends what was lost.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] where Nix cannot be told, or has removed the path already.
+    pub fn hold(&self, link: &Path) -> Result<(), Problem> {
+        if std::fs::read_link(link).ok().as_deref() != Some(&self.path) {
+            fs::make_directory(link.parent().unwrap_or(link))?;
+            fs::point(link, &self.path)?;
+        }
+        self.root(link)
+    }
+
+    /// The same for a link that is there already.
+    ///
+    /// # Errors
+    /// As [`StorePath::hold`].
+    pub fn root(&self, link: &Path) -> Result<(), Problem> {
+        let roots = self.nix.join("var/nix/gcroots/auto");
+        let root =
+            roots.join(format!("awqdeploy-{}", Digest::of(link.as_os_str().as_encoded_bytes()).short()));
+        if std::fs::read_link(&root).ok().as_deref() != Some(link) {
+            fs::make_directory(&roots).and_then(|()| fs::point(&root, link)).map_err(|problem| Problem {
+                kind: Kind::Unverified,
+                what: format!("Nix cannot be told to keep `{}`: {}", self.path.display(), problem.what),
+                ..problem.help(format!(
+                    "`nix-collect-garbage` would take the way back; make `{}` writable for root, or install vLLM \
+                     without Nix: leave out `--runtimes`",
+                    roots.display()
+                ))
+            })?;
+        }
+        // A collector that had begun before it saw the root may have been here.
+        if self.path.exists() {
+            return Ok(());
+        }
+        Err(Problem::new(Kind::Unverified, format!("`{}` is gone from the Nix store", self.path.display()))
+            .help("build it again: run the same `nix run` once more"))
+    }
+}
+
+/// `DIGEST-NAME`, the digest in Nix's own 32 digits.
+fn is_object(name: &OsStr) -> bool {
+    let digit =
+        |digit: u8| digit.is_ascii_digit() || (digit.is_ascii_lowercase() && !b"eotu".contains(&digit));
+    let Some(name) = name.to_str().map(str::as_bytes) else { return false };
+    name.len() > DIGEST_LENGTH + 1
+        && name[..DIGEST_LENGTH].iter().copied().all(digit)
+        && name[DIGEST_LENGTH] == b'-'
+}

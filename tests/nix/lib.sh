@@ -1,0 +1,76 @@
+# What the parts of tests/nix/check share: a real Nix, a stand-in for nixpkgs, and words.
+
+work=${AWQDEPLOY_NIX_DIR:-$PWD/target/nix} # as large as 1 GB
+# Tracked files only, as for anybody's `nix run`; continuous integration may have a shallow clone.
+flake="git+file://$PWD?shallow=1"
+
+say() { echo "nix: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# A Nix whose store, settings and caches are all below target/nix.
+nix() { HOME=$work/home XDG_CACHE_HOME=$work/home/cache NIX_CONF_DIR=$work "$nix" --store "$work/store" "$@"; }
+# What puts the stand-in in nixpkgs' place.
+standin=(--override-input nixpkgs "path:$work/hostpkgs" --no-write-lock-file)
+# The same for a flake that takes ours as its input, as the template does.
+below=(--override-input awqdeploy "$flake" --override-input awqdeploy/nixpkgs "path:$work/hostpkgs" --no-write-lock-file)
+# Nix reports each override as a change of the lock; only a failure is worth reading.
+quietly() { "$@" 2>"$work/log" || { cat "$work/log" >&2; die "failed: $*"; }; }
+
+prepare() {
+  nix=$(tests/nix/get-nix "$work/tool")
+  local toolchain python312
+  toolchain=$(rustc --print sysroot)
+  # Only the whole lock is for 3.12; evaluating it takes no interpreter.
+  python312=$(command -v "${AWQDEPLOY_PYTHON312:-python3.12}" || echo /usr/bin/python3.12)
+  mkdir -p "$work"/{home,crates,wheels}
+  python3 tests/nix/make-wheel.py "$work/wheels"
+  cat > "$work/nix.conf" <<CONF
+experimental-features = nix-command flakes
+build-users-group =
+substituters =
+builders =
+flake-registry =
+warn-dirty = false
+sandbox = true
+sandbox-fallback = false
+sandbox-paths = /bin /usr /lib /lib64 /etc/alternatives $toolchain $work/tool /crates=$work/crates /wheels=$work/wheels ${AWQDEPLOY_PYTHON312:+$(dirname "$(dirname "$python312")")}
+CONF
+  rm -rf "$work/hostpkgs"
+  cp -r tests/nix/hostpkgs "$work/hostpkgs"
+  cat > "$work/hostpkgs/host.nix" <<HOST
+{
+  path = "$toolchain/bin:/usr/bin:/bin";
+  rustc = "$(rustc --version)";
+  tool = "$work/tool";
+  wheels = [ "vllm-0.32.0-py3-none-any.whl" ];
+  mirror = "$(mirror)";
+  pythons = {
+    python311 = "/usr/bin/python3.11";
+    python312 = "$python312";
+  };
+}
+HOST
+}
+
+# Where the index that this machine is set up with keeps its files: what it says of one file whose path is locked.
+mirror() {
+  local path file=$work/mirror
+  if [ ! -s "$file" ]; then
+    path=$(sed -n 's|^url = "mirror://pypi/\(.*/idna-.*\)"|\1|p' tests/nix/profiles/runtimes/vllm-0.32.0-cpu.toml)
+    PIP_FIND_LINKS='' python3 -m pip install --quiet --dry-run --no-deps --ignore-installed --report "$work/report.json" idna==3.10 >&2
+    jq -r --arg path "$path" '.install[0].download_info.url | rtrimstr($path)' "$work/report.json" > "$file"
+  fi
+  cat "$file"
+}
+
+# The packed crates, for the stand-in's builds.
+with_crates() {
+  cargo fetch --locked --quiet
+  cp -u "${CARGO_HOME:-$HOME/.cargo}"/registry/cache/*/*.crate "$work/crates/"
+}
+
+# Runs a command that sees our store as /nix.
+with_store() {
+  mkdir -p /nix
+  unshare -m bash -c 'mount --make-rprivate /; mount --bind "$1" /nix; shift; exec "$@"' bash "$work/store/nix" "$@"
+}
