@@ -20,6 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Where units live that a reboot forgets.
+const RUNTIME_UNITS: &str = "/run/systemd/system";
+/// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
+const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after `systemctl stop` the control group may still hold processes.

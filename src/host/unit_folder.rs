@@ -17,7 +17,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Where units live that win over those.
 const CONTROL: &str = "/etc/systemd/system.control";
 
-/// What is appended to the name of a person's own unit that was adopted, where ours takes its place.
+/// What the name of an adopted unit's file ends in once ours has its place. systemd reads no such file.
 const BY_HAND: &str = ".by-hand";
 
 /// The folder that units are written to.

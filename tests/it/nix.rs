@@ -144,7 +144,7 @@ fn a_runtime_is_taken_by_the_digest_of_its_lock() {
 }
 
 fn unit(text: &str) -> Unit {
-    Unit { name: "vllm.service".to_owned(), text: format!("# Made by awqdeploy\n{text}") }
+    Unit { name: "vllm.service".to_owned(), text: format!("# Made by awqdeploy\n{text}"), replaces: None }
 }
 
 /// `/etc/systemd/system` as NixOS has it: a link into the store.

@@ -90,7 +90,7 @@ wheels = [
 "#;
 
 fn runtime() -> Runtime {
-    Runtime { vllm: "0.26.0".to_owned(), device: Device::Cuda }
+    Runtime { vllm: "0.26.0".to_owned(), device: Device::Cuda, python: None }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! shows them all.
 
 use super::{
-    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel, Timeouts,
-    Tolerances, VerifyAtStart, extra,
+    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel,
+    Timeouts, Tolerances, VerifyAtStart, extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSweep, RawTimeouts,
-        RawTolerances, RawValidation, RawVllm,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSweep,
+        RawTimeouts, RawTolerances, RawValidation, RawVllm,
     },
     rules,
 };
