@@ -10,7 +10,7 @@ use super::{
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart},
+    profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart, Watch},
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Plan {
     pub gates: Gates,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// How it is watched once it serves. Generations of before this was known are not.
+    #[serde(default)]
+    pub watch: Watch,
     /// What to know before going on.
     pub findings: Vec<Finding>,
     /// The service's systemd unit.
@@ -152,6 +155,7 @@ impl Plan {
             prediction,
             gates: profile.gates().clone(),
             timeouts: profile.timeouts(),
+            watch: profile.watch(),
             unit,
         })
     }

@@ -2,12 +2,15 @@
 
 pub mod account;
 pub mod activate;
+mod carry;
 pub mod check;
 pub mod collect;
+pub mod conduct;
 pub mod deploy;
 pub mod event;
 pub mod export;
 pub mod fetch;
+pub mod follow;
 pub mod history;
 pub mod live;
 pub mod lock;
@@ -22,4 +25,6 @@ pub mod status;
 pub mod supervise;
 pub mod validate;
 pub mod verify;
+mod way_back;
+mod window;
 pub mod world;

@@ -18,7 +18,10 @@ use crate::{
     },
     host::{self, checkpoint::Presence, fs, runtimes},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// A plan and everything that carrying it out needs.
 #[derive(Clone, Debug)]
@@ -35,6 +38,17 @@ pub struct Prepared {
     pub runtime: Option<(Digest, LockedRuntime)>,
     /// What serves now.
     pub current: Option<Generation>,
+    /// What a person has decided to do without.
+    pub waived: BTreeSet<Waiver>,
+}
+
+/// A safeguard that a person can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waiver {
+    /// What failed before is not tried again.
+    Retry,
+    /// Nothing is stopped that could not come back.
+    NoWayBack,
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -87,6 +101,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
         wanted: profile.model().clone(),
         runtime: wheels,
         current,
+        waived: BTreeSet::new(),
     })
 }
 

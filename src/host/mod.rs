@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod http;
 pub mod hub;
 pub mod journal;
+pub mod leftovers;
 pub mod machine;
 pub mod memo;
 pub mod models;
@@ -30,6 +31,8 @@ pub mod serving;
 pub mod signals;
 pub mod store;
 pub mod systemd;
+pub mod transcript;
+pub mod transient;
 pub mod tree;
 
 use crate::domain::problem::Problem;

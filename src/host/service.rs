@@ -1,7 +1,8 @@
 //! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
 
-use super::signals::Interrupt;
+use super::{leftovers::Leftover, signals::Interrupt};
 use crate::domain::{problem::Problem, unit::Unit};
+use std::path::Path;
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
@@ -20,11 +21,36 @@ pub trait Services {
     /// Stops it and waits until no process of it is left.
     fn stop(&mut self) -> Result<(), Problem>;
 
+    /// Ends what outlived the stopped service and is ours without doubt, telling each, and waits until the GPUs'
+    /// memory is back. `runtimes` is where our engines lie.
+    fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// What it does now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
     /// The last lines that it logged.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
+
+    /// How often it was started again by itself since a person or a deployment started it.
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        Ok(0)
+    }
+
+    /// Whether the keeper itself is going down with the host, and starts nothing any more.
+    fn goes_down(&mut self) -> bool {
+        false
+    }
+}
+
+/// Set for a service that is on trial: whoever tries it will stop it if it fails. What is not proven and not on
+/// trial is not to serve.
+pub const TRIAL_VARIABLE: &str = "AWQDEPLOY_ON_TRIAL";
+
+/// Whether this process is a service on trial.
+pub fn on_trial() -> bool {
+    std::env::var_os(TRIAL_VARIABLE).is_some()
 }
 
 /// How far a generation is trusted.
@@ -68,11 +94,23 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).stop()
     }
 
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        (**self).clear(runtimes, tell)
+    }
+
     fn condition(&mut self) -> Result<Condition, Problem> {
         (**self).condition()
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
         (**self).log_tail(lines)
+    }
+
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        (**self).restarts()
+    }
+
+    fn goes_down(&mut self) -> bool {
+        (**self).goes_down()
     }
 }

@@ -5,6 +5,7 @@ use awqdeploy::domain::{
     problem::{Kind, Problem},
     profile::{
         Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, TensorParallel, Timeouts,
+        Watch,
     },
     size::Bytes,
 };
@@ -60,6 +61,7 @@ fn the_least_gets_the_documented_defaults() {
             max_perplexity_ratio: None,
         }
     );
+    assert_eq!(profile.watch(), Watch { minutes: 10, every: Duration::from_secs(15) });
     assert!(profile.arguments().is_empty() && profile.environment().is_empty());
 }
 

@@ -94,4 +94,7 @@ pub static KEYS: &[Key] = &[
         "a ratio above 0 and at most 1000",
         "max-perplexity-ratio = 1.05",
     ),
+    Key::optional("watch", "a table that says how it is watched once it serves", "[watch]"),
+    Key::optional("watch.minutes", "a whole number of minutes from 0 to 1440", "minutes = 10"),
+    Key::optional("watch.every", "a duration with its unit, from 1s to 1h", r#"every = "15s""#),
 ];

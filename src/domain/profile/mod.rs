@@ -39,6 +39,7 @@ pub struct Profile {
     environment: BTreeMap<String, String>,
     timeouts: Timeouts,
     gates: Gates,
+    watch: Watch,
 }
 
 /// Where the model comes from and what clients call it.
@@ -172,6 +173,15 @@ pub struct Gates {
     pub max_perplexity_ratio: Option<f64>,
 }
 
+/// How a generation is watched after it was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// For how long. 0: not at all.
+    pub minutes: u32,
+    /// How often it is asked for a short completion.
+    pub every: Duration,
+}
+
 /// A profile to compare with, and the least ratio to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -258,6 +268,11 @@ impl Profile {
     /// What a validation must show.
     pub fn gates(&self) -> &Gates {
         &self.gates
+    }
+
+    /// How it is watched once it serves.
+    pub fn watch(&self) -> Watch {
+        self.watch
     }
 
     /// The same profile at another address: a rehearsal must not disturb what serves.

@@ -24,6 +24,8 @@ pub(super) struct RawProfile {
     pub(super) timeouts: RawTimeouts,
     #[serde(default)]
     pub(super) validation: RawValidation,
+    #[serde(default)]
+    pub(super) watch: RawWatch,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,4 +125,11 @@ pub(super) struct RawBaseline {
 pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
     pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawWatch {
+    pub(super) minutes: Option<Spanned<i64>>,
+    pub(super) every: Option<Spanned<String>>,
 }

@@ -29,10 +29,13 @@ pub(super) const SEQUENCES: RangeInclusive<u32> = 1..=65536;
 pub(super) const OUTPUT_TOKENS: RangeInclusive<u32> = 2..=65536;
 pub(super) const REPETITIONS: RangeInclusive<u32> = 1..=1000;
 pub(super) const WARMUPS: RangeInclusive<u32> = 0..=1000;
+/// A day.
+pub(super) const WATCH_MINUTES: RangeInclusive<u32> = 0..=1440;
 pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
 pub(super) const MOST_RATIO: f64 = 1e3;
 pub(super) const LONGEST_START: Duration = Duration::from_hours(24);
 pub(super) const LONGEST_REQUEST: Duration = Duration::from_hours(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A whole number in this range.

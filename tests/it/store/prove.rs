@@ -10,7 +10,7 @@ use awqdeploy::{
         size::Bytes,
     },
     flow::prove::prove,
-    host::signals::Interrupt,
+    host::{service::TRIAL_VARIABLE, signals::Interrupt},
 };
 use std::{
     fs,
@@ -77,8 +77,12 @@ fn the_lock_in_the_store_is_no_easier_to_change() {
     assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap_err().kind, Kind::Unverified);
 }
 
-/// A generation whose engine leaves a mark and ends.
+/// A generation on trial whose engine leaves a mark and ends.
 fn supervise(scene: &Scene) -> (Output, String) {
+    supervise_with(scene, &[(TRIAL_VARIABLE, "1")])
+}
+
+fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, String) {
     let marker = scene.path().join("started");
     let serve = |plan: Plan| Plan {
         model: model(scene, VerifyAtStart::Memo),
@@ -100,6 +104,7 @@ fn supervise(scene: &Scene) -> (Output, String) {
         .arg(scene.store.layout().root())
         .arg("supervise")
         .env("NOTIFY_SOCKET", &socket)
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let said: Vec<_> = listener.heard().unwrap().into_iter().map(|said| format!("{said:?}")).collect();
@@ -121,4 +126,14 @@ fn the_engine_is_started_only_on_a_proven_model() {
     let (output, said) = supervise(&scene);
     assert!(marker.exists(), "the engine was not started: {said}");
     assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
+/// What a boot finds where the recovery before it was killed, too.
+#[test]
+fn what_was_never_proven_serves_nobody_unless_it_is_on_trial() {
+    let scene = Scene::taken_in();
+    let (output, said) = supervise_with(&scene, &[]);
+    assert!(!scene.path().join("started").exists(), "the engine was started");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("generation 1 was never proven, and nobody is trying it"), "{said}");
 }
