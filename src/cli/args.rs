@@ -36,7 +36,11 @@ const DEPLOY_EXAMPLES: &str = "\
 Examples:
   awqdeploy deploy awq                   shows the plan, asks, deploys
   awqdeploy deploy awq --yes             for scripts: does not ask
-  awqdeploy deploy awq --dry-run         shows what it would do";
+  awqdeploy deploy awq --dry-run         shows what it would do
+  awqdeploy deploy awq --retry           although the same generation failed before
+
+Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost,
+and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
 
 const ADOPT_EXAMPLES: &str = "\
 Examples:
@@ -187,6 +191,8 @@ Exit status 3 says that nothing can be deployed as it is.")]
         profile: String,
         #[command(flatten)]
         consent: Consent,
+        #[command(flatten)]
+        insistence: Insistence,
     },
     /// Make a vLLM server that runs already the first generation: a way back
     ///
@@ -203,6 +209,17 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[command(flatten)]
         consent: Consent,
     },
+    /// Follow the activation that goes on, from any terminal
+    ///
+    /// The service manager carries activations out: this shows what `deploy` shows, and ends with its exit status.
+    #[command(after_help = "Examples:
+  awqdeploy watch                        Ctrl-C only ends the watching; `awqdeploy cancel` goes back
+  awqdeploy watch --json                 the document that `deploy --json` prints, once it has ended")]
+    Watch,
+    /// Make the activation that goes on stop and go back
+    #[command(after_help = "Examples:
+  awqdeploy cancel                       as Ctrl-C in `deploy`, from any terminal")]
+    Cancel,
     /// Show what serves, and how the last activation ended
     #[command(after_help = "Examples:
   awqdeploy status
@@ -385,6 +402,15 @@ At boot a unit does this before the service starts.")]
     #[command(after_help = "Examples:
   awqdeploy man | man -l -")]
     Man,
+    /// Carry out an activation that was ordered; the service manager does this
+    #[command(hide = true)]
+    Activate {
+        /// Its number
+        number: u64,
+        /// Only what a process that died left
+        #[arg(long)]
+        rest: bool,
+    },
     /// Run the current generation's engine; the systemd unit does this
     #[command(hide = true)]
     Supervise {
@@ -479,6 +505,17 @@ pub(crate) struct Consent {
     /// Show what would be done, and do nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
+}
+
+/// What a person insists on.
+#[derive(Debug, Args)]
+pub(crate) struct Insistence {
+    /// Try again what failed before
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Go on even if what serves now could not come back
+    #[arg(long)]
+    pub(crate) no_way_back: bool,
 }
 
 /// What is to be locked, and how.

@@ -216,6 +216,8 @@ pub(crate) struct StatusDocument {
     pub(crate) serving: Option<String>,
     /// Whether what is current passed a validation.
     pub(crate) proven: bool,
+    /// Until when it is watched, and goes back if it does not stay well. Null if nobody watches.
+    pub(crate) watched_until: Option<jiff::Timestamp>,
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
     /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
@@ -259,6 +261,7 @@ impl StatusDocument {
             schema: "awqdeploy/status/v1",
             root,
             proven: status.proven,
+            watched_until: status.watched_until,
             current: status.current.map(current),
             serving,
             service: status.condition.map(|condition| match condition {

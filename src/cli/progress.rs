@@ -3,7 +3,7 @@
 use super::args::Progress;
 use crate::{
     domain::{
-        activation::{Cause, End, State, Step},
+        activation::{End, State, Step},
         report::{Check, Checked},
         size::Bytes,
     },
@@ -175,6 +175,16 @@ impl Observer for Screen {
                     Checked::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
                 }
             }
+            (_, Event::Watching { until }) => {
+                self.begin(&format!("watched until {}", until.strftime("%F %T UTC")));
+            }
+            (_, Event::Watched { wrong: Some(why), .. }) => self.line(&format!("  {BAD}✗{BAD:#} {why}")),
+            (_, Event::Watched { tokens_per_second: Some(rate), .. }) => {
+                self.passing(&format!("{rate:.1} tokens/s"));
+            }
+            (_, Event::Watched { .. }) => self.passing("busy"),
+            // The command prints them as its own end.
+            (_, Event::Ended(_) | Event::Refused { .. }) => self.clear(),
             (_, Event::Warning(text)) => self.line(&format!("{BAD}warning{BAD:#}: {text}")),
         }
     }
@@ -191,11 +201,7 @@ fn state_line(state: &State, aim: &str) -> String {
         State::Forward { step: Step::Stop } => "stop what serves".to_owned(),
         State::Forward { step } => forward(*step, aim),
         State::Back { step: Step::Stop, tries: 0, cause } => {
-            let why = match cause {
-                Cause::Failed { step, why } => format!("{step} failed: {why}"),
-                Cause::Interrupted { step } => format!("interrupted during {step}"),
-            };
-            format!("{BAD}{why}{BAD:#}\ngoing back to {aim}: stop")
+            format!("{BAD}{cause}{BAD:#}\ngoing back to {aim}: stop")
         }
         State::Back { step, tries, .. } if *tries > 0 => {
             format!("going back to {aim}: {step}, try {}", tries + 1)

@@ -232,6 +232,9 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         }
         None => row(&mut out, "unit", &format!("{}.service", current.service)),
     }
+    if let Some(until) = &document.watched_until {
+        row(&mut out, "proven, watched until", &until.strftime("%F %T UTC").to_string());
+    }
     if let Some(last) = &document.last_activation {
         let how = match (last.end, &last.step) {
             (Some(end), _) => end.to_owned(),

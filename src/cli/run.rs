@@ -2,7 +2,7 @@
 
 use super::{
     adopt,
-    args::{Arguments, Command, Consent, Global, Validate},
+    args::{Arguments, Command, Consent, Global, Insistence, Validate},
     documents::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
         PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
@@ -25,15 +25,16 @@ use crate::{
         activate::Ended,
         check,
         collect::{self, Mode},
+        conduct::{self, Part},
         deploy::deploy,
         event::Observer,
-        export, history,
+        export, follow, history,
         outcome::{Action, Outcome},
-        prepare::{self, Decision, Prepared, Weights},
+        prepare::{self, Decision, Prepared, Waiver, Weights},
         profiles::Library,
         recover, rollback, status, supervise,
         verify::{self, Damaged, Which},
-        world::{Engine, Keeper, World},
+        world::{Carrier, Engine, Keeper, World},
     },
     host::{
         checkpoint::Presence, engine, event_loop, fs, hub::Reach, link_probe, machine, repair::PieceSource,
@@ -43,6 +44,7 @@ use crate::{
 use dialoguer::Confirm;
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     io::IsTerminal,
     path::{Path, PathBuf},
 };
@@ -65,7 +67,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         }
         Command::Facts { probe } => facts(&global, probe.as_deref()),
         Command::Doctor { facts } => doctor_command(&global, facts.as_deref()),
-        Command::Deploy { profile, consent } => deploy_command(&global, &profile, &consent, &screen),
+        Command::Deploy { profile, consent, insistence } => {
+            deploy_command(&global, &profile, &consent, &insistence, &screen)
+        }
         Command::Adopt(request) => adopt::adopt(&global, request, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
@@ -139,12 +143,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             print(&String::from_utf8_lossy(&text));
             Ok(0)
         }
-        Command::Supervise { owner } => {
-            let parent =
-                owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
-            let store = Store::new(layout(&global));
-            event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
+        Command::Watch => watch_command(&global, follow::watch, &screen),
+        Command::Cancel => watch_command(&global, follow::cancel, &screen),
+        Command::Activate { number, rest } => {
+            activate_command(&global, number, if rest { Part::Rest } else { Part::Whole }, &screen)
         }
+        Command::Supervise { owner } => supervise_command(&global, owner),
         Command::Engine { arguments } => {
             let options = engine::Options::from_arguments(&arguments, |name| std::env::var(name).ok())?;
             event_loop()?.block_on(engine::run(options)).map(|()| 0)
@@ -224,10 +228,17 @@ pub(super) fn read_facts(path: &Path) -> Result<Facts, Problem> {
         .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
 
-fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Screen) -> Result<u8, Problem> {
+fn deploy_command(
+    global: &Global,
+    profile: &str,
+    consent: &Consent,
+    insistence: &Insistence,
+    screen: &Screen,
+) -> Result<u8, Problem> {
     let done = (|| {
         let mut world = world(global)?;
-        let prepared = prepare::prepare(&world, profile)?;
+        let mut prepared = prepare::prepare(&world, profile)?;
+        prepared.waived = waived(insistence);
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
@@ -239,6 +250,27 @@ fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Sc
     })();
     screen.clear();
     conclude(global, Action::Deploy, profile, done)
+}
+
+/// What the service manager runs to carry an activation out.
+fn activate_command(global: &Global, number: u64, part: Part, screen: &Screen) -> Result<u8, Problem> {
+    let mut world = World { carrier: Carrier::Here, ..interruptible(global)? };
+    let outcome = conduct::activation(&mut world, number, part, screen)?;
+    Ok(outcome.map_or(0, |outcome| documents::exit_code(outcome.conclusion())))
+}
+
+/// What the service's unit runs.
+fn supervise_command(global: &Global, owner: Option<u32>) -> Result<u8, Problem> {
+    let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
+    let store = Store::new(layout(global));
+    event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
+}
+
+fn waived(insistence: &Insistence) -> BTreeSet<Waiver> {
+    [(insistence.retry, Waiver::Retry), (insistence.no_way_back, Waiver::NoWayBack)]
+        .into_iter()
+        .filter_map(|(waived, waiver)| waived.then_some(waiver))
+        .collect()
 }
 
 fn rollback_command(
@@ -254,7 +286,8 @@ fn rollback_command(
             Err(_) => rollback::Target::Profile(text),
         },
     };
-    let mut world = interruptible(global)?;
+    // Nothing is asked of the host: whatever is wrong with it, one can go back.
+    let mut world = World { binary: own_file()?, ..interruptible(global)? };
     let to = rollback::find(&world.store, &target)?;
     let profile = to.plan.profile.clone();
     let question = format!("Roll back to {profile} (generation {})?", to.id);
@@ -269,6 +302,17 @@ fn rollback_command(
     })();
     screen.clear();
     conclude(global, Action::Rollback, &profile, done)
+}
+
+/// Follows an activation; its exit status becomes this process's.
+fn watch_command(
+    global: &Global,
+    story: impl FnOnce(&World, &dyn Observer) -> Result<Outcome, Problem>,
+    screen: &Screen,
+) -> Result<u8, Problem> {
+    let outcome = story(&interruptible(global)?, screen)?;
+    screen.clear();
+    conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
 }
 
 fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
@@ -386,8 +430,11 @@ fn layout(global: &Global) -> Layout {
 
 /// The host as it is, asked for everything that a plan needs.
 pub(super) fn world(global: &Global) -> Result<World, Problem> {
-    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
-    Ok(World { facts: machine::facts()?, binary, ..interruptible(global)? })
+    Ok(World { facts: machine::facts()?, binary: own_file()?, ..interruptible(global)? })
+}
+
+fn own_file() -> Result<PathBuf, Problem> {
+    std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))
 }
 
 /// The same for a long story, which a signal ends at a good place.
@@ -405,6 +452,7 @@ pub(super) fn reading_world(global: &Global) -> World {
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
         keeper: Keeper::Systemd,
+        carrier: Carrier::ServiceManager,
     }
 }
 

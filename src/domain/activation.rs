@@ -4,7 +4,7 @@
 //! last recorded state always names the step that may have been interrupted.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// The number of a generation. They count up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +82,11 @@ pub enum Cause {
     Interrupted {
         /// Of which step.
         step: Step,
+    },
+    /// It was proven, and did not stay well while it was watched.
+    Degraded {
+        /// What was seen.
+        why: String,
     },
 }
 
@@ -169,6 +174,18 @@ impl Activation {
         }
     }
 
+    /// What becomes of an activation whose generation did not stay well after it was committed: the way back.
+    /// Nothing if it was not committed, or had nothing to go back to.
+    pub fn degraded(&self, why: String) -> Option<Self> {
+        self.from?;
+        match self.state {
+            State::Done { end: End::Committed } => {
+                Some(Self { state: State::back(Cause::Degraded { why }), ..self.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the state must be on record before anything goes on. The way back need not be: what
     /// finds an older state on record goes the same way back.
     pub fn needs_its_record(&self) -> bool {
@@ -194,7 +211,44 @@ impl Activation {
     }
 }
 
+/// The generations that an activation proved and that none has found wanting since. Takes the activations in the
+/// order of their start.
+pub fn proven<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> BTreeSet<GenerationId> {
+    let mut proven = BTreeSet::new();
+    for activation in activations {
+        match &activation.state {
+            State::Done { end: End::Committed } => proven.insert(activation.to),
+            state if matches!(state.cause(), Some(Cause::Degraded { .. })) => proven.remove(&activation.to),
+            _ => false,
+        };
+    }
+    proven
+}
+
+/// Why this generation is not worth another try: what its last activation found wrong with it. An activation that
+/// was interrupted, or that could not stop what served, says nothing of it.
+pub fn failed<'a>(
+    activations: impl IntoIterator<Item = &'a Activation>,
+    generation: GenerationId,
+) -> Option<&'a Cause> {
+    let last = activations.into_iter().filter(|activation| activation.to == generation).last()?;
+    last.state.cause().filter(|cause| match cause {
+        Cause::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
+        Cause::Degraded { .. } => true,
+        Cause::Interrupted { .. } => false,
+    })
+}
+
 impl State {
+    /// Why it goes back, or went.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Back { cause, .. }
+            | Self::Done { end: End::RolledBack { cause } | End::Stuck { cause, .. } } => Some(cause),
+            Self::Forward { .. } | Self::Done { end: End::Committed } => None,
+        }
+    }
+
     fn back(cause: Cause) -> Self {
         Self::Back { step: Step::Stop, tries: 0, cause }
     }
@@ -247,6 +301,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Failed { step, why } => write!(f, "{step} failed: {why}"),
             Self::Interrupted { step } => write!(f, "interrupted during {step}"),
+            Self::Degraded { why } => write!(f, "did not stay well: {why}"),
         }
     }
 }

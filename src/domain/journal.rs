@@ -24,11 +24,22 @@ pub struct Phase {
     pub seconds: f64,
 }
 
+/// Until when what an activation committed is watched for so many minutes. Absent where it was not committed, or has
+/// nothing to go back to.
+pub fn watched_until(journal: &[Entry], minutes: u32) -> Option<jiff::Timestamp> {
+    let last = journal.last()?;
+    last.activation.from?;
+    last.activation.end().filter(|end| **end == End::Committed)?;
+    last.at.checked_add(jiff::SignedDuration::from_mins(minutes.into())).ok()
+}
+
 /// Each step that ended, in order. One that was interrupted ends with the first record after it.
 pub fn phases(journal: &[Entry]) -> Vec<Phase> {
     let named = |entry: &Entry| match &entry.activation.state {
         State::Forward { step } => Some(step.to_string()),
         State::Back { step, .. } => Some(format!("back: {step}")),
+        // Only what did not stay well has a record after this one.
+        State::Done { end: End::Committed } => Some("watch".to_owned()),
         State::Done { .. } => None,
     };
     let phase = |pair: &[Entry]| {
@@ -38,18 +49,21 @@ pub fn phases(journal: &[Entry]) -> Vec<Phase> {
     journal.windows(2).filter_map(phase).collect()
 }
 
-/// Seconds in which nothing served: from the stop of the old generation until one was ready. Absent where
-/// nothing served before, while the activation goes on, and where nothing may serve in the end.
+/// Seconds in which nothing served: from the stop of the old generation until one was ready, and once more where
+/// the new one did not stay well. Absent where nothing served before, while the activation goes on, and where
+/// nothing may serve in the end.
 pub fn downtime(journal: &[Entry]) -> Option<f64> {
     let (first, last) = (journal.first()?, journal.last()?);
     last.activation.from?;
-    let end = last.activation.end().filter(|end| !matches!(end, End::Stuck { .. }))?;
-    let ready = journal.iter().find(|entry| match &entry.activation.state {
-        State::Forward { step: Step::Validate } => *end == End::Committed,
-        State::Done { .. } => true,
-        _ => false,
-    })?;
-    Some(seconds(first, ready))
+    last.activation.end().filter(|end| !matches!(end, End::Stuck { .. }))?;
+    let committed = |entry: &Entry| entry.activation.end() == Some(&End::Committed);
+    let Some(commit) = journal.iter().position(committed) else {
+        return Some(seconds(first, last));
+    };
+    let validating = |entry: &&Entry| entry.activation.state == State::Forward { step: Step::Validate };
+    let ready = journal.iter().find(validating)?;
+    let again = journal.get(commit + 1).map_or(0.0, |back| seconds(back, last));
+    Some(seconds(first, ready) + again)
 }
 
 /// A time in which a generation ran, by the clock of the host. Open where nothing is on record.

@@ -326,3 +326,34 @@ pub(super) fn quote(text: &str) -> String {
 pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
     serde_json::from_str(body).map_err(|error| Fault::Malformed(format!("{error}: {}", quote(body))))
 }
+
+/// How much an engine does for everybody, by its own `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Tokens generated since it started.
+    pub generated_tokens: f64,
+    /// Requests that are running or waiting.
+    pub requests: f64,
+}
+
+impl Load {
+    /// Reads vLLM's metrics in Prometheus' text format; values of several engines add up.
+    pub fn parse(text: &str) -> Option<Self> {
+        let sum = |name: &str| {
+            text.lines()
+                .filter_map(|line| {
+                    let rest = line.strip_prefix(name)?;
+                    let value = match rest.strip_prefix('{') {
+                        Some(labelled) => labelled.rsplit_once('}')?.1,
+                        None => rest.strip_prefix(' ')?,
+                    };
+                    value.split_whitespace().next()?.parse::<f64>().ok()
+                })
+                .reduce(|sum, value| sum + value)
+        };
+        Some(Self {
+            generated_tokens: sum("vllm:generation_tokens_total")?,
+            requests: sum("vllm:num_requests_running")? + sum("vllm:num_requests_waiting")?,
+        })
+    }
+}

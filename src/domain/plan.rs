@@ -10,7 +10,7 @@ use super::{
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, TensorParallel, Timeouts, Tolerances, VerifyAtStart},
+    profile::{Gates, Listen, Profile, TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch},
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub struct Plan {
     pub tolerances: Tolerances,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// How it is watched once it serves. Generations of before this was known are not.
+    #[serde(default)]
+    pub watch: Watch,
     /// What to know before going on.
     pub findings: Vec<Finding>,
     /// The service's systemd unit.
@@ -178,6 +181,7 @@ impl Plan {
             gates: profile.gates().clone(),
             tolerances: profile.tolerances(),
             timeouts: profile.timeouts(),
+            watch: profile.watch(),
             unit,
         }
     }

@@ -9,7 +9,7 @@ use super::{
     flags::{self, Argument, Knowledge},
     kernels,
     memory::Budget,
-    plan::{Inputs, Refusal},
+    plan::{Inputs, Plan, Refusal},
     profile::Device,
     variables,
     version::Version,
@@ -189,6 +189,30 @@ fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
             format!("install driver {} or later", least.major()),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
+/// serves holds its share.
+pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
+    let changed =
+        |message: String| Refusal::new("host-changed", message, "bring the host back to what it was");
+    let ram = facts.ram_total;
+    if plan.memory.ram > ram {
+        return Err(changed(format!("it needs {} of RAM, and this host has {ram}", plan.memory.ram)));
+    }
+    let Some(needed) = plan.memory.gpu else {
+        return Ok(());
+    };
+    let ranks = plan.memory.tensor_parallel_size as usize;
+    let enough = facts.gpus.iter().filter(|gpu| gpu.memory_total >= needed).count();
+    if enough < ranks {
+        let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        return Err(changed(format!("it needs {ranks} GPUs with {needed}, and this host has {enough}{why}")));
+    }
+    match Version::of(&plan.runtime.vllm) {
+        Some(version) => driver(facts, version),
+        None => Ok(()),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Texts are lowercase fragments with values in backticks; the remedy goes into `help`.
 
+use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt, iter::successors, ops::Range, path::PathBuf};
 
 /// What kind of problem it is. The command line maps each to an exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Something that should not happen: an I/O error, a bug, a broken installation.
     Unexpected,

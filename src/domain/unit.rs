@@ -29,6 +29,17 @@ pub fn recover_name(service: &str) -> String {
     format!("awqdeploy-recover-{service}.service")
 }
 
+/// The transient unit that carries out an activation of a service.
+pub fn activation_name(service: &str, activation: u64) -> String {
+    format!("awqdeploy-activation-{service}-{activation}.service")
+}
+
+/// The command of that unit which does the rest of an activation whose process died.
+pub fn activation_rest(program: &str, root: &str, activation: u64) -> String {
+    let (program, root) = (path(Path::new(program)), command_word(root));
+    format!("{program} --root {root} --progress plain activate {activation} --rest")
+}
+
 /// One unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
@@ -102,6 +113,8 @@ ConditionPathExists={condition}
 [Service]
 Type=oneshot
 ExecStart={binary} --root {root} recover --boot
+Restart=on-failure
+RestartSec=1s
 
 [Install]
 WantedBy=multi-user.target

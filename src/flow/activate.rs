@@ -24,6 +24,10 @@ pub trait Host {
     fn start(&mut self) -> Result<(), String>;
     /// Proves what was started.
     fn validate(&mut self, generation: GenerationId) -> Result<(), String>;
+    /// Whether the host is going down, so that nothing can be started any more.
+    fn goes_down(&mut self) -> bool {
+        false
+    }
 }
 
 /// An activation that has ended.
@@ -46,20 +50,33 @@ pub enum Left {
     Unstick,
 }
 
-/// Activates `to`. If that fails at any step it goes back to `from`.
+/// Carries out the activation of this number, which has not begun. If it fails at any step it goes back.
 pub fn activate<H: Host>(
     locked: &Locked<'_>,
-    from: Option<GenerationId>,
-    to: GenerationId,
-    host: impl FnOnce(u64) -> H,
+    number: u64,
+    activation: Activation,
+    host: &mut H,
     interrupt: &Interrupt,
     observer: &dyn Observer,
-) -> Result<(Ended, H), Problem> {
-    let (number, journal) = locked.begin_activation()?;
-    let mut host = host(number);
-    let activation = Activation::new(from, to);
-    let ended = Drive { number, journal, interrupt, observer }.run(activation, &mut host)?;
-    Ok((ended, host))
+) -> Result<Ended, Problem> {
+    let journal = locked.journal(number)?;
+    Drive { number, journal, interrupt, observer }.run(activation, host)
+}
+
+/// Goes back from the last activation, which was committed and did not stay well. Nothing if there is no way back.
+pub fn withdraw<H: Host>(
+    locked: &Locked<'_>,
+    why: String,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let Some(last) = locked.store().last_activation()? else {
+        return Ok(None);
+    };
+    let Some(activation) = last.last().and_then(|activation| activation.degraded(why)) else {
+        return Ok(None);
+    };
+    go_back(locked, last.number, activation, host, observer).map(Some)
 }
 
 /// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
@@ -75,12 +92,21 @@ pub fn recover<H: Host>(
     let Some(activation) = resumed(&last, left) else {
         return Ok(None);
     };
-    let mut host = host(last.number, &activation)?;
-    let journal = locked.journal(last.number)?;
+    go_back(locked, last.number, activation, host, observer).map(Some)
+}
+
+fn go_back<H: Host>(
+    locked: &Locked<'_>,
+    number: u64,
+    activation: Activation,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Ended, Problem> {
+    let mut host = host(number, &activation)?;
+    let journal = locked.journal(number)?;
     // Whoever interrupts the way back would only make it longer.
     let interrupt = Interrupt::default();
-    let drive = Drive { number: last.number, journal, interrupt: &interrupt, observer };
-    drive.run(activation, &mut host).map(Some)
+    Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut host)
 }
 
 /// A problem if the last activation is stuck.
@@ -129,6 +155,12 @@ impl Drive<'_> {
             if forward && self.interrupt.came() {
                 activation = activation.resumed();
                 continue;
+            }
+            if !forward && host.goes_down() {
+                return Err(Problem::new(
+                    Kind::Interrupted,
+                    "the host is going down: the next boot goes back",
+                ));
             }
             let outcome = match (step, aim) {
                 (Step::Stop, _) => host.stop(),

@@ -1,29 +1,29 @@
 //! `deploy`: everything on disk and verified first, then one activation.
 
 use super::{
-    activate::{self, Ended, Left, activate},
+    activate::{self, Left},
+    carry::carry_out,
     event::{Event, Observer},
-    fetch::Order,
-    live::{self, Live},
-    outcome::{Action, Activated, Outcome},
-    prepare::{Prepared, Supply},
-    recover, warm,
+    fetch,
+    outcome::{Action, Outcome},
+    prepare::{Prepared, Supply, Waiver},
+    recover, way_back,
     world::{Keeper, World},
 };
 use crate::{
     domain::{
-        activation::{End, GenerationId},
+        activation,
         generation::Generation,
-        journal::plain_restart,
+        order::Order,
+        plan::Plan,
         problem::{Kind, Problem},
-        report::Report,
     },
     host::{
         foreign,
         hub::Settings,
         models, port, runtimes,
         service::Condition,
-        store::{Evidence, Locked, Store},
+        store::{Locked, Recorded, Store},
     },
 };
 use std::{path::PathBuf, time::Duration};
@@ -53,15 +53,21 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
     }
+    if !prepared.waived.contains(&Waiver::Retry) {
+        not_failed_before(&store, plan)?;
+    }
     let binary = stage(world, &locked, prepared, observer)?;
     world.interrupt.check()?;
     prepared.confirm(world, observer)?;
+    if !prepared.waived.contains(&Waiver::NoWayBack) {
+        way_back::prove_target(world, &locked, observer)?;
+    }
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before anybody collects.
     if matches!(world.keeper, Keeper::Systemd) {
         locked.hold_program(to, &world.binary)?;
     }
-    carry_out(world, &locked, Action::Deploy, to, observer)
+    carry_out(world, locked, Order { action: Action::Deploy, to }, observer)
 }
 
 /// Whether a process that was adopted still serves: it ends when the service stops.
@@ -69,53 +75,23 @@ fn by_hand(store: &Store) -> Result<bool, Problem> {
     Ok(store.all_adopted()?.iter().any(|adopted| adopted.unit.is_none() && foreign::lives(&adopted.process)))
 }
 
-/// One activation of a generation that is whole and verified, and the validation of what serves after it.
-pub(super) fn carry_out(
-    world: &mut World,
-    locked: &Locked<'_>,
-    action: Action,
-    to: GenerationId,
-    observer: &dyn Observer,
-) -> Result<Outcome, Problem> {
-    let store = locked.store();
-    let Generation { plan, .. } = store.generation(to)?;
-    let from = return_to(store, to)?;
-    let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
-    [Some(to), from].into_iter().flatten().try_for_each(|id| store.intact(id))?;
-    let baseline = live::baseline(world, &plan, observer)?;
-    warm::ahead(&plan, &world.interrupt, observer)?;
-    let services = world.keeper.command(&plan.service)?;
-    let interrupt = world.interrupt.clone();
-    let live =
-        |number| Live::new(locked, services, observer, interrupt.clone(), number, to).beside(from, baseline);
-    let (ended, mut live) = activate(locked, from, to, live, &world.interrupt, observer)?;
-    let returned = match (&ended.end, from) {
-        (End::RolledBack { .. }, Some(from)) => {
-            observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-            Some(live.validate_returned(from)?)
-        }
-        _ => None,
-    };
-    let activation = Some(activated(store, ended, returned)?);
-    Ok(Outcome { action, profile: plan.profile, generation: to, activation })
-}
-
-/// What to go back to if `to` fails: what serves, if it is proven; else the newest that is.
-fn return_to(store: &Store, to: GenerationId) -> Result<Option<GenerationId>, Problem> {
-    let proven = store.proven()?;
-    let current = store.current()?.filter(|current| proven.contains(current));
-    Ok(current.or_else(|| proven.into_iter().rev().find(|id| *id != to)))
-}
-
-fn activated(store: &Store, ended: Ended, returned: Option<Report>) -> Result<Activated, Problem> {
-    let report = store.report(ended.number, Evidence::Candidate)?;
-    let mut recorded = store.activations()?;
-    recorded.retain(|recorded| recorded.number <= ended.number);
-    let last = recorded.pop().filter(|recorded| recorded.number == ended.number);
-    let journal = last.map(|recorded| recorded.journal).unwrap_or_default();
-    let earlier = recorded.iter().map(|recorded| recorded.journal.as_slice());
-    let plain_restart = ended.activation.from.and_then(|from| plain_restart(&journal, earlier, from));
-    Ok(Activated { ended, journal, report, returned, plain_restart })
+/// A problem if the same plan was tried before by the same program and failed by itself.
+fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
+    let activations = store.activations()?;
+    let activations = || activations.iter().filter_map(Recorded::last);
+    let same =
+        |generation: &Generation| generation.plan == *plan && generation.made_by == env!("CARGO_PKG_VERSION");
+    let last = store.generations()?.into_iter().rfind(same);
+    match last.and_then(|last| Some((last.id, activation::failed(activations(), last.id)?))) {
+        None => Ok(()),
+        Some((id, cause)) => Err(Problem::new(
+            Kind::Refused,
+            format!("generation {id} was the same, and failed: {cause}"),
+        )
+        .help(format!(
+            "`awqdeploy why {id}` has the evidence; change the profile, or try it again with `--retry`"
+        ))),
+    }
 }
 
 /// Puts everything that the generation needs into the store, and proves it. Returns the binary that is to
@@ -132,7 +108,7 @@ fn stage(
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
         // Proven while it came: it need not be hashed once more.
-        Order { world, wanted, model, settings: &settings, observer }.fill(locked)?;
+        fetch::Order { world, wanted, model, settings: &settings, observer }.fill(locked)?;
     } else {
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();

@@ -1,14 +1,16 @@
 //! What a running story tells while it runs. The command line renders it; nothing depends on who listens.
 
+use super::outcome::Conclusion;
 use crate::domain::{
     activation::{GenerationId, State},
+    problem::Kind,
     report::Check,
     size::Bytes,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened, or goes on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
@@ -45,6 +47,29 @@ pub enum Event {
     },
     /// Something that a person should know, and that does not end the story.
     Warning(String),
+    /// It is watched from now on.
+    Watching {
+        /// Until then.
+        until: jiff::Timestamp,
+    },
+    /// It was looked at while it was watched.
+    Watched {
+        /// The decode rate, where it was idle and answered.
+        tokens_per_second: Option<f64>,
+        /// What was wrong, if anything was.
+        wrong: Option<String>,
+    },
+    /// The activation has ended.
+    Ended(Conclusion),
+    /// It never became one, or could not be carried on.
+    Refused {
+        /// What kind of problem it is.
+        kind: Kind,
+        /// The problem in one line.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
 }
 
 /// Someone who listens.

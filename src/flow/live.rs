@@ -67,17 +67,6 @@ impl<'a> Live<'a> {
         Self { from, baseline, ..self }
     }
 
-    /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there
-    /// is nowhere else to go.
-    pub fn validate_returned(&mut self, generation: GenerationId) -> Result<Report, Problem> {
-        let plan = self.locked.store().generation(generation)?.plan;
-        // What serves again is not worth less to know because somebody pressed Ctrl-C.
-        let patient = Interrupt::default();
-        let report = report(self.locked.store(), &plan, generation, None, &patient, self.observer)?;
-        self.locked.keep_report(self.number, Evidence::Returned, &report)?;
-        Ok(report)
-    }
-
     fn start_current(&mut self) -> Result<(), Problem> {
         let store = self.locked.store();
         let Some(Generation { id, plan, .. }) = store.current_generation()? else {
@@ -95,6 +84,17 @@ impl<'a> Live<'a> {
             self.keep_log();
         }
         started
+    }
+
+    /// Stops the service, and waits until its processes are gone and the GPUs' memory is free. The port is waited for
+    /// by whatever is to start.
+    fn clear(&mut self) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let observer = self.observer;
+        self.services.stop()?;
+        self.services.clear(&store.layout().runtimes(), &mut |leftover| {
+            observer.see(Event::Warning(format!("{leftover} outlived the service: it is ended")));
+        })
     }
 
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
@@ -146,8 +146,8 @@ impl<'a> Live<'a> {
 
 impl Host for Live<'_> {
     fn stop(&mut self) -> Result<(), String> {
-        let stopped = self.services.stop().and_then(|()| self.end_adopted());
-        stopped.map_err(|problem| problem.in_one_line())
+        let cleared = self.clear().and_then(|()| self.end_adopted());
+        cleared.map_err(|problem| problem.in_one_line())
     }
 
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
@@ -162,6 +162,25 @@ impl Host for Live<'_> {
     fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
         self.prove(generation).map_err(|problem| problem.in_one_line())
     }
+
+    fn goes_down(&mut self) -> bool {
+        self.services.goes_down()
+    }
+}
+
+/// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else
+/// to go.
+pub(super) fn validate_returned(
+    locked: &Locked<'_>,
+    number: u64,
+    generation: GenerationId,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let plan = locked.store().generation(generation)?.plan;
+    // What serves again is not worth less to know because somebody pressed Ctrl-C.
+    let patient = Interrupt::default();
+    let report = report(locked.store(), &plan, generation, None, &patient, observer)?;
+    locked.keep_report(number, Evidence::Returned, &report)
 }
 
 /// Validates a generation that runs, against what was just measured of its baseline, or else the last good

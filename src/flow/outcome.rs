@@ -1,20 +1,13 @@
 //! How a deployment or a rollback ended.
 
 use super::activate::Ended;
+pub use crate::domain::order::Action;
 use crate::domain::{
     activation::{End, GenerationId},
     journal::Entry,
     report::Report,
 };
-
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A new generation.
-    Deploy,
-    /// An earlier one.
-    Rollback,
-}
+use serde::{Deserialize, Serialize};
 
 /// How it ended.
 #[derive(Clone, Debug)]
@@ -45,7 +38,8 @@ pub struct Activated {
 }
 
 /// What serves after all, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Conclusion {
     /// What was wanted serves, and is proven.
     Done,

@@ -24,7 +24,7 @@ use crate::{
     },
     host::{self, runtimes},
 };
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// A plan and everything that carrying it out needs.
 #[derive(Clone, Debug)]
@@ -43,6 +43,17 @@ pub struct Prepared {
     pub runtime: Option<Supply>,
     /// What serves now.
     pub current: Option<Generation>,
+    /// What a person has decided to do without.
+    pub waived: BTreeSet<Waiver>,
+}
+
+/// A safeguard that a person can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waiver {
+    /// What failed before is not tried again.
+    Retry,
+    /// Nothing is stopped that could not come back.
+    NoWayBack,
 }
 
 /// A runtime that must be in the store before a generation can use it.
@@ -126,6 +137,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
         wanted: profile.model().clone(),
         runtime: wheels,
         current,
+        waived: BTreeSet::new(),
     })
 }
 

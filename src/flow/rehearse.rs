@@ -7,7 +7,7 @@ use super::{
     outcome::{Conclusion, Outcome},
     prepare::{self, Weights},
     profiles::Library,
-    world::{Engine, Keeper, World},
+    world::{Carrier, Engine, Keeper, World},
 };
 use crate::{
     domain::{
@@ -312,6 +312,7 @@ impl Stage {
             interrupt: request.interrupt.clone(),
             binary: request.binary.clone(),
             keeper,
+            carrier: Carrier::Here,
         }
     }
 

@@ -3,17 +3,17 @@
 
 use super::{
     activate::{self, Left},
-    deploy::carry_out,
-    event::{Event, Observer},
+    carry::carry_out,
+    event::Observer,
     outcome::{Action, Outcome},
-    prove::prove,
-    recover,
+    recover, way_back,
     world::World,
 };
 use crate::{
     domain::{
         activation::GenerationId,
         generation::Generation,
+        order::Order,
         problem::{Kind, Problem},
     },
     host::{memo::Memo, service::Condition, store::Store},
@@ -73,27 +73,6 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
-    whole(&to)?;
-    observer.see(Event::Stage(format!("verify the files of `{}`", to.plan.model.repo)));
-    let checked = prove(&store, &to.plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
-        observer.see(Event::Progress { done, of });
-    })?;
-    locked.note(&checked)?;
-    carry_out(world, &locked, Action::Rollback, to.id, observer)
-}
-
-/// A cheap look before the stop: the way back must not lead to something that was removed.
-fn whole(generation: &Generation) -> Result<(), Problem> {
-    let plan = &generation.plan;
-    let engine = plan.serve.argv.first().map(std::path::Path::new);
-    for path in [Some(plan.model.path.as_path()), engine].into_iter().flatten() {
-        if !path.exists() {
-            return Err(Problem::new(
-                Kind::Unverified,
-                format!("generation {} needs `{}`, which is gone", generation.id, path.display()),
-            )
-            .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
-        }
-    }
-    Ok(())
+    way_back::whole(world, &locked, &to, observer)?;
+    carry_out(world, locked, Order { action: Action::Rollback, to: to.id }, observer)
 }

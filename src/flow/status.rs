@@ -1,6 +1,9 @@
 //! `status` and `generations`: what is, read without changing anything.
 
-use super::world::World;
+use super::{
+    window,
+    world::{Carrier, World},
+};
 use crate::{
     domain::{
         activation::GenerationId, digest::Digest, generation::Generation, problem::Problem, report::Report,
@@ -9,6 +12,7 @@ use crate::{
         foreign, fs,
         service::Condition,
         store::{Evidence, Recorded},
+        transient,
     },
 };
 
@@ -29,6 +33,8 @@ pub struct Status {
     pub last: Option<Recorded>,
     /// The newest validation of what is current.
     pub report: Option<Report>,
+    /// Until when what is current is watched, if it is.
+    pub watched_until: Option<jiff::Timestamp>,
 }
 
 /// What runs an adopted generation.
@@ -84,7 +90,8 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         Some(current) => world.store.proven()?.contains(&current.id),
         None => false,
     };
-    Ok(Status { current, proven, condition, as_found, last, report })
+    let watched_until = watched_until(world, current.as_ref(), last.as_ref());
+    Ok(Status { current, proven, condition, as_found, last, report, watched_until })
 }
 
 /// What runs an adopted generation that no deployment has replaced yet.
@@ -97,6 +104,20 @@ fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem>
         }
         None => foreign::lives(&adopted.process).then_some(AsFound::Process(adopted.process.pid)),
     })
+}
+
+/// A window that is open is of no use without somebody who looks.
+fn watched_until(
+    world: &World,
+    current: Option<&Generation>,
+    last: Option<&Recorded>,
+) -> Option<jiff::Timestamp> {
+    let (Carrier::ServiceManager, current, last) = (world.carrier, current?, last?) else {
+        return None;
+    };
+    let until = window::closes(last, &current.plan).filter(|until| *until > jiff::Timestamp::now())?;
+    // Where there is no service manager to ask, nobody watches.
+    transient::runs(&current.plan.service, last.number).unwrap_or_default().then_some(until)
 }
 
 /// All generations, oldest first.

@@ -4,6 +4,7 @@
 use super::prove::prove;
 use crate::{
     domain::{
+        activation::GenerationId,
         generation::Generation,
         plan::Plan,
         problem::{Kind, Problem},
@@ -14,6 +15,7 @@ use crate::{
         engine_process::{EngineProcess, Next},
         memo::OwnMemo,
         notify::Told,
+        service,
         serving::{Api, first_completion},
         signals::Interrupt,
         store::Store,
@@ -83,6 +85,7 @@ async fn run(
 ) -> Result<(), Problem> {
     let Generation { id, plan, .. } = store.deployed()?;
     store.intact(id)?;
+    trusted(store, id)?;
     match proven(store, &plan, told, asked.as_mut()).await {
         Ok(()) => {}
         // Nothing runs yet that would have to be stopped.
@@ -96,6 +99,20 @@ async fn run(
     told.stopping();
     engine.stop(STOP_GRACE).await?;
     outcome
+}
+
+/// After a power cut in the middle of an activation, whatever became of the recovery at boot: what was never proven
+/// serves nobody. Records that cannot be read say nothing.
+fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
+    let unproven = store.proven().is_ok_and(|proven| !proven.contains(&id));
+    if unproven && !service::on_trial() {
+        return Err(Problem::new(
+            Kind::Unexpected,
+            format!("generation {id} was never proven, and nobody is trying it"),
+        )
+        .help("`awqdeploy recover` goes back to what was"));
+    }
+    Ok(())
 }
 
 /// Proves the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.

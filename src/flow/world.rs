@@ -31,6 +31,17 @@ pub struct World {
     pub binary: PathBuf,
     /// What keeps the service running.
     pub keeper: Keeper,
+    /// Who carries activations out.
+    pub carrier: Carrier,
+}
+
+/// Who carries an activation out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// This process: it is the service manager's already, or a rehearsal's.
+    Here,
+    /// The service manager: the activation outlives this process and its terminal.
+    ServiceManager,
 }
 
 /// Where engines come from.

@@ -4,11 +4,19 @@
 use super::machine;
 use crate::domain::{
     facts::{Gpu, GpuProcess},
+    problem::Problem,
     size::Bytes,
 };
 use nvml_wrapper::{Device, Nvml, enums::device::UsedGpuMemory, error::NvmlError};
-use std::path::Path;
+use std::{
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
+/// How long the driver may take to free the memory of a process that is gone.
+const FREE_PATIENCE: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// No GPU has more of these links.
 const MOST_NVLINKS: u32 = 18;
 
@@ -56,6 +64,31 @@ fn library() -> Result<Nvml, NvmlError> {
     }
     let elsewhere = LIBRARIES.iter().find(|library| Path::new(library).exists());
     elsewhere.map_or(found, |library| Nvml::builder().lib_path(library.as_ref()).init())
+}
+
+/// Waits until no process of this unit holds memory of a GPU. The driver frees it some time after its holder is gone.
+pub fn wait_until_free(unit: &str) -> Result<(), Problem> {
+    let began = Instant::now();
+    loop {
+        let gpus = facts().found;
+        let holders: Vec<String> = gpus
+            .iter()
+            .flat_map(|gpu| &gpu.processes)
+            .filter(|process| process.unit.as_deref() == Some(unit))
+            .map(ToString::to_string)
+            .collect();
+        if holders.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > FREE_PATIENCE {
+            let after = FREE_PATIENCE.as_secs();
+            return Err(Problem::doing(
+                "wait for the GPUs' memory",
+                format!("still held after {after} s by {}", holders.join(", ")),
+            ));
+        }
+        sleep(LOOK_EVERY);
+    }
 }
 
 fn why(error: &NvmlError) -> String {

@@ -6,7 +6,7 @@
 use super::{
     exec, fs,
     notify::{Listener, Said, VARIABLE},
-    service::{Condition, Lines, Services, Trust},
+    service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     tree,
 };
@@ -91,7 +91,11 @@ impl Services for Processes {
         Ok(())
     }
 
-    fn trust(&mut self, _trust: Trust) -> Result<(), Problem> {
+    fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
+        match trust {
+            Trust::Candidate => self.environment.insert(TRIAL_VARIABLE.into(), "1".into()),
+            Trust::Committed => self.environment.remove(TRIAL_VARIABLE),
+        };
         Ok(())
     }
 

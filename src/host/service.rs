@@ -1,7 +1,8 @@
 //! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
 
-use super::signals::Interrupt;
+use super::{leftovers::Leftover, signals::Interrupt};
 use crate::domain::{journal::Period, problem::Problem, unit::Unit};
+use std::path::Path;
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
@@ -20,6 +21,12 @@ pub trait Services {
     /// Stops it and waits until no process of it is left.
     fn stop(&mut self) -> Result<(), Problem>;
 
+    /// Ends what outlived the stopped service and is ours without doubt, telling each, and waits until the GPUs'
+    /// memory is back. `runtimes` is where our engines lie.
+    fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// What it does now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
@@ -28,6 +35,16 @@ pub trait Services {
 
     /// Tells each line that it logged in a period, oldest first.
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem>;
+
+    /// How often it was started again by itself since a person or a deployment started it.
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        Ok(0)
+    }
+
+    /// Whether the keeper itself is going down with the host, and starts nothing any more.
+    fn goes_down(&mut self) -> bool {
+        false
+    }
 }
 
 /// Which lines of a log are wanted.
@@ -48,6 +65,15 @@ impl Lines {
             Self::Follow => BEFORE_FOLLOWING,
         }
     }
+}
+
+/// Set for a service that is on trial: whoever tries it will stop it if it fails. What is not proven and not on
+/// trial is not to serve.
+pub const TRIAL_VARIABLE: &str = "AWQDEPLOY_ON_TRIAL";
+
+/// Whether this process is a service on trial.
+pub fn on_trial() -> bool {
+    std::env::var_os(TRIAL_VARIABLE).is_some()
 }
 
 /// How far a generation is trusted.
@@ -91,6 +117,10 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).stop()
     }
 
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        (**self).clear(runtimes, tell)
+    }
+
     fn condition(&mut self) -> Result<Condition, Problem> {
         (**self).condition()
     }
@@ -101,5 +131,13 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
         (**self).log(period, lines, said)
+    }
+
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        (**self).restarts()
+    }
+
+    fn goes_down(&mut self) -> bool {
+        (**self).goes_down()
     }
 }

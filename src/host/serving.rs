@@ -3,7 +3,7 @@
 use super::{connection, http};
 use crate::domain::{
     conformance::{Ask, Exchange},
-    openai::{Answer, Delivery, Fault, Models, Request, complaint},
+    openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
     plan::{Plan, Serve},
     problem::{Kind, Problem},
     report::Sample,
@@ -222,6 +222,18 @@ impl Api {
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let body = self.bytes(answer).await?;
         Ok(Exchange { status, content_type, body })
+    }
+
+    /// How much the engine does for everybody. Absent where it does not tell.
+    pub async fn load(&self) -> Option<Load> {
+        let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
+        Load::parse(&metrics)
+    }
+
+    /// The same API with less patience for any one request.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout: self.timeout.min(timeout), ..self }
     }
 
     /// Gets what is at `path`.

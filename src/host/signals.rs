@@ -5,7 +5,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,16 +14,26 @@ use tokio::time::sleep;
 /// How often a waiting story looks whether a signal came.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Whether somebody asked this process to stop. Clones share the answer.
+/// Whether somebody asked this process to stop, and by which signal. Clones share the answer.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicUsize>);
+
+/// What is meant by a signal to a process that only follows what another one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Ctrl-C: what it follows shall stop.
+    Stop,
+    /// The terminal is gone, or this process alone is to end: what it follows goes on.
+    Leave,
+}
 
 impl Interrupt {
     /// Starts to listen for SIGINT, SIGTERM and SIGHUP. None of them ends the process any more.
     pub fn listen() -> Result<Self, Problem> {
-        let noted = Arc::new(AtomicBool::new(false));
+        let noted = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&noted))
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&noted), number)
                 .map_err(|e| Problem::doing("listen for signals", e))?;
         }
         Ok(Self(noted))
@@ -31,7 +41,16 @@ impl Interrupt {
 
     /// Whether a signal came.
     pub fn came(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the last signal means to a follower; it counts once.
+    pub fn wish(&self) -> Option<Wish> {
+        match i32::try_from(self.0.swap(0, Ordering::Relaxed)) {
+            Ok(0) => None,
+            Ok(SIGINT) => Some(Wish::Stop),
+            _ => Some(Wish::Leave),
+        }
     }
 
     /// Waits until a signal comes.
@@ -41,9 +60,9 @@ impl Interrupt {
         }
     }
 
-    /// Notes a request to stop, as a signal would.
+    /// Notes a request to stop, as Ctrl-C would.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(usize::try_from(SIGINT).unwrap_or(1), Ordering::Relaxed);
     }
 
     /// A problem if a signal came: to be called between stages before anything is touched.

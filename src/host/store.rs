@@ -7,11 +7,12 @@ use super::{
     seal,
 };
 use crate::domain::{
-    activation::{Activation, End, GenerationId, State},
+    activation::{self, Activation, GenerationId},
     adoption::Adopted,
     generation::{FORMAT, Generation},
     journal::Entry,
     layout::Layout,
+    order::Order,
     plan::Plan,
     problem::{Kind, Problem},
     report::Report,
@@ -36,6 +37,8 @@ const PROGRAM: &str = "program";
 
 /// The service's log in an activation's directory.
 const LOG: &str = "service.log";
+/// What an activation was asked to do.
+const ORDER: &str = "order.json";
 
 /// Reads what is below a root. Everything that changes it is on [`Locked`].
 #[derive(Clone, Debug)]
@@ -179,15 +182,28 @@ impl Store {
         Ok(None)
     }
 
-    /// The generations that passed a validation, each once.
+    /// The generations that passed a validation, and were not found wanting since.
     pub fn proven(&self) -> Result<BTreeSet<GenerationId>, Problem> {
-        let committed = |recorded: &Recorded| match recorded.last()? {
-            Activation { to, state: State::Done { end: End::Committed }, .. } => Some(*to),
-            _ => None,
-        };
+        let activations = self.activations()?;
+        let mut proven = activation::proven(activations.iter().filter_map(Recorded::last));
         // A journal outlives its generation.
-        let there = |id: &GenerationId| self.layout.generation(*id).is_dir();
-        Ok(self.activations()?.iter().filter_map(committed).filter(there).collect())
+        proven.retain(|id| self.layout.generation(*id).is_dir());
+        Ok(proven)
+    }
+
+    /// What an activation was asked to do. Those of earlier versions have no such record.
+    pub fn order(&self, activation: u64) -> Result<Option<Order>, Problem> {
+        read_json(&self.layout.activation(activation).join(ORDER))
+    }
+
+    /// The newest activation that was ordered, whether or not it has begun.
+    pub fn newest_order(&self) -> Result<Option<u64>, Problem> {
+        for number in numbers(&self.layout.activations())?.into_iter().rev() {
+            if self.order(number)?.is_some() {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     /// The report that an activation kept, if it got so far.
@@ -242,7 +258,8 @@ impl Store {
         Ok(GenerationId(there.max(recorded).map_or(1, |last| last + 1)))
     }
 
-    fn activation(&self, number: u64) -> Result<Recorded, Problem> {
+    /// What is on record of one activation.
+    pub fn activation(&self, number: u64) -> Result<Recorded, Problem> {
         Ok(Recorded { number, journal: journal::entries(&self.layout.activation(number))? })
     }
 }
@@ -326,6 +343,15 @@ impl Locked<'_> {
         let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
         fs::make_directory(&layout.activation(number))?;
         Ok((number, self.journal(number)?))
+    }
+
+    /// A new, numbered activation that has not begun, with what it is to do.
+    pub fn order(&self, order: &Order) -> Result<u64, Problem> {
+        let layout = &self.store.layout;
+        let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
+        fs::make_directory(&layout.activation(number))?;
+        write_json(&layout.activation(number).join(ORDER), order)?;
+        Ok(number)
     }
 
     /// The journal of an activation that began earlier.

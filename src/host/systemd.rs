@@ -2,8 +2,9 @@
 
 use super::{
     exec::{self, Finished},
-    fs,
-    service::{Condition, Lines, Services, Trust},
+    fs, gpu,
+    leftovers::{self, Leftover},
+    service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     unit_folder::UnitFolder,
 };
@@ -111,7 +112,7 @@ impl Services for Systemd {
         match trust {
             Trust::Candidate if !is => {
                 fs::make_directory(path.parent().unwrap_or(&path))?;
-                fs::write(&path, "[Service]\nRestart=no\n")?;
+                fs::write(&path, format!("[Service]\nRestart=no\nEnvironment={TRIAL_VARIABLE}=1\n"))?;
             }
             Trust::Committed if is => fs::remove(&path)?,
             _ => return Ok(()),
@@ -175,6 +176,11 @@ impl Services for Systemd {
         }
     }
 
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        leftovers::end(&self.unit, runtimes, tell)?;
+        gpu::wait_until_free(&self.unit)
+    }
+
     fn condition(&mut self) -> Result<Condition, Problem> {
         let state = self.property("ActiveState")?;
         Ok(match state.as_str() {
@@ -188,6 +194,16 @@ impl Services for Systemd {
         let lines = lines.to_string();
         let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
+    }
+
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        // Absent before its first start.
+        Ok(self.property("NRestarts")?.parse().unwrap_or_default())
+    }
+
+    fn goes_down(&mut self) -> bool {
+        // It says so by its exit status too.
+        systemctl(&["is-system-running"]).is_ok_and(|said| said.stdout.trim() == "stopping")
     }
 
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {

@@ -5,7 +5,7 @@ use awqdeploy::domain::{
     problem::{Kind, Problem},
     profile::{
         Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, Sweep, TensorParallel,
-        Timeouts,
+        Timeouts, Watch,
     },
     size::Bytes,
 };
@@ -66,6 +66,7 @@ fn the_least_gets_the_documented_defaults() {
             },
         }
     );
+    assert_eq!(profile.watch(), Watch { minutes: 10, every: Duration::from_secs(15) });
     assert!(profile.arguments().is_empty() && profile.environment().is_empty());
 }
 

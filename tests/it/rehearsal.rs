@@ -6,7 +6,7 @@ use awqdeploy::{
         plan::{Plan, PlannedModel, PlannedRuntime, Serve},
         prediction::Prediction,
         problem::Problem,
-        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart},
+        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch},
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
@@ -151,6 +151,7 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
         gates: gates(),
         tolerances: Tolerances::default(),
         timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },
+        watch: Watch::default(),
         findings: Vec::new(),
         unit: String::new(),
     }

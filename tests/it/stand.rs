@@ -17,7 +17,7 @@ use awqdeploy::{
         prepare::prepare,
         profiles::Library,
         recover::recover,
-        world::{Engine, Keeper, World},
+        world::{Carrier, Engine, Keeper, World},
     },
     host::{fs::names, hub::Settings, service::Condition, signals::Interrupt, store::Store},
 };
@@ -51,8 +51,8 @@ pub(crate) struct Stand {
 /// What a refused deployment must leave as it was.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Serving {
-    profile: Option<String>,
-    generations: Vec<String>,
+    pub(crate) profile: Option<String>,
+    pub(crate) generations: Vec<String>,
     activations: Vec<String>,
     models: Vec<String>,
     staged: Vec<String>,
@@ -199,6 +199,7 @@ pub(crate) fn world(folder: &Path) -> World {
         binary: PROGRAM.into(),
         keeper: Keeper::embedded(&layout, folder.join("service"), START_PATIENCE),
         store: Store::new(layout),
+        carrier: Carrier::Here,
     }
 }
 

@@ -122,4 +122,7 @@ pub static KEYS: &[Key] = &[
     Key::optional("tolerances.kv-cache", "a share from 0 to 1", "kv-cache = 0.05"),
     Key::optional("tolerances.vram", "a share from 0 to 1", "vram = 0.05"),
     Key::optional("tolerances.ram", "a share from 0 to 1", "ram = 0.25"),
+    Key::optional("watch", "a table that says how it is watched once it serves", "[watch]"),
+    Key::optional("watch.minutes", "a whole number of minutes from 0 to 1440", "minutes = 10"),
+    Key::optional("watch.every", "a duration with its unit, from 1s to 1h", r#"every = "15s""#),
 ];

@@ -41,6 +41,7 @@ pub struct Profile {
     timeouts: Timeouts,
     gates: Gates,
     tolerances: Tolerances,
+    watch: Watch,
 }
 
 /// Where the model comes from and what clients call it.
@@ -192,6 +193,15 @@ pub struct Sweep {
     pub time: Duration,
 }
 
+/// How a generation is watched after it was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// For how long. 0: not at all.
+    pub minutes: u32,
+    /// How often it is asked for a short completion.
+    pub every: Duration,
+}
+
 /// A profile to compare with, and the least ratio to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -307,6 +317,11 @@ impl Profile {
     /// How far the engine that runs may be from its plan.
     pub fn tolerances(&self) -> Tolerances {
         self.tolerances
+    }
+
+    /// How it is watched once it serves.
+    pub fn watch(&self) -> Watch {
+        self.watch
     }
 
     /// The same profile at another address: a rehearsal must not disturb what serves.

@@ -26,6 +26,8 @@ pub(super) struct RawProfile {
     pub(super) validation: RawValidation,
     #[serde(default)]
     pub(super) tolerances: RawTolerances,
+    #[serde(default)]
+    pub(super) watch: RawWatch,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,4 +149,11 @@ pub(super) struct RawTolerances {
     pub(super) kv_cache: Option<Spanned<f64>>,
     pub(super) vram: Option<Spanned<f64>>,
     pub(super) ram: Option<Spanned<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawWatch {
+    pub(super) minutes: Option<Spanned<i64>>,
+    pub(super) every: Option<Spanned<String>>,
 }

@@ -3,10 +3,10 @@
 
 use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel,
-    Timeouts, Tolerances, VerifyAtStart, extra,
+    Timeouts, Tolerances, VerifyAtStart, Watch, extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSweep,
-        RawTimeouts, RawTolerances, RawValidation, RawVllm,
+        RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
 };
@@ -30,6 +30,8 @@ const MAX_NUM_BATCHED_TOKENS: u32 = 4096;
 /// A real 80B model took 240 to 370 s to start, with nothing to read from disk.
 const START: Duration = Duration::from_mins(20);
 const REQUEST: Duration = Duration::from_mins(5);
+const WATCH_MINUTES: u32 = 10;
+const WATCH_EVERY: Duration = Duration::from_secs(15);
 const MIN_TOKENS_PER_SECOND: f64 = 5.0;
 const OUTPUT_TOKENS: u32 = 128;
 const REPETITIONS: u32 = 3;
@@ -77,6 +79,7 @@ impl Review<'_> {
         let timeouts = self.timeouts(raw.timeouts);
         let gates = self.gates(name, raw.validation);
         let tolerances = self.tolerances(raw.tolerances);
+        let watch = self.watch(raw.watch);
         if let (Some(limits), Some(gates), Some(span)) = (limits, &gates, longest)
             && gates.output_tokens >= limits.max_model_len
         {
@@ -97,6 +100,7 @@ impl Review<'_> {
             timeouts: timeouts?,
             gates: gates?,
             tolerances: tolerances?,
+            watch: watch?,
         })
     }
 
@@ -190,6 +194,12 @@ impl Review<'_> {
         let start = self.check_or(raw.start, START, rules::duration(rules::LONGEST_START));
         let request = self.check_or(raw.request, REQUEST, rules::duration(rules::LONGEST_REQUEST));
         Some(Timeouts { start: start?, request: request? })
+    }
+
+    fn watch(&mut self, raw: RawWatch) -> Option<Watch> {
+        let minutes = self.check_or(raw.minutes, WATCH_MINUTES, rules::whole(rules::WATCH_MINUTES));
+        let every = self.check_or(raw.every, WATCH_EVERY, rules::duration(rules::LONGEST_PAUSE));
+        Some(Watch { minutes: minutes?, every: every? })
     }
 
     fn gates(&mut self, name: &str, raw: RawValidation) -> Option<Gates> {

@@ -34,10 +34,13 @@ const MOST_POINTS: usize = 8;
 pub(super) const PROMPT_TOKENS: RangeInclusive<u32> = 1..=1 << 20;
 pub(super) const STREAMS: RangeInclusive<u32> = 1..=256;
 pub(super) const LONGEST_SWEEP: Duration = Duration::from_hours(1);
+/// A day.
+pub(super) const WATCH_MINUTES: RangeInclusive<u32> = 0..=1440;
 pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
 pub(super) const MOST_RATIO: f64 = 1e3;
 pub(super) const LONGEST_START: Duration = Duration::from_hours(24);
 pub(super) const LONGEST_REQUEST: Duration = Duration::from_hours(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A whole number in this range.

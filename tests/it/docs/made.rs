@@ -156,6 +156,8 @@ fn default_of(path: &str, least: &Profile) -> String {
         "parallelism.tensor-parallel-size" if least.tensor_parallel() == TensorParallel::Auto => {
             "`\"auto\"`".to_owned()
         }
+        "watch.minutes" => format!("`{}`", least.watch().minutes),
+        "watch.every" => format!("`\"{}s\"`", least.watch().every.as_secs()),
         "memory.gpu" if least.memory().gpu.is_none() => "what each GPU has".to_owned(),
         "memory.ram" if least.memory().ram.is_none() => "what the host has; no limit".to_owned(),
         "memory.gpu-memory-utilization" => format!("`{}`", least.memory().gpu_memory_utilization),

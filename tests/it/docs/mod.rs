@@ -26,6 +26,7 @@ const PAGES: &[&str] = &[
     "docs/nixos-options.md",
     "docs/operations.md",
     "docs/profile.md",
+    "docs/reliability.md",
 ];
 
 fn at_root(page: &str) -> PathBuf {
@@ -180,7 +181,8 @@ impl Known {
         let command = words.next()?;
         let Some((_, help)) = self.commands.iter().find(|(name, _)| name == command) else {
             let placeholder = command.starts_with('…') || command.chars().all(char::is_uppercase);
-            return (!placeholder && command != "supervise").then(|| command.to_owned());
+            return (!placeholder && !["supervise", "activate"].contains(&command))
+                .then(|| command.to_owned());
         };
         let mut before = "";
         for word in words {

@@ -22,7 +22,7 @@ use awqdeploy::{
         fetch::{self, Fetched},
         lock,
         profiles::Library,
-        world::{Engine, Keeper, World},
+        world::{Carrier, Engine, Keeper, World},
     },
     host::{
         hub::{Reach, Settings},
@@ -131,6 +131,7 @@ impl Bench {
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),
             keeper: Keeper::Systemd,
+            carrier: Carrier::Here,
         }
     }
 

@@ -12,7 +12,7 @@ use awqdeploy::{
         size::Bytes,
     },
     flow::prove::prove,
-    host::{check::stamp, memo::Memo, signals::Interrupt},
+    host::{check::stamp, memo::Memo, service::TRIAL_VARIABLE, signals::Interrupt},
 };
 use std::{
     fs,
@@ -125,8 +125,12 @@ fn the_lock_in_the_store_is_no_easier_to_change() {
     assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap_err().kind, Kind::Unverified);
 }
 
-/// A generation whose engine leaves a mark and ends.
+/// A generation on trial whose engine leaves a mark and ends.
 fn supervise(scene: &Scene) -> (Output, String) {
+    supervise_with(scene, &[(TRIAL_VARIABLE, "1")])
+}
+
+fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, String) {
     let marker = scene.path().join("started");
     let serve = |plan: Plan| Plan {
         model: model(scene, VerifyAtStart::Memo),
@@ -151,6 +155,7 @@ fn supervise(scene: &Scene) -> (Output, String) {
         .arg("supervise")
         .env("NOTIFY_SOCKET", &socket)
         .env("STATE_DIRECTORY", scene.path().join("state"))
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let said: Vec<_> = listener.heard().unwrap().into_iter().map(|said| format!("{said:?}")).collect();
@@ -203,4 +208,14 @@ fn what_was_touched_and_is_right_is_hashed_once() {
     fs::write(scene.path().join("state/memo.json"), "{").unwrap();
     flip(&scene.stored().join("model.safetensors"), mib(3));
     assert!(hashed(&supervise(&scene).1), "a torn memo is none");
+}
+
+/// What a boot finds where the recovery before it was killed, too.
+#[test]
+fn what_was_never_proven_serves_nobody_unless_it_is_on_trial() {
+    let scene = Scene::taken_in();
+    let (output, said) = supervise_with(&scene, &[]);
+    assert!(!scene.path().join("started").exists(), "the engine was started");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("generation 1 was never proven, and nobody is trying it"), "{said}");
 }

@@ -1,0 +1,71 @@
+//! Does a generation stay well after it was committed? Judges what is seen of it while it is watched.
+
+/// Short completions in a row that got no answer, after which the engine counts as hung.
+pub const UNANSWERED: u32 = 3;
+/// Short completions in a row below the floor, after which it counts as too slow. More than one: a host is busy at times.
+pub const SLOW: u32 = 5;
+/// Ends of the service after which it counts as crashing over and over. One is what `Restart=` is for.
+pub const ENDS: u32 = 2;
+
+/// What was seen of a generation at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// It was idle, and answered a short completion at this decode rate, tokens/s.
+    Alone(f64),
+    /// It generates for others too, so that the rate says nothing.
+    Busy,
+    /// A short completion got no answer, and nothing was generated for anybody meanwhile.
+    Unanswered(String),
+    /// The service is being started again, which its own limits end.
+    Starting,
+}
+
+/// What is remembered of a watched generation.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    floor: f64,
+    restarts: u32,
+    unanswered: u32,
+    slow: Vec<f64>,
+}
+
+impl Judge {
+    /// A judge of a generation that is to decode at `floor` tokens/s or more, and whose service has been restarted
+    /// `restarts` times so far.
+    pub fn new(floor: f64, restarts: u32) -> Self {
+        Self { floor, restarts, unanswered: 0, slow: Vec::new() }
+    }
+
+    /// Takes what was seen, with how often the service has been restarted by now. Says why the generation does not
+    /// stay well, once that is so.
+    pub fn take(&mut self, restarts: u32, seen: Seen) -> Option<String> {
+        let ends = restarts.saturating_sub(self.restarts);
+        if ends >= ENDS {
+            return Some(format!("its service ended {ends} times while it was watched"));
+        }
+        match seen {
+            Seen::Alone(rate) if rate < self.floor => {
+                self.unanswered = 0;
+                self.slow.push(rate);
+            }
+            Seen::Alone(_) | Seen::Busy => {
+                self.unanswered = 0;
+                self.slow.clear();
+            }
+            Seen::Unanswered(why) => {
+                self.unanswered += 1;
+                if self.unanswered == UNANSWERED {
+                    return Some(format!("{UNANSWERED} short completions in a row were not answered: {why}"));
+                }
+            }
+            Seen::Starting => self.unanswered = 0,
+        }
+        let fastest = self.slow.iter().copied().reduce(f64::max)?;
+        (self.slow.len() >= SLOW as usize).then(|| {
+            format!(
+                "{SLOW} short completions in a row were decoded at {fastest:.1} tokens/s at most, below the floor of {:.1}",
+                self.floor
+            )
+        })
+    }
+}

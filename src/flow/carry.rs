@@ -1,0 +1,118 @@
+//! From an order to its outcome: carried out in this process, or handed to the service manager and followed.
+
+use super::{
+    activate::{Ended, activate},
+    event::{Event, Observer},
+    follow::{CtrlC, follow},
+    live::{self, Live},
+    outcome::{Activated, Outcome},
+    warm,
+    world::{Carrier, World},
+};
+use crate::{
+    domain::{
+        activation::{Activation, End, GenerationId},
+        journal::plain_restart,
+        order::Order,
+        problem::Problem,
+    },
+    host::{
+        store::{Evidence, Locked, Store},
+        transient,
+    },
+};
+
+/// One activation of a generation that is whole and verified. From here on it is in the hands of whoever carries
+/// activations out.
+pub(super) fn carry_out(
+    world: &mut World,
+    locked: Locked<'_>,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    match world.carrier {
+        Carrier::Here => {
+            let number = locked.order(&order)?;
+            conduct(world, &locked, number, order, observer)
+        }
+        Carrier::ServiceManager => {
+            // Wherever the caller's own file lies, this one is there when it must be started again.
+            let program = locked.keep_binary(&world.binary)?;
+            let service = locked.store().generation(order.to)?.plan.service;
+            let number = locked.order(&order)?;
+            drop(locked);
+            transient::start(&service, number, &program, world.layout().root())?;
+            observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
+            follow(world, number, CtrlC::GoesBack, observer)
+        }
+    }
+}
+
+/// Carries an order out in this process, and validates what serves after it.
+pub(super) fn conduct(
+    world: &mut World,
+    locked: &Locked<'_>,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    let store = locked.store();
+    let plan = store.generation(order.to)?.plan;
+    let from = return_to(store, Some(order.to))?;
+    let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
+    [Some(order.to), from].into_iter().flatten().try_for_each(|id| store.intact(id))?;
+    let baseline = live::baseline(world, &plan, observer)?;
+    warm::ahead(&plan, &world.interrupt, observer)?;
+    let activation = Activation::new(from, order.to);
+    let interrupt = world.interrupt.clone();
+    let services = world.keeper.command(&plan.service)?;
+    let mut live =
+        Live::new(locked, services, observer, interrupt.clone(), number, order.to).beside(from, baseline);
+    let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
+    validate_returned(locked, &ended, observer)?;
+    outcome(store, order, ended)
+}
+
+/// Validates what serves again after an activation went back, unless that was done.
+pub(super) fn validate_returned(
+    locked: &Locked<'_>,
+    ended: &Ended,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
+        return Ok(());
+    };
+    if locked.store().report(ended.number, Evidence::Returned)?.is_some() {
+        return Ok(());
+    }
+    observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
+    live::validate_returned(locked, ended.number, from, observer)
+}
+
+/// How an activation that has ended went, with its evidence.
+pub(super) fn outcome(store: &Store, order: Order, ended: Ended) -> Result<Outcome, Problem> {
+    let report = store.report(ended.number, Evidence::Candidate)?;
+    let returned = match ended.end {
+        End::RolledBack { .. } => store.report(ended.number, Evidence::Returned)?,
+        _ => None,
+    };
+    let mut recorded = store.activations()?;
+    recorded.retain(|recorded| recorded.number <= ended.number);
+    let last = recorded.pop().filter(|recorded| recorded.number == ended.number);
+    let journal = last.map(|recorded| recorded.journal).unwrap_or_default();
+    let earlier = recorded.iter().map(|recorded| recorded.journal.as_slice());
+    let plain_restart = ended.activation.from.and_then(|from| plain_restart(&journal, earlier, from));
+    Ok(Outcome {
+        action: order.action,
+        profile: store.generation(order.to)?.plan.profile,
+        generation: order.to,
+        activation: Some(Activated { ended, journal, report, returned, plain_restart }),
+    })
+}
+
+/// What to go back to if `to` fails, which may not be there yet: what serves, if it is proven; else the newest that is.
+pub(super) fn return_to(store: &Store, to: Option<GenerationId>) -> Result<Option<GenerationId>, Problem> {
+    let proven = store.proven()?;
+    let current = store.current()?.filter(|current| proven.contains(current));
+    Ok(current.or_else(|| proven.into_iter().rev().find(|id| Some(*id) != to)))
+}

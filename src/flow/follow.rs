@@ -1,0 +1,146 @@
+//! Follows an activation that another process carries out: what `deploy` and `rollback` do once the service manager
+//! has it, and what `watch` does from any other terminal.
+
+use super::{
+    carry, conduct,
+    event::{Event, Observer},
+    outcome::Outcome,
+    world::World,
+};
+use crate::{
+    domain::problem::{Kind, Problem},
+    host::{signals::Wish, store::Store, transcript::Reader, transient},
+};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How often the transcript is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the service manager is asked whether it is still at work.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long nobody may be at work before that is the end. One that died is started again after a second.
+const GONE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What Ctrl-C means to somebody who follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtrlC {
+    /// The activation is to go back.
+    GoesBack,
+    /// Only the following ends.
+    Leaves,
+}
+
+/// Shows what the activation of this number does until it has ended. A terminal that is lost leaves it alone.
+pub fn follow(
+    world: &World,
+    number: u64,
+    ctrl_c: CtrlC,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    let store = &world.store;
+    let service = service(store, number)?;
+    let mut reader = Reader::new(&store.layout().activation(number));
+    // One that had ended before is followed while it is watched, if it is.
+    let ended = conduct::ended_on_record(&store.activation(number)?).is_some();
+    let mut end_is_old = ended && transient::runs(&service, number)?;
+    let mut asked = Instant::now();
+    let mut seen_at_work = Instant::now();
+    loop {
+        for event in reader.news::<Event>()? {
+            match event {
+                Event::Ended(_) if end_is_old => end_is_old = false,
+                Event::Ended(_) => return outcome(store, number),
+                Event::Refused { kind, what, help } => {
+                    return Err(Problem { help, ..Problem::new(kind, what) });
+                }
+                event => observer.see(event),
+            }
+        }
+        match (world.interrupt.wish(), ctrl_c) {
+            (Some(Wish::Stop), CtrlC::GoesBack) => {
+                observer.see(Event::Stage("asked it to stop and go back".to_owned()));
+                transient::interrupt(&service, number)?;
+            }
+            (Some(_), _) => return Err(left(number)),
+            (None, _) => {}
+        }
+        if asked.elapsed() > ASK_EVERY {
+            asked = Instant::now();
+            if transient::runs(&service, number)? {
+                seen_at_work = Instant::now();
+            } else if seen_at_work.elapsed() > GONE_PATIENCE {
+                return outcome(store, number);
+            }
+        }
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// Follows the newest activation, or tells how it ended.
+pub fn watch(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    follow(world, newest(&world.store)?, CtrlC::Leaves, observer)
+}
+
+/// Asks the activation that goes on to stop and go back, and follows it.
+pub fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    let number = newest(&world.store)?;
+    let service = service(&world.store, number)?;
+    let goes_on = conduct::ended_on_record(&world.store.activation(number)?).is_none();
+    if !goes_on || !transient::runs(&service, number)? {
+        return Err(Problem::new(Kind::Usage, "no activation goes on")
+            .help("`awqdeploy rollback` goes back to the generation before"));
+    }
+    transient::interrupt(&service, number)?;
+    follow(world, number, CtrlC::Leaves, observer)
+}
+
+/// Whether the end of an activation is in its transcript.
+pub(super) fn end_was_told(store: &Store, number: u64) -> Result<bool, Problem> {
+    let mut reader = Reader::new(&store.layout().activation(number));
+    let mut told = false;
+    loop {
+        let news = reader.news::<Event>()?;
+        if news.is_empty() {
+            return Ok(told);
+        }
+        for event in news {
+            told = match event {
+                Event::Ended(_) => true,
+                // It went on after it: what did not stay well goes back.
+                Event::Activation { .. } => false,
+                _ => told,
+            };
+        }
+    }
+}
+
+fn newest(store: &Store) -> Result<u64, Problem> {
+    store.newest_order()?.ok_or_else(|| {
+        Problem::new(Kind::Usage, "nothing was ever activated").help("`awqdeploy deploy PROFILE` does")
+    })
+}
+
+fn service(store: &Store, number: u64) -> Result<String, Problem> {
+    let order = store.order(number)?.ok_or_else(|| unordered(number))?;
+    Ok(store.generation(order.to)?.plan.service)
+}
+
+fn outcome(store: &Store, number: u64) -> Result<Outcome, Problem> {
+    let order = store.order(number)?.ok_or_else(|| unordered(number))?;
+    let ended = conduct::ended_on_record(&store.activation(number)?).ok_or_else(|| {
+        Problem::new(Kind::Stuck, format!("activation {number} has no end, and nobody carries it out"))
+            .help("`awqdeploy recover` goes back; `journalctl -t awqdeploy` has what it said")
+    })?;
+    carry::outcome(store, order, ended)
+}
+
+fn unordered(number: u64) -> Problem {
+    Problem::doing(format_args!("follow activation {number}"), "it was not ordered by this version")
+}
+
+fn left(number: u64) -> Problem {
+    Problem::new(Kind::Unexpected, format!("activation {number} goes on without this process"))
+        .help("`awqdeploy watch` follows it, `awqdeploy cancel` makes it go back")
+}

@@ -1,0 +1,65 @@
+//! The service manager as the one who carries an activation out: a transient unit that needs no terminal, outlives
+//! whoever started it, and is started again when it dies.
+
+use super::exec::{self, Finished};
+use crate::domain::{problem::Problem, unit};
+use std::{collections::BTreeMap, path::Path};
+
+/// What the unit is told beside its command.
+///
+/// Whatever kills the deployer (a person, the kernel, systemd-oomd), its group is cleared and `ExecStopPost=` goes
+/// back at once; what kills that too is followed by a restart, without a limit, which goes back as well. Exit
+/// statuses are ends, and are not tried again.
+const PROPERTIES: [&str; 10] = [
+    "Restart=on-failure",
+    "RestartSec=1s",
+    "RestartPreventExitStatus=1 2 3 4 5 6 7 130",
+    "StartLimitIntervalSec=0",
+    // The deployer decides what becomes of its children, and how long the way back takes.
+    "KillMode=mixed",
+    "TimeoutStopSec=infinity",
+    // The engine is what must give memory back.
+    "OOMScoreAdjust=-900",
+    "OOMPolicy=continue",
+    "ManagedOOMPreference=omit",
+    "SyslogIdentifier=awqdeploy",
+];
+
+/// Has the service manager carry out the activation of this number. Returns once its process runs.
+pub fn start(service: &str, activation: u64, program: &Path, root: &Path) -> Result<(), Problem> {
+    let name = unit::activation_name(service, activation);
+    let number = activation.to_string();
+    let (program, root) = (program.to_string_lossy(), root.to_string_lossy());
+    let mut arguments = vec![
+        "--quiet".to_owned(),
+        "--no-ask-password".into(),
+        // Gone when it has ended, however it ended: its story is kept with the activation.
+        "--collect".into(),
+        "--service-type=exec".into(),
+        format!("--unit={name}"),
+        format!("--description=awqdeploy: activation {number} of {service}"),
+        format!("--property=ExecStopPost={}", unit::activation_rest(&program, &root, activation)),
+    ];
+    arguments.extend(PROPERTIES.iter().map(|property| format!("--property={property}")));
+    arguments.extend(
+        ["--", &program, "--root", &root, "--progress", "plain", "activate", &number].map(Into::into),
+    );
+    exec::run("systemd-run", &arguments, &BTreeMap::new())?.success().map(drop)
+}
+
+/// Whether this activation is being carried out, or watched, or is about to be started again.
+pub fn runs(service: &str, activation: u64) -> Result<bool, Problem> {
+    let name = unit::activation_name(service, activation);
+    let said = systemctl(&["show", "--value", "--property", "ActiveState", &name])?.success()?;
+    Ok(!matches!(said.trim(), "inactive" | "failed"))
+}
+
+/// Asks this activation to stop and go back, as Ctrl-C does.
+pub fn interrupt(service: &str, activation: u64) -> Result<(), Problem> {
+    let name = unit::activation_name(service, activation);
+    systemctl(&["kill", "--kill-whom=main", "--signal=SIGINT", &name])?.success().map(drop)
+}
+
+fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {
+    exec::run("systemctl", &[&["--no-ask-password"], arguments].concat(), &BTreeMap::new())
+}

@@ -1,0 +1,159 @@
+//! What becomes of an activation under faults, and of every ordered pair of them.
+//!
+//! `cargo test --test faults` plays every schedule in one process, and as root a sample of them under a real systemd;
+//! `cargo test --test faults -- --real` runs all of them there, `--real=N` each Nth, `--scenes` only the scenes. It prints a table of outcomes, and
+//! last a line `N passed, M failed`.
+
+#![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
+#![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
+#![allow(clippy::similar_names, reason = "a story is played in a store")]
+#![allow(clippy::zombie_processes, reason = "what runs inside ends with the machine that it runs in")]
+
+mod machine;
+mod played;
+mod real;
+mod scenes;
+
+use played::{Blow, Story, play};
+use std::{
+    collections::BTreeMap,
+    io::{Write, stderr, stdout},
+    path::Path,
+    process::ExitCode,
+};
+
+/// Of the schedules under a real systemd, one in so many without `--real`.
+const SAMPLE: usize = 61;
+
+/// What was counted of one kind of schedule.
+#[derive(Default)]
+struct Row {
+    schedules: usize,
+    committed: usize,
+    went_back: usize,
+    failed: usize,
+    /// The longest that nothing served after the last fault, seconds.
+    slowest: f64,
+}
+
+/// All results, by what was done and what happened to it.
+#[derive(Default)]
+pub(crate) struct Table(BTreeMap<(usize, String, String), Row>);
+
+impl Table {
+    /// Counts one schedule; `back` is how long it took until something proven served again.
+    pub(crate) fn add(
+        &mut self,
+        order: usize,
+        story: &str,
+        faults: &str,
+        went: Result<bool, String>,
+        back: f64,
+    ) {
+        let row = self.0.entry((order, story.to_owned(), faults.to_owned())).or_default();
+        row.schedules += 1;
+        row.slowest = row.slowest.max(back);
+        match went {
+            Ok(true) => row.committed += 1,
+            Ok(false) => row.went_back += 1,
+            Err(why) => {
+                row.failed += 1;
+                let _ = writeln!(stderr(), "FAILED: {story}, {faults}: {why}");
+            }
+        }
+    }
+
+    fn show(&self) {
+        if self.0.is_empty() {
+            return;
+        }
+        tell("| story | faults | schedules | committed | went back | failed | back after at most |");
+        tell("|---|---|---|---|---|---|---|");
+        for ((_, story, faults), row) in &self.0 {
+            let Row { schedules, committed, went_back, failed, slowest } = row;
+            let slowest = if *slowest > 0.0 { format!("{slowest:.1} s") } else { "-".to_owned() };
+            tell(&format!(
+                "| {story} | {faults} | {schedules} | {committed} | {went_back} | {failed} | {slowest} |"
+            ));
+        }
+    }
+
+    fn sum(&self) -> (usize, usize) {
+        let failed = self.0.values().map(|row| row.failed).sum();
+        (self.0.values().map(|row| row.schedules).sum::<usize>() - failed, failed)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test NAME` is meant for tests with names.
+    if arguments.iter().any(|argument| !argument.starts_with('-') && argument != "faults") {
+        tell("0 passed, 0 failed");
+        return ExitCode::SUCCESS;
+    }
+    let mut table = Table::default();
+    let each = arguments.iter().find_map(|argument| match argument.strip_prefix("--real") {
+        Some("") => Some(1),
+        Some(each) => each.strip_prefix('=').and_then(|each| each.parse().ok()),
+        None => None,
+    });
+    if arguments.iter().any(|argument| argument == "--scenes") {
+        scenes::run(&mut table);
+        return ended(&[table]);
+    }
+    if each.is_none() {
+        played_all(&mut table);
+    }
+    let mut real = Table::default();
+    if rustix::process::geteuid().is_root() {
+        scenes::run(&mut real);
+        real::run(each.unwrap_or(SAMPLE), &mut real);
+    } else {
+        tell("SKIPPED: booting a systemd in namespaces needs root");
+    }
+    ended(&[table, real])
+}
+
+fn ended(tables: &[Table]) -> ExitCode {
+    tables.iter().for_each(Table::show);
+    let (passed, failed) = tables
+        .iter()
+        .map(Table::sum)
+        .fold((0, 0), |(passed, failed), (more, worse)| (passed + more, failed + worse));
+    tell(&format!("{passed} passed, {failed} failed"));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every blow at every call to the host, and after each every other blow at every later call.
+fn played_all(table: &mut Table) {
+    // The played host syncs thousands of times: where there is memory for it, on no disk.
+    let memory = Path::new("/dev/shm");
+    let scratch = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    for (order, story) in Story::ALL.into_iter().enumerate() {
+        let name = story.to_string();
+        let mut tried = |faults: &str, blows: &[(usize, Blow)]| {
+            let went = play(story, blows, &scratch);
+            let calls = went.as_ref().map_or(0, |went| went.calls);
+            let went = went.map(|went| went.committed).map_err(|why| format!("{blows:?}: {why}"));
+            table.add(order, &name, faults, went, 0.0);
+            calls
+        };
+        let calls = tried("0: none", &[]);
+        for first in 0..calls {
+            for blow in Blow::ALL {
+                let calls = tried("1: each, at each step", &[(first, blow)]);
+                for second in first + 1..calls {
+                    for again in Blow::ALL {
+                        tried("2: each pair, at each pair of steps", &[(first, blow), (second, again)]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Says something at once.
+pub(crate) fn tell(line: &str) {
+    let _ = writeln!(stdout(), "{line}");
+    let _ = stdout().flush();
+}

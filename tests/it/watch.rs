@@ -1,0 +1,82 @@
+//! What a watched generation may do, and what it may not.
+
+use awqdeploy::domain::{
+    openai::Load,
+    watch::{ENDS, Judge, SLOW, Seen, UNANSWERED},
+};
+
+const FLOOR: f64 = 5.0;
+
+fn times(seen: &[Seen], times: usize) -> Vec<Seen> {
+    seen.iter().cycle().take(seen.len() * times).cloned().collect()
+}
+
+/// What a judge says after each of these; the service has been restarted as often as before.
+fn judged(seen: &[Seen]) -> Vec<Option<String>> {
+    let mut judge = Judge::new(FLOOR, 3);
+    seen.iter().map(|seen| judge.take(3, seen.clone())).collect()
+}
+
+fn silent() -> Seen {
+    Seen::Unanswered("no answer".to_owned())
+}
+
+#[test]
+fn a_generation_that_answers_is_left_alone() {
+    let seen = [Seen::Alone(FLOOR), Seen::Busy, Seen::Starting, Seen::Alone(100.0)];
+    assert!(judged(&times(&seen, 20)).iter().all(Option::is_none));
+}
+
+#[test]
+fn silence_counts_in_a_row() {
+    let below = UNANSWERED as usize - 1;
+    for between in [Seen::Alone(FLOOR), Seen::Busy, Seen::Starting] {
+        let mut seen = vec![silent(); below];
+        seen.push(between);
+        assert!(judged(&times(&seen, 4)).iter().all(Option::is_none), "{seen:?}");
+    }
+    let verdicts = judged(&vec![silent(); below + 1]);
+    assert_eq!(verdicts.iter().filter(|verdict| verdict.is_some()).count(), 1);
+    assert_eq!(verdicts[below].as_deref(), Some("3 short completions in a row were not answered: no answer"),);
+}
+
+#[test]
+fn slowness_counts_in_a_row_and_alone() {
+    let below = SLOW as usize - 1;
+    for between in [Seen::Alone(FLOOR), Seen::Busy] {
+        let mut seen = vec![Seen::Alone(4.9); below];
+        seen.push(between);
+        assert!(judged(&times(&seen, 4)).iter().all(Option::is_none), "{seen:?}");
+    }
+    let mut seen = vec![Seen::Alone(1.0); below];
+    seen.push(Seen::Alone(2.5));
+    assert_eq!(
+        judged(&seen)[below].as_deref(),
+        Some("5 short completions in a row were decoded at 2.5 tokens/s at most, below the floor of 5.0"),
+    );
+}
+
+#[test]
+fn one_end_is_forgiven_and_the_next_is_not() {
+    let mut judge = Judge::new(FLOOR, 3);
+    assert_eq!(judge.take(3 + ENDS - 1, Seen::Starting), None);
+    assert_eq!(judge.take(3 + ENDS - 1, Seen::Alone(50.0)), None);
+    assert_eq!(
+        judge.take(3 + ENDS, Seen::Alone(50.0)).as_deref(),
+        Some("its service ended 2 times while it was watched"),
+    );
+}
+
+#[test]
+fn an_engines_own_metrics_say_how_busy_it_is() {
+    let metrics = "# HELP vllm:num_requests_running Number of requests.\n\
+        # TYPE vllm:num_requests_running gauge\n\
+        vllm:num_requests_running{engine=\"0\",model_name=\"a} b\"} 2.0\n\
+        vllm:num_requests_running{engine=\"1\",model_name=\"a} b\"} 1.0\n\
+        vllm:num_requests_waiting{engine=\"0\"} 4.0\n\
+        vllm:num_requests_waiting_by_reason{engine=\"0\"} 9.0\n\
+        vllm:generation_tokens_total{engine=\"0\"} 1.5e+03 1700000000\n";
+    assert_eq!(Load::parse(metrics), Some(Load { generated_tokens: 1500.0, requests: 7.0 }));
+    assert_eq!(Load::parse("vllm:num_requests_running 1\n"), None);
+    assert_eq!(Load::parse("<html>"), None);
+}

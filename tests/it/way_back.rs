@@ -1,0 +1,166 @@
+//! What a deployment wants to be sure of before it stops anything: a way back, and that the same did not fail before.
+
+use crate::stand::{NEW, OLD, Stand, patiently, silent};
+use awqdeploy::{
+    cli::problem::{Style, exit_code, render},
+    domain::{
+        activation::{Activation, Cause, End, GenerationId, State, Step, failed, proven},
+        journal::{Entry, downtime, phases, watched_until},
+        problem::Problem,
+        size::Bytes,
+    },
+    flow::{
+        deploy::deploy,
+        outcome::{Conclusion, Outcome},
+        prepare::{Waiver, prepare},
+    },
+};
+use insta::assert_snapshot;
+use std::{collections::BTreeSet, fs};
+
+fn without(stand: &mut Stand, waiver: Waiver) -> Result<Outcome, Problem> {
+    let mut prepared = prepare(&stand.world, NEW)?;
+    prepared.waived = BTreeSet::from([waiver]);
+    patiently(|| deploy(&mut stand.world, &prepared, &silent))
+}
+
+fn shown(stand: &Stand, problem: &Problem) -> String {
+    let text = stand.plain(&render(problem, Style::Plain));
+    format!("{text}\nexit status {}", exit_code(problem.kind))
+}
+
+#[test]
+fn what_failed_is_not_tried_again_unless_a_person_says_so() {
+    let mut stand = Stand::serving();
+    let fault = "[vllm.environment]\nAWQDEPLOY_REHEARSAL_FAULT = \"crash\"\n";
+    stand.write_profile(NEW, "[vllm.environment]\n", fault);
+    assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::WentBack);
+    let before = stand.state();
+    let problem = stand.deploy(NEW).unwrap_err();
+    let text = shown(&stand, &problem);
+    assert!(text.starts_with("error: generation 2 was the same, and failed: start failed: "), "{text}");
+    assert!(text.ends_with("or try it again with `--retry`\nexit status 3"), "{text}");
+    assert_eq!(stand.state(), before, "nothing was touched");
+
+    assert_eq!(without(&mut stand, Waiver::Retry).unwrap().conclusion(), Conclusion::WentBack);
+    // Something else under the same name is another matter.
+    stand.write_profile(NEW, "", "");
+    assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
+    stand.serves(NEW);
+}
+
+#[test]
+fn nothing_is_stopped_that_could_not_come_back() {
+    let mut stand = Stand::serving();
+    let served = stand.world.store.current_generation().unwrap().unwrap().plan.model.path;
+    let weights = served.join("model.safetensors");
+    fs::rename(&weights, stand.path("elsewhere")).unwrap();
+    let before = stand.state();
+    let problem = stand.deploy(NEW).unwrap_err();
+    let text = shown(&stand, &problem);
+    assert!(text.starts_with("error: there is no way back to generation 1 (gptq): "), "{text}");
+    assert!(text.contains("`model.safetensors` is missing") && text.contains("`--no-way-back`"), "{text}");
+    assert!(text.ends_with("exit status 3"), "{text}");
+    // The new model was taken in before: that is no change to what serves.
+    let now = stand.state();
+    assert_eq!((now.profile, now.generations), (before.profile, before.generations));
+
+    assert_eq!(without(&mut stand, Waiver::NoWayBack).unwrap().conclusion(), Conclusion::Done);
+    stand.serves(NEW);
+}
+
+#[test]
+fn a_host_that_changed_is_no_way_back() {
+    for (change, why) in [
+        ("driver", "the NVIDIA driver is `400.1`"),
+        ("gpus", "it needs 4 GPUs with "),
+        ("ram", "it needs 11.5 GiB of RAM, and this host has 1.0 GiB"),
+    ] {
+        let mut stand = Stand::serving();
+        // The new plan is made before the host changes, so that it is the way back that is refused.
+        let prepared = prepare(&stand.world, NEW).unwrap();
+        match change {
+            "driver" => stand.world.facts.driver = Some("400.1".to_owned()),
+            "gpus" => stand.world.facts.gpus.truncate(3),
+            _ => stand.world.facts.ram_total = Bytes::gib(1),
+        }
+        let problem = patiently(|| deploy(&mut stand.world, &prepared, &silent)).unwrap_err();
+        let text = shown(&stand, &problem);
+        assert!(text.contains("no way back to generation 1") && text.contains(why), "{change}: {text}");
+        stand.serves(OLD);
+    }
+}
+
+const ONE: GenerationId = GenerationId(1);
+const TWO: GenerationId = GenerationId(2);
+
+fn done(from: Option<GenerationId>, to: GenerationId, end: End) -> Activation {
+    Activation { from, to, state: State::Done { end } }
+}
+
+fn degraded() -> Cause {
+    Cause::Degraded { why: "it hangs".to_owned() }
+}
+
+#[test]
+fn what_did_not_stay_well_is_not_proven_any_more() {
+    let first = done(None, ONE, End::Committed);
+    let second = done(Some(ONE), TWO, End::Committed);
+    assert_eq!(proven([&first, &second]), BTreeSet::from([ONE, TWO]));
+    let withdrawn = second.degraded("it hangs".to_owned()).unwrap();
+    assert_eq!(proven([&first, &withdrawn]), BTreeSet::from([ONE]));
+    assert_eq!(failed([&first, &withdrawn], TWO), Some(&degraded()));
+    // Also where an earlier activation had proven it.
+    let again = done(Some(ONE), TWO, End::RolledBack { cause: degraded() });
+    assert_eq!(proven([&first, &second, &again]), BTreeSet::from([ONE]));
+    // There must be something to go back to, and something to go back from.
+    assert_eq!(first.degraded("it hangs".to_owned()), None);
+    assert_eq!(Activation::new(Some(ONE), TWO).degraded("it hangs".to_owned()), None);
+}
+
+#[test]
+fn only_its_own_failure_speaks_against_a_generation() {
+    let ended = |cause| done(Some(ONE), TWO, End::RolledBack { cause });
+    let step = |step| Cause::Failed { step, why: "no".to_owned() };
+    for (cause, speaks) in [
+        (step(Step::Stop), false),
+        (step(Step::Point), false),
+        (step(Step::Start), true),
+        (step(Step::Validate), true),
+        (degraded(), true),
+        (Cause::Interrupted { step: Step::Validate }, false),
+    ] {
+        assert_eq!(failed([&ended(cause.clone())], TWO).is_some(), speaks, "{cause}");
+    }
+    // The last word counts.
+    let failure = ended(step(Step::Start));
+    assert_eq!(failed([&failure, &done(Some(ONE), TWO, End::Committed)], TWO), None);
+}
+
+#[test]
+fn a_withdrawal_has_its_phases_and_two_times_without_a_server() {
+    let mut activation = Activation::new(Some(ONE), TWO);
+    let mut journal = Vec::new();
+    let mut note = |at: i64, activation: &Activation| {
+        let at = jiff::Timestamp::from_second(at).unwrap();
+        journal.push(Entry { at, activation: activation.clone() });
+    };
+    for at in [0, 2, 3, 10, 15] {
+        note(at, &activation);
+        activation = activation.after(Ok(()));
+    }
+    let until = |journal: &[Entry]| watched_until(journal, 10).map(jiff::Timestamp::as_second);
+    activation = activation.degraded("it hangs".to_owned()).unwrap();
+    for at in [100, 101, 102] {
+        note(at, &activation);
+        activation = activation.after(Ok(()));
+    }
+    note(108, &activation);
+    assert_eq!(until(&journal[..5]), Some(15 + 600));
+    assert_eq!(until(&journal), None, "it went back");
+    // Ten seconds until the new one was ready, eight until the old one was again.
+    assert_eq!(downtime(&journal), Some(18.0));
+    let phases = phases(&journal);
+    let shown: Vec<_> = phases.iter().map(|phase| format!("{} {}", phase.name, phase.seconds)).collect();
+    assert_snapshot!(shown.join(", "), @"stop 2, point 1, start 7, validate 5, watch 85, back: stop 1, back: point 1, back: start 6");
+}
