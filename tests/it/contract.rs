@@ -101,3 +101,35 @@ fn facts_are_replayed_by_a_plan() {
     assert_eq!(code, Some(2), "{document}");
     assert!(document.to_string().contains("a newer awqdeploy wrote it"), "{document}");
 }
+
+#[test]
+fn what_the_old_service_holds_will_be_free_once_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("facts.json");
+    let planned = |unit: &str| {
+        let text = std::fs::read_to_string(fixture("one-16gb")).unwrap();
+        let mut facts: Value = serde_json::from_str(&text).unwrap();
+        let holder = serde_json::json!({"pid": 7, "name": "python3", "unit": unit, "memory": 15_u64 << 30});
+        facts["gpus"][0]["memory_free"] = Value::from(1_u64 << 28);
+        facts["gpus"][0]["processes"] = Value::from(vec![holder]);
+        std::fs::write(&path, facts.to_string()).unwrap();
+        run(&["plan", "awq-auto", "--facts", path.to_str().unwrap()])
+    };
+    assert_eq!(planned("vllm.service").0, Some(0), "the service that is replaced lets go");
+    let (code, document) = planned("ollama.service");
+    assert_eq!((code, &document["refusal"]["code"]), (Some(3), &"vram-held-by-others".into()));
+}
+
+#[test]
+fn gpus_of_different_sizes_are_planned_by_the_smallest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("facts.json");
+    let text = std::fs::read_to_string(fixture("four-16gb")).unwrap();
+    let mut facts: Value = serde_json::from_str(&text).unwrap();
+    facts["gpus"][3]["memory_total"] = Value::from(12_u64 << 30);
+    std::fs::write(&path, facts.to_string()).unwrap();
+    let (_, document) = run(&["plan", "awq", "--facts", path.to_str().unwrap()]);
+    let (_, all) = plan("awq", "four-16gb", None);
+    let share = |document: &Value| document["memory"]["gpu"].as_u64().unwrap_or(0);
+    assert!(share(&document) <= 12 << 30 && share(&document) < share(&all), "{document:#}");
+}

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The folder of this test in the repository.
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
+pub(crate) const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 /// Where the prepared parts are inside; the profiles name it.
 const PARTS: &str = "/srv/awqdeploy-real";
 /// The API of every test profile.
@@ -233,7 +233,7 @@ pub(crate) fn tell(line: &str) {
 }
 
 /// Makes the parts that are not there yet, and says where they are.
-fn prepare() -> PathBuf {
+pub(crate) fn prepare() -> PathBuf {
     let parts = std::env::var_os("AWQDEPLOY_REAL_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"), PathBuf::from);
     let prepared = Command::new(Path::new(HERE).join("prepare"))

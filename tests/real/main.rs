@@ -8,6 +8,7 @@
 
 mod adopting;
 mod machine;
+mod parser;
 
 use machine::{Machine, Said, tell};
 use serde_json::Value;
@@ -27,6 +28,7 @@ fn a_migration_there_and_back() {
     let machine = Machine::up();
     lock(&machine);
     let gptq = first_deployment(&machine);
+    vllm_has_a_word(&machine);
     let awq = migration(&machine);
     assert_ne!(gptq, awq, "both profiles loaded the same model");
     too_slow(&machine, &awq);
@@ -39,11 +41,15 @@ fn a_migration_there_and_back() {
 }
 
 fn lock(machine: &Machine) {
-    for profile in ["gptq", "awq", "too-fast", "broken"] {
+    for profile in ["gptq", "awq", "too-fast", "broken", "refused"] {
         machine.run(&["awqdeploy", "lock", profile]).succeeded();
     }
     let locks = machine.names("/etc/awqdeploy/locks");
-    assert_eq!(locks, ["awq.toml", "broken.toml", "gptq.toml", "too-fast.toml"], "one lock for each profile");
+    assert_eq!(
+        locks,
+        ["awq.toml", "broken.toml", "gptq.toml", "refused.toml", "too-fast.toml"],
+        "one lock for each profile"
+    );
 }
 
 /// Nothing serves yet; the runtime is installed from the lock with no network.
@@ -62,6 +68,29 @@ fn first_deployment(machine: &Machine) -> String {
     );
     units_are_clean(machine);
     model
+}
+
+/// The installed vLLM, asked: it agrees with each plan, and what it does not take is refused before anything is stopped.
+fn vllm_has_a_word(machine: &Machine) {
+    for profile in ["gptq", "awq"] {
+        let document = machine
+            .awqdeploy(&["plan", profile, "--checkpoint", &checkpoint(profile), "--ask-engine", "--json"], 0);
+        let rows = document["engine"].as_array().expect("it was asked");
+        assert!(rows.len() > 8 && rows.iter().all(|row| row["agrees"] == true), "{document:#}");
+        let planned = rows.iter().filter(|row| !row["planned"].is_null()).count();
+        assert!(planned >= 7, "hardly anything was compared: {document:#}");
+    }
+    let before = (machine.status()["current"].clone(), machine.service("InvocationID"));
+    let refused = machine.run(&["awqdeploy", "deploy", "refused", "--yes", "--json"]).document(3);
+    assert_eq!(refused["end"], "refused", "{refused:#}");
+    let why = refused["why"].as_str().unwrap_or_default();
+    assert!(why.contains("does not take the plan's command line"), "{refused:#}");
+    let after = (machine.status()["current"].clone(), machine.service("InvocationID"));
+    assert_eq!(before, after, "the old service was touched");
+}
+
+fn checkpoint(profile: &str) -> String {
+    format!("/srv/awqdeploy-real/models/qwen3next-tiny-{profile}")
 }
 
 /// AWQ takes over, and is compared with what served before. Meanwhile a second deployment is turned away.

@@ -1,0 +1,24 @@
+"""The flags and variables that the installed vLLM knows, as one JSON line."""
+
+import json
+
+import vllm.envs
+from vllm.engine.arg_utils import EngineArgs
+from vllm.entrypoints.cli.serve import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+
+def flags(parser):
+    return sorted(flag for action in parser._actions for flag in action.option_strings)
+
+
+print(
+    "known "
+    + json.dumps(
+        {
+            "engine": flags(EngineArgs.add_cli_args(FlexibleArgumentParser())),
+            "serve": flags(make_arg_parser(FlexibleArgumentParser())),
+            "variables": sorted(vllm.envs.environment_variables),
+        }
+    )
+)
