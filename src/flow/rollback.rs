@@ -16,7 +16,7 @@ use crate::{
         order::Order,
         problem::{Kind, Problem},
     },
-    host::{memo::Memo, service::Condition, store::Store},
+    host::{service::Condition, store::Store},
 };
 use std::time::Duration;
 
