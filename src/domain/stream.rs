@@ -68,6 +68,7 @@ struct Chunk {
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<Usage>,
+    error: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -98,14 +99,11 @@ impl Transcript {
             self.done = true;
             return Ok(());
         }
-        if let Ok(error) = ApiError::parse(data) {
-            return Err(Fault::InStream(error.message));
-        }
-        let value: serde_json::Value = parse(data)?;
-        if let Some(error) = value.get("error") {
-            return Err(Fault::InStream(quote(&error.to_string())));
-        }
         let chunk: Chunk = parse(data)?;
+        if let Some(error) = &chunk.error {
+            let message = ApiError::parse(data).map(|error| error.message);
+            return Err(Fault::InStream(message.unwrap_or_else(|_| quote(&error.to_string()))));
+        }
         // With `continuous_usage_stats` every chunk has one; the last one counts.
         self.usage = chunk.usage.or(self.usage);
         let Some(choice) = chunk.choices.into_iter().next() else {

@@ -240,6 +240,11 @@ fn changes_by_the_program_keep_what_a_file_must_keep() {
     };
     assert!(profile.clone().with_timeouts(times(1000, 1000)).is_ok());
     assert!(with_gates(|gates| gates.warmups = 0).is_ok());
+    assert!(with_gates(|gates| gates.sweep.concurrency = vec![]).is_ok());
+    assert!(with_gates(|gates| gates.sweep.concurrency = vec![4, 2]).is_err());
+    assert!(with_gates(|gates| gates.sweep.prompt_tokens = vec![0]).is_err());
+    assert!(with_gates(|gates| gates.sweep.prompt_tokens = (1..=9).collect()).is_err());
+    assert!(with_gates(|gates| gates.sweep.time = Duration::from_millis(1)).is_err());
     for (refused, named) in [
         (profile.clone().with_listen(listen("127.0.0.1:0")), "listen.port"),
         (profile.clone().with_timeouts(times(999, 5000)), "timeouts.start"),

@@ -55,6 +55,8 @@ impl Machine {
         let program = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
         let options = [
             ("--disk-size", DISK.to_owned()),
+            // After a power cut the boot waits for vLLM.
+            ("--timeout", PATIENCE.as_secs().to_string()),
             ("--bind", bind(&parts, PARTS)),
             ("--bind", bind(&profiles, "/etc/awqdeploy")),
             ("--ro-bind", bind(program, "/usr/local/bin/awqdeploy")),
