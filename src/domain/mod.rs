@@ -37,6 +37,7 @@ pub mod safetensors;
 pub mod schedule;
 pub mod sequential;
 pub mod shape;
+pub mod signature;
 pub mod size;
 pub mod spelling;
 pub mod sse;

@@ -57,6 +57,7 @@ mod sequential;
 mod server;
 mod serving;
 mod shape;
+mod signature;
 mod sse;
 mod stand;
 mod startup;

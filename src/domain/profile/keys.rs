@@ -21,6 +21,11 @@ pub static KEYS: &[Key] = &[
     ),
     Key::optional("model.revision", "a branch, tag or commit", r#"revision = "main""#),
     Key::optional("model.path", "an absolute folder", r#"path = "/srv/models/awq""#),
+    Key::optional(
+        "model.signed-by",
+        "the absolute path of a public key in PEM",
+        r#"signed-by = "/etc/awqdeploy/maker.pem""#,
+    ),
     Key::required(
         "model.served-name",
         "the name that clients put into `model`",

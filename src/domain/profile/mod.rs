@@ -52,6 +52,8 @@ pub struct Model {
     pub revision: String,
     /// A local folder to take the files from.
     pub path: Option<PathBuf>,
+    /// The key, in PEM, whose signature is asked for when the model is locked.
+    pub signed_by: Option<PathBuf>,
     /// `--served-model-name`.
     pub served_name: String,
     /// What the service reads of the files before each start.

@@ -34,6 +34,7 @@ pub(super) struct RawModel {
     pub(super) alternatives: Vec<Spanned<String>>,
     pub(super) revision: Option<Spanned<String>>,
     pub(super) path: Option<Spanned<String>>,
+    pub(super) signed_by: Option<Spanned<String>>,
     pub(super) served_name: Spanned<String>,
     pub(super) verify_at_start: Option<Spanned<String>>,
 }

@@ -104,6 +104,7 @@ impl Review<'_> {
         }
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
         let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
+        let signed_by = self.check_or(raw.signed_by, None, |text| rules::folder(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
         let verify_at_start = self.check_or(raw.verify_at_start, VerifyAtStart::Memo, rules::verify_at_start);
         Some(Model {
@@ -111,6 +112,7 @@ impl Review<'_> {
             alternatives: alternatives?,
             revision: revision?,
             path: path?,
+            signed_by: signed_by?,
             served_name: served_name?,
             verify_at_start: verify_at_start?,
         })

@@ -1,5 +1,6 @@
 //! `lock`: records every file of a profile's model, from a folder that is known to be good or from a hub.
 
+mod signature;
 mod upstream;
 
 pub use upstream::{Checked, Standing, check};
@@ -102,7 +103,12 @@ fn survey(
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
     let of = folder.size()?;
     let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
-    LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)
+    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
+    signature::check(wanted, &locked, |file| {
+        let path = folder.find(&file.path)?.unwrap_or_default();
+        std::fs::read(&path).map_err(|e| fs::failed("read", &path, e))
+    })?;
+    Ok(locked)
 }
 
 /// What the hub has now: of the profile's repository, else of the first alternative that is there.
@@ -122,7 +128,13 @@ fn resolve(
                 let why = problem.cause.map_or(problem.what, |cause| cause.to_string());
                 observer.see(Event::Warning(format!("`{repo}`: {why}; trying the next alternative")));
             }
-            recorded => return recorded,
+            recorded => {
+                let locked = recorded?;
+                signature::check(wanted, &locked, |file| {
+                    event_loop.block_on(content(&hub, &locked, file, &world.interrupt))
+                })?;
+                return Ok(locked);
+            }
         }
     }
     // There is always the profile's own repository.
@@ -162,6 +174,19 @@ async fn record(
             .help("name the repository of a model, not of an adapter or of a collection"));
     }
     LockedModel::of(repo.to_owned(), revision.to_owned(), Some(commit), files)
+}
+
+/// The bytes of a small file of what was just locked.
+async fn content(
+    hub: &Hub,
+    locked: &LockedModel,
+    file: &LockedFile,
+    interrupt: &Interrupt,
+) -> Result<Vec<u8>, Problem> {
+    let revision = locked.commit.map_or_else(|| locked.revision.clone(), |commit| commit.to_string());
+    let source = Source { repo: locked.repo.clone(), revision };
+    let read = hub.patiently(interrupt, || hub.read(&source, &file.path, 0..file.size.0, file.size)).await;
+    read.map_err(|asked| asked.problem(format_args!("read `{}` of `{}`", file.path.display(), locked.repo)))
 }
 
 /// What the hub says of a large file is taken; a small one is read, since the hub names it by a SHA-1 only.

@@ -136,6 +136,7 @@ fn default_of(path: &str, least: &Profile) -> String {
     match path {
         "model.revision" => format!("`\"{}\"`", least.model().revision),
         "model.path" if least.model().path.is_none() => "none".to_owned(),
+        "model.signed-by" if least.model().signed_by.is_none() => "none".to_owned(),
         "runtime.device" if least.runtime().device == Device::Cuda => "`\"cuda\"`".to_owned(),
         "model.alternatives" if least.model().alternatives.is_empty() => "none".to_owned(),
         "model.verify-at-start" if least.model().verify_at_start == VerifyAtStart::Memo => {
