@@ -1,6 +1,6 @@
 //! What `collect` frees, and what it never may.
 
-use crate::{rehearsal, store::Scene};
+use crate::{rehearsal, stand::FORKED, store::Scene};
 use awqdeploy::{
     domain::{
         activation::{Activation, Cause, End, GenerationId, State, Step},
@@ -17,7 +17,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::Path,
-    time::Duration,
 };
 
 fn id(number: u64) -> GenerationId {
@@ -147,7 +146,7 @@ proptest! {
 fn generation(scene: &Scene, end: End) -> GenerationId {
     let plan = rehearsal::plan("127.0.0.1:1".parse().unwrap());
     let model = awqdeploy::domain::plan::PlannedModel { digest: Some(scene.model.digest()), ..plan.model };
-    let locked = scene.store.lock(Duration::ZERO, "test").unwrap();
+    let locked = scene.store.lock(FORKED, "test").unwrap();
     let to = locked.add_generation(Plan { model, ..plan }, "", Path::new("/bin/true")).unwrap();
     let (_, mut journal) = locked.begin_activation().unwrap();
     journal.record(&Activation { from: None, to, state: State::Done { end } }).unwrap();
@@ -161,7 +160,7 @@ fn rolled_back() -> End {
 fn collect(store: &Store) -> (Collection, Bytes) {
     let collection = Collection::of(&store.stock(&[]).unwrap());
     let freed = store.freed(&collection).unwrap();
-    store.lock(Duration::ZERO, "test").unwrap().collect(&collection).unwrap();
+    store.lock(FORKED, "test").unwrap().collect(&collection).unwrap();
     (collection, freed)
 }
 
@@ -180,24 +179,24 @@ fn a_store_gives_back_what_it_says_and_keeps_what_is_shared() {
     let current = generation(&next, End::Committed);
     let failed = generation(&next, rolled_back());
     let store = &scene.store;
-    store.lock(Duration::ZERO, "test").unwrap().point(Some(current)).unwrap();
+    store.lock(FORKED, "test").unwrap().point(Some(current)).unwrap();
 
     let (collection, _) = collect(store);
     assert_eq!(collection.generations, BTreeSet::from([failed]));
     assert_eq!((scene.damaged(), next.damaged()), (vec![], vec![]));
 
     // Pinned: stays though it is not what a rollback returns to any more.
-    let locked = store.lock(Duration::ZERO, "test").unwrap();
+    let locked = store.lock(FORKED, "test").unwrap();
     locked.pin(old).unwrap();
     drop(locked);
     let another = generation(&next, End::Committed);
     assert!(another > failed, "a number was used again");
     let newest = generation(&next, End::Committed);
-    store.lock(Duration::ZERO, "test").unwrap().point(Some(newest)).unwrap();
+    store.lock(FORKED, "test").unwrap().point(Some(newest)).unwrap();
     assert_eq!(collect(store).0.generations, BTreeSet::from([current]));
 
-    store.lock(Duration::ZERO, "test").unwrap().unpin(old).unwrap();
-    assert!(store.lock(Duration::ZERO, "test").unwrap().unpin(old).is_err());
+    store.lock(FORKED, "test").unwrap().unpin(old).unwrap();
+    assert!(store.lock(FORKED, "test").unwrap().unpin(old).is_err());
     let (collection, freed) = collect(store);
     assert_eq!(collection.generations, BTreeSet::from([old]));
     assert_eq!(collection.models, BTreeSet::from([scene.model.digest()]));

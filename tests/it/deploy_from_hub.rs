@@ -27,17 +27,14 @@ fn part_deployment() {
     stand.write_profile(NEW, &path, "");
     let hub = Settings::from_environment().unwrap();
     lock(&stand.world, NEW, None, &hub, &silent).unwrap();
-    match finds.as_str() {
-        "whole" => {
-            assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
-            stand.serves(NEW);
-        }
-        _ => {
-            let problem = stand.deploy(NEW).unwrap_err();
-            assert_eq!(problem.kind, Kind::Unverified);
-            assert!(problem.to_string().contains(WEIGHTS), "{problem}");
-            stand.serves(OLD);
-        }
+    if finds == "whole" {
+        assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
+        stand.serves(NEW);
+    } else {
+        let problem = stand.deploy(NEW).unwrap_err();
+        assert_eq!(problem.kind, Kind::Unverified);
+        assert!(problem.to_string().contains(WEIGHTS), "{problem}");
+        stand.serves(OLD);
     }
 }
 

@@ -1,6 +1,9 @@
 //! `lock`, `verify`, `export` and `collect` as commands: documents, exit statuses, two at once.
 
-use crate::store::{bytes, flip, mib, write};
+use crate::{
+    stand::FORKED,
+    store::{bytes, flip, mib, write},
+};
 use awqdeploy::{
     domain::{layout::Layout, lock::LockedModel},
     host::{models, signals::Interrupt, store::Store},
@@ -79,7 +82,7 @@ impl Site {
         }
         assert_eq!(self.run(&["lock", "awq"]).code, Some(0));
         let store = self.store();
-        let locked = store.lock(Duration::ZERO, "test").unwrap();
+        let locked = store.lock(FORKED, "test").unwrap();
         let interrupt = Interrupt::default();
         models::take_in(&locked, &self.locked(), Some(&self.source()), &interrupt, &mut |_| ()).unwrap()
     }

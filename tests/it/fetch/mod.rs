@@ -6,7 +6,10 @@ pub(crate) mod killed;
 mod locking;
 mod repairing;
 
-use crate::hub::{Entry, Hub, Repo};
+use crate::{
+    hub::{Entry, Hub, Repo},
+    stand::patiently,
+};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -150,8 +153,8 @@ impl Bench {
 
     /// `awqdeploy lock awq --fetch`, and then as if the store had been emptied.
     pub(crate) fn lock_pieces(&self) -> LockedModel {
-        let locked =
-            lock::lock_and_fetch(&self.world(), "awq", &self.settings, &|event| self.see(event)).unwrap();
+        let lock = || lock::lock_and_fetch(&self.world(), "awq", &self.settings, &|event| self.see(event));
+        let locked = patiently(lock).unwrap();
         self.empty();
         self.hub.seen();
         self.told.borrow_mut().clear();
@@ -165,7 +168,7 @@ impl Bench {
 
     /// `awqdeploy fetch awq`
     pub(crate) fn fetch(&self) -> Result<Fetched, Problem> {
-        fetch::fetch(&self.world(), "awq", &self.settings, &|event| self.see(event))
+        patiently(|| fetch::fetch(&self.world(), "awq", &self.settings, &|event| self.see(event)))
     }
 
     /// Fetches, and compares every byte with what the hub has.

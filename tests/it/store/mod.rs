@@ -7,6 +7,7 @@ mod import;
 mod prove;
 mod repair;
 
+use crate::stand::FORKED;
 use awqdeploy::{
     domain::{
         layout::Layout,
@@ -108,7 +109,7 @@ impl Scene {
     }
 
     pub(crate) fn take_in(&self, source: Option<&Path>) -> Result<PathBuf, Problem> {
-        let locked = self.store.lock(Duration::ZERO, "test")?;
+        let locked = self.store.lock(FORKED, "test")?;
         models::take_in(&locked, &self.model, source, &Interrupt::default(), &mut |_| ())
     }
 

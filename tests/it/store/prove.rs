@@ -1,7 +1,7 @@
 //! Before each start the service proves its model, and starts nothing if it cannot.
 
 use super::{Scene, flip, mib, write};
-use crate::rehearsal;
+use crate::{rehearsal, stand::FORKED};
 use awqdeploy::{
     domain::{
         digest::Digest,
@@ -67,7 +67,7 @@ fn vast(root: &Scene) -> Scene {
         fs::File::create(&path).unwrap().set_len(file.size.0).unwrap();
         memo.note(file.sha256, stamp(&path).unwrap().unwrap());
     }
-    let locked = scene.store.lock(Duration::ZERO, "test").unwrap();
+    let locked = scene.store.lock(FORKED, "test").unwrap();
     locked.keep_model_lock(&scene.model).unwrap();
     locked.keep_memo(&memo).unwrap();
     drop(locked);
@@ -141,7 +141,7 @@ fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, Strin
         ..plan
     };
     let plan = serve(rehearsal::plan("127.0.0.1:1".parse().unwrap()));
-    let locked = scene.store.lock(Duration::ZERO, "test").unwrap();
+    let locked = scene.store.lock(FORKED, "test").unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
     let id = locked.add_generation(plan, "", binary).unwrap();
     locked.point(Some(id)).unwrap();

@@ -1,6 +1,7 @@
 //! Repair: only what is damaged is brought, and only what is right gets in.
 
 use super::{Scene, bytes, flip, mib, write};
+use crate::stand::FORKED;
 use awqdeploy::{
     domain::{
         lock::{LockedFile, LockedModel},
@@ -19,7 +20,6 @@ use std::{
     ops::Range,
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
-    time::Duration,
 };
 
 /// A source that notes what it is asked for.
@@ -69,7 +69,7 @@ impl PieceSource for Away {
 }
 
 fn repair(scene: &Scene, sources: &[&dyn PieceSource]) -> Vec<Damage> {
-    let locked = scene.store.lock(Duration::ZERO, "test").unwrap();
+    let locked = scene.store.lock(FORKED, "test").unwrap();
     locked.repair(&scene.model, scene.damaged(), sources, &Interrupt::default()).unwrap()
 }
 
