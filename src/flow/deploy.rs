@@ -27,7 +27,10 @@ use crate::{
         store::{Evidence, Locked, Store},
     },
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Carries out what was prepared. Until the activation begins nothing that serves is touched, and a
 /// signal ends it; from then on a signal makes it go back.
@@ -77,7 +80,10 @@ pub(super) fn carry_out(
     let Generation { plan, .. } = store.generation(to)?;
     let from = return_to(store, to)?;
     let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
-    [Some(to), from].into_iter().flatten().try_for_each(|id| store.intact(id))?;
+    from.map_or(Ok(()), |from| store.intact(from))?;
+    for id in [Some(to), from].into_iter().flatten() {
+        remark_on_packages(store, id, observer)?;
+    }
     let baseline = live::baseline(world, &plan, observer)?;
     warm::ahead(&plan, &world.interrupt, observer)?;
     let services = world.keeper.command(&plan.service)?;
@@ -94,6 +100,23 @@ pub(super) fn carry_out(
     };
     let activation = Some(activated(store, ended, returned)?);
     Ok(Outcome { action, profile: plan.profile, generation: to, activation })
+}
+
+/// Warns where the packages of an adopted generation are not those that were found: nothing pins them.
+fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) -> Result<(), Problem> {
+    let Some(adopted) = store.adopted(id)? else { return Ok(()) };
+    let plan = store.generation(id)?.plan;
+    let Some(python) = plan.serve.argv.first() else { return Ok(()) };
+    let now = foreign::packages(Path::new(python))?;
+    let changed: Vec<_> = adopted.packages.iter().filter(|(name, was)| now.get(*name) != Some(was)).collect();
+    if let Some((name, was)) = changed.first() {
+        let is = now.get(*name).map_or("gone", String::as_str);
+        observer.see(Event::Warning(format!(
+            "{} packages of generation {id} were changed since it was adopted: `{name}` was {was}, and is {is}",
+            changed.len()
+        )));
+    }
+    Ok(())
 }
 
 /// What to go back to if `to` fails: what serves, if it is proven; else the newest that is.

@@ -74,6 +74,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     whole(&to)?;
+    store.intact(to.id)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", to.plan.model.repo)));
     let checked = prove(&store, &to.plan.model, &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });

@@ -81,7 +81,7 @@ async fn run(
     told: Told,
 ) -> Result<(), Problem> {
     let Generation { id, plan, .. } = store.deployed()?;
-    store.intact(id)?;
+    store.record_intact(id)?;
     match proven(store, &plan, told, asked.as_mut()).await {
         Ok(()) => {}
         // Nothing runs yet that would have to be stopped.

@@ -154,7 +154,7 @@ fn an_empty_root_is_shown_as_such() {
         run(&folder, &["status", "--json"]).document(0),
         json!({
             "schema": "awqdeploy/status/v1", "proven": false, "root": "root", "current": null, "serving": null, "service": null,
-            "last_activation": null, "report": null,
+            "as_found": null, "last_activation": null, "report": null,
         })
     );
     assert_eq!(run(&folder, &["generations"]).text(), "there are no generations\n");
