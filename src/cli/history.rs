@@ -150,6 +150,10 @@ fn line_text(out: &mut String, line: &Line) {
     if let Some(cause) = &line.cause {
         let _ = writeln!(out, "  {cause}");
     }
+    if line.phases.is_empty() && line.end == Some("committed") {
+        let _ = writeln!(out, "  {FAINT}adopted as it ran: nothing was stopped{FAINT:#}");
+        return;
+    }
     let phases: Vec<_> =
         line.phases.iter().map(|phase| format!("{} {:.1} s", phase.name, phase.seconds)).collect();
     let downtime = line

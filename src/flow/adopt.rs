@@ -312,7 +312,7 @@ fn remarks(
         python.display()
     )];
     notes.push(
-        "a return starts it in awqdeploy's own unit, sandbox and all, which is tried at the first return"
+        "a return starts it in awqdeploy's own unit, with its sandbox and cold caches: tried at the first return"
             .into(),
     );
     for path in unit.iter().flat_map(|unit| &unit.drop_ins) {

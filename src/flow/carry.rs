@@ -17,10 +17,12 @@ use crate::{
         problem::Problem,
     },
     host::{
+        foreign,
         store::{Evidence, Locked, Store},
         transient,
     },
 };
+use std::path::Path;
 
 /// One activation of a generation that is whole and verified. From here on it is in the hands of whoever carries
 /// activations out.
@@ -60,7 +62,10 @@ pub(super) fn conduct(
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
     let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
-    [Some(order.to), from].into_iter().flatten().try_for_each(|id| store.intact(id))?;
+    from.map_or(Ok(()), |from| store.intact(from))?;
+    for id in [Some(order.to), from].into_iter().flatten() {
+        remark_on_packages(store, id, observer)?;
+    }
     let baseline = live::baseline(world, &plan, observer)?;
     warm::ahead(&plan, &world.interrupt, observer)?;
     let activation = Activation::new(from, order.to);
@@ -71,6 +76,23 @@ pub(super) fn conduct(
     let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
     validate_returned(locked, &ended, observer)?;
     outcome(store, order, ended)
+}
+
+/// Warns where the packages of an adopted generation are not those that were found: nothing pins them.
+fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) -> Result<(), Problem> {
+    let Some(adopted) = store.adopted(id)? else { return Ok(()) };
+    let plan = store.generation(id)?.plan;
+    let Some(python) = plan.serve.argv.first() else { return Ok(()) };
+    let now = foreign::packages(Path::new(python))?;
+    let changed: Vec<_> = adopted.packages.iter().filter(|(name, was)| now.get(*name) != Some(was)).collect();
+    if let Some((name, was)) = changed.first() {
+        let is = now.get(*name).map_or("gone", String::as_str);
+        observer.see(Event::Warning(format!(
+            "{} packages of generation {id} were changed since it was adopted: `{name}` was {was}, and is {is}",
+            changed.len()
+        )));
+    }
+    Ok(())
 }
 
 /// Validates what serves again after an activation went back, unless that was done.

@@ -84,7 +84,7 @@ async fn run(
     told: Told,
 ) -> Result<(), Problem> {
     let Generation { id, plan, .. } = store.deployed()?;
-    store.intact(id)?;
+    store.record_intact(id)?;
     trusted(store, id)?;
     match proven(store, &plan, told, asked.as_mut()).await {
         Ok(()) => {}

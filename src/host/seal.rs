@@ -1,6 +1,10 @@
 //! What a generation was made of, by its digests: a record that was changed afterwards is not run.
 
-use super::{content, fs, parallel, signals::Interrupt, store::Store};
+use super::{
+    content, fs, parallel,
+    signals::Interrupt,
+    store::{GENERATION, Store},
+};
 use crate::domain::{
     activation::GenerationId,
     digest::Digest,
@@ -25,6 +29,19 @@ impl Store {
     /// # Errors
     /// [`Kind::Unverified`] that names the file.
     pub fn intact(&self, id: GenerationId) -> Result<(), Problem> {
+        self.check(id, |_| true)
+    }
+
+    /// The same of what the service reads as it starts. Its program is not among it: one that was changed would
+    /// hardly say so, and whoever deploys or returns has looked.
+    ///
+    /// # Errors
+    /// As [`Store::intact`].
+    pub fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
+        self.check(id, |name| name == GENERATION)
+    }
+
+    fn check(&self, id: GenerationId, wanted: impl Fn(&str) -> bool) -> Result<(), Problem> {
         let directory = self.layout().generation(id);
         let Some(seal) = fs::read(&directory.join(SEAL))? else { return Ok(()) };
         let sealed: Vec<(String, Digest)> = seal
@@ -43,7 +60,7 @@ impl Store {
         if sealed.len() != seal.lines().count() || sealed.is_empty() {
             return Err(changed(format!("`{SEAL}` was changed")));
         }
-        for (name, sealed) in sealed {
+        for (name, sealed) in sealed.into_iter().filter(|(name, _)| wanted(name)) {
             let path = directory.join(&name);
             if !path.is_file() {
                 return Err(changed(format!("`{}` was removed", path.display())));

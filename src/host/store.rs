@@ -28,7 +28,7 @@ use std::{
 };
 
 /// The record of a generation in its directory.
-const GENERATION: &str = "generation.json";
+pub(super) const GENERATION: &str = "generation.json";
 
 /// What is on record of a generation that was found running, in its directory.
 const ADOPTED: &str = "adopted.json";

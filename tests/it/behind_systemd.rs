@@ -61,6 +61,17 @@ fn another_at_work_is_named() {
     assert!(text.contains(&format!("`awqdeploy deploy other` (process {})", std::process::id())), "{text}");
 }
 
+/// All roots of a host share its GPUs.
+#[test]
+fn another_root_at_work_is_named() {
+    let host = Host::new();
+    let Some(text) = complaint(&host, Looks::OtherRoot, 5) else { return };
+    assert_snapshot!(text, @r"
+    error: `awqdeploy --root /srv/b` (process 7) has been at work since 2026-01-01T00:00:00Z
+    help: wait until it is done; `awqdeploy status` shows how far it is
+    ");
+}
+
 #[test]
 fn what_is_stuck_needs_a_person() {
     let host = Host::new();
@@ -95,7 +106,7 @@ fn a_unit_that_somebody_wrote_is_left_alone() {
     let Some(text) = complaint(&host, Looks::OwnUnit, 3) else { return };
     assert_snapshot!(text, @r"
     error: `/etc/systemd/system/vllm.service` was not made by awqdeploy
-    help: stop and disable that unit and move its file away, or give the profiles another `service`
+    help: keep it as the way back with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give the profiles another `service`
     ");
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Looks {
     Systemd,
     /// systemd runs it, and the caller is not root.
     SystemdAndNobody,
+    /// As `Systemd`, while an activation of another root goes on.
+    OtherRoot,
     /// As `Systemd`, with a store of 1 MiB.
     FullDisk,
     /// As `Systemd`, with a `vllm.service` that somebody wrote by hand.
@@ -132,6 +134,14 @@ impl Host {
         let (setup, user) = match looks {
             Looks::Bare => (String::new(), ""),
             Looks::Systemd => ("mkdir -p /run/systemd/system; ".to_owned(), ""),
+            Looks::OtherRoot => (
+                // The lock goes with the last program that has the file open, which is ours.
+                "mkdir -p /run/systemd/system /run/awqdeploy; cd /run/awqdeploy; \
+                 echo '{\"pid\":7,\"command\":\"awqdeploy --root /srv/b\",\"since\":\"2026-01-01T00:00:00Z\"}' \
+                 > activation.lock; exec 9< activation.lock; flock 9; cd /; "
+                    .to_owned(),
+                "",
+            ),
             Looks::SystemdAndNobody => {
                 ("mkdir -p /run/systemd/system; ".to_owned(), "unshare -U --map-user=1000 ")
             }
@@ -143,7 +153,7 @@ impl Host {
             ),
             Looks::FullDisk => (
                 format!(
-                    "mkdir -p /run/systemd/system {store}; mount -t tmpfs -o size=1m tmpfs {store}; ",
+                    "mkdir -p /run/systemd/system {store}; mount -t tmpfs -o size=1m,mode=755 tmpfs {store}; ",
                     store = store.display()
                 ),
                 "",

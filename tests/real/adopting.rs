@@ -19,7 +19,7 @@ const BY_HAND: &str = "[Unit]
 Description=our vLLM
 [Service]
 Environment=LD_LIBRARY_PATH=/srv/awqdeploy-real/stubs PYTHONPATH=/srv/awqdeploy-real/plug
-Environment=TORCHDYNAMO_DISABLE=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=2
+Environment=TORCHDYNAMO_DISABLE=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1
 Environment=HF_TOKEN=hf_notForTheDisk VLLM_HOST_IP=127.0.0.1 GLOO_SOCKET_IFNAME=lo
 ExecStart=/srv/awqdeploy-real/venv/bin/python -m vllm.entrypoints.cli.main serve \\
   /srv/awqdeploy-real/models/qwen3next-tiny-gptq --host 127.0.0.1 --port 8000 --served-model-name tiny \\
@@ -44,6 +44,10 @@ fn a_hand_made_service_is_adopted_and_returned_to() {
 }
 
 fn start_by_hand(machine: &Machine) {
+    // Two threads that wait for each other take turns for ever on a machine that does something else, too.
+    machine
+        .run(&["sh", "-c", "sed -i 's/^OMP_NUM_THREADS = .*/OMP_NUM_THREADS = \"1\"/' /etc/awqdeploy/*.toml"])
+        .succeeded();
     machine.run(&["sh", "-c", &format!("cat > {UNITS}/vllm.service <<'END'\n{BY_HAND}END\n")]).succeeded();
     machine.run(&["systemctl", "daemon-reload"]).succeeded();
     machine.run(&["systemctl", "enable", "--now", "vllm"]).succeeded();
