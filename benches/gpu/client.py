@@ -116,9 +116,9 @@ class Client:
                 )
         return {"answers": answers}
 
-    async def sleep(self, memory) -> dict:
-        """To sleep and awake again; `memory` tells the GPU's bytes in use by the server."""
-        result: dict = {"awake_bytes": memory()}
+    async def sleep(self, memory, result: dict) -> None:
+        """To sleep and awake again; `memory` tells the GPU's bytes in use by the server. What was seen is in `result`."""
+        result["awake_bytes"] = memory()
         before = await self.logprobs()
         async with aiohttp.ClientSession(timeout=PATIENCE) as session:
             for act, path in (("sleep", "/sleep?level=1"), ("wake", "/wake_up")):
@@ -133,7 +133,6 @@ class Client:
         result["same_text"] = before["answers"][0]["text"] == after["answers"][0]["text"]
         pairs = zip(before["answers"][0]["prompt"], after["answers"][0]["prompt"])
         result["largest_logprob_difference"] = max(abs(a - b) for a, b in pairs)
-        return result
 
 
 def summary(values: list[float]) -> dict:

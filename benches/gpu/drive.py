@@ -19,8 +19,8 @@ import os
 import pathlib
 import platform
 import re
-import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +31,7 @@ import traceback
 import urllib.request
 
 from client import Client
+from profiles import write_profile
 
 try:
     import pynvml
@@ -38,6 +39,7 @@ except ImportError:
     pynvml = None
 
 GIB = 2**30
+HERE = pathlib.Path(__file__).parent
 FIRST_PORT = 8101
 # What a CUDA context takes beside PyTorch's memory.
 CONTEXT_GIB = 0.6
@@ -107,8 +109,7 @@ class Server:
         path.with_suffix(".new").write_text(json.dumps(self.result, indent=1))
         path.with_suffix(".new").replace(path)
 
-    def plan(self) -> None:
-        profiles = self.bench.out / "profiles"
+    def plan(self, profiles: pathlib.Path) -> None:
         write_profile(profiles, self.name, self.port, self.settings, self.bench.models)
         done = subprocess.run(
             [self.bench.awqdeploy, "plan", profiles / f"{self.name}.toml", "--profiles", profiles, "--json"],
@@ -121,7 +122,7 @@ class Server:
         except ValueError:
             raise RuntimeError(f"awqdeploy plan: {done.stderr}") from None
         if not plan.get("serve"):
-            raise RuntimeError(f"refused: {plan.get('refusal')}")
+            raise RuntimeError(f"refused: {plan.get('refusal') or plan.get('message')}")
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """The plan's command line and environment, with what this machine and this wave need."""
@@ -143,21 +144,15 @@ class Server:
         argv, environment = self.command()
         self.result |= {"argv": argv, "environment": environment}
         self.began = time.time()
-        group = Group(self.name)
-        self.group = group
-
-        def limits() -> None:
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
-            group.enter()
-
+        self.group = Group(self.name)
+        # By a shell, since Python code between fork and exec may hang in a program of several threads.
+        enter = f"{{ ulimit -n {OPEN_FILES}; echo $$ > {self.group.folder}/cgroup.procs; }} 2> /dev/null"
         self.process = subprocess.Popen(
-            argv,
+            ["bash", "-c", f'{enter}; exec "$@"', "bash", *argv],
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
-            preexec_fn=limits,
         )
         print(f"{clock()} start {self.name}", flush=True)
 
@@ -253,8 +248,11 @@ class Server:
                 self.save()
         elif step == "logprobs":
             steps[step] = await client.logprobs()
+        elif step == "orphans":
+            steps[step] = self.orphans()
         elif step == "sleep":
-            steps[step] = await client.sleep(self.gpu_bytes)
+            steps[step] = {}
+            await client.sleep(self.gpu_bytes, steps[step])
         elif step == "validate":
             command = [self.bench.validator, "validate", "--url", self.url, "--model", client.model, "--json"]
             process = await asyncio.create_subprocess_exec(
@@ -271,6 +269,16 @@ class Server:
                 steps[step]["problem"] = problem.decode()[-500:]
         else:
             raise ValueError(f"no step `{step}`")
+
+    def orphans(self) -> dict:
+        """What is left, and holds how much VRAM, so many seconds after the API server alone was killed. The last step."""
+        self.process.kill()
+        self.process.wait()
+        found, began = {}, time.time()
+        for after in (1, 5, 15):
+            time.sleep(max(0.0, began + after - time.time()))
+            found[f"{after} s"] = {"processes": len(self.pids()), "gpu_gib": round(self.gpu_bytes() / GIB, 2)}
+        return found
 
     def stop(self) -> None:
         if self.process is None:
@@ -297,12 +305,6 @@ class Group:
             if (self.folder.parent / "cgroup.controllers").exists():
                 (self.folder.parent / "cgroup.subtree_control").write_text("+memory")
                 self.folder.mkdir(exist_ok=True)
-        except OSError:
-            pass
-
-    def enter(self) -> None:
-        try:
-            (self.folder / "cgroup.procs").write_text(str(os.getpid()))
         except OSError:
             pass
 
@@ -355,11 +357,13 @@ time.sleep(3600)
 class Bench:
     def __init__(self, arguments: argparse.Namespace, plan: dict) -> None:
         self.out, self.models = arguments.out.resolve(), arguments.models.resolve()
+        self.runtimes = arguments.runtimes
         self.awqdeploy = arguments.awqdeploy.resolve()
         self.validator = (arguments.validator or arguments.awqdeploy).resolve()
         self.vllm = shlex.split(arguments.vllm)
         self.deadline = time.time() + arguments.seconds
         self.plan = plan
+        self.override = {"tensor-parallel-size": arguments.tensor_parallel_size} if arguments.tensor_parallel_size else {}
         self.gpu = Gpu()
         self.memory_total = sum(pynvml.nvmlDeviceGetMemoryInfo(handle).total for handle in self.gpu.handles[:1])
         caches = arguments.caches or self.out / "caches"
@@ -368,6 +372,7 @@ class Bench:
             "VLLM_CACHE_ROOT": f"{caches}/vllm",
             "TRITON_CACHE_DIR": f"{caches}/triton",
             "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE / "plug"), os.environ.get("PYTHONPATH")])),
             **plan.get("environment", {}),
         }
         self.fraction_works = bool(self.gpu.handles) and fraction_works(self.memory_total)
@@ -415,7 +420,7 @@ class Bench:
         self.going = False
 
     def command(self, wave: dict, left: float) -> None:
-        words = {"out": self.out, "models": self.models, "awqdeploy": self.awqdeploy, "here": pathlib.Path(__file__).parent}
+        words = {"out": self.out, "models": self.models, "awqdeploy": self.awqdeploy, "here": HERE}
         words |= {"vllm": shlex.join(self.vllm)}
         environment = {**os.environ, **self.environment}
         with (self.out / f"{wave['name']}.log").open("w") as log:
@@ -439,11 +444,13 @@ class Bench:
         alone = len(wave["servers"]) == 1
         ballast = None
         self.servers = []
+        profiles = self.out / "profiles" / wave["name"]
+        shutil.copytree(self.runtimes, profiles / "runtimes", dirs_exist_ok=True)
         for number, own in enumerate(wave["servers"]):
-            settings = {**self.plan.get("defaults", {}), **own}
+            settings = {**self.plan.get("defaults", {}), **own, **self.override}
             server = Server(self, settings["name"], FIRST_PORT + number, settings, alone)
             try:
-                server.plan()
+                server.plan(profiles)
                 self.servers.append(server)
             except Exception as problem:
                 server.result["failed"] = str(problem)
@@ -509,32 +516,6 @@ def fraction_works(total: int) -> bool:
     return done.stdout.strip() == "held"
 
 
-def write_profile(folder: pathlib.Path, name: str, port: int, settings: dict, models: pathlib.Path) -> None:
-    """A profile like those that awqdeploy ships, of a service of its own: those of a wave run side by side."""
-    folder.mkdir(parents=True, exist_ok=True)
-    limits = {"max-model-len": 4096, "max-num-seqs": 8, "max-num-batched-tokens": 2048} | settings.get("limits", {})
-    tables = {
-        "model": {
-            "repo": f"bench/{settings['model']}",
-            "path": str(models / settings["model"]),
-            "served-name": settings.get("served", "bench"),
-        },
-        "runtime": settings["runtime"],
-        "listen": {"host": "127.0.0.1", "port": port},
-        "parallelism": {"tensor-parallel-size": settings.get("tensor-parallel-size", 1)},
-        "memory": {key: settings[key] for key in ("gpu", "ram", "offload") if key in settings},
-        "limits": limits,
-        "vllm": {"arguments": settings["arguments"] + settings.get("more-arguments", [])},
-        "vllm.environment": settings.get("profile-environment", {}),
-        "timeouts": {"start": settings.get("start-patience", "10min"), "request": "2min"},
-        "validation": settings.get("validation", {}),
-    }
-    text = f"service = {json.dumps(settings.get('service', name))}\n"
-    for table, keys in tables.items():
-        text += f"\n[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-    (folder / f"{name}.toml").write_text(text)
-
-
 def host_used() -> int:
     found = dict(line.split(":") for line in pathlib.Path("/proc/meminfo").read_text().splitlines())
     return (int(found["MemTotal"].split()[0]) - int(found["MemAvailable"].split()[0])) * 1024
@@ -566,7 +547,9 @@ def main() -> None:
     parser.add_argument("--awqdeploy", type=pathlib.Path, required=True)
     parser.add_argument("--validator", type=pathlib.Path, help="another awqdeploy for the step `validate`")
     parser.add_argument("--vllm", default=f"{sys.executable} -m vllm.entrypoints.cli.main")
+    parser.add_argument("--runtimes", type=pathlib.Path, default=HERE / "../../profiles/runtimes", help="vLLM's locks")
     parser.add_argument("--caches", type=pathlib.Path, help="where compiled kernels are kept from run to run")
+    parser.add_argument("--tensor-parallel-size", type=int, help="in place of the plan's: to try it on fewer GPUs")
     parser.add_argument("--seconds", type=float, default=86400, help="be done by then")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -72,31 +72,43 @@ def main() -> None:
 
 
 def write_folder(folder: pathlib.Path, config: dict) -> None:
-    """Everything but the weights. The tokenizer has a word for each id, so that any text and any id are valid."""
+    """Everything but the weights. The tokenizer has a token for each byte and a word for each other id: any text and any id
+    are valid, and an answer can be held to a grammar."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = config["vocab_size"]
+    ends = {name: config[f"{name}_token_id"] for name in ("bos", "eos")}
+    specials = {f"<|{name}|>": token for name, token in ends.items()}
+    vocabulary = {letter: token for token, letter in enumerate(byte_letters())}
+    vocabulary |= {f"w{token}": token for token in range(256, config["vocab_size"]) if token not in ends.values()}
+    bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [],
+        "added_tokens": [{"id": token, "content": text, **flags} for text, token in sorted(specials.items(), key=lambda x: x[1])],
         "normalizer": None,
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "pre_tokenizer": bytes_only,
         "post_processor": None,
-        "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(words)}, "unk_token": "w0"},
+        "decoder": bytes_only,
+        "model": {"type": "BPE", "vocab": vocabulary | specials, "merges": []},
     }
-    ends = {name: config[f"{name}_token_id"] for name in ("bos", "eos")}
     about = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config["max_position_embeddings"],
         "chat_template": "{% for m in messages %}{{ m['content'] }} {% endfor %}",
-        **{f"{name}_token": f"w{token}" for name, token in ends.items()},
+        **{f"{name}_token": f"<|{name}|>" for name in ends},
     }
     generation = {f"{name}_token_id": token for name, token in ends.items()}
     files = {"config": config, "tokenizer": tokenizer, "tokenizer_config": about, "generation_config": generation}
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level vocabulary, as GPT-2 chose them."""
+    shown = {*range(ord("!"), ord("~") + 1), *range(ord("\xa1"), ord("\xac") + 1), *range(ord("\xae"), ord("\xff") + 1)}
+    hidden = iter(range(256, 512))
+    return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
 
 
 class Weights:

@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).parent
 PYTHON = "3.12"
 ARCHITECTURE = 90
 # Shared objects that Qwen3-Next in 4 bit runs on sm_90. The others are for other models, GPUs and Python versions.
-OBJECTS = re.compile(r"/(_C|_moe_C|_vllm_fa3_C|cumem_allocator|fs_io_C|spinloop|_rust_tool_parser)(_stable_libtorch)?\.")
+OBJECTS = re.compile(r"^vllm/(vllm_flash_attn/)?(_C|_moe_C|_vllm_fa3_C|cumem_allocator|fs_io_C|spinloop|_rust_tool_parser)(_stable_libtorch)?\.")
 FATBIN, ELF, PTX = 0xBA55ED50, 2, 1
 
 

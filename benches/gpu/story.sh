@@ -8,7 +8,7 @@ shift 3
 STORY=${STORY:-$HERE/../../target/debug/examples/story}
 mkdir -p "$OUT/story"
 export AWQDEPLOY_ROOT=$OUT/story-root AWQDEPLOY_PROFILES=$OUT/story/profiles
-python3 "$HERE/story_profiles.py" "$MODELS" "$AWQDEPLOY_PROFILES" "${STORY_DEVICE:-cuda}"
+python3 "$HERE/profiles.py" "$MODELS" "$AWQDEPLOY_PROFILES" "${STORY_DEVICE:-cuda}"
 for profile in gptq awq awq-too-fast; do "$AWQDEPLOY" lock "$profile"; done
 status=0
 "$STORY" "$AWQDEPLOY_ROOT" "$AWQDEPLOY_PROFILES" "$AWQDEPLOY" gptq,awq,awq-too-fast "$@" || status=$?
