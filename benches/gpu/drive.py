@@ -254,7 +254,7 @@ class Server:
             steps[step] = {}
             await client.sleep(self.gpu_bytes, steps[step])
         elif step == "validate":
-            command = [self.bench.validator, "validate", "--url", self.url, "--model", client.model, "--json"]
+            command = [self.bench.awqdeploy, "validate", "--url", self.url, "--model", client.model, "--json"]
             process = await asyncio.create_subprocess_exec(
                 *map(str, command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
@@ -359,7 +359,6 @@ class Bench:
         self.out, self.models = arguments.out.resolve(), arguments.models.resolve()
         self.runtimes = arguments.runtimes
         self.awqdeploy = arguments.awqdeploy.resolve()
-        self.validator = (arguments.validator or arguments.awqdeploy).resolve()
         self.vllm = shlex.split(arguments.vllm)
         self.deadline = time.time() + arguments.seconds
         self.plan = plan
@@ -545,7 +544,6 @@ def main() -> None:
     parser.add_argument("--models", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--awqdeploy", type=pathlib.Path, required=True)
-    parser.add_argument("--validator", type=pathlib.Path, help="another awqdeploy for the step `validate`")
     parser.add_argument("--vllm", default=f"{sys.executable} -m vllm.entrypoints.cli.main")
     parser.add_argument("--runtimes", type=pathlib.Path, default=HERE / "../../profiles/runtimes", help="vLLM's locks")
     parser.add_argument("--caches", type=pathlib.Path, help="where compiled kernels are kept from run to run")

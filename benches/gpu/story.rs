@@ -23,7 +23,7 @@ use awqdeploy::{
 use std::{env, path::PathBuf, process::ExitCode, time::Duration, time::Instant};
 
 /// The longest that vLLM may take to start.
-const START_PATIENCE: Duration = Duration::from_secs(600);
+const START_PATIENCE: Duration = Duration::from_mins(10);
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
