@@ -16,7 +16,7 @@ use awqdeploy::{
         outcome::Conclusion,
         prepare,
         profiles::Library,
-        world::{Engine, Keeper, World},
+        world::{Carrier, Engine, Keeper, World},
     },
     host::{machine, signals::Interrupt, store::Store},
 };
@@ -59,6 +59,7 @@ fn tell(
         interrupt: Interrupt::listen()?,
         binary: PathBuf::from(awqdeploy),
         keeper,
+        carrier: Carrier::Here,
     };
     let began = Instant::now();
     let say = |text: &str| println!("{:8.2} {text}", began.elapsed().as_secs_f64());

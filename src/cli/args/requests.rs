@@ -1,0 +1,143 @@
+//! What single commands take, where that is more than a name.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// What is validated.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// A server of the API, in place of what this host's root has deployed
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The name to ask that server for [default: the first that it serves]
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) model: Option<String>,
+    /// The floor of one stream's decode rate, tokens/s
+    #[arg(long, value_name = "RATE", requires = "url", default_value_t = 5.0)]
+    pub(crate) min_decode_tokens_per_second: f64,
+    /// The share of the questions with known answers that must be answered right [default: not asked]
+    #[arg(long, value_name = "SHARE", requires = "url")]
+    pub(crate) min_known_answers: Option<f64>,
+}
+
+/// What is adopted, and how it is called from then on.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// The name of its systemd unit, or the number of its process
+    #[arg(value_name = "UNIT|PID")]
+    pub(crate) target: String,
+    /// The profile to write for it
+    #[arg(long, value_name = "NAME", default_value = "adopted")]
+    pub(crate) profile: String,
+    /// The service that is to run it, where it has no unit
+    #[arg(long, value_name = "NAME", default_value = "vllm")]
+    pub(crate) service: String,
+    /// What its model is called [default: as it was started with, or after its folder]
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub(crate) repo: Option<String>,
+    /// Its vLLM's version, where the packages beside its interpreter do not say it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) vllm: Option<String>,
+    /// Show what would be recorded, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Whose log, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// A generation's number [default: what is current]
+    pub(crate) generation: Option<u64>,
+    /// Go on with every line that is to come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The most lines of what was said
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 1000, conflicts_with = "follow")]
+    pub(crate) lines: u32,
+}
+
+/// Of what, and into which files.
+#[derive(Debug, Args)]
+pub(crate) struct ReportRequest {
+    /// A generation's number [default: what is current]
+    pub(crate) generation: Option<u64>,
+    /// Write it as one self-contained HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write it as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Write the measurements as `vllm bench serve` does, a line for each number of streams
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vllm_bench: Option<PathBuf>,
+}
+
+/// Whether a person agrees.
+#[derive(Debug, Args)]
+pub(crate) struct Consent {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+}
+
+/// What a person insists on.
+#[derive(Debug, Args)]
+pub(crate) struct Insistence {
+    /// Try again what failed before
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Go on even if what serves now could not come back
+    #[arg(long)]
+    pub(crate) no_way_back: bool,
+}
+
+/// What is to be locked, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LockRequest {
+    /// A profile's name
+    pub(crate) profile: String,
+    /// The folder with the files [default: the profile's `path`, else the hub]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["check", "fetch"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Fetch it as well, so that every piece of a large file is locked: a wrong byte then costs 8 MiB
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) fetch: bool,
+    /// Lock the wheels of the profile's vLLM instead of its model; uv resolves them
+    #[arg(long, conflicts_with_all = ["from", "check", "fetch"])]
+    pub(crate) runtime: bool,
+    /// With this requirement as well, such as `transformers==5.17.0`; may repeat
+    #[arg(long, value_name = "REQUIREMENT", requires = "runtime")]
+    pub(crate) with: Vec<String>,
+    /// Without what the index got after this day, such as 2026-11-23: the same again later
+    #[arg(long, value_name = "DAY", requires = "runtime")]
+    pub(crate) until: Option<String>,
+    /// Only look whether the hub still has what was locked; exit status 4 if it has moved, changed or gone
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// What is rehearsed.
+#[derive(Debug, Args)]
+pub(crate) struct Rehearse {
+    /// The profile that serves first
+    #[arg(long, default_value = "gptq", value_name = "PROFILE")]
+    pub(crate) from: String,
+    /// The profile to move to
+    #[arg(long, default_value = "awq", value_name = "PROFILE")]
+    pub(crate) to: String,
+    /// Let the second deployment go wrong in this way
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Option<String>,
+    /// List what can go wrong, one a line, its name first
+    #[arg(long)]
+    pub(crate) list_faults: bool,
+    /// Rehearse on these facts of a host [default: four GPUs of 16 GB, 120 GB of RAM]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// Leave its root in this new folder, as DIR/root, for `awqdeploy --root DIR/root report`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}

@@ -1,0 +1,60 @@
+//! What `collect` tells.
+
+use crate::{
+    domain::{activation::GenerationId, collection::Why, digest::Digest, size::Bytes},
+    flow::collect::{Collected, Mode},
+};
+use serde::Serialize;
+
+/// `awqdeploy/collect/v1`
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectDocument {
+    pub(crate) schema: &'static str,
+    /// Whether nothing was removed.
+    pub(crate) dry_run: bool,
+    /// What the disk gets back.
+    pub(crate) freed_bytes: Bytes,
+    pub(crate) generations: Vec<CollectedLine<GenerationId>>,
+    pub(crate) models: Vec<CollectedLine<Digest>>,
+    pub(crate) runtimes: Vec<Digest>,
+    /// How many contents of files.
+    pub(crate) contents: usize,
+    /// Bytes of interrupted downloads that stay: `fetch` goes on with them.
+    pub(crate) kept_downloads_bytes: Bytes,
+    pub(crate) kept: Vec<KeptLine>,
+}
+
+/// A generation with its profile, or a model with its repository.
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectedLine<T> {
+    pub(crate) id: T,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct KeptLine {
+    pub(crate) generation: GenerationId,
+    pub(crate) profile: String,
+    /// `current`, `previous`, `pinned` or `unfinished`.
+    pub(crate) why: Why,
+}
+
+impl CollectDocument {
+    pub(crate) fn of(collected: Collected, mode: Mode) -> Self {
+        fn lines<T>(pairs: Vec<(T, String)>) -> Vec<CollectedLine<T>> {
+            pairs.into_iter().map(|(id, name)| CollectedLine { id, name }).collect()
+        }
+        let kept = |(generation, profile, why)| KeptLine { generation, profile, why };
+        Self {
+            schema: "awqdeploy/collect/v1",
+            dry_run: mode == Mode::Look,
+            freed_bytes: collected.freed,
+            generations: lines(collected.generations),
+            models: lines(collected.models),
+            runtimes: collected.runtimes,
+            contents: collected.contents,
+            kept_downloads_bytes: collected.downloads,
+            kept: collected.kept.into_iter().map(kept).collect(),
+        }
+    }
+}
