@@ -16,6 +16,7 @@ pub mod generation;
 pub mod gibberish;
 pub mod hub;
 pub mod invocation;
+pub mod job;
 pub mod journal;
 pub mod kernels;
 pub mod layout;

@@ -28,6 +28,16 @@ pub fn recover_name(service: &str) -> String {
     format!("awqdeploy-recover-{service}.service")
 }
 
+/// Whose service manager a unit is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The host's.
+    #[default]
+    System,
+    /// That of the user who calls: `systemctl --user`.
+    User,
+}
+
 /// One unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {

@@ -31,6 +31,7 @@ mod hub_answers;
 mod inputs;
 mod interop;
 mod invocation;
+mod job;
 mod library;
 mod lock;
 mod machine;

@@ -13,11 +13,13 @@ use std::{
 /// The folder of this test in the repository.
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 /// Where the prepared parts are inside; the profiles name it.
-const PARTS: &str = "/srv/awqdeploy-real";
+pub(crate) const PARTS: &str = "/srv/awqdeploy-real";
 /// The API of every test profile.
 pub(crate) const API: &str = "http://127.0.0.1:8000";
 /// What every process of a vLLM that awqdeploy runs has in its command line.
 const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
+/// What a script says that cannot bring what it is to bring.
+const CANNOT_BE_HAD: i32 = 77;
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
@@ -38,28 +40,60 @@ pub(crate) struct Said {
     command: String,
 }
 
+/// Which systemd a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Systemd {
+    /// This machine's own.
+    Own,
+    /// That of Debian trixie, with its root: 257.
+    Trixie,
+}
+
+impl Systemd {
+    /// What the harness is told to boot it; nothing where it cannot be had.
+    fn options(self) -> Option<Vec<(&'static str, String)>> {
+        if self == Self::Own {
+            return Some(Vec::new());
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new(repository.join("tests/systemd/get-systemd"))
+            .arg(repository.join("target/systemd-257"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tests/systemd/get-systemd starts");
+        if output.status.code() == Some(CANNOT_BE_HAD) {
+            return None;
+        }
+        assert!(output.status.success(), "tests/systemd/get-systemd failed: {}", output.status);
+        let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        // From this version on systemd refuses to boot on control groups of the first kind.
+        Some(vec![("--root", root), ("--cgroup", "unified".to_owned())])
+    }
+}
+
 impl Machine {
-    /// Prepares the parts where needed, and boots with awqdeploy and the test's profiles in place.
-    pub(crate) fn up() -> Self {
-        let parts = prepare();
-        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
-        let profiles = scratch.join("profiles");
-        let _ = fs::remove_dir_all(&profiles);
-        copy(&Path::new(HERE).join("profiles"), &profiles);
-        let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
+    /// Boots with awqdeploy and these profiles in place. Nothing where this systemd cannot be had.
+    pub(crate) fn boot_with(
+        name: &str,
+        systemd: Systemd,
+        profiles: &Path,
+        more: &[(&'static str, String)],
+    ) -> Option<Self> {
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let program = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
-        let options = [
+        let mut options = systemd.options()?;
+        options.extend([
             ("--disk-size", DISK.to_owned()),
-            ("--bind", bind(&parts, PARTS)),
-            ("--bind", bind(&profiles, "/etc/awqdeploy")),
+            ("--bind", bind(profiles, "/etc/awqdeploy")),
             ("--ro-bind", bind(program, "/usr/local/bin/awqdeploy")),
-        ];
+        ]);
+        options.extend_from_slice(more);
         let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let machine = Self { state: scratch.join("machine"), options };
         // What an earlier run left that was killed.
         machine.down();
         machine.boot();
-        machine
+        Some(machine)
     }
 
     /// Cuts the power, which loses whatever is not on the disk, and boots again.
@@ -227,8 +261,16 @@ pub(crate) fn tell(line: &str) {
     let _ = writeln!(stderr(), "real: {line}");
 }
 
+/// Copies the test's profiles to where they may be written to.
+pub(crate) fn profiles(scratch: &str) -> PathBuf {
+    let profiles = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scratch).join("profiles");
+    let _ = fs::remove_dir_all(&profiles);
+    copy(&Path::new(HERE).join("profiles"), &profiles);
+    profiles
+}
+
 /// Makes the parts that are not there yet, and says where they are.
-fn prepare() -> PathBuf {
+pub(crate) fn prepare() -> PathBuf {
     let parts = std::env::var_os("AWQDEPLOY_REAL_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"), PathBuf::from);
     let prepared = Command::new(Path::new(HERE).join("prepare"))
@@ -250,6 +292,11 @@ fn harness(verb: &str, state: &Path) -> Command {
         .env("UV_CACHE_DIR", format!("{PARTS}/uv-cache"))
         .env("UV_OFFLINE", "1");
     command
+}
+
+/// What the harness takes to show `from` as `to` inside.
+pub(crate) fn bind(from: &Path, to: &str) -> String {
+    format!("{}:{to}", from.display())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -6,9 +6,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
+#[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 
-use machine::{Machine, Said, tell};
+use machine::{Machine, PARTS, Said, Systemd, bind, prepare, profiles, tell};
 use serde_json::Value;
 use std::process::Child;
 
@@ -23,7 +24,10 @@ fn a_migration_there_and_back() {
         tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
-    let machine = Machine::up();
+    let Some(machine) = machine() else {
+        tell("SKIPPED: that systemd cannot be had here");
+        return;
+    };
     lock(&machine);
     let gptq = first_deployment(&machine);
     let awq = migration(&machine);
@@ -35,6 +39,23 @@ fn a_migration_there_and_back() {
     interrupted(&machine, &gptq);
     power_cut(&machine, &gptq);
     stopped(&machine);
+}
+
+/// Under the systemd that `AWQDEPLOY_SYSTEMD` names: `257`, or by default this machine's own.
+fn machine() -> Option<Machine> {
+    let mut more = vec![("--bind", bind(&prepare(), PARTS))];
+    let systemd = match std::env::var("AWQDEPLOY_SYSTEMD").as_deref() {
+        Err(_) => Systemd::Own,
+        Ok("257") => Systemd::Trixie,
+        Ok(other) => panic!("there is no systemd {other} to test under"),
+    };
+    if systemd == Systemd::Trixie {
+        // The locked wheels are for this machine's Python, which that Debian does not have.
+        for part in ["/usr/bin/python3.11", "/usr/lib/python3.11"] {
+            more.push(("--ro-bind", part.to_owned()));
+        }
+    }
+    Machine::boot_with("real", systemd, &profiles("real"), &more)
 }
 
 fn lock(machine: &Machine) {

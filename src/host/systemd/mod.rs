@@ -1,15 +1,20 @@
-//! systemd, through `systemctl`: it works without a message bus, which boot recovery may not have.
+//! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
+mod bus;
+mod manager;
+mod systemctl;
+
+use self::manager::{Lasting, Manager, State, reach};
 use super::{
-    exec::{self, Finished},
-    fs,
+    exec, fs,
     service::{Condition, Services, Trust},
     signals::Interrupt,
 };
 use crate::domain::{
+    job::JobEnd,
     problem::{Kind, Problem},
     startup::Reason,
-    unit::{self, Unit},
+    unit::{self, Scope, Unit},
 };
 use std::{
     collections::BTreeMap,
@@ -26,7 +31,7 @@ const RUNTIME_UNITS: &str = "/run/systemd/system";
 const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long after `systemctl stop` the control group may still hold processes.
+/// How long after its stop the control group may still hold processes.
 const EMPTY_PATIENCE: Duration = Duration::from_mins(1);
 /// Log lines among which the cause of a failed start is looked for.
 const LOG_LINES: u32 = 200;
@@ -34,6 +39,7 @@ const LOG_LINES: u32 = 200;
 /// One service of the system's systemd.
 #[derive(Debug)]
 pub struct Systemd {
+    scope: Scope,
     unit: String,
     units: PathBuf,
     runtime_units: PathBuf,
@@ -42,7 +48,12 @@ pub struct Systemd {
 impl Systemd {
     /// The service of this name, without suffix.
     pub fn new(service: &str) -> Self {
-        Self { unit: format!("{service}.service"), units: UNITS.into(), runtime_units: RUNTIME_UNITS.into() }
+        Self {
+            scope: Scope::System,
+            unit: format!("{service}.service"),
+            units: UNITS.into(),
+            runtime_units: RUNTIME_UNITS.into(),
+        }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
@@ -62,24 +73,24 @@ impl Systemd {
         self.runtime_units.join(format!("{}.d", self.unit)).join(CANDIDATE)
     }
 
-    fn property(&self, name: &str) -> Result<String, Problem> {
-        let said = systemctl(&["show", "--value", "--property", name, &self.unit])?.success()?;
-        Ok(said.trim().to_owned())
+    /// Reached anew for each thing that is done: a bus that went away must not stop the way back.
+    fn manager(&self) -> Result<Box<dyn Manager>, Problem> {
+        reach(self.scope)
     }
 
     /// Why the last start failed, as well as it can be told.
-    fn why(&mut self) -> Result<String, Problem> {
-        let status = self.property("StatusText")?;
-        let result = self.property("Result")?;
-        if !status.is_empty() {
-            return Ok(format!("{status} (systemd says `{result}`)"));
+    fn why(&mut self, end: &JobEnd, state: &State) -> Result<String, Problem> {
+        let words = match end.reason() {
+            Some(reason) => format!("{reason} (systemd says `{end}`)"),
+            None => format!("systemd says `{}`", state.result),
+        };
+        if !state.status.is_empty() {
+            return Ok(format!("{} ({words})", state.status));
         }
-        let log = self.log_tail(LOG_LINES)?;
-        let cause = Reason::among(log.lines());
-        Ok(match cause {
-            Some(cause) => format!("{cause} (systemd says `{result}`)"),
-            None => format!("systemd says `{result}`; see `journalctl -u {}`", self.unit),
-        })
+        if let Some(cause) = Reason::among(self.log_tail(LOG_LINES)?.lines()) {
+            return Ok(format!("{cause} ({words})"));
+        }
+        Ok(format!("{words}; see `journalctl -u {}`", self.unit))
     }
 }
 
@@ -96,6 +107,7 @@ impl Services for Systemd {
 
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         self.claim(units)?;
+        let mut manager = self.manager()?;
         let mut changed = false;
         for unit in units {
             let path = self.units.join(&unit.name);
@@ -105,11 +117,10 @@ impl Services for Systemd {
             }
         }
         if changed {
-            systemctl(&["daemon-reload"])?.success()?;
+            manager.reload()?;
         }
         let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
-        systemctl(&[&["enable"], names.as_slice()].concat())?.success()?;
-        Ok(())
+        manager.enable(&names, Lasting::Always)
     }
 
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
@@ -123,72 +134,71 @@ impl Services for Systemd {
             Trust::Committed if is => fs::remove(&path)?,
             _ => return Ok(()),
         }
-        systemctl(&["daemon-reload"])?.success().map(drop)
+        self.manager()?.reload()
     }
 
     fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
-        // Earlier failures must not count against this start; a unit that never ran has none.
-        let _none = systemctl(&["reset-failed", &self.unit])?;
+        let mut manager = self.manager()?;
+        // Earlier failures, and starts that count towards the limit, must not count against this one.
+        manager.forget_failures(&self.unit)?;
         // What the last run of the service said is not said of this one.
-        let mut last = self.property("StatusText")?;
-        let job = exec::start("systemctl", &["start", &self.unit])?;
-        loop {
-            match job.try_wait() {
-                Ok(None) => {}
-                Ok(Some(_)) => break,
-                Err(e) => return Err(Problem::doing(format_args!("start `{}`", self.unit), e)),
+        let mut last = manager.state(&self.unit)?.status;
+        manager.start(&self.unit)?;
+        let end = loop {
+            if let Some(end) = manager.ended(LOOK_EVERY)? {
+                break end;
             }
             if interrupt.came() {
                 // Stopping the unit cancels its start job; the way back does that first of all.
-                systemctl(&["stop", "--no-block", &self.unit])?.success()?;
+                manager.stop(&self.unit)?;
                 return Err(Problem::doing(format_args!("start `{}`", self.unit), "stopped by a signal"));
             }
-            let status = self.property("StatusText")?;
+            let State { status, .. } = manager.state(&self.unit)?;
             if !status.is_empty() && status != last {
                 said(status.clone());
                 last = status;
             }
-            sleep(LOOK_EVERY);
-        }
+        };
         // A job can end well and leave the unit down: a failed condition does that.
-        if self.condition()? == Condition::Active {
+        let state = manager.state(&self.unit)?;
+        if state.condition() == Condition::Active {
             return Ok(());
         }
-        let why = self.why()?;
+        let why = self.why(&end, &state)?;
         Err(Problem::doing(format_args!("start `{}`", self.unit), why))
     }
 
     fn stop(&mut self) -> Result<(), Problem> {
-        if self.property("LoadState")? == "not-found" {
+        let mut manager = self.manager()?;
+        if manager.state(&self.unit)?.load == "not-found" {
             return Ok(());
         }
-        systemctl(&["stop", &self.unit])?.success()?;
+        manager.stop(&self.unit)?;
+        // The unit's `TimeoutStopSec=` is what limits this.
+        let end = loop {
+            if let Some(end) = manager.ended(LOOK_EVERY)? {
+                break end;
+            }
+        };
         let began = Instant::now();
         loop {
-            let processes = self.property("TasksCurrent")?;
-            if matches!(processes.as_str(), "" | "0" | "[not set]") {
-                return Ok(());
-            }
+            let state = manager.state(&self.unit)?;
+            let what = match (state.condition(), state.tasks) {
+                (Condition::Down(_), None | Some(0)) => return Ok(()),
+                (Condition::Down(_), Some(tasks)) => {
+                    format!("{tasks} of its processes are still there; see `systemd-cgls -u {}`", self.unit)
+                }
+                _ => format!("it is {} again, and the stop was {end}", state.active),
+            };
             if began.elapsed() > EMPTY_PATIENCE {
-                return Err(Problem::doing(
-                    format_args!("stop `{}`", self.unit),
-                    format!(
-                        "{processes} of its processes are still there; see `systemd-cgls -u {}`",
-                        self.unit
-                    ),
-                ));
+                return Err(Problem::doing(format_args!("stop `{}`", self.unit), what));
             }
             sleep(LOOK_EVERY);
         }
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {
-        let state = self.property("ActiveState")?;
-        Ok(match state.as_str() {
-            "active" => Condition::Active,
-            "activating" | "deactivating" | "reloading" => Condition::Changing(state),
-            _ => Condition::Down(state),
-        })
+        Ok(self.manager()?.state(&self.unit)?.condition())
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
@@ -202,8 +212,4 @@ impl Services for Systemd {
 fn foreign(path: &Path) -> Problem {
     Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
         .help("stop and disable that unit and move its file away, or give the profiles another `service`")
-}
-
-fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {
-    exec::run("systemctl", &[&["--no-ask-password"], arguments].concat(), &BTreeMap::new())
 }
