@@ -20,13 +20,15 @@ use crate::{
         problem::{Kind, Problem},
         profile::Gates,
         report::Verdict,
+        secrets::SecretText,
     },
     flow::{
         activate::Ended,
         check,
         collect::{self, Mode},
         deploy::deploy,
-        event::Observer,
+        drift::{self, Drift},
+        event::{Event, Observer},
         export, history,
         outcome::{Action, Outcome},
         prepare::{self, Prepared, Weights},
@@ -47,9 +49,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where profiles are where there is no ./profiles.
-const SYSTEM_PROFILES: &str = "/etc/awqdeploy";
-
 /// Runs a command. Returns its exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     let Arguments { global, command } = arguments;
@@ -69,7 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
             let status = status::status(&mut reading_world(&global))?;
-            let document = StatusDocument::of(global.root.clone(), status);
+            let document = StatusDocument::of(global.root(), status);
             show(&global, &document, render::status)
         }
         Command::Generations => {
@@ -187,6 +186,9 @@ fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, P
                 ..Gates::default()
             };
             let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+            let key = key.map(|key| SecretText::of(&key)).transpose().map_err(|fault| {
+                Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
+            })?;
             let server = check::Server { url: url.clone(), model: request.model, key, gates };
             check::validate_at(&server, &interrupt, screen)?
         }
@@ -219,6 +221,7 @@ fn deploy_command(global: &Global, profile: &str, consent: &Consent, screen: &Sc
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
+        warn_of_drift(&mut world, screen)?;
         if consent.dry_run {
             return Ok(None);
         }
@@ -252,11 +255,24 @@ fn rollback_command(
             show(global, &document, planned::plan)?;
             return Ok(None);
         }
+        warn_of_drift(&mut world, screen)?;
         agree(consent, &question)?;
         rollback::rollback(&mut world, &target, screen).map(Some)
     })();
     screen.clear();
     conclude(global, Action::Rollback, &profile, done)
+}
+
+/// What a person wrote into a unit is shown before it is overwritten.
+fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
+    for Drift { path, installed, found } in drift::drift(world)? {
+        let changes = render::changes(&installed, &found);
+        let path = path.display();
+        screen.see(Event::Warning(format!(
+            "`{path}` was changed by hand, which is lost with this:\n{changes}"
+        )));
+    }
+    Ok(())
 }
 
 fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
@@ -369,7 +385,8 @@ pub(super) fn show<D: Serialize>(
 
 fn layout(global: &Global) -> Layout {
     // Units and links outlive the directory that this was called from.
-    Layout::new(std::path::absolute(&global.root).unwrap_or_else(|_| global.root.clone()))
+    let root = global.root();
+    Layout::new(std::path::absolute(&root).unwrap_or(root)).under(global.scope())
 }
 
 /// The host as it is, asked for everything that a plan needs.
@@ -392,7 +409,7 @@ pub(super) fn reading_world(global: &Global) -> World {
         engine: Engine::Locked,
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
-        keeper: Keeper::Systemd,
+        keeper: Keeper::Systemd(global.scope()),
     }
 }
 
@@ -401,6 +418,6 @@ pub(super) fn library(global: &Global) -> Library {
     match &global.profiles {
         Some(folder) => Library::at(folder.clone()),
         None if here.is_dir() => Library::at(here.to_owned()),
-        None => Library::at(SYSTEM_PROFILES.into()),
+        None => Library::at(global.own_profiles()),
     }
 }

@@ -11,6 +11,7 @@ use super::{
     prediction::Prediction,
     preflight::{self, Finding},
     profile::{Gates, Listen, Profile, Timeouts, VerifyAtStart},
+    secrets::Secrets,
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Plan {
     pub memory: Budget,
     /// How fast one stream will be. A prediction, not a measurement.
     pub prediction: Prediction,
+    /// Files with secrets that the engine is given. Generations of before there were any have none.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// What validation must show.
     pub gates: Gates,
     /// How long to wait.
@@ -138,6 +142,7 @@ impl Plan {
             device: profile.runtime().device,
             memory_max: profile.memory().ram,
             serve: &serve,
+            secrets: profile.secrets(),
             model: &model.path,
             layout,
         });
@@ -150,6 +155,7 @@ impl Plan {
             serve,
             memory: budget,
             prediction,
+            secrets: profile.secrets().clone(),
             gates: profile.gates().clone(),
             timeouts: profile.timeouts(),
             unit,

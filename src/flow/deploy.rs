@@ -21,7 +21,7 @@ use crate::{
     },
     host::{
         hub::Settings,
-        models, port, runtimes,
+        models, port, runtimes, secrets,
         service::Condition,
         store::{Evidence, Locked, Store},
     },
@@ -35,6 +35,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let plan = &prepared.plan;
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
+    secrets::prove(&plan.secrets)?;
     let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
@@ -82,6 +83,8 @@ pub(super) fn carry_out(
         }
         _ => None,
     };
+    drop(live);
+    world.tell(&ended, returned.as_ref());
     let activation = Some(activated(store, ended, returned)?);
     Ok(Outcome { action, profile: plan.profile, generation: to, activation })
 }

@@ -5,6 +5,7 @@ pub mod activate;
 pub mod check;
 pub mod collect;
 pub mod deploy;
+pub mod drift;
 pub mod event;
 pub mod export;
 pub mod fetch;

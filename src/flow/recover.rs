@@ -30,7 +30,7 @@ pub(super) fn finish(
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let keeper = &mut world.keeper;
-    activate::recover(
+    let ended = activate::recover(
         locked,
         left,
         move |number, activation| {
@@ -39,7 +39,15 @@ pub(super) fn finish(
             Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
         },
         observer,
-    )
+    )?;
+    tell(world, ended.as_ref());
+    Ok(ended)
+}
+
+fn tell(world: &World, ended: Option<&Ended>) {
+    if let Some(ended) = ended {
+        world.tell(ended, None);
+    }
 }
 
 /// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
@@ -47,7 +55,18 @@ pub(super) fn finish(
 pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    activate::recover(&locked, Left::Finish, |_, _| Ok(Boot { locked: &locked, world }), observer)
+    let ended = activate::recover(
+        &locked,
+        Left::Finish,
+        |_, _| Ok(Boot { locked: &locked, world: &mut *world }),
+        observer,
+    )?;
+    tell(world, ended.as_ref());
+    if let Some(Generation { plan, .. }) = store.current_generation()? {
+        let units = unit::all(&plan, store.layout());
+        world.keeper.command(&plan.service)?.remember(&units)?;
+    }
+    Ok(ended)
 }
 
 struct Boot<'a> {

@@ -17,7 +17,7 @@ use crate::{
         problem::{Kind, Problem},
         unit,
     },
-    host::{service::Condition, store::Store},
+    host::{secrets, service::Condition, store::Store},
 };
 use std::time::Duration;
 
@@ -75,6 +75,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     whole(&to)?;
+    secrets::prove(&to.plan.secrets)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", to.plan.model.repo)));
     let checked = prove(&store, &to.plan.model, &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });

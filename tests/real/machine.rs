@@ -6,6 +6,7 @@ use std::{
     io::{Write, stderr},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -24,6 +25,12 @@ const CANNOT_BE_HAD: i32 = 77;
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
 const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Two machines at once would only wait for each other: there may be two cores.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {

@@ -9,7 +9,7 @@
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 
-use machine::{Machine, PARTS, Said, Systemd, bind, prepare, profiles, tell};
+use machine::{Machine, PARTS, Said, Systemd, alone, bind, prepare, profiles, tell};
 use serde_json::Value;
 use std::process::Child;
 
@@ -24,7 +24,8 @@ fn a_migration_there_and_back() {
         tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
-    let Some(machine) = machine() else {
+    let _alone = alone();
+    let Some(machine) = machine("real") else {
         tell("SKIPPED: that systemd cannot be had here");
         return;
     };
@@ -41,8 +42,32 @@ fn a_migration_there_and_back() {
     stopped(&machine);
 }
 
+/// Several ranks are several processes, which find each other and share memory: all of it in the sandbox.
+#[test]
+fn two_ranks() {
+    if !rustix::process::geteuid().is_root() {
+        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
+        return;
+    }
+    let _alone = alone();
+    let Some(machine) = machine("ranks") else {
+        tell("SKIPPED: that systemd cannot be had here");
+        return;
+    };
+    machine.run(&["awqdeploy", "lock", "two-ranks"]).succeeded();
+    committed(&machine.awqdeploy(&["deploy", "two-ranks", "--yes", "--json"], 0), "two-ranks");
+    serves(&machine, "two-ranks");
+    let processes = machine.vllm_processes();
+    let workers = processes.iter().filter(|process| process.contains("VLLM::Worker")).count();
+    assert_eq!(workers, 2, "{processes:#?}");
+    let exposure =
+        machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=15", "vllm.service"]);
+    assert_eq!(exposure.code, Some(0), "{}", exposure.stdout);
+    stopped(&machine);
+}
+
 /// Under the systemd that `AWQDEPLOY_SYSTEMD` names: `257`, or by default this machine's own.
-fn machine() -> Option<Machine> {
+fn machine(name: &str) -> Option<Machine> {
     let mut more = vec![("--bind", bind(&prepare(), PARTS))];
     let systemd = match std::env::var("AWQDEPLOY_SYSTEMD").as_deref() {
         Err(_) => Systemd::Own,
@@ -55,7 +80,7 @@ fn machine() -> Option<Machine> {
             more.push(("--ro-bind", part.to_owned()));
         }
     }
-    Machine::boot_with("real", systemd, &profiles("real"), &more)
+    Machine::boot_with(name, systemd, &profiles(name), &more)
 }
 
 fn lock(machine: &Machine) {

@@ -5,16 +5,21 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod journal;
 #[allow(dead_code, reason = "tests/real uses the rest of it")]
 #[path = "../real/machine.rs"]
 mod machine;
 mod parts;
+mod secret;
 mod stories;
+mod units;
+mod user;
 
-use machine::{Machine, Systemd, tell};
+use machine::{Machine, Systemd, alone, tell};
+use std::path::{Path, PathBuf};
 
 /// Boots a machine on which the profiles are locked and the runtime is installed. Nothing where that cannot be.
-fn machine(name: &str, systemd: Systemd) -> Option<Machine> {
+fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {
     if !rustix::process::geteuid().is_root() {
         tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test systemd` as root");
         return None;
@@ -25,28 +30,35 @@ fn machine(name: &str, systemd: Systemd) -> Option<Machine> {
         return None;
     };
     parts::install(&machine);
-    Some(machine)
+    Some((machine, parts.profiles))
 }
 
-fn all(machine: &Machine) {
+fn all(machine: &Machine, profiles: &Path) {
     stories::first_deployment(machine);
     stories::migration(machine);
     stories::broken(machine);
     stories::killed(machine);
     stories::interrupted(machine);
+    secret::kept(machine, profiles);
+    journal::tells(machine);
+    units::edited(machine);
+    units::read_only(machine);
     stories::without_a_bus(machine);
+    user::deploys(machine);
 }
 
 #[test]
 fn under_this_machines_own_systemd() {
-    let Some(machine) = machine("systemd-own", Systemd::Own) else { return };
-    all(&machine);
+    let _alone = alone();
+    let Some((machine, profiles)) = machine("systemd-own", Systemd::Own) else { return };
+    all(&machine, &profiles);
 }
 
 #[test]
 fn under_systemd_257() {
-    let Some(machine) = machine("systemd-257", Systemd::Trixie) else { return };
+    let _alone = alone();
+    let Some((machine, profiles)) = machine("systemd-257", Systemd::Trixie) else { return };
     let said = machine.run(&["systemctl", "--version"]).succeeded();
     assert!(said.starts_with("systemd 257 "), "{said}");
-    all(&machine);
+    all(&machine, &profiles);
 }

@@ -1,6 +1,7 @@
 //! Profiles, a model and a runtime that take no time: the program's own engine in vLLM's place.
 
 use crate::machine::{Machine, bind};
+use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
@@ -10,7 +11,9 @@ use std::{
 /// Where the models are inside.
 const MODELS: &str = "/srv/models";
 /// The names of the profiles.
-const PROFILES: [&str; 3] = ["old", "new", "broken"];
+const PROFILES: [&str; 4] = ["old", "new", "broken", "keyed"];
+/// Where the key of `keyed` lies inside.
+pub(crate) const KEY_FILE: &str = "/etc/awqdeploy/secrets/api-key";
 /// The lock of a runtime whose one wheel is never looked at, since the runtime is there.
 const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3.12'\nplatform = 'any'\n\
     [[wheel]]\nname = 'vllm'\nversion = '0.32.0'\nfile = 'vllm-0.32.0-py3-none-any.whl'\nsize = 1\n\
@@ -35,15 +38,20 @@ pub(crate) fn make(name: &str) -> Parts {
     for folder in [&parts.profiles, &parts.models] {
         let _ = fs::remove_dir_all(folder);
     }
+    fs::create_dir_all(parts.profiles.join("secrets")).expect("the scratch folder can be written");
     fs::create_dir_all(parts.profiles.join("runtimes")).expect("the scratch folder can be written");
     fs::write(parts.profiles.join("runtimes/vllm-0.32.0-cpu.toml"), RUNTIME).expect("it can be written");
     for (number, profile) in (0_u8..).zip(PROFILES) {
-        let fault = if profile == "broken" { "AWQDEPLOY_REHEARSAL_FAULT = 'broken'\n" } else { "" };
+        let more = match profile {
+            "broken" => "AWQDEPLOY_REHEARSAL_FAULT = 'broken'\n".to_owned(),
+            "keyed" => format!("[secrets]\napi-key-file = '{KEY_FILE}'\n"),
+            _ => String::new(),
+        };
         let text = format!(
             "service = 'vllm'\n[model]\nrepo = 'owner/{profile}'\npath = '{MODELS}/{profile}'\nserved-name = 'tiny'\n\
              [runtime]\nvllm = '0.32.0'\ndevice = 'cpu'\n[memory]\nram = '4GiB'\n[timeouts]\nstart = '1min'\n\
              [validation]\nmin-decode-tokens-per-second = 1.0\nrepetitions = 1\nwarmups = 0\noutput-tokens = 8\n\
-             [vllm.environment]\nAWQDEPLOY_REHEARSAL_LOAD_MS = '2000'\n{fault}"
+             [vllm.environment]\nAWQDEPLOY_REHEARSAL_LOAD_MS = '2000'\n{more}"
         );
         fs::write(parts.profiles.join(format!("{profile}.toml")), text).expect("it can be written");
         model(&parts.models.join(profile), number);
@@ -68,10 +76,14 @@ pub(crate) fn install(machine: &Machine) {
         machine.run(&["awqdeploy", "lock", profile]).succeeded();
     }
     let plan = machine.run(&["awqdeploy", "plan", "old", "--json"]).document(0);
+    machine.run(&["sh", "-c", &runtime(&plan)]).succeeded();
+}
+
+/// A script that puts the program's own engine where this plan's interpreter is to be.
+pub(crate) fn runtime(plan: &Value) -> String {
     let python = plan["serve"]["argv"][0].as_str().expect("a command line begins with a program");
-    let script = format!(
+    format!(
         "mkdir -p $(dirname {python}) && printf '%s\\n' '#!/bin/sh' 'shift 2' 'exec /usr/local/bin/awqdeploy engine \"$@\"' \
          > {python} && chmod 755 {python}"
-    );
-    machine.run(&["sh", "-c", &script]).succeeded();
+    )
 }

@@ -80,7 +80,7 @@ pub(crate) fn without_a_bus(machine: &Machine) {
 }
 
 /// The JSON document of a deployment that was started, once it has ended with this exit status.
-fn whole(deployment: std::process::Child, code: i32) -> Value {
+pub(crate) fn whole(deployment: std::process::Child, code: i32) -> Value {
     let output = deployment.wait_with_output().expect("the deployment ends");
     Said::of(&["awqdeploy", "deploy"], &output).document(code)
 }
@@ -89,12 +89,12 @@ fn step(machine: &Machine) -> Value {
     machine.status()["last_activation"]["step"].clone()
 }
 
-fn ended(document: &Value, end: &str) {
+pub(crate) fn ended(document: &Value, end: &str) {
     assert_eq!(document["end"], end, "{document:#}");
 }
 
 /// This profile serves, answers, and is what `status` says; systemd keeps it, and watches it.
-fn serves(machine: &Machine, profile: &str) {
+pub(crate) fn serves(machine: &Machine, profile: &str) {
     assert_eq!(machine.completion(), 200, "{profile} does not answer");
     let status = machine.status();
     assert_eq!((&status["serving"], &status["service"]), (&profile.into(), &"active".into()), "{status:#}");

@@ -13,6 +13,7 @@ pub(super) mod rules;
 use super::{
     document::{Document, Fault, Strangers},
     problem::Problem,
+    secrets::Secrets,
     size::Bytes,
 };
 pub use keys::KEYS;
@@ -37,6 +38,7 @@ pub struct Profile {
     limits: Limits,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    secrets: Secrets,
     timeouts: Timeouts,
     gates: Gates,
 }
@@ -250,6 +252,11 @@ impl Profile {
         &self.environment
     }
 
+    /// Files with secrets for the engine.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// How long to wait.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
@@ -269,6 +276,12 @@ impl Profile {
         Ok(Self { listen, ..self })
     }
 
+    /// The same profile without secrets: a rehearsal needs none, and whoever rehearses may not read them.
+    #[must_use]
+    pub fn without_secrets(self) -> Self {
+        Self { secrets: Secrets::default(), ..self }
+    }
+
     /// The same profile with other patience.
     ///
     /// # Errors
@@ -284,7 +297,7 @@ impl Profile {
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a path that is not absolute.
     pub fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
-        rules::folder(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
+        rules::whole_path(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
         self.model.path = Some(path);
         Ok(self)
     }

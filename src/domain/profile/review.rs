@@ -5,14 +5,15 @@ use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, TensorParallel, Timeouts,
     VerifyAtStart, extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawTimeouts,
-        RawValidation, RawVllm,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets,
+        RawTimeouts, RawValidation, RawVllm,
     },
     rules,
 };
 use crate::domain::{
     document::{Document, Fault},
     problem::Problem,
+    secrets::Secrets,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,6 +71,7 @@ impl Review<'_> {
         let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
         let limits = self.limits(raw.limits);
         let (arguments, environment) = self.vllm(raw.vllm);
+        let secrets = self.secrets(raw.secrets);
         let timeouts = self.timeouts(raw.timeouts);
         let gates = self.gates(name, raw.validation);
         if let (Some(limits), Some(gates), Some(span)) = (limits, &gates, longest)
@@ -89,6 +91,7 @@ impl Review<'_> {
             limits: limits?,
             arguments: arguments?,
             environment: environment?,
+            secrets: secrets?,
             timeouts: timeouts?,
             gates: gates?,
         })
@@ -103,7 +106,7 @@ impl Review<'_> {
             alternatives = add(alternatives, alternative);
         }
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
-        let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
+        let path = self.check_or(raw.path, None, |text| rules::whole_path(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
         let verify_at_start = self.check_or(raw.verify_at_start, VerifyAtStart::Memo, rules::verify_at_start);
         Some(Model {
@@ -175,6 +178,12 @@ impl Review<'_> {
             environment = add(environment, name.zip(value));
         }
         (arguments, environment)
+    }
+
+    fn secrets(&mut self, raw: RawSecrets) -> Option<Secrets> {
+        let api_key = self.check_or(raw.api_key_file, None, |text| rules::whole_path(text).map(Some));
+        let hub_token = self.check_or(raw.hub_token_file, None, |text| rules::whole_path(text).map(Some));
+        Some(Secrets { api_key: api_key?, hub_token: hub_token? })
     }
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Option<Timeouts> {

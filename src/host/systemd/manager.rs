@@ -2,7 +2,7 @@
 
 use super::{bus::Bus, systemctl::Systemctl};
 use crate::{
-    domain::{job::JobEnd, problem::Problem, unit::Scope},
+    domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::service::Condition,
 };
 use std::time::Duration;

@@ -2,9 +2,13 @@
 
 mod bus;
 mod manager;
+mod places;
 mod systemctl;
 
-use self::manager::{Lasting, Manager, State, reach};
+use self::{
+    manager::{Lasting, Manager, State, reach},
+    places::Places,
+};
 use super::{
     exec, fs,
     service::{Condition, Services, Trust},
@@ -12,9 +16,10 @@ use super::{
 };
 use crate::domain::{
     job::JobEnd,
+    layout::Scope,
     problem::{Kind, Problem},
     startup::Reason,
-    unit::{self, Scope, Unit},
+    unit::{self, Unit},
 };
 use std::{
     collections::BTreeMap,
@@ -23,10 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where a person's own units live; they win over those of the distribution.
-const UNITS: &str = "/etc/systemd/system";
-/// Where units live that a reboot forgets.
-const RUNTIME_UNITS: &str = "/run/systemd/system";
 /// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
 const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
 /// How often a starting service is asked what it does.
@@ -41,24 +42,21 @@ const LOG_LINES: u32 = 200;
 pub struct Systemd {
     scope: Scope,
     unit: String,
-    units: PathBuf,
-    runtime_units: PathBuf,
+    places: Places,
 }
 
 impl Systemd {
-    /// The service of this name, without suffix.
-    pub fn new(service: &str) -> Self {
-        Self {
-            scope: Scope::System,
-            unit: format!("{service}.service"),
-            units: UNITS.into(),
-            runtime_units: RUNTIME_UNITS.into(),
-        }
+    /// The service of this name, without suffix, of this manager.
+    pub fn new(service: &str, scope: Scope) -> Self {
+        Self { scope, unit: format!("{service}.service"), places: Places::of(scope) }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
-    pub fn usable() -> Result<(), Problem> {
-        if !Path::new(RUNTIME_UNITS).is_dir() {
+    pub fn usable(scope: Scope) -> Result<(), Problem> {
+        if scope == Scope::User {
+            return places::user_manager_runs();
+        }
+        if !Places::of(scope).runtime.is_dir() {
             return Err(Problem::new(Kind::Usage, "systemd does not run this host")
                 .help("see the same migration without it: `awqdeploy rehearse`"));
         }
@@ -70,7 +68,7 @@ impl Systemd {
     }
 
     fn candidate(&self) -> PathBuf {
-        self.runtime_units.join(format!("{}.d", self.unit)).join(CANDIDATE)
+        self.places.runtime.join(format!("{}.d", self.unit)).join(CANDIDATE)
     }
 
     /// Reached anew for each thing that is done: a bus that went away must not stop the way back.
@@ -96,22 +94,40 @@ impl Systemd {
 
 impl Services for Systemd {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        let (folder, _) = self.places.writable();
         for unit in units {
-            let path = self.units.join(&unit.name);
-            if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found)) {
+            let winning = self.places.lasting.join(&unit.name);
+            if winning.parent() != Some(folder) && winning.exists() {
+                return Err(hidden(&winning, folder));
+            }
+        }
+        for unit in units {
+            if let Some((path, _)) = self.installed(&unit.name)?.filter(|(_, found)| !unit::is_ours(found)) {
                 return Err(foreign(&path));
             }
         }
         Ok(())
     }
 
+    fn installed(&mut self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        for folder in [&self.places.lasting, &self.places.runtime] {
+            let path = folder.join(unit);
+            if let Some(text) = fs::read(&path)? {
+                return Ok(Some((path, text)));
+            }
+        }
+        Ok(None)
+    }
+
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         self.claim(units)?;
+        let (folder, lasting) = self.places.writable();
         let mut manager = self.manager()?;
         let mut changed = false;
         for unit in units {
-            let path = self.units.join(&unit.name);
+            let path = folder.join(&unit.name);
             if fs::read(&path)?.as_deref() != Some(&unit.text) {
+                fs::make_directory(folder)?;
                 fs::write(&path, &unit.text)?;
                 changed = true;
             }
@@ -120,7 +136,16 @@ impl Services for Systemd {
             manager.reload()?;
         }
         let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
-        manager.enable(&names, Lasting::Always)
+        manager.enable(&names, lasting)
+    }
+
+    fn remember(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        if self.places.writable().1 == Lasting::Always {
+            return Ok(());
+        }
+        self.install(units)?;
+        // Nobody waits for it: it may be ordered after whoever calls.
+        self.manager()?.start(&self.unit)
     }
 
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
@@ -203,7 +228,11 @@ impl Services for Systemd {
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
         let lines = lines.to_string();
-        let arguments = ["--unit", &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
+        let of = match self.scope {
+            Scope::System => "--unit",
+            Scope::User => "--user-unit",
+        };
+        let arguments = [of, &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
 }
@@ -212,4 +241,11 @@ impl Services for Systemd {
 fn foreign(path: &Path) -> Problem {
     Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
         .help("stop and disable that unit and move its file away, or give the profiles another `service`")
+}
+
+/// A unit in `/etc` wins over one in `/run`, so that another generation could not be started.
+fn hidden(winning: &Path, folder: &Path) -> Problem {
+    let (winning, folder) = (winning.display(), folder.display());
+    Problem::new(Kind::Refused, format!("`{winning}` cannot be written, and wins over units in `{folder}`"))
+        .help("remove it from what that folder is made of, or make the folder writable")
 }

@@ -2,7 +2,7 @@
 
 use super::manager::{Lasting, Manager, State};
 use crate::{
-    domain::{job::JobEnd, problem::Problem, unit::Scope},
+    domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::exec::{self, Finished},
 };
 use std::{

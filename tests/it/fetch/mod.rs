@@ -12,7 +12,7 @@ use awqdeploy::{
     domain::{
         digest::Digest,
         hub::Patience,
-        layout::Layout,
+        layout::{Layout, Scope},
         lock::{LockedModel, PIECE},
         problem::Problem,
         size::Bytes,
@@ -130,7 +130,7 @@ impl Bench {
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),
-            keeper: Keeper::Systemd,
+            keeper: Keeper::Systemd(Scope::System),
         }
     }
 
