@@ -87,6 +87,15 @@ in
       };
     };
 
+    secrets = {
+      api-key-file =
+        optional types.str "File with the key that clients must show, which only root reads. A string, as `model.path`."
+          "/etc/awqdeploy/secrets/api-key";
+      hub-token-file =
+        optional types.str "File with the hub's token for the engine, which only root reads. A string, too."
+          "/etc/awqdeploy/secrets/hub-token";
+    };
+
     timeouts = {
       start = optional types.str "Time until the first verified answer." "20min";
       request = optional types.str "Time for one request of a validation." "5min";

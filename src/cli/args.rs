@@ -4,6 +4,7 @@ mod requests;
 
 pub(crate) use requests::{Adopt, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Validate};
 
+use crate::domain::layout::Scope;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::styling};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -103,16 +104,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
-    /// Keep everything below this directory
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "AWQDEPLOY_ROOT",
-        default_value = "/var/lib/awqdeploy"
-    )]
-    pub(crate) root: PathBuf,
-    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy]
+    /// Keep everything below this directory [default: /var/lib/awqdeploy; with --user ~/.local/state/awqdeploy]
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_ROOT")]
+    root: Option<PathBuf>,
+    /// Deploy to your own service manager, without root: `systemctl --user`
+    #[arg(long, global = true)]
+    pub(crate) user: bool,
+    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy; with
+    /// --user ~/.config/awqdeploy]
     #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]
     pub(crate) profiles: Option<PathBuf>,
     /// Take vLLM from this directory of what Nix built, and install none
@@ -124,6 +123,35 @@ pub(crate) struct Global {
     /// How to show what goes on
     #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
     pub(crate) progress: Progress,
+}
+
+impl Global {
+    /// Whose service manager is meant.
+    pub(crate) fn scope(&self) -> Scope {
+        if self.user { Scope::User } else { Scope::System }
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| match self.scope() {
+            Scope::System => "/var/lib/awqdeploy".into(),
+            Scope::User => below_home("XDG_STATE_HOME", ".local/state").join("awqdeploy"),
+        })
+    }
+
+    /// Where profiles are, unless they are said or in the working directory.
+    pub(crate) fn own_profiles(&self) -> PathBuf {
+        match self.scope() {
+            Scope::System => "/etc/awqdeploy".into(),
+            Scope::User => below_home("XDG_CONFIG_HOME", ".config").join("awqdeploy"),
+        }
+    }
+}
+
+/// One of the XDG base directories.
+fn below_home(variable: &str, otherwise: &str) -> PathBuf {
+    let said = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    said.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(otherwise))
 }
 
 /// How to show what goes on, on the standard error.

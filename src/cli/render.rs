@@ -57,6 +57,17 @@ pub(crate) fn difference(old: &str, new: &str) -> String {
     out
 }
 
+/// The lines that differ, without those around them.
+pub(crate) fn changes(old: &str, new: &str) -> String {
+    let diff = similar::TextDiff::from_lines(old, new);
+    let changed = diff.iter_all_changes().filter_map(|change| match change.tag() {
+        similar::ChangeTag::Delete => Some(format!("- {}", change.to_string_lossy().trim_end())),
+        similar::ChangeTag::Insert => Some(format!("+ {}", change.to_string_lossy().trim_end())),
+        similar::ChangeTag::Equal => None,
+    });
+    changed.collect::<Vec<_>>().join("\n")
+}
+
 /// How a deployment or rollback ended.
 pub(crate) fn activation(document: &ActivationDocument) -> String {
     let mut out = String::new();

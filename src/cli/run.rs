@@ -20,6 +20,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::Gates,
         report::Verdict,
+        secrets::SecretText,
     },
     flow::{
         activate::Ended,
@@ -27,7 +28,8 @@ use crate::{
         collect::{self, Mode},
         conduct::{self, Part},
         deploy::deploy,
-        event::Observer,
+        drift::{self, Drift},
+        event::{Event, Observer},
         export, follow, history,
         outcome::{Action, Outcome},
         prepare::{self, Decision, Prepared, Waiver, Weights},
@@ -48,9 +50,6 @@ use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
 };
-
-/// Where profiles are where there is no ./profiles.
-const SYSTEM_PROFILES: &str = "/etc/awqdeploy";
 
 /// Runs a command. Returns its exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
@@ -74,7 +73,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
             let status = status::status(&mut reading_world(&global))?;
-            let document = StatusDocument::of(global.root.clone(), status);
+            let document = StatusDocument::of(global.root(), status);
             show(&global, &document, render::status)
         }
         Command::Generations => {
@@ -195,6 +194,9 @@ fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, P
                 ..Gates::default()
             };
             let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+            let key = key.map(|key| SecretText::of(&key)).transpose().map_err(|fault| {
+                Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
+            })?;
             let server = check::Server { url: url.clone(), model: request.model, key, gates };
             check::validate_at(&server, &interrupt, screen)?
         }
@@ -242,6 +244,7 @@ fn deploy_command(
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
+        warn_of_drift(&mut world, screen)?;
         if consent.dry_run {
             return Ok(None);
         }
@@ -297,6 +300,7 @@ fn rollback_command(
             show(global, &document, planned::plan)?;
             return Ok(None);
         }
+        warn_of_drift(&mut world, screen)?;
         agree(consent, &question)?;
         rollback::rollback(&mut world, &target, screen).map(Some)
     })();
@@ -313,6 +317,18 @@ fn watch_command(
     let outcome = story(&interruptible(global)?, screen)?;
     screen.clear();
     conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
+}
+
+/// What a person wrote into a unit is shown before it is overwritten.
+fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
+    for Drift { path, installed, found } in drift::drift(world)? {
+        let changes = render::changes(&installed, &found);
+        let path = path.display();
+        screen.see(Event::Warning(format!(
+            "`{path}` was changed by hand, which is lost with this:\n{changes}"
+        )));
+    }
+    Ok(())
 }
 
 fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
@@ -425,7 +441,8 @@ pub(super) fn show<D: Serialize>(
 
 fn layout(global: &Global) -> Layout {
     // Units and links outlive the directory that this was called from.
-    Layout::new(std::path::absolute(&global.root).unwrap_or_else(|_| global.root.clone()))
+    let root = global.root();
+    Layout::new(std::path::absolute(&root).unwrap_or(root)).under(global.scope())
 }
 
 /// The host as it is, asked for everything that a plan needs.
@@ -451,7 +468,7 @@ pub(super) fn reading_world(global: &Global) -> World {
         engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
-        keeper: Keeper::Systemd,
+        keeper: Keeper::Systemd(global.scope()),
         carrier: Carrier::ServiceManager,
     }
 }
@@ -461,6 +478,6 @@ pub(super) fn library(global: &Global) -> Library {
     match &global.profiles {
         Some(folder) => Library::at(folder.clone()),
         None if here.is_dir() => Library::at(here.to_owned()),
-        None => Library::at(SYSTEM_PROFILES.into()),
+        None => Library::at(global.own_profiles()),
     }
 }

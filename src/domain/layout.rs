@@ -3,16 +3,38 @@
 use super::{activation::GenerationId, digest::Digest};
 use std::path::{Path, PathBuf};
 
+/// Whose service manager runs what lies below a root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The host's.
+    #[default]
+    System,
+    /// That of the user who calls: `systemctl --user`.
+    User,
+}
+
 /// The places below one root directory, `/var/lib/awqdeploy` by default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
+    scope: Scope,
 }
 
 impl Layout {
     /// The places below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), scope: Scope::System }
+    }
+
+    /// The same places, for this service manager.
+    #[must_use]
+    pub fn under(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Whose service manager runs what lies here.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// The root itself.

@@ -11,6 +11,7 @@ use super::{
     prediction::Prediction,
     preflight::{self, Finding},
     profile::{Gates, Listen, Profile, TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch},
+    secrets::Secrets,
     unit,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Plan {
     pub memory: Budget,
     /// How fast one stream will be. A prediction, not a measurement.
     pub prediction: Prediction,
+    /// Files with secrets that the engine is given. Generations of before there were any have none.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// What validation must show.
     pub gates: Gates,
     /// How far from this it may be. Generations of before this could be said have the usual ones.
@@ -166,6 +170,7 @@ impl Plan {
             device: profile.runtime().device,
             memory_max: profile.memory().ram,
             serve: &serve,
+            secrets: profile.secrets(),
             model: &model.path,
             layout,
         });
@@ -178,6 +183,7 @@ impl Plan {
             serve,
             memory: placement.budget,
             prediction: placement.prediction,
+            secrets: profile.secrets().clone(),
             gates: profile.gates().clone(),
             tolerances: profile.tolerances(),
             timeouts: profile.timeouts(),

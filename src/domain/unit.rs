@@ -3,15 +3,18 @@
 //! The sandbox was tried with a real vLLM under a real systemd; what looks as if it could be
 //! tightened further is commented in the text where it was seen to break vLLM.
 
+mod sandbox;
+
 use super::{
     digest::Digest,
     flags,
-    layout::Layout,
+    layout::{Layout, Scope},
     plan::{Plan, Serve},
-    profile::{Device, Listen},
+    profile::Device,
+    secrets::Secrets,
     size::Bytes,
 };
-use std::{fmt::Write as _, net::IpAddr, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 /// Loads `nvidia-uvm` before any unit that may use GPUs starts.
 pub const GPU_READY: &str = "awqdeploy-gpu-ready.service";
@@ -29,15 +32,24 @@ pub fn recover_name(service: &str) -> String {
     format!("awqdeploy-recover-{service}.service")
 }
 
-/// The transient unit that carries out an activation of a service.
+/// The transient unit that carries out an activation of a service, without its suffix.
 pub fn activation_name(service: &str, activation: u64) -> String {
-    format!("awqdeploy-activation-{service}-{activation}.service")
+    format!("awqdeploy-activation-{service}-{activation}")
 }
 
 /// The command of that unit which does the rest of an activation whose process died.
-pub fn activation_rest(program: &str, root: &str, activation: u64) -> String {
-    let (program, root) = (path(Path::new(program)), command_word(root));
-    format!("{program} --root {root} --progress plain activate {activation} --rest")
+pub fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
+    let (program, root) = (path(program), command_word(&layout.root().display().to_string()));
+    let option = option(layout.scope());
+    format!("{program}{option} --root {root} --progress plain activate {activation} --rest")
+}
+
+/// What a program that a manager starts is told of it.
+fn option(scope: Scope) -> &'static str {
+    match scope {
+        Scope::System => "",
+        Scope::User => " --user",
+    }
 }
 
 /// One unit file.
@@ -58,6 +70,7 @@ pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
         unit(&format!("{}.service", plan.service), plan.unit.clone()),
         unit(&recover_name(&plan.service), recover(layout, &plan.service)),
     ];
+    // A user's manager loads no kernel modules: its unit does not ask for this one.
     if plan.unit.contains(GPU_READY) {
         units.push(unit(GPU_READY, gpu_ready()));
     }
@@ -75,6 +88,8 @@ pub struct Service<'a> {
     pub memory_max: Option<Bytes>,
     /// What it runs.
     pub serve: &'a Serve,
+    /// What only the engine may know.
+    pub secrets: &'a Secrets,
     /// The model's folder.
     pub model: &'a Path,
     /// Where everything lies.
@@ -87,12 +102,19 @@ pub fn service(service: &Service<'_>) -> String {
     [
         head(service),
         run(service),
-        resources(service),
-        SANDBOX.to_owned(),
-        network(service.serve.listen),
-        "\n[Install]\nWantedBy=multi-user.target\n".to_owned(),
+        credentials(service.secrets),
+        sandbox::enclosure(service),
+        format!("\n[Install]\nWantedBy={}\n", target(service.layout.scope())),
     ]
     .concat()
+}
+
+/// What pulls units in when its manager starts.
+fn target(scope: Scope) -> &'static str {
+    match scope {
+        Scope::System => "multi-user.target",
+        Scope::User => "default.target",
+    }
 }
 
 /// The unit that finishes or undoes an interrupted activation of this service at boot. It is pulled
@@ -100,26 +122,32 @@ pub fn service(service: &Service<'_>) -> String {
 /// it.
 pub fn recover(layout: &Layout, service: &str) -> String {
     let root = layout.root();
+    // A user's manager starts when all that is mounted at boot is there.
+    let after = match layout.scope() {
+        Scope::System => "After=local-fs.target\n",
+        Scope::User => "",
+    };
     format!(
         "{HEAD}.
 [Unit]
 Description=Finish or undo an interrupted awqdeploy activation
 DefaultDependencies=no
 RequiresMountsFor={mounts}
-After=local-fs.target
-Before={service}.service
+{after}Before={service}.service
 ConditionPathExists={condition}
 
 [Service]
 Type=oneshot
-ExecStart={binary} --root {root} recover --boot
+ExecStart={binary}{option} --root {root} recover --boot
 Restart=on-failure
 RestartSec=1s
 
 [Install]
-WantedBy=multi-user.target
+WantedBy={target}
 ",
         mounts = path(root),
+        target = target(layout.scope()),
+        option = option(layout.scope()),
         condition = specifiers(&root.display().to_string()),
         service = specifiers(service),
         binary = path(&layout.binary()),
@@ -153,14 +181,18 @@ fn head(service: &Service<'_>) -> String {
     let root = layout.root();
     let current = layout.current().join("generation.json");
     let recover = recover_name(service.name);
-    let mut after = vec!["network.target", &recover];
+    let mut after = vec![&*recover];
     let mut needs = String::new();
-    if service.device == Device::Cuda {
+    let of_the_system = layout.scope() == Scope::System;
+    if of_the_system {
+        after.insert(0, "network.target");
+    }
+    if of_the_system && service.device == Device::Cuda {
         after.push(GPU_READY);
         let _ = writeln!(needs, "Requires={GPU_READY}");
     }
     let host = serve.listen.host;
-    if !host.is_loopback() && !host.is_unspecified() {
+    if of_the_system && !host.is_loopback() && !host.is_unspecified() {
         // An address of its own must be there before it can be bound.
         after.push("network-online.target");
         needs.push_str("Wants=network-online.target\n");
@@ -203,20 +235,22 @@ fn run(service: &Service<'_>) -> String {
     }
     binds.dedup();
     let name = specifiers(&format!("awqdeploy-{}", service.name));
+    let (user, seen) = match layout.scope() {
+        Scope::System => ("DynamicUser=yes\n", format!("BindReadOnlyPaths={}\n", binds.join(" "))),
+        Scope::User => ("", String::new()),
+    };
     format!(
         "
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStart={binary} --root {root} supervise
-DynamicUser=yes
-StateDirectory={name}
+{user}StateDirectory={name}
 StateDirectoryMode=0700
 CacheDirectory={name}
 CacheDirectoryMode=0700
 WorkingDirectory=%S/{name}
-BindReadOnlyPaths={binds}
-Environment=HOME=%S/{name}
+{seen}Environment=HOME=%S/{name}
 # Compiled kernels: they decide how long a restart takes.
 Environment=VLLM_CACHE_ROOT=%C/{name}/vllm TORCHINDUCTOR_CACHE_DIR=%C/{name}/inductor
 Environment=TRITON_CACHE_DIR=%C/{name}/triton CUDA_CACHE_PATH=%C/{name}/cuda
@@ -234,9 +268,19 @@ RestartSec=10s
 ",
         binary = path(&binary),
         root = command_word(&root.display().to_string()),
-        binds = binds.join(" "),
         stop = stop_timeout(&serve.argv),
     )
+}
+
+/// systemd reads each file as root and shows it to this service alone; the supervisor hands it on to the engine.
+fn credentials(secrets: &Secrets) -> String {
+    secrets.all().fold(String::new(), |text, (secret, path)| {
+        text + &format!(
+            "LoadCredential={}:{}\n",
+            secret.credential(),
+            specifiers(&path.display().to_string())
+        )
+    })
 }
 
 /// Longer than vLLM drains its requests where it was told to.
@@ -246,85 +290,6 @@ fn stop_timeout(argv: &[String]) -> u64 {
         .rfind(|argument| argument.name == "--shutdown-timeout")
         .and_then(|argument| argument.value?.parse::<u64>().ok());
     90.max(drain.unwrap_or(0).saturating_add(30))
-}
-
-fn resources(service: &Service<'_>) -> String {
-    let memory = service.memory_max.map_or(String::new(), |limit| {
-        format!("# Pinned memory counts; swap does not help it.\nMemoryMax={}\nMemorySwapMax=0\n", limit.0)
-    });
-    let devices = match service.device {
-        Device::Cuda => "DeviceAllow=char-nvidia* rw\n",
-        Device::Cpu => "",
-    };
-    format!(
-        "
-{memory}OOMPolicy=kill
-OOMScoreAdjust=500
-TasksMax=8192
-LimitMEMLOCK=infinity
-LimitNOFILE=65536
-LimitCORE=0
-
-# PrivateDevices= would hide CUDA.
-DevicePolicy=closed
-{devices}"
-    )
-}
-
-const SANDBOX: &str = "
-ProtectSystem=strict
-# Not `yes`: below that no bind mount can be reached.
-ProtectHome=tmpfs
-PrivateTmp=yes
-PrivateMounts=yes
-UMask=0077
-ProtectProc=invisible
-# vLLM reads /proc/meminfo, the driver /proc/driver.
-ProcSubset=all
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-PrivateUsers=yes
-PrivateIPC=yes
-RemoveIPC=yes
-RestrictSUIDSGID=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-KeyringMode=private
-SystemCallArchitectures=native
-# libzmq needs @resources.
-SystemCallFilter=@system-service @resources
-SystemCallFilter=~@privileged
-SystemCallErrorNumber=EPERM
-# Kernels are compiled while it runs.
-MemoryDenyWriteExecute=no
-";
-
-/// On a loopback address nobody from outside is let in, and vLLM reaches nobody. Beyond it the
-/// clients' addresses are not known here, and a filter would stop them silently: there the host's
-/// firewall decides who may come.
-fn network(listen: Listen) -> String {
-    let v6 = match listen.host {
-        IpAddr::V4(_) => "",
-        IpAddr::V6(_) => " AF_INET6",
-    };
-    let filter = if listen.host.is_loopback() {
-        "IPAddressDeny=any\nIPAddressAllow=localhost\n"
-    } else {
-        "# It listens beyond this host: the firewall decides who may come. To narrow it here, add a\n\
-         # drop-in with IPAddressDeny=any, IPAddressAllow=localhost and the clients' networks.\n"
-    };
-    format!(
-        "\n# Gloo needs AF_NETLINK, ZeroMQ AF_UNIX.\nRestrictAddressFamilies=AF_UNIX AF_INET{v6} AF_NETLINK\n{filter}"
-    )
 }
 
 /// An argument list as comment lines: the program and what follows it, then one flag with its

@@ -5,7 +5,7 @@ use super::{
     event::{Event, Observer},
     profiles::Library,
     validate::{self, Subject},
-    world::{Keeper, World},
+    world::World,
 };
 use crate::{
     domain::{
@@ -195,9 +195,8 @@ fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Resu
 
 /// The unit, where there is one, and the process that serves.
 fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
-    let by_systemd = matches!(world.keeper, Keeper::Systemd) && Path::new("/run/systemd/system").is_dir();
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let unit = foreign::unit_of(pid).filter(|_| by_systemd);
+        let unit = foreign::unit_of(pid).filter(|_| world.keeper.is_of_host());
         (unit.map(|name| foreign::unit(&name)).transpose()?, pid)
     } else {
         let unit = foreign::unit(&request.target)?;

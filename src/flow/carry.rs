@@ -43,7 +43,7 @@ pub(super) fn carry_out(
             let service = locked.store().generation(order.to)?.plan.service;
             let number = locked.order(&order)?;
             drop(locked);
-            transient::start(&service, number, &program, world.layout().root())?;
+            transient::start(&service, number, &program, world.layout())?;
             observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
             follow(world, number, CtrlC::GoesBack, observer)
         }
@@ -74,7 +74,8 @@ pub(super) fn conduct(
     let mut live =
         Live::new(locked, services, observer, interrupt.clone(), number, order.to).beside(from, baseline);
     let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
-    validate_returned(locked, &ended, observer)?;
+    drop(live);
+    close(world, locked, &ended, observer)?;
     outcome(store, order, ended)
 }
 
@@ -95,12 +96,22 @@ fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) 
     Ok(())
 }
 
-/// Validates what serves again after an activation went back, unless that was done.
-pub(super) fn validate_returned(
+/// What follows the end of an activation: what serves again after one that went back is validated, unless that was
+/// done, and the host's journal is told, whoever else listens.
+pub(super) fn close(
+    world: &World,
     locked: &Locked<'_>,
     ended: &Ended,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
+    let validated = validate_returned(locked, ended, observer);
+    // What cannot be read is told to whoever asks for it.
+    let returned = locked.store().report(ended.number, Evidence::Returned).unwrap_or_default();
+    world.tell(ended, returned.as_ref());
+    validated
+}
+
+fn validate_returned(locked: &Locked<'_>, ended: &Ended, observer: &dyn Observer) -> Result<(), Problem> {
     let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
         return Ok(());
     };

@@ -11,6 +11,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::Gates,
         report::Report,
+        secrets::SecretText,
     },
     host::{event_loop, serving::Api, signals::Interrupt},
 };
@@ -33,7 +34,7 @@ pub struct Server {
     /// The name to ask for; by default the first that it serves.
     pub model: Option<String>,
     /// Its key, if it wants one.
-    pub key: Option<String>,
+    pub key: Option<SecretText>,
     /// What it must show.
     pub gates: Gates,
 }

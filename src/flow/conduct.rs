@@ -94,12 +94,12 @@ fn carry(
         (Some(activation), _) => match ended(number, activation) {
             Some(_) if follow::end_was_told(&store, number)? => return Ok(None),
             Some(ended) => ended,
-            None => recover::finish(world, &locked, Left::Finish, observer)?
+            None => recover::undo(world, &locked, Left::Finish, observer)?
                 .filter(|ended| ended.number == number)
                 .ok_or_else(|| overtaken(number))?,
         },
     };
-    carry::validate_returned(&locked, &ended, observer)?;
+    carry::close(world, &locked, &ended, observer)?;
     carry::outcome(&store, order, ended).map(Some)
 }
 

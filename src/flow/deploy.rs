@@ -21,7 +21,7 @@ use crate::{
     host::{
         foreign,
         hub::Settings,
-        models, port, runtimes,
+        models, port, runtimes, secrets,
         service::Condition,
         store::{Locked, Recorded, Store},
     },
@@ -35,6 +35,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let plan = &prepared.plan;
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
+    secrets::prove(&plan.secrets)?;
     let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
@@ -64,7 +65,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     }
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before anybody collects.
-    if matches!(world.keeper, Keeper::Systemd) {
+    if matches!(world.keeper, Keeper::Systemd(_)) {
         locked.hold_program(to, &world.binary)?;
     }
     carry_out(world, locked, Order { action: Action::Deploy, to }, observer)

@@ -40,11 +40,11 @@ pub fn follow(
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let store = &world.store;
-    let service = service(store, number)?;
+    let (service, scope) = (service(store, number)?, store.layout().scope());
     let mut reader = Reader::new(&store.layout().activation(number));
     // One that had ended before is followed while it is watched, if it is.
     let ended = conduct::ended_on_record(&store.activation(number)?).is_some();
-    let mut end_is_old = ended && transient::runs(&service, number)?;
+    let mut end_is_old = ended && transient::runs(&service, number, scope)?;
     let mut asked = Instant::now();
     let mut seen_at_work = Instant::now();
     loop {
@@ -61,14 +61,14 @@ pub fn follow(
         match (world.interrupt.wish(), ctrl_c) {
             (Some(Wish::Stop), CtrlC::GoesBack) => {
                 observer.see(Event::Stage("asked it to stop and go back".to_owned()));
-                transient::interrupt(&service, number)?;
+                transient::interrupt(&service, number, scope)?;
             }
             (Some(_), _) => return Err(left(number)),
             (None, _) => {}
         }
         if asked.elapsed() > ASK_EVERY {
             asked = Instant::now();
-            if transient::runs(&service, number)? {
+            if transient::runs(&service, number, scope)? {
                 seen_at_work = Instant::now();
             } else if seen_at_work.elapsed() > GONE_PATIENCE {
                 return outcome(store, number);
@@ -86,13 +86,13 @@ pub fn watch(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem>
 /// Asks the activation that goes on to stop and go back, and follows it.
 pub fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let number = newest(&world.store)?;
-    let service = service(&world.store, number)?;
+    let (service, scope) = (service(&world.store, number)?, world.layout().scope());
     let goes_on = conduct::ended_on_record(&world.store.activation(number)?).is_none();
-    if !goes_on || !transient::runs(&service, number)? {
+    if !goes_on || !transient::runs(&service, number, scope)? {
         return Err(Problem::new(Kind::Usage, "no activation goes on")
             .help("`awqdeploy rollback` goes back to the generation before"));
     }
-    transient::interrupt(&service, number)?;
+    transient::interrupt(&service, number, scope)?;
     follow(world, number, CtrlC::Leaves, observer)
 }
 

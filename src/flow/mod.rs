@@ -9,6 +9,7 @@ pub mod collect;
 pub mod conduct;
 pub mod deploy;
 pub mod difference;
+pub mod drift;
 pub mod event;
 pub mod export;
 pub mod fetch;

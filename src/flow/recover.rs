@@ -29,6 +29,18 @@ pub(super) fn finish(
     left: Left,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
+    let ended = undo(world, locked, left, observer)?;
+    tell(world, ended.as_ref());
+    Ok(ended)
+}
+
+/// The same for whoever tells the host's journal of it.
+pub(super) fn undo(
+    world: &mut World,
+    locked: &Locked<'_>,
+    left: Left,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
     let _alone = world.keeper.alone(world.store.layout().root(), "awqdeploy recover")?;
     let keeper = &mut world.keeper;
     activate::recover(
@@ -43,12 +55,29 @@ pub(super) fn finish(
     )
 }
 
+fn tell(world: &World, ended: Option<&Ended>) {
+    if let Some(ended) = ended {
+        world.tell(ended, None);
+    }
+}
+
 /// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
 /// here would wait for ever, since the service is ordered after this.
 pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    activate::recover(&locked, Left::Finish, |_, _| Ok(Boot { locked: &locked, world }), observer)
+    let ended = activate::recover(
+        &locked,
+        Left::Finish,
+        |_, _| Ok(Boot { locked: &locked, world: &mut *world }),
+        observer,
+    )?;
+    tell(world, ended.as_ref());
+    if let Some(Generation { plan, .. }) = store.current_generation()? {
+        let units = store.units(&plan)?;
+        world.keeper.command(&plan.service)?.remember(&units)?;
+    }
+    Ok(ended)
 }
 
 struct Boot<'a> {

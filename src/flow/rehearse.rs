@@ -272,6 +272,7 @@ impl Stage {
             ..profile.gates().clone()
         };
         profile
+            .without_secrets()
             .with_path(model.to_owned())?
             .with_listen(self.listen)?
             .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })?

@@ -117,7 +117,9 @@ fn watched_until(
     };
     let until = window::closes(last, &current.plan).filter(|until| *until > jiff::Timestamp::now())?;
     // Where there is no service manager to ask, nobody watches.
-    transient::runs(&current.plan.service, last.number).unwrap_or_default().then_some(until)
+    transient::runs(&current.plan.service, last.number, world.layout().scope())
+        .unwrap_or_default()
+        .then_some(until)
 }
 
 /// All generations, oldest first.

@@ -15,7 +15,7 @@ use crate::{
         engine_process::{EngineProcess, Next},
         memo::OwnMemo,
         notify::Told,
-        service,
+        secrets, service,
         serving::{Api, first_completion},
         signals::Interrupt,
         store::Store,
@@ -94,7 +94,11 @@ async fn run(
     }
     told.status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
     let api = Api::of(&plan)?;
-    let mut engine = EngineProcess::start(&plan.serve.argv, &plan.serve.env)?;
+    let mut environment = plan.serve.env.clone();
+    for (name, secret) in secrets::variables(&plan.secrets)? {
+        environment.insert(name, secret.reveal().to_owned());
+    }
+    let mut engine = EngineProcess::start(&plan.serve.argv, &environment)?;
     let outcome = watch(&mut engine, &api, plan.timeouts, asked, told).await;
     told.stopping();
     engine.stop(STOP_GRACE).await?;

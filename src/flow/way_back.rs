@@ -12,7 +12,7 @@ use crate::{
         preflight,
         problem::{Kind, Problem},
     },
-    host::{memo::Memo, store::Locked},
+    host::{memo::Memo, secrets, store::Locked},
 };
 use std::path::Path;
 
@@ -51,6 +51,7 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
+    secrets::prove(&plan.secrets)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
     let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });

@@ -3,7 +3,7 @@
 
 use super::{
     activate,
-    carry::validate_returned,
+    carry::close,
     conduct::LOCK_PATIENCE,
     event::{Event, Observer},
     live::Live,
@@ -148,6 +148,6 @@ fn go_back(
     let Some(ended) = ended else {
         return Ok(None);
     };
-    validate_returned(&locked, &ended, observer)?;
+    close(world, &locked, &ended, observer)?;
     super::carry::outcome(&store, order, ended).map(Some)
 }

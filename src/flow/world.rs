@@ -1,10 +1,18 @@
 //! Everything that a story acts on, in one place: a rehearsal brings another world to the same stories.
 
-use super::profiles::Library;
+use super::{activate::Ended, profiles::Library};
 use crate::{
-    domain::{facts::Facts, layout::Layout, problem::Problem},
+    domain::{
+        facts::Facts,
+        generation::Generation,
+        layout::{Layout, Scope},
+        notice::Notice,
+        problem::Problem,
+        report::Report,
+    },
     host::{
-        holding, processes::Processes, service::Services, signals::Interrupt, store::Store, systemd::Systemd,
+        holding, journald, processes::Processes, service::Services, signals::Interrupt, store::Store,
+        systemd::Systemd,
     },
 };
 use std::{
@@ -58,8 +66,8 @@ pub enum Engine {
 /// What keeps the service running.
 #[derive(Debug)]
 pub enum Keeper {
-    /// The host's systemd.
-    Systemd,
+    /// The host's systemd, or the user's own.
+    Systemd(Scope),
     /// This process.
     Embedded(Box<Processes>),
 }
@@ -68,6 +76,21 @@ impl World {
     /// Where everything lies.
     pub fn layout(&self) -> &Layout {
         self.store.layout()
+    }
+
+    /// Tells the host's journal how an activation ended, and what became of what serves again, where that was
+    /// validated. A rehearsal is nothing that a host should know of.
+    pub fn tell(&self, ended: &Ended, returned: Option<&Report>) {
+        let Ended { number, activation, .. } = ended;
+        let Ok(Generation { plan, .. }) = self.store.generation(activation.to) else { return };
+        let notice = Notice::of(*number, activation, &plan, self.layout().scope());
+        let notice = match (notice, returned.filter(|report| !report.answers())) {
+            (Some(notice), Some(report)) => Some(notice.failing(&report.failures.join("; "))),
+            (notice, _) => notice,
+        };
+        if let (Keeper::Systemd(_), Some(notice)) = (&self.keeper, notice) {
+            journald::tell(&notice);
+        }
     }
 }
 
@@ -86,24 +109,31 @@ impl Keeper {
     /// The keeper of this service, for looking at it.
     pub fn observe(&mut self, service: &str) -> Box<dyn Services + '_> {
         match self {
-            Self::Systemd => Box::new(Systemd::new(service)),
+            Self::Systemd(scope) => Box::new(Systemd::new(service, *scope)),
             Self::Embedded(processes) => Box::new(processes.as_mut()),
         }
     }
 
+    /// Whether it is the host's own systemd, and that runs.
+    pub fn is_of_host(&self) -> bool {
+        matches!(self, Self::Systemd(Scope::System)) && Systemd::runs_host()
+    }
+
     /// The right to stop and start servers on this host, held until it is dropped. All roots share the GPUs; a
-    /// rehearsal touches none.
+    /// rehearsal touches none. Users cannot write where root's lock lies: each has one for all roots of their own.
     pub fn alone(&self, root: &Path, command: &str) -> Result<Option<File>, Problem> {
         match self {
-            Self::Systemd if Systemd::usable().is_ok() => holding::hold_host(root, command).map(Some),
-            Self::Systemd | Self::Embedded(_) => Ok(None),
+            Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
+                holding::hold_host(*scope, root, command).map(Some)
+            }
+            Self::Systemd(_) | Self::Embedded(_) => Ok(None),
         }
     }
 
     /// The keeper of this service, for changing what runs. A problem without the means or the right.
     pub fn command(&mut self, service: &str) -> Result<Box<dyn Services + '_>, Problem> {
-        if matches!(self, Self::Systemd) {
-            Systemd::usable()?;
+        if let Self::Systemd(scope) = self {
+            Systemd::usable(*scope)?;
         }
         Ok(self.observe(service))
     }

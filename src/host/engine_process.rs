@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// What a service manager tells its service, and the engine must not hear.
-const NOT_PASSED_ON: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const NOT_PASSED_ON: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"];
 /// Bytes of output passed on at once.
 const CHUNK: usize = 8 << 10;
 /// Longest line that is heard; the rest of a longer one is only passed on.

@@ -1,7 +1,10 @@
 //! Locks that one process of a host holds, with its name for whoever finds them held.
 
-use super::fs;
-use crate::domain::problem::{Kind, Problem};
+use super::{fs, systemd::Systemd};
+use crate::domain::{
+    layout::Scope,
+    problem::{Kind, Problem},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -19,7 +22,9 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// Where the lock of the host lies: one activation at a time, whatever its root, since all share the GPUs. It goes
 /// with a reboot, and with the process that holds it.
-pub const HOST: &str = "/run/awqdeploy/activation.lock";
+const HOST: &str = "/run/awqdeploy/activation.lock";
+/// The same for all roots of one user, below `$XDG_RUNTIME_DIR`.
+const USER: &str = "awqdeploy/activation.lock";
 
 /// Who holds a lock; the lock file's text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,10 +72,13 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
 ///
 /// # Errors
 /// As [`hold`].
-pub fn hold_host(root: &Path, command: &str) -> Result<File, Problem> {
-    let path = Path::new(HOST);
-    fs::make_directory(path.parent().unwrap_or(path))?;
-    hold(path, Duration::ZERO, &format!("{command} --root {}", root.display()))
+pub fn hold_host(scope: Scope, root: &Path, command: &str) -> Result<File, Problem> {
+    let path = match scope {
+        Scope::System => HOST.into(),
+        Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
+    };
+    fs::make_directory(path.parent().unwrap_or(&path))?;
+    hold(&path, Duration::ZERO, &format!("{command} --root {}", root.display()))
 }
 
 /// A problem with directories that somebody else may write to: a link there would lead what root writes elsewhere,

@@ -87,6 +87,14 @@ impl Services for Processes {
         Ok(())
     }
 
+    fn installed(&mut self, _unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        Ok(None)
+    }
+
+    fn remember(&mut self, _units: &[Unit]) -> Result<(), Problem> {
+        Ok(())
+    }
+
     fn install(&mut self, _units: &[Unit]) -> Result<(), Problem> {
         Ok(())
     }

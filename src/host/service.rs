@@ -2,15 +2,21 @@
 
 use super::{leftovers::Leftover, signals::Interrupt};
 use crate::domain::{journal::Period, problem::Problem, unit::Unit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
     /// A problem if one of these units is somebody else's. Changes nothing.
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
+    /// The text of this unit as it is installed now, with its file, or nothing.
+    fn installed(&mut self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem>;
+
     /// Makes these units known and started at boot. Changes nothing that runs.
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem>;
+
+    /// Called at boot, before the service: makes units known again that a boot forgets, and has the service started.
+    fn remember(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
     /// Sets what happens when the service dies by itself from now on.
     fn trust(&mut self, trust: Trust) -> Result<(), Problem>;
@@ -101,8 +107,16 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).claim(units)
     }
 
+    fn installed(&mut self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        (**self).installed(unit)
+    }
+
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
         (**self).install(units)
+    }
+
+    fn remember(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        (**self).remember(units)
     }
 
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {

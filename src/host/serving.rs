@@ -1,12 +1,13 @@
 //! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
 
-use super::{connection, http};
+use super::{connection, http, secrets};
 use crate::domain::{
     conformance::{Ask, Exchange},
     openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
     plan::{Plan, Serve},
     problem::{Kind, Problem},
     report::Sample,
+    secrets::SecretText,
     sse,
     stream::{Streamed, Transcript},
 };
@@ -40,7 +41,7 @@ pub struct Api {
     /// `http://HOST:PORT`, and whatever is before `/v1`.
     base: String,
     model: String,
-    key: Option<String>,
+    key: Option<SecretText>,
     timeout: Duration,
 }
 
@@ -76,7 +77,11 @@ impl Api {
             &plan.model.served_name,
             plan.timeouts.request,
         )?;
-        Ok(api.with_key(key(&plan.serve).map(str::to_owned)))
+        let key = match secrets::api_key(&plan.secrets)? {
+            Some(key) => Some(key),
+            None => key(&plan.serve).and_then(|key| SecretText::of(key).ok()),
+        };
+        Ok(api.with_key(key))
     }
 
     /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
@@ -108,7 +113,7 @@ impl Api {
 
     /// The same, with a key for everything under `/v1`.
     #[must_use]
-    pub fn with_key(self, key: Option<String>) -> Self {
+    pub fn with_key(self, key: Option<SecretText>) -> Self {
         Self { key, ..self }
     }
 
@@ -133,7 +138,7 @@ impl Api {
     /// Whether a second request is answered on the same connection, so that clients need not connect for
     /// each. Over TCP by hand: the client here would connect anew without a word.
     pub async fn keeps_alive(&self) -> Result<bool, Fault> {
-        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n"));
+        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {}\r\n", key.reveal()));
         connection::answers_twice(&self.base, "/v1/models", &key.unwrap_or_default(), self.timeout).await
     }
 
@@ -250,7 +255,7 @@ impl Api {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base)).timeout(self.timeout);
         match &self.key {
-            Some(key) => request.bearer_auth(key),
+            Some(key) => request.bearer_auth(key.reveal()),
             None => request,
         }
     }

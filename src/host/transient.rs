@@ -1,8 +1,12 @@
 //! The service manager as the one who carries an activation out: a transient unit that needs no terminal, outlives
 //! whoever started it, and is started again when it dies.
 
-use super::exec::{self, Finished};
-use crate::domain::{problem::Problem, unit};
+use super::{exec, systemd::Systemd};
+use crate::domain::{
+    layout::{Layout, Scope},
+    problem::Problem,
+    unit,
+};
 use std::{collections::BTreeMap, path::Path};
 
 /// What the unit is told beside its command.
@@ -18,7 +22,7 @@ const PROPERTIES: [&str; 10] = [
     // The deployer decides what becomes of its children, and how long the way back takes.
     "KillMode=mixed",
     "TimeoutStopSec=infinity",
-    // The engine is what must give memory back.
+    // The engine is what must give memory back. A user's manager may not grant it, and goes on without.
     "OOMScoreAdjust=-900",
     "OOMPolicy=continue",
     "ManagedOOMPreference=omit",
@@ -26,40 +30,44 @@ const PROPERTIES: [&str; 10] = [
 ];
 
 /// Has the service manager carry out the activation of this number. Returns once its process runs.
-pub fn start(service: &str, activation: u64, program: &Path, root: &Path) -> Result<(), Problem> {
+pub fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
     let name = unit::activation_name(service, activation);
     let number = activation.to_string();
-    let (program, root) = (program.to_string_lossy(), root.to_string_lossy());
     let mut arguments = vec![
-        "--quiet".to_owned(),
+        scope_option(layout.scope()).to_owned(),
+        "--quiet".into(),
         "--no-ask-password".into(),
         // Gone when it has ended, however it ended: its story is kept with the activation.
         "--collect".into(),
         "--service-type=exec".into(),
-        format!("--unit={name}"),
+        format!("--unit={name}.service"),
         format!("--description=awqdeploy: activation {number} of {service}"),
-        format!("--property=ExecStopPost={}", unit::activation_rest(&program, &root, activation)),
+        format!("--property=ExecStopPost={}", unit::activation_rest(program, layout, activation)),
     ];
     arguments.extend(PROPERTIES.iter().map(|property| format!("--property={property}")));
-    arguments.extend(
-        ["--", &program, "--root", &root, "--progress", "plain", "activate", &number].map(Into::into),
-    );
+    let (program, root) = (program.to_string_lossy(), layout.root().to_string_lossy());
+    arguments.extend(["--", &program].map(Into::into));
+    if layout.scope() == Scope::User {
+        arguments.push(scope_option(Scope::User).into());
+    }
+    arguments.extend(["--root", &root, "--progress", "plain", "activate", &number].map(Into::into));
     exec::run("systemd-run", &arguments, &BTreeMap::new())?.success().map(drop)
 }
 
 /// Whether this activation is being carried out, or watched, or is about to be started again.
-pub fn runs(service: &str, activation: u64) -> Result<bool, Problem> {
-    let name = unit::activation_name(service, activation);
-    let said = systemctl(&["show", "--value", "--property", "ActiveState", &name])?.success()?;
-    Ok(!matches!(said.trim(), "inactive" | "failed"))
+pub fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
+    Systemd::new(&unit::activation_name(service, activation), scope).is_up()
 }
 
 /// Asks this activation to stop and go back, as Ctrl-C does.
-pub fn interrupt(service: &str, activation: u64) -> Result<(), Problem> {
-    let name = unit::activation_name(service, activation);
-    systemctl(&["kill", "--kill-whom=main", "--signal=SIGINT", &name])?.success().map(drop)
+pub fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
+    Systemd::new(&unit::activation_name(service, activation), scope).interrupt()
 }
 
-fn systemctl(arguments: &[&str]) -> Result<Finished, Problem> {
-    exec::run("systemctl", &[&["--no-ask-password"], arguments].concat(), &BTreeMap::new())
+/// How `systemd-run`, and this program, are told whose service manager is meant.
+fn scope_option(scope: Scope) -> &'static str {
+    match scope {
+        Scope::System => "--system",
+        Scope::User => "--user",
+    }
 }

@@ -1,4 +1,4 @@
-//! Where unit files go: `/etc/systemd/system`, or beside it where NixOS keeps that read-only.
+//! Where unit files go: into a plain folder, or beside `/etc/systemd/system` where NixOS declares what is in it.
 //!
 //! On NixOS a unit is what the system's configuration declares. awqdeploy's module declares ours, and says that they are
 //! wanted at boot. Where what shall run has another text than what is declared (after a rollback, say), the text goes to
@@ -11,11 +11,6 @@ use crate::domain::{
     unit::{self, Unit},
 };
 use std::path::{Path, PathBuf};
-
-/// Where a person's own units live; they win over those of the distribution.
-const UNITS: &str = "/etc/systemd/system";
-/// Where units live that win over those.
-const CONTROL: &str = "/etc/systemd/system.control";
 
 /// What the name of an adopted unit's file ends in once ours has its place. systemd reads no such file.
 const BY_HAND: &str = ".by-hand";
@@ -35,11 +30,6 @@ pub enum UnitFolder {
 }
 
 impl UnitFolder {
-    /// This host's.
-    pub fn of_host() -> Self {
-        Self::at(Path::new(UNITS), Path::new(CONTROL))
-    }
-
     /// The folder at `units`, with `control` to go to where that is in the Nix store.
     pub fn at(units: &Path, control: &Path) -> Self {
         match StorePath::behind(units) {
@@ -65,6 +55,13 @@ impl UnitFolder {
             Self::Declared { declared, .. } => units.iter().try_for_each(|unit| wanted(declared, unit)),
             Self::Plain(_) => Ok(()),
         }
+    }
+
+    /// The file of this unit that placing it would overwrite, and its text. What NixOS declares is never overwritten.
+    pub fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        let (Self::Plain(folder) | Self::Declared { control: folder, .. }) = self;
+        let path = folder.join(unit);
+        Ok(fs::read(&path)?.map(|text| (path, text)))
     }
 
     /// Writes these units. Returns whether anything changed.

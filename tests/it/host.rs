@@ -25,7 +25,7 @@ use tempfile::TempDir;
 /// What the test can ask of systemd without one: a service that is active, and commands that do nothing. No test
 /// on it comes as far as to change a service; those that do have a real systemd (tests/real) or the embedded
 /// supervisor.
-const SYSTEMCTL: &str = "#!/bin/sh\ncase \"$*\" in *ActiveState*) echo active ;; esac\n";
+const SYSTEMCTL: &str = "#!/bin/sh\ncase \"$*\" in *ActiveState*) echo ActiveState=active ;; esac\n";
 
 /// The lock of a runtime that no test installs.
 const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3.12'\nplatform = 'any'\n\

@@ -7,6 +7,7 @@ use awqdeploy::{
         prediction::Prediction,
         problem::Problem,
         profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch},
+        secrets::Secrets,
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
@@ -148,6 +149,7 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
         },
         memory: Budget { tensor_parallel_size: 1, ..Budget::default() },
         prediction: Prediction::default(),
+        secrets: Secrets::default(),
         gates: gates(),
         tolerances: Tolerances::default(),
         timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },

@@ -2,9 +2,10 @@
 
 use crate::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    layout::Layout,
+    layout::{Layout, Scope},
     plan::Serve,
     profile::{Device, Listen},
+    secrets::Secrets,
     size::Bytes,
     unit::{self, Service},
 };
@@ -51,6 +52,7 @@ fn service(device: Device, serve: &Serve, layout: &Layout) -> String {
         device,
         memory_max: Some(Bytes::gib(120)),
         serve,
+        secrets: &Secrets::default(),
         model: Path::new("/srv/models/awq"),
         layout,
     })
@@ -147,6 +149,41 @@ fn devices_and_addresses_follow_the_profile() {
     let fixed = service(Device::Cpu, &serve("10.1.2.3", &["--shutdown-timeout", "120"]), &layout);
     assert_eq!(lines(&fixed, "Wants"), ["Wants=network-online.target"]);
     assert_eq!(lines(&fixed, "TimeoutStopSec"), ["TimeoutStopSec=150"]);
+}
+
+/// What a user's manager cannot honour it would ignore, or refuse to start: it is not asked for.
+#[test]
+fn a_users_unit_asks_for_nothing_that_needs_root() {
+    let layout = Layout::new("/home/alice/.local/state/awqdeploy").under(Scope::User);
+    let text = service(Device::Cuda, &serve("10.1.2.3", &[]), &layout);
+    for privileged in [
+        "DynamicUser=",
+        "BindReadOnlyPaths=",
+        "Device",
+        "IPAddress",
+        "Protect",
+        "Private",
+        "Capability",
+        "Requires=",
+        "Wants=",
+        "KeyringMode=",
+        "RemoveIPC=",
+    ] {
+        assert_eq!(lines(&text, privileged), [""; 0]);
+    }
+    assert_eq!(lines(&text, "WantedBy"), ["WantedBy=default.target"]);
+    assert_eq!(lines(&text, "After"), ["After=awqdeploy-recover-vllm.service"]);
+    for kept in
+        ["NoNewPrivileges=yes", "SystemCallFilter=~@privileged", "MemoryMax=128849018880", "WatchdogSec=2min"]
+    {
+        assert!(text.lines().any(|line| line == kept), "no {kept} in\n{text}");
+    }
+    let recover = unit::recover(&layout, "vllm");
+    assert!(
+        recover.contains("awqdeploy --user --root /home/alice/.local/state/awqdeploy recover --boot"),
+        "{recover}"
+    );
+    assert!(recover.contains("WantedBy=default.target") && !recover.contains("local-fs.target"), "{recover}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
     io::{Write, stderr},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -13,15 +14,23 @@ use std::{
 /// The folder of this test in the repository.
 pub(crate) const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 /// Where the prepared parts are inside; the profiles name it.
-const PARTS: &str = "/srv/awqdeploy-real";
+pub(crate) const PARTS: &str = "/srv/awqdeploy-real";
 /// The API of every test profile.
 pub(crate) const API: &str = "http://127.0.0.1:8000";
 /// What every process of a vLLM that awqdeploy runs has in its command line.
 const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
+/// What a script says that cannot bring what it is to bring.
+const CANNOT_BE_HAD: i32 = 77;
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
 const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Two machines at once would only wait for each other: there may be two cores.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {
@@ -38,35 +47,62 @@ pub(crate) struct Said {
     command: String,
 }
 
-impl Machine {
-    /// Prepares the parts where needed, and boots with awqdeploy and the test's profiles in place.
-    pub(crate) fn up() -> Self {
-        Self::called("real")
-    }
+/// Which systemd a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Systemd {
+    /// This machine's own.
+    Own,
+    /// That of Debian trixie, with its root: 257.
+    Trixie,
+}
 
-    /// The same beside others, each with a name of its own.
-    pub(crate) fn called(name: &str) -> Self {
-        let parts = prepare();
+impl Systemd {
+    /// What the harness is told to boot it; nothing where it cannot be had.
+    fn options(self) -> Option<Vec<(&'static str, String)>> {
+        if self == Self::Own {
+            return Some(Vec::new());
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new(repository.join("tests/systemd/get-systemd"))
+            .arg(repository.join("target/systemd-257"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tests/systemd/get-systemd starts");
+        if output.status.code() == Some(CANNOT_BE_HAD) {
+            return None;
+        }
+        assert!(output.status.success(), "tests/systemd/get-systemd failed: {}", output.status);
+        let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        // From this version on systemd refuses to boot on control groups of the first kind.
+        Some(vec![("--root", root), ("--cgroup", "unified".to_owned())])
+    }
+}
+
+impl Machine {
+    /// Boots with awqdeploy and these profiles in place. Nothing where this systemd cannot be had.
+    pub(crate) fn boot_with(
+        name: &str,
+        systemd: Systemd,
+        profiles: &Path,
+        more: &[(&'static str, String)],
+    ) -> Option<Self> {
         let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let profiles = scratch.join("profiles");
-        let _ = fs::remove_dir_all(&profiles);
-        copy(&Path::new(HERE).join("profiles"), &profiles);
-        let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
         let program = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
-        let options = [
+        let mut options = systemd.options()?;
+        options.extend([
             ("--disk-size", DISK.to_owned()),
             // After a power cut the boot waits for vLLM.
             ("--timeout", PATIENCE.as_secs().to_string()),
-            ("--bind", bind(&parts, PARTS)),
-            ("--bind", bind(&profiles, "/etc/awqdeploy")),
+            ("--bind", bind(profiles, "/etc/awqdeploy")),
             ("--ro-bind", bind(program, "/usr/local/bin/awqdeploy")),
-        ];
+        ]);
+        options.extend_from_slice(more);
         let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let machine = Self { state: scratch.join("machine"), options };
         // What an earlier run left that was killed.
         machine.down();
         machine.boot();
-        machine
+        Some(machine)
     }
 
     /// Cuts the power, which loses whatever is not on the disk, and boots again.
@@ -234,6 +270,14 @@ pub(crate) fn tell(line: &str) {
     let _ = writeln!(stderr(), "real: {line}");
 }
 
+/// Copies the test's profiles to where they may be written to.
+pub(crate) fn profiles(scratch: &str) -> PathBuf {
+    let profiles = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scratch).join("profiles");
+    let _ = fs::remove_dir_all(&profiles);
+    copy(&Path::new(HERE).join("profiles"), &profiles);
+    profiles
+}
+
 /// Makes the parts that are not there yet, and says where they are.
 pub(crate) fn prepare() -> PathBuf {
     let parts = std::env::var_os("AWQDEPLOY_REAL_DIR")
@@ -257,6 +301,11 @@ fn harness(verb: &str, state: &Path) -> Command {
         .env("UV_CACHE_DIR", format!("{PARTS}/uv-cache"))
         .env("UV_OFFLINE", "1");
     command
+}
+
+/// What the harness takes to show `from` as `to` inside.
+pub(crate) fn bind(from: &Path, to: &str) -> String {
+    format!("{}:{to}", from.display())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -7,10 +7,11 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod adopting;
+#[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;
 
-use machine::{Machine, Said, tell};
+use machine::{Machine, PARTS, Said, Systemd, alone, bind, prepare, profiles, tell};
 use serde_json::Value;
 use std::process::Child;
 
@@ -25,7 +26,11 @@ fn a_migration_there_and_back() {
         tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
-    let machine = Machine::up();
+    let _alone = alone();
+    let Some(machine) = boot("real") else {
+        tell("SKIPPED: that systemd cannot be had here");
+        return;
+    };
     lock(&machine);
     let gptq = first_deployment(&machine);
     vllm_has_a_word(&machine);
@@ -38,6 +43,47 @@ fn a_migration_there_and_back() {
     interrupted(&machine, &gptq);
     power_cut(&machine, &gptq);
     stopped(&machine);
+}
+
+/// Several ranks are several processes, which find each other and share memory: all of it in the sandbox.
+#[test]
+fn two_ranks() {
+    if !rustix::process::geteuid().is_root() {
+        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
+        return;
+    }
+    let _alone = alone();
+    let Some(machine) = boot("ranks") else {
+        tell("SKIPPED: that systemd cannot be had here");
+        return;
+    };
+    machine.run(&["awqdeploy", "lock", "two-ranks"]).succeeded();
+    committed(&machine.awqdeploy(&["deploy", "two-ranks", "--yes", "--json"], 0), "two-ranks");
+    serves(&machine, "two-ranks");
+    let processes = machine.vllm_processes();
+    let workers = processes.iter().filter(|process| process.contains("VLLM::Worker")).count();
+    assert_eq!(workers, 2, "{processes:#?}");
+    let exposure =
+        machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=15", "vllm.service"]);
+    assert_eq!(exposure.code, Some(0), "{}", exposure.stdout);
+    stopped(&machine);
+}
+
+/// Under the systemd that `AWQDEPLOY_SYSTEMD` names: `257`, or by default this machine's own.
+fn boot(name: &str) -> Option<Machine> {
+    let mut more = vec![("--bind", bind(&prepare(), PARTS))];
+    let systemd = match std::env::var("AWQDEPLOY_SYSTEMD").as_deref() {
+        Err(_) => Systemd::Own,
+        Ok("257") => Systemd::Trixie,
+        Ok(other) => panic!("there is no systemd {other} to test under"),
+    };
+    if systemd == Systemd::Trixie {
+        // The locked wheels are for this machine's Python, which that Debian does not have.
+        for part in ["/usr/bin/python3.11", "/usr/lib/python3.11"] {
+            more.push(("--ro-bind", part.to_owned()));
+        }
+    }
+    Machine::boot_with(name, systemd, &profiles(name), &more)
 }
 
 fn lock(machine: &Machine) {

@@ -136,5 +136,6 @@ pub fn environment(
 fn asks_for_a_key(whence: &str) -> Problem {
     let what = format!("this server asks its clients for a key ({whence}), and its generation would not");
     Problem::new(Kind::Refused, what)
-        .help("let a proxy in front of it ask for keys, start it without one, and adopt it then; its key was recorded nowhere")
+        .help("start it without one, and adopt it then; afterwards its profile can name a key's file by `secrets.api-key-file`; \
+               its key was recorded nowhere")
 }

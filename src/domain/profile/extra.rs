@@ -58,7 +58,8 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
 
 const SECRET_FLAGS: &[&str] = &["--api-key", "--hf-token"];
 
-const NO_KEYS: &str = "the first completion and the validation would be turned away: let a proxy in front of it ask clients for keys";
+const NO_KEYS: &str = "every generation can be read by every user of this host: put the key into a file that only root reads, \
+     and name it by `secrets.api-key-file`";
 
 /// Variables that vLLM must not get from a profile, and why.
 const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
@@ -104,8 +105,9 @@ const SECRET_ENDINGS: &[&str] = &[
     "CREDENTIALS",
 ];
 
-const SECRET_HELP: &str = "every generation can be read by every user of this host: put the secret into a file that only root reads, \
-     and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`";
+const SECRET_HELP: &str = "every generation can be read by every user of this host: put the secret into a file that only root reads. \
+     `secrets.hub-token-file` names one with a token of the hub; for another, `systemctl edit SERVICE`: `[Service]`, \
+     `EnvironmentFile=/etc/SERVICE.env`";
 
 /// One argument of `vllm serve`, wherever it stands.
 pub(super) fn argument(text: String) -> Result<String, Fault> {

@@ -74,6 +74,17 @@ pub static KEYS: &[Key] = &[
     ),
     Key::optional("vllm.environment", "a table of variables", "[vllm.environment]"),
     Key::optional("vllm.environment.*", "a string on one line", r#"VLLM_LOGGING_LEVEL = "DEBUG""#),
+    Key::optional("secrets", "a table that names files with secrets", "[secrets]"),
+    Key::optional(
+        "secrets.api-key-file",
+        "an absolute file that only root reads",
+        r#"api-key-file = "/etc/awqdeploy/secrets/api-key""#,
+    ),
+    Key::optional(
+        "secrets.hub-token-file",
+        "an absolute file that only root reads",
+        r#"hub-token-file = "/etc/awqdeploy/secrets/hub-token""#,
+    ),
     Key::optional("timeouts", "a table that says how long to wait", "[timeouts]"),
     Key::optional("timeouts.start", "a duration with its unit, from 1s to 24h", r#"start = "20min""#),
     Key::optional("timeouts.request", "a duration with its unit, from 1s to 1h", r#"request = "5min""#),

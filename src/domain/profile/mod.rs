@@ -13,6 +13,7 @@ pub(super) mod rules;
 use super::{
     document::{Document, Fault, Strangers},
     problem::Problem,
+    secrets::Secrets,
     size::Bytes,
 };
 pub(super) use extra::kept_variable;
@@ -38,6 +39,7 @@ pub struct Profile {
     limits: Limits,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    secrets: Secrets,
     timeouts: Timeouts,
     gates: Gates,
     tolerances: Tolerances,
@@ -304,6 +306,11 @@ impl Profile {
         &self.environment
     }
 
+    /// Files with secrets for the engine.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// How long to wait.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
@@ -333,6 +340,12 @@ impl Profile {
         Ok(Self { listen, ..self })
     }
 
+    /// The same profile without secrets: a rehearsal needs none, and whoever rehearses may not read them.
+    #[must_use]
+    pub fn without_secrets(self) -> Self {
+        Self { secrets: Secrets::default(), ..self }
+    }
+
     /// The same profile with other patience.
     ///
     /// # Errors
@@ -348,7 +361,7 @@ impl Profile {
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a path that is not absolute.
     pub fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
-        rules::folder(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
+        rules::whole_path(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
         self.model.path = Some(path);
         Ok(self)
     }

@@ -21,6 +21,8 @@ pub(super) struct RawProfile {
     #[serde(default)]
     pub(super) vllm: RawVllm,
     #[serde(default)]
+    pub(super) secrets: RawSecrets,
+    #[serde(default)]
     pub(super) timeouts: RawTimeouts,
     #[serde(default)]
     pub(super) validation: RawValidation,
@@ -97,6 +99,13 @@ pub(super) struct RawVllm {
     pub(super) arguments: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) environment: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSecrets {
+    pub(super) api_key_file: Option<Spanned<String>>,
+    pub(super) hub_token_file: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use super::{
     Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel,
     Timeouts, Tolerances, VerifyAtStart, Watch, extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSweep,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
         RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     document::{Document, Fault},
     problem::Problem,
+    secrets::Secrets,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,6 +77,7 @@ impl Review<'_> {
         let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
         let limits = self.limits(raw.limits);
         let (arguments, environment) = self.vllm(raw.vllm);
+        let secrets = self.secrets(raw.secrets);
         let timeouts = self.timeouts(raw.timeouts);
         let gates = self.gates(name, raw.validation);
         let tolerances = self.tolerances(raw.tolerances);
@@ -97,6 +99,7 @@ impl Review<'_> {
             limits: limits?,
             arguments: arguments?,
             environment: environment?,
+            secrets: secrets?,
             timeouts: timeouts?,
             gates: gates?,
             tolerances: tolerances?,
@@ -113,8 +116,8 @@ impl Review<'_> {
             alternatives = add(alternatives, alternative);
         }
         let revision = self.check_or(raw.revision, "main".to_owned(), rules::revision);
-        let path = self.check_or(raw.path, None, |text| rules::folder(text).map(Some));
-        let signed_by = self.check_or(raw.signed_by, None, |text| rules::folder(text).map(Some));
+        let path = self.check_or(raw.path, None, |text| rules::whole_path(text).map(Some));
+        let signed_by = self.check_or(raw.signed_by, None, |text| rules::whole_path(text).map(Some));
         let served_name = self.check(raw.served_name, rules::served_name);
         let verify_at_start = self.check_or(raw.verify_at_start, VerifyAtStart::Memo, rules::verify_at_start);
         Some(Model {
@@ -131,7 +134,7 @@ impl Review<'_> {
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
         let vllm = self.check(raw.vllm, rules::version);
         let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
-        let python = self.check_or(raw.python, None, |text| rules::folder(text).map(Some));
+        let python = self.check_or(raw.python, None, |text| rules::whole_path(text).map(Some));
         Some(Runtime { vllm: vllm?, device: device?, python: python? })
     }
 
@@ -188,6 +191,12 @@ impl Review<'_> {
             environment = add(environment, name.zip(value));
         }
         (arguments, environment)
+    }
+
+    fn secrets(&mut self, raw: RawSecrets) -> Option<Secrets> {
+        let api_key = self.check_or(raw.api_key_file, None, |text| rules::whole_path(text).map(Some));
+        let hub_token = self.check_or(raw.hub_token_file, None, |text| rules::whole_path(text).map(Some));
+        Some(Secrets { api_key: api_key?, hub_token: hub_token? })
     }
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Option<Timeouts> {

@@ -187,7 +187,8 @@ pub(in crate::domain) fn revision(text: String) -> Checked<String> {
     no_longer(text, NAME_LENGTH)
 }
 
-pub(super) fn folder(text: String) -> Checked<PathBuf> {
+/// A file or folder, wherever it is read from.
+pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {
         return Err(Fault::new("`~` means nothing to a service").help("write the whole path"));

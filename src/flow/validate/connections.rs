@@ -4,6 +4,7 @@ use crate::{
     domain::{
         conformance::{Ask, Known, Miss, Need, PROMPT},
         openai::Request,
+        secrets::SecretText,
     },
     host::serving::{Api, Heard},
 };
@@ -107,7 +108,11 @@ async fn key(api: &Api, instead: Option<String>) -> Result<(), Miss> {
     if !api.has_key() {
         return Err(Miss::NotOffered("it has no key".to_owned()));
     }
-    let answer = api.clone().with_key(instead).exchange("/v1/models", Ask::Get).await?;
+    let answer = api
+        .clone()
+        .with_key(instead.and_then(|key| SecretText::of(&key).ok()))
+        .exchange("/v1/models", Ask::Get)
+        .await?;
     match answer.status {
         401 | 403 => Ok(()),
         status => Err(Miss::Wrong(format!("a request without the key was answered with status {status}"))),

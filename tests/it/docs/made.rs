@@ -167,6 +167,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "limits.max-num-batched-tokens" => format!("`{}`", limits.max_num_batched_tokens),
         "vllm.arguments" if least.arguments().is_empty() => "none".to_owned(),
         "vllm.environment.*" if least.environment().is_empty() => "none".to_owned(),
+        "secrets.api-key-file" | "secrets.hub-token-file" if least.secrets().is_empty() => "none".to_owned(),
         "timeouts.start" => minutes(timeouts.start),
         "timeouts.request" => minutes(timeouts.request),
         "validation.min-decode-tokens-per-second" => format!("`{:?}`", gates.min_decode_tokens_per_second),

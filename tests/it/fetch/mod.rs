@@ -15,7 +15,7 @@ use awqdeploy::{
     domain::{
         digest::Digest,
         hub::Patience,
-        layout::Layout,
+        layout::{Layout, Scope},
         lock::{LockedModel, PIECE},
         problem::Problem,
         size::Bytes,
@@ -133,7 +133,7 @@ impl Bench {
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),
-            keeper: Keeper::Systemd,
+            keeper: Keeper::Systemd(Scope::System),
             carrier: Carrier::Here,
         }
     }

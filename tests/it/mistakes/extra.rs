@@ -30,7 +30,7 @@ fn arguments() {
     8 | arguments = ["--api-key", ********]
       |              ^^^^^^^^^^^ not for this deployment
       |
-      = help: the first completion and the validation would be turned away: let a proxy in front of it ask clients for keys
+      = help: every generation can be read by every user of this host: put the key into a file that only root reads, and name it by `secrets.api-key-file`
     "#);
     assert_snapshot!(refused("[vllm]\narguments = [\"--hf_token=s3cret\"]"), @r"
     error: `--hf-token` cannot be an extra argument
@@ -39,7 +39,7 @@ fn arguments() {
     8 | arguments = [*******************]
       |              ^^^^^^^^^^^^^^^^^^^ this is a secret
       |
-      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+      = help: every generation can be read by every user of this host: put the secret into a file that only root reads. `secrets.hub-token-file` names one with a token of the hub; for another, `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
     ");
     assert_snapshot!(refused("[vllm]\narguments = [\"--pipeline-parallel-size\", \"2\"]"), @r#"
     error: `--pipeline-parallel-size` cannot be an extra argument
@@ -88,7 +88,7 @@ fn environment() {
     8 | HF_TOKEN = ******
       | ^^^^^^^^ by its name this is a secret
       |
-      = help: every generation can be read by every user of this host: put the secret into a file that only root reads, and name it by `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
+      = help: every generation can be read by every user of this host: put the secret into a file that only root reads. `secrets.hub-token-file` names one with a token of the hub; for another, `systemctl edit SERVICE`: `[Service]`, `EnvironmentFile=/etc/SERVICE.env`
     ");
     assert_snapshot!(refused("[vllm.environment]\nNOTIFY_SOCKET = \"/run/x\""), @r#"
     error: `NOTIFY_SOCKET` cannot be set here

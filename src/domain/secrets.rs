@@ -1,0 +1,94 @@
+//! What only the engine may know: named by files, and never written down anywhere else.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::PathBuf};
+
+/// Files that hold secrets, each on one line. The files are systemd's to read: it hands their contents to the
+/// service, in memory, as `LoadCredential=` does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// What clients must show: vLLM's API key.
+    pub api_key: Option<PathBuf>,
+    /// What the hub asks for: a Hugging Face token.
+    pub hub_token: Option<PathBuf>,
+}
+
+/// One kind of secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// vLLM's API key.
+    ApiKey,
+    /// A Hugging Face token.
+    HubToken,
+}
+
+impl Secrets {
+    /// Those that there are.
+    pub fn all(&self) -> impl Iterator<Item = (Secret, &PathBuf)> {
+        let each = [(Secret::ApiKey, &self.api_key), (Secret::HubToken, &self.hub_token)];
+        each.into_iter().filter_map(|(secret, path)| Some((secret, path.as_ref()?)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+}
+
+impl Secret {
+    /// The name under which the service manager hands it over.
+    pub fn credential(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key",
+            Self::HubToken => "hub-token",
+        }
+    }
+
+    /// The variable in which the engine takes it.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::ApiKey => "VLLM_API_KEY",
+            Self::HubToken => "HF_TOKEN",
+        }
+    }
+
+    /// The key of a profile that names its file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ApiKey => "secrets.api-key-file",
+            Self::HubToken => "secrets.hub-token-file",
+        }
+    }
+}
+
+/// A secret's text. It is shown nowhere, not even by a slip.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The secret in a file with this content: one line of characters that an HTTP header and an environment can
+    /// carry. Otherwise what is wrong with it, without it.
+    pub fn of(content: &str) -> Result<Self, &'static str> {
+        let text = content.strip_suffix('\n').unwrap_or(content);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        match text {
+            "" => Err("is empty"),
+            text if text.contains('\n') => Err("has more than one line"),
+            text if !text.chars().all(|c| c.is_ascii_graphic()) => {
+                Err("has characters other than letters, digits and signs")
+            }
+            text => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The text, for whom it is meant.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}

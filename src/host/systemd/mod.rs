@@ -1,0 +1,292 @@
+//! systemd: over D-Bus where there is a message bus, else by `systemctl`.
+
+mod bus;
+mod manager;
+mod places;
+mod systemctl;
+
+use self::{
+    manager::{Lasting, Manager, State, reach},
+    places::Places,
+};
+use super::{
+    exec, fs, gpu,
+    leftovers::{self, Leftover},
+    service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
+    signals::Interrupt,
+    unit_folder::UnitFolder,
+};
+use crate::domain::{
+    job::JobEnd,
+    journal::Period,
+    layout::Scope,
+    problem::{Kind, Problem},
+    startup::Reason,
+    unit::Unit,
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
+const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
+/// How often a starting service is asked what it does.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long after its stop the control group may still hold processes.
+const EMPTY_PATIENCE: Duration = Duration::from_mins(1);
+/// Log lines among which the cause of a failed start is looked for.
+const LOG_LINES: u32 = 200;
+
+/// One service of the system's systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    scope: Scope,
+    unit: String,
+    places: Places,
+}
+
+impl Systemd {
+    /// The service of this name, without suffix, of this manager.
+    pub fn new(service: &str, scope: Scope) -> Self {
+        Self { scope, unit: format!("{service}.service"), places: Places::of(scope) }
+    }
+
+    /// A problem where there is no systemd, or no right to change its services.
+    pub fn usable(scope: Scope) -> Result<(), Problem> {
+        if scope == Scope::User {
+            return places::user_manager_runs();
+        }
+        if !Self::runs_host() {
+            return Err(Problem::new(Kind::Usage, "systemd does not run this host")
+                .help("see the same migration without it: `awqdeploy rehearse`"));
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(Problem::new(Kind::Usage, "only root may change the system's services")
+                .help("run the same command with `sudo`"));
+        }
+        Ok(())
+    }
+
+    /// Whether this host was booted with it.
+    pub fn runs_host() -> bool {
+        Places::of(Scope::System).runtime.is_dir()
+    }
+
+    fn candidate(&self) -> PathBuf {
+        self.places.runtime.join(format!("{}.d", self.unit)).join(CANDIDATE)
+    }
+
+    /// Where the user's own manager keeps what goes with the session; nothing where there is none.
+    pub(super) fn user_runtime() -> Option<PathBuf> {
+        places::runtime()
+    }
+
+    /// Reached anew for each thing that is done: a bus that went away must not stop the way back.
+    fn manager(&self) -> Result<Box<dyn Manager>, Problem> {
+        reach(self.scope)
+    }
+
+    /// Whether this unit runs, or is about to. Nothing runs that has no unit.
+    pub(super) fn is_up(&self) -> Result<bool, Problem> {
+        let State { active, .. } = self.manager()?.state(&self.unit)?;
+        Ok(!matches!(active.as_str(), "inactive" | "failed"))
+    }
+
+    /// Sends its main process what Ctrl-C sends.
+    pub(super) fn interrupt(&self) -> Result<(), Problem> {
+        self.manager()?.interrupt(&self.unit)
+    }
+
+    /// What `journalctl` calls units of this manager.
+    fn whose_log(&self) -> &'static str {
+        match self.scope {
+            Scope::System => "--unit",
+            Scope::User => "--user-unit",
+        }
+    }
+
+    /// Why the last start failed, as well as it can be told.
+    fn why(&mut self, end: &JobEnd, state: &State) -> Result<String, Problem> {
+        let words = match end.reason() {
+            Some(reason) => format!("{reason} (systemd says `{end}`)"),
+            None => format!("systemd says `{}`", state.result),
+        };
+        if !state.status.is_empty() {
+            return Ok(format!("{} ({words})", state.status));
+        }
+        if let Some(cause) = Reason::among(self.log_tail(LOG_LINES)?.lines()) {
+            return Ok(format!("{cause} ({words})"));
+        }
+        Ok(format!("{words}; see `journalctl -u {}`", self.unit))
+    }
+}
+
+impl Services for Systemd {
+    fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        let (folder, lasting) = self.places.writable();
+        if lasting == Lasting::UntilBoot {
+            for unit in units {
+                let winning = self.places.lasting.join(&unit.name);
+                if winning.exists() {
+                    return Err(hidden(&winning, &self.places.runtime));
+                }
+            }
+        }
+        folder.claim(units)?;
+        // Ours would win over what lies here, which is no reason to hide somebody else's.
+        UnitFolder::Plain(self.places.runtime.clone()).claim(units)
+    }
+
+    fn installed(&mut self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        match self.places.writable().0.found(unit)? {
+            Some(found) => Ok(Some(found)),
+            None => UnitFolder::Plain(self.places.runtime.clone()).found(unit),
+        }
+    }
+
+    fn install(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        self.claim(units)?;
+        let (folder, lasting) = self.places.writable();
+        let mut manager = self.manager()?;
+        if folder.place(units)? {
+            manager.reload()?;
+        }
+        if !folder.enables() {
+            return Ok(());
+        }
+        let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+        manager.enable(&names, lasting)
+    }
+
+    fn remember(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        if self.places.writable().1 == Lasting::Always {
+            return Ok(());
+        }
+        self.install(units)?;
+        // Nobody waits for it: it may be ordered after whoever calls.
+        self.manager()?.start(&self.unit)
+    }
+
+    fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
+        let path = self.candidate();
+        let is = path.exists();
+        match trust {
+            Trust::Candidate if !is => {
+                fs::make_directory(path.parent().unwrap_or(&path))?;
+                fs::write(&path, format!("[Service]\nRestart=no\nEnvironment={TRIAL_VARIABLE}=1\n"))?;
+            }
+            Trust::Committed if is => fs::remove(&path)?,
+            _ => return Ok(()),
+        }
+        self.manager()?.reload()
+    }
+
+    fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
+        let mut manager = self.manager()?;
+        // Earlier failures, and starts that count towards the limit, must not count against this one.
+        manager.forget_failures(&self.unit)?;
+        // What the last run of the service said is not said of this one.
+        let mut last = manager.state(&self.unit)?.status;
+        manager.start(&self.unit)?;
+        let end = loop {
+            if let Some(end) = manager.ended(LOOK_EVERY)? {
+                break end;
+            }
+            if interrupt.came() {
+                // Stopping the unit cancels its start job; the way back does that first of all.
+                manager.stop(&self.unit)?;
+                return Err(Problem::doing(format_args!("start `{}`", self.unit), "stopped by a signal"));
+            }
+            let State { status, .. } = manager.state(&self.unit)?;
+            if !status.is_empty() && status != last {
+                said(status.clone());
+                last = status;
+            }
+        };
+        // A job can end well and leave the unit down: a failed condition does that.
+        let state = manager.state(&self.unit)?;
+        if state.condition() == Condition::Active {
+            return Ok(());
+        }
+        let why = self.why(&end, &state)?;
+        Err(Problem::doing(format_args!("start `{}`", self.unit), why))
+    }
+
+    fn stop(&mut self) -> Result<(), Problem> {
+        let mut manager = self.manager()?;
+        if manager.state(&self.unit)?.load == "not-found" {
+            return Ok(());
+        }
+        manager.stop(&self.unit)?;
+        // The unit's `TimeoutStopSec=` is what limits this.
+        let end = loop {
+            if let Some(end) = manager.ended(LOOK_EVERY)? {
+                break end;
+            }
+        };
+        let began = Instant::now();
+        loop {
+            let state = manager.state(&self.unit)?;
+            let what = match (state.condition(), state.tasks) {
+                (Condition::Down(_), None | Some(0)) => return Ok(()),
+                (Condition::Down(_), Some(tasks)) => {
+                    format!("{tasks} of its processes are still there; see `systemd-cgls -u {}`", self.unit)
+                }
+                _ => format!("it is {} again, and the stop was {end}", state.active),
+            };
+            if began.elapsed() > EMPTY_PATIENCE {
+                return Err(Problem::doing(format_args!("stop `{}`", self.unit), what));
+            }
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+        leftovers::end(&self.unit, runtimes, tell)?;
+        gpu::wait_until_free(&self.unit)
+    }
+
+    fn condition(&mut self) -> Result<Condition, Problem> {
+        Ok(self.manager()?.state(&self.unit)?.condition())
+    }
+
+    fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
+        let lines = lines.to_string();
+        let arguments =
+            [self.whose_log(), &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
+        exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
+    }
+
+    fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+        let at =
+            |name: &str, at: Option<jiff::Timestamp>| at.map(|at| format!("--{name}=@{}", at.as_second()));
+        let count = format!("--lines={}", lines.at_most());
+        let mut arguments =
+            vec![self.whose_log(), &self.unit, "--output=short-iso", "--no-pager", "--quiet", &count];
+        let (from, until) = (at("since", period.from), at("until", period.until));
+        arguments.extend(from.iter().chain(&until).map(String::as_str));
+        if lines == Lines::Follow {
+            arguments.push("--follow");
+        }
+        exec::stream("journalctl", &arguments, said)
+    }
+
+    fn restarts(&mut self) -> Result<u32, Problem> {
+        Ok(self.manager()?.state(&self.unit)?.restarts)
+    }
+
+    fn goes_down(&mut self) -> bool {
+        // One that answers nobody any more is asked through `systemctl` in vain, too.
+        self.manager().and_then(|mut manager| manager.goes_down()).unwrap_or_default()
+    }
+}
+
+/// A unit in `/etc` wins over one in `/run`, so that another generation could not be started.
+fn hidden(winning: &Path, folder: &Path) -> Problem {
+    let (winning, folder) = (winning.display(), folder.display());
+    Problem::new(Kind::Refused, format!("`{winning}` cannot be written, and wins over units in `{folder}`"))
+        .help("remove it from what that folder is made of, or make the folder writable")
+}

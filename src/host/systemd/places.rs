@@ -1,0 +1,90 @@
+//! Where a service manager looks for units.
+
+use super::manager::Lasting;
+use crate::{
+    domain::{
+        layout::Scope,
+        problem::{Kind, Problem},
+    },
+    host::unit_folder::UnitFolder,
+};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Folders of unit files; these win over those of the distribution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Kept beyond the next boot.
+    pub(super) lasting: PathBuf,
+    /// Forgotten by it.
+    pub(super) runtime: PathBuf,
+    /// Kept, too, and read before both: where units go that NixOS declares otherwise.
+    pub(super) control: PathBuf,
+}
+
+impl Places {
+    /// As `systemd.unit(5)` has them.
+    pub(super) fn of(scope: Scope) -> Self {
+        match scope {
+            Scope::System => Self {
+                lasting: "/etc/systemd/system".into(),
+                runtime: "/run/systemd/system".into(),
+                control: "/etc/systemd/system.control".into(),
+            },
+            Scope::User => Self {
+                lasting: configuration().join("systemd/user"),
+                runtime: runtime().unwrap_or_default().join("systemd/user"),
+                control: configuration().join("systemd/user.control"),
+            },
+        }
+    }
+}
+
+impl Places {
+    /// Where units go: where they last, unless that is kept read-only. In the Nix store it always is, and what NixOS
+    /// declares there is what boot starts.
+    pub(super) fn writable(&self) -> (UnitFolder, Lasting) {
+        match UnitFolder::at(&self.lasting, &self.control) {
+            declared @ UnitFolder::Declared { .. } => (declared, Lasting::Always),
+            plain @ UnitFolder::Plain(_) => match access(&self.lasting, Access::WRITE_OK) {
+                Err(Errno::ROFS) => (UnitFolder::Plain(self.runtime.clone()), Lasting::UntilBoot),
+                // What else may be wrong shows when it is written to.
+                _ => (plain, Lasting::Always),
+            },
+        }
+    }
+}
+
+/// `$XDG_CONFIG_HOME`.
+fn configuration() -> PathBuf {
+    let home = || env::home_dir().unwrap_or_default().join(".config");
+    absolute("XDG_CONFIG_HOME").unwrap_or_else(home)
+}
+
+/// `$XDG_RUNTIME_DIR`.
+pub(super) fn runtime() -> Option<PathBuf> {
+    absolute("XDG_RUNTIME_DIR")
+}
+
+/// A variable of the XDG base directories; a relative path counts as none, says their specification.
+fn absolute(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// A problem where this user has no service manager.
+pub(super) fn user_manager_runs() -> Result<(), Problem> {
+    let runs = runtime().is_some_and(|folder| Path::new(&folder).join("systemd").is_dir());
+    if runs {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Usage, "this user has no service manager that runs").help(
+        "log in as that user itself (`su` and `sudo` start none), or as root `loginctl enable-linger USER`; \
+         `XDG_RUNTIME_DIR` must name its folder",
+    ))
+}

@@ -1,0 +1,33 @@
+//! What the host's journal was told of the activations that the stories ended.
+
+use crate::machine::Machine;
+use awqdeploy::domain::notice::{ACTIVATED, ROLLED_BACK};
+use serde_json::Value;
+
+pub(crate) fn tells(machine: &Machine) {
+    let activated = entries(machine, &[&format!("MESSAGE_ID={ACTIVATED}")]);
+    let migration =
+        activated.iter().find(|entry| entry["AWQDEPLOY_PROFILE"] == "new").expect("`new` was activated");
+    assert_eq!(
+        (&migration["AWQDEPLOY_FROM"], &migration["AWQDEPLOY_TO"], &migration["PRIORITY"]),
+        (&"1".into(), &"2".into(), &"5".into()),
+        "{migration:#}"
+    );
+    assert_eq!(migration["MESSAGE"], "new (generation 2) is proven and serves");
+
+    // Among the service's own lines, too.
+    let rolled_back = entries(machine, &["-u", "vllm", &format!("MESSAGE_ID={ROLLED_BACK}")]);
+    let broken =
+        rolled_back.iter().find(|entry| entry["AWQDEPLOY_PROFILE"] == "broken").expect("it was rolled back");
+    assert_eq!(broken["PRIORITY"], "4");
+    let message = broken["MESSAGE"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("broken (generation 3) was rolled back, generation 2 serves again: "),
+        "{message}"
+    );
+}
+
+fn entries(machine: &Machine, asked: &[&str]) -> Vec<Value> {
+    let said = machine.run(&[&["journalctl", "--output=json", "--no-pager"], asked].concat()).succeeded();
+    said.lines().map(|line| serde_json::from_str(line).expect("each line is an entry")).collect()
+}

@@ -1,0 +1,64 @@
+//! The whole road under real systemds, 252 and 257, in half a minute each: the embedded engine answers in vLLM's place.
+//!
+//! It needs root. tests/real has the same with a real vLLM, and boots the machines.
+
+#![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
+#![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
+
+mod journal;
+#[allow(dead_code, reason = "tests/real uses the rest of it")]
+#[path = "../real/machine.rs"]
+mod machine;
+mod parts;
+mod secret;
+mod stories;
+mod units;
+mod user;
+
+use machine::{Machine, Systemd, alone, tell};
+use std::path::{Path, PathBuf};
+
+/// Boots a machine on which the profiles are locked and the runtime is installed. Nothing where that cannot be.
+fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {
+    if !rustix::process::geteuid().is_root() {
+        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test systemd` as root");
+        return None;
+    }
+    let parts = parts::make(name);
+    let Some(machine) = Machine::boot_with(name, systemd, &parts.profiles, &parts.binds()) else {
+        tell("SKIPPED: that systemd cannot be had here");
+        return None;
+    };
+    parts::install(&machine);
+    Some((machine, parts.profiles))
+}
+
+fn all(machine: &Machine, profiles: &Path) {
+    stories::first_deployment(machine);
+    stories::migration(machine);
+    stories::broken(machine);
+    stories::killed(machine);
+    stories::interrupted(machine);
+    secret::kept(machine, profiles);
+    journal::tells(machine);
+    units::edited(machine);
+    units::read_only(machine);
+    stories::without_a_bus(machine);
+    user::deploys(machine);
+}
+
+#[test]
+fn under_this_machines_own_systemd() {
+    let _alone = alone();
+    let Some((machine, profiles)) = machine("systemd-own", Systemd::Own) else { return };
+    all(&machine, &profiles);
+}
+
+#[test]
+fn under_systemd_257() {
+    let _alone = alone();
+    let Some((machine, profiles)) = machine("systemd-257", Systemd::Trixie) else { return };
+    let said = machine.run(&["systemctl", "--version"]).succeeded();
+    assert!(said.starts_with("systemd 257 "), "{said}");
+    all(&machine, &profiles);
+}

@@ -1,0 +1,95 @@
+//! Profiles, a model and a runtime that take no time: the program's own engine in vLLM's place.
+
+use crate::machine::{Machine, bind};
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// Where the models are inside.
+const MODELS: &str = "/srv/models";
+/// The names of the profiles.
+const PROFILES: [&str; 4] = ["old", "new", "broken", "keyed"];
+/// Where the key of `keyed` lies inside.
+pub(crate) const KEY_FILE: &str = "/etc/awqdeploy/secrets/api-key";
+/// The lock of a runtime whose one wheel is never looked at, since the runtime is there.
+const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3.12'\nplatform = 'any'\n\
+    [[wheel]]\nname = 'vllm'\nversion = '0.32.0'\nfile = 'vllm-0.32.0-py3-none-any.whl'\nsize = 1\n\
+    sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n";
+
+/// Folders of this machine that the other sees.
+pub(crate) struct Parts {
+    pub(crate) profiles: PathBuf,
+    models: PathBuf,
+}
+
+impl Parts {
+    pub(crate) fn binds(&self) -> Vec<(&'static str, String)> {
+        vec![("--ro-bind", bind(&self.models, MODELS))]
+    }
+}
+
+/// Makes them anew.
+pub(crate) fn make(name: &str) -> Parts {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let parts = Parts { profiles: scratch.join("profiles"), models: scratch.join("models") };
+    for folder in [&parts.profiles, &parts.models] {
+        let _ = fs::remove_dir_all(folder);
+    }
+    fs::create_dir_all(parts.profiles.join("secrets")).expect("the scratch folder can be written");
+    fs::create_dir_all(parts.profiles.join("runtimes")).expect("the scratch folder can be written");
+    fs::write(parts.profiles.join("runtimes/vllm-0.32.0-cpu.toml"), RUNTIME).expect("it can be written");
+    for (number, profile) in (0_u8..).zip(PROFILES) {
+        let more = match profile {
+            "broken" => "AWQDEPLOY_REHEARSAL_FAULT = 'broken'\n".to_owned(),
+            "keyed" => format!("[secrets]\napi-key-file = '{KEY_FILE}'\n"),
+            _ => String::new(),
+        };
+        let text = format!(
+            "service = 'vllm'\n[model]\nrepo = 'owner/{profile}'\npath = '{MODELS}/{profile}'\nserved-name = 'tiny'\n\
+             [runtime]\nvllm = '0.32.0'\ndevice = 'cpu'\n[memory]\nram = '4GiB'\n[timeouts]\nstart = '1min'\n\
+             [validation]\nmin-decode-tokens-per-second = 1.0\nrepetitions = 1\nwarmups = 0\noutput-tokens = 8\n\
+             [watch]\nminutes = 0\n\
+             [vllm.environment]\nAWQDEPLOY_REHEARSAL_LOAD_MS = '2000'\n{more}"
+        );
+        fs::write(parts.profiles.join(format!("{profile}.toml")), text).expect("it can be written");
+        model(&parts.models.join(profile), number);
+    }
+    parts
+}
+
+/// One tensor of 64 bytes, and the shape of a model that is not known: nothing is counted from it.
+fn model(folder: &Path, content: u8) {
+    fs::create_dir_all(folder).expect("the scratch folder can be written");
+    fs::write(folder.join("config.json"), r#"{"architectures": ["FalconForCausalLM"]}"#)
+        .expect("it can be written");
+    let header = r#"{"t":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}}"#;
+    let mut file = fs::File::create(folder.join("model.safetensors")).expect("it can be written");
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[content; 64]].concat();
+    file.write_all(&bytes).expect("it can be written");
+}
+
+/// Locks the models, and puts the runtime where uv would have put it.
+pub(crate) fn install(machine: &Machine) {
+    for profile in PROFILES {
+        machine.run(&["awqdeploy", "lock", profile]).succeeded();
+    }
+    let plan = machine.run(&["awqdeploy", "plan", "old", "--json"]).document(0);
+    machine.run(&["sh", "-c", &runtime(&plan)]).succeeded();
+}
+
+/// The program's own engine as an interpreter that runs vLLM; asked what vLLM makes of a plan, it has no opinion.
+const ENGINE: &str = r#"#!/bin/sh
+case $1 in
+*/ask-engine.py) echo 'awqdeploy-answer {"silent": "the embedded engine is no vLLM"}' ;;
+*) shift 2 && exec /usr/local/bin/awqdeploy engine "$@" ;;
+esac
+"#;
+
+/// A script that puts the program's own engine where this plan's interpreter is to be.
+pub(crate) fn runtime(plan: &Value) -> String {
+    let python = plan["serve"]["argv"][0].as_str().expect("a command line begins with a program");
+    format!("mkdir -p $(dirname {python}) && cat > {python} <<'END' && chmod 755 {python}\n{ENGINE}END\n")
+}

@@ -1,0 +1,66 @@
+//! A user's own service manager: no root, no sandbox that needs it, and the same way there and back.
+
+use crate::{
+    machine::{Machine, Said},
+    parts,
+    stories::ended,
+};
+use serde_json::Value;
+
+const HOME: &str = "/home/alice";
+/// Starts a service manager of the user `alice`, as logging in would.
+const LOG_IN: &str = "
+echo 'alice:x:1000:1000::/home/alice:/bin/sh' >> /etc/passwd
+echo 'alice:x:1000:' >> /etc/group
+install -d -o 1000 -g 1000 -m 700 /home/alice /run/user/1000
+systemd-run --quiet --unit=alice --uid=1000 --gid=1000 --property=Delegate=yes --property=Type=notify \\
+  --setenv=HOME=/home/alice --setenv=XDG_RUNTIME_DIR=/run/user/1000 /lib/systemd/systemd --user";
+
+pub(crate) fn deploys(machine: &Machine) {
+    let early =
+        alice(machine, &["awqdeploy", "--user", "--profiles", "/etc/awqdeploy", "deploy", "old", "--yes"]);
+    assert_eq!(early.code, Some(2), "{}", early.stderr);
+    assert!(early.stderr.contains("this user has no service manager that runs"), "{}", early.stderr);
+    machine.run(&["systemctl", "stop", "vllm"]).succeeded();
+    machine.run(&["sh", "-c", LOG_IN]).succeeded();
+    let plan = awqdeploy(machine, &["plan", "old", "--json"], 0);
+    let unit = plan["unit"].as_str().unwrap_or_default();
+    assert!(!unit.contains("DynamicUser=yes") && unit.contains("NoNewPrivileges=yes"), "{unit}");
+    let engine = plan["serve"]["argv"][0].as_str().unwrap_or_default();
+    assert!(engine.starts_with(&format!("{HOME}/.local/state/awqdeploy/store/")), "{engine}");
+    alice(machine, &["sh", "-c", &parts::runtime(&plan)]).succeeded();
+
+    ended(&awqdeploy(machine, &["deploy", "old", "--yes", "--json"], 0), "committed");
+    ended(&awqdeploy(machine, &["deploy", "new", "--yes", "--json"], 0), "committed");
+    let broken = awqdeploy(machine, &["deploy", "broken", "--yes", "--json"], 6);
+    ended(&broken, "rolled-back");
+    let status = awqdeploy(machine, &["status", "--json"], 0);
+    assert_eq!((&status["serving"], &status["service"]), (&"new".into(), &"active".into()), "{status:#}");
+    assert_eq!(machine.completion(), 200);
+    // What the service itself printed is not asked for: the journal knows a user's units by the control groups that
+    // logind makes, and there is no logind here.
+    let why = broken["why"].as_str().unwrap_or_default();
+    assert!(why.contains("the engine says it is healthy, and does not answer"), "{broken:#}");
+    let enabled = alice(machine, &["systemctl", "--user", "is-enabled", "vllm", "awqdeploy-recover-vllm"]);
+    assert_eq!(enabled.succeeded(), "enabled\nenabled\n");
+    alice(machine, &["systemctl", "--user", "stop", "vllm"]).succeeded();
+    machine.run(&["systemctl", "stop", "alice"]).succeeded();
+}
+
+fn awqdeploy(machine: &Machine, arguments: &[&str], code: i32) -> Value {
+    alice(machine, &[&["awqdeploy", "--user", "--profiles", "/etc/awqdeploy"], arguments].concat())
+        .document(code)
+}
+
+fn alice(machine: &Machine, command: &[&str]) -> Said {
+    let as_alice = [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        "env",
+        "HOME=/home/alice",
+        "XDG_RUNTIME_DIR=/run/user/1000",
+    ];
+    machine.run(&[&as_alice[..], command].concat())
+}
