@@ -32,7 +32,7 @@ pub(super) fn prove_target(
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 
-/// Everything that a generation runs is there, and is what was locked.
+/// Everything that a generation runs is there, and is what was recorded and locked.
 pub(super) fn whole(
     world: &World,
     locked: &Locked<'_>,
@@ -51,6 +51,7 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
+    locked.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
     let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });
