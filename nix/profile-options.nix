@@ -38,6 +38,10 @@ in
         optional types.str
           "Folder on the host that has the files already. A string: a path would be copied into the Nix store."
           "/srv/models/awq";
+      signed-by =
+        optional types.str
+          "File on the host with the public key of whoever signs the model (OpenSSF model signing)."
+          "/etc/awqdeploy/maker.pem";
       served-name = required types.str "Name that clients put into `model`." "qwen3-next-80b";
       verify-at-start = optional (types.enum [
         "memo"
@@ -51,6 +55,10 @@ in
         "cuda"
         "cpu"
       ]) "What it computes on." "cuda";
+      python =
+        optional types.str
+          "Interpreter of a vLLM that was installed by hand, in place of the locked one; nothing pins it."
+          "/srv/vllm/bin/python";
     };
 
     listen = {
@@ -119,6 +127,43 @@ in
             "Most that the perplexity of a known text may be, as a multiple of the baseline's."
             1.1;
       };
+      sweep = {
+        prompt-tokens =
+          optional (types.listOf types.ints.positive) "Lengths of prompts whose TTFT is measured, rising."
+            [
+              128
+              1024
+              4096
+            ];
+        concurrency =
+          optional (types.listOf types.ints.positive) "Numbers of streams at once that are measured, rising."
+            [
+              1
+              2
+              4
+              8
+            ];
+        time = optional types.str "Time for all of the sweep." "1min";
+      };
+    };
+
+    tolerances =
+      let
+        share = optional (types.numbers.between 0 1);
+      in
+      {
+        weights = share "How far the weights on a GPU may be from the plan, as a share of it." 0.02;
+        offload = share "How much less than planned may be offloaded." 0.05;
+        kv-cache = share "How many fewer tokens than planned the KV cache may hold." 0.05;
+        vram = share "How much more VRAM than planned the service may hold." 0.05;
+        ram = share "How much more RAM than planned the service may hold." 0.25;
+      };
+
+    watch = {
+      minutes =
+        optional types.ints.unsigned "For how long it is watched after the commit; 0 is not at all."
+          10;
+      every = optional types.str "How often it is asked for a short completion meanwhile." "15s";
     };
   };
 }

@@ -62,7 +62,6 @@ pub(super) fn conduct(
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
     let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
-    from.map_or(Ok(()), |from| store.intact(from))?;
     for id in [Some(order.to), from].into_iter().flatten() {
         remark_on_packages(store, id, observer)?;
     }

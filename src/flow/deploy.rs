@@ -59,10 +59,10 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     }
     let binary = stage(world, &locked, prepared, observer)?;
     world.interrupt.check()?;
-    prepared.confirm(world, observer)?;
     if !prepared.waived.contains(&Waiver::NoWayBack) {
         way_back::prove_target(world, &locked, observer)?;
     }
+    prepared.confirm(world, observer)?;
     let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before anybody collects.
     if matches!(world.keeper, Keeper::Systemd(_)) {

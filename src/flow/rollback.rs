@@ -73,7 +73,6 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
-    store.intact(to.id)?;
     way_back::whole(world, &locked, &to, observer)?;
     carry_out(world, locked, Order { action: Action::Rollback, to: to.id }, observer)
 }

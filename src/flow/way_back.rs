@@ -32,7 +32,7 @@ pub(super) fn prove_target(
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 
-/// Everything that a generation runs is there, and is what was locked.
+/// Everything that a generation runs is there, and is what was recorded and locked.
 pub(super) fn whole(
     world: &World,
     locked: &Locked<'_>,
@@ -52,6 +52,7 @@ pub(super) fn whole(
         }
     }
     secrets::prove(&plan.secrets)?;
+    locked.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
     let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });

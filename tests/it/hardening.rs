@@ -56,7 +56,7 @@ fn a_way_back_that_was_changed_stops_the_deployment_before_anything_is_touched()
     let mut stand = Stand::serving();
     fs::remove_file(stand.world.layout().generation(ONE).join("vllm.service")).unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
-    assert_eq!(problem.kind, Kind::Unverified);
+    assert_eq!(problem.kind, Kind::Refused, "no way back");
     assert!(problem.what.contains("vllm.service` was removed since generation 1"), "{}", problem.what);
     stand.serves(OLD);
 }
