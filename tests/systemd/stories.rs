@@ -8,7 +8,11 @@ const DEPLOY_NEW: [&str; 4] = ["deploy", "new", "--yes", "--json"];
 /// With no `systemctl` in reach, neither here nor of what systemd starts: over D-Bus alone.
 pub(crate) fn first_deployment(machine: &Machine) {
     machine
-        .run(&["sh", "-ec", "mkdir /run/few; ln -s $(command -v journalctl) $(command -v systemd-run) /run/few"])
+        .run(&[
+            "sh",
+            "-ec",
+            "mkdir /run/few; ln -s $(command -v journalctl) $(command -v systemd-run) /run/few",
+        ])
         .succeeded();
     machine.run(&["systemctl", "set-environment", "PATH=/run/few"]).succeeded();
     let deploy = ["env", "PATH=/run/few", "/usr/local/bin/awqdeploy", "deploy", "old", "--yes", "--json"];
