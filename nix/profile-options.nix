@@ -97,7 +97,8 @@ in
 
     secrets = {
       api-key-file =
-        optional types.str "File with the key that clients must show, which only root reads. A string, as `model.path`."
+        optional types.str
+          "File with the key that clients must show, which only root reads. A string, as `model.path`."
           "/etc/awqdeploy/secrets/api-key";
       hub-token-file =
         optional types.str "File with the hub's token for the engine, which only root reads. A string, too."
