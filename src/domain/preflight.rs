@@ -356,7 +356,9 @@ fn expandable_segments(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
     let repo = &inputs.model.repo;
     let method = inputs.checkpoint.quantization.as_ref()?.method.as_str();
-    let otherwise = method != "awq" && repo.to_lowercase().contains("awq");
+    // The name, not whose it is.
+    let name = repo.rsplit('/').next().unwrap_or(repo).to_lowercase();
+    let otherwise = method != "awq" && name.contains("awq");
     otherwise.then(|| {
         Finding::new(
             format!("named-awq-stored-as-{method}"),

@@ -358,6 +358,10 @@ fn warnings_say_what_is_to_be_expected() {
         codes(&awq("0.26.0", "0.21.0"), &facts("four-16gb")),
         ["named-awq-stored-as-compressed-tensors", "vllm-version-not-in-table", "custom-all-reduce-disabled"]
     );
+    let published = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit";
+    let owned = AWQ.replace(published, "awq-makers/Qwen3-Next-80B-A3B-Instruct-4bit");
+    let plan = plan_of(&owned, &facts("four-16gb"), Checkpoint::known(published)).unwrap();
+    assert!(plan.findings.iter().all(|finding| !finding.code.starts_with("named-")), "{:?}", plan.findings);
 }
 
 #[test]
