@@ -99,20 +99,7 @@ pub(super) fn intervals(rows: &[(&str, Interval)], limit: Option<f64>, unit: &st
     }
     let height = ROW * u32::try_from(count).ok()? + 64;
     svg(height, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_left(110)
-            .x_label_area_size(42)
-            .build_cartesian_2d(0.0..most, 0.0..count as f64)?;
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .disable_y_axis()
-            .axis_style(INK_COLOUR)
-            .label_style(letters(13))
-            .x_label_formatter(&short)
-            .x_desc(unit)
-            .draw()?;
+        let mut chart = rows_of(area, most, count, unit)?;
         for (index, (name, interval)) in rows.iter().enumerate() {
             row(&mut chart, count - index - 1, interval, if index == 0 { BAR_COLOUR } else { OTHER_COLOUR })?;
             let top = i32::try_from(ROW).unwrap_or(0) * i32::try_from(index).unwrap_or(0);
@@ -131,6 +118,30 @@ type Chart<'a, 'b> = plotters::chart::ChartContext<
     SVGBackend<'b>,
     Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
 >;
+
+/// A chart of `count` rows, whose names are written left of them, over an axis from 0 to `most`.
+fn rows_of<'a, 'b>(
+    area: &DrawingArea<SVGBackend<'b>, Shift>,
+    most: f64,
+    count: usize,
+    unit: &str,
+) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
+    let mut chart = ChartBuilder::on(area)
+        .margin(8)
+        .margin_left(110)
+        .x_label_area_size(42)
+        .build_cartesian_2d(0.0..most, 0.0..count as f64)?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .disable_y_axis()
+        .axis_style(INK_COLOUR)
+        .label_style(letters(13))
+        .x_label_formatter(&short)
+        .x_desc(unit)
+        .draw()?;
+    Ok(chart)
+}
 
 fn row(chart: &mut Chart<'_, '_>, from_below: usize, interval: &Interval, colour: RGBColor) -> Drawn {
     let middle = from_below as f64 + 0.5;
@@ -190,20 +201,7 @@ pub(super) fn timeline(phases: &[Phase]) -> Option<String> {
     let count = phases.len();
     let height = 26 * u32::try_from(count).ok()? + 64;
     svg(height, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_left(110)
-            .x_label_area_size(42)
-            .build_cartesian_2d(0.0..end * 1.02, 0.0..count as f64)?;
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .disable_y_axis()
-            .axis_style(INK_COLOUR)
-            .label_style(letters(13))
-            .x_label_formatter(&short)
-            .x_desc("seconds since the stop")
-            .draw()?;
+        let mut chart = rows_of(area, end * 1.02, count, "seconds since the stop")?;
         for (index, phase) in phases.iter().enumerate() {
             let bottom = (count - index - 1) as f64;
             let colour = if phase.name.starts_with("back") { OTHER_COLOUR } else { BAR_COLOUR };

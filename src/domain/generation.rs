@@ -20,3 +20,10 @@ pub struct Generation {
     /// Everything it runs.
     pub plan: Plan,
 }
+
+impl Generation {
+    /// Whether this version of the program made it from the same plan, so that another would be no other.
+    pub fn is_of(&self, plan: &Plan) -> bool {
+        self.plan == *plan && self.made_by == env!("CARGO_PKG_VERSION")
+    }
+}

@@ -22,7 +22,6 @@ use crate::{
     host::{
         self,
         checkpoint::Presence,
-        event_loop,
         folder::Folder,
         foreign::{self, LoadedUnit, Sighting},
         fs, models,
@@ -450,18 +449,13 @@ impl Found {
         let generation = Some(GenerationId(0));
         let argv = Some(self.adopted.argv.as_slice());
         let subject = Subject { generation, name: &self.request.profile, gates: &gates, argv };
-        event_loop()?.block_on(async {
-            let asked = async {
-                let context =
-                    api.models().await.ok().and_then(|models| {
-                        models.data.into_iter().find(|model| model.id == name)?.max_model_len
-                    });
-                (validate::validate(&api, subject, None, None, observer).await, context)
-            };
-            tokio::select! {
-                answered = asked => Ok(answered),
-                () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
-            }
+        world.interrupt.drive(async {
+            let context = api
+                .models()
+                .await
+                .ok()
+                .and_then(|models| models.data.into_iter().find(|model| model.id == name)?.max_model_len);
+            (validate::validate(&api, subject, None, None, observer).await, context)
         })
     }
 

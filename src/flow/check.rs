@@ -7,13 +7,8 @@ use super::{
     world::World,
 };
 use crate::{
-    domain::{
-        problem::{Kind, Problem},
-        profile::Gates,
-        report::Report,
-        secrets::SecretText,
-    },
-    host::{event_loop, serving::Api, signals::Interrupt},
+    domain::{problem::Problem, profile::Gates, report::Report, secrets::SecretText},
+    host::{serving::Api, signals::Interrupt},
 };
 use std::time::Duration;
 
@@ -58,10 +53,5 @@ pub fn validate_at(
         let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
         validate::validate(&api, subject, None, None, observer).await
     };
-    event_loop()?.block_on(async {
-        tokio::select! {
-            report = validation => Ok(report),
-            () = interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
-        }
-    })
+    interrupt.drive(validation)
 }

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     domain::{
         activation,
-        generation::Generation,
         order::Order,
         plan::Plan,
         problem::{Kind, Problem},
@@ -43,8 +42,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let current = store.current_generation()?;
     let condition = world.keeper.observe(&plan.service).condition()?;
     let serves = condition == Condition::Active;
-    let same = |current: &&Generation| current.plan == *plan && current.made_by == env!("CARGO_PKG_VERSION");
-    if let Some(current) = current.as_ref().filter(|_| serves).filter(same) {
+    if let Some(current) = current.as_ref().filter(|current| serves && current.is_of(plan)) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
@@ -80,9 +78,7 @@ fn by_hand(store: &Store) -> Result<bool, Problem> {
 fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
     let activations = store.activations()?;
     let activations = || activations.iter().filter_map(Recorded::last);
-    let same =
-        |generation: &Generation| generation.plan == *plan && generation.made_by == env!("CARGO_PKG_VERSION");
-    let last = store.generations()?.into_iter().rfind(same);
+    let last = store.generations()?.into_iter().rfind(|generation| generation.is_of(plan));
     match last.and_then(|last| Some((last.id, activation::failed(activations(), last.id)?))) {
         None => Ok(()),
         Some((id, cause)) => Err(Problem::new(

@@ -18,7 +18,7 @@ use crate::{
         verdict::Basis,
     },
     host::{
-        event_loop, foreign, port,
+        foreign, port,
         service::{Condition, Services, Trust},
         serving::Api,
         signals::Interrupt,
@@ -204,12 +204,7 @@ pub fn report(
     let api = Api::of(plan)?;
     let validation =
         validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
-    event_loop()?.block_on(async {
-        tokio::select! {
-            report = validation => Ok(report),
-            () = interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
-        }
-    })
+    interrupt.drive(validation)
 }
 
 /// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
@@ -227,12 +222,7 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
     let api = Api::of(&current.plan)?;
     let generation = Some(current.id);
     let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
-    let measured = event_loop()?.block_on(async {
-        tokio::select! {
-            measured = validate::measure(&api, subject, observer) => Ok(measured),
-            () = world.interrupt.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
-        }
-    })?;
+    let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;
     // What takes longer is as it was when it was proven.
     let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
     Ok(measured

@@ -1,5 +1,6 @@
 //! Ctrl-C and its kin: noted, never acted on here.
 
+use super::event_loop;
 use crate::domain::problem::{Kind, Problem};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
@@ -51,6 +52,16 @@ impl Interrupt {
             Ok(SIGINT) => Some(Wish::Stop),
             _ => Some(Wish::Leave),
         }
+    }
+
+    /// Drives `work` to its end on an event loop of its own, unless a signal comes first.
+    pub fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
+        event_loop()?.block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = self.arrival() => Err(Problem::new(Kind::Interrupted, "stopped by a signal")),
+            }
+        })
     }
 
     /// Waits until a signal comes.

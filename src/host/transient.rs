@@ -1,7 +1,10 @@
 //! The service manager as the one who carries an activation out: a transient unit that needs no terminal, outlives
 //! whoever started it, and is started again when it dies.
 
-use super::{exec, systemd::Systemd};
+use super::{
+    exec,
+    systemd::{Systemd, scope_option},
+};
 use crate::domain::{
     layout::{Layout, Scope},
     problem::Problem,
@@ -62,12 +65,4 @@ pub fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Proble
 /// Asks this activation to stop and go back, as Ctrl-C does.
 pub fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
     Systemd::new(&unit::activation_name(service, activation), scope).interrupt()
-}
-
-/// How `systemd-run`, and this program, are told whose service manager is meant.
-fn scope_option(scope: Scope) -> &'static str {
-    match scope {
-        Scope::System => "--system",
-        Scope::User => "--user",
-    }
 }

@@ -2,10 +2,11 @@
 
 use awqdeploy::domain::{
     checkpoint::Checkpoint,
-    facts::Facts,
+    facts::{Facts, Gpu},
     layout::Layout,
     plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
     profile::Profile,
+    size::Bytes,
 };
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,21 @@ pub(crate) fn facts(name: &str) -> Facts {
         _ => include_str!("../fixtures/facts/four-16gb.json"),
     };
     serde_json::from_str(text).unwrap()
+}
+
+/// A host with the GPU that was measured.
+pub(crate) fn h100() -> Facts {
+    let mut facts = facts("one-16gb");
+    facts.gpus[0] = Gpu {
+        name: "NVIDIA H100 80GB HBM3".into(),
+        memory_total: Bytes::mib(81_559),
+        memory_free: Bytes::mib(81_000),
+        compute_capability: (9, 0),
+        pcie_generation: 5,
+        pcie_width: 16,
+        ..Gpu::default()
+    };
+    facts
 }
 
 pub(crate) fn profile(text: &str) -> Profile {

@@ -1,6 +1,6 @@
 //! Memory and speed: the formulas against what was computed elsewhere and measured on a GPU.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of, profile};
+use crate::inputs::{AUTO, AWQ, awq, facts, h100, plan_of, profile};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
     facts::Gpu,
@@ -58,16 +58,7 @@ fn the_byte_model_gives_what_an_h100_measured() {
 
 #[test]
 fn a_plan_for_an_h100_predicts_what_it_measured() {
-    let mut h100 = facts("one-16gb");
-    h100.gpus[0] = Gpu {
-        name: "NVIDIA H100 80GB HBM3".into(),
-        memory_total: Bytes::mib(81_559),
-        memory_free: Bytes::mib(81_000),
-        compute_capability: (9, 0),
-        pcie_generation: 5,
-        pcie_width: 16,
-        ..Gpu::default()
-    };
+    let mut h100 = h100();
     // The measured checkpoint had its shared expert quantised.
     let config = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
     let config = config.replace(r#""re:.*\\.mlp\\.shared_expert\\..*","#, "");

@@ -1,9 +1,8 @@
 //! docs/planning.md: its table of planned against measured is what the program computes, within what it says.
 
-use crate::inputs::{AUTO, awq, facts, plan_of};
+use crate::inputs::{AUTO, awq, h100, plan_of};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
-    facts::{Facts, Gpu},
     memory::Paging,
     prediction::{self, Rates, Traffic},
     rules::RULES,
@@ -33,20 +32,6 @@ fn measured() -> [Checkpoint; 3] {
     let c = json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true,
         "modules_to_not_convert": ["mlp.gate", "shared_expert_gate", "linear_attn.in_proj_ba", "lm_head"]});
     [a, b, c].map(checkpoint)
-}
-
-fn h100() -> Facts {
-    let mut facts = facts("one-16gb");
-    facts.gpus[0] = Gpu {
-        name: "NVIDIA H100 80GB HBM3".into(),
-        memory_total: Bytes::mib(81_559),
-        memory_free: Bytes::mib(81_000),
-        compute_capability: (9, 0),
-        pcie_generation: 5,
-        pcie_width: 16,
-        ..Gpu::default()
-    };
-    facts
 }
 
 /// A row of the table. `within` is the difference in percent that the figure may have.

@@ -11,11 +11,19 @@ use std::net::IpAddr;
 pub(super) fn enclosure(service: &Service<'_>) -> String {
     let listen = service.serve.listen;
     match service.layout.scope() {
-        Scope::System => {
-            [limits(service), devices(service.device), SANDBOX.to_owned(), families(listen), filter(listen)]
+        Scope::System => [
+            limits(service),
+            devices(service.device),
+            SANDBOX.to_owned(),
+            SYSTEM_CALLS.to_owned(),
+            families(listen),
+            filter(listen),
+        ]
+        .concat(),
+        Scope::User => {
+            [limits(service), WITHOUT_PRIVILEGE.to_owned(), SYSTEM_CALLS.to_owned(), families(listen)]
                 .concat()
         }
-        Scope::User => [limits(service), WITHOUT_PRIVILEGE.to_owned(), families(listen)].concat(),
     }
 }
 
@@ -94,13 +102,6 @@ RestrictNamespaces=yes
 RestrictRealtime=yes
 LockPersonality=yes
 KeyringMode=private
-SystemCallArchitectures=native
-# libzmq needs @resources.
-SystemCallFilter=@system-service @resources
-SystemCallFilter=~@privileged
-SystemCallErrorNumber=EPERM
-# Kernels are compiled while it runs.
-MemoryDenyWriteExecute=no
 ";
 
 /// What systemd can take away from a process without being root.
@@ -113,6 +114,10 @@ RestrictSUIDSGID=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
 LockPersonality=yes
+";
+
+/// What may be asked of the kernel, whoever manages the service.
+const SYSTEM_CALLS: &str = "\
 SystemCallArchitectures=native
 # libzmq needs @resources.
 SystemCallFilter=@system-service @resources

@@ -5,6 +5,8 @@ mod manager;
 mod places;
 mod systemctl;
 
+pub(super) use systemctl::scope_option;
+
 use self::{
     manager::{Lasting, Manager, State, reach},
     places::Places,

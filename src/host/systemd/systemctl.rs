@@ -28,15 +28,19 @@ impl Systemctl {
     }
 
     fn words<'a>(&self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let scope = match self.scope {
-            Scope::System => "--system",
-            Scope::User => "--user",
-        };
-        [&["--no-ask-password", scope], arguments].concat()
+        [&["--no-ask-password", scope_option(self.scope)], arguments].concat()
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Finished, Problem> {
         exec::run("systemctl", &self.words(arguments), &BTreeMap::new())
+    }
+}
+
+/// How systemd's own programs, and this one, are told whose service manager is meant.
+pub(in crate::host) fn scope_option(scope: Scope) -> &'static str {
+    match scope {
+        Scope::System => "--system",
+        Scope::User => "--user",
     }
 }
 
