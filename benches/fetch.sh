@@ -4,12 +4,13 @@
 #
 #   benches/fetch.sh [GB] [ROUNDS]        default: 4 files of together 4 GB, 3 rounds
 #   PROGRAMS="A B" benches/fetch.sh       these builds of awqdeploy, for comparison, instead of a new one
+#   WORK=/dev/shm/fetch benches/fetch.sh  in memory: the programs beside each other, and no disk
 #
-# Needs curl, python3 with the package index, and twice the room below target/.
+# Needs curl, python3 with the package index, and four times the room below target/, or WORK.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gigabytes=${1:-4} rounds=${2:-3}
-work=$PWD/target/bench-fetch
+work=${WORK:-$PWD/target/bench-fetch}
 hf=$PWD/target/huggingface_hub/bin/hf
 repo=bench/model
 

@@ -44,7 +44,7 @@ Examples:
   awqdeploy deploy awq --dry-run         shows what it would do
   awqdeploy deploy awq --retry           although the same generation failed before
 
-Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost,
+Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
 and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
 
 const ADOPT_EXAMPLES: &str = "\
