@@ -58,18 +58,26 @@ impl Parser {
                     format!("a streamed event is larger than {MAX_EVENT_BYTES} bytes"),
                 ));
             }
-            self.line.extend_from_slice(part);
-            let Some(end) = end else { break };
+            let Some(end) = end else {
+                self.line.extend_from_slice(part);
+                break;
+            };
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
-            events.extend(self.end_line());
+            // A line that came in one piece, as nearly all do, is read where it lies.
+            if self.line.is_empty() {
+                events.extend(self.end_line(part));
+            } else {
+                self.line.extend_from_slice(part);
+                let line = std::mem::take(&mut self.line);
+                events.extend(self.end_line(&line));
+            }
         }
         Ok(events)
     }
 
-    fn end_line(&mut self) -> Option<Event> {
-        let line = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&line);
+    fn end_line(&mut self, line: &[u8]) -> Option<Event> {
+        let line = String::from_utf8_lossy(line);
         let line = if std::mem::replace(&mut self.past_first_line, true) {
             &line
         } else {

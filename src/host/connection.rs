@@ -1,71 +1,168 @@
-//! HTTP by hand, for what a client with a pool of connections hides.
+//! HTTP/1.1 connections to one server, kept for the next request. Each is driven by whoever waits for an
+//! answer on it, in the same future: nothing lies between a clock and the socket.
 
+use super::http::root_of;
 use crate::domain::openai::Fault;
-use reqwest::Url;
-use std::{io, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::Fuse};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
 };
+use hyper_util::rt::TokioIo;
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+use tokio::{net::TcpStream, task::yield_now, time::timeout};
 
-/// The most bytes of one answer.
-const MOST_BYTES: usize = 1 << 20;
+/// The longest wait for a connection. Everything here is on this host.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
-/// Whether the same connection answers `path` twice. `headers` are whole lines.
-pub(super) async fn answers_twice(
-    base: &str,
-    path: &str,
-    headers: &str,
-    patience: Duration,
-) -> Result<bool, Fault> {
-    let url = Url::parse(&format!("{base}{path}")).map_err(|e| Fault::Malformed(e.to_string()))?;
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
-    let path = url.path();
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\naccept: application/json\r\n{headers}\r\n");
-    let twice = async {
-        let mut stream = TcpStream::connect((host.as_str(), port)).await?;
-        Ok(once(&mut stream, &request).await? && once(&mut stream, &request).await?)
-    };
-    match timeout(patience, twice).await {
-        Ok(answered) => answered.map_err(|e: io::Error| Fault::Unreachable {
-            address: format!("{host}:{port}"),
-            why: e.to_string(),
-        }),
-        Err(_) => Err(Fault::Late { after: patience, chunks: 0 }),
+/// The connections to one server that nobody uses now.
+#[derive(Clone, Debug)]
+pub(super) struct Connections(Arc<Server>);
+
+#[derive(Debug)]
+struct Server {
+    host: String,
+    port: u16,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Fuse<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+}
+
+/// An answer whose body is still to come. The connection is kept once all of it was read.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
+    connection: Option<Connection>,
+    connections: Connections,
+}
+
+impl Connections {
+    pub(super) fn to(host: &str, port: u16) -> Self {
+        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Self(Arc::new(Server { host, port, idle: Mutex::default() }))
+    }
+
+    /// Others to the same server.
+    pub(super) fn apart(&self) -> Self {
+        Self::to(&self.0.host, self.0.port)
+    }
+
+    /// One that was kept and is still open, else a new one.
+    pub(super) async fn take(&self) -> Result<Connection, Fault> {
+        match self.kept().await {
+            Some(kept) => Ok(kept),
+            None => self.open().await,
+        }
+    }
+
+    /// One that was kept and is still open.
+    pub(super) async fn kept(&self) -> Option<Connection> {
+        // What the server closed meanwhile shows once the event loop has looked.
+        yield_now().await;
+        loop {
+            let mut kept = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if kept.is_ready().await {
+                return Some(kept);
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, Fault> {
+        let Server { host, port, .. } = &*self.0;
+        let unreachable = |why| Fault::Unreachable { address: self.address(), why };
+        let opened = timeout(CONNECT_WAIT, Connection::open(host, *port)).await;
+        let opened = opened.map_err(|_| unreachable("it accepts no connection".to_owned()))?;
+        opened.map_err(|error| unreachable(root_of(&error)))
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    /// `HOST:PORT`.
+    pub(super) fn address(&self) -> String {
+        let Server { host, port, .. } = &*self.0;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The answer to `request` on this connection.
+    pub(super) async fn ask(
+        &self,
+        mut connection: Connection,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Arriving> {
+        let (head, body) = connection.send(request).await?.into_parts();
+        let (status, headers) = (head.status, head.headers);
+        Ok(Arriving { status, headers, body, connection: Some(connection), connections: self.clone() })
     }
 }
 
-/// Whether one request is answered to its end, and the connection stays open after it.
-async fn once(stream: &mut TcpStream, request: &str) -> io::Result<bool> {
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return Ok(false);
+impl Connection {
+    async fn open(host: &str, port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        Ok(Self { sender, driver: driver.fuse() })
     }
-    let mut read = Vec::new();
-    loop {
-        if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
-            if head.lines().any(|line| line == "connection: close") {
-                return Ok(false);
-            }
-            if is_whole(&head, &read[end + 4..]) {
-                return Ok(true);
-            }
-        }
-        // A connection that was closed between two requests may end in a reset.
-        let ended = matches!(stream.read_buf(&mut read).await, Ok(0) | Err(_));
-        if ended || read.len() > MOST_BYTES {
-            return Ok(false);
-        }
+
+    /// Whether it takes a request: it is open, and the last answer was read.
+    async fn is_ready(&mut self) -> bool {
+        let Self { sender, driver } = self;
+        beside(driver, sender.ready()).await.is_ok()
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        let Self { sender, driver } = self;
+        beside(driver, sender.send_request(request)).await
     }
 }
 
-fn is_whole(head: &str, body: &[u8]) -> bool {
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    match length.and_then(|length| length.trim().parse::<usize>().ok()) {
-        Some(length) => body.len() >= length,
-        None => body.ends_with(b"0\r\n\r\n"),
+impl Arriving {
+    /// The next bytes of the body. None: that was all.
+    pub(super) async fn chunk(&mut self) -> hyper::Result<Option<Bytes>> {
+        while let Some(connection) = &mut self.connection {
+            match beside(&mut connection.driver, self.body.frame()).await {
+                Some(frame) => match frame?.into_data() {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    // What follows a body says nothing here.
+                    Err(_trailers) => {}
+                },
+                None => self.connection.take().into_iter().for_each(|whole| self.connections.keep(whole)),
+            }
+        }
+        Ok(None)
     }
+}
+
+/// What comes of `wanted` while the connection is driven.
+async fn beside<T>(driver: &mut (impl Future + Unpin), wanted: impl Future<Output = T>) -> T {
+    let mut wanted = pin!(wanted);
+    poll_fn(|context| {
+        let found = wanted.as_mut().poll(context);
+        if found.is_ready() {
+            return found;
+        }
+        // That the connection ended shows in what is waited for.
+        let _ended: Poll<_> = driver.poll_unpin(context);
+        wanted.as_mut().poll(context)
+    })
+    .await
 }

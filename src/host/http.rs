@@ -9,18 +9,12 @@ const USER_AGENT: &str = concat!("awqdeploy/", env!("CARGO_PKG_VERSION"));
 /// The most redirects that are followed. The hub needs two: a renamed repository, and the CDN.
 const REDIRECTS: usize = 5;
 
-/// A client for servers on this host: no TLS, and no proxy, whatever the environment names.
-pub fn local() -> ClientBuilder {
-    with_cryptography();
-    // No certificates: a host without any must be able to talk to itself.
-    Client::builder().tls_certs_only([]).no_proxy()
-}
-
 /// A client for the Internet, by the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY` …) and the
 /// system's certificates. It takes secrets to no other host than they were meant for (reqwest drops them),
 /// and never from an encrypted connection to a plain one.
 pub fn public() -> ClientBuilder {
-    with_cryptography();
+    // Fails where it is installed already, which is as well.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     Client::builder().user_agent(USER_AGENT).redirect(Policy::custom(|attempt| {
         let downgraded = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
             && attempt.url().scheme() != "https";
@@ -42,9 +36,4 @@ pub fn root_of(error: &dyn Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
-}
-
-fn with_cryptography() {
-    // Fails where it is installed already, which is as well.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,6 +1,10 @@
 //! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
 
-use super::{connection, http, secrets};
+use super::{
+    connection::{Arriving, Connection, Connections},
+    http::root_of,
+    secrets,
+};
 use crate::domain::{
     conformance::{Ask, Exchange},
     openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
@@ -11,21 +15,22 @@ use crate::domain::{
     sse,
     stream::{Streamed, Transcript},
 };
+use bytes::Bytes;
 use futures_util::future::join_all;
-use reqwest::{Client, Method, RequestBuilder, Response, header};
+use http_body_util::Full;
+use hyper::{Method, Request as Asked, header};
+use reqwest::Url;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
+use tokio::time::timeout;
 
 /// The most bytes of a body that comes whole. The greatest wanted, a chat answer, has some KiB.
 const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// The most bytes of a stream. A token takes some 250 bytes: enough for 250,000 of them.
 const MAX_STREAM_BYTES: usize = 64 << 20;
-
-/// The longest wait for a connection. Everything here is on this host.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait for `/health`, which does no work.
 const HEALTH_WAIT: Duration = Duration::from_secs(10);
@@ -37,9 +42,9 @@ const FIRST_COMPLETION_TOKENS: u32 = 2;
 /// One engine's API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    client: Client,
+    connections: Connections,
     /// `http://HOST:PORT`, and whatever is before `/v1`.
-    base: String,
+    base: Url,
     model: String,
     key: Option<SecretText>,
     timeout: Duration,
@@ -92,7 +97,7 @@ impl Api {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        Self::below(format!("http://{}", SocketAddr::new(host, address.port())), model, timeout)
+        Self::on(&format!("http://{}", SocketAddr::new(host, address.port())), model, timeout)
     }
 
     /// The API whose endpoints lie below `url`, with or without its `/v1`.
@@ -103,12 +108,11 @@ impl Api {
     pub fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
         let base = url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
-        let good = reqwest::Url::parse(base).is_ok_and(|url| url.scheme() == "http" && url.has_host());
-        if !good {
-            return Err(Problem::new(Kind::Usage, format!("`{url}` is not the URL of a server"))
-                .help("write it as `http://HOST:PORT`; for TLS, ask through a proxy on this host"));
+        match Url::parse(base) {
+            Ok(base) if base.scheme() == "http" && base.has_host() => Ok(Self::below(base, model, timeout)),
+            _ => Err(Problem::new(Kind::Usage, format!("`{url}` is not the URL of a server"))
+                .help("write it as `http://HOST:PORT`; for TLS, ask through a proxy on this host")),
         }
-        Self::below(base.to_owned(), model, timeout)
     }
 
     /// The same, with a key for everything under `/v1`.
@@ -136,10 +140,14 @@ impl Api {
     }
 
     /// Whether a second request is answered on the same connection, so that clients need not connect for
-    /// each. Over TCP by hand: the client here would connect anew without a word.
+    /// each.
     pub async fn keeps_alive(&self) -> Result<bool, Fault> {
-        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {}\r\n", key.reveal()));
-        connection::answers_twice(&self.base, "/v1/models", &key.unwrap_or_default(), self.timeout).await
+        let alone = Self { connections: self.connections.apart(), ..self.clone() };
+        let _first = alone.get("/v1/models").await?;
+        let Some(kept) = alone.connections.kept().await else { return Ok(false) };
+        let second =
+            async { alone.on_connection(kept, alone.request(Method::GET, "/v1/models", None)?).await };
+        Ok(alone.in_time(second).await.is_ok())
     }
 
     /// The name that it is asked for.
@@ -149,25 +157,21 @@ impl Api {
 
     /// Where it is.
     pub fn base(&self) -> &str {
-        &self.base
+        self.base.as_str().trim_end_matches('/')
     }
 
-    fn below(base: String, model: &str, timeout: Duration) -> Result<Self, Problem> {
-        let client = http::local()
-            .connect_timeout(CONNECT_WAIT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Problem::doing("prepare an HTTP client", error))?;
-        Ok(Self { client, base, model: model.to_owned(), key: None, timeout })
+    fn below(base: Url, model: &str, timeout: Duration) -> Self {
+        let port = base.port_or_known_default().unwrap_or(80);
+        let connections = Connections::to(base.host_str().unwrap_or_default(), port);
+        Self { connections, base, model: model.to_owned(), key: None, timeout }
     }
 
     /// The status of `/health`. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
     /// neither says that it can generate.
     pub async fn health(&self) -> Result<u16, Fault> {
-        let wait = self.timeout.min(HEALTH_WAIT);
-        let request = self.request(Method::GET, "/health").timeout(wait);
-        let answer = self.send(request, wait).await?;
-        Ok(answer.status().as_u16())
+        let request = self.request(Method::GET, "/health", None)?;
+        let raw = self.clone().within(HEALTH_WAIT).raw(request).await?;
+        Ok(raw.status)
     }
 
     /// The names that are served.
@@ -199,34 +203,33 @@ impl Api {
         enough: impl Fn(&[Duration]) -> bool,
     ) -> Result<Heard, Fault> {
         let body = request.body(&self.model, Delivery::Streamed).to_string();
-        let request = self.json(request.path(), body);
+        let request = self.request(Method::POST, request.path(), Some(body))?;
         let mut transcript = Transcript::default();
-        let sent = Instant::now();
-        let answer = self.send(request, self.timeout).await?;
-        if !answer.status().is_success() {
-            let status = answer.status().as_u16();
-            let body = self.whole(answer).await?;
-            return Err(refusal(status, &body));
+        let listening = async {
+            let connection = self.connections.take().await?;
+            let sent = Instant::now();
+            let answer = self.on_connection(connection, request).await?;
+            match answer.status.as_u16() {
+                200..=299 => read_stream(answer, &mut transcript, sent, enough).await,
+                status => Err(refusal(status, &String::from_utf8_lossy(&whole(answer).await?))),
+            }
+        };
+        match timeout(self.timeout, listening).await {
+            Ok(Ok(Read::Enough)) => Ok(Heard::Part(transcript.sample())),
+            Ok(Ok(Read::ToTheEnd)) => transcript.finish().map(Heard::Whole),
+            Ok(Err(fault)) => Err(fault),
+            Err(_late) => Err(Fault::Late { after: self.timeout, chunks: transcript.chunks().len() }),
         }
-        if self.read_stream(answer, &mut transcript, sent, enough).await? == Read::Enough {
-            return Ok(Heard::Part(transcript.sample()));
-        }
-        transcript.finish().map(Heard::Whole)
     }
 
     /// Asks for an answer and takes it as it comes, whatever its status.
     pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, Fault> {
         let request = match ask {
-            Ask::Get | Ask::Skip(_) => self.request(Method::GET, path),
-            Ask::Post(body) => self.json(path, body.to_string()),
-            Ask::Raw(body) => self.json(path, body.to_owned()),
+            Ask::Get | Ask::Skip(_) => self.request(Method::GET, path, None),
+            Ask::Post(body) => self.request(Method::POST, path, Some(body.to_string())),
+            Ask::Raw(body) => self.request(Method::POST, path, Some(body.to_owned())),
         };
-        let answer = self.send(request, self.timeout).await?;
-        let status = answer.status().as_u16();
-        let content_type = answer.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let body = self.bytes(answer).await?;
-        Ok(Exchange { status, content_type, body })
+        self.exchanged(request?).await
     }
 
     /// How much the engine does for everybody. Absent where it does not tell.
@@ -243,90 +246,98 @@ impl Api {
 
     /// Gets what is at `path`.
     pub async fn get(&self, path: &str) -> Result<Raw, Fault> {
-        let request = self.request(Method::GET, path);
-        self.raw(request).await
+        self.raw(self.request(Method::GET, path, None)?).await
     }
 
     /// Posts `body` as JSON, well-formed or not.
     pub async fn post(&self, path: &str, body: String) -> Result<Raw, Fault> {
-        self.raw(self.json(path, body)).await
+        self.raw(self.request(Method::POST, path, Some(body))?).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base)).timeout(self.timeout);
-        match &self.key {
-            Some(key) => request.bearer_auth(key.reveal()),
-            None => request,
+    fn request(&self, method: Method, path: &str, json: Option<String>) -> Result<Asked<Full<Bytes>>, Fault> {
+        let path = format!("{}{path}", self.base.path().trim_end_matches('/'));
+        let mut request = Asked::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.connections.address())
+            .header(header::ACCEPT, "*/*");
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
         }
+        if json.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(json.unwrap_or_default().into())
+            .map_err(|error| Fault::Malformed(format!("no request can be made of it: {error}")))
     }
 
-    fn json(&self, path: &str, body: String) -> RequestBuilder {
-        self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json").body(body)
+    async fn raw(&self, request: Asked<Full<Bytes>>) -> Result<Raw, Fault> {
+        let Exchange { status, body, .. } = self.exchanged(request).await?;
+        Ok(Raw { status, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    async fn raw(&self, request: RequestBuilder) -> Result<Raw, Fault> {
-        let answer = self.send(request, self.timeout).await?;
-        let status = answer.status().as_u16();
-        let body = self.whole(answer).await?;
-        Ok(Raw { status, body })
-    }
-
-    async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Fault> {
-        request.send().await.map_err(|error| {
-            // A connection that is not accepted in time tells as much as one that is refused.
-            if error.is_connect() {
-                let address = self.base.trim_start_matches("http://").to_owned();
-                Fault::Unreachable { address, why: http::root_of(&error) }
-            } else {
-                broken(&error, wait, 0)
-            }
+    async fn exchanged(&self, request: Asked<Full<Bytes>>) -> Result<Exchange, Fault> {
+        self.in_time(async {
+            let answer = self.on_connection(self.connections.take().await?, request).await?;
+            let status = answer.status.as_u16();
+            let content_type = answer.headers.get(header::CONTENT_TYPE);
+            let content_type =
+                content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+            Ok(Exchange { status, content_type, body: whole(answer).await? })
         })
+        .await
     }
 
-    async fn whole(&self, answer: Response) -> Result<String, Fault> {
-        let body = self.bytes(answer).await?;
-        Ok(String::from_utf8_lossy(&body).into_owned())
-    }
-
-    async fn bytes(&self, mut answer: Response) -> Result<Vec<u8>, Fault> {
-        let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await.map_err(|e| broken(&e, self.timeout, 0))? {
-            if body.len() + bytes.len() > MAX_BODY_BYTES {
-                return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
-            }
-            body.extend_from_slice(&bytes);
-        }
-        Ok(body)
-    }
-
-    /// Reads to the end of the body, not only to `[DONE]`: only then can the connection be used again.
-    async fn read_stream(
+    async fn on_connection(
         &self,
-        mut answer: Response,
-        transcript: &mut Transcript,
-        sent: Instant,
-        enough: impl Fn(&[Duration]) -> bool,
-    ) -> Result<Read, Fault> {
-        let mut parser = sse::Parser::default();
-        let mut read = 0;
-        while let Some(bytes) =
-            answer.chunk().await.map_err(|e| broken(&e, self.timeout, transcript.chunks().len()))?
-        {
-            let at = sent.elapsed();
-            read += bytes.len();
-            if read > MAX_STREAM_BYTES {
-                return Err(Fault::Malformed(format!("a stream of more than {MAX_STREAM_BYTES} bytes")));
-            }
-            let events = parser.push(&bytes).map_err(|problem| Fault::Malformed(problem.to_string()))?;
-            for event in events {
-                transcript.take(&event.data, at)?;
-            }
-            if enough(transcript.chunks()) {
-                return Ok(Read::Enough);
-            }
-        }
-        Ok(Read::ToTheEnd)
+        connection: Connection,
+        request: Asked<Full<Bytes>>,
+    ) -> Result<Arriving, Fault> {
+        self.connections.ask(connection, request).await.map_err(|error| broken(&error, 0))
     }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout(self.timeout, work).await.unwrap_or(Err(Fault::Late { after: self.timeout, chunks: 0 }))
+    }
+}
+
+/// All of a body that has an end.
+async fn whole(mut answer: Arriving) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    while let Some(bytes) = answer.chunk().await.map_err(|error| broken(&error, 0))? {
+        if body.len() + bytes.len() > MAX_BODY_BYTES {
+            return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
+}
+
+/// Reads to the end of the body, not only to `[DONE]`: only then can the connection be used again.
+async fn read_stream(
+    mut answer: Arriving,
+    transcript: &mut Transcript,
+    sent: Instant,
+    enough: impl Fn(&[Duration]) -> bool,
+) -> Result<Read, Fault> {
+    let mut parser = sse::Parser::default();
+    let mut read = 0;
+    while let Some(bytes) = answer.chunk().await.map_err(|error| broken(&error, transcript.chunks().len()))? {
+        let at = sent.elapsed();
+        read += bytes.len();
+        if read > MAX_STREAM_BYTES {
+            return Err(Fault::Malformed(format!("a stream of more than {MAX_STREAM_BYTES} bytes")));
+        }
+        let events = parser.push(&bytes).map_err(|problem| Fault::Malformed(problem.to_string()))?;
+        for event in events {
+            transcript.take(&event.data, at)?;
+        }
+        if enough(transcript.chunks()) {
+            return Ok(Read::Enough);
+        }
+    }
+    Ok(Read::ToTheEnd)
 }
 
 impl Raw {
@@ -353,14 +364,9 @@ pub async fn first_completion(api: &Api) -> Result<Answer, Fault> {
     Ok(answer)
 }
 
-/// Why an answer did not come, or not to its end, after so many chunks.
-fn broken(error: &reqwest::Error, after: Duration, chunks: usize) -> Fault {
-    if error.is_timeout() {
-        Fault::Late { after, chunks }
-    } else {
-        let why = http::root_of(error);
-        Fault::Cut { why, chunks }
-    }
+/// An answer that broke off, after so many chunks.
+fn broken(error: &hyper::Error, chunks: usize) -> Fault {
+    Fault::Cut { why: root_of(error), chunks }
 }
 
 fn refusal(status: u16, body: &str) -> Fault {
