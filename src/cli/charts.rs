@@ -52,6 +52,12 @@ fn short(value: &f64) -> String {
     format!("{}", (value * 1000.0).round() / 1000.0)
 }
 
+/// A number of things that cannot be halved; what lies between two of them has no name.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as the charts want it")]
+fn whole(value: &f64) -> String {
+    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { String::new() }
+}
+
 /// How often each time between two tokens came.
 pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
     let mut sorted: Vec<f64> = values.to_vec();
@@ -175,11 +181,14 @@ pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
             .disable_mesh()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
-            .x_label_formatter(&short)
+            .x_label_formatter(&whole)
             .y_label_formatter(&short)
             .x_desc(x)
             .y_desc(y)
             .draw()?;
+        // The higher end is named above its curve, and the lower one below.
+        let ends: Vec<f64> = curves.iter().filter_map(|(_, points)| Some(points.last()?.1)).collect();
+        let first_is_above = ends.iter().skip(1).all(|end| ends[0] >= *end);
         // The baseline first, so that it does not cover what is judged.
         for (index, (name, points)) in curves.iter().enumerate().rev() {
             let colour = if index == 0 { BAR_COLOUR } else { OTHER_COLOUR };
@@ -187,7 +196,7 @@ pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
             let Some(end) = points.last() else { continue };
             let (x, y) = chart.backend_coord(end);
-            let beside = if index == 0 { -6 } else { 6 };
+            let beside = if (index == 0) == first_is_above { -8 } else { 8 };
             area.draw_text(name, &("sans-serif", 14).into_font().color(&colour), (x + 8, y + beside - 6))?;
         }
         Ok(())

@@ -2,28 +2,35 @@
 
 use super::{
     args::{Global, ReportRequest},
-    interchange, page, run,
+    interchange, page,
+    progress::Screen,
+    run,
 };
 use crate::{
     domain::{
         activation::GenerationId,
         journal::Phase,
         problem::Problem,
-        report::{Interval, Report, Throughput},
-        sweep::{Concurrency, PromptLength, Swept},
+        quality::{QualityComparison, Ratio},
+        report::{Interval, Report},
+        sweep::{PromptLength, Swept},
     },
-    flow::account::{self, Account},
+    flow::{
+        account::{self, Account},
+        compare::{self, Row, SideBySide, Value},
+    },
     host::fs,
 };
 use anstyle::Style;
+use schemars::JsonSchema;
 use serde::Serialize;
-use std::{collections::BTreeSet, fmt::Write};
+use std::{fmt::Write, path::PathBuf};
 
 const BOLD: Style = Style::new().bold();
 
 /// `awqdeploy/report/v1`
-#[derive(Debug, Serialize)]
-struct ReportDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ReportDocument {
     schema: &'static str,
     generation: GenerationId,
     profile: String,
@@ -38,62 +45,39 @@ struct ReportDocument {
 }
 
 /// `awqdeploy/comparison/v1`
-#[derive(Debug, Serialize)]
-struct ComparisonDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ComparisonDocument {
     schema: &'static str,
-    profiles: [String; 2],
-    generations: [GenerationId; 2],
-    rows: Vec<Row>,
-}
-
-/// One measure of both.
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    unit: &'static str,
-    values: [Option<Value>; 2],
-    /// The second over the first.
-    ratio: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(untagged)]
-enum Value {
-    Exact(f64),
-    Measured(Interval),
+    #[serde(flatten)]
+    compared: SideBySide,
+    /// Where it is kept. Null where it could not be.
+    kept: Option<PathBuf>,
 }
 
 /// Shows or writes how a generation was proven.
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Problem> {
     let account = account::of_generation(&run::reading_world(global), request.generation.map(GenerationId))?;
-    let ReportRequest { html, markdown, vllm_bench, .. } = request;
-    if let Some(path) = html {
-        fs::write(path, page::html(&account))?;
+    let forms: [(&Option<PathBuf>, fn(&Account) -> String); 4] = [
+        (&request.html, page::html),
+        (&request.markdown, |account| markdown(&document(account.clone()))),
+        (&request.vllm_bench, interchange::vllm_bench),
+        (&request.guidellm, interchange::guidellm),
+    ];
+    let mut into_files = false;
+    for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {
+        fs::write(path, form(&account))?;
+        into_files = true;
     }
-    if let Some(path) = vllm_bench {
-        fs::write(path, interchange::vllm_bench(&account))?;
-    }
-    let document = document(account);
-    if let Some(path) = markdown {
-        fs::write(path, self::markdown(&document))?;
-    }
-    if global.json || (html.is_none() && markdown.is_none() && vllm_bench.is_none()) {
-        return run::show(global, &document, self::markdown);
+    if global.json || !into_files {
+        return run::show(global, &document(account), markdown);
     }
     Ok(0)
 }
 
 /// Sets two profiles side by side.
-pub(super) fn compare(global: &Global, profiles: [&str; 2]) -> Result<u8, Problem> {
-    let world = run::reading_world(global);
-    let [first, second] =
-        [account::of_profile(&world, profiles[0])?, account::of_profile(&world, profiles[1])?];
-    let document = ComparisonDocument {
-        schema: "awqdeploy/comparison/v1",
-        profiles: profiles.map(str::to_owned),
-        generations: [first.generation.id, second.generation.id],
-        rows: rows(&first, &second),
-    };
+pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<u8, Problem> {
+    let (compared, kept) = compare::compare(&run::reading_world(global), profiles, screen)?;
+    let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
     run::show(global, &document, side_by_side)
 }
 
@@ -113,101 +97,52 @@ fn document(account: Account) -> ReportDocument {
     }
 }
 
-fn rows(first: &Account, second: &Account) -> Vec<Row> {
-    let exact = |name: &str, unit, of: fn(&Account) -> Option<f64>| {
-        row(name, unit, [of(first).map(Value::Exact), of(second).map(Value::Exact)])
-    };
-    let measured = |name: &str, unit, of: fn(&Throughput) -> Interval| {
-        let value =
-            |account: &Account| Some(Value::Measured(of(account.report.as_ref()?.throughput.as_ref()?)));
-        row(name, unit, [value(first), value(second)])
-    };
-    let mut rows = vec![
-        exact("weights, each GPU", "GiB", |account| {
-            Some(account.generation.plan.memory.weights?.0 as f64 / f64::from(1 << 30))
-        }),
-        exact("RAM", "GiB", |account| Some(account.generation.plan.memory.ram.0 as f64 / f64::from(1 << 30))),
-        exact("start until ready", "s", Account::start_up),
-        exact("nothing served for", "s", Account::downtime),
-        measured("decode, one stream", "tokens/s", |speed| speed.decode_tokens_per_second),
-        measured("TTFT", "ms", |speed| speed.ttft_ms),
-        measured("TPOT", "ms", |speed| speed.tpot_ms),
-        measured("ITL", "ms", |speed| speed.itl_ms),
-        exact("known answers", "of 10", |account| {
-            Some(f64::from(account.report.as_ref()?.known_answers?.right))
-        }),
-        exact("perplexity", "", |account| account.report.as_ref()?.quality.as_ref()?.perplexity()),
-    ];
-    let [first, second] = [first, second].map(|account| account.report.as_ref()?.sweep.as_ref());
-    rows.extend(by_prompt(first, second));
-    rows.extend(by_streams(first, second));
-    rows
-}
-
-/// The time to the first token after each length of prompt that one of them was measured with.
-fn by_prompt(first: Option<&Swept>, second: Option<&Swept>) -> Vec<Row> {
-    let all = |sweep: Option<&Swept>| sweep.map(|sweep| sweep.prompts.clone()).unwrap_or_default();
-    let both = [all(first), all(second)];
-    let lengths: BTreeSet<u32> = both.iter().flatten().map(|length| length.prompt_tokens).collect();
-    let line = |tokens: u32| {
-        let of = |lengths: &Vec<PromptLength>| {
-            let found = lengths.iter().find(|length| length.prompt_tokens == tokens)?;
-            Some(Value::Measured(found.ttft_ms))
-        };
-        row(&format!("TTFT, prompt of {tokens}"), "ms", [of(&both[0]), of(&both[1])])
-    };
-    lengths.into_iter().map(line).collect()
-}
-
-/// The throughput with each number of streams that one of them was measured with.
-fn by_streams(first: Option<&Swept>, second: Option<&Swept>) -> Vec<Row> {
-    let all = |sweep: Option<&Swept>| sweep.map(|sweep| sweep.streams.clone()).unwrap_or_default();
-    let both = [all(first), all(second)];
-    let numbers: BTreeSet<u32> = both.iter().flatten().map(|level| level.max_concurrency).collect();
-    let line = |streams: u32| {
-        let of = |levels: &Vec<Concurrency>| {
-            let found = levels.iter().find(|level| level.max_concurrency == streams)?;
-            Some(Value::Exact(found.output_throughput))
-        };
-        row(&format!("throughput, {}", plural(streams)), "tokens/s", [of(&both[0]), of(&both[1])])
-    };
-    numbers.into_iter().map(line).collect()
-}
-
-/// `1 stream`, `2 streams`.
-pub(super) fn plural(streams: u32) -> String {
-    if streams == 1 { "1 stream".to_owned() } else { format!("{streams} streams") }
-}
-
-fn row(name: &str, unit: &'static str, values: [Option<Value>; 2]) -> Row {
-    let middle = |value: Option<Value>| match value? {
-        Value::Exact(value) => Some(value),
-        Value::Measured(interval) => Some(interval.median),
-    };
-    let ratio = middle(values[0]).zip(middle(values[1])).filter(|(first, _)| *first != 0.0);
-    Row { name: name.to_owned(), unit, values, ratio: ratio.map(|(first, second)| second / first) }
-}
-
 fn shown(value: Option<Value>) -> String {
     match value {
         None => "-".to_owned(),
-        Some(Value::Exact(value)) => format!("{value:.1}"),
+        Some(Value::Exact(value)) => figure(value),
         Some(Value::Measured(Interval { median, low, high, .. })) => {
-            format!("{median:.1} ({low:.1} to {high:.1})")
+            format!("{} ({} to {})", figure(median), figure(low), figure(high))
         }
     }
 }
 
+/// With as many digits as say something.
+fn figure(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
+}
+
 fn side_by_side(document: &ComparisonDocument) -> String {
-    let [first, second] = &document.profiles;
+    let SideBySide { profiles: [first, second], rows, quality, .. } = &document.compared;
     let mut out = format!("{BOLD}{:<22} {:>24} {:>24}   ratio{BOLD:#}\n", "", first, second);
-    for Row { name, unit, values, ratio } in &document.rows {
-        let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-        let _ =
-            writeln!(out, "{name:<22} {:>24} {:>24} {ratio:>7}  {unit}", shown(values[0]), shown(values[1]));
+    for Row { name, unit, values, ratio, ratio_low, ratio_high } in rows {
+        let bounds = ratio_low.zip(*ratio_high).map(|(low, high)| format!(" ({low:.2} to {high:.2})"));
+        let ratio =
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}{}", bounds.unwrap_or_default()));
+        let [first, second] = values.map(shown);
+        let _ = writeln!(out, "{name:<22} {first:>24} {second:>24}   {ratio:<20} {unit}");
     }
-    out.push_str("in brackets: where the median lies with 95 % confidence\n");
+    if let Some(quality) = quality {
+        let _ = writeln!(out, "{second}: {}", of_quality(quality));
+    }
+    out.push_str("in brackets: where it lies with 95 % confidence\n");
+    if let Some(path) = &document.kept {
+        let _ = writeln!(out, "kept in {}", path.display());
+    }
     out
+}
+
+fn of_quality(quality: &QualityComparison) -> String {
+    let QualityComparison { agreement, lost, gained, loss_probability, perplexity_ratio } = quality;
+    let mut told = vec![];
+    if let Some(agreement) = agreement {
+        told.push(format!("{:.0} % of the answers are the same to the letter", agreement * 100.0));
+        told.push(format!("{lost} lost and {gained} gained (by chance {loss_probability:.2})"));
+    }
+    if let Some(Ratio { value, low, high }) = perplexity_ratio {
+        told.push(format!("its perplexity is {value:.3} ({low:.3} to {high:.3}) of the other's"));
+    }
+    told.join("; ")
 }
 
 fn markdown(document: &ReportDocument) -> String {

@@ -14,12 +14,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2024;--paper:#fff;--soft:#60646c;--line:#d9dce1;--bar:#0a66c2;--other:#b45309;--good:#18794e;--bad:#c62a2f;--care:#ad5700}
 @media (prefers-color-scheme:dark){:root{--ink:#edeef0;--paper:#111315;--soft:#b0b4ba;--line:#363a3f;--bar:#70b8ff;--other:#ffb86b;--good:#3dd68c;--bad:#ff9592;--care:#ffca16}}
-@media print{:root{--ink:#000;--paper:#fff;--soft:#333}details{display:block}section{break-inside:avoid}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:46rem;margin:0 auto;padding:1rem}
 h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:1.25rem 0 .25rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive,.skipped{color:var(--care)}.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowrap}.wide{overflow-x:auto}section{overflow-x:auto}svg{width:100%;min-width:27rem;height:auto}
+@media print{:root{--ink:#000;--paper:#fff;--soft:#333}section,.wide{overflow:visible}h2,h3{break-after:avoid}svg,tr{break-inside:avoid}svg{min-width:0}}
 ";
 
 /// The whole page.

@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Diff { a, b } => lookup::diff(&global, [&a, &b]),
         Command::Validate(request) => validate(&global, request, &screen),
         Command::Report(request) => evidence::report(&global, &request),
-        Command::Compare { a, b } => evidence::compare(&global, [&a, &b]),
+        Command::Compare { a, b } => evidence::compare(&global, [&a, &b], &screen),
         Command::Verify { profile, all, repair } => {
             let world = interruptible(&global)?;
             let hub = if repair { supply::pieces(&world, profile.as_deref(), &screen) } else { None };

@@ -3,11 +3,12 @@
 //! Pure. The driver in `flow::activate` records a [`State`] before it runs the state's step, so the
 //! last recorded state always names the step that may have been interrupted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
 /// The number of a generation. They count up from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct GenerationId(pub u64);
 

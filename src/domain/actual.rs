@@ -5,10 +5,11 @@
 //! forgiven, because such an engine runs out of memory under load, or had been promised another machine.
 
 use super::{plan::Plan, rules::Finding, size::Bytes};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the processes of a running service hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// VRAM by GPU, of those on which they hold any. Empty where the driver does not tell.
     pub vram: Vec<Bytes>,
@@ -17,7 +18,7 @@ pub struct Held {
 }
 
 /// What the log says. Figures are per rank; where ranks differ, the largest counts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actual {
     /// "Model loading took 12.46 GiB": weights on the GPU.
     pub weights: Option<Bytes>,
@@ -183,7 +184,7 @@ fn exceeds(planned: Bytes, seen: Bytes, tolerance: f64) -> bool {
 }
 
 /// A figure that was planned, and what was seen of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// What it is, with its unit: `kv_cache_tokens`.
     pub name: String,

@@ -6,6 +6,7 @@
 //! download stays as long as a fetch would go on with it.
 
 use super::{activation::GenerationId, digest::Digest};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +45,7 @@ pub struct Used {
 }
 
 /// Why a generation stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// It serves.

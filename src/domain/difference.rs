@@ -1,6 +1,7 @@
 //! What differs between two deployments, part by part.
 
 use super::{digest::Digest, lock::LockedFile, plan::Plan, size::Bytes};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -21,7 +22,7 @@ pub struct Side {
 }
 
 /// A part in which the two differ.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Section {
     /// `command`, `environment`, `model`, `files`, `runtime`, `memory`, `gates` or `unit`.
     pub part: &'static str,
@@ -30,7 +31,7 @@ pub struct Section {
 }
 
 /// A line of a part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// `removed`, `added` or `same`.
     pub is: Is,
@@ -39,7 +40,7 @@ pub struct Line {
 }
 
 /// Which of the two has a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Is {
     /// Only the first.

@@ -1,13 +1,14 @@
 //! SHA-256 digests, the names of things in the store; and the hashes by which git and hubs name things.
 
 use super::size::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
 /// A SHA-256 digest, written as 64 lowercase hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
@@ -64,7 +65,7 @@ impl From<Digest> for String {
 }
 
 /// The name of an object of git, 40 lowercase hexadecimal digits: a commit, or a file's content.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct GitHash([u8; 20]);
 

@@ -4,13 +4,14 @@ use super::{
     checkpoint::Checkpoint,
     plan::{Plan, Refusal},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What begins the line of the answer; vLLM logs to the same place.
 const MARK: &str = "awqdeploy-answer ";
 
 /// vLLM's own resolution of a command line. What a version does not tell is absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EngineWord {
     /// Why it could not be asked: it is another vLLM than those that the question was written for.
@@ -44,7 +45,7 @@ pub struct EngineWord {
 }
 
 /// One thing that both spoke of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
     /// In the words of the command line: `max-model-len`.
     pub what: String,

@@ -4,6 +4,7 @@ use super::{
     problem::{Kind, Problem},
     size::Bytes,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -12,7 +13,7 @@ pub const SCHEMA: &str = "awqdeploy/facts/v1";
 const SCHEMA_FAMILY: &str = "awqdeploy/facts/v";
 
 /// The host as the plan sees it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
     /// All GPUs, in NVML's order.
@@ -60,7 +61,7 @@ pub struct Facts {
 }
 
 /// One GPU.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// As NVML names it.
@@ -91,7 +92,7 @@ pub struct Gpu {
 }
 
 /// Bytes per second that a GPU reached.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredRates {
     /// A copy from pinned RAM.
@@ -103,7 +104,7 @@ pub struct MeasuredRates {
 }
 
 /// A process that holds VRAM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GpuProcess {
     /// Its number, in the driver's eyes.

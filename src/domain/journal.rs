@@ -1,6 +1,7 @@
 //! The story of one activation, as its journal tells it: which step took how long, and how long nothing served.
 
 use super::activation::{Activation, End, GenerationId, State, Step};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One line of a journal: when the activation reached which state.
@@ -14,7 +15,7 @@ pub struct Entry {
 }
 
 /// A step with the time that it took.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Phase {
     /// `start`, or `back: start` on the way back.
     pub name: String,

@@ -11,10 +11,11 @@ use super::{
     size::Bytes,
     tensors::LayerKind,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The memory of one deployment. All GPU figures are per rank.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
@@ -53,7 +54,7 @@ pub struct Budget {
 }
 
 /// The memory of one rank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Rank {
     /// Counted from 0.
     pub rank: u32,

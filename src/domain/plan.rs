@@ -14,6 +14,7 @@ use super::{
     secrets::Secrets,
     unit,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -83,7 +84,7 @@ pub struct PlannedRuntime {
 }
 
 /// The engine's command line, environment and address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Serve {
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -111,7 +112,7 @@ pub struct Inputs<'a> {
 }
 
 /// Why there is no plan. An expected outcome: nothing was touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// A stable name: `tensor-parallel-exceeds-gpus`.
     pub code: String,

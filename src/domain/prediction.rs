@@ -14,6 +14,7 @@ use super::{
     size::Bytes,
     tensors::Class,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -57,7 +58,7 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
 }
 
 /// What is predicted of one stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
     /// After the first token. Absent where the model or the GPU is not known well enough, and on the
     /// CPU.
@@ -74,7 +75,7 @@ impl Prediction {
 }
 
 /// The rate of one stream, tokens/s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decode {
     /// With three quarters of the rates and half as much again of fixed work.
     pub low: f64,
@@ -90,7 +91,7 @@ pub struct Decode {
 }
 
 /// Where the rates of memory and link come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RatesFrom {
     /// Data sheets of cards, and a table of links.
@@ -110,7 +111,7 @@ impl fmt::Display for RatesFrom {
 }
 
 /// What a decode step waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
     /// Kernel launches and the like.

@@ -6,6 +6,7 @@ use super::{
     questions::{QUESTIONS, Question},
     stats::{Logarithms, mean_and_error},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
@@ -26,7 +27,7 @@ const ERROR_RATE: f64 = 0.05;
 const MOST_GIBBERISH: f64 = 0.2;
 
 /// What a model said and thought likely.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
     /// Its answers to [`QUESTIONS`], in order.
     pub answers: Vec<Answered>,
@@ -35,7 +36,7 @@ pub struct Quality {
 }
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answered {
     /// What it said.
     pub text: String,
@@ -44,7 +45,7 @@ pub struct Answered {
 }
 
 /// One model against another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QualityComparison {
     /// The share of answers that are the same to the letter.
     pub agreement: Option<f64>,
@@ -59,7 +60,7 @@ pub struct QualityComparison {
 }
 
 /// A ratio and its bounds at 95 % confidence.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ratio {
     /// The ratio.
     pub value: f64,

@@ -10,16 +10,18 @@ use super::{
     shape::Shapes,
     sweep::Swept,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One validation of one generation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// What was validated. Absent for a server that is none of ours.
     pub generation: Option<GenerationId>,
     /// Its profile; the model's name, for a server that is none of ours.
     pub profile: String,
     /// When it ended.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: jiff::Timestamp,
     /// Each check, in order.
     pub checks: Vec<Check>,
@@ -63,7 +65,7 @@ pub struct Report {
 }
 
 /// What a validation comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every gate was shown to be met.
@@ -75,7 +77,7 @@ pub enum Verdict {
 }
 
 /// One named check of the API or of the answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// A stable name: `chat-stream`.
     pub name: String,
@@ -88,7 +90,7 @@ pub struct Check {
 }
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checked {
     /// As it should be.
@@ -100,7 +102,7 @@ pub enum Checked {
 }
 
 /// How many of the shipped questions were answered right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KnownAnswers {
     /// Answered right.
     pub right: u32,
@@ -111,7 +113,7 @@ pub struct KnownAnswers {
 }
 
 /// One stream's speed, by vLLM's definitions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throughput {
     /// Requests measured, warm-ups not counted.
     pub requests: u32,
@@ -133,7 +135,7 @@ pub struct Throughput {
 }
 
 /// What one streamed request took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// When it was sent, milliseconds from the beginning of its measurement.
     #[serde(default)]
@@ -153,7 +155,7 @@ pub struct Sample {
 }
 
 /// A median, and where it lies with 95 % confidence.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// Half are below.
     pub median: f64,
@@ -166,13 +168,14 @@ pub struct Interval {
 }
 
 /// This generation against the baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// The baseline profile.
     pub profile: String,
     /// Its generation.
     pub generation: GenerationId,
     /// When the baseline was measured.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: jiff::Timestamp,
     /// Its median decode tokens/s.
     pub baseline_tokens_per_second: f64,

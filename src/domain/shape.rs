@@ -1,6 +1,7 @@
 //! The shape of answers: which fields there are and of which type, whatever they say. A client that worked
 //! yesterday works today if no field went and none changed its type.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAPS: [&str; 2] = ["top_logprobs", "prompt_logprobs"];
 
 /// The type of a value, without its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Type {
     /// `null`: there is none now.
@@ -30,7 +31,7 @@ pub enum Type {
 pub type Shape = BTreeMap<String, BTreeSet<Type>>;
 
 /// The shape of each kind of answer, by the name of the check that asks for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Shapes(pub BTreeMap<String, Shape>);
 

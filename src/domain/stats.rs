@@ -71,11 +71,16 @@ impl Interval {
     /// bounds come from the requests' own medians.
     pub fn of_gaps(samples: &[Sample]) -> Option<Self> {
         let all: Vec<f64> = samples.iter().flat_map(|sample| sample.itl_ms.iter().copied()).collect();
-        let each: Vec<f64> = samples.iter().filter_map(|sample| median(&sample.itl_ms)).collect();
-        Self::around(median(&all)?, &each, all.len())
+        Self::around(median(&all)?, &Self::gap_medians(samples), all.len())
     }
 
-    fn around(median: f64, independent: &[f64], n: usize) -> Option<Self> {
+    /// Each request's own median gap, of those that have one.
+    pub fn gap_medians(samples: &[Sample]) -> Vec<f64> {
+        samples.iter().filter_map(|sample| median(&sample.itl_ms)).collect()
+    }
+
+    /// What is known to lie at `median`, with bounds from independent measurements of it.
+    pub fn around(median: f64, independent: &[f64], n: usize) -> Option<Self> {
         let Some(logarithms) = Logarithms::of(independent) else {
             // One value, or a time of zero: what was seen is all that can be said.
             let low = independent.iter().copied().min_by(f64::total_cmp)?.min(median);

@@ -3,8 +3,9 @@
 
 use super::{
     report::{Interval, Sample},
-    stats::median,
+    stats::{Logarithms, median},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// So many requests each stream of a level makes, one after the other. One would show no more than how
@@ -21,7 +22,7 @@ const LEAST_TOKENS: u32 = 16;
 const FILLED: f64 = 0.9;
 
 /// What was measured beyond one stream on a short prompt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Swept {
     /// By the length of the prompt, shortest first.
     pub prompts: Vec<PromptLength>,
@@ -32,7 +33,7 @@ pub struct Swept {
 }
 
 /// The time to the first token after prompts of one length.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PromptLength {
     /// The length that was asked for, tokens.
     pub prompt_tokens: u32,
@@ -45,7 +46,7 @@ pub struct PromptLength {
 }
 
 /// So many streams at once, each making its next request when it has its answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Concurrency {
     /// Streams.
     pub max_concurrency: u32,
@@ -177,6 +178,27 @@ impl Concurrency {
             itl_ms: Interval::of_gaps(&samples)?,
             e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
             samples,
+        })
+    }
+}
+
+impl Concurrency {
+    /// The rate of each request, tokens/s, its first token included.
+    pub fn rates(&self) -> Vec<f64> {
+        self.samples.iter().map(|sample| f64::from(sample.tokens) * 1000.0 / sample.e2el_ms).collect()
+    }
+
+    /// The throughput, and its bounds: known as well, in proportion, as the rate of one request.
+    pub fn throughput(&self) -> Interval {
+        let exact = self.output_throughput;
+        let rates = self.rates();
+        let middle = Logarithms::of(&rates).map_or(exact, |rates| rates.mean.exp());
+        let scaled: Vec<f64> = rates.iter().map(|rate| rate * exact / middle).collect();
+        Interval::around(exact, &scaled, rates.len()).unwrap_or(Interval {
+            median: exact,
+            low: exact,
+            high: exact,
+            n: rates.len(),
         })
     }
 }

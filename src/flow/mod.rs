@@ -6,6 +6,7 @@ pub mod adopt;
 mod carry;
 pub mod check;
 pub mod collect;
+pub mod compare;
 pub mod conduct;
 pub mod deploy;
 pub mod difference;

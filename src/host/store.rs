@@ -364,6 +364,18 @@ impl Locked<'_> {
         write_json(&self.store.layout.activation(activation).join(evidence.file()), report)
     }
 
+    /// Keeps a comparison of what this activation proved with an earlier generation. Returns where.
+    pub fn keep_comparison(
+        &self,
+        activation: u64,
+        baseline: GenerationId,
+        comparison: &impl Serialize,
+    ) -> Result<PathBuf, Problem> {
+        let path = self.store.layout.activation(activation).join(format!("against-{baseline}.json"));
+        write_json(&path, comparison)?;
+        Ok(path)
+    }
+
     /// Keeps the service's log with its activation.
     pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
         fs::write(&self.store.layout.activation(activation).join(LOG), text)

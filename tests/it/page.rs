@@ -2,7 +2,7 @@
 
 use crate::stand::{NEW, OLD, PROGRAM, Stand};
 use serde_json::Value;
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 /// The program on this root: its exit status and standard output.
 fn run(stand: &Stand, arguments: &[&str]) -> (i32, String) {
@@ -109,6 +109,14 @@ fn profiles_are_set_side_by_side() {
     let decode = row("decode, one stream");
     let [ours, theirs] = [0, 1].map(|of| decode["values"][of]["median"].as_f64().unwrap());
     assert!((decode["ratio"].as_f64().unwrap() - theirs / ours).abs() < 1e-9);
+    for bound in ["ratio_low", "ratio_high"] {
+        assert!(decode[bound].as_f64().unwrap() > 0.0, "{decode:#}");
+    }
+    // It is kept with the activation that proved the second.
+    let kept = document["kept"].as_str().unwrap();
+    assert!(kept.ends_with("/activations/2/against-1.json"), "{kept}");
+    let stored: Value = serde_json::from_str(&fs::read_to_string(kept).unwrap()).unwrap();
+    assert_eq!([&stored["rows"], &stored["generations"]], [&document["rows"], &document["generations"]]);
     // Nothing served before the first: there is no downtime to compare with.
     assert_eq!(row("nothing served for")["values"][0], Value::Null);
     assert!(row("nothing served for")["values"][1].as_f64().unwrap() > 0.0);
@@ -116,7 +124,15 @@ fn profiles_are_set_side_by_side() {
 
     let (code, text) = run(&stand, &["compare", "gptq", "awq"]);
     assert_eq!(code, 0);
-    assert!(text.contains("TPOT"), "{text}");
+    for told in ["TPOT", "nothing served for", "kept in "] {
+        assert!(text.contains(told), "{text}");
+    }
+    // Whoever is at work is not disturbed, and the comparison is shown all the same.
+    let at_work = stand.world.store.lock(Duration::ZERO, "deploy").unwrap();
+    let (code, text) = run(&stand, &["compare", "gptq", "awq"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("TPOT") && text.contains("this comparison is not kept"), "{text}");
+    drop(at_work);
     let (code, text) = run(&stand, &["compare", "gptq", "fp16"]);
     assert_eq!(code, 2);
     assert!(text.contains("`fp16` was never proven on this host"), "{text}");

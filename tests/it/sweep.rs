@@ -197,15 +197,7 @@ const RECORDED: &str = include_str!("../fixtures/vllm-bench/chat-detailed.json")
 
 #[test]
 fn the_export_has_the_names_and_types_of_vllms_own() {
-    let stand = Stand::serving();
-    let file = stand.path("bench.jsonl");
-    let said = Command::new(PROGRAM)
-        .args(["--root", stand.world.layout().root().to_str().unwrap(), "report", "--vllm-bench"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let text = fs::read_to_string(file).unwrap();
+    let text = written(&Stand::serving(), "--vllm-bench");
     let recorded: Value = serde_json::from_str(RECORDED).unwrap();
     let runs: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(runs.len() >= 2, "{text}");
@@ -223,6 +215,54 @@ fn the_export_has_the_names_and_types_of_vllms_own() {
         assert!(number("max_output_tokens_per_s") >= 1.0 && number("max_concurrent_requests") >= 1.0);
     }
     assert_eq!(runs[1]["max_concurrency"], 2);
+}
+
+/// What `report` writes with this option.
+fn written(stand: &Stand, option: &str) -> String {
+    let file = stand.path("written");
+    let said = Command::new(PROGRAM)
+        .args(["--root", stand.world.layout().root().to_str().unwrap(), "report", option])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    fs::read_to_string(file).unwrap()
+}
+
+/// What guidellm 0.8.1 checks a report by before it reads it: `GenerativeBenchmarksReport.model_json_schema()`, without
+/// its prose.
+const GUIDELLM: &str = include_str!("../fixtures/guidellm/report-v2.schema.json");
+
+#[test]
+fn guidellm_reads_the_export_and_finds_the_same_medians() {
+    let stand = Stand::serving();
+    let report: Value = serde_json::from_str(&written(&stand, "--guidellm")).unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_str(GUIDELLM).unwrap()).unwrap();
+    let faults: Vec<_> =
+        schema.iter_errors(&report).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    assert_eq!(faults, [""; 0]);
+
+    let runs = written(&stand, "--vllm-bench");
+    let runs: Vec<Value> = runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let benchmarks = report["benchmarks"].as_array().unwrap();
+    assert_eq!(benchmarks.len(), runs.len());
+    for (benchmark, run) in benchmarks.iter().zip(&runs) {
+        assert_eq!(benchmark["config"]["strategy"]["streams"], run["max_concurrency"]);
+        assert_eq!(benchmark["metrics"]["request_totals"]["successful"], run["completed"]);
+        let close = |name: &str, statistic: &str, theirs: &str| {
+            let ours = benchmark["metrics"][name]["successful"][statistic].as_f64().unwrap();
+            let theirs = run[theirs].as_f64().unwrap();
+            assert!((ours - theirs).abs() <= 1e-6 * theirs, "{name}: {ours} and {theirs}");
+        };
+        close("time_to_first_token_ms", "mean", "mean_ttft_ms");
+        close("inter_token_latency_ms", "mean", "mean_tpot_ms");
+        let requests = benchmark["requests"]["successful"].as_array().unwrap();
+        for (request, seconds) in requests.iter().zip(run["latencies"].as_array().unwrap()) {
+            let times = &request["info"]["timings"];
+            let took = times["request_end"].as_f64().unwrap() - times["request_start"].as_f64().unwrap();
+            assert!((took - seconds.as_f64().unwrap()).abs() < 1e-5, "{request:#}");
+        }
+    }
 }
 
 /// Every field of the one is in the other, and a value of the same type. A label may be left out.

@@ -70,6 +70,9 @@ pub(crate) struct ReportRequest {
     /// Write the measurements as `vllm bench serve` does, a line for each number of streams
     #[arg(long, value_name = "FILE")]
     pub(crate) vllm_bench: Option<PathBuf>,
+    /// Write the measurements as `guidellm` does, a benchmark for each number of streams
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guidellm: Option<PathBuf>,
 }
 
 /// Whether a person agrees.

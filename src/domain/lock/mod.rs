@@ -15,6 +15,7 @@ use super::{
     size::Bytes,
 };
 pub(super) use model::why_not_plain;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt::Write as _,
@@ -30,7 +31,7 @@ const VERSION: i64 = 1;
 pub const PIECE: Bytes = Bytes::mib(8);
 
 /// `locks/PROFILE.toml`: one model, file by file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LockedModel {
     /// `owner/name` on the hub.
     pub repo: String,
@@ -43,7 +44,7 @@ pub struct LockedModel {
 }
 
 /// One file of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LockedFile {
     /// Relative to the model's folder.
     pub path: PathBuf,
@@ -75,7 +76,7 @@ pub struct LockedRuntime {
 }
 
 /// One wheel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LockedWheel {
     /// The distribution's normalised name.
     pub name: String,

@@ -18,6 +18,7 @@ use super::{
 };
 pub(super) use extra::kept_variable;
 pub use keys::KEYS;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -88,7 +89,7 @@ pub struct Runtime {
 }
 
 /// What vLLM computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// NVIDIA GPUs.
@@ -98,7 +99,7 @@ pub enum Device {
 }
 
 /// The address of the OpenAI-compatible API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listen {
     /// `--host`.
     pub host: IpAddr,

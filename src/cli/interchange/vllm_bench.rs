@@ -1,6 +1,7 @@
 //! Measurements in the shape of `vllm bench serve --save-result --save-detailed` of vLLM 0.32.0, so that
 //! people's own tools read them.
 
+use super::levels;
 use crate::{
     domain::{report::Sample, sweep::Concurrency},
     flow::account::Account,
@@ -12,20 +13,9 @@ const PERCENTILES: [u32; 3] = [50, 90, 99];
 
 /// A JSON document a line for each number of streams, fewest first: what `vllm bench serve
 /// --append-result` makes of as many runs with `--max-concurrency`. Empty where nothing was measured.
-pub(super) fn vllm_bench(account: &Account) -> String {
+pub(crate) fn vllm_bench(account: &Account) -> String {
     let lines: Vec<String> = levels(account).iter().map(|level| run(account, level).to_string()).collect();
     lines.join("\n") + "\n"
-}
-
-/// What was measured with so many streams, one at least.
-fn levels(account: &Account) -> Vec<Concurrency> {
-    let Some(report) = &account.report else { return Vec::new() };
-    let mut levels = report.sweep.as_ref().map(|sweep| sweep.streams.clone()).unwrap_or_default();
-    if levels.first().is_none_or(|level| level.max_concurrency > 1) {
-        let single = report.throughput.as_ref();
-        levels.splice(0..0, single.and_then(|single| Concurrency::of(1, single.samples.clone())));
-    }
-    levels
 }
 
 fn run(account: &Account, level: &Concurrency) -> Value {
