@@ -10,12 +10,13 @@ use crate::{
     domain::{activation::GenerationId, problem::Problem, report::Report},
     flow::adopt::{self, Adoption, Found, Request},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
 /// `awqdeploy/adoption/v1`
-#[derive(Debug, Serialize)]
-struct AdoptionDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct AdoptionDocument {
     schema: &'static str,
     /// Whether it was only looked at.
     dry_run: bool,

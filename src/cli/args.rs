@@ -4,8 +4,12 @@ mod requests;
 
 pub(crate) use requests::{Adopt, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Validate};
 
+use super::schema;
 use crate::domain::layout::Scope;
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::styling};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, styling},
+};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -429,6 +433,15 @@ At boot a unit does this before the service starts.")]
     Completions {
         /// Which shell
         shell: Shell,
+    },
+    /// Print the JSON schema of what a command prints with `--json`
+    #[command(after_help = "Examples:
+  awqdeploy schema
+  awqdeploy schema validation > validation.json")]
+    Schema {
+        /// Which document; by default, the names of all
+        #[arg(value_parser = PossibleValuesParser::new(schema::names()), hide_possible_values = true)]
+        document: Option<String>,
     },
     /// Print the manual page
     #[command(after_help = "Examples:

@@ -26,11 +26,12 @@ use crate::{
     },
     host::{check::Damage, service::Condition, store::Recorded},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// `awqdeploy/plan/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PlanDocument {
     pub(crate) schema: &'static str,
     pub(crate) profile: String,
@@ -49,7 +50,7 @@ pub(crate) struct PlanDocument {
 }
 
 /// Where each byte goes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MemoryDocument {
     /// RAM of all ranks together.
     pub(crate) host_bytes: Bytes,
@@ -65,7 +66,7 @@ impl MemoryDocument {
 }
 
 /// `awqdeploy/facts/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FactsDocument {
     pub(crate) schema: &'static str,
     #[serde(flatten)]
@@ -79,7 +80,7 @@ impl FactsDocument {
 }
 
 /// `awqdeploy/doctor/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DoctorDocument {
     pub(crate) schema: &'static str,
     pub(crate) findings: Vec<Finding>,
@@ -124,7 +125,7 @@ impl PlanDocument {
 }
 
 /// `awqdeploy/activation/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ActivationDocument {
     pub(crate) schema: &'static str,
     pub(crate) action: &'static str,
@@ -208,7 +209,7 @@ pub(crate) fn exit_code(conclusion: Conclusion) -> u8 {
 }
 
 /// `awqdeploy/status/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusDocument {
     pub(crate) schema: &'static str,
     pub(crate) root: PathBuf,
@@ -218,6 +219,7 @@ pub(crate) struct StatusDocument {
     /// Whether what is current passed a validation.
     pub(crate) proven: bool,
     /// Until when it is watched, and goes back if it does not stay well. Null if nobody watches.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub(crate) watched_until: Option<jiff::Timestamp>,
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
@@ -229,7 +231,7 @@ pub(crate) struct StatusDocument {
 }
 
 /// What `current` points at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Current {
     pub(crate) generation: GenerationId,
     pub(crate) profile: String,
@@ -241,7 +243,7 @@ pub(crate) struct Current {
 }
 
 /// How the newest activation ended, or how far it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LastActivation {
     pub(crate) number: u64,
     pub(crate) from: Option<GenerationId>,
@@ -250,6 +252,7 @@ pub(crate) struct LastActivation {
     pub(crate) end: Option<&'static str>,
     /// The step that it is at, or that was interrupted.
     pub(crate) step: Option<String>,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub(crate) at: Option<jiff::Timestamp>,
     pub(crate) why: Option<String>,
 }
@@ -280,18 +283,19 @@ impl StatusDocument {
 }
 
 /// `awqdeploy/generations/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct GenerationsDocument {
     pub(crate) schema: &'static str,
     pub(crate) generations: Vec<GenerationLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct GenerationLine {
     pub(crate) generation: GenerationId,
     pub(crate) profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub(crate) created: jiff::Timestamp,
     /// `current`, `candidate` (current, and not proven yet), `proven` or `unproven`.
     pub(crate) standing: &'static str,
@@ -320,7 +324,7 @@ impl GenerationsDocument {
 }
 
 /// `awqdeploy/validation/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ValidationDocument {
     pub(crate) schema: &'static str,
     pub(crate) verdict: Verdict,
@@ -337,7 +341,7 @@ impl ValidationDocument {
 }
 
 /// `awqdeploy/verify/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VerifyDocument {
     pub(crate) schema: &'static str,
     /// Of all models together.
@@ -351,7 +355,7 @@ pub(crate) struct VerifyDocument {
     pub(crate) models: Vec<VerifiedLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VerifiedLine {
     /// The profile's name.
     pub(crate) model: String,
@@ -360,7 +364,7 @@ pub(crate) struct VerifiedLine {
     pub(crate) bytes: Bytes,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DamageLine {
     /// The profile's name.
     pub(crate) model: String,
@@ -404,7 +408,7 @@ impl VerifyDocument {
 }
 
 /// `awqdeploy/recovery/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecoveryDocument {
     pub(crate) schema: &'static str,
     /// Null if there was nothing to recover.

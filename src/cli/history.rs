@@ -12,6 +12,7 @@ use crate::{
     host::store::Recorded,
 };
 use anstyle::{AnsiColor, Style};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -23,16 +24,17 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const LOG_LINES: usize = 20;
 
 /// `awqdeploy/history/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HistoryDocument {
     schema: &'static str,
     activations: Vec<Line>,
 }
 
 /// One activation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Line {
     activation: u64,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     at: Option<jiff::Timestamp>,
     from: Option<GenerationId>,
     to: Option<GenerationId>,
@@ -44,7 +46,7 @@ pub(crate) struct Line {
 }
 
 /// `awqdeploy/why/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct WhyDocument {
     schema: &'static str,
     profile: String,

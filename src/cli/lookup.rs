@@ -18,12 +18,13 @@ use crate::{
     },
     host::service::Lines,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
 
 /// `awqdeploy/logs/v1`
-#[derive(Debug, Serialize)]
-struct LogsDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LogsDocument {
     schema: &'static str,
     generation: GenerationId,
     /// The activation that kept the lines as evidence; null where they came from the service manager.
@@ -32,8 +33,8 @@ struct LogsDocument {
 }
 
 /// `awqdeploy/diff/v1`
-#[derive(Debug, Serialize)]
-struct DiffDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DiffDocument {
     schema: &'static str,
     a: ComparedLine,
     b: ComparedLine,
@@ -41,7 +42,7 @@ struct DiffDocument {
     sections: Vec<Section>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ComparedLine {
     /// Null for a profile as it would be deployed now.
     generation: Option<GenerationId>,

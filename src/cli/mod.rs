@@ -16,6 +16,7 @@ mod progress;
 mod rehearsal;
 mod render;
 mod run;
+mod schema;
 mod summary;
 mod supply;
 mod units;

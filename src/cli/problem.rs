@@ -2,6 +2,7 @@
 
 use crate::domain::problem::{Kind, Place, Problem};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{borrow::Cow, error::Error, fmt::Write as _, iter::successors, ops::Range, path::Path};
 
@@ -15,7 +16,7 @@ pub enum Style {
 }
 
 /// The JSON form of a problem.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ProblemJson<'a> {
     /// `awqdeploy/error/v1`.
     pub schema: &'static str,
@@ -37,7 +38,7 @@ pub struct ProblemJson<'a> {
 }
 
 /// The JSON form of a place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PlaceJson<'a> {
     /// The file as the person named it.
     pub path: &'a Path,

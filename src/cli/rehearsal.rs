@@ -20,6 +20,7 @@ use crate::{
     host::signals::Interrupt,
 };
 use anstyle::{AnsiColor, Style};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     fmt::Write,
@@ -31,8 +32,8 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// `awqdeploy/rehearsal/v1`
-#[derive(Debug, Serialize)]
-struct RehearsalDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RehearsalDocument {
     schema: &'static str,
     acts: Vec<ActDocument>,
     /// The profile that serves in the end; null if nothing does.
@@ -44,7 +45,7 @@ struct RehearsalDocument {
     interrupted: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ActDocument {
     #[serde(flatten)]
     activation: ActivationDocument,

@@ -9,7 +9,7 @@ use super::{
     },
     evidence, generate, history as told, lookup, planned, print, problem as errors,
     progress::Screen,
-    rehearsal, render, supply, units,
+    rehearsal, render, schema, supply, units,
 };
 use crate::{
     domain::{
@@ -134,6 +134,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             print(&String::from_utf8_lossy(&generate::completions(shell)));
             Ok(0)
         }
+        Command::Schema { document } => schema::schema(document.as_deref()),
         Command::Units { profile, facts, output } => {
             units::units(&global, &profile, facts.as_deref(), output.as_deref())
         }

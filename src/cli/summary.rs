@@ -4,12 +4,14 @@ use crate::domain::{
     activation::GenerationId,
     report::{Interval, KnownAnswers, Report, Verdict},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a validation came to. `awqdeploy report` has all of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Summary {
     pub(crate) generation: Option<GenerationId>,
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub(crate) at: jiff::Timestamp,
     pub(crate) verdict: Verdict,
     pub(crate) failures: Vec<String>,

@@ -23,12 +23,13 @@ use crate::{
     },
     host::hub::{HubPieces, Reach, Settings},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// `awqdeploy/upstream/v1`
-#[derive(Debug, Serialize)]
-struct UpstreamDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct UpstreamDocument {
     schema: &'static str,
     profile: String,
     repo: String,
@@ -44,8 +45,8 @@ struct UpstreamDocument {
 }
 
 /// `awqdeploy/lock/v1`
-#[derive(Debug, Serialize)]
-struct LockDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LockDocument {
     schema: &'static str,
     profile: String,
     /// The model's name in the store.
@@ -61,8 +62,8 @@ impl LockDocument {
 }
 
 /// `awqdeploy/fetch/v1`
-#[derive(Debug, Serialize)]
-struct FetchDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct FetchDocument {
     schema: &'static str,
     profile: String,
     path: PathBuf,
@@ -74,8 +75,8 @@ struct FetchDocument {
 }
 
 /// `awqdeploy/runtime-lock/v1`
-#[derive(Debug, Serialize)]
-struct RuntimeLockDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RuntimeLockDocument {
     schema: &'static str,
     vllm: String,
     device: Device,

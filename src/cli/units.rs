@@ -9,19 +9,20 @@ use crate::{
     flow::prepare::{self, Weights},
     host::fs,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::Path;
 
 /// `awqdeploy/units/v1`
-#[derive(Debug, Serialize)]
-struct UnitsDocument {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct UnitsDocument {
     schema: &'static str,
     profile: String,
     units: Vec<UnitText>,
 }
 
 /// One unit file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct UnitText {
     name: String,
     text: String,

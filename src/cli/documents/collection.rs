@@ -4,10 +4,11 @@ use crate::{
     domain::{activation::GenerationId, collection::Why, digest::Digest, size::Bytes},
     flow::collect::{Collected, Mode},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// `awqdeploy/collect/v1`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CollectDocument {
     pub(crate) schema: &'static str,
     /// Whether nothing was removed.
@@ -25,13 +26,13 @@ pub(crate) struct CollectDocument {
 }
 
 /// A generation with its profile, or a model with its repository.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CollectedLine<T> {
     pub(crate) id: T,
     pub(crate) name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct KeptLine {
     pub(crate) generation: GenerationId,
     pub(crate) profile: String,

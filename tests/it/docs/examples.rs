@@ -3,7 +3,7 @@
 //! A shape is the names of all fields and the kind of each value. Null stands for any kind, on either side,
 //! and a field `…` for all those that an abridged example leaves out.
 
-use super::{awqdeploy, page, settle};
+use super::{awqdeploy, page, schemas::keeps_to_its_schema, settle};
 use awqdeploy::{
     domain::{
         activation::{Activation, End, State},
@@ -102,12 +102,25 @@ fn told(name: &str, example: &str, root: &Root, play: &Play) -> String {
         "verify" => root.says(&["verify", "mine"], 4),
         _ => panic!("nobody prints `{name}`"),
     };
+    if is["schema"].is_string() {
+        keeps_to_its_schema(&is);
+    }
     let mut differences = vec![];
     compare(name, &shown, &is, &mut differences);
     if differences.is_empty() {
         return example.to_owned();
     }
     format!("{}\n", serde_json::to_string_pretty(&is).unwrap())
+}
+
+#[test]
+fn documents_without_an_example_keep_to_their_schemas() {
+    let root = root();
+    for command in
+        [&["history"][..], &["why"], &["collect", "--dry-run"], &["diff", "mine", "mine"], &["units", "mine"]]
+    {
+        keeps_to_its_schema(&root.says(command, 0));
+    }
 }
 
 /// The example is all that the type holds, and nothing more.

@@ -5,6 +5,7 @@
 
 mod examples;
 mod made;
+mod schemas;
 
 use std::{
     fs,
