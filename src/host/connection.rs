@@ -152,15 +152,12 @@ impl Arriving {
     }
 }
 
-/// What comes of `wanted` while the connection is driven.
+/// What comes of `wanted` while the connection is driven, which is always asked first: it finds out that it ended, and
+/// has read what is wanted.
 async fn beside<T>(driver: &mut (impl Future + Unpin), wanted: impl Future<Output = T>) -> T {
     let mut wanted = pin!(wanted);
     poll_fn(|context| {
-        let found = wanted.as_mut().poll(context);
-        if found.is_ready() {
-            return found;
-        }
-        // That the connection ended shows in what is waited for.
+        // That it ended shows in what is wanted.
         let _ended: Poll<_> = driver.poll_unpin(context);
         wanted.as_mut().poll(context)
     })

@@ -5,7 +5,16 @@ use awqdeploy::{
     domain::openai::{Answer, ApiError, Fault, Request, Usage},
     host::serving::{Api, first_completion},
 };
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 fn complete() -> Request {
     Request::complete("The quick brown fox", 8)
@@ -173,7 +182,7 @@ async fn readiness_needs_a_token_and_an_end() {
 #[tokio::test]
 async fn silence_ends_in_time() {
     // Accepts, by the kernel's backlog, and never answers.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let timeout = Duration::from_millis(200);
     let api = Api::at(silent.local_addr().unwrap(), "tiny", timeout).unwrap();
     let began = Instant::now();
@@ -190,6 +199,40 @@ async fn silence_ends_in_time() {
         api.health().await.unwrap_err().to_string(),
         format!("nobody answers at `{address}`: Connection refused (os error 111)")
     );
+}
+
+/// Answers so many requests on each connection and closes it without a word. Returns how many were opened.
+fn closing_after(requests: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            for _ in 0..requests {
+                let _asked = connection.read(&mut [0; 4096]).unwrap();
+                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            }
+        }
+    });
+    (address, opened)
+}
+
+#[tokio::test]
+async fn connections_are_kept_as_long_as_the_server_keeps_them() {
+    for (requests, connections) in [(1, 3), (3, 1)] {
+        let (address, opened) = closing_after(requests);
+        let api = Api::at(address, "tiny", PATIENCE).unwrap();
+        for _ in 0..3 {
+            assert_eq!(api.health().await, Ok(200));
+            // Until the end of the connection, if it ends, has come.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(opened.load(Ordering::Relaxed), connections);
+        assert_eq!(Api::at(address, "tiny", PATIENCE).unwrap().keeps_alive().await, Ok(requests > 1));
+    }
 }
 
 #[tokio::test]
