@@ -53,14 +53,19 @@ struct Timed<'a> {
     samples: &'a [Sample],
     /// When the measurement began, seconds of Unix time: reckoned back from the end of the validation.
     epoch: f64,
+    /// When the first request was sent.
+    start: f64,
+    /// When the last token came.
+    end: f64,
 }
 
 fn benchmark(account: &Account, index: usize, level: &Concurrency) -> Value {
     let ended = account.report.as_ref().map_or(0.0, |report| report.at.as_millisecond() as f64 / 1000.0);
     let last = level.samples.iter().map(|sample| sample.began_ms + sample.e2el_ms).fold(0.0, f64::max);
     let first = level.samples.iter().map(|sample| sample.began_ms).fold(last, f64::min);
-    let timed = Timed { samples: &level.samples, epoch: ended - last / 1000.0 };
-    let (start, end) = (timed.at(first), timed.at(last));
+    let epoch = ended - last / 1000.0;
+    let (start, end) = (epoch + first / 1000.0, ended);
+    let timed = Timed { samples: &level.samples, epoch, start, end };
     let streams = level.max_concurrency;
     let count = level.samples.len();
     let made = json!({ "successful": count, "incomplete": 0, "errored": 0, "total": count });
@@ -114,7 +119,7 @@ fn metrics(timed: &Timed<'_>, level: &Concurrency, made: &Value) -> Value {
         |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect::<Value>();
     json!({
         "request_totals": made,
-        "requests_per_second": rate(timed.ends().map(|end| (end, 1.0))),
+        "requests_per_second": timed.rate(timed.ends().map(|end| (end, 1.0))),
         "request_concurrency": spread([f64::from(level.max_concurrency)]),
         "request_latency": each(|sample| sample.e2el_ms / 1000.0),
         "request_streaming_iterations_count": each(chunks),
@@ -127,9 +132,9 @@ fn metrics(timed: &Timed<'_>, level: &Concurrency, made: &Value) -> Value {
         "inter_token_latency_ms": spread(level.samples.iter().filter_map(Sample::tpot_ms)),
         "time_to_last_round_trip_ms": spread([]),
         "avg_round_trip_time_ms": spread([]),
-        "prompt_tokens_per_second": rate(timed.firsts()),
-        "output_tokens_per_second": rate(timed.tokens()),
-        "tokens_per_second": rate(timed.firsts().chain(timed.tokens())),
+        "prompt_tokens_per_second": timed.rate(timed.firsts()),
+        "output_tokens_per_second": timed.rate(timed.tokens()),
+        "tokens_per_second": timed.rate(timed.firsts().chain(timed.tokens())),
         "output_tokens_per_iteration": each(|sample| f64::from(sample.tokens) / chunks(sample)),
         "iter_tokens_per_iteration": each(|sample| f64::from(sample.tokens.max(2) - 1) / (chunks(sample) - 1.0).max(1.0)),
         "text": { "tokens": tokens(timed), "words": null, "characters": null },
@@ -145,13 +150,13 @@ fn tokens(timed: &Timed<'_>) -> Value {
     let each = |of: fn(&Sample) -> u32| spread(timed.samples.iter().map(of).map(f64::from));
     json!({
         "input": each(|sample| sample.prompt_tokens),
-        "input_per_second": rate(timed.firsts()),
+        "input_per_second": timed.rate(timed.firsts()),
         "input_concurrency": null,
         "output": each(|sample| sample.tokens),
-        "output_per_second": rate(timed.tokens()),
+        "output_per_second": timed.rate(timed.tokens()),
         "output_concurrency": null,
         "total": each(|sample| sample.prompt_tokens + sample.tokens),
-        "total_per_second": rate(timed.firsts().chain(timed.tokens())),
+        "total_per_second": timed.rate(timed.firsts().chain(timed.tokens())),
         "total_concurrency": null,
     })
 }
@@ -189,6 +194,25 @@ impl Timed<'_> {
             let each = f64::from(sample.tokens) / chunks(sample);
             once(first).chain(times).map(move |at| (at, each))
         })
+    }
+
+    /// How often something happened, of (time, how often), each rate weighted by how long it held; from the first
+    /// request to the last token.
+    fn rate(&self, events: impl Iterator<Item = (f64, f64)>) -> Value {
+        let mut events: Vec<(f64, f64)> = events.chain([(self.start, 0.0), (self.end, 0.0)]).collect();
+        events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        events.dedup_by(|next, kept| {
+            let same = next.0 - kept.0 <= AT_ONCE;
+            kept.1 += if same { next.1 } else { 0.0 };
+            same
+        });
+        let held = |index: usize| {
+            let before = events[index.saturating_sub(1)].0;
+            let after = events[(index + 1).min(events.len() - 1)].0;
+            (after - before) / 2.0
+        };
+        let rates = (0..events.len()).map(|index| (events[index].1 / held(index), held(index)));
+        told(weighted(rates.filter(|(_, held)| *held > 0.0).collect(), events.len()))
     }
 
     fn request(&self, number: usize, sample: &Sample) -> Value {
@@ -237,25 +261,6 @@ fn spread(values: impl IntoIterator<Item = f64>) -> Value {
     let values: Vec<(f64, f64)> = values.into_iter().map(|value| (value, 1.0)).collect();
     let count = values.len();
     told(weighted(values, count))
-}
-
-/// How often something happened, of (time, how often), each rate weighted by how long it held.
-fn rate(events: impl Iterator<Item = (f64, f64)>) -> Value {
-    let mut events: Vec<(f64, f64)> = events.collect();
-    events.sort_by(|a, b| a.0.total_cmp(&b.0));
-    events.dedup_by(|next, kept| {
-        let same = next.0 - kept.0 <= AT_ONCE;
-        kept.1 += if same { next.1 } else { 0.0 };
-        same
-    });
-    let count = events.len();
-    let held = |index: usize| {
-        let before = events[index.saturating_sub(1)].0;
-        let after = events[(index + 1).min(count - 1)].0;
-        (after - before) / 2.0
-    };
-    let rates = (0..count).map(|index| (events[index].1 / held(index), held(index)));
-    told(weighted(rates.filter(|(_, held)| *held > 0.0).collect(), count))
 }
 
 fn told(spread: Option<Spread>) -> Value {

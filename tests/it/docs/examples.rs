@@ -116,9 +116,13 @@ fn told(name: &str, example: &str, root: &Root, play: &Play) -> String {
 #[test]
 fn documents_without_an_example_keep_to_their_schemas() {
     let root = root();
-    for command in
-        [&["history"][..], &["why"], &["collect", "--dry-run"], &["diff", "mine", "mine"], &["units", "mine"]]
-    {
+    for command in [
+        &["history"][..],
+        &["why", "1"],
+        &["collect", "--dry-run"],
+        &["diff", "mine", "mine"],
+        &["units", "mine"],
+    ] {
         keeps_to_its_schema(&root.says(command, 0));
     }
 }
