@@ -4,6 +4,7 @@ use super::{
     args::{Global, ReportRequest},
     interchange, page,
     progress::Screen,
+    proof::{self, Beside, Gate},
     run,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         problem::Problem,
         quality::{QualityComparison, Ratio},
         report::{Interval, Report},
+        rules::Finding,
         sweep::{PromptLength, Swept},
     },
     flow::{
@@ -25,6 +27,9 @@ use anstyle::Style;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
+
+/// Writes all that is known of a generation.
+type Form = fn(&Account) -> String;
 
 const BOLD: Style = Style::new().bold();
 
@@ -57,9 +62,9 @@ pub(super) struct ComparisonDocument {
 /// Shows or writes how a generation was proven.
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Problem> {
     let account = account::of_generation(&run::reading_world(global), request.generation.map(GenerationId))?;
-    let forms: [(&Option<PathBuf>, fn(&Account) -> String); 4] = [
+    let forms: [(&Option<PathBuf>, Form); 4] = [
         (&request.html, page::html),
-        (&request.markdown, |account| markdown(&document(account.clone()))),
+        (&request.markdown, markdown),
         (&request.vllm_bench, interchange::vllm_bench),
         (&request.guidellm, interchange::guidellm),
     ];
@@ -69,7 +74,8 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Pro
         into_files = true;
     }
     if global.json || !into_files {
-        return run::show(global, &document(account), markdown);
+        let text = markdown(&account);
+        return run::show(global, &document(account), |_| text);
     }
     Ok(0)
 }
@@ -145,19 +151,36 @@ fn of_quality(quality: &QualityComparison) -> String {
     told.join("; ")
 }
 
-fn markdown(document: &ReportDocument) -> String {
-    let verdict = document.verdict.unwrap_or("never validated");
+fn markdown(account: &Account) -> String {
+    let generation = &account.generation;
+    let verdict = account.report.as_ref().map_or("never validated", |report| report.verdict().name());
     let mut out = format!(
         "# {} (generation {}): {verdict}\n\nActivation {}",
-        document.profile, document.generation, document.activation
+        generation.plan.profile, generation.id, account.activation
     );
-    if let Some(seconds) = document.downtime_seconds {
+    if let Some(seconds) = account.downtime() {
         let _ = write!(out, ", nothing served for {seconds:.1} s");
     }
     out.push_str(".\n");
-    let Some(report) = &document.report else { return out };
+    let Some(report) = &account.report else { return out };
     for reason in report.reasons() {
         let _ = writeln!(out, "- {reason}");
+    }
+    out.push_str("\n| gate | wanted | measured | margin |\n|---|---:|---:|---:|\n");
+    for Gate { name, wanted, measured, margin, .. } in proof::gates(account) {
+        let _ = writeln!(out, "| {name} | {wanted} | {measured} | {margin} |");
+    }
+    let findings: Vec<&Finding> = generation.plan.findings.iter().chain(&report.findings).collect();
+    if !findings.is_empty() {
+        out.push('\n');
+    }
+    for Finding { severity, message, help, .. } in findings {
+        let help = help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+        let _ = writeln!(out, "- **{severity}**: {message}{help}");
+    }
+    out.push_str("\n| | planned | seen |\n|---|---:|---:|\n");
+    for Beside { name, planned, seen } in proof::plan_beside_actual(account) {
+        let _ = writeln!(out, "| {name} | {planned} | {seen} |");
     }
     if let Some(speed) = &report.throughput {
         out.push_str("\n| one stream | median | 95 %: from | to | n |\n|---|---:|---:|---:|---:|\n");
@@ -175,6 +198,13 @@ fn markdown(document: &ReportDocument) -> String {
     }
     if let Some(answers) = &report.known_answers {
         let _ = writeln!(out, "\nKnown answers: {} of {} right.", answers.right, answers.asked);
+    }
+    if let Some(quality) = &report.quality_comparison {
+        let _ = writeln!(out, "Against the baseline: {}.", of_quality(quality));
+    }
+    out.push_str("\n| step | begins, s | seconds |\n|---|---:|---:|\n");
+    for Phase { name, begins, seconds } in account.phases() {
+        let _ = writeln!(out, "| {name} | {begins:.1} | {seconds:.1} |");
     }
     out.push_str("\n| check | verdict | detail |\n|---|---|---|\n");
     for check in &report.checks {

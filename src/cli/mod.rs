@@ -13,6 +13,7 @@ mod page;
 mod planned;
 pub mod problem;
 mod progress;
+mod proof;
 mod rehearsal;
 mod render;
 mod run;

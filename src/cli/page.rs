@@ -1,6 +1,9 @@
 //! A report as one HTML file that needs nothing else: no network, no script.
 
-use super::charts::{self, BAR, INK, OTHER};
+use super::{
+    charts::{self, BAR, INK, OTHER},
+    proof::{self, Beside, Gate},
+};
 use crate::{
     domain::{
         report::{Check, Checked, Interval, Report, Throughput, Verdict},
@@ -37,7 +40,7 @@ pub(crate) fn html(account: &Account) -> String {
             }
             body {
                 (head(account, &title))
-                @if let Some(report) = &account.report { (gates(account, report)) }
+                @if account.report.is_some() { (gates(account)) }
                 (findings(account))
                 (plan_and_actual(account))
                 @if let Some(report) = &account.report { (speed(account, report)) (sweep(account, report)) (quality(report)) }
@@ -97,29 +100,16 @@ fn reasons(report: &Report) -> Markup {
     }
 }
 
-fn gates(account: &Account, report: &Report) -> Markup {
-    let gates = &account.generation.plan.gates;
-    let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second);
+fn gates(account: &Account) -> Markup {
     html! {
         section {
             h2 { "Gates" }
             div.wide { table {
                 tr { th { "Gate" } th.n { "Wanted" } th.n { "Measured" } th.n { "Margin" } }
-                @if let Some(rate) = rate {
-                    (gate("decode, tokens/s", gates.min_decode_tokens_per_second, rate.median))
-                }
-                @if let Some(comparison) = &report.comparison {
-                    (gate(&format!("decode over {}", comparison.profile), comparison.min_ratio, comparison.ratio))
-                }
-                @if let (Some(least), Some(answers)) = (gates.min_known_answers, report.known_answers) {
-                    (gate("known answers, share", least, f64::from(answers.right) / f64::from(answers.asked.max(1))))
-                }
-                @if let (Some(most), Some(ratio)) =
-                    (gates.max_perplexity_ratio, report.quality_comparison.as_ref().and_then(|it| it.perplexity_ratio))
-                {
+                @for Gate { name, wanted, measured, margin, met } in proof::gates(account) {
                     tr {
-                        td { "perplexity over the baseline's" } td.n { "≤ " (format!("{most:.2}")) } td.n { (format!("{:.3}", ratio.value)) }
-                        td class=(if ratio.high <= most { "n pass" } else { "n fail" }) { (format!("{:+.0} %", (most / ratio.value - 1.0) * 100.0)) }
+                        td { (name) } td.n { (wanted) } td.n { (measured) }
+                        td class=(if met { "n pass" } else { "n fail" }) { (margin) }
                     }
                 }
             } }
@@ -155,40 +145,16 @@ fn prose(text: &str) -> Markup {
     }
 }
 
-fn gate(name: &str, wanted: f64, measured: f64) -> Markup {
-    let margin = (measured / wanted - 1.0) * 100.0;
-    let class = if measured >= wanted { "n pass" } else { "n fail" };
-    html! {
-        tr {
-            td { (name) } td.n { "≥ " (format!("{wanted:.2}")) } td.n { (format!("{measured:.2}")) }
-            td class=(class) { (format!("{margin:+.0} %")) }
-        }
-    }
-}
-
 fn plan_and_actual(account: &Account) -> Markup {
-    let plan = &account.generation.plan;
-    let bytes = |bytes: Option<crate::domain::size::Bytes>| {
-        bytes.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string())
-    };
-    let rate = account.report.as_ref().and_then(|report| report.throughput.as_ref());
     html! {
         section {
             h2 { "Plan and actual" }
-            table {
-                tr { th { "decode, predicted" } td.n {
-                    (plan.prediction.expected().map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1} tokens/s")))
-                } }
-                @if let Some(speed) = rate {
-                    tr { th { "decode, measured" } td.n { (format!("{:.1} tokens/s", speed.decode_tokens_per_second.median)) } }
+            div.wide { table {
+                tr { th { "" } th.n { "planned" } th.n { "seen" } }
+                @for Beside { name, planned, seen } in proof::plan_beside_actual(account) {
+                    tr { td { (name) } td.n { (planned) } td.n { (seen) } }
                 }
-                tr { th { "weights, each GPU" } td.n { (bytes(plan.memory.weights)) } }
-                tr { th { "KV cache, each GPU" } td.n { (bytes(plan.memory.kv_cache)) } }
-                tr { th { "offloaded per rank" } td.n { (plan.memory.offloaded) } }
-                @if let Some(seconds) = account.start_up() {
-                    tr { th { "start until ready" } td.n { (format!("{seconds:.1} s")) } }
-                }
-            }
+            } }
         }
     }
 }

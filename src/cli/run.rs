@@ -138,11 +138,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Units { profile, facts, output } => {
             units::units(&global, &profile, facts.as_deref(), output.as_deref())
         }
-        Command::Man => {
-            let text = generate::manual().map_err(|e| Problem::doing("write the manual page", e))?;
-            print(&String::from_utf8_lossy(&text));
-            Ok(0)
-        }
+        Command::Man => manual(),
         Command::Watch => watch_command(&global, follow::watch, &screen),
         Command::Cancel => watch_command(&global, follow::cancel, &screen),
         Command::Activate { number, rest } => {
@@ -154,6 +150,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             event_loop()?.block_on(engine::run(options)).map(|()| 0)
         }
     }
+}
+
+fn manual() -> Result<u8, Problem> {
+    let text = generate::manual().map_err(|e| Problem::doing("write the manual page", e))?;
+    print(&String::from_utf8_lossy(&text));
+    Ok(0)
 }
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, Problem> {

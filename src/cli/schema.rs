@@ -19,8 +19,11 @@ use crate::domain::problem::Problem;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde_json::json;
 
+/// Makes the schema of the document of this name.
+type Of = fn(&str) -> Schema;
+
 /// Each document by its name, `validation` of `awqdeploy/validation/v1`.
-const DOCUMENTS: &[(&str, fn(&str) -> Schema)] = &[
+const DOCUMENTS: &[(&str, Of)] = &[
     ("activation", of::<ActivationDocument>),
     ("adoption", of::<AdoptionDocument>),
     ("collect", of::<CollectDocument>),
@@ -56,7 +59,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn schema(document: Option<&str>) -> Result<u8, Problem> {
     let wanted = document.and_then(|name| DOCUMENTS.iter().find(|(known, _)| *known == name));
     let text = match wanted {
-        None => names().map(|name| format!("{name}\n")).collect(),
+        None => names().collect::<Vec<_>>().join("\n"),
         Some((name, of)) => serde_json::to_string_pretty(&of(name))
             .map_err(|error| Problem::doing("print a schema", error))?,
     };

@@ -158,7 +158,7 @@ fn by_prompt(both: [&Account; 2]) -> Vec<Row> {
 /// With each number of streams that one of them was measured with.
 fn by_streams(both: [&Account; 2]) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
-    const MEASURES: [(&str, &'static str, Of); 3] = [
+    const MEASURES: [(&str, &str, Of); 3] = [
         ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
         ("TTFT", "ms", |level| Measured(level.ttft_ms, first_tokens(&level.samples))),
         ("TPOT", "ms", |level| Measured(level.tpot_ms, next_tokens(&level.samples))),

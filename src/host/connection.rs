@@ -40,7 +40,8 @@ struct Server {
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: Fuse<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    /// Boxed: every future that waits on it would be as large.
+    driver: Box<Fuse<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
 }
 
 /// An answer whose body is still to come. The connection is kept once all of it was read.
@@ -120,7 +121,7 @@ impl Connection {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: driver.fuse() })
+        Ok(Self { sender, driver: Box::new(driver.fuse()) })
     }
 
     /// Whether it takes a request: it is open, and the last answer was read.

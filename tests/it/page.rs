@@ -91,6 +91,9 @@ fn a_failed_activation_is_told_too() {
     let (code, text) = run(&stand, &["report", "2"]);
     assert_eq!(code, 0);
     assert!(text.starts_with("# awq (generation 2): fail\n"), "{text}");
+    for told in ["| gate | wanted |", "| | planned | seen |", "| back: start |"] {
+        assert!(text.contains(told), "{text}");
+    }
     let (code, text) = run(&stand, &["report", "7"]);
     assert_eq!(code, 2);
     assert!(text.contains("generation 7 was never activated"), "{text}");

@@ -212,7 +212,7 @@ impl Timed<'_> {
             (after - before) / 2.0
         };
         let rates = (0..events.len()).map(|index| (events[index].1 / held(index), held(index)));
-        told(weighted(rates.filter(|(_, held)| *held > 0.0).collect(), events.len()))
+        told(weighted(rates.filter(|(_, held)| *held > 0.0).collect(), events.len()).as_ref())
     }
 
     fn request(&self, number: usize, sample: &Sample) -> Value {
@@ -260,13 +260,13 @@ struct Spread {
 fn spread(values: impl IntoIterator<Item = f64>) -> Value {
     let values: Vec<(f64, f64)> = values.into_iter().map(|value| (value, 1.0)).collect();
     let count = values.len();
-    told(weighted(values, count))
+    told(weighted(values, count).as_ref())
 }
 
-fn told(spread: Option<Spread>) -> Value {
+fn told(spread: Option<&Spread>) -> Value {
     let nothing =
         Spread { percentiles: PERCENTILES.map(|(name, _)| (name, 0.0)).into(), ..Spread::default() };
-    let spread = spread.as_ref().unwrap_or(&nothing);
+    let spread = spread.unwrap_or(&nothing);
     json!({ "successful": spread, "incomplete": nothing, "errored": nothing, "total": spread })
 }
 

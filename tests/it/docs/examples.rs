@@ -120,8 +120,8 @@ fn documents_without_an_example_keep_to_their_schemas() {
         &["history"][..],
         &["why", "1"],
         &["collect", "--dry-run"],
-        &["diff", "mine", "mine"],
-        &["units", "mine"],
+        &["diff", "1", "1"],
+        &["units", "awq", "--facts", "four"],
     ] {
         keeps_to_its_schema(&root.says(command, 0));
     }
