@@ -99,7 +99,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
     let mut reading = Reading::of(&sighting.seen)?;
     let python = foreign::program(&sighting.seen);
     foreign::same_files(&sighting.process, &python)?;
-    foreign::visible(&python)?;
+    foreign::visible(&python, world.layout().scope())?;
     let folder = folder(&sighting, &reading)?;
     foreign::same_files(&sighting.process, folder.path())?;
     let packages = foreign::packages(&python)?;
@@ -195,10 +195,11 @@ fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Resu
 /// The unit, where there is one, and the process that serves.
 fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let unit = foreign::unit_of(pid).filter(|_| world.keeper.is_of_host());
-        (unit.map(|name| foreign::unit(&name)).transpose()?, pid)
+        let manager = world.keeper.manager();
+        let named = manager.and_then(|scope| Some((foreign::unit_of(pid, scope)?, scope)));
+        (named.map(|(name, scope)| foreign::unit(&name, scope)).transpose()?, pid)
     } else {
-        let unit = foreign::unit(&request.target)?;
+        let unit = foreign::unit(&request.target, world.layout().scope())?;
         let pid = unit.main.ok_or_else(|| {
             Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
                 .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
