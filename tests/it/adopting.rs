@@ -8,7 +8,7 @@ use awqdeploy::{
         problem::{Kind, Problem},
     },
     flow::{
-        adopt::{Adoption, Found, Request, adopt, look},
+        adopt::{Adoption, Found, Questions, Request, adopt, look},
         history::history,
         outcome::Conclusion,
         rollback::{Target, rollback},
@@ -80,6 +80,7 @@ fn request(target: u32) -> Request {
         service: "vllm".to_owned(),
         repo: Some("jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ".to_owned()),
         vllm: Some("0.26.0".to_owned()),
+        questions: Questions::Asked,
     }
 }
 
