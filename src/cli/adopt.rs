@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{activation::GenerationId, problem::Problem, report::Report},
-    flow::adopt::{self, Adoption, Found, Request},
+    flow::adopt::{self, Adoption, Found, Questions, Request},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -47,6 +47,7 @@ pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<
         service: request.service,
         repo: request.repo,
         vllm: request.vllm,
+        questions: if request.no_questions { Questions::Spared } else { Questions::Asked },
     };
     let world = run::world(global)?;
     let found = adopt::look(&world, wanted)?;

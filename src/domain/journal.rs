@@ -105,16 +105,12 @@ pub fn outage(journal: &[Entry]) -> Vec<Phase> {
     phases(journal).into_iter().filter(|phase| phase.begins < downtime).collect()
 }
 
-/// Seconds that a plain restart of `id` takes: its stop in this journal, and its start when it was started last by
-/// one of the `earlier`. Absent where either is not on record.
-pub fn plain_restart<'a>(
-    journal: &[Entry],
-    earlier: impl DoubleEndedIterator<Item = &'a [Entry]>,
-    id: GenerationId,
-) -> Option<f64> {
+/// Seconds that a plain restart of `id` takes: its stop in this journal, and its start in that of an earlier
+/// activation. Absent where either is not on record.
+pub fn plain_restart(journal: &[Entry], earlier: &[Entry], id: GenerationId) -> Option<f64> {
     let stop = phases(journal).into_iter().find(|phase| phase.name == "stop")?.seconds;
-    let started = |journal: &&[Entry]| journal.first().is_some_and(|entry| entry.activation.to == id);
-    Some(stop + earlier.rev().filter(started).find_map(start_up)?)
+    earlier.first().filter(|entry| entry.activation.to == id)?;
+    Some(stop + start_up(earlier)?)
 }
 
 /// Seconds from the start of the new generation until it was ready. Absent if it never was.

@@ -5,6 +5,8 @@
 
 mod sandbox;
 
+pub use sandbox::hides;
+
 use super::{
     digest::Digest,
     flags,

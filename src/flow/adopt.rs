@@ -55,6 +55,17 @@ pub struct Request {
     pub repo: Option<String>,
     /// vLLM's version, where the packages do not say it.
     pub vllm: Option<String>,
+    /// Whether it has to answer questions.
+    pub questions: Questions,
+}
+
+/// Whether a server is asked the questions with known answers, now and whenever something returns to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Questions {
+    /// As many must be right later as are now.
+    Asked,
+    /// A base model, say, has no answers.
+    Spared,
 }
 
 /// A server that can be adopted.
@@ -99,7 +110,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
     let mut reading = Reading::of(&sighting.seen)?;
     let python = foreign::program(&sighting.seen);
     foreign::same_files(&sighting.process, &python)?;
-    foreign::visible(&python)?;
+    foreign::visible(&python, world.layout().scope())?;
     let folder = folder(&sighting, &reading)?;
     foreign::same_files(&sighting.process, folder.path())?;
     let packages = foreign::packages(&python)?;
@@ -118,11 +129,11 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
                 digest: Digest::of(&unit.text),
             }),
             process: sighting.process,
-            argv: told(&sighting.seen.argv),
+            argv: adoption::told(&sighting.seen.argv),
             packages,
             notes: reading.notes.clone(),
         },
-        repo: request.repo.clone().unwrap_or_else(|| repo(&reading.model, folder.path())),
+        repo: request.repo.clone().unwrap_or_else(|| adoption::repo(&reading.model, folder.path())),
         device: if cpu { Device::Cpu } else { Device::Cuda },
         profile: String::new(),
         reading,
@@ -133,7 +144,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
         python,
         vllm,
     };
-    found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, 0.0);
+    found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, None);
     let profile = found.parsed(&found.profile)?;
     found.adopted.notes.extend(beside(&world.library, &profile));
     unwritten(&world.library, &found.request.profile)?;
@@ -155,8 +166,9 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let floor = rate.unwrap_or(f64::MAX).min(Gates::default().min_decode_tokens_per_second);
     let share = report
         .known_answers
-        .map_or(0.0, |answers| f64::from(answers.right) / f64::from(answers.asked.max(1)));
-    found.profile = found.text(context, tenth(floor).max(0.1), tenth(share - ANSWERS_MARGIN).max(0.0));
+        .map(|answers| f64::from(answers.right) / f64::from(answers.asked.max(1)))
+        .map(|share| tenth(share - ANSWERS_MARGIN).max(0.0));
+    found.profile = found.text(context, tenth(floor).max(0.1), share);
     let profile = found.parsed(&found.profile)?;
 
     observer.see(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
@@ -195,10 +207,11 @@ fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Resu
 /// The unit, where there is one, and the process that serves.
 fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let unit = foreign::unit_of(pid).filter(|_| world.keeper.is_of_host());
-        (unit.map(|name| foreign::unit(&name)).transpose()?, pid)
+        let manager = world.keeper.manager();
+        let named = manager.and_then(|scope| Some((foreign::unit_of(pid, scope)?, scope)));
+        (named.map(|(name, scope)| foreign::unit(&name, scope)).transpose()?, pid)
     } else {
-        let unit = foreign::unit(&request.target)?;
+        let unit = foreign::unit(&request.target, world.layout().scope())?;
         let pid = unit.main.ok_or_else(|| {
             Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
                 .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
@@ -269,21 +282,6 @@ fn folder(sighting: &Sighting, reading: &Reading) -> Result<Folder, Problem> {
     let what = format!("`{}` is neither a folder, nor in the cache `{}`", reading.model, cache.display());
     Err(Problem::new(Kind::Unverified, what)
         .help("start it with the model's folder, or with `HF_HOME` set to its cache, and adopt it then"))
-}
-
-/// What the model is called: as it was asked for, as its cache has it, or after its folder.
-fn repo(model: &str, folder: &Path) -> String {
-    let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
-    if let Some((owner, name)) = cached {
-        return format!("{owner}/{name}");
-    }
-    if !Path::new(model).is_absolute() && model.split('/').count() == 2 && !model.starts_with('.') {
-        return model.to_owned();
-    }
-    let name: String = parts.last().map_or("model".into(), ToString::to_string);
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    format!("local/{}", name.chars().map(plain).collect::<String>())
 }
 
 fn version(
@@ -384,21 +382,6 @@ fn save(library: &Library, profile: &Profile, text: &str, model: &LockedModel) -
     library.save_lock(profile.name(), model, write)
 }
 
-/// A command line without the secrets that may stand in it.
-fn told(argv: &[String]) -> Vec<String> {
-    let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
-    let mut told = Vec::new();
-    for (index, word) in argv.iter().enumerate() {
-        let follows = index > 0 && secret(&argv[index - 1]) && !argv[index - 1].contains('=');
-        told.push(match word.split_once('=') {
-            _ if follows => "…".to_owned(),
-            Some((flag, _)) if secret(word) => format!("{flag}=…"),
-            _ => word.clone(),
-        });
-    }
-    told
-}
-
 /// Rounded down to a tenth.
 fn tenth(value: f64) -> f64 {
     (value * 10.0).floor() / 10.0
@@ -410,7 +393,7 @@ impl Found {
         &self.service
     }
 
-    fn text(&self, context: Option<u32>, floor: f64, known_answers: f64) -> String {
+    fn text(&self, context: Option<u32>, floor: f64, known_answers: Option<f64>) -> String {
         let found = match &self.unit {
             Some(unit) => format!("`{}`", unit.name),
             None => format!("process {}", self.adopted.process.pid),
@@ -443,7 +426,7 @@ impl Found {
         // Whatever its speed and answers are: they become what a return must show.
         let gates = Gates {
             min_decode_tokens_per_second: f64::MIN_POSITIVE,
-            min_known_answers: Some(0.0),
+            min_known_answers: (self.request.questions == Questions::Asked).then_some(0.0),
             ..Gates::default()
         };
         let generation = Some(GenerationId(0));

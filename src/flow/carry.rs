@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId},
-        journal::plain_restart,
+        journal::{Entry, plain_restart},
         order::Order,
         problem::Problem,
     },
@@ -128,18 +128,33 @@ pub(super) fn outcome(store: &Store, order: Order, ended: Ended) -> Result<Outco
         End::RolledBack { .. } => store.report(ended.number, Evidence::Returned)?,
         _ => None,
     };
-    let mut recorded = store.activations()?;
-    recorded.retain(|recorded| recorded.number <= ended.number);
-    let last = recorded.pop().filter(|recorded| recorded.number == ended.number);
-    let journal = last.map(|recorded| recorded.journal).unwrap_or_default();
-    let earlier = recorded.iter().map(|recorded| recorded.journal.as_slice());
-    let plain_restart = ended.activation.from.and_then(|from| plain_restart(&journal, earlier, from));
+    let journal = store.activation(ended.number)?.journal;
+    let plain_restart = match ended.activation.from {
+        Some(from) => restart_before(store, ended.number, &journal, from)?,
+        None => None,
+    };
     Ok(Outcome {
         action: order.action,
         profile: store.generation(order.to)?.plan.profile,
         generation: order.to,
         activation: Some(Activated { ended, journal, report, returned, plain_restart }),
     })
+}
+
+/// Seconds that a plain restart of what served before takes, by what is on record until this activation.
+fn restart_before(
+    store: &Store,
+    number: u64,
+    journal: &[Entry],
+    from: GenerationId,
+) -> Result<Option<f64>, Problem> {
+    for earlier in store.activations_before(number)? {
+        let restart = plain_restart(journal, &earlier?.journal, from);
+        if restart.is_some() {
+            return Ok(restart);
+        }
+    }
+    Ok(None)
 }
 
 /// What to go back to if `to` fails, which may not be there yet: what serves, if it is proven; else the newest that is.

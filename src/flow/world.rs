@@ -114,9 +114,12 @@ impl Keeper {
         }
     }
 
-    /// Whether it is the host's own systemd, and that runs.
-    pub fn is_of_host(&self) -> bool {
-        matches!(self, Self::Systemd(Scope::System)) && Systemd::runs_host()
+    /// Whose service manager it is, where that is one that runs.
+    pub fn manager(&self) -> Option<Scope> {
+        match self {
+            Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
+            Self::Embedded(_) => None,
+        }
     }
 
     /// The right to stop and start servers on this host, held until it is dropped. All roots share the GPUs; a

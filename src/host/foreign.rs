@@ -1,9 +1,15 @@
 //! Servers that somebody else started: what can be seen of them, and their orderly end.
 
-use super::{exec, fs, tree};
+use super::{
+    exec, fs,
+    systemd::{Systemd, scope_option},
+    tree,
+};
 use crate::domain::{
     adoption::{Process, Seen},
+    layout::Scope,
     problem::{Kind, Problem},
+    unit::hides,
 };
 use procfs::process as proc;
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,8 +24,6 @@ use std::{
 /// How long a server may take to end when it is asked to; vLLM with requests in flight needs some seconds.
 const END_PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Folders that the service's sandbox hides.
-const HIDDEN: [&str; 3] = ["/root", "/home", "/tmp"];
 
 /// A unit as systemd has it loaded.
 #[derive(Clone, Debug)]
@@ -47,14 +51,17 @@ pub struct Sighting {
     pub since: Option<SystemTime>,
 }
 
-/// The unit of this name, with or without suffix.
+/// This manager's unit of this name, with or without suffix.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none, or where its text cannot be told.
-pub fn unit(name: &str) -> Result<LoadedUnit, Problem> {
+pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
+    if scope == Scope::User {
+        Systemd::usable(scope)?;
+    }
     let name = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
-    let arguments =
-        ["show", "--property", "LoadState,FragmentPath,DropInPaths,MainPID", "--no-pager", "--", &name];
+    let (manager, properties) = (scope_option(scope), "LoadState,FragmentPath,DropInPaths,MainPID");
+    let arguments = [manager, "show", "--property", properties, "--no-pager", "--", &name];
     let said = exec::run("systemctl", &arguments, &BTreeMap::new())?.success()?;
     let property = |wanted: &str| {
         let lines = said.lines().filter_map(|line| line.split_once('='));
@@ -67,7 +74,9 @@ pub fn unit(name: &str) -> Result<LoadedUnit, Problem> {
             Kind::Usage,
             format!("systemd knows no unit `{name}` with a file of its own"),
         )
-        .help("name a service as `systemctl list-units` shows it, or a process by its number"));
+        .help(format!(
+            "name a service as `systemctl {manager} list-units` shows it, or a process by its number"
+        )));
     };
     Ok(LoadedUnit {
         drop_ins: property("DropInPaths").split_whitespace().map(PathBuf::from).collect(),
@@ -78,13 +87,18 @@ pub fn unit(name: &str) -> Result<LoadedUnit, Problem> {
     })
 }
 
-/// The service that systemd says a process belongs to: `vllm.service`.
-pub fn unit_of(pid: i32) -> Option<String> {
+/// The service of this manager that a process belongs to: `vllm.service`.
+pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
     let groups = proc::Process::new(pid).ok()?.cgroups().ok()?;
     groups.into_iter().find_map(|group| {
-        let service = group.pathname.split('/').find(|part| part.ends_with(".service"))?;
-        // A login session's own services are not the system's.
-        group.pathname.starts_with("/system.slice/").then(|| service.to_owned())
+        let services = || group.pathname.split('/').filter(|part| part.ends_with(".service"));
+        match scope {
+            // A login session's own services are not the system's.
+            Scope::System => services().next().filter(|_| group.pathname.starts_with("/system.slice/")),
+            // The manager itself is a service of the system, and its services are below it.
+            Scope::User => services().nth(1),
+        }
+        .map(str::to_owned)
     })
 }
 
@@ -210,11 +224,10 @@ pub fn program(seen: &Seen) -> PathBuf {
 }
 
 /// A problem with an interpreter that the service's sandbox would hide.
-pub fn visible(python: &Path) -> Result<(), Problem> {
+pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
     let environment = python.parent().and_then(Path::parent).unwrap_or(python);
-    let hidden = HIDDEN.iter().any(|hidden| real.starts_with(hidden));
-    if hidden && !real.starts_with(environment) {
+    if hides(scope, &real) && !real.starts_with(environment) {
         let what = format!("the interpreter `{}` cannot be seen by a service", real.display());
         return Err(Problem::new(Kind::Refused, what).help(
             "make that virtual environment with an interpreter below /usr or /opt, restart the server, and adopt it then",

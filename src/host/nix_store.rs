@@ -1,16 +1,22 @@
-//! The Nix store, as far as something of ours lies in it: no Nix is run, so that a host may lose it and still go back.
+//! The Nix store, as far as something of ours lies in it: going back runs no Nix, so that a host may lose it.
 //!
 //! Nix's collector removes every store path that no root leads to. A root is a link below `gcroots/auto` of Nix's state
 //! directory to a link of ours, which leads into the store (as `nix-store --add-root` makes them). It holds for as long
 //! as our link is there, and Nix itself removes it after that. Profiles are of no use here: `nix-collect-garbage -d`
 //! removes their older generations, and with them what a rollback needs.
+//!
+//! Only root may make a root. For everybody else Nix's daemon does, when something new is held.
 
-use super::fs;
+use super::{
+    exec::{self, Finished},
+    fs,
+};
 use crate::domain::{
     digest::Digest,
     problem::{Kind, Problem},
 };
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     path::{Component, Path, PathBuf},
 };
@@ -73,18 +79,8 @@ impl StorePath {
     /// As [`StorePath::hold`].
     pub fn root(&self, link: &Path) -> Result<(), Problem> {
         let roots = self.nix.join("var/nix/gcroots/auto");
-        let root =
-            roots.join(format!("awqdeploy-{}", Digest::of(link.as_os_str().as_encoded_bytes()).short()));
-        if std::fs::read_link(&root).ok().as_deref() != Some(link) {
-            fs::make_directory(&roots).and_then(|()| fs::point(&root, link)).map_err(|problem| Problem {
-                kind: Kind::Unverified,
-                what: format!("Nix cannot be told to keep `{}`: {}", self.path.display(), problem.what),
-                ..problem.help(format!(
-                    "`nix-collect-garbage` would take the way back; make `{}` writable for root, or install vLLM \
-                     without Nix: leave out `--runtimes`",
-                    roots.display()
-                ))
-            })?;
+        if !leads_to(&roots, link) {
+            self.make_root(&roots, link)?;
         }
         // A collector that had begun before it saw the root may have been here.
         if self.path.exists() {
@@ -93,6 +89,35 @@ impl StorePath {
         Err(Problem::new(Kind::Unverified, format!("`{}` is gone from the Nix store", self.path.display()))
             .help("build it again: run the same `nix run` once more"))
     }
+
+    /// A root of our own making where that is allowed; else one that Nix's daemon makes for any user who asks.
+    fn make_root(&self, roots: &Path, link: &Path) -> Result<(), Problem> {
+        let root =
+            roots.join(format!("awqdeploy-{}", Digest::of(link.as_os_str().as_encoded_bytes()).short()));
+        let Err(problem) = fs::make_directory(roots).and_then(|()| fs::point(&root, link)) else {
+            return Ok(());
+        };
+        // Nix before 2.4 wants to be told that the link is not one of its own.
+        let add = ["--indirect", "--add-root"].map(OsStr::new);
+        let arguments = [&add[..], &[link.as_os_str(), "--realise".as_ref(), self.path.as_os_str()]].concat();
+        let asked = exec::run("nix-store", &arguments, &BTreeMap::new()).and_then(Finished::success);
+        asked.map(drop).map_err(|refused| {
+            let what =
+                format!("Nix cannot be told to keep `{}`: {}", self.path.display(), problem.in_one_line());
+            Problem::new(Kind::Unverified, what).because(refused.in_one_line()).help(format!(
+                "`nix-collect-garbage` would take the way back; make `{}` writable, or let Nix's daemon run and \
+                 `nix-store` be found; or install vLLM without Nix: leave out `--runtimes`",
+                roots.display()
+            ))
+        })
+    }
+}
+
+/// Whether a root leads to this link, whoever made it.
+fn leads_to(roots: &Path, link: &Path) -> bool {
+    // What cannot be read is found out by making a root there.
+    let names = fs::names(roots).unwrap_or_default();
+    names.into_iter().any(|name| std::fs::read_link(roots.join(name)).is_ok_and(|target| target == link))
 }
 
 /// `DIGEST-NAME`, the digest in Nix's own 32 digits.

@@ -3,9 +3,10 @@
 use super::{exec, fs, nix_store::StorePath, store::Locked};
 use crate::domain::{
     digest::Digest,
-    layout::Layout,
+    layout::{Layout, Scope},
     lock::LockedRuntime,
     problem::{Kind, Problem},
+    unit::hides,
 };
 use std::{
     collections::BTreeMap,
@@ -108,7 +109,7 @@ pub fn install(
     let (python_shown, requirements_shown) = (shown(&python), shown(&requirements));
     pip.extend(["--python", &python_shown, "--requirements", &requirements_shown]);
     uv(&pip, &environment, said)?;
-    visible(&python)?;
+    visible(&python, layout.scope())?;
     fs::sync_file_system(&folder)?;
     fs::make_directory(path.parent().unwrap_or(&path))?;
     fs::publish(&folder, &path)
@@ -138,10 +139,9 @@ fn interpreter(version: &str) -> String {
 }
 
 /// Refuses an interpreter that the service's sandbox hides.
-fn visible(python: &Path) -> Result<(), Problem> {
+fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
-    let hidden = ["/root", "/home", "/tmp"].iter().any(|hidden| real.starts_with(hidden));
-    if hidden {
+    if hides(scope, &real) {
         return Err(Problem::new(
             Kind::Unverified,
             format!("the interpreter `{}` cannot be seen by the service", real.display()),

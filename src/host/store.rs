@@ -173,13 +173,18 @@ impl Store {
 
     /// The newest activation that recorded anything.
     pub fn last_activation(&self) -> Result<Option<Recorded>, Problem> {
-        for number in numbers(&self.layout.activations())?.into_iter().rev() {
-            let recorded = self.activation(number)?;
-            if !recorded.journal.is_empty() {
-                return Ok(Some(recorded));
-            }
-        }
-        Ok(None)
+        let mut newest = self.activations_before(u64::MAX)?;
+        newest.find(|read| read.as_ref().map_or(true, |recorded| !recorded.journal.is_empty())).transpose()
+    }
+
+    /// The activations before the one of this number, newest first. Each is read when it is asked for.
+    pub fn activations_before(
+        &self,
+        number: u64,
+    ) -> Result<impl Iterator<Item = Result<Recorded, Problem>>, Problem> {
+        let mut numbers = numbers(&self.layout.activations())?;
+        numbers.retain(|earlier| *earlier < number);
+        Ok(numbers.into_iter().rev().map(|earlier| self.activation(earlier)))
     }
 
     /// The generations that passed a validation, and were not found wanting since.

@@ -1,5 +1,6 @@
 //! A real systemd with the rehearsal engine in vLLM's place: everything else is what a deployment meets.
 
+use crate::systemd::Systemd;
 use serde_json::Value;
 use std::{
     fs,
@@ -25,21 +26,28 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Boots with awqdeploy, two tiny models and their profiles in place.
-    pub(crate) fn up(name: &str) -> Self {
+    /// Boots with awqdeploy, two tiny models and their profiles in place. Nothing where this systemd cannot be had.
+    pub(crate) fn up(name: &str, systemd: Systemd) -> Option<Self> {
         let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{name}"));
-        let machine = Self { options: parts(&scratch), state: scratch.join("machine") };
+        let state = scratch.join("machine");
+        let more = systemd.options()?;
+        let machine =
+            Self { options: more.into_iter().chain(parts(&scratch)).flat_map(words).collect(), state };
         machine.down();
-        machine.boot();
+        machine.boot().unwrap_or_else(|why| panic!("{why}"));
         for profile in ["old", "new", "watched"] {
             assert!(machine.run(&["awqdeploy", "lock", profile]).status.success(), "`{profile}` is locked");
         }
-        machine
+        Some(machine)
     }
 
-    pub(crate) fn boot(&self) {
-        let booted = self.harness("up").args(&self.options).status().expect("the harness starts");
-        assert!(booted.success(), "systemd did not boot: {booted}");
+    /// Boots it. What the harness says of one that does not come up is the error.
+    pub(crate) fn boot(&self) -> Result<(), String> {
+        let booted = self.harness("up").args(&self.options).output().expect("the harness starts");
+        if booted.status.success() {
+            return Ok(());
+        }
+        Err(format!("systemd did not boot: {}", String::from_utf8_lossy(&booted.stderr)))
     }
 
     /// Cuts the power: what is not on the disk is lost.
@@ -69,12 +77,27 @@ impl Machine {
         harness.spawn().expect("the harness starts")
     }
 
-    /// Sends a signal to the processes inside that `pkill` finds by these words; at once, unlike [`Self::run`].
+    /// Sends a signal to the processes inside that `pkill` finds by these words.
     pub(crate) fn signal(&self, signal: &str, which: &[&str]) {
-        let init = self.init();
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &init, "-p", "-m", "--", "pkill", signal]).args(which);
-        let _none_left = command.status();
+        let _none_left = self.at_once(&[&["pkill", signal], which].concat());
+    }
+
+    /// Makes the engine that serves a slow one.
+    pub(crate) fn slow_down(&self) {
+        self.signal("-USR1", &["-f", "awqdeploy engine"]);
+    }
+
+    /// What a unit does, in systemd's word.
+    pub(crate) fn unit(&self, unit: &str) -> String {
+        self.at_once(&["systemctl", "is-active", unit])
+    }
+
+    /// What a command says that is not worth a control group of its own, unlike [`Self::run`].
+    fn at_once(&self, command: &[&str]) -> String {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["-t", &self.init(), "-p", "-m", "--"]).args(command).stdin(Stdio::null());
+        let output = nsenter.output().expect("nsenter starts");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// `awqdeploy status --json`.
@@ -142,7 +165,7 @@ impl Drop for Machine {
 }
 
 /// Makes what is bound into the machine, and says where to.
-fn parts(scratch: &Path) -> Vec<String> {
+fn parts(scratch: &Path) -> [(&'static str, String); 5] {
     let _ = fs::remove_dir_all(scratch);
     let profiles = scratch.join("profiles");
     fs::create_dir_all(profiles.join("runtimes")).expect("the scratch folder can be written");
@@ -160,14 +183,17 @@ fn parts(scratch: &Path) -> Vec<String> {
         weights(&scratch.join("models").join(model), model);
     }
     let bind = |from: &Path, to: &str| format!("{}:{to}", from.display());
-    let options = [
+    [
         ("--disk-size", "4G".to_owned()),
         ("--bind", bind(&profiles, "/etc/awqdeploy")),
         ("--ro-bind", bind(&scratch.join("models"), "/srv/models")),
         ("--ro-bind", bind(&Path::new(HERE).join("uv"), "/usr/local/bin/uv")),
         ("--ro-bind", bind(Path::new(env!("CARGO_BIN_EXE_awqdeploy")), "/usr/local/bin/awqdeploy")),
-    ];
-    options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    ]
+}
+
+fn words((name, value): (&str, String)) -> [String; 2] {
+    [name.to_owned(), value]
 }
 
 /// A model that the plan can read: a true header, and some bytes.

@@ -1,8 +1,9 @@
 //! What becomes of an activation under faults, and of every ordered pair of them.
 //!
-//! `cargo test --test faults` plays every schedule in one process, and as root a sample of them under a real systemd;
-//! `cargo test --test faults -- --real` runs all of them there, `--real=N` each Nth, `--scenes` only the scenes. It prints a table of outcomes, and
-//! last a line `N passed, M failed`.
+//! `cargo test --test faults` plays every schedule in one process, and as root the scenes and a sample of the schedules
+//! under a real systemd. `cargo test --test faults -- --real` runs all of them there, and the scenes; `--real=N` each Nth,
+//! `--only=TEXT` those whose name has that in it, `--machines=N` so many side by side, `--systemd=257` under that one;
+//! `--scenes` the scenes alone. It prints a table of outcomes, and last a line `N passed, M failed`.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
@@ -13,17 +14,26 @@ mod machine;
 mod played;
 mod real;
 mod scenes;
+mod story;
+#[path = "../real/systemd.rs"]
+mod systemd;
 
-use played::{Blow, Story, play};
+use machine::Machine;
+use played::{Blow, play};
 use std::{
     collections::BTreeMap,
     io::{Write, stderr, stdout},
     path::Path,
     process::ExitCode,
+    str::FromStr,
 };
+use story::Story;
+use systemd::Systemd;
 
 /// Of the schedules under a real systemd, one in so many without `--real`.
 const SAMPLE: usize = 61;
+/// Machines side by side, without `--machines`.
+const MACHINES: usize = 2;
 
 /// What was counted of one kind of schedule.
 #[derive(Default)]
@@ -84,6 +94,17 @@ impl Table {
     }
 }
 
+/// What is to be run under a real systemd.
+pub(crate) struct Choice {
+    /// Every so manieth schedule.
+    pub(crate) each: usize,
+    /// What the names of the schedules have in them.
+    pub(crate) only: String,
+    /// How many machines there are side by side.
+    pub(crate) machines: usize,
+    pub(crate) systemd: Systemd,
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test NAME` is meant for tests with names.
@@ -91,27 +112,42 @@ fn main() -> ExitCode {
         tell("0 passed, 0 failed");
         return ExitCode::SUCCESS;
     }
-    let mut table = Table::default();
-    let each = arguments.iter().find_map(|argument| match argument.strip_prefix("--real") {
-        Some("") => Some(1),
-        Some(each) => each.strip_prefix('=').and_then(|each| each.parse().ok()),
-        None => None,
-    });
-    if arguments.iter().any(|argument| argument == "--scenes") {
-        scenes::run(&mut table);
-        return ended(&[table]);
-    }
-    if each.is_none() {
+    let given = |option: &str| arguments.iter().any(|argument| argument == option);
+    let each = if given("--real") { Some(1) } else { value(&arguments, "--real") };
+    let choice = Choice {
+        each: each.unwrap_or(SAMPLE),
+        only: value(&arguments, "--only").unwrap_or_default(),
+        machines: value(&arguments, "--machines").unwrap_or(MACHINES),
+        systemd: match value::<u32>(&arguments, "--systemd") {
+            Some(257) => Systemd::Trixie,
+            _ => Systemd::Own,
+        },
+    };
+    let (mut table, mut real) = (Table::default(), Table::default());
+    if each.is_none() && !given("--scenes") {
         played_all(&mut table);
     }
-    let mut real = Table::default();
-    if rustix::process::geteuid().is_root() {
-        scenes::run(&mut real);
-        real::run(each.unwrap_or(SAMPLE), &mut real);
-    } else {
+    if !rustix::process::geteuid().is_root() {
         tell("SKIPPED: booting a systemd in namespaces needs root");
+        return ended(&[table, real]);
+    }
+    if choice.only.is_empty() {
+        match Machine::up("scenes", choice.systemd) {
+            Some(machine) => scenes::run(&machine, &mut real),
+            None => tell("SKIPPED: that systemd cannot be had here"),
+        }
+    }
+    if !given("--scenes") {
+        real::run(&choice, &mut real);
     }
     ended(&[table, real])
+}
+
+/// What follows `OPTION=`.
+fn value<T: FromStr>(arguments: &[String], option: &str) -> Option<T> {
+    let words = arguments.iter().find_map(|argument| argument.strip_prefix(option)?.strip_prefix('='))?;
+    let value = words.parse().unwrap_or_else(|_| panic!("`{option}={words}` makes no sense"));
+    Some(value)
 }
 
 fn ended(tables: &[Table]) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Every fault and every ordered pair of faults in one process, in milliseconds: the real machine, driver, journal
 //! and `current` link; a host in memory in systemd's place.
 
+use crate::story::Story;
 use awqdeploy::{
     domain::{
         activation::{Activation, End, GenerationId},
@@ -16,7 +17,6 @@ use awqdeploy::{
 use std::{
     cell::Cell,
     collections::BTreeSet,
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     time::Duration,
@@ -48,38 +48,6 @@ pub(crate) enum Blow {
 impl Blow {
     pub(crate) const ALL: [Self; 6] =
         [Self::Fails, Self::KilledBefore, Self::KilledAfter, Self::CutBefore, Self::CutAfter, Self::Signal];
-}
-
-/// What the faults happen to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Story {
-    /// Nothing served before.
-    First,
-    /// A proven generation serves.
-    Replacement,
-    /// To an earlier proven generation.
-    Rollback,
-    /// What was committed does not stay well, and goes back.
-    Withdrawal,
-}
-
-impl Story {
-    pub(crate) const ALL: [Self; 4] = [Self::First, Self::Replacement, Self::Rollback, Self::Withdrawal];
-
-    fn from(self) -> Option<GenerationId> {
-        (self != Self::First).then_some(OLD)
-    }
-}
-
-impl fmt::Display for Story {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::First => "first deployment",
-            Self::Replacement => "replacement",
-            Self::Rollback => "rollback",
-            Self::Withdrawal => "withdrawal in the watch window",
-        })
-    }
 }
 
 /// How a schedule went: the end, and how many calls there were, so that the next fault can be put at each.
@@ -158,7 +126,7 @@ impl Host for Played<'_> {
 pub(crate) fn play(story: Story, blows: &[(usize, Blow)], scratch: &Path) -> Result<Went, String> {
     let root = tempfile::tempdir_in(scratch).map_err(|e| e.to_string())?;
     let store = Store::new(Layout::new(root.path()));
-    let from = story.from();
+    let from = serves_before(story);
     let machine = Machine {
         running: Cell::new(from),
         calls: Cell::new(0),
@@ -181,6 +149,10 @@ pub(crate) fn play(story: Story, blows: &[(usize, Blow)], scratch: &Path) -> Res
     Err("it never ends".to_owned())
 }
 
+fn serves_before(story: Story) -> Option<GenerationId> {
+    (story != Story::First).then_some(OLD)
+}
+
 /// What is on record before: every generation that is said to be proven was committed by an activation.
 fn begin(store: &Store, story: Story) {
     let locked = store.lock(FORKED, "test").expect("the root can be locked");
@@ -201,13 +173,13 @@ fn begin(store: &Store, story: Story) {
             .and_then(|mut journal| journal.record(&committed))
             .expect("it can be recorded");
     }
-    locked.point(story.from()).expect("the link can be written");
+    locked.point(serves_before(story)).expect("the link can be written");
 }
 
 fn carry(store: &Store, machine: &Machine, story: Story) -> Result<Option<Ended>, Gone> {
     survived(|| {
         let locked = store.lock(FORKED, "test").expect("the root can be locked");
-        let from = story.from();
+        let from = serves_before(story);
         let mut host = Played { machine, locked: &locked, boot: false };
         let number = locked.order(&Order { action: Action::Deploy, to: NEW }).expect("it can be ordered");
         let activation = Activation::new(from, NEW);

@@ -1,12 +1,17 @@
 //! The same faults under a real systemd: real signals to real processes, a real power cut that loses what was not
 //! synced, a real boot. A fault strikes as soon as the journal shows the step that it is meant for.
 
-use crate::{Table, machine::Machine, tell};
+use crate::{Choice, Table, machine::Machine, story::Story, tell};
 use serde_json::Value;
 use std::{
     fmt,
-    thread::sleep,
-    time::{Duration, Instant},
+    process::Child,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
 };
 
 const ROOT: &str = "/var/lib/awqdeploy";
@@ -33,89 +38,150 @@ enum Blow {
 enum Place {
     Forward(&'static str),
     Back(&'static str),
-    /// In the boot after a power cut, while the service starts.
+    /// After the boot that follows a power cut, as soon as there is something to strike.
     Boot,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Story {
-    First,
-    Replacement,
-    Rollback,
+/// A story, and what happens to it.
+struct Schedule {
+    story: Story,
+    blows: Vec<(Blow, Place)>,
 }
 
-type Schedule = (Story, Vec<(Blow, Place)>);
-
-impl fmt::Display for Story {
+impl fmt::Display for Blow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::First => "first deployment",
-            Self::Replacement => "replacement",
-            Self::Rollback => "rollback",
-        })
-    }
-}
-
-impl Blow {
-    fn name(self) -> &'static str {
-        match self {
             Self::Kill => "SIGKILL",
             Self::Terminate => "SIGTERM",
             Self::CtrlC => "Ctrl-C",
             Self::Terminal => "terminal killed",
             Self::Cut => "power cut",
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(step) => f.write_str(step),
+            Self::Back(step) => write!(f, "back: {step}"),
+            Self::Boot => f.write_str("boot"),
         }
     }
 }
 
-/// Runs every `each`th schedule.
-pub(crate) fn run(each: usize, table: &mut Table) {
-    let machine = Machine::up("schedules");
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blows: Vec<_> = self.blows.iter().map(|(blow, place)| format!("{blow} at {place}")).collect();
+        write!(f, "{}, {}", self.story, blows.join(", then "))
+    }
+}
+
+/// Runs the chosen schedules on machines side by side: most of each is waiting.
+pub(crate) fn run(choice: &Choice, table: &mut Table) {
     let all = schedules();
-    let chosen: Vec<_> = all.iter().step_by(each).collect();
+    let wanted = |schedule: &&Schedule| schedule.to_string().contains(&choice.only);
+    let chosen: Vec<_> = all.iter().filter(wanted).step_by(choice.each).collect();
     tell(&format!("under systemd: {} of {} schedules", chosen.len(), all.len()));
+    let (next, shared) = (AtomicUsize::new(0), Mutex::new(&mut *table));
+    let lost = thread::scope(|scope| {
+        let machines: Vec<_> = (0..choice.machines.min(chosen.len()))
+            .map(|number| {
+                let (chosen, next, shared) = (&chosen, &next, &shared);
+                let up = move || Machine::up(&format!("schedules-{number}"), choice.systemd);
+                scope.spawn(move || match up() {
+                    Some(machine) => run_on(machine, up, chosen, next, shared),
+                    None => tell("SKIPPED: that systemd cannot be had here"),
+                })
+            })
+            .collect();
+        machines.into_iter().filter_map(|machine| machine.join().err()).count()
+    });
+    for _ in 0..lost {
+        table.add(
+            0,
+            "any",
+            "none",
+            Err("a machine was lost, with the schedule that it was at".to_owned()),
+            0.0,
+        );
+    }
+}
+
+/// Takes one schedule after the other until none is left. A machine that does not come up again is replaced.
+fn run_on(
+    mut machine: Machine,
+    up: impl Fn() -> Option<Machine>,
+    chosen: &[&Schedule],
+    next: &AtomicUsize,
+    table: &Mutex<&mut Table>,
+) {
     let mut ready = None;
-    for (story, blows) in chosen {
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(schedule @ Schedule { story, blows }) = chosen.get(number) else { return };
+        if machine.is_off() {
+            drop(machine);
+            machine = up().expect("what booted once boots again");
+        }
         if ready != Some(*story) {
             set(&machine, *story);
         }
-        let (went, back) = schedule(&machine, *story, blows);
-        let faults: Vec<_> = blows.iter().map(|(blow, _)| blow.name()).collect();
-        if let Err(why) = &went {
-            tell(&format!("{story} {blows:?}: {why}"));
-        }
-        let went = went.map_err(|why| format!("{blows:?}: {why}"));
+        let (went, back) = play(&machine, schedule);
+        let told = match &went {
+            Ok(true) => "committed".to_owned(),
+            Ok(false) => format!("went back in {back:.1} s"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        tell(&format!("{} of {}: {schedule}: {told}", number + 1, chosen.len()));
         ready = went.as_ref().is_ok_and(|committed| !committed).then_some(*story);
+        let faults: Vec<_> = blows.iter().map(|(blow, _)| blow.to_string()).collect();
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         table.add(*story as usize, &story.to_string(), &faults.join(", then "), went, back);
     }
 }
 
 fn schedules() -> Vec<Schedule> {
-    let forward = ["stop", "point", "start", "validate"].map(Place::Forward);
-    let strong = [Blow::Kill, Blow::Terminate, Blow::CtrlC, Blow::Cut];
     let mut all = Vec::new();
     for story in [Story::Replacement, Story::Rollback, Story::First] {
-        let back: &[&str] =
-            if story == Story::First { &["stop", "point"] } else { &["stop", "point", "start"] };
-        for first in forward {
-            all.push((story, vec![(Blow::Terminal, first)]));
-            for blow in strong {
-                all.push((story, vec![(blow, first)]));
-                if blow == Blow::Cut {
-                    for again in [Blow::Kill, Blow::Cut].iter().filter(|_| story != Story::First) {
-                        all.push((story, vec![(blow, first), (*again, Place::Boot)]));
-                    }
-                    continue;
-                }
-                for second in back {
-                    for again in strong {
-                        all.push((story, vec![(blow, first), (again, Place::Back(second))]));
-                    }
-                }
+        for first in ["stop", "point", "start", "validate"].map(Place::Forward) {
+            all.push(Schedule { story, blows: vec![(Blow::Terminal, first)] });
+            for blow in [Blow::Kill, Blow::Terminate, Blow::CtrlC] {
+                all.push(Schedule { story, blows: vec![(blow, first)] });
+                let again = [Blow::Kill, Blow::Terminate, Blow::CtrlC, Blow::Cut];
+                all.extend(pairs(story, (blow, first), &again));
+            }
+            all.push(Schedule { story, blows: vec![(Blow::Cut, first)] });
+            // Where nothing served before, nothing is started at boot.
+            if story != Story::First {
+                let again =
+                    [Blow::Kill, Blow::Cut].map(|again| vec![(Blow::Cut, first), (again, Place::Boot)]);
+                all.extend(again.map(|blows| Schedule { story, blows }));
+            }
+        }
+    }
+    // Nobody follows it any more: only the deployer itself can be struck.
+    let (story, strong) = (Story::Withdrawal, [Blow::Kill, Blow::Terminate, Blow::Cut]);
+    for first in steps_back(story) {
+        for blow in strong {
+            all.push(Schedule { story, blows: vec![(blow, first)] });
+            if blow != Blow::Cut {
+                all.extend(pairs(story, (blow, first), &strong));
             }
         }
     }
     all
+}
+
+/// After the first blow each of these, at each step of the way back.
+fn pairs(story: Story, first: (Blow, Place), again: &[Blow]) -> Vec<Schedule> {
+    let second = steps_back(story).into_iter().flat_map(|place| again.iter().map(move |blow| (*blow, place)));
+    second.map(|second| Schedule { story, blows: vec![first, second] }).collect()
+}
+
+fn steps_back(story: Story) -> Vec<Place> {
+    let steps: &[&str] = if story == Story::First { &["stop", "point"] } else { &["stop", "point", "start"] };
+    steps.iter().map(|step| Place::Back(step)).collect()
 }
 
 /// Brings the machine to where a story begins.
@@ -132,7 +198,7 @@ fn set(machine: &Machine, story: Story) {
     machine.run(&["sh", "-c", "cd /var/lib/awqdeploy && rm -rf current generations activations"]);
     match story {
         Story::First => {}
-        Story::Replacement => awqdeploy(&["deploy", "old", "--yes"]),
+        Story::Replacement | Story::Withdrawal => awqdeploy(&["deploy", "old", "--yes"]),
         Story::Rollback => {
             awqdeploy(&["deploy", "new", "--yes"]);
             awqdeploy(&["deploy", "old", "--yes"]);
@@ -140,37 +206,68 @@ fn set(machine: &Machine, story: Story) {
     }
 }
 
-/// Runs one schedule to its end: whether it was committed, and how long after the last fault something proven served.
-fn schedule(machine: &Machine, story: Story, blows: &[(Blow, Place)]) -> (Result<bool, String>, f64) {
+/// Plays one schedule to its end: whether it was committed, and how long after the last fault something proven served.
+fn play(machine: &Machine, schedule: &Schedule) -> (Result<bool, String>, f64) {
     let before = newest(machine);
-    let command: &[&str] = match story {
+    let mut child = machine.start(match schedule.story {
         Story::Rollback => &["awqdeploy", "rollback", "new", "--yes"],
+        Story::Withdrawal => &["awqdeploy", "deploy", "watched", "--yes", "--retry"],
         _ => &["awqdeploy", "deploy", "new", "--yes"],
-    };
-    let mut child = machine.start(command);
-    let mut struck = Instant::now();
-    for (blow, place) in blows {
-        if !machine.wait(|machine| is_at(machine, before, *place)) {
-            let said =
-                machine.said(&["sh", "-c", "awqdeploy history; journalctl --no-pager -n 40 -t awqdeploy"]);
-            let _ = child.kill();
-            let _ = child.wait();
-            return (Err(format!("never came to {place:?}:\n{said}")), 0.0);
-        }
-        struck = Instant::now();
-        strike(machine, *blow, *place);
-    }
+    });
+    let struck = strike_all(machine, schedule, before, &mut child);
     let settled = machine.wait(|machine| settled(machine, before));
     let _ = child.kill();
-    let _ = child.wait();
-    if !settled {
-        return (Err("never settles".to_owned()), struck.elapsed().as_secs_f64());
-    }
-    let went = judge(machine, story, blows);
-    (went, struck.elapsed().as_secs_f64())
+    let output = child.wait_with_output();
+    let (went, began) = match struck {
+        Err(why) => (Err(why), Instant::now()),
+        Ok(began) if !settled => (Err("never settles".to_owned()), began),
+        Ok(began) => (judge(machine, schedule), began),
+    };
+    let back = began.elapsed().as_secs_f64();
+    let went = went.map_err(|why| {
+        let said =
+            output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
+        let log = "awqdeploy history; journalctl --no-pager -n 40 -t awqdeploy";
+        format!("{schedule}: {why}\n{said}{}", machine.said(&["sh", "-c", log]))
+    });
+    (went, back)
 }
 
-fn strike(machine: &Machine, blow: Blow, place: Place) {
+/// When the last blow struck.
+fn strike_all(
+    machine: &Machine,
+    schedule: &Schedule,
+    before: u64,
+    child: &mut Child,
+) -> Result<Instant, String> {
+    let mut refused =
+        |machine: &Machine| newest(machine) <= before && child.try_wait().is_ok_and(|ended| ended.is_some());
+    if schedule.story == Story::Withdrawal {
+        let committed = |machine: &Machine| {
+            states(machine, before).last().is_some_and(|state| state["end"] == "committed")
+        };
+        if !machine.wait(|machine| committed(machine) || refused(machine)) {
+            return Err("nothing is committed".to_owned());
+        }
+        machine.slow_down();
+    }
+    let mut struck = None;
+    for (blow, place) in &schedule.blows {
+        machine
+            .wait(|machine| is_at(machine, before, *place) || refused(machine) || settled(machine, before));
+        match (is_at(machine, before, *place), struck) {
+            (true, _) => {}
+            // On a busy machine a blow may come after the commit: then there is no way back to strike.
+            (false, Some(_)) => break,
+            (false, None) => return Err(format!("never came to {place}")),
+        }
+        struck = Some(Instant::now());
+        strike(machine, *blow, *place)?;
+    }
+    struck.ok_or_else(|| "nothing struck".to_owned())
+}
+
+fn strike(machine: &Machine, blow: Blow, place: Place) -> Result<(), String> {
     match (blow, place) {
         // After a boot there is no deployer: the service is what can be killed.
         (Blow::Kill, Place::Boot) => machine.signal("-KILL", &["-f", "awqdeploy .*supervise"]),
@@ -180,9 +277,10 @@ fn strike(machine: &Machine, blow: Blow, place: Place) {
         (Blow::Terminal, _) => machine.signal("-KILL", FOLLOWER),
         (Blow::Cut, _) => {
             machine.cut();
-            machine.boot();
+            return machine.boot();
         }
     }
+    Ok(())
 }
 
 /// The newest activation's number, read from outside.
@@ -208,7 +306,7 @@ fn is_at(machine: &Machine, before: u64, place: Place) -> bool {
     let (is, step) = match place {
         Place::Forward(step) => ("forward", step),
         Place::Back(step) => ("back", step),
-        Place::Boot => return machine.said(&["systemctl", "is-active", "vllm"]) != "inactive",
+        Place::Boot => return machine.unit("vllm") != "inactive",
     };
     states(machine, before).iter().any(|state| state["is"] == is && state["step"] == step)
 }
@@ -218,45 +316,43 @@ fn settled(machine: &Machine, before: u64) -> bool {
     if states(machine, before).last().is_none_or(|state| state["is"] != "done") {
         return false;
     }
-    // What serves again is validated after the end is on record, and systemd may still be starting it after a boot.
-    let units = machine.said(&[
-        "systemctl",
-        "list-units",
-        "--plain",
-        "--no-legend",
-        "--all",
-        "awqdeploy-activation-*",
-    ]);
-    let starting = machine.said(&["systemctl", "is-active", "vllm"]);
-    if !units.is_empty() || matches!(starting.as_str(), "activating" | "deactivating") {
-        sleep(Duration::from_millis(100));
-        return false;
-    }
-    true
+    // What serves again is validated after the end is on record.
+    let at_work = |unit: String| unit.starts_with("awqdeploy-activation-");
+    !machine.names("/run/systemd/transient").into_iter().any(at_work)
 }
 
 /// What must be so after any faults: an end on record that says what serves, and that is proven and answers.
-fn judge(machine: &Machine, story: Story, blows: &[(Blow, Place)]) -> Result<bool, String> {
+fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
+    let Schedule { story, blows } = schedule;
     let status = machine.status();
-    let end = status["last_activation"]["end"].as_str().unwrap_or("none").to_owned();
-    let committed = match end.as_str() {
+    let last = &status["last_activation"];
+    let (end, why) = (last["end"].as_str().unwrap_or("none"), last["why"].as_str().unwrap_or_default());
+    let committed = match end {
         "committed" => true,
         "rolled-back" => false,
-        end => return Err(format!("the end is `{end}`: {}", status["last_activation"]["why"])),
+        end => return Err(format!("the end is `{end}`: {why}")),
     };
     let only_terminal = blows.iter().all(|(blow, _)| *blow == Blow::Terminal);
     if only_terminal && !committed {
-        return Err("it does not outlive its terminal".to_owned());
+        return Err(format!("it does not outlive its terminal: {why}"));
+    }
+    let cause = if *story == Story::Withdrawal { "did not stay well" } else { "interrupted" };
+    if !committed && !why.starts_with(cause) {
+        return Err(format!("it went back by itself: {why}"));
     }
     let expected = match (committed, story) {
         (true, _) => Some("new"),
         (false, Story::First) => None,
         (false, _) => Some("old"),
     };
+    // After a boot systemd may still be starting it, or start again what was killed.
+    let answers = |machine: &Machine| machine.completion() == "200";
+    let answer = if expected.is_some() && !machine.wait(answers) { "none" } else { &machine.completion() };
+    let status = machine.status();
     if status["serving"].as_str() != expected {
         return Err(format!("{end}, and {} serves: {status:#}", status["serving"]));
     }
-    match (expected, machine.completion().as_str()) {
+    match (expected, answer) {
         (Some(_), "200") if status["proven"] == true => Ok(committed),
         (None, "000") => Ok(committed),
         (_, answer) => Err(format!("{end}; proven: {}; a completion gets {answer}", status["proven"])),

@@ -15,16 +15,16 @@ const SCENES: &[Scene] = &[
     ("a restart by hand in mid-activation recovers nothing", restarts),
     ("an orphan of our runtime is named and ended", orphan),
     ("an engine that hangs after the commit", hangs),
+    ("an engine that slows down after the commit", slows_down),
     ("an engine that crashes twice after the commit", crashes),
     ("an orderly shutdown in mid-activation", shuts_down),
 ];
 
-/// Plays all scenes on one machine.
-pub(crate) fn run(table: &mut Table) {
-    let machine = Machine::up("scenes");
+/// Plays all scenes, one after the other.
+pub(crate) fn run(machine: &Machine, table: &mut Table) {
     for (name, scene) in SCENES {
         let began = Instant::now();
-        let went = settle(&machine).and_then(|()| scene(&machine));
+        let went = settle(machine).and_then(|()| scene(machine));
         if let Err(why) = &went {
             tell(&format!("{name}: {why}"));
             tell(&machine.said(&["sh", "-c", "journalctl --no-pager -n 60; awqdeploy history"]));
@@ -146,6 +146,21 @@ fn hangs(machine: &Machine) -> Result<(), String> {
     is(&said, said.contains("was the same, and failed: did not stay well") && said.contains("--retry"))
 }
 
+fn slows_down(machine: &Machine) -> Result<(), String> {
+    done(machine, &["awqdeploy", "deploy", "watched", "--yes", "--retry"], 0)?;
+    let began = Instant::now();
+    machine.slow_down();
+    is("it goes back", machine.wait(|machine| serves(machine, "old").is_ok()))?;
+    tell(&format!("slowed down after the commit: old serves after {:.1} s", began.elapsed().as_secs_f64()));
+    done(machine, &["awqdeploy", "watch"], 6)?;
+    let why = machine.status()["last_activation"]["why"].as_str().unwrap_or_default().to_owned();
+    is(
+        &why,
+        why.contains("5 short completions in a row were decoded at")
+            && why.contains("below the floor of 40.0"),
+    )
+}
+
 fn crashes(machine: &Machine) -> Result<(), String> {
     done(machine, &["awqdeploy", "deploy", "watched", "--yes", "--retry"], 0)?;
     let restarts =
@@ -170,7 +185,7 @@ fn shuts_down(machine: &Machine) -> Result<(), String> {
     is("it is off", machine.wait(Machine::is_off))?;
     let _ = deployment.kill();
     let _ = deployment.wait();
-    machine.boot();
+    machine.boot()?;
     is("old serves", machine.wait(|machine| serves(machine, "old").is_ok()))?;
     let last = machine.status()["last_activation"].clone();
     is(&format!("it went back: {last}"), last["end"] == "rolled-back")

@@ -8,7 +8,7 @@ use awqdeploy::{
         problem::{Kind, Problem},
     },
     flow::{
-        adopt::{Adoption, Found, Request, adopt, look},
+        adopt::{Adoption, Found, Questions, Request, adopt, look},
         history::history,
         outcome::Conclusion,
         rollback::{Target, rollback},
@@ -80,6 +80,7 @@ fn request(target: u32) -> Request {
         service: "vllm".to_owned(),
         repo: Some("jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ".to_owned()),
         vllm: Some("0.26.0".to_owned()),
+        questions: Questions::Asked,
     }
 }
 
@@ -234,6 +235,27 @@ fn what_could_not_be_returned_to_is_refused_before_anything_is_done() {
     stand.deploy(OLD).unwrap();
     let (_, what) = refused(look(&stand.world, request(1)));
     assert_eq!(what, "generation 1 serves below this root already");
+}
+
+/// Whose answers are none is adopted without questions, and returned to without.
+#[test]
+fn a_server_without_answers_is_spared_the_questions() {
+    let stand = Stand::new();
+    let server = ByHand::start(&stand, &[], &[("AWQDEPLOY_REHEARSAL_FAULT", "repeats")]);
+    let adopting = |questions| {
+        let found = look(&stand.world, Request { questions, ..request(server.pid()) }).unwrap();
+        patiently(|| adopt(&stand.world, found.clone(), &silent))
+    };
+    let problem = adopting(Questions::Asked).unwrap_err();
+    assert_eq!(problem.kind, Kind::Refused);
+    assert!(problem.in_one_line().contains("answers are gibberish"), "{}", problem.in_one_line());
+    let adoption = adopting(Questions::Spared).unwrap();
+    assert_eq!(adoption.report.known_answers, None);
+    let profile = fs::read_to_string(stand.path("profiles/old.toml")).unwrap();
+    assert!(
+        profile.contains("min-decode-tokens-per-second") && !profile.contains("known-answers"),
+        "{profile}"
+    );
 }
 
 /// It is not the process of that number that matters, but the very one that was looked at.

@@ -116,7 +116,7 @@ fn the_profile_reads_back() {
         python: Path::new("/opt/venv/bin/python"),
         max_model_len: Some(9999),
         floor: 5.0,
-        known_answers: 0.8,
+        known_answers: Some(0.8),
     };
     let text = write(&reading, &terms);
     let profile = Profile::parse("old", Path::new("old.toml"), &text).unwrap();

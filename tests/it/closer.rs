@@ -101,8 +101,8 @@ fn the_outage_has_its_steps_and_a_plain_restart_beside_it() {
     let second = journal(Some(ONE), TWO, 100, &[(3, true), (4, true), (40, true), (90, true)]);
     let names: Vec<_> = outage(&second).into_iter().map(|phase| (phase.name, phase.seconds)).collect();
     assert_eq!(names, [("stop".to_owned(), 3.0), ("point".to_owned(), 1.0), ("start".to_owned(), 36.0)]);
-    let plain = plain_restart(&second, [first.as_slice()].into_iter(), ONE);
+    let plain = plain_restart(&second, &first, ONE);
     assert_eq!(plain, Some(3.0 + 48.0));
-    assert_eq!(plain_restart(&second, [].into_iter(), ONE), None);
+    assert_eq!(plain_restart(&second, &[], ONE), None);
     assert!(outage(&first).is_empty(), "nothing served before");
 }

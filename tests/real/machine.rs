@@ -1,5 +1,6 @@
 //! A real systemd with a real vLLM in reach: what the tests drive.
 
+use crate::systemd::Systemd;
 use serde_json::Value;
 use std::{
     fs,
@@ -19,8 +20,6 @@ pub(crate) const PARTS: &str = "/srv/awqdeploy-real";
 pub(crate) const API: &str = "http://127.0.0.1:8000";
 /// What every process of a vLLM that awqdeploy runs has in its command line.
 const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
-/// What a script says that cannot bring what it is to bring.
-const CANNOT_BE_HAD: i32 = 77;
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
@@ -45,37 +44,6 @@ pub(crate) struct Said {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     command: String,
-}
-
-/// Which systemd a machine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Systemd {
-    /// This machine's own.
-    Own,
-    /// That of Debian trixie, with its root: 257.
-    Trixie,
-}
-
-impl Systemd {
-    /// What the harness is told to boot it; nothing where it cannot be had.
-    fn options(self) -> Option<Vec<(&'static str, String)>> {
-        if self == Self::Own {
-            return Some(Vec::new());
-        }
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let output = Command::new(repository.join("tests/systemd/get-systemd"))
-            .arg(repository.join("target/systemd-257"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("tests/systemd/get-systemd starts");
-        if output.status.code() == Some(CANNOT_BE_HAD) {
-            return None;
-        }
-        assert!(output.status.success(), "tests/systemd/get-systemd failed: {}", output.status);
-        let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        // From this version on systemd refuses to boot on control groups of the first kind.
-        Some(vec![("--root", root), ("--cgroup", "unified".to_owned())])
-    }
 }
 
 impl Machine {

@@ -12,11 +12,14 @@ mod machine;
 mod parts;
 mod secret;
 mod stories;
+#[path = "../real/systemd.rs"]
+mod systemd;
 mod units;
 mod user;
 
-use machine::{Machine, Systemd, alone, tell};
+use machine::{Machine, alone, tell};
 use std::path::{Path, PathBuf};
+use systemd::Systemd;
 
 /// Boots a machine on which the profiles are locked and the runtime is installed. Nothing where that cannot be.
 fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {

@@ -16,6 +16,17 @@ install -d -o 1000 -g 1000 -m 700 /home/alice /run/user/1000
 systemd-run --quiet --unit=alice --uid=1000 --gid=1000 --property=Delegate=yes --property=Type=notify \\
   --setenv=HOME=/home/alice --setenv=XDG_RUNTIME_DIR=/run/user/1000 /lib/systemd/systemd --user";
 
+/// A server as she set it up herself, and her own profiles.
+const BY_HAND: &str = "
+mkdir -p ~/.config/systemd/user ~/.config/awqdeploy
+cp -r /etc/awqdeploy/*.toml /etc/awqdeploy/locks /etc/awqdeploy/runtimes ~/.config/awqdeploy/
+cat > ~/.config/systemd/user/vllm.service <<'END'
+[Service]
+ExecStart=/usr/local/bin/awqdeploy engine serve /srv/models/old --host 127.0.0.1 --port 8000 --served-model-name tiny
+END
+systemctl --user daemon-reload
+systemctl --user start vllm";
+
 pub(crate) fn deploys(machine: &Machine) {
     let early =
         alice(machine, &["awqdeploy", "--user", "--profiles", "/etc/awqdeploy", "deploy", "old", "--yes"]);
@@ -23,12 +34,14 @@ pub(crate) fn deploys(machine: &Machine) {
     assert!(early.stderr.contains("this user has no service manager that runs"), "{}", early.stderr);
     machine.run(&["systemctl", "stop", "vllm"]).succeeded();
     machine.run(&["sh", "-c", LOG_IN]).succeeded();
+    alice(machine, &["sh", "-c", BY_HAND]).succeeded();
     let plan = awqdeploy(machine, &["plan", "old", "--json"], 0);
     let unit = plan["unit"].as_str().unwrap_or_default();
     assert!(!unit.contains("DynamicUser=yes") && unit.contains("NoNewPrivileges=yes"), "{unit}");
     let engine = plan["serve"]["argv"][0].as_str().unwrap_or_default();
     assert!(engine.starts_with(&format!("{HOME}/.local/state/awqdeploy/store/")), "{engine}");
     alice(machine, &["sh", "-c", &parts::runtime(&plan)]).succeeded();
+    adopts(machine);
 
     ended(&awqdeploy(machine, &["deploy", "old", "--yes", "--json"], 0), "committed");
     ended(&awqdeploy(machine, &["deploy", "new", "--yes", "--json"], 0), "committed");
@@ -43,13 +56,32 @@ pub(crate) fn deploys(machine: &Machine) {
     assert!(why.contains("the engine says it is healthy, and does not answer"), "{broken:#}");
     let enabled = alice(machine, &["systemctl", "--user", "is-enabled", "vllm", "awqdeploy-recover-vllm"]);
     assert_eq!(enabled.succeeded(), "enabled\nenabled\n");
+    ended(&awqdeploy(machine, &["rollback", "found", "--yes", "--json"], 0), "committed");
+    assert_eq!(machine.completion(), 200);
     alice(machine, &["systemctl", "--user", "stop", "vllm"]).succeeded();
     machine.run(&["systemctl", "stop", "alice"]).succeeded();
 }
 
+/// By its process, and by its name, which a unit of the system has, too.
+fn adopts(machine: &Machine) {
+    machine.wait("her own server answers", |machine| machine.completion() == 200);
+    let unit = format!("{HOME}/.config/systemd/user/vllm.service");
+    let adopt = |target: &str, more: &[&str]| {
+        let how =
+            ["adopt", target, "--profile", "found", "--repo", "owner/old", "--vllm", "0.32.0", "--json"];
+        awqdeploy(machine, &[&how[..], more].concat(), 0)
+    };
+    let pid =
+        alice(machine, &["systemctl", "--user", "show", "--value", "-p", "MainPID", "vllm"]).succeeded();
+    assert_eq!(adopt(pid.trim(), &["--dry-run"])["unit"], *unit, "the unit of her process");
+    let adopted = adopt("vllm", &[]);
+    assert_eq!((&adopted["generation"], &adopted["unit"]), (&1.into(), &(*unit).into()), "{adopted:#}");
+    let status = awqdeploy(machine, &["status", "--json"], 0);
+    assert_eq!((&status["serving"], &status["proven"]), (&"found".into(), &true.into()), "{status:#}");
+}
+
 fn awqdeploy(machine: &Machine, arguments: &[&str], code: i32) -> Value {
-    alice(machine, &[&["awqdeploy", "--user", "--profiles", "/etc/awqdeploy"], arguments].concat())
-        .document(code)
+    alice(machine, &[&["awqdeploy", "--user"], arguments].concat()).document(code)
 }
 
 fn alice(machine: &Machine, command: &[&str]) -> Said {

@@ -38,6 +38,9 @@ pub(crate) struct Adopt {
     /// Its vLLM's version, where the packages beside its interpreter do not say it
     #[arg(long, value_name = "VERSION")]
     pub(crate) vllm: Option<String>,
+    /// Ask it no questions, now or after a return: a base model, say, has no answers
+    #[arg(long)]
+    pub(crate) no_questions: bool,
     /// Show what would be recorded, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -12,7 +12,10 @@ use super::{
 pub use command_line::{CommandLine, Reading, serves};
 pub use profile::{Terms, is_ours, write};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// What is on record of how a generation came to be, where it was not deployed but found running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,4 +141,34 @@ fn asks_for_a_key(whence: &str) -> Problem {
     Problem::new(Kind::Refused, what)
         .help("start it without one, and adopt it then; afterwards its profile can name a key's file by `secrets.api-key-file`; \
                its key was recorded nowhere")
+}
+
+/// What the model is called: as it was asked for, as its cache has it, or after its folder.
+pub fn repo(model: &str, folder: &Path) -> String {
+    let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
+    if let Some((owner, name)) = cached {
+        return format!("{owner}/{name}");
+    }
+    if !Path::new(model).is_absolute() && model.split('/').count() == 2 && !model.starts_with('.') {
+        return model.to_owned();
+    }
+    let name: String = parts.last().map_or("model".into(), ToString::to_string);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    format!("local/{}", name.chars().map(plain).collect::<String>())
+}
+
+/// A command line without the secrets that may stand in it.
+pub fn told(argv: &[String]) -> Vec<String> {
+    let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
+    let mut told = Vec::new();
+    for (index, word) in argv.iter().enumerate() {
+        let follows = index > 0 && secret(&argv[index - 1]) && !argv[index - 1].contains('=');
+        told.push(match word.split_once('=') {
+            _ if follows => "…".to_owned(),
+            Some((flag, _)) if secret(word) => format!("{flag}=…"),
+            _ => word.clone(),
+        });
+    }
+    told
 }

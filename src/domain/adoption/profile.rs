@@ -36,8 +36,8 @@ pub struct Terms<'a> {
     pub max_model_len: Option<u32>,
     /// The floor of the decode rate, tokens/s.
     pub floor: f64,
-    /// The least share of the known answers.
-    pub known_answers: f64,
+    /// The least share of the known answers, where questions are asked.
+    pub known_answers: Option<f64>,
 }
 
 /// The text of the profile.
@@ -81,10 +81,12 @@ pub fn write(reading: &Reading, terms: &Terms<'_>) -> String {
     }
     let _ = writeln!(
         out,
-        "\n# What it showed when it was adopted, less a margin.\n[validation]\nmin-decode-tokens-per-second = {:?}\n\n\
-         [validation.quality]\nmin-known-answers = {:?}",
-        terms.floor, terms.known_answers
+        "\n# What it showed when it was adopted, less a margin.\n[validation]\nmin-decode-tokens-per-second = {:?}",
+        terms.floor
     );
+    if let Some(share) = terms.known_answers {
+        let _ = writeln!(out, "\n[validation.quality]\nmin-known-answers = {share:?}");
+    }
     out
 }
 

@@ -5,7 +5,15 @@ use crate::domain::{
     layout::Scope,
     profile::{Device, Listen},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
+
+/// Folders that the system's sandbox hides: `ProtectHome=`, `PrivateTmp=`.
+const HIDDEN: [&str; 3] = ["/root", "/home", "/tmp"];
+
+/// Whether a service of this manager cannot see what lies there. One without root hides nothing.
+pub fn hides(scope: Scope, path: &Path) -> bool {
+    scope == Scope::System && HIDDEN.iter().any(|hidden| path.starts_with(hidden))
+}
 
 /// The end of the service's section: limits, devices, and everything that is taken away.
 pub(super) fn enclosure(service: &Service<'_>) -> String {

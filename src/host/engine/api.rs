@@ -22,8 +22,9 @@ use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     sync::Notify,
@@ -42,6 +43,9 @@ const FATAL_COMPLETION: u32 = 3;
 /// Tokens that [`EngineFault::ErrorStream`] sends before its error.
 const TOKENS_BEFORE_ERROR: usize = 3;
 
+/// What a slow engine takes for a token, of what it is told.
+const SLOWNESS: f64 = 20.0;
+
 /// What all requests share.
 #[derive(Clone)]
 pub(super) struct State(Arc<Engine>);
@@ -53,6 +57,7 @@ struct Engine {
     completions: AtomicU32,
     /// Requests being answered.
     running: Arc<AtomicU32>,
+    slow: AtomicBool,
     vocabulary: Vocabulary,
     gone: Notify,
 }
@@ -84,6 +89,7 @@ struct Ticket {
 impl State {
     pub(super) fn new(options: Options) -> Self {
         Self(Arc::new(Engine {
+            slow: AtomicBool::new(options.fault == Some(EngineFault::Slow)),
             options,
             started: jiff::Timestamp::now().as_second(),
             completions: AtomicU32::new(0),
@@ -96,6 +102,11 @@ impl State {
     /// Waits until a fault ends the process.
     pub(super) async fn gone(&self) {
         self.0.gone.notified().await;
+    }
+
+    /// From now on as slow as [`EngineFault::Slow`].
+    pub(super) fn slow_down(&self) {
+        self.0.slow.store(true, Ordering::Relaxed);
     }
 }
 
@@ -263,7 +274,7 @@ async fn answer(
         _ => {}
     }
     let reply = Reply::to(&request, engine.options.fault);
-    let pace = Pace::new(arrived, &engine.options);
+    let pace = Pace::new(arrived, &engine);
     if let Some(streaming) = request.streaming {
         if engine.options.fault == Some(EngineFault::KeepsRunning) {
             engine.running.fetch_add(1, Ordering::Relaxed);
@@ -283,12 +294,14 @@ async fn answer(
 #[derive(Clone, Copy)]
 struct Pace {
     first: Instant,
-    tpot: std::time::Duration,
+    tpot: Duration,
 }
 
 impl Pace {
-    fn new(arrived: Instant, options: &Options) -> Self {
-        Self { first: arrived + options.ttft, tpot: options.tpot() }
+    fn new(arrived: Instant, engine: &Engine) -> Self {
+        let slowness = if engine.slow.load(Ordering::Relaxed) { SLOWNESS } else { 1.0 };
+        let tpot = Duration::try_from_secs_f64(slowness / engine.options.tokens_per_second);
+        Self { first: arrived + engine.options.ttft, tpot: tpot.unwrap_or(Duration::MAX) }
     }
 
     fn token(self, index: usize) -> Instant {

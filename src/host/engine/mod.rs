@@ -5,7 +5,8 @@
 //! while it loads, and answers vLLM's API in the shapes that were recorded from a real server, at the
 //! decode rate that it is told. What it says is made up, except that it knows the answers to
 //! [`crate::domain::questions`]. It can be told to go wrong in the ways in which real servers were seen
-//! to go wrong ([`EngineFault`]). Nothing but a rehearsal uses it, and it listens on loopback only.
+//! to go wrong ([`EngineFault`]), and SIGUSR1 makes one that serves well a slow one. Nothing but a rehearsal
+//! uses it, and it listens on loopback only.
 
 mod api;
 mod fault;
@@ -25,7 +26,7 @@ use crate::domain::{
     startup::Phase,
 };
 use axum::serve::ListenerExt as _;
-use std::net::SocketAddr;
+use std::{future::pending, net::SocketAddr};
 use tokio::{
     net::TcpSocket,
     signal::unix::{SignalKind, signal},
@@ -121,7 +122,15 @@ impl Engine {
             .tap_io(|stream| drop(stream.set_nodelay(true)));
         let state = api::State::new(self.options);
         let served = axum::serve(listener, api::router(state.clone()));
+        let mut slower =
+            signal(SignalKind::user_defined1()).map_err(|e| Problem::doing("watch for signals", e))?;
+        let slowing = async {
+            slower.recv().await;
+            state.slow_down();
+            pending::<()>().await;
+        };
         tokio::select! {
+            () = slowing => Ok(()),
             ended = served.into_future() => {
                 ended.map_err(|error| Problem::doing("serve the rehearsal engine's API", error))
             }

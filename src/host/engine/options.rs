@@ -98,16 +98,6 @@ impl Options {
             flags,
         })
     }
-
-    /// The time between two tokens of a stream.
-    pub(super) fn tpot(&self) -> Duration {
-        const SLOWNESS: f64 = 20.0;
-        let slowness = match self.fault {
-            Some(EngineFault::Slow) => SLOWNESS,
-            _ => 1.0,
-        };
-        Duration::try_from_secs_f64(slowness / self.tokens_per_second).unwrap_or(Duration::MAX)
-    }
 }
 
 /// `--flag value`, `--flag=value` and `--flag` alone. A word that begins with two dashes is no value.

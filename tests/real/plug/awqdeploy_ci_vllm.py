@@ -1,4 +1,4 @@
-"""Makes vLLM's CPU build serve a quantised Qwen3-Next on any processor with AVX-512. For tests only.
+"""Makes vLLM's CPU build serve a quantised Qwen3-Next on any processor with AVX2. For tests only.
 
 vLLM finds it as a plugin through PYTHONPATH and loads it in the API server, the engine and every worker. It mends what
 the CPU build of 0.32.0 lacks; the installed runtime stays untouched, and awqdeploy knows nothing of it.
@@ -23,6 +23,8 @@ def register():
     )
     if not torch.cpu._is_amx_tile_supported():
         serve_int4_experts_without_amx(CPUExpertsInt4)
+    if not torch.cpu._is_avx512_supported():
+        serve_int4_linear_without_avx512()
 
 
 def serve_int4_experts_without_amx(experts):
@@ -47,3 +49,25 @@ def serve_int4_experts_without_amx(experts):
     int_wna16._process_weights_cpu = process_weights
     experts.apply = apply
     experts._supports_current_device = staticmethod(lambda: True)
+
+
+def serve_int4_linear_without_avx512():
+    """The 4-bit kernel for linear layers needs AVX-512. Without it, unpack the same weights at load, and multiply."""
+    import torch
+    from vllm.model_executor.kernels.linear.mixed_precision.cpu import CPUWNA16LinearKernel
+    from vllm.model_executor.layers.quantization.utils.quant_utils import unpack_quantized_values_into_int32
+
+    def process_weights(self, layer):
+        # By then packed along the input, whatever the format: [input / 8, output], with scales [groups, output].
+        values = unpack_quantized_values_into_int32(getattr(layer, self.w_q_name), self.config.weight_type, 0)
+        scales = getattr(layer, self.w_s_name)
+        scales = scales.repeat_interleave(values.size(0) // scales.size(0), 0)
+        weight = (values - self.config.weight_type.bias) * scales
+        weight = weight.t().to(self.config.act_type).contiguous()
+        setattr(layer, self.w_q_name, torch.nn.Parameter(weight, requires_grad=False))
+
+    def apply_weights(self, layer, x, bias=None):
+        return torch.nn.functional.linear(x, getattr(layer, self.w_q_name), bias)
+
+    CPUWNA16LinearKernel._process_gptq_weights_w4a16 = process_weights
+    CPUWNA16LinearKernel.apply_weights = apply_weights
