@@ -1,8 +1,8 @@
-"""Leaves so many GiB of a GPU and no more: ballast.py GIB
+"""Leaves so many GiB of each GPU that it sees and no more: ballast.py GIB
 
 Commands on its standard input, each answered by a line of JSON:
 
-    copies N    from now on N streams of copies from pinned RAM share the link with whoever uses it
+    copies N    from now on N streams of copies from pinned RAM to the first GPU share the link with whoever uses it
     read        GB/s at which a kernel reads pinned RAM beside those copies: what offloaded weights are read with
 
 A server that is measured beside copies has a slower link: the copies take their share of it.
@@ -71,9 +71,13 @@ def reader():
 def main() -> None:
     leave = float(sys.argv[1]) * GIB
     copies = Copies()
-    free, _ = torch.cuda.mem_get_info()
-    held = torch.empty(int(free - leave), dtype=torch.uint8, device="cuda")
-    print(json.dumps({"free_gib": torch.cuda.mem_get_info()[0] / GIB}), flush=True)
+    held = []
+    for device in range(torch.cuda.device_count()):
+        torch.zeros(1, device=device)
+        free, _ = torch.cuda.mem_get_info(device)
+        held.append(torch.empty(int(free - leave), dtype=torch.uint8, device=device))
+    left = [torch.cuda.mem_get_info(device)[0] / GIB for device in range(torch.cuda.device_count())]
+    print(json.dumps({"free_gib": left}), flush=True)
     # Its kernels are loaded now, while the server has not begun to measure what is free.
     rate = reader()
     rate()

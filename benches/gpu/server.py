@@ -80,8 +80,7 @@ class Server:
             at = argv.index(flag)
             argv[at : at + 2] = []
         environment = {**self.bench.environment, **serve["env"], **self.settings.get("environment", {})}
-        if "gpus" in self.settings:
-            environment["CUDA_VISIBLE_DEVICES"] = self.settings["gpus"]
+        environment |= self.visible()
         memory = self.result["plan"].get("memory") or {}
         # Beside others it can neither measure what is free nor be held by a ballast.
         if not self.settings.get("ballast"):
@@ -91,6 +90,9 @@ class Server:
                 share = (self.gpu_gib() - CONTEXT_GIB) * GIB / self.bench.gpus.total()
                 environment["PYTORCH_ALLOC_CONF"] = f"per_process_memory_fraction:{share:.4f}"
         return self.bench.vllm + argv, environment
+
+    def visible(self) -> dict[str, str]:
+        return {"CUDA_VISIBLE_DEVICES": self.settings["gpus"]} if "gpus" in self.settings else {}
 
     def gpu_gib(self) -> float:
         return float(self.settings["gpu"].removesuffix("GiB"))
@@ -114,14 +116,14 @@ class Server:
         print(f"{clock()} start {self.name}", flush=True)
 
     def load(self) -> None:
-        """Fills its GPU but for what it may have."""
+        """Fills its GPUs but for what it may have."""
         script = pathlib.Path(__file__).parent / "ballast.py"
         self.ballast = subprocess.Popen(
             [sys.executable, script, str(self.gpu_gib())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **self.bench.environment, "CUDA_VISIBLE_DEVICES": str(self.first_gpu)},
+            env={**os.environ, **self.bench.environment, **self.visible()},
         )
         self.result["ballast"] = json.loads(self.ballast.stdout.readline())
 
@@ -254,7 +256,9 @@ class Server:
             process.kill()
             raise
         document = json.loads(output or b"{}")
-        found = {"status": process.returncode, "document": document}
+        passed = sum(check["verdict"] == "pass" for check in document.get("checks", []))
+        kept = {key: document[key] for key in ("verdict", "throughput", "failures", "doubts") if key in document}
+        found = {"status": process.returncode, "document": kept | {"checks": passed}}
         return found if document else found | {"problem": problem.decode()[-500:]}
 
     async def shared_link(self, client: Client, found: dict) -> None:
