@@ -59,8 +59,13 @@ class Client:
     async def many(self, session: aiohttp.ClientSession, streams: int, prompt: int, answer: int) -> list[dict]:
         return await asyncio.gather(*[self.stream(session, prompt, answer) for _ in range(streams)])
 
-    async def speed(self, repetitions: int, rounds: int) -> dict:
-        """Decode rate of one stream and of eight, time to the first token of short and long prompts."""
+    async def once(self) -> float:
+        """The decode rate of one stream, once."""
+        async with aiohttp.ClientSession(timeout=PATIENCE) as session:
+            return round((await self.stream(session, PROMPT, ANSWER))["decode"], 3)
+
+    async def speed(self, repetitions: int, rounds: int, long: bool) -> dict:
+        """Decode rate of one stream and, in so many rounds, of eight; time to the first token of short and long prompts."""
         result: dict = {"prompt_tokens": PROMPT, "answer_tokens": ANSWER}
         async with aiohttp.ClientSession(timeout=PATIENCE) as session:
             # What these compile on the way is no part of the measurement.
@@ -72,25 +77,30 @@ class Client:
                 "ttft_s": summary([each["ttft"] for each in single]),
             }
             yield result
-            await self.many(session, STREAMS, PROMPT, 8)
-            totals, each, ttft = [], [], []
-            for _ in range(rounds):
-                began = time.perf_counter()
-                answers = await self.many(session, STREAMS, PROMPT, ANSWER)
-                took = time.perf_counter() - began
-                totals.append(sum(answer["tokens"] for answer in answers) / took)
-                each += [answer["decode"] for answer in answers]
-                ttft += [answer["ttft"] for answer in answers]
-            result["eight"] = {
-                "total_tokens_per_second": summary(totals),
-                "decode_tokens_per_second": summary(each),
-                "ttft_s": summary(ttft),
-            }
-            yield result
-            await self.stream(session, LONG, 2)
-            long = [await self.stream(session, LONG, 2) for _ in range(repetitions)]
-            result["long"] = {"prompt_tokens": LONG, "ttft_s": summary([answer["ttft"] for answer in long])}
-            yield result
+            if rounds:
+                await self.eight(session, rounds, result)
+                yield result
+            if long:
+                await self.stream(session, LONG, 2)
+                answers = [await self.stream(session, LONG, 2) for _ in range(repetitions)]
+                result["long"] = {"prompt_tokens": LONG, "ttft_s": summary([answer["ttft"] for answer in answers])}
+                yield result
+
+    async def eight(self, session: aiohttp.ClientSession, rounds: int, result: dict) -> None:
+        await self.many(session, STREAMS, PROMPT, 8)
+        totals, each, ttft = [], [], []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            answers = await self.many(session, STREAMS, PROMPT, ANSWER)
+            took = time.perf_counter() - began
+            totals.append(sum(answer["tokens"] for answer in answers) / took)
+            each += [answer["decode"] for answer in answers]
+            ttft += [answer["ttft"] for answer in answers]
+        result["eight"] = {
+            "total_tokens_per_second": summary(totals),
+            "decode_tokens_per_second": summary(each),
+            "ttft_s": summary(ttft),
+        }
 
     async def logprobs(self) -> dict:
         """How likely the server finds a fixed prompt, and what it goes on with, greedily. Twice: the second shows its noise."""

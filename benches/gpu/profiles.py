@@ -5,11 +5,13 @@ import os
 import pathlib
 import sys
 
+# NVLink multicast is left alone: machines whose NVLink others share may not take it.
+NO_MULTICAST = {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "VLLM_ALLREDUCE_USE_SYMM_MEM": "0"}
 GPU = {
     "runtime": {"vllm": "0.26.0", "device": "cuda"},
     "gpu": "10GiB",
     "arguments": ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"],
-    "profile-environment": {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_USE_DEEP_GEMM": "0"},
+    "profile-environment": {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_USE_DEEP_GEMM": "0", **NO_MULTICAST},
 }
 CPU = {
     "runtime": {"vllm": "0.32.0", "device": "cpu"},
@@ -47,8 +49,12 @@ def write_profile(folder: pathlib.Path, name: str, port: int, settings: dict, mo
 
 def main() -> None:
     models, out, device = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
-    ranks = int(os.environ.get("STORY_RANKS", "1"))
-    common = {"tensor-parallel-size": ranks, "service": "vllm", "offload": "none", "ram": "30GiB", **(GPU if device == "cuda" else CPU)}
+    common = {"service": "vllm", "offload": "none", "ram": "30GiB", **(GPU if device == "cuda" else CPU)}
+    common["tensor-parallel-size"] = int(os.environ.get("STORY_RANKS", "1"))
+    if device == "cuda" and "STORY_GPU" in os.environ:
+        common["gpu"] = os.environ["STORY_GPU"]
+    # Beside other servers vLLM cannot measure what is free for its cache.
+    common["more-arguments"] = os.environ.get("STORY_ARGUMENTS", "").split()
     slow = {**GATES, "min-decode-tokens-per-second": 2.0}
     impossible = {**GATES, "min-decode-tokens-per-second": 10000.0}
     for name, model, gates in (("gptq", "b", slow), ("awq", "a", slow), ("awq-too-fast", "a", impossible)):

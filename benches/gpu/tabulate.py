@@ -1,4 +1,4 @@
-"""Tables and plots of results: tabulate.py RESULTS [--plots DIR]
+"""Tables and plots of results: tabulate.py RESULTS... [--plots DIR]
 
 Prints Markdown. Figures are medians, with the least and the most in parentheses. With `--plots`, which needs matplotlib, it draws
 decode.svg and start.svg.
@@ -21,18 +21,23 @@ PHASES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("results", type=pathlib.Path, nargs="+")
     parser.add_argument("--plots", type=pathlib.Path)
     arguments = parser.parse_args()
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(arguments.results.glob("*.json"))}
+    found: dict[str, dict] = {}
+    for folder in arguments.results:
+        for path in sorted(folder.glob("*.json")):
+            name = path.stem if path.stem not in found else f"{path.stem} ({folder.name})"
+            found[name] = json.loads(path.read_text())
     results = {name: result for name, result in found.items() if "steps" in result and "failed" not in result}
     measured = {name: result for name, result in results.items() if "one" in result["steps"].get("speed", {})}
     speed(measured)
     memory(measured)
     start(results)
     text(results)
-    if "story" in found:
-        story(found["story"])
+    for name in found:
+        if name.startswith("story"):
+            story(found[name])
     if arguments.plots:
         draw(measured, arguments.plots)
 
@@ -49,7 +54,11 @@ def shown(summary: dict, digits: int = 1) -> str:
     return f"{values[0]} ({values[1]}–{values[2]}, {summary['n']})"
 
 
-def predicted(result: dict) -> float:
+def predicted(result: dict) -> float | None:
+    """What the plan predicts. Of what is run otherwise than planned it says nothing."""
+    settings = result["settings"]
+    if "drop" in settings or "--enforce-eager" in settings.get("more-arguments", []):
+        return None
     return result["plan"]["prediction"]["decode_tokens_per_second"]["expected"]
 
 
@@ -59,10 +68,12 @@ def speed(results: dict) -> None:
         of = result["steps"]["speed"]
         validated = (result["steps"].get("validate", {}).get("document") or {}).get("throughput")
         rate = of["one"]["decode_tokens_per_second"]
-        row = [name, f"{predicted(result):.1f}", shown(rate)]
+        planned = predicted(result)
+        row = [name, f"{planned:.1f}" if planned else "–", shown(rate)]
         row.append(f"{validated['decode_tokens_per_second']['median']:.1f}" if validated else "–")
-        row += [shown(of["eight"]["decode_tokens_per_second"]), shown(of["eight"]["total_tokens_per_second"], 0)]
-        rows.append([*row, shown(of["one"]["ttft_s"], 2), shown(of["long"]["ttft_s"], 2)])
+        eight, long = of.get("eight"), of.get("long")
+        row += [shown(eight["decode_tokens_per_second"]), shown(eight["total_tokens_per_second"], 0)] if eight else ["–", "–"]
+        rows.append([*row, shown(of["one"]["ttft_s"], 2), shown(long["ttft_s"], 2) if long else "–"])
     heads = ["configuration", "planned", "one stream", "`validate`", "each of eight", "eight together"]
     table([*heads, "first token, 128 in, s", "2,048 in, s"], rows)
 
@@ -99,8 +110,12 @@ def memory(results: dict) -> None:
 
 
 def ends(result: dict) -> list[float]:
+    """When each phase ended. One that there was not took no time."""
     marks = {**result["phases_s"], "ready": result["startup_s"]}
-    return [marks.get(mark, float("nan")) for _, mark in PHASES]
+    found: list[float] = []
+    for _, mark in PHASES:
+        found.append(marks.get(mark, found[-1] if found else 0.0))
+    return found
 
 
 def start(results: dict) -> None:
@@ -149,15 +164,17 @@ def draw(results: dict, folder: pathlib.Path) -> None:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(results)
+    rates = {name: result["steps"]["speed"]["one"]["decode_tokens_per_second"] for name, result in results.items()}
+    names = sorted(results, key=lambda name: rates[name]["median"])
     about = {"Date": None}
     figure, axes = pyplot.subplots(figsize=(6.4, 0.45 * len(names) + 1.1), layout="constrained")
     for at, name in enumerate(names):
-        rate = results[name]["steps"]["speed"]["one"]["decode_tokens_per_second"]
+        rate, planned = rates[name], predicted(results[name])
         error = [[rate["median"] - rate["low"]], [rate["high"] - rate["median"]]]
         axes.barh(at, rate["median"], 0.6, xerr=error, color="#4878a8")
-        axes.plot([predicted(results[name])] * 2, [at - 0.38, at + 0.38], color="black", linewidth=2)
-        axes.text(max(rate["high"], predicted(results[name])) + 3, at, f"{rate['median']:.1f}", va="center")
+        if planned:
+            axes.plot([planned] * 2, [at - 0.38, at + 0.38], color="black", linewidth=2)
+        axes.text(max(rate["high"], planned or 0.0) + 3, at, f"{rate['median']:.1f}", va="center")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)

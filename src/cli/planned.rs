@@ -34,6 +34,10 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         },
     );
     row(&mut out, "predicted", &predicted);
+    if let Some(all) = document.prediction.and_then(|prediction| prediction.all_streams) {
+        let text = format!("{:.1} tokens/s each, {:.1} together", all.each, all.together);
+        row(&mut out, &format!("with {} at once", all.streams), &text);
+    }
     if let Some(seconds) = document.prediction.and_then(|prediction| prediction.time_to_first_token_seconds) {
         row(&mut out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
     }

@@ -72,13 +72,15 @@ pub struct Rank {
     pub total_bytes: Bytes,
 }
 
-/// What vLLM needs on a GPU beside weights and KV cache. Plan values, inferred from public reports:
-/// context and libraries 0.4–0.6 GiB, activations 0.5–1.2, CUDA graphs 0.2–0.6, for TP > 1 NCCL
-/// 0.2–0.5. An H100 at TP 1 measured 1.03 GiB inside vLLM's own count, so these are on the safe
-/// side.
+/// What vLLM needs on a GPU beside weights and KV cache: context and libraries, activations, CUDA
+/// graphs. An H100 held 1.7 to 1.8 GiB at TP 1, all that is not vLLM's own count included.
 const OVERHEAD_ALONE: Bytes = Bytes::mib(2048);
-/// The same for each of several ranks.
+/// The same for each of several ranks that PCIe connects: NCCL's buffers come to it. Inferred from
+/// public reports (0.2–0.5 GiB), not measured.
 const OVERHEAD_TOGETHER: Bytes = Bytes::mib(2355);
+/// The same where NVLink connects them, over which NCCL opens more channels: two H100 held 3.0 to
+/// 3.3 GiB each.
+const OVERHEAD_NVLINKED: Bytes = Bytes::mib(3400);
 
 /// vLLM checks its offload budget before each tensor and counts index tensors (up to 10 MiB a
 /// layer) that are emptied later, so the budget is set this much higher than what must leave the
@@ -232,6 +234,7 @@ impl Room {
             weights,
             overhead: match ranks {
                 0 | 1 => OVERHEAD_ALONE,
+                _ if facts.nvlinked(ranks) => OVERHEAD_NVLINKED,
                 _ => OVERHEAD_TOGETHER,
             },
             kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())).unwrap_or_default(),
@@ -325,11 +328,11 @@ impl Paging {
         Bytes(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
     }
 
-    /// The tokens that so much memory holds, as vLLM logs them: whole sequences of the longest
-    /// length, times that length.
+    /// The tokens that so much memory holds, as vLLM logs them: sequences of the longest length, the
+    /// last one in part, times that length.
     pub fn tokens(&self, memory: Bytes, max_model_len: u32) -> u64 {
         let length = u64::from(max_model_len);
-        memory.0 / self.block.0 / self.blocks(length) * length
+        (memory.0 / self.block.0).saturating_mul(length) / self.blocks(length)
     }
 
     /// The longest length of which `sequences` sequences fit into so much memory.

@@ -1,14 +1,14 @@
-//! How fast one stream will decode, from the bytes that a token touches. A prediction, never a
+//! How fast streams will decode, from the bytes that a step touches. A prediction, never a
 //! measurement.
 //!
 //! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
-//! all-reduces; tokens/s = 1 ÷ step. On an H100 with vLLM 0.26.0 this gives 201 tokens/s where
-//! 199.6 were measured (all weights resident), and 14.7 where 14.56 were measured (29.5 GiB
-//! offloaded). The KV cache and the recurrent state are left out: together they are 4 % of the
-//! bytes of a short context. Nothing else was fitted.
+//! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out:
+//! together they are 4 % of the bytes of a short context. What was fitted is the fixed work, Machete's
+//! share of it and an all-reduce, each to one measured rate; docs/planning.md has what was predicted
+//! with them.
 
 use super::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Shape},
     facts::{Facts, Gpu, MeasuredRates},
     memory::Budget,
     size::Bytes,
@@ -22,9 +22,16 @@ use std::{fmt, time::Duration};
 /// 0.86 ms of reading.
 const FIXED: Duration = Duration::from_micros(4_100);
 
-/// Two all-reduces a layer. With two ranks 4 µs each explain the 189.5 tokens/s that were reported
-/// for two RTX 5090.
-const ALL_REDUCE_OF_TWO: Duration = Duration::from_micros(4);
+/// What a step takes longer with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in
+/// groups of 128, and that only Hopper has: 5.69 ms instead of 5.04 with fewer bytes. Everywhere else,
+/// and for smaller groups, it is Marlin.
+const MACHETE: Duration = Duration::from_micros(750);
+const HOPPER: (u32, u32) = (9, 0);
+const MACHETE_GROUP: u32 = 128;
+
+/// Two all-reduces a layer: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives 198.3. 4 µs
+/// would explain what was reported for two RTX 5090.
+const ALL_REDUCE_OF_TWO: Duration = Duration::from_nanos(5_600);
 /// More ranks on PCIe go through NCCL, without vLLM's own all-reduce (inferred).
 const ALL_REDUCE_OF_MORE: Duration = Duration::from_micros(25);
 
@@ -63,6 +70,9 @@ pub struct Prediction {
     /// After the first token. Absent where the model or the GPU is not known well enough, and on the
     /// CPU.
     pub decode_tokens_per_second: Option<Decode>,
+    /// With as many streams as may be served at once. Absent where the other is.
+    #[serde(default)]
+    pub all_streams: Option<AllStreams>,
     /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
     pub time_to_first_token_seconds: Option<f64>,
 }
@@ -88,6 +98,17 @@ pub struct Decode {
     /// Where the rates come from that it is computed with.
     #[serde(default)]
     pub rates: RatesFrom,
+}
+
+/// The rates of as many streams as `max-num-seqs` has, tokens/s.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllStreams {
+    /// How many.
+    pub streams: u32,
+    /// Of each.
+    pub each: f64,
+    /// Of all.
+    pub together: f64,
 }
 
 /// Where the rates of memory and link come from.
@@ -135,17 +156,23 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What is predicted of one stream under this budget.
-pub fn predict(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Prediction {
+/// What is predicted under this budget, of one stream and of so many.
+pub fn predict(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32) -> Prediction {
+    let decode = |streams| decode(checkpoint, budget, facts, streams);
     Prediction {
-        decode_tokens_per_second: decode(checkpoint, budget, facts),
+        decode_tokens_per_second: decode(1),
+        all_streams: decode(streams).map(|Decode { expected, .. }| AllStreams {
+            streams,
+            each: expected,
+            together: expected * f64::from(streams),
+        }),
         time_to_first_token_seconds: first_token(checkpoint, budget, facts),
     }
 }
 
-fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Decode> {
+fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32) -> Option<Decode> {
     budget.gpu?;
-    let traffic = traffic(checkpoint, budget)?;
+    let traffic = traffic(checkpoint, budget, streams)?;
     let ranks = budget.tensor_parallel_size;
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
     let all_reduces = match ranks {
@@ -164,17 +191,18 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Dec
         let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
         let link = expert_rate(gpu);
         let copy = copy_rate(gpu).max(link);
+        let fixed = FIXED + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
-            (Limit::FixedWork, FIXED.as_secs_f64()),
+            (Limit::FixedWork, fixed.as_secs_f64()),
             (Limit::VramBandwidth, traffic.resident.0 as f64 / memory),
             (Limit::PcieLink, traffic.linked.0 as f64 / link),
             (Limit::AllReduce, all_reduces.as_secs_f64()),
         ];
         let longest = waits.into_iter().max_by(|(_, one), (_, other)| one.total_cmp(other))?;
         Some(Decode {
-            low: steps(memory * LOW_RATES, link * LOW_RATES, (FIXED + all_reduces) * 3 / 2),
-            expected: steps(memory, link, FIXED + all_reduces),
+            low: steps(memory * LOW_RATES, link * LOW_RATES, (fixed + all_reduces) * 3 / 2),
+            expected: steps(memory, link, fixed + all_reduces),
             ceiling: steps(sheet, copy, Duration::ZERO),
             limited_by: longest.0,
             rates: match probed {
@@ -188,32 +216,44 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Dec
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
 }
 
+/// Whether vLLM computes the dense matrices with Machete.
+fn is_machete(checkpoint: &Checkpoint, gpu: &Gpu) -> bool {
+    let stored = checkpoint.quantization.as_ref();
+    gpu.compute_capability == HOPPER
+        && checkpoint.quantized.attention
+        && stored.is_some_and(|stored| stored.bits == 4 && stored.group_size == MACHETE_GROUP)
+}
+
 /// What a low prediction takes of the rates: reports of like machines differ by so much.
 const LOW_RATES: f64 = 0.75;
 /// A prompt of 128 tokens with all weights resident took 0.193 s on the H100.
 const PREFILL: f64 = 0.193;
 /// Tokens of the prompt that the prediction is for: one chunk.
-const PROMPT_TOKENS: i32 = 128;
+const PROMPT_TOKENS: u32 = 128;
 
 /// A prefill reads nearly all offloaded experts once a chunk, whatever the prompt: 0.60 s for 29.5 GiB
 /// over 49.3 GB/s, where 0.66 s were measured.
 fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
     budget.gpu?;
     let shape = checkpoint.shape.as_ref()?;
-    let routed = if shape.num_experts == 0 {
-        0.0
-    } else {
-        shape.num_experts_per_tok as f64 / shape.num_experts as f64
-    };
-    let touched = 1.0 - (1.0 - routed).powi(PROMPT_TOKENS);
+    let touched = touched(shape, PROMPT_TOKENS);
     let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     let slowest = gpus.map(expert_rate).reduce(f64::min)?;
     Some((budget.offloaded.0 as f64 * touched / slowest).max(PREFILL))
 }
 
-/// What a token touches: all dense weights but the embedding, and of the experts those it is routed
-/// to.
-pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
+/// The share of a layer's experts that so many tokens are routed to, if each goes where it likes.
+fn touched(shape: &Shape, tokens: u32) -> f64 {
+    if shape.num_experts == 0 {
+        return 0.0;
+    }
+    let routed = shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    1.0 - (1.0 - routed).powf(f64::from(tokens))
+}
+
+/// What a step of so many streams touches: all dense weights but the embedding, and of the experts those
+/// that any of them is routed to.
+pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
     let (shape, tensors) = (checkpoint.shape.as_ref()?, checkpoint.tensors.as_ref()?);
     let ranks = budget.tensor_parallel_size;
     let experts = tensors.bytes_of(Class::Experts, ranks);
@@ -221,7 +261,7 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget) -> Option<Traffic> {
     // A tied head is the embedding, read once as the head.
     let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
     let dense = tensors.bytes(ranks).less(experts + unread);
-    let routed = experts.0 as f64 * shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    let routed = experts.0 as f64 * touched(shape, streams);
     if experts == Bytes::default() {
         // Layers are offloaded whole, and all of each is read for every token.
         let linked = budget.offloaded.min(dense);

@@ -112,6 +112,9 @@ pub struct Quantized {
     pub gdn_gates: bool,
     /// The shared expert.
     pub shared_expert: bool,
+    /// The projections of attention, linear or full.
+    #[serde(default)]
+    pub attention: bool,
 }
 
 impl Rules {
@@ -121,6 +124,7 @@ impl Rules {
         Ok(Quantized {
             gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
             shared_expert: scheme("mlp.shared_expert.down_proj")?.is_some(),
+            attention: scheme("linear_attn.out_proj")?.or(scheme("self_attn.o_proj")?).is_some(),
         })
     }
 

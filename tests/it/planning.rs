@@ -54,9 +54,7 @@ fn rows() -> Vec<String> {
     let tokens = Paging::of(a.shape.as_ref().unwrap(), 1).unwrap();
     let tokens = tokens.tokens(Bytes(29_050 * Bytes::gib(1).0 / 1000), 4096);
     let resident = awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", "");
-    let decode = |checkpoint: Checkpoint| {
-        plan_of(&resident, &h100(), Some(checkpoint)).unwrap().prediction.expected().unwrap()
-    };
+    let decode = plan_of(&resident, &h100(), Some(a.clone())).unwrap().prediction.expected().unwrap();
     // 35.2 of 48 layers lay in RAM, in vLLM's default order: 88.8 MB of each for a token.
     let rates = Rates { memory: 3.35e12 * 0.88, link: 49.3e9, fixed: Duration::from_micros(4_100) };
     let traffic = Traffic { resident: Bytes(1_760_000_000), linked: Bytes(3_120_000_000) };
@@ -73,10 +71,109 @@ fn rows() -> Vec<String> {
         ),
         row("C, awq g128", weights, [gib(&c), 39.55], 2, 2.0),
         row("A, 29.05 GiB of cache", "KV cache, tokens", [tokens as f64, 868_352.0], 0, 5.0),
-        row("A, resident", "decode, tokens/s", [decode(a), 199.6], 1, 5.0),
+        row("A, resident", "decode, tokens/s", [decode, 199.6], 1, 5.0),
         row("B, 29.5 GiB offloaded", "decode, tokens/s", [offloaded, 14.56], 2, 5.0),
-        row("C, resident, beside two idle servers", "decode, tokens/s", [decode(c), 167.6], 1, 25.0),
     ]
+}
+
+/// What awqdeploy planned and measured by itself, of which `benches/gpu/results` has everything.
+const RUNS: [&str; 10] = [
+    "h100/A-16gb",
+    "h100/B-16gb",
+    "h100-two/C-16gb",
+    "h100-two/A-resident",
+    "h100-two/A-resident-again",
+    "h100-two/B-resident",
+    "h100-two/C-resident",
+    "h100-two/A-tp2",
+    "h100-two/B-tp2",
+    "h100-two/B-tp2-16gb",
+];
+
+/// The checkpoint that `benches/gpu/models.py` makes under this name.
+fn made(model: &str) -> Checkpoint {
+    let known = |repo: &str| known_config(repo).unwrap();
+    match model {
+        "A" => Checkpoint::of(known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"), None).unwrap(),
+        "B" => {
+            let text = known("jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ");
+            let mut config: Value = serde_json::from_str(text).unwrap();
+            config["quantization_config"]["modules_in_block_to_quantize"] = json!([
+                "self_attn.q_proj",
+                "self_attn.k_proj",
+                "self_attn.v_proj",
+                "self_attn.o_proj",
+                "linear_attn.in_proj_qkvz",
+                "linear_attn.out_proj",
+                "mlp.shared_expert.gate_proj",
+                "mlp.shared_expert.up_proj",
+                "mlp.shared_expert.down_proj"
+            ]);
+            Checkpoint::of(&config.to_string(), None).unwrap()
+        }
+        _ => measured().into_iter().next_back().unwrap(),
+    }
+}
+
+/// The number after these words in vLLM's log.
+fn logged(result: &Value, before: &str) -> f64 {
+    let lines = result["log"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let number = |line: &str| {
+        let word = line.split_once(before)?.1.split_whitespace().next()?;
+        word.replace(',', "").parse().ok()
+    };
+    lines.filter_map(number).fold(0.0, f64::max)
+}
+
+/// One row: what today's program plans of a run, and what was measured in it.
+fn run(name: &str) -> String {
+    let path = format!("{}/benches/gpu/results/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let settings = &result["settings"];
+    let ranks = u32::try_from(settings["tensor-parallel-size"].as_u64().unwrap_or(1)).unwrap();
+    // On the whole card, with the offload that ran: what is planned of a smaller one changes with what is learnt.
+    let offload = result["plan"]["memory"]["offload"].as_u64().unwrap() / Bytes::gib(1).0;
+    let offload = if offload == 0 { "none".to_owned() } else { format!("{offload}GiB") };
+    let memory = format!("offload = \"{offload}\"");
+    let limits = "[limits]\nmax-model-len = 4096\nmax-num-seqs = 8\nmax-num-batched-tokens = 2048\n";
+    let text = awq(AUTO.0, &format!("tensor-parallel-size = {ranks}")).replace("gpu = \"16GiB\"", &memory);
+    let mut facts = h100();
+    facts.gpus[0].nvlinks = 18;
+    facts.gpus.resize(ranks as usize, facts.gpus[0].clone());
+    let checkpoint = made(settings["model"].as_str().unwrap());
+    let shape = checkpoint.shape.clone().unwrap();
+    let plan = plan_of(&format!("{text}\n{limits}"), &facts, Some(checkpoint)).unwrap();
+    // The cache was fixed at what had been planned then.
+    let cache = Bytes(result["plan"]["memory"]["kv_cache"].as_u64().unwrap());
+    let tokens = Paging::of(&shape, ranks).unwrap().tokens(cache, 4096);
+    let weights =
+        logged(&result, "Model loading took ") + logged(&result, "Total CPU offloaded parameters: ");
+    let speed = &result["steps"]["speed"];
+    let rate = |streams: &str| speed[streams]["decode_tokens_per_second"]["median"].as_f64();
+    let cells = [
+        (plan.memory.shard.map(Bytes::as_gib), Some(weights), 2, 2.0),
+        (Some(tokens as f64), Some(logged(&result, "KV cache size: ")), 0, 0.0),
+        (plan.prediction.expected(), rate("one"), 1, 3.0),
+        (plan.prediction.all_streams.map(|all| all.each), rate("eight"), 1, 11.0),
+    ];
+    let cells = cells.map(|(planned, measured, digits, within)| {
+        let Some((planned, measured)) = planned.zip(measured) else {
+            return "–".to_owned();
+        };
+        // AWQ's dummy weights had no zero points, and eight streams went to the same experts.
+        let comparable = name != "h100-two/C-16gb" || within < 11.0;
+        let near = (planned / measured - 1.0).abs() * 100.0 <= within;
+        assert!(near || !comparable, "{name}: {planned} against {measured}");
+        if comparable { format!("{planned:.digits$} / {measured:.digits$}") } else { "–".to_owned() }
+    });
+    format!("| {name} | {} |", cells.join(" | "))
+}
+
+#[test]
+fn the_table_of_runs_is_computed() {
+    let rows = RUNS.map(run);
+    let missing = rows.iter().any(|row| !DOCUMENT.contains(row.as_str()));
+    assert!(!missing, "docs/planning.md lacks, or has otherwise:\n{}", rows.join("\n"));
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn planned() -> Vec<Vec<Finding>> {
         on("four-16gb", &AWQ.replace("0.26.0", "0.9.2")),
         on("four-16gb", &AWQ.replace("0.26.0", "0.10.2")),
         on("one-16gb", &one("0.19.1")),
+        on("one-16gb", &one("0.26.0")),
+        on("one-16gb", &one("0.30.0")),
         on("one-16gb", &environment("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA = \"1\"")),
         found(&one("0.26.0"), &changed("one-16gb", |facts| facts.wsl = true), None),
         on("one-16gb", &environment("PYTORCH_CUDA_ALLOC_CONF = \"expandable_segments:True\"")),

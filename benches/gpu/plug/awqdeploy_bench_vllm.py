@@ -6,7 +6,8 @@ different experts a step touches is measured too fast. With this on the PYTHONPA
 process, so that two servers can be asked for the same text.
 """
 
-PACKED = ("weight_packed", "qweight")
+# Zero points too: with those of AWQ left at nought all weights would be positive.
+PACKED = ("weight_packed", "qweight", "qzeros")
 
 
 def register() -> None:
