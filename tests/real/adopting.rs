@@ -1,18 +1,16 @@
 //! A vLLM server under a unit that somebody wrote by hand: adopted, migrated away from, and returned to. On the way,
 //! how long nothing serves is held against a plain restart of the same server.
-//!
-//! On demand, since it takes a quarter of an hour: `cargo test --locked --test real -- --ignored adopt`.
 
 use crate::{
-    UNITS, boot, committed,
-    machine::{Machine, alone, tell},
+    UNITS, committed,
+    machine::{Machine, tell},
     serves, units_are_clean,
 };
 use serde_json::Value;
 use std::time::Instant;
 
-/// What is compared, so many times each.
-const ROUNDS: usize = 2;
+/// How often it is gone back and forth, where once is not enough to measure.
+const ROUNDS_VARIABLE: &str = "AWQDEPLOY_SWITCHES";
 
 /// A unit as one finds it: no sandbox, its secrets in plain sight.
 const BY_HAND: &str = "[Unit]
@@ -29,29 +27,7 @@ Restart=on-failure
 WantedBy=multi-user.target
 ";
 
-#[test]
-#[ignore = "takes a quarter of an hour; `cargo test --test real -- --ignored adopt`"]
-fn a_hand_made_service_is_adopted_and_returned_to() {
-    if !rustix::process::geteuid().is_root() {
-        tell("SKIPPED: booting a systemd in namespaces needs root");
-        return;
-    }
-    let _alone = alone();
-    let Some(machine) = boot("adopting") else {
-        tell("SKIPPED: that systemd cannot be had here");
-        return;
-    };
-    start_by_hand(&machine);
-    adopt(&machine);
-    migrate(&machine);
-    measure(&machine);
-}
-
-fn start_by_hand(machine: &Machine) {
-    // Two threads that wait for each other take turns for ever on a machine that does something else, too.
-    machine
-        .run(&["sh", "-c", "sed -i 's/^OMP_NUM_THREADS = .*/OMP_NUM_THREADS = \"1\"/' /etc/awqdeploy/*.toml"])
-        .succeeded();
+pub(crate) fn start_by_hand(machine: &Machine) {
     machine.run(&["sh", "-c", &format!("cat > {UNITS}/vllm.service <<'END'\n{BY_HAND}END\n")]).succeeded();
     machine.run(&["systemctl", "daemon-reload"]).succeeded();
     machine.run(&["systemctl", "enable", "--now", "vllm"]).succeeded();
@@ -59,11 +35,13 @@ fn start_by_hand(machine: &Machine) {
 }
 
 /// It is on record, and serves on as the very same process.
-fn adopt(machine: &Machine) {
+pub(crate) fn adopt(machine: &Machine) {
     let main = machine.service("MainPID");
     let look = machine.awqdeploy(&["adopt", "vllm", "--profile", "old", "--dry-run", "--json"], 0);
     assert_eq!((&look["generation"], &look["service"]), (&Value::Null, &Value::from("vllm")), "{look:#}");
-    let adopted = machine.awqdeploy(&["adopt", "vllm.service", "--profile", "old", "--json"], 0);
+    // Random weights have no answers.
+    let adopt = ["adopt", "vllm.service", "--profile", "old", "--no-questions", "--json"];
+    let adopted = machine.awqdeploy(&adopt, 0);
     assert_eq!(adopted["generation"], 1, "{adopted:#}");
     assert_eq!(machine.service("MainPID"), main, "what serves was restarted");
     let status = machine.status();
@@ -75,45 +53,32 @@ fn adopt(machine: &Machine) {
     );
     let told = machine.run(&["grep", "-r", "hf_notForTheDisk", "/var/lib/awqdeploy", "/etc/awqdeploy"]);
     assert_eq!(told.stdout, "", "a secret was written");
-    machine.awqdeploy(&["lock", "awq", "--json"], 0);
 }
 
-/// A migration that fails returns to it, one that works replaces it, a rollback brings it back.
-fn migrate(machine: &Machine) {
-    machine.awqdeploy(&["lock", "broken", "--json"], 0);
-    let failed = machine.awqdeploy(&["deploy", "broken", "--yes", "--json"], 6);
-    assert_eq!(failed["returned_to"], 1, "{failed:#}");
-    serves(machine, "old");
-    units_are_clean(machine);
-    let document = machine.awqdeploy(&["deploy", "awq", "--yes", "--json"], 0);
-    committed(&document, "awq");
-    serves(machine, "awq");
-    assert!(machine.names(UNITS).contains(&"vllm.service.by-hand".to_owned()), "the old unit is gone");
-    let document = machine.awqdeploy(&["rollback", "old", "--yes", "--json"], 0);
-    committed(&document, "old");
-    serves(machine, "old");
-}
-
-/// How long nothing serves in a switch, beside a plain restart of what it switches to.
-fn measure(machine: &Machine) {
+/// Back to it, and how long nothing serves in that, beside a plain restart of what is gone back to.
+pub(crate) fn there_and_back(machine: &Machine, old: &str) {
+    let rounds = std::env::var(ROUNDS_VARIABLE).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
     let (mut switches, mut restarts) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        for (verb, profile) in [("rollback", "awq"), ("rollback", "old")] {
-            let document = machine.awqdeploy(&[verb, profile, "--yes", "--json"], 0);
-            let downtime = document["downtime_seconds"].as_f64().expect("something served before");
-            let plain = document["plain_restart_seconds"].as_f64();
-            tell(&format!("{verb} {profile}: {downtime:.1} s; its own word for a plain restart: {plain:?}"));
-            switches.push(downtime);
-            let begun = Instant::now();
-            machine.run(&["systemctl", "restart", "vllm"]).succeeded();
-            restarts.push(begun.elapsed().as_secs_f64());
-            tell(&format!("systemctl restart, {profile}: {:.1} s", begun.elapsed().as_secs_f64()));
+    for round in 0..rounds {
+        if round > 0 {
+            committed(&machine.awqdeploy(&["rollback", "awq", "--yes", "--json"], 0), "awq");
         }
+        let document = machine.awqdeploy(&["rollback", "old", "--yes", "--json"], 0);
+        committed(&document, "old");
+        assert_eq!(document["action"], "rollback", "{document:#}");
+        serves(machine, "old");
+        assert_eq!(machine.model(), old);
+        switches.push(document["downtime_seconds"].as_f64().expect("something served before"));
+        let begun = Instant::now();
+        machine.run(&["systemctl", "restart", "vllm"]).succeeded();
+        restarts.push(begun.elapsed().as_secs_f64());
+        serves(machine, "old");
     }
+    units_are_clean(machine);
     let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
     let (switch, restart) = (mean(&switches), mean(&restarts));
     tell(&format!(
-        "nothing serves for {switch:.1} s in a switch, {restart:.1} s in a restart: {:.2}",
+        "nothing serves for {switch:.1} s in a switch ({switches:.1?}), {restart:.1} s in a restart ({restarts:.1?}): {:.2}",
         switch / restart
     ));
     assert!(switch < 2.0 * restart, "{switches:?} {restarts:?}");

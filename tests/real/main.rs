@@ -10,10 +10,12 @@ mod adopting;
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;
+mod systemd;
 
-use machine::{Machine, PARTS, Said, Systemd, alone, bind, prepare, profiles, tell};
+use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles, tell};
 use serde_json::Value;
 use std::process::Child;
+use systemd::Systemd;
 
 /// Where awqdeploy installs its units.
 const UNITS: &str = "/etc/systemd/system";
@@ -32,22 +34,23 @@ fn a_migration_there_and_back() {
         return;
     };
     lock(&machine);
-    let gptq = first_deployment(&machine);
+    adopting::start_by_hand(&machine);
+    adopting::adopt(&machine);
+    let old = healthy_but_broken(&machine);
     vllm_has_a_word(&machine);
     let awq = migration(&machine);
-    assert_ne!(gptq, awq, "both profiles loaded the same model");
+    assert_ne!(old, awq, "both loaded the same model");
     too_slow(&machine, &awq);
-    healthy_but_broken(&machine, &awq);
     killed_engine(&machine, &awq);
-    back_to_gptq(&machine, &gptq);
-    interrupted(&machine, &gptq);
-    power_cut(&machine, &gptq);
+    adopting::there_and_back(&machine, &old);
+    interrupted(&machine, &old);
+    power_cut(&machine, &old);
     stopped(&machine);
 }
 
 /// Several ranks are several processes, which find each other and share memory: all of it in the sandbox.
 #[test]
-fn two_ranks() {
+fn several_ranks() {
     if !rustix::process::geteuid().is_root() {
         tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
@@ -57,15 +60,22 @@ fn two_ranks() {
         tell("SKIPPED: that systemd cannot be had here");
         return;
     };
-    machine.run(&["awqdeploy", "lock", "two-ranks"]).succeeded();
-    committed(&machine.awqdeploy(&["deploy", "two-ranks", "--yes", "--json"], 0), "two-ranks");
-    serves(&machine, "two-ranks");
-    let processes = machine.vllm_processes();
-    let workers = processes.iter().filter(|process| process.contains("VLLM::Worker")).count();
-    assert_eq!(workers, 2, "{processes:#?}");
-    let exposure =
-        machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=15", "vllm.service"]);
-    assert_eq!(exposure.code, Some(0), "{}", exposure.stdout);
+    for (profile, ranks) in [("two-ranks", 2), ("four-ranks", 4)] {
+        machine.run(&["awqdeploy", "lock", profile]).succeeded();
+        committed(&machine.awqdeploy(&["deploy", profile, "--yes", "--json"], 0), profile);
+        serves(&machine, profile);
+        let processes = machine.vllm_processes();
+        let workers = processes.iter().filter(|process| process.contains("VLLM::Worker")).count();
+        assert_eq!(workers, ranks, "{processes:#?}");
+        let exposure =
+            machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=15", "vllm.service"]);
+        assert_eq!(exposure.code, Some(0), "{}", exposure.stdout);
+        units_are_clean(&machine);
+    }
+    let again = machine.awqdeploy(&["deploy", "four-ranks", "--yes", "--json"], 0);
+    assert_eq!(again["end"], "unchanged", "{again:#}");
+    let generations = machine.names(&format!("{ROOT}/generations"));
+    assert_eq!(generations, ["1", "2"], "an unchanged deployment made a generation");
     stopped(&machine);
 }
 
@@ -98,24 +108,6 @@ fn lock(machine: &Machine) {
     );
 }
 
-/// Nothing serves yet; the runtime is installed from the lock with no network.
-fn first_deployment(machine: &Machine) -> String {
-    let document = machine.awqdeploy(&["deploy", "gptq", "--yes", "--json"], 0);
-    committed(&document, "gptq");
-    serves(machine, "gptq");
-    let model = machine.model();
-
-    let again = machine.awqdeploy(&["deploy", "gptq", "--yes", "--json"], 0);
-    assert_eq!(again["end"], "unchanged", "{again:#}");
-    assert_eq!(
-        machine.names(&format!("{ROOT}/generations")).len(),
-        1,
-        "an unchanged deployment made a generation"
-    );
-    units_are_clean(machine);
-    model
-}
-
 /// The installed vLLM, asked: it agrees with each plan, and what it does not take is refused before anything is stopped.
 fn vllm_has_a_word(machine: &Machine) {
     for profile in ["gptq", "awq"] {
@@ -139,13 +131,14 @@ fn checkpoint(profile: &str) -> String {
     format!("/srv/awqdeploy-real/models/qwen3next-tiny-{profile}")
 }
 
-/// AWQ takes over, and is compared with what served before. Meanwhile a second deployment is turned away.
+/// AWQ takes over, and is compared with what somebody set up by hand. Meanwhile a second deployment is turned away.
 fn migration(machine: &Machine) -> String {
     let arguments = ["deploy", "awq", "--yes", "--json"];
-    let mut deployment = machine.start_awqdeploy(&arguments);
     let activations = format!("{ROOT}/activations");
+    let before = machine.names(&activations).len();
+    let mut deployment = machine.start_awqdeploy(&arguments);
     machine.wait("the activation of awq goes on, or ended", |machine| {
-        machine.names(&activations).len() == 2 || deployment.try_wait().is_ok_and(|ended| ended.is_some())
+        machine.names(&activations).len() > before || deployment.try_wait().is_ok_and(|ended| ended.is_some())
     });
 
     let second = machine.run(&["awqdeploy", "deploy", "gptq", "--yes", "--json"]);
@@ -158,7 +151,7 @@ fn migration(machine: &Machine) -> String {
     let document = Said::of(&arguments, &output).document(0);
     committed(&document, "awq");
     let comparison = &document["report"]["comparison"];
-    assert_eq!(comparison["profile"], "gptq", "{document:#}");
+    assert_eq!(comparison["profile"], "old", "{document:#}");
     let ratio = comparison["ratio"].as_f64().expect("a comparison has a ratio");
     assert!(ratio > 0.2, "{document:#}");
     swept(&document["report"]["sweep"]);
@@ -196,12 +189,16 @@ fn too_slow(machine: &Machine, awq: &str) {
     assert_eq!(machine.model(), awq);
 }
 
-/// /health says 200, every request gets 500.
-fn healthy_but_broken(machine: &Machine, awq: &str) {
+/// The first migration fails: /health says 200, every request gets 500. The adopted server comes back, in our own unit
+/// and on the store's copy of its model. The runtime is installed from the lock with no network.
+fn healthy_but_broken(machine: &Machine) -> String {
     let document = machine.awqdeploy(&["deploy", "broken", "--yes", "--json"], 6);
     rolled_back(&document, "broken");
-    serves(machine, "awq");
-    assert_eq!(machine.model(), awq);
+    assert_eq!(document["returned_to"], 1, "{document:#}");
+    serves(machine, "old");
+    units_are_clean(machine);
+    assert!(machine.names(UNITS).contains(&"vllm.service.by-hand".to_owned()), "the old unit is gone");
+    machine.model()
 }
 
 /// vLLM then leaves with exit status 0, as if all were well: systemd must start it again all the same.
@@ -216,29 +213,20 @@ fn killed_engine(machine: &Machine, awq: &str) {
     assert_eq!(machine.status()["current"]["generation"], generation, "a restart is no rollback");
 }
 
-fn back_to_gptq(machine: &Machine, gptq: &str) {
-    let document = machine.awqdeploy(&["rollback", "gptq", "--yes", "--json"], 0);
-    committed(&document, "gptq");
-    assert_eq!(document["action"], "rollback", "{document:#}");
-    serves(machine, "gptq");
-    assert_eq!(machine.model(), gptq);
-    units_are_clean(machine);
-}
-
 /// Somebody presses Ctrl-C while the candidate loads.
-fn interrupted(machine: &Machine, gptq: &str) {
+fn interrupted(machine: &Machine, old: &str) {
     let deployment = starting(machine);
     machine.run(&["pkill", "-INT", "-f", "^awqdeploy deploy awq"]).succeeded();
     let output = deployment.wait_with_output().expect("the deployment ends");
     let document = Said::of(&["awqdeploy", "deploy", "awq"], &output).document(6);
     rolled_back(&document, "awq");
     assert_eq!(document["why"], "interrupted during start", "{document:#}");
-    serves(machine, "gptq");
-    assert_eq!(machine.model(), gptq);
+    serves(machine, "old");
+    assert_eq!(machine.model(), old);
 }
 
 /// The power goes while the candidate loads: the next boot brings back what served before.
-fn power_cut(machine: &Machine, gptq: &str) {
+fn power_cut(machine: &Machine, old: &str) {
     let deployment = starting(machine);
     machine.power_cut();
     drop(deployment);
@@ -246,8 +234,8 @@ fn power_cut(machine: &Machine, gptq: &str) {
     let status = machine.status();
     assert_eq!(status["last_activation"]["end"], "rolled-back", "{status:#}");
     assert_eq!(status["last_activation"]["why"], "interrupted during start", "{status:#}");
-    serves(machine, "gptq");
-    assert_eq!(machine.model(), gptq);
+    serves(machine, "old");
+    assert_eq!(machine.model(), old);
 }
 
 /// A deployment of awq whose candidate has begun to load.
