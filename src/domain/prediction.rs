@@ -101,7 +101,7 @@ pub struct Decode {
 }
 
 /// The rates of as many streams as `max-num-seqs` has, tokens/s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllStreams {
     /// How many.
     pub streams: u32,
