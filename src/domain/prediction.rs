@@ -5,12 +5,15 @@
 //! all-reduces; tokens/s = 1 ÷ step. On an H100 with vLLM 0.26.0 this gives 201 tokens/s where
 //! 199.6 were measured (all weights resident), and 14.7 where 14.56 were measured (29.5 GiB
 //! offloaded). The KV cache and the recurrent state are left out: together they are 4 % of the
-//! bytes of a short context. Nothing else was fitted.
+//! bytes of a short context. Nothing else was fitted; what a host has shown already corrects it by one
+//! factor (see [`super::experience`]).
 
 use super::{
     checkpoint::Checkpoint,
+    experience::{Measurement, Setting},
     facts::{Facts, Gpu, MeasuredRates},
     memory::Budget,
+    plan::Inputs,
     size::Bytes,
     tensors::Class,
 };
@@ -57,28 +60,32 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
 }
 
 /// What is predicted of one stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// After the first token. Absent where the model or the GPU is not known well enough, and on the
     /// CPU.
     pub decode_tokens_per_second: Option<Decode>,
     /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
     pub time_to_first_token_seconds: Option<f64>,
+    /// What another server must have in common with this one, so that what is measured of it counts for it. Absent
+    /// where no rate is predicted.
+    #[serde(default)]
+    pub setting: Option<Setting>,
 }
 
 impl Prediction {
     /// The rate to expect, tokens/s.
     pub fn expected(&self) -> Option<f64> {
-        self.decode_tokens_per_second.map(|decode| decode.expected)
+        self.decode_tokens_per_second.as_ref().map(|decode| decode.expected)
     }
 }
 
 /// The rate of one stream, tokens/s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decode {
     /// With three quarters of the rates and half as much again of fixed work.
     pub low: f64,
-    /// As the model has it.
+    /// As it is computed, times what this host has shown.
     pub expected: f64,
     /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
     pub ceiling: f64,
@@ -87,6 +94,30 @@ pub struct Decode {
     /// Where the rates come from that it is computed with.
     #[serde(default)]
     pub rates: RatesFrom,
+    /// What was measured here in the same setting: by its factor all of this is corrected.
+    #[serde(default)]
+    pub corrected_by: Option<Measurement>,
+}
+
+impl Decode {
+    /// The rate to expect by tables and probes alone.
+    pub fn computed(&self) -> f64 {
+        self.expected / self.corrected_by.as_ref().and_then(Measurement::factor).unwrap_or(1.0)
+    }
+
+    /// The same, corrected by this measurement.
+    fn corrected(self, measurement: Measurement) -> Self {
+        let factor = measurement.factor().unwrap_or(1.0);
+        let expected = self.expected * factor;
+        Self {
+            low: self.low * factor,
+            expected,
+            // What was measured is possible, whatever a data sheet says.
+            ceiling: self.ceiling.max(expected),
+            corrected_by: Some(measurement),
+            ..self
+        }
+    }
 }
 
 /// Where the rates of memory and link come from.
@@ -135,10 +166,19 @@ impl fmt::Display for Limit {
 }
 
 /// What is predicted of one stream under this budget.
-pub fn predict(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Prediction {
+pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
+    let Inputs { checkpoint, facts, .. } = inputs;
+    let decode = decode(checkpoint, budget, facts);
+    let ranks = budget.tensor_parallel_size;
+    let setting = decode.as_ref().map(|decode| Setting::of(inputs, ranks, decode));
+    let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.experience));
     Prediction {
-        decode_tokens_per_second: decode(checkpoint, budget, facts),
+        decode_tokens_per_second: match (decode, measured) {
+            (Some(decode), Some(measured)) => Some(decode.corrected(measured)),
+            (decode, _) => decode,
+        },
         time_to_first_token_seconds: first_token(checkpoint, budget, facts),
+        setting,
     }
 }
 
@@ -181,6 +221,7 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<Dec
                 Some(_) if traffic.linked == Bytes::default() => RatesFrom::Probe,
                 _ => RatesFrom::Table,
             },
+            corrected_by: None,
         })
     });
     let decodes = decodes.collect::<Option<Vec<_>>>()?;
