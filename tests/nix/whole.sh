@@ -1,4 +1,5 @@
-# The real vLLM of the shipped lock, built from its wheels: 3.8 GB to fetch, once; what it takes stands in docs/nix.md.
+# The real vLLM of the shipped lock, built from its wheels: 3.8 GB to fetch, once; what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE
+# uv installs the same lock for comparison: as much again to fetch.
 
 whole() {
   [ -x "${AWQDEPLOY_PYTHON312-}" ] || die "AWQDEPLOY_PYTHON312 must name a Python 3.12: the lock's byte code is for it"
