@@ -5,7 +5,14 @@ use super::{
     render::{BAD, BOLD, CARE, FAINT, command, row},
 };
 use crate::domain::{
-    actual::Figure, engine_word::Compared, memory::Rank, preflight::Finding, rules::Severity, size::Bytes,
+    actual::Figure,
+    engine_word::Compared,
+    experience::Measurement,
+    memory::Rank,
+    prediction::{AllStreams, Decode, Prediction},
+    preflight::Finding,
+    rules::Severity,
+    size::Bytes,
 };
 use anstyle::Style;
 use std::fmt::Write;
@@ -23,28 +30,46 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     if let Some(memory) = &document.memory {
         self::memory(&mut out, memory);
     }
-    let decode = document.prediction.and_then(|prediction| prediction.decode_tokens_per_second);
-    let predicted = decode.map_or_else(
-        || "-".to_owned(),
-        |decode| {
-            format!(
-                "{:.1} tokens/s, one stream ({:.1} to at most {:.1}; {} limits it; {})",
-                decode.expected, decode.low, decode.ceiling, decode.limited_by, decode.rates
-            )
-        },
-    );
-    row(&mut out, "predicted", &predicted);
-    if let Some(all) = document.prediction.and_then(|prediction| prediction.all_streams) {
-        let text = format!("{:.1} tokens/s each, {:.1} together", all.each, all.together);
-        row(&mut out, &format!("with {} at once", all.streams), &text);
-    }
-    if let Some(seconds) = document.prediction.and_then(|prediction| prediction.time_to_first_token_seconds) {
-        row(&mut out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
+    if let Some(prediction) = &document.prediction {
+        self::prediction(&mut out, prediction);
     }
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
     out.push_str(&command(&serve.argv));
     out.push_str(&findings(&document.findings));
     out
+}
+
+/// How fast it will be.
+fn prediction(out: &mut String, prediction: &Prediction) {
+    match &prediction.decode_tokens_per_second {
+        Some(decode) => self::decode(out, decode),
+        None => row(out, "predicted", "-"),
+    }
+    if let Some(AllStreams { streams, each, together }) = prediction.all_streams {
+        let text = format!("{each:.1} tokens/s each, {together:.1} together");
+        row(out, &format!("with {streams} at once"), &text);
+    }
+    if let Some(seconds) = prediction.time_to_first_token_seconds {
+        row(out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
+    }
+}
+
+/// The rate, and by what measurement it was corrected.
+fn decode(out: &mut String, decode: &Decode) {
+    let Decode { low, expected, ceiling, limited_by, rates, corrected_by } = decode;
+    let text = format!(
+        "{expected:.1} tokens/s, one stream ({low:.1} to at most {ceiling:.1}; {limited_by} limits it; {rates})"
+    );
+    row(out, "predicted", &text);
+    if let Some(Measurement { generation, profile, at, computed, measured }) = corrected_by {
+        let alone = decode.computed();
+        let text = format!(
+            "from {alone:.1}: generation {generation} ({profile}) was computed to reach {computed:.1}, and measured at \
+             {measured:.1} on {}",
+            at.strftime("%F")
+        );
+        row(out, "  corrected", &text);
+    }
 }
 
 /// What the plan has, and beside it what the installed vLLM makes of it.

@@ -30,7 +30,7 @@ use crate::{
         deploy::deploy,
         drift::{self, Drift},
         event::{Event, Observer},
-        export, follow, history,
+        experience, export, follow, history,
         outcome::{Action, Outcome},
         prepare::{self, Decision, Prepared, Waiver, Weights},
         profiles::Library,
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let presence = if headers_only { Presence::Headers } else { Presence::Whole };
             let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
             let world = interruptible(&global)?;
-            let facts = facts_of(facts.as_deref())?;
+            let facts = facts_of(&global, facts.as_deref())?;
             let decide = if ask_engine { prepare::plan_with_consent } else { prepare::plan };
             show_plan(&global, &profile, decide(&world, &profile, &facts, weights)?)
         }
@@ -171,7 +171,7 @@ fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, P
 }
 
 fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
-    let findings = doctor::examine(&facts_of(facts)?);
+    let findings = doctor::examine(&facts.map_or_else(machine::facts, read_facts)?);
     let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
     let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
     show(global, &document, |document| match document.findings.as_slice() {
@@ -182,8 +182,13 @@ fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> 
 }
 
 /// The facts in this file, or this host's.
-pub(super) fn facts_of(path: Option<&Path>) -> Result<Facts, Problem> {
-    path.map_or_else(machine::facts, read_facts)
+pub(super) fn facts_of(global: &Global, path: Option<&Path>) -> Result<Facts, Problem> {
+    path.map_or_else(|| own_facts(global), read_facts)
+}
+
+/// This host's facts, and what its generations have shown.
+fn own_facts(global: &Global) -> Result<Facts, Problem> {
+    Ok(Facts { experience: experience::of(&Store::new(layout(global)))?, ..machine::facts()? })
 }
 
 fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {
@@ -211,7 +216,7 @@ fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, P
 }
 
 fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
-    let mut facts = machine::facts()?;
+    let mut facts = own_facts(global)?;
     if let Some(python) = probe {
         let python = match python {
             "" => runtimes::any_python(&layout(global))?,
@@ -227,8 +232,10 @@ fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
 
 /// The facts of a host, as `awqdeploy facts` printed them.
 pub(super) fn read_facts(path: &Path) -> Result<Facts, Problem> {
-    let text = fs::read(path)?
-        .ok_or_else(|| Problem::new(Kind::Usage, format!("there is no file `{}`", path.display())))?;
+    let text = fs::read(path)?.ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("there is no file `{}`", path.display()))
+            .help("`awqdeploy facts > FILE` writes it, on the host that is to be planned for")
+    })?;
     Facts::parse(&text)
         .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
@@ -450,7 +457,7 @@ fn layout(global: &Global) -> Layout {
 
 /// The host as it is, asked for everything that a plan needs.
 pub(super) fn world(global: &Global) -> Result<World, Problem> {
-    Ok(World { facts: machine::facts()?, binary: own_file()?, ..interruptible(global)? })
+    Ok(World { facts: own_facts(global)?, binary: own_file()?, ..interruptible(global)? })
 }
 
 fn own_file() -> Result<PathBuf, Problem> {

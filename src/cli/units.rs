@@ -36,7 +36,7 @@ pub(super) fn units(
     output: Option<&Path>,
 ) -> Result<u8, Problem> {
     let world = interruptible(global)?;
-    let plan: Plan = prepare::plan(&world, profile, &facts_of(facts)?, Weights::Published)?.planned?;
+    let plan: Plan = prepare::plan(&world, profile, &facts_of(global, facts)?, Weights::Published)?.planned?;
     let units = unit::all(&plan, world.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;

@@ -1,6 +1,7 @@
 //! What is known of the host. Printed by `awqdeploy facts`, replayed by `plan --facts FILE`.
 
 use super::{
+    experience::Experience,
     problem::{Kind, Problem},
     size::Bytes,
 };
@@ -58,6 +59,10 @@ pub struct Facts {
     /// Whether it is Windows' subsystem for Linux, which cannot pin memory.
     #[serde(default)]
     pub wsl: bool,
+    /// What the generations of this host were measured to do, the newest of each setting. Left out where there are
+    /// none, so that facts without it stay readable to programs that do not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experience: Vec<Experience>,
 }
 
 /// One GPU.

@@ -22,8 +22,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether this version of the program made it from the same plan, so that another would be no other.
+    /// Whether this version of the program made it from such a plan, so that another would be no other.
     pub fn is_of(&self, plan: &Plan) -> bool {
-        self.plan == *plan && self.made_by == env!("CARGO_PKG_VERSION")
+        self.plan.runs_as(plan) && self.made_by == env!("CARGO_PKG_VERSION")
     }
 }

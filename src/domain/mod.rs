@@ -12,6 +12,7 @@ pub mod digest;
 pub mod doctor;
 pub mod document;
 pub mod engine_word;
+pub mod experience;
 pub mod facts;
 pub mod flags;
 pub mod generation;

@@ -102,7 +102,7 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     if budget.ram > limit {
         return Err(ram_does_not_fit(&budget, limit));
     }
-    let prediction = prediction::predict(checkpoint, &budget, facts, profile.limits().max_num_seqs);
+    let prediction = prediction::predict(inputs, &budget);
     Ok(Placement { budget, prediction })
 }
 

@@ -147,6 +147,14 @@ impl Plan {
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 
+    /// Whether both run the same. What is only told may differ, the prediction and the findings: more is known of a host
+    /// after each deployment, and that must not make another one of the same plan.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let run =
+            |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };
+        run(self) == run(other)
+    }
+
     /// The plan of what runs already, by these words. Nothing is refused, since it does run; its memory is that
     /// of the profile, as far as it is known.
     pub fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {

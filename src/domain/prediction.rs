@@ -5,12 +5,14 @@
 //! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out:
 //! together they are 4 % of the bytes of a short context. What was fitted is the fixed work, Machete's
 //! share of it and an all-reduce, each to one measured rate; docs/planning.md has what was predicted
-//! with them.
+//! with them. What a host has shown already corrects all of it by one factor (see [`super::experience`]).
 
 use super::{
     checkpoint::{Checkpoint, Shape},
+    experience::{Measurement, Setting},
     facts::{Facts, Gpu, MeasuredRates},
     memory::Budget,
+    plan::Inputs,
     size::Bytes,
     tensors::Class,
 };
@@ -65,31 +67,35 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
 }
 
 /// What is predicted of one stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
     /// After the first token. Absent where the model or the GPU is not known well enough, and on the
     /// CPU.
     pub decode_tokens_per_second: Option<Decode>,
-    /// With as many streams as may be served at once. Absent where the other is.
+    /// With as many streams as may be served at once, corrected alike. Absent where the other is.
     #[serde(default)]
     pub all_streams: Option<AllStreams>,
     /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
     pub time_to_first_token_seconds: Option<f64>,
+    /// What another server must have in common with this one, so that what is measured of it counts for it. Absent
+    /// where no rate is predicted.
+    #[serde(default)]
+    pub setting: Option<Setting>,
 }
 
 impl Prediction {
     /// The rate to expect, tokens/s.
     pub fn expected(&self) -> Option<f64> {
-        self.decode_tokens_per_second.map(|decode| decode.expected)
+        self.decode_tokens_per_second.as_ref().map(|decode| decode.expected)
     }
 }
 
 /// The rate of one stream, tokens/s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decode {
     /// With three quarters of the rates and half as much again of fixed work.
     pub low: f64,
-    /// As the model has it.
+    /// As it is computed, times what this host has shown.
     pub expected: f64,
     /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
     pub ceiling: f64,
@@ -98,6 +104,30 @@ pub struct Decode {
     /// Where the rates come from that it is computed with.
     #[serde(default)]
     pub rates: RatesFrom,
+    /// What was measured here in the same setting: by its factor all of this is corrected.
+    #[serde(default)]
+    pub corrected_by: Option<Measurement>,
+}
+
+impl Decode {
+    /// The rate to expect by tables and probes alone.
+    pub fn computed(&self) -> f64 {
+        self.expected / self.corrected_by.as_ref().and_then(Measurement::factor).unwrap_or(1.0)
+    }
+
+    /// The same, corrected by this measurement.
+    fn corrected(self, measurement: Measurement) -> Self {
+        let factor = measurement.factor().unwrap_or(1.0);
+        let expected = self.expected * factor;
+        Self {
+            low: self.low * factor,
+            expected,
+            // What was measured is possible, whatever a data sheet says.
+            ceiling: self.ceiling.max(expected),
+            corrected_by: Some(measurement),
+            ..self
+        }
+    }
 }
 
 /// The rates of as many streams as `max-num-seqs` has, tokens/s.
@@ -156,17 +186,27 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What is predicted under this budget, of one stream and of so many.
-pub fn predict(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32) -> Prediction {
-    let decode = |streams| decode(checkpoint, budget, facts, streams);
+/// What is predicted under this budget, of one stream and of as many as may be served at once.
+pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
+    let Inputs { profile, checkpoint, facts, .. } = inputs;
+    let one = decode(checkpoint, budget, facts, 1);
+    let streams = profile.limits().max_num_seqs;
+    let all = decode(checkpoint, budget, facts, streams);
+    let setting = one.as_ref().map(|one| Setting::of(inputs, budget.tensor_parallel_size, one));
+    let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.experience));
+    let corrected = |decode: Decode| match &measured {
+        Some(measured) => decode.corrected(measured.clone()),
+        None => decode,
+    };
     Prediction {
-        decode_tokens_per_second: decode(1),
-        all_streams: decode(streams).map(|Decode { expected, .. }| AllStreams {
+        decode_tokens_per_second: one.map(corrected),
+        all_streams: all.map(corrected).map(|Decode { expected, .. }| AllStreams {
             streams,
             each: expected,
             together: expected * f64::from(streams),
         }),
         time_to_first_token_seconds: first_token(checkpoint, budget, facts),
+        setting,
     }
 }
 
@@ -210,6 +250,7 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32)
                 Some(_) if traffic.linked == Bytes::default() => RatesFrom::Probe,
                 _ => RatesFrom::Table,
             },
+            corrected_by: None,
         })
     });
     let decodes = decodes.collect::<Option<Vec<_>>>()?;

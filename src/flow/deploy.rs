@@ -25,7 +25,10 @@ use crate::{
         store::{Locked, Recorded, Store},
     },
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Carries out what was prepared. Until the activation begins nothing that serves is touched, and a
 /// signal ends it; from then on a signal makes it go back.
@@ -35,6 +38,10 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
     secrets::prove(&plan.secrets)?;
+    let from_nix = prepared.runtime.as_ref().is_some_and(|supply| supply.built.is_some());
+    if from_nix && plan.memory.gpu.is_some() {
+        runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
+    }
     let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;

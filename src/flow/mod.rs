@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod difference;
 pub mod drift;
 pub mod event;
+pub mod experience;
 pub mod export;
 pub mod fetch;
 pub mod follow;

@@ -146,8 +146,7 @@ impl Prepared {
     /// themselves, and against the word of the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
         let materials = Materials::gather(world, &self.name, Weights::Known)?;
-        let known = |plan: &Plan| Plan { findings: Vec::new(), ..plan.clone() };
-        if known(&materials.plan(&world.facts, world.layout())?) != known(&self.plan) {
+        if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),

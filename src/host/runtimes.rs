@@ -75,6 +75,28 @@ pub fn built(folder: &Path, lock: Digest) -> Result<Built, Problem> {
     Ok(Built { path, digest })
 }
 
+/// Where a runtime that Nix has built looks for the driver, on NixOS and elsewhere.
+pub const DRIVER: &str = "/run/opengl-driver/lib";
+
+/// Proves that a runtime that Nix has built would find the driver's libraries in this folder.
+///
+/// # Errors
+/// [`Kind::Refused`] where one is missing: vLLM itself would only say that it finds no device, once it is installed.
+pub fn prove_driver(folder: &Path) -> Result<(), Problem> {
+    let missing = ["libcuda.so.1", "libnvidia-ml.so.1"].map(|library| folder.join(library));
+    match missing.iter().find(|library| !library.exists()) {
+        None => Ok(()),
+        Some(library) => Err(Problem::new(
+            Kind::Refused,
+            format!("vLLM from Nix finds the NVIDIA driver in `{}` alone, and there is no `{}`", folder.display(), library.display()),
+        )
+        .help(
+            "on NixOS set `hardware.graphics.enable = true`; elsewhere link the driver's libraries there, as docs/nix.md \
+             says under \"Not NixOS\"",
+        )),
+    }
+}
+
 /// Gives a runtime that Nix has built its name in the store, and keeps Nix from removing it.
 pub fn adopt(locked: &Locked<'_>, built: &Built) -> Result<(), Problem> {
     built.path.hold(&locked.store().layout().runtime(built.digest))

@@ -25,6 +25,7 @@ mod deploy_from_hub;
 mod docs;
 mod engine;
 mod engine_word;
+mod experience;
 mod fetch;
 mod hardening;
 mod history;

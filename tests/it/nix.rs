@@ -53,6 +53,26 @@ impl Place {
 }
 
 #[test]
+fn a_driver_that_nix_would_not_find_is_told_before_anything_is_built_on_it() {
+    let place = Place::new();
+    let driver = place.path("driver");
+    let refused = |place: &Place| {
+        let problem = runtimes::prove_driver(&driver).unwrap_err();
+        assert_eq!(problem.kind, Kind::Refused);
+        place.plain(&problem.to_string())
+    };
+    assert_snapshot!(refused(&place), @"vLLM from Nix finds the NVIDIA driver in `DIR/driver` alone, and there is no `DIR/driver/libcuda.so.1`");
+    fs::create_dir(&driver).unwrap();
+    fs::write(driver.join("libcuda.so.1"), "").unwrap();
+    // A link of tmpfiles.d that leads nowhere: the driver is not installed.
+    symlink("/nowhere/libnvidia-ml.so.1", driver.join("libnvidia-ml.so.1")).unwrap();
+    assert_snapshot!(refused(&place), @"vLLM from Nix finds the NVIDIA driver in `DIR/driver` alone, and there is no `DIR/driver/libnvidia-ml.so.1`");
+    fs::remove_file(driver.join("libnvidia-ml.so.1")).unwrap();
+    fs::write(driver.join("libnvidia-ml.so.1"), "").unwrap();
+    runtimes::prove_driver(&driver).unwrap();
+}
+
+#[test]
 fn store_paths_are_told_from_others() {
     let path = |text: &str| StorePath::of(Path::new(text)).map(|path| path.path().display().to_string());
     let object = format!("/nix/store/{OBJECT}");

@@ -1,15 +1,20 @@
-"""compare.py NIX UV: two environments of one lock have the same files with the same content.
+"""compare.py NIX UV PATCHELF: two environments of one lock have the same files with the same content.
 
-Left out: what each installer writes of itself, byte code, and, of the scripts in bin, all but their names: they name the
-interpreter, and Nix gives programs another loader.
+Left out: what each installer writes of itself, byte code, what two wheels ship by mistake, and, of the scripts in bin, all but their
+names: they name the interpreter. Nix gives programs another loader: they are compared once uv's have it, too.
 """
 
 import hashlib
 import pathlib
+import shutil
+import subprocess
 import sys
+import tempfile
 
 OWN = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", "_virtualenv.py", "_virtualenv.pth"}
 VENV = ("activate", "deactivate", "pydoc", "python")
+# Each installer keeps another one: see nix/runtime/farm.py.
+TWICE = "build_backend.py"
 
 
 def digest(path: pathlib.Path) -> str:
@@ -22,7 +27,7 @@ def files(environment: pathlib.Path) -> dict[str, str]:
     found = {}
     for path in site.rglob("*"):
         # Nix's links lead to files of the store.
-        if path.is_file() and path.name not in OWN and "__pycache__" not in path.parts:
+        if path.is_file() and path.name not in OWN and path != site / TWICE and "__pycache__" not in path.parts:
             found[str(path.relative_to(environment))] = digest(path)
     for path in (environment / "bin").iterdir():
         if not path.name.startswith(VENV):
@@ -34,10 +39,29 @@ def files(environment: pathlib.Path) -> dict[str, str]:
     return found
 
 
-nix, uv = (files(pathlib.Path(place)) for place in sys.argv[1:])
-different = sorted(name for name in nix.keys() | uv.keys() if nix.get(name) != uv.get(name))
+def with_loader_of(theirs: pathlib.Path, path: pathlib.Path, patchelf: str) -> str | None:
+    """The digest of a program once it has the loader of theirs; nothing for what is no program."""
+    loader = subprocess.run([patchelf, "--print-interpreter", theirs], capture_output=True, text=True)
+    if loader.returncode != 0:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(path, folder)
+        subprocess.run([patchelf, "--set-interpreter", loader.stdout.strip(), copy], check=True)
+        return digest(pathlib.Path(copy))
+
+
+places = [pathlib.Path(place) for place in sys.argv[1:3]]
+nix, uv = map(files, places)
+different, patched = [], 0
+for name in sorted(nix.keys() | uv.keys()):
+    if nix.get(name) == uv.get(name):
+        continue
+    if name in nix and name in uv and with_loader_of(*(place / name for place in places), sys.argv[3]) == nix[name]:
+        patched += 1
+    else:
+        different.append(name)
 for name in different[:20]:
     print(f"{name}: Nix {nix.get(name)}, uv {uv.get(name)}", file=sys.stderr)
 if different or not nix:
     sys.exit(f"of {len(nix.keys() | uv.keys())} files, {len(different)} differ")
-print(f"{len(nix)} files are the same")
+print(f"{len(nix)} files are the same, {patched} of them but for the loader of a program")

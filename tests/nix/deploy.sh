@@ -14,7 +14,8 @@ nix_run() {
   shift 2
   nix_inside nix run "${below[@]}" --offline "git+file:///etc/awqdeploy#$verb" -- "$@" --json \
     > "$work/document.json" 2> "$work/log" || ended=$?
-  say "nix run .#$verb -- $*: status $ended after $((SECONDS - begun)) s"
+  took=$((SECONDS - begun))
+  say "nix run .#$verb -- $*: status $ended after $took s"
   [ "$ended" = "$status" ] || { cat "$work/log" "$work/document.json" >&2; die "the status should be $status"; }
 }
 holds() { jq -e "$1" "$work/document.json" > /dev/null || { cat "$work/document.json" >&2; die "not so: $1"; }; }
@@ -55,6 +56,11 @@ lighter() { awk -v RS= -v ORS='\n\n' '!/name = "idna"/' tests/nix/profiles/runti
 # Everything is built before the boot, from both locks: inside it is all there already.
 build_ahead() {
   local lighter=$work/etc-lighter begun=$SECONDS
+  from="from nothing"
+  ! compgen -G "$work/store/nix/store/*-dependencies" > /dev/null || from="with a store that had parts of it"
+  quietly nix run "${below[@]}" "git+file://$work/etc#deploy" -- --help > /dev/null
+  built=$((SECONDS - begun))
+  begun=$SECONDS
   rm -rf "$lighter"
   cp -r "$work/etc" "$lighter"
   lighter > "$lighter/runtimes/vllm-0.32.0-cpu.toml"
@@ -63,7 +69,7 @@ build_ahead() {
       quietly nix run "${below[@]}" "git+file://$folder#$verb" -- --help > /dev/null
     done
   done
-  say "the program and two environments: built in $((SECONDS - begun)) s"
+  say "the other apps, and another environment: built in $((SECONDS - begun)) s"
 }
 
 # A person's own Nix evaluates and builds; only what changes the host is asked of sudo, with all that it needs on its
@@ -104,6 +110,7 @@ there() {
   nix_run deploy 0 gptq --yes --profiles /etc/awqdeploy
   holds '.end == "committed" and .profile == "gptq" and .exit_code == 0'
   serving gptq
+  say "\`nix run .#deploy -- gptq\` $from: $built s to build, $took s to deploy; $SECONDS s since this check began, with Nix itself"
   one=$(environment 1)
   case $one in /nix/store/*-vllm-0.32.0-cpu) ;; *) die "generation 1 runs $one" ;; esac
   # What runs is what Nix built, through its launcher.
@@ -197,7 +204,7 @@ as_on_nixos() {
 
 deploy() {
   [ "$(id -u)" = 0 ] || { echo "SKIPPED: booting a systemd in namespaces needs root" >&2; exit 77; }
-  local one two begun=$SECONDS
+  local one two from built took begun=$SECONDS
   trap 'tests/real/with-systemd down --state "$state" 2>/dev/null || true' EXIT
   lay_out
   build_ahead

@@ -10,7 +10,7 @@ same_files() {
   "$uv" pip install --quiet --no-deps --require-hashes --no-build --python "$folder/bin/python" \
     --find-links "$work/wheels" --requirements "$work/requirements.txt"
   # Links of the store lead to /nix/store.
-  said=$(with_store "$python" tests/nix/compare.py "$environment" "$folder") || die "uv and Nix make different files of $lock"
+  said=$(with_store "$python" tests/nix/compare.py "$environment" "$folder" "$work/tool/root/usr/bin/patchelf") || die "uv and Nix make different files of $lock"
   say "uv and Nix: $said"
   rm -rf "$folder"
 }

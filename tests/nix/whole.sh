@@ -1,4 +1,5 @@
-# The real vLLM of the shipped lock, built from its wheels: 3.8 GB to fetch, once; what it takes stands in docs/nix.md.
+# The real vLLM of the shipped lock, built from its wheels: 3.8 GB to fetch, once; what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE
+# uv installs the same lock for comparison: as much again to fetch.
 
 whole() {
   [ -x "${AWQDEPLOY_PYTHON312-}" ] || die "AWQDEPLOY_PYTHON312 must name a Python 3.12: the lock's byte code is for it"
@@ -10,5 +11,37 @@ whole() {
   say "$(find "$work/store$out" -type l | wc -l) links"
   # It imports: the farm, the launcher, and the libraries that find each other.
   with_store "$out/bin/python" -c 'import torch, vllm; print("torch", torch.__version__, "vllm", vllm.__version__)'
+  answers "$out"
   [ -z "${AWQDEPLOY_COMPARE-}" ] || same_files profiles/runtimes/vllm-0.26.0.toml "$out" "$AWQDEPLOY_PYTHON312"
+}
+
+# vLLM for CUDA says nothing on a host without a driver, not even its version: here a stand-in for the driver lies where the driver
+# lies on NixOS, and where docs/nix.md puts it elsewhere.
+answers() {
+  local out=$1 library driver=$work/driver asked=$work/asked said
+  mkdir -p "$driver"
+  for library in libcuda.so.1 libnvidia-ml.so.1; do
+    gcc -shared -fPIC -Wl,-soname,$library -o "$driver/$library" tests/nix/driver.c
+  done
+  # It logs to the same place.
+  said=$(with_driver "$out/bin/vllm" --version 2> "$work/log" | tail -n 1) || { cat "$work/log" >&2; die "vllm --version fails"; }
+  [ "$said" = 0.26.0 ] || die "vllm --version says $said"
+
+  # Its own parser and configuration, on the plan for a single GPU of 16 GB with the configuration that was published.
+  rm -rf "$asked"
+  mkdir -p "$asked/profiles" "$asked/checkpoint"
+  jq 'del(._provenance)' src/domain/known/qwen3-next-80b-awq.json > "$asked/checkpoint/config.json"
+  sed "s|^vllm = .*|&\npython = \"$out/bin/python\"|" profiles/awq-auto.toml > "$asked/profiles/awq-auto.toml"
+  with_driver cargo run --quiet --locked -- --profiles "$asked/profiles" plan awq-auto --facts tests/fixtures/facts/one-16gb.json \
+    --checkpoint "$asked/checkpoint" --headers-only --ask-engine --json > "$work/document.json" || { cat "$work/document.json" >&2; die "vLLM was not asked"; }
+  jq -e '.refusal == null and (.engine | length > 5 and all(.agrees))' "$work/document.json" > /dev/null || { cat "$work/document.json" >&2; die "vLLM says otherwise than the plan"; }
+  # Our tables of its flags and variables are its own.
+  with_driver "$out/bin/python" tests/real/parsers.py > "$work/known" 2> "$work/log" || { cat "$work/log" >&2; die "vLLM's parser says nothing"; }
+  AWQDEPLOY_KNOWN=$work/known cargo test --quiet --locked --test real -- --ignored build_for_gpus >&2
+  say "vllm $said agrees with the plan of awq-auto in $(jq '.engine | length' "$work/document.json") points"
+}
+
+# with_store, with the stand-in for the driver in /run/opengl-driver/lib.
+with_driver() {
+  with_store bash -c 'mount -t tmpfs tmpfs /run && mkdir -p /run/opengl-driver && ln -s "$1" /run/opengl-driver/lib && shift && exec "$@"' bash "$work/driver" "$@"
 }

@@ -3,10 +3,12 @@
 use crate::machine::{HERE, prepare, tell};
 use awqdeploy::domain::{flags, variables, version::Version};
 use serde::Deserialize;
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, env, fs, process::Command};
 
 /// What `prepare` installs.
 const VLLM: &str = "0.32.0";
+/// What the shipped profiles run, for GPUs: `tests/nix/check whole` installs it.
+const SHIPPED: &str = "0.26.0";
 /// Every flag that the plan itself may write.
 const PLANNED: [&str; 12] = [
     "--served-model-name",
@@ -36,8 +38,18 @@ fn our_tables_are_those_of_the_real_parser() {
         tell("SKIPPED: the real vLLM is prepared as root");
         return;
     }
-    let known = known();
-    let version = Version::of(VLLM).expect("a version");
+    same_tables(VLLM, &known());
+}
+
+#[test]
+#[ignore = "`tests/nix/check whole` runs it, with what it asked the build for GPUs"]
+fn our_tables_are_those_of_the_build_for_gpus() {
+    let file = env::var("AWQDEPLOY_KNOWN").expect("the file that tests/nix/whole.sh has written");
+    same_tables(SHIPPED, &read(&fs::read_to_string(file).expect("its text")));
+}
+
+fn same_tables(vllm: &str, known: &Known) {
+    let version = Version::of(vllm).expect("a version");
     let ours: BTreeSet<&str> = flags::known_to(version).collect();
     let gone: Vec<_> = ours.iter().filter(|flag| !known.serve.contains(**flag)).collect();
     assert!(gone.is_empty(), "vLLM does not know {gone:?}");
@@ -66,8 +78,12 @@ fn known() -> Known {
         .env("VLLM_NO_USAGE_STATS", "1")
         .output()
         .expect("Python starts");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    read(&format!("{said}{errors}"))
+}
+
+/// What the script prints: one line beside what vLLM logs.
+fn read(said: &str) -> Known {
     let line = said.lines().find_map(|line| line.strip_prefix("known "));
-    let line = line.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
-    serde_json::from_str(line).expect("the script prints JSON")
+    serde_json::from_str(line.unwrap_or_else(|| panic!("{said}"))).expect("the script prints JSON")
 }

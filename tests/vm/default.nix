@@ -1,6 +1,6 @@
 # The module on a whole NixOS in a virtual machine: a deployment, a candidate that goes back, a power cut, a reboot. In vLLM's
-# place the program's embedded engine runs. It needs the real nixpkgs and KVM, and HAS NOT RUN YET: where this was written
-# there is neither. `nix build .#checks.x86_64-linux.vm`.
+# place the program's embedded engine runs. It needs the real nixpkgs and KVM, and HAS NOT RUN YET: where this was written there
+# is no nixpkgs. `tests/nix/check eval` evaluates it with the stand-in. `nix build .#checks.x86_64-linux.vm`.
 { awqdeploy, module }:
 { lib, pkgs, ... }:
 let
@@ -19,13 +19,12 @@ let
       echo '{"architectures": ["FalconForCausalLM"]}' > $out/config.json
       python3 ${../nix/make-weights.py} $out/model.safetensors ${name}
     '';
-  # Profiles with locked models, as a person would have committed them.
-  directory = pkgs.runCommand "profiles" { nativeBuildInputs = [ awqdeploy ]; } ''
-    cp -r --no-preserve=mode ${../nix/profiles} $out
-    for name in gptq awq broken; do
-      awqdeploy --root $TMPDIR/root --profiles $out lock $name --from ''${!name}
-    done
-  '';
+  profiles = ../nix/profiles;
+  names = [
+    "gptq"
+    "awq"
+    "broken"
+  ];
 in
 {
   name = "awqdeploy";
@@ -36,15 +35,11 @@ in
     environment.systemPackages = [ pkgs.jq ];
     services.awqdeploy = {
       enable = true;
-      directory = directory.overrideAttrs (lib.genAttrs [ "gptq" "awq" "broken" ] weights);
+      directory = profiles;
       inherit runtimes;
     };
-    systemd.tmpfiles.rules = map (name: "C /srv/models/${name} - - - - ${weights name}") [
-      "gptq"
-      "awq"
-      "broken"
-    ];
-    # What `active` would declare; the candidate that goes back is deployed by hand.
+    systemd.tmpfiles.rules = map (name: "C /srv/models/${name} - - - - ${weights name}") names;
+    # What `active` would declare, of the shipped profiles: what is deployed by hand here differs, as after a rollback.
     systemd.packages = [
       (pkgs.runCommand "units" { nativeBuildInputs = [ awqdeploy ]; } ''
         awqdeploy --profiles ${../../profiles} units awq --facts ${../fixtures/facts/four-16gb.json} --output $out/lib/systemd/system
@@ -60,7 +55,7 @@ in
     import json
 
     def awqdeploy(arguments, status=0):
-        ended, said = machine.execute(f"awqdeploy --runtimes ${runtimes} {arguments} --json")
+        ended, said = machine.execute(f"awqdeploy --profiles /srv/profiles --runtimes ${runtimes} {arguments} --json")
         assert ended == status, f"{arguments}: {ended}, not {status}: {said}"
         return json.loads(said)
 
@@ -68,6 +63,10 @@ in
         machine.wait_until_succeeds(f"awqdeploy status --json | jq -e '.serving == \"{profile}\"'")
 
     machine.wait_for_unit("multi-user.target")
+    # The models are locked here, and a lock is written beside its profile.
+    machine.succeed("cp -r --no-preserve=mode ${profiles} /srv/profiles")
+    for profile in ["${lib.concatStringsSep ''", "'' names}"]:
+        awqdeploy(f"lock {profile}")
     awqdeploy("deploy gptq --yes")
     serves("gptq")
     awqdeploy("deploy awq --yes")
@@ -83,7 +82,9 @@ in
         serves("gptq")
 
     with subtest("a power cut in the middle of a deployment"):
-        machine.execute("awqdeploy --runtimes ${runtimes} deploy awq --yes >/dev/null 2>&1 &")
+        # Slow enough to be caught at it.
+        machine.succeed("sed -i 's/LOAD_MS = .*/LOAD_MS = \"30000\"/' /srv/profiles/awq.toml")
+        machine.execute("awqdeploy --profiles /srv/profiles --runtimes ${runtimes} deploy awq --yes >/dev/null 2>&1 &")
         machine.wait_until_succeeds("awqdeploy status --json | jq -e '.last_activation.step == \"start\"'")
         machine.crash()
         machine.wait_for_unit("multi-user.target")

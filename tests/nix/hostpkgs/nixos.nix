@@ -37,7 +37,9 @@ in
     system.build = set;
     systemd.packages = list;
     systemd.services = set;
+    systemd.tmpfiles.rules = list;
     systemd.tmpfiles.settings = set;
+    virtualisation = set;
   };
   config.system.build.toplevel =
     if failed == [ ] then

@@ -167,6 +167,47 @@ let
         chmod +x $out/bin/$name
       '';
 
+  # A script that sets up nothing: `writeShellApplication` adds strictness and a path.
+  writeShellScriptBin =
+    name: script:
+    runCommand name
+      {
+        meta.mainProgram = name;
+        script = "#!/bin/bash\n${script}";
+      }
+      ''
+        mkdir -p $out/bin
+        printf %s "$script" > $out/bin/$name
+        chmod +x $out/bin/$name
+      '';
+
+  # There is no NixOS to boot: the machine of a test is evaluated, and its script compiled.
+  runNixOSTest =
+    test:
+    let
+      read = test {
+        inherit lib;
+        pkgs = packages;
+      };
+      machine = lib.evalModules {
+        specialArgs.pkgs = packages;
+        modules = [
+          read.nodes.machine
+          ./nixos.nix
+        ];
+      };
+    in
+    runCommand "vm-evaluated"
+      {
+        machine = machine.config.system.build.toplevel;
+        script = read.testScript;
+      }
+      ''
+        printf %s "$script" > script.py
+        /usr/bin/python3.11 -m py_compile script.py
+        touch $out
+      '';
+
   packages = {
     inherit
       fetchurl
@@ -175,7 +216,10 @@ let
       patchelf
       runCommand
       writeShellApplication
+      writeShellScriptBin
       ;
+    testers = { inherit runNixOSTest; };
+    python3 = interpreter "/usr/bin/python3.11";
     runtimeShell = "/bin/bash";
     # Written by Python, which reads what it wrote once more.
     formats.toml = _: {
