@@ -52,6 +52,20 @@ fn the_cache_holds_the_tokens_that_an_h100_logged() {
 }
 
 #[test]
+fn ranks_that_nvlink_connects_need_more_beside_their_weights() {
+    let overhead = |ranks, nvlinks| {
+        let mut facts = facts("four-16gb");
+        facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = nvlinks);
+        let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+        Budget::of(&checkpoint, &profile(AWQ), &facts, ranks).overhead.unwrap().as_gib()
+    };
+    // Two H100 held up to 3.3 GiB each beside weights and cache; one held up to 1.8.
+    assert!(overhead(2, 18) >= 3.3 && overhead(4, 18) >= 3.3);
+    assert!(overhead(2, 0) < overhead(2, 18));
+    assert_eq!(overhead(1, 18), overhead(1, 0));
+}
+
+#[test]
 fn the_byte_model_gives_what_an_h100_measured() {
     let h100 = Rates { memory: 3.35e12 * 0.88, link: 49.3e9, fixed: Duration::from_micros(4_100) };
     let near = |traffic, measured: f64| {

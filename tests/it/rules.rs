@@ -90,8 +90,6 @@ fn planned() -> Vec<Vec<Finding>> {
         on("four-16gb", &AWQ.replace("0.26.0", "0.9.2")),
         on("four-16gb", &AWQ.replace("0.26.0", "0.10.2")),
         on("one-16gb", &one("0.19.1")),
-        on("one-16gb", &one("0.26.0")),
-        on("one-16gb", &one("0.30.0")),
         on("one-16gb", &environment("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA = \"1\"")),
         found(&one("0.26.0"), &changed("one-16gb", |facts| facts.wsl = true), None),
         on("one-16gb", &environment("PYTORCH_CUDA_ALLOC_CONF = \"expandable_segments:True\"")),
@@ -125,7 +123,7 @@ fn planned() -> Vec<Vec<Finding>> {
             &four,
             Some(Checkpoint::of(r#"{"architectures": ["NewForCausalLM"]}"#, Some(Bytes::gib(8))).unwrap()),
         ),
-        found(&one("0.26.0"), &changed("one-16gb", |facts| facts.gpus[0].pcie_generation = 1), None),
+        found(&one("0.30.0"), &changed("one-16gb", |facts| facts.gpus[0].pcie_generation = 1), None),
         on("four-16gb", &format!("{AWQ}\n[limits]\nmax-model-len = 300000\n")),
         found(AWQ, &changed("four-16gb", |facts| facts.gpus[3].mig = true), None),
         preflight::transformers(Version::of("0.11.0").unwrap(), "5.1.0")
