@@ -20,6 +20,8 @@ const LIMIT: Duration = Duration::from_mins(2);
 const LATEST_KILL_MS: u64 = 1500;
 /// The promise: MB of memory with four files in flight.
 const MOST_KB: u64 = 40_000;
+/// Of it what it allocates: buffers, stacks, the lock.
+const MOST_OWN_KB: u64 = 16_000;
 
 fn command(bench: &Bench, words: &[&str]) -> Child {
     program(bench, words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
@@ -174,17 +176,22 @@ fn memory_stays_small_with_four_files_in_flight() {
         }
         let mut child = command(&bench, &["fetch", "awq"]);
         let status = format!("/proc/{}/status", child.id());
-        let mut peak = 0;
+        let (mut own, mut all) = (0, 0);
         while child.try_wait().unwrap().is_none() {
             let text = fs::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            peak = peak.max(now.unwrap_or(0));
+            let kb = |name| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+            };
+            own = own.max(kb("RssAnon:"));
+            all = all.max(kb("VmHWM:"));
             sleep(Duration::from_millis(3));
         }
         let (code, text) = finish(child);
         assert_eq!(code, Some(0), "{text}");
-        assert!((1..MOST_KB).contains(&peak), "{peak} kB");
+        assert!((1..MOST_OWN_KB).contains(&own), "{own} kB of its own");
+        // Without optimisation the pages of the program itself are as many as all else.
+        assert!(cfg!(debug_assertions) || (1..MOST_KB).contains(&all), "{all} kB in all");
     }
 }
 
