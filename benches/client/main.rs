@@ -8,7 +8,12 @@
 //! ```
 
 #![allow(clippy::disallowed_methods, reason = "the server is a process of its own")]
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark reports on the standard output")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark is told and tells"
+)]
 
 mod server;
 
@@ -18,7 +23,7 @@ use serde::Deserialize;
 use std::{
     env, fs,
     net::{Ipv4Addr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Stdio, exit},
     time::{Duration, Instant},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -48,7 +53,10 @@ fn main() {
             event_loop().block_on(server::serve(listener)).expect("it serves");
         }
         ["judge", file] => judge(&fs::read_to_string(file).expect("a result")),
-        _ => panic!("`serve PORT`, `judge FILE`, or nothing"),
+        _ => {
+            eprintln!("`serve PORT`, `judge FILE`, or nothing");
+            exit(2);
+        }
     }
 }
 
