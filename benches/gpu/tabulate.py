@@ -100,7 +100,7 @@ def memory(results: dict) -> None:
                 f"{plan['weights'] / GIB:.2f} / {weights:.2f}",
                 f"{plan['offloaded'] / GIB:.2f} / {offloaded:.2f}",
                 f"{difference:+.1f} %",
-                f"{plan['gpu'] / GIB:.1f} / {peak['gpu_gib']:.1f}",
+                f"{(plan['gpu'] + (plan.get('uncounted') or 0)) / GIB:.1f} / {peak['gpu_gib']:.1f}",
                 f"{plan['ram'] / GIB:.1f} / {peak.get('cgroup_gib', float('nan')):.1f}",
             ]
         )

@@ -8,7 +8,6 @@ use crate::domain::{
     actual::Figure,
     engine_word::Compared,
     experience::Measurement,
-    memory::Rank,
     prediction::{AllStreams, Decode, Prediction},
     preflight::Finding,
     rules::Severity,
@@ -128,16 +127,17 @@ const WIDTH: u64 = 40;
 fn memory(out: &mut String, document: &MemoryDocument) {
     let memory = &document.budget;
     row(out, "tensor parallel", &memory.tensor_parallel_size.to_string());
-    if let (Some(gpu), Some(rank)) = (memory.gpu, document.ranks.first()) {
+    if let Some(gpu) = memory.gpu {
         let each = if memory.tensor_parallel_size == 1 { "GPU" } else { "each GPU" };
         row(out, &format!("{each}: vLLM may use"), &gpu.to_string());
-        let sizes = parts(rank);
+        let sizes = [memory.weights, memory.overhead, memory.kv_cache];
         for ((name, _), size) in PARTS.iter().zip(sizes) {
             let size = size.map_or_else(|| "not modelled".to_owned(), |size| size.to_string());
             row(out, &format!("  {name}"), &size);
         }
         let filled = PARTS.iter().zip(sizes).map(|((_, sign), size)| (*sign, size.unwrap_or_default()));
         row(out, "", &bar(filled, gpu));
+        row(out, "  beside its share", &memory.uncounted.unwrap_or_default().to_string());
         if let Some(tokens) = memory.kv_cache_tokens {
             row(out, "  KV cache holds", &format!("{tokens} tokens"));
         }
@@ -148,12 +148,6 @@ fn memory(out: &mut String, document: &MemoryDocument) {
     }
     row(out, "offloaded per rank", &memory.offloaded.to_string());
     row(out, "RAM in all", &memory.ram.to_string());
-}
-
-/// Weights in VRAM, overhead and cache of a rank.
-fn parts(rank: &Rank) -> [Option<Bytes>; 3] {
-    let weights = rank.weights_bytes.map(|weights| weights.less(rank.offloaded_bytes));
-    [weights, rank.overhead_bytes, rank.kv_cache_bytes]
 }
 
 /// A bar of [`WIDTH`] characters that stands for all of `whole`.

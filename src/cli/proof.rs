@@ -83,7 +83,7 @@ pub(super) fn plan_beside_actual(account: &Account) -> Vec<Beside> {
         bytes("weights, each GPU", plan.memory.weights, "weights_on_gpu_bytes"),
         bytes("offloaded per rank", Some(plan.memory.offloaded), "offloaded_bytes"),
         bytes("KV cache, each GPU", plan.memory.kv_cache, "kv_cache_bytes"),
-        bytes("VRAM, fullest GPU", plan.memory.gpu, "vram_bytes"),
+        bytes("VRAM, fullest GPU", plan.memory.vram(), "vram_bytes"),
         bytes("RAM", Some(plan.memory.ram), "ram_bytes"),
         Beside {
             name: "start until ready",

@@ -164,7 +164,7 @@ fn kernel(plan: &Plan, actual: &Actual) -> Option<Finding> {
 }
 
 fn vram(plan: &Plan, actual: &Actual) -> Option<Finding> {
-    let (planned, seen) = (plan.memory.gpu?, *actual.held.vram.iter().max()?);
+    let (planned, seen) = (plan.memory.vram()?, *actual.held.vram.iter().max()?);
     exceeds(planned, seen, plan.tolerances.vram).then(|| {
         let what = format!("vLLM was to use {planned} of each GPU, and its processes hold {seen} of one");
         Finding::new("vram-not-as-planned", what).with_remedy()
@@ -211,7 +211,7 @@ pub fn figures(plan: &Plan, actual: &Actual, decode: Option<f64>) -> Vec<Figure>
             memory.kv_cache_tokens.map(|tokens| tokens as f64),
             actual.kv_cache_tokens.map(|tokens| tokens as f64),
         ),
-        ("vram_bytes", bytes(on_gpu), bytes(held.vram.iter().max().copied())),
+        ("vram_bytes", bytes(memory.vram()), bytes(held.vram.iter().max().copied())),
         ("ram_bytes", Some(memory.ram.0 as f64), bytes(held.ram)),
         ("decode_tokens_per_second", plan.prediction.expected(), decode),
     ];

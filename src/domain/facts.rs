@@ -73,6 +73,10 @@ pub struct Gpu {
     pub name: String,
     /// Total VRAM.
     pub memory_total: Bytes,
+    /// Of it, what the driver keeps for itself, so that CUDA's total is less by so much. Left out where nothing is, or
+    /// the facts are older than this field.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub memory_reserved: Bytes,
     /// VRAM that no process holds now.
     pub memory_free: Bytes,
     /// CUDA compute capability, major and minor.
@@ -140,6 +144,11 @@ impl fmt::Display for GpuProcess {
 }
 
 impl Gpu {
+    /// Its VRAM as CUDA counts it, and so vLLM.
+    pub fn usable(&self) -> Bytes {
+        self.memory_total.less(self.memory_reserved)
+    }
+
     /// What processes that are not of this unit hold.
     pub fn held_by_others(&self, unit: &str) -> Bytes {
         self.others(unit).map(|process| process.memory).sum()
@@ -175,8 +184,9 @@ impl Facts {
                 .help("a variable such as `CUDA_VISIBLE_DEVICES` hides some, or shows others twice"));
         }
         for (gpu, rates) in self.gpus.iter_mut().zip(rates) {
-            let sane = |rate: f64| (1e8..1e14).contains(&rate);
-            if !(sane(rates.copy) && sane(rates.memory) && rates.read.is_none_or(sane)) {
+            let memory = (1e8..1e14).contains(&rates.memory);
+            let link = |rate: f64| (1e8..1e12).contains(&rate);
+            if !(memory && link(rates.copy) && rates.read.is_none_or(link)) {
                 let what = format!("the probe measured impossible rates of `{}`: {rates:?}", gpu.name);
                 return Err(Problem::new(Kind::Unexpected, what).help("try it again while nothing else runs"));
             }

@@ -1,7 +1,7 @@
 //! The argument list and environment of `vllm serve`.
 
 use super::{
-    facts::Facts,
+    facts::{Facts, Gpu},
     flags,
     memory::{self, Budget},
     plan::{Inputs, Serve},
@@ -41,7 +41,7 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
     if profile.runtime().device == Device::Cpu {
         return list;
     }
-    flag("--gpu-memory-utilization", &[utilization(profile, facts, ranks)]);
+    flag("--gpu-memory-utilization", &[utilization(profile, facts, budget)]);
     if budget.offload > Bytes::default() {
         // Zero-copy reads of the routed experts: the other backend copies all of them for each
         // token.
@@ -51,25 +51,32 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
             flag("--cpu-offload-params", &["experts".to_owned()]);
         }
     }
-    let decided = |argument: flags::Argument<'_>| argument.name.ends_with("disable-custom-all-reduce");
-    if ranks > 2 && !facts.nvlinked(ranks) && !flags::arguments(profile.arguments()).into_iter().any(decided)
-    {
+    if all_reduce_of_profile(profile).is_none() && !own_all_reduce(profile, facts, ranks) {
         flag("--disable-custom-all-reduce", &[]);
     }
     list
 }
 
-/// vLLM takes its share of what the GPU has; where the profile counts on less, the share shrinks
-/// with it.
-fn utilization(profile: &Profile, facts: &Facts, ranks: u32) -> String {
-    let has = facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.memory_total).min();
-    let counted = memory::vram(profile, facts, ranks);
+/// Whether ranks exchange by vLLM's own all-reduce: as the profile says, else where it works.
+pub fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
+    all_reduce_of_profile(profile).unwrap_or(ranks <= 2 || facts.nvlinked(ranks))
+}
+
+fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
+    let arguments = flags::arguments(profile.arguments()).into_iter();
+    let mut decided = arguments.filter(|argument| argument.name.ends_with("disable-custom-all-reduce"));
+    decided.next_back().map(|argument| argument.name.starts_with("--no-"))
+}
+
+/// vLLM takes its share of what the GPU has; where less is planned than the profile asks for, the share
+/// shrinks with it.
+fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     let asked = profile.memory().gpu_memory_utilization;
-    match has {
-        Some(has) if counted < has => {
-            let share = asked * counted.0 as f64 / has.0 as f64;
-            // Rounded down: never more than was asked for.
-            format!("{}", (share * 10_000.0).floor() / 10_000.0)
+    match (gpus.map(Gpu::usable).min(), budget.gpu) {
+        (Some(has), Some(planned)) if planned < memory::share(has, asked) => {
+            // Rounded down: never more than is planned. A part of a byte that was cut off is nothing.
+            format!("{}", (planned.0 as f64 / has.0 as f64 * 10_000.0 + 1e-6).floor() / 10_000.0)
         }
         _ => format!("{asked}"),
     }

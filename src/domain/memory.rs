@@ -1,12 +1,13 @@
 //! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
 //!
 //! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the
-//! GPU + overhead + KV cache. Where a constant was measured the comment says on what; values that
-//! were only inferred say so.
+//! GPU + overhead + KV cache. Beside that share it takes what it never counts. Where a constant was
+//! measured the comment says on what; values that were only inferred say so.
 
 use super::{
     checkpoint::{Checkpoint, Shape},
-    facts::Facts,
+    facts::{Facts, Gpu},
+    flags,
     profile::{Device, Limits, Offload, Profile},
     size::Bytes,
     tensors::LayerKind,
@@ -30,8 +31,12 @@ pub struct Budget {
     /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
     /// CPU.
     pub weights: Option<Bytes>,
-    /// Context, activations, graphs, communication buffers. Absent on the CPU.
+    /// Activations, graphs and libraries, as vLLM counts them. Absent on the CPU.
     pub overhead: Option<Bytes>,
+    /// What vLLM takes before it looks at what is free, and so beside its share: CUDA's context, and
+    /// among ranks NCCL's buffers. Absent on the CPU.
+    #[serde(default)]
+    pub uncounted: Option<Bytes>,
     /// What is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<Bytes>,
     /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
@@ -45,7 +50,8 @@ pub struct Budget {
     /// The most sequences of `max-model-len` that this cache holds.
     #[serde(default)]
     pub largest_batch: Option<u64>,
-    /// What vLLM may use: utilisation × VRAM. Absent on the CPU.
+    /// What vLLM may use: utilisation × VRAM, or less, so that what it does not count has room.
+    /// Absent on the CPU.
     pub gpu: Option<Bytes>,
     /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
     pub missing: Bytes,
@@ -66,26 +72,35 @@ pub struct Rank {
     pub kv_cache_tokens: Option<u64>,
     /// The bytes of that cache.
     pub kv_cache_bytes: Option<Bytes>,
-    /// Context, activations, graphs and communication.
+    /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
     pub overhead_bytes: Option<Bytes>,
     /// Everything on its GPU. 0 on the CPU.
     pub total_bytes: Bytes,
 }
 
-/// What vLLM needs on a GPU beside weights and KV cache: context and libraries, activations, CUDA
-/// graphs. An H100 held 1.7 to 1.8 GiB at TP 1, all that is not vLLM's own count included.
-const OVERHEAD_ALONE: Bytes = Bytes::mib(2048);
-/// The same for each of several ranks that PCIe connects: NCCL's buffers come to it. Inferred from
-/// public reports (0.2–0.5 GiB), not measured.
-const OVERHEAD_TOGETHER: Bytes = Bytes::mib(2355);
-/// The same where NVLink connects them, over which NCCL opens more channels: two H100 held 3.0 to
-/// 3.3 GiB each.
-const OVERHEAD_NVLINKED: Bytes = Bytes::mib(3400);
+/// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
+/// on an H100. More tokens are taken to need as much more, which is inferred.
+const ACTIVATIONS: Bytes = Bytes::mib(656);
+const ACTIVATIONS_TOKENS: u64 = 2048;
+/// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
+const LIBRARIES: Bytes = Bytes::mib(512);
+/// What comes to it for each of several ranks. On two and four H100 they held 1.0 to 1.4 GiB beside
+/// weights, cache and what is uncounted.
+const LIBRARIES_TOGETHER: Bytes = Bytes::mib(768);
 
-/// vLLM checks its offload budget before each tensor and counts index tensors (up to 10 MiB a
-/// layer) that are emptied later, so the budget is set this much higher than what must leave the
-/// GPU.
-const OFFLOAD_MARGIN: Bytes = Bytes::mib(512);
+/// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
+const UNCOUNTED_ALONE: Bytes = Bytes::mib(544);
+/// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were
+/// kept from talking to each other but through RAM, as cards without NVLink or peer access do.
+const UNCOUNTED_TOGETHER: Bytes = Bytes::mib(1056);
+/// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on
+/// four H100.
+const UNCOUNTED_NVLINKED: Bytes = Bytes::mib(2000);
+/// What a rank came to hold beyond its share and what is uncounted, once it served: up to 0.2 GiB.
+const GROWTH: Bytes = Bytes::mib(256);
+
+/// How much more than must leave the GPU is offloaded: weights were up to 0.2 GiB larger than planned.
+const OFFLOAD_MARGIN: Bytes = Bytes::mib(256);
 
 /// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
 /// measured at TP 1.
@@ -123,9 +138,10 @@ impl Budget {
     fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let room = Room::of(checkpoint, profile, facts, ranks);
         let offload = room.offload(profile.memory().offload);
-        let offloaded = offload.min(room.offloadable);
+        let offloaded = room.offloaded(offload);
         let weights = room.weights.map(|weights| weights.less(offloaded));
-        let free = weights.map(|weights| room.gpu.less(weights + room.overhead));
+        let left = weights.map(|weights| room.gpu.less(weights + room.overhead));
+        let free = room.kv_cache_fixed.or(left);
         let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
@@ -140,6 +156,7 @@ impl Budget {
             shard: room.weights,
             weights,
             overhead: Some(room.overhead),
+            uncounted: Some(room.uncounted),
             kv_cache: free,
             kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
             kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
@@ -160,6 +177,11 @@ impl Budget {
         }
     }
 
+    /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
+    pub fn vram(&self) -> Option<Bytes> {
+        self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
+    }
+
     /// The memory of each rank, in their order.
     pub fn ranks(&self) -> Vec<Rank> {
         let rank = |rank| Rank {
@@ -168,8 +190,11 @@ impl Budget {
             offloaded_bytes: self.offloaded,
             kv_cache_tokens: self.kv_cache_tokens,
             kv_cache_bytes: self.kv_cache,
-            overhead_bytes: self.overhead,
-            total_bytes: [self.weights, self.overhead, self.kv_cache].into_iter().flatten().sum(),
+            overhead_bytes: self.overhead.map(|overhead| overhead + self.uncounted.unwrap_or_default()),
+            total_bytes: [self.weights, self.overhead, self.uncounted, self.kv_cache]
+                .into_iter()
+                .flatten()
+                .sum(),
         };
         (0..self.tensor_parallel_size).map(rank).collect()
     }
@@ -177,7 +202,7 @@ impl Budget {
     /// Of the experts' bytes, the share that is read over the link: 0 to 1.
     pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
         match checkpoint.experts(self.tensor_parallel_size) {
-            Some(Bytes(experts @ 1..)) => self.offload.0.min(experts) as f64 / experts as f64,
+            Some(Bytes(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
             _ => 0.0,
         }
     }
@@ -186,7 +211,7 @@ impl Budget {
 /// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
 pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
-    let found = facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.memory_total);
+    let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
 }
@@ -205,7 +230,7 @@ pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts
     let room = Room::of(checkpoint, profile, facts, ranks);
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
-        Offload::Auto => room.offloadable.less(OFFLOAD_MARGIN),
+        Offload::Auto => room.offloadable,
         Offload::None => Bytes::default(),
         Offload::Fixed(size) => size.min(room.offloadable),
     };
@@ -220,8 +245,14 @@ struct Room {
     gpu: Bytes,
     weights: Option<Bytes>,
     overhead: Bytes,
+    uncounted: Bytes,
+    /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
+    kv_cache_fixed: Option<Bytes>,
+    /// What must fit.
     kv_cache_needed: Bytes,
     offloadable: Bytes,
+    /// What comes to `offloadable` in vLLM's count, and is emptied.
+    emptied: Bytes,
 }
 
 impl Room {
@@ -229,15 +260,21 @@ impl Room {
         let vram = vram(profile, facts, ranks);
         let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
         let weights = checkpoint.weights(ranks);
+        let kv_cache_fixed = kv_cache_fixed(profile);
+        let (libraries, uncounted) = match ranks {
+            0 | 1 => (LIBRARIES, UNCOUNTED_ALONE),
+            _ if facts.nvlinked(ranks) => (LIBRARIES_TOGETHER, UNCOUNTED_NVLINKED),
+            _ => (LIBRARIES_TOGETHER, UNCOUNTED_TOGETHER),
+        };
         Self {
-            gpu: share(vram, profile.memory().gpu_memory_utilization),
+            gpu: share(vram, profile.memory().gpu_memory_utilization).min(vram.less(uncounted + GROWTH)),
             weights,
-            overhead: match ranks {
-                0 | 1 => OVERHEAD_ALONE,
-                _ if facts.nvlinked(ranks) => OVERHEAD_NVLINKED,
-                _ => OVERHEAD_TOGETHER,
-            },
-            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())).unwrap_or_default(),
+            overhead: libraries + activations(profile.limits()),
+            uncounted,
+            kv_cache_fixed,
+            kv_cache_needed: kv_cache_fixed
+                .or_else(|| paging.map(|paging| paging.needed(profile.limits())))
+                .unwrap_or_default(),
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
                 // Of a model that is not modelled nobody knows what may move; a fixed size is then
@@ -245,6 +282,7 @@ impl Room {
                 (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
                 (None, _) => Bytes::default(),
             },
+            emptied: checkpoint.emptied(ranks),
         }
     }
 
@@ -261,11 +299,22 @@ impl Room {
                 let short = (weights + self.overhead + self.kv_cache_needed).less(self.gpu);
                 match short + OFFLOAD_MARGIN {
                     _ if short == Bytes::default() => Bytes::default(),
-                    wanted if wanted <= self.offloadable => whole_gib(wanted),
-                    _ => Bytes(self.offloadable.less(OFFLOAD_MARGIN).0),
+                    wanted if wanted <= self.offloadable => whole_gib(self.counted(wanted)),
+                    _ => self.counted(self.offloadable),
                 }
             }
         }
+    }
+
+    /// What vLLM counts while it moves so many bytes of experts to RAM.
+    fn counted(&self, moved: Bytes) -> Bytes {
+        moved + self.emptied.part(moved, self.offloadable)
+    }
+
+    /// What really goes to RAM when vLLM has counted so much.
+    fn offloaded(&self, counted: Bytes) -> Bytes {
+        let all = self.offloadable + self.emptied;
+        self.offloadable.part(counted.min(all), all)
     }
 }
 
@@ -342,6 +391,23 @@ impl Paging {
     }
 }
 
+fn kv_cache_fixed(profile: &Profile) -> Option<Bytes> {
+    let arguments = flags::arguments(profile.arguments()).into_iter();
+    let mut fixed = arguments.filter(|argument| argument.name == "--kv-cache-memory-bytes");
+    fixed.next_back()?.value?.parse().ok().map(Bytes)
+}
+
+/// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
+pub fn spared_by_shorter_steps(limits: Limits) -> (Bytes, u64) {
+    (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
+}
+
+/// The activations of a step with as many tokens as it may have.
+fn activations(limits: Limits) -> Bytes {
+    let tokens = u64::from(limits.max_num_batched_tokens).max(ACTIVATIONS_TOKENS);
+    ACTIVATIONS.part(Bytes(tokens), Bytes(ACTIVATIONS_TOKENS))
+}
+
 fn times(bytes: Bytes, ranks: u32) -> Bytes {
     Bytes(bytes.0.saturating_mul(u64::from(ranks)))
 }
@@ -355,6 +421,6 @@ fn whole_gib(bytes: Bytes) -> Bytes {
     clippy::cast_sign_loss,
     reason = "a share above 0 and at most 1 of an amount that fits"
 )]
-fn share(bytes: Bytes, part: f64) -> Bytes {
+pub(super) fn share(bytes: Bytes, part: f64) -> Bytes {
     Bytes((bytes.0 as f64 * part) as u64)
 }

@@ -201,14 +201,20 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         _ => format!(" on each of {ranks} GPUs"),
     };
     let message = format!(
-        "with TP {ranks} {} of VRAM are missing{on_each}, {offload}: {} do not fit into {}",
+        "with TP {ranks} {} of VRAM are missing{on_each}, {offload}: {} do not fit into {}, beside which vLLM takes {}",
         budget.missing,
         parts.collect::<Vec<_>>().join(", "),
         budget.gpu.unwrap_or_default(),
+        budget.uncounted.unwrap_or_default(),
     );
     let longest = memory::longest_context(checkpoint, profile, facts, ranks)
         .filter(|longest| *longest < limits.max_model_len);
+    let (spared, tokens) = memory::spared_by_shorter_steps(limits);
     let help = match (longest, profile.memory().offload) {
+        _ if spared >= budget.missing => format!(
+            "by this estimate `max-num-batched-tokens = {tokens}` would fit; else use GPUs with more memory, more of \
+             them, or a smaller quantisation"
+        ),
         (Some(longest), _) => format!(
             "by this estimate `max-model-len = {longest}` would fit with `max-num-seqs = {}`; else \
              use GPUs with more memory, more of them, or a smaller quantisation",

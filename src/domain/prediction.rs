@@ -11,6 +11,7 @@ use super::{
     checkpoint::{Checkpoint, Shape},
     experience::{Measurement, Setting},
     facts::{Facts, Gpu, MeasuredRates},
+    invocation,
     memory::Budget,
     plan::Inputs,
     size::Bytes,
@@ -31,11 +32,16 @@ const MACHETE: Duration = Duration::from_micros(750);
 const HOPPER: (u32, u32) = (9, 0);
 const MACHETE_GROUP: u32 = 128;
 
-/// Two all-reduces a layer: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives 198.3. 4 µs
-/// would explain what was reported for two RTX 5090.
+/// vLLM's own all-reduce, of which a layer has two: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives
+/// 198.3. 4 µs would explain what was reported for two RTX 5090.
 const ALL_REDUCE_OF_TWO: Duration = Duration::from_nanos(5_600);
-/// More ranks on PCIe go through NCCL, without vLLM's own all-reduce (inferred).
-const ALL_REDUCE_OF_MORE: Duration = Duration::from_micros(25);
+/// The same of more ranks, which NVLink connects: 194.1 tokens/s on four H100.
+const ALL_REDUCE_OF_MORE: Duration = Duration::from_nanos(8_700);
+/// NCCL's, of two ranks, or over NVLink: 164.5 and 170.3 tokens/s on two and four H100.
+const NCCL: Duration = Duration::from_micros(16);
+/// NCCL's of more ranks without NVLink. Four H100 whose ranks could only talk through RAM reached 148.2 tokens/s, as was
+/// predicted with what had been inferred.
+const NCCL_OF_MORE: Duration = Duration::from_micros(25);
 
 /// Share of the data sheet's bandwidth that a copy reaches: 2.95 of 3.35 TB/s on the H100.
 const REACHED_BANDWIDTH: f64 = 0.88;
@@ -189,9 +195,9 @@ impl fmt::Display for Limit {
 /// What is predicted under this budget, of one stream and of as many as may be served at once.
 pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
-    let one = decode(checkpoint, budget, facts, 1);
+    let one = decode(inputs, budget, 1);
     let streams = profile.limits().max_num_seqs;
-    let all = decode(checkpoint, budget, facts, streams);
+    let all = decode(inputs, budget, streams);
     let setting = one.as_ref().map(|one| Setting::of(inputs, budget.tensor_parallel_size, one));
     let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.experience));
     let corrected = |decode: Decode| match &measured {
@@ -210,16 +216,13 @@ pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     }
 }
 
-fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32) -> Option<Decode> {
+fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     budget.gpu?;
+    let Inputs { checkpoint, facts, .. } = inputs;
     let traffic = traffic(checkpoint, budget, streams)?;
     let ranks = budget.tensor_parallel_size;
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
-    let all_reduces = match ranks {
-        0 | 1 => Duration::ZERO,
-        2 => ALL_REDUCE_OF_TWO * 2 * layers,
-        _ => ALL_REDUCE_OF_MORE * 2 * layers,
-    };
+    let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
     // All ranks wait for the slowest.
     let gpus = facts.gpus.iter().take(ranks as usize);
     let decodes = gpus.map(|gpu| {
@@ -255,6 +258,19 @@ fn decode(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts, streams: u32)
     });
     let decodes = decodes.collect::<Option<Vec<_>>>()?;
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
+}
+
+/// How long the ranks exchange, once.
+fn all_reduce(inputs: Inputs<'_>, ranks: u32) -> Duration {
+    let nvlinked = inputs.facts.nvlinked(ranks);
+    match (ranks, invocation::own_all_reduce(inputs.profile, inputs.facts, ranks)) {
+        (0 | 1, _) => Duration::ZERO,
+        (2, true) => ALL_REDUCE_OF_TWO,
+        (_, true) => ALL_REDUCE_OF_MORE,
+        (2, false) => NCCL,
+        (_, false) if nvlinked => NCCL,
+        (_, false) => NCCL_OF_MORE,
+    }
 }
 
 /// Whether vLLM computes the dense matrices with Machete.

@@ -8,7 +8,7 @@ use super::{
     facts::{Facts, Gpu, GpuProcess},
     flags::{self, Argument, Knowledge},
     kernels,
-    memory::Budget,
+    memory::{self, Budget},
     plan::{Inputs, Plan, Refusal},
     profile::Device,
     variables,
@@ -138,18 +138,18 @@ pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refu
 /// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
 pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
-    let wanted = budget.gpu.unwrap_or_default();
+    let wanted = budget.vram().unwrap_or_default();
     let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     for (index, gpu) in gpus.enumerate() {
         let held = gpu.held_by_others(&unit);
-        if gpu.memory_total.less(held) < wanted {
+        if gpu.usable().less(held) < wanted {
             let holders: Vec<_> = gpu.others(&unit).map(GpuProcess::to_string).collect();
             return Err(Refusal::new(
                 "vram-held-by-others",
                 format!(
                     "{held} of GPU {index} are held by {}, and vLLM is to use {wanted} of its {}",
                     holders.join(", "),
-                    gpu.memory_total
+                    gpu.usable()
                 ),
                 "stop them, or lower `memory.gpu-memory-utilization`",
             ));
@@ -201,11 +201,11 @@ pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
     if plan.memory.ram > ram {
         return Err(changed(format!("it needs {} of RAM, and this host has {ram}", plan.memory.ram)));
     }
-    let Some(needed) = plan.memory.gpu else {
+    let Some(needed) = plan.memory.vram() else {
         return Ok(());
     };
     let ranks = plan.memory.tensor_parallel_size as usize;
-    let enough = facts.gpus.iter().filter(|gpu| gpu.memory_total >= needed).count();
+    let enough = facts.gpus.iter().filter(|gpu| gpu.usable() >= needed).count();
     if enough < ranks {
         let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
         return Err(changed(format!("it needs {ranks} GPUs with {needed}, and this host has {enough}{why}")));
@@ -275,6 +275,7 @@ pub fn findings(
         differing_from_index(inputs.checkpoint),
         offloaded(inputs, version, budget),
         expandable_segments(inputs, budget),
+        utilization_lowered(inputs, budget),
         all_reduce_disabled(inputs, budget),
         too_slow(inputs, predicted),
     ]
@@ -420,6 +421,22 @@ fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Fi
             None => finding
                 .help("let validation ask its known questions: set `validation.quality.min-known-answers`"),
         }
+    })
+}
+
+/// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
+fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
+    let asked = inputs.profile.memory().gpu_memory_utilization;
+    let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
+    (gpu < memory::share(vram, asked)).then(|| {
+        Finding::new(
+            "gpu-memory-utilization-lowered",
+            format!(
+                "vLLM may use {gpu} of the {vram} of each GPU, and not `gpu-memory-utilization = {asked}` of them: \
+                 it takes {uncounted} beside its share, and would not start"
+            ),
+        )
     })
 }
 

@@ -27,6 +27,18 @@ impl Bytes {
         self.0 as f64 / f64::from(1 << 30)
     }
 
+    /// Whether it is nothing.
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// So much of this as `part` is of `whole`, which may be more than all of it; nothing of nothing.
+    #[must_use]
+    pub fn part(self, part: Self, whole: Self) -> Self {
+        let product = u128::from(self.0) * u128::from(part.0);
+        Self(u64::try_from(product / u128::from(whole.0.max(1))).unwrap_or(u64::MAX))
+    }
+
     /// The difference, or nothing where `other` is larger.
     #[must_use]
     pub const fn less(self, other: Self) -> Self {

@@ -111,6 +111,7 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
     Ok(Gpu {
         name: device.name()?,
         memory_total: Bytes(memory.total),
+        memory_reserved: Bytes(memory.reserved),
         memory_free: Bytes(memory.free),
         compute_capability: (unsigned(capability.major), unsigned(capability.minor)),
         // The best that GPU and slot can do together: what is current drops while idle. Virtual

@@ -40,11 +40,16 @@ def view_of(pinned):
 
 
 found = []
+# None is given back: PyTorch would hand it out again for another GPU, and its view would stay the first one's.
+held = []
 for index in range(torch.cuda.device_count()):
     torch.cuda.set_device(index)
     pinned = torch.ones(SIZE // 4, dtype=torch.float32, pin_memory=True)
     one, other = torch.empty_like(pinned, device="cuda"), torch.empty_like(pinned, device="cuda")
+    held.append(pinned)
     view = view_of(pinned)
+    if view is not None and view.device != one.device:
+        sys.exit(f"what {one.device} was to read is seen by {view.device}")
     found.append(
         {
             "copy": rate(lambda: one.copy_(pinned, non_blocking=True), SIZE),

@@ -65,7 +65,7 @@ fn a_dense_model_is_planned_without_offload() {
     assert_eq!((plan.memory.tensor_parallel_size, plan.memory.offload), (4, Bytes(0)));
     assert!(plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled"));
     let refusal = plan_of(&text, &facts("one-16gb"), Some(checkpoint(LLAMA_8B))).unwrap_err();
-    assert_snapshot!(refusal.message, @"with TP 1 6.6 GiB of VRAM are missing, with nothing that can be offloaded: weights 15.0 GiB, overhead 2.0 GiB, KV cache 4.0 GiB do not fit into 14.4 GiB");
+    assert_snapshot!(refusal.message, @"with TP 1 6.3 GiB of VRAM are missing, with nothing that can be offloaded: weights 15.0 GiB, overhead 1.8 GiB, KV cache 4.0 GiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB");
     let fixed = text.replace("[memory]", "[memory]\noffload = \"12GiB\"");
     let plan = plan_of(&fixed, &facts("one-16gb"), Some(checkpoint(LLAMA_8B))).unwrap();
     assert!(

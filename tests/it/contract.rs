@@ -59,7 +59,9 @@ fn the_three_readings_of_the_machine_are_planned_or_refused() {
     assert_eq!(code, Some(0));
     let rank = &one["memory"]["ranks"][0];
     assert_eq!(one["memory"]["ranks"].as_array().unwrap().len(), 1);
-    assert_eq!(rank["offloaded_bytes"], 32_u64 << 30);
+    // What leaves the GPU under `--cpu-offload-gb 32`: vLLM counts indices that it empties.
+    let offloaded = rank["offloaded_bytes"].as_u64().unwrap();
+    assert!((31_u64 << 30..32 << 30).contains(&offloaded), "{offloaded}");
     assert!(rank["weights_bytes"].as_u64() > Some(45_000_000_000));
     assert_eq!(one["prediction"]["decode_tokens_per_second"]["limited_by"], "pcie-link");
     let (code, four) = plan("awq", "four-16gb", None);

@@ -48,6 +48,7 @@ pub(crate) fn h100() -> Facts {
     facts.gpus[0] = Gpu {
         name: "NVIDIA H100 80GB HBM3".into(),
         memory_total: Bytes::mib(81_559),
+        memory_reserved: Bytes::mib(480),
         memory_free: Bytes::mib(81_000),
         compute_capability: (9, 0),
         pcie_generation: 5,

@@ -3,7 +3,7 @@
 use crate::inputs::{AUTO, AWQ, awq, facts, h100, plan_of, profile};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
-    facts::Gpu,
+    facts::{Facts, Gpu},
     memory::{Budget, Paging},
     prediction::{self, Rates, Traffic},
     profile::Limits,
@@ -51,18 +51,74 @@ fn the_cache_holds_the_tokens_that_an_h100_logged() {
     }
 }
 
+fn four_cards(nvlinks: u32) -> Facts {
+    let mut facts = facts("four-16gb");
+    facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = nvlinks);
+    facts
+}
+
 #[test]
 fn ranks_that_nvlink_connects_need_more_beside_their_weights() {
-    let overhead = |ranks, nvlinks| {
-        let mut facts = facts("four-16gb");
-        facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = nvlinks);
-        let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
-        Budget::of(&checkpoint, &profile(AWQ), &facts, ranks).overhead.unwrap()
+    let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let beside = |ranks, nvlinks| {
+        let text = format!("{AWQ}\n[limits]\nmax-num-batched-tokens = 2048\n");
+        let budget = Budget::of(&checkpoint, &profile(&text), &four_cards(nvlinks), ranks);
+        (budget.overhead.unwrap() + budget.uncounted.unwrap()).as_gib()
     };
-    // Two H100 held up to 3.3 GiB each beside weights and cache; one held up to 1.8.
-    assert!(overhead(2, 18).as_gib() >= 3.3 && overhead(4, 18).as_gib() >= 3.3);
-    assert!(overhead(2, 0) < overhead(2, 18));
-    assert_eq!(overhead(1, 18), overhead(1, 0));
+    // Two H100 held up to 3.3 GiB each beside weights and cache, four without NVLink 2.1; one held up to 1.8, with
+    // what it had grown by.
+    assert!(beside(2, 18) >= 3.3 && beside(4, 18) >= 3.3);
+    assert!((2.1..3.0).contains(&beside(4, 0)) && beside(2, 0) < beside(2, 18));
+    assert!((beside(1, 18) - beside(1, 0)).abs() < f64::EPSILON && beside(1, 0) > 1.6);
+}
+
+#[test]
+fn the_share_leaves_what_ranks_take_before_vllm_looks_at_what_is_free() {
+    // Of 15.9 GiB each of four H100 had 13.96 left when vLLM looked, and a share of 14.22 was refused.
+    let text = AWQ.replace("\"16GiB\"", "\"15.9GiB\"");
+    let plan = plan_of(&text, &four_cards(18), None).unwrap();
+    assert!(plan.memory.gpu.unwrap().as_gib() < 13.96, "{:?}", plan.memory);
+    let at = plan.serve.argv.iter().position(|word| word == "--gpu-memory-utilization").unwrap();
+    let share: f64 = plan.serve.argv[at + 1].parse().unwrap();
+    let card = four_cards(18).gpus[0].usable();
+    assert!(share * card.as_gib() < 13.96, "{share}");
+    // Without NVLink they take less, and nine tenths leave enough.
+    let plan = plan_of(&text, &four_cards(0), None).unwrap();
+    assert_eq!(plan.memory.gpu, Some(Bytes(Bytes::gib(159).0 / 10 * 9 / 10)));
+}
+
+#[test]
+fn what_the_driver_keeps_is_not_planned_with() {
+    let mut kept = four_cards(0);
+    kept.gpus.iter_mut().for_each(|gpu| gpu.memory_reserved = Bytes::mib(300));
+    let share = |facts| plan_of(AWQ, facts, None).unwrap().memory.gpu.unwrap().as_gib();
+    let less = share(&four_cards(0)) - share(&kept);
+    assert!((less - 0.9 * 300.0 / 1024.0).abs() < 1e-3, "{less}");
+}
+
+#[test]
+fn a_cache_of_a_size_that_the_profile_fixes_is_planned_of_that_size() {
+    let fixed = |bytes: u64| {
+        let argument = format!("\"vllm\", \"--kv-cache-memory-bytes={bytes}\"]");
+        plan_of(&AWQ.replace("\"vllm\"]", &argument), &facts("four-16gb"), None)
+    };
+    let memory = fixed(500_000_000).unwrap().memory;
+    assert_eq!(memory.kv_cache, Some(Bytes(500_000_000)));
+    assert_eq!(memory.kv_cache_tokens, Some(paging(4).tokens(Bytes(500_000_000), 8192)));
+    assert!(memory.offload == Bytes::default() && fixed(4 << 30).unwrap().memory.offload > Bytes::gib(2));
+}
+
+#[test]
+fn longer_steps_have_larger_activations() {
+    let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let overhead = |tokens: u32| {
+        let limits = format!("{AWQ}\n[limits]\nmax-num-batched-tokens = {tokens}\n");
+        Budget::of(&checkpoint, &profile(&limits), &four_cards(0), 1).overhead.unwrap()
+    };
+    // What vLLM logged for 2048, to a hundredth of a GiB.
+    assert!((overhead(2048).as_gib() - 1.14).abs() < 0.005);
+    assert_eq!(overhead(512), overhead(2048));
+    assert_eq!(overhead(8192), overhead(2048) + Bytes::mib(3 * 656));
 }
 
 #[test]
@@ -112,8 +168,10 @@ fn ram_is_what_was_measured_and_the_offload() {
     assert_eq!(resident.ram, Bytes::mib(1536 + 4 * 2560));
     let fixed = profile(&AWQ.replace("[memory]", "[memory]\noffload = \"20GiB\""));
     let offloaded = Budget::of(&checkpoint, &fixed, &facts("one-16gb"), 1);
-    // 4 GiB of processes, the offload, and one of 48 layers' experts twice while it is repacked.
-    assert_eq!(offloaded.ram, Bytes::mib(4096 + 20 * 1024 + 864));
+    // 4 GiB of processes, the offload, and one of 48 layers' experts twice while it is repacked. Of the offload vLLM
+    // empties 10 MiB a layer again.
+    let layers = 20 * 1024 / (864 + 10);
+    assert_eq!(offloaded.ram.0 >> 20, 4096 + 20 * 1024 - 10 * (layers + 1) + 864 + 5);
 }
 
 proptest! {

@@ -69,10 +69,6 @@ fn planned() -> Vec<Vec<Finding>> {
     let four = facts("four-16gb");
     let one = |version| awq(AUTO.0, AUTO.1).replace("0.26.0", version);
     let arguments = |text: &str| AWQ.replace(ARGUMENTS, text);
-    let held = changed("four-16gb", |facts| {
-        let holder = GpuProcess { pid: 7, memory: Bytes::gib(5), ..GpuProcess::default() };
-        facts.gpus[2].processes.push(holder);
-    });
     let narrow = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
     let narrow = narrow.replace(r#""moe_intermediate_size": 512"#, r#""moe_intermediate_size": 896"#);
     let narrow = Checkpoint::of(&narrow, None).unwrap();
@@ -112,8 +108,6 @@ fn planned() -> Vec<Vec<Finding>> {
             &changed("four-16gb", |facts| facts.gpus[1].compute_capability = (8, 6)),
             None,
         ),
-        found(AWQ, &held, None),
-        on("four-4gb", AWQ),
         on("four-16gb", &arguments(r#""--flux-compensator""#)),
         on("four-16gb", &AWQ.replace("0.26.0", "0.21.0")),
         found(&unlimited, &big, Some(differing)),
@@ -134,6 +128,16 @@ fn planned() -> Vec<Vec<Finding>> {
         asked(),
         crate::remote::unread(),
     ]
+}
+
+/// Scenarios for VRAM that is not enough.
+fn crowded() -> Vec<Vec<Finding>> {
+    let held = changed("four-16gb", |facts| {
+        let holder = GpuProcess { pid: 7, memory: Bytes::gib(5), ..GpuProcess::default() };
+        facts.gpus[2].processes.push(holder);
+    });
+    let linked = changed("four-16gb", |facts| facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = 4));
+    vec![found(AWQ, &held, None), found(AWQ, &linked, None), on("four-4gb", AWQ)]
 }
 
 /// Scenarios for what files and versions say that contradict each other.
@@ -187,7 +191,7 @@ fn examined() -> Vec<Vec<Finding>> {
 
 #[test]
 fn each_rule_is_triggered_by_something() {
-    let found = planned().into_iter().chain(contradicting()).chain(examined()).flatten();
+    let found = planned().into_iter().chain(crowded()).chain(contradicting()).chain(examined()).flatten();
     let triggered: BTreeSet<_> =
         found.map(|finding| Rule::of(&finding.code).expect(&finding.code).code).collect();
     let asked = RULES.iter().filter(|rule| rule.concerns != Concerns::Engine).map(|rule| rule.code);
@@ -197,7 +201,7 @@ fn each_rule_is_triggered_by_something() {
 
 #[test]
 fn a_finding_says_how_grave_it_is_and_who_says_so() {
-    for finding in planned().into_iter().chain(contradicting()).chain(examined()).flatten() {
+    for finding in planned().into_iter().chain(crowded()).chain(contradicting()).chain(examined()).flatten() {
         let rule = Rule::of(&finding.code).unwrap();
         assert_eq!((finding.severity, finding.source.as_str()), (rule.severity, rule.source));
         assert!(!finding.message.is_empty() && !finding.message.ends_with('.'), "{}", finding.message);
