@@ -4,7 +4,6 @@
 //! ```text
 //! cargo bench --bench client                  # measures
 //! cargo bench --bench client -- serve 8199    # is that server, for other programs
-//! cargo bench --bench client -- judge FILE    # of `vllm bench serve --save-result --save-detailed`
 //! ```
 
 #![allow(clippy::disallowed_methods, reason = "the server is a process of its own")]
@@ -19,7 +18,6 @@ mod server;
 
 use awqdeploy::{domain::openai::Request, host::serving::Api};
 use futures_util::future::join_all;
-use serde::Deserialize;
 use std::{
     env, fs,
     net::{Ipv4Addr, TcpListener},
@@ -52,9 +50,8 @@ fn main() {
             let listener = listen(port.parse().expect("a port"));
             event_loop().block_on(server::serve(listener)).expect("it serves");
         }
-        ["judge", file] => judge(&fs::read_to_string(file).expect("a result")),
         _ => {
-            eprintln!("`serve PORT`, `judge FILE`, or nothing");
+            eprintln!("`serve PORT`, or nothing");
             exit(2);
         }
     }
@@ -95,7 +92,7 @@ async fn one(api: &Api, streams: usize) {
         errors.add(&answer.answer.text, sample.ttft_ms, &sample.itl_ms);
     }
     let tokens = f64::from(TOKENS) * streams as f64;
-    errors.print(streams, Some(spent.as_secs_f64() * 1e6 / tokens));
+    errors.print(streams, spent.as_secs_f64() * 1e6 / tokens);
 }
 
 /// What a client reported less what the server said, milliseconds.
@@ -113,43 +110,21 @@ impl Errors {
         self.gaps.extend(sent.windows(2).zip(itl_ms).map(|(sent, gap)| gap - (sent[1] - sent[0])));
     }
 
-    fn print(mut self, streams: usize, cpu: Option<f64>) {
+    fn print(mut self, streams: usize, cpu: f64) {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         println!(
-            "{streams:>7} {:>9.2} {:>6.2} {:>6.2} {:>10.3} {:>6.2} {:>12}",
+            "{streams:>7} {:>9.2} {:>6.2} {:>6.2} {:>10.3} {:>6.2} {cpu:>12.1}",
             mean(&self.first),
             at(&mut self.first, 50),
             at(&mut self.first, 99),
             mean(&self.gaps),
             at(&mut self.gaps, 99),
-            cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1}")),
         );
     }
 }
 
 fn heading() {
     println!("streams   TTFT error ms: mean, median, 99 %   ITL error ms: mean, 99 %   CPU ms / 1000 tokens");
-}
-
-/// What `vllm bench serve` writes, as far as it is wanted.
-#[derive(Deserialize)]
-struct VllmBench {
-    max_concurrency: Option<usize>,
-    generated_texts: Vec<String>,
-    /// Seconds.
-    ttfts: Vec<f64>,
-    itls: Vec<Vec<f64>>,
-}
-
-fn judge(result: &str) {
-    let result: VllmBench = serde_json::from_str(result).expect("a detailed result of vllm bench serve");
-    let mut errors = Errors::default();
-    for ((said, ttft), itls) in result.generated_texts.iter().zip(result.ttfts).zip(result.itls) {
-        let itls: Vec<f64> = itls.iter().map(|seconds| seconds * 1000.0).collect();
-        errors.add(said, ttft * 1000.0, &itls);
-    }
-    heading();
-    errors.print(result.max_concurrency.unwrap_or_default(), None);
 }
 
 /// From the start of the program to the connection of its first request, milliseconds.
