@@ -197,7 +197,7 @@ fn markdown(account: &Account) -> String {
         out.push_str(&self::sweep(sweep));
     }
     if let Some(answers) = &report.known_answers {
-        let _ = writeln!(out, "\nKnown answers: {} of {} right.", answers.right, answers.asked);
+        let _ = writeln!(out, "\nKnown answers: {answers}.");
     }
     if let Some(quality) = &report.quality_comparison {
         let _ = writeln!(out, "Against the baseline: {}.", of_quality(quality));

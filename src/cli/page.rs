@@ -268,7 +268,7 @@ fn quality(report: &Report) -> Markup {
             h2 { "Quality" }
             table {
                 @if let Some(answers) = report.known_answers {
-                    tr { th { "known answers" } td { (answers.right) " of " (answers.asked) " right" } }
+                    tr { th { "known answers" } td { (answers) } }
                 }
                 @if let Some(perplexity) = quality.perplexity() {
                     tr { th { "perplexity" } td { (format!("{perplexity:.2}")) } }

@@ -1,7 +1,7 @@
 //! What a report's page and its Markdown both have: the gates with their margins, the plan beside what was seen.
 
 use crate::{
-    domain::{actual::Figure, size::Bytes},
+    domain::{actual::Figure, report::KnownAnswers, size::Bytes},
     flow::account::Account,
 };
 
@@ -19,7 +19,7 @@ pub(super) fn gates(account: &Account) -> Vec<Gate> {
     let Some(report) = &account.report else { return Vec::new() };
     let gates = &account.generation.plan.gates;
     let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median);
-    let share = report.known_answers.map(|known| f64::from(known.right) / f64::from(known.asked.max(1)));
+    let share = report.known_answers.map(KnownAnswers::share);
     let perplexity = report.quality_comparison.as_ref().and_then(|quality| quality.perplexity_ratio);
     let compared = report.comparison.as_ref();
     let at_least = [

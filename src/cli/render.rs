@@ -135,7 +135,7 @@ pub(crate) fn report(report: &Report) -> String {
     let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
     row(&mut out, "checks", &format!("{passed} passed, {failed} failed{skipped}"));
     if let Some(answers) = &report.known_answers {
-        row(&mut out, "known answers", &format!("{} of {} right", answers.right, answers.asked));
+        row(&mut out, "known answers", &answers.to_string());
     }
     if let Some(speed) = &report.throughput {
         let spread = |spread: &Interval, unit: &str| {

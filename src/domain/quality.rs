@@ -3,7 +3,7 @@
 
 use super::{
     gibberish::symptom,
-    questions::{QUESTIONS, Question},
+    questions::{FEWEST, Question},
     stats::{Logarithms, mean_and_error},
 };
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ const MOST_GIBBERISH: f64 = 0.2;
 /// What a model said and thought likely.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
-    /// Its answers to [`QUESTIONS`], in order.
+    /// Its answers to the first of [`QUESTIONS`](super::questions::QUESTIONS), in order: to all of them, unless it is too slow for that.
     pub answers: Vec<Answered>,
     /// The natural logarithms of the probabilities of the tokens of [`TEXT`]. Empty where it does not tell.
     pub logprobs: Vec<f64>,
@@ -102,8 +102,9 @@ impl Quality {
 
     /// This one against `baseline`. Absent where the two share nothing.
     pub fn against(&self, baseline: &Self) -> Option<QualityComparison> {
+        // What both were asked.
         let pairs = || self.answers.iter().zip(&baseline.answers);
-        let answered = self.answers.len() == QUESTIONS.len() && baseline.answers.len() == QUESTIONS.len();
+        let answered = pairs().count() >= FEWEST;
         let perplexity_ratio = self.perplexity_ratio(baseline);
         if !answered && perplexity_ratio.is_none() {
             return None;
@@ -118,7 +119,7 @@ impl Quality {
         };
         let same = pairs().filter(|(ours, theirs)| ours.text == theirs.text).count();
         Some(QualityComparison {
-            agreement: answered.then(|| same as f64 / QUESTIONS.len() as f64),
+            agreement: answered.then(|| same as f64 / pairs().count() as f64),
             lost: u32::try_from(lost).ok()?,
             gained: u32::try_from(gained).ok()?,
             loss_probability: at_least(lost, lost + gained),

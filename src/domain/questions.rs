@@ -4,11 +4,26 @@
 //! damaged, quantised with a wrong scale or run by a wrong kernel answer none. They gate nothing unless
 //! a profile asks for it (`min-known-answers`), because tiny random test models are wrong by nature.
 
+use std::time::Duration;
+
 /// Which set this is. Results of different versions are not comparable.
 pub const VERSION: u32 = 1;
 
 /// The most tokens to let a model answer in: enough for a sentence around the answer.
 pub const MAX_TOKENS: u32 = 48;
+
+/// How long the questions may take in all: with the probabilities of a text after them, two minutes. At 5 tokens/s each
+/// answer may be as long as it can.
+pub const TIME: Duration = Duration::from_secs(105);
+
+/// The fewest that are asked, however slow the server is: with fewer not even losing all of them would be shown.
+pub const FEWEST: usize = 5;
+
+/// Whether there is time for another question, if its answer takes as long as the longest of these did.
+pub fn is_time_for_another(taken: &[Duration]) -> bool {
+    let longest = taken.iter().max().copied().unwrap_or_default();
+    taken.len() < FEWEST || taken.iter().sum::<Duration>() + longest <= TIME
+}
 
 /// A question and what counts as its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

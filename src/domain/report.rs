@@ -5,13 +5,14 @@ use super::{
     actual::{self, Actual, Figure},
     plan::Plan,
     quality::{Quality, QualityComparison},
-    questions,
+    questions::{self, QUESTIONS},
     rules::{Finding, Severity},
     shape::Shapes,
     sweep::Swept,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One validation of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -108,6 +109,9 @@ pub struct KnownAnswers {
     pub right: u32,
     /// Asked.
     pub asked: u32,
+    /// Not asked, since at this server's speed they would have taken too long: [`super::questions::TIME`].
+    #[serde(default)]
+    pub not_asked: u32,
     /// Which set of questions: [`super::questions::VERSION`].
     pub version: u32,
 }
@@ -233,7 +237,23 @@ impl KnownAnswers {
         Self {
             right: count(quality.answers.iter().filter(|answer| answer.right).count()),
             asked: count(quality.answers.len()),
+            not_asked: count(QUESTIONS.len().saturating_sub(quality.answers.len())),
             version: questions::VERSION,
+        }
+    }
+
+    /// Of those asked, the share that was answered right: 0 to 1.
+    pub fn share(self) -> f64 {
+        f64::from(self.right) / f64::from(self.asked.max(1))
+    }
+}
+
+impl fmt::Display for KnownAnswers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} right", self.right, self.asked)?;
+        match self.not_asked {
+            0 => Ok(()),
+            more => write!(f, ", {more} more not asked for want of time"),
         }
     }
 }

@@ -112,9 +112,7 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
 
 fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
     let least = gates.min_known_answers?;
-    let share = f64::from(answers.right) / f64::from(answers.asked);
-    // Written so that 0 of 0 does not pass.
-    let enough = share >= least;
+    let enough = answers.asked > 0 && answers.share() >= least;
     (!enough).then(|| {
         format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
     })

@@ -164,10 +164,7 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     }
     let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median * FLOOR_SHARE);
     let floor = rate.unwrap_or(f64::MAX).min(Gates::default().min_decode_tokens_per_second);
-    let share = report
-        .known_answers
-        .map(|answers| f64::from(answers.right) / f64::from(answers.asked.max(1)))
-        .map(|share| tenth(share - ANSWERS_MARGIN).max(0.0));
+    let share = report.known_answers.map(|answers| tenth(answers.share() - ANSWERS_MARGIN).max(0.0));
     found.profile = found.text(context, tenth(floor).max(0.1), share);
     let profile = found.parsed(&found.profile)?;
 

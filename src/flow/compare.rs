@@ -182,7 +182,7 @@ fn answers(both: [&Account; 2]) -> Vec<Row> {
     let exact = |name, unit, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
     vec![
         exact("known answers", "of 10", |account| {
-            Some(f64::from(account.report.as_ref()?.known_answers?.right))
+            Some(account.report.as_ref()?.known_answers?.share() * 10.0)
         }),
         exact("perplexity", "", |account| account.report.as_ref()?.quality.as_ref()?.perplexity()),
     ]

@@ -3,8 +3,11 @@
 use awqdeploy::domain::{
     gibberish::{one_character, symptom},
     quality::{Answered, Quality, TEXT},
-    questions::QUESTIONS,
+    questions::{FEWEST, QUESTIONS, TIME, is_time_for_another},
+    report::KnownAnswers,
 };
+use proptest::prelude::*;
+use std::time::Duration;
 
 fn quality(right: impl Fn(usize) -> bool, logprobs: Vec<f64>) -> Quality {
     let answer = |(index, question)| {
@@ -89,6 +92,49 @@ fn losses_are_judged_in_pairs() {
     let comparison = ours.against(&quality(|index| index < 5, vec![])).unwrap();
     assert_eq!((comparison.lost, comparison.gained, comparison.is_loss()), (5, 5, false));
     assert_eq!(ours.against(&Quality::default()), None);
+}
+
+#[test]
+fn models_are_compared_by_what_both_were_asked() {
+    let all = quality(|_| true, vec![]);
+    let mut slow = quality(|index| index != 1, vec![]);
+    slow.answers.truncate(6);
+    let comparison = slow.against(&all).unwrap();
+    assert_eq!((comparison.lost, comparison.gained), (1, 0));
+    assert!((comparison.agreement.unwrap() - 5.0 / 6.0).abs() < 1e-9);
+    assert_eq!(KnownAnswers::of(&slow).to_string(), "5 of 6 right, 4 more not asked for want of time");
+    assert_eq!(KnownAnswers::of(&all).to_string(), "10 of 10 right");
+    slow.answers.truncate(FEWEST - 1);
+    assert_eq!(slow.against(&all), None);
+}
+
+/// How many are asked of a server that needs so many seconds for each answer.
+fn asked(seconds: f64) -> usize {
+    let mut taken = vec![];
+    while taken.len() < QUESTIONS.len() && is_time_for_another(&taken) {
+        taken.push(Duration::from_secs_f64(seconds));
+    }
+    taken.len()
+}
+
+#[test]
+fn as_many_questions_are_asked_as_there_is_time_for() {
+    // 48 tokens, and a second to the first of them.
+    let at = |tokens_per_second: f64| asked(1.0 + 47.0 / tokens_per_second);
+    assert_eq!([at(50.0), at(5.0), at(3.0), at(2.0), at(0.5)], [10, 10, 6, FEWEST, FEWEST]);
+    // A single long answer says that the next may be as long.
+    assert!(!is_time_for_another(
+        &[[1; 9].map(Duration::from_secs).as_slice(), &[Duration::from_mins(1)]].concat()
+    ));
+}
+
+proptest! {
+    #[test]
+    fn questions_end_in_time_and_slower_servers_are_asked_no_more(seconds in 0.001f64..1000.0, more in 0.0f64..100.0) {
+        let count = asked(seconds);
+        prop_assert!(count >= FEWEST && asked(seconds + more) <= count);
+        prop_assert!(count == FEWEST || seconds * count as f64 <= TIME.as_secs_f64() + 1e-6);
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn compared() -> Gates {
 }
 
 const fn answers(right: u32, asked: u32) -> KnownAnswers {
-    KnownAnswers { right, asked, version: 1 }
+    KnownAnswers { right, asked, not_asked: 0, version: 1 }
 }
 
 /// The verdict on a generation that did `rate` after one good check.

@@ -176,10 +176,24 @@ impl Validation<'_> {
         }
         let began = Instant::now();
         let mut quality = Quality::default();
+        let mut taken = Vec::new();
         for question in &QUESTIONS {
+            if !questions::is_time_for_another(&taken) {
+                self.observer.see(Event::Warning(format!(
+                    "{} of {} questions were asked: at this speed all of them would take longer than {} s",
+                    taken.len(),
+                    QUESTIONS.len(),
+                    questions::TIME.as_secs()
+                )));
+                break;
+            }
+            let asked = Instant::now();
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {
-                Ok(answer) => quality.answers.push(Answered::of(question, answer.text)),
+                Ok(answer) => {
+                    quality.answers.push(Answered::of(question, answer.text));
+                    taken.push(asked.elapsed());
+                }
                 Err(fault) => {
                     self.fail("known-answers", began, &fault.into());
                     return None;
