@@ -14,6 +14,8 @@ use std::{
 /// The folders of this test and of the harness in the repository.
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults");
 const HARNESS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/with-systemd");
+/// Where programs are looked for inside: ahead of all, the one that is in uv's place, whatever uv this host has.
+const PROGRAMS: &str = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a file inside is looked at. A step of the machine takes some milliseconds at least.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long anything may take on a busy machine.
@@ -153,7 +155,7 @@ impl Machine {
     fn harness(&self, verb: &str) -> Command {
         let mut command = Command::new(HARNESS);
         command.args([verb, "--state"]).arg(&self.state).current_dir("/");
-        command.stdin(Stdio::null());
+        command.env("PATH", PROGRAMS).stdin(Stdio::null());
         command
     }
 }
