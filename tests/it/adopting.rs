@@ -1,7 +1,10 @@
 //! A server that somebody started by hand becomes generation 1: it is read, validated as it runs, replaced, and
 //! returned to. The embedded engine is in vLLM's place.
 
-use crate::stand::{NEW, OLD, PROGRAM, Stand, patiently, silent};
+use crate::{
+    program::{Said, awqdeploy},
+    stand::{NEW, OLD, PROGRAM, Stand, patiently, repo, silent},
+};
 use awqdeploy::{
     domain::{
         activation::{End, GenerationId},
@@ -106,6 +109,31 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         }
     }
     found
+}
+
+#[test]
+fn what_would_be_recorded_is_told_as_json() {
+    let stand = Stand::new();
+    let server = ByHand::start(&stand, &[], &[]);
+    let (pid, folder) = (server.pid().to_string(), |name| stand.path(name).display().to_string());
+    let told = Said::by(&mut awqdeploy(&[
+        "adopt",
+        &pid,
+        "--dry-run",
+        "--json",
+        "--profile",
+        "old",
+        "--vllm",
+        "0.26.0",
+        "--repo",
+        repo(OLD),
+        "--root",
+        &folder("root"),
+        "--profiles",
+        &folder("profiles"),
+    ]))
+    .document(0);
+    assert_eq!(told["schema"], "awqdeploy/adoption/v1");
 }
 
 #[test]

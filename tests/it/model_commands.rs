@@ -1,6 +1,7 @@
 //! `lock`, `verify`, `export` and `collect` as commands: documents, exit statuses, two at once.
 
 use crate::{
+    program::{Said, awqdeploy},
     stand::FORKED,
     store::{bytes, flip, mib, write},
 };
@@ -13,7 +14,6 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -21,13 +21,6 @@ use tempfile::TempDir;
 /// A root, a folder of profiles, and a model's folder.
 struct Site {
     dir: TempDir,
-}
-
-/// How a command ended.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl Site {
@@ -52,21 +45,14 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_awqdeploy"))
-            .args(arguments)
-            .env("AWQDEPLOY_ROOT", self.dir.path().join("root"))
-            .env("AWQDEPLOY_PROFILES", self.dir.path().join("profiles"))
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        let mut command = awqdeploy(arguments);
+        command.env("AWQDEPLOY_ROOT", self.dir.path().join("root"));
+        Said::by(command.env("AWQDEPLOY_PROFILES", self.dir.path().join("profiles")))
     }
 
     /// The document of a command that ended with this status.
     fn document(&self, arguments: &[&str], code: i32) -> Value {
-        let said = self.run(arguments);
-        assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
-        serde_json::from_str(&said.stdout).unwrap()
+        self.run(arguments).document(code)
     }
 
     fn locked(&self) -> LockedModel {

@@ -1,6 +1,6 @@
 //! The program itself, as a shell runs it.
 
-use crate::stand::PROGRAM;
+use crate::{docs::schemas::keeps_to_its_schema, stand::PROGRAM};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},
@@ -54,10 +54,12 @@ impl Said {
         self.stdout
     }
 
-    /// The one JSON document that it printed, if it ended with this exit status.
+    /// The one JSON document that it printed, if it ended with this exit status. It keeps to its published schema.
     pub(crate) fn document(&self, code: i32) -> Value {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", self.stdout))
+        let document = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", self.stdout));
+        keeps_to_its_schema(&document);
+        document
     }
 }
 

@@ -203,7 +203,7 @@ pub(crate) fn world(folder: &Path) -> World {
     }
 }
 
-fn repo(profile: &str) -> &'static str {
+pub(crate) fn repo(profile: &str) -> &'static str {
     match profile {
         NEW => "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit",
         _ => "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ",

@@ -5,7 +5,7 @@
 
 mod examples;
 mod made;
-mod schemas;
+pub(crate) mod schemas;
 
 use std::{
     fs,

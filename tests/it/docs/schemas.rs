@@ -27,7 +27,7 @@ fn faults(document: &Value) -> Vec<String> {
 }
 
 /// Panics unless the document keeps to its published schema.
-pub(super) fn keeps_to_its_schema(document: &Value) {
+pub(crate) fn keeps_to_its_schema(document: &Value) {
     assert_eq!(faults(document), [""; 0]);
 }
 

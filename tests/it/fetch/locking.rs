@@ -1,7 +1,10 @@
 //! `lock` from a hub, and `lock --check`.
 
-use super::{Bench, LARGE, REPO, model, shown_of};
-use crate::hub::{Entry, Fault, Repo, When};
+use super::{Bench, LARGE, REPO, killed::program, model, shown_of};
+use crate::{
+    hub::{Entry, Fault, Repo, When},
+    program::Said,
+};
 use awqdeploy::{
     domain::{
         digest::Digest,
@@ -12,7 +15,7 @@ use awqdeploy::{
     flow::lock::{self, Standing},
 };
 use insta::assert_snapshot;
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 fn standing(bench: &Bench) -> Standing {
     lock::check(&bench.world(), "awq", &bench.settings, &|_| ()).unwrap().standing
@@ -40,6 +43,19 @@ fn a_lock_records_the_commit_and_every_file() {
     assert!(!text.contains("127.0.0.1"), "no address of a hub");
     let read = bench.hub.downloads();
     assert!(read.iter().all(|seen| !seen.path.contains("safetensors")), "no weights are read");
+}
+
+#[test]
+fn what_is_locked_checked_and_fetched_is_told_as_json() {
+    let bench = Bench::new();
+    let told = |words: &[&str]| Said::by(program(&bench, words).stdout(Stdio::piped())).document(0);
+    let locked = told(&["lock", "awq", "--json"]);
+    assert_eq!(told(&["lock", "awq", "--check", "--json"])["schema"], "awqdeploy/upstream/v1");
+    let fetched = told(&["fetch", "awq", "--json"]);
+    assert!(
+        fetched["path"].as_str().unwrap().contains(&locked["digest"].as_str().unwrap()[..12]),
+        "{fetched}"
+    );
 }
 
 #[test]
