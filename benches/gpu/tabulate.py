@@ -167,7 +167,7 @@ def draw(results: dict, folder: pathlib.Path) -> None:
     rates = {name: result["steps"]["speed"]["one"]["decode_tokens_per_second"] for name, result in results.items()}
     names = sorted(results, key=lambda name: rates[name]["median"])
     about = {"Date": None}
-    figure, axes = pyplot.subplots(figsize=(6.4, 0.45 * len(names) + 1.1), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(6.4, 0.3 * len(names) + 0.7), layout="constrained")
     for at, name in enumerate(names):
         rate, planned = rates[name], predicted(results[name])
         error = [[rate["median"] - rate["low"]], [rate["high"] - rate["median"]]]
@@ -176,19 +176,19 @@ def draw(results: dict, folder: pathlib.Path) -> None:
             axes.plot([planned] * 2, [at - 0.38, at + 0.38], color="black", linewidth=2)
         axes.text(max(rate["high"], planned or 0.0) + 3, at, f"{rate['median']:.1f}", va="center")
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlabel("decode, tokens/s of one stream (bar: measured, line: planned)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "decode.svg", metadata=about)
-    figure, axes = pyplot.subplots(figsize=(6.4, 0.45 * len(names) + 1.4), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(6.4, 0.3 * len(names) + 1.0), layout="constrained")
     colours = ["#8aa6c1", "#4878a8", "#d9a441", "#b5533c", "#777777"]
     for at, name in enumerate(names):
         points = [0.0, *ends(results[name])]
         for (phase, _), colour, before, after in zip(PHASES, colours, points, points[1:]):
             axes.barh(at, after - before, 0.6, left=before, color=colour, label=phase if at == 0 else None)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("start, s")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=7)
