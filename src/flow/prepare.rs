@@ -202,7 +202,7 @@ impl Materials {
             Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
                 .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
         })?;
-        let word = host::engine_word::ask(plan, folder)?;
+        let word = host::engine_word::ask(plan, folder, host::engine_word::PATIENCE)?;
         Ok(match &word.silent {
             Some(silent) => Err(silent.clone()),
             None => Ok(word.beside(plan, &self.checkpoint)),

@@ -10,8 +10,8 @@ use crate::domain::{
 use std::{path::Path, time::Duration};
 
 const SCRIPT: &str = include_str!("ask-engine.py");
-/// Importing vLLM took 20 to 40 seconds where it was measured, from a cold disk more.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How long it may take. Importing vLLM took 20 to 40 seconds where it was measured, from a cold disk more.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 /// Variables that name folders in which vLLM and its libraries keep things. The service has folders of its own
 /// for them; whoever only asks leaves nothing behind.
 const FOLDERS: [&str; 4] = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"];
@@ -20,7 +20,8 @@ const FOLDERS: [&str; 4] = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_C
 ///
 /// # Errors
 /// [`Kind::Refused`] where it does not take the command line: the old service must not be stopped for it.
-pub fn ask(plan: &Plan, checkpoint: &Path) -> Result<EngineWord, Problem> {
+/// [`Kind::Unverified`] where it has said nothing when `patience` ends: whoever hangs here may hang when it is started.
+pub fn ask(plan: &Plan, checkpoint: &Path, patience: Duration) -> Result<EngineWord, Problem> {
     let mut words = plan.serve.argv.iter();
     let python = words.next().map_or("", String::as_str);
     let flags = words.skip_while(|word| *word != "serve").skip(2);
@@ -33,8 +34,17 @@ pub fn ask(plan: &Plan, checkpoint: &Path) -> Result<EngineWord, Problem> {
     let arguments: Vec<&str> = before.into_iter().chain(flags.map(String::as_str)).collect();
     let mut environment = plan.serve.env.clone();
     environment.extend(FOLDERS.map(|name| (name.to_owned(), home.clone())));
-    let said = exec::run_within(PATIENCE, python, &arguments, &environment)?.success();
-    let said = said.map_err(|problem| {
+    let ended = exec::run_within(patience, python, &arguments, &environment)?.ok_or_else(|| {
+        Problem::new(
+            Kind::Unverified,
+            format!(
+                "the installed vLLM did not say within {} s what it makes of the plan's command line",
+                patience.as_secs()
+            ),
+        )
+        .help("nothing was touched; where this host is busy with other work, try again: nothing is left to fetch")
+    })?;
+    let said = ended.success().map_err(|problem| {
         Problem::new(Kind::Refused, "the installed vLLM does not take the plan's command line")
             .help("nothing was touched; its own error is above. The CUDA build needs a driver to be asked")
             .because(problem)

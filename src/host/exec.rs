@@ -88,23 +88,22 @@ fn captured<A: AsRef<OsStr>>(
     environment.iter().fold(command, |command, (name, value)| command.env(name, value))
 }
 
-/// As [`run`], for at most `limit`; then it is killed, and that is a problem.
+/// As [`run`], for at most `limit`. None: it had not ended by then, and was killed.
 pub fn run_within<A: AsRef<OsStr>>(
     limit: Duration,
     program: &str,
     arguments: &[A],
     environment: &BTreeMap<String, String>,
-) -> Result<Finished, Problem> {
+) -> Result<Option<Finished>, Problem> {
     let line = line(program, arguments);
     let running = captured(program, arguments, environment).start();
     let running = running.map_err(|e| not_started(&line, program, e))?;
-    let doing = || format!("run `{program}` for at most {} s", limit.as_secs());
-    let ended = running.wait_timeout(limit).map_err(|e| Problem::doing(doing(), e))?;
+    let ended = running.wait_timeout(limit).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))?;
     if let Some(output) = ended {
-        return Ok(Finished::of(line, output));
+        return Ok(Some(Finished::of(line, output)));
     }
     running.kill().map_err(|e| Problem::doing(format_args!("end `{program}`"), e))?;
-    Err(Problem::doing(doing(), "it had not ended by then, and was killed"))
+    Ok(None)
 }
 
 /// Runs a program to its end and tells each line that it writes, to whichever output, as it comes.

@@ -20,12 +20,13 @@ pub fn rates(python: &str) -> Result<Vec<MeasuredRates>, Problem> {
     fs::write_new(&script, SCRIPT)?;
     // CUDA would put the fastest first.
     let order = ("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());
-    let said = exec::run_within(PATIENCE, python, &[&script], &BTreeMap::from([order]))?.success();
-    let said = said.map_err(|problem| {
+    let unprobed = || {
         Problem::new(Kind::Unexpected, "the GPUs could not be probed")
             .help("free 1 GiB on each, or name a Python that has a torch for CUDA: `--probe PYTHON`")
-            .because(problem)
-    })?;
+    };
+    let ended = exec::run_within(PATIENCE, python, &[&script], &BTreeMap::from([order]))?;
+    let ended = ended.ok_or_else(|| unprobed().because(format!("it took over {} s", PATIENCE.as_secs())))?;
+    let said = ended.success().map_err(|problem| unprobed().because(problem))?;
     let line = said.lines().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();
     serde_json::from_str(line).map_err(|e| Problem::doing("read the probe's answer", e))
 }

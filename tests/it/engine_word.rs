@@ -11,7 +11,7 @@ use awqdeploy::{
     host::engine_word,
 };
 use insta::assert_snapshot;
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 const AGREES: &str = r#"{"quantization": "compressed-tensors", "max_model_len": 8192, "tensor_parallel_size": 1, "max_num_seqs": 4, "cpu_offload_gb": 32}"#;
 
@@ -41,8 +41,12 @@ fn an_answer_is_held_against_the_plan() {
     assert_eq!(EngineWord::of("no answer\n"), None);
 }
 
-/// Stands for the runtime's Python.
 fn asked(script: &str) -> Result<EngineWord, Kind> {
+    asked_within(engine_word::PATIENCE, script)
+}
+
+/// The script stands for the runtime's Python.
+fn asked_within(patience: Duration, script: &str) -> Result<EngineWord, Kind> {
     let folder = tempfile::tempdir().unwrap();
     let python = folder.path().join("python");
     // Written by another process: a thread that forks while this one has it open would keep it from running.
@@ -51,7 +55,7 @@ fn asked(script: &str) -> Result<EngineWord, Kind> {
     assert!(written.success());
     let mut plan = plan();
     plan.serve.argv[0] = python.display().to_string();
-    engine_word::ask(&plan, Path::new("/the/checkpoint")).map_err(|problem| problem.kind)
+    engine_word::ask(&plan, Path::new("/the/checkpoint"), patience).map_err(|problem| problem.kind)
 }
 
 #[test]
@@ -66,6 +70,8 @@ printf 'awqdeploy-answer {"quantization": "%s %s %s", "silent": "%s"}\n' "$2" "$
     assert!(!Path::new(&said.silent.unwrap()).exists());
     assert_eq!(asked("#!/bin/sh\necho 'ValueError: no such thing' >&2; exit 1\n"), Err(Kind::Refused));
     assert_eq!(asked("#!/bin/sh\n"), Err(Kind::Unexpected));
+    let hangs = "#!/bin/sh\nexec sleep 600\n";
+    assert_eq!(asked_within(Duration::from_millis(200), hangs), Err(Kind::Unverified));
 }
 
 #[test]
