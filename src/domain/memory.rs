@@ -296,11 +296,9 @@ impl Room {
                 let Some(weights) = self.weights else {
                     return Bytes::default();
                 };
-                let short = (weights + self.overhead + self.kv_cache_needed).less(self.gpu);
-                match short + OFFLOAD_MARGIN {
-                    _ if short == Bytes::default() => Bytes::default(),
-                    wanted if wanted <= self.offloadable => whole_gib(self.counted(wanted)),
-                    _ => self.counted(self.offloadable),
+                match (weights + self.overhead + self.kv_cache_needed).less(self.gpu) {
+                    Bytes(0) => Bytes::default(),
+                    short => whole_gib(self.counted(self.offloadable.min(short + OFFLOAD_MARGIN))),
                 }
             }
         }

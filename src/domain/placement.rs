@@ -188,10 +188,10 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let ranks = budget.tensor_parallel_size;
     let limits = profile.limits();
-    let offload = match (profile.memory().offload, budget.offload) {
+    let offload = match (profile.memory().offload, budget.offloaded) {
         (Offload::None, _) => "without offload".to_owned(),
         (_, Bytes(0)) => "with nothing that can be offloaded".to_owned(),
-        (_, offload) => format!("even with {offload} of weights in RAM"),
+        (_, offloaded) => format!("even with {offloaded} of weights in RAM"),
     };
     let parts =
         [("weights", budget.weights), ("overhead", budget.overhead), ("KV cache", budget.kv_cache_needed)];

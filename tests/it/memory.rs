@@ -174,6 +174,21 @@ fn ram_is_what_was_measured_and_the_offload() {
     assert_eq!(offloaded.ram.0 >> 20, 4096 + 20 * 1024 - 10 * (layers + 1) + 864 + 5);
 }
 
+/// Found by the property below: all experts were offloaded to the byte, and a little less than all in whole GiB, which
+/// was more.
+#[test]
+fn offload_is_in_whole_gib_also_where_it_is_all_experts() {
+    let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let mut facts = facts("four-16gb");
+    facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = Bytes::gib(17));
+    let text = AWQ.replace("gpu = \"16GiB\"", "");
+    let offload = |length: u32| {
+        let profile = profile(&format!("{text}\n[limits]\nmax-model-len = {length}\n"));
+        Budget::of(&checkpoint, &profile, &facts, 2).offload
+    };
+    assert_eq!([251_014, 255_681].map(offload), [Bytes::gib(21); 2]);
+}
+
 proptest! {
     #[test]
     fn more_vram_never_needs_more_offload_and_more_context_never_needs_less(

@@ -111,7 +111,7 @@ fn the_largest_that_fits_is_told_and_fits() {
 fn four_4_gb_gpus_are_refused() {
     assert_snapshot!(refused(AWQ, "four-4gb"), @"
     does-not-fit
-    with TP 4 408.9 MiB of VRAM are missing on each of 4 GPUs, even with 10.5 GiB of weights in RAM: weights 677.4 MiB, overhead 2.0 GiB, KV cache 433.5 MiB do not fit into 2.7 GiB, beside which vLLM takes 1.0 GiB
+    with TP 4 408.9 MiB of VRAM are missing on each of 4 GPUs, even with 10.1 GiB of weights in RAM: weights 677.4 MiB, overhead 2.0 GiB, KV cache 433.5 MiB do not fit into 2.7 GiB, beside which vLLM takes 1.0 GiB
     by this estimate `max-num-batched-tokens = 2048` would fit; else use GPUs with more memory, more of them, or a smaller quantisation
     ");
     let shorter = format!("{AWQ}\n[limits]\nmax-num-batched-tokens = 2048\n");
@@ -131,7 +131,7 @@ fn more_ranks_than_gpus_are_refused_with_what_auto_would_plan() {
     assert_snapshot!(refused_with(AWQ, &small, None), @r#"
     tensor-parallel-exceeds-gpus
     `tensor-parallel-size = 4` needs 4 GPUs, and this host has 1
-    `"auto"` finds no other way on this host: with TP 1 1.9 GiB of VRAM are missing, even with 41.0 GiB of weights in RAM: weights 2.3 GiB, overhead 1.8 GiB, KV cache 969.0 MiB do not fit into 3.2 GiB, beside which vLLM takes 544.0 MiB; use GPUs with more memory, more of them, or a smaller quantisation
+    `"auto"` finds no other way on this host: with TP 1 1.9 GiB of VRAM are missing, even with 40.5 GiB of weights in RAM: weights 2.3 GiB, overhead 1.8 GiB, KV cache 969.0 MiB do not fit into 3.2 GiB, beside which vLLM takes 544.0 MiB; use GPUs with more memory, more of them, or a smaller quantisation
     "#);
 }
 
@@ -249,7 +249,7 @@ fn a_policy_without_offload_is_kept() {
     assert_eq!(plan.serve.argv[at + 1], "36");
     assert_snapshot!(refused(&none.replace("\"none\"", "\"20GiB\""), "one-16gb"), @r#"
     does-not-fit
-    with TP 1 11.4 GiB of VRAM are missing, even with 20.0 GiB of weights in RAM: weights 23.1 GiB, overhead 1.8 GiB, KV cache 969.0 MiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB
+    with TP 1 11.4 GiB of VRAM are missing, even with 19.8 GiB of weights in RAM: weights 23.1 GiB, overhead 1.8 GiB, KV cache 969.0 MiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB
     set `memory.offload = "auto"` to keep experts in RAM, or use more GPUs
     "#);
 }
