@@ -139,11 +139,11 @@ fn side_by_side(document: &ComparisonDocument) -> String {
 }
 
 fn of_quality(quality: &QualityComparison) -> String {
-    let QualityComparison { agreement, lost, gained, loss_probability, perplexity_ratio } = quality;
+    let QualityComparison { agreement, lost, gained, perplexity_ratio, .. } = quality;
     let mut told = vec![];
     if let Some(agreement) = agreement {
         told.push(format!("{:.0} % of the answers are the same to the letter", agreement * 100.0));
-        told.push(format!("{lost} lost and {gained} gained (by chance {loss_probability:.2})"));
+        told.push(format!("{lost} lost and {gained} gained (by chance {})", quality.by_chance()));
     }
     if let Some(Ratio { value, low, high }) = perplexity_ratio {
         told.push(format!("its perplexity is {value:.3} ({low:.3} to {high:.3}) of the other's"));

@@ -23,7 +23,7 @@ pub const TEXT: &str = "The harbour master kept two books. In the first he wrote
 /// The greatest probability of calling an equal model worse, for each comparison.
 const ERROR_RATE: f64 = 0.05;
 
-/// Answers of ten that may be gibberish by chance.
+/// The share of answers that may be gibberish by chance.
 const MOST_GIBBERISH: f64 = 0.2;
 
 /// What a model said and thought likely.
@@ -141,6 +141,14 @@ impl Quality {
 }
 
 impl QualityComparison {
+    /// How probable so great a loss is, in words.
+    pub fn by_chance(&self) -> String {
+        match self.loss_probability {
+            small if small < 0.001 => "below 0.001".to_owned(),
+            probability => format!("{probability:.3}"),
+        }
+    }
+
     /// Whether the answers are shown to be worse.
     pub fn is_loss(&self) -> bool {
         self.lost > self.gained && self.loss_probability < ERROR_RATE

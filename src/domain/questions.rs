@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-/// Which set this is. Results of different versions are not comparable.
-pub const VERSION: u32 = 1;
+/// Which set this is. A newer one has more questions after the same: stored answers are compared by their place.
+pub const VERSION: u32 = 2;
 
 /// The most tokens to let a model answer in: enough for a sentence around the answer.
 pub const MAX_TOKENS: u32 = 48;
 
-/// How long the questions may take in all: with the probabilities of a text after them, two minutes. At 5 tokens/s each
-/// answer may be as long as it can.
+/// How long the questions may take in all: with the probabilities of a text after them, two minutes. At 5 tokens/s there
+/// is time for all of them if answers are as short as they should be, and for ten that are as long as they can be.
 pub const TIME: Duration = Duration::from_secs(105);
 
 /// The fewest that are asked, however slow the server is: with fewer not even losing all of them would be shown.
@@ -35,8 +35,8 @@ pub struct Question {
 }
 
 /// The questions, in the order in which they are asked. None contains its own answer, so that an echo
-/// is not right.
-pub const QUESTIONS: [Question; 10] = [
+/// is not right. With thirty, five that are lost beside a baseline are more than chance explains.
+pub const QUESTIONS: [Question; 30] = [
     Question { ask: "What is the capital of France? Answer with one word.", answers: &["Paris"] },
     Question { ask: "What is 7 times 8? Answer with the number only.", answers: &["56", "fifty-six"] },
     Question { ask: "What is the opposite of hot? Answer with one word.", answers: &["cold"] },
@@ -58,6 +58,62 @@ pub const QUESTIONS: [Question; 10] = [
     Question {
         ask: "Which colour do you get by mixing blue and yellow paint? Answer with one word.",
         answers: &["green"],
+    },
+    Question { ask: "What is the capital of Japan? Answer with one word.", answers: &["Tokyo"] },
+    Question { ask: "What is 9 times 9? Answer with the number only.", answers: &["81", "eighty-one"] },
+    Question {
+        ask: "How many sides does a hexagon have? Answer with the number only.",
+        answers: &["6", "six"],
+    },
+    Question {
+        ask: "Which metal is liquid at room temperature? Answer with its name only.",
+        answers: &["mercury", "quicksilver"],
+    },
+    Question { ask: "What is the past tense of the verb to go? Answer with one word.", answers: &["went"] },
+    Question { ask: "What is the German word for water? Answer with one word.", answers: &["Wasser"] },
+    Question {
+        ask: "Which ocean lies between Europe and North America? Answer with its name only.",
+        answers: &["Atlantic"],
+    },
+    Question {
+        ask: "What does the Python expression 2 ** 10 evaluate to? Answer with the number only.",
+        answers: &["1024", "1,024"],
+    },
+    Question {
+        ask: "Which gas do plants take from the air for photosynthesis? Answer with its name only.",
+        answers: &["carbon dioxide", "CO2", "CO₂"],
+    },
+    Question { ask: "Which day comes two days after Monday? Answer with one word.", answers: &["Wednesday"] },
+    Question {
+        ask: "What is the square root of 169? Answer with the number only.",
+        answers: &["13", "thirteen"],
+    },
+    Question { ask: "What is the plural of mouse, the animal? Answer with one word.", answers: &["mice"] },
+    Question {
+        ask: "Which instrument has 88 black and white keys? Answer with one word.",
+        answers: &["piano"],
+    },
+    Question {
+        ask: "How many minutes are there in three hours? Answer with the number only.",
+        answers: &["180"],
+    },
+    Question {
+        ask: "Which organ pumps blood through the human body? Answer with one word.",
+        answers: &["heart"],
+    },
+    Question {
+        ask: "In which year did a human first walk on the Moon? Answer with the number only.",
+        answers: &["1969"],
+    },
+    Question { ask: "What is the Spanish word for cat? Answer with one word.", answers: &["gato"] },
+    Question { ask: "Which country has the capital Cairo? Answer with its name only.", answers: &["Egypt"] },
+    Question {
+        ask: "At how many degrees Celsius does water boil at sea level? Answer with the number only.",
+        answers: &["100", "hundred"],
+    },
+    Question {
+        ask: "Which language do most people in Brazil speak? Answer with one word.",
+        answers: &["Portuguese"],
     },
 ];
 

@@ -125,8 +125,10 @@ fn good_enough(evidence: Evidence<'_>, quality: &Quality, judgement: &mut Judgem
     let Some(comparison) = &judgement.quality else { return };
     if comparison.is_loss() {
         judgement.failures.push(format!(
-            "{} known answers of the baseline are lost and {} gained (probability by chance {:.3})",
-            comparison.lost, comparison.gained, comparison.loss_probability
+            "{} known answers of the baseline are lost and {} gained (probability by chance {})",
+            comparison.lost,
+            comparison.gained,
+            comparison.by_chance()
         ));
     }
     let Some((ratio, most)) = comparison.perplexity_ratio.zip(evidence.gates.max_perplexity_ratio) else {

@@ -41,7 +41,7 @@ fn a_page_needs_nothing_else() {
         "decode over gptq",
         "nothing served for",
         "Time between two tokens",
-        "10 of 10 right",
+        "30 of 30 right",
         "validate",
         "<code>chat-stream-role-first</code>",
         "prefers-color-scheme:dark",

@@ -63,13 +63,13 @@ fn one_character_takes_several_answers() {
 #[test]
 fn a_few_odd_answers_are_no_gibberish() {
     let mut quality = quality(|_| true, vec![]);
-    for answer in &mut quality.answers[..2] {
+    for answer in &mut quality.answers[..6] {
         answer.text = "!!!!!!!!".to_owned();
     }
     assert_eq!(quality.gibberish(), None);
-    quality.answers[2].text = "!!!!!!!!".to_owned();
+    quality.answers[6].text = "!!!!!!!!".to_owned();
     let said = quality.gibberish().unwrap();
-    assert_eq!(said, "3 of 10 answers are gibberish: one character over and over, as in `!!!!!!!!`");
+    assert_eq!(said, "7 of 30 answers are gibberish: one character over and over, as in `!!!!!!!!`");
     assert_eq!(Quality::default().gibberish(), None);
 }
 
@@ -85,11 +85,11 @@ fn losses_are_judged_in_pairs() {
         assert!((comparison.loss_probability - probability).abs() < 1e-9, "{comparison:?}");
         assert_eq!(comparison.is_loss(), loss, "{wrong}");
         let agreement = comparison.agreement.unwrap();
-        assert!((agreement - (10 - wrong) as f64 / 10.0).abs() < 1e-9);
+        assert!((agreement - (30 - wrong) as f64 / 30.0).abs() < 1e-9);
     }
     // What is lost here and gained there is no loss.
     let ours = quality(|index| index >= 5, vec![]);
-    let comparison = ours.against(&quality(|index| index < 5, vec![])).unwrap();
+    let comparison = ours.against(&quality(|index| !(5..10).contains(&index), vec![])).unwrap();
     assert_eq!((comparison.lost, comparison.gained, comparison.is_loss()), (5, 5, false));
     assert_eq!(ours.against(&Quality::default()), None);
 }
@@ -102,8 +102,8 @@ fn models_are_compared_by_what_both_were_asked() {
     let comparison = slow.against(&all).unwrap();
     assert_eq!((comparison.lost, comparison.gained), (1, 0));
     assert!((comparison.agreement.unwrap() - 5.0 / 6.0).abs() < 1e-9);
-    assert_eq!(KnownAnswers::of(&slow).to_string(), "5 of 6 right, 4 more not asked for want of time");
-    assert_eq!(KnownAnswers::of(&all).to_string(), "10 of 10 right");
+    assert_eq!(KnownAnswers::of(&slow).to_string(), "5 of 6 right, 24 more not asked for want of time");
+    assert_eq!(KnownAnswers::of(&all).to_string(), "30 of 30 right");
     slow.answers.truncate(FEWEST - 1);
     assert_eq!(slow.against(&all), None);
 }
@@ -121,7 +121,7 @@ fn asked(seconds: f64) -> usize {
 fn as_many_questions_are_asked_as_there_is_time_for() {
     // 48 tokens, and a second to the first of them.
     let at = |tokens_per_second: f64| asked(1.0 + 47.0 / tokens_per_second);
-    assert_eq!([at(50.0), at(5.0), at(3.0), at(2.0), at(0.5)], [10, 10, 6, FEWEST, FEWEST]);
+    assert_eq!([at(50.0), at(5.0), at(3.0), at(2.0), at(0.5)], [30, 10, 6, FEWEST, FEWEST]);
     // A single long answer says that the next may be as long.
     assert!(!is_time_for_another(
         &[[1; 9].map(Duration::from_secs).as_slice(), &[Duration::from_mins(1)]].concat()

@@ -73,7 +73,7 @@ async fn a_healthy_server_passes() {
         .map(|check| &*check.name)
         .collect();
     assert_eq!(skipped, ["tools", "key-required", "key-compared"]);
-    let right = KnownAnswers { right: 10, asked: 10, not_asked: 0, version: 1 };
+    let right = KnownAnswers { right: 30, asked: 30, not_asked: 0, version: 2 };
     assert_eq!(report.known_answers, Some(right));
     let throughput = report.throughput.unwrap();
     assert!(throughput.requests >= 3);
@@ -289,9 +289,9 @@ async fn every_planted_fault_is_named() {
             EngineFault::WrongTokens,
             "check `tokenize-agrees`: the prompt has 6 tokens, and 5 by a completion's usage",
         ),
-        (EngineFault::WrongTemplate, "0 of 10 known answers were right, below the share of 0.8"),
-        (EngineFault::EmptyAnswers, "10 of 10 answers are gibberish: it says nothing"),
-        (EngineFault::Repeats, "10 of 10 answers are gibberish: the same words over and over"),
+        (EngineFault::WrongTemplate, "0 of 30 known answers were right, below the share of 0.8"),
+        (EngineFault::EmptyAnswers, "30 of 30 answers are gibberish: it says nothing"),
+        (EngineFault::Repeats, "30 of 30 answers are gibberish: the same words over and over"),
     ] {
         let found = failures(fault, |plan| plan.gates.min_known_answers = Some(0.8)).await;
         assert!(found.iter().any(|failure| failure.starts_with(finding)), "{fault}: {found:#?}");
