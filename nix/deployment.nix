@@ -1,13 +1,12 @@
 # What a folder of profiles deploys: the vLLM of each profile, and the programs that deploy it.
 {
-  lib,
+  pkgs,
   awqdeploy,
-  callPackage,
-  runCommand,
   # The folder.
   profiles,
 }:
 let
+  inherit (pkgs) lib;
   toml = lib.filterAttrs (name: kind: kind != "directory" && lib.hasSuffix ".toml" name) (
     builtins.readDir profiles
   );
@@ -27,7 +26,7 @@ let
       lock = profiles + "/runtimes/${name}.toml";
     in
     if builtins.pathExists lock then
-      callPackage ./runtime { inherit lock; }
+      pkgs.callPackage ./runtime { inherit lock; }
     else
       throw "${name} is not locked: there is no runtimes/${name}.toml beside the profiles, or git does not know it (`git add`)";
   environments = map environment wanted;
@@ -35,15 +34,23 @@ let
   newest = lib.last (lib.sort (one: other: lib.versionOlder one.vllm other.vllm) environments);
 
   # By the lock's digest, where `awqdeploy --runtimes` looks.
-  runtimes = runCommand "awqdeploy-runtimes" { } (
+  runtimes = pkgs.runCommand "awqdeploy-runtimes" { } (
     "mkdir $out\n" + lib.concatMapStrings (one: "ln -s ${one} $out/${one.digest}\n") environments
   );
+  # The locks are for this system; elsewhere the program is all there is.
+  locked = pkgs.stdenv.hostPlatform.system == "x86_64-linux";
 in
 {
   packages = {
-    inherit awqdeploy runtimes;
+    inherit awqdeploy;
     default = awqdeploy;
+  }
+  // lib.optionalAttrs locked {
+    inherit runtimes;
     vllm-env = newest;
   };
-  apps = callPackage ./apps.nix { inherit awqdeploy runtimes; };
+  apps = import ./apps.nix {
+    inherit awqdeploy pkgs;
+    runtimes = if locked then runtimes else null;
+  };
 }

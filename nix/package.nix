@@ -4,10 +4,13 @@
   installShellFiles,
   rustPlatform,
   stdenv,
+  versionCheckHook,
 }:
 let
   cargo = lib.importTOML ../Cargo.toml;
   manifest = cargo.package;
+  # Whether this machine can run what it builds.
+  runs = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
   # Cargo wants to see the root of every target that its manifest names, whether it is built or not.
   targets = lib.concatLists (
     lib.mapAttrsToList
@@ -45,12 +48,15 @@ rustPlatform.buildRustPackage {
   doCheck = false;
 
   nativeBuildInputs = [ installShellFiles ];
+  nativeInstallCheckInputs = [ versionCheckHook ];
+  versionCheckProgramArg = "--version";
+  doInstallCheck = runs;
 
   postInstall = ''
     mkdir -p $out/share/awqdeploy
     cp -r profiles $out/share/awqdeploy/profiles
   ''
-  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+  + lib.optionalString runs ''
     installShellCompletion --cmd awqdeploy \
       --bash <($out/bin/awqdeploy completions bash) \
       --fish <($out/bin/awqdeploy completions fish) \
@@ -66,6 +72,15 @@ rustPlatform.buildRustPackage {
       asl20
     ];
     mainProgram = "awqdeploy";
-    platforms = [ "x86_64-linux" ];
+    maintainers = [ { name = "The awqdeploy authors"; } ];
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  }
+  # The manifest is the one place that knows where this is published.
+  // lib.optionalAttrs (manifest ? repository) {
+    homepage = manifest.repository;
+    changelog = "${manifest.repository}/blob/v${manifest.version}/CHANGELOG.md";
   };
 }

@@ -75,6 +75,39 @@ let
     unique = builtins.foldl' (seen: one: if builtins.elem one seen then seen else seen ++ [ one ]) [ ];
     versionOlder = one: other: builtins.compareVersions one other < 0;
 
+    # lib/customisation.nix. Sets that come from `callPackage` are no mere sets.
+    overrideDerivation = old: change: derivation (old.drvAttrs // change old);
+    makeOverridable =
+      function: arguments:
+      let
+        result = function arguments;
+        again = change: lib.makeOverridable (arguments: change (function arguments)) arguments;
+      in
+      if builtins.isAttrs result then
+        result
+        // {
+          override =
+            changed:
+            lib.makeOverridable function (
+              arguments // (if builtins.isFunction changed then changed arguments else changed)
+            );
+          overrideDerivation = change: again (old: lib.overrideDerivation old change);
+        }
+      else
+        result;
+    callPackageWith =
+      packages: file: explicit:
+      let
+        function = if builtins.isFunction file then file else import file;
+        asked = builtins.functionArgs function;
+        arguments = builtins.intersectAttrs asked packages // explicit;
+        missing = filter (name: !(asked.${name} || arguments ? ${name})) (attrNames asked);
+      in
+      if missing == [ ] then
+        lib.makeOverridable function arguments
+      else
+        abort "lib.customisation.callPackageWith: Function called without required argument \"${builtins.head missing}\"";
+
     assertMsg = holds: message: holds || throw message;
     filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
     genAttrs =
