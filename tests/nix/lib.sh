@@ -16,6 +16,18 @@ below=(--override-input awqdeploy "$flake" --override-input awqdeploy/nixpkgs "p
 # Nix reports each override as a change of the lock; only a failure is worth reading.
 quietly() { "$@" 2>"$work/log" || { cat "$work/log" >&2; die "failed: $*"; }; }
 
+# profiles_in FOLDER FILES...: a flake of profiles under version control, as the README has it.
+profiles_in() {
+  local folder=$1
+  shift
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp -r profiles/flake.nix "$@" "$folder/"
+  located "$folder"
+  git -C "$folder" init --quiet
+  git -C "$folder" add .
+}
+
 # What a person does to the template's flake.nix: see the README.
 located() { sed -i 's/# inputs/inputs/' "$1/flake.nix"; }
 
@@ -84,7 +96,8 @@ alone() {
     shift 4
     mount --make-rprivate /
     mount -t tmpfs tmpfs "$root"
-    mkdir -p "$root"/{nix,proc,dev,tmp,run/opengl-driver/lib,lib/x86_64-linux-gnu}
+    mkdir -p "$root"/{nix,proc,dev,etc,tmp,run/opengl-driver/lib,lib/x86_64-linux-gnu}
+    echo root:x:0:0:root:/tmp:/bin/sh > "$root/etc/passwd"
     mount --bind "$store/nix" "$root/nix"
     mount --rbind /proc "$root/proc"
     mount --rbind /dev "$root/dev"

@@ -52,7 +52,7 @@ def main() -> None:
     for file, names in sorted(wanted.items()):
         shown = str(file.relative_to(environment))
         for name in sorted(names - given):
-            hit = [i for i, (soname, pattern) in enumerate(allowed) if name == soname and fnmatch.fnmatch(shown, f"*/{pattern}")]
+            hit = [i for i, (soname, pattern) in enumerate(allowed) if fnmatch.fnmatchcase(name, soname) and fnmatch.fnmatchcase(shown, f"*/{pattern}")]
             used.update(hit)
             if not hit:
                 wrong.append(f"{shown} asks for {name}, which is on nobody's path")
@@ -60,7 +60,7 @@ def main() -> None:
     print("\n".join(wrong), file=sys.stderr)
     if wrong or not wanted:
         sys.exit(f"{len(wrong)} complaints about the libraries of {len(wanted)} shared objects")
-    outside = sorted({name for names in wanted.values() for name in names} - {path.name for path in wanted})
+    outside = sorted({name for names in wanted.values() for name in names} & given - {path.name for path in wanted})
     print(f"{len(wanted)} shared objects; from outside of the wheels: {' '.join(outside)}")
 
 

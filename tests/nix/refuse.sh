@@ -12,13 +12,8 @@ refused() {
 # A folder of profiles as a flake, spoilt by a sed script on its lock.
 spoilt() {
   local folder=$work/spoilt
-  rm -rf "$folder"
-  mkdir -p "$folder"
-  cp -r profiles/flake.nix tests/nix/profiles/* "$folder/"
-  located "$folder"
+  profiles_in "$folder" tests/nix/profiles/*
   sed -i "$1" "$folder/runtimes/vllm-0.32.0-cpu.toml"
-  git -C "$folder" init --quiet
-  git -C "$folder" add .
 }
 built_from() { nix "$1" "${below[@]}" --no-link "git+file://$work/spoilt#vllm-env"; }
 evaluated() { nix eval "${below[@]}" --raw "git+file://$work/spoilt#vllm-env.drvPath"; }

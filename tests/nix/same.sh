@@ -25,12 +25,7 @@ needed() {
 
 same() {
   local begun=$SECONDS environment said lock=tests/nix/profiles/runtimes/vllm-0.32.0-cpu.toml
-  rm -rf "$work/small"
-  mkdir -p "$work/small"
-  cp -r profiles/flake.nix tests/nix/profiles/* "$work/small/"
-  located "$work/small"
-  git -C "$work/small" init --quiet
-  git -C "$work/small" add .
+  profiles_in "$work/small" tests/nix/profiles/*
   strictly python311
   environment=$(quietly nix build "${below[@]}" "${strict[@]}" --no-link --print-out-paths "git+file://$work/small#vllm-env")
   same_files "$lock" "$environment" /usr/bin/python3.11
