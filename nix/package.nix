@@ -21,6 +21,10 @@ let
         test = "tests";
       }
   );
+  # What the tests that need nothing else are made of.
+  pure = map (line: "tests/" + lib.removePrefix "../" (builtins.head (builtins.match ".*\"(.*)\".*" line))) (
+    lib.filter (lib.hasPrefix "#[path") (lib.splitString "\n" (builtins.readFile ../tests/pure/main.rs))
+  );
 in
 rustPlatform.buildRustPackage {
   pname = manifest.name;
@@ -36,16 +40,20 @@ rustPlatform.buildRustPackage {
         ../Cargo.toml
         (lib.fileset.difference ../profiles ../profiles/flake.nix)
         ../src
+        ../tests/fixtures/facts
+        ../tests/fixtures/locks
       ]
-      ++ map (path: ../. + "/${path}") targets
+      ++ map (path: ../. + "/${path}") (targets ++ pure)
     );
   };
 
   cargoLock.lockFile = ../Cargo.lock;
 
-  # The tests want a whole checkout, and part of them a real systemd: `.ci/run` is where they run.
-  # What is built here is proven by the flake's checks.
-  doCheck = false;
+  # The others want a whole checkout, and part of them a real systemd: `.ci/run` is where they run.
+  cargoTestFlags = [
+    "--test"
+    "pure"
+  ];
 
   nativeBuildInputs = [ installShellFiles ];
   nativeInstallCheckInputs = [ versionCheckHook ];

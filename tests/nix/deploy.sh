@@ -66,11 +66,22 @@ build_ahead() {
   cp -r "$work/etc" "$lighter"
   lighter > "$lighter/runtimes/vllm-0.32.0-cpu.toml"
   for folder in "$work/etc" "$lighter"; do
-    for verb in deploy rollback validate default; do
+    for verb in deploy rollback validate lock default; do
       quietly nix run "${below[@]}" "git+file://$folder#$verb" -- --help > /dev/null
     done
   done
   say "the other apps, and another environment: built in $((SECONDS - begun)) s"
+}
+
+# The app brings what the program asks for a lock: no uv is on this path.
+locked_by_app() {
+  local program folder=$work/etc-locked
+  rm -rf "$folder"
+  cp -r "$work/etc" "$folder"
+  rm -r "$folder/runtimes"
+  program=$(quietly nix eval "${below[@]}" --raw "git+file://$work/etc#apps.x86_64-linux.lock.program")
+  with_store env PATH=/usr/bin:/bin HOME="$work/home" "$program" gptq --runtime --profiles "$folder" > "$work/log" 2>&1 || { cat "$work/log" >&2; die "nix run .#lock fails"; }
+  [ "$(grep -c '^\[\[wheel\]\]' "$folder/runtimes/vllm-0.32.0-cpu.toml")" -gt 100 ] || die "nix run .#lock wrote no lock"
 }
 
 # The variables that the help names, but for what the app passes as an option; and the proxies, which are written in both ways.
@@ -227,6 +238,7 @@ deploy() {
   lay_out
   build_ahead
   elevation
+  locked_by_app
   boot
   there
   and_back

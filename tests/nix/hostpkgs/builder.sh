@@ -13,7 +13,7 @@ if [ -n "${buildCommand:-}" ]; then
 else
   cp -r --no-preserve=mode,ownership "$src" source
   cd source
-  phases=(configurePhase preBuild buildPhase)
+  phases=(configurePhase preBuild buildPhase postBuild)
   [ -z "${doCheck:-}" ] || phases+=(checkPhase)
   phases+=(installPhase postInstall)
   for phase in "${phases[@]}"; do

@@ -43,6 +43,13 @@ let
     mapAttrsToList = value: set: map (name: value name set.${name}) (attrNames set);
     optional = wanted: one: if wanted then [ one ] else [ ];
     optionalAttrs = wanted: set: if wanted then set else { };
+    removePrefix =
+      prefix: text:
+      if lib.hasPrefix prefix text then
+        substring (stringLength prefix) (stringLength text) text
+      else
+        text;
+    splitString = by: text: filter builtins.isString (builtins.split by text);
     removeSuffix =
       suffix: text:
       if lib.hasSuffix suffix text then

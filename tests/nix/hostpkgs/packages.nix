@@ -124,7 +124,7 @@ let
     "xargs"
   ];
 
-  # Programs that need nothing, of wheels: the index of this machine has them.
+  # Programs of wheels: the index of this machine has them.
   static =
     {
       name,
@@ -161,6 +161,14 @@ let
     sha256 = "1b274df81de5b000ff78db433e7328b87e52e3c38481c60f8e488c3095beef05";
   };
 
+  uvInstalled = static {
+    name = "uv-installed";
+    program = "uv";
+    file = "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl";
+    path = "3d/aa/26d64642d808de4a652579ef950d7cd2d37f080a8babf9c67c6b75fc4c3f";
+    sha256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19";
+  };
+
   # Only evaluation asks for it.
   evaluated = name: hostCommand "host-${name}" { meta.mainProgram = name; } "mkdir -p $out/bin";
 
@@ -193,6 +201,7 @@ let
     '';
     buildPhase = "cargo build --release --offline --locked -j $NIX_BUILD_CORES";
   };
+  checkOf = flags: "cargo test --release --offline --locked -j $NIX_BUILD_CORES ${flags}";
   # All that the program depends on, compiled apart: an edit to the program does not compile it again.
   dependencies =
     lockFile:
@@ -217,6 +226,7 @@ let
             echo 'fn main() {}' > $out/$target
           done
         '';
+        postBuild = checkOf "--no-run --test pure";
         installPhase = "mv target $out";
       }
     );
@@ -231,7 +241,7 @@ let
       // {
         compiled = dependencies lockFile;
         preBuild = "cp -r --preserve=mode,timestamps $compiled target; chmod -R u+w target";
-        checkPhase = "cargo test --release --offline --locked -j $NIX_BUILD_CORES $cargoTestFlags";
+        checkPhase = checkOf "$cargoTestFlags";
         installPhase = "install -D -t $out/bin target/release/${attributes.pname}";
       }
       // attributes
@@ -380,6 +390,7 @@ let
     testers = { inherit runNixOSTest; };
     python3 = packages.python311;
     jq = programs "jq" [ "jq" ];
+    uv = closed "uv" { meta.mainProgram = "uv"; } [ "${uvInstalled}/bin/uv" ];
     zlib = closed "zlib" { } [ "/lib/x86_64-linux-gnu/libz.so.1" ];
     # Written by Python, which reads what it wrote once more.
     formats.toml = _: {
@@ -416,6 +427,6 @@ let
     };
   }
   // builtins.mapAttrs (_name: interpreter) host.pythons
-  // lib.genAttrs [ "clippy" "rustfmt" "uv" ] evaluated;
+  // lib.genAttrs [ "clippy" "rustfmt" ] evaluated;
 in
 packages
