@@ -57,8 +57,8 @@ def main() -> None:
             if not hit:
                 wrong.append(f"{shown} asks for {name}, which is on nobody's path")
     wrong += [f"{optional}: nothing asks for `{' '.join(line)}`" for i, line in enumerate(allowed) if i not in used]
-    print("\n".join(wrong), file=sys.stderr)
     if wrong or not wanted:
+        print("\n".join(wrong), file=sys.stderr)
         sys.exit(f"{len(wrong)} complaints about the libraries of {len(wanted)} shared objects")
     outside = sorted({name for names in wanted.values() for name in names} & given - {path.name for path in wanted})
     print(f"{len(wanted)} shared objects; from outside of the wheels: {' '.join(outside)}")
