@@ -11,6 +11,7 @@
 #![allow(clippy::zombie_processes, reason = "what runs inside ends with the machine that it runs in")]
 
 mod machine;
+mod persons;
 mod played;
 mod real;
 mod scenes;
