@@ -1,10 +1,6 @@
 //! What no schedule of faults says: re-attaching, cancelling, the watch window, leftovers, and a restart by hand.
 
-<<<<<<< HEAD
-use crate::{Table, machine::Machine, persons, tell};
-=======
-use crate::{Table, choice::Choice, ext4, machine::Machine, tell};
->>>>>>> e381545 (faults: a disk that loses what was not synced, and random schedules)
+use crate::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
 use serde_json::Value;
 use std::{
     process::Output,
@@ -25,20 +21,18 @@ const SCENES: &[Scene] = &[
     ("a real power cut leaves nothing that the played one may not", ext4::holds),
 ];
 
-<<<<<<< HEAD
-/// Plays all scenes, one after the other.
-pub(crate) fn run(machine: &Machine, table: &mut Table) {
-    for (name, scene) in SCENES.iter().chain(persons::SCENES) {
-=======
+fn all() -> impl Iterator<Item = &'static Scene> {
+    SCENES.iter().chain(persons::SCENES)
+}
+
 /// The names of all scenes.
 pub(crate) fn names() -> Vec<String> {
-    SCENES.iter().map(|(name, _)| (*name).to_owned()).collect()
+    all().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// Plays those that are wanted, one after the other.
 pub(crate) fn run(machine: &Machine, choice: &Choice, table: &mut Table) {
-    for (name, scene) in SCENES.iter().filter(|(name, _)| choice.wants(name)) {
->>>>>>> e381545 (faults: a disk that loses what was not synced, and random schedules)
+    for (name, scene) in all().filter(|(name, _)| choice.wants(name)) {
         let began = Instant::now();
         let went = settle(machine).and_then(|()| scene(machine));
         if let Err(why) = &went {

@@ -4,14 +4,14 @@ use super::schedule::Act;
 use crate::host::{Machine, Played};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId},
+        activation::{Activation, End, GenerationId, way_back},
         order::{Action, Order},
         problem::{Kind, Problem},
     },
     flow::activate::{self, Ended, Left, activate, not_stuck},
     host::{fs, journal, store::Locked},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// How a command ended, as its exit status tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         }
         let Order { to, .. } =
             store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
-        let activation = Activation::new(way_back(&store.proven()?, store.current()?, to), to);
+        let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
         let interrupt = machine.interrupt.borrow().clone();
         let mut host = Played { machine, locked: &locked, boot: false };
         return activate(&locked, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
@@ -110,16 +110,6 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         .filter(|ended| ended.number == number)
         .ok_or_else(overtaken)
         .map(Some)
-}
-
-fn way_back(
-    proven: &BTreeSet<GenerationId>,
-    current: Option<GenerationId>,
-    to: GenerationId,
-) -> Option<GenerationId> {
-    current
-        .filter(|current| proven.contains(current))
-        .or_else(|| proven.iter().rev().copied().find(|id| *id != to))
 }
 
 /// What the process that watches does once it has seen enough.
