@@ -18,6 +18,7 @@ use crate::{
         preflight::Finding,
         report::{Report, Verdict},
         size::Bytes,
+        standing::Runs,
     },
     flow::{
         outcome::{Action, Conclusion, Outcome},
@@ -216,6 +217,9 @@ pub(crate) struct StatusDocument {
     pub(crate) current: Option<Current>,
     /// The profile that serves now; null if nothing does.
     pub(crate) serving: Option<String>,
+    /// The generation that runs, as its own process tells. Null if none does, or that cannot be told. Where it is not the
+    /// current one, `awqdeploy recover` mends that.
+    pub(crate) runs: Option<GenerationId>,
     /// Whether what is current passed a validation.
     pub(crate) proven: bool,
     /// Until when it is watched, and goes back if it does not stay well. Null if nobody watches.
@@ -228,6 +232,8 @@ pub(crate) struct StatusDocument {
     pub(crate) last_activation: Option<LastActivation>,
     /// The newest validation of what is current, in short.
     pub(crate) report: Option<Summary>,
+    /// Records that cannot be read, in one line each. They say nothing, and keep nobody from anything else.
+    pub(crate) damaged: Vec<String>,
 }
 
 /// What `current` points at.
@@ -259,15 +265,17 @@ pub(crate) struct LastActivation {
 
 impl StatusDocument {
     pub(crate) fn of(root: PathBuf, status: Status) -> Self {
-        let active = status.condition == Some(Condition::Active);
-        let serving = status.current.as_ref().filter(|_| active).map(|current| current.plan.profile.clone());
         Self {
             schema: "awqdeploy/status/v1",
             root,
             proven: status.proven,
             watched_until: status.watched_until,
             current: status.current.map(current),
-            serving,
+            serving: status.serving,
+            runs: match status.runs {
+                Runs::Generation(id) => Some(id),
+                Runs::Nothing | Runs::Unknown => None,
+            },
             service: status.condition.map(|condition| match condition {
                 Condition::Active => "active".to_owned(),
                 Condition::Changing(word) | Condition::Down(word) => word,
@@ -278,6 +286,7 @@ impl StatusDocument {
             }),
             last_activation: status.last.as_ref().and_then(last_activation),
             report: status.report.map(Summary::of),
+            damaged: status.damaged,
         }
     }
 }

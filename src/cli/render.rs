@@ -219,9 +219,12 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     let Some(current) = &document.current else {
         return format!("nothing is deployed below {}\n", document.root.display());
     };
+    let other = document.runs.filter(|runs| *runs != current.generation);
     let (style, word) = match (&document.serving, &document.service) {
+        _ if other.is_some() => (BAD, "is current, and does not run"),
         (Some(_), _) if document.proven => (GOOD, "serves"),
         (Some(_), _) => (CARE, "answers, and is not proven yet"),
+        (None, Some(word)) if word == "inactive" => (BAD, "is stopped: by a person, or since the boot"),
         (None, Some(word)) => (BAD, word.as_str()),
         (None, None) => (CARE, "unknown: no service manager to ask"),
     };
@@ -230,6 +233,9 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         "{BOLD}{}{BOLD:#} (generation {}) {style}{word}{style:#}",
         current.profile, current.generation
     );
+    if let Some(other) = other {
+        row(&mut out, "runs", &format!("generation {other}; `awqdeploy recover` starts what should run"));
+    }
     row(&mut out, "API", &current.url);
     row(&mut out, "model", &current.repo);
     row(
@@ -259,6 +265,9 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     }
     if let Some(speed) = document.report.as_ref().and_then(|report| report.decode_tokens_per_second) {
         row(&mut out, "last measured", &format!("{:.1} tokens/s, one stream", speed.median));
+    }
+    for damaged in &document.damaged {
+        row(&mut out, "damaged record", damaged);
     }
     out
 }

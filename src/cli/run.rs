@@ -342,11 +342,10 @@ fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
 }
 
 fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
-    let mut world = reading_world(global);
     let ended = if boot {
-        recover::recover_at_boot(&mut world, screen)?
+        recover::recover_at_boot(&mut World { binary: own_file()?, ..reading_world(global) }, screen)?
     } else {
-        recover::recover(&mut world, screen)?
+        recover::recover(&mut World { binary: own_file()?, ..interruptible(global)? }, screen)?
     };
     let end = ended.as_ref().map(|ended| &ended.end);
     let document = RecoveryDocument {

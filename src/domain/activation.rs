@@ -187,6 +187,39 @@ impl Activation {
         }
     }
 
+    /// Whether it starts anew what is to be returned to: that is proven, and there is nothing to try.
+    pub fn is_restart(&self) -> bool {
+        self.from == Some(self.to)
+    }
+
+    /// Whether this generation is only on trial while the activation runs it.
+    pub fn tries(&self, generation: Option<GenerationId>) -> bool {
+        generation == Some(self.to) && !self.is_restart()
+    }
+
+    /// What becomes of a restart that found its generation wanting: it goes back to another one, if there is one that is
+    /// proven. One that was interrupted starts the same again.
+    #[must_use]
+    pub fn rather(self, other: Option<GenerationId>) -> Self {
+        let wanting = self.state.cause().is_some_and(Cause::blames_the_generation);
+        if self.is_restart() && wanting { Self { from: other.or(self.from), ..self } } else { self }
+    }
+
+    /// What is made of an activation whose later records cannot be read: whatever they may have taken back is not kept.
+    #[must_use]
+    pub fn with_lost_records(self) -> Self {
+        let state = match self.state {
+            State::Done { end: End::Committed } if self.from.is_some() && self.from != Some(self.to) => {
+                State::back(Cause::Degraded {
+                    why: "what was recorded after its commit cannot be read".to_owned(),
+                })
+            }
+            State::Done { end: End::Stuck { cause, .. } } => State::back(cause),
+            state => state,
+        };
+        Self { state, ..self }
+    }
+
     /// Whether the state must be on record before anything goes on. The way back need not be: what
     /// finds an older state on record goes the same way back.
     pub fn needs_its_record(&self) -> bool {
@@ -213,17 +246,41 @@ impl Activation {
 }
 
 /// The generations that an activation proved and that none has found wanting since. Takes the activations in the
-/// order of their start.
+/// order of their start. A restart that went back to the same generation says nothing against it: it serves.
 pub fn proven<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> BTreeSet<GenerationId> {
     let mut proven = BTreeSet::new();
     for activation in activations {
         match &activation.state {
             State::Done { end: End::Committed } => proven.insert(activation.to),
-            state if matches!(state.cause(), Some(Cause::Degraded { .. })) => proven.remove(&activation.to),
+            state if matches!(state.cause(), Some(Cause::Degraded { .. })) && !activation.is_restart() => {
+                proven.remove(&activation.to)
+            }
             _ => false,
         };
     }
     proven
+}
+
+/// What to return to if `to` fails: what is current, if it is proven; else the newest other one that is; else `to`
+/// itself, where that is proven.
+pub fn way_back(
+    proven: &BTreeSet<GenerationId>,
+    current: Option<GenerationId>,
+    to: Option<GenerationId>,
+) -> Option<GenerationId> {
+    let is_proven = |id: &GenerationId| proven.contains(id);
+    current.filter(is_proven).or_else(|| another(proven, to)).or_else(|| to.filter(is_proven))
+}
+
+/// The newest proven generation that is not this one.
+pub fn another(proven: &BTreeSet<GenerationId>, than: Option<GenerationId>) -> Option<GenerationId> {
+    proven.iter().rev().copied().find(|id| Some(*id) != than)
+}
+
+/// An activation that was ordered, and of whose records none can be read: as one that was interrupted. Nothing where
+/// that leads nowhere else: what runs is left alone then.
+pub fn without_records(to: GenerationId, back: Option<GenerationId>) -> Option<Activation> {
+    back.filter(|back| *back != to).map(|from| Activation::new(Some(from), to))
 }
 
 /// Why this generation is not worth another try: what its last activation found wrong with it. An activation that
@@ -233,11 +290,18 @@ pub fn failed<'a>(
     generation: GenerationId,
 ) -> Option<&'a Cause> {
     let last = activations.into_iter().filter(|activation| activation.to == generation).last()?;
-    last.state.cause().filter(|cause| match cause {
-        Cause::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
-        Cause::Degraded { .. } => true,
-        Cause::Interrupted { .. } => false,
-    })
+    last.state.cause().filter(|cause| cause.blames_the_generation())
+}
+
+impl Cause {
+    /// Whether it speaks against the generation: it did not start, was not right, or did not stay well.
+    pub fn blames_the_generation(&self) -> bool {
+        match self {
+            Self::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
+            Self::Degraded { .. } => true,
+            Self::Interrupted { .. } => false,
+        }
+    }
 }
 
 impl State {

@@ -3,15 +3,71 @@
 use super::activation::{Activation, End, GenerationId, State, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One line of a journal: when the activation reached which state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// When the state was recorded, which is when its step began.
     pub at: jiff::Timestamp,
+    /// The same by the clock that nobody sets. Earlier versions recorded none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<Uptime>,
     /// The activation in that state.
     #[serde(flatten)]
     pub activation: Activation,
+}
+
+/// How long a host is up, sleep included: a clock that nobody sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uptime {
+    /// The name that its kernel gave this boot.
+    pub boot: String,
+    /// Since then.
+    pub seconds: f64,
+}
+
+impl Uptime {
+    /// Seconds from an earlier moment of the same boot. Boots without a name are not told apart.
+    pub fn since(&self, earlier: &Self) -> Option<f64> {
+        (self.boot == earlier.boot && !self.boot.is_empty())
+            .then(|| (self.seconds - earlier.seconds).max(0.0))
+    }
+}
+
+/// A journal as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Every state that can be read. Where the last ones cannot, the one before them is taken for what
+    /// [`Activation::with_lost_records`] makes of it.
+    pub entries: Vec<Entry>,
+    /// The numbers of the lines that cannot be read, from 1.
+    pub damaged: Vec<usize>,
+}
+
+/// Reads a journal. A torn last line was never acted on, so it is left out; a damaged one concerns itself alone.
+pub fn read(bytes: &[u8]) -> Reading {
+    let whole = whole_lines(bytes);
+    let mut reading = Reading::default();
+    let mut lost = false;
+    let lines =
+        bytes[..whole].strip_suffix(b"\n").into_iter().flat_map(|lines| lines.split(|byte| *byte == b'\n'));
+    for (line, number) in lines.zip(1..) {
+        match serde_json::from_slice(line) {
+            Ok(entry) => reading.entries.push(entry),
+            Err(_) => reading.damaged.push(number),
+        }
+        lost = reading.damaged.last() == Some(&number);
+    }
+    if let Some(last) = reading.entries.last().filter(|_| lost).cloned() {
+        reading.entries.push(Entry { activation: last.activation.with_lost_records(), ..last });
+    }
+    reading
+}
+
+/// How many bytes of a journal are whole lines.
+pub fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
 /// A step with the time that it took.
@@ -25,13 +81,16 @@ pub struct Phase {
     pub seconds: f64,
 }
 
-/// Until when what an activation committed is watched for so many minutes. Absent where it was not committed, or has
-/// nothing to go back to.
-pub fn watched_until(journal: &[Entry], minutes: u32) -> Option<jiff::Timestamp> {
+/// How long what an activation committed is still watched, of so many minutes. Nothing once that is over, and where it
+/// was not committed, or has nothing to go back to. The window is counted by the clock that nobody sets; where a record
+/// has no such moment, or one of another boot, it begins now.
+pub fn watch_left(journal: &[Entry], minutes: u32, now: &Uptime) -> Option<Duration> {
     let last = journal.last()?;
     last.activation.from?;
     last.activation.end().filter(|end| **end == End::Committed)?;
-    last.at.checked_add(jiff::SignedDuration::from_mins(minutes.into())).ok()
+    let passed = last.uptime.as_ref().and_then(|then| now.since(then)).unwrap_or_default();
+    let whole = Duration::from_secs(60 * u64::from(minutes));
+    whole.checked_sub(Duration::from_secs_f64(passed)).filter(|left| !left.is_zero())
 }
 
 /// Each step that ended, in order. One that was interrupted ends with the first record after it.
@@ -123,5 +182,10 @@ pub fn start_up(journal: &[Entry]) -> Option<f64> {
 }
 
 fn seconds(from: &Entry, to: &Entry) -> f64 {
+    let uptime = from.uptime.as_ref().zip(to.uptime.as_ref()).and_then(|(from, to)| to.since(from));
+    uptime.unwrap_or_else(|| wall_seconds(from, to))
+}
+
+fn wall_seconds(from: &Entry, to: &Entry) -> f64 {
     to.at.duration_since(from.at).as_secs_f64().max(0.0)
 }

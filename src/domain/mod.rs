@@ -49,6 +49,7 @@ pub mod signature;
 pub mod size;
 pub mod spelling;
 pub mod sse;
+pub mod standing;
 pub mod startup;
 pub mod stats;
 pub mod stream;

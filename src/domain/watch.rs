@@ -18,6 +18,10 @@ pub enum Seen {
     Unanswered(String),
     /// The service is being started again, which its own limits end.
     Starting,
+    /// Somebody stopped the service: that is their will, and says nothing of the generation.
+    Stopped,
+    /// Nobody could be asked, which says nothing either.
+    Nothing(String),
 }
 
 /// What is remembered of a watched generation.
@@ -39,6 +43,8 @@ impl Judge {
     /// Takes what was seen, with how often the service has been restarted by now. Says why the generation does not
     /// stay well, once that is so.
     pub fn take(&mut self, restarts: u32, seen: Seen) -> Option<String> {
+        // A start by hand begins the count anew.
+        self.restarts = self.restarts.min(restarts);
         let ends = restarts.saturating_sub(self.restarts);
         if ends >= ENDS {
             return Some(format!("its service ended {ends} times while it was watched"));
@@ -48,7 +54,7 @@ impl Judge {
                 self.unanswered = 0;
                 self.slow.push(rate);
             }
-            Seen::Alone(_) | Seen::Busy => {
+            Seen::Alone(_) | Seen::Busy | Seen::Stopped => {
                 self.unanswered = 0;
                 self.slow.clear();
             }
@@ -59,6 +65,7 @@ impl Judge {
                 }
             }
             Seen::Starting => self.unanswered = 0,
+            Seen::Nothing(_) => {}
         }
         let fastest = self.slow.iter().copied().reduce(f64::max)?;
         (self.slow.len() >= SLOW as usize).then(|| {

@@ -61,7 +61,7 @@ pub fn of_profile(world: &World, profile: &str) -> Result<Account, Problem> {
 }
 
 fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
-    let Recorded { number, journal } = recorded;
+    let Recorded { number, journal, .. } = recorded;
     let to = journal.last().map(|entry| entry.activation.to);
     let to =
         to.ok_or_else(|| Problem::new(Kind::Unexpected, format!("activation {number} has no journal")))?;

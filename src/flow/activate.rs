@@ -3,13 +3,13 @@
 use super::event::{Event, Observer};
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State, Step},
+        activation::{Activation, End, GenerationId, State, Step, another, way_back, without_records},
         problem::{Kind, Problem},
     },
     host::{
         journal::Journal,
         signals::Interrupt,
-        store::{Locked, Recorded},
+        store::{Locked, Recorded, Store},
     },
 };
 
@@ -27,6 +27,14 @@ pub trait Host {
     /// Whether the host is going down, so that nothing can be started any more.
     fn goes_down(&mut self) -> bool {
         false
+    }
+    /// Whether somebody stopped the service in the step that failed: then it did not fail by itself.
+    fn was_stopped(&mut self) -> bool {
+        false
+    }
+    /// Another proven generation than the one that is tried, for a restart that finds its own wanting.
+    fn otherwise(&mut self) -> Option<GenerationId> {
+        None
     }
 }
 
@@ -73,9 +81,14 @@ pub fn withdraw<H: Host>(
     let Some(last) = locked.store().last_activation()? else {
         return Ok(None);
     };
-    let Some(activation) = last.last().and_then(|activation| activation.degraded(why)) else {
+    let Some(degraded) = last.last().and_then(|activation| activation.degraded(why)) else {
         return Ok(None);
     };
+    let other = another(&locked.store().returnable()?, Some(degraded.to));
+    let activation = degraded.rather(other);
+    if activation.is_restart() {
+        return Ok(None);
+    }
     go_back(locked, last.number, activation, host, observer).map(Some)
 }
 
@@ -89,9 +102,17 @@ pub fn recover<H: Host>(
     let Some(last) = locked.store().last_activation()? else {
         return Ok(None);
     };
-    let Some(activation) = resumed(&last, left) else {
+    // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+    locked.journal(last.number)?;
+    let Some(activation) = resumed(locked.store(), &last, left)? else {
         return Ok(None);
     };
+    if !last.damaged.is_empty() {
+        observer.see(Event::Warning(format!(
+            "the journal of activation {} is damaged: it is taken for one that was interrupted",
+            last.number
+        )));
+    }
     go_back(locked, last.number, activation, host, observer).map(Some)
 }
 
@@ -109,6 +130,11 @@ fn go_back<H: Host>(
     Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut host)
 }
 
+/// What is said where the host goes down in the middle.
+pub(super) fn next_boot_goes_back() -> Problem {
+    Problem::new(Kind::Interrupted, "the host is going down: the next boot goes back")
+}
+
 /// A problem if the last activation is stuck.
 pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     match last.and_then(Recorded::last).and_then(Activation::end) {
@@ -121,13 +147,32 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     }
 }
 
-fn resumed(last: &Recorded, left: Left) -> Option<Activation> {
-    let activation = last.last()?.clone();
+/// Whether an earlier process left anything that [`recover`] would end.
+pub fn is_unfinished(store: &Store, left: Left) -> Result<bool, Problem> {
+    match store.last_activation()? {
+        Some(last) => Ok(resumed(store, &last, left)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+fn resumed(store: &Store, last: &Recorded, left: Left) -> Result<Option<Activation>, Problem> {
+    let Some(activation) =
+        last.last().cloned().map_or_else(|| unreadable(store, last.number), |last| Ok(Some(last)))?
+    else {
+        return Ok(None);
+    };
     let resumed = match left {
         Left::Finish => activation.resumed(),
         Left::Unstick => activation.unstuck(),
     };
-    resumed.next().is_some().then_some(resumed)
+    Ok(resumed.next().is_some().then_some(resumed))
+}
+
+/// What is made of an activation whose journal is damaged as a whole. Where its order is, too, nothing is.
+fn unreadable(store: &Store, number: u64) -> Result<Option<Activation>, Problem> {
+    let Some(to) = store.order(number).ok().flatten().map(|order| order.to) else { return Ok(None) };
+    let back = way_back(&store.returnable()?, store.current()?, Some(to));
+    Ok(without_records(to, back))
 }
 
 struct Drive<'a> {
@@ -157,10 +202,7 @@ impl Drive<'_> {
                 continue;
             }
             if !forward && host.goes_down() {
-                return Err(Problem::new(
-                    Kind::Interrupted,
-                    "the host is going down: the next boot goes back",
-                ));
+                return Err(next_boot_goes_back());
             }
             let outcome = match (step, aim) {
                 (Step::Stop, _) => host.stop(),
@@ -173,8 +215,12 @@ impl Drive<'_> {
                 // A step that a signal cut short did not fail by itself; and one that came through all the
                 // same is not kept against the wish of whoever sent it.
                 _ if forward && self.interrupt.came() => activation.resumed(),
+                Err(_) if forward && host.was_stopped() => activation.resumed(),
                 outcome => activation.after(outcome),
             };
+            if forward && activation.is_restart() {
+                activation = activation.rather(host.otherwise());
+            }
         }
         match activation.end().cloned() {
             Some(end) => Ok(Ended { number: self.number, activation, end }),

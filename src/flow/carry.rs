@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId},
+        activation::{Activation, End, GenerationId, way_back},
         journal::{Entry, plain_restart},
         order::Order,
         problem::Problem,
@@ -38,16 +38,22 @@ pub(super) fn carry_out(
             conduct(world, &locked, number, order, observer)
         }
         Carrier::ServiceManager => {
-            // Wherever the caller's own file lies, this one is there when it must be started again.
-            let program = locked.keep_binary(&world.binary)?;
-            let service = locked.store().generation(order.to)?.plan.service;
-            let number = locked.order(&order)?;
-            drop(locked);
-            transient::start(&service, number, &program, world.layout())?;
+            let number = hand_over(world, locked, order)?;
             observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
             follow(world, number, CtrlC::GoesBack, observer)
         }
     }
+}
+
+/// Hands an order to the service manager. Returns the number of its activation once that has its process.
+pub(super) fn hand_over(world: &World, locked: Locked<'_>, order: Order) -> Result<u64, Problem> {
+    // Wherever the caller's own file lies, this one is there when it must be started again.
+    let program = locked.keep_binary(&world.binary)?;
+    let service = locked.store().generation(order.to)?.plan.service;
+    let number = locked.order(&order)?;
+    drop(locked);
+    transient::start(&service, number, &program, world.layout())?;
+    Ok(number)
 }
 
 /// Carries an order out in this process, and validates what serves after it.
@@ -71,7 +77,7 @@ pub(super) fn conduct(
     let interrupt = world.interrupt.clone();
     let services = world.keeper.command(&plan.service)?;
     let mut live =
-        Live::new(locked, services, observer, interrupt.clone(), number, order.to).beside(from, baseline);
+        Live::new(locked, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
     let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
     drop(live);
     close(world, locked, &ended, observer)?;
@@ -80,7 +86,7 @@ pub(super) fn conduct(
 
 /// Warns where the packages of an adopted generation are not those that were found: nothing pins them.
 fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) -> Result<(), Problem> {
-    let Some(adopted) = store.adopted(id)? else { return Ok(()) };
+    let Some(adopted) = store.adopted(id).unwrap_or_default() else { return Ok(()) };
     let plan = store.generation(id)?.plan;
     let Some(python) = plan.serve.argv.first() else { return Ok(()) };
     let now = foreign::packages(Path::new(python))?;
@@ -114,7 +120,8 @@ fn validate_returned(locked: &Locked<'_>, ended: &Ended, observer: &dyn Observer
     let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
         return Ok(());
     };
-    if locked.store().report(ended.number, Evidence::Returned)?.is_some() {
+    // One that is damaged is measured anew.
+    if locked.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
         return Ok(());
     }
     observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
@@ -123,9 +130,10 @@ fn validate_returned(locked: &Locked<'_>, ended: &Ended, observer: &dyn Observer
 
 /// How an activation that has ended went, with its evidence.
 pub(super) fn outcome(store: &Store, order: Order, ended: Ended) -> Result<Outcome, Problem> {
-    let report = store.report(ended.number, Evidence::Candidate)?;
+    // Evidence that is damaged does not change how it ended.
+    let report = store.report(ended.number, Evidence::Candidate).unwrap_or_default();
     let returned = match ended.end {
-        End::RolledBack { .. } => store.report(ended.number, Evidence::Returned)?,
+        End::RolledBack { .. } => store.report(ended.number, Evidence::Returned).unwrap_or_default(),
         _ => None,
     };
     let journal = store.activation(ended.number)?.journal;
@@ -157,9 +165,7 @@ fn restart_before(
     Ok(None)
 }
 
-/// What to go back to if `to` fails, which may not be there yet: what serves, if it is proven; else the newest that is.
+/// What to go back to if `to` fails, which may not be there yet.
 pub(super) fn return_to(store: &Store, to: Option<GenerationId>) -> Result<Option<GenerationId>, Problem> {
-    let proven = store.proven()?;
-    let current = store.current()?.filter(|current| proven.contains(current));
-    Ok(current.or_else(|| proven.into_iter().rev().find(|id| Some(*id) != to)))
+    Ok(way_back(&store.returnable()?, store.current()?, to))
 }

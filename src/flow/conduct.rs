@@ -7,7 +7,9 @@ use super::{
     event::{Event, Observer},
     follow,
     outcome::Outcome,
-    recover, window,
+    patience,
+    recover::{self, Busy},
+    window,
     world::World,
 };
 use crate::{
@@ -17,14 +19,14 @@ use crate::{
         problem::{Kind, Problem},
     },
     host::{
-        store::{Locked, Recorded},
+        store::{Locked, Recorded, Store},
         transcript::Transcript,
     },
 };
 use std::time::Duration;
 
 /// How long the lock may still be held by whoever gave the order, or by one that was killed and is not gone yet.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of an activation is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,6 @@ pub fn activation(
     let outcome = tell(carry(world, number, order, part, &telling), &telling)?;
     match part {
         Part::Rest => Ok(outcome),
-        // Whatever signal came is not one to go back any more.
         Part::Whole => Ok(tell(window::watch(world, number, order, &telling), &telling)?.or(outcome)),
     }
 }
@@ -86,30 +87,63 @@ fn carry(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
-    let locked = store.lock(LOCK_PATIENCE, &told(world, order)?)?;
+    let Some(locked) = lock(world, &store, number, order, observer)? else {
+        return Err(activate::next_boot_goes_back());
+    };
     let recorded = store.activation(number)?;
-    let ended = match (recorded.last(), part) {
-        (None, Part::Rest) => return Ok(None),
-        (None, Part::Whole) => return begin(world, &locked, number, order, observer).map(Some),
-        (Some(activation), _) => match ended(number, activation) {
-            Some(_) if follow::end_was_told(&store, number)? => return Ok(None),
-            Some(ended) => ended,
-            None => recover::undo(world, &locked, Left::Finish, observer)?
-                .filter(|ended| ended.number == number)
-                .ok_or_else(|| overtaken(number))?,
-        },
+    if recorded.says_anything() {
+        // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+        locked.journal(number)?;
+    }
+    let ended = match (recorded.last().and_then(|last| ended(number, last)), part) {
+        (None, Part::Rest) if !recorded.says_anything() => return Ok(None),
+        (None, Part::Whole) if !recorded.says_anything() => {
+            return begin(world, &locked, number, order, observer).map(Some);
+        }
+        (Some(_), _) if follow::end_was_told(&store, number)? => return Ok(None),
+        (Some(ended), _) => ended,
+        (None, _) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
+            .filter(|ended| ended.number == number)
+            .ok_or_else(|| overtaken(number))?,
     };
     carry::close(world, &locked, &ended, observer)?;
     carry::outcome(&store, order, ended).map(Some)
 }
 
+/// The root's lock. What has begun must go back, and waits for it however long that takes; nothing where the host goes
+/// down meanwhile. What has not begun is refused in the end.
+fn lock<'a>(
+    world: &mut World,
+    store: &'a Store,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Option<Locked<'a>>, Problem> {
+    let command = told(store, order);
+    if !goes_on(store, number)? {
+        match store.lock(LOCK_PATIENCE, &command) {
+            // Another process may have begun it.
+            Err(problem) if problem.kind == Kind::Busy && goes_on(store, number)? => {}
+            locked => return locked.map(Some),
+        }
+    }
+    patience::take(world, |_| store.lock(Duration::ZERO, &command), |_| true, observer)
+}
+
+/// Whether an activation has begun, and has no end.
+pub(super) fn goes_on(store: &Store, number: u64) -> Result<bool, Problem> {
+    let recorded = store.activation(number)?;
+    Ok(recorded.says_anything() && ended_on_record(&recorded).is_none())
+}
+
 /// What others are told that this process does.
-fn told(world: &World, order: Order) -> Result<String, Problem> {
-    let profile = world.store.generation(order.to)?.plan.profile;
-    Ok(match order.action {
+fn told(store: &Store, order: Order) -> String {
+    let profile =
+        store.generation(order.to).map_or_else(|_| order.to.to_string(), |found| found.plan.profile);
+    match order.action {
         Action::Deploy => format!("awqdeploy deploy {profile}"),
         Action::Rollback => format!("awqdeploy rollback {profile}"),
-    })
+    }
 }
 
 fn begin(

@@ -7,7 +7,7 @@ use super::{
     fetch,
     outcome::{Action, Outcome},
     prepare::{Prepared, Supply, Waiver},
-    recover, way_back,
+    recover, standing, way_back,
     world::{Keeper, World},
 };
 use crate::{
@@ -46,9 +46,10 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
 
-    let current = store.current_generation()?;
+    // One whose record is damaged is replaced like any other.
+    let current = store.current()?.and_then(|id| store.generation(id).ok());
     let condition = world.keeper.observe(&plan.service).condition()?;
-    let serves = condition == Condition::Active;
+    let serves = !standing::warn(world, &plan.service, observer)? && condition == Condition::Active;
     if let Some(current) = current.as_ref().filter(|current| serves && current.is_of(plan)) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });

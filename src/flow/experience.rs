@@ -9,17 +9,16 @@ use crate::{
 pub fn of(store: &Store) -> Result<Vec<Experience>, Problem> {
     let mut newest: Vec<Experience> = Vec::new();
     for recorded in store.activations()?.into_iter().rev() {
-        let shown = shown(store, &recorded)?;
+        let shown = shown(store, &recorded);
         newest.extend(shown.filter(|shown| newest.iter().all(|known| known.setting != shown.setting)));
     }
     Ok(newest)
 }
 
 /// What one activation has shown: nothing if it did not last, or its generation is gone.
-fn shown(store: &Store, recorded: &Recorded) -> Result<Option<Experience>, Problem> {
-    let committed = recorded.last().filter(|last| last.end() == Some(&End::Committed)).map(|last| last.to);
-    let Some(id) = committed.filter(|id| store.layout().generation(*id).is_dir()) else { return Ok(None) };
-    let report = store.report(recorded.number, Evidence::Candidate)?;
-    let generation = store.generation(id)?;
-    Ok(report.and_then(|report| Experience::of(&generation, &report)))
+fn shown(store: &Store, recorded: &Recorded) -> Option<Experience> {
+    let last = recorded.last().filter(|last| last.end() == Some(&End::Committed))?;
+    // What cannot be read has shown nothing.
+    let generation = store.generation(last.to).ok()?;
+    Experience::of(&generation, &store.report(recorded.number, Evidence::Candidate).ok()??)
 }

@@ -23,6 +23,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long nobody may be at work before that is the end. One that died is started again after a second.
 const GONE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the service manager may not answer whether somebody is.
+const UNHEARD_PATIENCE: Duration = Duration::from_mins(2);
+
 /// What Ctrl-C means to somebody who follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CtrlC {
@@ -53,7 +56,11 @@ pub fn follow(
                 Event::Ended(_) if end_is_old => end_is_old = false,
                 Event::Ended(_) => return outcome(store, number),
                 Event::Refused { kind, what, help } => {
-                    return Err(Problem { help, ..Problem::new(kind, what) });
+                    let refused = Problem { help, ..Problem::new(kind, what) };
+                    match refusal(store, number, refused, observer)? {
+                        Some(refused) => return Err(refused),
+                        None => seen_at_work = Instant::now(),
+                    }
                 }
                 event => observer.see(event),
             }
@@ -61,21 +68,40 @@ pub fn follow(
         match (world.interrupt.wish(), ctrl_c) {
             (Some(Wish::Stop), CtrlC::GoesBack) => {
                 observer.see(Event::Stage("asked it to stop and go back".to_owned()));
-                transient::interrupt(&service, number, scope)?;
+                if let Err(problem) = transient::interrupt(&service, number, scope) {
+                    observer.see(Event::Warning(problem.in_one_line()));
+                }
             }
             (Some(_), _) => return Err(left(number)),
             (None, _) => {}
         }
         if asked.elapsed() > ASK_EVERY {
             asked = Instant::now();
-            if transient::runs(&service, number, scope)? {
-                seen_at_work = Instant::now();
-            } else if seen_at_work.elapsed() > GONE_PATIENCE {
-                return outcome(store, number);
+            match transient::runs(&service, number, scope) {
+                Ok(true) => seen_at_work = Instant::now(),
+                Ok(false) if seen_at_work.elapsed() > GONE_PATIENCE => return outcome(store, number),
+                // The transcript tells what goes on, even where the service manager does not.
+                Err(problem) if seen_at_work.elapsed() > UNHEARD_PATIENCE => return Err(problem),
+                Ok(false) | Err(_) => {}
             }
         }
         sleep(LOOK_EVERY);
     }
+}
+
+/// What one that carries the activation out could not do. It is the end only where the activation has not begun: else
+/// the next one goes on with it, and its end is the answer.
+fn refusal(
+    store: &Store,
+    number: u64,
+    refused: Problem,
+    observer: &dyn Observer,
+) -> Result<Option<Problem>, Problem> {
+    if !store.activation(number)?.says_anything() {
+        return Ok(Some(refused));
+    }
+    observer.see(Event::Warning(refused.in_one_line()));
+    Ok(None)
 }
 
 /// Follows the newest activation, or tells how it ended.

@@ -3,13 +3,14 @@
 use super::{
     activate::Host,
     event::{Event, Observer},
+    standing,
     validate::{self, Subject},
     warm,
     world::World,
 };
 use crate::{
     domain::{
-        activation::GenerationId,
+        activation::{Activation, GenerationId, another},
         actual::Actual,
         generation::Generation,
         plan::Plan,
@@ -38,33 +39,34 @@ pub struct Live<'a> {
     interrupt: Interrupt,
     /// The activation's number, under which evidence is kept.
     number: u64,
-    /// What is to be proven.
-    to: GenerationId,
+    /// The activation as it was when this host took it over.
+    activation: Activation,
     /// What `current` was pointed at last.
     aim: Option<GenerationId>,
-    /// What it may go back to.
-    from: Option<GenerationId>,
+    /// Whether somebody else's stop ended the last start.
+    stopped: bool,
     /// The baseline's speed, measured before it was stopped.
     baseline: Option<Report>,
 }
 
 impl<'a> Live<'a> {
-    /// The host of the activation `number`, which is to prove `to`.
+    /// The host of this activation, which has this number.
     pub fn new(
         locked: &'a Locked<'a>,
         services: Box<dyn Services + 'a>,
         observer: &'a dyn Observer,
         interrupt: Interrupt,
         number: u64,
-        to: GenerationId,
+        activation: Activation,
     ) -> Self {
-        Self { locked, services, observer, interrupt, number, to, aim: None, from: None, baseline: None }
+        let (aim, stopped, baseline) = (None, false, None);
+        Self { locked, services, observer, interrupt, number, activation, aim, stopped, baseline }
     }
 
-    /// The same, with what it may go back to, and what was measured of the baseline while it still served.
+    /// The same, with what was measured of the baseline while it still served.
     #[must_use]
-    pub fn beside(self, from: Option<GenerationId>, baseline: Option<Report>) -> Self {
-        Self { from, baseline, ..self }
+    pub fn beside(self, baseline: Option<Report>) -> Self {
+        Self { baseline, ..self }
     }
 
     fn start_current(&mut self) -> Result<(), Problem> {
@@ -73,14 +75,16 @@ impl<'a> Live<'a> {
             return Err(Problem::doing("start the service", "no generation is current"));
         };
         self.services.install(&store.units(&plan)?)?;
-        let candidate = self.aim == Some(self.to);
+        let forward = self.aim == Some(self.activation.to);
+        let candidate = self.activation.tries(self.aim);
         self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
         port::wait_until_free(plan.serve.listen)?;
         let observer = self.observer;
         // Nobody is served by cutting the way back short.
-        let interrupt = if candidate { self.interrupt.clone() } else { Interrupt::default() };
+        let interrupt = if forward { self.interrupt.clone() } else { Interrupt::default() };
         let started = self.services.start(&interrupt, &mut |said| observer.see(Event::Engine(said)));
-        if started.is_err() && id == self.to {
+        self.stopped = started.as_ref().is_err_and(|problem| problem.kind == Kind::Interrupted);
+        if started.is_err() && id == self.activation.to {
             self.keep_log();
         }
         started
@@ -100,7 +104,7 @@ impl<'a> Live<'a> {
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.locked.store();
         let plan = store.generation(generation)?.plan;
-        if let Some(from) = self.from {
+        if let Some(from) = self.activation.from.filter(|from| *from != generation) {
             warm::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
         }
         let mut report =
@@ -166,6 +170,16 @@ impl Host for Live<'_> {
     fn goes_down(&mut self) -> bool {
         self.services.goes_down()
     }
+
+    /// While it is validated, a service that failed is `failed`, or about to be started again: `inactive` is one that
+    /// somebody stopped.
+    fn was_stopped(&mut self) -> bool {
+        self.stopped || self.services.condition().is_ok_and(|condition| condition.is_stopped())
+    }
+
+    fn otherwise(&mut self) -> Option<GenerationId> {
+        another(&self.locked.store().returnable().ok()?, Some(self.activation.to))
+    }
 }
 
 /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else
@@ -211,9 +225,13 @@ pub fn report(
 /// host, minutes before. A server that cannot be measured is no reason not to replace it; the last
 /// stored measurement stands in for it.
 pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Result<Option<Report>, Problem> {
-    let Some(current) = world.store.current()?.map(|id| world.store.generation(id)).transpose()? else {
+    // One whose record is damaged cannot be measured, and is no less to be replaced.
+    let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
         return Ok(None);
     };
+    if standing::runs(world, &current.plan.service).other_than(Some(current.id)).is_some() {
+        return Ok(None);
+    }
     let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
     if !wanted || world.keeper.observe(&current.plan.service).condition()? != Condition::Active {
         return Ok(None);

@@ -2,24 +2,90 @@
 
 use super::{
     activate::{self, Ended, Host, Left},
-    event::Observer,
+    carry::{self, carry_out},
+    event::{Event, Observer},
     live::Live,
+    patience, standing,
     world::World,
 };
 use crate::{
-    domain::{activation::GenerationId, generation::Generation, problem::Problem},
-    host::{signals::Interrupt, store::Locked},
+    domain::{
+        activation::GenerationId,
+        generation::Generation,
+        order::{Action, Order},
+        problem::Problem,
+        standing::{AtBoot, Remedy, at_boot},
+    },
+    host::{
+        service::{Condition, Trust},
+        signals::Interrupt,
+        store::{Locked, Store},
+        transient,
+    },
 };
 use std::time::Duration;
 
 /// How long boot recovery waits for another awqdeploy.
 const BOOT_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Goes back from an interrupted or stuck activation. Nothing to do is no problem.
+/// What is done where another root's activation has the host's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// Whoever asked may ask again.
+    Refuses,
+    /// There is nobody to ask again: it waits, however long that takes.
+    Waits,
+}
+
+/// Goes back from an interrupted or stuck activation; then has what should run, where something else does. Nothing to do
+/// is no problem.
 pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(Duration::ZERO, "awqdeploy recover")?;
-    finish(world, &locked, Left::Unstick, observer)
+    if let Some(ended) = finish(world, &locked, Left::Unstick, observer)? {
+        return Ok(Some(ended));
+    }
+    let Some(service) = service(&store)? else { return Ok(None) };
+    match standing::remedy(world, &service)? {
+        None => {
+            // What is committed is never left on trial. Where there is no service manager, nothing is.
+            if let Ok(mut services) = world.keeper.command(&service) {
+                services.trust(Trust::Committed)?;
+            }
+            Ok(None)
+        }
+        Some(remedy) => mend(world, locked, &service, remedy, observer),
+    }
+}
+
+/// Ends a difference between what runs and what should.
+fn mend(
+    world: &mut World,
+    locked: Locked<'_>,
+    service: &str,
+    remedy: Remedy,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    standing::warn(world, service, observer)?;
+    match remedy {
+        Remedy::Start(to) => {
+            let order = Order { action: Action::Rollback, to };
+            let outcome = carry_out(world, locked, order, observer)?;
+            Ok(outcome.activation.map(|activated| activated.ended))
+        }
+        Remedy::Stop => {
+            let _alone = world.keeper.alone(world.store.layout().root(), "awqdeploy recover")?;
+            world.keeper.command(service)?.stop()?;
+            Ok(None)
+        }
+    }
+}
+
+/// The service below a root: that of what is current, else of what was tried last. Nothing where none is known.
+fn service(store: &Store) -> Result<Option<String>, Problem> {
+    let last = store.last_activation()?.and_then(|last| Some(last.last()?.to));
+    let known = store.current()?.into_iter().chain(last).find_map(|id| store.generation(id).ok());
+    Ok(known.map(|generation| generation.plan.service))
 }
 
 /// The same under a lock that is held already.
@@ -29,7 +95,7 @@ pub(super) fn finish(
     left: Left,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let ended = undo(world, locked, left, observer)?;
+    let ended = undo(world, locked, left, Busy::Refuses, observer)?;
     tell(world, ended.as_ref());
     Ok(ended)
 }
@@ -39,9 +105,19 @@ pub(super) fn undo(
     world: &mut World,
     locked: &Locked<'_>,
     left: Left,
+    busy: Busy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let _alone = world.keeper.alone(world.store.layout().root(), "awqdeploy recover")?;
+    if !activate::is_unfinished(locked.store(), left)? {
+        return Ok(None);
+    }
+    let alone = |world: &mut World| world.keeper.alone(world.store.layout().root(), "awqdeploy recover");
+    let _alone = match busy {
+        Busy::Refuses => alone(world)?,
+        Busy::Waits => {
+            patience::take(world, alone, |_| true, observer)?.ok_or_else(activate::next_boot_goes_back)?
+        }
+    };
     let keeper = &mut world.keeper;
     activate::recover(
         locked,
@@ -49,7 +125,7 @@ pub(super) fn undo(
         move |number, activation| {
             let plan = locked.store().generation(activation.to)?.plan;
             let services = keeper.command(&plan.service)?;
-            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.to))
+            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.clone()))
         },
         observer,
     )
@@ -61,9 +137,47 @@ fn tell(world: &World, ended: Option<&Ended>) {
     }
 }
 
-/// What boot does: nothing runs yet, and systemd starts the service once this is done. To start it
-/// here would wait for ever, since the service is ordered after this.
+/// What boot does. Where the service is up already, this is no boot: somebody isolated a target, or started it anew.
+/// Then whatever is to be done is handed to the service manager. To do it here would wait for ever, since the service
+/// is ordered after this.
 pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+    let store = world.store.clone();
+    let Some(service) = service(&store)? else { return point_back(world, observer) };
+    let (last, scope) = (store.last_activation()?, world.layout().scope());
+    let number = last.as_ref().map_or(0, |last| last.number);
+    // Where no service manager answers, as early in a boot, nothing runs.
+    if transient::runs(&service, number, scope).unwrap_or_default() {
+        observer.see(Event::Stage(format!("activation {number} is at work: it needs no recovery")));
+        return Ok(None);
+    }
+    let condition = world.keeper.observe(&service).condition();
+    let up = condition.is_ok_and(|condition| !matches!(condition, Condition::Down(_)));
+    let unfinished = activate::is_unfinished(&store, Left::Finish)?;
+    match at_boot(up, unfinished, if up { standing::remedy(world, &service)? } else { None }) {
+        AtBoot::PointBack => point_back(world, observer),
+        AtBoot::Nothing => Ok(None),
+        AtBoot::Resume => {
+            observer.see(Event::Warning(format!(
+                "the host is up, and activation {number} has no end: the service manager goes back with it"
+            )));
+            transient::start(&service, number, &world.layout().binary(), world.layout())?;
+            Ok(None)
+        }
+        AtBoot::Mend(Remedy::Start(to)) => {
+            standing::warn(world, &service, observer)?;
+            let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+            carry::hand_over(world, locked, Order { action: Action::Rollback, to })?;
+            Ok(None)
+        }
+        AtBoot::Mend(remedy @ Remedy::Stop) => {
+            let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+            mend(world, locked, &service, remedy, observer)
+        }
+    }
+}
+
+/// Nothing runs yet, and systemd starts the service once this is done.
+fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
     let ended = activate::recover(
@@ -73,7 +187,8 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
         observer,
     )?;
     tell(world, ended.as_ref());
-    if let Some(Generation { plan, .. }) = store.current_generation()? {
+    // What cannot be read cannot be started either, which its service says.
+    if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {
         let units = store.units(&plan)?;
         world.keeper.command(&plan.service)?.remember(&units)?;
     }

@@ -6,7 +6,7 @@ use super::{
     carry::carry_out,
     event::Observer,
     outcome::{Action, Outcome},
-    recover, way_back,
+    recover, standing, way_back,
     world::World,
 };
 use crate::{
@@ -67,7 +67,8 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = activate::not_stuck(store.last_activation()?.as_ref()).is_err();
-    let serves = world.keeper.observe(service).condition()? == Condition::Active;
+    let serves = !standing::warn(world, service, observer)?
+        && world.keeper.observe(service).condition()? == Condition::Active;
     // A stuck activation is only over once another one has ended well.
     if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;

@@ -1,12 +1,13 @@
 //! `status` and `generations`: what is, read without changing anything.
 
 use super::{
-    window,
+    standing, window,
     world::{Carrier, World},
 };
 use crate::{
     domain::{
         activation::GenerationId, digest::Digest, generation::Generation, problem::Problem, report::Report,
+        standing::Runs,
     },
     host::{
         foreign, fs,
@@ -35,6 +36,12 @@ pub struct Status {
     pub report: Option<Report>,
     /// Until when what is current is watched, if it is.
     pub watched_until: Option<jiff::Timestamp>,
+    /// What runs, as far as that can be told.
+    pub runs: Runs,
+    /// The profile of what serves.
+    pub serving: Option<String>,
+    /// The records that cannot be read, in one line each.
+    pub damaged: Vec<String>,
 }
 
 /// What runs an adopted generation.
@@ -91,12 +98,19 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         None => false,
     };
     let watched_until = watched_until(world, current.as_ref(), last.as_ref());
-    Ok(Status { current, proven, condition, as_found, last, report, watched_until })
+    let runs = current.as_ref().map_or(Runs::Unknown, |current| standing::runs(world, &current.plan.service));
+    let damaged = world.store.damages()?;
+    let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
+    let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
+        Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
+        None => Some(current.plan.profile.clone()),
+    });
+    Ok(Status { current, proven, condition, as_found, last, report, watched_until, runs, serving, damaged })
 }
 
 /// What runs an adopted generation that no deployment has replaced yet.
 fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem> {
-    let Some(adopted) = world.store.adopted(id)? else { return Ok(None) };
+    let Some(adopted) = world.store.adopted(id).unwrap_or_default() else { return Ok(None) };
     Ok(match adopted.unit {
         Some(unit) => {
             let now = fs::read(&unit.path)?.map(Digest::of);
@@ -115,7 +129,7 @@ fn watched_until(
     let (Carrier::ServiceManager, current, last) = (world.carrier, current?, last?) else {
         return None;
     };
-    let until = window::closes(last, &current.plan).filter(|until| *until > jiff::Timestamp::now())?;
+    let until = window::closes(last, &current.plan)?;
     // Where there is no service manager to ask, nobody watches.
     transient::runs(&current.plan.service, last.number, world.layout().scope())
         .unwrap_or_default()
@@ -143,7 +157,8 @@ pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
 fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         for evidence in [Evidence::Returned, Evidence::Candidate] {
-            let report = world.store.report(recorded.number, evidence)?;
+            // A damaged one is told among the damages.
+            let report = world.store.report(recorded.number, evidence).unwrap_or_default();
             if report.as_ref().is_some_and(|report| report.generation == Some(id)) {
                 return Ok(report);
             }

@@ -108,7 +108,7 @@ async fn run(
 /// After a power cut in the middle of an activation, whatever became of the recovery at boot: what was never proven
 /// serves nobody. Records that cannot be read say nothing.
 fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
-    let unproven = store.proven().is_ok_and(|proven| !proven.contains(&id));
+    let unproven = store.is_unproven(id).unwrap_or_default();
     if unproven && !service::on_trial() {
         return Err(Problem::new(
             Kind::Unexpected,

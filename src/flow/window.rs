@@ -4,23 +4,23 @@
 use super::{
     activate,
     carry::close,
-    conduct::LOCK_PATIENCE,
     event::{Event, Observer},
     live::Live,
     outcome::Outcome,
+    patience,
     world::World,
 };
 use crate::{
     domain::{
-        activation::GenerationId,
-        journal::watched_until,
+        activation::{Activation, End},
+        journal::watch_left,
         openai::Request,
         order::Order,
         plan::Plan,
         problem::Problem,
         watch::{Judge, Seen},
     },
-    host::{event_loop, service::Condition, serving::Api, signals::Interrupt, store::Recorded},
+    host::{event_loop, service::Condition, serving::Api, signals::Interrupt, store::Recorded, uptime},
 };
 use std::{
     thread::sleep,
@@ -43,58 +43,89 @@ pub(super) fn watch(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let plan = world.store.generation(order.to)?.plan;
-    let Some(until) = open(world, number, &plan)? else {
+    let Some(left) = left(&world.store.activation(number)?, &plan).filter(|_| is_wanted(world, number))
+    else {
         return Ok(None);
     };
-    observer.see(Event::Watching { until });
+    let closes = uptime::seconds() + left.as_secs_f64();
+    observer.see(Event::Watching { until: until(left) });
     let api = Api::of(&plan)?.within(PROBE_PATIENCE);
-    let restarts = world.keeper.observe(&plan.service).restarts()?;
-    let mut judge = Judge::new(plan.gates.min_decode_tokens_per_second, restarts);
+    let mut judge: Option<Judge> = None;
+    let mut restarts = 0;
     loop {
         pause(&world.interrupt, plan.watch.every);
-        if world.interrupt.came() || open(world, number, &plan)?.is_none() {
+        if uptime::seconds() >= closes || !is_wanted(world, number) {
             return Ok(None);
         }
-        let mut services = world.keeper.observe(&plan.service);
-        let (restarts, condition) = (services.restarts()?, services.condition()?);
-        drop(services);
-        let seen = look(&api, &condition)?;
+        let asked = ask(world, &plan.service);
+        if let Ok((known, _)) = asked {
+            restarts = known;
+        }
+        let seen = look(&api, asked.map(|(_, condition)| condition));
         observer.see(told(&seen));
-        if let Some(why) = judge.take(restarts, seen) {
-            return go_back(world, number, order, &plan, why, observer);
+        let known =
+            judge.get_or_insert_with(|| Judge::new(plan.gates.min_decode_tokens_per_second, restarts));
+        if let Some(why) = known.take(restarts, seen) {
+            if let Some(outcome) = go_back(world, number, order, &plan, why, observer)? {
+                return Ok(Some(outcome));
+            }
+            // Where it is still wanted, somebody stopped the service: what comes after that is judged anew.
+            judge = None;
         }
     }
 }
 
-/// Until when it is watched. Nothing once that is over, or something newer has been ordered: its measurements are
-/// not to be disturbed.
-fn open(world: &World, number: u64, plan: &Plan) -> Result<Option<jiff::Timestamp>, Problem> {
-    if world.store.newest_order()? != Some(number) {
-        return Ok(None);
-    }
-    let Some(last) = world.store.last_activation()?.filter(|last| last.number == number) else {
-        return Ok(None);
-    };
-    Ok(closes(&last, plan).filter(|until| *until > jiff::Timestamp::now()))
+/// Whether anybody still wants it watched. Something newer that was ordered is not to be disturbed in its measurements,
+/// and what was undone has nothing to watch. What cannot be read now is read at the next look.
+fn is_wanted(world: &World, number: u64) -> bool {
+    let newest = world.store.newest_order().map_or(true, |newest| newest == Some(number));
+    let committed = |recorded: Recorded| recorded.last().and_then(Activation::end) == Some(&End::Committed);
+    newest && !world.interrupt.is_to_leave() && world.store.activation(number).map_or(true, committed)
 }
 
-/// When the window of an activation closes, or has closed.
+/// How long an activation is still watched.
+fn left(recorded: &Recorded, plan: &Plan) -> Option<Duration> {
+    watch_left(&recorded.journal, plan.watch.minutes, &uptime::now())
+}
+
+fn until(left: Duration) -> jiff::Timestamp {
+    jiff::Timestamp::now().checked_add(left).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// When the window of an activation closes, if it is open, by the clock as it goes now.
 pub(super) fn closes(recorded: &Recorded, plan: &Plan) -> Option<jiff::Timestamp> {
-    watched_until(&recorded.journal, plan.watch.minutes)
+    left(recorded, plan).map(until)
 }
 
 fn pause(interrupt: &Interrupt, pause: Duration) {
     let began = Instant::now();
-    while began.elapsed() < pause && !interrupt.came() {
+    while began.elapsed() < pause && !interrupt.is_to_leave() {
         sleep(LOOK_EVERY.min(pause));
     }
 }
 
-/// One look. What the engine does for others tells a busy one from one that hangs.
-fn look(api: &Api, condition: &Condition) -> Result<Seen, Problem> {
-    if let Condition::Changing(_) = condition {
-        return Ok(Seen::Starting);
+/// How often the service was started again, and what it does.
+fn ask(world: &mut World, service: &str) -> Result<(u32, Condition), Problem> {
+    let mut services = world.keeper.observe(service);
+    Ok((services.restarts()?, services.condition()?))
+}
+
+/// One look. What the engine does for others tells a busy one from one that hangs. Where the service manager says
+/// nothing, an answer is worth as much, and no answer is worth nothing: somebody may have stopped the service.
+fn look(api: &Api, condition: Result<Condition, Problem>) -> Seen {
+    let asked = match condition {
+        Ok(condition) if condition.is_stopped() => return Seen::Stopped,
+        Ok(Condition::Changing(_)) => return Seen::Starting,
+        Ok(_) => Ok(()),
+        Err(problem) => Err(problem),
+    };
+    match (probe(api), asked) {
+        (Ok(Seen::Unanswered(_)), Err(problem)) | (Err(problem), _) => Seen::Nothing(problem.in_one_line()),
+        (Ok(seen), _) => seen,
     }
+}
+
+fn probe(api: &Api) -> Result<Seen, Problem> {
     let request = Request::complete("Count: one, two, three,", PROBE_TOKENS).to_the_limit();
     event_loop()?.block_on(async {
         let before = api.load().await;
@@ -122,6 +153,8 @@ fn told(seen: &Seen) -> Event {
         Seen::Busy => (None, None),
         Seen::Unanswered(why) => (None, Some(why.clone())),
         Seen::Starting => (None, Some("its service is being started again".to_owned())),
+        Seen::Stopped => (None, Some("somebody stopped its service".to_owned())),
+        Seen::Nothing(why) => (None, Some(format!("nobody could be asked: {why}"))),
     };
     Event::Watched { tokens_per_second, wrong }
 }
@@ -135,17 +168,24 @@ fn go_back(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
-    let locked = store.lock(LOCK_PATIENCE, &format!("awqdeploy watch of {}", plan.profile))?;
-    // Somebody may have activated something else before the lock was had.
-    if open(world, number, plan)?.is_none() {
+    let command = format!("awqdeploy watch of {}", plan.profile);
+    let wanted = |world: &World| is_wanted(world, number);
+    let root = |_: &mut World| store.lock(Duration::ZERO, &command);
+    let Some(locked) = patience::take(world, root, wanted, observer)? else { return Ok(None) };
+    // All roots share the GPUs.
+    let host = |world: &mut World| world.keeper.alone(store.layout().root(), &command);
+    let Some(_alone) = patience::take(world, host, wanted, observer)? else { return Ok(None) };
+    // While it waited somebody may have activated something else, or stopped the service.
+    if !is_wanted(world, number)
+        || ask(world, &plan.service).is_ok_and(|(_, condition)| condition.is_stopped())
+    {
         return Ok(None);
     }
     let services = world.keeper.command(&plan.service)?;
-    let live =
-        |number, to: GenerationId| Live::new(&locked, services, observer, Interrupt::default(), number, to);
-    let ended =
-        activate::withdraw(&locked, why, |number, activation| Ok(live(number, activation.to)), observer)?;
-    let Some(ended) = ended else {
+    let live = |number, activation: &Activation| {
+        Ok(Live::new(&locked, services, observer, Interrupt::default(), number, activation.clone()))
+    };
+    let Some(ended) = activate::withdraw(&locked, why, live, observer)? else {
         return Ok(None);
     };
     close(world, &locked, &ended, observer)?;

@@ -49,7 +49,10 @@ impl Store {
         });
         Ok(Stock {
             generations: self
-                .generations()?
+                .every_generation()
+                .map_err(|problem| {
+                    problem.help("what it needs is not known, so that nothing is removed: restore it, or remove its folder")
+                })?
                 .iter()
                 .map(|generation| (generation.id, used(&generation.plan)))
                 .collect(),

@@ -1,11 +1,18 @@
 //! One activation's journal: a line of JSON for each state, synced before its step runs.
 
-use super::fs::{failed, read, sync};
-use crate::domain::{activation::Activation, journal::Entry, problem::Problem};
+use super::{
+    fs::{failed, flush, sync},
+    uptime,
+};
+use crate::domain::{
+    activation::Activation,
+    journal::{self, Entry, Reading},
+    problem::Problem,
+};
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
-    path::Path,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
 };
 
 /// The journal's name in an activation's directory.
@@ -15,7 +22,9 @@ pub const NAME: &str = "journal.jsonl";
 #[derive(Debug)]
 pub struct Journal {
     file: File,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    /// Bytes of whole records, each on the disk.
+    good: u64,
 }
 
 impl Journal {
@@ -24,44 +33,49 @@ impl Journal {
         let path = directory.join(NAME);
         let file =
             OpenOptions::new().create(true).append(true).open(&path).map_err(|e| failed("open", &path, e))?;
-        cut_torn_line(&file, &path)?;
-        file.sync_all().map_err(|e| failed("sync", &path, e))?;
+        let bytes = std::fs::read(&path).map_err(|e| failed("read", &path, e))?;
+        let mut journal = Self { file, path, good: journal::whole_lines(&bytes) as u64 };
+        journal.cut()?;
+        flush(&journal.file, &journal.path).map_err(|e| failed("sync", &journal.path, e))?;
         sync(directory)?;
-        Ok(Self { file, path })
+        Ok(journal)
     }
 
-    /// Adds a state, on the disk when this returns.
+    /// Adds a state, on the disk when this returns. One that could not be added whole leaves nothing behind: the next
+    /// would run into it.
     pub fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
-        let entry = Entry { at: jiff::Timestamp::now(), activation: activation.clone() };
+        let entry =
+            Entry { at: jiff::Timestamp::now(), uptime: Some(uptime::now()), activation: activation.clone() };
         let mut line = serde_json::to_vec(&entry).map_err(|e| Problem::doing("write the journal", e))?;
         line.push(b'\n');
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        written.map_err(|e| failed("write", &self.path, e))
+        // Where it could not be cut after a failure, it must be now.
+        self.cut()?;
+        let written = self.file.write_all(&line).and_then(|()| flush(&self.file, &self.path));
+        if let Err(e) = written {
+            // What is left is cut before the next record, or by whoever opens the journal next.
+            let _left = self.cut();
+            return Err(failed("write", &self.path, e));
+        }
+        self.good += line.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what follows the last whole record.
+    fn cut(&mut self) -> Result<(), Problem> {
+        let there = self.file.metadata().map_err(|e| failed("look at", &self.path, e))?.len();
+        if there > self.good {
+            self.file.set_len(self.good).map_err(|e| failed("mend", &self.path, e))?;
+        }
+        Ok(())
     }
 }
 
-/// All whole lines of the journal in `directory`. A torn last one was never acted on, so it is left out.
-pub fn entries(directory: &Path) -> Result<Vec<Entry>, Problem> {
+/// What can be read of the journal in `directory`.
+pub fn read(directory: &Path) -> Result<Reading, Problem> {
     let path = directory.join(NAME);
-    let text = read(&path)?.unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _torn)| whole);
-    whole
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line).map_err(|e| {
-                Problem::doing(format_args!("read the journal `{}`", path.display()), e)
-                    .help("it was written by another version of awqdeploy, or damaged; use the awqdeploy that wrote it")
-            })
-        })
-        .collect()
-}
-
-/// A torn last line would run into the next record: cut it off first.
-fn cut_torn_line(file: &File, path: &Path) -> Result<(), Problem> {
-    let text = std::fs::read(path).map_err(|e| failed("read", path, e))?;
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < text.len() {
-        file.set_len(whole as u64).map_err(|e| failed("mend", path, e))?;
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(journal::read(&bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Reading::default()),
+        Err(e) => Err(failed("read", &path, e)),
     }
-    Ok(())
 }

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod collect;
 mod connection;
 pub mod content;
+mod damage;
 pub mod engine;
 pub mod engine_process;
 pub mod engine_word;
@@ -32,6 +33,7 @@ pub mod port;
 pub mod processes;
 pub mod repair;
 pub mod resolver;
+pub mod running;
 pub mod runtimes;
 mod seal;
 pub mod secrets;
@@ -44,7 +46,9 @@ pub mod transcript;
 pub mod transient;
 pub mod tree;
 pub mod unit_folder;
+pub mod uptime;
 pub mod usage;
+pub mod witness;
 
 use crate::domain::problem::Problem;
 

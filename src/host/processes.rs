@@ -6,11 +6,12 @@
 use super::{
     exec, fs,
     notify::{Listener, Said, VARIABLE},
+    running,
     service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     tree,
 };
-use crate::domain::{journal::Period, problem::Problem, unit::Unit};
+use crate::domain::{journal::Period, layout::Layout, problem::Problem, standing::Runs, unit::Unit};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
@@ -173,6 +174,13 @@ impl Services for Processes {
             (Some(ended), _) => Condition::Down(ended.to_string()),
             (None, true) => Condition::Active,
             (None, false) => Condition::Changing("activating".into()),
+        })
+    }
+
+    fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
+        Ok(match &self.running {
+            Some(running) => running::of_process(running.child.id(), layout),
+            None => Runs::Nothing,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
 
 use super::{leftovers::Leftover, signals::Interrupt};
-use crate::domain::{journal::Period, problem::Problem, unit::Unit};
+use crate::domain::{journal::Period, layout::Layout, problem::Problem, standing::Runs, unit::Unit};
 use std::path::{Path, PathBuf};
 
 /// The keeper of one service. Every method is idempotent.
@@ -41,6 +41,11 @@ pub trait Services {
 
     /// Tells each line that it logged in a period, oldest first.
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem>;
+
+    /// Which of the generations below this root it runs.
+    fn runs(&mut self, _layout: &Layout) -> Result<Runs, Problem> {
+        Ok(Runs::Unknown)
+    }
 
     /// How often it was started again by itself since a person or a deployment started it.
     fn restarts(&mut self) -> Result<u32, Problem> {
@@ -102,6 +107,14 @@ pub enum Condition {
     Down(String),
 }
 
+impl Condition {
+    /// Whether somebody stopped it, or it was not started since the host was. One that fails is `failed`, or about to be
+    /// started again.
+    pub fn is_stopped(&self) -> bool {
+        *self == Self::Down("inactive".to_owned())
+    }
+}
+
 impl<S: Services + ?Sized> Services for &mut S {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
         (**self).claim(units)
@@ -145,6 +158,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
         (**self).log(period, lines, said)
+    }
+
+    fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
+        (**self).runs(layout)
     }
 
     fn restarts(&mut self) -> Result<u32, Problem> {

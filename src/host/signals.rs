@@ -45,6 +45,11 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the last signal asks this process alone to end: after the commit, Ctrl-C comes too late.
+    pub fn is_to_leave(&self) -> bool {
+        !matches!(i32::try_from(self.0.load(Ordering::Relaxed)), Ok(0 | SIGINT))
+    }
+
     /// What the last signal means to a follower; it counts once.
     pub fn wish(&self) -> Option<Wish> {
         match i32::try_from(self.0.swap(0, Ordering::Relaxed)) {

@@ -10,7 +10,7 @@ use crate::domain::{
     activation::{self, Activation, GenerationId},
     adoption::Adopted,
     generation::{FORMAT, Generation},
-    journal::Entry,
+    journal::{Entry, Reading},
     layout::Layout,
     order::Order,
     plan::Plan,
@@ -69,8 +69,10 @@ struct Format {
 pub struct Recorded {
     /// Activations are numbered from 1 in the order of their start.
     pub number: u64,
-    /// Every state it reached.
+    /// Every state it reached, of those that can be read.
     pub journal: Vec<Entry>,
+    /// The numbers of the journal's lines that cannot be read, from 1.
+    pub damaged: Vec<usize>,
 }
 
 /// A report's place in an activation's directory.
@@ -125,9 +127,19 @@ impl Store {
         })
     }
 
-    /// All generations, oldest first.
+    /// All generations whose record can be read, oldest first. A damaged one concerns itself: [`Store::damages`] has it.
     pub fn generations(&self) -> Result<Vec<Generation>, Problem> {
-        numbers(&self.layout.generations())?.into_iter().map(|id| self.generation(GenerationId(id))).collect()
+        let ids = self.generation_ids()?.into_iter();
+        Ok(ids.filter_map(|id| self.generation(id).ok()).collect())
+    }
+
+    /// All generations, oldest first; a problem if the record of one cannot be read.
+    pub fn every_generation(&self) -> Result<Vec<Generation>, Problem> {
+        self.generation_ids()?.into_iter().map(|id| self.generation(id)).collect()
+    }
+
+    pub(super) fn generation_ids(&self) -> Result<Vec<GenerationId>, Problem> {
+        Ok(numbers(&self.layout.generations())?.into_iter().map(GenerationId).collect())
     }
 
     /// One generation.
@@ -152,10 +164,10 @@ impl Store {
         read_json(&self.layout.generation(id).join(ADOPTED))
     }
 
-    /// Everything that was adopted below this root and is still there.
+    /// Everything that was adopted below this root, is still there, and can be read.
     pub fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
-        let ids = numbers(&self.layout.generations())?.into_iter().map(GenerationId);
-        ids.filter_map(|id| self.adopted(id).transpose()).collect()
+        let ids = self.generation_ids()?.into_iter();
+        Ok(ids.filter_map(|id| self.adopted(id).ok().flatten()).collect())
     }
 
     /// The units of a plan. Those in the place of a unit that was adopted may replace it.
@@ -174,7 +186,7 @@ impl Store {
     /// The newest activation that recorded anything.
     pub fn last_activation(&self) -> Result<Option<Recorded>, Problem> {
         let mut newest = self.activations_before(u64::MAX)?;
-        newest.find(|read| read.as_ref().map_or(true, |recorded| !recorded.journal.is_empty())).transpose()
+        newest.find(|read| read.as_ref().map_or(true, Recorded::says_anything)).transpose()
     }
 
     /// The activations before the one of this number, newest first. Each is read when it is asked for.
@@ -196,19 +208,23 @@ impl Store {
         Ok(proven)
     }
 
+    /// Those of them that could be returned to, as far as their own records tell.
+    pub fn returnable(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+        let mut returnable = self.proven()?;
+        let record = |id: GenerationId| self.layout.generation(id).join(GENERATION);
+        returnable.retain(|id| read_json::<Generation>(&record(*id)).is_ok());
+        Ok(returnable)
+    }
+
     /// What an activation was asked to do. Those of earlier versions have no such record.
     pub fn order(&self, activation: u64) -> Result<Option<Order>, Problem> {
         read_json(&self.layout.activation(activation).join(ORDER))
     }
 
-    /// The newest activation that was ordered, whether or not it has begun.
+    /// The newest activation that was ordered, whether or not it has begun, or its order can be read.
     pub fn newest_order(&self) -> Result<Option<u64>, Problem> {
-        for number in numbers(&self.layout.activations())?.into_iter().rev() {
-            if self.order(number)?.is_some() {
-                return Ok(Some(number));
-            }
-        }
-        Ok(None)
+        let ordered = |number: &u64| self.layout.activation(*number).join(ORDER).exists();
+        Ok(numbers(&self.layout.activations())?.into_iter().rfind(ordered))
     }
 
     /// The report that an activation kept, if it got so far.
@@ -230,7 +246,8 @@ impl Store {
     pub fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
         for recorded in self.activations()?.into_iter().rev() {
             for evidence in [Evidence::Returned, Evidence::Candidate] {
-                let report = self.report(recorded.number, evidence)?;
+                // A damaged one measures nothing.
+                let report = self.report(recorded.number, evidence).unwrap_or_default();
                 if let Some(report) = report.filter(|report| wanted(report) && report.passed()) {
                     return Ok(Some(report));
                 }
@@ -252,6 +269,8 @@ impl Store {
         let parts = parts.iter().map(PathBuf::as_path).chain([layout.root()]);
         holding::only_ours(&parts.collect::<Vec<_>>())?;
         let file = holding::hold(&layout.lock(), wait, command)?;
+        // Whoever made a folder here may have died before that was on the disk.
+        fs::sync(layout.root())?;
         Ok(Locked { store: self, _file: file })
     }
 
@@ -263,9 +282,10 @@ impl Store {
         Ok(GenerationId(there.max(recorded).map_or(1, |last| last + 1)))
     }
 
-    /// What is on record of one activation.
+    /// What is on record of one activation, as far as it can be read.
     pub fn activation(&self, number: u64) -> Result<Recorded, Problem> {
-        Ok(Recorded { number, journal: journal::entries(&self.layout.activation(number))? })
+        let Reading { entries, damaged } = journal::read(&self.layout.activation(number))?;
+        Ok(Recorded { number, journal: entries, damaged })
     }
 }
 
@@ -428,6 +448,11 @@ impl Recorded {
     pub fn last(&self) -> Option<&Activation> {
         self.journal.last().map(|entry| &entry.activation)
     }
+
+    /// Whether anything was recorded, even if nothing of it can be read.
+    pub fn says_anything(&self) -> bool {
+        !self.journal.is_empty() || !self.damaged.is_empty()
+    }
 }
 
 impl Evidence {
@@ -454,6 +479,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Problem> {
     fs::write(path, text)
 }
 
+/// Nothing where there is no such file. A problem that names it where it cannot be read.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Problem> {
     fs::read(path)?
         .map(|text| serde_json::from_str(&text))

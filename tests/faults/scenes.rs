@@ -1,13 +1,13 @@
 //! What no schedule of faults says: re-attaching, cancelling, the watch window, leftovers, and a restart by hand.
 
-use crate::{Table, machine::Machine, tell};
+use crate::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
 use serde_json::Value;
 use std::{
     process::Output,
     time::{Duration, Instant},
 };
 
-type Scene = (&'static str, fn(&Machine) -> Result<(), String>);
+pub(crate) type Scene = (&'static str, fn(&Machine) -> Result<(), String>);
 
 const SCENES: &[Scene] = &[
     ("a lost terminal, and another that watches", watches),
@@ -18,11 +18,21 @@ const SCENES: &[Scene] = &[
     ("an engine that slows down after the commit", slows_down),
     ("an engine that crashes twice after the commit", crashes),
     ("an orderly shutdown in mid-activation", shuts_down),
+    ("a real power cut leaves nothing that the played one may not", ext4::holds),
 ];
 
-/// Plays all scenes, one after the other.
-pub(crate) fn run(machine: &Machine, table: &mut Table) {
-    for (name, scene) in SCENES {
+fn all() -> impl Iterator<Item = &'static Scene> {
+    SCENES.iter().chain(persons::SCENES)
+}
+
+/// The names of all scenes.
+pub(crate) fn names() -> Vec<String> {
+    all().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Plays those that are wanted, one after the other.
+pub(crate) fn run(machine: &Machine, choice: &Choice, table: &mut Table) {
+    for (name, scene) in all().filter(|(name, _)| choice.wants(name)) {
         let began = Instant::now();
         let went = settle(machine).and_then(|()| scene(machine));
         if let Err(why) = &went {
@@ -40,7 +50,7 @@ fn settle(machine: &Machine) -> Result<(), String> {
 }
 
 /// Runs a command that must end with this exit status.
-fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String> {
+pub(crate) fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String> {
     let output = machine.run(command);
     if output.status.code() == Some(code) {
         return Ok(output);
@@ -50,19 +60,19 @@ fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String
     Err(format!("`{}` ended with {}: {printed}{said}", command.join(" "), output.status))
 }
 
-fn document(output: &Output) -> Result<Value, String> {
+pub(crate) fn document(output: &Output) -> Result<Value, String> {
     serde_json::from_slice(&output.stdout).map_err(|e| format!("no document was printed: {e}"))
 }
 
-fn is(what: &str, so: bool) -> Result<(), String> {
+pub(crate) fn is(what: &str, so: bool) -> Result<(), String> {
     if so { Ok(()) } else { Err(format!("not so: {what}")) }
 }
 
-fn step(machine: &Machine) -> String {
+pub(crate) fn step(machine: &Machine) -> String {
     machine.status()["last_activation"]["step"].as_str().unwrap_or_default().to_owned()
 }
 
-fn serves(machine: &Machine, profile: &str) -> Result<(), String> {
+pub(crate) fn serves(machine: &Machine, profile: &str) -> Result<(), String> {
     let status = machine.status();
     let answers = machine.completion() == "200";
     let so = answers && status["serving"] == profile && status["proven"] == true;

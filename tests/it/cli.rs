@@ -154,7 +154,7 @@ fn an_empty_root_is_shown_as_such() {
         run(&folder, &["status", "--json"]).document(0),
         json!({
             "schema": "awqdeploy/status/v1", "proven": false, "watched_until": null, "root": "root", "current": null,
-            "serving": null, "service": null, "as_found": null, "last_activation": null, "report": null,
+            "serving": null, "service": null, "as_found": null, "last_activation": null, "report": null, "runs": null, "damaged": [],
         })
     );
     assert_eq!(run(&folder, &["generations"]).text(), "there are no generations\n");

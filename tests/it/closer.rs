@@ -74,10 +74,10 @@ fn the_difference_of_generations_and_profiles_is_told_part_by_part() {
 fn journal(from: Option<GenerationId>, to: GenerationId, begins: i64, steps: &[(i64, bool)]) -> Vec<Entry> {
     let at = |second: i64| jiff::Timestamp::from_second(begins + second).unwrap();
     let mut activation = Activation::new(from, to);
-    let mut journal = vec![Entry { at: at(0), activation: activation.clone() }];
+    let mut journal = vec![Entry { at: at(0), uptime: None, activation: activation.clone() }];
     for (second, well) in steps {
         activation = activation.after(if *well { Ok(()) } else { Err("no".to_owned()) });
-        journal.push(Entry { at: at(*second), activation: activation.clone() });
+        journal.push(Entry { at: at(*second), uptime: None, activation: activation.clone() });
     }
     journal
 }

@@ -135,7 +135,7 @@ fn a_signal_at_any_step_goes_back() {
 #[test]
 fn a_torn_line_is_left_out_and_cut_off() {
     let root = tempfile::tempdir().unwrap();
-    let last = || journal::entries(root.path()).unwrap().pop().map(|entry| entry.activation);
+    let last = || journal::read(root.path()).unwrap().entries.pop().map(|entry| entry.activation);
     let whole = Activation::new(Some(OLD), NEW);
     Journal::open(root.path()).unwrap().record(&whole).unwrap();
     let line = serde_json::to_vec(&whole.clone().after(Ok(()))).unwrap();

@@ -11,6 +11,7 @@ const OLD: Option<GenerationId> = Some(GenerationId(1));
 fn journal(from: Option<GenerationId>, steps: &[(i64, Result<(), &str>)]) -> Vec<Entry> {
     let entry = |second: i64, activation: &Activation| Entry {
         at: jiff::Timestamp::from_second(1_800_000_000 + second).unwrap(),
+        uptime: None,
         activation: activation.clone(),
     };
     let mut activation = Activation::new(from, GenerationId(2));

@@ -67,6 +67,30 @@ fn one_end_is_forgiven_and_the_next_is_not() {
     );
 }
 
+/// What a person does, and what nobody knows, says nothing of the generation.
+#[test]
+fn a_stop_by_a_person_and_a_look_that_said_nothing_are_not_held_against_it() {
+    let below = UNANSWERED as usize - 1;
+    let nothing = Seen::Nothing("the message bus is gone".to_owned());
+    let mut seen = vec![silent(); below];
+    seen.push(Seen::Stopped);
+    assert!(judged(&times(&seen, 4)).iter().all(Option::is_none));
+    assert!(judged(&vec![Seen::Stopped; 100]).iter().all(Option::is_none));
+    assert!(judged(&vec![nothing.clone(); 100]).iter().all(Option::is_none));
+    // But what was seen before is not forgotten for it.
+    let mut seen = vec![silent(); below];
+    seen.extend([nothing, silent()]);
+    assert!(judged(&seen).last().unwrap().is_some());
+}
+
+#[test]
+fn a_start_by_hand_begins_the_count_of_ends_anew() {
+    let mut judge = Judge::new(FLOOR, 3);
+    assert_eq!(judge.take(0, Seen::Stopped), None);
+    assert_eq!(judge.take(ENDS - 1, Seen::Starting), None);
+    assert!(judge.take(ENDS, Seen::Starting).is_some());
+}
+
 #[test]
 fn an_engines_own_metrics_say_how_busy_it_is() {
     let metrics = "# HELP vllm:num_requests_running Number of requests.\n\

@@ -5,7 +5,7 @@ use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
         activation::{Activation, Cause, End, GenerationId, State, Step, failed, proven},
-        journal::{Entry, downtime, phases, watched_until},
+        journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
         size::Bytes,
     },
@@ -143,24 +143,59 @@ fn a_withdrawal_has_its_phases_and_two_times_without_a_server() {
     let mut journal = Vec::new();
     let mut note = |at: i64, activation: &Activation| {
         let at = jiff::Timestamp::from_second(at).unwrap();
-        journal.push(Entry { at, activation: activation.clone() });
+        journal.push(Entry { at, uptime: None, activation: activation.clone() });
     };
     for at in [0, 2, 3, 10, 15] {
         note(at, &activation);
         activation = activation.after(Ok(()));
     }
-    let until = |journal: &[Entry]| watched_until(journal, 10).map(jiff::Timestamp::as_second);
     activation = activation.degraded("it hangs".to_owned()).unwrap();
     for at in [100, 101, 102] {
         note(at, &activation);
         activation = activation.after(Ok(()));
     }
     note(108, &activation);
-    assert_eq!(until(&journal[..5]), Some(15 + 600));
-    assert_eq!(until(&journal), None, "it went back");
     // Ten seconds until the new one was ready, eight until the old one was again.
     assert_eq!(downtime(&journal), Some(18.0));
     let phases = phases(&journal);
     let shown: Vec<_> = phases.iter().map(|phase| format!("{} {}", phase.name, phase.seconds)).collect();
     assert_snapshot!(shown.join(", "), @"stop 2, point 1, start 7, validate 5, watch 85, back: stop 1, back: point 1, back: start 6");
+}
+
+/// Somebody sets the clock back by an hour, or forward; the host sleeps; it boots.
+#[test]
+fn the_watch_goes_by_a_clock_that_nobody_sets() {
+    let uptime = |boot: &str, seconds: f64| Uptime { boot: boot.to_owned(), seconds };
+    let entry = |wall: i64, uptime: Option<Uptime>, activation: &Activation| Entry {
+        at: jiff::Timestamp::from_second(1_800_000_000 + wall).unwrap(),
+        uptime,
+        activation: activation.clone(),
+    };
+    let committed = done(Some(ONE), TWO, End::Committed);
+    let left = |wall: i64, now: f64| {
+        let journal = [entry(wall, Some(uptime("a", 1000.0)), &committed)];
+        watch_left(&journal, 10, &uptime("a", now)).map(|left| left.as_secs())
+    };
+    for wall in [0, -3600, 3600] {
+        assert_eq!(
+            [1000.0, 1599.0, 1600.0, 5000.0].map(|now| left(wall, now)),
+            [Some(600), Some(1), None, None]
+        );
+    }
+    // Of what has no such moment, or one of another boot, nothing has passed.
+    for then in [None, Some(uptime("b", 5.0)), Some(uptime("", 5.0))] {
+        let journal = [entry(0, then, &committed)];
+        assert_eq!(watch_left(&journal, 10, &uptime("a", 1000.0)).map(|left| left.as_secs()), Some(600));
+    }
+    // Only what was committed, and has something to go back to, is watched.
+    for activation in [done(None, TWO, End::Committed), committed.degraded("slow".to_owned()).unwrap()] {
+        let journal = [entry(0, Some(uptime("a", 1000.0)), &activation)];
+        assert_eq!(watch_left(&journal, 10, &uptime("a", 1000.0)), None);
+    }
+    // How long a step took, too.
+    let journal = [
+        entry(0, Some(uptime("a", 100.0)), &Activation::new(Some(ONE), TWO)),
+        entry(-3600, Some(uptime("a", 102.5)), &Activation::new(Some(ONE), TWO).after(Ok(()))),
+    ];
+    assert_eq!(phases(&journal).iter().map(|phase| phase.seconds).collect::<Vec<_>>(), [2.5]);
 }

@@ -67,6 +67,8 @@ trait Service1 {
     fn result(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn tasks_current(&self) -> zbus::Result<u64>;
+    #[zbus(property, name = "MainPID")]
+    fn main_pid(&self) -> zbus::Result<u32>;
     #[zbus(property, name = "NRestarts")]
     fn n_restarts(&self) -> zbus::Result<u32>;
 }
@@ -110,6 +112,7 @@ impl Bus {
             result: service.result().await?,
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),
             restarts: service.n_restarts().await?,
+            main: Some(service.main_pid().await?).filter(|pid| *pid != 0),
         })
     }
 }

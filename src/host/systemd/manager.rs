@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) tasks: Option<u64>,
     /// `NRestarts`: how often it was started again by itself.
     pub(super) restarts: u32,
+    /// `MainPID`: its own process, if it has one.
+    pub(super) main: Option<u32>,
 }
 
 impl State {

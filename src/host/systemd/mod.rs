@@ -14,6 +14,7 @@ use self::{
 use super::{
     exec, fs, gpu,
     leftovers::{self, Leftover},
+    running,
     service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     unit_folder::UnitFolder,
@@ -21,8 +22,9 @@ use super::{
 use crate::domain::{
     job::JobEnd,
     journal::Period,
-    layout::Scope,
+    layout::{Layout, Scope},
     problem::{Kind, Problem},
+    standing::Runs,
     startup::Reason,
     unit::Unit,
 };
@@ -214,7 +216,9 @@ impl Services for Systemd {
             return Ok(());
         }
         let why = self.why(&end, &state)?;
-        Err(Problem::doing(format_args!("start `{}`", self.unit), why))
+        let problem = Problem::doing(format_args!("start `{}`", self.unit), why);
+        // Who stops it does not say that it fails.
+        Err(if end == JobEnd::Canceled { Problem { kind: Kind::Interrupted, ..problem } } else { problem })
     }
 
     fn stop(&mut self) -> Result<(), Problem> {
@@ -278,6 +282,11 @@ impl Services for Systemd {
 
     fn restarts(&mut self) -> Result<u32, Problem> {
         Ok(self.manager()?.state(&self.unit)?.restarts)
+    }
+
+    fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
+        let state = self.manager()?.state(&self.unit)?;
+        Ok(state.main.map_or(Runs::Nothing, |pid| running::of_process(pid, layout)))
     }
 
     fn goes_down(&mut self) -> bool {

@@ -14,7 +14,7 @@ use std::{
 /// How often a command that runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What [`State`] is made of.
-const PROPERTIES: &str = "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts";
+const PROPERTIES: &str = "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID";
 
 /// The `systemctl` of one scope, and the job that it waits for.
 pub(super) struct Systemctl {
@@ -122,5 +122,6 @@ fn read(said: &str) -> State {
         tasks: value("TasksCurrent").parse().ok(),
         // Absent before its first start.
         restarts: value("NRestarts").parse().unwrap_or_default(),
+        main: value("MainPID").parse().ok().filter(|pid| *pid != 0),
     }
 }

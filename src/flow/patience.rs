@@ -1,0 +1,38 @@
+//! Waiting for a lock that somebody holds, for as long as that takes: what has to go back does not give up.
+
+use super::{
+    event::{Event, Observer},
+    world::World,
+};
+use crate::domain::problem::{Kind, Problem};
+use std::{thread::sleep, time::Duration};
+
+/// How often a lock that is held is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Takes a lock once it is free. Each of its holders is told once. Nothing where it is not `wanted` any more, or the
+/// host goes down, which waits for nobody.
+pub(super) fn take<T>(
+    world: &mut World,
+    mut lock: impl FnMut(&mut World) -> Result<T, Problem>,
+    wanted: impl Fn(&World) -> bool,
+    observer: &dyn Observer,
+) -> Result<Option<T>, Problem> {
+    let mut told = None;
+    loop {
+        match lock(world) {
+            Err(problem) if problem.kind == Kind::Busy => {
+                if told.as_ref() != Some(&problem.what) {
+                    observer.see(Event::Warning(format!("this has to go back, and waits: {}", problem.what)));
+                    told = Some(problem.what);
+                }
+            }
+            taken => return taken.map(Some),
+        }
+        // Whether the host goes down is the manager's to say, whatever the service.
+        if !wanted(world) || world.keeper.observe("awqdeploy").goes_down() {
+            return Ok(None);
+        }
+        sleep(TRY_EVERY);
+    }
+}
