@@ -79,6 +79,7 @@ mod store;
 mod sweep;
 mod tidy;
 mod transcript;
+mod trust;
 mod unit;
 mod validate;
 mod verdict;
