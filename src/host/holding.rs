@@ -167,14 +167,14 @@ fn held_by_us(file: &File) -> bool {
         let owner = std::fs::metadata(format!("/proc/{pid}")).map(|found| found.uid());
         owner.map_or(true, |owner| owner == 0 || owner == us())
     };
-    match holder_of(file) {
-        Some(holder) => ours(holder),
+    holder_of(file).map_or_else(
         // Whoever took it has left it to somebody else.
-        None => {
+        || {
             let openers = openers(file);
             openers.is_empty() || openers.into_iter().any(ours)
-        }
-    }
+        },
+        ours,
+    )
 }
 
 /// The process that holds the lock of this file, as the kernel has it. Nothing where that cannot be told, as in

@@ -40,21 +40,16 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whose this path is. Nothing where it is not there.
+/// Whose this path is. Nothing where it is not there, and nobody but those who are trusted could put it there.
 ///
-/// What is believed is still so when it is opened: nobody but those who are trusted could have changed any part of
-/// its way.
+/// What is believed is still so when it is opened: nobody else could have changed any part of its way.
 ///
 /// # Errors
 /// [`Kind::Refused`] that names the part of the way that a stranger owns or may write to.
 pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Whose>, Problem> {
-    let way = match way(path) {
-        Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => {
-            return Ok(None);
-        }
-        way => way.map_err(|e| fs::failed("find the way to", path, e))?,
-    };
-    trust::judge(&way, owners).map(Some).map_err(|doubt| doubted(&doubt))
+    let (way, end) = way(path).map_err(|e| fs::failed("find the way to", path, e))?;
+    let whose = trust::judge(&way, owners).map_err(|doubt| doubted(&doubt))?;
+    Ok((end == End::There).then_some(whose))
 }
 
 /// The same of what root is to read, wherever it was named: its own, or that of whoever called `sudo`. Anybody else
@@ -64,6 +59,25 @@ pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Whose>, Problem> {
 /// As [`believe`].
 pub fn believe_as_root(path: &Path) -> Result<Option<Whose>, Problem> {
     if is_root() { believe(path, &ours_and_callers()) } else { Ok(Some(Whose::Own)) }
+}
+
+/// A problem for root with an interpreter that is to run vLLM, or with the environment that it finds its packages in.
+///
+/// # Errors
+/// As [`believe`].
+pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
+    believe_as_root(python)?;
+    let Some(environment) = python.parent().and_then(Path::parent).filter(|_| is_root()) else {
+        return Ok(());
+    };
+    believe_as_root(&environment.join("pyvenv.cfg"))?;
+    let libraries = environment.join("lib");
+    for library in fs::names(&libraries)?.iter().filter(|name| name.starts_with("python")) {
+        for folder in ["site-packages", "dist-packages"] {
+            believe_as_root(&libraries.join(library).join(folder))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether nobody but root and whoever acts could change a file in place or replace it.
@@ -86,10 +100,18 @@ fn doubted(doubt: &Doubt) -> Problem {
     Problem::new(Kind::Refused, doubt.to_string()).help(help)
 }
 
-/// Each step of the way to a path: what a link leads to follows the link.
-fn way(path: &Path) -> io::Result<Vec<Step>> {
+/// Whether a way leads to something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    There,
+    Missing,
+}
+
+/// Each step of the way to a path: what a link leads to follows the link. Where something is missing, the way ends in
+/// the folder that would hold it.
+fn way(path: &Path) -> io::Result<(Vec<Step>, End)> {
     let path = std::path::absolute(path)?;
-    let (mut here, mut links) = (PathBuf::from("/"), 0);
+    let (mut here, mut links, mut end) = (PathBuf::from("/"), 0, End::There);
     let mut steps = vec![step(&here)?];
     let mut left: VecDeque<OsString> = parts(&path);
     while let Some(part) = left.pop_front() {
@@ -98,7 +120,13 @@ fn way(path: &Path) -> io::Result<Vec<Step>> {
             continue;
         }
         let next = here.join(&part);
-        let met = step(&next)?;
+        let met = match step(&next) {
+            Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => {
+                end = End::Missing;
+                break;
+            }
+            met => met?,
+        };
         let is_link = met.met == Met::Link;
         steps.push(met);
         if !is_link {
@@ -115,9 +143,9 @@ fn way(path: &Path) -> io::Result<Vec<Step>> {
         }
         parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
     }
-    // Where the way led up again, the last step is not what it ends in.
+    // Where the way led up again, or nowhere, the last step is not what it ends in.
     steps.push(step(&here)?);
-    Ok(steps)
+    Ok((steps, end))
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {

@@ -1,5 +1,6 @@
 //! Whose files root believes, and whose locks it waits for.
 
+use crate::stand::FORKED;
 use awqdeploy::{
     domain::{
         layout::Layout,
@@ -30,7 +31,7 @@ fn way(steps: &[(&str, u32, u32)]) -> Vec<Step> {
     let step = |(path, owner, mode): &(&str, u32, u32)| {
         let (met, path) = match path.strip_prefix('@') {
             Some(path) => (Met::Link, path),
-            None if path.ends_with(".toml") => (Met::File, *path),
+            None if path.contains(".toml") => (Met::File, *path),
             None => (Met::Folder, *path),
         };
         Step { path: path.into(), met, owner: *owner, mode: *mode }
@@ -131,6 +132,16 @@ fn the_way_is_walked_through_links_and_back_up() {
     }
 }
 
+/// What is not there can be put there by whoever may write to the folder.
+#[test]
+fn what_anybody_could_put_there_is_not_merely_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(believe(&folder.path().join("none/below"), &ours()).unwrap(), None);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let problem = believe(&folder.path().join("none/below"), &ours()).unwrap_err();
+    assert!(problem.what.contains("can be written to by others"), "{}", problem.what);
+}
+
 /// Defect 8: between two boots a folder's owner can put another in the place of what is below it.
 #[test]
 fn a_root_below_somebody_elses_folder_is_refused() {
@@ -151,13 +162,13 @@ fn only_we_can_open_a_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
-    drop(hold(&path, Duration::ZERO, "new").unwrap());
+    drop(hold(&path, FORKED, "new").unwrap());
     assert_eq!(mode(&path), 0o600);
     for old in [0o644, 0o666, 0o640, 0o604] {
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(old)).unwrap();
         let inode = fs::metadata(&path).unwrap().ino();
-        let held = hold(&path, Duration::ZERO, "old").unwrap();
+        let held = hold(&path, FORKED, "old").unwrap();
         assert_eq!(mode(&path), 0o600, "{old:o}");
         assert_ne!(held.metadata().unwrap().ino(), inode, "whoever had it open could lock it still");
     }
@@ -171,7 +182,7 @@ fn a_strangers_lock_holds_nobody_up() {
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let mut stranger = flock(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], &path);
-    let held = hold(&path, Duration::ZERO, "awqdeploy recover").unwrap();
+    let held = hold(&path, FORKED, "awqdeploy recover").unwrap();
     // And they find no other way in.
     let opened = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "flock", "-n"])
@@ -201,7 +212,7 @@ fn a_lock_that_a_strangers_child_holds_is_a_strangers() {
         "-c",
         &script,
     ]));
-    drop(hold(&path, Duration::ZERO, "awqdeploy recover").unwrap());
+    drop(hold(&path, FORKED, "awqdeploy recover").unwrap());
     stranger.kill().unwrap();
     stranger.wait().unwrap();
 }
