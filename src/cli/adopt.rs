@@ -2,9 +2,9 @@
 
 use super::{
     args::{Adopt, Global},
+    ink::{BOLD, CARE, GOOD},
     progress::Screen,
-    render::{self, BOLD, CARE, GOOD},
-    run,
+    render, run,
 };
 use crate::{
     domain::{activation::GenerationId, problem::Problem, report::Report},

@@ -114,8 +114,8 @@ pub(crate) struct Global {
     /// Deploy to your own service manager, without root: `systemctl --user`
     #[arg(long, global = true)]
     pub(crate) user: bool,
-    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy; with
-    /// --user ~/.config/awqdeploy]
+    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy; as root the other way
+    /// round; with --user ~/.config/awqdeploy]
     #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]
     pub(crate) profiles: Option<PathBuf>,
     /// Take vLLM from this directory of what Nix built, and install none
@@ -149,6 +149,23 @@ impl Global {
             Scope::System => "/etc/awqdeploy".into(),
             Scope::User => below_home("XDG_CONFIG_HOME", ".config").join("awqdeploy"),
         }
+    }
+}
+
+impl Command {
+    /// Whether it reads a folder of profiles. A rehearsal may read those that came with the program.
+    pub(crate) fn reads_profiles(&self) -> bool {
+        matches!(
+            self,
+            Self::Plan { .. }
+                | Self::Deploy { .. }
+                | Self::Adopt(_)
+                | Self::Diff { .. }
+                | Self::Export { .. }
+                | Self::Lock(_)
+                | Self::Fetch { .. }
+                | Self::Units { .. }
+        )
     }
 }
 

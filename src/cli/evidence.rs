@@ -2,6 +2,7 @@
 
 use super::{
     args::{Global, ReportRequest},
+    ink::{BOLD, json_text, plain},
     interchange, page,
     progress::Screen,
     proof::{self, Beside, Gate},
@@ -23,15 +24,12 @@ use crate::{
     },
     host::fs,
 };
-use anstyle::Style;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
 
 /// Writes all that is known of a generation.
 type Form = fn(&Account) -> String;
-
-const BOLD: Style = Style::new().bold();
 
 /// `awqdeploy/report/v1`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -63,10 +61,10 @@ pub(super) struct ComparisonDocument {
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Problem> {
     let account = account::of_generation(&run::reading_world(global), request.generation.map(GenerationId))?;
     let forms: [(&Option<PathBuf>, Form); 4] = [
-        (&request.html, page::html),
-        (&request.markdown, markdown),
-        (&request.vllm_bench, interchange::vllm_bench),
-        (&request.guidellm, interchange::guidellm),
+        (&request.html, |account| plain(&page::html(account))),
+        (&request.markdown, |account| plain(&markdown(account))),
+        (&request.vllm_bench, |account| json_text(&interchange::vllm_bench(account))),
+        (&request.guidellm, |account| json_text(&interchange::guidellm(account))),
     ];
     let mut into_files = false;
     for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {

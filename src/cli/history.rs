@@ -1,6 +1,10 @@
 //! `history` and `why`: what happened.
 
-use super::{documents, render};
+use super::{
+    documents,
+    ink::{BAD, FAINT, GOOD},
+    render,
+};
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
@@ -11,14 +15,9 @@ use crate::{
     flow::history::Why,
     host::store::Recorded,
 };
-use anstyle::{AnsiColor, Style};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
-
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Log lines that `why` shows.
 const LOG_LINES: usize = 20;

@@ -2,8 +2,7 @@
 
 use super::{
     args::{Global, Logs},
-    print,
-    render::{BAD, BOLD, FAINT, GOOD},
+    ink::{BAD, BOLD, FAINT, GOOD, print},
     run,
 };
 use crate::{

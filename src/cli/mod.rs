@@ -7,6 +7,7 @@ mod documents;
 mod evidence;
 mod generate;
 mod history;
+pub mod ink;
 mod interchange;
 mod lookup;
 mod page;
@@ -18,21 +19,27 @@ mod rehearsal;
 mod render;
 mod run;
 mod schema;
+mod shelf;
 mod summary;
 mod supply;
 mod units;
 
 use args::Arguments;
 use clap::Parser;
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            // Help and the version come this way too, on the standard output.
-            let _closed = e.print();
+            // Help and the version come this way too, on the standard output. What was typed may be pasted.
+            let said = e.render().to_string();
+            if said.contains(ink::is_hidden) {
+                ink::say(said.trim_end());
+            } else {
+                let _closed = e.print();
+            }
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
@@ -41,20 +48,11 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             if json {
-                print(&serde_json::to_string_pretty(&problem::to_json(&problem)).unwrap_or_default());
+                let _unsaid = ink::print_json(&problem::to_json(&problem));
             }
-            // Colours are left out where the standard error is no terminal. A closed one is no reason
-            // for another exit status.
             let text = problem::render(&problem, problem::Style::Coloured);
-            let _closed = writeln!(anstream::stderr(), "{text}");
+            ink::say_coloured(&text);
             ExitCode::from(problem::exit_code(problem.kind))
         }
     }
-}
-
-/// Writes to the standard output; a reader that left is no problem.
-fn print(text: &str) {
-    let mut out = anstream::stdout();
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
 }

@@ -2,7 +2,8 @@
 
 use super::{
     documents::{MemoryDocument, PlanDocument},
-    render::{BAD, BOLD, CARE, FAINT, command, row},
+    ink::{BAD, BOLD, CARE, FAINT, Ink},
+    render::{command, row},
 };
 use crate::domain::{
     actual::Figure,
@@ -13,7 +14,6 @@ use crate::domain::{
     rules::Severity,
     size::Bytes,
 };
-use anstyle::Style;
 use std::fmt::Write;
 
 /// A plan. Nothing for a refusal, which is shown as a problem.
@@ -79,7 +79,7 @@ fn engine(compared: &[Compared]) -> String {
     }
     let _ = writeln!(out, "  {FAINT}{:<24} {:<24} vLLM says{FAINT:#}", "", "planned");
     for Compared { what, planned, engine, agrees } in compared {
-        let style = if *agrees { Style::new() } else { BAD };
+        let style = if *agrees { Ink::Plain } else { BAD };
         let planned = planned.as_deref().unwrap_or("-");
         row(&mut out, what, &format!("{planned:<24} {style}{engine}{style:#}"));
     }
@@ -162,7 +162,7 @@ fn bar(parts: impl Iterator<Item = (char, Bytes)>, whole: Bytes) -> String {
             cells += 1;
         }
     }
-    let plain = Style::new();
+    let plain = Ink::Plain;
     let _ = write!(drawn, "{plain}{:width$}│", "", width = usize::try_from(WIDTH - cells).unwrap_or(0));
     drawn
 }

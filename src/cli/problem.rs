@@ -1,5 +1,6 @@
 //! How a problem is shown: to a person on a terminal, to a program as JSON, to a shell as an exit status.
 
+use super::ink::{is_hidden, plain};
 use crate::domain::problem::{Kind, Place, Problem};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
@@ -155,23 +156,7 @@ fn place_json(place: &Place) -> PlaceJson<'_> {
 
 /// Shows control characters as escapes: the text of a file must not be able to drive the terminal.
 fn visible(text: &str) -> Cow<'_, str> {
-    if text.contains(is_hidden) {
-        let shown = text.chars().map(|c| match c {
-            // The first half of a Windows line break.
-            '\r' => String::new(),
-            c if is_hidden(c) => c.escape_debug().to_string(),
-            c => c.to_string(),
-        });
-        Cow::Owned(shown.collect())
-    } else {
-        Cow::Borrowed(text)
-    }
-}
-
-fn is_hidden(c: char) -> bool {
-    // The bidirectional controls reorder what follows them: source that reads as it is not.
-    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (c.is_control() && c != '\n' && c != '\t') || reorders
+    if text.contains(is_hidden) { Cow::Owned(plain(text)) } else { Cow::Borrowed(text) }
 }
 
 /// The same for the text of a place; its span moves along. The library's own columns are right only for

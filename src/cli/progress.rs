@@ -1,6 +1,9 @@
 //! What goes on, shown on the standard error while it goes on.
 
-use super::args::Progress;
+use super::{
+    args::Progress,
+    ink::{BAD, FAINT, GOOD, inked, say, say_json},
+};
 use crate::{
     domain::{
         activation::{End, State, Step},
@@ -9,17 +12,12 @@ use crate::{
     },
     flow::event::{Event, Observer},
 };
-use anstyle::{AnsiColor, Style};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::{
     cell::{Cell, RefCell},
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     time::{Duration, Instant},
 };
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
 
 /// How often a spinner turns.
 const TURN_EVERY: Duration = Duration::from_millis(100);
@@ -61,6 +59,14 @@ impl Screen {
         say(text);
     }
 
+    /// A line that stays, of something that takes no time.
+    pub(crate) fn remark(&self, text: String) {
+        match self.how {
+            How::Bars | How::Lines => self.line(&text),
+            How::Json | How::Nothing => self.see(Event::Stage(text)),
+        }
+    }
+
     /// A line that stays, and below it on a terminal how long it takes.
     fn begin(&self, text: &str) {
         self.line(text);
@@ -84,7 +90,7 @@ impl Screen {
             let style = ProgressStyle::with_template("  {spinner} {elapsed} {msg}");
             ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
-        spinner.set_message(text.to_owned());
+        spinner.set_message(inked(text));
         spinner.enable_steady_tick(TURN_EVERY);
         *bar = Some(spinner);
     }
@@ -146,11 +152,7 @@ impl Observer for Screen {
         match (self.how, event) {
             (How::Nothing, _) => {}
             (How::Json, Event::Progress { done, of }) if self.advanced(done.0, of.0, 1).is_none() => {}
-            (How::Json, event) => {
-                if let Ok(text) = serde_json::to_string(&event) {
-                    say(&text);
-                }
-            }
+            (How::Json, event) => say_json(&event),
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
             (_, Event::Engine(status) | Event::Installing(status)) => {
                 self.passing(&format!("{FAINT}{status}{FAINT:#}"));
@@ -220,9 +222,4 @@ fn forward(step: Step, aim: &str) -> String {
         Step::Start => format!("start {aim}"),
         Step::Validate => format!("validate {aim}"),
     }
-}
-
-/// A closed standard error is no reason to stop.
-fn say(text: &str) {
-    let _closed = writeln!(anstream::stderr(), "{text}");
 }

@@ -3,9 +3,10 @@
 use super::{
     args::{Global, Rehearse},
     documents::ActivationDocument,
-    print, problem as errors,
+    ink::{BAD, BOLD, GOOD, print, print_json},
+    problem as errors,
     progress::Screen,
-    render, run,
+    render, run, shelf,
 };
 use crate::{
     domain::{
@@ -19,17 +20,12 @@ use crate::{
     },
     host::signals::Interrupt,
 };
-use anstyle::{AnsiColor, Style};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-
-const BOLD: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// `awqdeploy/rehearsal/v1`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -70,7 +66,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         }
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() { run::library(global) } else { Library::embedded() };
+    let library = if global.profiles.is_some() { shelf::library(global) } else { Library::embedded() };
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         &Request {
@@ -88,8 +84,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     screen.clear();
     let document = tell(story, fault);
     if global.json {
-        let json = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print JSON", e))?;
-        print(&json);
+        print_json(&document)?;
     } else {
         print(&shown(&document));
     }

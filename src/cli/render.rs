@@ -5,6 +5,7 @@ use super::{
         ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument,
         ValidationDocument, VerifyDocument,
     },
+    ink::{BAD, BOLD, CARE, FAINT, GOOD},
     planned,
 };
 use crate::domain::{
@@ -14,14 +15,7 @@ use crate::domain::{
     size::Bytes,
     sweep::Swept,
 };
-use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
-
-pub(super) const BOLD: Style = Style::new().bold();
-pub(super) const FAINT: Style = Style::new().dimmed();
-pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-pub(super) const CARE: Style = AnsiColor::Yellow.on_default();
 
 /// The engine's command line, an option a line.
 pub(crate) fn command(argv: &[String]) -> String {

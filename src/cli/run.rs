@@ -7,9 +7,11 @@ use super::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
         PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
     },
-    evidence, generate, history as told, lookup, planned, print, problem as errors,
+    evidence, generate, history as told,
+    ink::{inked, print, print_json},
+    lookup, planned, problem as errors,
     progress::Screen,
-    rehearsal, render, schema, supply, units,
+    rehearsal, render, schema, shelf, supply, units,
 };
 use crate::{
     domain::{
@@ -33,14 +35,13 @@ use crate::{
         experience, export, follow, history,
         outcome::{Action, Outcome},
         prepare::{self, Decision, Prepared, Waiver, Weights},
-        profiles::Library,
         recover, rollback, status, supervise,
         verify::{self, Damaged, Which},
         world::{Carrier, Engine, Keeper, World},
     },
     host::{
         checkpoint::Presence, engine, event_loop, fs, hub::Reach, link_probe, machine, repair::PieceSource,
-        runtimes, signals::Interrupt, store::Store,
+        runtimes, signals::Interrupt, store::Store, trust,
     },
 };
 use dialoguer::Confirm;
@@ -55,6 +56,7 @@ use std::{
 pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
+    shelf::announce(&global, &command, &screen)?;
     match command {
         Command::Plan { profile, facts, checkpoint, headers_only, ask_engine } => {
             let presence = if headers_only { Presence::Headers } else { Presence::Whole };
@@ -85,7 +87,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             show(&global, &told::HistoryDocument::of(&history), told::history)
         }
         Command::Why { generation } => {
-            let why = history::why(&reading_world(&global), generation.map(GenerationId))?;
+            let why = history::why(&reading_world(&global), generation.map(GenerationId), &screen)?;
             show(&global, &told::WhyDocument::of(why), told::why)
         }
         Command::Logs(request) => lookup::logs(&global, &request),
@@ -222,11 +224,11 @@ fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
             "" => runtimes::any_python(&layout(global))?,
             python => python.to_owned(),
         };
+        trust::believe_interpreter(Path::new(&python))?;
         facts = facts.with_rates(&link_probe::rates(&python)?)?;
     }
     let document = FactsDocument::of(facts);
-    let text = serde_json::to_string_pretty(&document).map_err(|e| Problem::doing("print the facts", e))?;
-    print(&text);
+    print_json(&document)?;
     Ok(0)
 }
 
@@ -419,7 +421,7 @@ fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         );
     }
     let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
-    match Confirm::new().with_prompt(question).default(false).interact() {
+    match Confirm::new().with_prompt(inked(question)).default(false).interact() {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_agreed),
         Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
@@ -437,8 +439,7 @@ pub(super) fn show<D: Serialize>(
     text: impl FnOnce(&D) -> String,
 ) -> Result<u8, Problem> {
     if global.json {
-        let json = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("print JSON", e))?;
-        print(&json);
+        print_json(document)?;
     } else {
         let text = text(document);
         if !text.is_empty() {
@@ -472,21 +473,12 @@ pub(super) fn interruptible(global: &Global) -> Result<World, Problem> {
 pub(super) fn reading_world(global: &Global) -> World {
     World {
         store: Store::new(layout(global)),
-        library: library(global),
+        library: shelf::library(global),
         facts: Facts::default(),
         engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
         keeper: Keeper::Systemd(global.scope()),
         carrier: Carrier::ServiceManager,
-    }
-}
-
-pub(super) fn library(global: &Global) -> Library {
-    let here = Path::new("profiles");
-    match &global.profiles {
-        Some(folder) => Library::at(folder.clone()),
-        None if here.is_dir() => Library::at(here.to_owned()),
-        None => Library::at(global.own_profiles()),
     }
 }

@@ -8,8 +8,8 @@ use super::{
     },
     evidence::{ComparisonDocument, ReportDocument},
     history::{HistoryDocument, WhyDocument},
+    ink::{print, print_json},
     lookup::{DiffDocument, LogsDocument},
-    print,
     problem::ProblemJson,
     rehearsal::RehearsalDocument,
     supply::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
@@ -60,8 +60,7 @@ pub(super) fn schema(document: Option<&str>) -> Result<u8, Problem> {
     let wanted = document.and_then(|name| DOCUMENTS.iter().find(|(known, _)| *known == name));
     let text = match wanted {
         None => names().collect::<Vec<_>>().join("\n"),
-        Some((name, of)) => serde_json::to_string_pretty(&of(name))
-            .map_err(|error| Problem::doing("print a schema", error))?,
+        Some((name, of)) => return print_json(&of(name)).map(|()| 0),
     };
     print(&text);
     Ok(0)

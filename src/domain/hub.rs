@@ -176,6 +176,43 @@ pub fn listing(json: &[u8]) -> Result<Vec<Listed>, Fault> {
     entries.into_iter().filter(|entry| entry.kind == "file").map(listed).collect()
 }
 
+/// The most files of one listing: more than any model has.
+pub const MOST_FILES: usize = 100_000;
+/// The most bytes of all pages of one listing: such files take some 30 MB.
+pub const MOST_LISTED: Bytes = Bytes::mib(64);
+
+/// A listing page by page, within its limits.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    files: Vec<Listed>,
+    /// What has been read of it.
+    read: u64,
+}
+
+impl Listing {
+    /// Adds a page.
+    ///
+    /// # Errors
+    /// For what is no listing, and for one without end.
+    pub fn add(&mut self, page: &[u8]) -> Result<(), Fault> {
+        self.read = self.read.saturating_add(page.len() as u64);
+        if self.read > MOST_LISTED.0 {
+            return Err(Fault::Malformed(format!("a listing of more than {MOST_LISTED}")));
+        }
+        let files = listing(page)?;
+        if self.files.len() + files.len() > MOST_FILES {
+            return Err(Fault::Malformed(format!("a listing of more than {MOST_FILES} files")));
+        }
+        self.files.extend(files);
+        Ok(())
+    }
+
+    /// All files.
+    pub fn files(self) -> Vec<Listed> {
+        self.files
+    }
+}
+
 fn listed(raw: RawEntry) -> Result<Listed, Fault> {
     let RawEntry { path, size, oid, lfs, .. } = raw;
     if let Some(why) = lock::why_not_plain(&path) {
@@ -241,6 +278,8 @@ pub struct Patience {
     pub connect: Duration,
     /// The longest time without a byte.
     pub silence: Duration,
+    /// The longest that a whole answer, or a whole listing with all its pages, may take.
+    pub whole: Duration,
     /// Over how long a rate is taken…
     pub slow_after: Duration,
     /// … and below how many bytes a second the connection is given up for a new one.
@@ -256,6 +295,7 @@ impl Patience {
         longest_asked: Duration::from_mins(5),
         connect: Duration::from_secs(10),
         silence: Duration::from_secs(30),
+        whole: Duration::from_mins(2),
         slow_after: Duration::from_mins(1),
         slow_below: Bytes(4 << 10),
     };

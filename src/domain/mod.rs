@@ -55,6 +55,7 @@ pub mod stats;
 pub mod stream;
 pub mod sweep;
 pub mod tensors;
+pub mod trust;
 pub mod unit;
 pub mod upstream;
 pub mod variables;

@@ -1,6 +1,9 @@
 //! `history` and `why`: what happened, from the journals and the evidence kept with them.
 
-use super::world::World;
+use super::{
+    event::{Event, Observer},
+    world::World,
+};
 use crate::{
     domain::{
         activation::{Activation, End, GenerationId, State},
@@ -30,8 +33,9 @@ pub struct Why {
     pub log: Option<String>,
 }
 
-/// What is known of the last activation of a generation; by default of the last one that did not end well.
-pub fn why(world: &World, generation: Option<GenerationId>) -> Result<Why, Problem> {
+/// What is known of the last activation of a generation; by default of the last one that did not end well. A log that
+/// cannot be read is told of: it is for root alone, and the rest is not.
+pub fn why(world: &World, generation: Option<GenerationId>, observer: &dyn Observer) -> Result<Why, Problem> {
     let wanted = |recorded: &Recorded| {
         let Some(Activation { to, state, .. }) = recorded.last() else { return false };
         match generation {
@@ -45,10 +49,14 @@ pub fn why(world: &World, generation: Option<GenerationId>) -> Result<Why, Probl
         None => Problem::new(Kind::Usage, "no activation failed"),
     })?;
     let to = recorded.last().map_or(GenerationId(0), |activation| activation.to);
+    let log = world.store.kept_log(recorded.number).unwrap_or_else(|problem| {
+        observer.see(Event::Warning(problem.in_one_line()));
+        None
+    });
     Ok(Why {
         profile: world.store.generation(to)?.plan.profile,
         report: world.store.report(recorded.number, Evidence::Candidate)?,
-        log: world.store.kept_log(recorded.number)?,
+        log,
         recorded,
     })
 }

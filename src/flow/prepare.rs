@@ -22,7 +22,7 @@ use crate::{
         rules::Finding,
         version::Version,
     },
-    host::{self, runtimes},
+    host::{self, runtimes, trust},
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -255,11 +255,15 @@ fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<S
         return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
     }
     if let Some(python) = &profile.runtime().python {
+        trust::believe_interpreter(python)?;
         return Ok((PlannedRuntime { vllm, digest: None, command: runtimes::command_of(python) }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let built = match &world.engine {
-        Engine::Built(folder) => Some(runtimes::built(folder, locked.digest())?),
+        Engine::Built(folder) => {
+            trust::believe_as_root(&folder.join(locked.digest().to_string()))?;
+            Some(runtimes::built(folder, locked.digest())?)
+        }
         Engine::Locked | Engine::Command(_) => None,
     };
     let digest = built.as_ref().map_or_else(|| locked.digest(), |built| built.digest);

@@ -1,12 +1,12 @@
 //! Files that are whole or not there: the only place that renames and syncs.
 
-use super::witness;
+use super::{trust, witness};
 use crate::domain::{problem::Problem, size::Bytes};
 use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, ErrorKind, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -14,6 +14,14 @@ use std::{
 /// Readable by the service's own user, writable by nobody else.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
+/// A program, executable by the service's own user.
+const PROGRAM_MODE: u32 = 0o755;
+/// Nobody else's before it has its content.
+const UNFINISHED_MODE: u32 = 0o600;
+/// Permission of the owner to execute.
+const EXECUTABLE: u32 = 0o100;
+/// All permissions, with those that lend the owner's identity.
+const ALL_BITS: u32 = 0o7777;
 /// Written to by nobody any more.
 const FROZEN_MODE: u32 = 0o444;
 /// Permission of everybody to read: the service runs as a user of its own.
@@ -38,8 +46,13 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
 
 /// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    write_as(path, FILE_MODE, bytes)
+}
+
+/// The same with these permissions, whatever an older file of that name has.
+pub fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let staged = staged_name(path);
-    write_synced(&staged, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    write_synced(&staged, mode, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)
 }
 
@@ -48,7 +61,7 @@ pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Proble
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
-    write_synced(&staged, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)?;
     // Its name is taken by nothing any more.
     let _gone = staged.keep();
@@ -57,7 +70,7 @@ pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Proble
 
 /// Writes a file that nobody looks for yet, synced.
 pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
-    write_synced(path, bytes.as_ref()).map_err(|e| failed("write", path, e))
+    write_synced(path, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))
 }
 
 /// Makes `link` point at `target` in one step.
@@ -137,18 +150,32 @@ pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
     rename(staged, path)
 }
 
-/// Copies a file, by reference where the file system can; synced, readable by all, and executable by all
-/// if it is by its owner.
+/// Copies a file to where there is none, by reference where the file system can; synced, readable by all, and
+/// executable by all if it is by its owner. No other permission is taken over: the copy belongs to somebody else than
+/// the file did, whose identity it must not lend.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
-    let mode = fs::copy(from, to)
-        .and_then(|_| fs::metadata(to))
-        .map_err(|e| failed("copy to", to, e))?
-        .permissions()
-        .mode();
-    let executable = if mode & 0o100 == 0 { 0 } else { 0o111 };
-    fs::set_permissions(to, fs::Permissions::from_mode(mode | FILE_MODE | executable))
-        .map_err(|e| failed("set the mode of", to, e))?;
-    sync(to)
+    let mut source = open_file(from)?;
+    let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
+    let mode = if mode & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
+    let mut new = OpenOptions::new();
+    let target = new.write(true).create_new(true).mode(UNFINISHED_MODE).open(to);
+    let mut target = target.map_err(|e| failed("write", to, e))?;
+    io::copy(&mut source, &mut target)
+        .and_then(|_| target.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| target.sync_all())
+        .map_err(|e| failed("copy to", to, e))
+}
+
+/// Opens a file that may be somebody else's, and nothing that only looks like one: to open a pipe would wait for
+/// whoever writes to it.
+fn open_file(path: &Path) -> Result<File, Problem> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|e| failed("open", path, e))?;
+    if file.metadata().map_err(|e| failed("look at", path, e))?.is_file() {
+        return Ok(file);
+    }
+    Err(Problem::doing(format_args!("copy `{}`", path.display()), "it is no file"))
 }
 
 /// How a file came to have a second name.
@@ -163,13 +190,19 @@ pub enum Brought {
 }
 
 /// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
-/// being the same file where everybody may read it, else a copy. Synced.
+/// being the same file, else a copy. Synced. Only a file that everybody may read and nobody but us can change becomes
+/// the same, and only in a folder of ours: whoever owns one of its names owns all.
 pub fn bring(from: &Path, to: &Path) -> Result<Brought, Problem> {
     if clone(from, to)? {
         return Ok(Brought::Cloned);
     }
-    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.permissions().mode();
-    if mode & WORLD_READABLE != 0 && fs::hard_link(from, to).is_ok() {
+    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.mode();
+    let folder = to.parent().unwrap_or(to);
+    let linked = mode & WORLD_READABLE != 0
+        && trust::is_ours(from)
+        && trust::is_ours(folder)
+        && fs::hard_link(from, to).is_ok();
+    if linked {
         return sync(to).map(|()| Brought::Linked);
     }
     copy(from, to).map(|()| Brought::Copied)
@@ -188,7 +221,7 @@ pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
 
 /// Copies a file by sharing its blocks. `false` where the file system cannot.
 pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
-    let source = File::open(from).map_err(|e| failed("open", from, e))?;
+    let source = open_file(from)?;
     let mut new = OpenOptions::new();
     let target =
         new.write(true).create_new(true).mode(FILE_MODE).open(to).map_err(|e| failed("write", to, e))?;
@@ -222,12 +255,13 @@ pub fn available(path: &Path) -> Result<Bytes, Problem> {
     Ok(Bytes(found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
-/// Gives `from` a second name `to` where both lie on one file system, else copies it.
+/// Gives a program of ours a second name `to` where both lie on one file system; copies any other.
 pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(_) => copy(from, to),
+    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.mode() & ALL_BITS;
+    if mode == PROGRAM_MODE && trust::is_ours(from) && fs::hard_link(from, to).is_ok() {
+        return Ok(());
     }
+    copy(from, to)
 }
 
 /// Makes sure that everything written to `path` is on the disk.
@@ -281,16 +315,16 @@ pub fn failed(doing: &str, path: &Path, cause: io::Error) -> Problem {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(FILE_MODE)
+        .mode(mode)
         // A link in its place would lead elsewhere what root writes.
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     flush(&file, path)
 }

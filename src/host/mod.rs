@@ -45,6 +45,7 @@ pub mod systemd;
 pub mod transcript;
 pub mod transient;
 pub mod tree;
+pub mod trust;
 pub mod unit_folder;
 pub mod uptime;
 pub mod usage;

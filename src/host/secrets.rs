@@ -1,6 +1,6 @@
 //! Secrets where they lie: in root's files, and in what systemd hands to the service.
 
-use super::fs;
+use super::{fs, trust};
 use crate::domain::{
     problem::{Kind, Problem},
     secrets::{Secret, SecretText, Secrets},
@@ -26,6 +26,8 @@ pub fn prove(secrets: &Secrets) -> Result<(), Problem> {
             return Err(Problem::new(Kind::Refused, format!("`{shown}` is no secret: others may read it"))
                 .help(format!("`chmod 600 {shown}`")));
         }
+        // Whose it is knows it, and whoever can put another in its place chooses it.
+        trust::believe(path, &trust::ours_and_callers())?;
     }
     Ok(())
 }

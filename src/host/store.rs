@@ -35,8 +35,10 @@ const ADOPTED: &str = "adopted.json";
 /// The link to what Nix made and a program was copied from, beside the copy.
 const PROGRAM: &str = "program";
 
-/// The service's log in an activation's directory.
+/// The service's log in an activation's directory. What it holds is the journal's, and is read by whom that is: it may
+/// tell what clients asked.
 const LOG: &str = "service.log";
+const LOG_MODE: u32 = 0o640;
 /// What an activation was asked to do.
 const ORDER: &str = "order.json";
 
@@ -403,7 +405,7 @@ impl Locked<'_> {
 
     /// Keeps the service's log with its activation.
     pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
-        fs::write(&self.store.layout.activation(activation).join(LOG), text)
+        fs::write_as(&self.store.layout.activation(activation).join(LOG), LOG_MODE, text)
     }
 
     /// Keeps the deployer's own binary where boot recovery finds it. Returns where.

@@ -41,7 +41,7 @@ async fn streamed(address: SocketAddr) -> Fault {
 }
 
 /// Writes `piece` again and again, until nobody reads.
-fn drip(head: &'static str, piece: &'static [u8], pause: Duration) -> SocketAddr {
+pub(crate) fn drip(head: &'static str, piece: &'static [u8], pause: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

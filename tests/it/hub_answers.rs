@@ -1,13 +1,24 @@
 //! What hubs say, read; how patient we are; and who fetches what.
 
-use awqdeploy::domain::{
-    hub::{Content, Fault, Patience, commit, encoded, git_name, listing, next_page, retry_after},
-    schedule::{Next, Schedule},
-    size::Bytes,
+use crate::hostile::drip;
+use awqdeploy::{
+    domain::{
+        hub::{
+            Content, Fault, Listing, MOST_FILES, Patience, commit, encoded, git_name, listing, next_page,
+            retry_after,
+        },
+        schedule::{Next, Schedule},
+        size::Bytes,
+    },
+    host::hub::{Hub, Settings, Source},
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn a_listing_as_the_hub_writes_it() {
@@ -36,6 +47,52 @@ fn what_is_no_listing_is_said_so() {
     let long = file("x", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").replace(":1,", ":9007199254740993,");
     assert_snapshot!(fault(&long), @"not a hub's answer: of `x`: a length of 9007199254740993 bytes");
     assert!(commit(br#"{"sha":"main"}"#).is_err());
+}
+
+/// Pages may come one after the other, each within its limits.
+#[test]
+fn a_listing_has_an_end() {
+    let page = |from: usize, count: usize| {
+        let file = |number: usize| {
+            let oid = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+            serde_json::json!({ "type": "file", "path": format!("f{number}"), "size": 1, "oid": oid })
+        };
+        serde_json::to_vec(&(from..from + count).map(file).collect::<Vec<_>>()).unwrap()
+    };
+    let mut many = Listing::default();
+    for number in 0..MOST_FILES / 10_000 {
+        many.add(&page(number * 10_000, 10_000)).unwrap();
+    }
+    let fault = many.add(&page(MOST_FILES, 1)).unwrap_err().to_string();
+    assert_eq!(fault, "not a hub's answer: a listing of more than 100000 files");
+    assert_eq!(many.files().len(), MOST_FILES);
+
+    // Pages of nothing but blanks.
+    let (mut blank, mut pages) = (Listing::default(), 0);
+    let nothing = [b"[".as_slice(), &vec![b' '; 16 << 20], b"]"].concat();
+    let fault = loop {
+        match blank.add(&nothing) {
+            Ok(()) => pages += 1,
+            Err(fault) => break fault.to_string(),
+        }
+    };
+    assert_eq!((pages, fault.as_str()), (3, "not a hub's answer: a listing of more than 64.0 MiB"));
+}
+
+/// A byte now and then keeps no answer alive.
+#[tokio::test]
+async fn a_listing_that_drips_is_late() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[";
+    let address = drip(head, b" ", Duration::from_millis(50));
+    let mut settings = Settings::of(|_| None).unwrap();
+    settings.endpoint = format!("http://{address}");
+    settings.patience.whole = Duration::from_secs(1);
+    let hub = Hub::new(&settings).unwrap();
+    let source = Source { repo: "owner/model".to_owned(), revision: "main".to_owned() };
+    let began = Instant::now();
+    assert_eq!(hub.list(&source).await.unwrap_err(), Fault::Late(Duration::from_secs(1)));
+    assert!(matches!(hub.commit("owner/model", "main").await, Err(Fault::Late(_))));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

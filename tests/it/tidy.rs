@@ -31,6 +31,10 @@ const BANNED: &[(&str, &[&str])] = &[
     ("src/flow", &["crate::cli", "println!", "eprintln!", "std::process::Command"]),
 ];
 
+/// Where text leaves the program, with everything in it made visible, and what it leaves by.
+const SINK: &str = "src/cli/ink.rs";
+const LEAVES_BY: [&str; 6] = ["anstream::", "println!", "print!(", "io::stdout", "io::stderr()", "anstyle::"];
+
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 
@@ -48,6 +52,20 @@ fn layers_point_one_way() {
         });
     }
     assert!(broken.is_empty(), "a layer names what it must not:\n{}", broken.join("\n"));
+}
+
+/// What is printed elsewhere could drive the terminal of whoever reads it.
+#[test]
+fn only_one_place_prints() {
+    let mut elsewhere = vec![];
+    each_source("src/cli", &mut |path, text| {
+        // Whether it is a terminal may be asked; and the command line's own help has colours of its own.
+        let asked = |line: &str| line.contains("is_terminal()") || path == "src/cli/args.rs";
+        let lines = text.lines().enumerate().filter(|(_, line)| path != SINK && !asked(line));
+        let found = lines.filter(|(_, line)| LEAVES_BY.iter().any(|way| line.contains(way)));
+        elsewhere.extend(found.map(|(number, line)| format!("{path}:{}: {}", number + 1, line.trim())));
+    });
+    assert!(elsewhere.is_empty(), "printed beside `{SINK}`:\n{}", elsewhere.join("\n"));
 }
 
 #[test]

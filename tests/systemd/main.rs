@@ -12,6 +12,7 @@ mod machine;
 mod parts;
 mod secret;
 mod stories;
+mod strangers;
 #[path = "../real/systemd.rs"]
 mod systemd;
 mod units;
@@ -47,6 +48,7 @@ fn all(machine: &Machine, profiles: &Path) {
     units::edited(machine);
     units::read_only(machine);
     stories::without_a_bus(machine);
+    strangers::get_nowhere(machine);
     user::deploys(machine);
 }
 

@@ -9,7 +9,7 @@ use crate::{
         signature::{NAME, PublicKey, Signed},
         size::Bytes,
     },
-    host::fs,
+    host::{fs, trust},
 };
 use std::path::Path;
 
@@ -24,6 +24,7 @@ pub(super) fn check(
 ) -> Result<(), Problem> {
     let Some(path) = &wanted.signed_by else { return Ok(()) };
     let help = "correct `signed-by` in the profile's `[model]`";
+    trust::believe_as_root(path)?;
     let key = fs::read(path)?.ok_or_else(|| {
         Problem::new(Kind::Usage, format!("there is no key `{}`", path.display())).help(help)
     })?;

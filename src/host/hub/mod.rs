@@ -9,7 +9,7 @@ pub use settings::{Reach, Settings, Token};
 use super::{http, signals::Interrupt};
 use crate::domain::{
     digest::GitHash,
-    hub::{self, Fault, Listed},
+    hub::{self, Fault, Listed, Listing},
     problem::{Kind, Problem},
     size::Bytes as Size,
 };
@@ -93,16 +93,21 @@ impl Hub {
 
     /// All files of a repository.
     pub async fn list(&self, source: &Source) -> Result<Vec<Listed>, Fault> {
+        let whole = self.settings.patience.whole;
+        timeout(whole, self.pages(source)).await.unwrap_or(Err(Fault::Late(whole)))
+    }
+
+    async fn pages(&self, source: &Source) -> Result<Vec<Listed>, Fault> {
         let Source { repo, revision } = source;
         let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
         let endpoint = &self.settings.endpoint;
         let mut next =
             Some(format!("{endpoint}/api/models/{repo}/tree/{revision}?recursive=true&expand=false"));
-        let mut files = Vec::new();
+        let mut listing = Listing::default();
         for _ in 0..MAX_PAGES {
-            let Some(address) = next else { return Ok(files) };
+            let Some(address) = next else { return Ok(listing.files()) };
             let (page, link) = self.whole(&address, MAX_PAGE).await?;
-            files.extend(hub::listing(&page)?);
+            listing.add(&page)?;
             next = link.as_deref().and_then(hub::next_page).map(str::to_owned);
             // Our token goes with it: it must stay with the same hub.
             if next.as_ref().is_some_and(|next| !next.starts_with(&format!("{endpoint}/"))) {
@@ -191,6 +196,11 @@ impl Hub {
     }
 
     async fn whole(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), Fault> {
+        let whole = self.settings.patience.whole;
+        timeout(whole, self.body(address, most)).await.unwrap_or(Err(Fault::Late(whole)))
+    }
+
+    async fn body(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), Fault> {
         let mut response = self.send(self.request(address)).await?;
         let link =
             response.headers().get(header::LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
@@ -198,7 +208,7 @@ impl Hub {
         let mut body = Vec::new();
         while let Some(bytes) = within(silence, response.chunk()).await? {
             if body.len() + bytes.len() > most {
-                return Err(Fault::Malformed(format!("a body of more than {most} bytes")));
+                return Err(Fault::Malformed(format!("an answer of more than {}", Size(most as u64))));
             }
             body.extend_from_slice(&bytes);
         }

@@ -118,6 +118,7 @@ impl Bench {
                 longest_asked: Duration::from_secs(5),
                 connect: Duration::from_secs(2),
                 silence: Duration::from_millis(500),
+                whole: Duration::from_secs(20),
                 slow_after: Duration::from_millis(400),
                 slow_below: Bytes(1 << 20),
             },

@@ -1,0 +1,191 @@
+//! The one place where text leaves the program: nothing of a server, a log or a model drives the terminal.
+//!
+//! Text of ours and of others is mixed long before it is printed, and looks alike. So colours are marks of ours, which
+//! nobody else can write, and become escape sequences at the very end, after everything else that a terminal would
+//! obey was made visible.
+
+use crate::domain::problem::Problem;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use std::{
+    fmt::{self, Write as _},
+    hash::{BuildHasher, Hasher, RandomState},
+    io::Write as _,
+    sync::LazyLock,
+};
+
+/// Begins and ends a mark. No text has such a character.
+const MARK: char = '\u{fdd0}';
+/// What nobody outside this process knows: without it a mark is text like any other.
+static OURS: LazyLock<String> =
+    LazyLock::new(|| format!("{:016x}", RandomState::new().build_hasher().finish()));
+
+/// How text is shown. `{BAD}` begins it, and `{BAD:#}` ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// As it is.
+    Plain,
+    /// What a line is of.
+    Bold,
+    /// What only explains.
+    Faint,
+    /// What went well.
+    Good,
+    /// What deserves a look.
+    Care,
+    /// What is wrong.
+    Bad,
+}
+
+pub(crate) const BOLD: Ink = Ink::Bold;
+pub(crate) const FAINT: Ink = Ink::Faint;
+pub(crate) const GOOD: Ink = Ink::Good;
+pub(crate) const CARE: Ink = Ink::Care;
+pub(crate) const BAD: Ink = Ink::Bad;
+
+impl Ink {
+    const ALL: [Self; 6] = [Self::Plain, Self::Bold, Self::Faint, Self::Good, Self::Care, Self::Bad];
+
+    fn style(self) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Bold => Style::new().bold(),
+            Self::Faint => Style::new().dimmed(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Care => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+        }
+    }
+
+    fn name(self) -> char {
+        match self {
+            Self::Plain => 'p',
+            Self::Bold => 'b',
+            Self::Faint => 'f',
+            Self::Good => 'g',
+            Self::Care => 'c',
+            Self::Bad => 'x',
+        }
+    }
+}
+
+impl fmt::Display for Ink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let edge = if f.alternate() { '-' } else { '+' };
+        write!(f, "{MARK}{}{edge}{}{MARK}", *OURS, self.name())
+    }
+}
+
+/// Text as a terminal is to get it: our colours, and everything else that it would obey made visible.
+pub fn inked(text: &str) -> String {
+    written(text, |ink, begins, out| {
+        let style = ink.style();
+        let _ = if begins { write!(out, "{style}") } else { write!(out, "{style:#}") };
+    })
+}
+
+/// The same without colours: for files, and for whoever adds their own.
+pub fn plain(text: &str) -> String {
+    written(text, |_, _, _| {})
+}
+
+fn written(text: &str, mut ink: impl FnMut(Ink, bool, &mut String)) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| c == MARK || is_hidden(c)) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some((found, begins, after)) = mark(rest) {
+            ink(found, begins, &mut out);
+            rest = after;
+        } else if let Some(hidden) = rest.chars().next() {
+            show(hidden, &mut out);
+            rest = &rest[hidden.len_utf8()..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A mark of ours at the beginning of a text: which, whether it begins there, and what follows.
+fn mark(text: &str) -> Option<(Ink, bool, &str)> {
+    let inside = text.strip_prefix(MARK)?.strip_prefix(OURS.as_str())?;
+    let begins = inside.starts_with('+');
+    let inside = inside.strip_prefix(['+', '-'])?;
+    let ink = Ink::ALL.into_iter().find(|ink| inside.starts_with(ink.name()))?;
+    Some((ink, begins, inside[1..].strip_prefix(MARK)?))
+}
+
+/// A JSON text in which nothing is hidden. Between its strings there is nothing of the kind, and in them an escape
+/// means the same.
+pub(crate) fn json(document: &impl Serialize) -> Result<String, Problem> {
+    let text = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("write JSON", e))?;
+    Ok(json_text(&text))
+}
+
+/// The same of what is JSON already.
+pub fn json_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether a terminal would obey a character, or order what follows it anew: source that reads as it is not.
+pub fn is_hidden(c: char) -> bool {
+    let reorders = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    (c.is_control() && c != '\n' && c != '\t') || reorders || c == MARK
+}
+
+/// Writes a character so that it can be seen.
+pub(crate) fn show(c: char, out: &mut String) {
+    match c {
+        // The first half of a Windows line break.
+        '\r' => {}
+        c => out.extend(c.escape_default()),
+    }
+}
+
+/// Writes to the standard output; a reader that left is no problem.
+pub(crate) fn print(text: &str) {
+    let text = inked(text);
+    let mut out = anstream::stdout();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
+}
+
+/// Writes a document to the standard output.
+pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
+    let mut out = anstream::stdout();
+    let _closed = writeln!(out, "{}", json(document)?).and_then(|()| out.flush());
+    Ok(())
+}
+
+/// Writes a line to the standard error. A closed one is no reason to stop, or for another exit status. Colours are
+/// left out where it is no terminal.
+pub(crate) fn say(text: &str) {
+    let _closed = writeln!(anstream::stderr(), "{}", inked(text));
+}
+
+/// The same of text that has escape sequences, and in which everything else was made visible already.
+pub(crate) fn say_coloured(text: &str) {
+    let _closed = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Writes a line of JSON there.
+pub(crate) fn say_json(event: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(event) {
+        let _closed = writeln!(anstream::stderr(), "{}", json_text(&text));
+    }
+}

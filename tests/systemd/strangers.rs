@@ -1,0 +1,116 @@
+//! An unprivileged user of the host who wants to be root, or to keep it from going back.
+
+use crate::{
+    machine::Machine,
+    stories::{ended, serves},
+};
+
+/// A user who is neither root nor the service's.
+const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+
+/// `old` serves before and after.
+pub(crate) fn get_nowhere(machine: &Machine) {
+    serves(machine, "old");
+    own_profiles(machine);
+    own_locks(machine);
+    own_root(machine);
+    own_model(machine);
+    evidence(machine);
+    serves(machine, "old");
+}
+
+fn shell(machine: &Machine, script: &str) -> String {
+    machine.run(&["sh", "-ec", script]).succeeded()
+}
+
+/// Defect 1: somebody's `profiles` where root happens to work, with an interpreter of theirs.
+fn own_profiles(machine: &Machine) {
+    shell(
+        machine,
+        &format!(
+            "cp -r /etc/awqdeploy /tmp/copy; chmod -R a+rX /tmp/copy; rm -rf /tmp/copy/secrets
+             cat > /tmp/mine.sh <<'END'
+             umask 022; cp -r /tmp/copy /tmp/profiles; mkdir -p /tmp/evil/bin
+             printf '#!/bin/sh\\nid > /tmp/evil/ran\\n' > /tmp/evil/bin/python; chmod 755 /tmp/evil/bin/python
+             sed -i 's#^\\[runtime\\]#&\\npython = \"/tmp/evil/bin/python\"#' /tmp/profiles/old.toml
+END
+             {NOBODY} sh -e /tmp/mine.sh"
+        ),
+    );
+    for command in ["plan old", "plan old --ask-engine", "deploy old --yes"] {
+        let said = machine.run(&["sh", "-c", &format!("cd /tmp; awqdeploy --profiles profiles {command}")]);
+        assert_eq!(said.code, Some(3), "{command}: {}{}", said.stdout, said.stderr);
+        assert!(said.stderr.contains("`/tmp/profiles` belongs to user 65534"), "{command}: {}", said.stderr);
+    }
+    // Root's own come first, and are named.
+    let said = machine.run(&["sh", "-c", "cd /tmp; awqdeploy deploy old --yes --json"]);
+    assert!(said.stderr.contains("profiles of `/etc/awqdeploy`"), "{}", said.stderr);
+    ended(&said.document(0), "unchanged");
+    assert_eq!(machine.run(&["test", "-e", "/tmp/evil/ran"]).code, Some(1), "it ran");
+}
+
+/// Defect 4: whoever can open a lock can hold it. That of an earlier version could be opened by all.
+fn own_locks(machine: &Machine) {
+    const LOCKS: &str = "/var/lib/awqdeploy/lock /run/awqdeploy/activation.lock";
+    let stat = shell(machine, &format!("stat -c '%a %U' {LOCKS} /run/awqdeploy"));
+    assert_eq!(stat, "600 root\n600 root\n700 root\n");
+    for lock in LOCKS.split(' ') {
+        let opened = machine.run(&["sh", "-c", &format!("{NOBODY} flock -n {lock} true")]);
+        assert_ne!(opened.code, Some(0), "{lock} can be held by anybody");
+    }
+    let script = format!(
+        "rm -f {LOCKS}; touch {LOCKS}; chmod 644 {LOCKS}; chmod 755 /run/awqdeploy
+         for lock in {LOCKS}; do {NOBODY} flock $lock sleep 120 > /dev/null 2>&1 & done; sleep 1
+         for lock in {LOCKS}; do ! flock -n $lock true; done"
+    );
+    shell(machine, &script);
+    ended(&machine.awqdeploy(&["deploy", "new", "--yes", "--json"], 0), "committed");
+    ended(&machine.awqdeploy(&["rollback", "old", "--yes", "--json"], 0), "committed");
+    machine.awqdeploy(&["recover", "--json"], 0);
+    let stat = shell(machine, &format!("stat -c '%a %U' {LOCKS} /run/awqdeploy"));
+    assert_eq!(stat, "600 root\n600 root\n700 root\n");
+    machine.run(&["pkill", "-f", "sleep 120"]).succeeded();
+}
+
+/// Defect 8: what lies below a stranger's folder is replaced between two boots.
+fn own_root(machine: &Machine) {
+    shell(machine, "mkdir -p /srv2/hers; chown nobody /srv2/hers; install -d -m 755 /srv2/hers/awq");
+    let said = machine.run(&["awqdeploy", "--root", "/srv2/hers/awq", "deploy", "old", "--yes"]);
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(said.stderr.contains("`/srv2/hers` belongs to user 65534"), "{}", said.stderr);
+}
+
+/// Defect 9: whoever owns one name of a file writes to all of them.
+fn own_model(machine: &Machine) {
+    let profile = "/etc/awqdeploy/hers.toml";
+    shell(
+        machine,
+        &format!(
+            "mkdir -p /var/hers; cp /srv/models/new/* /var/hers/; printf B | dd of=/var/hers/model.safetensors \
+             bs=1 seek=90 conv=notrunc status=none; chown -R 65534:65534 /var/hers; chmod 644 /var/hers/*
+             sed 's#/srv/models/new#/var/hers#; s#owner/new#owner/hers#' /etc/awqdeploy/new.toml > {profile}"
+        ),
+    );
+    machine.run(&["awqdeploy", "lock", "hers"]).succeeded();
+    ended(&machine.awqdeploy(&["deploy", "hers", "--yes", "--json"], 0), "committed");
+    let store = "/var/lib/awqdeploy/store";
+    let owners =
+        shell(machine, &format!("find {store}/blobs {store}/models -type f -printf '%u\\n' | sort -u"));
+    assert_eq!(owners, "root\n", "somebody else can write to the store");
+    let script =
+        format!("{NOBODY} sh -c 'printf EVIL | dd of=/var/hers/model.safetensors bs=1 seek=90 conv=notrunc'");
+    shell(machine, &format!("{script} 2> /dev/null"));
+    machine.run(&["awqdeploy", "verify"]).succeeded();
+    ended(&machine.awqdeploy(&["rollback", "old", "--yes", "--json"], 0), "committed");
+    shell(machine, &format!("rm -r {profile} /etc/awqdeploy/locks/hers.toml /var/hers"));
+}
+
+/// Defect 11: the service's log is the journal's, and may tell what clients asked.
+fn evidence(machine: &Machine) {
+    let logs = "/var/lib/awqdeploy/activations/*/service.log";
+    assert_eq!(shell(machine, &format!("stat -c '%a %U' {logs} | sort -u")), "640 root\n");
+    // Everything else is for all to read.
+    let said = machine.run(&["sh", "-c", &format!("{NOBODY} awqdeploy why")]);
+    assert!(said.stderr.contains("service.log"), "{}", said.stderr);
+    said.succeeded();
+}
