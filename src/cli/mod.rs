@@ -18,6 +18,7 @@ mod rehearsal;
 mod render;
 mod run;
 mod schema;
+mod service;
 mod summary;
 mod supply;
 mod units;

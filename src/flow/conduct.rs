@@ -7,7 +7,7 @@ use super::{
     event::{Event, Observer},
     follow,
     outcome::Outcome,
-    recover, window,
+    panicked, recover, window,
     world::World,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     host::{
+        pulse,
         store::{Locked, Recorded},
         transcript::Transcript,
     },
@@ -49,16 +50,24 @@ pub fn activation(
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
     let transcript = Transcript::open(&store.layout().activation(number))?;
+    pulse::begin();
     let telling = |event: Event| {
+        pulse::beat();
         // A full disk must not keep anybody from going back.
         let _untold = transcript.add(&event);
         observer.see(event);
     };
-    let outcome = tell(carry(world, number, order, part, &telling), &telling)?;
+    let layout = store.layout();
+    let carried = panicked::noting(layout, number, || carry(world, number, order, part, &telling));
+    let outcome = tell(carried, &telling)?;
     match part {
         Part::Rest => Ok(outcome),
+        Part::Whole if panicked::too_often(layout, number)?.is_some() => Ok(outcome),
         // Whatever signal came is not one to go back any more.
-        Part::Whole => Ok(tell(window::watch(world, number, order, &telling), &telling)?.or(outcome)),
+        Part::Whole => {
+            let watched = panicked::noting(layout, number, || window::watch(world, number, order, &telling));
+            Ok(tell(watched, &telling)?.or(outcome))
+        }
     }
 }
 
@@ -88,7 +97,18 @@ fn carry(
     let store = world.store.clone();
     let locked = store.lock(LOCK_PATIENCE, &told(world, order)?)?;
     let recorded = store.activation(number)?;
+    let given_up = panicked::too_often(store.layout(), number)?;
     let ended = match (recorded.last(), part) {
+        (Some(activation), _) if given_up.is_some() && activation.end().is_none() => {
+            let activation = activation.clone().given_up(given_up.unwrap_or_default());
+            locked.journal(number)?.record(&activation)?;
+            observer.see(Event::Activation { aim: None, state: activation.state.clone() });
+            ended(number, &activation).ok_or_else(|| overtaken(number))?
+        }
+        (None, _) if given_up.is_some() => {
+            return Err(Problem::new(Kind::Stuck, given_up.unwrap_or_default())
+                .help("nothing was touched; `journalctl -t awqdeploy` has what it said"));
+        }
         (None, Part::Rest) => return Ok(None),
         (None, Part::Whole) => return begin(world, &locked, number, order, observer).map(Some),
         (Some(activation), _) => match ended(number, activation) {

@@ -47,7 +47,6 @@ pub(super) fn watch(
         return Ok(None);
     };
     observer.see(Event::Watching { until });
-    let api = Api::of(&plan)?.within(PROBE_PATIENCE);
     let restarts = world.keeper.observe(&plan.service).restarts()?;
     let mut judge = Judge::new(plan.gates.min_decode_tokens_per_second, restarts);
     loop {
@@ -57,6 +56,7 @@ pub(super) fn watch(
         }
         let mut services = world.keeper.observe(&plan.service);
         let (restarts, condition) = (services.restarts()?, services.condition()?);
+        let api = Api::of(&plan, services.processes()?)?.within(PROBE_PATIENCE);
         drop(services);
         let seen = look(&api, &condition)?;
         observer.see(told(&seen));

@@ -1,6 +1,6 @@
 //! Locks that one process of a host holds, with its name for whoever finds them held.
 
-use super::{fs, systemd::Systemd};
+use super::{fs, pulse, systemd::Systemd};
 use crate::domain::{
     layout::Scope,
     problem::{Kind, Problem},
@@ -11,7 +11,6 @@ use std::{
     io::{Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -52,7 +51,7 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
     loop {
         match file.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if began.elapsed() < wait => sleep(TRY_EVERY),
+            Err(TryLockError::WouldBlock) if began.elapsed() < wait => pulse::pause(TRY_EVERY),
             Err(TryLockError::WouldBlock) => return Err(busy(&mut file)),
             Err(TryLockError::Error(e)) => return Err(fs::failed("lock", path, e)),
         }
