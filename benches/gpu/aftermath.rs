@@ -1,23 +1,24 @@
-//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath UNIT RUNTIMES
+//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath GROUP RUNTIMES
 //!
+//! GROUP is the service's control group, as its manager reports it; anything that is no path stands for none.
 //! It prints as JSON whom it ended, and after how many seconds they were gone and the driver had freed their memory.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
 
 use awqdeploy::{
     domain::problem::Problem,
-    host::{gpu, leftovers},
+    host::{control_group::ControlGroup, gpu, leftovers},
 };
 use serde_json::{Value, json};
 use std::{env, path::Path, process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let [unit, runtimes] = words.as_slice() else {
-        eprintln!("usage: aftermath UNIT RUNTIMES");
+    let [group, runtimes] = words.as_slice() else {
+        eprintln!("usage: aftermath GROUP RUNTIMES");
         return ExitCode::from(2);
     };
-    match clear(unit, Path::new(runtimes)) {
+    match clear(group, Path::new(runtimes)) {
         Ok(found) => {
             println!("{found}");
             ExitCode::SUCCESS
@@ -29,11 +30,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn clear(unit: &str, runtimes: &Path) -> Result<Value, Problem> {
+fn clear(group: &str, runtimes: &Path) -> Result<Value, Problem> {
     let began = Instant::now();
     let mut ended = Vec::new();
-    leftovers::end(unit, runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
+    let group = ControlGroup::named(group);
+    leftovers::end(group.as_ref(), runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
     let gone = began.elapsed().as_secs_f64();
-    gpu::wait_until_free(unit)?;
+    gpu::wait_until_free(group.as_ref())?;
     Ok(json!({ "ended": ended, "gone_s": gone, "vram_free_s": began.elapsed().as_secs_f64() }))
 }

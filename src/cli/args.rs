@@ -2,7 +2,9 @@
 
 mod requests;
 
-pub(crate) use requests::{Adopt, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Validate};
+pub(crate) use requests::{
+    Adopt, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Tallied, Validate,
+};
 
 use super::schema;
 use crate::domain::layout::Scope;
@@ -473,6 +475,15 @@ At boot a unit does this before the service starts.")]
         #[arg(long)]
         rest: bool,
     },
+    /// Count starts and ends of the service; its unit does this
+    #[command(hide = true)]
+    Tally {
+        /// What has happened
+        what: Tallied,
+    },
+    /// Go back from a generation that failed too often; the service manager does this
+    #[command(hide = true)]
+    Fallback,
     /// Run the current generation's engine; the systemd unit does this
     #[command(hide = true)]
     Supervise {

@@ -19,6 +19,7 @@ mod rehearsal;
 mod render;
 mod run;
 mod schema;
+mod service;
 mod shelf;
 mod summary;
 mod supply;

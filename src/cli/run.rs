@@ -11,7 +11,7 @@ use super::{
     ink::{inked, print, print_json},
     lookup, planned, problem as errors,
     progress::Screen,
-    rehearsal, render, schema, shelf, supply, units,
+    rehearsal, render, schema, service, shelf, supply, units,
 };
 use crate::{
     domain::{
@@ -28,14 +28,14 @@ use crate::{
         activate::Ended,
         check,
         collect::{self, Mode},
-        conduct::{self, Part},
+        conduct::Part,
         deploy::deploy,
         drift::{self, Drift},
         event::{Event, Observer},
         experience, export, follow, history,
         outcome::{Action, Outcome},
         prepare::{self, Decision, Prepared, Waiver, Weights},
-        recover, rollback, status, supervise,
+        recover, rollback, status,
         verify::{self, Damaged, Which},
         world::{Carrier, Engine, Keeper, World},
     },
@@ -144,9 +144,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Watch => watch_command(&global, follow::watch, &screen),
         Command::Cancel => watch_command(&global, follow::cancel, &screen),
         Command::Activate { number, rest } => {
-            activate_command(&global, number, if rest { Part::Rest } else { Part::Whole }, &screen)
+            service::activate(&global, number, if rest { Part::Rest } else { Part::Whole }, &screen)
         }
-        Command::Supervise { owner } => supervise_command(&global, owner),
+        Command::Tally { what } => service::tally(&global, what),
+        Command::Fallback => service::fallback(&global, &screen),
+        Command::Supervise { owner } => service::supervise(&global, owner),
         Command::Engine { arguments } => {
             let options = engine::Options::from_arguments(&arguments, |name| std::env::var(name).ok())?;
             event_loop()?.block_on(engine::run(options)).map(|()| 0)
@@ -225,7 +227,7 @@ fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
             python => python.to_owned(),
         };
         trust::believe_interpreter(Path::new(&python))?;
-        facts = facts.with_rates(&link_probe::rates(&python)?)?;
+        facts = facts.with_rates(&link_probe::rates(&python, &layout(global))?)?;
     }
     let document = FactsDocument::of(facts);
     print_json(&document)?;
@@ -265,20 +267,6 @@ fn deploy_command(
     })();
     screen.clear();
     conclude(global, Action::Deploy, profile, done)
-}
-
-/// What the service manager runs to carry an activation out.
-fn activate_command(global: &Global, number: u64, part: Part, screen: &Screen) -> Result<u8, Problem> {
-    let mut world = World { carrier: Carrier::Here, ..interruptible(global)? };
-    let outcome = conduct::activation(&mut world, number, part, screen)?;
-    Ok(outcome.map_or(0, |outcome| documents::exit_code(outcome.conclusion())))
-}
-
-/// What the service's unit runs.
-fn supervise_command(global: &Global, owner: Option<u32>) -> Result<u8, Problem> {
-    let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
-    let store = Store::new(layout(global));
-    event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
 }
 
 fn waived(insistence: &Insistence) -> BTreeSet<Waiver> {
@@ -449,7 +437,7 @@ pub(super) fn show<D: Serialize>(
     Ok(0)
 }
 
-fn layout(global: &Global) -> Layout {
+pub(super) fn layout(global: &Global) -> Layout {
     // Units and links outlive the directory that this was called from.
     let root = global.root();
     Layout::new(std::path::absolute(&root).unwrap_or(root)).under(global.scope())
@@ -460,7 +448,7 @@ pub(super) fn world(global: &Global) -> Result<World, Problem> {
     Ok(World { facts: own_facts(global)?, binary: own_file()?, ..interruptible(global)? })
 }
 
-fn own_file() -> Result<PathBuf, Problem> {
+pub(super) fn own_file() -> Result<PathBuf, Problem> {
     std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))
 }
 

@@ -236,6 +236,17 @@ impl Activation {
         Self { state: State::back(Cause::Failed { step, why }), ..self }
     }
 
+    /// What becomes of an activation that nobody can carry out: a person is needed. One that is done stays as it is.
+    #[must_use]
+    pub fn given_up(self, why: String) -> Self {
+        let (cause, step) = match self.state {
+            State::Forward { step } => (Cause::Interrupted { step }, step),
+            State::Back { step, cause, .. } => (cause, step),
+            State::Done { .. } => return self,
+        };
+        Self { state: State::Done { end: End::Stuck { cause, step, why } }, ..self }
+    }
+
     /// How it ended, if it has.
     pub fn end(&self) -> Option<&End> {
         match &self.state {

@@ -132,6 +132,11 @@ impl Layout {
         self.staging().join("fetch")
     }
 
+    /// How often what serves failed in a row.
+    pub fn tally(&self) -> PathBuf {
+        self.root.join("tally.json")
+    }
+
     /// The deployer's own binary, for boot recovery.
     pub fn binary(&self) -> PathBuf {
         self.root.join("bin/awqdeploy")

@@ -339,21 +339,23 @@ pub struct Load {
 impl Load {
     /// Reads vLLM's metrics in Prometheus' text format; values of several engines add up.
     pub fn parse(text: &str) -> Option<Self> {
-        let sum = |name: &str| {
-            text.lines()
-                .filter_map(|line| {
-                    let rest = line.strip_prefix(name)?;
-                    let value = match rest.strip_prefix('{') {
-                        Some(labelled) => labelled.rsplit_once('}')?.1,
-                        None => rest.strip_prefix(' ')?,
-                    };
-                    value.split_whitespace().next()?.parse::<f64>().ok()
-                })
-                .reduce(|sum, value| sum + value)
-        };
+        let sum = |name| metric(text, name);
         Some(Self {
             generated_tokens: sum("vllm:generation_tokens_total")?,
             requests: sum("vllm:num_requests_running")? + sum("vllm:num_requests_waiting")?,
         })
     }
+}
+
+/// The sum of all values of a metric in Prometheus' text format. Nothing where it has none.
+pub(super) fn metric(text: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.rsplit_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    text.lines().filter_map(value).reduce(|sum, value| sum + value)
 }

@@ -39,6 +39,11 @@ pub fn activation_name(service: &str, activation: u64) -> String {
     format!("awqdeploy-activation-{service}-{activation}")
 }
 
+/// The transient unit that goes back from a generation of a service that failed too often.
+pub fn fallback_name(service: &str) -> String {
+    format!("awqdeploy-fallback-{service}.service")
+}
+
 /// The command of that unit which does the rest of an activation whose process died.
 pub fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
     let (program, root) = (path(program), command_word(&layout.root().display().to_string()));
@@ -225,28 +230,18 @@ fn run(service: &Service<'_>) -> String {
     let Service { layout, serve, .. } = service;
     let root = layout.root();
     let binary = layout.current().join("awqdeploy");
-    let mut binds = vec![path(root)];
-    // Seen even where the sandbox hides their surroundings (/home, /root, /tmp). The runtime is
-    // bound as a whole.
-    let runtime = serve.argv.first().map(Path::new).and_then(Path::parent).and_then(Path::parent);
-    for outside in [Some(service.model), runtime].into_iter().flatten() {
-        let system = ["/", "/usr", "/usr/local"].iter().any(|system| outside == Path::new(system));
-        if outside.is_absolute() && !outside.starts_with(root) && !system {
-            binds.push(path(outside));
-        }
-    }
-    binds.dedup();
     let name = specifiers(&format!("awqdeploy-{}", service.name));
-    let (user, seen) = match layout.scope() {
-        Scope::System => ("DynamicUser=yes\n", format!("BindReadOnlyPaths={}\n", binds.join(" "))),
-        Scope::User => ("", String::new()),
-    };
+    let (user, seen) = (user(layout.scope()), seen(service));
     format!(
         "
 [Service]
 Type=notify
 NotifyAccess=main
+# As root: failures in a row are counted where neither the engine nor a crash of the host can lose them, and after
+# five what was proven before serves again.
+ExecStartPre=+{binary}{option} --root {root} tally begun
 ExecStart={binary} --root {root} supervise
+ExecStopPost=-+{binary}{option} --root {root} tally ended
 {user}StateDirectory={name}
 StateDirectoryMode=0700
 CacheDirectory={name}
@@ -269,9 +264,46 @@ Restart=always
 RestartSec=10s
 ",
         binary = path(&binary),
+        option = option(layout.scope()),
         root = command_word(&root.display().to_string()),
         stop = stop_timeout(&serve.argv),
     )
+}
+
+/// The user of its own that a service of the system gets.
+fn user(scope: Scope) -> &'static str {
+    match scope {
+        Scope::System => "DynamicUser=yes\n",
+        Scope::User => "",
+    }
+}
+
+/// What is seen even where the sandbox hides its surroundings (/home, /root, /tmp). The runtime is bound as a whole.
+fn seen(service: &Service<'_>) -> String {
+    let Service { layout, serve, model, .. } = service;
+    if layout.scope() == Scope::User {
+        return String::new();
+    }
+    let root = layout.root();
+    let mut binds = vec![path(root)];
+    let runtime = serve.argv.first().map(Path::new).and_then(Path::parent).and_then(Path::parent);
+    for outside in [Some(*model), runtime].into_iter().flatten() {
+        let system = ["/", "/usr", "/usr/local"].iter().any(|system| outside == Path::new(system));
+        if outside.is_absolute() && !outside.starts_with(root) && !system {
+            binds.push(path(outside));
+        }
+    }
+    binds.dedup();
+    format!("BindReadOnlyPaths={}\n", binds.join(" "))
+}
+
+/// What encloses the service, as `systemd-run --property=` takes it: for whatever may run code of its model or of its
+/// wheels before it runs itself. One text is the source of both.
+pub fn enclosure(service: &Service<'_>) -> Vec<String> {
+    let text = [user(service.layout.scope()).to_owned(), seen(service), sandbox::enclosure(service)].concat();
+    let set = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    // There is nothing to expand outside unit files.
+    set.map(|line| line.replace("%%", "%")).collect()
 }
 
 /// systemd reads each file as root and shows it to this service alone; the supervisor hands it on to the engine.

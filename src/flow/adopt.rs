@@ -27,6 +27,7 @@ use crate::{
         fs, models,
         serving::Api,
         store::{Evidence, Locked},
+        whose::Whose,
     },
 };
 use std::{
@@ -419,7 +420,8 @@ impl Found {
     fn validate(&self, world: &World, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
         let listen = self.reading.listen;
         let name = self.reading.served_names.first().map_or("", String::as_str);
-        let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?;
+        let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?
+            .held_by(Whose::Family(self.adopted.process.pid));
         // Whatever its speed and answers are: they become what a return must show.
         let gates = Gates {
             min_decode_tokens_per_second: f64::MIN_POSITIVE,

@@ -109,14 +109,19 @@ pub(super) fn close(
     ended: &Ended,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let validated = validate_returned(locked, ended, observer);
+    let validated = validate_returned(world, locked, ended, observer);
     // What cannot be read is told to whoever asks for it.
     let returned = locked.store().report(ended.number, Evidence::Returned).unwrap_or_default();
     world.tell(ended, returned.as_ref());
     validated
 }
 
-fn validate_returned(locked: &Locked<'_>, ended: &Ended, observer: &dyn Observer) -> Result<(), Problem> {
+fn validate_returned(
+    world: &World,
+    locked: &Locked<'_>,
+    ended: &Ended,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
     let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
         return Ok(());
     };
@@ -125,7 +130,8 @@ fn validate_returned(locked: &Locked<'_>, ended: &Ended, observer: &dyn Observer
         return Ok(());
     }
     observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-    live::validate_returned(locked, ended.number, from, observer)
+    let whose = world.keeper.processes(&locked.store().generation(from)?.plan.service)?;
+    live::validate_returned(locked, ended.number, from, whose, observer)
 }
 
 /// How an activation that has ended went, with its evidence.

@@ -7,7 +7,7 @@ use super::{
     event::{Event, Observer},
     follow,
     outcome::Outcome,
-    patience,
+    panicked, patience,
     recover::{self, Busy},
     window,
     world::World,
@@ -19,6 +19,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     host::{
+        pulse,
         store::{Locked, Recorded, Store},
         transcript::Transcript,
     },
@@ -26,7 +27,7 @@ use crate::{
 use std::time::Duration;
 
 /// How long the lock may still be held by whoever gave the order, or by one that was killed and is not gone yet.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of an activation is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +52,23 @@ pub fn activation(
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
     let transcript = Transcript::open(&store.layout().activation(number))?;
+    pulse::begin();
     let telling = |event: Event| {
+        pulse::beat();
         // A full disk must not keep anybody from going back.
         let _untold = transcript.add(&event);
         observer.see(event);
     };
-    let outcome = tell(carry(world, number, order, part, &telling), &telling)?;
+    let layout = store.layout();
+    let carried = panicked::noting(layout, number, || carry(world, number, order, part, &telling));
+    let outcome = tell(carried, &telling)?;
     match part {
         Part::Rest => Ok(outcome),
-        Part::Whole => Ok(tell(window::watch(world, number, order, &telling), &telling)?.or(outcome)),
+        Part::Whole if panicked::too_often(layout, number)?.is_some() => Ok(outcome),
+        Part::Whole => {
+            let watched = panicked::noting(layout, number, || window::watch(world, number, order, &telling));
+            Ok(tell(watched, &telling)?.or(outcome))
+        }
     }
 }
 
@@ -91,23 +100,43 @@ fn carry(
         return Err(activate::next_boot_goes_back());
     };
     let recorded = store.activation(number)?;
+    let given_up = panicked::too_often(store.layout(), number)?;
     if recorded.says_anything() {
         // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
         locked.journal(number)?;
     }
-    let ended = match (recorded.last().and_then(|last| ended(number, last)), part) {
-        (None, Part::Rest) if !recorded.says_anything() => return Ok(None),
-        (None, Part::Whole) if !recorded.says_anything() => {
+    let ended = match (recorded.last().and_then(|last| ended(number, last)), part, given_up) {
+        (None, _, Some(why)) => give_up(&locked, &recorded, why, observer)?,
+        (None, Part::Rest, None) if !recorded.says_anything() => return Ok(None),
+        (None, Part::Whole, None) if !recorded.says_anything() => {
             return begin(world, &locked, number, order, observer).map(Some);
         }
-        (Some(_), _) if follow::end_was_told(&store, number)? => return Ok(None),
-        (Some(ended), _) => ended,
-        (None, _) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
+        (Some(_), ..) if follow::end_was_told(&store, number)? => return Ok(None),
+        (Some(ended), ..) => ended,
+        (None, ..) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
     carry::close(world, &locked, &ended, observer)?;
     carry::outcome(&store, order, ended).map(Some)
+}
+
+/// Ends an activation that nobody can carry out, as one that is stuck. Where nothing of it can be read nothing was
+/// touched, and that is said.
+fn give_up(
+    locked: &Locked<'_>,
+    recorded: &Recorded,
+    why: String,
+    observer: &dyn Observer,
+) -> Result<Ended, Problem> {
+    let Some(activation) = recorded.last() else {
+        return Err(Problem::new(Kind::Stuck, why)
+            .help("nothing was touched; `journalctl -t awqdeploy` has what it said"));
+    };
+    let activation = activation.clone().given_up(why);
+    locked.journal(recorded.number)?.record(&activation)?;
+    observer.see(Event::Activation { aim: None, state: activation.state.clone() });
+    ended(recorded.number, &activation).ok_or_else(|| overtaken(recorded.number))
 }
 
 /// The root's lock. What has begun must go back, and waits for it however long that takes; nothing where the host goes

@@ -25,6 +25,7 @@ use crate::{
         signals::Interrupt,
         store::{Evidence, Locked, Store},
         usage,
+        whose::Whose,
     },
 };
 
@@ -107,11 +108,12 @@ impl<'a> Live<'a> {
         if let Some(from) = self.activation.from.filter(|from| *from != generation) {
             warm::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
         }
-        let mut report =
-            report(store, &plan, generation, self.baseline.as_ref(), &self.interrupt, self.observer)?;
+        let whose = self.services.processes()?;
+        let baseline = self.baseline.as_ref();
+        let mut report = report(store, &plan, generation, whose, baseline, &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
             Ok(log) => {
-                let actual = Actual::of(log.lines()).with(usage::of(&plan.service));
+                let actual = Actual::of(log.lines()).with(usage::of(&self.services.processes()?));
                 report.held_against(&plan, actual);
             }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
@@ -188,12 +190,13 @@ pub(super) fn validate_returned(
     locked: &Locked<'_>,
     number: u64,
     generation: GenerationId,
+    whose: Whose,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let plan = locked.store().generation(generation)?.plan;
     // What serves again is not worth less to know because somebody pressed Ctrl-C.
     let patient = Interrupt::default();
-    let report = report(locked.store(), &plan, generation, None, &patient, observer)?;
+    let report = report(locked.store(), &plan, generation, whose, None, &patient, observer)?;
     locked.keep_report(number, Evidence::Returned, &report)
 }
 
@@ -204,6 +207,7 @@ pub fn report(
     store: &Store,
     plan: &Plan,
     generation: GenerationId,
+    whose: Whose,
     live: Option<&Report>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
@@ -215,10 +219,22 @@ pub fn report(
     // The newest good answers of anything on this service: what clients are used to.
     let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
-    let api = Api::of(plan)?;
+    let api = Api::of(plan, whose)?;
     let validation =
         validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
     interrupt.drive(validation)
+}
+
+/// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted
+/// with what descends from it.
+pub(super) fn whose(world: &World, current: &Generation) -> Result<Whose, Problem> {
+    match world.keeper.processes(&current.plan.service)? {
+        Whose::Nobody => {
+            let adopted = world.store.adopted(current.id)?.filter(|adopted| foreign::lives(&adopted.process));
+            Ok(adopted.map_or(Whose::Nobody, |adopted| Whose::Family(adopted.process.pid)))
+        }
+        whose => Ok(whose),
+    }
 }
 
 /// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
@@ -237,7 +253,7 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
         return Ok(None);
     }
     observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
-    let api = Api::of(&current.plan)?;
+    let api = Api::of(&current.plan, whose(world, &current)?)?;
     let generation = Some(current.id);
     let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
     let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;

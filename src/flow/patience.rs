@@ -4,8 +4,11 @@ use super::{
     event::{Event, Observer},
     world::World,
 };
-use crate::domain::problem::{Kind, Problem};
-use std::{thread::sleep, time::Duration};
+use crate::{
+    domain::problem::{Kind, Problem},
+    host::pulse,
+};
+use std::time::Duration;
 
 /// How often a lock that is held is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +36,6 @@ pub(super) fn take<T>(
         if !wanted(world) || world.keeper.observe("awqdeploy").goes_down() {
             return Ok(None);
         }
-        sleep(TRY_EVERY);
+        pulse::pause(TRY_EVERY);
     }
 }

@@ -20,9 +20,10 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         rules::Finding,
+        unit,
         version::Version,
     },
-    host::{self, runtimes, trust},
+    host::{self, enclosed, runtimes, trust},
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -110,7 +111,7 @@ pub fn plan_with_consent(
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
     };
-    let engine = materials.ask(&plan)?.map_err(|silent| {
+    let engine = materials.ask(&plan, world.layout())?.map_err(|silent| {
         Problem::new(Kind::Unverified, "the installed vLLM cannot be asked").because(silent)
     })?;
     let planned = engine_word::agree(&engine).map(|()| plan);
@@ -157,7 +158,13 @@ impl Prepared {
             return Ok(());
         }
         observer.see(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
-        let asked = materials.ask(&self.plan);
+        if !enclosed::is_enclosed(world.layout().scope()) {
+            observer.see(Event::Warning(
+                "no service manager can be used here: vLLM is asked without a sandbox, and without this environment"
+                    .to_owned(),
+            ));
+        }
+        let asked = materials.ask(&self.plan, world.layout());
         // Python hears Ctrl-C too: that it failed then says nothing about the plan.
         world.interrupt.check()?;
         match asked? {
@@ -197,12 +204,21 @@ impl Materials {
     }
 
     /// What the installed vLLM says beside the plan, or why it says nothing.
-    fn ask(&self, plan: &Plan) -> Result<Result<Vec<Compared>, String>, Problem> {
+    fn ask(&self, plan: &Plan, layout: &Layout) -> Result<Result<Vec<Compared>, String>, Problem> {
         let folder = self.folder.as_deref().ok_or_else(|| {
             Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
                 .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
         })?;
-        let word = host::engine_word::ask(plan, folder, host::engine_word::PATIENCE)?;
+        let service = unit::Service {
+            name: &plan.service,
+            device: self.profile.runtime().device,
+            memory_max: self.profile.memory().ram,
+            serve: &plan.serve,
+            secrets: &plan.secrets,
+            model: folder,
+            layout,
+        };
+        let word = host::engine_word::ask(&service, host::engine_word::PATIENCE)?;
         Ok(match &word.silent {
             Some(silent) => Err(silent.clone()),
             None => Ok(word.beside(plan, &self.checkpoint)),

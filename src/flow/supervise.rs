@@ -6,6 +6,8 @@ use crate::{
     domain::{
         activation::GenerationId,
         generation::Generation,
+        liveness::{Liveness, Seen, Verdict},
+        openai::Request,
         plan::Plan,
         problem::{Kind, Problem},
         profile::Timeouts,
@@ -20,6 +22,7 @@ use crate::{
         signals::Interrupt,
         store::Store,
         tree,
+        whose::Whose,
     },
 };
 use std::{
@@ -44,6 +47,12 @@ const EXTEND_EVERY: Duration = Duration::from_secs(5);
 const EXTEND_BY: Duration = Duration::from_mins(1);
 /// How often a ready engine's health is asked: well below the unit's `WatchdogSec=`.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// How long an engine may take for one token, and for its metrics. With `/health` and the pause between them all is well
+/// below the unit's `WatchdogSec=`.
+const ASK_PATIENCE: Duration = Duration::from_secs(30);
+/// An idle engine is asked for a token every so many times the pause between two looks of the watch window: every three
+/// minutes, by default.
+const IDLE_LOOKS: u32 = 12;
 /// How long the engine may take to stop. The unit's `TimeoutStopSec=` is longer.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
@@ -93,13 +102,15 @@ async fn run(
         Err(problem) => return Err(problem),
     }
     told.status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
-    let api = Api::of(&plan)?;
+    // What it starts descends from it, wherever it is run.
+    let api = Api::of(&plan, Whose::Ours)?;
     let mut environment = plan.serve.env.clone();
     for (name, secret) in secrets::variables(&plan.secrets)? {
         environment.insert(name, secret.reveal().to_owned());
     }
     let mut engine = EngineProcess::start(&plan.serve.argv, &environment)?;
-    let outcome = watch(&mut engine, &api, plan.timeouts, asked, told).await;
+    let ask_after = plan.watch.every * IDLE_LOOKS;
+    let outcome = watch(&mut engine, &api, plan.timeouts, ask_after, asked, told).await;
     told.stopping();
     engine.stop(STOP_GRACE).await?;
     outcome
@@ -163,6 +174,7 @@ async fn watch(
     engine: &mut EngineProcess,
     api: &Api,
     timeouts: Timeouts,
+    ask_after: Duration,
     mut asked: Pin<&mut impl Future<Output = ()>>,
     told: Told,
 ) -> Result<(), Problem> {
@@ -197,14 +209,14 @@ async fn watch(
     }
     told.status("serving");
     told.ready();
-    let mut alive = pin!(keep_alive(api, told));
+    let mut hung = pin!(until_hung(api, ask_after, told));
     loop {
         tokio::select! {
             next = engine.next() => match next? {
                 Next::Line(line) => log.push(line),
                 Next::Ended { status, last } => return Err(ended(status, last, log)),
             },
-            () = &mut alive => {}
+            why = &mut hung => return Err(failed(why, &log)),
             () = &mut asked => return Ok(()),
         }
     }
@@ -231,13 +243,33 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
     }
 }
 
-/// Tells the service manager that the engine is healthy, for as long as it is.
-async fn keep_alive(api: &Api, told: Told) {
+/// Tells the service manager that the engine is healthy, for as long as it is. Ends once it is so by its own word alone,
+/// and says why.
+async fn until_hung(api: &Api, ask_after: Duration, told: Told) -> String {
+    let began = Instant::now();
+    let mut liveness = Liveness::since(Duration::ZERO, ask_after);
     loop {
         if healthy(api).await {
             told.alive();
+            let progress = api.clone().within(ASK_PATIENCE).progress().await;
+            let mut verdict = liveness.take(began.elapsed(), Seen::Progress(progress));
+            if verdict == Verdict::Ask {
+                verdict = liveness.take(began.elapsed(), asked_for_a_token(api).await);
+            }
+            if let Verdict::Hung(why) = verdict {
+                return why;
+            }
         }
-        sleep(WATCH_EVERY).await;
+        sleep(WATCH_EVERY.min(ask_after)).await;
+    }
+}
+
+/// The cheapest thing that only an engine that works can do.
+async fn asked_for_a_token(api: &Api) -> Seen {
+    let api = api.clone().within(ASK_PATIENCE);
+    match api.answer(&Request::complete("1, 2,", 1)).await {
+        Ok(_) => Seen::Answered,
+        Err(fault) => Seen::Silent { why: fault.to_string(), progress: api.progress().await },
     }
 }
 

@@ -20,12 +20,12 @@ use crate::{
         problem::Problem,
         watch::{Judge, Seen},
     },
-    host::{event_loop, service::Condition, serving::Api, signals::Interrupt, store::Recorded, uptime},
+    host::{
+        event_loop, pulse, service::Condition, serving::Api, signals::Interrupt, store::Recorded, uptime,
+        whose::Whose,
+    },
 };
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Tokens of each short completion: enough for a rate, and a second of work at the slowest that is tolerated.
 const PROBE_TOKENS: u32 = 8;
@@ -49,7 +49,6 @@ pub(super) fn watch(
     };
     let closes = uptime::seconds() + left.as_secs_f64();
     observer.see(Event::Watching { until: until(left) });
-    let api = Api::of(&plan)?.within(PROBE_PATIENCE);
     let mut judge: Option<Judge> = None;
     let mut restarts = 0;
     loop {
@@ -58,10 +57,10 @@ pub(super) fn watch(
             return Ok(None);
         }
         let asked = ask(world, &plan.service);
-        if let Ok((known, _)) = asked {
-            restarts = known;
+        if let Ok(Asked { restarts: known, .. }) = &asked {
+            restarts = *known;
         }
-        let seen = look(&api, asked.map(|(_, condition)| condition));
+        let seen = look(&plan, asked)?;
         observer.see(told(&seen));
         let known =
             judge.get_or_insert_with(|| Judge::new(plan.gates.min_decode_tokens_per_second, restarts));
@@ -100,29 +99,40 @@ pub(super) fn closes(recorded: &Recorded, plan: &Plan) -> Option<jiff::Timestamp
 fn pause(interrupt: &Interrupt, pause: Duration) {
     let began = Instant::now();
     while began.elapsed() < pause && !interrupt.is_to_leave() {
-        sleep(LOOK_EVERY.min(pause));
+        pulse::pause(LOOK_EVERY.min(pause));
     }
 }
 
-/// How often the service was started again, and what it does.
-fn ask(world: &mut World, service: &str) -> Result<(u32, Condition), Problem> {
+/// What the service manager says of the service.
+struct Asked {
+    /// How often it was started again.
+    restarts: u32,
+    /// What it does.
+    condition: Condition,
+    /// Which processes are its own.
+    whose: Whose,
+}
+
+fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
     let mut services = world.keeper.observe(service);
-    Ok((services.restarts()?, services.condition()?))
+    Ok(Asked {
+        restarts: services.restarts()?,
+        condition: services.condition()?,
+        whose: services.processes()?,
+    })
 }
 
 /// One look. What the engine does for others tells a busy one from one that hangs. Where the service manager says
-/// nothing, an answer is worth as much, and no answer is worth nothing: somebody may have stopped the service.
-fn look(api: &Api, condition: Result<Condition, Problem>) -> Seen {
-    let asked = match condition {
-        Ok(condition) if condition.is_stopped() => return Seen::Stopped,
-        Ok(Condition::Changing(_)) => return Seen::Starting,
-        Ok(_) => Ok(()),
-        Err(problem) => Err(problem),
+/// nothing, nobody is asked: whose answer it would be is not known, and somebody may have stopped the service.
+fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Seen, Problem> {
+    let whose = match asked {
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Seen::Stopped),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok(Seen::Starting),
+        Ok(Asked { whose, .. }) => whose,
+        Err(problem) => return Ok(Seen::Nothing(problem.in_one_line())),
     };
-    match (probe(api), asked) {
-        (Ok(Seen::Unanswered(_)), Err(problem)) | (Err(problem), _) => Seen::Nothing(problem.in_one_line()),
-        (Ok(seen), _) => seen,
-    }
+    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
+    Ok(probe(&api).unwrap_or_else(|problem| Seen::Nothing(problem.in_one_line())))
 }
 
 fn probe(api: &Api) -> Result<Seen, Problem> {
@@ -176,8 +186,7 @@ fn go_back(
     let host = |world: &mut World| world.keeper.alone(store.layout().root(), &command);
     let Some(_alone) = patience::take(world, host, wanted, observer)? else { return Ok(None) };
     // While it waited somebody may have activated something else, or stopped the service.
-    if !is_wanted(world, number)
-        || ask(world, &plan.service).is_ok_and(|(_, condition)| condition.is_stopped())
+    if !is_wanted(world, number) || ask(world, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
     {
         return Ok(None);
     }

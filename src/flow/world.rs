@@ -12,7 +12,7 @@ use crate::{
     },
     host::{
         holding, journald, processes::Processes, service::Services, signals::Interrupt, store::Store,
-        systemd::Systemd,
+        systemd::Systemd, whose::Whose,
     },
 };
 use std::{
@@ -119,6 +119,14 @@ impl Keeper {
         match self {
             Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
             Self::Embedded(_) => None,
+        }
+    }
+
+    /// Which processes are this service's own, now.
+    pub fn processes(&self, service: &str) -> Result<Whose, Problem> {
+        match self {
+            Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
+            Self::Embedded(_) => Ok(Whose::Ours),
         }
     }
 

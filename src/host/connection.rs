@@ -1,7 +1,7 @@
 //! HTTP/1.1 connections to one server, kept for the next request. Each is driven by whoever waits for an
 //! answer on it, in the same future: nothing lies between a clock and the socket.
 
-use super::http::root_of;
+use super::{http::root_of, whose::Whose};
 use crate::domain::openai::Fault;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::Fuse};
@@ -33,6 +33,8 @@ pub(super) struct Connections(Arc<Server>);
 struct Server {
     host: String,
     port: u16,
+    /// Whose the server must be.
+    whose: Option<Whose>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -58,12 +60,24 @@ impl Connections {
     pub(super) fn to(host: &str, port: u16) -> Self {
         // An IPv6 address stands in brackets in a URL, and nowhere else.
         let host = host.trim_matches(['[', ']']).to_owned();
-        Self(Arc::new(Server { host, port, idle: Mutex::default() }))
+        Self(Arc::new(Server { host, port, whose: None, idle: Mutex::default() }))
     }
 
     /// Others to the same server.
     pub(super) fn apart(&self) -> Self {
-        Self::to(&self.0.host, self.0.port)
+        let Server { host, port, whose, .. } = &*self.0;
+        Self(Arc::new(Server {
+            host: host.clone(),
+            port: *port,
+            whose: whose.clone(),
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// Others, which are only made where these processes hold the other end.
+    pub(super) fn held_by(&self, whose: Whose) -> Self {
+        let Server { host, port, .. } = &*self.0;
+        Self(Arc::new(Server { host: host.clone(), port: *port, whose: Some(whose), idle: Mutex::default() }))
     }
 
     /// One that was kept and is still open, else a new one.
@@ -87,11 +101,18 @@ impl Connections {
     }
 
     async fn open(&self) -> Result<Connection, Fault> {
-        let Server { host, port, .. } = &*self.0;
+        let Server { host, port, whose, .. } = &*self.0;
         let unreachable = |why| Fault::Unreachable { address: self.address(), why };
-        let opened = timeout(CONNECT_WAIT, Connection::open(host, *port)).await;
+        let opened = timeout(CONNECT_WAIT, TcpStream::connect((host.as_str(), *port))).await;
         let opened = opened.map_err(|_| unreachable("it accepts no connection".to_owned()))?;
-        opened.map_err(|error| unreachable(root_of(&error)))
+        let stream = opened.map_err(|error| unreachable(root_of(&error)))?;
+        if let Some(whose) = whose {
+            let ends = stream.local_addr().and_then(|ours| Ok((ours, stream.peer_addr()?)));
+            let (ours, theirs) = ends.map_err(|error| unreachable(root_of(&error)))?;
+            // Nothing was sent yet, neither a key nor a prompt.
+            whose.hold(ours, theirs).map_err(unreachable)?;
+        }
+        Connection::on(stream).await.map_err(|error| unreachable(root_of(&error)))
     }
 
     fn keep(&self, connection: Connection) {
@@ -117,8 +138,7 @@ impl Connections {
 }
 
 impl Connection {
-    async fn open(host: &str, port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((host, port)).await?;
+    async fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         Ok(Self { sender, driver: Box::new(driver.fuse()) })

@@ -95,8 +95,27 @@ pub fn run_within<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<Finished>, Problem> {
-    let line = line(program, arguments);
-    let running = captured(program, arguments, environment).start();
+    within(limit, line(program, arguments), program, &captured(program, arguments, environment))
+}
+
+/// As [`run_within`], with these variables and no others: nothing of the caller's environment, which may hold secrets.
+pub fn run_bare_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<Finished>, Problem> {
+    let command = captured(program, arguments, &BTreeMap::new()).full_env(environment);
+    within(limit, line(program, arguments), program, &command)
+}
+
+fn within(
+    limit: Duration,
+    line: String,
+    program: &str,
+    command: &duct::Expression,
+) -> Result<Option<Finished>, Problem> {
+    let running = command.start();
     let running = running.map_err(|e| not_started(&line, program, e))?;
     let ended = running.wait_timeout(limit).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))?;
     if let Some(output) = ended {

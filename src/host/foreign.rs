@@ -2,6 +2,8 @@
 
 use super::{
     exec, fs,
+    pidfd::Known,
+    pulse,
     systemd::{Systemd, scope_option},
     tree,
 };
@@ -12,12 +14,11 @@ use crate::domain::{
     unit::hides,
 };
 use procfs::process as proc;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -167,7 +168,7 @@ pub fn end(process: &Process) -> Result<(), Problem> {
     let pids = std::iter::once(pid).chain(tree::descendants_of(pid)?);
     let all = pids.filter_map(|pid| identity(&proc::Process::new(pid.as_raw_nonzero().get()).ok()?));
     let all: Vec<_> = all.collect();
-    let _gone = kill_process(pid, Signal::TERM);
+    signal(process, Signal::TERM);
     let began = Instant::now();
     loop {
         let left: Vec<_> = all.iter().filter(|process| lives(process)).collect();
@@ -176,16 +177,20 @@ pub fn end(process: &Process) -> Result<(), Problem> {
         }
         // The workers of a server that has ended hold its memory until they are ended, too.
         if began.elapsed() > END_PATIENCE || !lives(process) {
-            for left in &left {
-                let _gone = Pid::from_raw(left.pid).map(|pid| kill_process(pid, Signal::KILL));
-            }
+            left.iter().for_each(|left| signal(left, Signal::KILL));
         }
         if began.elapsed() > END_PATIENCE * 2 {
             let pids: Vec<_> = left.iter().map(|process| process.pid.to_string()).collect();
             let doing = format!("end the adopted process {}", process.pid);
             return Err(Problem::doing(doing, format!("still there: {}", pids.join(", "))));
         }
-        sleep(LOOK_EVERY);
+        pulse::pause(LOOK_EVERY);
+    }
+}
+
+fn signal(process: &Process, signal: Signal) {
+    if let Some(known) = Known::started_at(process.pid, process.started) {
+        known.signal(signal);
     }
 }
 

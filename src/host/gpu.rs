@@ -1,7 +1,7 @@
 //! The NVIDIA GPUs, asked through NVML. The library is loaded at run time: without a driver there
 //! is none.
 
-use super::machine;
+use super::{control_group::ControlGroup, machine, pulse};
 use crate::domain::{
     facts::{Gpu, GpuProcess},
     problem::Problem,
@@ -10,7 +10,6 @@ use crate::domain::{
 use nvml_wrapper::{Device, Nvml, enums::device::UsedGpuMemory, error::NvmlError};
 use std::{
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -66,15 +65,17 @@ fn library() -> Result<Nvml, NvmlError> {
     elsewhere.map_or(found, |library| Nvml::builder().lib_path(library.as_ref()).init())
 }
 
-/// Waits until no process of this unit holds memory of a GPU. The driver frees it some time after its holder is gone.
-pub fn wait_until_free(unit: &str) -> Result<(), Problem> {
+/// Waits until no process of this control group holds memory of a GPU. The driver frees it some time after its holder
+/// is gone.
+pub fn wait_until_free(group: Option<&ControlGroup>) -> Result<(), Problem> {
+    let Some(group) = group else { return Ok(()) };
     let began = Instant::now();
     loop {
         let gpus = facts().found;
         let holders: Vec<String> = gpus
             .iter()
             .flat_map(|gpu| &gpu.processes)
-            .filter(|process| process.unit.as_deref() == Some(unit))
+            .filter(|process| i32::try_from(process.pid).is_ok_and(|pid| group.has(pid)))
             .map(ToString::to_string)
             .collect();
         if holders.is_empty() {
@@ -87,7 +88,7 @@ pub fn wait_until_free(unit: &str) -> Result<(), Problem> {
                 format!("still held after {after} s by {}", holders.join(", ")),
             ));
         }
-        sleep(LOOK_EVERY);
+        pulse::pause(LOOK_EVERY);
     }
 }
 

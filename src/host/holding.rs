@@ -3,7 +3,7 @@
 //! Whoever can open a file can lock it, even for reading. So only we may open ours: an older version's, which anybody
 //! could open, is replaced by one of our own, whoever holds the old one.
 
-use super::{fs, systemd::Systemd, trust};
+use super::{fs, pulse, systemd::Systemd, trust};
 use crate::domain::{
     layout::Scope,
     problem::{Kind, Problem},
@@ -14,7 +14,6 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -63,7 +62,7 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
             (Ok(()), Openers::We) => {}
             (Ok(()), Openers::Anybody) => replace(path)?,
             (Err(TryLockError::WouldBlock), Openers::Anybody) if !held_by_us(&file) => replace(path)?,
-            (Err(TryLockError::WouldBlock), _) if began.elapsed() < wait => sleep(TRY_EVERY),
+            (Err(TryLockError::WouldBlock), _) if began.elapsed() < wait => pulse::pause(TRY_EVERY),
             (Err(TryLockError::WouldBlock), _) => return Err(busy(file)),
             (Err(TryLockError::Error(e)), _) => return Err(fs::failed("lock", path, e)),
         }

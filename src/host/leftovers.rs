@@ -1,14 +1,18 @@
 //! Processes of an engine that outlived their service. A killed API server leaves its engine core and its workers
 //! behind, and they hold the GPUs' memory.
 
+use super::{
+    control_group::{self, ControlGroup, is_a_service},
+    pidfd::Known,
+    pulse,
+};
 use crate::domain::problem::Problem;
-use procfs::process::{MMapPath, Process, all_processes};
-use rustix::process::{Pid, Signal, kill_process};
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process, all_processes};
+use rustix::process::{Signal, geteuid};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -32,37 +36,41 @@ impl fmt::Display for Leftover {
 }
 
 /// Ends what is left of a stopped service that is ours without doubt: what is in its unit's control group, and
-/// orphans that run a runtime of our store. Tells each. A problem names what does not go.
-pub fn end(unit: &str, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+/// orphans of our own user that run code of our store's runtimes and belong to no other service. Tells each. A problem
+/// names what does not go.
+pub fn end(
+    group: Option<&ControlGroup>,
+    runtimes: &Path,
+    tell: &mut dyn FnMut(&Leftover),
+) -> Result<(), Problem> {
     let mut told = BTreeSet::new();
     let began = Instant::now();
     loop {
-        let left = ours(unit, runtimes)?;
+        let left = ours(group, runtimes)?;
         if left.is_empty() {
             return Ok(());
         }
         if began.elapsed() > GONE_PATIENCE {
-            let names: Vec<_> = left.iter().map(ToString::to_string).collect();
+            let names: Vec<_> = left.iter().map(|(_, leftover)| leftover.to_string()).collect();
             return Err(Problem::doing(
                 "end what the service left behind",
                 format!("still there after {} s: {}", GONE_PATIENCE.as_secs(), names.join(", ")),
             ));
         }
-        for leftover in left {
+        for (known, leftover) in left {
             if told.insert(leftover.pid) {
                 tell(&leftover);
             }
-            if let Some(pid) = Pid::from_raw(leftover.pid) {
-                // Gone already is what is wanted.
-                let _gone = kill_process(pid, Signal::KILL);
-            }
+            known.signal(Signal::KILL);
         }
-        sleep(LOOK_EVERY);
+        pulse::pause(LOOK_EVERY);
     }
 }
 
-fn ours(unit: &str, runtimes: &Path) -> Result<Vec<Leftover>, Problem> {
+fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Leftover)>, Problem> {
     let all = all_processes().map_err(|e| Problem::doing("list processes", e))?;
+    // Links of programs and mapped files are told as they are behind all links.
+    let runtimes = std::fs::canonicalize(runtimes).unwrap_or_else(|_| runtimes.to_owned());
     let mut found = Vec::new();
     let mut parents = BTreeMap::new();
     // A process may end between being listed and being read.
@@ -72,13 +80,16 @@ fn ours(unit: &str, runtimes: &Path) -> Result<Vec<Leftover>, Problem> {
             continue;
         }
         parents.insert(process.pid, (stat.ppid, stat.comm.clone()));
-        let group = in_group(&process, unit);
-        if group || runs_from(&process, runtimes) {
+        let membership = control_group::membership(process.pid);
+        let inside = group.is_some_and(|group| group.is_in(&membership));
+        if inside || (is_our_users(&process) && !is_a_service(&membership) && runs_from(&process, &runtimes))
+        {
+            let Some(known) = Known::started_at(process.pid, stat.starttime) else { continue };
             let name = name(&process).unwrap_or(stat.comm);
-            found.push((group, Leftover { pid: process.pid, name }));
+            found.push((inside, known, Leftover { pid: process.pid, name }));
         }
     }
-    let runs: BTreeSet<i32> = found.iter().map(|(_, leftover)| leftover.pid).collect();
+    let runs: BTreeSet<i32> = found.iter().map(|(_, _, leftover)| leftover.pid).collect();
     let orphan = |mut pid: i32| loop {
         match parents.get(&pid) {
             Some((parent, _)) if runs.contains(parent) => pid = *parent,
@@ -87,25 +98,28 @@ fn ours(unit: &str, runtimes: &Path) -> Result<Vec<Leftover>, Problem> {
             Some((parent, _)) => return parents.get(parent).is_some_and(|(_, name)| name == "systemd"),
         }
     };
-    let kept = found.into_iter().filter(|(group, leftover)| *group || orphan(leftover.pid));
-    Ok(kept.map(|(_, leftover)| leftover).collect())
+    let kept = found.into_iter().filter(|(inside, _, leftover)| *inside || orphan(leftover.pid));
+    Ok(kept.map(|(_, known, leftover)| (known, leftover)).collect())
 }
 
-fn in_group(process: &Process, unit: &str) -> bool {
-    let inside = |path: &str| path.split('/').any(|part| part == unit);
-    process.cgroups().is_ok_and(|groups| groups.into_iter().any(|group| inside(&group.pathname)))
+/// Whether it runs as the user who asks. What another user starts is never ours: anybody can run what everybody can
+/// read.
+fn is_our_users(process: &Process) -> bool {
+    let us = geteuid().as_raw();
+    process.status().is_ok_and(|status| [status.ruid, status.euid, status.suid] == [us; 3])
 }
 
-/// Whether it has files of our runtimes mapped: that is true of a renamed worker, too.
+/// Whether it runs code of our runtimes: that is true of a renamed worker, too, and of an environment whose interpreter
+/// is the system's. What it calls itself says nothing.
 fn runs_from(process: &Process, runtimes: &Path) -> bool {
-    if process
-        .cmdline()
-        .is_ok_and(|words| words.first().is_some_and(|word| Path::new(word).starts_with(runtimes)))
-    {
+    if process.exe().is_ok_and(|program| program.starts_with(runtimes)) {
         return true;
     }
-    let mapped = |path: &MMapPath| matches!(path, MMapPath::Path(path) if path.starts_with(runtimes));
-    process.maps().is_ok_and(|maps| maps.into_iter().any(|map| mapped(&map.pathname)))
+    let code = |map: &MemoryMap| {
+        map.perms.contains(MMPermissions::EXECUTE)
+            && matches!(&map.pathname, MMapPath::Path(path) if path.starts_with(runtimes))
+    };
+    process.maps().is_ok_and(|maps| maps.iter().any(code))
 }
 
 /// Its command line with the program's name alone: the path of a runtime would be all that one sees.

@@ -98,13 +98,6 @@ pub(super) fn process(pid: u32) -> (Option<String>, Option<String>) {
     (name, unit(&membership))
 }
 
-/// The processes of a systemd unit: `vllm.service`.
-pub(super) fn processes_of(unit: &str) -> Vec<u32> {
-    let names = super::fs::names(Path::new("/proc")).unwrap_or_default();
-    let numbers = names.iter().filter_map(|name| name.parse().ok());
-    numbers.filter(|pid| process(*pid).1.as_deref() == Some(unit)).collect()
-}
-
 /// What a process holds of RAM beside files, which the kernel can take back: its own pages, and shared ones.
 pub(super) fn resident(pid: u32) -> Bytes {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The port that the service listens on, and who holds it.
 
+use super::pulse;
 use crate::domain::{
     problem::{Kind, Problem},
     profile::Listen,
@@ -8,7 +9,6 @@ use procfs::{net::TcpState, process::FDTarget};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -37,7 +37,7 @@ pub fn wait_until_free(listen: Listen) -> Result<(), Problem> {
     let began = Instant::now();
     loop {
         match free(listen) {
-            Err(_) if began.elapsed() < FREE_PATIENCE => sleep(LOOK_EVERY),
+            Err(_) if began.elapsed() < FREE_PATIENCE => pulse::pause(LOOK_EVERY),
             outcome => return outcome,
         }
     }

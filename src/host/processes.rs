@@ -10,6 +10,7 @@ use super::{
     service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     tree,
+    whose::Whose,
 };
 use crate::domain::{journal::Period, layout::Layout, problem::Problem, standing::Runs, unit::Unit};
 use rustix::process::{Pid, Signal, kill_process};
@@ -163,6 +164,10 @@ impl Services for Processes {
             sleep(LOOK_EVERY);
         }
         tree::kill_marked(MARK, &self.mark())
+    }
+
+    fn processes(&mut self) -> Result<Whose, Problem> {
+        Ok(Whose::Ours)
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

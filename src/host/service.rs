@@ -1,6 +1,6 @@
 //! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
 
-use super::{leftovers::Leftover, signals::Interrupt};
+use super::{leftovers::Leftover, signals::Interrupt, whose::Whose};
 use crate::domain::{journal::Period, layout::Layout, problem::Problem, standing::Runs, unit::Unit};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,9 @@ pub trait Services {
     fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
         Ok(())
     }
+
+    /// Which processes are its own, now.
+    fn processes(&mut self) -> Result<Whose, Problem>;
 
     /// What it does now.
     fn condition(&mut self) -> Result<Condition, Problem>;
@@ -146,6 +149,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
         (**self).clear(runtimes, tell)
+    }
+
+    fn processes(&mut self) -> Result<Whose, Problem> {
+        (**self).processes()
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

@@ -4,9 +4,11 @@ use super::{
     connection::{Arriving, Connection, Connections},
     http::root_of,
     secrets,
+    whose::Whose,
 };
 use crate::domain::{
     conformance::{Ask, Exchange},
+    liveness::Progress,
     openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
     plan::{Plan, Serve},
     problem::{Kind, Problem},
@@ -75,8 +77,10 @@ pub struct Raw {
 }
 
 impl Api {
-    /// The API that this plan's engine will answer. A key that the plan gives to vLLM is used here too.
-    pub fn of(plan: &Plan) -> Result<Self, Problem> {
+    /// The API that this plan's engine will answer, as long as these processes hold the other end: an answer of
+    /// anybody else counts for nothing, and nobody else is sent anything. A key that the plan gives to vLLM is used
+    /// here too.
+    pub fn of(plan: &Plan, whose: Whose) -> Result<Self, Problem> {
         let api = Self::at(
             SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port),
             &plan.model.served_name,
@@ -86,7 +90,7 @@ impl Api {
             Some(key) => Some(key),
             None => key(&plan.serve).and_then(|key| SecretText::of(key).ok()),
         };
-        Ok(api.with_key(key))
+        Ok(api.with_key(key).held_by(whose))
     }
 
     /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
@@ -119,6 +123,12 @@ impl Api {
     #[must_use]
     pub fn with_key(self, key: Option<SecretText>) -> Self {
         Self { key, ..self }
+    }
+
+    /// The same, asked only where these processes hold the other end.
+    #[must_use]
+    pub fn held_by(self, whose: Whose) -> Self {
+        Self { connections: self.connections.held_by(whose), ..self }
     }
 
     /// The same, asked for another model.
@@ -166,10 +176,10 @@ impl Api {
         Self { connections, base, model: model.to_owned(), key: None, timeout }
     }
 
-    /// The status of `/health`. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
+    /// The status of `/health`, which needs no key and is sent none. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
     /// neither says that it can generate.
     pub async fn health(&self) -> Result<u16, Fault> {
-        let request = self.request(Method::GET, "/health", None)?;
+        let request = Self { key: None, ..self.clone() }.request(Method::GET, "/health", None)?;
         let raw = self.clone().within(HEALTH_WAIT).raw(request).await?;
         Ok(raw.status)
     }
@@ -236,6 +246,12 @@ impl Api {
     pub async fn load(&self) -> Option<Load> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Load::parse(&metrics)
+    }
+
+    /// How far the engine got with all that it was ever asked. Absent where it does not tell.
+    pub async fn progress(&self) -> Option<Progress> {
+        let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
+        Progress::parse(&metrics)
     }
 
     /// The same API with less patience for any one request.

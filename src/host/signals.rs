@@ -1,6 +1,6 @@
 //! Ctrl-C and its kin: noted, never acted on here.
 
-use super::event_loop;
+use super::{event_loop, pulse};
 use crate::domain::problem::{Kind, Problem};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
@@ -42,6 +42,8 @@ impl Interrupt {
 
     /// Whether a signal came.
     pub fn came(&self) -> bool {
+        // Whoever waits asks this over and over.
+        pulse::beat();
         self.0.load(Ordering::Relaxed) != 0
     }
 

@@ -17,11 +17,16 @@ use std::{collections::BTreeMap, path::Path};
 /// Whatever kills the deployer (a person, the kernel, systemd-oomd), its group is cleared and `ExecStopPost=` goes
 /// back at once; what kills that too is followed by a restart, without a limit, which goes back as well. Exit
 /// statuses are ends, and are not tried again.
-const PROPERTIES: [&str; 10] = [
+const PROPERTIES: [&str; 13] = [
     "Restart=on-failure",
     "RestartSec=1s",
     "RestartPreventExitStatus=1 2 3 4 5 6 7 130",
     "StartLimitIntervalSec=0",
+    // One that hangs is killed, and goes back like one that died. Each wait has a limit of its own, and tells that it goes
+    // on; the longest thing in between is a call to the service manager.
+    "WatchdogSec=10min",
+    "NotifyAccess=main",
+    "TimeoutAbortSec=1min",
     // The deployer decides what becomes of its children, and how long the way back takes.
     "KillMode=mixed",
     "TimeoutStopSec=infinity",

@@ -1,18 +1,23 @@
 //! What the processes of a service hold, asked of the kernel and of the driver.
 
-use super::{gpu, machine};
+use super::{gpu, machine, whose::Whose};
 use crate::domain::{actual::Held, size::Bytes};
 
-/// What the processes of this systemd service (without its suffix) hold now. Nothing where there are none, or
-/// nobody tells.
-pub fn of(service: &str) -> Held {
-    let unit = format!("{service}.service");
+/// What these processes hold now. Nothing where there are none, or nobody tells.
+pub fn of(whose: &Whose) -> Held {
+    let ours = whose.processes();
     let vram: Vec<Bytes> = gpu::facts()
         .found
         .iter()
-        .map(|gpu| gpu.held_by(&unit))
+        .map(|gpu| {
+            gpu.processes
+                .iter()
+                .filter(|process| ours.contains(&process.pid))
+                .map(|process| process.memory)
+                .sum()
+        })
         .filter(|held| *held > Bytes::default())
         .collect();
-    let ram: Bytes = machine::processes_of(&unit).into_iter().map(machine::resident).sum();
+    let ram: Bytes = ours.into_iter().map(machine::resident).sum();
     Held { vram, ram: (ram > Bytes::default()).then_some(ram) }
 }

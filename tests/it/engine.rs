@@ -9,6 +9,7 @@ use awqdeploy::{
     host::{
         engine::{Engine, EngineFault, Options, TOKENS_PER_SECOND_VARIABLE},
         serving::Api,
+        whose::Whose,
     },
 };
 use serde_json::{Value, json};
@@ -200,10 +201,10 @@ async fn a_key_is_wanted_and_given() {
 
     let mut plan = engine.plan();
     plan.serve.argv.push("--api-key=sekret".to_owned());
-    assert!(Api::of(&plan).unwrap().models().await.is_ok());
+    assert!(Api::of(&plan, Whose::Ours).unwrap().models().await.is_ok());
     let mut plan = engine.plan();
     plan.serve.env.insert("VLLM_API_KEY".to_owned(), "sekret".to_owned());
-    assert!(Api::of(&plan).unwrap().models().await.is_ok());
+    assert!(Api::of(&plan, Whose::Ours).unwrap().models().await.is_ok());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use awqdeploy::{
         sweep::{Concurrency, Level, Pace, longest_prompt},
     },
     flow::validate::{Subject, validate},
-    host::serving::Api,
+    host::{serving::Api, whose::Whose},
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -102,7 +102,7 @@ fn throughput_is_of_all_streams() {
 
 async fn judged(plan: &Plan) -> Report {
     let subject = Subject::generation(GenerationId(1), plan);
-    validate(&Api::of(plan).unwrap(), subject, None, None, &|_| {}).await
+    validate(&Api::of(plan, Whose::Ours).unwrap(), subject, None, None, &|_| {}).await
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use awqdeploy::{
         event::Event,
         validate::{Subject, validate},
     },
-    host::{engine::EngineFault, serving::Api},
+    host::{engine::EngineFault, serving::Api, whose::Whose},
 };
 use std::{
     cell::RefCell,
@@ -33,7 +33,7 @@ const FAST: f64 = 2000.0;
 const SWIFT: Duration = Duration::from_secs(20);
 
 async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) {
-    let api = Api::of(plan).unwrap();
+    let api = Api::of(plan, Whose::Ours).unwrap();
     let events = RefCell::new(Vec::new());
     let observer = |event| events.borrow_mut().push(event);
     let began = Instant::now();

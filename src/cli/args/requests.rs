@@ -1,6 +1,6 @@
 //! What single commands take, where that is more than a name.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// What is validated.
@@ -146,4 +146,13 @@ pub(crate) struct Rehearse {
     /// Leave its root in this new folder, as DIR/root, for `awqdeploy --root DIR/root report`
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+/// What has happened to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tallied {
+    /// It starts
+    Begun,
+    /// It has ended
+    Ended,
 }

@@ -22,7 +22,7 @@ use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +58,10 @@ struct Engine {
     /// Requests being answered.
     running: Arc<AtomicU32>,
     slow: AtomicBool,
+    /// No completion is answered any more.
+    hangs: AtomicBool,
+    /// Tokens of all answers.
+    generated: AtomicU64,
     vocabulary: Vocabulary,
     gone: Notify,
 }
@@ -94,6 +98,8 @@ impl State {
             started: jiff::Timestamp::now().as_second(),
             completions: AtomicU32::new(0),
             running: Arc::default(),
+            hangs: AtomicBool::default(),
+            generated: AtomicU64::default(),
             vocabulary: Vocabulary::default(),
             gone: Notify::new(),
         }))
@@ -102,6 +108,11 @@ impl State {
     /// Waits until a fault ends the process.
     pub(super) async fn gone(&self) {
         self.0.gone.notified().await;
+    }
+
+    /// From now on as [`EngineFault::Hang`] is.
+    pub(super) fn hang(&self) {
+        self.0.hangs.store(true, Ordering::Relaxed);
     }
 
     /// From now on as slow as [`EngineFault::Slow`].
@@ -182,13 +193,20 @@ async fn metrics(Shared(State(engine)): Shared<State>) -> String {
     let model = &engine.options.served_name;
     let total = engine.completions.load(Ordering::Relaxed);
     let running = engine.running.load(Ordering::Relaxed);
+    let generated = engine.generated.load(Ordering::Relaxed);
     format!(
         "# HELP vllm:request_success_total Count of successfully processed requests.\n\
          # TYPE vllm:request_success_total counter\n\
          vllm:request_success_total{{engine=\"0\",model_name=\"{model}\"}} {total}.0\n\
          # HELP vllm:num_requests_running Number of requests in model execution batches.\n\
          # TYPE vllm:num_requests_running gauge\n\
-         vllm:num_requests_running{{engine=\"0\",model_name=\"{model}\"}} {running}.0\n"
+         vllm:num_requests_running{{engine=\"0\",model_name=\"{model}\"}} {running}.0\n\
+         # HELP vllm:num_requests_waiting Number of requests waiting to be processed.\n\
+         # TYPE vllm:num_requests_waiting gauge\n\
+         vllm:num_requests_waiting{{engine=\"0\",model_name=\"{model}\"}} 0.0\n\
+         # HELP vllm:generation_tokens_total Number of generation tokens processed.\n\
+         # TYPE vllm:generation_tokens_total counter\n\
+         vllm:generation_tokens_total{{engine=\"0\",model_name=\"{model}\"}} {generated}.0\n"
     )
 }
 
@@ -263,6 +281,9 @@ async fn answer(
     let running = Running::new(&engine.running);
     let was_dead = engine.is_dead();
     let ticket = engine.ticket(endpoint);
+    if engine.hangs.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
     match engine.options.fault {
         Some(EngineFault::Broken) => return Refusal::engine_dead().into_response(),
         Some(EngineFault::DeadEngine) if was_dead => return Refusal::engine_dead().into_response(),
@@ -274,6 +295,7 @@ async fn answer(
         _ => {}
     }
     let reply = Reply::to(&request, engine.options.fault);
+    engine.generated.fetch_add(reply.pieces.len() as u64, Ordering::Relaxed);
     let pace = Pace::new(arrived, &engine);
     if let Some(streaming) = request.streaming {
         if engine.options.fault == Some(EngineFault::KeepsRunning) {

@@ -5,8 +5,8 @@
 //! while it loads, and answers vLLM's API in the shapes that were recorded from a real server, at the
 //! decode rate that it is told. What it says is made up, except that it knows the answers to
 //! [`crate::domain::questions`]. It can be told to go wrong in the ways in which real servers were seen
-//! to go wrong ([`EngineFault`]), and SIGUSR1 makes one that serves well a slow one. Nothing but a rehearsal
-//! uses it, and it listens on loopback only.
+//! to go wrong ([`EngineFault`]), and SIGUSR1 makes one that serves well a slow one, SIGUSR2 one that
+//! is healthy and answers nothing. Nothing but a rehearsal uses it, and it listens on loopback only.
 
 mod api;
 mod fault;
@@ -26,7 +26,7 @@ use crate::domain::{
     startup::Phase,
 };
 use axum::serve::ListenerExt as _;
-use std::{future::pending, net::SocketAddr};
+use std::net::SocketAddr;
 use tokio::{
     net::TcpSocket,
     signal::unix::{SignalKind, signal},
@@ -122,15 +122,19 @@ impl Engine {
             .tap_io(|stream| drop(stream.set_nodelay(true)));
         let state = api::State::new(self.options);
         let served = axum::serve(listener, api::router(state.clone()));
-        let mut slower =
-            signal(SignalKind::user_defined1()).map_err(|e| Problem::doing("watch for signals", e))?;
-        let slowing = async {
-            slower.recv().await;
-            state.slow_down();
-            pending::<()>().await;
+        let listen = |kind| signal(kind).map_err(|e| Problem::doing("watch for signals", e));
+        let mut slower = listen(SignalKind::user_defined1())?;
+        let mut hanging = listen(SignalKind::user_defined2())?;
+        let spoilt = async {
+            loop {
+                tokio::select! {
+                    _ = slower.recv() => state.slow_down(),
+                    _ = hanging.recv() => state.hang(),
+                }
+            }
         };
         tokio::select! {
-            () = slowing => Ok(()),
+            () = spoilt => Ok(()),
             ended = served.into_future() => {
                 ended.map_err(|error| Problem::doing("serve the rehearsal engine's API", error))
             }

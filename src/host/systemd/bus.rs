@@ -1,6 +1,6 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::manager::{Lasting, Manager, STOPPING, State};
+use super::manager::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
     domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::event_loop,
@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use std::{fmt::Display, num::NonZeroUsize, time::Duration};
 use tokio::{runtime::Runtime, time::timeout};
-use zbus::{Connection, OwnedObjectPath, connection, proxy::CacheProperties};
+use zbus::{Connection, OwnedObjectPath, connection, fdo, proxy::CacheProperties};
 
 /// How long the bus, and the manager on it, may take to answer at first.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -57,6 +57,8 @@ trait Unit1 {
     /// Number and path of the job that is queued for it; 0 where there is none.
     #[zbus(property)]
     fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+    #[zbus(property)]
+    fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
 }
 
 #[zbus::proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
@@ -71,6 +73,12 @@ trait Service1 {
     fn main_pid(&self) -> zbus::Result<u32>;
     #[zbus(property, name = "NRestarts")]
     fn n_restarts(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn control_group(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn restart(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn environment(&self) -> zbus::Result<Vec<String>>;
 }
 
 /// A connection to a service manager over a message bus.
@@ -98,13 +106,21 @@ impl Bus {
         Ok(Some(Self { events, connection, manager, removed, job: None }))
     }
 
-    async fn state(&self, name: &str) -> zbus::Result<State> {
+    async fn unit_and_service(
+        &self,
+        name: &str,
+    ) -> zbus::Result<(Unit1Proxy<'static>, Service1Proxy<'static>)> {
         let unit = unit_named(&self.connection, &self.manager, name).await?;
         let service = Service1Proxy::builder(&self.connection)
             .path(unit.inner().path().to_owned())
             .cache_properties(CacheProperties::No)
             .build()
             .await?;
+        Ok((unit, service))
+    }
+
+    async fn state(&self, name: &str) -> zbus::Result<State> {
+        let (unit, service) = self.unit_and_service(name).await?;
         Ok(State {
             load: unit.load_state().await?,
             active: unit.active_state().await?,
@@ -113,20 +129,36 @@ impl Bus {
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),
             restarts: service.n_restarts().await?,
             main: Some(service.main_pid().await?).filter(|pid| *pid != 0),
+            group: service.control_group().await?,
+        })
+    }
+
+    async fn in_force(&self, name: &str) -> zbus::Result<InForce> {
+        let (unit, service) = self.unit_and_service(name).await?;
+        Ok(InForce {
+            restart: service.restart().await?,
+            environment: service.environment().await?,
+            drop_ins: unit.drop_in_paths().await?,
         })
     }
 }
 
-impl Manager for Bus {
-    fn state(&mut self, unit: &str) -> Result<State, Problem> {
+impl Way for Bus {
+    fn state(&mut self, unit: &str) -> Result<State, Trouble> {
         self.events.block_on(Self::state(self, unit)).map_err(failed(format_args!("ask about `{unit}`")))
     }
 
-    fn reload(&mut self) -> Result<(), Problem> {
+    fn in_force(&mut self, unit: &str) -> Result<InForce, Trouble> {
+        self.events
+            .block_on(Self::in_force(self, unit))
+            .map_err(failed(format_args!("ask what is set for `{unit}`")))
+    }
+
+    fn reload(&mut self) -> Result<(), Trouble> {
         self.events.block_on(self.manager.reload()).map_err(failed("have systemd read its units"))
     }
 
-    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Problem> {
+    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Trouble> {
         let runtime = lasting == Lasting::UntilBoot;
         self.events
             .block_on(async {
@@ -137,14 +169,14 @@ impl Manager for Bus {
             .map_err(failed(format_args!("enable `{}`", units.join("`, `"))))
     }
 
-    fn forget_failures(&mut self, unit: &str) -> Result<(), Problem> {
+    fn forget_failures(&mut self, unit: &str) -> Result<(), Trouble> {
         match self.events.block_on(self.manager.reset_failed_unit(unit)) {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => Ok(()),
             done => done.map_err(failed(format_args!("forget the failures of `{unit}`"))),
         }
     }
 
-    fn start(&mut self, unit: &str) -> Result<(), Problem> {
+    fn start(&mut self, unit: &str) -> Result<(), Trouble> {
         let path = self
             .events
             .block_on(self.manager.start_unit(unit, "replace"))
@@ -153,7 +185,7 @@ impl Manager for Bus {
         Ok(())
     }
 
-    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Problem> {
+    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Trouble> {
         let Some(job) = self.job.take() else { return Ok(Some(JobEnd::Unheard)) };
         let Self { events, connection, manager, removed, .. } = self;
         let end = events
@@ -165,7 +197,16 @@ impl Manager for Bus {
         Ok(end)
     }
 
-    fn stop(&mut self, unit: &str) -> Result<(), Problem> {
+    fn follow(&mut self, unit: &str, _verb: Verb) -> Result<(), Trouble> {
+        let (number, path) = self
+            .events
+            .block_on(async { unit_named(&self.connection, &self.manager, unit).await?.job().await })
+            .map_err(failed(format_args!("ask about the job of `{unit}`")))?;
+        self.job = (number != 0).then(|| Job { path, unit: unit.to_owned() });
+        Ok(())
+    }
+
+    fn stop(&mut self, unit: &str) -> Result<(), Trouble> {
         let path = self
             .events
             .block_on(self.manager.stop_unit(unit, "replace"))
@@ -174,13 +215,13 @@ impl Manager for Bus {
         Ok(())
     }
 
-    fn interrupt(&mut self, unit: &str) -> Result<(), Problem> {
+    fn interrupt(&mut self, unit: &str) -> Result<(), Trouble> {
         self.events
             .block_on(self.manager.kill_unit(unit, "main", Signal::INT.as_raw()))
             .map_err(failed(format_args!("interrupt `{unit}`")))
     }
 
-    fn goes_down(&mut self) -> Result<bool, Problem> {
+    fn goes_down(&mut self) -> Result<bool, Trouble> {
         let state = self.events.block_on(self.manager.system_state());
         state.map(|state| state == STOPPING).map_err(failed("ask systemd whether it is going down"))
     }
@@ -239,11 +280,39 @@ async fn heard(removed: &mut JobRemovedStream, job: &Job) -> zbus::Result<JobEnd
     Err(zbus::Error::Failure("the message bus went away".to_owned()))
 }
 
-/// systemd's own words as a problem of doing this.
-fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> Problem {
+/// What went wrong with doing this, in systemd's own words where it has any.
+fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> Trouble {
     let doing = doing.to_string();
     move |error| match error {
-        zbus::Error::MethodError(_, Some(said), _) => Problem::doing(doing, said),
-        error => Problem::doing(doing, error),
+        zbus::Error::MethodError(_, Some(said), _) => Trouble::Said(Problem::doing(doing, said)),
+        error if is_lost(&error) => Trouble::Lost(Problem::doing(doing, error)),
+        error => Trouble::Said(Problem::doing(doing, error)),
+    }
+}
+
+/// Whether this says that the bus, or the manager on it, is not there now: both come back, the bus when it was started
+/// again, the manager when it has become its new self. A message bus tries meanwhile to start it, which fails.
+fn is_lost(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::InputOutput(_)
+        | zbus::Error::Failure(_)
+        | zbus::Error::Handshake(_)
+        | zbus::Error::Connection(..) => true,
+        zbus::Error::FDO(error) => matches!(
+            **error,
+            fdo::Error::ServiceUnknown(_)
+                | fdo::Error::NameHasNoOwner(_)
+                | fdo::Error::NoReply(_)
+                | fdo::Error::Timeout(_)
+                | fdo::Error::TimedOut(_)
+                | fdo::Error::Disconnected(_)
+                | fdo::Error::UnknownObject(_)
+                | fdo::Error::SpawnExecFailed(_)
+                | fdo::Error::SpawnForkFailed(_)
+                | fdo::Error::SpawnChildExited(_)
+                | fdo::Error::SpawnChildSignaled(_)
+                | fdo::Error::SpawnFailed(_)
+        ),
+        _ => false,
     }
 }

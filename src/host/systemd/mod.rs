@@ -8,16 +8,18 @@ mod systemctl;
 pub(super) use systemctl::scope_option;
 
 use self::{
-    manager::{Lasting, Manager, State, reach},
+    manager::{InForce, Lasting, Manager, State, reach},
     places::Places,
 };
 use super::{
+    control_group::ControlGroup,
     exec, fs, gpu,
     leftovers::{self, Leftover},
-    running,
+    pulse, running,
     service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     signals::Interrupt,
     unit_folder::UnitFolder,
+    whose::Whose,
 };
 use crate::domain::{
     job::JobEnd,
@@ -31,12 +33,14 @@ use crate::domain::{
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    thread::sleep,
     time::{Duration, Instant},
 };
 
-/// The drop-in that keeps a candidate from being restarted. A reboot forgets it.
-const CANDIDATE: &str = "50-awqdeploy-candidate.conf";
+/// The drop-in that keeps a candidate from being restarted. A reboot forgets it. Drop-ins are read in the order of
+/// their names: this one after a person's `override.conf`.
+const CANDIDATE: &str = "zz-awqdeploy-candidate.conf";
+/// What earlier versions called it.
+const CANDIDATE_BEFORE: &str = "50-awqdeploy-candidate.conf";
 /// How often a starting service is asked what it does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after its stop the control group may still hold processes.
@@ -50,12 +54,14 @@ pub struct Systemd {
     scope: Scope,
     unit: String,
     places: Places,
+    /// Where its processes were before it was stopped last.
+    group: Option<ControlGroup>,
 }
 
 impl Systemd {
     /// The service of this name, without suffix, of this manager.
     pub fn new(service: &str, scope: Scope) -> Self {
-        Self { scope, unit: format!("{service}.service"), places: Places::of(scope) }
+        Self { scope, unit: format!("{service}.service"), places: Places::of(scope), group: None }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
@@ -79,8 +85,35 @@ impl Systemd {
         Places::of(Scope::System).runtime.is_dir()
     }
 
-    fn candidate(&self) -> PathBuf {
-        self.places.runtime.join(format!("{}.d", self.unit)).join(CANDIDATE)
+    fn drop_in(&self, name: &str) -> PathBuf {
+        self.places.runtime.join(format!("{}.d", self.unit)).join(name)
+    }
+
+    /// The control group of this service, with which processes are told from those of others. Nothing while it has
+    /// none.
+    fn group(&self) -> Result<Option<ControlGroup>, Problem> {
+        Ok(ControlGroup::named(&self.manager()?.state(&self.unit)?.group))
+    }
+
+    /// A problem where something else decides what the candidate's drop-in says: it would come back by itself, or
+    /// refuse to start.
+    fn on_trial_in_force(&self) -> Result<(), Problem> {
+        let InForce { restart, environment, drop_ins } = self.manager()?.in_force(&self.unit)?;
+        let trial = format!("{TRIAL_VARIABLE}=1");
+        let overridden = match (restart.as_str(), environment.contains(&trial)) {
+            ("no", true) => return Ok(()),
+            ("no", false) => "Environment=".to_owned(),
+            (restart, _) => format!("Restart={restart}"),
+        };
+        let ours = self.drop_in(CANDIDATE);
+        let later = drop_ins.iter().skip_while(|path| Path::new(path) != ours).skip(1);
+        let later: Vec<_> = later.map(|path| format!("`{path}`")).collect();
+        let by = if later.is_empty() { "another drop-in of that name".to_owned() } else { later.join(", ") };
+        Err(Problem::new(
+            Kind::Refused,
+            format!("`{}` is not on trial: `{overridden}` is in force, by {by}", self.unit),
+        )
+        .help("a candidate must not be restarted by itself: take that setting out, then `systemctl daemon-reload`"))
     }
 
     /// Where the user's own manager keeps what goes with the session; nothing where there is none.
@@ -89,7 +122,7 @@ impl Systemd {
     }
 
     /// Reached anew for each thing that is done: a bus that went away must not stop the way back.
-    fn manager(&self) -> Result<Box<dyn Manager>, Problem> {
+    fn manager(&self) -> Result<Manager, Problem> {
         reach(self.scope)
     }
 
@@ -175,17 +208,24 @@ impl Services for Systemd {
     }
 
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
-        let path = self.candidate();
-        let is = path.exists();
+        let (path, before) = (self.drop_in(CANDIDATE), self.drop_in(CANDIDATE_BEFORE));
+        let (is, was) = (path.exists(), before.exists());
+        fs::remove(&before)?;
         match trust {
             Trust::Candidate if !is => {
                 fs::make_directory(path.parent().unwrap_or(&path))?;
                 fs::write(&path, format!("[Service]\nRestart=no\nEnvironment={TRIAL_VARIABLE}=1\n"))?;
             }
             Trust::Committed if is => fs::remove(&path)?,
-            _ => return Ok(()),
+            Trust::Candidate => {}
+            Trust::Committed if was => {}
+            Trust::Committed => return Ok(()),
         }
-        self.manager()?.reload()
+        self.manager()?.reload()?;
+        match trust {
+            Trust::Candidate => self.on_trial_in_force(),
+            Trust::Committed => Ok(()),
+        }
     }
 
     fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
@@ -223,15 +263,18 @@ impl Services for Systemd {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let mut manager = self.manager()?;
-        if manager.state(&self.unit)?.load == "not-found" {
+        let State { load, group, .. } = manager.state(&self.unit)?;
+        if load == "not-found" {
             return Ok(());
         }
+        self.group = ControlGroup::named(&group).or(self.group.take());
         manager.stop(&self.unit)?;
         // The unit's `TimeoutStopSec=` is what limits this.
         let end = loop {
             if let Some(end) = manager.ended(LOOK_EVERY)? {
                 break end;
             }
+            pulse::beat();
         };
         let began = Instant::now();
         loop {
@@ -246,13 +289,21 @@ impl Services for Systemd {
             if began.elapsed() > EMPTY_PATIENCE {
                 return Err(Problem::doing(format_args!("stop `{}`", self.unit), what));
             }
-            sleep(LOOK_EVERY);
+            pulse::pause(LOOK_EVERY);
         }
     }
 
     fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
-        leftovers::end(&self.unit, runtimes, tell)?;
-        gpu::wait_until_free(&self.unit)
+        let group = self.group()?.or(self.group.clone());
+        leftovers::end(group.as_ref(), runtimes, tell)?;
+        gpu::wait_until_free(group.as_ref())
+    }
+
+    fn processes(&mut self) -> Result<Whose, Problem> {
+        if self.scope == Scope::System && !rustix::process::geteuid().is_root() {
+            return Ok(Whose::Anybody);
+        }
+        Ok(self.group()?.map_or(Whose::Nobody, Whose::Group))
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

@@ -1,6 +1,6 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
 
-use super::manager::{Lasting, Manager, STOPPING, State};
+use super::manager::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
     domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::exec::{self, Finished},
@@ -14,7 +14,22 @@ use std::{
 /// How often a command that runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What [`State`] is made of.
-const PROPERTIES: &str = "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID";
+const PROPERTIES: &str =
+    "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
+/// What [`InForce`] is made of.
+const SETTINGS: &str = "Restart,Environment,DropInPaths";
+/// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
+/// words are those of the C library and of sd-bus.
+const LOST: [&str; 8] = [
+    "Failed to connect to",
+    "Failed to get D-Bus connection",
+    "Transport endpoint is not connected",
+    "Connection reset by peer",
+    "Connection refused",
+    "Connection timed out",
+    "Broken pipe",
+    "disconnected",
+];
 
 /// The `systemctl` of one scope, and the job that it waits for.
 pub(super) struct Systemctl {
@@ -31,8 +46,15 @@ impl Systemctl {
         [&["--no-ask-password", scope_option(self.scope)], arguments].concat()
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Finished, Problem> {
-        exec::run("systemctl", &self.words(arguments), &BTreeMap::new())
+    fn run(&self, arguments: &[&str]) -> Result<Finished, Trouble> {
+        let ended = exec::run("systemctl", &self.words(arguments), &BTreeMap::new())?;
+        if !ended.status.success() && is_lost(&ended.stderr) {
+            return Err(Trouble::Lost(Problem::doing(
+                format_args!("run `{}`", ended.line),
+                ended.stderr.trim(),
+            )));
+        }
+        Ok(ended)
     }
 }
 
@@ -44,47 +66,60 @@ pub(in crate::host) fn scope_option(scope: Scope) -> &'static str {
     }
 }
 
-impl Manager for Systemctl {
-    fn state(&mut self, unit: &str) -> Result<State, Problem> {
+impl Way for Systemctl {
+    fn state(&mut self, unit: &str) -> Result<State, Trouble> {
         let said = self.run(&["show", "--property", PROPERTIES, unit])?.success()?;
         Ok(read(&said))
     }
 
-    fn reload(&mut self) -> Result<(), Problem> {
-        self.run(&["daemon-reload"])?.success().map(drop)
+    fn in_force(&mut self, unit: &str) -> Result<InForce, Trouble> {
+        let said = self.run(&["show", "--property", SETTINGS, unit])?.success()?;
+        let words = |name| value(&said, name).split_whitespace().map(str::to_owned).collect();
+        Ok(InForce {
+            restart: value(&said, "Restart").to_owned(),
+            environment: words("Environment"),
+            drop_ins: words("DropInPaths"),
+        })
     }
 
-    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Problem> {
+    fn reload(&mut self) -> Result<(), Trouble> {
+        Ok(self.run(&["daemon-reload"])?.success().map(drop)?)
+    }
+
+    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Trouble> {
         let verb: &[&str] = match lasting {
             Lasting::Always => &["enable"],
             Lasting::UntilBoot => &["enable", "--runtime"],
         };
-        self.run(&[verb, units].concat())?.success().map(drop)
+        Ok(self.run(&[verb, units].concat())?.success().map(drop)?)
     }
 
-    fn forget_failures(&mut self, unit: &str) -> Result<(), Problem> {
+    fn forget_failures(&mut self, unit: &str) -> Result<(), Trouble> {
         // It fails for a unit that never ran, which has none; what else may be wrong shows when it is started.
         self.run(&["reset-failed", unit]).map(drop)
     }
 
-    fn start(&mut self, unit: &str) -> Result<(), Problem> {
+    fn start(&mut self, unit: &str) -> Result<(), Trouble> {
         self.job = Some(exec::start("systemctl", &self.words(&["start", unit]))?);
         Ok(())
     }
 
-    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Problem> {
+    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Trouble> {
         let Some(job) = &self.job else { return Ok(Some(JobEnd::Unheard)) };
         let began = Instant::now();
         loop {
             let done = job.try_wait().map_err(|e| Problem::doing("wait for `systemctl`", e))?;
             if let Some(output) = done {
-                let end = if output.status.success() {
-                    JobEnd::Done
-                } else {
-                    JobEnd::said_by_systemctl(&String::from_utf8_lossy(&output.stderr))
-                };
+                let (succeeded, said) =
+                    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned());
                 self.job = None;
-                return Ok(Some(end));
+                return if succeeded {
+                    Ok(Some(JobEnd::Done))
+                } else if is_lost(&said) {
+                    Err(Trouble::Lost(Problem::doing("wait for `systemctl`", said.trim())))
+                } else {
+                    Ok(Some(JobEnd::said_by_systemctl(&said)))
+                };
             }
             if began.elapsed() >= wait {
                 return Ok(None);
@@ -93,16 +128,34 @@ impl Manager for Systemctl {
         }
     }
 
-    fn stop(&mut self, unit: &str) -> Result<(), Problem> {
+    fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), Trouble> {
+        // A second request joins a job that is queued. Where none is, it would begin anew what has ended.
+        if self
+            .run(&["show", "--value", "--property", "Job", unit])?
+            .success()?
+            .trim()
+            .parse::<u32>()
+            .unwrap_or(0)
+            > 0
+        {
+            match verb {
+                Verb::Start => self.start(unit)?,
+                Verb::Stop => self.stop(unit)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, unit: &str) -> Result<(), Trouble> {
         self.job = Some(exec::start("systemctl", &self.words(&["stop", unit]))?);
         Ok(())
     }
 
-    fn interrupt(&mut self, unit: &str) -> Result<(), Problem> {
-        self.run(&["kill", "--kill-whom=main", "--signal=SIGINT", unit])?.success().map(drop)
+    fn interrupt(&mut self, unit: &str) -> Result<(), Trouble> {
+        Ok(self.run(&["kill", "--kill-whom=main", "--signal=SIGINT", unit])?.success().map(drop)?)
     }
 
-    fn goes_down(&mut self) -> Result<bool, Problem> {
+    fn goes_down(&mut self) -> Result<bool, Trouble> {
         // It says so by its exit status too.
         Ok(self.run(&["is-system-running"])?.stdout.trim() == STOPPING)
     }
@@ -110,18 +163,26 @@ impl Manager for Systemctl {
 
 /// What `systemctl show` says.
 fn read(said: &str) -> State {
-    let value = |name: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.unwrap_or_default().to_owned()
-    };
+    let text = |name| value(said, name).to_owned();
     State {
-        load: value("LoadState"),
-        active: value("ActiveState"),
-        status: value("StatusText"),
-        result: value("Result"),
-        tasks: value("TasksCurrent").parse().ok(),
+        load: text("LoadState"),
+        active: text("ActiveState"),
+        status: text("StatusText"),
+        result: text("Result"),
+        tasks: value(said, "TasksCurrent").parse().ok(),
         // Absent before its first start.
-        restarts: value("NRestarts").parse().unwrap_or_default(),
-        main: value("MainPID").parse().ok().filter(|pid| *pid != 0),
+        restarts: value(said, "NRestarts").parse().unwrap_or_default(),
+        main: value(said, "MainPID").parse().ok().filter(|pid| *pid != 0),
+        group: text("ControlGroup"),
     }
+}
+
+/// The value of a property in it.
+fn value<'a>(said: &'a str, name: &str) -> &'a str {
+    let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_default()
+}
+
+fn is_lost(said: &str) -> bool {
+    LOST.iter().any(|words| said.contains(words))
 }

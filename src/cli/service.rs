@@ -1,0 +1,48 @@
+//! Commands that no person gives: what the service manager runs.
+
+use super::{
+    args::{Global, Tallied},
+    documents,
+    progress::Screen,
+    run::{interruptible, layout, own_file, reading_world},
+};
+use crate::{
+    domain::problem::Problem,
+    flow::{
+        conduct::{self, Part},
+        fallback, supervise,
+        world::{Carrier, World},
+    },
+    host::{event_loop, store::Store},
+};
+
+/// What the service manager runs to carry an activation out.
+pub(super) fn activate(global: &Global, number: u64, part: Part, screen: &Screen) -> Result<u8, Problem> {
+    let mut world = World { carrier: Carrier::Here, ..interruptible(global)? };
+    let outcome = conduct::activation(&mut world, number, part, screen)?;
+    Ok(outcome.map_or(0, |outcome| documents::exit_code(outcome.conclusion())))
+}
+
+/// What the service's unit runs beside it.
+pub(super) fn tally(global: &Global, what: Tallied) -> Result<u8, Problem> {
+    let world = reading_world(global);
+    match what {
+        Tallied::Begun => fallback::begun(&world),
+        Tallied::Ended => fallback::ended(&world),
+    }
+    .map(|()| 0)
+}
+
+/// What the service manager runs once a service failed too often.
+pub(super) fn fallback(global: &Global, screen: &Screen) -> Result<u8, Problem> {
+    let mut world = World { binary: own_file()?, ..interruptible(global)? };
+    let outcome = fallback::fall_back(&mut world, screen)?;
+    Ok(outcome.map_or(0, |outcome| documents::exit_code(outcome.conclusion())))
+}
+
+/// What the service's unit runs.
+pub(super) fn supervise(global: &Global, owner: Option<u32>) -> Result<u8, Problem> {
+    let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
+    let store = Store::new(layout(global));
+    event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
+}
