@@ -88,6 +88,12 @@ impl Tally {
         self
     }
 
+    /// Counts anew: there is nowhere to go, and to try once more is better than not to serve.
+    #[must_use]
+    pub fn excused(self) -> Self {
+        Self { failures: 0, ..self }
+    }
+
     /// What can be gone back to from a generation that fails, best first: the newest that is proven, was not left for the
     /// same reason since it was activated last, and did not fail when it was tried last.
     pub fn targets(

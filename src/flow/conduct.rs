@@ -52,7 +52,10 @@ pub fn activation(
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
     let transcript = Transcript::open(&store.layout().activation(number))?;
-    pulse::begin();
+    // systemd listens to the main process of a unit alone.
+    if part == Part::Whole {
+        pulse::begin();
+    }
     let telling = |event: Event| {
         pulse::beat();
         // A full disk must not keep anybody from going back.

@@ -66,14 +66,25 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     let store = world.store.clone();
     let locked = store.lock(LOCK_PATIENCE, "awqdeploy fallback")?;
     recover::finish(world, &locked, Left::Finish, observer)?;
-    activate::not_stuck(store.last_activation()?.as_ref())?;
     let current = store.deployed()?;
     let tally = tally::read(world.layout())?;
     let serves = world.keeper.observe(&current.plan.service).condition()? == Condition::Active;
     if serves || tally.failures(current.id) < LIMIT {
         return Ok(None);
     }
-    let Some(to) = whole(world, &locked, &tally, current.id, observer)? else { return Ok(None) };
+    let stuck = activate::not_stuck(store.last_activation()?.as_ref());
+    let to = match &stuck {
+        Ok(()) => whole(world, &locked, &tally, current.id, observer)?,
+        Err(_) => None,
+    };
+    let Some(to) = to else {
+        tally::write(world.layout(), &tally.excused())?;
+        observer.see(Event::Warning(format!(
+            "generation {} failed {LIMIT} times in a row, and there is nothing to go back to",
+            current.id
+        )));
+        return stuck.map(|()| None);
+    };
     observer.see(Event::Stage(format!(
         "generation {} ({}) failed {} times in a row: go back to generation {} ({})",
         current.id,

@@ -39,9 +39,15 @@ impl ControlGroup {
 /// that service's.
 pub fn is_a_service(membership: &str) -> bool {
     groups(membership).any(|path| {
-        let unit = path.rsplit('/').find(|part| part.ends_with(".service") || part.ends_with(".scope"));
-        unit.is_some_and(|unit| unit.ends_with(".service") && !unit.starts_with("user@"))
+        let mut parts = path.rsplit('/').filter_map(|part| part.rsplit_once('.'));
+        let unit = parts.find(|(_, kind)| matches!(*kind, "service" | "scope"));
+        unit.is_some_and(|(name, kind)| kind == "service" && !name.starts_with("user@"))
     })
+}
+
+/// The same of this process.
+pub(super) fn own() -> String {
+    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
 
 /// The text of a process's `/proc/PID/cgroup`.

@@ -30,6 +30,10 @@ const FOLDERS: [&str; 4] = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_C
 /// Where programs are looked for, as systemd has it.
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What `systemd-run` says where it could not even begin.
+const NOT_RUN: [&str; 3] =
+    ["Failed to connect to", "Failed to start transient service unit", "Unknown assignment"];
+
 /// A script that is asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
@@ -78,6 +82,12 @@ pub(super) fn ask(
     let command: Vec<_> = std::iter::once(python.to_owned()).chain(words).collect();
     let run = systemd_run(service, question, &home, &environment, &command);
     let ended = exec::run_within(question.patience + GONE_PATIENCE, "systemd-run", &run, &BTreeMap::new())?;
+    if let Some(ended) = &ended
+        && let Some(why) =
+            ended.stderr.lines().find(|line| NOT_RUN.iter().any(|words| line.starts_with(words)))
+    {
+        return Err(Problem::doing("ask in a unit of its own", why));
+    }
     // systemd ends what is late.
     Ok(ended.filter(|ended| ended.status.success() || began.elapsed() < question.patience).map(|ended| {
         // What was asked of whom, and not how: that is a page.

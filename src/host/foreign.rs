@@ -177,7 +177,9 @@ pub fn end(process: &Process) -> Result<(), Problem> {
         }
         // The workers of a server that has ended hold its memory until they are ended, too.
         if began.elapsed() > END_PATIENCE || !lives(process) {
-            left.iter().for_each(|left| signal(left, Signal::KILL));
+            for left in &left {
+                signal(left, Signal::KILL);
+            }
         }
         if began.elapsed() > END_PATIENCE * 2 {
             let pids: Vec<_> = left.iter().map(|process| process.pid.to_string()).collect();

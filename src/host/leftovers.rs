@@ -71,6 +71,7 @@ fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Lef
     let all = all_processes().map_err(|e| Problem::doing("list processes", e))?;
     // Links of programs and mapped files are told as they are behind all links.
     let runtimes = std::fs::canonicalize(runtimes).unwrap_or_else(|_| runtimes.to_owned());
+    let own = control_group::own();
     let mut found = Vec::new();
     let mut parents = BTreeMap::new();
     // A process may end between being listed and being read.
@@ -82,8 +83,8 @@ fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Lef
         parents.insert(process.pid, (stat.ppid, stat.comm.clone()));
         let membership = control_group::membership(process.pid);
         let inside = group.is_some_and(|group| group.is_in(&membership));
-        if inside || (is_our_users(&process) && !is_a_service(&membership) && runs_from(&process, &runtimes))
-        {
+        let of_another = is_a_service(&membership) && membership != own;
+        if inside || (!of_another && is_our_users(&process) && runs_from(&process, &runtimes)) {
             let Some(known) = Known::started_at(process.pid, stat.starttime) else { continue };
             let name = name(&process).unwrap_or(stat.comm);
             found.push((inside, known, Leftover { pid: process.pid, name }));

@@ -5,8 +5,11 @@ use awqdeploy::{
     domain::{
         checkpoint::Checkpoint,
         engine_word::{EngineWord, agree},
+        layout::Layout,
         plan::Plan,
         problem::Kind,
+        profile::Device,
+        unit::Service,
     },
     host::engine_word,
 };
@@ -55,7 +58,17 @@ fn asked_within(patience: Duration, script: &str) -> Result<EngineWord, Kind> {
     assert!(written.success());
     let mut plan = plan();
     plan.serve.argv[0] = python.display().to_string();
-    engine_word::ask(&plan, Path::new("/the/checkpoint"), patience).map_err(|problem| problem.kind)
+    let layout = Layout::new(folder.path());
+    let service = Service {
+        name: "vllm",
+        device: Device::Cpu,
+        memory_max: None,
+        serve: &plan.serve,
+        secrets: &plan.secrets,
+        model: Path::new("/the/checkpoint"),
+        layout: &layout,
+    };
+    engine_word::ask(&service, patience).map_err(|problem| problem.kind)
 }
 
 #[test]
@@ -63,6 +76,8 @@ fn a_runtime_is_asked_with_the_plans_command_line_and_leaves_nothing_behind() {
     // Gives back what follows the script, and where it may write.
     let echo = r#"#!/bin/sh
 [ -f "$1" ] && [ -d "$HOME" ] && [ "$HOME" = "$VLLM_CACHE_ROOT" ] && [ "$HOME" != "$OLDPWD" ] &&
+# It hears nothing of the environment of who asks.
+[ -z "$CARGO_MANIFEST_DIR" ] &&
 printf 'awqdeploy-answer {"quantization": "%s %s %s", "silent": "%s"}\n' "$2" "$3" "$4" "$HOME"
 "#;
     let said = asked(echo).unwrap();

@@ -4,6 +4,7 @@ use crate::inputs::{AUTO, awq, facts, plan_of};
 use awqdeploy::{
     domain::{
         facts::{Facts, MeasuredRates},
+        layout::Layout,
         prediction::{Decode, RatesFrom},
         problem::Kind,
     },
@@ -58,7 +59,7 @@ fn probed(script: &str) -> Result<Facts, (Kind, String)> {
     let python = folder.path().join("python");
     let write = r#"printf %s "$1" > "$2" && chmod +x "$2""#;
     assert!(Command::new("sh").args(["-c", write, "sh", script]).arg(&python).status().unwrap().success());
-    let rates = link_probe::rates(python.to_str().unwrap());
+    let rates = link_probe::rates(python.to_str().unwrap(), &Layout::new(folder.path()));
     let with = rates.and_then(|rates| facts("one-16gb").with_rates(&rates));
     with.map_err(|problem| (problem.kind, problem.what))
 }

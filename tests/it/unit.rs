@@ -47,7 +47,16 @@ fn serve(host: &str, arguments: &[&str]) -> Serve {
 }
 
 fn service(device: Device, serve: &Serve, layout: &Layout) -> String {
-    unit::service(&Service {
+    with_service(device, serve, layout, unit::service)
+}
+
+fn with_service<T>(
+    device: Device,
+    serve: &Serve,
+    layout: &Layout,
+    made: impl FnOnce(&Service<'_>) -> T,
+) -> T {
+    made(&Service {
         name: "vllm",
         device,
         memory_max: Some(Bytes::gib(120)),
@@ -201,4 +210,30 @@ fn without_a_ram_limit_there_is_none() {
     assert!(lines(&plan.unit, "Memory").iter().all(|line| *line == "MemoryDenyWriteExecute=no"));
     let limited = plan_of(&awq("120GiB", "64GiB"), &facts("four-16gb"), None).unwrap();
     assert_eq!(lines(&limited.unit, "MemoryMax"), ["MemoryMax=68719476736"]);
+}
+
+/// What may run code of a model before the service does is enclosed by the very lines of its unit.
+#[test]
+fn a_question_is_enclosed_as_the_service_is() {
+    let serve = serve("127.0.0.1", &[]);
+    for scope in [Scope::System, Scope::User] {
+        let layout = Layout::new("/var/lib/100% awqdeploy").under(scope);
+        let text = service(Device::Cuda, &serve, &layout);
+        let enclosed = with_service(Device::Cuda, &serve, &layout, unit::enclosure);
+        let lines: Vec<_> = text.lines().map(|line| line.replace("%%", "%")).collect();
+        assert!(enclosed.iter().all(|line| lines.contains(line)), "{enclosed:#?}");
+        // All that is left says what is run, and how it is kept running.
+        let left: Vec<_> = lines
+            .into_iter()
+            .skip_while(|line| line != "[Service]")
+            .filter(|line| !enclosed.contains(line) && line.contains('=') && !line.starts_with('#'))
+            .map(|line| line.split_once('=').unwrap().0.to_owned())
+            .collect();
+        assert_eq!(
+            left.join(" "),
+            "Type NotifyAccess ExecStartPre ExecStart ExecStopPost StateDirectory StateDirectoryMode CacheDirectory \
+             CacheDirectoryMode WorkingDirectory Environment Environment Environment TimeoutStartSec WatchdogSec \
+             TimeoutStopSec KillMode Restart RestartSec WantedBy"
+        );
+    }
 }

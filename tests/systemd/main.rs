@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod attacks;
 mod journal;
 #[allow(dead_code, reason = "tests/real uses the rest of it")]
 #[path = "../real/machine.rs"]
@@ -57,6 +58,20 @@ fn under_this_machines_own_systemd() {
     let _alone = alone();
     let Some((machine, profiles)) = machine("systemd-own", Systemd::Own) else { return };
     all(&machine, &profiles);
+}
+
+#[test]
+fn attacked_under_this_machines_own_systemd() {
+    let _alone = alone();
+    let Some((machine, _)) = machine("attacked-own", Systemd::Own) else { return };
+    attacks::all(&machine);
+}
+
+#[test]
+fn attacked_under_systemd_257() {
+    let _alone = alone();
+    let Some((machine, _)) = machine("attacked-257", Systemd::Trixie) else { return };
+    attacks::all(&machine);
 }
 
 #[test]

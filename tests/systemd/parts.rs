@@ -11,7 +11,7 @@ use std::{
 /// Where the models are inside.
 const MODELS: &str = "/srv/models";
 /// The names of the profiles.
-const PROFILES: [&str; 4] = ["old", "new", "broken", "keyed"];
+const PROFILES: [&str; 5] = ["old", "new", "broken", "keyed", "guarded"];
 /// Where the key of `keyed` lies inside.
 pub(crate) const KEY_FILE: &str = "/etc/awqdeploy/secrets/api-key";
 /// The lock of a runtime whose one wheel is never looked at, since the runtime is there.
@@ -44,15 +44,17 @@ pub(crate) fn make(name: &str) -> Parts {
     for (number, profile) in (0_u8..).zip(PROFILES) {
         let more = match profile {
             "broken" => "AWQDEPLOY_REHEARSAL_FAULT = 'broken'\n".to_owned(),
-            "keyed" => format!("[secrets]\napi-key-file = '{KEY_FILE}'\n"),
+            "keyed" | "guarded" => format!("[secrets]\napi-key-file = '{KEY_FILE}'\n"),
             _ => String::new(),
         };
+        // Long enough for somebody to come in between.
+        let load = if profile == "guarded" { 10_000 } else { 2000 };
         let text = format!(
             "service = 'vllm'\n[model]\nrepo = 'owner/{profile}'\npath = '{MODELS}/{profile}'\nserved-name = 'tiny'\n\
-             [runtime]\nvllm = '0.32.0'\ndevice = 'cpu'\n[memory]\nram = '4GiB'\n[timeouts]\nstart = '1min'\n\
+             [runtime]\nvllm = '0.32.0'\ndevice = 'cpu'\n[memory]\nram = '4GiB'\n[timeouts]\nstart = '1min'\nrequest = '5s'\n\
              [validation]\nmin-decode-tokens-per-second = 1.0\nrepetitions = 1\nwarmups = 0\noutput-tokens = 8\n\
-             [watch]\nminutes = 0\n\
-             [vllm.environment]\nAWQDEPLOY_REHEARSAL_LOAD_MS = '2000'\n{more}"
+             [watch]\nminutes = 0\nevery = '1s'\n\
+             [vllm.environment]\nAWQDEPLOY_REHEARSAL_LOAD_MS = '{load}'\n{more}"
         );
         fs::write(parts.profiles.join(format!("{profile}.toml")), text).expect("it can be written");
         model(&parts.models.join(profile), number);
@@ -65,6 +67,7 @@ fn model(folder: &Path, content: u8) {
     fs::create_dir_all(folder).expect("the scratch folder can be written");
     fs::write(folder.join("config.json"), r#"{"architectures": ["FalconForCausalLM"]}"#)
         .expect("it can be written");
+    fs::write(folder.join("configuration_own.sh"), MODELS_CODE).expect("it can be written");
     let header = r#"{"t":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}}"#;
     let mut file = fs::File::create(folder.join("model.safetensors")).expect("it can be written");
     let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[content; 64]].concat();
@@ -80,10 +83,20 @@ pub(crate) fn install(machine: &Machine) {
     machine.run(&["sh", "-c", &runtime(&plan)]).succeeded();
 }
 
-/// The program's own engine as an interpreter that runs vLLM; asked what vLLM makes of a plan, it has no opinion.
+/// What a model brings beside its weights: code that vLLM runs when it looks at the model. It says who it is, what it
+/// was told, and what it can read and write.
+const MODELS_CODE: &str = "#!/bin/sh
+can() { if \"$@\" 2>/dev/null >&2; then echo $yes; else echo $no; fi; }
+echo \"uid $(id -u), token ${HF_TOKEN-none}, secret $(yes=read no=hidden can cat /root/secret), \\
+store $(yes=writable no=read-only can touch /var/lib/awqdeploy/store/x), \\
+home $(yes=seen no=hidden can test -e /home/somebody)\"
+";
+
+/// The program's own engine as an interpreter that runs vLLM. Asked what vLLM makes of a plan, it has no opinion, but
+/// runs the model's own code, as vLLM does.
 const ENGINE: &str = r#"#!/bin/sh
 case $1 in
-*/ask-engine.py) echo 'awqdeploy-answer {"silent": "the embedded engine is no vLLM"}' ;;
+*/ask-engine.py) echo "awqdeploy-answer {\"silent\": \"the model's code says: $(sh "$2/configuration_own.sh" 2>&1)\"}" ;;
 *) shift 2 && exec /usr/local/bin/awqdeploy engine "$@" ;;
 esac
 "#;

@@ -94,7 +94,7 @@ pub(crate) fn whole(deployment: std::process::Child, code: i32) -> Value {
     Said::of(&["awqdeploy", "deploy"], &output).document(code)
 }
 
-fn step(machine: &Machine) -> Value {
+pub(crate) fn step(machine: &Machine) -> Value {
     machine.status()["last_activation"]["step"].clone()
 }
 

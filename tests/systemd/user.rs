@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const HOME: &str = "/home/alice";
 /// Starts a service manager of the user `alice`, as logging in would.
-const LOG_IN: &str = "
+pub(crate) const LOG_IN: &str = "
 echo 'alice:x:1000:1000::/home/alice:/bin/sh' >> /etc/passwd
 echo 'alice:x:1000:' >> /etc/group
 install -d -o 1000 -g 1000 -m 700 /home/alice /run/user/1000
@@ -84,7 +84,7 @@ fn awqdeploy(machine: &Machine, arguments: &[&str], code: i32) -> Value {
     alice(machine, &[&["awqdeploy", "--user"], arguments].concat()).document(code)
 }
 
-fn alice(machine: &Machine, command: &[&str]) -> Said {
+pub(crate) fn alice(machine: &Machine, command: &[&str]) -> Said {
     let as_alice = [
         "setpriv",
         "--reuid=1000",

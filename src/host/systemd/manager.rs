@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// How long a manager that went away may stay away: it becomes its new self (`daemon-reexec`), or its bus is started
 /// again. Neither ends what it runs.
-const RETURN_PATIENCE: Duration = Duration::from_secs(60);
+const RETURN_PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked for meanwhile.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 

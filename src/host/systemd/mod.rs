@@ -137,6 +137,19 @@ impl Systemd {
         self.manager()?.interrupt(&self.unit)
     }
 
+    /// How the job that is waited for ended, if it did within a moment. Where nobody heard how, what the unit does tells
+    /// whether it has.
+    fn ended(&self, manager: &mut Manager) -> Result<Option<JobEnd>, Problem> {
+        let end = manager.ended(LOOK_EVERY)?;
+        if end == Some(JobEnd::Unheard)
+            && matches!(manager.state(&self.unit)?.condition(), Condition::Changing(_))
+        {
+            pulse::pause(LOOK_EVERY);
+            return Ok(None);
+        }
+        Ok(end)
+    }
+
     /// What `journalctl` calls units of this manager.
     fn whose_log(&self) -> &'static str {
         match self.scope {
@@ -236,7 +249,7 @@ impl Services for Systemd {
         let mut last = manager.state(&self.unit)?.status;
         manager.start(&self.unit)?;
         let end = loop {
-            if let Some(end) = manager.ended(LOOK_EVERY)? {
+            if let Some(end) = self.ended(&mut manager)? {
                 break end;
             }
             if interrupt.came() {
@@ -271,7 +284,7 @@ impl Services for Systemd {
         manager.stop(&self.unit)?;
         // The unit's `TimeoutStopSec=` is what limits this.
         let end = loop {
-            if let Some(end) = manager.ended(LOOK_EVERY)? {
+            if let Some(end) = self.ended(&mut manager)? {
                 break end;
             }
             pulse::beat();

@@ -1,0 +1,139 @@
+//! Whose a process, a socket and an answer are: by control groups and sockets, never by names or numbers.
+
+use awqdeploy::{
+    domain::{openai::Fault, secrets::SecretText},
+    host::{
+        control_group::{ControlGroup, is_a_service},
+        serving::Api,
+        whose::Whose,
+    },
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const KEY: &str = "sk-of-the-house";
+
+#[test]
+fn a_group_is_what_its_manager_says_and_not_a_name_in_a_path() {
+    let group = ControlGroup::named("/system.slice/vllm.service").unwrap();
+    let has = |membership: &str| group.is_in(membership);
+    assert!(has("0::/system.slice/vllm.service\n"));
+    assert!(has("0::/system.slice/vllm.service/engine\n"), "a group below it");
+    assert!(has("12:pids:/x\n1:name=systemd:/system.slice/vllm.service\n"), "with many hierarchies");
+    for foreign in [
+        "0::/user.slice/user-1000.slice/user@1000.service/app.slice/vllm.service\n",
+        "0::/system.slice/docker-1f.scope/system.slice/vllm.service\n",
+        "0::/system.slice/vllm.service2\n",
+        "0::/system.slice/vllm.service.d\n",
+        "0::/system.slice\n",
+        "0::/\n",
+        // Whoever owns a controller's hierarchy can name groups in it as he likes.
+        "4:cpu:/system.slice/vllm.service\n1:name=elogind:/system.slice/vllm.service\n",
+        "",
+    ] {
+        assert!(!has(foreign), "{foreign}");
+    }
+    assert_eq!(ControlGroup::named(""), None);
+    assert_eq!(ControlGroup::named("/"), None, "the root has everything");
+}
+
+#[test]
+fn a_service_is_told_from_a_session() {
+    for (membership, service) in [
+        ("0::/system.slice/cron.service\n", true),
+        ("0::/user.slice/user-0.slice/session-3.scope\n", false),
+        ("0::/system.slice/run-u7.scope\n", false),
+        ("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", false),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service\n", true),
+        ("0::/\n", false),
+    ] {
+        assert_eq!(is_a_service(membership), service, "{membership}");
+    }
+}
+
+/// A process that neither is this one nor descends to it.
+fn somebody() -> Child {
+    Command::new("sleep").arg("1000").spawn().unwrap()
+}
+
+fn family(of: &Child) -> Whose {
+    Whose::Family(i32::try_from(of.id()).unwrap())
+}
+
+/// What each connection sent first; it gets an answer.
+fn listening() -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut buffer = [0; 4096];
+            let length = connection.read(&mut buffer).unwrap_or_default();
+            let _unheard = told.send(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            let _gone = connection.write_all(answer);
+        }
+    });
+    (address, heard)
+}
+
+fn api(address: SocketAddr) -> Api {
+    Api::at(address, "tiny", PATIENCE).unwrap().with_key(SecretText::of(KEY).ok())
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_whoever_is_not_the_service() {
+    let (address, heard) = listening();
+    let mut other = somebody();
+    for whose in [family(&other), Whose::Nobody] {
+        let api = api(address).held_by(whose);
+        for fault in [api.health().await.unwrap_err(), api.models().await.unwrap_err()] {
+            let Fault::Unreachable { why, .. } = fault else { panic!("{fault}") };
+            assert!(why.ends_with("listens there, which is not the service"), "{why}");
+            assert!(why.contains(&format!("(process {})", std::process::id())), "{why}");
+        }
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    let ours = api(address).held_by(Whose::Ours);
+    assert_eq!(ours.health().await, Ok(200));
+    let _no_list = ours.models().await;
+    // The connections before were made and closed, and nothing came.
+    let first =
+        || std::iter::repeat_with(|| heard.recv_timeout(PATIENCE).unwrap()).find(|sent| !sent.is_empty());
+    let sent = first().unwrap();
+    assert!(sent.starts_with("GET /health ") && !sent.contains(KEY), "health needs no key: {sent}");
+    let sent = first().unwrap();
+    assert!(sent.starts_with("GET /v1/models ") && sent.contains(KEY), "{sent}");
+}
+
+/// A connection that nobody has accepted is in the queue of whoever listens: of all that do, each must be the service.
+#[test]
+fn a_connection_is_proven_before_it_is_accepted_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, theirs) = (waiting.local_addr().unwrap(), waiting.peer_addr().unwrap());
+    let mut other = somebody();
+    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    assert!(family(&other).hold(ours, theirs).is_err());
+    let accepted = listener.accept().unwrap();
+    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    assert!(family(&other).hold(ours, theirs).is_err());
+    // Whoever accepted it has it, whatever became of the listener.
+    drop(listener);
+    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    drop(accepted);
+    assert!(Whose::Ours.hold(ours, theirs).is_err(), "nobody is there any more");
+    assert_eq!(Whose::Anybody.hold(ours, theirs), Ok(()));
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
