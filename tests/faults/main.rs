@@ -3,7 +3,7 @@
 //! `cargo test --test faults` plays every schedule in one process, and as root the scenes and a sample of the schedules
 //! under a real systemd. `cargo test --test faults -- --real` runs all of them there, and the scenes; `--real=N` each Nth,
 //! `--only=TEXT` those whose name has that in it, `--machines=N` so many side by side, `--systemd=257` under that one;
-//! `--scenes` the scenes alone. It prints a table of outcomes, and last a line `N passed, M failed`.
+//! `--scenes` the scenes alone, `--scenes=TEXT` those whose name has that in it. It prints a table of outcomes, and last a line `N passed, M failed`.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
@@ -125,7 +125,8 @@ fn main() -> ExitCode {
         },
     };
     let (mut table, mut real) = (Table::default(), Table::default());
-    if each.is_none() && !given("--scenes") {
+    let scenes = if given("--scenes") { Some(String::new()) } else { value(&arguments, "--scenes") };
+    if each.is_none() && scenes.is_none() {
         played_all(&mut table);
     }
     if !rustix::process::geteuid().is_root() {
@@ -134,11 +135,11 @@ fn main() -> ExitCode {
     }
     if choice.only.is_empty() {
         match Machine::up("scenes", choice.systemd) {
-            Some(machine) => scenes::run(&machine, &mut real),
+            Some(machine) => scenes::run(&machine, scenes.as_deref().unwrap_or_default(), &mut real),
             None => tell("SKIPPED: that systemd cannot be had here"),
         }
     }
-    if !given("--scenes") {
+    if scenes.is_none() {
         real::run(&choice, &mut real);
     }
     ended(&[table, real])
