@@ -26,9 +26,9 @@ pub enum Remedy {
 /// What the recovery that the boot calls for has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtBoot {
-    /// The service is down: it only points back, and the service manager starts the service after it.
+    /// The service was not started yet: it only points back, and the service manager starts the service after it.
     PointBack,
-    /// The service is up, so that this is no boot: all that was left is to be done.
+    /// It was started, so that this is no boot, or a late one: all that was left is to be done.
     Resume,
     /// Likewise, and nothing was left, but something else runs than should.
     Mend(Remedy),
@@ -55,7 +55,7 @@ impl Runs {
     }
 }
 
-/// `up` is whether the service runs, or is about to; `unfinished`, whether an activation is.
+/// `up` is whether the service runs, is about to, or failed to; `unfinished`, whether an activation is.
 pub fn at_boot(up: bool, unfinished: bool, remedy: Option<Remedy>) -> AtBoot {
     match (up, unfinished, remedy) {
         (false, _, _) => AtBoot::PointBack,

@@ -49,11 +49,10 @@ pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<
 pub fn of_profile(world: &World, profile: &str) -> Result<Account, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
-        if committed {
-            let account = account(world, recorded)?;
-            if account.generation.plan.profile == profile {
-                return Ok(account);
-            }
+        // One whose records are damaged proves nothing of it.
+        let account = committed.then(|| account(world, recorded).ok()).flatten();
+        if let Some(account) = account.filter(|account| account.generation.plan.profile == profile) {
+            return Ok(account);
         }
     }
     Err(Problem::new(Kind::Usage, format!("`{profile}` was never proven on this host"))

@@ -28,8 +28,8 @@ pub trait Host {
     fn goes_down(&mut self) -> bool {
         false
     }
-    /// Whether somebody stopped the service in the step that failed: then it did not fail by itself.
-    fn was_stopped(&mut self) -> bool {
+    /// Whether somebody stopped the service in this step, which failed: then it did not fail by itself.
+    fn was_stopped(&mut self, _step: Step) -> bool {
         false
     }
     /// Another proven generation than the one that is tried, for a restart that finds its own wanting.
@@ -215,7 +215,7 @@ impl Drive<'_> {
                 // A step that a signal cut short did not fail by itself; and one that came through all the
                 // same is not kept against the wish of whoever sent it.
                 _ if forward && self.interrupt.came() => activation.resumed(),
-                Err(_) if forward && host.was_stopped() => activation.resumed(),
+                Err(_) if forward && host.was_stopped(step) => activation.resumed(),
                 outcome => activation.after(outcome),
             };
             if forward && activation.is_restart() {

@@ -47,7 +47,7 @@ pub fn activation(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
-    let order = store.order(number)?.ok_or_else(|| {
+    let order = ordered(&store, number)?.ok_or_else(|| {
         Problem::new(Kind::Usage, format!("nothing is on record that activation {number} is to do"))
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
@@ -73,6 +73,14 @@ pub fn activation(
             Ok(tell(watched, &telling)?.or(outcome))
         }
     }
+}
+
+/// What an activation was asked to do. Where that is damaged, its journal tells what it is about.
+pub(super) fn ordered(store: &Store, number: u64) -> Result<Option<Order>, Problem> {
+    store.order(number).or_else(|damaged| match store.activation(number)?.last() {
+        Some(last) => Ok(Some(Order { action: Action::Deploy, to: last.to })),
+        None => Err(damaged),
+    })
 }
 
 fn tell(

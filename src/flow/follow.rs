@@ -149,12 +149,12 @@ fn newest(store: &Store) -> Result<u64, Problem> {
 }
 
 fn service(store: &Store, number: u64) -> Result<String, Problem> {
-    let order = store.order(number)?.ok_or_else(|| unordered(number))?;
+    let order = conduct::ordered(store, number)?.ok_or_else(|| unordered(number))?;
     Ok(store.generation(order.to)?.plan.service)
 }
 
 fn outcome(store: &Store, number: u64) -> Result<Outcome, Problem> {
-    let order = store.order(number)?.ok_or_else(|| unordered(number))?;
+    let order = conduct::ordered(store, number)?.ok_or_else(|| unordered(number))?;
     let ended = conduct::ended_on_record(&store.activation(number)?).ok_or_else(|| {
         Problem::new(Kind::Stuck, format!("activation {number} has no end, and nobody carries it out"))
             .help("`awqdeploy recover` goes back; `journalctl -t awqdeploy` has what it said")

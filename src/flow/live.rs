@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId, another},
+        activation::{Activation, GenerationId, Step, another},
         actual::Actual,
         generation::Generation,
         plan::Plan,
@@ -174,9 +174,13 @@ impl Host for Live<'_> {
     }
 
     /// While it is validated, a service that failed is `failed`, or about to be started again: `inactive` is one that
-    /// somebody stopped.
-    fn was_stopped(&mut self) -> bool {
-        self.stopped || self.services.condition().is_ok_and(|condition| condition.is_stopped())
+    /// somebody stopped. Where it could not be started it may be `inactive` for another reason.
+    fn was_stopped(&mut self, step: Step) -> bool {
+        match step {
+            Step::Start => self.stopped,
+            Step::Validate => self.services.condition().is_ok_and(|condition| condition.is_stopped()),
+            Step::Stop | Step::Point => false,
+        }
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {

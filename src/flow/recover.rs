@@ -17,7 +17,7 @@ use crate::{
         standing::{AtBoot, Remedy, at_boot},
     },
     host::{
-        service::{Condition, Trust},
+        service::Trust,
         signals::Interrupt,
         store::{Locked, Store},
         transient,
@@ -123,8 +123,11 @@ pub(super) fn undo(
         locked,
         left,
         move |number, activation| {
-            let plan = locked.store().generation(activation.to)?.plan;
-            let services = keeper.command(&plan.service)?;
+            // To go back, the record of what is left need not be whole.
+            let store = locked.store();
+            let back = |problem| activation.from.map_or(Err(problem), |from| store.generation(from));
+            let service = store.generation(activation.to).or_else(back)?.plan.service;
+            let services = keeper.command(&service)?;
             Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.clone()))
         },
         observer,
@@ -151,7 +154,7 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
         return Ok(None);
     }
     let condition = world.keeper.observe(&service).condition();
-    let up = condition.is_ok_and(|condition| !matches!(condition, Condition::Down(_)));
+    let up = condition.is_ok_and(|condition| !condition.is_stopped());
     let unfinished = activate::is_unfinished(&store, Left::Finish)?;
     match at_boot(up, unfinished, if up { standing::remedy(world, &service)? } else { None }) {
         AtBoot::PointBack => point_back(world, observer),
@@ -179,13 +182,19 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
 /// Nothing runs yet, and systemd starts the service once this is done.
 fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
-    let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-    let ended = activate::recover(
-        &locked,
-        Left::Finish,
-        |_, _| Ok(Boot { locked: &locked, world: &mut *world }),
-        observer,
-    )?;
+    let ended = if activate::is_unfinished(&store, Left::Finish)? {
+        // Not for ever: whoever holds it may wait for the service, which waits for this. The next try finds it tried
+        // already, and hands all to the service manager.
+        let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+        activate::recover(
+            &locked,
+            Left::Finish,
+            |_, _| Ok(Boot { locked: &locked, world: &mut *world }),
+            observer,
+        )?
+    } else {
+        None
+    };
     tell(world, ended.as_ref());
     // What cannot be read cannot be started either, which its service says.
     if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {

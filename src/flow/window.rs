@@ -21,8 +21,8 @@ use crate::{
         watch::{Judge, Seen},
     },
     host::{
-        event_loop, pulse, service::Condition, serving::Api, signals::Interrupt, store::Recorded, uptime,
-        whose::Whose,
+        event_loop, pulse, service::Condition, serving::Api, signals::Interrupt, store::Recorded, transient,
+        uptime, whose::Whose,
     },
 };
 use std::time::{Duration, Instant};
@@ -56,6 +56,9 @@ pub(super) fn watch(
         if uptime::seconds() >= closes || !is_wanted(world, number) {
             return Ok(None);
         }
+        if is_measured(world, number, &plan.service) {
+            continue;
+        }
         let asked = ask(world, &plan.service);
         if let Ok(Asked { restarts: known, .. }) = &asked {
             restarts = *known;
@@ -74,12 +77,23 @@ pub(super) fn watch(
     }
 }
 
-/// Whether anybody still wants it watched. Something newer that was ordered is not to be disturbed in its measurements,
-/// and what was undone has nothing to watch. What cannot be read now is read at the next look.
+/// Whether anybody still wants it watched: something newer that has begun, and what was undone, leave nothing to watch.
+/// What cannot be read now is read at the next look.
 fn is_wanted(world: &World, number: u64) -> bool {
-    let newest = world.store.newest_order().map_or(true, |newest| newest == Some(number));
-    let committed = |recorded: Recorded| recorded.last().and_then(Activation::end) == Some(&End::Committed);
-    newest && !world.interrupt.is_to_leave() && world.store.activation(number).map_or(true, committed)
+    let last = world.store.last_activation();
+    let ours = |last: Option<Recorded>| {
+        last.is_some_and(|last| {
+            last.number == number && last.last().and_then(Activation::end) == Some(&End::Committed)
+        })
+    };
+    !world.interrupt.is_to_leave() && last.map_or(true, ours)
+}
+
+/// Whether something newer, which was ordered and has not begun, is at work: its measurements are not to be disturbed.
+/// One that was refused is not.
+fn is_measured(world: &World, number: u64, service: &str) -> bool {
+    let newer = world.store.newest_order().ok().flatten().filter(|newest| *newest > number);
+    newer.is_some_and(|newer| transient::runs(service, newer, world.layout().scope()).unwrap_or_default())
 }
 
 /// How long an activation is still watched.
@@ -195,6 +209,9 @@ fn go_back(
         Ok(Live::new(&locked, services, observer, Interrupt::default(), number, activation.clone()))
     };
     let Some(ended) = activate::withdraw(&locked, why, live, observer)? else {
+        observer.see(Event::Warning(
+            "it did not stay well, and nothing else is proven: it is left alone".to_owned(),
+        ));
         return Ok(None);
     };
     close(world, &locked, &ended, observer)?;

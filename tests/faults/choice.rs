@@ -11,7 +11,7 @@ usage: cargo test --test faults -- [OPTION...] [TEXT...]
   --played           only those in one process
   --simulated[=N]    only the random schedules, N of them
   --seed=N           only the random schedule of this seed, told step by step
-  --scenes           only the scenes under a real systemd
+  --scenes[=TEXT]    only the scenes under a real systemd, or those with this in their name
   --real[=N]         the scenes, and all schedules under a real systemd, or each Nth
   --machines=N       so many machines side by side (2)
   --systemd=257      under that systemd";
@@ -75,7 +75,10 @@ impl Choice {
                     choice.kinds.push(Kind::Simulated);
                     choice.seed = Some(number(name, value)?);
                 }
-                ("--scenes", None) => choice.kinds.push(Kind::Scenes),
+                ("--scenes", text) => {
+                    choice.kinds.push(Kind::Scenes);
+                    choice.only.extend(text.map(str::to_owned));
+                }
                 ("--real", value) => {
                     choice.kinds.extend([Kind::Scenes, Kind::Real]);
                     choice.each = value.map_or(Ok(1), |value| number(name, value))?;

@@ -226,7 +226,9 @@ impl Left {
                 if !path.is_dir() {
                     fs::DirBuilder::new().mode(0o755).create(path).expect("the folder can be written");
                 }
-                names.iter().for_each(|(name, left)| left.put(&path.join(name)));
+                for (name, left) in names {
+                    left.put(&path.join(name));
+                }
             }
         }
     }

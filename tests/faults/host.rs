@@ -6,7 +6,7 @@ use crate::{
     room,
 };
 use awqdeploy::{
-    domain::activation::{Activation, GenerationId, Step},
+    domain::activation::{Activation, GenerationId, Step, another},
     flow::activate::Host,
     host::{
         journal,
@@ -59,8 +59,16 @@ pub(crate) enum Blow {
 }
 
 impl Blow {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Fails, Self::KilledBefore, Self::KilledAfter, Self::CutBefore, Self::CutAfter, Self::Signal];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Fails,
+        Self::KilledBefore,
+        Self::KilledAfter,
+        Self::CutBefore,
+        Self::CutAfter,
+        Self::Signal,
+        Self::Torn,
+        Self::Full,
+    ];
 
     /// Whether it can come at such a moment.
     pub(crate) fn fits(self, moment: Moment) -> bool {
@@ -99,6 +107,8 @@ pub(crate) struct Machine {
     trial: Cell<Option<GenerationId>>,
     /// Whether a deployer is at work.
     pub(crate) at_work: Cell<bool>,
+    /// Whether a person stopped the service.
+    pub(crate) by_hand: Cell<bool>,
 }
 
 impl Machine {
@@ -119,6 +129,7 @@ impl Machine {
             calm: Cell::new(false),
             trial: Cell::new(None),
             at_work: Cell::new(false),
+            by_hand: Cell::new(false),
         })
     }
 
@@ -146,6 +157,7 @@ impl Machine {
     /// The power goes: what ran is gone, and what was not synced, too.
     pub(crate) fn cut(&self, luck: &mut Luck) {
         self.running.set(None);
+        self.by_hand.set(false);
         self.trial.set(None);
         self.disk.cut(luck);
     }
@@ -155,7 +167,14 @@ impl Machine {
         let proven = self.store.proven().expect("what is on record can be read");
         let current = self.store.current().expect("the link can be read");
         let may_serve = |id: &GenerationId| proven.contains(id) || self.trial.get() == Some(*id);
+        self.by_hand.set(false);
         self.running.set(current.filter(may_serve));
+    }
+
+    /// A person stops the service.
+    pub(crate) fn stop_by_hand(&self) {
+        self.running.set(None);
+        self.by_hand.set(true);
     }
 
     /// What somebody else changed is on the disk, too.
@@ -250,6 +269,7 @@ impl Host for Played<'_> {
         let boot = self.boot;
         self.call(Step::Stop, |this| {
             if !boot {
+                this.machine.trial.set(None);
                 this.machine.running.set(None);
             }
             Ok(())
@@ -265,6 +285,7 @@ impl Host for Played<'_> {
         self.call(Step::Start, |this| {
             if !boot {
                 let current = this.locked.store().current().expect("the link can be read");
+                this.machine.by_hand.set(false);
                 this.machine.trial.set(current);
                 this.machine.running.set(current);
             }
@@ -277,6 +298,16 @@ impl Host for Played<'_> {
             let runs = this.machine.running.get();
             if runs == Some(generation) { Ok(()) } else { Err(format!("{runs:?} runs")) }
         })
+    }
+
+    fn was_stopped(&mut self, step: Step) -> bool {
+        matches!(step, Step::Start | Step::Validate) && self.machine.by_hand.get()
+    }
+
+    fn otherwise(&mut self) -> Option<GenerationId> {
+        let store = self.locked.store();
+        let returnable = store.returnable().expect("what is on record can be read");
+        another(&returnable, store.current().expect("the link can be read"))
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) const SCENES: &[Scene] = &[
     ("a stop by hand in the watch window", stops_what_is_watched),
     ("a stop by hand in mid-activation", stops_a_candidate),
     ("Ctrl-C after the commit", interrupts_too_late),
+    ("nobody to ask in the watch window", asks_in_vain),
+    ("another deployment that is refused in the watch window", refuses_in_the_window),
     ("a lock held in the watch window", holds_locks_in_the_window),
     ("a lock held when the deployer is killed", holds_the_lock_of_the_dead),
     ("a target started anew in mid-activation", starts_the_target),
@@ -121,6 +123,34 @@ fn interrupts_too_late(machine: &Machine) -> Result<(), String> {
     serves(machine, "watched")
 }
 
+/// Neither the message bus nor systemd's own socket is there for a while.
+fn asks_in_vain(machine: &Machine) -> Result<(), String> {
+    watched(machine)?;
+    // All in one: nothing can be started inside meanwhile.
+    let away = "for way in /run/dbus/system_bus_socket /run/systemd/private; do mv $way $way.away; done; sleep 5; \
+                for way in /run/dbus/system_bus_socket /run/systemd/private; do mv $way.away $way; done";
+    done(machine, &["sh", "-ec", away], 0)?;
+    let looks = told(machine, "\"tokens_per_second\"");
+    let more = |machine: &Machine| told(machine, "\"tokens_per_second\"") > looks + 2;
+    is("it goes on looking", machine.wait(more))?;
+    is("it is still watched", machine.status()["watched_until"].is_string())?;
+    serves(machine, "watched")?;
+    machine.slow_down();
+    is("it goes back if it does not stay well", machine.wait(|machine| serves(machine, "old").is_ok()))
+}
+
+/// It was ordered, has touched nothing, and leaves the watch as it was.
+fn refuses_in_the_window(machine: &Machine) -> Result<(), String> {
+    watched(machine)?;
+    let mut host = hold(machine, HOST_LOCK, "1000");
+    done(machine, &["awqdeploy", "deploy", "new", "--yes", "--retry"], 5)?;
+    machine.signal("-KILL", &["-f", "sleep 1000"]);
+    let _ = host.wait();
+    is("it is still watched", machine.status()["watched_until"].is_string())?;
+    machine.slow_down();
+    is("it goes back if it does not stay well", machine.wait(|machine| serves(machine, "old").is_ok()))
+}
+
 /// A fetch is enough to hold the one, and another root's activation holds the other.
 fn holds_locks_in_the_window(machine: &Machine) -> Result<(), String> {
     watched(machine)?;
@@ -165,7 +195,8 @@ fn holds_the_lock_of_the_dead(machine: &Machine) -> Result<(), String> {
 /// The deployer is gone for good, and its candidate serves: what a boot does now is not enough.
 fn starts_the_target(machine: &Machine) -> Result<(), String> {
     let mut deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry"]);
-    is("it starts", machine.wait(|machine| step(machine) == "start"))?;
+    let loads = |machine: &Machine| step(machine) == "start" && service(machine, "MainPID") != "0";
+    is("it loads", machine.wait(loads))?;
     let program = format!("{ROOT}/bin/awqdeploy");
     let script = format!(
         "mv {program} {program}.away; systemctl kill --kill-whom=all --signal=KILL {unit}; sleep 2; \

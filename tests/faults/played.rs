@@ -36,6 +36,15 @@ struct Stage {
     /// The activation that it is about.
     number: u64,
     luck: Luck,
+    /// Whether nothing can be recorded from some moment on.
+    full: bool,
+}
+
+/// How it ended, by the records.
+struct Judged {
+    committed: bool,
+    cause: Option<Cause>,
+    serves: Option<GenerationId>,
 }
 
 /// Plays a story with these blows, each at the moment of its number. What it must never come to is the error.
@@ -52,12 +61,13 @@ pub(crate) fn play(
     });
     let _listening = machine.plug_in();
     let number = machine.calmly(|| begin(&machine, story));
-    let mut stage = Stage { story, machine, number, luck };
+    let full = blows.iter().any(|(_, blow)| *blow == Blow::Full);
+    let mut stage = Stage { story, machine, number, luck, full };
     let ended = stage.run()?;
-    let (committed, cause) = stage.judge(ended)?;
+    let Judged { committed, cause, serves } = stage.judge(ended)?;
     let moments = stage.machine.moments.take();
     went_back(story, blows, &moments, committed, cause.as_ref())?;
-    stage.afterwards(committed)?;
+    stage.afterwards(serves)?;
     Ok(Went { committed, moments })
 }
 
@@ -149,30 +159,33 @@ impl Stage {
         panic!("the recovery at boot never ends");
     }
 
-    /// What must be so in the end. Whether it was committed, and why not.
-    fn judge(&self, ended: Option<Ended>) -> Result<(bool, Option<Cause>), String> {
+    /// What must be so in the end.
+    fn judge(&self, ended: Option<Ended>) -> Result<Judged, String> {
         let store = &self.machine.store;
         // A process that came before may have ended it.
         let recorded = store.activation(self.number).map_err(|e| e.to_string())?;
         let on_record = recorded.last().and_then(Activation::end).cloned();
         let end = ended.map(|ended| ended.end).or(on_record);
-        let expected = match &end {
+        let serves = match &end {
+            // Nothing of the way back found room, and then the power went.
+            Some(End::Committed) if self.full && self.story.withdraws() => {
+                store.current().map_err(|e| e.to_string())?
+            }
             Some(End::Committed) => Some(self.story.to()),
             Some(End::RolledBack { .. }) | None => self.story.from(),
             Some(End::Stuck { .. }) => return Err("it is stuck".to_owned()),
         };
-        self.serves(expected).map_err(|why| format!("{end:?}, and {why}"))?;
+        self.serves(serves).map_err(|why| format!("{end:?}, and {why}"))?;
         let cause = match &end {
             Some(End::RolledBack { cause }) => Some(cause.clone()),
             _ => None,
         };
-        Ok((end == Some(End::Committed), cause))
+        Ok(Judged { committed: end == Some(End::Committed), cause, serves })
     }
 
     /// Neither the next command nor the next boot, after the power was cut, changes anything any more.
-    fn afterwards(&mut self, committed: bool) -> Result<(), String> {
+    fn afterwards(&mut self, serves: Option<GenerationId>) -> Result<(), String> {
         let machine = Rc::clone(&self.machine);
-        let serves = if committed { Some(self.story.to()) } else { self.story.from() };
         machine.calmly(|| {
             let locked = machine.store.lock(FORKED, "test").map_err(|e| e.to_string())?;
             recover(&locked, Left::Finish, |_, _| Ok(self.hands(&locked, false)), &|_| ())

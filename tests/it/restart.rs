@@ -152,8 +152,8 @@ impl Host for Broken<'_> {
         Ok(())
     }
 
-    fn was_stopped(&mut self) -> bool {
-        self.stopped
+    fn was_stopped(&mut self, step: Step) -> bool {
+        self.stopped && step == Step::Start
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {

@@ -10,13 +10,15 @@ use std::{ops::Range, path::Path, time::Instant};
 use town::Town;
 
 /// Schedules with a name of their own.
-const PART: u64 = 1000;
+const PART: usize = 1000;
 
 /// The first seeds of all parts, each with its name.
 fn parts(choice: &Choice) -> impl Iterator<Item = (Range<u64>, String)> {
     let seeds = choice.seed.map_or(0..choice.schedules, |seed| seed..seed + 1);
-    let parts = seeds.clone().step_by(PART as usize);
-    parts.map(move |first| (first..seeds.end.min(first + PART), format!("simulation from seed {first} on")))
+    let parts = seeds.clone().step_by(PART);
+    parts.map(move |first| {
+        (first..seeds.end.min(first + PART as u64), format!("simulation from seed {first} on"))
+    })
 }
 
 /// The names by which they are chosen.
@@ -32,7 +34,9 @@ pub(crate) fn run(choice: &Choice, scratch: &Path, table: &mut Table) {
         let (went, story) = play(&schedule, scratch);
         if choice.seed.is_some() {
             tell(&format!("{schedule:?}"));
-            story.iter().for_each(|line| tell(line));
+            for line in &story {
+                tell(line);
+            }
         }
         let faults = format!("{} at random", schedule.faults.len());
         let went = went.map_err(|why| explained(&schedule, &why, scratch));

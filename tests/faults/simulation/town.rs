@@ -47,8 +47,6 @@ pub(super) struct Shared {
     clock: Cell<u64>,
     down_since: Cell<Option<u64>>,
     untended_since: Cell<Option<u64>>,
-    /// A person stopped the service.
-    by_hand: Cell<bool>,
     /// A command of a person was ended in the middle of a recovery: the next one goes on.
     person_needed: Cell<bool>,
     /// The generations that were proven when nobody was at work last.
@@ -91,7 +89,6 @@ impl Shared {
             clock: Cell::default(),
             down_since: Cell::default(),
             untended_since: Cell::default(),
-            by_hand: Cell::default(),
             person_needed: Cell::default(),
             proven: RefCell::default(),
             squat: Cell::default(),
@@ -116,10 +113,7 @@ impl Shared {
         let runs = machine.running.get();
         let began = self.clock.get();
         self.clock.set(began + seconds);
-        if runs.is_some() {
-            self.by_hand.set(false);
-        }
-        let excused = self.by_hand.get() || self.person_needed.get() || self.proven.borrow().is_empty();
+        let excused = machine.by_hand.get() || self.person_needed.get() || self.proven.borrow().is_empty();
         let down = runs.is_none() && !excused;
         let untended =
             runs.is_some_and(|runs| !self.proven.borrow().contains(&runs)) && !machine.at_work.get();
@@ -171,7 +165,7 @@ impl Shared {
     fn meanwhile(&self, machine: &Machine, act: Act) {
         self.tell(|| format!("meanwhile: {act:?}"));
         match act {
-            Act::Stop => self.stop(machine),
+            Act::Stop => machine.stop_by_hand(),
             Act::Start if machine.running.get().is_none() => machine.start_service(),
             Act::Start => {}
             Act::Clock(seconds) => duty::set_clock(machine, seconds),
@@ -183,11 +177,6 @@ impl Shared {
                 )),
             },
         }
-    }
-
-    fn stop(&self, machine: &Machine) {
-        machine.running.set(None);
-        self.by_hand.set(true);
     }
 }
 
@@ -250,7 +239,7 @@ impl Town {
             Act::Withdraw => return self.withdraw(),
             Act::Cut => return self.boot(),
             Act::Stop => {
-                self.shared.stop(&self.machine);
+                self.machine.stop_by_hand();
                 Exit::Lost
             }
             Act::Start => {
@@ -354,7 +343,6 @@ impl Town {
         let machine = Rc::clone(&self.machine);
         (self.squatter, self.watched) = (None, None);
         machine.cut(&mut self.luck);
-        self.shared.by_hand.set(false);
         self.shared.person_needed.set(false);
         for _ in 0..MOST_LIVES {
             self.shared.tell(|| "boot".to_owned());
@@ -411,7 +399,7 @@ impl Town {
             Some(runs) if !proven.contains(&runs) => {
                 Err(format!("{runs} runs, and only {proven:?} are proven"))
             }
-            None if proven.is_empty() || self.shared.by_hand.get() => Ok(()),
+            None if proven.is_empty() || self.machine.by_hand.get() => Ok(()),
             None => Err(format!(
                 "nothing runs; {current:?} is current, {proven:?} are proven; {:?}",
                 last.map(Activation::end).map(|end| end.map(End::name))
