@@ -102,6 +102,8 @@ pub fn recover<H: Host>(
     let Some(last) = locked.store().last_activation()? else {
         return Ok(None);
     };
+    // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+    locked.journal(last.number)?;
     let Some(activation) = resumed(locked.store(), &last, left)? else {
         return Ok(None);
     };

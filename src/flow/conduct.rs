@@ -99,6 +99,10 @@ fn carry(
         return Err(activate::next_boot_goes_back());
     };
     let recorded = store.activation(number)?;
+    if recorded.says_anything() {
+        // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+        locked.journal(number)?;
+    }
     let ended = match (recorded.last().and_then(|last| ended(number, last)), part) {
         (None, Part::Rest) if !recorded.says_anything() => return Ok(None),
         (None, Part::Whole) if !recorded.says_anything() => {

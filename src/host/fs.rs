@@ -1,5 +1,6 @@
 //! Files that are whole or not there: the only place that renames and syncs.
 
+use super::witness;
 use crate::domain::{problem::Problem, size::Bytes};
 use rustix::fs::{CWD, RenameFlags};
 use std::{
@@ -67,11 +68,13 @@ pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
     rename(&staged, link)
 }
 
-/// Removes a file or link, durably. One that is not there is no error.
+/// Removes a file or link, durably. One that is not there is no error: whoever removed it may have died before that
+/// was on the disk.
 pub fn remove(path: &Path) -> Result<(), Problem> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(|e| failed("remove", path, e)).and_then(|()| sync_parent(path)),
+        Err(e) if e.kind() == ErrorKind::NotFound && !path.parent().is_some_and(Path::is_dir) => Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("remove", path, e)),
+        _ => sync_parent(path),
     }
 }
 
@@ -193,7 +196,7 @@ pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
         remove(to)?;
         return Ok(false);
     }
-    target.sync_all().map_err(|e| failed("sync", to, e))?;
+    flush(&target, to).map_err(|e| failed("sync", to, e))?;
     Ok(true)
 }
 
@@ -208,7 +211,7 @@ pub fn freeze(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
         .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))
-        .and_then(|()| file.sync_all())
+        .and_then(|()| flush(&file, path))
         .map_err(|e| failed("finish", path, e))
 }
 
@@ -229,7 +232,13 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
 
 /// Makes sure that everything written to `path` is on the disk.
 pub fn sync(path: &Path) -> Result<(), Problem> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed("sync", path, e))
+    File::open(path).and_then(|file| flush(&file, path)).map_err(|e| failed("sync", path, e))
+}
+
+/// The same for a file that is open. Everything that is synced by itself comes through here.
+pub(super) fn flush(file: &File, path: &Path) -> io::Result<()> {
+    witness::tell(path)?;
+    file.sync_all()
 }
 
 /// The text of a file, or nothing where there is none.
@@ -283,7 +292,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    flush(&file, path)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that renames")]

@@ -1,7 +1,7 @@
 //! One activation's journal: a line of JSON for each state, synced before its step runs.
 
 use super::{
-    fs::{failed, sync},
+    fs::{failed, flush, sync},
     uptime,
 };
 use crate::domain::{
@@ -36,7 +36,7 @@ impl Journal {
         let bytes = std::fs::read(&path).map_err(|e| failed("read", &path, e))?;
         let mut journal = Self { file, path, good: journal::whole_lines(&bytes) as u64 };
         journal.cut()?;
-        journal.file.sync_all().map_err(|e| failed("sync", &journal.path, e))?;
+        flush(&journal.file, &journal.path).map_err(|e| failed("sync", &journal.path, e))?;
         sync(directory)?;
         Ok(journal)
     }
@@ -50,7 +50,7 @@ impl Journal {
         line.push(b'\n');
         // Where it could not be cut after a failure, it must be now.
         self.cut()?;
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&line).and_then(|()| flush(&self.file, &self.path));
         if let Err(e) = written {
             // What is left is cut before the next record, or by whoever opens the journal next.
             let _left = self.cut();

@@ -48,6 +48,7 @@ pub mod tree;
 pub mod unit_folder;
 pub mod uptime;
 pub mod usage;
+pub mod witness;
 
 use crate::domain::problem::Problem;
 

@@ -269,6 +269,8 @@ impl Store {
         let parts = parts.iter().map(PathBuf::as_path).chain([layout.root()]);
         holding::only_ours(&parts.collect::<Vec<_>>())?;
         let file = holding::hold(&layout.lock(), wait, command)?;
+        // Whoever made a folder here may have died before that was on the disk.
+        fs::sync(layout.root())?;
         Ok(Locked { store: self, _file: file })
     }
 
