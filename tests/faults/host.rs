@@ -300,8 +300,8 @@ impl Host for Played<'_> {
         })
     }
 
-    fn was_stopped(&mut self) -> bool {
-        self.machine.by_hand.get()
+    fn was_stopped(&mut self, step: Step) -> bool {
+        matches!(step, Step::Start | Step::Validate) && self.machine.by_hand.get()
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {

@@ -117,9 +117,8 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
     let store = &machine.store;
     let locked = store.lock(Duration::ZERO, "a watcher")?;
     let last = store.last_activation()?.filter(|last| last.number == number);
-    let newest = store.newest_order()? == Some(number);
     match last.as_ref().and_then(|last| last.last()) {
-        Some(last) if last.end() == Some(&End::Committed) && newest => {
+        Some(last) if last.end() == Some(&End::Committed) => {
             let host = |_, _: &Activation| Ok(Played { machine, locked: &locked, boot: false });
             activate::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
         }
