@@ -97,6 +97,8 @@ impl<'a> Live<'a> {
         let store = self.locked.store();
         let observer = self.observer;
         self.services.stop()?;
+        // Nothing is tried any more: whoever starts it by hand before we do starts what is proven, or nothing.
+        self.services.trust(Trust::Committed)?;
         self.services.clear(&store.layout().runtimes(), &mut |leftover| {
             observer.see(Event::Warning(format!("{leftover} outlived the service: it is ended")));
         })
