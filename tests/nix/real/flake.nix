@@ -5,7 +5,15 @@
   outputs =
     { self }:
     {
-      lib = import ./lib;
+      # There is no NixOS among these trees: its options are the stand-in's.
+      lib = import ./lib // {
+        nixosSystem =
+          { modules, ... }:
+          self.lib.evalModules {
+            specialArgs.pkgs = self.legacyPackages.x86_64-linux;
+            modules = modules ++ [ ./nixos.nix ];
+          };
+      };
 
       legacyPackages = self.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
         system:
