@@ -165,6 +165,8 @@ there() {
   nix_run deploy 6 broken --yes --profiles /etc/awqdeploy
   holds '.end == "rolled-back"'
   serving awq
+  nix_run rollback 0 awq --yes
+  holds '.end == "unchanged" and .action == "rollback"'
   nix_run validate 0
 }
 
