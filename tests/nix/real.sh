@@ -2,7 +2,9 @@
 #   a checkout of nixpkgs                      all outputs, the template, the examples of docs/fleet
 #   nix-community/nixpkgs.lib                  the same on nixpkgs' own library, with the stand-in's packages and NixOS
 #   ekala-project/corepkgs and .../nix-lib, and auxolotl/core for mkShell and formats
-#                                              all outputs and the template on packages of nixpkgs; needs nixpkgs.lib too
+#                                              all outputs, the template and the examples on packages of nixpkgs, with the
+#                                              stand-in's NixOS; needs nixpkgs.lib too
+#   serokell/deploy-rs                         the examples with its own activation, where there are packages
 # docs/nix.md says what came of it, with which trees, and when.
 
 # real_on NAME: everything, with $trees in nixpkgs' place.
@@ -30,6 +32,15 @@ real_url() {
   say "a wheel arrives from where nixpkgs' fetchurl looks"
 }
 
+# The examples are activated by deploy-rs' own code, if it is there.
+own_activation() {
+  [ -n "$deploys" ] || { say "NOT RUN: deploy-rs' own activation"; return 0; }
+  deploy_rs=$work/real-deploy-rs
+  rm -rf "$deploy_rs"
+  cp -r tests/nix/real/deploy-rs "$deploy_rs"
+  cp -r "$deploys" "$deploy_rs/tree"
+}
+
 # Sorts the trees that were named by what is in them.
 sort_trees() {
   local folder
@@ -40,17 +51,19 @@ sort_trees() {
     elif [ -e "$folder/customisation.nix" ]; then core_library=$folder
     elif [ -e "$folder/pkgs/pkgs-lib/formats.nix" ]; then aux=$folder
     elif [ -e "$folder/lib/fileset" ]; then library=$folder
+    elif [ -e "$folder/interface.json" ] && grep -q deploy-rs "$folder/flake.nix"; then deploys=$folder
     else die "$folder is no tree that tests/nix/real.sh knows"; fi
   done
 }
 
 real() {
-  local whole=() library='' core='' core_library='' aux='' folder trees=$work/real
+  local whole=() library='' core='' core_library='' aux='' deploys='' deploy_rs='' folder trees=$work/real
   sort_trees "$@"
   for folder in "${whole[@]}"; do
     trees=$folder
     real_on "$folder"
     real_url
+    own_activation
     examples
   done
   trees=$work/real
@@ -74,8 +87,11 @@ real() {
     echo '{ lib = ./library; }' > "$trees/core/pins.nix"
     cp -r "$aux/pkgs/pkgs-lib" "$trees/aux/pkgs/"
     cp -r "$aux/pkgs/build-support/mkshell" "$trees/aux/pkgs/build-support/"
+    cp tests/nix/hostpkgs/nixos.nix "$trees/"
     real_on "nixpkgs' packages"
     real_url
+    own_activation
+    examples
   fi
   [ ${#whole[@]} -gt 0 ] || say "NOT RUN: a checkout of nixpkgs, and so NixOS' own modules: name its folder to \`tests/nix/check real\`"
   [ -n "$library" ] || [ ${#whole[@]} -gt 0 ] || say "NOT RUN: nixpkgs' library; tests/nix/real.sh says what else can be named"
