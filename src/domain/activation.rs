@@ -233,11 +233,18 @@ pub fn failed<'a>(
     generation: GenerationId,
 ) -> Option<&'a Cause> {
     let last = activations.into_iter().filter(|activation| activation.to == generation).last()?;
-    last.state.cause().filter(|cause| match cause {
-        Cause::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
-        Cause::Degraded { .. } => true,
-        Cause::Interrupted { .. } => false,
-    })
+    last.state.cause().filter(|cause| cause.is_of_the_candidate())
+}
+
+impl Cause {
+    /// Whether it says something of the generation that was tried: it is not worth another try as it is.
+    pub fn is_of_the_candidate(&self) -> bool {
+        match self {
+            Self::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
+            Self::Degraded { .. } => true,
+            Self::Interrupted { .. } => false,
+        }
+    }
 }
 
 impl State {

@@ -45,6 +45,17 @@ struct Given {
     locks: BTreeMap<String, LockedModel>,
 }
 
+/// What is written of one profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// The profile.
+    pub profile: String,
+    /// The lock of its model, where there is one.
+    pub model: Option<String>,
+    /// The lock of its vLLM, where there is one.
+    pub runtime: Option<String>,
+}
+
 impl Library {
     /// The library in this folder. Nothing is read yet.
     pub fn at(dir: PathBuf) -> Self {
@@ -111,6 +122,19 @@ impl Library {
         let file = lock_of(profile);
         let text = self.shelf.read(&file)?;
         text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
+    }
+
+    /// The texts of a profile and of its locks, whatever they say.
+    ///
+    /// # Errors
+    /// As [`Library::load`].
+    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+        let profile = self.load(wanted)?;
+        Ok(Texts {
+            profile: self.text(wanted)?,
+            model: self.shelf.read(&lock_of(profile.name()))?,
+            runtime: self.shelf.read(&format!("{RUNTIMES}/{}.toml", stem_of(profile.runtime())))?,
+        })
     }
 
     /// The names of all profiles whose model is locked, sorted.

@@ -5,12 +5,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod declared;
+mod gpu;
 mod journal;
 #[allow(dead_code, reason = "tests/real uses the rest of it")]
 #[path = "../real/machine.rs"]
 mod machine;
 mod parts;
 mod secret;
+mod side;
 mod stories;
 #[path = "../real/systemd.rs"]
 mod systemd;
@@ -64,4 +67,19 @@ fn under_systemd_257() {
     let said = machine.run(&["systemctl", "--version"]).succeeded();
     assert!(said.starts_with("systemd 257 "), "{said}");
     all(&machine, &profiles);
+}
+
+/// Every switch of a system that declares what shall serve; and GPUs that come late.
+#[test]
+fn what_is_declared_under_this_machines_own_systemd() {
+    let _alone = alone();
+    let Some((machine, _)) = machine("systemd-declared", Systemd::Own) else { return };
+    gpu::comes_late(&machine);
+    side::by_side(&machine);
+    declared::first_and_unchanged(&machine);
+    declared::bumped(&machine);
+    declared::failing(&machine);
+    declared::transient(&machine);
+    declared::replaced(&machine);
+    declared::host_went_down(&machine);
 }

@@ -172,6 +172,13 @@ impl Services for Systemd {
         self.manager()?.start(&self.unit)
     }
 
+    fn keep(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        if self.places.writable().0.enables() {
+            return Ok(());
+        }
+        self.install(units)
+    }
+
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
         let path = self.candidate();
         let is = path.exists();

@@ -256,6 +256,6 @@ let
     };
   }
   // builtins.mapAttrs (_name: interpreter) host.pythons
-  // lib.genAttrs [ "clippy" "jq" "rustfmt" "uv" ] hostProgram;
+  // lib.genAttrs [ "clippy" "jq" "kmod" "nvidia-modprobe" "rustfmt" "uv" ] hostProgram;
 in
 packages
