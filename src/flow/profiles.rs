@@ -1,10 +1,13 @@
 //! Where profiles and locks are found: a folder, or the ones that came with the program.
 
-use crate::domain::{
-    lock::{LockedModel, LockedRuntime},
-    problem::{Kind, Problem},
-    profile::{Device, Profile, Runtime},
-    spelling::{closest, listed},
+use crate::{
+    domain::{
+        lock::{LockedModel, LockedRuntime},
+        problem::{Kind, Problem},
+        profile::{Device, Profile, Runtime},
+        spelling::{closest, listed},
+    },
+    host::nix_store::StorePath,
 };
 use std::{
     collections::BTreeMap,
@@ -217,7 +220,10 @@ impl Library {
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         match &self.shelf {
-            Shelf::Folder(_) => write(&self.shelf.path(file), text.as_bytes()),
+            Shelf::Folder(folder) => match StorePath::behind(folder) {
+                None => write(&self.shelf.path(file), text.as_bytes()),
+                Some(_) => Err(not_ours_to_write(folder)),
+            },
             Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
         }
     }
@@ -283,6 +289,15 @@ impl Library {
 fn nowhere_to_write() -> Problem {
     Problem::new(Kind::Usage, "the profiles that came with the program have no lock to write")
         .help("name a folder of profiles: `--profiles DIR`")
+}
+
+/// On NixOS the profiles are part of the system.
+fn not_ours_to_write(folder: &Path) -> Problem {
+    let what = format!("`{}` is in the Nix store, where nothing is written", folder.display());
+    Problem::new(Kind::Usage, what).help(
+        "name the folder that it is made from, beside your configuration: `--profiles DIR`; then `git add` what was written, \
+         and rebuild the system",
+    )
 }
 
 struct Found {

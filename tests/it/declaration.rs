@@ -58,8 +58,8 @@ fn it_is_known_by_what_is_said_and_not_by_how_or_by_whom() {
 
 const BOOT: &str = "this boot";
 
-fn current(generation: u64, profile: &str, is_declared: bool) -> Option<Current<'_>> {
-    Some(Current { generation: GenerationId(generation), profile, is_declared })
+fn current(generation: u64, profile: &str, is_declared: bool) -> Current<'_> {
+    Current { generation: GenerationId(generation), profile, is_declared }
 }
 
 fn next(boot: &str, end: Option<Ended>, activations: u64, current: Option<Current<'_>>) -> Next {
@@ -68,51 +68,53 @@ fn next(boot: &str, end: Option<Ended>, activations: u64, current: Option<Curren
     declaration::next(declared, Some(&attempt), Now { boot: BOOT, activations, current })
 }
 
-fn committed() -> Option<Ended> {
-    Some(Ended::Committed { generation: GenerationId(5) })
+fn committed() -> Ended {
+    Ended::Committed { generation: GenerationId(5) }
 }
 
-fn went_back() -> Option<Ended> {
-    Some(Ended::WentBack { generation: GenerationId(5), why: "validate failed: too slow".to_owned() })
+fn went_back() -> Ended {
+    Ended::WentBack { generation: GenerationId(5), why: "validate failed: too slow".to_owned() }
 }
 
 #[test]
 fn what_was_never_tried_is_deployed() {
-    let now = Now { boot: BOOT, activations: 5, current: current(5, "awq", true) };
+    let now = Now { boot: BOOT, activations: 5, current: Some(current(5, "awq", true)) };
     let declared = Digest::of("declared");
     assert_eq!(declaration::next(declared, None, now), Next::Deploy);
     let other =
-        Attempt { declaration: Digest::of("other"), boot: BOOT.to_owned(), after: 4, end: committed() };
+        Attempt { declaration: Digest::of("other"), boot: BOOT.to_owned(), after: 4, end: Some(committed()) };
     assert_eq!(declaration::next(declared, Some(&other), now), Next::Deploy);
 }
 
 #[test]
 fn what_was_committed_is_left_alone_whoever_replaced_it() {
-    let after = |current| next("an earlier boot", committed(), 5, current);
-    assert_eq!(after(current(5, "awq", true)), Next::Serves(GenerationId(5)));
+    let after = |current| next("an earlier boot", Some(committed()), 5, current);
+    assert_eq!(after(Some(current(5, "awq", true))), Next::Serves(GenerationId(5)));
     // A generation's record may be of an earlier version, its profile without a text.
-    assert_eq!(after(current(5, "awq", false)), Next::Serves(GenerationId(5)));
-    assert_eq!(after(current(7, "awq", true)), Next::Serves(GenerationId(7)), "deployed again by hand");
+    assert_eq!(after(Some(current(5, "awq", false))), Next::Serves(GenerationId(5)));
+    assert_eq!(after(Some(current(7, "awq", true))), Next::Serves(GenerationId(7)), "deployed again by hand");
     let replaced = |by: &str| Next::Stands(Why::Replaced(Some(by.to_owned())));
-    assert_eq!(after(current(3, "gptq", false)), replaced("gptq"), "a person went back");
-    assert_eq!(after(current(3, "awq", true)), replaced("awq"), "an earlier one of the same profile");
-    assert_eq!(after(current(7, "awq", false)), replaced("awq"), "another profile of this name");
+    assert_eq!(after(Some(current(3, "gptq", false))), replaced("gptq"), "a person went back");
+    assert_eq!(after(Some(current(3, "awq", true))), replaced("awq"), "an earlier one of the same profile");
+    assert_eq!(after(Some(current(7, "awq", false))), replaced("awq"), "another profile of this name");
     assert_eq!(after(None), Next::Stands(Why::Replaced(None)));
 }
 
 #[test]
 fn what_went_back_is_not_tried_again_though_an_earlier_one_of_its_name_serves() {
-    let after = |current| next(BOOT, went_back(), 5, current);
+    let after = |current| next(BOOT, Some(went_back()), 5, current);
     let failed = Next::Stands(Why::Failed("validate failed: too slow".to_owned()));
-    for current in [None, current(3, "gptq", false), current(3, "awq", false), current(3, "awq", true)] {
+    for current in
+        [None, Some(current(3, "gptq", false)), Some(current(3, "awq", false)), Some(current(3, "awq", true))]
+    {
         assert_eq!(after(current), failed, "{current:?}");
     }
-    assert_eq!(after(current(6, "awq", true)), Next::Serves(GenerationId(6)), "a person insisted");
+    assert_eq!(after(Some(current(6, "awq", true))), Next::Serves(GenerationId(6)), "a person insisted");
 }
 
 #[test]
 fn what_did_not_come_to_an_end_is_tried_again_but_not_at_every_boot() {
-    let other = current(3, "gptq", false);
+    let other = Some(current(3, "gptq", false));
     // Refused, not fetched, interrupted, killed: in the same boot, or before anything was activated.
     assert_eq!(next(BOOT, None, 4, other), Next::Deploy);
     assert_eq!(next(BOOT, None, 5, other), Next::Deploy);
@@ -122,7 +124,7 @@ fn what_did_not_come_to_an_end_is_tried_again_but_not_at_every_boot() {
     assert_eq!(next("an earlier boot", None, 5, other), down);
     assert_eq!(next("an earlier boot", None, 5, None), down);
     assert_eq!(
-        next("an earlier boot", None, 5, current(5, "awq", true)),
+        next("an earlier boot", None, 5, Some(current(5, "awq", true))),
         Next::Deploy,
         "it was committed by then"
     );
