@@ -40,6 +40,7 @@ fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {
 }
 
 fn all(machine: &Machine, profiles: &Path) {
+    gpu::comes_late(machine);
     stories::first_deployment(machine);
     stories::migration(machine);
     stories::broken(machine);
@@ -69,12 +70,11 @@ fn under_systemd_257() {
     all(&machine, &profiles);
 }
 
-/// Every switch of a system that declares what shall serve; and GPUs that come late.
+/// Every switch of a system that declares what shall serve; and several services on one host.
 #[test]
 fn what_is_declared_under_this_machines_own_systemd() {
     let _alone = alone();
     let Some((machine, _)) = machine("systemd-declared", Systemd::Own) else { return };
-    gpu::comes_late(&machine);
     side::by_side(&machine);
     declared::first_and_unchanged(&machine);
     declared::bumped(&machine);
