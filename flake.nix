@@ -2,26 +2,32 @@
   description = "awqdeploy: reproducible, verified, self-rolling-back deployments of vLLM on one host";
 
   # The only input: whoever follows another nixpkgs, or a test without one, has one thing to override.
+  # docs/nix.md says how to move it to the next release.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      # vLLM's CUDA wheels, which awqdeploy installs, are released for this system.
-      systems = [ "x86_64-linux" ];
-      eachSystem = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
+      # The program is for both; vLLM's wheels are locked for the first.
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      pkgsOf = system: nixpkgs.legacyPackages.${system};
+      eachSystem = f: lib.genAttrs systems (system: f (pkgsOf system));
       ours = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system};
 
       # What a folder of profiles deploys, for each system: its packages, and its apps.
+      # `callPackage` is for packages alone: it adds `override` to whatever set it returns.
       deployment =
         { profiles }:
         let
           deployed = eachSystem (
             pkgs:
-            pkgs.callPackage ./nix/deployment.nix {
+            import ./nix/deployment.nix {
               awqdeploy = pkgs.callPackage ./nix/package.nix { };
-              inherit profiles;
+              inherit pkgs profiles;
             }
           );
         in
@@ -53,14 +59,12 @@
         description = "Profiles of awqdeploy for one host, deployed by `nix run .#deploy`";
       };
 
-      checks = eachSystem (
-        pkgs:
-        pkgs.callPackage ./nix/checks.nix {
-          inherit (ours pkgs) awqdeploy;
-          module = self.nixosModules.default;
-          vllm = (ours pkgs).vllm-env;
-        }
-      );
+      checks.x86_64-linux = import ./nix/checks.nix {
+        inherit (self.packages.x86_64-linux) awqdeploy;
+        module = self.nixosModules.default;
+        pkgs = pkgsOf "x86_64-linux";
+        vllm = self.packages.x86_64-linux.vllm-env;
+      };
 
       devShells = eachSystem (pkgs: {
         default = pkgs.callPackage ./nix/shell.nix { inherit (ours pkgs) awqdeploy; };

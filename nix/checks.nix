@@ -1,14 +1,12 @@
 # What `nix flake check` proves. None of it needs a GPU, systemd or a network.
 {
-  lib,
   awqdeploy,
-  jq,
   module,
   pkgs,
-  runCommand,
   vllm,
 }:
 let
+  inherit (pkgs) jq lib runCommand;
   facts = ../tests/fixtures/facts/four-16gb.json;
   moduleFacts = import ./module-facts.nix {
     inherit

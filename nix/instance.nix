@@ -26,14 +26,8 @@ let
 
   # Nothing outside of the store can be read while NixOS is evaluated; an assertion says so.
   files = lib.optionalAttrs (isOurs cfg.directory) (builtins.readDir cfg.directory);
-  isToml =
-    file: kind: kind != "directory" && lib.hasSuffix ".toml" file && !lib.hasPrefix "." file;
-  # What else lies there and is TOML is no profile, and nobody's business.
-  written = lib.filterAttrs (_: content: content ? model && content ? runtime) (
-    lib.mapAttrs' (file: _: {
-      name = lib.removeSuffix ".toml" file;
-      value = lib.importTOML (cfg.directory + "/${file}");
-    }) (lib.filterAttrs isToml files)
+  written = lib.optionalAttrs (isOurs cfg.directory) (
+    import ./profiles.nix { inherit lib; } cfg.directory
   );
 
   deployed = lib.filter (profile: profile != null) [
@@ -73,7 +67,8 @@ let
         ) changed
       );
 
-  there = map (profile: profiles.${profile}) (lib.filter (profile: profiles ? ${profile}) deployed);
+  found = lib.filter (profile: profiles ? ${profile}) deployed;
+  there = map (profile: profiles.${profile}) found;
   active = profiles.${cfg.active} or { };
   service = active.service or "vllm";
   isOnGpu = profile: profile.runtime.device or "cuda" == "cuda";
@@ -224,27 +219,20 @@ let
     ++ lib.concatMap (
       profile:
       let
-        lock = vllm.nameOf profile;
+        inherit (profiles.${profile}) runtime;
+        lock = vllm.nameOf profile runtime;
       in
-      if profile.runtime.python or null != null then
-        [
-          {
-            assertion = !inStore profile.runtime.python || lib.isString profile.runtime.python;
-            message = "${at}: `runtime.python` must be a string";
-          }
-        ]
-      else
-        [
-          {
-            assertion = builtins.pathExists (vllm.lockOf lock);
-            message = "${at}: ${lock} is not locked: there is no runtimes/${lock}.toml in the directory, or git does not know it. `awqdeploy lock PROFILE --runtime` (or `nix run .#lock -- PROFILE --runtime`) makes it; then `git add runtimes`";
-          }
-          {
-            assertion = cfg.runtimes != null;
-            message = "${at}.runtimes is null, and nothing on NixOS could install ${lock}: leave it unset, or name the interpreter of a vLLM that is on the host as `runtime.python`";
-          }
-        ]
-    ) there
+      lib.optionals (runtime.python or null == null) [
+        {
+          assertion = builtins.pathExists (vllm.lockOf lock);
+          message = "${at}: ${lock} is not locked: there is no runtimes/${lock}.toml in the directory, or git does not know it. `awqdeploy lock ${profile} --runtime` (or `nix run .#lock -- ${profile} --runtime`) makes it; then `git add runtimes`";
+        }
+        {
+          assertion = cfg.runtimes != null;
+          message = "${at}.runtimes is null, and nothing on NixOS could install ${lock}: leave it unset, or name the interpreter of a vLLM that is on the host as `runtime.python`";
+        }
+      ]
+    ) found
     ++ [
       {
         assertion = cfg.active != cfg.fallback;

@@ -4,10 +4,13 @@
   installShellFiles,
   rustPlatform,
   stdenv,
+  versionCheckHook,
 }:
 let
   cargo = lib.importTOML ../Cargo.toml;
   manifest = cargo.package;
+  # Whether this machine can run what it builds.
+  runs = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
   # Cargo wants to see the root of every target that its manifest names, whether it is built or not.
   targets = lib.concatLists (
     lib.mapAttrsToList
@@ -17,6 +20,10 @@ let
         example = "examples";
         test = "tests";
       }
+  );
+  # What the tests that need nothing else are made of.
+  pure = map (line: "tests/" + lib.removePrefix "../" (builtins.head (builtins.match ".*\"(.*)\".*" line))) (
+    lib.filter (lib.hasPrefix "#[path") (lib.splitString "\n" (builtins.readFile ../tests/pure/main.rs))
   );
 in
 rustPlatform.buildRustPackage {
@@ -33,24 +40,31 @@ rustPlatform.buildRustPackage {
         ../Cargo.toml
         (lib.fileset.difference ../profiles ../profiles/flake.nix)
         ../src
+        ../tests/fixtures/facts
+        ../tests/fixtures/locks
       ]
-      ++ map (path: ../. + "/${path}") targets
+      ++ map (path: ../. + "/${path}") (targets ++ pure)
     );
   };
 
   cargoLock.lockFile = ../Cargo.lock;
 
-  # The tests want a whole checkout, and part of them a real systemd: `.ci/run` is where they run.
-  # What is built here is proven by the flake's checks.
-  doCheck = false;
+  # The others want a whole checkout, and part of them a real systemd: `.ci/run` is where they run.
+  cargoTestFlags = [
+    "--test"
+    "pure"
+  ];
 
   nativeBuildInputs = [ installShellFiles ];
+  nativeInstallCheckInputs = [ versionCheckHook ];
+  versionCheckProgramArg = "--version";
+  doInstallCheck = runs;
 
   postInstall = ''
     mkdir -p $out/share/awqdeploy
     cp -r profiles $out/share/awqdeploy/profiles
   ''
-  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+  + lib.optionalString runs ''
     installShellCompletion --cmd awqdeploy \
       --bash <($out/bin/awqdeploy completions bash) \
       --fish <($out/bin/awqdeploy completions fish) \
@@ -66,6 +80,15 @@ rustPlatform.buildRustPackage {
       asl20
     ];
     mainProgram = "awqdeploy";
-    platforms = [ "x86_64-linux" ];
+    maintainers = [ { name = "The awqdeploy authors"; } ];
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  }
+  # The manifest is the one place that knows where this is published.
+  // lib.optionalAttrs (manifest ? repository) {
+    homepage = manifest.repository;
+    changelog = "${manifest.repository}/blob/v${manifest.version}/CHANGELOG.md";
   };
 }

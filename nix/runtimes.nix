@@ -6,24 +6,33 @@
   directory,
   # The profiles, as they say.
   profiles,
+  # What is made of one that is not locked, by its name: nothing, unless it is a problem.
+  unlocked ? _: [ ],
 }:
 let
   inherit (pkgs) lib;
   # One that somebody installed by hand is nobody's to build.
-  wanted = lib.filter (
-    profile: profile ? runtime.vllm && profile.runtime.python or null == null
-  ) (lib.attrValues profiles);
+  wanted = lib.filterAttrs (
+    _: profile: profile ? runtime && profile.runtime.python or null == null
+  ) profiles;
   nameOf =
-    profile:
-    "vllm-${profile.runtime.vllm}${lib.optionalString (profile.runtime.device or "cuda" == "cpu") "-cpu"}";
+    profile: runtime:
+    "vllm-${
+      runtime.vllm or (throw "the profile ${profile} names no `vllm` in `[runtime]`")
+    }${lib.optionalString (runtime.device or "cuda" == "cpu") "-cpu"}";
   lockOf = name: directory + "/runtimes/${name}.toml";
-  # What is not locked is left out: whoever would deploy it is told so.
-  environments = map (name: pkgs.callPackage ./runtime { lock = lockOf name; }) (
-    lib.filter (name: builtins.pathExists (lockOf name)) (lib.unique (map nameOf wanted))
+  environment =
+    name:
+    if builtins.pathExists (lockOf name) then
+      [ (pkgs.callPackage ./runtime { lock = lockOf name; }) ]
+    else
+      unlocked name;
+  environments = lib.concatMap environment (
+    lib.unique (lib.mapAttrsToList (name: profile: nameOf name profile.runtime) wanted)
   );
 in
 {
-  inherit lockOf nameOf;
+  inherit environments lockOf nameOf;
   package = pkgs.runCommand "awqdeploy-runtimes" { } (
     "mkdir $out\n" + lib.concatMapStrings (one: "ln -s ${one} $out/${one.digest}\n") environments
   );

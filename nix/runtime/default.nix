@@ -8,6 +8,7 @@
   runCommand,
   runtimeShell,
   stdenv,
+  zlib,
   # The lock's file.
   lock,
 }:
@@ -36,13 +37,19 @@ let
         python3 ${./unpack.py} "$src" ${toString wheel.size} "$out" ${stdenv.cc.bintools.dynamicLinker}
       '';
 
+  # What wheels may ask their host for (PEP 600), beside glibc, which the interpreter brings: libstdc++, libgcc_s and libz.
+  # Of all of these it was Python's own libz that numpy, Pillow and Triton found, if they were loaded late enough.
+  # tests/nix/needed.py holds what each library of an environment asks for against this list.
+  libraries = [
+    stdenv.cc.cc.lib
+    zlib
+  ];
+
   # What a process of vLLM needs from outside of the wheels. The caches' places are the unit's.
   launcher = ''
     #!${runtimeShell}
     # The driver's libraries are the host's, and nothing else of it is on the path.
-    export LD_LIBRARY_PATH="/run/opengl-driver/lib:${
-      lib.makeLibraryPath [ stdenv.cc.cc.lib ]
-    }''${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    export LD_LIBRARY_PATH="/run/opengl-driver/lib:${lib.makeLibraryPath libraries}''${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
     export TRITON_LIBCUDA_PATH=/run/opengl-driver/lib
     # Kernels are compiled while vLLM runs.
     export CC=${lib.getExe' stdenv.cc "cc"} CXX=${lib.getExe' stdenv.cc "c++"}

@@ -58,6 +58,7 @@ let
       usable =
         any fits (words (elemAt tags 3))
         && any (python: any (runs python) (words (elemAt tags 2))) (words (elemAt tags 1));
+      place = match "mirror://pypi/(([A-Za-z0-9_-]+/)+[A-Za-z0-9._+%-]+[.]whl)" (wheel.url or "");
     in
     if tags == null then
       wrong "`${wheel.file}` is no wheel"
@@ -65,10 +66,12 @@ let
       wrong "`${wheel.file}` is not for Python ${lock.python} on ${lock.platform}"
     else if match "[0-9a-f]{64}" wheel.sha256 == null then
       wrong "the hash of `${wheel.name}` is not 64 hexadecimal digits"
-    else if !(lib.hasPrefix "mirror://pypi/" (wheel.url or "")) then
+    else if place == null then
       wrong "`${wheel.name}` has no `url` on a mirror"
     else
-      wheel;
+      # nixpkgs' mirror begins at the folder of source archives (pkgs/build-support/fetchurl/mirrors.nix), and wheels lie
+      # beside it. A relative step names no host, and whoever asks resolves it before it asks (RFC 3986, 5.2.4).
+      wheel // { url = "mirror://pypi/../${elemAt place 0}"; };
 
   wheels = sort (one: other: one.name < other.name) lock.wheel;
   names = map (wheel: wheel.name) wheels;

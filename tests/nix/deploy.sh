@@ -38,6 +38,7 @@ lay_out() {
   mkdir -p "$etc"
   (cd "$etc" && quietly nix flake init --template "$flake")
   [ -e "$etc/flake.nix" ] && [ -e "$etc/awq.toml" ] || die "the template is not what it should be: $(ls "$etc")"
+  located "$etc"
   # These profiles fit this machine; the shipped ones ask for four GPUs.
   rm -r "$etc"/*.toml "$etc/runtimes"
   cp -r tests/nix/profiles/* "$etc/"
@@ -65,28 +66,56 @@ build_ahead() {
   cp -r "$work/etc" "$lighter"
   lighter > "$lighter/runtimes/vllm-0.32.0-cpu.toml"
   for folder in "$work/etc" "$lighter"; do
-    for verb in deploy rollback validate default; do
+    for verb in deploy rollback validate lock default; do
       quietly nix run "${below[@]}" "git+file://$folder#$verb" -- --help > /dev/null
     done
   done
   say "the other apps, and another environment: built in $((SECONDS - begun)) s"
 }
 
+# The app brings what the program asks for a lock: no uv is on this path.
+locked_by_app() {
+  local program folder=$work/etc-locked
+  rm -rf "$folder"
+  cp -r "$work/etc" "$folder"
+  rm -r "$folder/runtimes"
+  program=$(quietly nix eval "${below[@]}" --raw "git+file://$work/etc#apps.x86_64-linux.lock.program")
+  with_store env PATH=/usr/bin:/bin HOME="$work/home" "$program" gptq --runtime --profiles "$folder" > "$work/log" 2>&1 || { cat "$work/log" >&2; die "nix run .#lock fails"; }
+  [ "$(grep -c '^\[\[wheel\]\]' "$folder/runtimes/vllm-0.32.0-cpu.toml")" -gt 100 ] || die "nix run .#lock wrote no lock"
+}
+
+# The variables that the help names, but for what the app passes as an option; and the proxies, which are written in both ways.
+read_variables() {
+  local names
+  names=$(sed -n 's/.*env = "\(AWQDEPLOY_[A-Z]*\)".*/\1/p' src/cli/args.rs | grep -vx AWQDEPLOY_RUNTIMES)
+  names+=$'\n'$(tr '\n' ' ' < src/cli/args.rs | grep -o 'Environment: [^"]*' | grep -o '[A-Z_]\{7,\}')$'\nHTTP_PROXY\nALL_PROXY'
+  sort -u <<< "$names"$'\n'"$(grep _PROXY <<< "$names" | tr '[:upper:]' '[:lower:]')"
+}
+
 # A person's own Nix evaluates and builds; only what changes the host is asked of sudo, with all that it needs on its
 # command line. (The sudo here only says what it was asked.)
 elevation() {
-  local program place said
+  local program place said option variable variables=() asked
   program=$(quietly nix eval "${below[@]}" --raw "git+file://$work/etc#apps.x86_64-linux.deploy.program")
   place=$(mktemp -d)
   chmod 755 "$place"
   printf '#!/bin/sh\necho asked "$@"\n' > "$place/sudo"
   chmod 755 "$place/sudo"
-  anybody() { with_store setpriv --reuid=65534 --regid=65534 --clear-groups env -C / PATH="$place:$PATH" "$program" "$@" 2>&1 || true; }
+  anybody() { with_store setpriv --reuid=65534 --regid=65534 --clear-groups env -C / "${variables[@]}" PATH="$place:$PATH" "$program" "$@" 2>&1 || true; }
   said=$(anybody gptq --yes)
   [[ $said =~ ^asked\ --\ /nix/store/[^\ ]*/bin/awqdeploy\ --runtimes\ /nix/store/[^\ ]*-awqdeploy-runtimes\ deploy\ gptq\ --yes$ ]] \
     || die "sudo was asked otherwise: $said"
-  said=$(anybody gptq --dry-run)
-  [[ $said != asked* && $said == *awqdeploy* ]] || die "a look at the plan needs no root: $said"
+  for option in --dry-run --user --help; do
+    said=$(anybody gptq $option)
+    [[ $said != asked* && $said == *awqdeploy* ]] || die "deploy $option needs no root: $said"
+  done
+
+  # Whatever the program reads of its environment is kept, by its name: a value would be there for all to see.
+  for variable in $(read_variables); do variables+=("$variable=/secret"); done
+  said=$(anybody gptq --yes)
+  asked=$(sed -n 's/^asked --preserve-env=\([^ ]*\) -- .*/\1/p' <<< "$said")
+  [ "$(tr , '\n' <<< "$asked" | sort)" = "$(read_variables | sort)" ] || die "sudo shall keep what the program reads, and keeps: $said"
+  [[ $said != *secret* ]] || die "sudo is told a value: $said"
   rm -r "$place"
 }
 
@@ -209,6 +238,7 @@ deploy() {
   lay_out
   build_ahead
   elevation
+  locked_by_app
   boot
   there
   and_back

@@ -16,6 +16,21 @@ below=(--override-input awqdeploy "$flake" --override-input awqdeploy/nixpkgs "p
 # Nix reports each override as a change of the lock; only a failure is worth reading.
 quietly() { "$@" 2>"$work/log" || { cat "$work/log" >&2; die "failed: $*"; }; }
 
+# profiles_in FOLDER FILES...: a flake of profiles under version control, as the README has it.
+profiles_in() {
+  local folder=$1
+  shift
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp -r profiles/flake.nix "$@" "$folder/"
+  located "$folder"
+  git -C "$folder" init --quiet
+  git -C "$folder" add .
+}
+
+# What a person does to the template's flake.nix, as the README says it.
+located() { (said=$(grep -m 1 '^sed -i .* flake.nix' README.md); cd "$1"; eval "$said"); }
+
 prepare() {
   nix=$(tests/nix/get-nix "$work/tool")
   local toolchain python312
@@ -33,16 +48,15 @@ flake-registry =
 warn-dirty = false
 sandbox = true
 sandbox-fallback = false
-sandbox-paths = /bin /usr /lib /lib64 /etc/alternatives $toolchain $work/tool /crates=$work/crates /wheels=$work/wheels ${AWQDEPLOY_PYTHON312:+$(dirname "$(dirname "$python312")")}
+sandbox-paths = /wheels=$work/wheels /bin /usr /lib /lib64 /etc/alternatives $toolchain /crates=$work/crates ${AWQDEPLOY_PYTHON312:+$(dirname "$(dirname "$python312")")}
 CONF
   rm -rf "$work/hostpkgs"
   cp -r tests/nix/hostpkgs "$work/hostpkgs"
   cat > "$work/hostpkgs/host.nix" <<HOST
 {
   path = "$toolchain/bin:/usr/bin:/bin";
+  python = "/usr/bin/python3.11";
   rustc = "$(rustc --version)";
-  tool = "$work/tool";
-  wheels = [ "vllm-0.32.0-py3-none-any.whl" ];
   mirror = "$(mirror)";
   pythons = {
     python311 = "/usr/bin/python3.11";
@@ -61,6 +75,45 @@ mirror() {
     jq -r --arg path "$path" '.install[0].download_info.url | rtrimstr($path)' "$work/report.json" > "$file"
   fi
   cat "$file"
+}
+
+# strictly PYTHON: sets the arguments of Nix with which a sandbox has nothing of this machine, as with nixpkgs; what the
+# stand-in makes of this machine is made before, with that Python.
+strictly() {
+  quietly nix build --no-link "path:$work/hostpkgs#closed" "path:$work/hostpkgs#$1"
+  strict=(--option sandbox-paths "/wheels=$work/wheels")
+}
+
+# alone ENVIRONMENT COMMAND...: runs a program in a root where nothing of this machine is but the store, as on NixOS; the driver is
+# driver.c's. glibc looks for its own libraries where it was built to; on NixOS that is in the store.
+alone() {
+  local glibc folder
+  glibc=$(quietly nix eval --raw "path:$work/hostpkgs#glibc")
+  driver
+  folder=$(mktemp -d)
+  unshare -m bash -c '
+    root=$1 store=$2 glibc=$3 driver=$4
+    shift 4
+    mount --make-rprivate /
+    mount -t tmpfs tmpfs "$root"
+    mkdir -p "$root"/{nix,proc,dev,etc,tmp,run/opengl-driver/lib,lib/x86_64-linux-gnu}
+    echo root:x:0:0:root:/tmp:/bin/sh > "$root/etc/passwd"
+    mount --bind "$store/nix" "$root/nix"
+    mount --rbind /proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --bind "$store$glibc/lib" "$root/lib/x86_64-linux-gnu"
+    mount --bind "$driver" "$root/run/opengl-driver/lib"
+    exec env -i HOME=/tmp "$(command -v chroot)" "$root" "$@"' bash "$folder" "$work/store" "$glibc" "$work/driver" "$@"
+  rmdir "$folder"
+}
+
+# Where the driver lies: see driver.c.
+driver() {
+  local library
+  mkdir -p "$work/driver"
+  for library in libcuda.so.1 libnvidia-ml.so.1; do
+    gcc -shared -fPIC -Wl,-soname,$library -o "$work/driver/$library" tests/nix/driver.c
+  done
 }
 
 # The packed crates, for the stand-in's builds.

@@ -12,12 +12,8 @@ refused() {
 # A folder of profiles as a flake, spoilt by a sed script on its lock.
 spoilt() {
   local folder=$work/spoilt
-  rm -rf "$folder"
-  mkdir -p "$folder"
-  cp -r profiles/flake.nix tests/nix/profiles/* "$folder/"
+  profiles_in "$folder" tests/nix/profiles/*
   sed -i "$1" "$folder/runtimes/vllm-0.32.0-cpu.toml"
-  git -C "$folder" init --quiet
-  git -C "$folder" add .
 }
 built_from() { nix "$1" "${below[@]}" --no-link "git+file://$work/spoilt#vllm-env"; }
 evaluated() { nix eval "${below[@]}" --raw "git+file://$work/spoilt#vllm-env.drvPath"; }
@@ -29,6 +25,18 @@ the_lock() {
   # A wheel that the index has no more.
   spoilt '/name = "idna"/,/url/{s/^sha256 = "946d/sha256 = "1111/;s|pypi/76/c6|pypi/00/00|}'
   refused 'unable to download' built_from build
+  spoilt '/name = "idna"/,/url/s|^url = .*pypi/|&../|'
+  refused 'has no `url` on a mirror' evaluated
+  # The lock's own form is no url for fetchurl, whose mirror begins elsewhere: only the name is another, so that Nix asks anew.
+  refused 'unable to download' nix build --no-link --impure --expr "
+    let
+      lock = builtins.fromTOML (builtins.readFile $PWD/tests/nix/profiles/runtimes/vllm-0.32.0-cpu.toml);
+      idna = builtins.head (builtins.filter (wheel: wheel.name == \"idna\") lock.wheel);
+    in
+    (builtins.getFlake \"path:$work/hostpkgs\").legacyPackages.x86_64-linux.fetchurl {
+      inherit (idna) url sha256;
+      name = \"elsewhere.whl\";
+    }"
   # Edits by hand.
   spoilt '/name = "idna"/,/url/s/^size = .*/size = 7/'
   refused 'edited by hand' built_from build

@@ -1,28 +1,36 @@
-# The real vLLM of the shipped lock, built from its wheels: 3.8 GB to fetch, once; what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE
-# uv installs the same lock for comparison: as much again to fetch.
+# The real vLLM of the shipped lock, or of the second one, built from its wheels where nothing of this machine is: 4 GB to fetch, once;
+# what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE uv installs the same lock for comparison: as much again to fetch.
 
 whole() {
+  local lock=profiles/runtimes/vllm-0.26.0.toml from=("${standin[@]}" "$flake#vllm-env")
+  if [ "${1-}" = second ]; then
+    profiles_in "$work/second" tests/nix/second/*
+    lock=tests/nix/second/runtimes/vllm-0.33.0.toml from=("${below[@]}" "git+file://$work/second#vllm-env")
+  fi
   [ -x "${AWQDEPLOY_PYTHON312-}" ] || die "AWQDEPLOY_PYTHON312 must name a Python 3.12: the lock's byte code is for it"
   local begun=$SECONDS out
-  quietly nix build "${standin[@]}" --print-out-paths --out-link "$work/whole" "$flake#vllm-env" > "$work/whole.path"
+  strictly python312
+  quietly nix build "${strict[@]}" --print-out-paths --out-link "$work/whole${1-}" "${from[@]}" > "$work/whole.path"
   out=$(cat "$work/whole.path")
   say "$out: built in $((SECONDS - begun)) s"
   nix path-info --recursive --json "$out" | jq -r '[.[].narSize] | "closure: \(length) store paths, \(add / 1073741824 * 100 | floor / 100) GiB"' >&2
   say "$(find "$work/store$out" -type l | wc -l) links"
-  # It imports: the farm, the launcher, and the libraries that find each other.
-  with_store "$out/bin/python" -c 'import torch, vllm; print("torch", torch.__version__, "vllm", vllm.__version__)'
-  answers "$out"
-  [ -z "${AWQDEPLOY_COMPARE-}" ] || same_files profiles/runtimes/vllm-0.26.0.toml "$out" "$AWQDEPLOY_PYTHON312"
+  needed "$out" tests/nix/optional.txt
+  # It imports: the farm, the launcher, and the libraries that find each other. Each alone: what one loads, another finds.
+  for module in numpy PIL.Image triton torch; do
+    alone "$out/bin/python" -c "import $module"
+  done
+  alone "$out/bin/python" -c 'import torch, vllm; print("torch", torch.__version__, "vllm", vllm.__version__)'
+  # What is known of vLLM's flags, and the shipped profiles, are of the shipped lock.
+  [ "${1-}" = second ] || answers "$out"
+  [ -z "${AWQDEPLOY_COMPARE-}" ] || same_files "$lock" "$out" "$AWQDEPLOY_PYTHON312"
 }
 
 # vLLM for CUDA says nothing on a host without a driver, not even its version: here a stand-in for the driver lies where the driver
 # lies on NixOS, and where docs/nix.md puts it elsewhere.
 answers() {
-  local out=$1 library driver=$work/driver asked=$work/asked said
-  mkdir -p "$driver"
-  for library in libcuda.so.1 libnvidia-ml.so.1; do
-    gcc -shared -fPIC -Wl,-soname,$library -o "$driver/$library" tests/nix/driver.c
-  done
+  local out=$1 asked=$work/asked said
+  driver
   # It logs to the same place.
   said=$(with_driver "$out/bin/vllm" --version 2> "$work/log" | tail -n 1) || { cat "$work/log" >&2; die "vllm --version fails"; }
   [ "$said" = 0.26.0 ] || die "vllm --version says $said"

@@ -16,9 +16,13 @@
             modules = modules ++ [ ./nixos.nix ];
           };
       };
-      legacyPackages.x86_64-linux = import ./packages.nix {
-        lib = import ./lib.nix;
-        host = import ./host.nix;
-      };
+      legacyPackages = self.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
+        system:
+        import ./packages.nix {
+          lib = import ./lib.nix;
+          host = import ./host.nix;
+          inherit system;
+        }
+      );
     };
 }

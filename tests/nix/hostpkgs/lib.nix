@@ -43,6 +43,14 @@ let
     mapAttrsToList = value: set: map (name: value name set.${name}) (attrNames set);
     optional = wanted: one: if wanted then [ one ] else [ ];
     optionalAttrs = wanted: set: if wanted then set else { };
+    removePrefix =
+      prefix: text:
+      if lib.hasPrefix prefix text then
+        substring (stringLength prefix) (stringLength text) text
+      else
+        text;
+    splitString =
+      by: text: filter builtins.isString (builtins.split (builtins.replaceStrings [ "." ] [ "[.]" ] by) text);
     removeSuffix =
       suffix: text:
       if lib.hasSuffix suffix text then
@@ -91,8 +99,6 @@ let
       builtins.genList (index: change (index + 1) (builtins.elemAt list index)) (builtins.length list);
     intersectLists = one: filter (value: builtins.elem value one);
     isString = builtins.isString;
-    splitString =
-      separator: text: filter builtins.isString (builtins.split (builtins.replaceStrings [ "." ] [ "\\." ] separator) text);
     concatMapStrings = text: list: lib.concatStringsSep "" (map text list);
     hasSuffix =
       suffix: text:
@@ -101,6 +107,39 @@ let
     last = list: builtins.elemAt list (builtins.length list - 1);
     unique = builtins.foldl' (seen: one: if builtins.elem one seen then seen else seen ++ [ one ]) [ ];
     versionOlder = one: other: builtins.compareVersions one other < 0;
+
+    # lib/customisation.nix. Sets that come from `callPackage` are no mere sets.
+    overrideDerivation = old: change: derivation (old.drvAttrs // change old);
+    makeOverridable =
+      function: arguments:
+      let
+        result = function arguments;
+        again = change: lib.makeOverridable (arguments: change (function arguments)) arguments;
+      in
+      if builtins.isAttrs result then
+        result
+        // {
+          override =
+            changed:
+            lib.makeOverridable function (
+              arguments // (if builtins.isFunction changed then changed arguments else changed)
+            );
+          overrideDerivation = change: again (old: lib.overrideDerivation old change);
+        }
+      else
+        result;
+    callPackageWith =
+      packages: file: explicit:
+      let
+        function = if builtins.isFunction file then file else import file;
+        asked = builtins.functionArgs function;
+        arguments = builtins.intersectAttrs asked packages // explicit;
+        missing = filter (name: !(asked.${name} || arguments ? ${name})) (attrNames asked);
+      in
+      if missing == [ ] then
+        lib.makeOverridable function arguments
+      else
+        abort "lib.customisation.callPackageWith: Function called without required argument \"${builtins.head missing}\"";
 
     assertMsg = holds: message: holds || throw message;
     filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));

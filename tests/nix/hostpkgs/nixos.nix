@@ -73,6 +73,10 @@ in
 {
   options = {
     assertions = list;
+    boot.loader.systemd-boot.enable = mkOption {
+      type = types.bool;
+      default = false;
+    };
     boot.kernelPackages = mkOption {
       type = types.anything;
       default.nvidiaPackages.production.version = "580.65";
