@@ -47,6 +47,8 @@
       nixosModules.default =
         { pkgs, ... }:
         {
+          _class = "nixos";
+          key = "awqdeploy#nixosModules.default";
           imports = [ ./nix/module.nix ];
           services.awqdeploy.package = lib.mkDefault (ours pkgs).awqdeploy;
         };

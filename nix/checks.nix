@@ -68,7 +68,7 @@ in
 
   module =
     let
-      inherit (moduleFacts) untrue units;
+      inherit (moduleFacts) untrue units unitsOfTwo;
       unit = "lib/systemd/system";
     in
     assert lib.assertMsg (
@@ -87,11 +87,15 @@ in
       }
       ''
         # The units are those that the program would install itself.
-        awqdeploy --profiles ${../profiles} units awq --facts ${facts} --json \
+        awqdeploy --profiles ${../tests/nix/declared} units awq --facts ${facts} --json \
           | jq -r '.units[] | select(.name == "vllm.service") | .text' | head -c -1 > vllm.service
         diff vllm.service ${units}/${unit}/vllm.service
         test -s ${units}/${unit}/awqdeploy-recover-vllm.service
         test -s ${units}/${unit}/awqdeploy-gpu-ready.service
+        # Each of two services has its own, and both the one that makes GPUs ready.
+        grep -q -- '--root /var/lib/awqdeploy/instances/chat ' ${unitsOfTwo}/${unit}/chat.service
+        grep -q -- '--port 8002' ${unitsOfTwo}/${unit}/code.service
+        test -s ${unitsOfTwo}/${unit}/awqdeploy-gpu-ready.service
         touch $out
       '';
 }

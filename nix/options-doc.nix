@@ -25,6 +25,7 @@ let
       ++ lib.optional (option ? example) "- Example: ${shown option.example}"
       ++ [ "" ]
     );
+  common = lib.filter (name: name != "service") (lib.attrNames options.services.awqdeploy);
   walk =
     place: options:
     lib.concatMap (
@@ -32,10 +33,13 @@ let
       let
         option = options.${name};
         here = place ++ [ name ];
-        inner = option.type.getSubOptions here;
         below = place ++ [
           "${name}.<name>"
         ];
+        # What an instance has in common with the service beside it is told once.
+        inner = removeAttrs (option.type.getSubOptions here) (
+          lib.optionals (name == "instances") common
+        );
       in
       if option._type or "" != "option" then
         walk here option

@@ -11,9 +11,10 @@ let
       default = null;
       inherit description example;
     };
+  # Must be said, here or in the file of that name.
   required =
     type: description: example:
-    mkOption { inherit type description example; };
+    optional type "${description} Required, here or in the file." example;
   count = types.ints.positive;
 in
 {

@@ -23,7 +23,6 @@
           awqdeploy.nixosModules.default
           ./gpu1.nix
         ];
-        services.awqdeploy.runtimes = awqdeploy.packages.${system}.runtimes;
       };
     in
     {

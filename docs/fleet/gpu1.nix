@@ -9,6 +9,8 @@
 
   services.awqdeploy = {
     enable = true;
+    # `nix flake init -t` laid it out; `awqdeploy lock awq` and `awqdeploy lock gptq` wrote its locks/.
+    directory = ./profiles;
     # On the host: awqdeploy facts > gpu1-facts.json
     facts = ./gpu1-facts.json;
     active = "awq";

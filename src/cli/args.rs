@@ -3,7 +3,8 @@
 mod requests;
 
 pub(crate) use requests::{
-    Adopt, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Tallied, Validate,
+    Adopt, Apply, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Tallied, UnitsRequest,
+    Validate,
 };
 
 use super::schema;
@@ -52,6 +53,10 @@ Examples:
 
 Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
 and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  awqdeploy apply awq --fallback gptq    as often as you like: it asks nobody";
 
 const ADOPT_EXAMPLES: &str = "\
 Examples:
@@ -249,6 +254,13 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[command(flatten)]
         insistence: Insistence,
     },
+    /// Deploy what a configuration declares, unless that was tried already
+    ///
+    /// For whatever keeps a host as it is declared, NixOS or Ansible say. What is declared is known by what the profiles,
+    /// their locks and units say: the same again changes nothing. What failed is not tried again; what was refused,
+    /// interrupted or could not be fetched is.
+    #[command(after_help = APPLY_EXAMPLES, after_long_help = with_statuses(APPLY_EXAMPLES))]
+    Apply(Apply),
     /// Make a vLLM server that runs already the first generation: a way back
     ///
     /// It is validated as it runs, and goes on as it does; the first deployment replaces it. What it runs is
@@ -431,21 +443,12 @@ At boot a unit does this before the service starts.")]
     Rehearse(Rehearse),
     /// Print the systemd units that a deployment would install
     ///
-    /// The model's folder is not looked at: where its own headers tell more than what is published of it, a deployment
-    /// may plan otherwise, and installs what it planned.
+    /// Without `--checkpoint` the model's folder is not looked at: where its own headers tell more than what is published
+    /// of it, a deployment may plan otherwise, and installs what it planned.
     #[command(after_help = "Examples:
   awqdeploy units awq
   awqdeploy units awq --facts gpu-host.json --output ./units    for another machine")]
-    Units {
-        /// A profile's name, or the path of its file
-        profile: String,
-        /// Plan for these facts of a host instead of this host's
-        #[arg(long, value_name = "FILE")]
-        facts: Option<PathBuf>,
-        /// Write each to a file in this folder
-        #[arg(long, value_name = "DIR")]
-        output: Option<PathBuf>,
-    },
+    Units(UnitsRequest),
     /// Print a shell's completion script
     #[command(after_help = "Examples:
   awqdeploy completions bash > /usr/share/bash-completion/completions/awqdeploy")]

@@ -1,6 +1,7 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
 mod adopt;
+mod apply;
 mod args;
 mod charts;
 mod documents;

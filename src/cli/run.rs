@@ -1,7 +1,7 @@
 //! Each command: calls its story, prints what it tells.
 
 use super::{
-    adopt,
+    adopt, apply,
     args::{Arguments, Command, Consent, Global, Insistence, Validate},
     documents::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
@@ -71,6 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Deploy { profile, consent, insistence } => {
             deploy_command(&global, &profile, &consent, &insistence, &screen)
         }
+        Command::Apply(request) => apply::apply(&global, request, &screen),
         Command::Adopt(request) => adopt::adopt(&global, request, &screen),
         Command::Rollback { target, consent } => rollback_command(&global, target, &consent, &screen),
         Command::Status => {
@@ -137,9 +138,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             Ok(0)
         }
         Command::Schema { document } => schema::schema(document.as_deref()),
-        Command::Units { profile, facts, output } => {
-            units::units(&global, &profile, facts.as_deref(), output.as_deref())
-        }
+        Command::Units(request) => units::units(&global, &request),
         Command::Man => manual(),
         Command::Watch => watch_command(&global, follow::watch, &screen),
         Command::Cancel => watch_command(&global, follow::cancel, &screen),
@@ -355,7 +354,7 @@ fn recover_command(global: &Global, boot: bool, screen: &dyn Observer) -> Result
 }
 
 /// Prints how it ended. What never became an activation is a document too, so that scripts need one form only.
-fn conclude(
+pub(super) fn conclude(
     global: &Global,
     action: Action,
     profile: &str,
@@ -380,7 +379,7 @@ fn conclude(
 }
 
 /// Shows a plan, and what it changes in what serves.
-fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
+pub(super) fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
     let plan = &prepared.plan;
     let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));
     show(global, &document, |document| {

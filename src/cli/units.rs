@@ -1,17 +1,16 @@
 //! `units`: a profile's systemd units, for whoever installs them by other means, as NixOS does.
 
 use super::{
-    args::Global,
+    args::{Global, UnitsRequest},
     run::{facts_of, interruptible, show},
 };
 use crate::{
     domain::{plan::Plan, problem::Problem, unit},
     flow::prepare::{self, Weights},
-    host::fs,
+    host::{checkpoint::Presence, fs},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::path::Path;
 
 /// `awqdeploy/units/v1`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,14 +28,13 @@ struct UnitText {
 }
 
 /// Prints the units that a deployment would install, or writes them into a folder.
-pub(super) fn units(
-    global: &Global,
-    profile: &str,
-    facts: Option<&Path>,
-    output: Option<&Path>,
-) -> Result<u8, Problem> {
+pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Problem> {
+    let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
+    let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
+    let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));
     let world = interruptible(global)?;
-    let plan: Plan = prepare::plan(&world, profile, &facts_of(global, facts)?, Weights::Published)?.planned?;
+    let facts = facts_of(global, facts.as_deref())?;
+    let plan: Plan = prepare::plan(&world, profile, &facts, weights)?.planned?;
     let units = unit::all(&plan, world.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;

@@ -7,6 +7,7 @@ use super::{
     plan::{Inputs, Serve},
     profile::{Device, Profile},
     size::Bytes,
+    visible,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -91,7 +92,10 @@ fn gib(size: Bytes) -> String {
 /// win.
 fn environment(profile: &Profile) -> BTreeMap<String, String> {
     let own = profile.environment().clone();
-    surroundings(profile.timeouts().start).into_iter().chain(own).collect()
+    // Where GPUs are named by number, the numbers shall be those that everybody else counts by.
+    let order =
+        own.contains_key(visible::DEVICES).then(|| (visible::ORDER.to_owned(), visible::BY_BUS.to_owned()));
+    surroundings(profile.timeouts().start).into_iter().chain(order).chain(own).collect()
 }
 
 /// How long vLLM may take to load where no profile says so.

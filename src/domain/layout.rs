@@ -52,6 +52,11 @@ impl Layout {
         self.root.join("current")
     }
 
+    /// The record of the last attempt at what a configuration declares.
+    pub fn declared(&self) -> PathBuf {
+        self.root.join("declared.json")
+    }
+
     /// All generations.
     pub fn generations(&self) -> PathBuf {
         self.root.join("generations")

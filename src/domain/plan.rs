@@ -139,6 +139,8 @@ impl Plan {
     /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
     /// replaced still holds its share.
     pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
+        let facts = inputs.facts.visible(inputs.profile.environment());
+        let inputs = Inputs { facts: &facts, ..inputs };
         let version = preflight::version(inputs)?;
         preflight::engine(inputs, version)?;
         let Placement { budget, prediction } = placement::place(inputs, version)?;

@@ -106,14 +106,20 @@ pub struct Service<'a> {
 /// The unit that supervises vLLM. It starts whatever generation is current; its first lines show what
 /// the generation that it was made for runs.
 pub fn service(service: &Service<'_>) -> String {
-    [
-        head(service),
-        run(service),
-        credentials(service.secrets),
-        sandbox::enclosure(service),
-        format!("\n[Install]\nWantedBy={}\n", target(service.layout.scope())),
-    ]
-    .concat()
+    [head(service), run(service), credentials(service.secrets), sandbox::enclosure(service), install(service)]
+        .concat()
+}
+
+/// What starts it: its manager, and whatever makes the GPUs ready after that, however late.
+fn install(service: &Service<'_>) -> String {
+    let target = target(service.layout.scope());
+    let late = if needs_gpu_ready(service) { format!(" {GPU_READY}") } else { String::new() };
+    format!("\n[Install]\nWantedBy={target}{late}\n")
+}
+
+/// A user's manager loads no kernel modules.
+fn needs_gpu_ready(service: &Service<'_>) -> bool {
+    service.layout.scope() == Scope::System && service.device == Device::Cuda
 }
 
 /// What pulls units in when its manager starts.
@@ -162,25 +168,44 @@ WantedBy={target}
     )
 }
 
+/// How often the driver is asked for in one run of [`gpu_ready`], every [`GPU_PAUSE`] seconds: boot waits for a minute.
+const GPU_TRIES: u32 = 30;
+const GPU_PAUSE: u32 = 2;
+
 /// The unit that makes the GPUs' device nodes. systemd fixes the list of allowed devices before a
 /// service's own commands run, so this cannot be an `ExecStartPre=`. A missing `nvidia-modprobe` is
 /// no failure where the module is there already.
+///
+/// A driver may come late, built or loaded after boot. Boot waits for a minute; then this goes on by itself, and each of its
+/// starts pulls in the services that it is wanted to start (`WantedBy=` in theirs).
 pub fn gpu_ready() -> String {
-    "# Made by awqdeploy.
+    format!(
+        r#"{HEAD}.
 [Unit]
 Description=Load nvidia-uvm and create GPU device nodes
 After=systemd-modules-load.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=-/usr/bin/env nvidia-modprobe -u -c 0
-ExecStart=/bin/sh -c 'grep -q nvidia-uvm /proc/devices'
+ExecStart=/bin/sh -c 'tries=0; \
+  until {{ nvidia-modprobe -u -c 0 || modprobe nvidia-uvm; }} 2> /dev/null; grep -q nvidia-uvm /proc/devices; do \
+    tries=$$((tries + 1)); \
+    [ $$tries -lt {GPU_TRIES} ] || {{ echo "nvidia-uvm is not there: is the NVIDIA driver loaded? lsmod, dmesg" >&2; exit 1; }}; \
+    sleep {GPU_PAUSE}; \
+  done; \
+  for gpu in /proc/driver/nvidia/gpus/*/information; do \
+    minor=$$(sed -n "s/^Device Minor:[^0-9]*//p" "$$gpu" 2> /dev/null); \
+    [ -z "$$minor" ] || nvidia-modprobe -c "$$minor" 2> /dev/null || true; \
+  done'
+Restart=on-failure
+RestartSec=15s
 
 [Install]
 WantedBy=multi-user.target
-"
-    .to_owned()
+"#
+    )
 }
 
 fn head(service: &Service<'_>) -> String {
@@ -194,7 +219,7 @@ fn head(service: &Service<'_>) -> String {
     if of_the_system {
         after.insert(0, "network.target");
     }
-    if of_the_system && service.device == Device::Cuda {
+    if needs_gpu_ready(service) {
         after.push(GPU_READY);
         let _ = writeln!(needs, "Requires={GPU_READY}");
     }

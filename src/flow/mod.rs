@@ -3,6 +3,7 @@
 pub mod account;
 pub mod activate;
 pub mod adopt;
+pub mod apply;
 mod carry;
 pub mod check;
 pub mod collect;

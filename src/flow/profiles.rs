@@ -7,7 +7,7 @@ use crate::{
         profile::{Device, Profile, Runtime},
         spelling::{closest, listed},
     },
-    host::trust,
+    host::{nix_store::StorePath, trust},
 };
 use std::{
     collections::BTreeMap,
@@ -46,6 +46,17 @@ enum Shelf {
 struct Given {
     profiles: BTreeMap<String, (Profile, String)>,
     locks: BTreeMap<String, LockedModel>,
+}
+
+/// What is written of one profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// The profile.
+    pub profile: String,
+    /// The lock of its model, where there is one.
+    pub model: Option<String>,
+    /// The lock of its vLLM, where there is one.
+    pub runtime: Option<String>,
 }
 
 impl Library {
@@ -114,6 +125,19 @@ impl Library {
         let file = lock_of(profile);
         let text = self.shelf.read(&file)?;
         text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
+    }
+
+    /// The texts of a profile and of its locks, whatever they say.
+    ///
+    /// # Errors
+    /// As [`Library::load`].
+    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+        let profile = self.load(wanted)?;
+        Ok(Texts {
+            profile: self.text(wanted)?,
+            model: self.shelf.read(&lock_of(profile.name()))?,
+            runtime: self.shelf.read(&format!("{RUNTIMES}/{}.toml", stem_of(profile.runtime())))?,
+        })
     }
 
     /// The names of all profiles whose model is locked, sorted.
@@ -196,7 +220,10 @@ impl Library {
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         match &self.shelf {
-            Shelf::Folder(_) => write(&self.shelf.path(file), text.as_bytes()),
+            Shelf::Folder(folder) => match StorePath::behind(folder) {
+                None => write(&self.shelf.path(file), text.as_bytes()),
+                Some(_) => Err(not_ours_to_write(folder)),
+            },
             Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
         }
     }
@@ -262,6 +289,15 @@ impl Library {
 fn nowhere_to_write() -> Problem {
     Problem::new(Kind::Usage, "the profiles that came with the program have no lock to write")
         .help("name a folder of profiles: `--profiles DIR`")
+}
+
+/// On NixOS the profiles are part of the system.
+fn not_ours_to_write(folder: &Path) -> Problem {
+    let what = format!("`{}` is in the Nix store, where nothing is written", folder.display());
+    Problem::new(Kind::Usage, what).help(
+        "name the folder that it is made from, beside your configuration: `--profiles DIR`; then `git add` what was written, \
+         and rebuild the system",
+    )
 }
 
 struct Found {

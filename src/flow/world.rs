@@ -3,20 +3,27 @@
 use super::{activate::Ended, profiles::Library};
 use crate::{
     domain::{
+        activation::GenerationId,
         facts::Facts,
         generation::Generation,
         layout::{Layout, Scope},
         notice::Notice,
         problem::Problem,
         report::Report,
+        visible::Claim,
     },
     host::{
-        holding, journald, processes::Processes, service::Services, signals::Interrupt, store::Store,
-        systemd::Systemd, whose::Whose,
+        gpu, holding, journald,
+        processes::Processes,
+        service::Services,
+        signals::Interrupt,
+        store::{Recorded, Store},
+        systemd::Systemd,
+        whose::Whose,
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
     time::Duration,
@@ -130,14 +137,14 @@ impl Keeper {
         }
     }
 
-    /// The right to stop and start servers on this host, held until it is dropped. All roots share the GPUs; a
-    /// rehearsal touches none. Users cannot write where root's lock lies: each has one for all roots of their own.
-    pub fn alone(&self, root: &Path, command: &str) -> Result<Option<File>, Problem> {
+    /// The right to stop and start what this root may run now, held until it is dropped. All roots share the GPUs; a
+    /// rehearsal touches none. Users cannot write where root's locks lie: each has some for all roots of their own.
+    pub fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
-                holding::hold_host(*scope, root, command).map(Some)
+                holding::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)
             }
-            Self::Systemd(_) | Self::Embedded(_) => Ok(None),
+            Self::Systemd(_) | Self::Embedded(_) => Ok(Vec::new()),
         }
     }
 
@@ -148,4 +155,24 @@ impl Keeper {
         }
         Ok(self.observe(service))
     }
+}
+
+/// The GPUs of everything below this root that may run now, or be stopped or started next: what is current, what is ordered,
+/// what the last activation came from and was to reach, and what there is to go back to. What cannot be read may use all.
+fn claim(store: &Store) -> Claim {
+    let generations = || -> Result<BTreeSet<GenerationId>, Problem> {
+        let mut ids: BTreeSet<_> =
+            store.current()?.into_iter().chain(store.proven()?.last().copied()).collect();
+        if let Some(number) = store.newest_order()? {
+            ids.extend(store.order(number)?.map(|order| order.to));
+        }
+        if let Some(activation) = store.last_activation()?.as_ref().and_then(Recorded::last) {
+            ids.extend(activation.from.into_iter().chain([activation.to]));
+        }
+        Ok(ids)
+    };
+    let of = |id| store.generation(id).map(|generation| Claim::of(&generation.plan.serve.env, gpu::number));
+    let Ok(ids) = generations() else { return Claim::Host };
+    let claims = ids.into_iter().map(|id| of(id).unwrap_or(Claim::Host));
+    claims.fold(Claim::Gpus(BTreeSet::new()), Claim::and)
 }

@@ -65,6 +65,13 @@ fn library() -> Result<Nvml, NvmlError> {
     elsewhere.map_or(found, |library| Nvml::builder().lib_path(library.as_ref()).init())
 }
 
+/// The number of the GPU of this UUID, written in full.
+pub fn number(uuid: &str) -> Option<u32> {
+    let nvml = library().ok()?;
+    let device = nvml.device_by_uuid(uuid).ok()?;
+    device.index().ok()
+}
+
 /// Waits until no process of this control group holds memory of a GPU. The driver frees it some time after its holder
 /// is gone.
 pub fn wait_until_free(group: Option<&ControlGroup>) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ use super::{fs, pulse, systemd::Systemd, trust};
 use crate::domain::{
     layout::Scope,
     problem::{Kind, Problem},
+    visible::Claim,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,11 +27,15 @@ const FOLDER_MODE: u32 = 0o700;
 /// Permissions of others than the owner, and what changes whose the rights are.
 const OTHERS: u32 = 0o7077;
 
-/// Where the lock of the host lies: one activation at a time, whatever its root, since all share the GPUs. It goes
-/// with a reboot, and with the process that holds it.
-const HOST: &str = "/run/awqdeploy/activation.lock";
+/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
+/// with the process that holds them.
+const HOST: &str = "/run/awqdeploy";
 /// The same for all roots of one user, below `$XDG_RUNTIME_DIR`.
-const USER: &str = "awqdeploy/activation.lock";
+const USER: &str = "awqdeploy";
+/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
+const ALL: &str = "activation.lock";
+/// How long others may take for that.
+const TAKING: Duration = Duration::from_secs(2);
 
 /// Who holds a lock; the lock file's text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,19 +83,46 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
     Ok(file)
 }
 
-/// The lock of the host, for an activation below `root`.
+/// The right to use these GPUs of the host, for an activation below `root`. It is held until all of it is dropped.
 ///
 /// # Errors
 /// As [`hold`].
-pub fn hold_host(scope: Scope, root: &Path, command: &str) -> Result<File, Problem> {
-    let path = match scope {
+pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+    let folder = match scope {
         Scope::System => HOST.into(),
         Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
     };
-    let folder = path.parent().unwrap_or(&path);
-    enter_alone(folder)?;
-    only_ours(&[folder])?;
-    hold(&path, Duration::ZERO, &format!("{command} --root {}", root.display()))
+    enter_alone(&folder)?;
+    only_ours(&[&folder])?;
+    hold_gpus(&folder, claim, &format!("{command} --root {}", root.display()))
+}
+
+/// The same, by locks in this folder. They are taken in one order by all, so that no two wait for each other.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+    // While this is held, no other lock comes to be.
+    let whole = hold(&folder.join(ALL), TAKING, command)?;
+    let one = |gpu: u32| hold(&folder.join(lock_of(gpu)), Duration::ZERO, command);
+    match claim {
+        Claim::Gpus(gpus) => gpus.iter().copied().map(one).collect(),
+        Claim::Host => {
+            let mut gpus: Vec<u32> = fs::names(folder)?.iter().filter_map(|name| gpu_of(name)).collect();
+            gpus.sort_unstable();
+            let mut held = gpus.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+            held.push(whole);
+            Ok(held)
+        }
+    }
+}
+
+fn lock_of(gpu: u32) -> String {
+    format!("gpu-{gpu}.lock")
+}
+
+fn gpu_of(name: &str) -> Option<u32> {
+    name.strip_prefix("gpu-")?.strip_suffix(".lock")?.parse().ok()
 }
 
 /// Makes a folder that only we can enter. That of an older version is closed.

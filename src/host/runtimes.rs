@@ -64,7 +64,7 @@ pub fn built(folder: &Path, lock: Digest) -> Result<Built, Problem> {
         let what = format!("there is no vLLM for the lock {} in `{}`", lock.short(), folder.display());
         return Err(Problem::new(Kind::Unverified, what).help(
             "it was built from another lock than the profile's: run `nix run .#deploy` where the profiles are, with \
-             `runtimes/` known to git",
+             `runtimes/` known to git; on NixOS rebuild the system",
         ));
     };
     let path = StorePath::of(&path).ok_or_else(|| {

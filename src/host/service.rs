@@ -18,6 +18,12 @@ pub trait Services {
     /// Called at boot, before the service: makes units known again that a boot forgets, and has the service started.
     fn remember(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
+    /// Sees to it that these units are the ones that are known, where others may have been put in their place by whoever
+    /// declares units on this host. Elsewhere nobody does.
+    fn keep(&mut self, _units: &[Unit]) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// Sets what happens when the service dies by itself from now on.
     fn trust(&mut self, trust: Trust) -> Result<(), Problem>;
 
@@ -133,6 +139,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn remember(&mut self, units: &[Unit]) -> Result<(), Problem> {
         (**self).remember(units)
+    }
+
+    fn keep(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        (**self).keep(units)
     }
 
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ use super::{
 use crate::domain::{
     activation::{self, Activation, GenerationId},
     adoption::Adopted,
+    declaration::Attempt,
     generation::{FORMAT, Generation},
     journal::{Entry, Reading},
     layout::Layout,
@@ -34,6 +35,9 @@ pub(super) const GENERATION: &str = "generation.json";
 const ADOPTED: &str = "adopted.json";
 /// The link to what Nix made and a program was copied from, beside the copy.
 const PROGRAM: &str = "program";
+
+/// The text of the profile that a generation was made from, in its directory.
+const PROFILE: &str = "profile.toml";
 
 /// The service's log in an activation's directory. What it holds is the journal's, and is read by whom that is: it may
 /// tell what clients asked.
@@ -159,6 +163,16 @@ impl Store {
             Problem::new(Kind::Usage, format!("there is no generation {id}"))
                 .help("`awqdeploy generations` lists those that there are")
         })
+    }
+
+    /// The text of the profile that a generation was made from.
+    pub fn profile(&self, id: GenerationId) -> Result<Option<String>, Problem> {
+        fs::read(&self.layout.generation(id).join(PROFILE))
+    }
+
+    /// The last attempt at what a configuration declares.
+    pub fn attempt(&self) -> Result<Option<Attempt>, Problem> {
+        read_json(&self.layout.declared())
     }
 
     /// How a generation came to be, if it was found running.
@@ -331,7 +345,7 @@ impl Locked<'_> {
             plan,
         };
         write_json(&staged.join(GENERATION), &generation)?;
-        fs::write_new(&staged.join("profile.toml"), profile)?;
+        fs::write_new(&staged.join(PROFILE), profile)?;
         let unit = format!("{}.service", generation.plan.service);
         fs::write_new(&staged.join(unit), &generation.plan.unit)?;
         fs::link_or_copy(binary, &staged.join("awqdeploy"))?;
@@ -379,6 +393,11 @@ impl Locked<'_> {
         fs::make_directory(&layout.activation(number))?;
         write_json(&layout.activation(number).join(ORDER), order)?;
         Ok(number)
+    }
+
+    /// Puts an attempt at what a configuration declares on record, in place of the one before.
+    pub fn keep_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
+        write_json(&self.store.layout.declared(), attempt)
     }
 
     /// The journal of an activation that began earlier.

@@ -5,6 +5,7 @@
 use crate::stand::FORKED;
 use awqdeploy::{
     domain::{digest::Digest, layout::Layout, problem::Kind, unit::Unit},
+    flow::profiles::Library,
     host::{
         nix_store::StorePath,
         runtimes::{self, Built},
@@ -70,6 +71,17 @@ fn a_driver_that_nix_would_not_find_is_told_before_anything_is_built_on_it() {
     fs::remove_file(driver.join("libnvidia-ml.so.1")).unwrap();
     fs::write(driver.join("libnvidia-ml.so.1"), "").unwrap();
     runtimes::prove_driver(&driver).unwrap();
+}
+
+#[test]
+fn a_folder_of_profiles_that_a_system_was_built_with_is_not_written_to() {
+    let place = Place::new();
+    let etc = place.path("etc");
+    symlink(place.object(), &etc).unwrap();
+    let problem = Library::at(etc).save_profile("awq", "", |_, _| panic!("it was written to")).unwrap_err();
+    assert_eq!(problem.kind, Kind::Usage);
+    assert_snapshot!(place.plain(&problem.to_string()), @"`DIR/etc` is in the Nix store, where nothing is written");
+    assert!(problem.help.unwrap().contains("beside your configuration"));
 }
 
 #[test]

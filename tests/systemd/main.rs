@@ -6,12 +6,15 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod attacks;
+mod declared;
+mod gpu;
 mod journal;
 #[allow(dead_code, reason = "tests/real uses the rest of it")]
 #[path = "../real/machine.rs"]
 mod machine;
 mod parts;
 mod secret;
+mod side;
 mod stories;
 mod strangers;
 #[path = "../real/systemd.rs"]
@@ -39,6 +42,7 @@ fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {
 }
 
 fn all(machine: &Machine, profiles: &Path) {
+    gpu::comes_late(machine);
     stories::first_deployment(machine);
     stories::migration(machine);
     stories::broken(machine);
@@ -81,4 +85,18 @@ fn under_systemd_257() {
     let said = machine.run(&["systemctl", "--version"]).succeeded();
     assert!(said.starts_with("systemd 257 "), "{said}");
     all(&machine, &profiles);
+}
+
+/// Every switch of a system that declares what shall serve; and several services on one host.
+#[test]
+fn what_is_declared_under_this_machines_own_systemd() {
+    let _alone = alone();
+    let Some((machine, _)) = machine("systemd-declared", Systemd::Own) else { return };
+    side::by_side(&machine);
+    declared::first_and_unchanged(&machine);
+    declared::bumped(&machine);
+    declared::failing(&machine);
+    declared::transient(&machine);
+    declared::replaced(&machine);
+    declared::host_went_down(&machine);
 }

@@ -20,6 +20,19 @@ pub(crate) struct Validate {
     pub(crate) min_known_answers: Option<f64>,
 }
 
+/// What is declared.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// The profile that shall serve
+    pub(crate) profile: String,
+    /// The profile to return to: deployed first, unless a generation of it is proven
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) fallback: Option<String>,
+    /// The folder that `awqdeploy units --output` wrote for it: what they say is part of what is declared
+    #[arg(long, value_name = "DIR")]
+    pub(crate) units: Option<PathBuf>,
+}
+
 /// What is adopted, and how it is called from then on.
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
@@ -155,4 +168,23 @@ pub(crate) enum Tallied {
     Begun,
     /// It has ended
     Ended,
+}
+
+/// Whose units, for which host, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct UnitsRequest {
+    /// A profile's name, or the path of its file
+    pub(crate) profile: String,
+    /// Plan for these facts of a host instead of this host's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// Read the model's shape and weights from this folder instead of what is published of it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// The weight files of that folder hold headers only, their data cut off
+    #[arg(long, requires = "checkpoint")]
+    pub(crate) headers_only: bool,
+    /// Write each to a file in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
 }

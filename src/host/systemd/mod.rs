@@ -220,6 +220,13 @@ impl Services for Systemd {
         self.manager()?.start(&self.unit)
     }
 
+    fn keep(&mut self, units: &[Unit]) -> Result<(), Problem> {
+        if self.places.writable().0.enables() {
+            return Ok(());
+        }
+        self.install(units)
+    }
+
     fn trust(&mut self, trust: Trust) -> Result<(), Problem> {
         let (path, before) = (self.drop_in(CANDIDATE), self.drop_in(CANDIDATE_BEFORE));
         let (is, was) = (path.exists(), before.exists());

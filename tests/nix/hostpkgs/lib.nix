@@ -49,7 +49,8 @@ let
         substring (stringLength prefix) (stringLength text) text
       else
         text;
-    splitString = by: text: filter builtins.isString (builtins.split by text);
+    splitString =
+      by: text: filter builtins.isString (builtins.split (builtins.replaceStrings [ "." ] [ "[.]" ] by) text);
     removeSuffix =
       suffix: text:
       if lib.hasSuffix suffix text then
@@ -73,6 +74,31 @@ let
       else
         builtins.toJSON value;
 
+    attrByPath =
+      path: default: set:
+      builtins.foldl' (
+        found: name: if builtins.isAttrs found && found ? ${name} then found.${name} else default
+      ) set path;
+    attrValues = builtins.attrValues;
+    concatMapStringsSep =
+      separator: text: list:
+      lib.concatStringsSep separator (map text list);
+    drop =
+      count: list:
+      builtins.genList (index: builtins.elemAt list (index + count)) (builtins.length list - count);
+    elem = builtins.elem;
+    escapeShellArg =
+      argument:
+      if builtins.match "[[:alnum:],._+:@%/-]+" (toString argument) != null then
+        toString argument
+      else
+        "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString argument)}'";
+    escapeShellArgs = lib.concatMapStringsSep " " lib.escapeShellArg;
+    imap1 =
+      change: list:
+      builtins.genList (index: change (index + 1) (builtins.elemAt list index)) (builtins.length list);
+    intersectLists = one: filter (value: builtins.elem value one);
+    isString = builtins.isString;
     concatMapStrings = text: list: lib.concatStringsSep "" (map text list);
     hasSuffix =
       suffix: text:

@@ -50,7 +50,15 @@ let
   types = {
     anything = type "anything" (_: true);
     bool = type "boolean" isBool;
-    package = type "package" isDerivation;
+    # nixpkgs takes one definition of these, and not two that are the same.
+    package = type "package" isDerivation // {
+      merge =
+        place: values:
+        if length values == 1 then
+          head values
+        else
+          throw "The option `${place}' is defined multiple times while it's expected to be unique.";
+    };
     path = type "absolute path" (
       value: builtins.isPath value || isDerivation value || (isString value && lib.hasPrefix "/" value)
     );
@@ -117,13 +125,29 @@ let
     submodule =
       module:
       let
-        collected = collect { inherit lib; } module;
-        options = foldl' lib.recursiveUpdate { } (map (part: part.options) collected);
+        parts = arguments: collect ({ inherit lib; } // arguments) module;
+        optionsOf = parts: foldl' lib.recursiveUpdate { } (map (part: part.options) parts);
       in
       wordy (type "submodule" isAttrs)
       // {
-        getSubOptions = _: options;
-        merge = place: evaluateTree "${place}." options;
+        getSubOptions =
+          _:
+          optionsOf (parts {
+            name = "‹name›";
+            config = throw "a description of options must not need what they are set to";
+          });
+        merge =
+          place: definitions:
+          let
+            here = parts {
+              name = lib.last (lib.splitString "." place);
+              inherit config;
+            };
+            config = evaluateTree "${place}." (optionsOf here) (
+              map (part: part.config) here ++ definitions
+            );
+          in
+          config;
       };
   };
 
@@ -134,14 +158,40 @@ let
       loaded = if builtins.isPath module then import module else module;
       value = if isFunction loaded then loaded arguments else loaded;
       explicit = value ? options || value ? config;
+      apart = [
+        "_class"
+        "imports"
+        "key"
+      ];
+      strange = filter (
+        name:
+        !elem name (
+          apart
+          ++ [
+            "config"
+            "options"
+          ]
+        )
+      ) (attrNames value);
     in
-    concatMap (collect arguments) (value.imports or [ ])
-    ++ [
-      {
-        options = value.options or { };
-        config = if explicit then value.config or { } else removeAttrs value [ "imports" ];
-      }
-    ];
+    if explicit && strange != [ ] then
+      throw "Module has an unsupported attribute `${head strange}'."
+    else
+      concatMap (collect arguments) (value.imports or [ ])
+      ++ [
+        {
+          options = value.options or { };
+          config = if explicit then value.config or { } else removeAttrs value apart;
+          class = value._class or null;
+          # What has no name of its own is another module each time.
+          key = value.key or (if builtins.isPath module then toString module else null);
+        }
+      ];
+
+  # Each module once, though several import it.
+  once = foldl' (
+    seen: part: if part.key != null && lib.any (other: other.key == part.key) seen then seen else seen ++ [ part ]
+  ) [ ];
 
   # Pushes mkIf, mkMerge and priorities down to one name without looking at conditions, which may well depend on an
   # option below another name.
@@ -253,9 +303,19 @@ in
     };
 
   evalModules =
-    { modules, specialArgs }:
+    {
+      modules,
+      specialArgs,
+      class ? null,
+    }:
     let
-      collected = concatMap (collect (specialArgs // { inherit lib config; })) modules;
+      found = once (concatMap (collect (specialArgs // { inherit lib config; })) modules);
+      foreign = filter (part: part.class != null && part.class != class) found;
+      collected =
+        if foreign == [ ] || class == null then
+          found
+        else
+          throw "A module of the class `${(head foreign).class}' cannot be imported where `${class}' is evaluated.";
       options = foldl' lib.recursiveUpdate { } (map (module: module.options) collected);
       config = evaluateTree "" options (map (module: module.config) collected);
     in

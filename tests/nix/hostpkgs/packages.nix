@@ -430,6 +430,6 @@ let
     };
   }
   // builtins.mapAttrs (_name: interpreter) host.pythons
-  // lib.genAttrs [ "clippy" "rustfmt" ] evaluated;
+  // lib.genAttrs [ "clippy" "kmod" "nvidia-modprobe" "rustfmt" ] evaluated;
 in
 packages

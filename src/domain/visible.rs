@@ -1,0 +1,78 @@
+//! Which GPUs of its host a service may use, by what its environment says to CUDA.
+
+use super::facts::Facts;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What CUDA reads: the GPUs that a process sees, by number or by UUID.
+pub const DEVICES: &str = "CUDA_VISIBLE_DEVICES";
+/// What the numbers count: CUDA's own order begins with the fastest.
+pub const ORDER: &str = "CUDA_DEVICE_ORDER";
+/// The order of the bus, which is that of NVML and of `nvidia-smi`.
+pub const BY_BUS: &str = "PCI_BUS_ID";
+
+/// The GPUs that nobody else may use at the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// All, or nobody can tell which.
+    Host,
+    /// These, by NVML's numbers.
+    Gpus(BTreeSet<u32>),
+}
+
+/// How a value of [`DEVICES`] names GPUs.
+enum Named<'a> {
+    ByNumber(Vec<u32>),
+    ByUuid(Vec<&'a str>),
+    /// Instances of GPUs, none at all, or a mixture.
+    Otherwise,
+}
+
+impl Claim {
+    /// What an engine with these variables may use. `number` is asked for the number of the GPU of a UUID.
+    pub fn of(environment: &BTreeMap<String, String>, number: impl Fn(&str) -> Option<u32>) -> Self {
+        let Some(devices) = environment.get(DEVICES) else { return Self::Host };
+        let by_bus = environment.get(ORDER).is_some_and(|order| order == BY_BUS);
+        let numbers = match Named::of(devices) {
+            Named::ByNumber(numbers) if by_bus => Some(numbers),
+            Named::ByUuid(uuids) => uuids.into_iter().map(number).collect(),
+            Named::ByNumber(_) | Named::Otherwise => None,
+        };
+        numbers.map_or(Self::Host, |numbers| Self::Gpus(numbers.into_iter().collect()))
+    }
+
+    /// What both may use.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Gpus(ours), Self::Gpus(theirs)) => Self::Gpus(&ours | &theirs),
+            _ => Self::Host,
+        }
+    }
+}
+
+impl<'a> Named<'a> {
+    fn of(devices: &'a str) -> Self {
+        let words: Vec<_> = devices.split(',').map(str::trim).collect();
+        if let Ok(numbers) = words.iter().map(|word| word.parse()).collect() {
+            return Self::ByNumber(numbers);
+        }
+        if words.iter().all(|word| word.starts_with("GPU-")) { Self::ByUuid(words) } else { Self::Otherwise }
+    }
+}
+
+impl Facts {
+    /// The host as an engine with these variables sees it. By UUID the facts say nothing: then it sees as many GPUs as are
+    /// named, the first. What cannot be understood hides none.
+    #[must_use]
+    pub fn visible(&self, environment: &BTreeMap<String, String>) -> Self {
+        let gpus = match environment.get(DEVICES).map(|devices| Named::of(devices)) {
+            // CUDA stops at the first that is not there.
+            Some(Named::ByNumber(numbers)) => {
+                numbers.iter().map_while(|number| self.gpus.get(*number as usize)).cloned().collect()
+            }
+            Some(Named::ByUuid(uuids)) => self.gpus.iter().take(uuids.len()).cloned().collect(),
+            Some(Named::Otherwise) | None => self.gpus.clone(),
+        };
+        Self { gpus, ..self.clone() }
+    }
+}
