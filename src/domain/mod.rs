@@ -24,6 +24,7 @@ pub mod journal;
 pub mod kernels;
 pub mod layout;
 pub mod lock;
+pub mod manifest;
 pub mod memory;
 pub mod notice;
 pub mod openai;

@@ -14,11 +14,11 @@ use crate::{
         facts::Facts,
         generation::Generation,
         layout::Layout,
-        lock::{LockedModel, LockedRuntime},
+        lock::{Interpreter, LockedModel, LockedRuntime},
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
         preflight,
         problem::{Kind, Problem},
-        profile::{Model, Profile},
+        profile::{Model, Profile, Python},
         rules::Finding,
         version::Version,
     },
@@ -63,8 +63,17 @@ pub struct Supply {
     pub digest: Digest,
     /// Its wheels.
     pub locked: LockedRuntime,
-    /// Where Nix has it already. Otherwise its wheels are to be installed.
-    pub built: Option<runtimes::Built>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a runtime comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Nix has it already.
+    Nix(runtimes::Built),
+    /// Its wheels are to be installed for this interpreter.
+    Wheels(Interpreter),
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -252,19 +261,27 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
 fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
-        return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
+        let command = command.clone();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None }, None));
     }
-    if let Some(python) = &profile.runtime().python {
-        return Ok((PlannedRuntime { vllm, digest: None, command: runtimes::command_of(python) }, None));
+    if let Python::Given(python) = &profile.runtime().python {
+        let command = runtimes::command_of(python);
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let built = match &world.engine {
         Engine::Built(folder) => Some(runtimes::built(folder, locked.digest())?),
         Engine::Locked | Engine::Command(_) => None,
     };
-    let digest = built.as_ref().map_or_else(|| locked.digest(), |built| built.digest);
+    // Nix brings an interpreter of its own.
+    let python = Interpreter::of(&locked, &profile.runtime().python);
+    let (digest, python, source) = match built {
+        Some(built) => (built.digest, None, Source::Nix(built)),
+        None => (locked.installed_for(&python), Some(python.clone()), Source::Wheels(python)),
+    };
     let command = runtimes::command(&world.layout().runtime(digest));
-    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some(Supply { digest, locked, built })))
+    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python };
+    Ok((planned, Some(Supply { digest, locked, source })))
 }
 
 pub(super) fn not_locked(name: &str) -> Problem {

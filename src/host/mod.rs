@@ -17,6 +17,8 @@ pub mod gpu;
 pub mod holding;
 pub mod http;
 pub mod hub;
+pub mod installed;
+pub mod interpreters;
 pub mod journal;
 pub mod journald;
 pub mod leftovers;
@@ -45,6 +47,8 @@ pub mod transient;
 pub mod tree;
 pub mod unit_folder;
 pub mod usage;
+pub mod uv;
+pub mod wheels;
 
 use crate::domain::problem::Problem;
 

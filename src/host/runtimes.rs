@@ -1,10 +1,19 @@
 //! vLLM environments in the store: installed by uv from the lock's hashes, shared by generations.
 
-use super::{exec, fs, nix_store::StorePath, store::Locked};
+use super::{
+    fs,
+    installed::{self, Ready},
+    interpreters,
+    nix_store::StorePath,
+    signals::Interrupt,
+    store::Locked,
+    uv::{Uv, shown},
+};
 use crate::domain::{
     digest::Digest,
     layout::{Layout, Scope},
-    lock::LockedRuntime,
+    lock::{Interpreter, LockedRuntime, record},
+    manifest::Entry,
     problem::{Kind, Problem},
     unit::hides,
 };
@@ -102,57 +111,96 @@ pub fn adopt(locked: &Locked<'_>, built: &Built) -> Result<(), Problem> {
     built.path.hold(&locked.store().layout().runtime(built.digest))
 }
 
-/// Installs a runtime into the store, unless it is there already.
-/// `said` hears what uv does meanwhile.
-pub fn install(
-    locked: &Locked<'_>,
-    digest: Digest,
-    runtime: &LockedRuntime,
-    said: &mut dyn FnMut(&str),
-) -> Result<(), Problem> {
+/// What is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Its name in the store.
+    pub name: Digest,
+    /// Its wheels.
+    pub runtime: &'a LockedRuntime,
+    /// What it is to run on.
+    pub interpreter: &'a Interpreter,
+    /// Whether a person wants it to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// Installs a runtime into the store, in place of what may be there under its name. `said` hears what uv does meanwhile.
+///
+/// # Errors
+/// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
+pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+    let Order { name, runtime, interpreter, interrupt } = order;
     let layout = locked.store().layout();
-    let path = layout.runtime(digest);
-    if path.is_dir() {
-        return Ok(());
-    }
-    let staged = locked.stage(&format!("runtime-{}", digest.short()))?;
+    let python = match interpreter {
+        Interpreter::Locked(python) => {
+            let python = interpreters::bring(locked, python, interrupt, said)?;
+            shown(&python)
+        }
+        Interpreter::System { version, .. } => system(version),
+    };
+    let staged = locked.stage(&format!("runtime-{}", name.short()))?;
     let requirements = staged.join("requirements.txt");
     fs::write_new(&requirements, runtime.requirements())?;
 
-    let mut environment = BTreeMap::new();
+    let mut uv = Uv::installing(layout)?;
     // An interpreter that uv has to bring must lie where the service can read it.
-    let interpreters = layout.root().join("store/python");
-    environment.insert("UV_PYTHON_INSTALL_DIR".into(), interpreters.to_string_lossy().into_owned());
+    uv.set("UV_PYTHON_INSTALL_DIR", &shown(&layout.root().join("store/python")));
+    // The same wheels give the same byte code, and nothing looks at times to trust it: the whole is verified.
+    uv.set("PYC_INVALIDATION_MODE", "UNCHECKED_HASH");
+    uv.set("PYTHONHASHSEED", "0");
     let folder = staged.join("env");
-    let python = folder.join("bin/python");
-    let version = interpreter(&runtime.python);
-    uv(&["venv", "--relocatable", "--python", &version, &shown(&folder)], &environment, said)?;
+    let inside = folder.join("bin/python");
+    uv.run(&["venv", "--no-project", "--relocatable", "--python", &python, &shown(&folder)], said)?;
     let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
-    let (python_shown, requirements_shown) = (shown(&python), shown(&requirements));
-    pip.extend(["--python", &python_shown, "--requirements", &requirements_shown]);
-    uv(&pip, &environment, said)?;
-    visible(&python, layout.scope())?;
-    fs::sync_file_system(&folder)?;
-    fs::make_directory(path.parent().unwrap_or(&path))?;
-    fs::publish(&folder, &path)
+    let (python_shown, requirements_shown) = (shown(&inside), shown(&requirements));
+    pip.extend(["--link-mode", "copy", "--python", &python_shown, "--requirements", &requirements_shown]);
+    uv.run(&pip, said)?;
+    visible(&inside, layout.scope())?;
+    let held = hold(&folder, runtime, interrupt);
+    // What was unpacked is in its place, or is not what it should be.
+    uv.forget()?;
+    let ready = Ready { staged: &folder, entries: held?, name: *name, to: &layout.runtime(*name) };
+    locked.publish(ready)
 }
 
-fn uv(
-    arguments: &[&str],
-    environment: &BTreeMap<String, String>,
-    said: &mut dyn FnMut(&str),
-) -> Result<(), Problem> {
-    let finished = exec::watch("uv", arguments, environment, said).map_err(|problem| {
-        problem.help("install uv (`pipx install uv`, or your distribution's package), or use the Nix package")
-    })?;
-    finished.success().map(drop).map_err(|mut problem| {
-        problem.kind = Kind::Unverified;
-        problem.help("nothing was changed; what uv said is above")
-    })
+/// Holds what uv has installed against the wheels' `RECORD`s. Returns what there is.
+fn hold(
+    folder: &Path,
+    runtime: &LockedRuntime,
+    interrupt: &Interrupt,
+) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
+    let site = PathBuf::from(format!("lib/python{}/site-packages", runtime.python));
+    let mut claims = BTreeMap::new();
+    let mut brought = Vec::new();
+    for name in fs::names(&folder.join(&site))? {
+        let Some((wheel, version)) = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-')) else {
+            continue;
+        };
+        let wheel = format!("{} {version}", wheel.replace('_', "-").to_lowercase());
+        let path = folder.join(&site).join(&name).join("RECORD");
+        let text = fs::read(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("`{}` is missing", path.display()))
+                .help("the wheel is broken; lock another version of it")
+        })?;
+        for (path, claim) in record::read(&wheel, &site, &text)? {
+            brought.extend(claim.map(|claim| (path.clone(), wheel.clone(), (claim.sha256, claim.size))));
+            claims.insert(path, claim);
+        }
+    }
+    let (clashes, harmless) = record::clashes(brought);
+    record::refuse(&clashes)?;
+    // Of these one or the other came: without it every installation is the same.
+    for path in harmless {
+        claims.remove(&path);
+        fs::remove(&folder.join(path))?;
+    }
+    let entries = installed::finish(folder, interrupt, &mut |_| ())?;
+    record::hold(&site, &claims, &entries)?;
+    Ok(entries)
 }
 
 /// The system's own interpreter of this version where there is one, else the version for uv to find.
-fn interpreter(version: &str) -> String {
+fn system(version: &str) -> String {
     let system = SYSTEM_INTERPRETERS
         .iter()
         .map(|folder| PathBuf::from(folder).join(format!("python{version}")))
@@ -171,8 +219,4 @@ fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
         .help("install that Python for the whole system, or let uv bring it: `uv python install`"));
     }
     Ok(())
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
