@@ -21,6 +21,7 @@ mod schema;
 mod summary;
 mod supply;
 mod units;
+mod verified;
 
 use args::Arguments;
 use clap::Parser;

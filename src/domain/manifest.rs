@@ -118,7 +118,8 @@ impl Manifest {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
         let changed = || {
             let what = format!("`{}` was changed since it was written", path.display());
-            Problem::new(Kind::Unverified, what).help("deploy the profile anew: it is installed again, and recorded")
+            Problem::new(Kind::Unverified, what)
+                .help("deploy the profile anew: it is installed again, and recorded")
         };
         let (heading, lines) = text.split_once('\n').ok_or_else(changed)?;
         if heading.strip_prefix(HEADING) != Some(&Digest::of(lines).to_string()) {

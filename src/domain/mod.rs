@@ -26,6 +26,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod memory;
+pub mod needs;
 pub mod notice;
 pub mod openai;
 pub mod order;

@@ -9,6 +9,7 @@ use super::{
     lock::Interpreter,
     manifest::Part,
     memory::Budget,
+    needs::Need,
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
@@ -87,6 +88,9 @@ pub struct PlannedRuntime {
     /// its interpreter, and in generations of before the files of runtimes were recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<Interpreter>,
+    /// What else it needs of the host, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
 }
 
 impl PlannedRuntime {

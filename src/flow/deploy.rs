@@ -24,6 +24,7 @@ use crate::{
         models, port, runtimes, secrets,
         service::Condition,
         store::{Locked, Recorded, Store},
+        uv::{self, Uv},
     },
 };
 use std::{
@@ -39,8 +40,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
     secrets::prove(&plan.secrets)?;
-    let from_nix =
-        prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, Source::Nix(_)));
+    let from_nix = prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, Source::Nix(_)));
     if from_nix && plan.memory.gpu.is_some() {
         runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
     }
@@ -151,7 +151,8 @@ fn install(
     }
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    let order = runtimes::Order { name: *digest, runtime, interpreter, interrupt: &world.interrupt };
+    let uv = &Uv::installing(world.layout(), uv::variables())?;
+    let order = runtimes::Order { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
     runtimes::install(locked, &order, said).map_err(|problem| {
         // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
         if world.interrupt.came() {

@@ -15,6 +15,7 @@ use crate::{
         generation::Generation,
         layout::Layout,
         lock::{Interpreter, LockedModel, LockedRuntime},
+        needs,
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
         preflight,
         problem::{Kind, Problem},
@@ -258,15 +259,16 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     }
 }
 
-fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
+pub(super) fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
         let command = command.clone();
-        return Ok((PlannedRuntime { vllm, digest: None, command, python: None }, None));
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs: Vec::new() }, None));
     }
     if let Python::Given(python) = &profile.runtime().python {
         let command = runtimes::command_of(python);
-        return Ok((PlannedRuntime { vllm, digest: None, command, python: None }, None));
+        let needs = needs::driver(profile.runtime().device).into_iter().collect();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let built = match &world.engine {
@@ -275,12 +277,18 @@ fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<S
     };
     // Nix brings an interpreter of its own.
     let python = Interpreter::of(&locked, &profile.runtime().python);
-    let (digest, python, source) = match built {
-        Some(built) => (built.digest, None, Source::Nix(built)),
-        None => (locked.installed_for(&python), Some(python.clone()), Source::Wheels(python)),
+    let (digest, needs, python, source) = match built {
+        Some(built) => {
+            let needs = needs::driver(locked.device).into_iter().collect();
+            (built.digest, needs, None, Source::Nix(built))
+        }
+        None => {
+            let needs = needs::of_wheels(&locked, &python);
+            (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
+        }
     };
     let command = runtimes::command(&world.layout().runtime(digest));
-    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python };
+    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
     Ok((planned, Some(Supply { digest, locked, source })))
 }
 

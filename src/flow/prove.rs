@@ -66,7 +66,11 @@ pub fn prove(
     let of = locked.size();
     let folder = store.layout().model(digest);
     let checked = check::stored(&folder, &locked, &memo, interrupt, &mut |done| see(done, of))?;
-    if checked.damaged.is_empty() { Ok(checked) } else { Err(refused("the model is not what was locked", &checked.damaged).help(help)) }
+    if checked.damaged.is_empty() {
+        Ok(checked)
+    } else {
+        Err(refused("the model is not what was locked", &checked.damaged).help(help))
+    }
 }
 
 /// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,

@@ -12,7 +12,7 @@ use crate::{
         preflight,
         problem::{Kind, Problem},
     },
-    host::{memo::Memo, secrets, store::Locked},
+    host::{memo::Memo, needs, secrets, store::Locked},
 };
 use std::path::Path;
 
@@ -52,6 +52,7 @@ pub(super) fn whole(
         }
     }
     secrets::prove(&plan.secrets)?;
+    needs::prove(&plan.runtime.needs, &plan.serve.env)?;
     locked.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
     let see = &mut |done, of| observer.see(Event::Progress { done, of });

@@ -34,6 +34,8 @@ pub fn ask(plan: &Plan, checkpoint: &Path, patience: Duration) -> Result<EngineW
     let arguments: Vec<&str> = before.into_iter().chain(flags.map(String::as_str)).collect();
     let mut environment = plan.serve.env.clone();
     environment.extend(FOLDERS.map(|name| (name.to_owned(), home.clone())));
+    // The runtime is held against what was installed: nothing may be added to it.
+    environment.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
     let ended = exec::run_within(patience, python, &arguments, &environment)?.ok_or_else(|| {
         Problem::new(
             Kind::Unverified,

@@ -117,6 +117,16 @@ impl Store {
         fs::read(&path)?.map(|text| Manifest::parse(&path, &text)).transpose()
     }
 
+    /// All runtimes that are in the store.
+    pub fn runtimes(&self) -> Result<Vec<Digest>, Problem> {
+        digests(&self.layout().runtimes())
+    }
+
+    /// All interpreters that are in the store.
+    pub fn pythons(&self) -> Result<Vec<Digest>, Problem> {
+        digests(&self.layout().pythons())
+    }
+
     /// What was hashed before, by the store's memo.
     pub fn trees(&self) -> Result<TreeMemo, Problem> {
         TreeMemo::read(&self.layout().trees())

@@ -43,8 +43,8 @@ const COMPILE: Duration = Duration::from_mins(10);
 ///
 /// # Errors
 /// [`Kind::Unverified`] where uv knows none, or its archive cannot be had.
-pub fn newest(python: &str, interrupt: &Interrupt) -> Result<LockedInterpreter, Problem> {
-    let listed = listed(python)?;
+pub fn newest(uv: &Uv, python: &str, interrupt: &Interrupt) -> Result<LockedInterpreter, Problem> {
+    let listed = listed(uv, python)?;
     let place = LockedInterpreter {
         version: listed.version.clone(),
         build: listed.build.clone(),
@@ -59,6 +59,7 @@ pub fn newest(python: &str, interrupt: &Interrupt) -> Result<LockedInterpreter, 
 /// The program of an interpreter that is in the store; it is brought there if it is not.
 pub fn bring(
     locked: &Locked<'_>,
+    uv: &Uv,
     python: &LockedInterpreter,
     interrupt: &Interrupt,
     said: &mut dyn FnMut(&str),
@@ -76,7 +77,7 @@ pub fn bring(
     said(&format!("fetch Python {}, build {}", python.version, python.build));
     let staged = locked.stage(&format!("python-{}", python.sha256.short()))?;
     let archive = staged.join("archive");
-    let found = fetch(&listed(minor)?.url_of(python), &archive, interrupt)?;
+    let found = fetch(&listed(uv, minor)?.url_of(python), &archive, interrupt)?;
     if found != python.sha256 {
         let what = format!("`{}` is not what was locked: its sha256 is {found}", python.file);
         return Err(Problem::new(Kind::Unverified, what)
@@ -87,7 +88,8 @@ pub fn bring(
     let here = folder.join(format!("bin/python{minor}"));
     if !here.is_file() {
         let what = format!("`{}` has no `python/bin/python{minor}`", python.file);
-        return Err(Problem::new(Kind::Unverified, what).help("lock another build: `awqdeploy lock PROFILE --runtime`"));
+        return Err(Problem::new(Kind::Unverified, what)
+            .help("lock another build: `awqdeploy lock PROFILE --runtime`"));
     }
     compile(&here, &folder.join(format!("lib/python{minor}")))?;
     let entries = installed::finish(&folder, interrupt, &mut |_| ())?;
@@ -100,25 +102,24 @@ fn minor(python: &LockedInterpreter) -> &str {
     python.version.rsplit_once('.').map_or(&python.version, |(minor, _)| minor)
 }
 
-fn listed(minor: &str) -> Result<Listed, Problem> {
-    let mut uv = Uv::asking();
-    if let Ok(mirror) = std::env::var(MIRROR) {
-        uv.set(MIRROR, &mirror);
-    }
+fn listed(uv: &Uv, minor: &str) -> Result<Listed, Problem> {
     let wanted = format!("cpython-{minor}-linux-x86_64-gnu");
-    let list = ["python", "list", "--only-downloads", "--all-platforms", "--all-arches", "--output-format", "json"];
+    let list =
+        ["python", "list", "--only-downloads", "--all-platforms", "--all-arches", "--output-format", "json"];
     let mut said = String::new();
     uv.run(&[&list[..], &[&wanted]].concat(), &mut |line| said.push_str(line))?;
     Listed::newest(&said).ok_or_else(|| {
-        Problem::new(Kind::Unverified, format!("uv knows no build of Python {minor}"))
-            .help("use a newer uv; or take the host's own: `python = \"system\"` below `[runtime]` of the profile")
+        Problem::new(Kind::Unverified, format!("uv knows no build of Python {minor}")).help(
+            "use a newer uv; or take the host's own: `python = \"system\"` below `[runtime]` of the profile",
+        )
     })
 }
 
 /// Compiles the standard library, as uv compiles the wheels: the service may not write there.
 fn compile(python: &Path, library: &Path) -> Result<(), Problem> {
     let library = shown(library);
-    let arguments = ["-I", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", &library];
+    let arguments =
+        ["-I", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", &library];
     let environment = BTreeMap::from([("PYTHONHASHSEED".to_owned(), "0".to_owned())]);
     let ended = exec::run_within(COMPILE, &shown(python), &arguments, &environment)?;
     // The library has files that are meant not to compile, which make its status 1: whether it runs at all is asked.
@@ -180,7 +181,8 @@ async fn download(
     unreached: &dyn Fn(String) -> Problem,
 ) -> Result<(), Problem> {
     let said = |error: reqwest::Error| unreached(http::root_of(&error));
-    let client: Client = http::public().connect_timeout(CONNECT).read_timeout(SILENCE).build().map_err(said)?;
+    let client: Client =
+        http::public().connect_timeout(CONNECT).read_timeout(SILENCE).build().map_err(said)?;
     let asked = timeout(SILENCE, client.get(url).send()).await;
     let response = asked.map_err(|_| unreached("no answer".to_owned()))?.map_err(said)?;
     let mut response = response.error_for_status().map_err(said)?;

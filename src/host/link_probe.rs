@@ -24,7 +24,9 @@ pub fn rates(python: &str) -> Result<Vec<MeasuredRates>, Problem> {
         Problem::new(Kind::Unexpected, "the GPUs could not be probed")
             .help("free 1 GiB on each, or name a Python that has a torch for CUDA: `--probe PYTHON`")
     };
-    let ended = exec::run_within(PATIENCE, python, &[&script], &BTreeMap::from([order]))?;
+    // The runtime is held against what was installed: nothing may be added to it.
+    let clean = ("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
+    let ended = exec::run_within(PATIENCE, python, &[&script], &BTreeMap::from([order, clean]))?;
     let ended = ended.ok_or_else(|| unprobed().because(format!("it took over {} s", PATIENCE.as_secs())))?;
     let said = ended.success().map_err(|problem| unprobed().because(problem))?;
     let line = said.lines().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();

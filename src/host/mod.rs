@@ -26,6 +26,7 @@ pub mod link_probe;
 pub mod machine;
 pub mod memo;
 pub mod models;
+pub mod needs;
 pub mod nix_store;
 pub mod notify;
 pub mod page_cache;

@@ -211,9 +211,7 @@ fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> R
         | Difference::Link
         | Difference::Special
         | Difference::Added
-        | Difference::Mode => {
-            create(file, staged)
-        }
+        | Difference::Mode => create(file, staged),
     }
 }
 

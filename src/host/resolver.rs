@@ -23,20 +23,20 @@ pub struct Question {
 ///
 /// # Errors
 /// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where uv finds no versions that belong together, or no index.
-pub fn resolve(question: &Question) -> Result<String, Problem> {
+pub fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
     let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder for uv", e))?;
     let (requirements, pylock) = (folder.path().join("requirements.in"), folder.path().join("pylock.toml"));
     fs::write_new(&requirements, question.requirements.join("\n") + "\n")?;
     let (pylock_shown, requirements_shown) = (shown(&pylock), shown(&requirements));
-    let mut arguments = vec!["pip", "compile", "--no-header", "--format", "pylock.toml", "--only-binary", ":all:"];
+    // It needs no interpreter of that version to say what is for it.
+    let mut arguments =
+        vec!["pip", "compile", "--no-python-downloads", "--no-header", "--format", "pylock.toml"];
+    arguments.extend(["--only-binary", ":all:"]);
     arguments.extend(["--python-version", &question.python, "--python-platform", &question.platform]);
     if let Some(until) = &question.until {
         arguments.extend(["--exclude-newer", until]);
     }
     arguments.extend(["--output-file", &pylock_shown, &requirements_shown]);
-    let mut uv = Uv::asking();
-    // It needs no interpreter of that version to say what is for it.
-    uv.set("UV_PYTHON_DOWNLOADS", "never");
     uv.run(&arguments, &mut |_| ())?;
     fs::read(&pylock)?.ok_or_else(|| Problem::doing("resolve with uv", "it wrote nothing"))
 }

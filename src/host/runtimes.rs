@@ -120,6 +120,8 @@ pub struct Order<'a> {
     pub runtime: &'a LockedRuntime,
     /// What it is to run on.
     pub interpreter: &'a Interpreter,
+    /// What installs it.
+    pub uv: &'a Uv,
     /// Whether a person wants it to stop.
     pub interrupt: &'a Interrupt,
 }
@@ -129,11 +131,11 @@ pub struct Order<'a> {
 /// # Errors
 /// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
 pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
-    let Order { name, runtime, interpreter, interrupt } = order;
+    let Order { name, runtime, interpreter, uv, interrupt } = order;
     let layout = locked.store().layout();
     let python = match interpreter {
         Interpreter::Locked(python) => {
-            let python = interpreters::bring(locked, python, interrupt, said)?;
+            let python = interpreters::bring(locked, uv, python, interrupt, said)?;
             shown(&python)
         }
         Interpreter::System { version, .. } => system(version),
@@ -142,12 +144,6 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     let requirements = staged.join("requirements.txt");
     fs::write_new(&requirements, runtime.requirements())?;
 
-    let mut uv = Uv::installing(layout)?;
-    // An interpreter that uv has to bring must lie where the service can read it.
-    uv.set("UV_PYTHON_INSTALL_DIR", &shown(&layout.root().join("store/python")));
-    // The same wheels give the same byte code, and nothing looks at times to trust it: the whole is verified.
-    uv.set("PYC_INVALIDATION_MODE", "UNCHECKED_HASH");
-    uv.set("PYTHONHASHSEED", "0");
     let folder = staged.join("env");
     let inside = folder.join("bin/python");
     uv.run(&["venv", "--no-project", "--relocatable", "--python", &python, &shown(&folder)], said)?;
@@ -173,7 +169,8 @@ fn hold(
     let mut claims = BTreeMap::new();
     let mut brought = Vec::new();
     for name in fs::names(&folder.join(&site))? {
-        let Some((wheel, version)) = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-')) else {
+        let Some((wheel, version)) = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-'))
+        else {
             continue;
         };
         let wheel = format!("{} {version}", wheel.replace('_', "-").to_lowercase());

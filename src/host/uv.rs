@@ -15,7 +15,6 @@ use crate::domain::{
 };
 use std::{
     collections::BTreeMap,
-    env,
     path::{Path, PathBuf},
 };
 
@@ -40,7 +39,7 @@ const PLAIN: [&str; 17] = [
     "NO_COLOR",
 ];
 /// Where packages come from: hashes decide what is installed, these only where it is asked for.
-const INDEX: [&str; 12] = [
+const INDEX: [&str; 13] = [
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
     "UV_INDEX_URL",
@@ -53,6 +52,7 @@ const INDEX: [&str; 12] = [
     "UV_HTTP_RETRIES",
     "UV_CONCURRENT_DOWNLOADS",
     "UV_OFFLINE",
+    "UV_PYTHON_INSTALL_MIRROR",
 ];
 /// Names a cache of uv's that is to be used, and kept: for tests, and for hosts that are given their wheels.
 pub const CACHE: &str = "AWQDEPLOY_UV_CACHE";
@@ -76,34 +76,33 @@ enum Cache {
 }
 
 impl Uv {
-    /// For asking: nothing is kept.
-    pub fn asking() -> Self {
-        Self { environment: environment(env::vars()), cache: Cache::None }
+    /// For asking: nothing is kept. `variables` are those of this process.
+    pub fn asking(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { environment: environment(variables), cache: Cache::None }
     }
 
     /// For installing below a root that only we can write to.
     ///
     /// # Errors
     /// [`Kind::Refused`] where a cache is named that others can write to.
-    pub fn installing(layout: &Layout) -> Result<Self, Problem> {
-        let cache = match env::var_os(CACHE).filter(|named| !named.is_empty()).map(PathBuf::from) {
-            Some(given) => {
-                holding::only_ours(&[&given])?;
-                Cache::Given(given)
-            }
-            None => {
-                let own = layout.staging().join("uv");
-                fs::make_directory(&own)?;
-                holding::only_ours(&[&own])?;
-                Cache::Own(own)
-            }
-        };
-        Ok(Self { environment: environment(env::vars()), cache })
-    }
-
-    /// Sets one more variable.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.environment.insert(name.to_owned(), value.to_owned());
+    pub fn installing(
+        layout: &Layout,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problem> {
+        let variables: BTreeMap<String, String> = variables.into_iter().collect();
+        let given = variables.get(CACHE).filter(|named| !named.is_empty()).map(PathBuf::from);
+        let own = layout.staging().join("uv");
+        if given.is_none() {
+            fs::make_directory(&own)?;
+        }
+        holding::only_ours(&[given.as_deref().unwrap_or(&own)])?;
+        let mut environment = environment(variables);
+        // An interpreter that uv has to bring must lie where the service can read it.
+        environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&layout.root().join("store/python")));
+        // The same wheels give the same byte code, and nothing looks at times to trust it: the whole is verified.
+        environment.insert("PYC_INVALIDATION_MODE".into(), "UNCHECKED_HASH".into());
+        environment.insert("PYTHONHASHSEED".into(), "0".into());
+        Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given) })
     }
 
     /// Runs it to its end, and tells each line that it writes.
@@ -121,8 +120,11 @@ impl Uv {
             None => all.push("--no-cache"),
         }
         all.extend(arguments);
-        let finished = exec::watch_alone("uv", &all, &self.environment, said)
-            .map_err(|problem| problem.help("install uv (`pipx install uv`, or your distribution's package), or use the Nix package"))?;
+        let finished = exec::watch_alone("uv", &all, &self.environment, said).map_err(|problem| {
+            problem.help(
+                "install uv (`pipx install uv`, or your distribution's package), or use the Nix package",
+            )
+        })?;
         if finished.status.success() {
             return Ok(finished);
         }
@@ -141,11 +143,15 @@ impl Uv {
     }
 }
 
+/// This process's variables, but those that are no text.
+pub fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Of a process's variables those that uv may see.
 pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    let taken = |name: &str| {
-        PLAIN.contains(&name) || INDEX.contains(&name) || is_credential(name)
-    };
+    let taken = |name: &str| PLAIN.contains(&name) || INDEX.contains(&name) || is_credential(name);
     variables.into_iter().filter(|(name, _)| taken(name)).collect()
 }
 

@@ -13,6 +13,7 @@
 mod machine;
 mod played;
 mod real;
+mod runtime;
 mod scenes;
 mod story;
 #[path = "../real/systemd.rs"]

@@ -14,6 +14,7 @@ const SCENES: &[Scene] = &[
     ("`cancel` from another terminal", cancels),
     ("a restart by hand in mid-activation recovers nothing", restarts),
     ("an orphan of our runtime is named and ended", orphan),
+    ("an edited runtime is found, not started, and mended", crate::runtime::edited),
     ("an engine that hangs after the commit", hangs),
     ("an engine that slows down after the commit", slows_down),
     ("an engine that crashes twice after the commit", crashes),
@@ -40,7 +41,7 @@ fn settle(machine: &Machine) -> Result<(), String> {
 }
 
 /// Runs a command that must end with this exit status.
-fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String> {
+pub(crate) fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String> {
     let output = machine.run(command);
     if output.status.code() == Some(code) {
         return Ok(output);
@@ -50,11 +51,11 @@ fn done(machine: &Machine, command: &[&str], code: i32) -> Result<Output, String
     Err(format!("`{}` ended with {}: {printed}{said}", command.join(" "), output.status))
 }
 
-fn document(output: &Output) -> Result<Value, String> {
+pub(crate) fn document(output: &Output) -> Result<Value, String> {
     serde_json::from_slice(&output.stdout).map_err(|e| format!("no document was printed: {e}"))
 }
 
-fn is(what: &str, so: bool) -> Result<(), String> {
+pub(crate) fn is(what: &str, so: bool) -> Result<(), String> {
     if so { Ok(()) } else { Err(format!("not so: {what}")) }
 }
 
@@ -62,7 +63,7 @@ fn step(machine: &Machine) -> String {
     machine.status()["last_activation"]["step"].as_str().unwrap_or_default().to_owned()
 }
 
-fn serves(machine: &Machine, profile: &str) -> Result<(), String> {
+pub(crate) fn serves(machine: &Machine, profile: &str) -> Result<(), String> {
     let status = machine.status();
     let answers = machine.completion() == "200";
     let so = answers && status["serving"] == profile && status["proven"] == true;
@@ -114,7 +115,8 @@ fn restarts(machine: &Machine) -> Result<(), String> {
 
 fn orphan(machine: &Machine) -> Result<(), String> {
     let leave = "worker=$(echo /var/lib/awqdeploy/store/runtimes/*/bin)/worker; cp /bin/sleep $worker; \
-                 setsid -f $worker 1000 </dev/null >/dev/null 2>&1; setsid -f sleep 1001 </dev/null >/dev/null 2>&1";
+                 setsid -f $worker 1000 </dev/null >/dev/null 2>&1; \
+                 until readlink /proc/*/exe | grep -q 'bin/worker$'; do sleep 0.1; done; rm $worker; setsid -f sleep 1001 </dev/null >/dev/null 2>&1";
     done(machine, &["sh", "-c", leave], 0)?;
     let output = done(machine, &["awqdeploy", "deploy", "new", "--yes", "--retry"], 0)?;
     let said = String::from_utf8_lossy(&output.stderr);

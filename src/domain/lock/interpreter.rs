@@ -107,14 +107,15 @@ impl Listed {
     /// The newest of what `uv python list --output-format json` says: uv's own list, newest first.
     pub fn newest(json: &str) -> Option<Self> {
         let lines: Vec<Line> = serde_json::from_str(json).ok()?;
-        lines.into_iter().filter(|line| line.implementation == "cpython" && line.variant == "default").find_map(
-            |Line { version, url, .. }| {
+        lines
+            .into_iter()
+            .filter(|line| line.implementation == "cpython" && line.variant == "default")
+            .find_map(|Line { version, url, .. }| {
                 let mut parts = url.as_deref()?.rsplitn(3, '/');
                 let (file, build, base) = (parts.next()?, parts.next()?, parts.next()?);
                 let file = file.replace("%2B", "+");
                 Some(Self { version, build: build.to_owned(), file, base: base.to_owned() })
-            },
-        )
+            })
     }
 
     /// Where the archive of another build is.

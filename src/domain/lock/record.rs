@@ -65,7 +65,8 @@ pub fn refuse(clashes: &[Clash]) -> Result<(), Problem> {
         all => format!(" (and {} more files)", all - 1),
     };
     let name = other.split(' ').next().unwrap_or(other);
-    let what = format!("`{one}` and `{other}` both bring `{}`, with different content{others}", path.display());
+    let what =
+        format!("`{one}` and `{other}` both bring `{}`, with different content{others}", path.display());
     Err(Problem::new(Kind::Unverified, what).help(format!(
         "which of them would be installed is left to chance; lock versions that go together, for example \
          `--with \"{name}>=VERSION\"`"
@@ -97,7 +98,8 @@ pub fn place(site: &Path, path: &str) -> Option<PathBuf> {
 /// [`Kind::Unverified`] where a line is none, or leads out of the environment.
 pub fn read(wheel: &str, site: &Path, text: &str) -> Result<BTreeMap<PathBuf, Option<Claim>>, Problem> {
     let wrong = |line: &str| {
-        let what = format!("the `RECORD` of `{wheel}` has a line that says nothing: `{}`", line.escape_debug());
+        let what =
+            format!("the `RECORD` of `{wheel}` has a line that says nothing: `{}`", line.escape_debug());
         Problem::new(Kind::Unverified, what).help("the wheel is broken; lock another version of it")
     };
     let lines = text.lines().filter(|line| !line.is_empty());
@@ -164,7 +166,9 @@ pub fn hold(
     for (path, claim) in claims {
         match (there.get(path), claim) {
             (None, _) => return Err(differs(path, "was not installed, though its wheel brings it")),
-            (Some(Entry::Link { .. }), _) => return Err(differs(path, "is a link where its wheel has a file")),
+            (Some(Entry::Link { .. }), _) => {
+                return Err(differs(path, "is a link where its wheel has a file"));
+            }
             (Some(Entry::File { sha256, size, .. }), Some(claim)) => {
                 if (*sha256, *size) != (claim.sha256, claim.size) {
                     return Err(differs(path, "is not what its wheel says"));

@@ -13,6 +13,7 @@ use crate::{
     host::{
         fs, interpreters,
         resolver::{self, Question},
+        uv::{self, Uv},
         wheels::{self, Remote},
     },
 };
@@ -49,17 +50,18 @@ pub fn lock_runtime(
     requirements.extend(with.iter().map(|text| requirement(text)).collect::<Result<Vec<_>, _>>()?);
     let until = until.map(str::to_owned);
     let mut question = Question { requirements, python, platform, until };
-    let mut resolved = resolve(wanted, &question, observer)?;
+    let uv = Uv::asking(uv::variables());
+    let mut resolved = resolve(&uv, wanted, &question, observer)?;
     let constraints = resolved.lock.constraints();
     if !constraints.is_empty() {
         question.requirements.extend(constraints);
-        resolved = resolve(wanted, &question, observer)?;
+        resolved = resolve(&uv, wanted, &question, observer)?;
     }
     no_clashes(world, &resolved, observer)?;
     let Resolved { lock: mut locked, .. } = resolved;
     if wanted.python != Python::System {
         observer.see(Event::Stage(format!("lock a build of Python {}", question.python)));
-        locked.interpreter = Some(interpreters::newest(&question.python, &world.interrupt)?);
+        locked.interpreter = Some(interpreters::newest(&uv, &question.python, &world.interrupt)?);
     }
     world.library.save_runtime(&locked, |path, bytes| {
         if let Some(folder) = path.parent() {
@@ -70,9 +72,14 @@ pub fn lock_runtime(
     Ok(locked)
 }
 
-fn resolve(wanted: &Runtime, question: &Question, observer: &dyn Observer) -> Result<Resolved, Problem> {
+fn resolve(
+    uv: &Uv,
+    wanted: &Runtime,
+    question: &Question,
+    observer: &dyn Observer,
+) -> Result<Resolved, Problem> {
     observer.see(Event::Stage(format!("resolve {}", question.requirements.join(", "))));
-    let text = resolver::resolve(question)?;
+    let text = resolver::resolve(uv, question)?;
     LockedRuntime::resolved(wanted, &question.python, &question.platform, &text)
 }
 
