@@ -308,6 +308,9 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     for runtime in &document.runtimes {
         row(&mut out, "free runtime", &runtime.short());
     }
+    for interpreter in &document.interpreters {
+        row(&mut out, "free interpreter", &interpreter.short());
+    }
     if document.kept_downloads_bytes > Bytes(0) {
         let bytes = document.kept_downloads_bytes;
         row(&mut out, "keep downloads", &format!("{bytes}: `awqdeploy fetch` goes on with them"));

@@ -277,15 +277,11 @@ pub(super) fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntim
     };
     // Nix brings an interpreter of its own.
     let python = Interpreter::of(&locked, &profile.runtime().python);
-    let (digest, needs, python, source) = match built {
-        Some(built) => {
-            let needs = needs::driver(locked.device).into_iter().collect();
-            (built.digest, needs, None, Source::Nix(built))
-        }
-        None => {
-            let needs = needs::of_wheels(&locked, &python);
-            (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
-        }
+    let (digest, needs, python, source) = if let Some(built) = built {
+        (built.digest, needs::driver(locked.device).into_iter().collect(), None, Source::Nix(built))
+    } else {
+        let needs = needs::of_wheels(&locked, &python);
+        (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
     };
     let command = runtimes::command(&world.layout().runtime(digest));
     let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };

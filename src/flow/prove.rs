@@ -110,7 +110,7 @@ pub fn prove_runtime(
             continue;
         };
         let of = manifest.size();
-        let seen = installed::check(&folder, &manifest, &memo, interrupt, &mut |done| see(done, of))?;
+        let seen = installed::check((name, &folder), &manifest, &memo, interrupt, &mut |done| see(done, of))?;
         if !seen.damaged.is_empty() {
             return Err(refused(&format!("{part} is not what was installed"), &seen.damaged).help(help));
         }

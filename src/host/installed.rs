@@ -37,7 +37,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// The service's own memo in its directory.
 const OWN: &str = "trees.json";
 
-/// The hash of a manifest, each with that over the stamps of a folder that was seen to hold just that.
+/// The name of a folder in the store, each with the hash over its manifest and the stamps of all that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeMemo(BTreeSet<(Digest, Digest)>);
 
@@ -46,7 +46,7 @@ pub struct TreeMemo(BTreeSet<(Digest, Digest)>);
 pub struct Seen {
     /// What is not as it was installed, by path. Empty: all is well.
     pub damaged: Vec<Damage>,
-    /// The manifest and the hash over the stamps by which the folder can be known again.
+    /// The name and the hash by which the folder can be known again.
     pub noted: Option<(Digest, Digest)>,
     /// Bytes that had to be read.
     pub read: Bytes,
@@ -81,7 +81,9 @@ impl TreeMemo {
     pub fn add_to_own(noted: &[(Digest, Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut memo = Self::of_service();
-        noted.iter().for_each(|(manifest, stamps)| memo.note(*manifest, *stamps));
+        for (name, seal) in noted {
+            memo.note(*name, *seal);
+        }
         fs::write_unlocked(&path, memo.text()?)
     }
 
@@ -92,14 +94,14 @@ impl TreeMemo {
         self
     }
 
-    fn knows(&self, manifest: Digest, stamps: Digest) -> bool {
-        self.0.contains(&(manifest, stamps))
+    fn knows(&self, name: Digest, seal: Digest) -> bool {
+        self.0.contains(&(name, seal))
     }
 
-    /// What was known of such a folder before is of the past.
-    fn note(&mut self, manifest: Digest, stamps: Digest) {
-        self.0.retain(|(known, _)| *known != manifest);
-        self.0.insert((manifest, stamps));
+    /// What was known of this folder before is of the past.
+    fn note(&mut self, name: Digest, seal: Digest) {
+        self.0.retain(|(known, _)| *known != name);
+        self.0.insert((name, seal));
     }
 
     fn text(&self) -> Result<Vec<u8>, Problem> {
@@ -145,20 +147,20 @@ impl Locked<'_> {
         fs::write(&layout.manifest(name), manifest.to_text())?;
         fs::publish_over(staged, to)?;
         // A rename does not touch what is inside: what was hashed is what lies there now.
-        self.note_tree(manifest.digest(), stamps(&check::walk(to)?))
+        self.note_tree(name, seal(&manifest, &check::walk(to)?))
     }
 
     /// Writes down what was proven.
     pub fn note_trees(&self, noted: &[(Digest, Digest)]) -> Result<(), Problem> {
-        noted.iter().try_for_each(|(manifest, stamps)| self.note_tree(*manifest, *stamps))
+        noted.iter().try_for_each(|(name, seal)| self.note_tree(*name, *seal))
     }
 
-    fn note_tree(&self, manifest: Digest, stamps: Digest) -> Result<(), Problem> {
+    fn note_tree(&self, name: Digest, seal: Digest) -> Result<(), Problem> {
         let mut memo = self.store().trees()?;
-        if memo.knows(manifest, stamps) {
+        if memo.knows(name, seal) {
             return Ok(());
         }
-        memo.note(manifest, stamps);
+        memo.note(name, seal);
         fs::write(&self.store().layout().trees(), memo.text()?)
     }
 
@@ -166,19 +168,16 @@ impl Locked<'_> {
     pub(super) fn keep_trees(&self) -> Result<(), Problem> {
         let store = self.store();
         let mut memo = store.trees()?;
-        let names = digests(&store.layout().manifests())?;
-        // One that was changed is found by whoever needs it.
-        let there = |name| Some(store.manifest(name).ok()??.digest());
-        let there: BTreeSet<Digest> = names.into_iter().filter_map(there).collect();
+        let there = digests(&store.layout().manifests())?;
         let before = memo.0.len();
-        memo.0.retain(|(manifest, _)| there.contains(manifest));
+        memo.0.retain(|(name, _)| there.contains(name));
         if memo.0.len() == before { Ok(()) } else { fs::write(&store.layout().trees(), memo.text()?) }
     }
 }
 
-/// Holds a folder against its manifest. Nothing is read where the memo knows it as it is.
+/// Holds the folder of this name against its manifest. Nothing is read where the memo knows it as it is.
 pub fn check(
-    folder: &Path,
+    (name, folder): (Digest, &Path),
     manifest: &Manifest,
     memo: &TreeMemo,
     interrupt: &Interrupt,
@@ -186,7 +185,7 @@ pub fn check(
 ) -> Result<Seen, Problem> {
     let began = SystemTime::now();
     let there = check::walk(folder)?;
-    let (before, name) = (stamps(&there), manifest.digest());
+    let before = seal(manifest, &there);
     if memo.knows(name, before) {
         return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: Bytes(0) });
     }
@@ -225,7 +224,7 @@ pub fn check(
     };
     let damaged: Vec<_> = differences.into_iter().map(damage).collect();
     let after = check::walk(folder)?;
-    let known = damaged.is_empty() && is_settled(&after, began) && stamps(&after) == before;
+    let known = damaged.is_empty() && is_settled(&after, began) && seal(manifest, &after) == before;
     Ok(Seen { damaged, noted: known.then_some((name, before)), read })
 }
 
@@ -277,9 +276,10 @@ pub fn finish(
     Ok(entries)
 }
 
-/// One hash over all that cannot stay the same when anything of a folder changes.
-fn stamps(there: &BTreeMap<PathBuf, Metadata>) -> Digest {
+/// One hash over what a folder is to hold, and all that cannot stay the same when anything of it changes.
+fn seal(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Digest {
     let mut text = Vec::with_capacity(there.len() * 128);
+    text.extend(manifest.digest().to_string().bytes());
     for (path, found) in there {
         text.extend(path.as_os_str().as_encoded_bytes());
         text.extend(format!("\0{:?} {:o}\n", Stamp::of(found), found.mode()).bytes());

@@ -68,7 +68,8 @@ pub fn bring(
     let (to, minor) = (store.layout().python(python.sha256), minor(python));
     let program = to.join(format!("bin/python{minor}"));
     if let Some(manifest) = store.manifest(python.sha256)?.filter(|_| to.is_dir()) {
-        let seen = installed::check(&to, &manifest, &store.trees()?, interrupt, &mut |_| ())?;
+        let seen =
+            installed::check((python.sha256, &to), &manifest, &store.trees()?, interrupt, &mut |_| ())?;
         if seen.damaged.is_empty() {
             locked.note_trees(seen.noted.as_slice())?;
             return Ok(program);

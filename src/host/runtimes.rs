@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     digest::Digest,
-    layout::{Layout, Scope},
+    layout::Layout,
     lock::{Interpreter, LockedRuntime, record},
     manifest::Entry,
     problem::{Kind, Problem},
@@ -151,7 +151,7 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     let (python_shown, requirements_shown) = (shown(&inside), shown(&requirements));
     pip.extend(["--link-mode", "copy", "--python", &python_shown, "--requirements", &requirements_shown]);
     uv.run(&pip, said)?;
-    visible(&inside, layout.scope())?;
+    visible(&inside, layout)?;
     let held = hold(&folder, runtime, interrupt);
     // What was unpacked is in its place, or is not what it should be.
     uv.forget()?;
@@ -206,9 +206,11 @@ fn system(version: &str) -> String {
 }
 
 /// Refuses an interpreter that the service's sandbox hides.
-fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
-    let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
-    if hides(scope, &real) {
+fn visible(python: &Path, layout: &Layout) -> Result<(), Problem> {
+    let whole = |path: &Path| std::fs::canonicalize(path).map_err(|e| fs::failed("find", path, e));
+    let real = whole(python)?;
+    // The root is shown to the service wherever it lies.
+    if !real.starts_with(whole(layout.root())?) && hides(layout.scope(), &real) {
         return Err(Problem::new(
             Kind::Unverified,
             format!("the interpreter `{}` cannot be seen by the service", real.display()),

@@ -290,7 +290,10 @@ fn an_edited_interpreter_is_found_by_verify_by_the_start_and_before_the_stop() {
 
     let before = stand.world.store.current().unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
-    assert_snapshot!(stand.plain(&render(&problem, Style::Plain)), @"");
+    assert_snapshot!(stand.plain(&render(&problem, Style::Plain)), @r"
+    error: there is no way back to generation 1 (gptq): the runtime is not what was installed: `bin/python3.12` has 41 bytes: truncated or replaced
+    help: `awqdeploy verify --all --repair` installs it again; or go on without one: `--no-way-back`
+    ");
     assert_eq!(stand.world.store.current().unwrap(), before);
 }
 

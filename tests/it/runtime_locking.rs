@@ -269,10 +269,11 @@ fn index(wheels: Vec<Wheel>) -> String {
     for (name, version, bytes) in wheels {
         let path = format!("/packages/01/{}-{version}-py3-none-any.whl", name.replace('-', "_"));
         let (size, sha256) = (bytes.len(), Digest::of(&bytes));
-        pylock += &format!(
-            "[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = [{{ url = \
-             \"http://{address}{path}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}]\n"
-        );
+        let url = format!("http://{address}{path}");
+        let wheel = format!("{{ url = \"{url}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}");
+        let package =
+            format!("[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = [{wheel}]\n");
+        pylock.push_str(&package);
         files.insert(path, bytes);
     }
     thread::spawn(move || {
@@ -310,7 +311,10 @@ fn wheels_that_bring_the_same_file_are_not_locked() {
     let said = place.lock(&[]);
     assert_eq!(said.code, Some(4), "{}", said.stderr);
     let (_, error) = said.stderr.split_once("error: ").unwrap();
-    assert_snapshot!(error, @"");
+    assert_snapshot!(error, @r#"
+    `one 1.0` and `two 2.0` both bring `lib/python3.12/site-packages/shared/data.json`, with different content
+    help: which of them would be installed is left to chance; lock versions that go together, for example `--with "two>=VERSION"`
+    "#);
     assert!(!place.0.path().join("profiles/runtimes").exists());
 }
 

@@ -10,7 +10,7 @@ use awqdeploy::{
         lock::{Interpreter, LockedInterpreter, LockedRuntime, LockedWheel, Unlocked},
         plan::PlannedRuntime,
         problem::{Kind, Problem},
-        profile::Device,
+        profile::{Device, Python},
         size::Bytes,
     },
     flow::prove::{Known, prove_runtime},
@@ -19,7 +19,7 @@ use awqdeploy::{
         runtimes::{self, Order},
         signals::Interrupt,
         store::Store,
-        uv::{CACHE, Uv, environment},
+        uv::{CACHE, Uv, environment, variables},
     },
 };
 use flate2::{Compression, write::GzEncoder};
@@ -29,8 +29,12 @@ use std::{
     io::{Write as _, stderr},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::Instant,
 };
 use tempfile::TempDir;
+
+/// A name, a version, and files with their texts.
+type Wheel<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// A root, a folder of wheels in an index's place, and a real uv.
 struct Place {
@@ -86,7 +90,7 @@ impl Place {
     }
 
     /// A lock of vLLM and of these wheels, which the index has.
-    fn lock(&self, wheels: &[(&str, &str, &[(&str, &str)])]) -> LockedRuntime {
+    fn lock(&self, wheels: &[Wheel<'_>]) -> LockedRuntime {
         let vllm = ("vllm", "0.26.0", &[("vllm/__init__.py", "VERSION = 1\n"), ("vllm/py.typed", "")][..]);
         let all = [&[vllm][..], wheels].concat();
         let wheels = all.iter().map(|(name, version, files)| {
@@ -436,4 +440,55 @@ fn an_archive_that_leads_out_writes_nothing_outside() {
     let refused = place.install(&place.lock(&[]), &python).unwrap_err();
     assert_eq!(refused.kind, Kind::Unverified, "{refused}");
     assert_eq!(fs::read_dir(place.path("outside")).unwrap().count(), 0);
+}
+
+/// A whole lock, from the index that uv is set up with: gigabytes. `AWQDEPLOY_LOCK` names it; it is installed below
+/// `AWQDEPLOY_LOCK_ROOT`, and proven there. What it took is told.
+#[test]
+#[ignore = "downloads gigabytes: name a lock in AWQDEPLOY_LOCK"]
+fn a_whole_lock_is_installed_and_proven() {
+    let (Some(path), Some(root)) =
+        (std::env::var_os("AWQDEPLOY_LOCK"), std::env::var_os("AWQDEPLOY_LOCK_ROOT"))
+    else {
+        panic!("name a lock in AWQDEPLOY_LOCK, and a folder in AWQDEPLOY_LOCK_ROOT");
+    };
+    let text = fs::read_to_string(&path).unwrap();
+    let lock = LockedRuntime::parse(Path::new(&path), &text).unwrap();
+    let interpreter = Interpreter::of(&lock, &Python::Locked);
+    let name = lock.installed_for(&interpreter);
+    let store = Store::new(Layout::new(PathBuf::from(root)));
+    let mut variables: BTreeMap<String, String> = variables().collect();
+    let (uv, _) = parts().expect("there is a uv");
+    let path = format!("{}:{}", uv.parent().unwrap().display(), variables["PATH"]);
+    variables.insert("PATH".to_owned(), path);
+    let uv = &Uv::installing(store.layout(), variables).unwrap();
+    let interrupt = Interrupt::default();
+    let began = Instant::now();
+    let locked = store.lock(FORKED, "test").unwrap();
+    let order = Order { name, runtime: &lock, interpreter: &interpreter, uv, interrupt: &interrupt };
+    runtimes::install(&locked, &order, &mut |line| drop(writeln!(stderr(), "{line}"))).unwrap();
+    let installed = began.elapsed();
+    let runtime = PlannedRuntime {
+        vllm: lock.vllm.clone(),
+        digest: Some(name),
+        command: runtimes::command(&store.layout().runtime(name)),
+        python: Some(interpreter),
+        needs: Vec::new(),
+    };
+    let timed = |known| {
+        let began = Instant::now();
+        prove_runtime(&store, &runtime, known, &interrupt, &mut |_, _| ()).unwrap();
+        began.elapsed()
+    };
+    let (stamps, all) = (timed(Known::Stored), timed(Known::Nothing));
+    let manifest = store.manifest(name).unwrap().unwrap();
+    let _ = writeln!(
+        stderr(),
+        "vLLM {}: {} wheels, {} files, {}; manifest {}; installed in {installed:.1?}, known again in {stamps:.3?}, read in {all:.1?}",
+        lock.vllm,
+        lock.wheels.len(),
+        manifest.entries().len(),
+        manifest.size(),
+        Bytes(manifest.to_text().len() as u64),
+    );
 }

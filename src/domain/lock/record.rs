@@ -79,7 +79,8 @@ pub fn place(site: &Path, path: &str) -> Option<PathBuf> {
     if path.ends_with('/') {
         return None;
     }
-    let data = path.split_once('/').filter(|(first, _)| first.ends_with(".data"));
+    let data =
+        path.split_once('/').filter(|(first, _)| Path::new(first).extension() == Some("data".as_ref()));
     let Some((kind, rest)) = data.and_then(|(_, rest)| rest.split_once('/')) else {
         return plain(&site.join(path));
     };
@@ -108,24 +109,21 @@ pub fn read(wheel: &str, site: &Path, text: &str) -> Result<BTreeMap<PathBuf, Op
 
 fn claim(site: &Path, line: &str) -> Option<(PathBuf, Option<Claim>)> {
     // `PATH,sha256=BASE64,SIZE`; a path with a comma or a quote is quoted, its quotes doubled.
-    let (path, rest) = match line.strip_prefix('"') {
-        Some(quoted) => {
-            let end = quoted.rfind("\",")?;
-            (quoted[..end].replace("\"\"", "\""), &quoted[end + 2..])
-        }
-        None => {
-            let (path, rest) = line.split_once(',')?;
-            (path.to_owned(), rest)
-        }
+    let (path, rest) = if let Some(quoted) = line.strip_prefix('"') {
+        let (path, rest) = quoted.rsplit_once("\",")?;
+        (path.replace("\"\"", "\""), rest)
+    } else {
+        let (path, rest) = line.split_once(',')?;
+        (path.to_owned(), rest)
     };
     let path = plain(&site.join(path))?;
-    let (hash, size) = rest.split_once(',')?;
+    let (hash, length) = rest.split_once(',')?;
     if hash.is_empty() {
         return Some((path, None));
     }
     let bytes: [u8; 32] = BASE64.decode(hash.strip_prefix("sha256=")?).ok()?.try_into().ok()?;
     let sha256 = hex::encode(bytes).parse().ok()?;
-    Some((path, Some(Claim { sha256, size: Bytes(size.trim().parse().ok()?) })))
+    Some((path, Some(Claim { sha256, size: Bytes(length.trim().parse().ok()?) })))
 }
 
 /// Without `..`; nothing where that leads out.

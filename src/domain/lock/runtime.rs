@@ -122,6 +122,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     Ok(LockedRuntime { vllm, device, python, platform, interpreter, wheels })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `check` calls")]
 fn sha256(text: String) -> Result<Digest, Fault> {
     text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
 }
@@ -134,10 +135,10 @@ fn interpreter(
 ) -> Result<LockedInterpreter, Problem> {
     let version = check(document, raw.version, |text| {
         let text = word(text, ".")?;
-        match text.strip_prefix(python).is_some_and(|patch| patch.starts_with('.')) {
-            true => Ok(text),
-            false => Err(Fault::new(format!("not a version of Python {python}")).help(REMEDY)),
+        if text.strip_prefix(python).is_some_and(|patch| patch.starts_with('.')) {
+            return Ok(text);
         }
+        Err(Fault::new(format!("not a version of Python {python}")).help(REMEDY))
     })?;
     let build = check(document, raw.build, |text| word(text, ""))?;
     let file = check(document, raw.file, |text| {

@@ -124,7 +124,13 @@ fn look(
     };
     let of = manifest.size();
     let progress = &mut |done| observer.see(Event::Progress { done, of });
-    let seen = installed::check(&verified.path, &manifest, &TreeMemo::default(), &world.interrupt, progress)?;
+    let seen = installed::check(
+        (digest, &verified.path),
+        &manifest,
+        &TreeMemo::default(),
+        &world.interrupt,
+        progress,
+    )?;
     // Where that is not allowed now, the next start has to hash it.
     if let Ok(locked) = world.store.lock(Duration::ZERO, "awqdeploy verify") {
         let _unkept = locked.note_trees(seen.noted.as_slice());
