@@ -254,6 +254,15 @@ pub fn finish(
 ) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
     fs::sync_file_system(folder)?;
     settle(folder)?;
+    take_stock(folder, interrupt, progress)
+}
+
+/// Hashes everything below a folder.
+pub fn take_stock(
+    folder: &Path,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
     let mut entries = BTreeMap::new();
     let mut files = Vec::new();
     for (path, found) in check::walk(folder)? {

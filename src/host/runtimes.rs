@@ -12,13 +12,13 @@ use super::{
 use crate::domain::{
     digest::Digest,
     layout::Layout,
-    lock::{Interpreter, LockedRuntime, record},
+    lock::{Interpreter, LockedRuntime, LockedWheel, normalised, record},
     manifest::Entry,
     problem::{Kind, Problem},
     unit::hides,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -131,7 +131,7 @@ pub struct Order<'a> {
 /// # Errors
 /// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
 pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
-    let Order { name, runtime, interpreter, uv, interrupt } = order;
+    let Order { name, runtime, interpreter, uv, interrupt } = *order;
     let layout = locked.store().layout();
     let python = match interpreter {
         Interpreter::Locked(python) => {
@@ -145,35 +145,47 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     fs::write_new(&requirements, runtime.requirements())?;
 
     let folder = staged.join("env");
-    let inside = folder.join("bin/python");
-    uv.run(&["venv", "--no-project", "--relocatable", "--python", &python, &shown(&folder)], said)?;
-    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
-    let (python_shown, requirements_shown) = (shown(&inside), shown(&requirements));
-    pip.extend(["--link-mode", "copy", "--python", &python_shown, "--requirements", &requirements_shown]);
-    uv.run(&pip, said)?;
-    visible(&inside, layout)?;
-    let held = hold(&folder, runtime, interrupt);
+    unpack(uv, (&python, &folder), &requirements, said)?;
+    visible(&folder.join("bin/python"), layout)?;
+    let held = hold(&folder, runtime, interrupt).and_then(|Held { entries, doubtful }| {
+        again(order, &python, &staged, &doubtful, &entries, said).map(|()| entries)
+    });
     // What was unpacked is in its place, or is not what it should be.
     uv.forget()?;
-    let ready = Ready { staged: &folder, entries: held?, name: *name, to: &layout.runtime(*name) };
+    let ready = Ready { staged: &folder, entries: held?, name, to: &layout.runtime(name) };
     locked.publish(ready)
 }
 
-/// Holds what uv has installed against the wheels' `RECORD`s. Returns what there is.
-fn hold(
-    folder: &Path,
-    runtime: &LockedRuntime,
-    interrupt: &Interrupt,
-) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
+/// Has uv make an environment of these requirements.
+fn unpack(
+    uv: &Uv,
+    (python, folder): (&str, &Path),
+    requirements: &Path,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    uv.run(&["venv", "--no-project", "--relocatable", "--python", python, &shown(folder)], said)?;
+    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
+    let (inside, requirements) = (shown(&folder.join("bin/python")), shown(requirements));
+    pip.extend(["--link-mode", "copy", "--python", &inside, "--requirements", &requirements]);
+    uv.run(&pip, said).map(drop)
+}
+
+/// What an environment holds, and the files that are not what their wheel says, each with the wheel.
+struct Held {
+    entries: BTreeMap<PathBuf, Entry>,
+    doubtful: BTreeMap<PathBuf, String>,
+}
+
+/// Holds what uv has installed against the wheels' `RECORD`s.
+fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result<Held, Problem> {
     let site = PathBuf::from(format!("lib/python{}/site-packages", runtime.python));
-    let mut claims = BTreeMap::new();
-    let mut brought = Vec::new();
+    let (mut claims, mut owners, mut brought) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for name in fs::names(&folder.join(&site))? {
         let Some((wheel, version)) = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-'))
         else {
             continue;
         };
-        let wheel = format!("{} {version}", wheel.replace('_', "-").to_lowercase());
+        let wheel = format!("{} {version}", normalised(wheel));
         let path = folder.join(&site).join(&name).join("RECORD");
         let text = fs::read(&path)?.ok_or_else(|| {
             Problem::new(Kind::Unverified, format!("`{}` is missing", path.display()))
@@ -181,6 +193,7 @@ fn hold(
         })?;
         for (path, claim) in record::read(&wheel, &site, &text)? {
             brought.extend(claim.map(|claim| (path.clone(), wheel.clone(), (claim.sha256, claim.size))));
+            owners.insert(path.clone(), wheel.clone());
             claims.insert(path, claim);
         }
     }
@@ -192,8 +205,47 @@ fn hold(
         fs::remove(&folder.join(path))?;
     }
     let entries = installed::finish(folder, interrupt, &mut |_| ())?;
-    record::hold(&site, &claims, &entries)?;
-    Ok(entries)
+    let doubtful = record::hold(&site, &claims, &entries)?;
+    let mut owner = |path: PathBuf| owners.remove(&path).map(|wheel| (path, wheel));
+    Ok(Held { entries, doubtful: doubtful.into_iter().filter_map(owner).collect() })
+}
+
+/// Of a wheel that says something else of a file than came out of it, the archive is the authority, by its hash: it is
+/// unpacked once more, without any cache, and must give the same.
+fn again(
+    order: &Order<'_>,
+    python: &str,
+    staged: &Path,
+    doubtful: &BTreeMap<PathBuf, String>,
+    entries: &BTreeMap<PathBuf, Entry>,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let of = |wheel: &LockedWheel| {
+        doubtful.values().any(|name| name.split_once(' ').is_some_and(|(name, _)| name == wheel.name))
+    };
+    let (folder, requirements) = (staged.join("again"), staged.join("again.txt"));
+    fs::write_new(&requirements, order.runtime.requirements_of(of))?;
+    let unpacked = unpack(&order.uv.without_cache(), (python, &folder), &requirements, said);
+    unpacked.map_err(|problem| {
+        let first = doubtful.keys().next().map_or_else(PathBuf::new, PathBuf::clone);
+        record::differs(&first, "is not what its wheel says, and could not be unpacked once more")
+            .because(problem)
+    })?;
+    let once_more = installed::take_stock(&folder, order.interrupt, &mut |_| ())?;
+    match doubtful.keys().find(|path| once_more.get(*path) != entries.get(*path)) {
+        Some(path) => Err(record::differs(path, "is not what its wheel says")),
+        None => {
+            for wheel in doubtful.values().collect::<BTreeSet<_>>() {
+                said(&format!(
+                    "{wheel} has another content than its RECORD says; unpacked twice it is the same"
+                ));
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The system's own interpreter of this version where there is one, else the version for uv to find.

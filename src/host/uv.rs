@@ -105,6 +105,12 @@ impl Uv {
         Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given) })
     }
 
+    /// The same without any cache: what it unpacks is new.
+    #[must_use]
+    pub fn without_cache(&self) -> Self {
+        Self { environment: self.environment.clone(), cache: Cache::None }
+    }
+
     /// Runs it to its end, and tells each line that it writes.
     ///
     /// # Errors

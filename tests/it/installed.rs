@@ -11,6 +11,7 @@ use awqdeploy::{
         digest::Digest,
         lock::{Interpreter, LockedInterpreter, Unlocked},
         manifest::{Entry, Manifest, Mode},
+        needs::Need,
         plan::PlannedRuntime,
         problem::{Kind, Problem},
         size::Bytes,
@@ -236,10 +237,14 @@ fn a_runtime_of_30_000_files_is_known_again_in_no_time() {
 
 /// Generation 1 serves, with a runtime of the store.
 fn serving() -> (Stand, PathBuf) {
+    serving_with(runtime())
+}
+
+fn serving_with(runtime: PlannedRuntime) -> (Stand, PathBuf) {
     let stand = Stand::new();
     let folder = installed(&stand.world.store);
     let mut plan = prepare(&stand.world, OLD).unwrap().plan;
-    plan.runtime = runtime();
+    plan.runtime = runtime;
     awqdeploy::host::models::take_in(
         &stand.world.store.lock(FORKED, "test").unwrap(),
         &stand.world.library.lock(OLD).unwrap().unwrap(),
@@ -295,6 +300,42 @@ fn an_edited_interpreter_is_found_by_verify_by_the_start_and_before_the_stop() {
     help: `awqdeploy verify --all --repair` installs it again; or go on without one: `--no-way-back`
     ");
     assert_eq!(stand.world.store.current().unwrap(), before);
+}
+
+/// What the host has lost since: that is found before anything is stopped, too.
+#[test]
+fn a_host_that_lacks_what_a_generation_needs_is_no_way_back() {
+    let version = "3.99".to_owned();
+    let (mut stand, _) =
+        serving_with(PlannedRuntime { needs: vec![Need::PythonHeaders { version }], ..runtime() });
+    let problem = stand.deploy(NEW).unwrap_err().to_string();
+    let why = "there is no way back to generation 1 (gptq): it needs the headers of Python 3.99, and this host has none";
+    assert_eq!(problem, why);
+    // And `status` says what it runs on.
+    let status = said(&stand, &["status", "--json"]).document(0);
+    assert_eq!(status["current"]["python"], json!({"is": "system", "version": "3.12", "why": "not-in-lock"}));
+    let status = said(&stand, &["status"]).text();
+    assert!(status.contains("Python 3.12 of the host, since the lock names none"), "{status}");
+}
+
+/// What nothing needs any more goes with what is recorded of it.
+#[test]
+fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
+    let (stand, folder) = serving();
+    let store = &stand.world.store;
+    let (other, python) = (Digest::of("other"), Digest::of("python"));
+    installed_at(store, other, &store.layout().runtime(other));
+    installed_at(store, python, &store.layout().python(python));
+    fs::write(store.layout().manifest(Digest::of("nothing")), "").unwrap();
+    let collected = said(&stand, &["collect", "--json"]).document(0);
+    assert_eq!(collected["runtimes"], json!([other.to_string()]), "{collected:#}");
+    assert_eq!(collected["interpreters"], json!([python.to_string()]));
+    let left = awqdeploy::host::fs::names(&store.layout().manifests()).unwrap();
+    assert_eq!(left, [Digest::of("runtime").to_string()]);
+    assert!(folder.is_dir() && !store.layout().python(python).exists());
+    assert_eq!(proved(store, &runtime(), Known::Stored).unwrap(), Bytes(0), "it is known still");
+    let memo = fs::read_to_string(store.layout().trees()).unwrap();
+    assert!(!memo.contains(&python.to_string()), "{memo}");
 }
 
 proptest! {

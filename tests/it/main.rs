@@ -37,6 +37,7 @@ mod hub_answers;
 mod inputs;
 mod installed;
 mod interop;
+mod interpreter;
 mod invocation;
 mod job;
 mod leftovers;

@@ -10,6 +10,16 @@ use std::{
 
 /// A wheel of these files beside its own description: `NAME-VERSION-py3-none-any.whl`.
 pub(crate) fn wheel(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8> {
+    recorded(name, version, files, |text| text)
+}
+
+/// The same, where the `RECORD` is of other texts: `said` of each.
+pub(crate) fn recorded(
+    name: &str,
+    version: &str,
+    files: &[(&str, &str)],
+    said: impl Fn(&str) -> &str,
+) -> Vec<u8> {
     let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
     let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
     let tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
@@ -18,6 +28,7 @@ pub(crate) fn wheel(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8
     all.push((format!("{info}/METADATA"), metadata));
     all.push((format!("{info}/WHEEL"), tags.to_owned()));
     let lines = all.iter().map(|(path, text)| {
+        let text = said(text);
         format!("{path},sha256={},{}\n", BASE64.encode(Sha256::digest(text)), text.len())
     });
     let record = lines.collect::<String>() + &format!("{info}/RECORD,,\n");

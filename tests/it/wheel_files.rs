@@ -204,9 +204,11 @@ fn what_is_installed_is_what_the_records_say() {
         .into()
     };
     let hold = |there: &BTreeMap<PathBuf, Entry>| record::hold(Path::new(SITE), &claims, there);
-    hold(&there()).unwrap();
+    assert_eq!(hold(&there()).unwrap(), [PathBuf::new(); 0]);
+    let mut other = there();
+    other.insert(site("a.py").into(), file("b"));
+    assert_eq!(hold(&other).unwrap(), [PathBuf::from(site("a.py"))], "to be unpacked once more");
     for (path, entry, why) in [
-        (site("a.py"), Some(file("b")), "is not what its wheel says"),
         (site("a.py"), Some(link("b.py")), "is a link where its wheel has a file"),
         (site("a.py"), None, "was not installed, though its wheel brings it"),
         (site("evil.pth"), Some(file("import evil")), "was installed by no wheel"),

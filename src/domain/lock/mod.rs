@@ -19,6 +19,7 @@ use super::{
 };
 pub use interpreter::{Interpreter, Listed, LockedInterpreter, Unlocked};
 pub(super) use model::why_not_plain;
+pub use runtime::normalised;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -314,8 +315,14 @@ impl LockedRuntime {
 
     /// `name==version --hash=sha256:…`, a line a wheel, as `uv pip install --require-hashes` reads them.
     pub fn requirements(&self) -> String {
+        self.requirements_of(|_| true)
+    }
+
+    /// The same for some of the wheels.
+    pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
         let mut lines = String::new();
-        for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
+        let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());
+        for wheel in wheels.into_iter().filter(|wheel| wanted(wheel)) {
             let LockedWheel { name, version, sha256, .. } = wheel;
             let _ = writeln!(lines, "{name}=={version} --hash=sha256:{sha256}");
         }

@@ -145,22 +145,17 @@ fn plain(path: &Path) -> Option<PathBuf> {
 }
 
 /// Holds an environment against what its wheels' `RECORD`s say together: every file is there and is what was said, and
-/// there is no other but byte code and what uv itself makes of an environment.
+/// there is no other but byte code and what uv itself makes of an environment. Returns the files with another content
+/// than their wheel says: there are wheels that were changed after their `RECORD` was written.
 ///
 /// # Errors
-/// [`Kind::Unverified`] that names the first file.
+/// [`Kind::Unverified`] that names the first file which is missing, of another kind, or nobody's.
 pub fn hold(
     site: &Path,
     claims: &BTreeMap<PathBuf, Option<Claim>>,
     there: &BTreeMap<PathBuf, Entry>,
-) -> Result<(), Problem> {
-    let differs = |path: &Path, how: &str| {
-        let what = format!("`{}` {how}", path.display());
-        Problem::new(Kind::Unverified, what).help(
-            "nothing was changed; what was unpacked is thrown away: deploy again, and mind the disk and the memory of \
-             this host",
-        )
-    };
+) -> Result<Vec<PathBuf>, Problem> {
+    let mut others = Vec::new();
     for (path, claim) in claims {
         match (there.get(path), claim) {
             (None, _) => return Err(differs(path, "was not installed, though its wheel brings it")),
@@ -169,7 +164,7 @@ pub fn hold(
             }
             (Some(Entry::File { sha256, size, .. }), Some(claim)) => {
                 if (*sha256, *size) != (claim.sha256, claim.size) {
-                    return Err(differs(path, "is not what its wheel says"));
+                    others.push(path.clone());
                 }
             }
             (Some(Entry::File { .. }), None) => {}
@@ -177,9 +172,18 @@ pub fn hold(
     }
     let stranger = |path: &Path, entry: &Entry| !claims.contains_key(path) && !is_ours(site, path, entry);
     match there.iter().find(|(path, entry)| stranger(path, entry)) {
-        None => Ok(()),
+        None => Ok(others),
         Some((path, _)) => Err(differs(path, "was installed by no wheel")),
     }
+}
+
+/// The problem with a file that is not what it should be.
+pub fn differs(path: &Path, how: &str) -> Problem {
+    let what = format!("`{}` {how}", path.display());
+    Problem::new(Kind::Unverified, what).help(
+        "nothing was changed; what was unpacked is thrown away: deploy again, and mind the disk and the memory of this \
+         host",
+    )
 }
 
 fn is_byte_code(path: &Path) -> bool {

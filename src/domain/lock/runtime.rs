@@ -170,7 +170,7 @@ fn serves(wheel: &LockedWheel, vllm: &str) -> bool {
 }
 
 /// As PEP 503 normalises: lowercase, runs of `-`, `_` and `.` as one `-`.
-fn normalised(name: &str) -> String {
+pub fn normalised(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
     let parts = lower.split(['-', '_', '.']);
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
