@@ -206,7 +206,7 @@ fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result
     }
     let entries = installed::finish(folder, interrupt, &mut |_| ())?;
     let doubtful = record::hold(&site, &claims, &entries)?;
-    let mut owner = |path: PathBuf| owners.remove(&path).map(|wheel| (path, wheel));
+    let owner = |path: PathBuf| owners.remove(&path).map(|wheel| (path, wheel));
     Ok(Held { entries, doubtful: doubtful.into_iter().filter_map(owner).collect() })
 }
 
@@ -235,17 +235,13 @@ fn again(
             .because(problem)
     })?;
     let once_more = installed::take_stock(&folder, order.interrupt, &mut |_| ())?;
-    match doubtful.keys().find(|path| once_more.get(*path) != entries.get(*path)) {
-        Some(path) => Err(record::differs(path, "is not what its wheel says")),
-        None => {
-            for wheel in doubtful.values().collect::<BTreeSet<_>>() {
-                said(&format!(
-                    "{wheel} has another content than its RECORD says; unpacked twice it is the same"
-                ));
-            }
-            Ok(())
-        }
+    if let Some(path) = doubtful.keys().find(|path| once_more.get(*path) != entries.get(*path)) {
+        return Err(record::differs(path, "is not what its wheel says"));
     }
+    for wheel in doubtful.values().collect::<BTreeSet<_>>() {
+        said(&format!("{wheel} has another content than its RECORD says; unpacked twice it is the same"));
+    }
+    Ok(())
 }
 
 /// The system's own interpreter of this version where there is one, else the version for uv to find.
