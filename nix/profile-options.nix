@@ -58,7 +58,7 @@ in
       ]) "What it computes on." "cuda";
       python =
         optional types.str
-          "Interpreter of a vLLM that was installed by hand, in place of the locked one; nothing pins it."
+          "Interpreter of a vLLM that was installed by hand, in place of the locked one; nothing pins it. `system`: the host's, for the locked wheels where uv installs them."
           "/srv/vllm/bin/python";
     };
 

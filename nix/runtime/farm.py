@@ -1,17 +1,14 @@
-"""farm.py OUT PYTHON LAUNCHER UNPACKED...: one environment of links to the files of many unpacked wheels.
+"""farm.py OUT PYTHON LAUNCHER HARMLESS UNPACKED...: one environment of links to the files of many unpacked wheels.
 
 Links to files and not to folders: libraries find each other by `$ORIGIN/../…`, which must lead through the environment.
-LAUNCHER becomes `bin/python3`, with @out@ and @cuda@ put in.
+LAUNCHER becomes `bin/python3`, with @out@ and @cuda@ put in. HARMLESS lists, a name a line, what several wheels bring by
+mistake and nothing imports; awqdeploy reads the same list where uv installs.
 """
 
 import configparser
 import filecmp
 import os
 import sys
-
-# Both ship it by mistake: it is the script that built them, and nothing imports it.
-HARMLESS = {"build_backend.py"}
-
 
 def launcher(text: str, site: str, out: str) -> str:
     nvidia = os.path.join(site, "nvidia")
@@ -22,8 +19,9 @@ def launcher(text: str, site: str, out: str) -> str:
 
 
 class Farm:
-    def __init__(self, out: str) -> None:
+    def __init__(self, out: str, harmless: set[str]) -> None:
         self.out = out
+        self.harmless = harmless
         self.owners: dict[str, str] = {}
 
     def write(self, path: str, text: str) -> None:
@@ -41,7 +39,7 @@ class Farm:
             os.symlink(source, path)
         elif not filecmp.cmp(owner, source, shallow=False):
             name = os.path.relpath(path, self.out)
-            if os.path.basename(name) not in HARMLESS and "__pycache__" not in name:
+            if os.path.basename(name) not in self.harmless and "__pycache__" not in name:
                 sys.exit(f"two wheels bring `{name}` with different content:\n  {owner}\n  {source}")
 
     def script(self, source: str, path: str) -> None:
@@ -82,12 +80,13 @@ class Farm:
 
 
 def main() -> None:
-    out, python, template, *wheels = sys.argv[1:]
+    out, python, template, harmless, *wheels = sys.argv[1:]
     version = "python{}.{}".format(*sys.version_info)
     site = os.path.join(out, "lib", version, "site-packages")
     os.makedirs(site)
     os.makedirs(os.path.join(out, "bin"))
-    farm = Farm(out)
+    with open(harmless) as file:
+        farm = Farm(out, set(file.read().split()))
     for unpacked in wheels:
         farm.add(unpacked, {"site": site, "bin": f"{out}/bin", "data": out, "include": f"{out}/include"})
     with open(template) as file:

@@ -12,7 +12,9 @@ use crate::{
         facts::{self, Facts},
         generation::Generation,
         journal::{self, Phase},
+        lock::Interpreter,
         memory::{Budget, Rank},
+        needs::Need,
         plan::{Plan, Refusal, Serve},
         prediction::Prediction,
         preflight::Finding,
@@ -23,9 +25,8 @@ use crate::{
     flow::{
         outcome::{Action, Conclusion, Outcome},
         status::{AsFound, Listed, Standing, Status},
-        verify::Verified,
     },
-    host::{check::Damage, service::Condition, store::Recorded},
+    host::{service::Condition, store::Recorded},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,6 +40,10 @@ pub(crate) struct PlanDocument {
     pub(crate) service: Option<String>,
     pub(crate) model: Option<PathBuf>,
     pub(crate) vllm: Option<String>,
+    /// The interpreter that vLLM is installed for. Null where somebody else keeps it, or Nix built both.
+    pub(crate) python: Option<Interpreter>,
+    /// What else it needs of the host.
+    pub(crate) needs: Vec<Need>,
     pub(crate) serve: Option<Serve>,
     pub(crate) memory: Option<MemoryDocument>,
     pub(crate) prediction: Option<Prediction>,
@@ -99,6 +104,8 @@ impl PlanDocument {
             service: None,
             model: None,
             vllm: None,
+            python: None,
+            needs: Vec::new(),
             serve: None,
             memory: None,
             prediction: None,
@@ -114,6 +121,8 @@ impl PlanDocument {
                 service: Some(plan.service),
                 model: Some(plan.model.path),
                 vllm: Some(plan.runtime.vllm),
+                python: plan.runtime.python,
+                needs: plan.runtime.needs,
                 serve: Some(plan.serve),
                 memory: Some(MemoryDocument::of(plan.memory)),
                 prediction: Some(plan.prediction),
@@ -243,6 +252,8 @@ pub(crate) struct Current {
     pub(crate) profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
+    /// The interpreter that vLLM was installed for. Null where somebody else keeps it, or Nix built both.
+    pub(crate) python: Option<Interpreter>,
     pub(crate) tensor_parallel_size: u32,
     pub(crate) service: String,
     pub(crate) url: String,
@@ -349,73 +360,6 @@ impl ValidationDocument {
     }
 }
 
-/// `awqdeploy/verify/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct VerifyDocument {
-    pub(crate) schema: &'static str,
-    /// Of all models together.
-    pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
-    pub(crate) seconds: f64,
-    /// What is not as it was locked. Empty: all is well.
-    pub(crate) damaged: Vec<DamageLine>,
-    /// What was damaged, and is not any more.
-    pub(crate) repaired: Vec<DamageLine>,
-    pub(crate) models: Vec<VerifiedLine>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct VerifiedLine {
-    /// The profile's name.
-    pub(crate) model: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DamageLine {
-    /// The profile's name.
-    pub(crate) model: String,
-    pub(crate) path: PathBuf,
-    /// `missing`, `size`, `content`, `link`, `special` or `added`.
-    pub(crate) is: &'static str,
-    /// The damaged pieces of 8 MiB, counted from 0.
-    pub(crate) pieces: Vec<u64>,
-}
-
-impl VerifyDocument {
-    pub(crate) fn of(verified: &Verified) -> Self {
-        let models = || verified.models.iter();
-        let line = |model: &str, damage: &Damage| DamageLine {
-            model: model.to_owned(),
-            path: damage.path.clone(),
-            is: damage.difference.name(),
-            pieces: damage.pieces.clone(),
-        };
-        Self {
-            schema: "awqdeploy/verify/v1",
-            files: models().map(|model| model.files).sum(),
-            bytes: models().map(|model| model.bytes).sum(),
-            seconds: verified.took.as_secs_f64(),
-            damaged: models()
-                .flat_map(|model| model.damaged.iter().map(|damage| line(&model.name, damage)))
-                .collect(),
-            repaired: models()
-                .flat_map(|model| model.repaired.iter().map(|damage| line(&model.name, damage)))
-                .collect(),
-            models: models()
-                .map(|model| VerifiedLine {
-                    model: model.name.clone(),
-                    folder: model.path.clone(),
-                    files: model.files,
-                    bytes: model.bytes,
-                })
-                .collect(),
-        }
-    }
-}
-
 /// `awqdeploy/recovery/v1`
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecoveryDocument {
@@ -449,6 +393,7 @@ fn current(generation: Generation) -> Current {
         profile: plan.profile,
         repo: plan.model.repo,
         vllm: plan.runtime.vllm,
+        python: plan.runtime.python,
         tensor_parallel_size: plan.memory.tensor_parallel_size,
         service: plan.service,
         url: format!("http://{}", std::net::SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port)),

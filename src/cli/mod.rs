@@ -25,6 +25,7 @@ mod shelf;
 mod summary;
 mod supply;
 mod units;
+mod verified;
 
 use args::Arguments;
 use clap::Parser;

@@ -25,6 +25,13 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     row(&mut out, "profile", &document.profile);
     row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
     row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
+    if let Some(python) = &document.python {
+        row(&mut out, "runs on", &python.to_string());
+    }
+    if !document.needs.is_empty() {
+        let needs: Vec<String> = document.needs.iter().map(ToString::to_string).collect();
+        row(&mut out, "needs of the host", &needs.join(", "));
+    }
     row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
     if let Some(memory) = &document.memory {
         self::memory(&mut out, memory);

@@ -2,8 +2,7 @@
 
 use super::{
     documents::{
-        ActivationDocument, CollectDocument, DamageLine, GenerationsDocument, StatusDocument,
-        ValidationDocument, VerifyDocument,
+        ActivationDocument, CollectDocument, GenerationsDocument, StatusDocument, ValidationDocument,
     },
     ink::{BAD, BOLD, CARE, FAINT, GOOD},
     planned,
@@ -237,6 +236,9 @@ pub(crate) fn status(document: &StatusDocument) -> String {
         "vLLM",
         &format!("{}, tensor parallel size {}", current.vllm, current.tensor_parallel_size),
     );
+    if let Some(python) = &current.python {
+        row(&mut out, "runs on", &python.to_string());
+    }
     match &document.as_found {
         Some(found) => {
             row(&mut out, "run by", &format!("{found}, as adopted; the next deployment replaces it"));
@@ -288,44 +290,6 @@ pub(crate) fn generations(document: &GenerationsDocument) -> String {
     out
 }
 
-/// What a verification found.
-pub(crate) fn verification(document: &VerifyDocument) -> String {
-    let mut out = String::new();
-    for model in &document.models {
-        let (name, files, folder) = (&model.model, model.files, model.folder.display());
-        let of = |lines: &[DamageLine]| lines.iter().filter(|line| line.model == *name).count();
-        let _ = match (of(&document.damaged), of(&document.repaired)) {
-            (0, 0) => {
-                writeln!(out, "{GOOD}{name}{GOOD:#}: all {files} files in {folder} are what was locked")
-            }
-            (0, repaired) => {
-                writeln!(out, "{GOOD}{name}{GOOD:#}: {repaired} repaired; {folder} is what was locked")
-            }
-            (damaged, _) => {
-                writeln!(out, "{BAD}{name}{BAD:#}: {damaged} of {files} files in {folder} differ")
-            }
-        };
-        for line in document.damaged.iter().filter(|line| line.model == *name) {
-            let _ = writeln!(out, "  {BAD}✗{BAD:#} {}", damage(line));
-        }
-        for line in document.repaired.iter().filter(|line| line.model == *name) {
-            let _ = writeln!(out, "  {GOOD}✓{GOOD:#} {}", damage(line));
-        }
-    }
-    let (bytes, seconds) = (document.bytes, document.seconds);
-    let _ = writeln!(out, "{FAINT}{bytes} in {seconds:.1} s{FAINT:#}");
-    out
-}
-
-fn damage(line: &DamageLine) -> String {
-    let pieces = match line.pieces.as_slice() {
-        [] => String::new(),
-        [piece] => format!(", piece {piece}"),
-        [first, .., last] => format!(", {} pieces from {first} to {last}", line.pieces.len()),
-    };
-    format!("{} ({}{pieces})", line.path.display(), line.is)
-}
-
 /// What a collection frees.
 pub(crate) fn collection(document: &CollectDocument) -> String {
     let mut out = String::new();
@@ -346,6 +310,9 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     }
     for runtime in &document.runtimes {
         row(&mut out, "free runtime", &runtime.short());
+    }
+    for interpreter in &document.interpreters {
+        row(&mut out, "free interpreter", &interpreter.short());
     }
     if document.kept_downloads_bytes > Bytes(0) {
         let bytes = document.kept_downloads_bytes;

@@ -5,13 +5,14 @@ use super::{
     args::{Arguments, Command, Consent, Global, Insistence, Validate},
     documents::{
         self, ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
-        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
+        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument,
     },
     evidence, generate, history as told,
     ink::{inked, print, print_json},
     lookup, planned, problem as errors,
     progress::Screen,
     rehearsal, render, schema, service, shelf, supply, units,
+    verified::{self, VerifyDocument},
 };
 use crate::{
     domain::{
@@ -107,7 +108,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
             let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
             let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
             let verified = verify::verify(&world, &which, damaged, &screen)?;
-            show(&global, &VerifyDocument::of(&verified), render::verification)?;
+            show(&global, &VerifyDocument::of(&verified), verified::verification)?;
             Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
         }
         Command::Collect { dry_run } => {

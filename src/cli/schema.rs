@@ -4,7 +4,7 @@ use super::{
     adopt::AdoptionDocument,
     documents::{
         ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
-        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument, VerifyDocument,
+        PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument,
     },
     evidence::{ComparisonDocument, ReportDocument},
     history::{HistoryDocument, WhyDocument},
@@ -14,6 +14,7 @@ use super::{
     rehearsal::RehearsalDocument,
     supply::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
     units::UnitsDocument,
+    verified::VerifyDocument,
 };
 use crate::domain::problem::Problem;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         digest::Digest,
-        lock::LockedModel,
+        lock::{LockedInterpreter, LockedModel},
         problem::{Kind, Problem},
         profile::Device,
         size::Bytes,
@@ -84,6 +84,8 @@ pub(super) struct RuntimeLockDocument {
     platform: String,
     /// The lock's name.
     digest: Digest,
+    /// The build of the interpreter. Null where the profile takes the host's.
+    interpreter: Option<LockedInterpreter>,
     wheels: usize,
     bytes: Bytes,
 }
@@ -105,10 +107,15 @@ fn lock_runtime(
         device: locked.device,
         python: locked.python,
         platform: locked.platform,
+        interpreter: locked.interpreter,
     };
     show(global, &document, |document| {
-        let RuntimeLockDocument { vllm, wheels, bytes, digest, .. } = document;
-        format!("vLLM {vllm}: {wheels} wheels ({bytes}) locked as {}\n", digest.short())
+        let RuntimeLockDocument { vllm, wheels, bytes, digest, interpreter, .. } = document;
+        let python = interpreter.as_ref().map_or_else(
+            || "the host's Python".to_owned(),
+            |python| format!("Python {}, build {}", python.version, python.build),
+        );
+        format!("vLLM {vllm}: {wheels} wheels ({bytes}) for {python} locked as {}\n", digest.short())
     })
 }
 

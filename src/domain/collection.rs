@@ -29,6 +29,10 @@ pub struct Stock {
     pub locked: BTreeMap<Digest, BTreeSet<Digest>>,
     /// The installed runtimes.
     pub runtimes: BTreeSet<Digest>,
+    /// The installed interpreters.
+    pub pythons: BTreeSet<Digest>,
+    /// The runtimes and interpreters of which it is recorded what they held.
+    pub manifests: BTreeSet<Digest>,
     /// The contents in the store.
     pub contents: BTreeSet<Digest>,
     /// The contents that a fetch began to bring.
@@ -42,6 +46,8 @@ pub struct Used {
     pub model: Option<Digest>,
     /// Its runtime.
     pub runtime: Option<Digest>,
+    /// The interpreter that the runtime stands on.
+    pub python: Option<Digest>,
 }
 
 /// Why a generation stays.
@@ -69,6 +75,10 @@ pub struct Collection {
     pub models: BTreeSet<Digest>,
     /// Runtimes that go.
     pub runtimes: BTreeSet<Digest>,
+    /// Interpreters that go.
+    pub pythons: BTreeSet<Digest>,
+    /// Records of what these held, and of what is gone.
+    pub manifests: BTreeSet<Digest>,
     /// Contents that go.
     pub contents: BTreeSet<Digest>,
     /// Interrupted downloads that stay.
@@ -91,10 +101,14 @@ impl Collection {
             .flat_map(|(_, contents)| contents)
             .collect();
         let runtimes: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.runtime).collect();
+        let pythons: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.python).collect();
+        let installed: BTreeSet<Digest> = runtimes.union(&pythons).copied().collect();
         Self {
             generations: go.iter().map(|(id, _)| **id).collect(),
             models: stock.models.keys().filter(|model| !stays(model)).copied().collect(),
             runtimes: stock.runtimes.difference(&runtimes).copied().collect(),
+            pythons: stock.pythons.difference(&pythons).copied().collect(),
+            manifests: stock.manifests.difference(&installed).copied().collect(),
             contents: stock.contents.iter().filter(|content| !contents.contains(content)).copied().collect(),
             downloads: (stock.downloads.difference(&stock.contents))
                 .filter(|content| contents.contains(content))

@@ -127,6 +127,31 @@ impl Layout {
         self.runtimes().join(digest.to_string())
     }
 
+    /// All interpreters that came with locks.
+    pub fn pythons(&self) -> PathBuf {
+        self.root.join("store/pythons")
+    }
+
+    /// An interpreter, named by the digest of its archive.
+    pub fn python(&self, archive: Digest) -> PathBuf {
+        self.pythons().join(archive.to_string())
+    }
+
+    /// What each runtime and interpreter held when it was installed.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("store/manifests")
+    }
+
+    /// What the runtime or interpreter of this name held when it was installed.
+    pub fn manifest(&self, name: Digest) -> PathBuf {
+        self.manifests().join(name.to_string())
+    }
+
+    /// The runtimes and interpreters that were hashed, and need not be hashed again while they stay untouched.
+    pub fn trees(&self) -> PathBuf {
+        self.root.join("store/trees.json")
+    }
+
     /// Where half-made things live until they are renamed to their final name.
     pub fn staging(&self) -> PathBuf {
         self.root.join("store/staging")

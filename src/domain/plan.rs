@@ -6,7 +6,10 @@ use super::{
     facts::Facts,
     invocation,
     layout::Layout,
+    lock::Interpreter,
+    manifest::Part,
     memory::Budget,
+    needs::Need,
     placement::{self, Placement},
     prediction::Prediction,
     preflight::{self, Finding},
@@ -81,6 +84,22 @@ pub struct PlannedRuntime {
     pub digest: Option<Digest>,
     /// The command that `serve` and its arguments follow.
     pub command: Vec<String>,
+    /// The interpreter that it was installed for. Absent where somebody else keeps the runtime, where Nix built it with
+    /// its interpreter, and in generations of before the files of runtimes were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<Interpreter>,
+    /// What else it needs of the host, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+}
+
+impl PlannedRuntime {
+    /// What of it lies in the store: the runtime, and the interpreter where that is locked, each by its name there.
+    pub fn installed(&self) -> Vec<(Part, Digest)> {
+        let runtime = self.digest.map(|digest| (Part::Runtime, digest));
+        let python = self.python.as_ref().and_then(Interpreter::locked);
+        runtime.into_iter().chain(python.map(|name| (Part::Interpreter, name))).collect()
+    }
 }
 
 /// The engine's command line, environment and address.

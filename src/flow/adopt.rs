@@ -456,6 +456,8 @@ impl Found {
             vllm: self.vllm.clone(),
             digest: None,
             command: host::runtimes::command_of(&self.python),
+            python: None,
+            needs: Vec::new(),
         };
         let read = host::checkpoint::read(&model.path, Presence::Whole).ok().flatten();
         let config = fs::read(&model.path.join("config.json"))?.unwrap_or_default();

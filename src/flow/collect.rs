@@ -32,6 +32,8 @@ pub struct Collected {
     pub models: Vec<(Digest, String)>,
     /// The runtimes that go.
     pub runtimes: Vec<Digest>,
+    /// The interpreters that go, which came with locks.
+    pub pythons: Vec<Digest>,
     /// How many contents of files go.
     pub contents: usize,
     /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
@@ -81,6 +83,7 @@ fn look(world: &World) -> Result<(Collection, Collected), Problem> {
         generations: generations?,
         models: collection.models.iter().map(|digest| (*digest, repo(*digest))).collect(),
         runtimes: collection.runtimes.iter().copied().collect(),
+        pythons: collection.pythons.iter().copied().collect(),
         contents: collection.contents.len(),
         downloads: store.downloads(&collection)?,
     };

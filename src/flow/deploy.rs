@@ -6,7 +6,8 @@ use super::{
     event::{Event, Observer},
     fetch,
     outcome::{Action, Outcome},
-    prepare::{Prepared, Supply, Waiver},
+    prepare::{Prepared, Source, Supply, Waiver},
+    prove::{Known, prove_runtime},
     recover, standing, way_back,
     world::{Keeper, World},
 };
@@ -23,6 +24,7 @@ use crate::{
         models, port, runtimes, secrets,
         service::Condition,
         store::{Locked, Recorded, Store},
+        uv::{self, Uv},
     },
 };
 use std::{
@@ -38,7 +40,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     // The means first: nothing is worth preparing without them.
     world.keeper.command(&plan.service)?;
     secrets::prove(&plan.secrets)?;
-    let from_nix = prepared.runtime.as_ref().is_some_and(|supply| supply.built.is_some());
+    let from_nix = prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, Source::Nix(_)));
     if from_nix && plan.memory.gpu.is_some() {
         runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
     }
@@ -123,7 +125,7 @@ fn stage(
         })?;
     }
     if let Some(supply) = &prepared.runtime {
-        install(world, locked, supply, observer)?;
+        install(world, locked, prepared, supply, observer)?;
     }
     locked.keep_binary(&world.binary)
 }
@@ -132,19 +134,27 @@ fn stage(
 fn install(
     world: &World,
     locked: &Locked<'_>,
+    prepared: &Prepared,
     supply: &Supply,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let Supply { digest, locked: runtime, built } = supply;
-    if let Some(built) = built {
-        return runtimes::adopt(locked, built);
-    }
-    if locked.store().layout().runtime(*digest).is_dir() {
-        return Ok(());
+    let Supply { digest, locked: runtime, source } = supply;
+    let interpreter = match source {
+        Source::Nix(built) => return runtimes::adopt(locked, built),
+        Source::Wheels(interpreter) => interpreter,
+    };
+    let planned = &prepared.plan.runtime;
+    match prove_runtime(locked.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
+        Ok(proved) if proved.unrecorded.is_empty() => return locked.note_trees(&proved.noted),
+        Err(problem) if problem.kind == Kind::Interrupted => return Err(problem),
+        // Missing, damaged, or of before there were records: it comes anew.
+        Ok(_) | Err(_) => {}
     }
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    runtimes::install(locked, *digest, runtime, said).map_err(|problem| {
+    let uv = &Uv::installing(world.layout(), uv::variables())?;
+    let order = runtimes::Order { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
+    runtimes::install(locked, &order, said).map_err(|problem| {
         // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
         if world.interrupt.came() {
             Problem::new(Kind::Interrupted, "stopped before anything was changed")

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         activation::GenerationId,
         difference::{self, Section, Side},
-        lock::LockedModel,
+        lock::{LockedModel, LockedRuntime},
         plan::Plan,
         problem::Problem,
     },
@@ -70,7 +70,11 @@ fn packages(
     }
     let locked = world.library.load(&plan.profile).ok();
     let locked = locked.and_then(|profile| world.library.locked_runtime(profile.runtime()).ok());
-    let locked = locked.filter(|locked| Some(locked.digest()) == plan.runtime.digest);
+    let name = |locked: &LockedRuntime| {
+        let python = plan.runtime.python.as_ref();
+        python.map_or_else(|| locked.digest(), |python| locked.installed_for(python))
+    };
+    let locked = locked.filter(|locked| Some(name(locked)) == plan.runtime.digest);
     let wheel = |wheel: &crate::domain::lock::LockedWheel| {
         (wheel.name.replace('-', "_").to_lowercase(), wheel.version.clone())
     };

@@ -14,11 +14,12 @@ use crate::{
         facts::Facts,
         generation::Generation,
         layout::Layout,
-        lock::{LockedModel, LockedRuntime},
+        lock::{Interpreter, LockedModel, LockedRuntime},
+        needs,
         plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
         preflight,
         problem::{Kind, Problem},
-        profile::{Model, Profile},
+        profile::{Model, Profile, Python},
         rules::Finding,
         unit,
         version::Version,
@@ -64,8 +65,17 @@ pub struct Supply {
     pub digest: Digest,
     /// Its wheels.
     pub locked: LockedRuntime,
-    /// Where Nix has it already. Otherwise its wheels are to be installed.
-    pub built: Option<runtimes::Built>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a runtime comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Nix has it already.
+    Nix(runtimes::Built),
+    /// Its wheels are to be installed for this interpreter.
+    Wheels(Interpreter),
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -265,14 +275,17 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     }
 }
 
-fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
+pub(super) fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
     if let Engine::Command(command) = &world.engine {
-        return Ok((PlannedRuntime { vllm, digest: None, command: command.clone() }, None));
+        let command = command.clone();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs: Vec::new() }, None));
     }
-    if let Some(python) = &profile.runtime().python {
+    if let Python::Given(python) = &profile.runtime().python {
         trust::believe_interpreter(python)?;
-        return Ok((PlannedRuntime { vllm, digest: None, command: runtimes::command_of(python) }, None));
+        let command = runtimes::command_of(python);
+        let needs = needs::driver(profile.runtime().device).into_iter().collect();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
     }
     let locked = world.library.locked_runtime(profile.runtime())?;
     let built = match &world.engine {
@@ -282,9 +295,17 @@ fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<S
         }
         Engine::Locked | Engine::Command(_) => None,
     };
-    let digest = built.as_ref().map_or_else(|| locked.digest(), |built| built.digest);
+    // Nix brings an interpreter of its own.
+    let python = Interpreter::of(&locked, &profile.runtime().python);
+    let (digest, needs, python, source) = if let Some(built) = built {
+        (built.digest, needs::driver(locked.device).into_iter().collect(), None, Source::Nix(built))
+    } else {
+        let needs = needs::of_wheels(&locked, &python);
+        (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
+    };
     let command = runtimes::command(&world.layout().runtime(digest));
-    Ok((PlannedRuntime { vllm, digest: Some(digest), command }, Some(Supply { digest, locked, built })))
+    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
+    Ok((planned, Some(Supply { digest, locked, source })))
 }
 
 pub(super) fn not_locked(name: &str) -> Problem {

@@ -136,7 +136,10 @@ impl Library {
         Ok(Texts {
             profile: self.text(wanted)?,
             model: self.shelf.read(&lock_of(profile.name()))?,
-            runtime: self.shelf.read(&format!("{RUNTIMES}/{}.toml", stem_of(profile.runtime())))?,
+            runtime: self.shelf.read(&format!(
+                "{RUNTIMES}/{}.toml",
+                stem_of(&profile.runtime().vllm, profile.runtime().device)
+            ))?,
         })
     }
 
@@ -183,17 +186,17 @@ impl Library {
     /// # Errors
     /// [`Kind::Usage`] where there is none, with the versions that there are, or where it is wrong.
     pub fn locked_runtime(&self, runtime: &Runtime) -> Result<LockedRuntime, Problem> {
-        let file = format!("{RUNTIMES}/{}.toml", stem_of(runtime));
+        let file = format!("{RUNTIMES}/{}.toml", stem_of(&runtime.vllm, runtime.device));
         let Some(text) = self.shelf.read(&file)? else {
             return Err(self.no_runtime(runtime, &file)?);
         };
         let path = self.shelf.path(&file);
         let locked = LockedRuntime::parse(&path, &text)?;
-        let says = Runtime { vllm: locked.vllm.clone(), device: locked.device, python: None };
-        if says != *runtime {
+        if (&locked.vllm, locked.device) != (&runtime.vllm, runtime.device) {
+            let says = stem_of(&locked.vllm, locked.device);
             return Err(Problem::new(
                 Kind::Usage,
-                format!("`{}` locks another runtime: `{}`", path.display(), stem_of(&says)),
+                format!("`{}` locks another runtime: `{says}`", path.display()),
             )
             .help("a runtime's lock is named after the version and device in it: rename it"));
         }
@@ -209,7 +212,7 @@ impl Library {
         runtime: &LockedRuntime,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let stem = stem_of(&Runtime { vllm: runtime.vllm.clone(), device: runtime.device, python: None });
+        let stem = stem_of(&runtime.vllm, runtime.device);
         self.save(&format!("{RUNTIMES}/{stem}.toml"), &runtime.to_toml(), write)
     }
 
@@ -321,10 +324,10 @@ fn lock_of(profile: &str) -> String {
 }
 
 /// The name of a runtime's lock, without its suffix.
-fn stem_of(runtime: &Runtime) -> String {
-    match runtime.device {
-        Device::Cuda => format!("vllm-{}", runtime.vllm),
-        Device::Cpu => format!("vllm-{}-cpu", runtime.vllm),
+fn stem_of(vllm: &str, device: Device) -> String {
+    match device {
+        Device::Cuda => format!("vllm-{vllm}"),
+        Device::Cpu => format!("vllm-{vllm}-cpu"),
     }
 }
 

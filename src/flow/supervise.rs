@@ -1,7 +1,7 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
-use super::prove::prove;
+use super::prove::{Known, prove, prove_runtime};
 use crate::{
     domain::{
         activation::GenerationId,
@@ -11,10 +11,12 @@ use crate::{
         plan::Plan,
         problem::{Kind, Problem},
         profile::Timeouts,
+        size::Bytes,
         startup::{Phase, Reason},
     },
     host::{
         engine_process::{EngineProcess, Next},
+        installed::TreeMemo,
         memo::OwnMemo,
         notify::Told,
         secrets, service,
@@ -130,28 +132,25 @@ fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Proves the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.
+/// Proves the runtime and the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.
 async fn proven(
     store: &Store,
     plan: &Plan,
     told: Told,
     mut asked: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Problem> {
-    told.status(&format!("verifying the model of `{}`", plan.profile));
+    told.status(&format!("verifying vLLM and the model of `{}`", plan.profile));
     let interrupt = Interrupt::default();
     let mut proving = pin!(spawn_blocking({
-        let (store, model, interrupt) = (store.clone(), plan.model.clone(), interrupt.clone());
+        let (store, interrupt) = (store.clone(), interrupt.clone());
+        let (model, runtime) = (plan.model.clone(), plan.runtime.clone());
         move || {
-            let (mut shown, own) = (None, OwnMemo::of_service());
-            let checked = prove(&store, &model, own.read(), &interrupt, &mut |done, of| {
-                let percent = (done.0 * 100).checked_div(of.0);
-                if shown != percent && done.0 > 0 {
-                    told.status(&format!("verifying the model: {} %", percent.unwrap_or(100)));
-                    shown = percent;
-                }
-            })?;
+            let see = &mut telling(told, "vLLM");
+            let installed = prove_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
+            let own = OwnMemo::of_service();
+            let checked = prove(&store, &model, own.read(), &interrupt, &mut telling(told, "the model"))?;
             // Where it cannot be kept, the next start hashes again.
-            let _unkept = own.add(&checked.noted);
+            let _unkept = (own.add(&checked.noted), TreeMemo::add_to_own(&installed.noted));
             Ok::<_, Problem>(())
         }
     }));
@@ -159,12 +158,24 @@ async fn proven(
     loop {
         tokio::select! {
             proved = &mut proving => {
-                proved.map_err(|e| Problem::doing("verify the model", e))??;
+                proved.map_err(|e| Problem::doing("verify what is to serve", e))??;
                 // It may have come while the last file was read.
                 return interrupt.check();
             }
             _ = extend.tick() => told.extend(EXTEND_BY),
             () = &mut asked, if !interrupt.came() => interrupt.raise(),
+        }
+    }
+}
+
+/// Tells the service manager each percent of what is verified.
+fn telling(told: Told, what: &'static str) -> impl FnMut(Bytes, Bytes) {
+    let mut shown = None;
+    move |done, of| {
+        let percent = (done.0 * 100).checked_div(of.0);
+        if shown != percent && done.0 > 0 {
+            told.status(&format!("verifying {what}: {} %", percent.unwrap_or(100)));
+            shown = percent;
         }
     }
 }

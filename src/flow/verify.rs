@@ -1,14 +1,21 @@
-//! `verify`: compares every byte of models with their locks, offline, and repairs what is damaged.
+//! `verify`: compares every byte of models with their locks, and of runtimes with what was installed, offline, and
+//! repairs what is damaged.
+
+mod installed;
+
+pub use installed::{By, VerifiedTree};
 
 use super::{
     event::{Event, Observer},
-    prepare::not_locked,
+    prepare::{self, not_locked},
+    prove::folder_of,
     world::World,
 };
 use crate::{
     domain::{
         digest::Digest,
         lock::LockedModel,
+        manifest::Part,
         problem::{Kind, Problem},
         size::Bytes,
     },
@@ -19,7 +26,9 @@ use crate::{
         repair::{Copies, PieceSource},
     },
 };
+use installed::Mend;
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -49,6 +58,8 @@ pub enum Damaged<'a> {
 pub struct Verified {
     /// Each model.
     pub models: Vec<VerifiedModel>,
+    /// Each runtime, and each interpreter.
+    pub runtimes: Vec<VerifiedTree>,
     /// How long it took.
     pub took: Duration,
 }
@@ -88,6 +99,7 @@ impl Verified {
     /// Whether all is as it was locked.
     pub fn is_clean(&self) -> bool {
         self.models.iter().all(|model| model.damaged.is_empty())
+            && self.runtimes.iter().all(VerifiedTree::is_clean)
     }
 }
 
@@ -116,7 +128,34 @@ pub fn verify(
     for target in targets {
         models.push(one(world, target, damaged, &mut proven, observer)?);
     }
-    Ok(Verified { models, took: began.elapsed() })
+    let mend = match damaged {
+        Damaged::Told => Mend::Never,
+        Damaged::Repaired(_) => Mend::Again,
+    };
+    let parts = parts(world, which)?.into_iter();
+    let runtimes = parts.map(|part| installed::one(world, part, mend, observer)).collect::<Result<_, _>>()?;
+    Ok(Verified { models, runtimes, took: began.elapsed() })
+}
+
+/// What of runtimes is in the store, and is verified.
+fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Digest)>, Problem> {
+    let installed = match which {
+        Which::Current => world.store.deployed()?.plan.runtime.installed(),
+        Which::Profile(name) => {
+            let profile = world.library.load(name)?;
+            // One that is not locked is not in the store either.
+            let planned = prepare::runtime(world, &profile).map(|(planned, _)| planned.installed());
+            planned.unwrap_or_default()
+        }
+        Which::All => {
+            let runtimes = world.store.runtimes()?.into_iter().map(|name| (Part::Runtime, name));
+            let pythons = world.store.pythons()?.into_iter().map(|name| (Part::Interpreter, name));
+            runtimes.chain(pythons).collect()
+        }
+    };
+    let there = |(part, name): &(Part, Digest)| folder_of(world.layout(), *part, *name).exists();
+    // What a generation needs and what is gone is found before it is started; there is nothing to read.
+    Ok(installed.into_iter().filter(there).collect())
 }
 
 fn one(

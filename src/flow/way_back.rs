@@ -3,7 +3,7 @@
 use super::{
     carry::return_to,
     event::{Event, Observer},
-    prove::prove,
+    prove::{Known, prove, prove_runtime},
     world::World,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         preflight,
         problem::{Kind, Problem},
     },
-    host::{memo::Memo, secrets, store::Locked},
+    host::{memo::Memo, needs, secrets, store::Locked},
 };
 use std::path::Path;
 
@@ -52,7 +52,18 @@ pub(super) fn whole(
         }
     }
     secrets::prove(&plan.secrets)?;
+    needs::prove(&plan.runtime.needs, &plan.serve.env)?;
     locked.store().intact(generation.id)?;
+    observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
+    let see = &mut |done, of| observer.see(Event::Progress { done, of });
+    let proved = prove_runtime(locked.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
+    locked.note_trees(&proved.noted)?;
+    for folder in proved.unrecorded {
+        observer.see(Event::Warning(format!(
+            "nobody knows whether `{}` is as it was installed: an earlier awqdeploy kept no record of it",
+            folder.display()
+        )));
+    }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
     let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });

@@ -39,6 +39,8 @@ pub enum Difference {
     Special,
     /// It is not in the lock.
     Added,
+    /// It can be run and should not, or the other way round.
+    Mode,
 }
 
 /// A file that is not as it was locked.
@@ -91,6 +93,7 @@ impl Difference {
             Self::Link => "link",
             Self::Special => "special",
             Self::Added => "added",
+            Self::Mode => "mode",
         }
     }
 }
@@ -112,6 +115,7 @@ impl fmt::Display for Damage {
             Difference::Link => write!(f, "`{path}` is a link"),
             Difference::Special => write!(f, "`{path}` is not a file"),
             Difference::Added => write!(f, "`{path}` was added"),
+            Difference::Mode => write!(f, "`{path}` has another mode"),
         }
     }
 }
@@ -175,7 +179,7 @@ pub fn stamp(path: &Path) -> Result<Option<Stamp>, Problem> {
 }
 
 /// Everything below a folder but folders. No link is followed.
-fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem> {
+pub(super) fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem> {
     let mut there = BTreeMap::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {

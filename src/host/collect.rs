@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     activation::{Activation, GenerationId, State},
     collection::{Collection, Stock, Used},
-    lock::LockedModel,
+    lock::{Interpreter, LockedModel},
     problem::{Kind, Problem},
     size::Bytes,
 };
@@ -35,6 +35,7 @@ impl Store {
         let used = |plan: &crate::domain::plan::Plan| Used {
             model: plan.model.digest,
             runtime: plan.runtime.digest,
+            python: plan.runtime.python.as_ref().and_then(Interpreter::locked),
         };
         let contents = |model: &LockedModel| model.files.iter().map(|file| file.sha256).collect();
         let layout = self.layout();
@@ -63,6 +64,8 @@ impl Store {
             models,
             locked: locked.iter().map(|model| (model.digest(), contents(model))).collect(),
             runtimes: digests(&layout.runtimes())?.into_iter().collect(),
+            pythons: digests(&layout.pythons())?.into_iter().collect(),
+            manifests: digests(&layout.manifests())?.into_iter().collect(),
             contents: digests(&layout.blobs())?.into_iter().collect(),
             downloads: part::there(&layout.downloads())?,
         })
@@ -93,12 +96,14 @@ impl Store {
 
     /// All that a collection removes, generations first: what is left must never miss what it needs.
     fn doomed(&self, collection: &Collection) -> Result<Vec<PathBuf>, Problem> {
-        let Collection { generations, models, runtimes, contents, .. } = collection;
+        let Collection { generations, models, runtimes, pythons, manifests, contents, .. } = collection;
         let layout = self.layout();
         let mut paths: Vec<PathBuf> = generations.iter().map(|id| layout.generation(*id)).collect();
         paths.extend(self.failed_activations(generations)?);
         paths.extend(models.iter().flat_map(|model| [layout.model(*model), layout.model_lock(*model)]));
         paths.extend(runtimes.iter().map(|runtime| layout.runtime(*runtime)));
+        paths.extend(pythons.iter().map(|python| layout.python(*python)));
+        paths.extend(manifests.iter().map(|name| layout.manifest(*name)));
         paths.extend(contents.iter().map(|content| layout.blob(*content)));
         let (staging, downloads) = (layout.staging(), layout.downloads());
         let staged = fs::names(&staging)?.into_iter().map(|name| staging.join(name));
@@ -139,6 +144,7 @@ impl Locked<'_> {
         for path in nameless {
             fs::remove_entry(&path)?;
         }
+        self.keep_trees()?;
         let mut memo = self.store().memo()?;
         memo.keep(|content| !collection.contents.contains(content));
         self.keep_memo(&memo)

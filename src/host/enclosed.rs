@@ -68,6 +68,8 @@ pub(super) fn ask(
     let home =
         if enclosed && scope == Scope::System { PathBuf::from("/tmp") } else { folder.path().to_owned() };
     environment.extend(FOLDERS.map(|name| (name.to_owned(), home.display().to_string())));
+    // The runtime is held against what was installed: nothing may be added to it.
+    environment.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
     if !enclosed {
         environment.entry("PATH".to_owned()).or_insert_with(|| PROGRAMS.to_owned());
         let words: Vec<_> = words.collect();

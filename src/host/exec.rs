@@ -125,19 +125,21 @@ fn within(
     Ok(None)
 }
 
-/// Runs a program to its end and tells each line that it writes, to whichever output, as it comes.
-pub fn watch<A: AsRef<OsStr>>(
+/// Runs a program to its end with these variables and no others, in a folder where nothing lies, and tells each line
+/// that it writes, to whichever output, as it comes.
+pub fn watch_alone<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
     environment: &BTreeMap<String, String>,
     said: &mut dyn FnMut(&str),
 ) -> Result<Finished, Problem> {
     let line = line(program, arguments);
-    let mut command =
-        duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null().stderr_to_stdout().unchecked();
-    for (name, value) in environment {
-        command = command.env(name, value);
-    }
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+        .stdin_null()
+        .stderr_to_stdout()
+        .full_env(environment)
+        .dir("/")
+        .unchecked();
     let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
     let mut stderr = String::new();
     for words in BufReader::new(&mut output).lines() {

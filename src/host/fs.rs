@@ -113,6 +113,17 @@ pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync_parent(path)
 }
 
+/// The same in place of what may be there, which is then in `staged`.
+pub fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
+    if !path.is_dir() {
+        return publish(staged, path);
+    }
+    sync(staged)?;
+    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    sync_parent(path)
+}
+
 /// Makes sure that everything on the file system of `path` is on the disk: for whole trees.
 pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;

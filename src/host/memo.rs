@@ -56,17 +56,26 @@ impl Stamp {
 
     /// Whether a change of content after this moment is sure to show.
     pub fn is_settled(&self, now: SystemTime) -> bool {
-        let limit =
-            now.checked_sub(TOO_FRESH).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let seconds = limit.and_then(|limit| i64::try_from(limit.as_secs()).ok());
-        // A time in the future, after a clock was set back, is not settled either.
-        seconds.is_some_and(|seconds| self.modified.0 < seconds)
+        is_long_ago(self.modified, now)
+    }
+
+    /// Whether any change after this moment is sure to show, of the links and the mode too.
+    pub fn is_at_rest(&self, now: SystemTime) -> bool {
+        is_long_ago(self.changed, now)
     }
 
     /// Whether nothing but the file's links can have changed from the other stamp to this one.
     fn is_only_linked_since(&self, other: &Self) -> bool {
         Self { changed: other.changed, ..*self } == *other
     }
+}
+
+fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
+    let limit =
+        now.checked_sub(TOO_FRESH).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let seconds = limit.and_then(|limit| i64::try_from(limit.as_secs()).ok());
+    // A time in the future, after a clock was set back, is not long ago either.
+    seconds.is_some_and(|seconds| time.0 < seconds)
 }
 
 impl Memo {
@@ -114,6 +123,13 @@ impl Memo {
     }
 }
 
+/// A file in the directory that systemd gives the service to write to (`StateDirectory=`).
+pub(super) fn of_service(name: &str) -> Option<PathBuf> {
+    let directories = std::env::var("STATE_DIRECTORY").unwrap_or_default();
+    let first = directories.split(':').next().filter(|first| !first.is_empty())?;
+    Some(Path::new(first).join(name))
+}
+
 /// The service's own memo: nowhere, where systemd does not run this process.
 #[derive(Clone, Debug)]
 pub struct OwnMemo(Option<PathBuf>);
@@ -121,9 +137,7 @@ pub struct OwnMemo(Option<PathBuf>);
 impl OwnMemo {
     /// In the directory that systemd gives the service to write to (`StateDirectory=`).
     pub fn of_service() -> Self {
-        let directories = std::env::var("STATE_DIRECTORY").unwrap_or_default();
-        let first = directories.split(':').next().filter(|first| !first.is_empty());
-        Self(first.map(|first| Path::new(first).join(OWN)))
+        Self(of_service(OWN))
     }
 
     /// What it knows.

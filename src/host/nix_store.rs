@@ -19,7 +19,22 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
+
+/// How long Nix may take to hash a runtime. One of 8 GiB took a minute.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// What Nix says of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It is what was built.
+    Whole,
+    /// It is not, in Nix's words.
+    Damaged(String),
+    /// Nothing: there is no Nix to ask.
+    Unasked,
+}
 
 /// The length of the digest that every name in the store begins with.
 const DIGEST_LENGTH: usize = 32;
@@ -88,6 +103,29 @@ impl StorePath {
         }
         Err(Problem::new(Kind::Unverified, format!("`{}` is gone from the Nix store", self.path.display()))
             .help("build it again: run the same `nix run` once more"))
+    }
+
+    /// Whether this path, and all that it refers to, is what Nix built. Nix reads every byte.
+    ///
+    /// # Errors
+    /// Where Nix does not come to an end.
+    pub fn verify(&self) -> Result<Word, Problem> {
+        let ask = |arguments: &[&OsStr]| exec::run_within(PATIENCE, "nix-store", arguments, &BTreeMap::new());
+        let Ok(Some(listed)) = ask(&["--query".as_ref(), "--requisites".as_ref(), self.path.as_os_str()])
+        else {
+            return Ok(Word::Unasked);
+        };
+        let Ok(paths) = listed.success() else { return Ok(Word::Unasked) };
+        let verify = OsStr::new("--verify-path");
+        let arguments: Vec<&OsStr> = std::iter::once(verify).chain(paths.lines().map(OsStr::new)).collect();
+        let verified = ask(&arguments)?.ok_or_else(|| {
+            Problem::doing("verify what Nix built", format!("no end after {} s", PATIENCE.as_secs()))
+        })?;
+        Ok(if verified.status.success() {
+            Word::Whole
+        } else {
+            Word::Damaged(verified.stderr.trim().to_owned())
+        })
     }
 
     /// A root of our own making where that is allowed; else one that Nix's daemon makes for any user who asks.

@@ -207,9 +207,11 @@ fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> R
             fs::duplicate(damaged, staged)?;
             resize(file, staged)
         }
-        Difference::Missing | Difference::Link | Difference::Special | Difference::Added => {
-            create(file, staged)
-        }
+        Difference::Missing
+        | Difference::Link
+        | Difference::Special
+        | Difference::Added
+        | Difference::Mode => create(file, staged),
     }
 }
 

@@ -1,8 +1,10 @@
 //! uv, asked which versions belong together. It asks the index that this machine is set up with.
 
-use super::{exec, fs};
-use crate::domain::problem::{Kind, Problem};
-use std::collections::BTreeMap;
+use super::{
+    fs,
+    uv::{Uv, shown},
+};
+use crate::domain::problem::Problem;
 
 /// What is to be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,29 +22,21 @@ pub struct Question {
 /// The text of uv's `pylock.toml`.
 ///
 /// # Errors
-/// [`Kind::Unverified`] where uv finds no versions that belong together, or no index.
-pub fn resolve(question: &Question) -> Result<String, Problem> {
+/// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where uv finds no versions that belong together, or no index.
+pub fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
     let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder for uv", e))?;
     let (requirements, pylock) = (folder.path().join("requirements.in"), folder.path().join("pylock.toml"));
     fs::write_new(&requirements, question.requirements.join("\n") + "\n")?;
-    let shown = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let mut arguments: Vec<String> =
-        ["pip", "compile", "--no-header", "--format", "pylock.toml", "--only-binary", ":all:"]
-            .map(str::to_owned)
-            .into();
-    arguments.extend(["--python-version".into(), question.python.clone()]);
-    arguments.extend(["--python-platform".into(), question.platform.clone()]);
-    if let Some(until) = &question.until {
-        arguments.extend(["--exclude-newer".into(), until.clone()]);
-    }
-    arguments.extend(["--output-file".into(), shown(&pylock), shown(&requirements)]);
+    let (pylock_shown, requirements_shown) = (shown(&pylock), shown(&requirements));
     // It needs no interpreter of that version to say what is for it.
-    let environment = BTreeMap::from([("UV_PYTHON_DOWNLOADS".to_owned(), "never".to_owned())]);
-    let finished = exec::run("uv", &arguments, &environment)
-        .map_err(|problem| problem.help("install uv (`pipx install uv`, or your distribution's package)"))?;
-    finished.success().map_err(|mut problem| {
-        problem.kind = Kind::Unverified;
-        problem.help("nothing was changed; what uv said is above")
-    })?;
+    let mut arguments =
+        vec!["pip", "compile", "--no-python-downloads", "--no-header", "--format", "pylock.toml"];
+    arguments.extend(["--only-binary", ":all:"]);
+    arguments.extend(["--python-version", &question.python, "--python-platform", &question.platform]);
+    if let Some(until) = &question.until {
+        arguments.extend(["--exclude-newer", until]);
+    }
+    arguments.extend(["--output-file", &pylock_shown, &requirements_shown]);
+    uv.run(&arguments, &mut |_| ())?;
     fs::read(&pylock)?.ok_or_else(|| Problem::doing("resolve with uv", "it wrote nothing"))
 }

@@ -1,15 +1,24 @@
 //! vLLM environments in the store: installed by uv from the lock's hashes, shared by generations.
 
-use super::{exec, fs, nix_store::StorePath, store::Locked};
+use super::{
+    fs,
+    installed::{self, Ready},
+    interpreters,
+    nix_store::StorePath,
+    signals::Interrupt,
+    store::Locked,
+    uv::{Uv, shown},
+};
 use crate::domain::{
     digest::Digest,
-    layout::{Layout, Scope},
-    lock::LockedRuntime,
+    layout::Layout,
+    lock::{Interpreter, LockedRuntime, LockedWheel, normalised, record},
+    manifest::Entry,
     problem::{Kind, Problem},
     unit::hides,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -102,57 +111,141 @@ pub fn adopt(locked: &Locked<'_>, built: &Built) -> Result<(), Problem> {
     built.path.hold(&locked.store().layout().runtime(built.digest))
 }
 
-/// Installs a runtime into the store, unless it is there already.
-/// `said` hears what uv does meanwhile.
-pub fn install(
-    locked: &Locked<'_>,
-    digest: Digest,
-    runtime: &LockedRuntime,
-    said: &mut dyn FnMut(&str),
-) -> Result<(), Problem> {
+/// What is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Its name in the store.
+    pub name: Digest,
+    /// Its wheels.
+    pub runtime: &'a LockedRuntime,
+    /// What it is to run on.
+    pub interpreter: &'a Interpreter,
+    /// What installs it.
+    pub uv: &'a Uv,
+    /// Whether a person wants it to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// Installs a runtime into the store, in place of what may be there under its name. `said` hears what uv does meanwhile.
+///
+/// # Errors
+/// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
+pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+    let Order { name, runtime, interpreter, uv, interrupt } = *order;
     let layout = locked.store().layout();
-    let path = layout.runtime(digest);
-    if path.is_dir() {
-        return Ok(());
-    }
-    let staged = locked.stage(&format!("runtime-{}", digest.short()))?;
+    let python = match interpreter {
+        Interpreter::Locked(python) => {
+            let python = interpreters::bring(locked, uv, python, interrupt, said)?;
+            shown(&python)
+        }
+        Interpreter::System { version, .. } => system(version),
+    };
+    let staged = locked.stage(&format!("runtime-{}", name.short()))?;
     let requirements = staged.join("requirements.txt");
     fs::write_new(&requirements, runtime.requirements())?;
 
-    let mut environment = BTreeMap::new();
-    // An interpreter that uv has to bring must lie where the service can read it.
-    let interpreters = layout.root().join("store/python");
-    environment.insert("UV_PYTHON_INSTALL_DIR".into(), interpreters.to_string_lossy().into_owned());
     let folder = staged.join("env");
-    let python = folder.join("bin/python");
-    let version = interpreter(&runtime.python);
-    uv(&["venv", "--relocatable", "--python", &version, &shown(&folder)], &environment, said)?;
-    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
-    let (python_shown, requirements_shown) = (shown(&python), shown(&requirements));
-    pip.extend(["--python", &python_shown, "--requirements", &requirements_shown]);
-    uv(&pip, &environment, said)?;
-    visible(&python, layout.scope())?;
-    fs::sync_file_system(&folder)?;
-    fs::make_directory(path.parent().unwrap_or(&path))?;
-    fs::publish(&folder, &path)
+    unpack(uv, (&python, &folder), &requirements, said)?;
+    visible(&folder.join("bin/python"), layout)?;
+    let held = hold(&folder, runtime, interrupt).and_then(|Held { entries, doubtful }| {
+        again(order, &python, &staged, &doubtful, &entries, said).map(|()| entries)
+    });
+    // What was unpacked is in its place, or is not what it should be.
+    uv.forget()?;
+    let ready = Ready { staged: &folder, entries: held?, name, to: &layout.runtime(name) };
+    locked.publish(ready)
 }
 
-fn uv(
-    arguments: &[&str],
-    environment: &BTreeMap<String, String>,
+/// Has uv make an environment of these requirements.
+fn unpack(
+    uv: &Uv,
+    (python, folder): (&str, &Path),
+    requirements: &Path,
     said: &mut dyn FnMut(&str),
 ) -> Result<(), Problem> {
-    let finished = exec::watch("uv", arguments, environment, said).map_err(|problem| {
-        problem.help("install uv (`pipx install uv`, or your distribution's package), or use the Nix package")
+    uv.run(&["venv", "--no-project", "--relocatable", "--python", python, &shown(folder)], said)?;
+    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
+    let (inside, requirements) = (shown(&folder.join("bin/python")), shown(requirements));
+    pip.extend(["--link-mode", "copy", "--python", &inside, "--requirements", &requirements]);
+    uv.run(&pip, said).map(drop)
+}
+
+/// What an environment holds, and the files that are not what their wheel says, each with the wheel.
+struct Held {
+    entries: BTreeMap<PathBuf, Entry>,
+    doubtful: BTreeMap<PathBuf, String>,
+}
+
+/// Holds what uv has installed against the wheels' `RECORD`s.
+fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result<Held, Problem> {
+    let site = PathBuf::from(format!("lib/python{}/site-packages", runtime.python));
+    let (mut claims, mut owners, mut brought) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for name in fs::names(&folder.join(&site))? {
+        let Some((wheel, version)) = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-'))
+        else {
+            continue;
+        };
+        let wheel = format!("{} {version}", normalised(wheel));
+        let path = folder.join(&site).join(&name).join("RECORD");
+        let text = fs::read(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("`{}` is missing", path.display()))
+                .help("the wheel is broken; lock another version of it")
+        })?;
+        for (path, claim) in record::read(&wheel, &site, &text)? {
+            brought.extend(claim.map(|claim| (path.clone(), wheel.clone(), (claim.sha256, claim.size))));
+            owners.insert(path.clone(), wheel.clone());
+            claims.insert(path, claim);
+        }
+    }
+    let (clashes, harmless) = record::clashes(brought);
+    record::refuse(&clashes)?;
+    // Of these one or the other came: without it every installation is the same.
+    for path in harmless {
+        claims.remove(&path);
+        fs::remove(&folder.join(path))?;
+    }
+    let entries = installed::finish(folder, interrupt, &mut |_| ())?;
+    let doubtful = record::hold(&site, &claims, &entries)?;
+    let owner = |path: PathBuf| owners.remove(&path).map(|wheel| (path, wheel));
+    Ok(Held { entries, doubtful: doubtful.into_iter().filter_map(owner).collect() })
+}
+
+/// Of a wheel that says something else of a file than came out of it, the archive is the authority, by its hash: it is
+/// unpacked once more, without any cache, and must give the same.
+fn again(
+    order: &Order<'_>,
+    python: &str,
+    staged: &Path,
+    doubtful: &BTreeMap<PathBuf, String>,
+    entries: &BTreeMap<PathBuf, Entry>,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let of = |wheel: &LockedWheel| {
+        doubtful.values().any(|name| name.split_once(' ').is_some_and(|(name, _)| name == wheel.name))
+    };
+    let (folder, requirements) = (staged.join("again"), staged.join("again.txt"));
+    fs::write_new(&requirements, order.runtime.requirements_of(of))?;
+    let unpacked = unpack(&order.uv.without_cache(), (python, &folder), &requirements, said);
+    unpacked.map_err(|problem| {
+        let first = doubtful.keys().next().map_or_else(PathBuf::new, PathBuf::clone);
+        record::differs(&first, "is not what its wheel says, and could not be unpacked once more")
+            .because(problem)
     })?;
-    finished.success().map(drop).map_err(|mut problem| {
-        problem.kind = Kind::Unverified;
-        problem.help("nothing was changed; what uv said is above")
-    })
+    let once_more = installed::take_stock(&folder, order.interrupt, &mut |_| ())?;
+    if let Some(path) = doubtful.keys().find(|path| once_more.get(*path) != entries.get(*path)) {
+        return Err(record::differs(path, "is not what its wheel says"));
+    }
+    for wheel in doubtful.values().collect::<BTreeSet<_>>() {
+        said(&format!("{wheel} has another content than its RECORD says; unpacked twice it is the same"));
+    }
+    Ok(())
 }
 
 /// The system's own interpreter of this version where there is one, else the version for uv to find.
-fn interpreter(version: &str) -> String {
+fn system(version: &str) -> String {
     let system = SYSTEM_INTERPRETERS
         .iter()
         .map(|folder| PathBuf::from(folder).join(format!("python{version}")))
@@ -161,9 +254,11 @@ fn interpreter(version: &str) -> String {
 }
 
 /// Refuses an interpreter that the service's sandbox hides.
-fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
-    let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
-    if hides(scope, &real) {
+fn visible(python: &Path, layout: &Layout) -> Result<(), Problem> {
+    let whole = |path: &Path| std::fs::canonicalize(path).map_err(|e| fs::failed("find", path, e));
+    let real = whole(python)?;
+    // The root is shown to the service wherever it lies.
+    if !real.starts_with(whole(layout.root())?) && hides(layout.scope(), &real) {
         return Err(Problem::new(
             Kind::Unverified,
             format!("the interpreter `{}` cannot be seen by the service", real.display()),
@@ -171,8 +266,4 @@ fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
         .help("install that Python for the whole system, or let uv bring it: `uv python install`"));
     }
     Ok(())
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

@@ -18,6 +18,7 @@ mod persons;
 mod played;
 mod real;
 mod room;
+mod runtime;
 mod scenes;
 mod simulation;
 mod story;

@@ -14,6 +14,7 @@ const SCENES: &[Scene] = &[
     ("`cancel` from another terminal", cancels),
     ("a restart by hand in mid-activation recovers nothing", restarts),
     ("an orphan of our runtime is named and ended", orphan),
+    ("an edited runtime is found, not started, and mended", crate::runtime::edited),
     ("an engine that hangs after the commit", hangs),
     ("an engine that slows down after the commit", slows_down),
     ("an engine that crashes twice after the commit", crashes),
@@ -124,7 +125,8 @@ fn restarts(machine: &Machine) -> Result<(), String> {
 
 fn orphan(machine: &Machine) -> Result<(), String> {
     let leave = "worker=$(echo /var/lib/awqdeploy/store/runtimes/*/bin)/worker; cp /bin/sleep $worker; \
-                 setsid -f $worker 1000 </dev/null >/dev/null 2>&1; setsid -f sleep 1001 </dev/null >/dev/null 2>&1";
+                 setsid -f $worker 1000 </dev/null >/dev/null 2>&1; \
+                 until readlink /proc/*/exe | grep -q 'bin/worker$'; do sleep 0.1; done; rm $worker; setsid -f sleep 1001 </dev/null >/dev/null 2>&1";
     done(machine, &["sh", "-c", leave], 0)?;
     let output = done(machine, &["awqdeploy", "deploy", "new", "--yes", "--retry"], 0)?;
     let said = String::from_utf8_lossy(&output.stderr);

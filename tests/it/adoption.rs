@@ -2,7 +2,7 @@
 
 use awqdeploy::domain::{
     adoption::{CommandLine, Reading, Seen, Terms, write},
-    profile::{Device, Profile},
+    profile::{Device, Profile, Python},
     size::Bytes,
 };
 use std::path::Path;
@@ -121,7 +121,7 @@ fn the_profile_reads_back() {
     let text = write(&reading, &terms);
     let profile = Profile::parse("old", Path::new("old.toml"), &text).unwrap();
     assert_eq!(profile.limits().max_model_len, 4096);
-    assert_eq!(profile.runtime().python.as_deref(), Some(terms.python));
+    assert_eq!(profile.runtime().python, Python::Given(terms.python.to_owned()));
     assert_eq!(profile.arguments(), reading.others);
     assert_eq!(profile.environment(), &reading.environment);
     assert_eq!(profile.gates().min_known_answers, Some(0.8));

@@ -30,11 +30,14 @@ fn digest(name: u64) -> Digest {
 /// Generation `n` uses model `n` and runtime `n`; model `n` has contents `n` and `n + 1`.
 fn stock(generations: u64) -> Stock {
     let contents = |model: u64| BTreeSet::from([digest(model), digest(model + 1)]);
-    let used = |n| Used { model: Some(digest(n)), runtime: Some(digest(n)) };
+    let used =
+        |n| Used { model: Some(digest(n)), runtime: Some(digest(n)), python: Some(digest(100 + n / 2)) };
     Stock {
         generations: (1..=generations).map(|n| (id(n), used(n))).collect(),
         models: (1..=generations).map(|n| (digest(n), contents(n))).collect(),
         runtimes: (1..=generations).map(digest).collect(),
+        pythons: (0..=generations / 2).map(|n| digest(100 + n)).collect(),
+        manifests: (1..=generations).chain(100..=100 + generations / 2).chain([99]).map(digest).collect(),
         contents: (1..=generations + 1).map(digest).collect(),
         ..Stock::default()
     }
@@ -55,6 +58,9 @@ fn what_serves_and_what_it_can_return_to_stays() {
     assert_eq!(collection.kept, BTreeMap::from([(id(2), Why::Previous), (id(4), Why::Current)]));
     assert_eq!(collection.generations, ids(&[1, 3, 5]));
     assert_eq!((&collection.models, &collection.runtimes), (&names(&[1, 3, 5]), &names(&[1, 3, 5])));
+    // Two generations share an interpreter: 4's, and 2's with 3. What is recorded of nothing goes too.
+    assert_eq!(collection.pythons, names(&[100]));
+    assert_eq!(collection.manifests, names(&[1, 3, 5, 99, 100]));
     // 2, 3, 4 and 5 are contents of models 2 and 4 as well.
     assert_eq!(collection.contents, names(&[1, 6]));
 }
@@ -102,7 +108,7 @@ fn an_interrupted_download_stays_while_a_fetch_would_go_on_with_it() {
     stock.locked.insert(digest(7), names(&[70, 71]));
     assert_eq!(Collection::of(&stock).downloads, names(&[70]));
     // Locked by a profile, and by nothing that waits: its only generation goes.
-    stock.generations.insert(id(2), Used { model: Some(digest(7)), runtime: None });
+    stock.generations.insert(id(2), Used { model: Some(digest(7)), ..Used::default() });
     assert_eq!(Collection::of(&stock).downloads, names(&[]));
 }
 

@@ -84,6 +84,8 @@ pub(crate) fn plan_of(text: &str, facts: &Facts, checkpoint: Option<Checkpoint>)
         vllm: profile.runtime().vllm.clone(),
         digest: None,
         command: vec!["/var/lib/awqdeploy/store/runtimes/vllm/bin/vllm".into()],
+        python: None,
+        needs: Vec::new(),
     };
     let known = Checkpoint::known(&model.repo);
     Plan::of(Inputs {

@@ -5,7 +5,7 @@ use awqdeploy::{
     domain::{
         lock::{LockedFile, LockedModel},
         problem::{Kind, Problem},
-        profile::{Device, Runtime},
+        profile::{Device, Python, Runtime},
         size::Bytes,
     },
     flow::profiles::Library,
@@ -38,7 +38,7 @@ fn shown(dir: &TempDir, problem: &Problem) -> String {
 }
 
 fn runtime(vllm: &str, device: Device) -> Runtime {
-    Runtime { vllm: vllm.to_owned(), device, python: None }
+    Runtime { vllm: vllm.to_owned(), device, python: Python::Locked }
 }
 
 fn runtime_lock(vllm: &str, device: &str) -> String {

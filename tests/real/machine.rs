@@ -177,6 +177,9 @@ impl Machine {
 
     fn command(&self, command: &[&str]) -> Command {
         let mut harness = harness("run", &self.state);
+        if self.options.iter().any(|option| option.ends_with(PARTS)) {
+            harness.env("AWQDEPLOY_UV_CACHE", format!("{PARTS}/uv-cache")).env("UV_OFFLINE", "1");
+        }
         harness.arg("--").args(command);
         harness
     }
@@ -265,9 +268,7 @@ fn harness(verb: &str, state: &Path) -> Command {
         .arg(state)
         // awqdeploy looks for ./profiles first; on a server there is none.
         .current_dir("/")
-        .env("PATH", format!("{PARTS}/uv/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
-        .env("UV_CACHE_DIR", format!("{PARTS}/uv-cache"))
-        .env("UV_OFFLINE", "1");
+        .env("PATH", format!("{PARTS}/uv/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
     command
 }
 

@@ -3,7 +3,6 @@
 
 use crate::{
     machine::Machine,
-    parts,
     stories::{ended, serves, step, whole},
     user::{LOG_IN, alice},
 };
@@ -100,8 +99,6 @@ systemd-run --quiet --unit=of-nobody --uid=65534 -p KillMode=process \
         sed \"s/^service = 'vllm'/&\\n[listen]\\nport = 8010/\" /etc/awqdeploy/old.toml > ~/.config/awqdeploy/old.toml
         awqdeploy --user lock old";
     alice(machine, &["sh", "-ec", own]).succeeded();
-    let plan = alice(machine, &["awqdeploy", "--user", "plan", "old", "--json"]).document(0);
-    alice(machine, &["sh", "-ec", &parts::runtime(&plan)]).succeeded();
     alice(machine, &["awqdeploy", "--user", "deploy", "old", "--yes"]).succeeded();
     assert_eq!(machine.service("MainPID"), root, "alice's deployment ended root's service");
     let engine =

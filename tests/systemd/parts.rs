@@ -1,7 +1,6 @@
 //! Profiles, a model and a runtime that take no time: the program's own engine in vLLM's place.
 
 use crate::machine::{Machine, bind};
-use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
@@ -14,7 +13,7 @@ const MODELS: &str = "/srv/models";
 const PROFILES: [&str; 5] = ["old", "new", "broken", "keyed", "guarded"];
 /// Where the key of `keyed` lies inside.
 pub(crate) const KEY_FILE: &str = "/etc/awqdeploy/secrets/api-key";
-/// The lock of a runtime whose one wheel is never looked at, since the runtime is there.
+/// The lock of a runtime whose one wheel is never looked at: a stand-in for uv installs it.
 const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3.12'\nplatform = 'any'\n\
     [[wheel]]\nname = 'vllm'\nversion = '0.32.0'\nfile = 'vllm-0.32.0-py3-none-any.whl'\nsize = 1\n\
     sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n";
@@ -27,7 +26,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn binds(&self) -> Vec<(&'static str, String)> {
-        vec![("--ro-bind", bind(&self.models, MODELS))]
+        // In uv's place: the program's own engine as an interpreter that runs vLLM.
+        let uv = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/uv");
+        vec![("--ro-bind", bind(&self.models, MODELS)), ("--ro-bind", bind(&uv, "/usr/local/bin/uv"))]
     }
 }
 
@@ -74,13 +75,11 @@ fn model(folder: &Path, content: u8) {
     file.write_all(&bytes).expect("it can be written");
 }
 
-/// Locks the models, and puts the runtime where uv would have put it.
+/// Locks the models.
 pub(crate) fn install(machine: &Machine) {
     for profile in PROFILES {
         machine.run(&["awqdeploy", "lock", profile]).succeeded();
     }
-    let plan = machine.run(&["awqdeploy", "plan", "old", "--json"]).document(0);
-    machine.run(&["sh", "-c", &runtime(&plan)]).succeeded();
 }
 
 /// What a model brings beside its weights: code that vLLM runs when it looks at the model. It says who it is, what it
@@ -91,18 +90,3 @@ echo \"uid $(id -u), token ${HF_TOKEN-none}, secret $(yes=read no=hidden can cat
 store $(yes=writable no=read-only can touch /var/lib/awqdeploy/store/x), \\
 home $(yes=seen no=hidden can test -e /home/somebody)\"
 ";
-
-/// The program's own engine as an interpreter that runs vLLM. Asked what vLLM makes of a plan, it has no opinion, but
-/// runs the model's own code, as vLLM does.
-const ENGINE: &str = r#"#!/bin/sh
-case $1 in
-*/ask-engine.py) echo "awqdeploy-answer {\"silent\": \"the model's code says: $(sh "$2/configuration_own.sh" 2>&1)\"}" ;;
-*) shift 2 && exec /usr/local/bin/awqdeploy engine "$@" ;;
-esac
-"#;
-
-/// A script that puts the program's own engine where this plan's interpreter is to be.
-pub(crate) fn runtime(plan: &Value) -> String {
-    let python = plan["serve"]["argv"][0].as_str().expect("a command line begins with a program");
-    format!("mkdir -p $(dirname {python}) && cat > {python} <<'END' && chmod 755 {python}\n{ENGINE}END\n")
-}

@@ -1,7 +1,7 @@
 //! Several services on one host: those on GPUs of their own deploy side by side, and two on one GPU wait for each other.
 //! The GPUs are numbers here: nobody asks whether they are there.
 
-use crate::{machine::Machine, parts, stories::ended};
+use crate::{machine::Machine, stories::ended};
 use serde_json::Value;
 
 /// Makes a profile of `new` for a service of its own.
@@ -26,7 +26,6 @@ pub(crate) fn by_side(machine: &Machine) {
         shell(&profile(name, port, gpu, load));
         let plan = awqdeploy(machine, name, &["plan", name], 0);
         assert_eq!(plan["serve"]["env"]["CUDA_DEVICE_ORDER"], "PCI_BUS_ID", "{plan:#}");
-        shell(&parts::runtime(&plan));
     }
     let left = machine.start_awqdeploy(&["--root", "/var/lib/left", "deploy", "left", "--yes", "--json"]);
     let step =

@@ -18,6 +18,8 @@ pub(crate) struct CollectDocument {
     pub(crate) generations: Vec<CollectedLine<GenerationId>>,
     pub(crate) models: Vec<CollectedLine<Digest>>,
     pub(crate) runtimes: Vec<Digest>,
+    /// Interpreters that came with locks.
+    pub(crate) interpreters: Vec<Digest>,
     /// How many contents of files.
     pub(crate) contents: usize,
     /// Bytes of interrupted downloads that stay: `fetch` goes on with them.
@@ -53,6 +55,7 @@ impl CollectDocument {
             generations: lines(collected.generations),
             models: lines(collected.models),
             runtimes: collected.runtimes,
+            interpreters: collected.pythons,
             contents: collected.contents,
             kept_downloads_bytes: collected.downloads,
             kept: collected.kept.into_iter().map(kept).collect(),

@@ -3,8 +3,11 @@
 //! The program writes them and people review them, so there is one canonical text: sorted, one fact a
 //! line, in TOML 1.0 without date-times, which Nix's `fromTOML` reads as well.
 
+pub mod archive;
+mod interpreter;
 mod model;
 mod pylock;
+pub mod record;
 mod runtime;
 pub mod wheel_tags;
 
@@ -14,16 +17,22 @@ use super::{
     profile::{self, Device},
     size::Bytes,
 };
+pub use interpreter::{Interpreter, Listed, LockedInterpreter, Unlocked};
 pub(super) use model::why_not_plain;
+pub use runtime::normalised;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
 
 /// The format that this program reads and writes.
 const VERSION: i64 = 1;
+
+/// A package, and that of which it was a part until this major version: the whole of before brings the same files.
+const SPLIT: [(&str, &str); 1] = [("cuda-bindings", "cuda-python")];
 
 /// The length of a piece. The last one of a file is as long as what is left.
 ///
@@ -71,8 +80,20 @@ pub struct LockedRuntime {
     pub python: String,
     /// The platform that the wheels are for.
     pub platform: String,
+    /// The interpreter that the wheels are installed for. Absent in locks of before there were any, and of profiles that
+    /// take the host's.
+    pub interpreter: Option<LockedInterpreter>,
     /// Sorted by name.
     pub wheels: Vec<LockedWheel>,
+}
+
+/// A lock of what uv has resolved, and where its index has each wheel, by name.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What is to be written.
+    pub lock: LockedRuntime,
+    /// Where the wheels are.
+    pub addresses: BTreeMap<String, String>,
 }
 
 /// One wheel.
@@ -205,12 +226,30 @@ impl LockedRuntime {
         python: &str,
         platform: &str,
         pylock: &str,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Resolved, Problem> {
         let wheels = pylock::wheels(pylock, runtime::target(python, platform)?)?;
+        let addresses = wheels.iter().map(|(wheel, url)| (wheel.name.clone(), url.clone())).collect();
         let (vllm, device) = (runtime.vllm.clone(), runtime.device);
-        let made = Self { vllm, device, python: python.into(), platform: platform.into(), wheels };
+        let (python, platform) = (python.to_owned(), platform.to_owned());
+        let wheels = wheels.into_iter().map(|(wheel, _)| wheel).collect();
+        let made = Self { vllm, device, python, platform, interpreter: None, wheels };
         // Whatever an index says: what is written can be read.
-        Self::parse(Path::new("what uv has resolved"), &made.to_toml())
+        let lock = Self::parse(Path::new("what uv has resolved"), &made.to_toml())?;
+        Ok(Resolved { lock, addresses })
+    }
+
+    /// What else to ask for, where versions were resolved that bring the same files and do not say so: of NVIDIA's
+    /// packages for Python, the old whole beside a new part of it.
+    pub fn constraints(&self) -> Vec<String> {
+        let major = |name: &str| {
+            let wheel = self.wheels.iter().find(|wheel| wheel.name == name)?;
+            wheel.version.split('.').next()?.parse::<u32>().ok()
+        };
+        let behind = |(part, whole): &(&str, &str)| {
+            let (part, old) = (major(part)?, major(whole)?);
+            (old < part).then(|| format!("{whole}>={part}"))
+        };
+        SPLIT.iter().filter_map(behind).collect()
     }
 
     /// The canonical text: wheels sorted by name.
@@ -226,6 +265,13 @@ impl LockedRuntime {
             quoted(&self.python),
             quoted(&self.platform)
         );
+        if let Some(LockedInterpreter { version, build, file, sha256 }) = &self.interpreter {
+            let [version, build, file] = [version, build, file].map(|text| quoted(text));
+            let _ = write!(
+                text,
+                "\n[interpreter]\nversion = {version}\nbuild = {build}\nfile = {file}\nsha256 = \"{sha256}\"\n"
+            );
+        }
         for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
             let _ = write!(
                 text,
@@ -243,7 +289,8 @@ impl LockedRuntime {
         text
     }
 
-    /// The name of this runtime in the store: it depends on the interpreter, the platform and the wheels.
+    /// The name of these wheels: it depends on the interpreter's minor version, the platform and the wheels. Nix, which
+    /// brings an interpreter of its own, names what it built by it.
     ///
     /// It is the SHA-256 of a heading and a line `HASH FILE` a wheel, sorted by name.
     pub fn digest(&self) -> Digest {
@@ -255,10 +302,27 @@ impl LockedRuntime {
         Digest::of(listing)
     }
 
+    /// The name in the store of a runtime that was installed for this interpreter. Another build of it makes another
+    /// runtime, though the wheels are the same.
+    pub fn installed_for(&self, interpreter: &Interpreter) -> Digest {
+        match interpreter {
+            Interpreter::Locked(python) => {
+                Digest::of(format!("awqdeploy uv runtime 1\n{}\n{}\n", self.digest(), python.sha256))
+            }
+            Interpreter::System { .. } => self.digest(),
+        }
+    }
+
     /// `name==version --hash=sha256:…`, a line a wheel, as `uv pip install --require-hashes` reads them.
     pub fn requirements(&self) -> String {
+        self.requirements_of(|_| true)
+    }
+
+    /// The same for some of the wheels.
+    pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
         let mut lines = String::new();
-        for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
+        let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());
+        for wheel in wheels.into_iter().filter(|wheel| wanted(wheel)) {
             let LockedWheel { name, version, sha256, .. } = wheel;
             let _ = writeln!(lines, "{name}=={version} --hash=sha256:{sha256}");
         }

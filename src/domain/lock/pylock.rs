@@ -36,13 +36,13 @@ struct Hashes {
     sha256: String,
 }
 
-/// Of each package the one wheel that an installer on this target would take.
-pub(super) fn wheels(text: &str, target: Target) -> Result<Vec<LockedWheel>, Problem> {
+/// Of each package the one wheel that an installer on this target would take, and where it is.
+pub(super) fn wheels(text: &str, target: Target) -> Result<Vec<(LockedWheel, String)>, Problem> {
     let pylock: Pylock = toml::from_str(text).map_err(|e| Problem::doing("read what uv has resolved", e))?;
     pylock.packages.into_iter().map(|package| choose(package, target)).collect()
 }
 
-fn choose(package: Package, target: Target) -> Result<LockedWheel, Problem> {
+fn choose(package: Package, target: Target) -> Result<(LockedWheel, String), Problem> {
     let Package { name, version, wheels } = package;
     let named = wheels.into_iter().map(|wheel| (file_of(&wheel.url), wheel));
     let usable = named.filter_map(|(file, wheel)| Some((target.rank(&file)?, file, wheel)));
@@ -59,8 +59,8 @@ fn choose(package: Package, target: Target) -> Result<LockedWheel, Problem> {
     let version = version.ok_or_else(|| unfit(format!("uv has resolved `{name}` to no version")))?;
     let sha256 =
         hashes.sha256.parse().map_err(|why: String| unfit(format!("of `{name}` uv says no hash: {why}")))?;
-    let url = url.split_once(PACKAGES).map(|(_, path)| format!("mirror://pypi/{path}"));
-    Ok(LockedWheel { name, version, file, size: Bytes(size), sha256, url })
+    let path = url.split_once(PACKAGES).map(|(_, path)| format!("mirror://pypi/{path}"));
+    Ok((LockedWheel { name, version, file, size: Bytes(size), sha256, url: path }, url))
 }
 
 fn file_of(url: &str) -> String {

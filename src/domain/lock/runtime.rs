@@ -1,11 +1,12 @@
 //! Reading `runtimes/vllm-VERSION[-cpu].toml`.
 
 use super::{
-    LockedRuntime, LockedWheel,
+    LockedInterpreter, LockedRuntime, LockedWheel,
     model::{REMEDY, check, known_version, size, unseen},
     wheel_tags::Target,
 };
 use crate::domain::{
+    digest::Digest,
     document::{Document, Fault, Key, Strangers},
     problem::{Kind, Problem},
     profile::rules,
@@ -13,6 +14,9 @@ use crate::domain::{
 use serde::Deserialize;
 use std::{collections::BTreeSet, path::Path};
 use toml::Spanned;
+
+/// How the name of an interpreter's archive ends.
+const ARCHIVE: &str = ".tar.gz";
 
 static KEYS: &[Key] = &[
     Key::required("version", "the version of this format", "version = 1"),
@@ -24,6 +28,15 @@ static KEYS: &[Key] = &[
         "the platform that the wheels are for",
         r#"platform = "x86_64-manylinux_2_28""#,
     ),
+    Key::optional("interpreter", "a table that names the interpreter's build", "[interpreter]"),
+    Key::required("interpreter.version", "an interpreter's version", r#"version = "3.12.16""#),
+    Key::required("interpreter.build", "the release of the build", r#"build = "20261110""#),
+    Key::required(
+        "interpreter.file",
+        "the name of the build's archive",
+        r#"file = "cpython-3.12.16+20261110-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz""#,
+    ),
+    Key::required("interpreter.sha256", "64 hexadecimal digits", r#"sha256 = "e3b0…""#),
     Key::required("wheel", "an array of wheels", "[[wheel]]"),
     Key::required("wheel.name", "a distribution's normalised name", r#"name = "typing-extensions""#),
     Key::required("wheel.version", "a distribution's version", r#"version = "4.15.0""#),
@@ -50,7 +63,17 @@ struct RawRuntime {
     device: Spanned<String>,
     python: Spanned<String>,
     platform: Spanned<String>,
+    interpreter: Option<RawInterpreter>,
     wheel: Vec<RawWheel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInterpreter {
+    version: Spanned<String>,
+    build: Spanned<String>,
+    file: Spanned<String>,
+    sha256: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +96,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     let device = check(&document, raw.device, rules::device)?;
     let python = check(&document, raw.python, minor_version)?;
     let platform = check(&document, raw.platform, |text| word(text, "_-."))?;
+    let interpreter = raw.interpreter.map(|raw| interpreter(&document, raw, &python)).transpose()?;
     let mut seen = BTreeSet::new();
     let mut wheels = Vec::new();
     for raw in raw.wheel {
@@ -82,9 +106,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
         wheels.push(LockedWheel {
             version: check(&document, raw.version, |text| word(text, ".!+_-"))?,
             size: check(&document, raw.size, size)?,
-            sha256: check(&document, raw.sha256, |text| {
-                text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
-            })?,
+            sha256: check(&document, raw.sha256, sha256)?,
             name,
             file,
             url,
@@ -97,7 +119,34 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
             .help(REMEDY);
         return Err(document.fault(span, fault));
     }
-    Ok(LockedRuntime { vllm, device, python, platform, wheels })
+    Ok(LockedRuntime { vllm, device, python, platform, interpreter, wheels })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `check` calls")]
+fn sha256(text: String) -> Result<Digest, Fault> {
+    text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+}
+
+/// One build, whose archive is named after its version and release: what is fetched must be what is read.
+fn interpreter(
+    document: &Document<'_>,
+    raw: RawInterpreter,
+    python: &str,
+) -> Result<LockedInterpreter, Problem> {
+    let version = check(document, raw.version, |text| {
+        let text = word(text, ".")?;
+        if text.strip_prefix(python).is_some_and(|patch| patch.starts_with('.')) {
+            return Ok(text);
+        }
+        Err(Fault::new(format!("not a version of Python {python}")).help(REMEDY))
+    })?;
+    let build = check(document, raw.build, |text| word(text, ""))?;
+    let file = check(document, raw.file, |text| {
+        let text = word(text, "-_.+")?;
+        let named = text.starts_with(&format!("cpython-{version}+{build}-")) && text.ends_with(ARCHIVE);
+        if named { Ok(text) } else { Err(Fault::new("not the archive of this build").help(REMEDY)) }
+    })?;
+    Ok(LockedInterpreter { version, build, file, sha256: check(document, raw.sha256, sha256)? })
 }
 
 /// The Python and the platform that wheels are chosen for.
@@ -121,7 +170,7 @@ fn serves(wheel: &LockedWheel, vllm: &str) -> bool {
 }
 
 /// As PEP 503 normalises: lowercase, runs of `-`, `_` and `.` as one `-`.
-fn normalised(name: &str) -> String {
+pub fn normalised(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
     let parts = lower.split(['-', '_', '.']);
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();

@@ -37,7 +37,7 @@ pub static KEYS: &[Key] = &[
     Key::optional("runtime.device", "`cuda` or `cpu`", r#"device = "cuda""#),
     Key::optional(
         "runtime.python",
-        "the absolute path of an interpreter that has vLLM",
+        "`system`, or the absolute path of an interpreter that has vLLM",
         r#"python = "/opt/vllm/bin/python""#,
     ),
     Key::optional("listen", "a table with the API's address", "[listen]"),

@@ -84,8 +84,21 @@ pub struct Runtime {
     pub vllm: String,
     /// What it computes on.
     pub device: Device,
-    /// The interpreter of an installation that somebody else keeps. Absent: the locked one is installed.
-    pub python: Option<PathBuf>,
+    /// What it runs on.
+    pub python: Python,
+}
+
+/// What vLLM runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Python {
+    /// The interpreter that the runtime's lock names; the host's, where it names none.
+    #[default]
+    Locked,
+    /// The host's own, whatever its updates make of it.
+    System,
+    /// That of an installation that somebody else keeps, which has vLLM.
+    Given(PathBuf),
 }
 
 /// What vLLM computes on.

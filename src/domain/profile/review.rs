@@ -2,7 +2,7 @@
 //! shows them all.
 
 use super::{
-    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Runtime, Sweep, TensorParallel,
+    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Python, Runtime, Sweep, TensorParallel,
     Timeouts, Tolerances, VerifyAtStart, Watch, extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
@@ -134,7 +134,7 @@ impl Review<'_> {
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
         let vllm = self.check(raw.vllm, rules::version);
         let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
-        let python = self.check_or(raw.python, None, |text| rules::whole_path(text).map(Some));
+        let python = self.check_or(raw.python, Python::Locked, rules::python);
         Some(Runtime { vllm: vllm?, device: device?, python: python? })
     }
 

@@ -5,7 +5,7 @@
 
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
-use super::{Device, Offload, TensorParallel, VerifyAtStart, raw::CountOrWord};
+use super::{Device, Offload, Python, TensorParallel, VerifyAtStart, raw::CountOrWord};
 use crate::domain::{document::Fault, size::Bytes};
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -188,6 +188,10 @@ pub(in crate::domain) fn revision(text: String) -> Checked<String> {
 }
 
 /// A file or folder, wherever it is read from.
+pub(super) fn python(text: String) -> Checked<Python> {
+    if text == "system" { Ok(Python::System) } else { whole_path(text).map(Python::Given) }
+}
+
 pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {

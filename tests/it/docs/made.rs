@@ -3,7 +3,7 @@
 use super::{commands, page, printed, settle};
 use awqdeploy::domain::{
     document::{Key, Presence},
-    profile::{Device, KEYS, Offload, Profile, TensorParallel, VerifyAtStart},
+    profile::{Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart},
 };
 use std::{fmt::Write, path::Path};
 
@@ -146,7 +146,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "model.path" if least.model().path.is_none() => "none".to_owned(),
         "model.signed-by" if least.model().signed_by.is_none() => "none".to_owned(),
         "runtime.device" if least.runtime().device == Device::Cuda => "`\"cuda\"`".to_owned(),
-        "runtime.python" if least.runtime().python.is_none() => "none".to_owned(),
+        "runtime.python" if least.runtime().python == Python::Locked => "none".to_owned(),
         "model.alternatives" if least.model().alternatives.is_empty() => "none".to_owned(),
         "model.verify-at-start" if least.model().verify_at_start == VerifyAtStart::Memo => {
             "`\"memo\"`".to_owned()
