@@ -35,6 +35,7 @@ let
       meta = attributes.meta or { };
       version = attributes.version or "";
     };
+  # pkgs/build-support/trivial-builders: runCommand.
   runBy =
     make: name: attributes: buildCommand:
     make (attributes // { inherit name buildCommand; });
