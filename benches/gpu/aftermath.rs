@@ -1,4 +1,4 @@
-//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath UNIT RUNTIMES
+//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath CONTROL-GROUP RUNTIMES
 //!
 //! It prints as JSON whom it ended, and after how many seconds they were gone and the driver had freed their memory.
 
@@ -6,18 +6,18 @@
 
 use awqdeploy::{
     domain::problem::Problem,
-    host::{gpu, leftovers},
+    host::{control_group::ControlGroup, gpu, leftovers},
 };
 use serde_json::{Value, json};
 use std::{env, path::Path, process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let [unit, runtimes] = words.as_slice() else {
-        eprintln!("usage: aftermath UNIT RUNTIMES");
+    let [group, runtimes] = words.as_slice() else {
+        eprintln!("usage: aftermath CONTROL-GROUP RUNTIMES");
         return ExitCode::from(2);
     };
-    match clear(unit, Path::new(runtimes)) {
+    match clear(group, Path::new(runtimes)) {
         Ok(found) => {
             println!("{found}");
             ExitCode::SUCCESS
@@ -29,11 +29,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn clear(unit: &str, runtimes: &Path) -> Result<Value, Problem> {
+fn clear(group: &str, runtimes: &Path) -> Result<Value, Problem> {
+    let group = ControlGroup::named(group);
     let began = Instant::now();
     let mut ended = Vec::new();
-    leftovers::end(unit, runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
+    leftovers::end(group.as_ref(), runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
     let gone = began.elapsed().as_secs_f64();
-    gpu::wait_until_free(unit)?;
+    gpu::wait_until_free(group.as_ref())?;
     Ok(json!({ "ended": ended, "gone_s": gone, "vram_free_s": began.elapsed().as_secs_f64() }))
 }
