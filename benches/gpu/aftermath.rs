@@ -1,6 +1,5 @@
-//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath GROUP RUNTIMES
+//! Ends what a service left behind and waits for its VRAM, as awqdeploy does after each stop: aftermath CONTROL-GROUP RUNTIMES
 //!
-//! GROUP is the service's control group, as its manager reports it; anything that is no path stands for none.
 //! It prints as JSON whom it ended, and after how many seconds they were gone and the driver had freed their memory.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
@@ -15,7 +14,7 @@ use std::{env, path::Path, process::ExitCode, time::Instant};
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let [group, runtimes] = words.as_slice() else {
-        eprintln!("usage: aftermath GROUP RUNTIMES");
+        eprintln!("usage: aftermath CONTROL-GROUP RUNTIMES");
         return ExitCode::from(2);
     };
     match clear(group, Path::new(runtimes)) {
@@ -31,9 +30,9 @@ fn main() -> ExitCode {
 }
 
 fn clear(group: &str, runtimes: &Path) -> Result<Value, Problem> {
+    let group = ControlGroup::named(group);
     let began = Instant::now();
     let mut ended = Vec::new();
-    let group = ControlGroup::named(group);
     leftovers::end(group.as_ref(), runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
     let gone = began.elapsed().as_secs_f64();
     gpu::wait_until_free(group.as_ref())?;

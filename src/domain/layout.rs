@@ -162,9 +162,11 @@ impl Layout {
         self.staging().join("fetch")
     }
 
-    /// How often what serves failed in a row.
+    /// How often what serves failed in a row. Beside the root: below it everything is read-only to whatever the service's
+    /// unit runs, root's own commands included.
     pub fn tally(&self) -> PathBuf {
-        self.root.join("tally.json")
+        let name = self.root.file_name().unwrap_or_default().to_string_lossy();
+        self.root.with_file_name(format!("{name}-tally.json"))
     }
 
     /// The deployer's own binary, for boot recovery.

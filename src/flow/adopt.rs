@@ -152,11 +152,20 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
     Ok(found)
 }
 
+fn still_there(found: &Found) -> Result<(), Problem> {
+    if foreign::lives(&found.adopted.process) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Refused, "the server ended, or was started anew, while it was looked at")
+        .help("adopt it again: what was hashed need not be hashed anew"))
+}
+
 /// Validates it as it runs, locks its model, and makes it the first generation, which can be returned to.
 pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
     let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
     observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
     let (mut report, context) = found.validate(world, observer)?;
+    still_there(&found)?;
     if !report.passed() {
         let what = "what runs does not pass a validation, so that nobody could return to it";
         return Err(Problem::new(Kind::Refused, what)
@@ -177,13 +186,7 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
     observer.see(Event::Stage("take the files into the store".to_owned()));
     models::take_in(&locked, &model, Some(found.folder.path()), &world.interrupt, see)?;
-    if !foreign::lives(&found.adopted.process) {
-        return Err(Problem::new(
-            Kind::Refused,
-            "the server ended, or was started anew, while it was looked at",
-        )
-        .help("adopt it again: what was hashed need not be hashed anew"));
-    }
+    still_there(&found)?;
     save(&world.library, &profile, &found.profile, &model)?;
     let plan = found.plan(world, &profile, &model)?;
     let binary = locked.keep_binary(&world.binary)?;

@@ -24,13 +24,13 @@ fn loads(machine: &Machine) {
 pub(crate) fn all(machine: &Machine) {
     deploy(machine, "old", 0);
     question(machine);
+    falls_back(machine);
     names(machine);
     impostor(machine);
     drop_ins(machine);
     manager_goes_away(machine);
     hangs(machine);
     deployer_hangs(machine);
-    falls_back(machine);
 }
 
 /// A model's own code runs when vLLM is asked what it makes of the plan: as nobody in particular, who knows and writes

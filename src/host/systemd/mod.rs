@@ -320,8 +320,13 @@ impl Services for Systemd {
     }
 
     fn processes(&mut self) -> Result<Whose, Problem> {
-        if self.scope == Scope::System && !rustix::process::geteuid().is_root() {
-            return Ok(Whose::Anybody);
+        let runs = match self.scope {
+            Scope::System if !rustix::process::geteuid().is_root() => return Ok(Whose::Anybody),
+            Scope::System => Self::runs_host(),
+            Scope::User => places::user_manager_runs().is_ok(),
+        };
+        if !runs {
+            return Ok(Whose::Nobody);
         }
         Ok(self.group()?.map_or(Whose::Nobody, Whose::Group))
     }

@@ -20,9 +20,7 @@ const PROPERTIES: &str =
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
 /// words are those of the C library and of sd-bus.
-const LOST: [&str; 8] = [
-    "Failed to connect to",
-    "Failed to get D-Bus connection",
+const LOST: [&str; 6] = [
     "Transport endpoint is not connected",
     "Connection reset by peer",
     "Connection refused",
