@@ -169,7 +169,9 @@ fn run_on(
             Err(_) => "FAILED".to_owned(),
         };
         tell(&format!("{} of {}: {schedule}: {told}", number + 1, chosen.len()));
-        ready = went.as_ref().is_ok_and(|committed| !committed).then_some(*story);
+        // What went back to itself serves again: it is stopped anew.
+        let as_before = went.as_ref().is_ok_and(|committed| !committed) && *story != Story::Same;
+        ready = as_before.then_some(*story);
         let faults: Vec<_> = blows.iter().map(|(blow, _)| blow.to_string()).collect();
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         table.add(*story as usize, &story.to_string(), &faults.join(", then "), went, back);
