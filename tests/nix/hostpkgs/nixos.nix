@@ -35,7 +35,8 @@ let
       ];
       strange = removeAttrs service known;
       value = one: if one == true then "true" else toString one;
-      words = key: values: lib.optionalString (values != [ ]) "${key}=${lib.concatStringsSep " " values}\n";
+      words =
+        key: values: lib.optionalString (values != [ ]) "${key}=${lib.concatStringsSep " " values}\n";
       # NixOS adds these to each path. Here they are the host's.
       path = lib.concatMapStringsSep ":" (one: "${one}/bin") (service.path or [ ]);
       script = pkgs.writeShellScriptBin "${name}-start" "set -e\n\n${service.script}";
@@ -45,7 +46,9 @@ let
         + words "After" (service.after or [ ])
         + words "Wants" (service.wants or [ ])
         + lib.optionalString (!(service.restartIfChanged or true)) "X-RestartIfChanged=false\n"
-        + "[Service]\nEnvironment=\"PATH=${lib.optionalString (path != "") "${path}:"}/usr/bin:/usr/sbin\"\n"
+        + "[Service]\nEnvironment=\"PATH=${
+          lib.optionalString (path != "") "${path}:"
+        }/usr/bin:/usr/sbin\"\n"
         + lib.optionalString (service ? script) "ExecStart=${lib.getExe script}\n"
         + lib.concatStrings (
           lib.mapAttrsToList (key: one: "${key}=${value one}\n") (service.serviceConfig or { })
