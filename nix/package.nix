@@ -22,9 +22,11 @@ let
       }
   );
   # What the tests that need nothing else are made of.
-  pure = map (line: "tests/" + lib.removePrefix "../" (builtins.head (builtins.match ".*\"(.*)\".*" line))) (
-    lib.filter (lib.hasPrefix "#[path") (lib.splitString "\n" (builtins.readFile ../tests/pure/main.rs))
-  );
+  pure =
+    map (line: "tests/" + lib.removePrefix "../" (builtins.head (builtins.match ".*\"(.*)\".*" line)))
+      (
+        lib.filter (lib.hasPrefix "#[path") (lib.splitString "\n" (builtins.readFile ../tests/pure/main.rs))
+      );
 in
 rustPlatform.buildRustPackage {
   pname = manifest.name;

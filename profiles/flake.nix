@@ -10,6 +10,6 @@
       inputs.awqdeploy.lib.deployment { profiles = ./.; }
     else
       (builtins.warn or builtins.trace)
-        "this flake deploys nothing yet: name awqdeploy's repository, or your clone, as `inputs.awqdeploy.url` in its flake.nix"
+        "this flake deploys nothing yet: in its flake.nix, take away the `#` before `inputs.awqdeploy.url`, and name awqdeploy's repository or your clone there"
         { };
 }

@@ -77,11 +77,11 @@ build_ahead() {
 locked_by_app() {
   local program folder=$work/etc-locked
   rm -rf "$folder"
-  cp -r "$work/etc" "$folder"
+  cp -r tests/nix/second "$folder"
   rm -r "$folder/runtimes"
   program=$(quietly nix eval "${below[@]}" --raw "git+file://$work/etc#apps.x86_64-linux.lock.program")
-  with_store env PATH=/usr/bin:/bin HOME="$work/home" "$program" gptq --runtime --profiles "$folder" > "$work/log" 2>&1 || { cat "$work/log" >&2; die "nix run .#lock fails"; }
-  [ "$(grep -c '^\[\[wheel\]\]' "$folder/runtimes/vllm-0.32.0-cpu.toml")" -gt 100 ] || die "nix run .#lock wrote no lock"
+  with_store env PATH=/usr/bin:/bin HOME="$work/home" "$program" newer --runtime --with 'cuda-python>=13' --profiles "$folder" > "$work/log" 2>&1 || { cat "$work/log" >&2; die "nix run .#lock fails"; }
+  [ "$(grep -c '^\[\[wheel\]\]' "$folder/runtimes/vllm-0.33.0.toml")" -gt 100 ] || die "nix run .#lock wrote no lock"
 }
 
 # The variables that the help names, but for what the app passes as an option; and the proxies, which are written in both ways.
@@ -165,6 +165,8 @@ there() {
   nix_run deploy 6 broken --yes --profiles /etc/awqdeploy
   holds '.end == "rolled-back"'
   serving awq
+  nix_run rollback 0 awq --yes
+  holds '.end == "unchanged" and .action == "rollback"'
   nix_run validate 0
 }
 

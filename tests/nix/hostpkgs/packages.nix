@@ -271,13 +271,16 @@ let
     let
       parts = builtins.match "mirror://([[:alpha:]]+)/(.+)" url;
       site = builtins.elemAt parts 0;
-      joined =
-        (mirrors.${site} or (throw "unknown mirror:// site ${site}")) + builtins.elemAt parts 1;
+      joined = (mirrors.${site} or (throw "unknown mirror:// site ${site}")) + builtins.elemAt parts 1;
     in
     derivation {
       inherit name system;
       builder = "builtin:fetchurl";
-      url = if parts == null then url else builtins.replaceStrings [ "${mirrors.pypi}../made/by/tests/" ] [ "file:///wheels/" ] joined;
+      url =
+        if parts == null then
+          url
+        else
+          builtins.replaceStrings [ "${mirrors.pypi}../made/by/tests/" ] [ "file:///wheels/" ] joined;
       outputHashMode = "flat";
       outputHashAlgo = "sha256";
       outputHash = sha256;
@@ -288,7 +291,9 @@ let
   interpreter =
     path:
     let
-      python = closed (baseNameOf path) { passthru.interpreter = "${python}/bin/${baseNameOf path}"; } [ path ];
+      python = closed (baseNameOf path) { passthru.interpreter = "${python}/bin/${baseNameOf path}"; } [
+        path
+      ];
     in
     python;
 
@@ -315,24 +320,22 @@ let
       text,
       runtimeInputs ? [ ],
     }:
-    checked name
-      (
-        ''
-          #!${runtimeShell}
-          set -o errexit
-          set -o nounset
-          set -o pipefail
-        ''
-        + lib.optionalString (runtimeInputs != [ ]) ''
+    checked name (
+      ''
+        #!${runtimeShell}
+        set -o errexit
+        set -o nounset
+        set -o pipefail
+      ''
+      + lib.optionalString (runtimeInputs != [ ]) ''
 
-          export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
-        ''
-        + ''
+        export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
+      ''
+      + ''
 
-          ${text}
-        ''
-      )
-      "${lib.getExe shellcheck} $target";
+        ${text}
+      ''
+    ) "${lib.getExe shellcheck} $target";
   writeShellScriptBin = name: text: checked name "#!${runtimeShell}\n${text}\n" "";
 
   # There is no NixOS to boot: the machine of a test is evaluated, and its script compiled.

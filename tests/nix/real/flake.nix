@@ -18,22 +18,20 @@
       legacyPackages = self.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
         system:
         # Its tester is of a NixOS that it does not have.
-        removeAttrs
-          (import ./core/stdenv/impure.nix {
-            localSystem = { inherit system; };
-            overlays = [
-              (final: _previous: {
-                # It has no GHC, as some systems of nixpkgs: writeShellApplication then leaves shellcheck out.
-                shellcheck-minimal.compiler.bootstrapAvailable = false;
-                mkShell = final.callPackage ./aux/pkgs/build-support/mkshell { };
-                formats = import ./aux/pkgs/pkgs-lib/formats.nix {
-                  inherit (final) lib;
-                  pkgs = final;
-                };
-              })
-            ];
-          })
-          [ "testers" ]
+        removeAttrs (import ./core/stdenv/impure.nix {
+          localSystem = { inherit system; };
+          overlays = [
+            (final: _previous: {
+              # It has no GHC, as some systems of nixpkgs: writeShellApplication then leaves shellcheck out.
+              shellcheck-minimal.compiler.bootstrapAvailable = false;
+              mkShell = final.callPackage ./aux/pkgs/build-support/mkshell { };
+              formats = import ./aux/pkgs/pkgs-lib/formats.nix {
+                inherit (final) lib;
+                pkgs = final;
+              };
+            })
+          ];
+        }) [ "testers" ]
         # Packages are made with the library that they came with; a flake is given nixpkgs' own.
         // {
           inherit (self) lib;
