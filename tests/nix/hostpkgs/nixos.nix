@@ -106,7 +106,7 @@ in
     if failed == [ ] then
       pkgs.runCommand "nixos-system"
         {
-          packages = config.systemd.packages;
+          unitPackages = config.systemd.packages;
           programs = config.environment.systemPackages;
         }
         (
@@ -115,7 +115,7 @@ in
             for program in $programs; do echo $program >> $out/programs; done
             cd $out/etc/systemd/system
             # `ln` fails where two packages have a unit of one name, as NixOS' does.
-            for package in $packages; do ln -s $package/lib/systemd/system/* .; done
+            for package in $unitPackages; do ln -s $package/lib/systemd/system/* .; done
           ''
           + lib.concatStrings (lib.mapAttrsToList unitOf config.systemd.services)
         )
