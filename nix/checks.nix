@@ -10,7 +10,6 @@ let
   facts = ../tests/fixtures/facts/four-16gb.json;
   moduleFacts = import ./module-facts.nix {
     inherit
-      awqdeploy
       facts
       lib
       module

@@ -63,7 +63,9 @@ let
         "cp -r --no-preserve=mode ${cfg.directory} $out\n"
         + lib.concatMapStrings (
           profile:
-          "cp --remove-destination ${toml.generate "${profile}.toml" profiles.${profile}} $out/${profile}.toml\n"
+          "cp --remove-destination ${
+            toml.generate "${profile}.toml" profiles.${profile}
+          } $out/${profile}.toml\n"
         ) changed
       );
 
@@ -104,26 +106,25 @@ let
   ];
   shape = "${cfg.directory}/shapes/${cfg.active}";
   # The same text as on every other distribution, for this host's facts. What does not fit is refused here.
-  render =
-    [
-      (lib.getExe package)
-      "--root"
-      root
-      "--profiles"
-      "${folder}"
-    ]
-    ++ runtimesOption
-    ++ [
-      "units"
-      cfg.active
-      "--facts"
-      "${cfg.facts}"
-    ]
-    ++ lib.optionals (builtins.pathExists shape) [
-      "--checkpoint"
-      shape
-      "--headers-only"
-    ];
+  render = [
+    (lib.getExe package)
+    "--root"
+    root
+    "--profiles"
+    "${folder}"
+  ]
+  ++ runtimesOption
+  ++ [
+    "units"
+    cfg.active
+    "--facts"
+    "${cfg.facts}"
+  ]
+  ++ lib.optionals (builtins.pathExists shape) [
+    "--checkpoint"
+    shape
+    "--headers-only"
+  ];
 
   # What a person runs: it knows where this service is kept, and what Nix has built for it.
   program = pkgs.runCommand "awqdeploy${suffix}" { meta.mainProgram = "awqdeploy${suffix}"; } ''
@@ -195,7 +196,9 @@ let
     ++ lib.mapAttrsToList (profile: _: {
       assertion = missing profiles.${profile} == [ ];
       message = "${at}.profiles.${profile} lacks ${
-        lib.concatMapStringsSep ", " (key: "`${lib.concatStringsSep "." key}`") (missing profiles.${profile})
+        lib.concatMapStringsSep ", " (key: "`${lib.concatStringsSep "." key}`") (
+          missing profiles.${profile}
+        )
       }, which no file ${profile}.toml of the directory says either";
     }) options;
 
@@ -255,8 +258,7 @@ let
         message = "${at}: `${cfg.active}` needs an NVIDIA driver, and none is configured: set `services.xserver.videoDrivers = [ \"nvidia\" ]`, without an X server too";
       }
       {
-        assertion =
-          !onGpu || (config.hardware.graphics.enable or (config.hardware.opengl.enable or true));
+        assertion = !onGpu || (config.hardware.graphics.enable or (config.hardware.opengl.enable or true));
         message = "${at}: `${cfg.active}` needs the NVIDIA driver's libraries in /run/opengl-driver: set `hardware.graphics.enable = true`";
       }
       {
@@ -299,7 +301,9 @@ in
   ++ ofProfiles
   ++ lib.optionals (cfg.active != null) ofDeployed;
 
-  warnings = lib.optional (cfg.active != null && cfg.openFirewall && isLocal address.host) "${at}.openFirewall opens port ${toString address.port}, and `${cfg.active}` listens on ${address.host} alone: nobody can reach it from elsewhere. Set its `listen.host`, or let a proxy listen";
+  warnings =
+    lib.optional (cfg.active != null && cfg.openFirewall && isLocal address.host)
+      "${at}.openFirewall opens port ${toString address.port}, and `${cfg.active}` listens on ${address.host} alone: nobody can reach it from elsewhere. Set its `listen.host`, or let a proxy listen";
 
   # Made of these by the module, which has all units in one package: NixOS takes a unit's name from one only.
   units = "${lib.escapeShellArgs render} --output \"$PWD/${service}\"\ncp ${service}/* $out/lib/systemd/system/\n";

@@ -1,7 +1,6 @@
 # What must be true of the module, by name. The module alone is evaluated, with as much of NixOS as it touches: the whole of
 # NixOS takes a minute, and would prove nothing more about it.
 {
-  awqdeploy,
   facts,
   lib,
   module,
@@ -93,8 +92,26 @@ let
   two = one: other: {
     enable = true;
     instances = {
-      chat = instance ({ gpus = [ 0 1 ]; port = 8001; } // one);
-      code = instance ({ gpus = [ 2 3 ]; port = 8002; } // other);
+      chat = instance (
+        {
+          gpus = [
+            0
+            1
+          ];
+          port = 8001;
+        }
+        // one
+      );
+      code = instance (
+        {
+          gpus = [
+            2
+            3
+          ];
+          port = 8002;
+        }
+        // other
+      );
     };
   };
   side = evaluate (two { } { });
@@ -112,10 +129,12 @@ let
         ];
       }).config.assertions
     );
-    "the program is on the path" = map (one: one.meta.mainProgram) host.environment.systemPackages == [ "awqdeploy" ];
+    "the program is on the path" =
+      map (one: one.meta.mainProgram) host.environment.systemPackages == [ "awqdeploy" ];
     "the profiles are in /etc" = host.environment.etc.awqdeploy.source == deployed.directory;
     "the state directory is made" = host.systemd.tmpfiles.settings.awqdeploy ? "/var/lib/awqdeploy";
-    "a sound configuration is not complained about" = complaints deployed == [ ] && host.warnings == [ ];
+    "a sound configuration is not complained about" =
+      complaints deployed == [ ] && host.warnings == [ ];
     "without an active profile nothing is deployed" =
       complaints { enable = true; } == [ ] && (evaluate { enable = true; }).systemd.services == { };
     "the service, its recovery and its GPUs are started at boot" =
@@ -126,7 +145,8 @@ let
           "awqdeploy-gpu-ready"
           "awqdeploy-activate"
         ];
-    "the service is started by GPUs that are ready late" = lib.elem "awqdeploy-gpu-ready.service" host.systemd.services.vllm.wantedBy;
+    "the service is started by GPUs that are ready late" =
+      lib.elem "awqdeploy-gpu-ready.service" host.systemd.services.vllm.wantedBy;
     "what makes GPUs ready has its programs" =
       lib.elem pkgs.nvidia-modprobe host.systemd.services.awqdeploy-gpu-ready.path
       && lib.elem pkgs.kmod host.systemd.services.awqdeploy-gpu-ready.path;
@@ -137,52 +157,77 @@ let
     "the firewall stays shut" = host.networking.firewall.allowedTCPPorts == [ ];
     "the firewall opens when asked" =
       let
-        open = evaluate (but { openFirewall = true; profiles.awq.listen.host = "0.0.0.0"; });
+        open = evaluate (but {
+          openFirewall = true;
+          profiles.awq.listen.host = "0.0.0.0";
+        });
       in
       open.networking.firewall.allowedTCPPorts == [ 8000 ] && open.warnings == [ ];
     "a firewall that opens a loopback address is warned of" = complainsOf "listens on 127.0.0.1 alone" (
-      (evaluate (but { openFirewall = true; })).warnings
+      (evaluate (but {
+        openFirewall = true;
+      })).warnings
     );
 
     "a profile in options goes before its file, key by key" =
       let
-        changed = evaluate (profile { limits.max-model-len = 8192; });
+        changed = evaluate (profile {
+          limits.max-model-len = 8192;
+        });
       in
-      complaints (profile { limits.max-model-len = 8192; }) == [ ]
+      complaints (profile {
+        limits.max-model-len = 8192;
+      }) == [ ]
       && changed.environment.etc.awqdeploy.source != deployed.directory;
-    "a profile can be options alone" = complaints (but {
-      active = "gptq";
-      fallback = null;
-      directory = ../tests/nix/declared;
-      profiles.gptq = {
-        service = "vllm";
-        model = {
-          repo = "owner/name";
-          path = "/srv/models/mine";
-          served-name = "mine";
+    "a profile can be options alone" =
+      complaints (but {
+        active = "gptq";
+        fallback = null;
+        directory = ../tests/nix/declared;
+        profiles.gptq = {
+          service = "vllm";
+          model = {
+            repo = "owner/name";
+            path = "/srv/models/mine";
+            served-name = "mine";
+          };
+          runtime.vllm = "0.32.0";
         };
-        runtime.vllm = "0.32.0";
-      };
-    }) == [ ];
+      }) == [ ];
     "a file that is no profile breaks nothing" = complainsOf "no profile `other`; there are awq, gptq" (
-      complaints (but { fallback = "other"; })
+      complaints (but {
+        fallback = "other";
+      })
     );
 
     "an unknown profile is refused" = complainsOf "no profile `nope`" (
-      complaints (but { active = "nope"; fallback = null; })
+      complaints (but {
+        active = "nope";
+        fallback = null;
+      })
     );
     "a fallback to itself is refused" = complainsOf "the active profile itself" (
-      complaints (but { fallback = "awq"; })
+      complaints (but {
+        fallback = "awq";
+      })
     );
     "a fallback alone is refused" = complainsOf "nothing would be deployed" (
-      complaints (but { active = null; })
+      complaints (but {
+        active = null;
+      })
     );
     "profiles of different services are refused" = complainsOf "different services" (
-      complaints (profile { service = "other"; })
+      complaints (profile {
+        service = "other";
+      })
     );
-    "a profile without what it needs is refused" = complainsOf "lacks `service`, `model.repo`, `model.served-name`, `runtime.vllm`" (
-      complaints (but { profiles.mine.limits.max-model-len = 1024; })
-    );
+    "a profile without what it needs is refused" =
+      complainsOf "lacks `service`, `model.repo`, `model.served-name`, `runtime.vllm`"
+        (
+          complaints (but {
+            profiles.mine.limits.max-model-len = 1024;
+          })
+        );
     "a model that is not locked is refused" = complainsOf "awqdeploy lock mine" (
       complaints (but {
         fallback = null;
@@ -198,28 +243,51 @@ let
       })
     );
     "a vLLM that is not locked is refused" = complainsOf "vllm-0.31.0 is not locked" (
-      complaints (profile { runtime.vllm = "0.31.0"; })
+      complaints (profile {
+        runtime.vllm = "0.31.0";
+      })
     );
     "a vLLM that nothing could install is refused" =
-      lib.length (complaints (but { runtimes = null; })) == 2
-      && complaints (but { runtimes = null; fallback = null; profiles.awq.runtime.python = "/srv/vllm/bin/python"; }) == [ ];
-    "missing facts are refused" = complainsOf "awqdeploy facts" (complaints (but { facts = null; }));
+      lib.length (
+        complaints (but {
+          runtimes = null;
+        })
+      ) == 2
+      &&
+        complaints (but {
+          runtimes = null;
+          fallback = null;
+          profiles.awq.runtime.python = "/srv/vllm/bin/python";
+        }) == [ ];
+    "missing facts are refused" = complainsOf "awqdeploy facts" (
+      complaints (but {
+        facts = null;
+      })
+    );
     "facts outside of the store are refused" = complainsOf "beside your configuration" (
-      complaints (but { facts = "/etc/facts.json"; })
+      complaints (but {
+        facts = "/etc/facts.json";
+      })
     );
     "profiles outside of the store are refused" = complainsOf "without quotes" (complaints {
       enable = true;
       directory = "/srv/profiles";
     });
     "weights in the store are refused" = complainsOf "do not belong" (
-      complaints (profile { model.path = "${builtins.storeDir}/weights"; })
+      complaints (profile {
+        model.path = "${builtins.storeDir}/weights";
+      })
     );
     "a secret in the store is refused" = complainsOf "every user of this host can read" (
-      complaints (profile { secrets.api-key-file = "${builtins.storeDir}/key"; })
+      complaints (profile {
+        secrets.api-key-file = "${builtins.storeDir}/key";
+      })
     );
     "a host without an NVIDIA driver is refused" =
       complainsOf "none is configured" (complaintsOn { } deployed)
-      && complainsOf "none is configured" (complaintsOn { services.xserver.videoDrivers = [ "amdgpu" ]; } deployed)
+      && complainsOf "none is configured" (
+        complaintsOn { services.xserver.videoDrivers = [ "amdgpu" ]; } deployed
+      )
       && complaintsOn { hardware.nvidia.enabled = true; } deployed == [ ];
     "a driver without its libraries is refused" = complainsOf "run/opengl-driver" (
       complaintsOn (driven // { hardware.graphics.enable = false; }) deployed
@@ -236,22 +304,33 @@ let
         "awqdeploy-activate-chat"
         "awqdeploy-activate-code"
       ]
-      && side.systemd.services.awqdeploy-activate-code.after == [
-        "network-online.target"
-        "code.service"
-      ];
+      &&
+        side.systemd.services.awqdeploy-activate-code.after == [
+          "network-online.target"
+          "code.service"
+        ];
     "each has a root, profiles and a command of its own" =
       says "--root /var/lib/awqdeploy/instances/chat " side.systemd.services.awqdeploy-activate-chat.script
       && side.systemd.tmpfiles.settings.awqdeploy ? "/var/lib/awqdeploy/instances/code"
       && side.environment.etc.awqdeploy-chat.source != side.environment.etc.awqdeploy-code.source
-      && map (one: one.meta.mainProgram) side.environment.systemPackages == [
-        "awqdeploy"
-        "awqdeploy-chat"
-        "awqdeploy-code"
-      ];
-    "services on the same GPU are refused" = complainsOf "would use the GPUs 0, 1, and .* the GPUs 1, 2" (
-      complaints (two { } { gpus = [ 1 2 ]; })
-    );
+      &&
+        map (one: one.meta.mainProgram) side.environment.systemPackages == [
+          "awqdeploy"
+          "awqdeploy-chat"
+          "awqdeploy-code"
+        ];
+    "services on the same GPU are refused" =
+      complainsOf "would use the GPUs 0, 1, and .* the GPUs 1, 2"
+        (
+          complaints (
+            two { } {
+              gpus = [
+                1
+                2
+              ];
+            }
+          )
+        );
     "a service that may use all GPUs is refused beside another" = complainsOf "all GPUs" (
       complaints (two { } { gpus = null; })
     );
@@ -271,7 +350,9 @@ let
     "a misspelt option is refused" = fails (evaluate { actve = "awq"; }).services.awqdeploy.active;
     "a misspelt key of a profile is refused" = refuses { modle = { }; };
     "a misspelt inner key is refused" = refuses { limits.max-modl-len = 1; };
-    "a misspelt option of an instance is refused" = fails (evaluate (two { gpu = 1; } { })).systemd.services;
+    "a misspelt option of an instance is refused" =
+      fails
+        (evaluate (two { gpu = 1; } { })).systemd.services;
     "a wrong type is refused" = refuses { limits.max-model-len = "8k"; };
     "a wrong choice is refused" = refuses { runtime.device = "tpu"; };
   };

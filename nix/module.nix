@@ -75,9 +75,7 @@ let
       {
         assertion =
           one.address.port != other.address.port
-          || (
-            one.address.host != other.address.host && !isAny one.address.host && !isAny other.address.host
-          );
+          || (one.address.host != other.address.host && !isAny one.address.host && !isAny other.address.host);
         message = "${one.at} and ${other.at} both listen on port ${toString one.address.port}: give one of them another `port`";
       }
       {
@@ -140,13 +138,15 @@ in
 
         environment.systemPackages = map (one: one.program) instances;
         environment.etc = lib.mkMerge (map (one: one.etc) instances);
-        systemd.tmpfiles.settings.awqdeploy = lib.genAttrs (lib.concatMap (one: one.folders) instances) (_: {
-          d = {
-            user = "root";
-            group = "root";
-            mode = "0755";
-          };
-        });
+        systemd.tmpfiles.settings.awqdeploy =
+          lib.genAttrs (lib.concatMap (one: one.folders) instances)
+            (_: {
+              d = {
+                user = "root";
+                group = "root";
+                mode = "0755";
+              };
+            });
         networking.firewall.allowedTCPPorts = lib.concatMap (one: one.ports) deployed;
       }
 
@@ -169,7 +169,9 @@ in
               awqdeploy-gpu-ready = wanted boot (
                 [ pkgs.kmod ]
                 ++ lib.optional (pkgs ? nvidia-modprobe) pkgs.nvidia-modprobe
-                ++ lib.optional (config.hardware.nvidia.package.bin or null != null) config.hardware.nvidia.package.bin
+                ++ lib.optional (
+                  config.hardware.nvidia.package.bin or null != null
+                ) config.hardware.nvidia.package.bin
               );
             })
           ]

@@ -37,9 +37,7 @@ let
           "${name}.<name>"
         ];
         # What an instance has in common with the service beside it is told once.
-        inner = removeAttrs (option.type.getSubOptions here) (
-          lib.optionals (name == "instances") common
-        );
+        inner = removeAttrs (option.type.getSubOptions here) (lib.optionals (name == "instances") common);
       in
       if option._type or "" != "option" then
         walk here option

@@ -2,8 +2,7 @@
 { lib }:
 folder:
 let
-  isToml =
-    file: kind: kind != "directory" && lib.hasSuffix ".toml" file && !lib.hasPrefix "." file;
+  isToml = file: kind: kind != "directory" && lib.hasSuffix ".toml" file && !lib.hasPrefix "." file;
 in
 lib.filterAttrs (_: content: content ? model && content ? runtime) (
   lib.mapAttrs' (file: _: {

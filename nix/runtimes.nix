@@ -17,9 +17,9 @@ let
   ) profiles;
   nameOf =
     profile: runtime:
-    "vllm-${
-      runtime.vllm or (throw "the profile ${profile} names no `vllm` in `[runtime]`")
-    }${lib.optionalString (runtime.device or "cuda" == "cpu") "-cpu"}";
+    "vllm-${runtime.vllm or (throw "the profile ${profile} names no `vllm` in `[runtime]`")}${
+      lib.optionalString (runtime.device or "cuda" == "cpu") "-cpu"
+    }";
   lockOf = name: directory + "/runtimes/${name}.toml";
   environment =
     name:

@@ -67,6 +67,8 @@ switches() {
   holds '[.generations[] | .profile] == ["gptq", "awq"]'
   [ "$(unit_of_vllm)" = /etc/systemd/system/vllm.service ] || die "the unit is not the declared one: $(unit_of_vllm)"
   untouched first 0
+  inside systemctl stop awqdeploy-activate
+  untouched first 0
 
   # The unit that is declared now names another build of the same lock: what serves goes on under its own.
   untouched bump 0
@@ -87,9 +89,12 @@ switches() {
   serving late
   untouched late 0
 
-  # What a person has gone back to stays, and each switch says that it is not what is declared.
+  # What a person has gone back to stays. A switch has nothing to start; a boot finds that it is not what is declared.
   inside "$root/bin/awqdeploy" rollback gptq --yes > /dev/null 2>&1
+  untouched late 0
+  inside systemctl stop awqdeploy-activate
   untouched late 6
+  said 'and `gptq` serves'
   serving gptq
 }
 
@@ -103,5 +108,5 @@ activate() {
   mkdir -p "$work/etc"
   boot
   switches
-  say "eight switches of a host: $((SECONDS - begun)) s"
+  say "a dozen switches of a host: $((SECONDS - begun)) s"
 }

@@ -44,7 +44,9 @@
         bump = {
           active = "awq";
           package = again "awqdeploy" program "echo >> $out/bin/awqdeploy";
-          runtimes = pkgs.runCommand "runtimes" { } "mkdir $out; ln -s ${environment} $out/${built.vllm-env.digest}";
+          runtimes =
+            pkgs.runCommand "runtimes" { }
+              "mkdir $out; ln -s ${environment} $out/${built.vllm-env.digest}";
         };
         broken.active = "broken";
         late.active = "late";

@@ -50,7 +50,8 @@ let
       else
         text;
     splitString =
-      by: text: filter builtins.isString (builtins.split (builtins.replaceStrings [ "." ] [ "[.]" ] by) text);
+      by: text:
+      filter builtins.isString (builtins.split (builtins.replaceStrings [ "." ] [ "[.]" ] by) text);
     removeSuffix =
       suffix: text:
       if lib.hasSuffix suffix text then

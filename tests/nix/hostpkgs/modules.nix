@@ -143,9 +143,7 @@ let
               name = lib.last (lib.splitString "." place);
               inherit config;
             };
-            config = evaluateTree "${place}." (optionsOf here) (
-              map (part: part.config) here ++ definitions
-            );
+            config = evaluateTree "${place}." (optionsOf here) (map (part: part.config) here ++ definitions);
           in
           config;
       };
@@ -190,7 +188,8 @@ let
 
   # Each module once, though several import it.
   once = foldl' (
-    seen: part: if part.key != null && lib.any (other: other.key == part.key) seen then seen else seen ++ [ part ]
+    seen: part:
+    if part.key != null && lib.any (other: other.key == part.key) seen then seen else seen ++ [ part ]
   ) [ ];
 
   # Pushes mkIf, mkMerge and priorities down to one name without looking at conditions, which may well depend on an

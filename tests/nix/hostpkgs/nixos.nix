@@ -35,7 +35,8 @@ let
       ];
       strange = removeAttrs service known;
       value = one: if one == true then "true" else toString one;
-      words = key: values: lib.optionalString (values != [ ]) "${key}=${lib.concatStringsSep " " values}\n";
+      words =
+        key: values: lib.optionalString (values != [ ]) "${key}=${lib.concatStringsSep " " values}\n";
       # NixOS adds these to each path. Here they are the host's.
       path = lib.concatMapStringsSep ":" (one: "${one}/bin") (service.path or [ ]);
       script = pkgs.writeShellScriptBin "${name}-start" "set -e\n\n${service.script}";
@@ -45,7 +46,9 @@ let
         + words "After" (service.after or [ ])
         + words "Wants" (service.wants or [ ])
         + lib.optionalString (!(service.restartIfChanged or true)) "X-RestartIfChanged=false\n"
-        + "[Service]\nEnvironment=\"PATH=${lib.optionalString (path != "") "${path}:"}/usr/bin:/usr/sbin\"\n"
+        + "[Service]\nEnvironment=\"PATH=${
+          lib.optionalString (path != "") "${path}:"
+        }/usr/bin:/usr/sbin\"\n"
         + lib.optionalString (service ? script) "ExecStart=${lib.getExe script}\n"
         + lib.concatStrings (
           lib.mapAttrsToList (key: one: "${key}=${value one}\n") (service.serviceConfig or { })
@@ -103,7 +106,7 @@ in
     if failed == [ ] then
       pkgs.runCommand "nixos-system"
         {
-          packages = config.systemd.packages;
+          unitPackages = config.systemd.packages;
           programs = config.environment.systemPackages;
         }
         (
@@ -112,7 +115,7 @@ in
             for program in $programs; do echo $program >> $out/programs; done
             cd $out/etc/systemd/system
             # `ln` fails where two packages have a unit of one name, as NixOS' does.
-            for package in $packages; do ln -s $package/lib/systemd/system/* .; done
+            for package in $unitPackages; do ln -s $package/lib/systemd/system/* .; done
           ''
           + lib.concatStrings (lib.mapAttrsToList unitOf config.systemd.services)
         )
