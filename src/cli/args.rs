@@ -1,12 +1,18 @@
 //! The command line, as typed.
 
+mod examples;
 mod requests;
 
+pub(crate) use examples::EXIT_STATUSES;
 pub(crate) use requests::{
     Adopt, Apply, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Tallied, UnitsRequest,
     Validate,
 };
 
+use self::examples::{
+    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES,
+    ROLLBACK_EXAMPLES, with_statuses,
+};
 use super::schema;
 use crate::domain::layout::Scope;
 use clap::{
@@ -21,77 +27,6 @@ const STYLES: styling::Styles = styling::Styles::styled()
     .usage(styling::AnsiColor::Green.on_default().bold())
     .literal(styling::AnsiColor::Cyan.on_default().bold())
     .placeholder(styling::AnsiColor::Cyan.on_default());
-
-/// The exit statuses, as every help text and the manual page show them.
-pub(crate) const EXIT_STATUSES: &str = "\
-Exit status:
-  0  done, or already so
-  1  unexpected problem
-  2  wrong usage, or a mistake in a profile
-  3  the plan was refused; nothing was touched
-  4  files could not be fetched or are not what was locked; nothing was touched
-  5  another awqdeploy is at work (it is named)
-  6  it failed and was rolled back: what served before serves again
-  7  stuck: a person is needed
-130  stopped, or not agreed to, before anything was touched";
-
-const EXAMPLES: &str = "\
-Examples:
-  awqdeploy rehearse                 see a migration and its rollback here, in seconds
-  awqdeploy plan awq                 what would run, and whether it fits
-  awqdeploy deploy awq               activate it, prove it, or go back
-  awqdeploy rollback gptq            be back on GPTQ
-
-Every command has examples of its own: `awqdeploy help deploy`.";
-
-const DEPLOY_EXAMPLES: &str = "\
-Examples:
-  awqdeploy deploy awq                   shows the plan, asks, deploys
-  awqdeploy deploy awq --yes             for scripts: does not ask
-  awqdeploy deploy awq --dry-run         shows what it would do
-  awqdeploy deploy awq --retry           although the same generation failed before
-
-Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
-and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
-
-const APPLY_EXAMPLES: &str = "\
-Examples:
-  awqdeploy apply awq --fallback gptq    as often as you like: it asks nobody";
-
-const ADOPT_EXAMPLES: &str = "\
-Examples:
-  awqdeploy adopt vllm.service --profile old --dry-run    look, and show the profile
-  awqdeploy adopt vllm.service --profile old
-  awqdeploy adopt 4711 --profile old                      a process of no unit, by its number";
-
-const ROLLBACK_EXAMPLES: &str = "\
-Examples:
-  awqdeploy rollback                     to the proven generation before this one
-  awqdeploy rollback gptq                to the newest proven one of that profile
-  awqdeploy rollback 3                   to that one";
-
-const LOCK_EXAMPLES: &str = "\
-Examples:
-  awqdeploy lock awq                           what the hub has at the profile's revision
-  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
-  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
-  awqdeploy lock awq --check                   whether the hub still has what was locked
-  awqdeploy lock awq --runtime                 every wheel of the vLLM that the profile names
-
-Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.";
-
-const FETCH_EXAMPLES: &str = "\
-Examples:
-  awqdeploy fetch awq
-  awqdeploy fetch awq --offline          from folders and caches on this host only
-
-Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
-NO_PROXY.";
-
-/// The long help shows this in place of the short one's end, not behind it.
-fn with_statuses(examples: &str) -> String {
-    format!("{examples}\n\n{EXIT_STATUSES}")
-}
 
 /// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
 /// back by itself if it does not.

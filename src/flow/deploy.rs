@@ -47,6 +47,8 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &locked, Left::Finish, observer)?;
     activate::not_stuck(store.last_activation()?.as_ref())?;
+    // Whoever activates on these GPUs is named before anything is fetched. Whoever carries this out takes the lock anew.
+    drop(world.keeper.alone(store.layout().root(), "awqdeploy deploy")?);
 
     // One whose record is damaged is replaced like any other.
     let current = store.current()?.and_then(|id| store.generation(id).ok());

@@ -47,6 +47,7 @@ pub mod secrets;
 pub mod service;
 pub mod serving;
 pub mod signals;
+pub mod staged;
 pub mod store;
 pub mod systemd;
 pub mod tally;

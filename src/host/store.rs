@@ -5,6 +5,7 @@ use super::{
     journal::{self, Journal},
     nix_store::StorePath,
     seal,
+    staged::Staged,
 };
 use crate::domain::{
     activation::{self, Activation, GenerationId},
@@ -23,7 +24,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
     fs::File,
-    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -58,11 +58,6 @@ pub struct Locked<'a> {
     store: &'a Store,
     _file: File,
 }
-
-/// A directory of something half-made. Unless it was published it goes when this does: a copy that ended on a
-/// full disk must not keep the disk full.
-#[derive(Debug)]
-pub struct Staged(PathBuf);
 
 /// Only the format of a generation's record, which every version can read.
 #[derive(Deserialize)]
@@ -446,21 +441,7 @@ impl Locked<'_> {
         let path = self.store.layout.staging().join(name);
         fs::remove_tree(&path)?;
         fs::make_directory(&path)?;
-        Ok(Staged(path))
-    }
-}
-
-impl Deref for Staged {
-    type Target = Path;
-    fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // What stays is removed before the next attempt; there is nobody to tell now.
-        let _left = fs::remove_tree(&self.0);
+        Ok(Staged::at(path))
     }
 }
 

@@ -1,0 +1,72 @@
+//! Examples and exit statuses, as the help texts show them.
+
+/// The exit statuses, as every help text and the manual page show them.
+pub(crate) const EXIT_STATUSES: &str = "\
+Exit status:
+  0  done, or already so
+  1  unexpected problem
+  2  wrong usage, or a mistake in a profile
+  3  the plan was refused; nothing was touched
+  4  files could not be fetched or are not what was locked; nothing was touched
+  5  another awqdeploy is at work (it is named)
+  6  it failed and was rolled back: what served before serves again
+  7  stuck: a person is needed
+130  stopped, or not agreed to, before anything was touched";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  awqdeploy rehearse                 see a migration and its rollback here, in seconds
+  awqdeploy plan awq                 what would run, and whether it fits
+  awqdeploy deploy awq               activate it, prove it, or go back
+  awqdeploy rollback gptq            be back on GPTQ
+
+Every command has examples of its own: `awqdeploy help deploy`.";
+
+pub(super) const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  awqdeploy deploy awq                   shows the plan, asks, deploys
+  awqdeploy deploy awq --yes             for scripts: does not ask
+  awqdeploy deploy awq --dry-run         shows what it would do
+  awqdeploy deploy awq --retry           although the same generation failed before
+
+Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
+and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
+
+pub(super) const APPLY_EXAMPLES: &str = "\
+Examples:
+  awqdeploy apply awq --fallback gptq    as often as you like: it asks nobody";
+
+pub(super) const ADOPT_EXAMPLES: &str = "\
+Examples:
+  awqdeploy adopt vllm.service --profile old --dry-run    look, and show the profile
+  awqdeploy adopt vllm.service --profile old
+  awqdeploy adopt 4711 --profile old                      a process of no unit, by its number";
+
+pub(super) const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  awqdeploy rollback                     to the proven generation before this one
+  awqdeploy rollback gptq                to the newest proven one of that profile
+  awqdeploy rollback 3                   to that one";
+
+pub(super) const LOCK_EXAMPLES: &str = "\
+Examples:
+  awqdeploy lock awq                           what the hub has at the profile's revision
+  awqdeploy lock awq --fetch                   the same, fetched, with a hash for every 8 MiB
+  awqdeploy lock awq --from /srv/models/awq    a folder that is known to be good
+  awqdeploy lock awq --check                   whether the hub still has what was locked
+  awqdeploy lock awq --runtime                 every wheel of the vLLM that the profile names
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.";
+
+pub(super) const FETCH_EXAMPLES: &str = "\
+Examples:
+  awqdeploy fetch awq
+  awqdeploy fetch awq --offline          from folders and caches on this host only
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
+NO_PROXY.";
+
+/// The long help shows this in place of the short one's end, not behind it.
+pub(super) fn with_statuses(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_STATUSES}")
+}
