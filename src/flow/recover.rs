@@ -108,12 +108,12 @@ pub(super) fn undo(
     busy: Busy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    if !activate::is_unfinished(locked.store(), left)? {
-        return Ok(None);
-    }
+    let unfinished = activate::is_unfinished(locked.store(), left)?;
     let alone = |world: &mut World| world.keeper.alone(world.store.layout().root(), "awqdeploy recover");
     let _alone = match busy {
+        // Also where nothing is to be done: what follows would be refused later.
         Busy::Refuses => alone(world)?,
+        Busy::Waits if !unfinished => return Ok(None),
         Busy::Waits => {
             patience::take(world, alone, |_| true, observer)?.ok_or_else(activate::next_boot_goes_back)?
         }
