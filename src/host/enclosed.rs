@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     layout::Scope,
-    problem::Problem,
+    problem::{Kind, Problem},
     profile::Device,
     unit::{self, Service},
 };
@@ -88,7 +88,7 @@ pub(super) fn ask(
         && let Some(why) =
             ended.stderr.lines().find(|line| NOT_RUN.iter().any(|words| line.starts_with(words)))
     {
-        return Err(Problem::doing("ask in a unit of its own", why));
+        return Err(Problem::new(Kind::Unverified, format!("it has no unit to be asked in: {why}")));
     }
     // systemd ends what is late.
     Ok(ended.filter(|ended| ended.status.success() || began.elapsed() < question.patience).map(|ended| {

@@ -274,8 +274,11 @@ fn falls_back(machine: &Machine) {
     for _ in 0..5 {
         crash(machine);
     }
-    machine.wait("old serves in its place", |machine| {
-        machine.status()["serving"] == "old" && machine.completion() == 200
+    machine.wait("old serves in its place, and is proven once more", |machine| {
+        let status = machine.status();
+        status["serving"] == "old"
+            && status["last_activation"]["end"] == "committed"
+            && machine.service("Restart") == "always"
     });
     serves(machine, "old");
     let status = machine.status();
