@@ -68,7 +68,7 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Pro
     ];
     let mut into_files = false;
     for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {
-        fs::write(path, form(&account))?;
+        fs::write_unlocked(path, form(&account))?;
         into_files = true;
     }
     if global.json || !into_files {

@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Whoever may write to a folder may put something else in any name's place.
-const OTHERS_WRITE: u32 = 0o022;
+const GROUP_WRITES: u32 = 0o020;
+const ANYBODY_WRITES: u32 = 0o002;
 /// In such a folder only the owner of an entry, or the folder's own, may rename or remove it.
 const STICKY: u32 = 0o1000;
 
@@ -22,6 +23,15 @@ pub enum Met {
     File,
 }
 
+/// Who is in a file's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Its owner alone, as most systems make a group for each user: the group's permissions are the owner's.
+    OwnersAlone,
+    /// Others, or nobody knows.
+    Shared,
+}
+
 /// One step of the way from `/` to a path: each folder, each link, and each folder of the link's target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -33,6 +43,8 @@ pub struct Step {
     pub owner: u32,
     /// Its permissions, with the sticky bit.
     pub mode: u32,
+    /// Who is in its group.
+    pub group: Group,
 }
 
 /// Whose files are believed.
@@ -103,7 +115,7 @@ impl Owners {
 /// The first part of the way that a stranger owns, or may write to.
 pub fn judge(way: &[Step], owners: &Owners) -> Result<Whose, Doubt> {
     let mut whose = Whose::Own;
-    for (number, Step { path, met, owner, mode }) in way.iter().enumerate() {
+    for (number, Step { path, met, owner, mode, group }) in way.iter().enumerate() {
         match owners.caller {
             _ if owners.own.contains(owner) => {}
             Some(caller) if caller == *owner => whose = Whose::Callers { caller },
@@ -112,12 +124,43 @@ pub fn judge(way: &[Step], owners: &Owners) -> Result<Whose, Doubt> {
         // What is in a sticky folder stays in its place while its owner is trusted, which the next step shows. Whoever
         // ends in one could be given anything.
         let passed = *met == Met::Folder && mode & STICKY != 0 && number + 1 < way.len();
+        // The caller is trusted as a person. What is root's is to be so plainly.
+        let own_group = *group == Group::OwnersAlone && owners.caller == Some(*owner);
+        let others_write = if own_group { ANYBODY_WRITES } else { GROUP_WRITES | ANYBODY_WRITES };
         // A link's own permissions mean nothing.
-        if *met != Met::Link && mode & OTHERS_WRITE != 0 && !passed {
+        if *met != Met::Link && mode & others_write != 0 && !passed {
             return Err(Doubt::Writable { path: path.clone(), mode: *mode });
         }
     }
     Ok(whose)
+}
+
+/// Who is in the group of a file, by the host's own `passwd` and `group`: what another directory knows is not asked.
+pub fn group(owner: u32, group: u32, passwd: &str, groups: &str) -> Group {
+    let users: Vec<(&str, u32, u32)> = passwd
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            Some((name, fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
+        })
+        .collect();
+    let Some((name, ..)) = users.iter().find(|(_, user, of)| (*user, *of) == (owner, group)) else {
+        return Group::Shared;
+    };
+    let others = users.iter().any(|(_, user, of)| *of == group && *user != owner);
+    let named = groups.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        (number == group).then(|| (name, fields.next().unwrap_or_default()))
+    });
+    let mut named = named.peekable();
+    let alone = named.peek().is_some()
+        && named.all(|(of, members)| {
+            of == *name && members.split(',').all(|member| member.is_empty() || member == *name)
+        });
+    if alone && !others { Group::OwnersAlone } else { Group::Shared }
 }
 
 /// The number that the kernel shows for owners whom a user namespace does not know, if there are any: one that is

@@ -27,6 +27,7 @@ use crate::{
         fs, models,
         serving::Api,
         store::{Evidence, Locked},
+        trust,
         whose::Whose,
     },
 };
@@ -312,6 +313,9 @@ fn remarks(
         "a return starts it in awqdeploy's own unit, with its sandbox and cold caches: tried at the first return"
             .into(),
     );
+    if let Err(doubt) = trust::believe_interpreter(python) {
+        notes.push(format!("{}: whoever that is can change what a return starts", doubt.what));
+    }
     for path in unit.iter().flat_map(|unit| &unit.drop_ins) {
         notes.push(format!("the drop-in `{}` stays in force", path.display()));
     }

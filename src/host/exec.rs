@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fmt,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -48,6 +48,8 @@ impl Finished {
 #[derive(Debug)]
 struct Failed(Finished);
 
+/// The longest line that is held in memory.
+const LONGEST_LINE: u64 = 64 << 10;
 /// Lines of a failed command's standard error that are shown.
 const SHOWN_LINES: usize = 12;
 
@@ -142,12 +144,12 @@ pub fn watch_alone<A: AsRef<OsStr>>(
         .unchecked();
     let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
     let mut stderr = String::new();
-    for words in BufReader::new(&mut output).lines() {
-        let words = words.map_err(|e| Problem::doing(format_args!("hear `{line}`"), e))?;
-        said(&words);
-        stderr.push_str(&words);
+    let heard = each_line(BufReader::new(&mut output), &mut |words| {
+        said(words);
+        stderr.push_str(words);
         stderr.push('\n');
-    }
+    });
+    heard.map_err(|e| Problem::doing(format_args!("hear `{line}`"), e))?;
     match output.try_wait() {
         Ok(Some(ended)) => Ok(Finished { status: ended.status, line, stdout: String::new(), stderr }),
         Ok(None) => Err(Problem::doing(format_args!("run `{line}`"), "it closed its output and goes on")),
@@ -164,11 +166,21 @@ pub fn stream<A: AsRef<OsStr>>(
     let line = line(program, arguments);
     let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null();
     let output = command.reader().map_err(|e| not_started(&line, program, e))?;
-    for words in BufReader::new(output).lines() {
-        // A program that fails ends the reading with its status.
-        said(&words.map_err(|e| Problem::doing(format_args!("run `{line}`"), e))?);
+    // A program that fails ends the reading with its status.
+    each_line(BufReader::new(output), said).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))
+}
+
+/// Tells each line. Bytes that are no text are replaced, and a line without end is told in parts.
+fn each_line(mut output: impl BufRead, said: &mut dyn FnMut(&str)) -> io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&line);
+        said(words.trim_end_matches(['\n', '\r']));
     }
-    Ok(())
 }
 
 /// Starts a program whose end is waited for while something else is watched. It gets a process

@@ -9,6 +9,7 @@ use super::{
     parallel::{self, Progress},
     signals::Interrupt,
     store::{Locked, Store},
+    trust,
 };
 use crate::domain::{
     digest::Digest,
@@ -178,6 +179,7 @@ pub fn take_in(
                 .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
         }
         locked.note(&checked)?;
+        locked.own(model, interrupt)?;
         return Ok(path);
     }
     import(locked, model, source, interrupt, progress)?;
@@ -263,7 +265,15 @@ impl Bringing<'_> {
         let blob = self.locked.store().layout().blob(file.sha256);
         let known = check::stamp(&blob)?;
         if let Some(stamp) = known
+            && trust::is_ours(&blob)
             && content::whole(&blob, worker)? == (file.size, file.sha256)
+        {
+            return Ok(Ok(stamp));
+        }
+        // What somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
+        if known.is_some()
+            && !trust::is_ours(&blob)
+            && let Ok(stamp) = self.take(file, &blob, worker)?
         {
             return Ok(Ok(stamp));
         }
@@ -302,6 +312,15 @@ impl Bringing<'_> {
         stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
     }
 
+    /// Whether files of this folder share their blocks with what is made of them: tried with the smallest.
+    fn clones(&self, contents: &[&LockedFile], source: &Folder) -> bool {
+        let smallest = contents.iter().rev().find(|file| file.size > Bytes(0));
+        let Some(Ok(Some(from))) = smallest.map(|file| source.find(&file.path)) else { return false };
+        let tried = self.staging.join("clone");
+        let clones = fs::clone(&from, &tried).unwrap_or(false);
+        clones && fs::remove(&tried).is_ok()
+    }
+
     /// A problem if copies would not fit. Links and clones need no room, which cannot be told before they
     /// are tried; then this is not asked either.
     fn room(&self, contents: &[&LockedFile]) -> Result<(), Problem> {
@@ -313,12 +332,11 @@ impl Bringing<'_> {
             Ok::<_, Problem>(std::os::unix::fs::MetadataExt::dev(&found))
         };
         let ours = device(self.staging)?;
-        if self
-            .sources
-            .iter()
-            .map(|source| device(source.path()))
-            .all(|theirs| theirs.is_ok_and(|theirs| theirs == ours))
-        {
+        let costs_nothing = |source: &Folder| {
+            device(source.path()).is_ok_and(|theirs| theirs == ours)
+                && (trust::is_ours(source.path()) || self.clones(contents, source))
+        };
+        if self.sources.iter().all(costs_nothing) {
             return Ok(());
         }
         let layout = self.locked.store().layout();

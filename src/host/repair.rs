@@ -13,6 +13,7 @@ use super::{
     parallel,
     signals::Interrupt,
     store::{Locked, Store},
+    trust,
 };
 use crate::domain::{
     digest::Digest,
@@ -122,6 +123,35 @@ impl Locked<'_> {
         fs::remove_tree(&staging)?;
         self.keep_memo(&memo)?;
         Ok(left)
+    }
+
+    /// Makes every content of a model a file of ours. What an earlier version linked may be somebody else's by another
+    /// name, who can write to it. Each copy is hashed.
+    pub fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        let foreign = |file: &&LockedFile| {
+            let blob = layout.blob(file.sha256);
+            blob.exists() && !trust::is_ours(&blob)
+        };
+        let files: Vec<&LockedFile> = model.files.iter().filter(foreign).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let staging = self.stage("own")?;
+        let mut memo = self.store().memo()?;
+        for file in files {
+            let staged = staging.join(file.sha256.to_string());
+            fs::duplicate(&layout.blob(file.sha256), &staged)?;
+            let repairing = Repairing { model, file, sources: &[], interrupt };
+            if !repairing.is_right(&staged)? {
+                let what = format!("`{}` changed while it was copied", file.path.display());
+                return Err(Problem::new(Kind::Unverified, what).help(
+                    "somebody else owns it: `awqdeploy verify --all --repair` brings it from elsewhere",
+                ));
+            }
+            self.replace(file.sha256, &staged, &mut memo)?;
+        }
+        self.keep_memo(&memo)
     }
 
     /// Gives a proven file every name that its content has in the store.

@@ -3,7 +3,7 @@
 use super::fs;
 use crate::domain::{
     problem::{Kind, Problem},
-    trust::{self, Doubt, Met, Owners, Step, Whose},
+    trust::{self, Doubt, Group, Met, Owners, Step, Whose},
 };
 use std::{
     collections::VecDeque,
@@ -16,6 +16,8 @@ use std::{
 
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
+/// Permission of the group to write.
+const GROUP_WRITES: u32 = 0o020;
 /// Set by `sudo` and `run0`.
 const CALLER: &str = "SUDO_UID";
 /// Where the kernel says which number it shows for owners that it does not know.
@@ -164,5 +166,13 @@ fn step(path: &Path) -> io::Result<Step> {
         kind if kind.is_symlink() => Met::Link,
         _ => Met::File,
     };
-    Ok(Step { path: path.to_owned(), met, owner: found.uid(), mode: found.mode() & 0o7777 })
+    let mode = found.mode() & 0o7777;
+    // Who is in it matters only where it may do something.
+    let group = if mode & GROUP_WRITES == 0 { Group::Shared } else { group(found.uid(), found.gid()) };
+    Ok(Step { path: path.to_owned(), met, owner: found.uid(), mode, group })
+}
+
+fn group(owner: u32, group: u32) -> Group {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    trust::group(owner, group, &read("/etc/passwd"), &read("/etc/group"))
 }

@@ -242,9 +242,8 @@ fn what_only_its_owner_may_read_can_be_read_by_the_service() {
         for entry in fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let metadata = entry.metadata().unwrap();
-            // Whoever can open a lock can hold it.
             if entry.file_name() == "lock" {
-                assert_eq!(metadata.mode() & 0o777, 0o600);
+                assert_eq!(metadata.mode() & 0o777, 0o600, "the service could hold it");
                 continue;
             }
             let wanted = if metadata.is_dir() || entry.file_name() == "awqdeploy" { 0o005 } else { 0o004 };

@@ -11,7 +11,7 @@ use awqdeploy::{
         activation::{Activation, Cause, End, GenerationId, State, Step},
         report::Report,
     },
-    host::store::Evidence,
+    host::{exec, store::Evidence},
 };
 use proptest::prelude::*;
 use std::fs;
@@ -182,4 +182,16 @@ fn what_is_typed_drives_no_terminal() {
 #[test]
 fn a_profile_of_the_old_name_is_still_shown_as_it_is() {
     assert_eq!(plain(&format!("{OLD}: naïve ☃ 日本\n\tok\r\n")), "gptq: naïve ☃ 日本\n\tok\n");
+}
+
+/// A program's output need not be text.
+#[test]
+fn bytes_that_are_no_text_and_lines_without_end_are_told() {
+    let mut lines = Vec::new();
+    let script = r"printf 'a\377\233b\n\n'; head -c 200000 /dev/zero | tr '\0' x; printf '\r\nlast'";
+    exec::stream("sh", &["-c", script], &mut |line| lines.push(line.to_owned())).unwrap();
+    assert_eq!((lines[0].as_str(), lines[1].as_str()), ("a\u{fffd}\u{fffd}b", ""));
+    assert_eq!(lines.last().unwrap(), "last");
+    assert_eq!(lines[2..lines.len() - 1].concat(), "x".repeat(200_000));
+    assert!(lines.iter().all(|line| line.len() <= 64 << 10));
 }

@@ -5,7 +5,7 @@ use awqdeploy::{
     domain::{
         layout::Layout,
         problem::Kind,
-        trust::{Doubt, Met, Owners, Step, Whose, judge, outside},
+        trust::{Doubt, Group, Met, Owners, Step, Whose, group, judge, outside},
     },
     host::{
         fs::{Brought, bring, copy, link_or_copy},
@@ -34,7 +34,7 @@ fn way(steps: &[(&str, u32, u32)]) -> Vec<Step> {
             None if path.contains(".toml") => (Met::File, *path),
             None => (Met::Folder, *path),
         };
-        Step { path: path.into(), met, owner: *owner, mode: *mode }
+        Step { path: path.into(), met, owner: *owner, mode: *mode, group: Group::Shared }
     };
     steps.iter().map(step).collect()
 }
@@ -93,6 +93,38 @@ fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
     let hers = way(&[("/", 0, 0o755), ("/home/alice", ALICE, 0o700)]);
     assert_eq!(judge(&hers, &Owners::of(0)), stranger("/home/alice", ALICE));
     assert_eq!(judge(&hers, &Owners::of(ALICE)), Ok(Whose::Own), "alice herself");
+}
+
+/// Most systems make a group for each user, who then lets it write.
+#[test]
+fn a_group_of_the_callers_alone_is_the_caller() {
+    let passwd = "root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:100::/:\ncarol:x:1002:100::/:\nbroken\n";
+    let table = [
+        ("alice:x:1000:\n", 1000, Group::OwnersAlone),
+        ("alice:x:1000:alice\n", 1000, Group::OwnersAlone),
+        ("alice:x:1000:bob\n", 1000, Group::Shared),
+        ("alice:x:1000:alice,bob\n", 1000, Group::Shared),
+        ("staff:x:1000:\n", 1000, Group::Shared),
+        ("alice:x:1000:\nalias:x:1000:bob\n", 1000, Group::Shared),
+        ("users:x:100:\n", 100, Group::Shared),
+        ("", 1000, Group::Shared),
+    ];
+    for (groups, number, expected) in table {
+        assert_eq!(group(ALICE, number, passwd, groups), expected, "{groups}");
+    }
+    assert_eq!(group(1001, 100, passwd, "bob:x:100:\n"), Group::Shared, "carol has it, too");
+    assert_eq!(group(4711, 4711, passwd, "x:x:4711:\n"), Group::Shared, "nobody knows");
+
+    let mut hers = way(&[("/home/alice", ALICE, 0o775), ("/home/alice/a.toml", ALICE, 0o664)]);
+    for step in &mut hers {
+        step.group = Group::OwnersAlone;
+    }
+    assert_eq!(judge(&hers, &Owners::of(0).and_caller(Some(ALICE))), Ok(Whose::Callers { caller: ALICE }));
+    hers[0].mode = 0o777;
+    assert!(judge(&hers, &Owners::of(0).and_caller(Some(ALICE))).is_err(), "that is not the group alone");
+    let mut roots = way(&[("/srv", 0, 0o775), ("/srv/x", 0, 0o755)]);
+    roots[0].group = Group::OwnersAlone;
+    assert!(judge(&roots, &Owners::of(0)).is_err(), "what is root's is to be so plainly");
 }
 
 /// In a user namespace the kernel shows one number for all whom it does not know.

@@ -58,6 +58,10 @@ fn own_locks(machine: &Machine) {
         let opened = machine.run(&["sh", "-c", &format!("{NOBODY} flock -n {lock} true")]);
         assert_ne!(opened.code, Some(0), "{lock} can be held by anybody");
     }
+    // Nor from inside of the sandbox, as a model's code might.
+    let inside = "systemd-run --quiet --wait --pipe -p DynamicUser=yes -p ProtectSystem=strict -p PrivateUsers=yes \
+                  -p BindReadOnlyPaths=/var/lib/awqdeploy flock -n /var/lib/awqdeploy/lock true";
+    assert_ne!(machine.run(&["sh", "-c", inside]).code, Some(0), "an engine can hold the lock");
     let script = format!(
         "rm -f {LOCKS}; touch {LOCKS}; chmod 644 {LOCKS}; chmod 755 /run/awqdeploy
          for lock in {LOCKS}; do {NOBODY} flock $lock sleep 120 > /dev/null 2>&1 & done; sleep 1

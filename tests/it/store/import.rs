@@ -125,3 +125,49 @@ fn a_cache_without_its_file_is_no_source() {
     assert!(missing.help.unwrap().contains("`path`"));
     assert_eq!(bytes(1, 9).len(), 9);
 }
+
+/// Earlier versions linked what anybody owned: whoever did can write to the store.
+#[test]
+fn what_an_earlier_version_linked_becomes_ours() {
+    if crate::trust::as_root().is_none() {
+        return;
+    }
+    let scene = Scene::new();
+    scene.take_in(Some(&scene.source())).unwrap();
+    let weights = scene.stored().join("model.safetensors");
+    let hers = scene.path().join("hers");
+    fs::hard_link(&weights, &hers).unwrap();
+    std::os::unix::fs::chown(&hers, Some(65534), Some(65534)).unwrap();
+    scene.take_in(Some(&scene.source())).unwrap();
+    for file in &scene.model.files {
+        for path in [scene.stored().join(&file.path), scene.store.layout().blob(file.sha256)] {
+            assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "{}", path.display());
+        }
+    }
+    flip(&hers, mib(9));
+    assert_eq!(scene.damaged(), []);
+    // Also before the model is laid out: only its contents are there.
+    fs::remove_dir_all(scene.stored()).unwrap();
+    let blob = scene.store.layout().blob(scene.model.files[0].sha256);
+    std::os::unix::fs::chown(&blob, Some(65534), Some(65534)).unwrap();
+    scene.take_in(None).unwrap();
+    assert_eq!(fs::metadata(&blob).unwrap().uid(), 0);
+    assert_eq!(scene.damaged(), []);
+}
+
+/// Whoever owns a file by one name writes to it by all.
+#[test]
+fn a_model_of_somebody_elses_is_copied() {
+    if crate::trust::as_root().is_none() {
+        return;
+    }
+    let scene = Scene::new();
+    let folder = scene.source();
+    let every = ["model.safetensors", "config.json", "original/params.json", "empty", "original", ""];
+    for name in every {
+        std::os::unix::fs::chown(folder.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    scene.take_in(Some(&folder)).unwrap();
+    flip(&folder.join("model.safetensors"), mib(9));
+    assert_eq!(scene.damaged(), []);
+}
