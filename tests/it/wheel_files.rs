@@ -204,13 +204,13 @@ fn what_is_installed_is_what_the_records_say() {
         .into()
     };
     let hold = |there: &BTreeMap<PathBuf, Entry>| record::hold(Path::new(SITE), &claims, there);
-    assert_eq!(hold(&there()).unwrap(), [PathBuf::new(); 0]);
+    assert!(hold(&there()).unwrap().is_empty());
     // A wheel that brings byte code: uv compiles its own.
     let compiled = line("__pycache__/a.cpython-312.pyc", "the wheel's");
     let with_byte_code =
         record::read("a 1", Path::new(SITE), &(compiled + &line("a.py", "a") + "a-1.dist-info/RECORD,,\n"))
             .unwrap();
-    assert_eq!(record::hold(Path::new(SITE), &with_byte_code, &there()).unwrap(), [PathBuf::new(); 0]);
+    assert!(record::hold(Path::new(SITE), &with_byte_code, &there()).unwrap().is_empty());
     let mut other = there();
     other.insert(site("a.py").into(), file("b"));
     assert_eq!(hold(&other).unwrap(), [PathBuf::from(site("a.py"))], "to be unpacked once more");
