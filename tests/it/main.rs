@@ -47,6 +47,7 @@ mod mistakes;
 mod model_commands;
 mod nix;
 mod notice;
+mod overtaken;
 mod page;
 mod plan;
 mod planning;
