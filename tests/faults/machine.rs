@@ -143,7 +143,8 @@ impl Machine {
         !Path::new("/proc").join(self.init()).join("exe").exists()
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    /// A file inside, as a path outside.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init()))
     }
 

@@ -1,41 +1,44 @@
-//! What becomes of an activation under faults, and of every ordered pair of them.
+//! What becomes of an activation under faults, of every ordered pair of them, and of random ones.
 //!
-//! `cargo test --test faults` plays every schedule in one process, and as root the scenes and a sample of the schedules
-//! under a real systemd. `cargo test --test faults -- --real` runs all of them there, and the scenes; `--real=N` each Nth,
-//! `--only=TEXT` those whose name has that in it, `--machines=N` so many side by side, `--systemd=257` under that one;
-//! `--scenes` the scenes alone, `--scenes=TEXT` those whose name has that in it. It prints a table of outcomes, and last a line `N passed, M failed`.
+//! `cargo test --test faults` plays every schedule in one process, then some thousand random ones, and as root the
+//! scenes and a sample of the schedules under a real systemd. It prints a table of outcomes, and last a line
+//! `N passed, M failed`. `-- --help` says how to choose among them.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 #![allow(clippy::similar_names, reason = "a story is played in a store")]
 #![allow(clippy::zombie_processes, reason = "what runs inside ends with the machine that it runs in")]
 
+mod choice;
+mod disk;
+mod ext4;
+mod host;
 mod machine;
 mod persons;
 mod played;
 mod real;
+mod room;
 mod scenes;
+mod simulation;
 mod story;
 #[path = "../real/systemd.rs"]
 mod systemd;
 
+use choice::{Choice, HELP, Kind};
+use disk::Luck;
+use host::{Blow, Moment};
 use machine::Machine;
-use played::{Blow, play};
+use played::play;
 use std::{
     collections::BTreeMap,
     io::{Write, stderr, stdout},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
-    str::FromStr,
 };
 use story::Story;
-use systemd::Systemd;
 
-/// Of the schedules under a real systemd, one in so many without `--real`.
-const SAMPLE: usize = 61;
-/// Machines side by side, without `--machines`.
-const MACHINES: usize = 2;
-
+/// How often what a power cut leaves of the rest is drawn.
+const SEEDS: u64 = 4;
 /// What was counted of one kind of schedule.
 #[derive(Default)]
 struct Row {
@@ -95,61 +98,59 @@ impl Table {
     }
 }
 
-/// What is to be run under a real systemd.
-pub(crate) struct Choice {
-    /// Every so manieth schedule.
-    pub(crate) each: usize,
-    /// What the names of the schedules have in them.
-    pub(crate) only: String,
-    /// How many machines there are side by side.
-    pub(crate) machines: usize,
-    pub(crate) systemd: Systemd,
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test NAME` is meant for tests with names.
-    if arguments.iter().any(|argument| !argument.starts_with('-') && argument != "faults") {
-        tell("0 passed, 0 failed");
-        return ExitCode::SUCCESS;
-    }
-    let given = |option: &str| arguments.iter().any(|argument| argument == option);
-    let each = if given("--real") { Some(1) } else { value(&arguments, "--real") };
-    let choice = Choice {
-        each: each.unwrap_or(SAMPLE),
-        only: value(&arguments, "--only").unwrap_or_default(),
-        machines: value(&arguments, "--machines").unwrap_or(MACHINES),
-        systemd: match value::<u32>(&arguments, "--systemd") {
-            Some(257) => Systemd::Trixie,
-            _ => Systemd::Own,
-        },
+    let choice = match Choice::of(std::env::args().skip(1)) {
+        Ok(Some(choice)) => choice,
+        Ok(None) => {
+            tell(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            tell(&format!("error: {why}"));
+            return ExitCode::FAILURE;
+        }
     };
+    if let Err(why) = choice.matches_any(names(&choice)) {
+        tell(&format!("error: {why}"));
+        return ExitCode::FAILURE;
+    }
     let (mut table, mut real) = (Table::default(), Table::default());
-    let scenes = if given("--scenes") { Some(String::new()) } else { value(&arguments, "--scenes") };
-    if each.is_none() && scenes.is_none() {
-        played_all(&mut table);
+    if choice.plays(Kind::Played) {
+        played_all(&choice, &mut table);
+    }
+    if choice.plays(Kind::Simulated) {
+        simulation::run(&choice, &scratch(), &mut table);
+    }
+    if !choice.plays(Kind::Scenes) && !choice.plays(Kind::Real) {
+        return ended(&[table]);
     }
     if !rustix::process::geteuid().is_root() {
         tell("SKIPPED: booting a systemd in namespaces needs root");
-        return ended(&[table, real]);
+        return ended(&[table]);
     }
-    if choice.only.is_empty() {
+    if choice.plays(Kind::Scenes) && scenes::names().iter().any(|name| choice.wants(name)) {
         match Machine::up("scenes", choice.systemd) {
-            Some(machine) => scenes::run(&machine, scenes.as_deref().unwrap_or_default(), &mut real),
+            Some(machine) => scenes::run(&machine, &choice, &mut real),
             None => tell("SKIPPED: that systemd cannot be had here"),
         }
     }
-    if scenes.is_none() {
+    if choice.plays(Kind::Real) {
         real::run(&choice, &mut real);
     }
     ended(&[table, real])
 }
 
-/// What follows `OPTION=`.
-fn value<T: FromStr>(arguments: &[String], option: &str) -> Option<T> {
-    let words = arguments.iter().find_map(|argument| argument.strip_prefix(option)?.strip_prefix('='))?;
-    let value = words.parse().unwrap_or_else(|_| panic!("`{option}={words}` makes no sense"));
-    Some(value)
+/// The names of all tests, by their kind.
+fn names(choice: &Choice) -> impl Iterator<Item = (Kind, String)> {
+    let named = |kind: Kind| move |name: String| (kind, name);
+    let played = Story::ALL.map(played_name).into_iter().map(named(Kind::Played));
+    let simulated = simulation::names(choice).into_iter().map(named(Kind::Simulated));
+    let scenes = scenes::names().into_iter().map(named(Kind::Scenes));
+    played.chain(simulated).chain(scenes).chain(real::names().into_iter().map(named(Kind::Real)))
+}
+
+fn played_name(story: Story) -> String {
+    format!("played: {story}")
 }
 
 fn ended(tables: &[Table]) -> ExitCode {
@@ -162,32 +163,55 @@ fn ended(tables: &[Table]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every blow at every call to the host, and after each every other blow at every later call.
-fn played_all(table: &mut Table) {
-    // The played host syncs thousands of times: where there is memory for it, on no disk.
-    let memory = Path::new("/dev/shm");
-    let scratch = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    for (order, story) in Story::ALL.into_iter().enumerate() {
+/// Every blow at every moment, and after each every other blow at every later one.
+fn played_all(choice: &Choice, table: &mut Table) {
+    let scratch = scratch();
+    let wanted = |story: &Story| choice.wants(&played_name(*story));
+    for (order, story) in Story::ALL.into_iter().filter(wanted).enumerate() {
         let name = story.to_string();
-        let mut tried = |faults: &str, blows: &[(usize, Blow)]| {
-            let went = play(story, blows, &scratch);
-            let calls = went.as_ref().map_or(0, |went| went.calls);
+        let mut tried = |faults: &str, blows: &[(usize, Blow)], luck: Luck| {
+            let went = play(story, blows, luck, &scratch);
+            let moments = went.as_ref().map_or_else(|_| Vec::new(), |went| went.moments.clone());
             let went = went.map(|went| went.committed).map_err(|why| format!("{blows:?}: {why}"));
             table.add(order, &name, faults, went, 0.0);
-            calls
+            moments
         };
-        let calls = tried("0: none", &[]);
-        for first in 0..calls {
-            for blow in Blow::ALL {
-                let calls = tried("1: each, at each step", &[(first, blow)]);
-                for second in first + 1..calls {
-                    for again in Blow::ALL {
-                        tried("2: each pair, at each pair of steps", &[(first, blow), (second, again)]);
-                    }
-                }
+        let moments = tried("0: none", &[], Luck::Bad);
+        for (first, blow) in blows(&moments, 0) {
+            let faults = match moments[first] {
+                Moment::Call(_) => "each at each step",
+                _ => "each at each sync",
+            };
+            for seed in 0..SEEDS {
+                tried(
+                    &format!("1: {faults}, each loss"),
+                    &[(first, blow)],
+                    Luck::Mixed(fastrand::Rng::with_seed(seed)),
+                );
+            }
+            tried(&format!("1: {faults}"), &[(first, blow)], Luck::Good);
+            let later = tried(&format!("1: {faults}"), &[(first, blow)], Luck::Bad);
+            for (second, again) in blows(&later, first + 1) {
+                tried(&format!("2: {faults}, then each"), &[(first, blow), (second, again)], Luck::Bad);
             }
         }
     }
+}
+
+/// The played host syncs thousands of times: where there is memory for it, on no disk.
+fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// Every blow at every moment from this one on.
+fn blows(moments: &[Moment], from: usize) -> Vec<(usize, Blow)> {
+    let later = moments.iter().enumerate().skip(from);
+    later
+        .flat_map(|(at, moment)| {
+            Blow::ALL.into_iter().filter(|blow| blow.fits(*moment)).map(move |blow| (at, blow))
+        })
+        .collect()
 }
 
 /// Says something at once.

@@ -1,256 +1,246 @@
-//! Every fault and every ordered pair of faults in one process, in milliseconds: the real machine, driver, journal
-//! and `current` link; a host in memory in systemd's place.
+//! Every fault and every ordered pair of faults in one process, in milliseconds, on the played [host](crate::host).
 
-use crate::story::Story;
+use crate::{
+    disk::Luck,
+    host::{Blow, FORKED, Gone, Machine, Moment, Played, commit},
+    story::{NEW, OLD, Story},
+};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId},
+        activation::{Activation, Cause, End, GenerationId},
         layout::Layout,
         order::{Action, Order},
+        problem::Problem,
     },
-    flow::activate::{Ended, Host, Left, activate, recover, withdraw},
+    flow::activate::{Ended, Left, activate, recover, withdraw},
     host::{
-        signals::Interrupt,
+        fs,
         store::{Locked, Store},
     },
 };
-use std::{
-    cell::Cell,
-    collections::BTreeSet,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, rc::Rc};
 
-const OLD: GenerationId = GenerationId(1);
-const NEW: GenerationId = GenerationId(2);
-/// Nobody else holds the lock, but a child of another thread that is about to become another program.
-const FORKED: Duration = Duration::from_secs(2);
 /// More processes than any pair of faults can end.
 const MOST_PROCESSES: usize = 8;
 
-/// What happens at one call to the host.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Blow {
-    /// The step does not work.
-    Fails,
-    /// SIGKILL before the step did anything.
-    KilledBefore,
-    /// SIGKILL when the step had worked, and nobody knew.
-    KilledAfter,
-    /// The power goes, likewise.
-    CutBefore,
-    CutAfter,
-    /// SIGTERM or Ctrl-C while the step runs: both are noted alike.
-    Signal,
-}
-
-impl Blow {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Fails, Self::KilledBefore, Self::KilledAfter, Self::CutBefore, Self::CutAfter, Self::Signal];
-}
-
-/// How a schedule went: the end, and how many calls there were, so that the next fault can be put at each.
+/// How a schedule went: the end, and every moment at which the next fault can be put.
 pub(crate) struct Went {
     pub(crate) committed: bool,
-    pub(crate) calls: usize,
+    pub(crate) moments: Vec<Moment>,
 }
 
-/// This process is no more.
-enum Gone {
-    Killed,
-    Cut,
+/// One story on its machine.
+struct Stage {
+    story: Story,
+    machine: Rc<Machine>,
+    /// The activation that it is about.
+    number: u64,
+    luck: Luck,
+    /// Whether nothing can be recorded from some moment on.
+    full: bool,
 }
 
-/// What outlives the deployer.
-struct Machine {
-    running: Cell<Option<GenerationId>>,
-    calls: Cell<usize>,
-    blows: Vec<(usize, Blow)>,
-    interrupt: Interrupt,
+/// How it ended, by the records.
+struct Judged {
+    committed: bool,
+    cause: Option<Cause>,
+    serves: Option<GenerationId>,
 }
 
-struct Played<'a> {
-    machine: &'a Machine,
-    locked: &'a Locked<'a>,
-    /// At boot nothing is stopped or started: systemd starts the service once this is done.
-    boot: bool,
+/// Plays a story with these blows, each at the moment of its number. What it must never come to is the error.
+pub(crate) fn play(
+    story: Story,
+    blows: &[(usize, Blow)],
+    luck: Luck,
+    scratch: &Path,
+) -> Result<Went, String> {
+    let root = tempfile::tempdir_in(scratch).map_err(|e| e.to_string())?;
+    let fates = blows.to_vec();
+    let machine = Machine::new(Store::new(Layout::new(root.path())), None, move |_, number, _| {
+        fates.iter().find(|(at, _)| *at == number).map(|(_, blow)| *blow)
+    });
+    let _listening = machine.plug_in();
+    let number = machine.calmly(|| begin(&machine, story));
+    let full = blows.iter().any(|(_, blow)| *blow == Blow::Full);
+    let mut stage = Stage { story, machine, number, luck, full };
+    let ended = stage.run()?;
+    let Judged { committed, cause, serves } = stage.judge(ended)?;
+    let moments = stage.machine.moments.take();
+    went_back(story, blows, &moments, committed, cause.as_ref())?;
+    stage.afterwards(serves)?;
+    Ok(Went { committed, moments })
 }
 
-impl Played<'_> {
-    fn call(&mut self, act: impl FnOnce(&mut Self)) -> Result<(), String> {
-        let call = self.machine.calls.replace(self.machine.calls.get() + 1);
-        let blow = self.machine.blows.iter().find(|(at, _)| *at == call).map(|(_, blow)| *blow);
-        match blow {
-            Some(Blow::Fails) => return Err(format!("injected at call {call}")),
-            Some(Blow::KilledBefore) => resume_unwind(Box::new(Gone::Killed)),
-            Some(Blow::CutBefore) => resume_unwind(Box::new(Gone::Cut)),
-            Some(Blow::Signal) => self.machine.interrupt.raise(),
-            Some(Blow::KilledAfter | Blow::CutAfter) | None => {}
+/// What is on record before: every generation that is said to be proven was committed by an activation. Returns the
+/// activation that the story is about, which is ordered.
+fn begin(machine: &Machine, story: Story) -> u64 {
+    let store = &machine.store;
+    let locked = store.lock(FORKED, "test").expect("the root can be locked");
+    for id in [OLD, NEW] {
+        fs::make_directory(&store.layout().generation(id)).expect("the root can be written");
+    }
+    let order = |to| locked.order(&Order { action: Action::Deploy, to }).expect("it can be ordered");
+    let proven = match story {
+        Story::First => &[][..],
+        Story::Rollback => &[NEW, OLD],
+        _ => &[OLD],
+    };
+    for id in proven {
+        commit(&locked, order(*id), Activation::new(None, *id));
+    }
+    let number = order(story.to());
+    let serves = if story.withdraws() { Some(story.to()) } else { story.from() };
+    if story.withdraws() {
+        commit(&locked, number, Activation::new(story.from(), story.to()));
+    }
+    locked.point(serves).expect("the link can be written");
+    machine.running.set(serves.filter(|_| story != Story::Same));
+    number
+}
+
+impl Stage {
+    /// One process after the other, until one comes through.
+    fn run(&mut self) -> Result<Option<Ended>, String> {
+        let mut gone = self.process(false);
+        for _ in 0..MOST_PROCESSES {
+            // Only a deployer that came through has an end; everything else is found by the next one.
+            gone = match gone {
+                Ok(ended) => return Ok(ended),
+                Err(Gone::Killed) => self.process(false),
+                Err(Gone::Cut) => self.boot(),
+            };
         }
-        act(self);
-        match blow {
-            Some(Blow::KilledAfter) => resume_unwind(Box::new(Gone::Killed)),
-            Some(Blow::CutAfter) => resume_unwind(Box::new(Gone::Cut)),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Host for Played<'_> {
-    fn stop(&mut self) -> Result<(), String> {
-        let boot = self.boot;
-        self.call(|this| this.machine.running.set(if boot { this.machine.running.get() } else { None }))
+        Err("it never ends".to_owned())
     }
 
-    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
-        self.call(|this| this.locked.point(to).expect("the link can be written"))
-    }
-
-    fn start(&mut self) -> Result<(), String> {
-        let boot = self.boot;
-        self.call(|this| {
-            if !boot {
-                this.machine.running.set(this.locked.store().current().expect("the link can be read"));
+    /// What the service manager runs, at first and whenever it is gone: it begins where the records say.
+    fn process(&self, boot: bool) -> Result<Option<Ended>, Gone> {
+        let store = &self.machine.store;
+        let ended = self.machine.process(|| {
+            let locked = store.lock(FORKED, "test")?;
+            let recorded = store.activation(self.number)?;
+            match recorded.last() {
+                None if !boot => self.activate(&locked).map(Some),
+                Some(last) if !boot && self.story.withdraws() && last.end() == Some(&End::Committed) => {
+                    let host = |_, _: &Activation| Ok(self.hands(&locked, false));
+                    withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
+                }
+                _ => recover(&locked, Left::Finish, |_, _| Ok(self.hands(&locked, boot)), &|_| ()),
             }
+        })?;
+        // One that fails is started again.
+        ended.map_err(|_: Problem| Gone::Killed)
+    }
+
+    fn activate(&self, locked: &Locked<'_>) -> Result<Ended, Problem> {
+        let interrupt = self.machine.interrupt.borrow().clone();
+        let activation = Activation::new(self.story.from(), self.story.to());
+        activate(locked, self.number, activation, &mut self.hands(locked, false), &interrupt, &|_| ())
+    }
+
+    fn hands<'a>(&'a self, locked: &'a Locked<'a>, boot: bool) -> Played<'a> {
+        Played { machine: &self.machine, locked, boot }
+    }
+
+    /// The power goes. At the next boot the recovery is run, and then systemd starts what is current.
+    fn boot(&mut self) -> Result<Option<Ended>, Gone> {
+        self.machine.cut(&mut self.luck);
+        for _ in 0..MOST_PROCESSES {
+            match self.process(true) {
+                // The unit is tried again; meanwhile the service finds that what is current was never proven.
+                Err(Gone::Killed) => {}
+                Err(Gone::Cut) => return Err(Gone::Cut),
+                Ok(ended) => {
+                    self.machine.start_service();
+                    return Ok(ended);
+                }
+            }
+        }
+        panic!("the recovery at boot never ends");
+    }
+
+    /// What must be so in the end.
+    fn judge(&self, ended: Option<Ended>) -> Result<Judged, String> {
+        let store = &self.machine.store;
+        // A process that came before may have ended it.
+        let recorded = store.activation(self.number).map_err(|e| e.to_string())?;
+        let on_record = recorded.last().and_then(Activation::end).cloned();
+        let end = ended.map(|ended| ended.end).or(on_record);
+        let serves = match &end {
+            // Nothing of the way back found room, and then the power went.
+            Some(End::Committed) if self.full && self.story.withdraws() => {
+                store.current().map_err(|e| e.to_string())?
+            }
+            Some(End::Committed) => Some(self.story.to()),
+            Some(End::RolledBack { .. }) | None => self.story.from(),
+            Some(End::Stuck { .. }) => return Err("it is stuck".to_owned()),
+        };
+        self.serves(serves).map_err(|why| format!("{end:?}, and {why}"))?;
+        let cause = match &end {
+            Some(End::RolledBack { cause }) => Some(cause.clone()),
+            _ => None,
+        };
+        Ok(Judged { committed: end == Some(End::Committed), cause, serves })
+    }
+
+    /// Neither the next command nor the next boot, after the power was cut, changes anything any more.
+    fn afterwards(&mut self, serves: Option<GenerationId>) -> Result<(), String> {
+        let machine = Rc::clone(&self.machine);
+        machine.calmly(|| {
+            let locked = machine.store.lock(FORKED, "test").map_err(|e| e.to_string())?;
+            recover(&locked, Left::Finish, |_, _| Ok(self.hands(&locked, false)), &|_| ())
+                .map_err(|e| e.to_string())?;
+            drop(locked);
+            self.serves(serves).map_err(|why| format!("after the next command {why}"))?;
+            self.luck = Luck::Bad;
+            assert!(self.boot().is_ok(), "nothing goes wrong any more");
+            self.serves(serves).map_err(|why| format!("after a power cut {why}"))
         })
     }
 
-    fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
-        assert_eq!(self.machine.running.get(), Some(generation), "what is validated is what runs");
-        self.call(|_| ())
-    }
-}
-
-/// Plays a story with these blows. What it must never come to is the error.
-pub(crate) fn play(story: Story, blows: &[(usize, Blow)], scratch: &Path) -> Result<Went, String> {
-    let root = tempfile::tempdir_in(scratch).map_err(|e| e.to_string())?;
-    let store = Store::new(Layout::new(root.path()));
-    let from = serves_before(story);
-    let machine = Machine {
-        running: Cell::new(from),
-        calls: Cell::new(0),
-        blows: blows.to_vec(),
-        interrupt: Interrupt::default(),
-    };
-    begin(&store, story);
-    let mut gone = carry(&store, &machine, story);
-    for _ in 0..MOST_PROCESSES {
-        // Only a deployer that came through has an end; everything else is found by the next one.
-        gone = match gone {
-            Ok(ended) => return judge(&store, &machine, from, ended),
-            Err(Gone::Killed) => next(&store, &machine, false),
-            Err(Gone::Cut) => {
-                machine.running.set(None);
-                next(&store, &machine, true)
-            }
-        };
-    }
-    Err("it never ends".to_owned())
-}
-
-fn serves_before(story: Story) -> Option<GenerationId> {
-    (story != Story::First).then_some(OLD)
-}
-
-/// What is on record before: every generation that is said to be proven was committed by an activation.
-fn begin(store: &Store, story: Story) {
-    let locked = store.lock(FORKED, "test").expect("the root can be locked");
-    for id in [OLD, NEW] {
-        std::fs::create_dir_all(store.layout().generation(id)).expect("the root can be written");
-    }
-    let proven = match story {
-        Story::First => &[][..],
-        Story::Replacement | Story::Withdrawal => &[OLD],
-        Story::Rollback => &[NEW, OLD],
-    };
-    for id in proven {
-        let committed = Activation::new(None, *id);
-        let committed = (0..4).fold(committed, |activation, _| activation.after(Ok(())));
-        let number = locked.order(&Order { action: Action::Deploy, to: *id }).expect("it can be ordered");
-        locked
-            .journal(number)
-            .and_then(|mut journal| journal.record(&committed))
-            .expect("it can be recorded");
-    }
-    locked.point(serves_before(story)).expect("the link can be written");
-}
-
-fn carry(store: &Store, machine: &Machine, story: Story) -> Result<Option<Ended>, Gone> {
-    survived(|| {
-        let locked = store.lock(FORKED, "test").expect("the root can be locked");
-        let from = serves_before(story);
-        let mut host = Played { machine, locked: &locked, boot: false };
-        let number = locked.order(&Order { action: Action::Deploy, to: NEW }).expect("it can be ordered");
-        let activation = Activation::new(from, NEW);
-        if story != Story::Withdrawal {
-            let quiet = |_| ();
-            return activate(&locked, number, activation, &mut host, &machine.interrupt, &quiet).ok();
+    /// This generation is what is current, what runs, and is proven.
+    fn serves(&self, expected: Option<GenerationId>) -> Result<(), String> {
+        let Machine { store, running, .. } = &*self.machine;
+        let (current, runs) = (store.current().map_err(|e| e.to_string())?, running.get());
+        if (current, runs) != (expected, expected) {
+            return Err(format!("{current:?} is current, {runs:?} runs, and {expected:?} is to"));
         }
-        // The faults are for the way back: what comes before it has none.
-        let committed = (0..4).fold(activation, |activation, _| activation.after(Ok(())));
-        locked
-            .journal(number)
-            .and_then(|mut journal| journal.record(&committed))
-            .expect("it can be recorded");
-        locked.point(Some(NEW)).expect("the link can be written");
-        machine.running.set(Some(NEW));
-        withdraw(&locked, "it hangs".to_owned(), |_, _| Ok(host), &|_| ()).expect("it can be recorded")
-    })
-}
-
-/// The process that comes after one that is gone: the service manager's restart, or the recovery at boot, after which
-/// systemd starts what is current.
-fn next(store: &Store, machine: &Machine, boot: bool) -> Result<Option<Ended>, Gone> {
-    let ended = survived(|| {
-        let locked = store.lock(FORKED, "test").expect("the root can be locked");
-        let host = |_, _: &Activation| Ok(Played { machine, locked: &locked, boot });
-        recover(&locked, Left::Finish, host, &|_| ()).expect("what is on record can be read")
-    });
-    if !boot {
-        return ended;
-    }
-    match ended {
-        // The unit is tried again; meanwhile the service finds that what is current was never proven.
-        Err(Gone::Killed) => next(store, machine, true),
-        Err(Gone::Cut) => Err(Gone::Cut),
-        Ok(ended) => {
-            machine.running.set(store.current().expect("the link can be read"));
-            Ok(ended)
+        let proven: BTreeSet<GenerationId> = store.proven().map_err(|e| e.to_string())?;
+        match expected.filter(|serves| !proven.contains(serves)) {
+            Some(serves) => Err(format!("{serves} serves, and only {proven:?} are proven")),
+            None => Ok(()),
         }
     }
 }
 
-fn survived<T>(story: impl FnOnce() -> T) -> Result<T, Gone> {
-    catch_unwind(AssertUnwindSafe(story)).map_err(|payload| match payload.downcast::<Gone>() {
-        Ok(gone) => *gone,
-        Err(bug) => resume_unwind(bug),
-    })
-}
-
-fn judge(
-    store: &Store,
-    machine: &Machine,
-    from: Option<GenerationId>,
-    ended: Option<Ended>,
-) -> Result<Went, String> {
-    // A process that came before may have ended it.
-    let recorded = store.last_activation().map_err(|e| e.to_string())?;
-    let on_record = recorded.as_ref().and_then(|recorded| recorded.last()?.end().cloned());
-    let end = ended.map(|ended| ended.end).or(on_record).ok_or("no end is on record")?;
-    let expected = match end {
-        End::Committed => Some(NEW),
-        End::RolledBack { .. } => from,
-        End::Stuck { .. } => return Err("it is stuck".to_owned()),
+/// What strikes a step on the way there makes it go back, and nothing else does.
+fn went_back(
+    story: Story,
+    blows: &[(usize, Blow)],
+    moments: &[Moment],
+    committed: bool,
+    cause: Option<&Cause>,
+) -> Result<(), String> {
+    let first = blows.iter().min_by_key(|(at, _)| *at);
+    let Some((at, blow)) = first.copied() else {
+        // What went to itself has nothing else to go back to.
+        let works = story == Story::SameWithdrawal || committed != story.withdraws();
+        return if works { Ok(()) } else { Err("it did not work".to_owned()) };
     };
-    let current = store.current().map_err(|e| e.to_string())?;
-    let running = machine.running.get();
-    let proven: BTreeSet<GenerationId> = store.proven().map_err(|e| e.to_string())?;
-    if (current, running) != (expected, expected) {
-        return Err(format!("{end:?}, and {current:?} is current, {running:?} runs"));
+    // What is not on record yet is begun anew; what is, counts.
+    let (Moment::Call(step), false) = (moments[at], story.withdraws()) else { return Ok(()) };
+    if committed {
+        return Err(format!("it was committed in spite of {blow:?} during {step}"));
     }
-    if running.is_some_and(|running| !proven.contains(&running)) {
-        return Err(format!("{running:?} runs, and only {proven:?} are proven"));
+    let expected = match blow {
+        Blow::Fails => matches!(cause, Some(Cause::Failed { step: failed, .. }) if *failed == step),
+        Blow::Torn | Blow::Full => matches!(cause, Some(Cause::Failed { .. } | Cause::Interrupted { .. })),
+        _ => cause == Some(&Cause::Interrupted { step }),
+    };
+    // A second one may come before the first is on record.
+    if expected || blows.len() > 1 {
+        Ok(())
+    } else {
+        Err(format!("{blow:?} during {step} is told as {cause:?}"))
     }
-    Ok(Went { committed: end == End::Committed, calls: machine.calls.get() })
 }

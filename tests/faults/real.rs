@@ -1,7 +1,8 @@
 //! The same faults under a real systemd: real signals to real processes, a real power cut that loses what was not
 //! synced, a real boot. A fault strikes as soon as the journal shows the step that it is meant for.
 
-use crate::{Choice, Table, machine::Machine, story::Story, tell};
+use crate::{Table, choice::Choice, machine::Machine, story::Story, tell};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{
     fmt,
@@ -31,6 +32,24 @@ enum Blow {
     Terminal,
     /// The power.
     Cut,
+    /// A person stops the service, or restarts it.
+    Stop,
+    Restart,
+    /// systemd is started anew, or its message bus.
+    Reexec,
+    Bus,
+    /// Another user holds on to the root's lock, as far as they can.
+    Squat,
+}
+
+impl Blow {
+    /// What a deployment takes no notice of.
+    const HARMLESS: [Self; 4] = [Self::Terminal, Self::Reexec, Self::Bus, Self::Squat];
+
+    /// Whether it is what a person does to the service itself: it may make a step fail.
+    fn is_by_hand(self) -> bool {
+        matches!(self, Self::Stop | Self::Restart)
+    }
 }
 
 /// Where a fault strikes.
@@ -41,6 +60,17 @@ enum Place {
     /// After the boot that follows a power cut, as soon as there is something to strike.
     Boot,
 }
+
+/// When the blows of a schedule struck.
+struct Struck {
+    last: Instant,
+    /// By the clock of the host: the first that is to lead back.
+    first: Option<Timestamp>,
+}
+
+/// What an unprivileged user can do to the locks, for longer than an activation takes.
+const SQUAT: &str = "for lock in /var/lib/awqdeploy/lock /run/awqdeploy/activation.lock; do \
+     setpriv --reuid 65534 --regid 65534 --clear-groups timeout 20 flock $lock sleep 20 & done; wait";
 
 /// A story, and what happens to it.
 struct Schedule {
@@ -56,6 +86,11 @@ impl fmt::Display for Blow {
             Self::CtrlC => "Ctrl-C",
             Self::Terminal => "terminal killed",
             Self::Cut => "power cut",
+            Self::Stop => "stop by hand",
+            Self::Restart => "restart by hand",
+            Self::Reexec => "systemd anew",
+            Self::Bus => "bus anew",
+            Self::Squat => "another user at the lock",
         })
     }
 }
@@ -80,7 +115,7 @@ impl fmt::Display for Schedule {
 /// Runs the chosen schedules on machines side by side: most of each is waiting.
 pub(crate) fn run(choice: &Choice, table: &mut Table) {
     let all = schedules();
-    let wanted = |schedule: &&Schedule| schedule.to_string().contains(&choice.only);
+    let wanted = |schedule: &&Schedule| choice.wants(&schedule.to_string());
     let chosen: Vec<_> = all.iter().filter(wanted).step_by(choice.each).collect();
     tell(&format!("under systemd: {} of {} schedules", chosen.len(), all.len()));
     let (next, shared) = (AtomicUsize::new(0), Mutex::new(&mut *table));
@@ -134,18 +169,26 @@ fn run_on(
             Err(_) => "FAILED".to_owned(),
         };
         tell(&format!("{} of {}: {schedule}: {told}", number + 1, chosen.len()));
-        ready = went.as_ref().is_ok_and(|committed| !committed).then_some(*story);
+        // What went back to itself serves again: it is stopped anew.
+        let as_before = went.as_ref().is_ok_and(|committed| !committed) && *story != Story::Same;
+        ready = as_before.then_some(*story);
         let faults: Vec<_> = blows.iter().map(|(blow, _)| blow.to_string()).collect();
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         table.add(*story as usize, &story.to_string(), &faults.join(", then "), went, back);
     }
 }
 
+/// The names of all schedules.
+pub(crate) fn names() -> Vec<String> {
+    schedules().iter().map(Schedule::to_string).collect()
+}
+
 fn schedules() -> Vec<Schedule> {
     let mut all = Vec::new();
     for story in [Story::Replacement, Story::Rollback, Story::First] {
         for first in ["stop", "point", "start", "validate"].map(Place::Forward) {
-            all.push(Schedule { story, blows: vec![(Blow::Terminal, first)] });
+            let harmless = Blow::HARMLESS.into_iter().chain([Blow::Stop, Blow::Restart]);
+            all.extend(harmless.map(|blow| Schedule { story, blows: vec![(blow, first)] }));
             for blow in [Blow::Kill, Blow::Terminate, Blow::CtrlC] {
                 all.push(Schedule { story, blows: vec![(blow, first)] });
                 let again = [Blow::Kill, Blow::Terminate, Blow::CtrlC, Blow::Cut];
@@ -159,6 +202,11 @@ fn schedules() -> Vec<Schedule> {
                 all.extend(again.map(|blows| Schedule { story, blows }));
             }
         }
+    }
+    // What it goes to and what it returns to are one: each fault at each step has all that there is.
+    for place in ["stop", "point", "start", "validate"].map(Place::Forward) {
+        let blows = [Blow::Terminal, Blow::Kill, Blow::Terminate, Blow::CtrlC, Blow::Cut];
+        all.extend(blows.map(|blow| Schedule { story: Story::Same, blows: vec![(blow, place)] }));
     }
     // Nobody follows it any more: only the deployer itself can be struck.
     let (story, strong) = (Story::Withdrawal, [Blow::Kill, Blow::Terminate, Blow::Cut]);
@@ -199,6 +247,10 @@ fn set(machine: &Machine, story: Story) {
     match story {
         Story::First => {}
         Story::Replacement | Story::Withdrawal => awqdeploy(&["deploy", "old", "--yes"]),
+        Story::Same | Story::SameWithdrawal => {
+            awqdeploy(&["deploy", "old", "--yes"]);
+            machine.run(&["systemctl", "stop", "vllm"]);
+        }
         Story::Rollback => {
             awqdeploy(&["deploy", "new", "--yes"]);
             awqdeploy(&["deploy", "old", "--yes"]);
@@ -211,6 +263,7 @@ fn play(machine: &Machine, schedule: &Schedule) -> (Result<bool, String>, f64) {
     let before = newest(machine);
     let mut child = machine.start(match schedule.story {
         Story::Rollback => &["awqdeploy", "rollback", "new", "--yes"],
+        Story::Same => &["awqdeploy", "rollback", "old", "--yes"],
         Story::Withdrawal => &["awqdeploy", "deploy", "watched", "--yes", "--retry"],
         _ => &["awqdeploy", "deploy", "new", "--yes"],
     });
@@ -220,8 +273,11 @@ fn play(machine: &Machine, schedule: &Schedule) -> (Result<bool, String>, f64) {
     let output = child.wait_with_output();
     let (went, began) = match struck {
         Err(why) => (Err(why), Instant::now()),
-        Ok(began) if !settled => (Err("never settles".to_owned()), began),
-        Ok(began) => (judge(machine, schedule), began),
+        Ok(struck) if !settled => (Err("never settles".to_owned()), struck.last),
+        Ok(struck) => {
+            let went = judge(machine, schedule);
+            (went.and_then(|committed| heeded(machine, before, committed, &struck)), struck.last)
+        }
     };
     let back = began.elapsed().as_secs_f64();
     let went = went.map_err(|why| {
@@ -239,7 +295,7 @@ fn strike_all(
     schedule: &Schedule,
     before: u64,
     child: &mut Child,
-) -> Result<Instant, String> {
+) -> Result<Struck, String> {
     let mut refused =
         |machine: &Machine| newest(machine) <= before && child.try_wait().is_ok_and(|ended| ended.is_some());
     if schedule.story == Story::Withdrawal {
@@ -251,20 +307,38 @@ fn strike_all(
         }
         machine.slow_down();
     }
-    let mut struck = None;
+    let mut struck: Option<Struck> = None;
     for (blow, place) in &schedule.blows {
         machine
             .wait(|machine| is_at(machine, before, *place) || refused(machine) || settled(machine, before));
-        match (is_at(machine, before, *place), struck) {
+        match (is_at(machine, before, *place), &struck) {
             (true, _) => {}
             // On a busy machine a blow may come after the commit: then there is no way back to strike.
             (false, Some(_)) => break,
             (false, None) => return Err(format!("never came to {place}")),
         }
-        struck = Some(Instant::now());
+        let last = Instant::now();
         strike(machine, *blow, *place)?;
+        let leads_back = !Blow::HARMLESS.contains(blow) && !blow.is_by_hand();
+        let leads_back = leads_back && matches!(place, Place::Forward(_));
+        let now = leads_back.then(Timestamp::now);
+        struck = Some(Struck { last, first: struck.and_then(|struck| struck.first).or(now) });
     }
     struck.ok_or_else(|| "nothing struck".to_owned())
+}
+
+/// What was to lead back did: a commit that is on record after it took no heed of it. One that was on its way comes
+/// within this time.
+fn heeded(machine: &Machine, before: u64, committed: bool, struck: &Struck) -> Result<bool, String> {
+    const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(1);
+    let at =
+        entries(machine, before).last().and_then(|entry| entry["at"].as_str()?.parse::<Timestamp>().ok());
+    match (struck.first, at) {
+        (Some(first), Some(at)) if committed && at.duration_since(first) > ON_ITS_WAY => {
+            Err(format!("it was committed at {at} in spite of what struck it at {first}"))
+        }
+        _ => Ok(committed),
+    }
 }
 
 fn strike(machine: &Machine, blow: Blow, place: Place) -> Result<(), String> {
@@ -279,6 +353,11 @@ fn strike(machine: &Machine, blow: Blow, place: Place) -> Result<(), String> {
             machine.cut();
             return machine.boot();
         }
+        (Blow::Stop, _) => drop(machine.run(&["systemctl", "stop", "vllm"])),
+        (Blow::Restart, _) => drop(machine.run(&["systemctl", "restart", "--no-block", "vllm"])),
+        (Blow::Reexec, _) => drop(machine.run(&["systemctl", "daemon-reexec"])),
+        (Blow::Bus, _) => drop(machine.run(&["systemctl", "restart", "dbus"])),
+        (Blow::Squat, _) => drop(machine.start(&["sh", "-c", SQUAT])),
     }
     Ok(())
 }
@@ -289,16 +368,20 @@ fn newest(machine: &Machine) -> u64 {
     names.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0)
 }
 
-/// Every state on record of the newest activation, if that is newer than `before`.
-fn states(machine: &Machine, before: u64) -> Vec<Value> {
+/// Everything on record of the newest activation, if that is newer than `before`.
+fn entries(machine: &Machine, before: u64) -> Vec<Value> {
     let number = newest(machine);
     if number <= before {
         return Vec::new();
     }
     let journal = machine.read(&format!("{ROOT}/activations/{number}/journal.jsonl")).unwrap_or_default();
     let whole = journal.rsplit_once('\n').map_or("", |(whole, _torn)| whole);
-    let entries = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    entries.map(|entry| entry["state"].clone()).collect()
+    whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Every state of it.
+fn states(machine: &Machine, before: u64) -> Vec<Value> {
+    entries(machine, before).iter().map(|entry| entry["state"].clone()).collect()
 }
 
 /// Whether the step has begun. A step that takes a millisecond may be over by then: the fault strikes the next one.
@@ -332,15 +415,15 @@ fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
         "rolled-back" => false,
         end => return Err(format!("the end is `{end}`: {why}")),
     };
-    let only_terminal = blows.iter().all(|(blow, _)| *blow == Blow::Terminal);
-    if only_terminal && !committed {
-        return Err(format!("it does not outlive its terminal: {why}"));
+    if !committed && blows.iter().all(|(blow, _)| Blow::HARMLESS.contains(blow)) {
+        return Err(format!("it does not outlive what is harmless: {why}"));
     }
     let cause = if *story == Story::Withdrawal { "did not stay well" } else { "interrupted" };
-    if !committed && !why.starts_with(cause) {
+    if !committed && !why.starts_with(cause) && !blows.iter().any(|(blow, _)| blow.is_by_hand()) {
         return Err(format!("it went back by itself: {why}"));
     }
     let expected = match (committed, story) {
+        (_, Story::Same | Story::SameWithdrawal) => Some("old"),
         (true, _) => Some("new"),
         (false, Story::First) => None,
         (false, _) => Some("old"),
@@ -352,7 +435,12 @@ fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
     if status["serving"].as_str() != expected {
         return Err(format!("{end}, and {} serves: {status:#}", status["serving"]));
     }
+    // What is proven is restarted whenever it dies.
+    let restart = machine.said(&["systemctl", "show", "--value", "-p", "Restart", "vllm"]);
     match (expected, answer) {
+        (Some(_), _) if restart != "always" && restart != "on-failure" => {
+            Err(format!("{end}; Restart={restart}"))
+        }
         (Some(_), "200") if status["proven"] == true => Ok(committed),
         (None, "000") => Ok(committed),
         (_, answer) => Err(format!("{end}; proven: {}; a completion gets {answer}", status["proven"])),

@@ -1,6 +1,6 @@
 //! What no schedule of faults says: re-attaching, cancelling, the watch window, leftovers, and a restart by hand.
 
-use crate::{Table, machine::Machine, persons, tell};
+use crate::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
 use serde_json::Value;
 use std::{
     process::Output,
@@ -18,11 +18,21 @@ const SCENES: &[Scene] = &[
     ("an engine that slows down after the commit", slows_down),
     ("an engine that crashes twice after the commit", crashes),
     ("an orderly shutdown in mid-activation", shuts_down),
+    ("a real power cut leaves nothing that the played one may not", ext4::holds),
 ];
 
-/// Plays all scenes whose name has this in it, one after the other.
-pub(crate) fn run(machine: &Machine, only: &str, table: &mut Table) {
-    for (name, scene) in SCENES.iter().chain(persons::SCENES).filter(|(name, _)| name.contains(only)) {
+fn all() -> impl Iterator<Item = &'static Scene> {
+    SCENES.iter().chain(persons::SCENES)
+}
+
+/// The names of all scenes.
+pub(crate) fn names() -> Vec<String> {
+    all().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Plays those that are wanted, one after the other.
+pub(crate) fn run(machine: &Machine, choice: &Choice, table: &mut Table) {
+    for (name, scene) in all().filter(|(name, _)| choice.wants(name)) {
         let began = Instant::now();
         let went = settle(machine).and_then(|()| scene(machine));
         if let Err(why) = &went {

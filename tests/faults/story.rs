@@ -1,6 +1,11 @@
 //! What the faults happen to.
 
+use awqdeploy::domain::activation::GenerationId;
 use std::fmt;
+
+/// The generation that served before, and the one that comes.
+pub(crate) const OLD: GenerationId = GenerationId(1);
+pub(crate) const NEW: GenerationId = GenerationId(2);
 
 /// What is going on when a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,10 +18,30 @@ pub(crate) enum Story {
     Rollback,
     /// What was committed does not stay well, and goes back.
     Withdrawal,
+    /// To the generation that is current, which a person stopped.
+    Same,
+    /// The same, committed, does not stay well: there is nothing else to go back to.
+    SameWithdrawal,
 }
 
 impl Story {
-    pub(crate) const ALL: [Self; 4] = [Self::First, Self::Replacement, Self::Rollback, Self::Withdrawal];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::First, Self::Replacement, Self::Rollback, Self::Withdrawal, Self::Same, Self::SameWithdrawal];
+
+    /// What it is to return to.
+    pub(crate) fn from(self) -> Option<GenerationId> {
+        (self != Self::First).then_some(OLD)
+    }
+
+    /// What is to serve.
+    pub(crate) fn to(self) -> GenerationId {
+        if matches!(self, Self::Same | Self::SameWithdrawal) { OLD } else { NEW }
+    }
+
+    /// Whether it begins with what was committed and does not stay well.
+    pub(crate) fn withdraws(self) -> bool {
+        matches!(self, Self::Withdrawal | Self::SameWithdrawal)
+    }
 }
 
 impl fmt::Display for Story {
@@ -26,6 +51,8 @@ impl fmt::Display for Story {
             Self::Replacement => "replacement",
             Self::Rollback => "rollback",
             Self::Withdrawal => "withdrawal in the watch window",
+            Self::Same => "to itself, stopped by hand",
+            Self::SameWithdrawal => "withdrawal of what went to itself",
         })
     }
 }

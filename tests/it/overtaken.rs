@@ -110,13 +110,16 @@ fn what_does_not_stay_well_goes_back() {
 }
 
 #[test]
-fn what_was_ordered_meanwhile_is_not_disturbed_by_the_watch() {
+fn what_came_between_the_last_look_and_the_lock_is_not_undone_by_the_watch() {
     let mut stand = slow();
     let outcome = watch(&mut stand, |store| {
-        // Between the last look and the lock.
-        order(store, TWO);
+        let number = order(store, TWO);
+        let activation = Activation::new(Some(ONE), TWO);
+        let committed = (0..4).fold(activation, |activation, _| activation.after(Ok(())));
+        let locked = store.lock(FORKED, "test").unwrap();
+        locked.journal(number).unwrap().record(&committed).unwrap();
     });
     assert!(outcome.is_none_or(|outcome| outcome.conclusion() == Conclusion::Done));
-    assert_eq!(end(&stand, 2), End::Committed, "the watch let go of it");
+    assert_eq!([end(&stand, 2), end(&stand, 3)], [End::Committed, End::Committed]);
     assert_eq!(stand.state().profile.as_deref(), Some(NEW));
 }

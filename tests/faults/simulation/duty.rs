@@ -1,0 +1,179 @@
+//! What each process does that holds the root's lock: the glue around `flow::activate`, as the stories have it.
+
+use super::schedule::Act;
+use crate::host::{Machine, Played};
+use awqdeploy::{
+    domain::{
+        activation::{Activation, End, GenerationId, way_back},
+        order::{Action, Order},
+        problem::{Kind, Problem},
+    },
+    flow::activate::{self, Ended, Left, activate, not_stuck},
+    host::{fs, journal, store::Locked},
+};
+use std::time::Duration;
+
+/// How a command ended, as its exit status tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Done,
+    AlreadySo,
+    WentBack,
+    Stuck,
+    Busy,
+    Overtaken,
+    Refused,
+    /// Nobody was told.
+    Lost,
+}
+
+impl Exit {
+    pub(super) fn of(end: &End) -> Self {
+        match end {
+            End::Committed => Self::Done,
+            End::RolledBack { .. } => Self::WentBack,
+            End::Stuck { .. } => Self::Stuck,
+        }
+    }
+
+    pub(super) fn of_problem(problem: &Problem) -> Self {
+        match problem.kind {
+            Kind::Busy => Self::Busy,
+            Kind::Stuck => Self::Stuck,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Why this is not how it ended, by the records.
+    pub(super) fn contradicts(self, last: &Activation, current: Option<GenerationId>) -> Option<String> {
+        let serves = match self {
+            Self::Done => Some(last.to),
+            Self::WentBack => last.from,
+            _ => return None,
+        };
+        (current != serves).then(|| format!("{current:?} is current, and {serves:?} is to be"))
+    }
+}
+
+/// What `deploy` and `rollback` do before the activation: its number, or nothing where it is so already.
+pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem> {
+    let store = &machine.store;
+    let locked = store.lock(Duration::ZERO, "a person")?;
+    undo(machine, &locked, Left::Finish, false)?;
+    let stuck = not_stuck(store.last_activation()?.as_ref());
+    let proven = store.proven()?;
+    let current = store.current()?;
+    let to = match act {
+        Act::Rollback => proven.into_iter().rfind(|id| current.is_none_or(|current| *id < current)),
+        Act::Again => current.filter(|current| proven.contains(current)),
+        _ => {
+            stuck?;
+            let there = fs::names(&store.layout().generations())?;
+            let newest = there.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0);
+            let id = GenerationId(newest + 1);
+            fs::make_directory(&store.layout().generation(id))?;
+            return locked.order(&Order { action: Action::Deploy, to: id }).map(Some);
+        }
+    };
+    let to = to.ok_or_else(|| Problem::new(Kind::Usage, "no generation passed its validation"))?;
+    if machine.running.get() == Some(to) && stuck.is_ok() && current == Some(to) {
+        return Ok(None);
+    }
+    locked.order(&Order { action: Action::Rollback, to }).map(Some)
+}
+
+/// What the service manager runs for it. It begins where the records say.
+pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option<Ended>, Problem> {
+    let store = &machine.store;
+    let locked = store.lock(Duration::ZERO, "an activation")?;
+    let recorded = store.activation(number)?;
+    let Some(last) = recorded.last() else {
+        let last = store.last_activation()?;
+        if last.as_ref().is_some_and(|last| last.number > number) {
+            return Err(overtaken());
+        }
+        undo(machine, &locked, Left::Finish, false)?;
+        if act == Act::Deploy {
+            not_stuck(last.as_ref())?;
+        }
+        let Order { to, .. } =
+            store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
+        let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
+        let interrupt = machine.interrupt.borrow().clone();
+        let mut host = Played { machine, locked: &locked, boot: false };
+        return activate(&locked, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
+    };
+    if let Some(end) = last.end().cloned() {
+        return Ok(Some(Ended { number, activation: last.clone(), end }));
+    }
+    undo(machine, &locked, Left::Finish, false)?
+        .filter(|ended| ended.number == number)
+        .ok_or_else(overtaken)
+        .map(Some)
+}
+
+/// What the process that watches does once it has seen enough.
+pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, Problem> {
+    let store = &machine.store;
+    let locked = store.lock(Duration::ZERO, "a watcher")?;
+    let last = store.last_activation()?.filter(|last| last.number == number);
+    match last.as_ref().and_then(|last| last.last()) {
+        Some(last) if last.end() == Some(&End::Committed) => {
+            let host = |_, _: &Activation| Ok(Played { machine, locked: &locked, boot: false });
+            activate::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
+        }
+        Some(last) if last.next().is_some() => undo(machine, &locked, Left::Finish, false),
+        _ => Ok(None),
+    }
+}
+
+/// What `recover` does.
+pub(super) fn recover(machine: &Machine) -> Result<Option<Ended>, Problem> {
+    let locked = machine.store.lock(Duration::ZERO, "a person")?;
+    undo(machine, &locked, Left::Unstick, false)
+}
+
+/// The same at boot.
+pub(super) fn recover_at_boot(machine: &Machine) -> Result<Option<Ended>, Problem> {
+    let locked = machine.store.lock(Duration::ZERO, "the boot")?;
+    undo(machine, &locked, Left::Finish, true)
+}
+
+fn undo(machine: &Machine, locked: &Locked<'_>, left: Left, boot: bool) -> Result<Option<Ended>, Problem> {
+    activate::recover(locked, left, |_, _| Ok(Played { machine, locked, boot }), &|_| ())
+}
+
+/// What `conduct` says of an order that another activation came before.
+const OVERTAKEN: &str = "another activation came before";
+
+fn overtaken() -> Problem {
+    Problem::new(Kind::Busy, OVERTAKEN)
+}
+
+pub(super) fn is_overtaken(problem: &Problem) -> bool {
+    problem.what == OVERTAKEN
+}
+
+/// Sets the host's clock: everything on record is older or younger by so much.
+pub(super) fn set_clock(machine: &Machine, seconds: i64) {
+    let activations = machine.store.layout().activations();
+    let numbers = fs::names(&activations).expect("the root can be read");
+    for path in numbers
+        .iter()
+        .map(|number| activations.join(number).join(journal::NAME))
+        .filter(|path| path.is_file())
+    {
+        let text = std::fs::read_to_string(&path).expect("the root can be read");
+        let lines = text.lines().map(|line| match serde_json::from_str::<serde_json::Value>(line) {
+            Ok(mut entry) => {
+                let at = entry["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+                let at = at.and_then(|at| at.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok());
+                entry["at"] = at.map(|at| at.to_string()).into();
+                format!("{entry}\n")
+            }
+            Err(_) => format!("{line}\n"),
+        });
+        std::fs::write(&path, lines.collect::<String>()).expect("the root can be written");
+        machine.changed(&path);
+    }
+}

@@ -1,0 +1,78 @@
+//! Random schedules of faults, users, clocks and locks, each from a seed: the same seed is the same schedule.
+
+mod duty;
+mod schedule;
+mod town;
+
+use crate::{Table, choice::Choice, tell};
+use schedule::Schedule;
+use std::{ops::Range, path::Path, time::Instant};
+use town::Town;
+
+/// Schedules with a name of their own.
+const PART: usize = 1000;
+
+/// The first seeds of all parts, each with its name.
+fn parts(choice: &Choice) -> impl Iterator<Item = (Range<u64>, String)> {
+    let seeds = choice.seed.map_or(0..choice.schedules, |seed| seed..seed + 1);
+    let parts = seeds.clone().step_by(PART);
+    parts.map(move |first| {
+        (first..seeds.end.min(first + PART as u64), format!("simulation from seed {first} on"))
+    })
+}
+
+/// The names by which they are chosen.
+pub(crate) fn names(choice: &Choice) -> Vec<String> {
+    parts(choice).map(|(_, name)| name).collect()
+}
+
+/// Plays the schedules of the first seeds, or of one.
+pub(crate) fn run(choice: &Choice, scratch: &Path, table: &mut Table) {
+    let (began, mut played) = (Instant::now(), 0);
+    for seed in parts(choice).filter(|(_, name)| choice.wants(name)).flat_map(|(seeds, _)| seeds) {
+        let schedule = Schedule::of(seed);
+        let (went, story) = play(&schedule, scratch);
+        if choice.seed.is_some() {
+            tell(&format!("{schedule:?}"));
+            for line in &story {
+                tell(line);
+            }
+        }
+        let faults = format!("{} at random", schedule.faults.len());
+        let went = went.map_err(|why| explained(&schedule, &why, scratch));
+        table.add(usize::MAX, "simulation", &faults, went, 0.0);
+        played += 1;
+    }
+    tell(&format!("simulation: {played} schedules in {:.1} s", began.elapsed().as_secs_f64()));
+}
+
+/// Plays one schedule: whether it ends with a commit. What must never be so is the error; beside it the story,
+/// told step by step.
+fn play(schedule: &Schedule, scratch: &Path) -> (Result<bool, String>, Vec<String>) {
+    let root = tempfile::tempdir_in(scratch).expect("the scratch folder can be written");
+    let mut town = Town::new(schedule, root.path());
+    let _listening = town.machine.plug_in();
+    let went = schedule.acts.iter().enumerate().try_for_each(|(number, act)| town.play(number, *act));
+    let went = went.and_then(|()| town.end()).map(|()| town.is_committed());
+    let story = town.shared.story.take();
+    (went, story)
+}
+
+/// A failure with how to repeat it, and with the least that leads to it.
+fn explained(schedule: &Schedule, why: &str, scratch: &Path) -> String {
+    let (mut least, mut why) = (schedule.clone(), why.to_owned());
+    'shrink: loop {
+        for smaller in least.smaller() {
+            if let (Err(still), _) = play(&smaller, scratch) {
+                (least, why) = (smaller, still);
+                continue 'shrink;
+            }
+        }
+        break;
+    }
+    let story = play(&least, scratch).1.join("\n");
+    let Schedule { seed, acts, faults } = least;
+    format!(
+        "{why}\nrepeat it with `--seed={seed}`; the least that leads to it: {acts:?}, with {faults:?}:\n{story}"
+    )
+}
