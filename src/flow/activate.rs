@@ -24,6 +24,8 @@ pub trait Host {
     fn start(&mut self) -> Result<(), String>;
     /// Proves what was started.
     fn validate(&mut self, generation: GenerationId) -> Result<(), String>;
+    /// From here on it goes back: whoever cuts that short would only make it longer.
+    fn turns_back(&mut self) {}
     /// Whether the host is going down, so that nothing can be started any more.
     fn goes_down(&mut self) -> bool {
         false
@@ -201,8 +203,11 @@ impl Drive<'_> {
                 activation = activation.resumed();
                 continue;
             }
-            if !forward && host.goes_down() {
-                return Err(next_boot_goes_back());
+            if !forward {
+                host.turns_back();
+                if host.goes_down() {
+                    return Err(next_boot_goes_back());
+                }
             }
             let outcome = match (step, aim) {
                 (Step::Stop, _) => host.stop(),

@@ -75,14 +75,11 @@ impl<'a> Live<'a> {
             return Err(Problem::doing("start the service", "no generation is current"));
         };
         self.services.install(&store.units(&plan)?)?;
-        let forward = self.aim == Some(self.activation.to);
         let candidate = self.activation.tries(self.aim);
         self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
         port::wait_until_free(plan.serve.listen)?;
         let observer = self.observer;
-        // Nobody is served by cutting the way back short.
-        let interrupt = if forward { self.interrupt.clone() } else { Interrupt::default() };
-        let started = self.services.start(&interrupt, &mut |said| observer.see(Event::Engine(said)));
+        let started = self.services.start(&self.interrupt, &mut |said| observer.see(Event::Engine(said)));
         self.stopped = started.as_ref().is_err_and(|problem| problem.kind == Kind::Interrupted);
         if started.is_err() && id == self.activation.to {
             self.keep_log();
@@ -167,6 +164,11 @@ impl Host for Live<'_> {
 
     fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
         self.prove(generation).map_err(|problem| problem.in_one_line())
+    }
+
+    /// The aim alone does not tell the way back: a restart returns to what it goes to.
+    fn turns_back(&mut self) {
+        self.interrupt = Interrupt::default();
     }
 
     fn goes_down(&mut self) -> bool {

@@ -237,13 +237,23 @@ impl Machine {
 
 /// The hands of one deployer.
 pub(crate) struct Played<'a> {
-    pub(crate) machine: &'a Machine,
-    pub(crate) locked: &'a Locked<'a>,
+    machine: &'a Machine,
+    locked: &'a Locked<'a>,
     /// At boot nothing is stopped or started: systemd starts the service once this is done.
-    pub(crate) boot: bool,
+    boot: bool,
+    /// Like a start of the service manager, one on the way there heeds a signal.
+    turned_back: bool,
 }
 
-impl Played<'_> {
+impl<'a> Played<'a> {
+    pub(crate) fn new(machine: &'a Machine, locked: &'a Locked<'a>) -> Self {
+        Self { machine, locked, boot: false, turned_back: false }
+    }
+
+    pub(crate) fn at_boot(machine: &'a Machine, locked: &'a Locked<'a>) -> Self {
+        Self { boot: true, ..Self::new(machine, locked) }
+    }
+
     fn call(&mut self, step: Step, act: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<(), String> {
         let blow = self.machine.blow(Moment::Call(step));
         match blow {
@@ -283,6 +293,9 @@ impl Host for Played<'_> {
     fn start(&mut self) -> Result<(), String> {
         let boot = self.boot;
         self.call(Step::Start, |this| {
+            if !this.turned_back && this.machine.interrupt.borrow().came() {
+                return Err("stopped by a signal".to_owned());
+            }
             if !boot {
                 let current = this.locked.store().current().expect("the link can be read");
                 this.machine.by_hand.set(false);
@@ -298,6 +311,10 @@ impl Host for Played<'_> {
             let runs = this.machine.running.get();
             if runs == Some(generation) { Ok(()) } else { Err(format!("{runs:?} runs")) }
         })
+    }
+
+    fn turns_back(&mut self) {
+        self.turned_back = true;
     }
 
     fn was_stopped(&mut self, step: Step) -> bool {

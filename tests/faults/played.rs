@@ -139,7 +139,7 @@ impl Stage {
     }
 
     fn hands<'a>(&'a self, locked: &'a Locked<'a>, boot: bool) -> Played<'a> {
-        Played { machine: &self.machine, locked, boot }
+        if boot { Played::at_boot(&self.machine, locked) } else { Played::new(&self.machine, locked) }
     }
 
     /// The power goes. At the next boot the recovery is run, and then systemd starts what is current.

@@ -100,7 +100,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
             store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
         let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
         let interrupt = machine.interrupt.borrow().clone();
-        let mut host = Played { machine, locked: &locked, boot: false };
+        let mut host = Played::new(machine, &locked);
         return activate(&locked, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
     };
     if let Some(end) = last.end().cloned() {
@@ -119,7 +119,7 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
     let last = store.last_activation()?.filter(|last| last.number == number);
     match last.as_ref().and_then(|last| last.last()) {
         Some(last) if last.end() == Some(&End::Committed) => {
-            let host = |_, _: &Activation| Ok(Played { machine, locked: &locked, boot: false });
+            let host = |_, _: &Activation| Ok(Played::new(machine, &locked));
             activate::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
         }
         Some(last) if last.next().is_some() => undo(machine, &locked, Left::Finish, false),
@@ -140,7 +140,10 @@ pub(super) fn recover_at_boot(machine: &Machine) -> Result<Option<Ended>, Proble
 }
 
 fn undo(machine: &Machine, locked: &Locked<'_>, left: Left, boot: bool) -> Result<Option<Ended>, Problem> {
-    activate::recover(locked, left, |_, _| Ok(Played { machine, locked, boot }), &|_| ())
+    let host = |_, _: &Activation| {
+        Ok(if boot { Played::at_boot(machine, locked) } else { Played::new(machine, locked) })
+    };
+    activate::recover(locked, left, host, &|_| ())
 }
 
 /// What `conduct` says of an order that another activation came before.
