@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
-    os::unix::fs::{DirBuilderExt, MetadataExt, symlink},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -220,7 +220,11 @@ impl Cut<'_> {
 impl Left {
     fn put(&self, path: &Path) {
         match self {
-            Self::File(bytes) => fs::write(path, bytes).expect("the folder can be written"),
+            Self::File(bytes) => {
+                fs::write(path, bytes).expect("the folder can be written");
+                // The mode comes with a file. What is told apart by it is a lock, which is its owner's alone.
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            }
             Self::Link(target) => symlink(target, path).expect("the folder can be written"),
             Self::Folder(names) => {
                 if !path.is_dir() {

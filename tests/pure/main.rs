@@ -11,8 +11,6 @@
 
 #[path = "../it/architecture.rs"]
 mod architecture;
-#[path = "../it/hub_answers.rs"]
-mod hub_answers;
 #[path = "../it/inputs.rs"]
 mod inputs;
 #[path = "../it/invocation.rs"]
