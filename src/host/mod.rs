@@ -1,5 +1,6 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
+mod byte_code;
 pub mod check;
 pub mod checkpoint;
 pub mod collect;

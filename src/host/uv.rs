@@ -99,9 +99,6 @@ impl Uv {
         let mut environment = environment(variables);
         // An interpreter that uv has to bring must lie where the service can read it.
         environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&layout.root().join("store/python")));
-        // The same wheels give the same byte code, and nothing looks at times to trust it: the whole is verified.
-        environment.insert("PYC_INVALIDATION_MODE".into(), "UNCHECKED_HASH".into());
-        environment.insert("PYTHONHASHSEED".into(), "0".into());
         Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given) })
     }
 
