@@ -32,7 +32,7 @@ const COMPILE: [&str; 12] = [
 ///
 /// # Errors
 /// Where the interpreter does not run, or not to its end.
-pub fn compile(python: &Path, folder: &Path) -> Result<(), Problem> {
+pub(super) fn compile(python: &Path, folder: &Path) -> Result<(), Problem> {
     let (python, folder) = (shown(python), shown(folder));
     let arguments = [&COMPILE[..], &["-s", &folder, &folder]].concat();
     let ended = exec::run_bare_within(PATIENCE, &python, &arguments, &BTreeMap::new())?;
