@@ -18,6 +18,7 @@ pub mod folder;
 pub mod foreign;
 pub mod fs;
 pub mod gpu;
+mod heard;
 pub mod holding;
 pub mod http;
 pub mod hub;
