@@ -9,7 +9,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
 
 use awqdeploy::{
-    domain::{layout::Layout, problem::Problem},
+    domain::{
+        layout::{Layout, Scope},
+        problem::Problem,
+    },
     flow::{
         deploy::deploy,
         event::Event,
@@ -54,7 +57,7 @@ fn tell(
     let mut world = World {
         store: Store::new(layout),
         library: Library::at(PathBuf::from(profiles)),
-        facts: machine::facts()?,
+        facts: machine::facts(Scope::System)?,
         engine: Engine::Command(command.to_vec()),
         interrupt: Interrupt::listen()?,
         binary: PathBuf::from(awqdeploy),

@@ -175,7 +175,8 @@ fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, P
 }
 
 fn doctor_command(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
-    let findings = doctor::examine(&facts.map_or_else(machine::facts, read_facts)?);
+    let own = || machine::facts(layout(global).scope());
+    let findings = doctor::examine(&facts.map_or_else(own, read_facts)?);
     let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
     let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
     show(global, &document, |document| match document.findings.as_slice() {
@@ -192,7 +193,10 @@ pub(super) fn facts_of(global: &Global, path: Option<&Path>) -> Result<Facts, Pr
 
 /// This host's facts, and what its generations have shown.
 fn own_facts(global: &Global) -> Result<Facts, Problem> {
-    Ok(Facts { experience: experience::of(&Store::new(layout(global)))?, ..machine::facts()? })
+    Ok(Facts {
+        experience: experience::of(&Store::new(layout(global)))?,
+        ..machine::facts(layout(global).scope())?
+    })
 }
 
 fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {

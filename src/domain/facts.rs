@@ -121,7 +121,9 @@ pub struct GpuProcess {
     /// Its name, where it can be seen from here.
     #[serde(default)]
     pub name: Option<String>,
-    /// The systemd unit that it belongs to: `vllm.service`.
+    /// The systemd unit that it belongs to: `vllm.service`. It is that of the service manager in question, the system's or
+    /// (`--user`) the caller's own, and absent where that one reports none. To the system a user's processes are
+    /// `user@1000.service`'s.
     #[serde(default)]
     pub unit: Option<String>,
     /// What it holds. 0 where the driver does not tell.

@@ -154,7 +154,7 @@ fn install(
     }
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    let uv = &Uv::installing(world.layout(), uv::variables())?;
+    let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
     let order = runtimes::Order { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
     runtimes::install(locked, &order, said).map_err(|problem| {
         // uv hears Ctrl-C too: that it failed then is not the wheels' fault.

@@ -75,6 +75,14 @@ impl Library {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
     }
 
+    /// Where the profiles are in a Nix store: then they are part of a NixOS system.
+    pub fn declared(&self) -> Option<StorePath> {
+        match &self.shelf {
+            Shelf::Folder(folder) => StorePath::behind(folder),
+            Shelf::Embedded | Shelf::Given(_) => None,
+        }
+    }
+
     /// The names of all profiles, sorted.
     ///
     /// # Errors
@@ -223,7 +231,7 @@ impl Library {
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         match &self.shelf {
-            Shelf::Folder(folder) => match StorePath::behind(folder) {
+            Shelf::Folder(folder) => match self.declared() {
                 None => write(&self.shelf.path(file), text.as_bytes()),
                 Some(_) => Err(not_ours_to_write(folder)),
             },

@@ -1,6 +1,7 @@
 //! Which processes a unit has: those of its control group, as its manager reports it. A name proves nothing: each user's
 //! own manager, and each container's, has units of the same names.
 
+use crate::domain::layout::Scope;
 use std::fs;
 
 /// A unit's control group.
@@ -32,6 +33,61 @@ impl ControlGroup {
     pub fn processes(&self) -> Vec<i32> {
         let names = super::fs::names("/proc".as_ref()).unwrap_or_default();
         names.iter().filter_map(|name| name.parse().ok()).filter(|pid| self.has(*pid)).collect()
+    }
+}
+
+/// A service manager, by where its units' control groups are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    root: String,
+    user: Option<u32>,
+}
+
+impl Manager {
+    /// The one that serves this scope: the system's, or that of the user who calls.
+    pub fn of(scope: Scope) -> Self {
+        let user = match scope {
+            Scope::System => None,
+            Scope::User => Some(rustix::process::getuid().as_raw()),
+        };
+        Self::beside(&membership(1), user)
+    }
+
+    /// The system's or this user's, where the text of a `/proc/PID/cgroup` is that of the system's manager. In a
+    /// container without a namespace of its own all groups are below the container's.
+    pub fn beside(first: &str, user: Option<u32>) -> Self {
+        let group = groups(first).next().unwrap_or_default();
+        let root = ["/init.scope", "/system.slice"].iter().find_map(|own| group.strip_suffix(own));
+        Self { root: root.unwrap_or(group).trim_end_matches('/').to_owned(), user }
+    }
+
+    /// The unit that this manager reports for what the text of a `/proc/PID/cgroup` names: the outermost one, after
+    /// slices. Whatever is below it is named by somebody else: a user's manager, a container, the service itself.
+    pub fn unit(&self, membership: &str) -> Option<String> {
+        groups(membership).find_map(|path| {
+            let below = path.strip_prefix(self.root.as_str()).filter(|below| below.starts_with('/'))?;
+            let (unit, below) = outermost(below)?;
+            let Some(user) = self.user else { return Some(unit.to_owned()) };
+            let (unit, _) = outermost(below).filter(|_| unit == format!("user@{user}.service"))?;
+            Some(unit.to_owned())
+        })
+    }
+}
+
+/// The first group on this path that is no slice, where it is a unit, and the rest of the path.
+fn outermost(path: &str) -> Option<(&str, &str)> {
+    let mut rest = path;
+    loop {
+        let (part, below) = rest.split_once('/').unwrap_or((rest, ""));
+        // systemd puts `_` before a name that the kernel has given to a file, as `memory.service`.
+        let name = part.strip_prefix('_').unwrap_or(part);
+        match name.rsplit_once('.') {
+            Some((_, "slice")) => {}
+            Some((named, "service" | "scope")) if !named.is_empty() => return Some((name, below)),
+            _ if part.is_empty() && !below.is_empty() => {}
+            _ => return None,
+        }
+        rest = below;
     }
 }
 

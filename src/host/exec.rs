@@ -1,6 +1,8 @@
 //! The only place that starts programs.
 
+use super::heard::{Hearing, Kept};
 use crate::domain::problem::Problem;
+use duct::Expression;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -8,7 +10,7 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A program that has ended, with what it said.
@@ -25,15 +27,6 @@ pub struct Finished {
 }
 
 impl Finished {
-    fn of(line: String, output: &std::process::Output) -> Self {
-        Self {
-            line,
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
     /// Its standard output, or a problem that names the command and what it said.
     pub fn success(self) -> Result<String, Problem> {
         if self.status.success() {
@@ -48,6 +41,8 @@ impl Finished {
 #[derive(Debug)]
 struct Failed(Finished);
 
+/// How long a program may take that has no limit of its own.
+const LONGEST: Duration = Duration::from_hours(1);
 /// The longest line that is held in memory.
 const LONGEST_LINE: u64 = 64 << 10;
 /// Lines of a failed command's standard error that are shown.
@@ -66,28 +61,18 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Runs a program to its end. Its input is empty; what it says is kept, not shown.
+/// Runs a program to its end. Its input is empty; what it says is kept, not shown: the beginning and the end, where it
+/// says very much.
 pub fn run<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
     environment: &BTreeMap<String, String>,
 ) -> Result<Finished, Problem> {
-    let line = line(program, arguments);
-    let output = captured(program, arguments, environment).run();
-    output.map(|output| Finished::of(line.clone(), &output)).map_err(|e| not_started(&line, program, e))
-}
-
-fn captured<A: AsRef<OsStr>>(
-    program: &str,
-    arguments: &[A],
-    environment: &BTreeMap<String, String>,
-) -> duct::Expression {
-    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
-        .stdin_null()
-        .stdout_capture()
-        .stderr_capture()
-        .unchecked();
-    environment.iter().fold(command, |command, (name, value)| command.env(name, value))
+    let ended = run_within(LONGEST, program, arguments, environment)?;
+    ended.ok_or_else(|| {
+        let late = format!("it took over {} min, and was ended", LONGEST.as_secs() / 60);
+        Problem::doing(format_args!("run `{}`", line(program, arguments)), late)
+    })
 }
 
 /// As [`run`], for at most `limit`. None: it had not ended by then, and was killed.
@@ -97,7 +82,10 @@ pub fn run_within<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<Finished>, Problem> {
-    within(limit, line(program, arguments), program, &captured(program, arguments, environment))
+    let prepared = |command| {
+        environment.iter().fold(command, |command: Expression, (name, value)| command.env(name, value))
+    };
+    Running::start(program, arguments, prepared)?.within(limit)
 }
 
 /// As [`run_within`], with these variables and no others: nothing of the caller's environment, which may hold secrets.
@@ -107,24 +95,51 @@ pub fn run_bare_within<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<Finished>, Problem> {
-    let command = captured(program, arguments, &BTreeMap::new()).full_env(environment);
-    within(limit, line(program, arguments), program, &command)
+    Running::start(program, arguments, |command| command.full_env(environment))?.within(limit)
 }
 
-fn within(
-    limit: Duration,
+/// A program that runs, and what it says.
+struct Running {
     line: String,
-    program: &str,
-    command: &duct::Expression,
-) -> Result<Option<Finished>, Problem> {
-    let running = command.start();
-    let running = running.map_err(|e| not_started(&line, program, e))?;
-    let ended = running.wait_timeout(limit).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))?;
-    if let Some(output) = ended {
-        return Ok(Some(Finished::of(line, output)));
+    handle: duct::Handle,
+    stdout: Hearing,
+    stderr: Hearing,
+}
+
+impl Running {
+    fn start<A: AsRef<OsStr>>(
+        program: &str,
+        arguments: &[A],
+        prepared: impl FnOnce(Expression) -> Expression,
+    ) -> Result<Self, Problem> {
+        let line = line(program, arguments);
+        let hear = || Hearing::begin().map_err(|e| Problem::doing(format_args!("hear `{line}`"), e));
+        let ((stdout, out), (stderr, errors)) = (hear()?, hear()?);
+        let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+            .stdin_null()
+            .stdout_file(out)
+            .stderr_file(errors)
+            .unchecked();
+        let handle = prepared(command).start().map_err(|e| not_started(&line, program, e))?;
+        Ok(Self { line, handle, stdout, stderr })
     }
-    running.kill().map_err(|e| Problem::doing(format_args!("end `{program}`"), e))?;
-    Ok(None)
+
+    /// To its end: that of all that it has started and that can still say something, too. None: it took longer, and was
+    /// killed.
+    fn within(self, limit: Duration) -> Result<Option<Finished>, Problem> {
+        let Self { line, handle, stdout, stderr } = self;
+        let deadline = Instant::now() + limit;
+        let failed = |e| Problem::doing(format_args!("run `{line}`"), e);
+        let status = handle.wait_deadline(deadline).map_err(failed)?.map(|ended| ended.status);
+        if let Some(status) = status
+            && let Some(stdout) = stdout.end(deadline).map_err(failed)?
+            && let Some(stderr) = stderr.end(deadline).map_err(failed)?
+        {
+            return Ok(Some(Finished { line, status, stdout, stderr }));
+        }
+        handle.kill().map_err(|e| Problem::doing(format_args!("end `{line}`"), e))?;
+        Ok(None)
+    }
 }
 
 /// Runs a program to its end with these variables and no others, in a folder where nothing lies, and tells each line
@@ -143,15 +158,18 @@ pub fn watch_alone<A: AsRef<OsStr>>(
         .dir("/")
         .unchecked();
     let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
-    let mut stderr = String::new();
+    let mut kept = Kept::default();
     let heard = each_line(BufReader::new(&mut output), &mut |words| {
         said(words);
-        stderr.push_str(words);
-        stderr.push('\n');
+        kept.push(words.as_bytes());
+        kept.push(b"\n");
     });
     heard.map_err(|e| Problem::doing(format_args!("hear `{line}`"), e))?;
     match output.try_wait() {
-        Ok(Some(ended)) => Ok(Finished { status: ended.status, line, stdout: String::new(), stderr }),
+        Ok(Some(ended)) => {
+            let stderr = kept.into_text();
+            Ok(Finished { status: ended.status, line, stdout: String::new(), stderr })
+        }
         Ok(None) => Err(Problem::doing(format_args!("run `{line}`"), "it closed its output and goes on")),
         Err(e) => Err(Problem::doing(format_args!("run `{line}`"), e)),
     }

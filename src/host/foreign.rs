@@ -1,6 +1,7 @@
 //! Servers that somebody else started: what can be seen of them, and their orderly end.
 
 use super::{
+    control_group::{Manager, membership},
     exec, fs,
     pidfd::Known,
     pulse,
@@ -90,17 +91,9 @@ pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
 
 /// The service of this manager that a process belongs to: `vllm.service`.
 pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
-    let groups = proc::Process::new(pid).ok()?.cgroups().ok()?;
-    groups.into_iter().find_map(|group| {
-        let services = || group.pathname.split('/').filter(|part| part.ends_with(".service"));
-        match scope {
-            // A login session's own services are not the system's.
-            Scope::System => services().next().filter(|_| group.pathname.starts_with("/system.slice/")),
-            // The manager itself is a service of the system, and its services are below it.
-            Scope::User => services().nth(1),
-        }
-        .map(str::to_owned)
-    })
+    let unit = Manager::of(scope).unit(&membership(pid))?;
+    // To the system all services of a user are that user's manager.
+    (unit.ends_with(".service") && !unit.starts_with("user@")).then_some(unit)
 }
 
 /// A process and all that descends from it, nearest first, as far as they may be looked at.

@@ -152,8 +152,8 @@ fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
             UsedGpuMemory::Used(bytes) => Bytes(bytes),
             UsedGpuMemory::Unavailable => Bytes::default(),
         };
-        let (name, unit) = machine::process(process.pid);
-        found.push(GpuProcess { pid: process.pid, name, unit, memory });
+        // Whose unit it is depends on who asks.
+        found.push(GpuProcess { pid: process.pid, name: machine::name(process.pid), unit: None, memory });
     }
     found
 }

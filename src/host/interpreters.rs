@@ -4,11 +4,11 @@
 //! only those builds that are older than itself; so the archive is fetched here, and is held against the lock.
 
 use super::{
-    event_loop, exec, fs, http,
+    byte_code, event_loop, fs, http,
     installed::{self, Ready},
     signals::Interrupt,
     store::Locked,
-    uv::{Uv, shown},
+    uv::Uv,
 };
 use crate::domain::{
     digest::Digest,
@@ -20,7 +20,6 @@ use flate2::read::GzDecoder;
 use reqwest::Client;
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
@@ -36,8 +35,6 @@ const MAX_UNPACKED: u64 = 4 << 30;
 /// How long a server may take to be reached, and may be silent.
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
-/// How long the compilation of its library may take. It took 20 s where it was measured.
-const COMPILE: Duration = Duration::from_mins(10);
 
 /// The newest build of this minor version that uv knows, with the hash of its archive.
 ///
@@ -116,22 +113,14 @@ fn listed(uv: &Uv, minor: &str) -> Result<Listed, Problem> {
     })
 }
 
-/// Compiles the standard library, as uv compiles the wheels: the service may not write there.
+/// Compiles the standard library, as the wheels are compiled: the service may not write there.
 fn compile(python: &Path, library: &Path) -> Result<(), Problem> {
-    let library = shown(library);
-    let arguments =
-        ["-I", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", &library];
-    let environment = BTreeMap::from([("PYTHONHASHSEED".to_owned(), "0".to_owned())]);
-    let ended = exec::run_within(COMPILE, &shown(python), &arguments, &environment)?;
-    // The library has files that are meant not to compile, which make its status 1: whether it runs at all is asked.
-    let ran = ended.is_some_and(|ended| ended.status.code().is_some_and(|code| code < 2));
-    let asked = exec::run_within(COMPILE, &shown(python), &["-I", "-c", "import sys"], &environment)?;
-    if ran && asked.is_some_and(|ended| ended.status.success()) {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::Unverified, "the locked interpreter does not run on this host").help(
-        "it needs glibc 2.17 or newer; or take the host's own: `python = \"system\"` below `[runtime]` of the profile",
-    ))
+    byte_code::compile(python, library).map_err(|problem| {
+        Problem::new(Kind::Unverified, "the locked interpreter does not run on this host").because(problem).help(
+            "it needs glibc 2.17 or newer; or take the host's own: `python = \"system\"` below `[runtime]` of the \
+             profile",
+        )
+    })
 }
 
 /// Writes what is at an address to a file. Returns its hash.

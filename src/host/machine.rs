@@ -1,18 +1,28 @@
 //! This machine's memory, processors and GPUs.
 
-use super::gpu;
+use super::{
+    control_group::{self, Manager},
+    gpu,
+};
 use crate::domain::{
     facts::Facts,
+    layout::Scope,
     problem::{Kind, Problem},
     size::Bytes,
 };
 use rustix::process::{Resource, getrlimit};
 use std::{fs, path::Path, thread};
 
-/// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem.
-pub fn facts() -> Result<Facts, Problem> {
+/// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem. Units are those of this
+/// scope's service manager.
+pub fn facts(scope: Scope) -> Result<Facts, Problem> {
     let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
-    let gpus = gpu::facts();
+    let mut gpus = gpu::facts();
+    let manager = Manager::of(scope);
+    for process in gpus.found.iter_mut().flat_map(|gpu| &mut gpu.processes) {
+        let pid = i32::try_from(process.pid).ok();
+        process.unit = pid.and_then(|pid| manager.unit(&control_group::membership(pid)));
+    }
     Ok(Facts {
         gpus: gpus.found,
         driver: gpus.driver,
@@ -98,11 +108,9 @@ fn numa_nodes(path: &Path) -> u32 {
     u32::try_from(names.iter().filter(is_node).count()).unwrap_or(0)
 }
 
-/// Name and systemd unit of a process, where it can be seen from here.
-pub(super) fn process(pid: u32) -> (Option<String>, Option<String>) {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned());
-    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    (name, unit(&membership))
+/// The name of a process, where it can be seen from here.
+pub(super) fn name(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
 }
 
 /// What a process holds of RAM beside files, which the kernel can take back: its own pages, and shared ones.
@@ -114,12 +122,6 @@ pub(super) fn resident(pid: u32) -> Bytes {
 /// The sum of two lines of a `/proc/PID/status`. Nothing for a kernel thread, or a process that has ended.
 pub fn anonymous(status: &str) -> Bytes {
     ["RssAnon", "RssShmem"].into_iter().filter_map(|key| memory_line(status, key)).sum()
-}
-
-/// The systemd service that the text of a `/proc/PID/cgroup` names.
-pub fn unit(membership: &str) -> Option<String> {
-    let mut parts = membership.lines().flat_map(|line| line.rsplit('/'));
-    parts.find(|part| part.ends_with(".service")).map(str::to_owned)
 }
 
 /// A line of `/proc/meminfo`: `MemTotal:       24689764 kB`.

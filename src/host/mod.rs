@@ -1,5 +1,6 @@
 //! Effects: one file per outside thing. Nothing here decides, or prints.
 
+mod byte_code;
 pub mod check;
 pub mod checkpoint;
 pub mod collect;
@@ -17,6 +18,7 @@ pub mod folder;
 pub mod foreign;
 pub mod fs;
 pub mod gpu;
+mod heard;
 pub mod holding;
 pub mod http;
 pub mod hub;

@@ -1,7 +1,7 @@
 //! vLLM environments in the store: installed by uv from the lock's hashes, shared by generations.
 
 use super::{
-    fs,
+    byte_code, fs,
     installed::{self, Ready},
     interpreters,
     nix_store::StorePath,
@@ -145,7 +145,9 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     fs::write_new(&requirements, runtime.requirements())?;
 
     let folder = staged.join("env");
-    unpack(uv, (&python, &folder), &requirements, said)?;
+    let base = unpack(uv, (&python, &folder), &requirements, said)?;
+    said("compile what was unpacked");
+    byte_code::compile(&base, &folder.join("lib"))?;
     visible(&folder.join("bin/python"), layout)?;
     let held = hold(&folder, runtime, interrupt).and_then(|Held { entries, doubtful }| {
         again(order, &python, &staged, &doubtful, &entries, said).map(|()| entries)
@@ -156,18 +158,22 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     locked.publish(ready)
 }
 
-/// Has uv make an environment of these requirements.
+/// Has uv make an environment of these requirements. Returns the interpreter behind it. uv runs nothing of the wheels:
+/// it asks the environment's Python before there are any, and leaves their byte code to [`byte_code`].
 fn unpack(
     uv: &Uv,
     (python, folder): (&str, &Path),
     requirements: &Path,
     said: &mut dyn FnMut(&str),
-) -> Result<(), Problem> {
+) -> Result<PathBuf, Problem> {
     uv.run(&["venv", "--no-project", "--relocatable", "--python", python, &shown(folder)], said)?;
-    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build", "--compile-bytecode"];
-    let (inside, requirements) = (shown(&folder.join("bin/python")), shown(requirements));
+    let inside = folder.join("bin/python");
+    // Before a wheel could put a program of its own there.
+    let base = std::fs::canonicalize(&inside).map_err(|e| fs::failed("find", &inside, e))?;
+    let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build"];
+    let (inside, requirements) = (shown(&inside), shown(requirements));
     pip.extend(["--link-mode", "copy", "--python", &inside, "--requirements", &requirements]);
-    uv.run(&pip, said).map(drop)
+    uv.run(&pip, said).map(|_| base)
 }
 
 /// What an environment holds, and the files that are not what their wheel says, each with the wheel.

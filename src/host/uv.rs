@@ -8,6 +8,7 @@
 use super::{
     exec::{self, Finished},
     fs, holding,
+    nix_store::StorePath,
 };
 use crate::domain::{
     layout::Layout,
@@ -62,6 +63,7 @@ pub const CACHE: &str = "AWQDEPLOY_UV_CACHE";
 pub struct Uv {
     environment: BTreeMap<String, String>,
     cache: Cache,
+    declared: Option<StorePath>,
 }
 
 /// Where uv keeps what it has unpacked.
@@ -78,7 +80,7 @@ enum Cache {
 impl Uv {
     /// For asking: nothing is kept. `variables` are those of this process.
     pub fn asking(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { environment: environment(variables), cache: Cache::None }
+        Self { environment: environment(variables), cache: Cache::None, declared: None }
     }
 
     /// For installing below a root that only we can write to.
@@ -99,16 +101,20 @@ impl Uv {
         let mut environment = environment(variables);
         // An interpreter that uv has to bring must lie where the service can read it.
         environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&layout.root().join("store/python")));
-        // The same wheels give the same byte code, and nothing looks at times to trust it: the whole is verified.
-        environment.insert("PYC_INVALIDATION_MODE".into(), "UNCHECKED_HASH".into());
-        environment.insert("PYTHONHASHSEED".into(), "0".into());
-        Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given) })
+        Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given), declared: None })
     }
 
     /// The same without any cache: what it unpacks is new.
     #[must_use]
     pub fn without_cache(&self) -> Self {
-        Self { environment: self.environment.clone(), cache: Cache::None }
+        Self { environment: self.environment.clone(), cache: Cache::None, declared: self.declared.clone() }
+    }
+
+    /// The same for profiles that lie here in a Nix store, as part of a NixOS system: where uv is missing, that is where
+    /// help is.
+    #[must_use]
+    pub fn declared_by(self, profiles: Option<StorePath>) -> Self {
+        Self { declared: profiles, ..self }
     }
 
     /// Runs it to its end, and tells each line that it writes.
@@ -126,11 +132,8 @@ impl Uv {
             None => all.push("--no-cache"),
         }
         all.extend(arguments);
-        let finished = exec::watch_alone("uv", &all, &self.environment, said).map_err(|problem| {
-            problem.help(
-                "install uv (`pipx install uv`, or your distribution's package), or use the Nix package",
-            )
-        })?;
+        let finished = exec::watch_alone("uv", &all, &self.environment, said);
+        let finished = finished.map_err(|problem| problem.help(self.remedy()))?;
         if finished.status.success() {
             return Ok(finished);
         }
@@ -138,6 +141,20 @@ impl Uv {
         let mut problem = refused.unwrap_or_else(|| Problem::new(Kind::Unverified, "uv failed"));
         problem.kind = Kind::Unverified;
         Err(problem.help("nothing was changed; what uv said is above"))
+    }
+
+    /// What to do where it cannot be run.
+    fn remedy(&self) -> String {
+        match &self.declared {
+            None => "install uv (`pipx install uv`, or your distribution's package), or use the Nix package"
+                .to_owned(),
+            Some(profiles) => format!(
+                "the profiles in `{}` are part of a NixOS system, which brings vLLM without uv: leave \
+                 `services.awqdeploy.runtimes` at its default, and rebuild the system; `nix run .#lock` beside your \
+                 configuration brings uv",
+                profiles.path().display()
+            ),
+        }
     }
 
     /// Removes what was unpacked, unless somebody named the folder.

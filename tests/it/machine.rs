@@ -2,7 +2,7 @@
 
 use awqdeploy::{
     cli::problem::{Style, render},
-    domain::{facts::Facts, size::Bytes},
+    domain::{facts::Facts, layout::Scope, size::Bytes},
     host::machine,
 };
 use insta::assert_snapshot;
@@ -10,7 +10,7 @@ use std::fs;
 
 #[test]
 fn this_machine_has_facts_that_survive_a_round_trip() {
-    let facts = machine::facts().unwrap();
+    let facts = machine::facts(Scope::System).unwrap();
     assert!(facts.ram_available <= facts.ram_total && facts.ram_available > Bytes::mib(64));
     assert!(facts.cpus >= 1 && facts.numa_nodes <= facts.cpus);
     assert!(facts.disk_free.is_some() && facts.cgroup_limit.is_none_or(|limit| facts.ram_total <= limit));
@@ -61,17 +61,10 @@ fn memory_lines_are_read_whole() {
 }
 
 #[test]
-fn features_and_units_are_found_in_what_the_kernel_writes() {
+fn features_are_found_in_what_the_kernel_writes() {
     let cpuinfo = "processor\t: 0\nflags\t\t: fpu avx2 avx512f_not avx512_bf16\n\nprocessor\t: 1\n";
     assert_eq!(machine::cpu_features(cpuinfo), ["avx2", "avx512_bf16"]);
     assert_eq!(machine::cpu_features(""), [""; 0]);
-    let unit = |text| machine::unit(text);
-    assert_eq!(unit("0::/system.slice/vllm.service\n").as_deref(), Some("vllm.service"));
-    assert_eq!(
-        unit("0::/user.slice/user@1000.service/app.slice/x.scope\n").as_deref(),
-        Some("user@1000.service")
-    );
-    assert_eq!(unit("0::/\n"), None);
 }
 
 #[test]

@@ -200,6 +200,38 @@ cp DIR/pylock "$before"
 [ ! -e DIR/pylock-next ] || mv DIR/pylock-next DIR/pylock
 "#;
 
+/// On NixOS nothing is installed by hand, and the profiles are a path of the Nix store.
+#[test]
+fn where_there_is_no_uv_the_remedy_is_that_of_the_system() {
+    let place = Place::new(UV);
+    fs::remove_file(place.0.path().join("bin/uv")).unwrap();
+    let object = place.0.path().join("nix/store/0123456789abcdfghijklmnpqrsvwxyz-profiles");
+    fs::create_dir_all(object.parent().unwrap()).unwrap();
+    let lock = |profiles: &Path| {
+        let mut command = crate::program::awqdeploy(&["lock", "awq", "--runtime"]);
+        command.env("PATH", place.0.path().join("bin")).env("AWQDEPLOY_ROOT", place.0.path().join("root"));
+        let said = Said::by(command.env("AWQDEPLOY_PROFILES", profiles));
+        assert_eq!(said.code, Some(1), "{}", said.stderr);
+        said.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let profiles = place.0.path().join("profiles");
+    let said = lock(&profiles);
+    assert!(said.contains("install uv (`pipx install uv`"), "{said}");
+    fs::rename(&profiles, &object).unwrap();
+    // As `/etc/awqdeploy/profiles` is one.
+    std::os::unix::fs::symlink(&object, &profiles).unwrap();
+    let said = lock(&profiles);
+    assert!(!said.contains("pipx"), "{said}");
+    for words in [
+        &*object.to_string_lossy(),
+        "`services.awqdeploy.runtimes`",
+        "rebuild the system",
+        "`nix run .#lock`",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 #[test]
 fn a_runtime_is_locked_beside_the_profiles() {
     let place = Place::new(UV);

@@ -14,7 +14,7 @@ use awqdeploy::{
     host::{exec, store::Evidence},
 };
 use proptest::prelude::*;
-use std::fs;
+use std::{collections::BTreeMap, fs, time::Duration};
 
 /// A window's title, magenta, a cleared screen, the same by a C1 byte, DEL, text that runs backwards, a mark like ours.
 const HOSTILE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[35mred\u{1b}[2J\u{9b}2J\u{9d}0;PWNED\u{9c}\u{7f}\u{202e}txt\u{61c}\u{2066}\
@@ -194,4 +194,35 @@ fn bytes_that_are_no_text_and_lines_without_end_are_told() {
     assert_eq!(lines.last().unwrap(), "last");
     assert_eq!(lines[2..lines.len() - 1].concat(), "x".repeat(200_000));
     assert!(lines.iter().all(|line| line.len() <= 64 << 10));
+}
+
+/// A program may print until it is ended, or until nobody has memory any more.
+#[test]
+fn of_a_program_that_prints_without_end_the_beginning_and_the_end_are_kept() {
+    let none = BTreeMap::new();
+    let very_much = "echo begin; yes $(printf %01000d 0) | head -c 50000000; echo; echo end";
+    let is_kept = |said: &str| {
+        assert!(said.starts_with("begin\n"), "{}", &said[..100]);
+        assert!(said.ends_with("\nend\n") && said.contains(" bytes are left out]\n"));
+        assert!(said.len() < 5 << 20, "{}", said.len());
+    };
+    let ended = exec::run("sh", &["-c", very_much], &none).unwrap();
+    is_kept(&ended.stdout);
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    let beside = format!("({very_much}) >&2; exit 3");
+    let ended = exec::run_within(Duration::from_mins(1), "sh", &["-c", &beside], &none).unwrap().unwrap();
+    is_kept(&ended.stderr);
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(3), ""));
+    // Told as it comes; of a command that failed all of it was kept beside.
+    let environment = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+    let mut told = 0_u64;
+    let ended =
+        exec::watch_alone("sh", &["-c", very_much], &environment, &mut |line| told += line.len() as u64 + 1);
+    is_kept(&ended.unwrap().stderr);
+    assert!(told > 50_000_000);
+
+    // What does not end is ended, also where only somebody else still prints.
+    let limit = Duration::from_millis(200);
+    assert!(exec::run_within(limit, "yes", &[""; 0], &none).unwrap().is_none());
+    assert!(exec::run_within(limit, "sh", &["-c", "yes & exit 0"], &none).unwrap().is_none());
 }

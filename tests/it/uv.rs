@@ -17,6 +17,7 @@ use awqdeploy::{
     },
     flow::prove::{Known, prove_runtime},
     host::{
+        exec,
         runtimes::{self, Order},
         signals::Interrupt,
         store::Store,
@@ -205,6 +206,41 @@ fn wheels_are_installed_recorded_and_nothing_of_uv_stays() {
     let again = place.install(&lock, &place.system()).unwrap();
     assert_eq!(again, runtime);
     place.prove(&runtime).unwrap();
+}
+
+/// Whoever deploys is root, and all of these run in the environment's own Python: two at its start, one in whatever
+/// compiles there.
+#[test]
+fn nothing_of_a_wheel_runs_while_it_is_installed() {
+    let Some(place) = Place::new() else { return };
+    let ran = place.path("ran");
+    let write = format!("import os; os.close(os.open({ran:?}, os.O_CREAT | os.O_WRONLY))\n");
+    let lock = place.lock(&[(
+        "helper",
+        "1.0",
+        &[
+            ("helper.pth", &write),
+            ("sitecustomize.py", &write),
+            ("compileall.py", &write),
+            ("helper.py", "x = '\\d'\n"),
+            ("template.py", "{{ not Python }}; def\n"),
+        ],
+    )]);
+    let runtime = place.install(&lock, &place.system()).unwrap();
+    assert!(!ran.exists(), "a wheel's own code ran as whoever installed it");
+    place.prove(&runtime).unwrap();
+    // All that is Python was compiled all the same.
+    let tag = format!(".cpython-{}.pyc", place.minor().replace('.', ""));
+    let cached = fs::read_dir(place.site(&runtime).join("__pycache__")).unwrap();
+    let mut cached: Vec<_> = cached.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    cached.sort();
+    assert_eq!(cached, ["compileall", "helper", "sitecustomize"].map(|name| format!("{name}{tag}")));
+
+    // And these would have run.
+    let environment = place.store.layout().runtime(runtime.digest.unwrap());
+    let python = environment.join("bin/python").display().to_string();
+    exec::run(&python, &["-c", ""], &BTreeMap::new()).unwrap().success().unwrap();
+    assert!(ran.exists());
 }
 
 /// The attack that was tried: a wheel that lay unpacked in uv's cache was altered, and was installed in spite of its

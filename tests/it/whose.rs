@@ -3,7 +3,7 @@
 use awqdeploy::{
     domain::{openai::Fault, secrets::SecretText},
     host::{
-        control_group::{ControlGroup, is_a_service},
+        control_group::{ControlGroup, Manager, is_a_service},
         serving::Api,
         whose::Whose,
     },
@@ -56,6 +56,66 @@ fn a_service_is_told_from_a_session() {
     ] {
         assert_eq!(is_a_service(membership), service, "{membership}");
     }
+}
+
+/// The unit of a process for the system's manager, for that of user 1000, and for that of user 1001.
+#[test]
+fn a_unit_is_the_outermost_of_the_manager_in_question() {
+    let alice = "user.slice/user-1000.slice/user@1000.service";
+    let (vllm, nothing) = (Some("vllm.service"), None);
+    for (membership, units) in [
+        ("0::/system.slice/vllm.service\n", [vllm, nothing, nothing]),
+        ("0::/system.slice/vllm.service/engine/vllm2.service\n", [vllm, nothing, nothing]),
+        ("0::/gpu.slice/gpu-one.slice/vllm.service\n", [vllm, nothing, nothing]),
+        ("0::/vllm.service\n", [vllm, nothing, nothing]),
+        ("0::/system.slice/_memory.service\n", [Some("memory.service"), nothing, nothing]),
+        // Of a user's manager, and of what that runs.
+        (&format!("0::/{alice}/app.slice/vllm.service\n"), [Some("user@1000.service"), vllm, nothing]),
+        (&format!("0::/{alice}/vllm.service\n"), [Some("user@1000.service"), vllm, nothing]),
+        (
+            &format!("0::/{alice}/user.slice/libpod-1f.scope/system.slice/vllm.service\n"),
+            [Some("user@1000.service"), Some("libpod-1f.scope"), nothing],
+        ),
+        (&format!("0::/{alice}/init.scope\n"), [Some("user@1000.service"), Some("init.scope"), nothing]),
+        (&format!("0::/{alice}\n"), [Some("user@1000.service"), nothing, nothing]),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", [Some("session-3.scope"), nothing, nothing]),
+        // Of containers with a systemd of their own.
+        (
+            "0::/system.slice/docker-1f.scope/system.slice/vllm.service\n",
+            [Some("docker-1f.scope"), nothing, nothing],
+        ),
+        ("0::/docker/1f/system.slice/vllm.service\n", [nothing; 3]),
+        (
+            "0::/machine.slice/systemd-nspawn@a.service/payload/system.slice/vllm.service\n",
+            [Some("systemd-nspawn@a.service"), nothing, nothing],
+        ),
+        (
+            &format!("0::/machine.slice/machine-a.scope/{alice}/app.slice/vllm.service\n"),
+            [Some("machine-a.scope"), nothing, nothing],
+        ),
+        // Seen from within a container: the host's.
+        ("0::/../../system.slice/vllm.service\n", [nothing; 3]),
+        // Many hierarchies: only systemd's own counts.
+        (
+            "4:cpu:/system.slice/x.service\n1:name=systemd:/system.slice/vllm.service\n0::/\n",
+            [vllm, nothing, nothing],
+        ),
+        ("4:cpu:/system.slice/vllm.service\n1:name=elogind:/system.slice/vllm.service\n", [nothing; 3]),
+        ("0::/\n", [nothing; 3]),
+        ("0::/system.slice\n", [nothing; 3]),
+        ("0::/system.slice/.service\n", [nothing; 3]),
+        ("", [nothing; 3]),
+    ] {
+        let seen = [None, Some(1000), Some(1001)]
+            .map(|user| Manager::beside("0::/init.scope\n", user).unit(membership));
+        assert_eq!(seen.each_ref().map(Option::as_deref), units, "{membership}");
+    }
+    // A container's own manager, where its groups are named from the host's root on.
+    let inner = Manager::beside("0::/system.slice/docker-1f.scope/init.scope\n", None);
+    let unit = |membership| inner.unit(membership);
+    assert_eq!(unit("0::/system.slice/docker-1f.scope/system.slice/vllm.service\n").as_deref(), vllm);
+    assert_eq!(unit("0::/system.slice/vllm.service\n"), None);
+    assert_eq!(unit("0::/system.slice/docker-1f.scope2/system.slice/vllm.service\n"), None);
 }
 
 /// A process that neither is this one nor descends to it.

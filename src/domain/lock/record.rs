@@ -162,7 +162,7 @@ pub fn hold(
             (Some(Entry::Link { .. }), _) => {
                 return Err(differs(path, "is a link where its wheel has a file"));
             }
-            // uv compiles anew what a wheel brings compiled.
+            // We compile anew what a wheel brings compiled.
             (Some(Entry::File { .. }), Some(_)) if is_byte_code(path) => {}
             (Some(Entry::File { sha256, size, .. }), Some(claim)) => {
                 if (*sha256, *size) != (claim.sha256, claim.size) {

@@ -50,7 +50,7 @@ pub fn lock_runtime(
     requirements.extend(with.iter().map(|text| requirement(text)).collect::<Result<Vec<_>, _>>()?);
     let until = until.map(str::to_owned);
     let mut question = Question { requirements, python, platform, until };
-    let uv = Uv::asking(uv::variables());
+    let uv = Uv::asking(uv::variables()).declared_by(world.library.declared());
     let mut resolved = resolve(&uv, wanted, &question, observer)?;
     let constraints = resolved.lock.constraints();
     if !constraints.is_empty() {

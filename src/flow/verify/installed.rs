@@ -171,7 +171,8 @@ fn again(
     observer: &dyn Observer,
 ) -> Result<bool, Problem> {
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    let (interrupt, uv) = (&world.interrupt, &Uv::installing(world.layout(), uv::variables())?);
+    let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
+    let interrupt = &world.interrupt;
     match part {
         Part::Interpreter => match pythons(world)?.into_iter().find(|python| python.sha256 == digest) {
             Some(python) => interpreters::bring(locked, uv, &python, interrupt, said).map(|_| true),

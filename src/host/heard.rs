@@ -1,0 +1,89 @@
+//! What a program says, as far as it is kept: it may print without end.
+
+use std::{
+    collections::VecDeque,
+    io::{self, PipeReader, PipeWriter, Read},
+    sync::{
+        Arc, Weak,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::Instant,
+};
+
+/// Bytes that are kept of the beginning, and of the end. What programs are asked for is a hundredth of it.
+const FIRST: usize = 2 << 20;
+const LAST: usize = 2 << 20;
+const CHUNK: usize = 64 << 10;
+
+/// The beginning and the end of what was said.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    first: Vec<u8>,
+    last: VecDeque<u8>,
+    left_out: u64,
+}
+
+impl Kept {
+    pub(super) fn push(&mut self, said: &[u8]) {
+        let (first, rest) = said.split_at(said.len().min(FIRST - self.first.len()));
+        self.first.extend(first);
+        self.last.extend(rest);
+        let over = self.last.len().saturating_sub(LAST);
+        self.last.drain(..over);
+        self.left_out += over as u64;
+    }
+
+    /// As text that says what was left out. Bytes that are no text are replaced.
+    pub(super) fn into_text(mut self) -> String {
+        if self.left_out > 0 {
+            let note = format!("\n[{} bytes are left out]\n", self.left_out);
+            self.first.extend(note.bytes());
+        }
+        self.first.extend(self.last);
+        String::from_utf8_lossy(&self.first).into_owned()
+    }
+
+    /// As long as somebody wants it: after that whoever goes on printing finds nobody at the other end.
+    fn all(mut output: PipeReader, wanted: &Weak<()>) -> io::Result<Self> {
+        let (mut kept, mut chunk) = (Self::default(), vec![0; CHUNK]);
+        loop {
+            match output.read(&mut chunk) {
+                Ok(0) => return Ok(kept),
+                Ok(_) if wanted.strong_count() == 0 => return Ok(kept),
+                Ok(read) => kept.push(&chunk[..read]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Hears one output of a program to its end, beside whatever else goes on.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    heard: Receiver<io::Result<Kept>>,
+    _wanted: Arc<()>,
+}
+
+impl Hearing {
+    /// Begins. The other end is for the program.
+    pub(super) fn begin() -> io::Result<(Self, PipeWriter)> {
+        let (output, program) = io::pipe()?;
+        let (told, heard) = channel();
+        let wanted = Arc::new(());
+        let still = Arc::downgrade(&wanted);
+        let hear = move || drop(told.send(Kept::all(output, &still)));
+        thread::Builder::new().name("hear".into()).spawn(hear)?;
+        Ok((Self { heard, _wanted: wanted }, program))
+    }
+
+    /// What was said, once nobody can say more. None: somebody still could at `deadline`.
+    pub(super) fn end(self, deadline: Instant) -> io::Result<Option<String>> {
+        match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(kept) => kept.map(|kept| Some(kept.into_text())),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("what it says was not heard")),
+        }
+    }
+}
