@@ -28,8 +28,8 @@ in
   }
   // lib.optionalAttrs locked {
     inherit runtimes;
-    vllm-env = newest;
-  };
+  }
+  // lib.optionalAttrs (locked && vllm.wanted != { }) { vllm-env = newest; };
   apps = import ./apps.nix {
     inherit awqdeploy pkgs;
     runtimes = if locked then runtimes else null;

@@ -225,7 +225,7 @@ let
         inherit (profiles.${profile}) runtime;
         lock = vllm.nameOf profile runtime;
       in
-      lib.optionals (runtime.python or null == null) [
+      lib.optionals (vllm.built runtime) [
         {
           assertion = builtins.pathExists (vllm.lockOf lock);
           message = "${at}: ${lock} is not locked: there is no runtimes/${lock}.toml in the directory, or git does not know it. `awqdeploy lock ${profile} --runtime` (or `nix run .#lock -- ${profile} --runtime`) makes it; then `git add runtimes`";

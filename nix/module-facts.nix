@@ -247,6 +247,14 @@ let
         runtime.vllm = "0.31.0";
       })
     );
+    "a vLLM for the host's interpreter that is not locked is refused" =
+      complainsOf "vllm-0.31.0 is not locked"
+        (
+          complaints (profile {
+            runtime.vllm = "0.31.0";
+            runtime.python = "system";
+          })
+        );
     "a vLLM that nothing could install is refused" =
       lib.length (
         complaints (but {
@@ -258,7 +266,14 @@ let
           runtimes = null;
           fallback = null;
           profiles.awq.runtime.python = "/srv/vllm/bin/python";
-        }) == [ ];
+        }) == [ ]
+      && complainsOf "nothing on NixOS could install" (
+        complaints (but {
+          runtimes = null;
+          fallback = null;
+          profiles.awq.runtime.python = "system";
+        })
+      );
     "missing facts are refused" = complainsOf "awqdeploy facts" (
       complaints (but {
         facts = null;

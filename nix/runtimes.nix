@@ -11,10 +11,15 @@
 }:
 let
   inherit (pkgs) lib;
-  # One that somebody installed by hand is nobody's to build.
-  wanted = lib.filterAttrs (
-    _: profile: profile ? runtime && profile.runtime.python or null == null
-  ) profiles;
+  # One that somebody installed by hand, for an interpreter of theirs, is nobody's to build. `system` names none: it tells uv
+  # which one to take.
+  built =
+    runtime:
+    lib.elem (runtime.python or null) [
+      null
+      "system"
+    ];
+  wanted = lib.filterAttrs (_: profile: profile ? runtime && built profile.runtime) profiles;
   nameOf =
     profile: runtime:
     "vllm-${runtime.vllm or (throw "the profile ${profile} names no `vllm` in `[runtime]`")}${
@@ -32,7 +37,13 @@ let
   );
 in
 {
-  inherit environments lockOf nameOf;
+  inherit
+    built
+    environments
+    lockOf
+    nameOf
+    wanted
+    ;
   package = pkgs.runCommand "awqdeploy-runtimes" { } (
     "mkdir $out\n" + lib.concatMapStrings (one: "ln -s ${one} $out/${one.digest}\n") environments
   );

@@ -4,7 +4,9 @@
 same_files() {
   local lock=$1 environment=$2 python=$3 uv said folder=$work/uv-env
   uv=$(command -v uv || ls "${AWQDEPLOY_REAL_DIR:-$PWD/target/real}/uv/bin/uv") || die "there is no uv: tests/real/prepare brings it"
-  awk -F'"' '/^name = /{name=$2} /^version = "/{version=$2} /^sha256 = /{print name "==" version " --hash=sha256:" $2}' "$lock" > "$work/requirements.txt"
+  "$python" -c 'import sys, tomllib
+for wheel in tomllib.load(sys.stdin.buffer)["wheel"]:
+    print("{name}=={version} --hash=sha256:{sha256}".format(**wheel))' < "$lock" > "$work/requirements.txt"
   rm -rf "$folder"
   "$uv" venv --quiet --relocatable --python "$python" "$folder"
   "$uv" pip install --quiet --no-deps --require-hashes --no-build --python "$folder/bin/python" \

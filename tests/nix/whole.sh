@@ -1,16 +1,19 @@
-# The real vLLM of the shipped lock, or of the second one, built from its wheels where nothing of this machine is: 4 GB to fetch, once;
-# what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE uv installs the same lock for comparison: as much again to fetch.
+# The real vLLM of the shipped lock, or of the one lock below FOLDER/runtimes, such as tests/nix/second, built from its wheels where
+# nothing of this machine is: 4 GB to fetch, once; what it takes stands in docs/nix.md. With AWQDEPLOY_COMPARE uv installs the same
+# lock for comparison: as much again to fetch.
 
 whole() {
-  local lock=profiles/runtimes/vllm-0.26.0.toml from=("${standin[@]}" "$flake#vllm-env")
-  if [ "${1-}" = second ]; then
-    profiles_in "$work/second" tests/nix/second/*
-    lock=tests/nix/second/runtimes/vllm-0.33.0.toml from=("${below[@]}" "git+file://$work/second#vllm-env")
+  local folder=${1-} lock=profiles/runtimes/vllm-0.26.0.toml from=("${standin[@]}" "$flake#vllm-env")
+  if [ -n "$folder" ]; then
+    lock=$(echo "$folder"/runtimes/*.toml)
+    [ -f "$lock" ] || die "$folder/runtimes must have one lock"
+    profiles_in "$work/other" "$folder"/*
+    from=("${below[@]}" "git+file://$work/other#vllm-env")
   fi
   [ -x "${AWQDEPLOY_PYTHON312-}" ] || die "AWQDEPLOY_PYTHON312 must name a Python 3.12: the lock's byte code is for it"
   local begun=$SECONDS out
   strictly python312
-  quietly nix build "${strict[@]}" --print-out-paths --out-link "$work/whole${1-}" "${from[@]}" > "$work/whole.path"
+  quietly nix build "${strict[@]}" --print-out-paths --out-link "$work/whole-$(basename "$lock" .toml)" "${from[@]}" > "$work/whole.path"
   out=$(cat "$work/whole.path")
   say "$out: built in $((SECONDS - begun)) s"
   nix path-info --recursive --json "$out" | jq -r '[.[].narSize] | "closure: \(length) store paths, \(add / 1073741824 * 100 | floor / 100) GiB"' >&2
@@ -22,7 +25,7 @@ whole() {
   done
   alone "$out/bin/python" -c 'import torch, vllm; print("torch", torch.__version__, "vllm", vllm.__version__)'
   # What is known of vLLM's flags, and the shipped profiles, are of the shipped lock.
-  [ "${1-}" = second ] || answers "$out"
+  [ -n "$folder" ] || answers "$out"
   [ -z "${AWQDEPLOY_COMPARE-}" ] || same_files "$lock" "$out" "$AWQDEPLOY_PYTHON312"
 }
 
