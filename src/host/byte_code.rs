@@ -8,7 +8,7 @@ use super::{exec, uv::shown};
 use crate::domain::problem::Problem;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-/// How long the compilation of an environment may take. The 30 000 modules of vLLM take minutes on two cores.
+/// How long the compilation of an environment may take. vLLM and what it needs have 20,000 modules: a minute on two cores.
 const PATIENCE: Duration = Duration::from_mins(30);
 /// What stays the same. Nothing looks at times to trust byte code (the whole is verified), what a wheel brings compiled
 /// is compiled anew, and the folder that it was staged in does not show.
