@@ -1,7 +1,8 @@
 """compare.py NIX UV PATCHELF: two environments of one lock have the same files with the same content.
 
 Left out: what each installer writes of itself, byte code, what two wheels ship by mistake, and, of the scripts in bin, all but their
-names: they name the interpreter. Nix gives programs another loader: they are compared once uv's have it, too.
+names: they name the interpreter. Nix gives programs another loader: they are compared once uv's have it, too, by the PATCHELF that Nix
+used, since each version writes other bytes.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ def files(environment: pathlib.Path) -> dict[str, str]:
             found[str(path.relative_to(environment))] = digest(path)
     for path in (environment / "bin").iterdir():
         if not path.name.startswith(VENV):
-            found[f"bin/{path.name}"] = "is there"
+            found[f"bin/{path.name}"] = digest(path) if path.read_bytes()[:4] == b"\x7fELF" else "is there"
     for place in ("share", "include", "etc"):
         for path in (environment / place).rglob("*"):
             if path.is_file():

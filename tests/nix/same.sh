@@ -2,7 +2,7 @@
 
 # same_files LOCK ENVIRONMENT PYTHON: what Nix has built against what uv installs, as src/host/runtimes.rs lets it.
 same_files() {
-  local lock=$1 environment=$2 python=$3 uv said folder=$work/uv-env
+  local lock=$1 environment=$2 python=$3 uv said patchelf folder=$work/uv-env
   uv=$(command -v uv || ls "${AWQDEPLOY_REAL_DIR:-$PWD/target/real}/uv/bin/uv") || die "there is no uv: tests/real/prepare brings it"
   "$python" -c 'import sys, tomllib
 for wheel in tomllib.load(sys.stdin.buffer)["wheel"]:
@@ -11,8 +11,9 @@ for wheel in tomllib.load(sys.stdin.buffer)["wheel"]:
   "$uv" venv --quiet --relocatable --python "$python" "$folder"
   "$uv" pip install --quiet --no-deps --require-hashes --no-build --python "$folder/bin/python" \
     --find-links "$work/wheels" --requirements "$work/requirements.txt"
+  patchelf=$(quietly nix build --no-link --print-out-paths "path:$work/hostpkgs#patchelf")/bin/patchelf
   # Links of the store lead to /nix/store.
-  said=$(with_store "$python" tests/nix/compare.py "$environment" "$folder" "$work/tool/root/usr/bin/patchelf") || die "uv and Nix make different files of $lock"
+  said=$(with_store "$python" tests/nix/compare.py "$environment" "$folder" "$patchelf") || die "uv and Nix make different files of $lock"
   say "uv and Nix: $said"
   rm -rf "$folder"
 }
