@@ -54,15 +54,15 @@ in
   lock =
     runCommand "awqdeploy-lock"
       {
-        nativeBuildInputs = [
-          awqdeploy
-          jq
-        ];
+        nativeBuildInputs = [ awqdeploy ];
       }
       ''
         export AWQDEPLOY_PROFILES=${awqdeploy}/share/awqdeploy/profiles
-        awqdeploy plan awq --facts ${facts} --json > $out
-        jq -e '.serve.argv[0] | contains("/store/runtimes/${vllm.digest}/")' $out
+        # Any store path stands for what was built: only its name is looked at.
+        mkdir built empty
+        ln -s ${awqdeploy} built/${vllm.digest}
+        awqdeploy --runtimes "$PWD/built" plan awq --facts ${facts} --json > $out
+        if awqdeploy --runtimes "$PWD/empty" plan awq --facts ${facts}; then exit 1; fi
       '';
 
   module =
