@@ -67,7 +67,12 @@ in
 
   module =
     let
-      inherit (moduleFacts) untrue units unitsOfTwo;
+      inherit (moduleFacts)
+        runtimes
+        untrue
+        units
+        unitsOfTwo
+        ;
       unit = "lib/systemd/system";
     in
     assert lib.assertMsg (
@@ -86,7 +91,7 @@ in
       }
       ''
         # The units are those that the program would install itself.
-        awqdeploy --profiles ${../tests/nix/declared} units awq --facts ${facts} --json \
+        awqdeploy --profiles ${../tests/nix/declared} --runtimes ${runtimes} units awq --facts ${facts} --json \
           | jq -r '.units[] | select(.name == "vllm.service") | .text' | head -c -1 > vllm.service
         diff vllm.service ${units}/${unit}/vllm.service
         test -s ${units}/${unit}/awqdeploy-recover-vllm.service

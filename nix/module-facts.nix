@@ -375,6 +375,8 @@ in
 {
   untrue = lib.attrNames (lib.filterAttrs (_claim: holds: !holds) claims);
   claims = lib.length (lib.attrNames claims);
+  # What one host takes its vLLM from, and its units.
+  inherit (host.services.awqdeploy) runtimes;
   units = lib.last host.systemd.packages;
   inherit (evaluateOn { } { }) options;
   unitsOfTwo = lib.last side.systemd.packages;
