@@ -383,12 +383,15 @@ fn stand_in_weights(name: &str) -> Vec<u8> {
     format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
 }
 
-/// A free port of the loopback interface.
+/// A free port of the loopback interface. It is taken seconds later: rehearsals side by side begin to look apart from each
+/// other, and below the ports that connections get.
 fn listen() -> Result<Listen, Problem> {
+    const FIRST: u32 = 12_000;
+    const PORTS: u32 = 20_000;
     let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let port = TcpListener::bind((host, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|e| Problem::doing("find a free port", e))?
-        .port();
+    let own = std::process::id();
+    let mut ports = (0..PORTS).filter_map(|next| u16::try_from(FIRST + (own + next) % PORTS).ok());
+    let port = ports.find(|port| TcpListener::bind((host, *port)).is_ok());
+    let port = port.ok_or_else(|| Problem::doing("find a free port", "none is free"))?;
     Ok(Listen { host, port })
 }
