@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, path::Path};
 
 /// A service of a CUDA profile. It only has to be started: what it runs is no engine.
 const NAME: &str = "on-gpu";
-const DROP_IN: &str = "[Unit]\\nAssertPathExists=\\nRequiresMountsFor=\\n[Service]\\nType=exec\\nExecStart=\\nExecStart=/bin/sleep infinity\\n\
+const DROP_IN: &str = "[Unit]\\nAssertPathExists=\\nRequiresMountsFor=\\n[Service]\\nType=exec\\nExecStartPre=\\nExecStopPost=\\nExecStart=\\nExecStart=/bin/sleep infinity\\n\
     WatchdogSec=0\\nDynamicUser=no\\nBindReadOnlyPaths=\\n";
 
 /// The driver answers once `/run/driver` is there. A minute's wait takes a second.
