@@ -11,7 +11,7 @@ pub(crate) fn first_deployment(machine: &Machine) {
         .run(&[
             "sh",
             "-ec",
-            "mkdir /run/few; ln -s $(command -v journalctl) $(command -v systemd-run) /run/few",
+            "mkdir /run/few; ln -s $(command -v journalctl) $(command -v systemd-run) $(command -v uv) /run/few",
         ])
         .succeeded();
     machine.run(&["systemctl", "set-environment", "PATH=/run/few"]).succeeded();
