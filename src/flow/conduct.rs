@@ -107,6 +107,10 @@ fn carry(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
+    // Who has nothing to do keeps nobody waiting: the next command may be there before this process is gone.
+    if is_over(&store, number)? {
+        return Ok(None);
+    }
     let Some(locked) = lock(world, &store, number, order, observer)? else {
         return Err(activate::next_boot_goes_back());
     };
@@ -122,7 +126,7 @@ fn carry(
         (None, Part::Whole, None) if !recorded.says_anything() => {
             return begin(world, &locked, number, order, observer).map(Some);
         }
-        (Some(_), ..) if follow::end_was_told(&store, number)? => return Ok(None),
+        (Some(_), ..) if is_over(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
         (None, ..) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)
@@ -174,6 +178,11 @@ fn lock<'a>(
 pub(super) fn goes_on(store: &Store, number: u64) -> Result<bool, Problem> {
     let recorded = store.activation(number)?;
     Ok(recorded.says_anything() && ended_on_record(&recorded).is_none())
+}
+
+/// Whether an activation has an end that was told.
+fn is_over(store: &Store, number: u64) -> Result<bool, Problem> {
+    Ok(ended_on_record(&store.activation(number)?).is_some() && follow::end_was_told(store, number)?)
 }
 
 /// What others are told that this process does.

@@ -123,3 +123,13 @@ fn what_came_between_the_last_look_and_the_lock_is_not_undone_by_the_watch() {
     assert_eq!([end(&stand, 2), end(&stand, 3)], [End::Committed, End::Committed]);
     assert_eq!(stand.state().profile.as_deref(), Some(NEW));
 }
+
+/// The service manager runs it once more after each activation, while the next command may be there already.
+#[test]
+fn who_finds_an_activation_over_waits_for_nobody_and_keeps_nobody_waiting() {
+    let mut stand = slow();
+    watch(&mut stand, |_| ()).unwrap();
+    let store = stand.world.store.clone();
+    let _held = store.lock(FORKED, "test").unwrap();
+    assert!(activation(&mut stand.world, 2, Part::Rest, &silent).unwrap().is_none());
+}
