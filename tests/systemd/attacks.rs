@@ -108,38 +108,34 @@ systemd-run --quiet --unit=of-nobody --uid=65534 -p KillMode=process \
     deploy(machine, "new", 0);
     assert_eq!(engine(machine), hers, "root's deployment ended alice's service");
     alice(machine, &["systemctl", "--user", "stop", "vllm"]).succeeded();
-    shell(machine, "systemctl stop alice another-manager; pkill -f ' 10002$'");
+    shell(machine, "systemctl stop user@1000 another-manager; pkill -f ' 10002$'");
 }
 
 /// Takes the port while the candidate loads, as any user can, and answers what is asked.
 const THIEF: &str = r#"
-import json, socket, sys, time
-while True:
-    s = socket.socket()
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        s.bind(("127.0.0.1", 8000)); s.listen(16); break
-    except OSError:
-        s.close(); time.sleep(0.001)
-print("took the port", flush=True)
-s.settimeout(0.5)
-end = time.time() + 12
-while time.time() < end:
-    try: c, _ = s.accept()
-    except OSError: continue
-    try:
-        c.settimeout(1)
-        d = c.recv(65536).decode("latin1")
-        if d: print("heard", repr(d), flush=True)
-        body = json.dumps({"id": "x", "object": "text_completion", "created": 1, "model": "tiny", "choices": [{"index": 0, "text": " Paris", "finish_reason": "length"}], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}).encode()
-        c.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-    except OSError: pass
-    c.close()
+use strict; use IO::Socket::INET; use IO::Select;
+$| = 1;
+$SIG{PIPE} = "IGNORE";
+my ($port, $body) = (undef, '{"id":"x","object":"text_completion","created":1,"model":"tiny",' .
+    '"choices":[{"index":0,"text":" Paris","finish_reason":"length"}],' .
+    '"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}');
+select undef, undef, undef, 0.001 until $port = IO::Socket::INET->new(Listen => 16, LocalAddr => "127.0.0.1:8000", ReuseAddr => 1);
+print "took the port\n";
+my ($waiting, $end) = (IO::Select->new($port), time + 12);
+while (time < $end) {
+    next unless $waiting->can_read(0.5) and my $caller = $port->accept;
+    my $said = "";
+    $caller->sysread($said, 65536) if IO::Select->new($caller)->can_read(1);
+    print "heard $said\n" if length $said;
+    $caller->print("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n" .
+        "content-length: " . length($body) . "\r\n\r\n$body");
+    close $caller;
+}
 "#;
 
 /// It hears no key, and not even a question; nobody takes its answers for the candidate's.
 fn impostor(machine: &Machine) {
-    shell(machine, &format!("cat > /run/thief.py <<'END'{THIEF}END\nchmod 644 /run/thief.py"));
+    shell(machine, &format!("cat > /run/thief.pl <<'END'{THIEF}END\nchmod 644 /run/thief.pl"));
     shell(
         machine,
         "umask 077; mkdir -p /etc/awqdeploy/secrets; echo sk-5ecret > /etc/awqdeploy/secrets/api-key",
@@ -147,7 +143,7 @@ fn impostor(machine: &Machine) {
     let deployment = machine.start_awqdeploy(&["deploy", "guarded", "--yes", "--retry", "--json"]);
     loads(machine);
     let steal = "systemd-run --quiet --unit=thief --uid=65534 -p StandardOutput=file:/run/thief.log \
-                 /usr/bin/python3 -u /run/thief.py";
+                 /usr/bin/perl /run/thief.pl";
     shell(machine, steal);
     let document = whole(deployment, 6);
     ended(&document, "rolled-back");

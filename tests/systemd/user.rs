@@ -7,13 +7,26 @@ use crate::{
 use serde_json::Value;
 
 const HOME: &str = "/home/alice";
-/// Starts a service manager of the user `alice`, as logging in would.
+/// Starts a service manager of the user `alice`, where logging in would: its unit has the same name and slice. There is no
+/// logind here, which systemd's own unit needs.
 pub(crate) const LOG_IN: &str = "
 echo 'alice:x:1000:1000::/home/alice:/bin/sh' >> /etc/passwd
 echo 'alice:x:1000:' >> /etc/group
 install -d -o 1000 -g 1000 -m 700 /home/alice /run/user/1000
-systemd-run --quiet --unit=alice --uid=1000 --gid=1000 --property=Delegate=yes --property=Type=notify \\
-  --setenv=HOME=/home/alice --setenv=XDG_RUNTIME_DIR=/run/user/1000 /lib/systemd/systemd --user";
+mkdir -p /etc/systemd/system
+cat > /etc/systemd/system/user@1000.service <<'END'
+[Service]
+ExecStart=/lib/systemd/systemd --user
+Type=notify
+User=alice
+Group=alice
+Slice=user-1000.slice
+Delegate=yes
+KillMode=mixed
+Environment=HOME=/home/alice XDG_RUNTIME_DIR=/run/user/1000
+END
+systemctl daemon-reload
+systemctl start user@1000";
 
 /// A server as she set it up herself, and her own profiles.
 const BY_HAND: &str = "
@@ -57,7 +70,7 @@ pub(crate) fn deploys(machine: &Machine) {
     ended(&awqdeploy(machine, &["rollback", "found", "--yes", "--json"], 0), "committed");
     assert_eq!(machine.completion(), 200);
     alice(machine, &["systemctl", "--user", "stop", "vllm"]).succeeded();
-    machine.run(&["systemctl", "stop", "alice"]).succeeded();
+    machine.run(&["systemctl", "stop", "user@1000"]).succeeded();
 }
 
 /// By its process, and by its name, which a unit of the system has, too.
