@@ -33,7 +33,7 @@ docs:
 pictures:
     tools/pictures
 
-# A tarball of the program, its manual page and completions, in target/release-tarball.
+# A tarball of the program, its manual page and completions, in target/dist.
 release:
     tools/release
 
