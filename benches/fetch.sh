@@ -14,7 +14,7 @@ work=${WORK:-$PWD/target/bench-fetch}
 hf=$PWD/target/huggingface_hub/bin/hf
 repo=bench/model
 
-[ -n "${PROGRAMS-}" ] || cargo build --release --bin awqdeploy --example hub
+[ -n "${PROGRAMS-}" ] || cargo build --release --features benches --bin awqdeploy --example hub
 read -r -a programs <<<"${PROGRAMS:-target/release/awqdeploy}"
 [ -x "$hf" ] || { python3 -m venv target/huggingface_hub; target/huggingface_hub/bin/pip install -q huggingface_hub==2.4.0; }
 

@@ -1,4 +1,4 @@
-//! `cargo run --example hub -- ADDRESS OWNER/NAME FOLDER`: a folder as a repository of a hub on loopback,
+//! `cargo run --features benches --example hub -- ADDRESS OWNER/NAME FOLDER`: a folder as a repository of a hub on loopback,
 //! for `hf`, for benchmarks, and to try things out. Ends with its standard input.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, missing_docs)]

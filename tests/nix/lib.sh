@@ -16,7 +16,7 @@ below=(--override-input awqdeploy "$flake" --override-input awqdeploy/nixpkgs "p
 # Nix reports each override as a change of the lock; only a failure is worth reading.
 quietly() { "$@" 2>"$work/log" || { cat "$work/log" >&2; die "failed: $*"; }; }
 
-# profiles_in FOLDER FILES...: a flake of profiles under version control, as the README has it.
+# profiles_in FOLDER FILES...: a flake of profiles under version control, as docs/nix.md has it.
 profiles_in() {
   local folder=$1
   shift
@@ -28,8 +28,8 @@ profiles_in() {
   git -C "$folder" add .
 }
 
-# What a person does to the template's flake.nix, as the README says it.
-located() { (said=$(grep -m 1 '^sed -i .* flake.nix' README.md); cd "$1"; eval "$said"); }
+# What a person does to the template's flake.nix, as docs/nix.md says it.
+located() { (said=$(grep -m 1 '^sed -i .* flake.nix' docs/nix.md); cd "$1"; eval "$said"); }
 
 prepare() {
   nix=$(tests/nix/get-nix "$work/tool")

@@ -1,9 +1,10 @@
-//! The examples of `docs/json.md` have the shape of what the program prints and stores.
+//! The examples of the documents have the shape of what the program prints and stores: those in `examples/`, one for
+//! each document, and those that `docs/json.md` shows.
 //!
 //! A shape is the names of all fields and the kind of each value. Null stands for any kind, on either side,
 //! and a field `…` for all those that an abridged example leaves out.
 
-use super::{awqdeploy, page, schemas::keeps_to_its_schema, settle};
+use super::{at_root, awqdeploy, page, schemas::keeps_to_its_schema, settle};
 use awqdeploy::{
     domain::{
         activation::{Activation, End, State},
@@ -19,6 +20,7 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::Path, time::Duration};
 use tempfile::TempDir;
 
 const PAGE: &str = "docs/json.md";
+const FOLDER: &str = "tests/it/docs/examples";
 const BEGIN: &str = "<!-- example: ";
 const FENCE: &str = "```json\n";
 
@@ -26,24 +28,33 @@ const FENCE: &str = "```json\n";
 fn examples_have_the_shape_of_what_is_printed() {
     let root = root();
     let play = Play::of(&["rehearse", "--fault", "bad-hash", "--json", "--progress", "json"]);
-    let text = page(PAGE);
-    let mut should = String::new();
     let mut names = BTreeSet::new();
-    let mut rest = text.as_str();
+    for entry in fs::read_dir(at_root(FOLDER)).unwrap() {
+        let file = format!("{FOLDER}/{}", entry.unwrap().file_name().display());
+        let name = Path::new(&file).file_stem().unwrap().to_str().unwrap().to_owned();
+        let example = page(&file);
+        settle(&file, &example, &told(&name, &example, &root, &play));
+        names.insert(name);
+    }
+    assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), ALL, "{FOLDER} has one of each");
+    let text = page(PAGE);
+    settle(PAGE, &text, &told_on_the_page(&text, &root, &play));
+}
+
+/// The page as it should be.
+fn told_on_the_page(text: &str, root: &Root, play: &Play) -> String {
+    let mut should = String::new();
+    let mut rest = text;
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (name, after) = after.split_once(" -->\n").expect("an example has a name");
         let (example, after) =
             after.strip_prefix(FENCE).and_then(|text| text.split_once("```")).expect("an example is fenced");
         let _ = write!(should, "{before}{BEGIN}{name} -->\n{FENCE}");
-        should.push_str(&told(name, example, &root, &play));
+        should.push_str(&told(name, example, root, play));
         should.push_str("```");
-        names.insert(name);
         rest = after;
     }
-    should.push_str(rest);
-    settle(PAGE, &text, &should);
-    let missing: Vec<_> = ALL.iter().filter(|name| !names.contains(*name)).collect();
-    assert!(missing.is_empty(), "{PAGE} has no example of {missing:?}");
+    should + rest
 }
 
 const ALL: &[&str] = &[
@@ -205,7 +216,7 @@ impl Play {
                 differences.extend(found.concat());
             }
         }
-        assert!(differences.is_empty(), "{PAGE}, events: {differences:#?}");
+        assert!(differences.is_empty(), "events: {differences:#?}");
         out
     }
 }

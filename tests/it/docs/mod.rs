@@ -16,19 +16,25 @@ use std::{
 /// Where this is set, what differs is written instead of reported.
 const UPDATE: &str = "AWQDEPLOY_UPDATE_DOCS";
 
-/// Everything that a person reads.
-const PAGES: &[&str] = &[
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "docs/cli.md",
-    "docs/json.md",
-    "docs/nix.md",
-    "docs/nixos-options.md",
-    "docs/operations.md",
-    "docs/profile.md",
-    "docs/reliability.md",
-];
+/// Everything that a person reads: the pages at the root and those below `docs`. What happened once is no promise.
+fn pages() -> Vec<String> {
+    fn below(folder: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(at_root(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if path.ends_with(".md") && path != "CHANGELOG.md" {
+                found.push(path);
+            } else if folder.starts_with("docs") && at_root(&path).is_dir() {
+                below(&path, found);
+            }
+        }
+    }
+    let mut found = vec![];
+    below("", &mut found);
+    below("docs", &mut found);
+    found.sort();
+    found
+}
 
 fn at_root(page: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(page)
@@ -80,7 +86,7 @@ fn commands() -> Vec<String> {
 #[test]
 fn links_lead_somewhere() {
     let mut dead = vec![];
-    for name in PAGES {
+    for name in &pages() {
         let text = page(name);
         let folder = at_root(name).parent().unwrap().to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -118,7 +124,7 @@ fn commands_are_known() {
     let known = Known::now();
     let mut unknown = vec![];
     let mut seen = 0;
-    for name in PAGES {
+    for name in &pages() {
         for call in calls(&page(name)) {
             seen += 1;
             unknown.extend(known.strange(&call).map(|word| format!("{name}: `{word}` in `{call}`")));

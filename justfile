@@ -1,0 +1,42 @@
+# `just` lists the recipes. Without just, each line works as it stands.
+
+_list:
+    @{{just_executable()}} --list --unsorted
+
+# Formatting, lints and the quick tests: no root, under two minutes once it is built.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets --all-features --locked -- -D warnings
+    cargo test --locked --test it
+
+# Every test that needs nothing but Linux and Rust.
+test *ARGS:
+    cargo test --locked {{ARGS}}
+
+# What needs root, Debian, systemd, vLLM or Nix: it installs packages and downloads 3 GB.
+test-real:
+    cargo test --locked --test systemd --test real
+
+# Licences, duplicates and sources of the dependencies, against deny.toml.
+deny *CHECKS:
+    tools/deny {{CHECKS}}
+
+# Known vulnerabilities of the dependencies: needs the database of RustSec.
+advisories:
+    tools/deny advisories
+
+# Write what the documents take from the program; read the diff.
+docs:
+    AWQDEPLOY_UPDATE_DOCS=1 cargo test --locked --test it docs
+
+# Draw the pictures of README and docs anew, from a rehearsal: at a release.
+pictures:
+    tools/pictures
+
+# A tarball of the program, its manual page and completions, in target/dist.
+release:
+    tools/release
+
+# What CI runs, as root.
+ci:
+    .ci/run
