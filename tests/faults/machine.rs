@@ -28,7 +28,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Boots with awqdeploy, two tiny models and their profiles in place. Nothing where this systemd cannot be had.
+    /// Boots with awqdeploy, two tiny models and the profiles in place. Nothing where this systemd cannot be had.
     pub(crate) fn up(name: &str, systemd: Systemd) -> Option<Self> {
         let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{name}"));
         let state = scratch.join("machine");
@@ -37,7 +37,7 @@ impl Machine {
             Self { options: more.into_iter().chain(parts(&scratch)).flat_map(words).collect(), state };
         machine.down();
         machine.boot().unwrap_or_else(|why| panic!("{why}"));
-        for profile in ["old", "new", "watched"] {
+        for profile in ["old", "new", "slow", "watched"] {
             assert!(machine.run(&["awqdeploy", "lock", profile]).status.success(), "`{profile}` is locked");
         }
         Some(machine)

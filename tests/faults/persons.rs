@@ -99,7 +99,7 @@ fn stops_what_is_watched(machine: &Machine) -> Result<(), String> {
 
 fn stops_a_candidate(machine: &Machine) -> Result<(), String> {
     for at in ["start", "validate"] {
-        let deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry", "--json"]);
+        let deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry", "--json"]);
         is("it gets there", machine.wait(|machine| step(machine) == at))?;
         machine.run(&["systemctl", "stop", "vllm"]);
         let document = document(&deployment.wait_with_output().map_err(|e| e.to_string())?)?;
@@ -181,7 +181,7 @@ fn holds_locks_in_the_window(machine: &Machine) -> Result<(), String> {
 
 /// The exit status is that of the activation's end, not of one that waited in vain.
 fn holds_the_lock_of_the_dead(machine: &Machine) -> Result<(), String> {
-    let deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry"]);
+    let deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry"]);
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;
     let mut squatter = hold(machine, &format!("{ROOT}/lock"), "40");
     machine.signal("-KILL", &["-f", &format!("awqdeploy --root {ROOT} .*activate [0-9]+$")]);
@@ -194,7 +194,7 @@ fn holds_the_lock_of_the_dead(machine: &Machine) -> Result<(), String> {
 
 /// The deployer is gone for good, and its candidate serves: what a boot does now is not enough.
 fn starts_the_target(machine: &Machine) -> Result<(), String> {
-    let mut deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry"]);
+    let mut deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry"]);
     let loads = |machine: &Machine| step(machine) == "start" && service(machine, "MainPID") != "0";
     is("it loads", machine.wait(loads))?;
     let program = format!("{ROOT}/bin/awqdeploy");

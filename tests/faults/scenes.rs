@@ -83,17 +83,17 @@ pub(crate) fn serves(machine: &Machine, profile: &str) -> Result<(), String> {
 }
 
 fn watches(machine: &Machine) -> Result<(), String> {
-    let mut deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry"]);
+    let mut deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry"]);
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;
     machine.signal("-KILL", &["-f", "^awqdeploy deploy"]);
     let _ = deployment.wait();
     let watched = document(&done(machine, &["awqdeploy", "watch", "--json"], 0)?)?;
-    is("the document says so", watched["end"] == "committed" && watched["profile"] == "new")?;
-    serves(machine, "new")
+    is("the document says so", watched["end"] == "committed" && watched["profile"] == "slow")?;
+    serves(machine, "slow")
 }
 
 fn cancels(machine: &Machine) -> Result<(), String> {
-    let deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry", "--json"]);
+    let deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry", "--json"]);
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;
     done(machine, &["awqdeploy", "cancel"], 6)?;
     let output = deployment.wait_with_output().map_err(|e| e.to_string())?;
@@ -105,7 +105,7 @@ fn cancels(machine: &Machine) -> Result<(), String> {
 
 /// The recovery at boot is the boot's, not the service's.
 fn restarts(machine: &Machine) -> Result<(), String> {
-    let deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry", "--json"]);
+    let deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry", "--json"]);
     is("it validates", machine.wait(|machine| step(machine) == "validate"))?;
     machine.run(&["systemctl", "restart", "vllm"]);
     let output = deployment.wait_with_output().map_err(|e| e.to_string())?;
@@ -122,7 +122,7 @@ fn restarts(machine: &Machine) -> Result<(), String> {
         "awqdeploy-recover-vllm",
     ]);
     is(&format!("the recovery never ran: {recovery}"), !recovery.contains("UTC"))?;
-    serves(machine, if document["end"] == "committed" { "new" } else { "old" })
+    serves(machine, if document["end"] == "committed" { "slow" } else { "old" })
 }
 
 fn orphan(machine: &Machine) -> Result<(), String> {
@@ -192,7 +192,7 @@ fn crashes(machine: &Machine) -> Result<(), String> {
 
 /// The deployer is told to end with everything else, and can start nothing any more: the next boot goes back.
 fn shuts_down(machine: &Machine) -> Result<(), String> {
-    let mut deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry"]);
+    let mut deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry"]);
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;
     machine.signal("-RTMIN+4", &["-x", "systemd"]);
     std::thread::sleep(Duration::from_secs(1));
