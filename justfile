@@ -13,9 +13,9 @@ check:
 test *ARGS:
     cargo test --locked {{ARGS}}
 
-# What needs root, Debian, systemd, vLLM or Nix: it installs packages and downloads 3 GB.
+# What needs root, Debian, systemd, vLLM or Nix. It says beforehand what it installs and downloads.
 test-real:
-    cargo test --locked --test systemd --test real
+    tests/real/all
 
 # Licences, duplicates and sources of the dependencies, against deny.toml.
 deny *CHECKS:

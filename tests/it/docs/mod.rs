@@ -22,7 +22,8 @@ fn pages() -> Vec<String> {
         for entry in fs::read_dir(at_root(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if path.ends_with(".md") && path != "CHANGELOG.md" {
+            let is_page = Path::new(&path).extension().is_some_and(|extension| extension == "md");
+            if is_page && path != "CHANGELOG.md" {
                 found.push(path);
             } else if folder.starts_with("docs") && at_root(&path).is_dir() {
                 below(&path, found);
