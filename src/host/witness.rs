@@ -14,8 +14,8 @@ thread_local! {
 #[must_use]
 pub struct Listening(());
 
-/// Tells `witness` of each file and folder that this thread is about to sync, until the answer is dropped. An error
-/// is the outcome of that sync.
+/// Tells `witness` of each file and folder that this thread is about to sync, until the answer is dropped. What it
+/// answers is the outcome: the witness is the disk meanwhile, and nothing is synced to the machine's own.
 pub fn listen(witness: impl Fn(&Path) -> io::Result<()> + 'static) -> Listening {
     WITNESS.set(Some(Rc::new(witness)));
     Listening(())
@@ -27,9 +27,9 @@ impl Drop for Listening {
     }
 }
 
-/// Called before a sync.
-pub(super) fn tell(path: &Path) -> io::Result<()> {
+/// The outcome of a sync, where a witness is in the disk's place.
+pub(super) fn tell(path: &Path) -> Option<io::Result<()>> {
     // Not borrowed meanwhile: a witness may end its own listening by a panic.
     let witness = WITNESS.with_borrow(Clone::clone);
-    witness.map_or(Ok(()), |witness| witness(path))
+    witness.map(|witness| witness(path))
 }

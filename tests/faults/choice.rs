@@ -13,6 +13,8 @@ usage: cargo test --test faults -- [OPTION...] [TEXT...]
   --seed=N           only the random schedule of this seed, told step by step
   --scenes[=TEXT]    only the scenes under a real systemd, or those with this in their name
   --real[=N]         the scenes, and all schedules under a real systemd, or each Nth
+  --ignored          the scenes, and a sample of those schedules: what needs root
+  --include-ignored  the same, and all that needs nothing
   --machines=N       so many machines side by side (2)
   --systemd=257      under that systemd";
 
@@ -30,6 +32,13 @@ pub(crate) enum Kind {
     Simulated,
     Scenes,
     Real,
+}
+
+impl Kind {
+    /// Those that need nothing but this process.
+    const WITHIN: [Self; 2] = [Self::Played, Self::Simulated];
+    /// Those that need root, and a systemd.
+    const OUTSIDE: [Self; 2] = [Self::Scenes, Self::Real];
 }
 
 /// What is to be run.
@@ -80,8 +89,13 @@ impl Choice {
                     choice.only.extend(text.map(str::to_owned));
                 }
                 ("--real", value) => {
-                    choice.kinds.extend([Kind::Scenes, Kind::Real]);
+                    choice.kinds.extend(Kind::OUTSIDE);
                     choice.each = value.map_or(Ok(1), |value| number(name, value))?;
+                }
+                ("--ignored", None) => choice.kinds.extend(Kind::OUTSIDE),
+                ("--include-ignored", None) => {
+                    choice.kinds.extend(Kind::WITHIN);
+                    choice.kinds.extend(Kind::OUTSIDE);
                 }
                 ("--machines", Some(value)) => choice.machines = number(name, value)?,
                 ("--systemd", Some("257")) => choice.systemd = Systemd::Trixie,
@@ -90,12 +104,15 @@ impl Choice {
                 _ => return Err(format!("`{argument}` makes no sense; `--help` says what does")),
             }
         }
+        if choice.kinds.is_empty() {
+            choice.kinds.extend(Kind::WITHIN);
+        }
         Ok(Some(choice))
     }
 
     /// Whether this kind is to be run.
     pub(crate) fn plays(&self, kind: Kind) -> bool {
-        self.kinds.is_empty() || self.kinds.contains(&kind)
+        self.kinds.contains(&kind)
     }
 
     /// Whether a test of this name is to be run.

@@ -1,7 +1,7 @@
 //! The same faults under a real systemd: real signals to real processes, a real power cut that loses what was not
 //! synced, a real boot. A fault strikes as soon as the journal shows the step that it is meant for.
 
-use crate::{Table, choice::Choice, machine::Machine, story::Story, tell};
+use crate::{Table, choice::Choice, machine::Machine, skipped, story::Story, tell};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{
@@ -126,7 +126,7 @@ pub(crate) fn run(choice: &Choice, table: &mut Table) {
                 let up = move || Machine::up(&format!("schedules-{number}"), choice.systemd);
                 scope.spawn(move || match up() {
                     Some(machine) => run_on(machine, up, chosen, next, shared),
-                    None => tell("SKIPPED: that systemd cannot be had here"),
+                    None => skipped("that systemd cannot be had here"),
                 })
             })
             .collect();
