@@ -4,13 +4,14 @@
 use crate::{
     host::Host,
     program::{Said, awqdeploy},
+    scratch::{skipped, tempdir},
     stand::PROGRAM,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{Read, Write, stderr},
+    io::{Read, Write},
     process::{Command, Stdio},
     thread::sleep,
     time::Duration,
@@ -30,7 +31,7 @@ fn run(folder: &TempDir, arguments: &[&str]) -> Said {
 }
 
 fn folder(profiles: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("profiles")).unwrap();
     for (name, text) in profiles {
         fs::write(folder.path().join("profiles").join(name).with_extension("toml"), text).unwrap();
@@ -200,7 +201,7 @@ fn no_and_ctrl_c_at_the_question_change_nothing() {
         terminal.args(["-qec", &format!("exec {PROGRAM} deploy tiny"), "/dev/null"]);
         host.settle(&mut terminal);
         let Some((code, shown)) = answered(&mut terminal, "Deploy tiny? [y/N]", answer) else {
-            let _ = writeln!(stderr(), "SKIPPED: a terminal needs `script` of util-linux");
+            skipped("a terminal needs `script` of util-linux");
             return;
         };
         assert_eq!(code, Some(130), "{shown}");

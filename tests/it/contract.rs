@@ -1,6 +1,9 @@
 //! What others build on: the words of `plan --json` and `facts --json`, from the program itself.
 
-use crate::safetensors::{header, small_folder, small_tensors};
+use crate::{
+    safetensors::{header, small_folder, small_tensors},
+    scratch::tempdir,
+};
 use serde_json::Value;
 use std::{path::Path, process::Command};
 
@@ -32,7 +35,7 @@ fn plan(profile: &str, machine: &str, checkpoint: Option<&Path>) -> (Option<i32>
 
 #[test]
 fn a_plan_from_headers_has_the_agreed_words() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     small_folder(folder.path());
     let (code, plan) = plan("awq-auto", "one-16gb", Some(folder.path()));
     assert_eq!(code, Some(0), "{plan:#}");
@@ -91,7 +94,7 @@ fn the_three_readings_of_the_machine_are_planned_or_refused() {
 fn facts_are_replayed_by_a_plan() {
     let (code, facts) = run(&["facts"]);
     assert_eq!((code, &facts["schema"]), (Some(0), &"awqdeploy/facts/v1".into()));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("facts.json");
     std::fs::write(&path, facts.to_string()).unwrap();
     let arguments = ["plan", "awq", "--facts", path.to_str().unwrap()];
@@ -106,7 +109,7 @@ fn facts_are_replayed_by_a_plan() {
 
 #[test]
 fn what_the_old_service_holds_will_be_free_once_it_is_stopped() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("facts.json");
     let planned = |unit: &str| {
         let text = std::fs::read_to_string(fixture("one-16gb")).unwrap();
@@ -124,7 +127,7 @@ fn what_the_old_service_holds_will_be_free_once_it_is_stopped() {
 
 #[test]
 fn gpus_of_different_sizes_are_planned_by_the_smallest() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("facts.json");
     let text = std::fs::read_to_string(fixture("four-16gb")).unwrap();
     let mut facts: Value = serde_json::from_str(&text).unwrap();

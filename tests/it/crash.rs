@@ -1,6 +1,6 @@
 //! What is stuck, what a signal does, and a torn journal. Every fault and every pair of faults: `tests/faults`.
 
-use crate::stand::FORKED;
+use crate::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{
         activation::{Activation, Cause, End, GenerationId, State, Step},
@@ -65,7 +65,7 @@ impl Host for Faulty<'_> {
 
 #[test]
 fn three_failures_of_the_way_back_are_stuck_and_say_so() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
     let locked = store.lock(FORKED, "test").unwrap();
     let machine = Machine { failing: 3..7, running: Cell::new(Some(OLD)), ..Machine::default() };
@@ -85,7 +85,7 @@ fn three_failures_of_the_way_back_are_stuck_and_say_so() {
 
 #[test]
 fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
     let machine = Machine { failing: 3..7, running: Cell::new(Some(OLD)), ..Machine::default() };
     let quiet = |_| ();
@@ -109,7 +109,7 @@ fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
 #[test]
 fn a_signal_at_any_step_goes_back() {
     for step in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempdir().unwrap();
         let store = Store::new(Layout::new(root.path()));
         let locked = store.lock(FORKED, "test").unwrap();
         locked.point(Some(OLD)).unwrap();
@@ -134,7 +134,7 @@ fn a_signal_at_any_step_goes_back() {
 
 #[test]
 fn a_torn_line_is_left_out_and_cut_off() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let last = || journal::read(root.path()).unwrap().entries.pop().map(|entry| entry.activation);
     let whole = Activation::new(Some(OLD), NEW);
     Journal::open(root.path()).unwrap().record(&whole).unwrap();

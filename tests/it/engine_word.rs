@@ -1,6 +1,9 @@
 //! The engine's own word: a runtime that is asked, and what is made of its answer.
 
-use crate::inputs::{AUTO, awq, facts, plan_of};
+use crate::{
+    inputs::{AUTO, awq, facts, plan_of},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{
         checkpoint::Checkpoint,
@@ -50,7 +53,7 @@ fn asked(script: &str) -> Result<EngineWord, Kind> {
 
 /// The script stands for the runtime's Python.
 fn asked_within(patience: Duration, script: &str) -> Result<EngineWord, Kind> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let python = folder.path().join("python");
     // Written by another process: a thread that forks while this one has it open would keep it from running.
     let write = r#"printf %s "$1" > "$2" && chmod +x "$2""#;

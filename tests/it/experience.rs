@@ -1,6 +1,9 @@
 //! What a host has shown corrects what is predicted for it, and nothing else of a plan.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use crate::{
+    inputs::{AUTO, AWQ, awq, facts, plan_of},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{
         activation::{Activation, Cause, End, GenerationId, State},
@@ -176,7 +179,7 @@ fn activate(store: &Store, plan: &Plan, end: End, at: &str, measured: f64) {
 
 #[test]
 fn the_newest_that_was_committed_is_what_the_store_has_shown() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let store = Store::new(Layout::new(folder.path().join("root")));
     assert_eq!(experience::of(&store).unwrap(), [], "nothing was ever deployed");
     let (one, four) = (plan_with(vec![]), plan_of(AWQ, &facts("four-16gb"), None).unwrap());

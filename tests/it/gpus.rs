@@ -1,6 +1,9 @@
 //! Which GPUs a service may use: what is planned on, and who may deploy at the same time.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use crate::{
+    inputs::{AUTO, AWQ, awq, facts, plan_of},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{
         facts::Facts,
@@ -69,7 +72,7 @@ fn take(folder: &Path, claim: &Claim) -> Result<Vec<File>, Kind> {
 
 #[test]
 fn deployments_on_gpus_of_their_own_go_side_by_side() {
-    let place = tempfile::tempdir().unwrap();
+    let place = tempdir().unwrap();
     let folder = place.path();
     let busy = |claim: &Claim| take(folder, claim).err() == Some(Kind::Busy);
     let held = hold_gpus(folder, &gpus(&[0, 1]), "awqdeploy deploy awq").unwrap();

@@ -4,6 +4,7 @@ use crate::{
     inputs::facts,
     program::Said,
     rehearsal::plan,
+    scratch::{skipped, tempdir},
     stand::{FORKED, NEW, OLD, Stand, patiently, silent},
 };
 use awqdeploy::{
@@ -77,7 +78,7 @@ fn its_seal_is_what_sha256sum_reads() {
 
 #[test]
 fn a_root_that_others_can_write_to_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let root = folder.path().join("root");
     fs::create_dir(&root).unwrap();
     for open in [0o777, 0o775] {
@@ -96,7 +97,7 @@ fn a_root_that_others_can_write_to_is_refused() {
 /// Somebody's link in the lock's place must not make root write elsewhere.
 #[test]
 fn links_in_the_place_of_our_files_are_not_followed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (root, victim) = (folder.path().join("root"), folder.path().join("victim"));
     fs::create_dir(&root).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
@@ -117,7 +118,7 @@ fn links_in_the_place_of_our_files_are_not_followed() {
 /// A lock is held by a process, not by the text in its file: what a reboot or a crash left is no holder.
 #[test]
 fn a_stale_lock_holds_nobody_up() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("lock");
     fs::write(&path, r#"{"pid":1,"command":"awqdeploy deploy awq","since":"2020-01-01T00:00:00Z"}"#).unwrap();
     let held = holding::hold(&path, FORKED, "awqdeploy recover").unwrap();
@@ -132,7 +133,7 @@ fn a_stale_lock_holds_nobody_up() {
 /// What serves goes on, and what is on record can be read.
 #[test]
 fn a_read_only_disk_changes_nothing_and_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let root = folder.path().join("root");
     {
         let store = Store::new(Layout::new(&root));
@@ -151,7 +152,7 @@ fn a_read_only_disk_changes_nothing_and_is_named() {
         command
     };
     if !inside("generations").output().is_ok_and(|tried| tried.status.success()) {
-        eprintln!("SKIPPED: a read-only mount needs user namespaces, or to be root");
+        skipped("a read-only mount needs user namespaces, or to be root");
         return;
     }
     assert!(Said::by(&mut inside("generations")).text().contains("candidate"));
@@ -175,7 +176,7 @@ fn the_page_cache_gets_what_ram_is_left() {
 
 #[test]
 fn reading_ahead_is_bounded_and_ends_with_a_signal() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("sub")).unwrap();
     fs::write(folder.path().join("b"), vec![1; 9 << 20]).unwrap();
     fs::write(folder.path().join("sub/a"), vec![1; 3 << 20]).unwrap();

@@ -4,6 +4,7 @@
 use crate::{
     program::{Said, awqdeploy, settled},
     rehearsal::plan,
+    scratch::{skipped, tempdir},
     stand::{FORKED, PROGRAM},
 };
 use awqdeploy::{
@@ -13,13 +14,7 @@ use awqdeploy::{
     },
     host::{fs::names, store::Store},
 };
-use std::{
-    fs,
-    io::{Write, stderr},
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::Command,
-};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
 /// What the test can ask of systemd without one: a service that is active, and commands that do nothing. No test
@@ -56,7 +51,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new() -> Self {
-        let host = Self { folder: tempfile::tempdir().unwrap() };
+        let host = Self { folder: tempdir().unwrap() };
         for folder in ["profiles/runtimes", "model", "bin"] {
             fs::create_dir_all(host.path(folder)).unwrap();
         }
@@ -127,7 +122,7 @@ impl Host {
     /// The same on a machine that looks so. Nothing where this machine does not let a test make namespaces.
     pub(crate) fn that_looks(&self, looks: Looks, arguments: &[&str]) -> Option<Command> {
         if !Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|tried| tried.status.success()) {
-            let _ = writeln!(stderr(), "SKIPPED: {looks:?} needs user namespaces, or to be root");
+            skipped(&format!("{looks:?} needs user namespaces, or to be root"));
             return None;
         }
         let store = self.path("root/store");

@@ -2,6 +2,7 @@
 
 use crate::{
     program::{Said, awqdeploy},
+    scratch::tempdir,
     stand::{FORKED, NEW, OLD, Stand},
 };
 use awqdeploy::{
@@ -98,7 +99,7 @@ fn proved(store: &Store, runtime: &PlannedRuntime, known: Known) -> Result<Bytes
 }
 
 fn scene() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let store = Store::new(awqdeploy::domain::layout::Layout::new(dir.path().join("root")));
     (dir, store)
 }

@@ -1,6 +1,9 @@
 //! What vLLM runs on: a build that the lock names, or the host's; and what else of the host it needs.
 
-use crate::program::{Said, awqdeploy};
+use crate::{
+    program::{Said, awqdeploy},
+    scratch::tempdir,
+};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -132,7 +135,7 @@ fn the_newest_build_is_the_first_that_is_plain() {
 }
 
 fn planned(profile: &str, lock: impl Fn(String) -> String) -> (String, serde_json::Value) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     fs::create_dir_all(folder.path().join("runtimes")).unwrap();
     let shipped = Path::new(PROFILES);
     let text = fs::read_to_string(shipped.join("awq.toml")).unwrap();
@@ -185,7 +188,7 @@ fn a_plan_names_the_interpreter_and_what_it_needs_of_the_host() {
 #[test]
 fn what_a_host_lacks_is_named() {
     let path = |path: &str| BTreeMap::from([("PATH".to_owned(), path.to_owned())]);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let empty = folder.path().to_str().unwrap();
     let lacks = prove(&[Need::Driver, Need::Compiler], &path(empty)).unwrap_err();
     assert_eq!(lacks.to_string(), "it needs a C compiler, and this host has none");

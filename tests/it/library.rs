@@ -1,5 +1,6 @@
 //! Finding profiles and locks in a folder, and in the program.
 
+use crate::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -19,7 +20,7 @@ const LEAST: &str =
 
 /// A folder of these files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir().unwrap();
     for (name, text) in files {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

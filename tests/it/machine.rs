@@ -1,5 +1,6 @@
 //! The facts of a machine, asked of the one that the tests run on and of made-up cgroup trees.
 
+use crate::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{facts::Facts, layout::Scope, size::Bytes},
@@ -69,7 +70,7 @@ fn features_are_found_in_what_the_kernel_writes() {
 
 #[test]
 fn the_tightest_cgroup_on_the_way_up_limits() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::{
     program::{Said, awqdeploy},
+    scratch::tempdir,
     stand::FORKED,
     store::{bytes, flip, mib, write},
 };
@@ -25,7 +26,7 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let site = Self { dir: tempfile::tempdir().unwrap() };
+        let site = Self { dir: tempdir().unwrap() };
         write(&site.source().join("config.json"), b"{}");
         write(&site.source().join("model.safetensors"), &bytes(3, mib(20)));
         let profile = format!(

@@ -2,7 +2,7 @@
 //!
 //! The stores here are folders of the test's own; `tests/nix/check deploy` has a real Nix and its collector.
 
-use crate::stand::FORKED;
+use crate::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{digest::Digest, layout::Layout, problem::Kind, unit::Unit},
     flow::profiles::Library,
@@ -28,7 +28,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let place = Self(tempdir().unwrap());
         fs::create_dir_all(place.object().join("bin")).unwrap();
         fs::write(place.object().join("bin/awqdeploy"), "").unwrap();
         place

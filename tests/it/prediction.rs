@@ -1,6 +1,9 @@
 //! What a probe measured counts more than a table; what it cannot have measured does not count.
 
-use crate::inputs::{AUTO, awq, facts, plan_of};
+use crate::{
+    inputs::{AUTO, awq, facts, plan_of},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{
         facts::{Facts, MeasuredRates},
@@ -55,7 +58,7 @@ fn a_card_without_a_data_sheet_is_predicted_once_it_was_probed() {
 
 /// Stands for a Python with a torch.
 fn probed(script: &str) -> Result<Facts, (Kind, String)> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let python = folder.path().join("python");
     let write = r#"printf %s "$1" > "$2" && chmod +x "$2""#;
     assert!(Command::new("sh").args(["-c", write, "sh", script]).arg(&python).status().unwrap().success());

@@ -1,6 +1,9 @@
 //! Records that are damaged, and a disk that is full: each concerns itself, and nothing that comes after it.
 
-use crate::stand::{NEW, OLD, Stand, patiently, silent};
+use crate::{
+    scratch::tempdir,
+    stand::{NEW, OLD, Stand, patiently, silent},
+};
 use awqdeploy::{
     domain::{
         activation::{Activation, Cause, End, GenerationId, State, Step},
@@ -50,7 +53,7 @@ fn written(directory: &Path, states: &[Activation]) -> Vec<u8> {
 /// written.
 #[test]
 fn a_damaged_byte_costs_its_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let states = story();
     let text = written(folder.path(), &states);
     let line_of = |at: usize| text[..at].split(|byte| *byte == b'\n').count() - 1;
@@ -112,10 +115,10 @@ fn a_full_disk_tears_nothing() {
 
 fn on_a_full_disk() {
     let states = story();
-    let whole = written(tempfile::tempdir().unwrap().path(), &states).len() as u64;
+    let whole = written(tempdir().unwrap().path(), &states).len() as u64;
     let all = getrlimit(Resource::Fsize);
     for limit in (0..whole).step_by(7) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let mut journal = Journal::open(folder.path()).unwrap();
         let mut kept = Vec::new();
         setrlimit(Resource::Fsize, Rlimit { current: Some(limit), ..all }).unwrap();
@@ -154,7 +157,7 @@ fn spoil(path: &Path) {
 
 #[test]
 fn a_damaged_journal_proves_nothing_and_disproves_nobody_else() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
     let committed =
         |to| Activation { state: State::Done { end: End::Committed }, ..Activation::new(None, to) };

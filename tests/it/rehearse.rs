@@ -3,6 +3,7 @@
 
 use crate::{
     program::{Running, Said, awqdeploy},
+    scratch::tempdir,
     stand::{Stand, patiently, silent, world},
 };
 use awqdeploy::{
@@ -66,7 +67,7 @@ fn rehearse(scratch: &TempDir, arguments: &[&str]) -> Command {
 }
 
 fn told(arguments: &[&str], code: i32) -> Value {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let document = Said::by(rehearse(&scratch, &["--json"]).args(arguments)).document(code);
     assert_eq!(left_running(scratch.path()), [0; 0], "{arguments:?} left processes");
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "{arguments:?} left files");
@@ -125,7 +126,7 @@ fn every_fault_goes_back_or_is_refused() {
 /// One's own profiles, found by name in a folder or by the paths of their files.
 #[test]
 fn own_profiles_are_rehearsed() {
-    let profiles = tempfile::tempdir().unwrap();
+    let profiles = tempdir().unwrap();
     for (name, repo) in [
         ("before", "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ"),
         ("after", "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"),
@@ -150,7 +151,7 @@ fn own_profiles_are_rehearsed() {
 /// Its evidence can be read afterwards, and says what answered.
 #[test]
 fn what_is_kept_can_be_reported() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let kept = scratch.path().join("kept");
     let words = ["--keep", kept.to_str().unwrap(), "--progress", "none"];
     assert!(rehearse(&scratch, &words).status().unwrap().success());
@@ -169,14 +170,14 @@ fn what_is_kept_can_be_reported() {
 
 #[test]
 fn gates_that_notice_nothing_are_found_out() {
-    let profiles = tempfile::tempdir().unwrap();
+    let profiles = tempdir().unwrap();
     for name in ["gptq", "awq"] {
         let text = "service = 'llm'\n[model]\nrepo = 'jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ'\n\
                     served-name = 'llm'\n[runtime]\nvllm = '0.26.0'\n\
                     [validation]\nmin-decode-tokens-per-second = 0.001\noutput-tokens = 8\nrepetitions = 1\n";
         fs::write(profiles.path().join(name).with_extension("toml"), text).unwrap();
     }
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let folder = profiles.path().to_str().unwrap();
     let said = Said::by(&mut rehearse(&scratch, &["--profiles", folder, "--fault", "slow"]));
     assert_eq!(said.code, Some(1));
@@ -192,7 +193,7 @@ fn what_cannot_be_rehearsed_is_wrong_usage() {
         (["--to", "gptq"], "both are `gptq`"),
         (["--facts", "nowhere.json"], "there is no file `nowhere.json`"),
     ] {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = tempdir().unwrap();
         let complaint = Said::by(&mut rehearse(&scratch, &arguments)).complaint(2);
         assert!(complaint.contains(said), "{arguments:?}: {complaint}");
     }
@@ -220,7 +221,7 @@ fn a_signal_goes_back_to_what_served() {
 }
 
 fn goes_back(signal: Signal, step: &str) {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let running = rehearsing(&scratch, step);
     running.signal(signal);
     let (_, said) = running.end();
@@ -244,7 +245,7 @@ fn a_killed_deployer_is_recovered_from() {
 }
 
 fn is_recovered_from(step: &str) {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let running = rehearsing(&scratch, step);
     assert!(step != "validate" || !left_running(scratch.path()).is_empty(), "no process is marked");
     running.signal(Signal::KILL);
@@ -272,7 +273,7 @@ fn is_recovered_from(step: &str) {
 fn a_supervisor_that_is_told_to_stop_at_any_moment_leaves_nothing() {
     let mut stand = Stand::serving();
     stand.world.keeper.observe("vllm").stop().unwrap();
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempdir().unwrap();
     let root = stand.world.layout().root().to_str().unwrap();
     for moment in 0..40 {
         let mut supervise = awqdeploy(&["--root", root, "supervise"]);

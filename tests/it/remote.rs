@@ -3,6 +3,7 @@
 use crate::{
     hub::{Entry, Fault, Hub, Repo, When},
     safetensors::header,
+    scratch::tempdir,
 };
 use awqdeploy::domain::rules::Finding;
 use serde_json::{Map, Value, json};
@@ -85,7 +86,7 @@ struct Site {
 
 impl Site {
     fn new(name: &str, repo: Repo) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir().unwrap();
         fs::create_dir_all(dir.path().join("profiles/runtimes")).unwrap();
         let text = format!(
             "service = 'vllm'\n[model]\nrepo = '{name}'\nserved-name = 'n'\n[runtime]\nvllm = '0.26.0'\n"

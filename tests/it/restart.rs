@@ -1,6 +1,9 @@
 //! An activation from a generation to itself: what is proven is started anew, and there is nothing to try.
 
-use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
+use crate::{
+    scratch::tempdir,
+    stand::{FORKED, NEW, OLD, Stand, patiently, silent},
+};
 use awqdeploy::{
     domain::{
         activation::{
@@ -184,7 +187,7 @@ fn carry(store: &Store, host: &mut Broken<'_>, activation: Activation) -> Ended 
 
 #[test]
 fn a_restart_that_fails_ends_with_another_that_serves() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = store(root.path());
     let mut host = Broken { store: &store, runs: None, stopped: false };
     let ended = carry(&store, &mut host, restart());
@@ -202,7 +205,7 @@ fn a_restart_that_fails_ends_with_another_that_serves() {
 
 #[test]
 fn a_step_that_somebody_stopped_did_not_fail() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = store(root.path());
     let mut host = Broken { store: &store, runs: None, stopped: true };
     let ended = carry(&store, &mut host, Activation::new(Some(ONE), TWO));
@@ -213,7 +216,7 @@ fn a_step_that_somebody_stopped_did_not_fail() {
 
 #[test]
 fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempdir().unwrap();
     let store = store(root.path());
     let locked = store.lock(FORKED, "test").unwrap();
     let committed = Activation { state: State::Done { end: End::Committed }, ..restart() };

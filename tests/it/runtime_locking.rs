@@ -1,6 +1,6 @@
 //! `lock --runtime`: which wheel an installer would take, and what becomes of what uv says.
 
-use crate::{program::Said, wheel::wheel};
+use crate::{program::Said, scratch::tempdir, wheel::wheel};
 use awqdeploy::domain::{
     digest::Digest,
     lock::{LockedRuntime, wheel_tags::Target},
@@ -150,7 +150,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new(uv: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let place = Self(tempdir().unwrap());
         fs::create_dir_all(place.0.path().join("bin")).unwrap();
         let profile =
             "service = 'vllm'\n[model]\nrepo = 'a/b'\nserved-name = 'b'\n[runtime]\nvllm = '0.26.0'\n";

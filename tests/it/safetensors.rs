@@ -1,5 +1,6 @@
 //! Weight files: what a header says is taken to the byte, and nothing that lies is believed.
 
+use crate::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -115,7 +116,7 @@ pub(crate) fn small_folder(folder: &Path) {
 
 #[test]
 fn weights_are_the_sum_of_the_headers_to_the_byte() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     small_folder(folder.path());
     let found = checkpoint::read(folder.path(), Presence::Headers).unwrap().unwrap();
     let speculation = 8192 * 2048 * 2;
@@ -142,7 +143,7 @@ fn shown(folder: &Path, presence: Presence) -> String {
 
 #[test]
 fn a_folder_that_lacks_something_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let dir = folder.path();
     small_folder(dir);
     assert_snapshot!(shown(dir, Presence::Whole), @"
@@ -181,7 +182,7 @@ fn a_folder_that_lacks_something_is_refused_by_name() {
 
 #[test]
 fn a_whole_file_is_read_and_a_longer_one_is_not() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let (mut bytes, data) = header(&[("model.norm.weight".to_owned(), "BF16", vec![4])]);
     bytes.resize(bytes.len() + usize::try_from(data).unwrap(), 0);

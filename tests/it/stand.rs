@@ -1,6 +1,7 @@
 //! A throw-away host: the real stories on a temporary root, the embedded supervisor in systemd's place and
 //! the embedded engine in vLLM's.
 
+use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{
         checkpoint::known_config,
@@ -38,8 +39,10 @@ pub(crate) const OLD: &str = "gptq";
 /// What is to replace it.
 pub(crate) const NEW: &str = "awq";
 
-/// How long an engine may take that loads nothing. Mind that test machines are slow.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything takes, however busy the machine is: what is waited for so long never comes.
+pub(crate) const NEVER: Duration = Duration::from_mins(10);
+/// The same for what a profile may say of a start, and of a request.
+const TIMEOUT: &str = "10min";
 
 /// A root, a folder of profiles and a folder of models, all in one folder that goes with it.
 pub(crate) struct Stand {
@@ -81,7 +84,7 @@ pub(crate) fn silent(_: Event) {}
 impl Stand {
     /// Both profiles locked, nothing deployed.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let stand = Self { world: world(folder.path()), port, folder };
         fs::create_dir(stand.path("profiles")).unwrap();
@@ -121,7 +124,7 @@ impl Stand {
              [runtime]\nvllm = \"0.26.0\"\n\
              [listen]\nport = {port}\n\
              [parallelism]\ntensor-parallel-size = 4\n\
-             [timeouts]\nstart = \"20s\"\nrequest = \"20s\"\n\
+             [timeouts]\nstart = \"{TIMEOUT}\"\nrequest = \"{TIMEOUT}\"\n\
              [validation]\noutput-tokens = 8\nrepetitions = 1\nwarmups = 0\n\
              [validation.sweep]\nprompt-tokens = [40, 400]\nconcurrency = [1, 2]\ntime = \"2s\"\n\
              [vllm]\narguments = []\n\
@@ -197,7 +200,7 @@ pub(crate) fn world(folder: &Path) -> World {
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
         interrupt: Interrupt::default(),
         binary: PROGRAM.into(),
-        keeper: Keeper::embedded(&layout, folder.join("service"), START_PATIENCE),
+        keeper: Keeper::embedded(&layout, folder.join("service"), NEVER),
         store: Store::new(layout),
         carrier: Carrier::Here,
     }

@@ -1,5 +1,6 @@
 //! What an activation tells in one process is what another one hears.
 
+use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{
         activation::{GenerationId, State, Step},
@@ -32,7 +33,7 @@ fn heard(reader: &mut Reader) -> Vec<Event> {
 
 #[test]
 fn a_reader_hears_everything_once_and_as_it_was_told() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let mut reader = Reader::new(folder.path());
     assert_eq!(heard(&mut reader), []);
     let transcript = Transcript::open(folder.path()).unwrap();
@@ -48,7 +49,7 @@ fn a_reader_hears_everything_once_and_as_it_was_told() {
 fn what_a_killed_process_left_half_said_is_passed_over() {
     let line = serde_json::to_vec(&told()[2]).unwrap();
     for cut in 0..line.len() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let mut reader = Reader::new(folder.path());
         Transcript::open(folder.path()).unwrap().add(&told()[0]).unwrap();
         append(folder.path(), &line[..cut]);

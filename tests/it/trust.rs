@@ -1,6 +1,9 @@
 //! Whose files root believes, and whose locks it waits for.
 
-use crate::stand::FORKED;
+use crate::{
+    scratch::{skipped, tempdir},
+    stand::FORKED,
+};
 use awqdeploy::{
     domain::{
         layout::Layout,
@@ -16,7 +19,7 @@ use awqdeploy::{
 };
 use std::{
     fs,
-    io::{Read, Write, stderr},
+    io::Read,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -142,7 +145,7 @@ fn whom_a_namespace_does_not_know_is_the_hosts() {
 
 #[test]
 fn the_way_is_walked_through_links_and_back_up() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir_all(path("real/inner")).unwrap();
     fs::set_permissions(path("real"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -167,7 +170,7 @@ fn the_way_is_walked_through_links_and_back_up() {
 /// What is not there can be put there by whoever may write to the folder.
 #[test]
 fn what_anybody_could_put_there_is_not_merely_absent() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     assert_eq!(believe(&folder.path().join("none/below"), &ours()).unwrap(), None);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let problem = believe(&folder.path().join("none/below"), &ours()).unwrap_err();
@@ -176,6 +179,7 @@ fn what_anybody_could_put_there_is_not_merely_absent() {
 
 /// Defect 8: between two boots a folder's owner can put another in the place of what is below it.
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn a_root_below_somebody_elses_folder_is_refused() {
     let Some(folder) = as_root() else { return };
     let hers = folder.path().join("hers");
@@ -191,7 +195,7 @@ fn a_root_below_somebody_elses_folder_is_refused() {
 /// Defect 4: whoever can open a file can lock it.
 #[test]
 fn only_we_can_open_a_lock() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("lock");
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
     drop(hold(&path, FORKED, "new").unwrap());
@@ -208,6 +212,7 @@ fn only_we_can_open_a_lock() {
 
 /// What the lock of an older version was, and whoever held it: nobody waits for a stranger.
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn a_strangers_lock_holds_nobody_up() {
     let Some(folder) = as_root() else { return };
     let path = folder.path().join("lock");
@@ -230,6 +235,7 @@ fn a_strangers_lock_holds_nobody_up() {
 
 /// The same by a process that took it, and ended: its child has it.
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn a_lock_that_a_strangers_child_holds_is_a_strangers() {
     let Some(folder) = as_root() else { return };
     let path = folder.path().join("lock");
@@ -252,7 +258,7 @@ fn a_lock_that_a_strangers_child_holds_is_a_strangers() {
 /// An older version at work is waited for: two at once would be worse.
 #[test]
 fn an_older_versions_lock_is_respected_and_its_holder_is_the_one_that_holds() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("lock");
     let text = r#"{"pid":1,"command":"awqdeploy deploy awq","since":"2020-01-01T00:00:00Z"}"#;
     for mode in [0o644, 0o600] {
@@ -271,7 +277,7 @@ fn an_older_versions_lock_is_respected_and_its_holder_is_the_one_that_holds() {
 /// Defect 9: whoever owns one name of a file can write to all.
 #[test]
 fn only_a_file_that_nobody_else_can_change_gets_a_second_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("ours")).unwrap();
     fs::create_dir(path("open")).unwrap();
@@ -298,6 +304,7 @@ fn only_a_file_that_nobody_else_can_change_gets_a_second_name() {
 }
 
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn a_file_of_somebody_elses_is_copied_however_it_is_read() {
     let Some(folder) = as_root() else { return };
     let (from, to) = (folder.path().join("hers"), folder.path().join("ours"));
@@ -310,7 +317,7 @@ fn a_file_of_somebody_elses_is_copied_however_it_is_read() {
 /// A copy belongs to somebody else than the file did, whose identity it must not lend.
 #[test]
 fn copies_of_programs_keep_no_bits_but_to_read_and_to_execute() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o7777;
     for (had, gets) in [
@@ -336,7 +343,7 @@ fn copies_of_programs_keep_no_bits_but_to_read_and_to_execute() {
 /// A pipe in a file's place would be waited for, for ever.
 #[test]
 fn a_pipe_is_no_file_to_copy() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let problem = copy(&pipe, &folder.path().join("to")).unwrap_err();
@@ -346,10 +353,10 @@ fn a_pipe_is_no_file_to_copy() {
 /// A folder whose ancestors are root's; nothing where this test is not root.
 pub(crate) fn as_root() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() || Command::new("setpriv").arg("--version").output().is_err() {
-        let _ = writeln!(stderr(), "SKIPPED: to be somebody else takes root, and setpriv");
+        skipped("to be somebody else takes root, and setpriv");
         return None;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     // Nobody may look inside, as they may in most roots.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     Some(folder)

@@ -1,6 +1,9 @@
 //! Units: their text, and what the real `systemd-analyze` says of it.
 
-use crate::inputs::{AWQ, awq, facts, plan_of};
+use crate::{
+    inputs::{AWQ, awq, facts, plan_of},
+    scratch::tempdir,
+};
 use awqdeploy::domain::{
     layout::{Layout, Scope},
     plan::Serve,
@@ -74,10 +77,11 @@ fn the_unit_of_the_awq_profile() {
 }
 
 #[test]
+#[ignore = "needs systemd-analyze: tests/real/all"]
 fn systemd_accepts_all_units_and_finds_the_service_well_enclosed() {
     // Everything that is special in some part of a unit: spaces, specifiers, variables, separators.
     for name in ["root", "we ird %n $HOME a:b"] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempdir().unwrap();
         let layout = Layout::new(directory.path().join(name));
         executable(&layout.binary());
         executable(&layout.current().join("awqdeploy"));
@@ -112,8 +116,9 @@ fn systemd_accepts_all_units_and_finds_the_service_well_enclosed() {
 }
 
 #[test]
+#[ignore = "needs systemd-analyze: tests/real/all"]
 fn systemd_would_notice_a_mistake() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let layout = Layout::new(directory.path());
     let path = directory.path().join("vllm.service");
     write(&path, &service(Device::Cpu, &serve("127.0.0.1", &[]), &layout));

@@ -4,7 +4,11 @@
 
 mod mirror;
 
-use crate::{stand::FORKED, wheel};
+use crate::{
+    scratch::{skipped, tempdir},
+    stand::FORKED,
+    wheel,
+};
 use awqdeploy::{
     domain::{
         digest::Digest,
@@ -56,11 +60,7 @@ fn parts() -> Option<(PathBuf, PathBuf)> {
         (9..20).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))).find(|path| path.exists());
     let found = uv.zip(python);
     if found.is_none() {
-        // Seen whatever the harness keeps back.
-        let _ = writeln!(
-            stderr(),
-            "not run: there is no uv, or no Python in /usr/bin (tests/real/prepare brings both)"
-        );
+        skipped("there is no uv, or no Python in /usr/bin (tests/real/prepare brings both)");
     }
     found
 }
@@ -68,7 +68,7 @@ fn parts() -> Option<(PathBuf, PathBuf)> {
 impl Place {
     fn new() -> Option<Self> {
         let (uv, python) = parts()?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let variables = [
             ("PATH", format!("{}:/usr/bin:/bin", uv.parent().unwrap().display())),
@@ -189,6 +189,7 @@ fn uv_sees_no_variable_but_those_that_are_meant_for_it() {
 }
 
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn wheels_are_installed_recorded_and_nothing_of_uv_stays() {
     let Some(place) = Place::new() else { return };
     let lock = place.lock(&[("helper", "1.0", &[("helper.py", "x = 1\n")])]);
@@ -211,6 +212,7 @@ fn wheels_are_installed_recorded_and_nothing_of_uv_stays() {
 /// Whoever deploys is root, and all of these run in the environment's own Python: two at its start, one in whatever
 /// compiles there.
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn nothing_of_a_wheel_runs_while_it_is_installed() {
     let Some(place) = Place::new() else { return };
     let ran = place.path("ran");
@@ -246,6 +248,7 @@ fn nothing_of_a_wheel_runs_while_it_is_installed() {
 /// The attack that was tried: a wheel that lay unpacked in uv's cache was altered, and was installed in spite of its
 /// hash. And a configuration in a folder that somebody else can write to says where things come from.
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn neither_a_cache_nor_a_configuration_of_somebody_else_is_taken() {
     let Some(mut place) = Place::new() else { return };
     let lock = place.lock(&[]);
@@ -296,6 +299,7 @@ fn alter(folder: &Path, altered: &mut u32) {
 }
 
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn two_wheels_that_bring_one_file_are_not_installed() {
     let Some(place) = Place::new() else { return };
     let lock = place.lock(&[
@@ -321,6 +325,7 @@ fn two_wheels_that_bring_one_file_are_not_installed() {
 
 /// There are such wheels: libraries were put into them after their `RECORD` was written. The archive is the authority.
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn a_wheel_that_is_wrong_about_itself_is_unpacked_twice() {
     let Some(place) = Place::new() else { return };
     let mut lock =
@@ -337,6 +342,7 @@ fn a_wheel_that_is_wrong_about_itself_is_unpacked_twice() {
 
 /// Whatever it was: a disk, a bug, a hostile uv.
 #[test]
+#[ignore = "needs uv and a Python: tests/real/all"]
 fn what_uv_leaves_must_be_what_the_wheels_say() {
     for (more, why) in [
         (

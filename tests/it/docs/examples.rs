@@ -5,6 +5,7 @@
 //! and a field `…` for all those that an abridged example leaves out.
 
 use super::{at_root, awqdeploy, page, schemas::keeps_to_its_schema, settle};
+use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{
         activation::{Activation, End, State},
@@ -257,7 +258,7 @@ impl Root {
 }
 
 fn root() -> Root {
-    let mut root = Root { folder: tempfile::tempdir().unwrap(), locked: Value::Null };
+    let mut root = Root { folder: tempdir().unwrap(), locked: Value::Null };
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (profiles, model) = (root.path("profiles"), root.path("model"));
     for folder in [&format!("{profiles}/runtimes"), &model] {

@@ -1,7 +1,10 @@
 //! What a hub must not be able to do, and what is refused before anything is downloaded.
 
 use super::{Bench, LARGE, REPO, SMALL, model, noise, same, shown_of};
-use crate::hub::{Entry, Fault, When};
+use crate::{
+    hub::{Entry, Fault, When},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{layout::Layout, problem::Kind},
     host::{
@@ -87,7 +90,7 @@ fn a_gated_repository_wants_the_token_and_the_cdn_never_sees_it() {
 
 #[test]
 fn settings_are_those_of_the_hubs_own_client() {
-    let home = tempfile::tempdir().unwrap();
+    let home = tempdir().unwrap();
     fs::write(home.path().join("token"), "hf_of_file\n").unwrap();
     let place = home.path().to_str().unwrap().to_owned();
     let settings = |pairs: &[(&str, &str)]| {

@@ -8,6 +8,7 @@ mod repairing;
 
 use crate::{
     hub::{Entry, Hub, Repo},
+    scratch::tempdir,
     stand::patiently,
 };
 use awqdeploy::{
@@ -95,7 +96,7 @@ impl Bench {
 
     /// A host whose profile says this of its model too.
     pub(crate) fn with(model_lines: &str) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempdir().unwrap();
         fs::create_dir(root.path().join("profiles")).unwrap();
         let profile = format!(
             "service = \"vllm\"\n[model]\nrepo = \"{REPO}\"\nserved-name = \"m\"\n{model_lines}\n\

@@ -4,6 +4,7 @@
 //! A few rounds each time; `AWQDEPLOY_FAULT_ROUNDS=200` for many, `AWQDEPLOY_FAULT_SEED` to repeat one.
 
 use super::{Scene, flip, lock};
+use crate::scratch::{skipped, tempdir};
 use awqdeploy::{
     domain::{digest::Digest, layout::Layout, problem::Kind},
     host::{memo::Memo, repair::Copies, signals::Interrupt, store::Store},
@@ -176,7 +177,7 @@ fn part_full_disk() {
 
 #[test]
 fn a_full_disk_is_told_and_left_clean() {
-    let place = tempfile::tempdir().unwrap();
+    let place = tempdir().unwrap();
     let test = child("part_full_disk", place.path());
     let inner = "mount -t tmpfs -o size=40m tmpfs \"$1\" || exit 77; shift; exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -185,9 +186,9 @@ fn a_full_disk_is_told_and_left_clean() {
     let output = command.env("AWQDEPLOY_FAULT_PART", place.path()).output();
     match output {
         Ok(output) if output.status.code() == Some(77) || stopped_before(&output.stderr) => {
-            eprintln!("SKIPPED: this machine allows no file system of one's own");
+            skipped("this machine allows no file system of one's own");
         }
-        Err(_) => eprintln!("SKIPPED: there is no `unshare`"),
+        Err(_) => skipped("there is no `unshare`"),
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }

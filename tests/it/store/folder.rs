@@ -1,6 +1,7 @@
 //! Folders that are not ours: what is read of them, and what is refused.
 
 use super::{Scene, bytes, lock, mib, write};
+use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{digest::Digest, problem::Kind},
     host::{folder::Folder, signals::Interrupt},
@@ -28,7 +29,7 @@ fn a_survey_has_every_file_and_its_pieces() {
 
 #[test]
 fn a_length_of_whole_pieces_has_no_empty_piece() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir().unwrap();
     write(&dir.path().join("one"), &bytes(1, mib(8)));
     write(&dir.path().join("two"), &bytes(2, mib(16)));
     let model = lock(dir.path()).unwrap();
@@ -50,7 +51,7 @@ fn cache(root: &Path) -> String {
 
 #[test]
 fn a_hubs_cache_is_read_through_its_links() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let commit = cache(dir.path());
     let repository = dir.path().join("models--o--n");
     for path in [dir.path(), &repository, &repository.join("snapshots").join(&commit)] {

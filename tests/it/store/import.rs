@@ -128,6 +128,7 @@ fn a_cache_without_its_file_is_no_source() {
 
 /// Earlier versions linked what anybody owned: whoever did can write to the store.
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn what_an_earlier_version_linked_becomes_ours() {
     if crate::trust::as_root().is_none() {
         return;
@@ -157,6 +158,7 @@ fn what_an_earlier_version_linked_becomes_ours() {
 
 /// Whoever owns a file by one name writes to it by all.
 #[test]
+#[ignore = "needs root: tests/real/all"]
 fn a_model_of_somebody_elses_is_copied() {
     if crate::trust::as_root().is_none() {
         return;

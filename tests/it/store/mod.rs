@@ -7,7 +7,7 @@ mod import;
 mod prove;
 mod repair;
 
-use crate::stand::FORKED;
+use crate::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{
         layout::Layout,
@@ -70,7 +70,7 @@ pub(crate) fn mib(count: u64) -> usize {
 impl Scene {
     /// Three pieces and a bit, one small file, one below a folder, one that is empty.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir().unwrap();
         let place = dir.path().to_owned();
         Self::in_folder(&place, Some(dir))
     }
