@@ -12,7 +12,7 @@ mod machine;
 mod parser;
 mod systemd;
 
-use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles, tell};
+use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles, skipped};
 use serde_json::Value;
 use std::process::Child;
 use systemd::Systemd;
@@ -23,14 +23,15 @@ const UNITS: &str = "/etc/systemd/system";
 const ROOT: &str = "/var/lib/awqdeploy";
 
 #[test]
+#[ignore = "needs root, vLLM and a systemd of its own: tests/real/all"]
 fn a_migration_there_and_back() {
     if !rustix::process::geteuid().is_root() {
-        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
+        skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
     let _alone = alone();
     let Some(machine) = boot("real") else {
-        tell("SKIPPED: that systemd cannot be had here");
+        skipped("that systemd cannot be had here");
         return;
     };
     lock(&machine);
@@ -50,14 +51,15 @@ fn a_migration_there_and_back() {
 
 /// Several ranks are several processes, which find each other and share memory: all of it in the sandbox.
 #[test]
+#[ignore = "needs root, vLLM and a systemd of its own: tests/real/all"]
 fn several_ranks() {
     if !rustix::process::geteuid().is_root() {
-        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test real` as root");
+        skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
     let _alone = alone();
     let Some(machine) = boot("ranks") else {
-        tell("SKIPPED: that systemd cannot be had here");
+        skipped("that systemd cannot be had here");
         return;
     };
     for (profile, ranks) in [("two-ranks", 2), ("four-ranks", 4)] {

@@ -22,19 +22,19 @@ mod systemd;
 mod units;
 mod user;
 
-use machine::{Machine, alone, tell};
+use machine::{Machine, alone, skipped};
 use std::path::{Path, PathBuf};
 use systemd::Systemd;
 
 /// Boots a machine on which the profiles are locked and the runtime is installed. Nothing where that cannot be.
 fn machine(name: &str, systemd: Systemd) -> Option<(Machine, PathBuf)> {
     if !rustix::process::geteuid().is_root() {
-        tell("SKIPPED: booting a systemd in namespaces needs root; run `cargo test --test systemd` as root");
+        skipped("booting a systemd in namespaces needs root; run `cargo test --test systemd` as root");
         return None;
     }
     let parts = parts::make(name);
     let Some(machine) = Machine::boot_with(name, systemd, &parts.profiles, &parts.binds()) else {
-        tell("SKIPPED: that systemd cannot be had here");
+        skipped("that systemd cannot be had here");
         return None;
     };
     parts::install(&machine);
@@ -58,6 +58,7 @@ fn all(machine: &Machine, profiles: &Path) {
 }
 
 #[test]
+#[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn under_this_machines_own_systemd() {
     let _alone = alone();
     let Some((machine, profiles)) = machine("systemd-own", Systemd::Own) else { return };
@@ -65,6 +66,7 @@ fn under_this_machines_own_systemd() {
 }
 
 #[test]
+#[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn attacked_under_this_machines_own_systemd() {
     let _alone = alone();
     let Some((machine, _)) = machine("attacked-own", Systemd::Own) else { return };
@@ -72,6 +74,7 @@ fn attacked_under_this_machines_own_systemd() {
 }
 
 #[test]
+#[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn attacked_under_systemd_257() {
     let _alone = alone();
     let Some((machine, _)) = machine("attacked-257", Systemd::Trixie) else { return };
@@ -79,6 +82,7 @@ fn attacked_under_systemd_257() {
 }
 
 #[test]
+#[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn under_systemd_257() {
     let _alone = alone();
     let Some((machine, profiles)) = machine("systemd-257", Systemd::Trixie) else { return };
@@ -89,6 +93,7 @@ fn under_systemd_257() {
 
 /// Every switch of a system that declares what shall serve; and several services on one host.
 #[test]
+#[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn what_is_declared_under_this_machines_own_systemd() {
     let _alone = alone();
     let Some((machine, _)) = machine("systemd-declared", Systemd::Own) else { return };
