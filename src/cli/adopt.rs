@@ -7,7 +7,7 @@ use super::{
     render, run,
 };
 use crate::{
-    domain::{activation::GenerationId, problem::Problem, report::Report},
+    domain::{generation_id::GenerationId, problem::Problem, report::Report},
     flow::adopt::{self, Adoption, Found, Questions, Request},
 };
 use schemars::JsonSchema;

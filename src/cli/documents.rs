@@ -7,20 +7,23 @@ pub(crate) use collection::CollectDocument;
 use super::summary::Summary;
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
         engine_word::Compared,
         facts::{self, Facts},
+        findings::refusal::Refusal,
         generation::Generation,
+        generation_id::GenerationId,
         journal::{self, Phase},
         lock::Interpreter,
         memory::{Budget, Rank},
         needs::Need,
-        plan::{Plan, Refusal, Serve},
+        plan::Plan,
         prediction::Prediction,
         preflight::Finding,
         report::{Report, Verdict},
         size::Bytes,
         standing::Runs,
+        vllm::serve::Serve,
     },
     flow::{
         outcome::{Action, Conclusion, Outcome},

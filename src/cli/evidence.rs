@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
         journal::Phase,
+        measure::Interval,
         problem::Problem,
         quality::{QualityComparison, Ratio},
-        report::{Interval, Report},
+        report::Report,
         rules::Finding,
         sweep::{PromptLength, Swept},
     },

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
+        generation_id::GenerationId,
         journal::{Phase, downtime, phases},
         report::Report,
         startup::Reason,

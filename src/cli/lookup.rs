@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId,
         difference::{Is, Section},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::domain::{
     collection::Why,
-    plan::Serve,
-    report::{Checked, Interval, Report, Verdict},
+    measure::Interval,
+    report::{Checked, Report, Verdict},
     size::Bytes,
     sweep::Swept,
+    vllm::serve::Serve,
 };
 use std::fmt::Write;
 

@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{End, GenerationId},
+        activation::End,
         doctor,
         facts::Facts,
+        generation_id::GenerationId,
         layout::Layout,
         problem::{Kind, Problem},
         profile::Gates,

@@ -5,7 +5,7 @@ use super::{
     run::{facts_of, interruptible, show},
 };
 use crate::{
-    domain::{plan::Plan, problem::Problem, unit},
+    domain::{plan::Plan, problem::Problem},
     flow::prepare::{self, Weights},
     host::{checkpoint::Presence, fs},
 };
@@ -35,7 +35,7 @@ pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Probl
     let world = interruptible(global)?;
     let facts = facts_of(global, facts.as_deref())?;
     let plan: Plan = prepare::plan(&world, profile, &facts, weights)?.planned?;
-    let units = unit::all(&plan, world.layout());
+    let units = plan.units(world.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;
         return units

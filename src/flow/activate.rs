@@ -3,7 +3,8 @@
 use super::event::{Event, Observer};
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State, Step, another, way_back, without_records},
+        activation::{Activation, End, State, Step, another, way_back, without_records},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     host::{

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{End, GenerationId},
+        activation::End,
         declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
         digest::Digest,
         generation::Generation,
+        generation_id::GenerationId,
         problem::Problem,
     },
     host::{fs, machine, store::Store},

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, way_back},
+        activation::{Activation, End, way_back},
+        generation_id::GenerationId,
         journal::{Entry, plain_restart},
         order::Order,
         problem::Problem,

@@ -2,10 +2,7 @@
 
 use super::outcome::Conclusion;
 use crate::domain::{
-    activation::{GenerationId, State},
-    problem::Kind,
-    report::Check,
-    size::Bytes,
+    activation::State, generation_id::GenerationId, problem::Kind, report::Check, size::Bytes,
 };
 use serde::{Deserialize, Serialize};
 

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId},
+        activation::Activation,
         generation::Generation,
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
         tally::{LIMIT, Tally},

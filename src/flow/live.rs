@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId, Step, another},
+        activation::{Activation, Step, another},
         actual::Actual,
         generation::Generation,
+        generation_id::GenerationId,
         plan::Plan,
         problem::{Kind, Problem},
         report::Report,

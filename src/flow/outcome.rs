@@ -2,11 +2,7 @@
 
 use super::activate::Ended;
 pub use crate::domain::order::Action;
-use crate::domain::{
-    activation::{End, GenerationId},
-    journal::Entry,
-    report::Report,
-};
+use crate::domain::{activation::End, generation_id::GenerationId, journal::Entry, report::Report};
 use serde::{Deserialize, Serialize};
 
 /// How it ended.

@@ -12,11 +12,13 @@ use crate::{
         digest::Digest,
         engine_word::{self, Compared},
         facts::Facts,
+        findings::refusal::Refusal,
         generation::Generation,
         layout::Layout,
         lock::{Interpreter, LockedModel, LockedRuntime},
         needs,
-        plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+        plan::Plan,
+        planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
         preflight,
         problem::{Kind, Problem},
         profile::{Model, Profile, Python},
@@ -219,7 +221,7 @@ impl Materials {
             Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
                 .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
         })?;
-        let service = unit::Service {
+        let service = unit::sandbox::Service {
             name: &plan.service,
             device: self.profile.runtime().device,
             memory_max: self.profile.memory().ram,

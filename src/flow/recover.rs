@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId,
         generation::Generation,
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::Problem,
         standing::{AtBoot, Remedy, at_boot},

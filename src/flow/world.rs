@@ -3,9 +3,9 @@
 use super::{activate::Ended, profiles::Library};
 use crate::{
     domain::{
-        activation::GenerationId,
         facts::Facts,
         generation::Generation,
+        generation_id::GenerationId,
         layout::{Layout, Scope},
         notice::Notice,
         problem::Problem,

@@ -6,8 +6,8 @@ use super::{
     store::{GENERATION, Store},
 };
 use crate::domain::{
-    activation::GenerationId,
     digest::Digest,
+    generation_id::GenerationId,
     problem::{Kind, Problem},
 };
 use std::{path::Path, str::FromStr};

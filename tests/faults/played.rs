@@ -7,7 +7,8 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId},
+        activation::{Activation, Cause, End},
+        generation_id::GenerationId,
         layout::Layout,
         order::{Action, Order},
         problem::Problem,

@@ -7,7 +7,8 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{End, GenerationId},
+        activation::End,
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{

@@ -3,8 +3,9 @@
 use crate::stand::{NEW, Stand};
 use awqdeploy::{
     domain::{
-        activation::{Activation, GenerationId},
+        activation::Activation,
         difference::Is,
+        generation_id::GenerationId,
         journal::{Entry, Period, outage, plain_restart, served},
         problem::Kind,
     },

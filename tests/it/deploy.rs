@@ -5,7 +5,8 @@ use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, End, State, Step},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
         report::Report,
     },

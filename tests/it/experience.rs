@@ -3,15 +3,17 @@
 use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State},
+        activation::{Activation, Cause, End, State},
         actual::Actual,
         experience::Experience,
         facts::Facts,
         generation::Generation,
+        generation_id::GenerationId,
         layout::Layout,
+        measure::Throughput,
         plan::Plan,
         prediction::Decode,
-        report::{Report, Throughput},
+        report::Report,
     },
     flow::experience,
     host::store::{Evidence, Store},

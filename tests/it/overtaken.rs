@@ -3,7 +3,8 @@
 use crate::stand::{FORKED, NEW, OLD, Stand, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId},
+        activation::{Activation, Cause, End},
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
         watch::SLOW,

@@ -3,9 +3,10 @@
 use crate::inputs::{AUTO, awq, facts, plan_of};
 use awqdeploy::{
     domain::{
+        experience::RatesFrom,
         facts::{Facts, MeasuredRates},
         layout::Layout,
-        prediction::{Decode, RatesFrom},
+        prediction::Decode,
         problem::Kind,
     },
     host::link_probe,

@@ -3,7 +3,8 @@
 use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, End, State, Step},
+        generation_id::GenerationId,
         journal::{self as lines, Reading},
         layout::Layout,
         order::{Action, Order},

@@ -4,9 +4,9 @@ use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     domain::{
         activation::{
-            Activation, Cause, End, GenerationId, State, Step, another, failed, proven, way_back,
-            without_records,
+            Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
         },
+        generation_id::GenerationId,
         layout::Layout,
         order::{Action, Order},
         standing::{AtBoot, Remedy, Runs, at_boot},

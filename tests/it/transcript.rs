@@ -2,7 +2,8 @@
 
 use awqdeploy::{
     domain::{
-        activation::{GenerationId, State, Step},
+        activation::{State, Step},
+        generation_id::GenerationId,
         problem::Kind,
         size::Bytes,
     },

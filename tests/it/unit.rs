@@ -3,11 +3,11 @@
 use crate::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     layout::{Layout, Scope},
-    plan::Serve,
     profile::{Device, Listen},
     secrets::Secrets,
     size::Bytes,
-    unit::{self, Service},
+    unit::{self, sandbox::Service},
+    vllm::serve::Serve,
 };
 use insta::assert_snapshot;
 use std::{

@@ -4,7 +4,8 @@ use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step, failed, proven},
+        activation::{Activation, Cause, End, State, Step, failed, proven},
+        generation_id::GenerationId,
         journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
         size::Bytes,

@@ -3,7 +3,7 @@
 
 use super::levels;
 use crate::{
-    domain::{report::Sample, sweep::Concurrency},
+    domain::{measure::Sample, sweep::Concurrency},
     flow::account::Account,
 };
 use serde::Serialize;

@@ -3,10 +3,10 @@
 use super::{Seen, asks_for_a_key, environment};
 use crate::domain::{
     flags, invocation,
-    plan::Serve,
     problem::{Kind, Problem},
     profile::Listen,
     size::Bytes,
+    vllm::serve::Serve,
 };
 use std::{
     collections::BTreeMap,

@@ -4,7 +4,8 @@ use super::schedule::Act;
 use crate::host::{Machine, Played};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, way_back},
+        activation::{Activation, End, way_back},
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
     },

@@ -11,7 +11,8 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, Step},
+        activation::{Activation, End, Step},
+        generation_id::GenerationId,
         layout::Layout,
         problem::{Kind, Problem},
     },
