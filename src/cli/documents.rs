@@ -7,7 +7,7 @@ pub(crate) use collection::CollectDocument;
 use super::summary::Summary;
 use crate::{
     domain::{
-        activation::{Activation, End, State},
+        activation::{Activation, Conclusion, End, State},
         engine_word::Compared,
         facts::{self, Facts},
         findings::refusal::Refusal,
@@ -26,7 +26,7 @@ use crate::{
         vllm::serve::Serve,
     },
     flow::{
-        outcome::{Action, Conclusion, Outcome},
+        outcome::{Action, Outcome},
         status::{AsFound, Listed, Standing, Status},
     },
     host::{service::Condition, store::Recorded},

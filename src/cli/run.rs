@@ -27,7 +27,6 @@ use crate::{
         secrets::SecretText,
     },
     flow::{
-        activate::Ended,
         check,
         collect::{self, Mode},
         conduct::Part,
@@ -35,7 +34,7 @@ use crate::{
         drift::{self, Drift},
         event::{Event, Observer},
         experience, export, follow, history,
-        outcome::{Action, Outcome},
+        outcome::{Action, Ended, Outcome},
         prepare::{self, Decision, Prepared, Waiver, Weights},
         recover, rollback, status,
         verify::{self, Damaged, Which},

@@ -21,7 +21,7 @@ use crate::{
         lock::{self, Checked, Standing},
         world::World,
     },
-    host::hub::{HubPieces, Reach, Settings},
+    host::hub::{Reach, Settings, pieces::HubPieces},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

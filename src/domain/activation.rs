@@ -370,3 +370,17 @@ impl fmt::Display for Cause {
         }
     }
 }
+
+/// What serves after all, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// What was wanted serves, and is proven.
+    Done,
+    /// It was so already.
+    AlreadySo,
+    /// What served before serves again; or nothing does, as before.
+    WentBack,
+    /// A person is needed.
+    Stuck,
+}

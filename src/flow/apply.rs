@@ -3,13 +3,13 @@
 use super::{
     deploy,
     event::{Event, Observer},
-    outcome::{Action, Conclusion, Outcome},
+    outcome::{Action, Outcome},
     prepare::Prepared,
     world::World,
 };
 use crate::{
     domain::{
-        activation::End,
+        activation::{Conclusion, End},
         declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
         digest::Digest,
         generation::Generation,

@@ -1,8 +1,11 @@
 //! What a running story tells while it runs. The command line renders it; nothing depends on who listens.
 
-use super::outcome::Conclusion;
 use crate::domain::{
-    activation::State, generation_id::GenerationId, problem::Kind, report::Check, size::Bytes,
+    activation::{Conclusion, State},
+    generation_id::GenerationId,
+    problem::Kind,
+    report::Check,
+    size::Bytes,
 };
 use serde::{Deserialize, Serialize};
 

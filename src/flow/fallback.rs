@@ -4,9 +4,9 @@
 use super::{
     activate::{self, Left},
     carry::carry_out,
-    conduct::LOCK_PATIENCE,
     event::{Event, Observer},
     outcome::Outcome,
+    patience::LOCK_PATIENCE,
     recover, way_back,
     world::World,
 };

@@ -1,10 +1,11 @@
 //! `recover`: ends what an interrupted activation left, so that something proven serves.
 
 use super::{
-    activate::{self, Ended, Host, Left},
+    activate::{self, Host, Left},
     carry::{self, carry_out},
     event::{Event, Observer},
     live::Live,
+    outcome::Ended,
     patience, standing,
     world::World,
 };

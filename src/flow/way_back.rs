@@ -1,7 +1,7 @@
 //! Before anything is stopped: could what a failed deployment goes back to come back?
 
 use super::{
-    carry::return_to,
+    activation::ending::return_to,
     event::{Event, Observer},
     prove::{Known, prove, prove_runtime},
     world::World,

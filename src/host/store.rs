@@ -1,5 +1,7 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
+mod intact;
+
 use super::{
     fs, holding,
     journal::{self, Journal},

@@ -13,7 +13,10 @@ use awqdeploy::{
         order::{Action, Order},
         problem::Problem,
     },
-    flow::activate::{Ended, Left, activate, recover, withdraw},
+    flow::{
+        activate::{Left, activate, recover, withdraw},
+        outcome::Ended,
+    },
     host::{
         fs,
         store::{Locked, Store},

@@ -3,7 +3,7 @@
 use crate::stand::{NEW, Stand};
 use awqdeploy::{
     domain::{
-        activation::Activation,
+        activation::{Activation, Conclusion},
         difference::Is,
         generation_id::GenerationId,
         journal::{Entry, Period, outage, plain_restart, served},
@@ -12,7 +12,6 @@ use awqdeploy::{
     flow::{
         difference::difference,
         logs::{Source, logs},
-        outcome::Conclusion,
     },
     host::service::Lines,
 };

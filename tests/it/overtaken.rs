@@ -3,7 +3,7 @@
 use crate::stand::{FORKED, NEW, OLD, Stand, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End},
+        activation::{Activation, Cause, Conclusion, End},
         generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
@@ -12,7 +12,7 @@ use awqdeploy::{
     flow::{
         conduct::{Part, activation},
         event::Event,
-        outcome::{Conclusion, Outcome},
+        outcome::Outcome,
     },
     host::store::Store,
 };

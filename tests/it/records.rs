@@ -3,7 +3,7 @@
 use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, State, Step},
+        activation::{Activation, Cause, Conclusion, End, State, Step},
         generation_id::GenerationId,
         journal::{self as lines, Reading},
         layout::Layout,
@@ -12,7 +12,6 @@ use awqdeploy::{
     },
     flow::{
         activate::{Left, is_unfinished},
-        outcome::Conclusion,
         rollback::{Target, rollback},
         status::status,
     },

@@ -12,7 +12,8 @@ use awqdeploy::{
         standing::{AtBoot, Remedy, Runs, at_boot},
     },
     flow::{
-        activate::{Ended, Host, activate, withdraw},
+        activate::{Host, activate, withdraw},
+        outcome::Ended,
         rollback::{Target, rollback},
     },
     host::{signals::Interrupt, store::Store},

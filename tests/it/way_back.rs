@@ -4,7 +4,7 @@ use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
-        activation::{Activation, Cause, End, State, Step, failed, proven},
+        activation::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
         generation_id::GenerationId,
         journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
@@ -12,7 +12,7 @@ use awqdeploy::{
     },
     flow::{
         deploy::deploy,
-        outcome::{Conclusion, Outcome},
+        outcome::Outcome,
         prepare::{Waiver, prepare},
     },
 };

@@ -1,6 +1,6 @@
 //! The command line of a vLLM server, taken apart and put together again.
 
-use super::{Seen, asks_for_a_key, environment};
+use super::environment::{Seen, asks_for_a_key, environment};
 use crate::domain::{
     flags, invocation,
     problem::{Kind, Problem},

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod connections;
+pub mod generation;
 mod speed;
 mod sweep;
 

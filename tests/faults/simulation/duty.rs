@@ -9,7 +9,10 @@ use awqdeploy::{
         order::{Action, Order},
         problem::{Kind, Problem},
     },
-    flow::activate::{self, Ended, Left, activate, not_stuck},
+    flow::{
+        activate::{self, Left, activate, not_stuck},
+        outcome::Ended,
+    },
     host::{fs, journal, store::Locked},
 };
 use std::time::Duration;

@@ -16,7 +16,7 @@ use awqdeploy::{
         layout::Layout,
         problem::{Kind, Problem},
     },
-    flow::activate::{Ended, not_stuck},
+    flow::{activate::not_stuck, outcome::Ended},
     host::{holding, store::Store},
 };
 use std::{
