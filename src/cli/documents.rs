@@ -1,6 +1,13 @@
 //! What the program prints with `--json`. Text for people is rendered from these same values.
 
-mod collection;
+pub(super) mod adoption;
+pub(super) mod collection;
+pub(super) mod evidence;
+pub(super) mod history;
+pub(super) mod lookup;
+pub(super) mod models;
+pub(super) mod rehearsal;
+pub(super) mod units;
 
 pub(crate) use collection::CollectDocument;
 

@@ -2,30 +2,15 @@
 
 use super::{
     args::{Global, UnitsRequest},
-    run::{facts_of, interruptible, show},
+    context::{facts_of, interruptible},
+    documents::units::{UnitText, UnitsDocument},
+    output::show,
 };
 use crate::{
     domain::{plan::Plan, problem::Problem},
     flow::prepare::{self, Weights},
     host::{checkpoint::Presence, fs},
 };
-use schemars::JsonSchema;
-use serde::Serialize;
-
-/// `awqdeploy/units/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct UnitsDocument {
-    schema: &'static str,
-    profile: String,
-    units: Vec<UnitText>,
-}
-
-/// One unit file.
-#[derive(Debug, Serialize, JsonSchema)]
-struct UnitText {
-    name: String,
-    text: String,
-}
 
 /// Prints the units that a deployment would install, or writes them into a folder.
 pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Problem> {
