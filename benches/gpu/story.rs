@@ -10,13 +10,13 @@
 
 use awqdeploy::{
     domain::{
+        activation::Conclusion,
         layout::{Layout, Scope},
         problem::Problem,
     },
     flow::{
         deploy::deploy,
         event::Event,
-        outcome::Conclusion,
         prepare,
         profiles::Library,
         world::{Carrier, Engine, Keeper, World},

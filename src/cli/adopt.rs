@@ -2,41 +2,18 @@
 
 use super::{
     args::{Adopt, Global},
+    context,
+    documents::adoption::AdoptionDocument,
     ink::{BOLD, CARE, GOOD},
+    output,
     progress::Screen,
-    render, run,
+    render::{self, style},
 };
 use crate::{
-    domain::{activation::GenerationId, problem::Problem, report::Report},
-    flow::adopt::{self, Adoption, Found, Questions, Request},
+    domain::problem::Problem,
+    flow::adopt::{self, Questions, Request},
 };
-use schemars::JsonSchema;
-use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
-
-/// `awqdeploy/adoption/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct AdoptionDocument {
-    schema: &'static str,
-    /// Whether it was only looked at.
-    dry_run: bool,
-    /// Null in a dry run.
-    generation: Option<GenerationId>,
-    profile: String,
-    service: String,
-    /// The file of the unit that runs it; null for a process of no unit.
-    unit: Option<PathBuf>,
-    pid: i32,
-    /// The command line as it was found.
-    argv: Vec<String>,
-    /// The variables that its generation keeps.
-    environment: BTreeMap<String, String>,
-    /// What a person should know.
-    notes: Vec<String>,
-    /// The text of the profile.
-    profile_text: String,
-    report: Option<Report>,
-}
+use std::fmt::Write;
 
 pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<u8, Problem> {
     let dry_run = request.dry_run;
@@ -49,34 +26,13 @@ pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<
         vllm: request.vllm,
         questions: if request.no_questions { Questions::Spared } else { Questions::Asked },
     };
-    let world = run::world(global)?;
+    let world = context::world(global)?;
     let found = adopt::look(&world, wanted)?;
     let adoption = if dry_run { None } else { Some(adopt::adopt(&world, found.clone(), screen)?) };
     screen.clear();
     let text = world.library.text(&profile).ok().filter(|_| !dry_run);
     let document = AdoptionDocument::of(profile, found, adoption, text);
-    run::show(global, &document, render)
-}
-
-impl AdoptionDocument {
-    fn of(profile: String, found: Found, adoption: Option<Adoption>, text: Option<String>) -> Self {
-        let service = found.service().to_owned();
-        let Found { reading, adopted, profile: planned, .. } = found;
-        Self {
-            schema: "awqdeploy/adoption/v1",
-            dry_run: adoption.is_none(),
-            generation: adoption.as_ref().map(|adoption| adoption.generation),
-            profile,
-            service,
-            unit: adopted.unit.map(|unit| unit.path),
-            pid: adopted.process.pid,
-            argv: adopted.argv,
-            environment: reading.environment,
-            notes: adopted.notes,
-            profile_text: text.unwrap_or(planned),
-            report: adoption.map(|adoption| adoption.report),
-        }
-    }
+    output::show(global, &document, render)
 }
 
 fn render(document: &AdoptionDocument) -> String {
@@ -86,7 +42,7 @@ fn render(document: &AdoptionDocument) -> String {
         None => format!("process {}", document.pid),
     };
     let _ = writeln!(out, "{BOLD}found{BOLD:#} {found}");
-    out.push_str(&render::command(&document.argv));
+    out.push_str(&style::command(&document.argv));
     for note in &document.notes {
         let _ = writeln!(out, "  {CARE}!{CARE:#} {note}");
     }

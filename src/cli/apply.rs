@@ -2,9 +2,12 @@
 
 use super::{
     args::{Apply, Global},
+    commands::deploy,
+    context,
     documents::ActivationDocument,
+    output,
     progress::Screen,
-    render, run,
+    render,
 };
 use crate::{
     domain::{declaration::Why, problem::Problem},
@@ -22,11 +25,11 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
-        let mut world = run::world(global)?;
+        let mut world = context::world(global)?;
         let prepare = |world: &_, name: &str| {
             let prepared = prepare::prepare(world, name)?;
             if !global.json {
-                run::show_prepared(global, &prepared)?;
+                deploy::show_prepared(global, &prepared)?;
             }
             Ok(prepared)
         };
@@ -35,16 +38,16 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
     screen.clear();
     match applied {
         Ok(Applied::Deployed(outcome) | Applied::Unchanged(outcome)) => {
-            run::conclude(global, Action::Deploy, &profile, Ok(Some(outcome)))
+            deploy::conclude(global, Action::Deploy, &profile, Ok(Some(outcome)))
         }
         Ok(Applied::Stands(why)) => {
             let (why, help) = words(&profile, why);
             let document =
                 ActivationDocument::refused(Action::Deploy, &profile, DOES_NOT_SERVE, why, Some(help));
-            run::show(global, &document, render::activation)?;
+            output::show(global, &document, render::activation)?;
             Ok(DOES_NOT_SERVE)
         }
-        Err(problem) => run::conclude(global, Action::Deploy, &profile, Err(problem)),
+        Err(problem) => deploy::conclude(global, Action::Deploy, &profile, Err(problem)),
     }
 }
 

@@ -5,18 +5,18 @@ mod requests;
 
 pub(crate) use examples::EXIT_STATUSES;
 pub(crate) use requests::{
-    Adopt, Apply, Consent, Insistence, LockRequest, Logs, Rehearse, ReportRequest, Tallied, UnitsRequest,
-    Validate,
+    Adopt, Apply, Consent, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest, Tallied,
+    UnitsRequest, Validate, VerifyRequest,
 };
 
 use self::examples::{
     ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES,
     ROLLBACK_EXAMPLES, with_statuses,
 };
-use super::schema;
+use super::{progress::Progress, schema};
 use crate::domain::layout::Scope;
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, Parser, Subcommand,
     builder::{PossibleValuesParser, styling},
 };
 use clap_complete::Shell;
@@ -99,14 +99,14 @@ impl Command {
     pub(crate) fn reads_profiles(&self) -> bool {
         matches!(
             self,
-            Self::Plan { .. }
+            Self::Plan(_)
                 | Self::Deploy { .. }
                 | Self::Adopt(_)
                 | Self::Diff { .. }
                 | Self::Export { .. }
                 | Self::Lock(_)
                 | Self::Fetch { .. }
-                | Self::Units { .. }
+                | Self::Units(_)
         )
     }
 }
@@ -115,20 +115,6 @@ impl Command {
 fn below_home(variable: &str, otherwise: &str) -> PathBuf {
     let said = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     said.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(otherwise))
-}
-
-/// How to show what goes on, on the standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Progress {
-    /// Bars on a terminal, lines elsewhere
-    #[default]
-    Auto,
-    /// A line for each thing that happens
-    Plain,
-    /// A JSON object for each thing that happens
-    Json,
-    /// Nothing
-    None,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,22 +126,7 @@ pub(crate) enum Command {
   awqdeploy plan awq --checkpoint ./model     for weights that are not locked yet
   awqdeploy plan awq --ask-engine             with the word of the vLLM that is installed
   awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
-    Plan {
-        /// A profile's name, or the path of its file
-        profile: String,
-        /// Plan for these facts of a host instead of this host's
-        #[arg(long, value_name = "FILE")]
-        facts: Option<PathBuf>,
-        /// Read the model's shape and weights from this folder instead of the store or the profile's
-        #[arg(long, value_name = "DIR")]
-        checkpoint: Option<PathBuf>,
-        /// The weight files of that folder hold headers only, their data cut off
-        #[arg(long, requires = "checkpoint")]
-        headers_only: bool,
-        /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
-        #[arg(long)]
-        ask_engine: bool,
-    },
+    Plan(PlanRequest),
     /// Print what is known of this host, as `plan --facts` reads it
     #[command(after_help = "Examples:
   awqdeploy facts > gpu-host.json
@@ -299,16 +270,7 @@ could not be judged; nothing is rolled back.")]
   awqdeploy verify --all --repair        every model in the store; what is damaged is mended
 
 Exit status 4 says that something is damaged.")]
-    Verify {
-        /// A profile's name [default: what serves]
-        profile: Option<String>,
-        /// Every model in the store
-        #[arg(long, conflicts_with = "profile")]
-        all: bool,
-        /// Bring what is damaged from elsewhere, piece by piece
-        #[arg(long)]
-        repair: bool,
-    },
+    Verify(VerifyRequest),
     /// Free generations, models and runtimes that nothing needs
     ///
     /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.

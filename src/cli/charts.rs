@@ -1,7 +1,7 @@
 //! Charts as inline SVG. Their colours are given by the page's style sheet, so that they follow light, dark
 //! and print: each is drawn in a key colour that the sheet replaces.
 
-use crate::domain::{journal::Phase, report::Interval};
+use crate::domain::{journal::Phase, measure::Interval};
 use plotters::{
     coord::Shift,
     prelude::{

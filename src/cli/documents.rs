@@ -1,29 +1,39 @@
 //! What the program prints with `--json`. Text for people is rendered from these same values.
 
-mod collection;
+pub(super) mod adoption;
+pub(super) mod collection;
+pub(super) mod evidence;
+pub(super) mod history;
+pub(super) mod lookup;
+pub(super) mod models;
+pub(super) mod rehearsal;
+pub(super) mod units;
 
 pub(crate) use collection::CollectDocument;
 
 use super::summary::Summary;
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, Conclusion, End, State},
         engine_word::Compared,
         facts::{self, Facts},
+        findings::refusal::Refusal,
         generation::Generation,
+        generation_id::GenerationId,
         journal::{self, Phase},
         lock::Interpreter,
         memory::{Budget, Rank},
         needs::Need,
-        plan::{Plan, Refusal, Serve},
+        plan::Plan,
         prediction::Prediction,
         preflight::Finding,
         report::{Report, Verdict},
         size::Bytes,
         standing::Runs,
+        vllm::serve::Serve,
     },
     flow::{
-        outcome::{Action, Conclusion, Outcome},
+        outcome::{Action, Outcome},
         status::{AsFound, Listed, Standing, Status},
     },
     host::{service::Condition, store::Recorded},

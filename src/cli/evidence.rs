@@ -2,19 +2,20 @@
 
 use super::{
     args::{Global, ReportRequest},
+    context,
+    documents::evidence::{ComparisonDocument, ReportDocument},
     ink::{BOLD, json_text, plain},
-    interchange, page,
+    interchange, output, page,
     progress::Screen,
     proof::{self, Beside, Gate},
-    run,
 };
 use crate::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
         journal::Phase,
+        measure::Interval,
         problem::Problem,
         quality::{QualityComparison, Ratio},
-        report::{Interval, Report},
         rules::Finding,
         sweep::{PromptLength, Swept},
     },
@@ -24,42 +25,15 @@ use crate::{
     },
     host::fs,
 };
-use schemars::JsonSchema;
-use serde::Serialize;
 use std::{fmt::Write, path::PathBuf};
 
 /// Writes all that is known of a generation.
 type Form = fn(&Account) -> String;
 
-/// `awqdeploy/report/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ReportDocument {
-    schema: &'static str,
-    generation: GenerationId,
-    profile: String,
-    activation: u64,
-    verdict: Option<&'static str>,
-    downtime_seconds: Option<f64>,
-    start_up_seconds: Option<f64>,
-    phases: Vec<Phase>,
-    report: Option<Report>,
-    returned: Option<Report>,
-    baseline: Option<Report>,
-}
-
-/// `awqdeploy/comparison/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ComparisonDocument {
-    schema: &'static str,
-    #[serde(flatten)]
-    compared: SideBySide,
-    /// Where it is kept. Null where it could not be.
-    kept: Option<PathBuf>,
-}
-
 /// Shows or writes how a generation was proven.
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Problem> {
-    let account = account::of_generation(&run::reading_world(global), request.generation.map(GenerationId))?;
+    let account =
+        account::of_generation(&context::reading_world(global), request.generation.map(GenerationId))?;
     let forms: [(&Option<PathBuf>, Form); 4] = [
         (&request.html, |account| plain(&page::html(account))),
         (&request.markdown, |account| plain(&markdown(account))),
@@ -73,16 +47,16 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Pro
     }
     if global.json || !into_files {
         let text = markdown(&account);
-        return run::show(global, &document(account), |_| text);
+        return output::show(global, &document(account), |_| text);
     }
     Ok(0)
 }
 
 /// Sets two profiles side by side.
 pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<u8, Problem> {
-    let (compared, kept) = compare::compare(&run::reading_world(global), profiles, screen)?;
+    let (compared, kept) = compare::compare(&context::reading_world(global), profiles, screen)?;
     let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
-    run::show(global, &document, side_by_side)
+    output::show(global, &document, side_by_side)
 }
 
 fn document(account: Account) -> ReportDocument {

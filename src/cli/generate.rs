@@ -1,19 +1,30 @@
 //! Completion scripts and the manual page, from the same definition as the command line itself.
 
-use super::args::{Arguments, EXIT_STATUSES};
+use super::{
+    args::{Arguments, EXIT_STATUSES},
+    ink::print,
+};
+use crate::domain::problem::Problem;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io;
 
-/// The completion script of a shell.
-pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+/// Prints the completion script of a shell.
+pub(crate) fn completions(shell: Shell) {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "awqdeploy", &mut text);
-    text
+    print(&String::from_utf8_lossy(&text));
 }
 
-/// The manual page: the program, then each command that is not hidden.
-pub(crate) fn manual() -> io::Result<Vec<u8>> {
+/// Prints the manual page.
+pub(crate) fn manual() -> Result<u8, Problem> {
+    let text = page().map_err(|e| Problem::doing("write the manual page", e))?;
+    print(&String::from_utf8_lossy(&text));
+    Ok(0)
+}
+
+/// The program, then each command that is not hidden.
+fn page() -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let command = Arguments::command().after_long_help(None).disable_help_subcommand(true);
     let page = clap_mangen::Man::new(command.clone());

@@ -1,108 +1,12 @@
 //! `history` and `why`: what happened.
 
 use super::{
-    documents,
+    documents::history::{HistoryDocument, Line, WhyDocument},
     ink::{BAD, FAINT, GOOD},
     render,
 };
-use crate::{
-    domain::{
-        activation::{Activation, End, GenerationId, State},
-        journal::{Phase, downtime, phases},
-        report::Report,
-        startup::Reason,
-    },
-    flow::history::Why,
-    host::store::Recorded,
-};
-use schemars::JsonSchema;
-use serde::Serialize;
+use crate::domain::generation_id::GenerationId;
 use std::fmt::Write;
-
-/// Log lines that `why` shows.
-const LOG_LINES: usize = 20;
-
-/// `awqdeploy/history/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct HistoryDocument {
-    schema: &'static str,
-    activations: Vec<Line>,
-}
-
-/// One activation.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Line {
-    activation: u64,
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    at: Option<jiff::Timestamp>,
-    from: Option<GenerationId>,
-    to: Option<GenerationId>,
-    /// Null while it goes on, or if it was interrupted and nobody has recovered yet.
-    end: Option<&'static str>,
-    cause: Option<String>,
-    phases: Vec<Phase>,
-    downtime_seconds: Option<f64>,
-}
-
-/// `awqdeploy/why/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct WhyDocument {
-    schema: &'static str,
-    profile: String,
-    #[serde(flatten)]
-    line: Line,
-    /// The root cause that the engine's log names, if it names one.
-    engine: Option<String>,
-    /// What to do about that.
-    help: Option<&'static str>,
-    report: Option<Report>,
-    /// The end of the service's log.
-    log: Vec<String>,
-}
-
-impl HistoryDocument {
-    pub(crate) fn of(history: &[Recorded]) -> Self {
-        Self { schema: "awqdeploy/history/v1", activations: history.iter().map(Line::of).collect() }
-    }
-}
-
-impl Line {
-    fn of(recorded: &Recorded) -> Self {
-        let last = recorded.last();
-        let end = last.and_then(Activation::end);
-        let cause = match last.map(|activation| &activation.state) {
-            Some(State::Back { cause, .. }) => Some(cause.to_string()),
-            _ => end.and_then(documents::why),
-        };
-        Self {
-            activation: recorded.number,
-            at: recorded.journal.first().map(|entry| entry.at),
-            from: last.and_then(|activation| activation.from),
-            to: last.map(|activation| activation.to),
-            end: end.map(End::name),
-            cause,
-            phases: phases(&recorded.journal),
-            downtime_seconds: downtime(&recorded.journal),
-        }
-    }
-}
-
-impl WhyDocument {
-    pub(crate) fn of(why: Why) -> Self {
-        let log: Vec<String> = why.log.unwrap_or_default().lines().map(str::to_owned).collect();
-        let reason = Reason::among(log.iter().map(String::as_str));
-        let shown = log.len().saturating_sub(LOG_LINES);
-        Self {
-            schema: "awqdeploy/why/v1",
-            profile: why.profile,
-            line: Line::of(&why.recorded),
-            engine: reason.as_ref().map(Reason::to_string),
-            help: reason.map(|reason| reason.failure.help()),
-            report: why.report,
-            log: log[shown..].to_vec(),
-        }
-    }
-}
 
 /// All activations, two lines each.
 pub(crate) fn history(document: &HistoryDocument) -> String {

@@ -2,13 +2,15 @@
 
 use super::{
     args::{Global, Logs},
+    context,
+    documents::lookup::{ComparedLine, DiffDocument, LogsDocument},
     ink::{BAD, BOLD, FAINT, GOOD, print},
-    run,
+    output,
 };
 use crate::{
     domain::{
-        activation::GenerationId,
-        difference::{Is, Section},
+        difference::Is,
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{
@@ -17,40 +19,11 @@ use crate::{
     },
     host::service::Lines,
 };
-use schemars::JsonSchema;
-use serde::Serialize;
 use std::fmt::Write;
-
-/// `awqdeploy/logs/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct LogsDocument {
-    schema: &'static str,
-    generation: GenerationId,
-    /// The activation that kept the lines as evidence; null where they came from the service manager.
-    activation: Option<u64>,
-    lines: Vec<String>,
-}
-
-/// `awqdeploy/diff/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct DiffDocument {
-    schema: &'static str,
-    a: ComparedLine,
-    b: ComparedLine,
-    /// The parts that differ. Empty: nothing does.
-    sections: Vec<Section>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct ComparedLine {
-    /// Null for a profile as it would be deployed now.
-    generation: Option<GenerationId>,
-    profile: String,
-}
 
 pub(crate) fn logs(global: &Global, request: &Logs) -> Result<u8, Problem> {
     let generation = request.generation.map(GenerationId);
-    let mut world = run::reading_world(global);
+    let mut world = context::reading_world(global);
     if !global.json {
         let lines = if request.follow { Lines::Follow } else { Lines::Last(request.lines) };
         logs::logs(&mut world, generation, lines, &mut |line| print(line))?;
@@ -68,16 +41,16 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<u8, Problem> {
         Source::Keeper => None,
         Source::Kept(activation) => Some(activation),
     };
-    run::show(global, &LogsDocument { schema: "awqdeploy/logs/v1", generation, activation, lines }, |_| {
+    output::show(global, &LogsDocument { schema: "awqdeploy/logs/v1", generation, activation, lines }, |_| {
         String::new()
     })
 }
 
 pub(crate) fn diff(global: &Global, [a, b]: [&str; 2]) -> Result<u8, Problem> {
-    let ([a, b], sections) = difference::difference(&run::world(global)?, a, b)?;
+    let ([a, b], sections) = difference::difference(&context::world(global)?, a, b)?;
     let line = |Compared { generation, profile }: Compared| ComparedLine { generation, profile };
     let document = DiffDocument { schema: "awqdeploy/diff/v1", a: line(a), b: line(b), sections };
-    run::show(global, &document, render)
+    output::show(global, &document, render)
 }
 
 fn render(document: &DiffDocument) -> String {

@@ -4,6 +4,8 @@ mod adopt;
 mod apply;
 mod args;
 mod charts;
+mod commands;
+mod context;
 mod documents;
 mod evidence;
 mod generate;
@@ -11,6 +13,7 @@ mod history;
 pub mod ink;
 mod interchange;
 mod lookup;
+mod output;
 mod page;
 mod planned;
 pub mod problem;
@@ -18,7 +21,6 @@ mod progress;
 mod proof;
 mod rehearsal;
 mod render;
-mod run;
 mod schema;
 mod service;
 mod shelf;
@@ -47,7 +49,7 @@ pub fn main() -> ExitCode {
         }
     };
     let json = arguments.global.json;
-    match run::run(arguments) {
+    match commands::run(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             if json {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     domain::{
-        report::{Check, Checked, Interval, Report, Throughput, Verdict},
+        measure::{Interval, Throughput},
+        report::{Check, Checked, Report, Verdict},
         rules::Finding,
         sweep::{Concurrency, PromptLength, Swept},
     },

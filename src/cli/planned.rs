@@ -3,7 +3,7 @@
 use super::{
     documents::{MemoryDocument, PlanDocument},
     ink::{BAD, BOLD, CARE, FAINT, Ink},
-    render::{command, row},
+    render::style::{command, row},
 };
 use crate::domain::{
     actual::Figure,

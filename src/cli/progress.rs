@@ -1,9 +1,6 @@
 //! What goes on, shown on the standard error while it goes on.
 
-use super::{
-    args::Progress,
-    ink::{BAD, FAINT, GOOD, inked, say, say_json},
-};
+use super::ink::{BAD, FAINT, GOOD, inked, say, say_json};
 use crate::{
     domain::{
         activation::{End, State, Step},
@@ -12,6 +9,7 @@ use crate::{
     },
     flow::event::{Event, Observer},
 };
+use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::{
     cell::{Cell, RefCell},
@@ -222,4 +220,18 @@ fn forward(step: Step, aim: &str) -> String {
         Step::Start => format!("start {aim}"),
         Step::Validate => format!("validate {aim}"),
     }
+}
+
+/// How to show what goes on, on the standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// A line for each thing that happens
+    Plain,
+    /// A JSON object for each thing that happens
+    Json,
+    /// Nothing
+    None,
 }

@@ -2,11 +2,15 @@
 
 use super::{
     args::{Global, Rehearse},
-    documents::ActivationDocument,
+    context,
+    documents::{
+        ActivationDocument,
+        rehearsal::{ActDocument, RehearsalDocument},
+    },
     ink::{BAD, BOLD, GOOD, print, print_json},
     problem as errors,
     progress::Screen,
-    render, run, shelf,
+    render, shelf,
 };
 use crate::{
     domain::{
@@ -20,33 +24,10 @@ use crate::{
     },
     host::signals::Interrupt,
 };
-use schemars::JsonSchema;
-use serde::Serialize;
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-
-/// `awqdeploy/rehearsal/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct RehearsalDocument {
-    schema: &'static str,
-    acts: Vec<ActDocument>,
-    /// The profile that serves in the end; null if nothing does.
-    serving: Option<String>,
-    fault: Option<String>,
-    /// Whether the story ended as it should.
-    as_it_should: bool,
-    /// Whether a signal ended it.
-    interrupted: bool,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct ActDocument {
-    #[serde(flatten)]
-    activation: ActivationDocument,
-    seconds: f64,
-}
 
 /// Plays the story and tells it. The exit status says whether it ended as it should.
 pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
@@ -60,7 +41,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     }
     let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
     let facts = match &request.facts {
-        Some(path) => run::read_facts(path)?,
+        Some(path) => context::read_facts(path)?,
         None => {
             serde_json::from_str(Facts::EXAMPLE).map_err(|e| Problem::doing("read the example's facts", e))?
         }

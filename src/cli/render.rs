@@ -1,33 +1,24 @@
 //! Text for people, rendered from the JSON documents.
 
+pub(super) mod style;
+
 use super::{
     documents::{
         ActivationDocument, CollectDocument, GenerationsDocument, StatusDocument, ValidationDocument,
     },
     ink::{BAD, BOLD, CARE, FAINT, GOOD},
     planned,
+    render::style::{command, row, shell_word},
 };
 use crate::domain::{
     collection::Why,
-    plan::Serve,
-    report::{Checked, Interval, Report, Verdict},
+    measure::Interval,
+    report::{Checked, Report, Verdict},
     size::Bytes,
     sweep::Swept,
+    vllm::serve::Serve,
 };
 use std::fmt::Write;
-
-/// The engine's command line, an option a line.
-pub(crate) fn command(argv: &[String]) -> String {
-    let mut out = String::from(" ");
-    for (index, word) in argv.iter().enumerate() {
-        if index > 0 && word.starts_with("--") {
-            out.push_str("\n    ");
-        }
-        let _ = write!(out, " {}", shell_word(word));
-    }
-    out.push('\n');
-    out
-}
 
 /// The engine's environment and command line, a variable and an option a line.
 pub(crate) fn serve(serve: &Serve) -> String {
@@ -321,18 +312,4 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     let done = if document.dry_run { "would be freed" } else { "freed" };
     let _ = writeln!(out, "{GOOD}{} {done}{GOOD:#}", document.freed_bytes);
     out
-}
-
-pub(super) fn row(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "  {FAINT}{name:<24}{FAINT:#} {value}");
-}
-
-/// A word as a shell reads it.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }

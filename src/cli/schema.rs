@@ -1,19 +1,19 @@
 //! The schemas of the documents, from the types that print them. `docs/schema` has them all.
 
 use super::{
-    adopt::AdoptionDocument,
     documents::{
         ActivationDocument, CollectDocument, DoctorDocument, FactsDocument, GenerationsDocument,
         PlanDocument, RecoveryDocument, StatusDocument, ValidationDocument,
+        adoption::AdoptionDocument,
+        evidence::{ComparisonDocument, ReportDocument},
+        history::{HistoryDocument, WhyDocument},
+        lookup::{DiffDocument, LogsDocument},
+        models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
+        rehearsal::RehearsalDocument,
+        units::UnitsDocument,
     },
-    evidence::{ComparisonDocument, ReportDocument},
-    history::{HistoryDocument, WhyDocument},
     ink::{print, print_json},
-    lookup::{DiffDocument, LogsDocument},
     problem::ProblemJson,
-    rehearsal::RehearsalDocument,
-    supply::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
-    units::UnitsDocument,
     verified::VerifyDocument,
 };
 use crate::domain::problem::Problem;

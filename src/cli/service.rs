@@ -2,9 +2,9 @@
 
 use super::{
     args::{Global, Tallied},
+    context::{interruptible, layout, own_file, reading_world},
     documents,
     progress::Screen,
-    run::{interruptible, layout, own_file, reading_world},
 };
 use crate::{
     domain::problem::Problem,
@@ -13,11 +13,12 @@ use crate::{
         fallback, supervise,
         world::{Carrier, World},
     },
-    host::{event_loop, store::Store},
+    host::{engine, event_loop, store::Store},
 };
 
 /// What the service manager runs to carry an activation out.
-pub(super) fn activate(global: &Global, number: u64, part: Part, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn activate(global: &Global, number: u64, rest: bool, screen: &Screen) -> Result<u8, Problem> {
+    let part = if rest { Part::Rest } else { Part::Whole };
     let mut world = World { carrier: Carrier::Here, ..interruptible(global)? };
     let outcome = conduct::activation(&mut world, number, part, screen)?;
     Ok(outcome.map_or(0, |outcome| documents::exit_code(outcome.conclusion())))
@@ -45,4 +46,10 @@ pub(super) fn supervise(global: &Global, owner: Option<u32>) -> Result<u8, Probl
     let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
     let store = Store::new(layout(global));
     event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| 0)
+}
+
+/// What a rehearsal's supervisor runs in vLLM's place.
+pub(super) fn engine(arguments: &[String]) -> Result<u8, Problem> {
+    let options = engine::Options::from_arguments(arguments, |name| std::env::var(name).ok())?;
+    event_loop()?.block_on(engine::run(options)).map(|()| 0)
 }

@@ -1,8 +1,9 @@
 //! A validation in short, for `status` and whoever watches it.
 
 use crate::domain::{
-    activation::GenerationId,
-    report::{Interval, KnownAnswers, Report, Verdict},
+    generation_id::GenerationId,
+    measure::Interval,
+    report::{KnownAnswers, Report, Verdict},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

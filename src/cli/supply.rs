@@ -2,93 +2,25 @@
 
 use super::{
     args::{Global, LockRequest},
+    context::interruptible,
+    documents::models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
+    output::show,
     problem as errors,
     progress::Screen,
-    run::{interruptible, show},
 };
 use crate::{
     domain::{
-        digest::Digest,
-        lock::{LockedInterpreter, LockedModel},
         problem::{Kind, Problem},
-        profile::Device,
-        size::Bytes,
-        upstream::{Deviations, lines},
+        upstream::lines,
     },
     flow::{
         event::{Event, Observer as _},
         fetch::{self, Fetched},
-        lock::{self, Checked, Standing},
+        lock::{self, Standing},
         world::World,
     },
-    host::hub::{HubPieces, Reach, Settings},
+    host::hub::{Reach, Settings, pieces::HubPieces},
 };
-use schemars::JsonSchema;
-use serde::Serialize;
-use std::path::PathBuf;
-
-/// `awqdeploy/upstream/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct UpstreamDocument {
-    schema: &'static str,
-    profile: String,
-    repo: String,
-    revision: String,
-    /// What was locked.
-    commit: Option<String>,
-    /// `same`, `moved`, `changed`, `vanished`.
-    upstream: &'static str,
-    /// What the revision is now, where it moved.
-    now: Option<String>,
-    changes: Deviations,
-    why: Option<String>,
-}
-
-/// `awqdeploy/lock/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct LockDocument {
-    schema: &'static str,
-    profile: String,
-    /// The model's name in the store.
-    digest: Digest,
-    #[serde(flatten)]
-    locked: LockedModel,
-}
-
-impl LockDocument {
-    fn of(profile: &str, locked: LockedModel) -> Self {
-        Self { schema: "awqdeploy/lock/v1", profile: profile.to_owned(), digest: locked.digest(), locked }
-    }
-}
-
-/// `awqdeploy/fetch/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct FetchDocument {
-    schema: &'static str,
-    profile: String,
-    path: PathBuf,
-    files: usize,
-    bytes: Bytes,
-    /// Bytes of contents that were on this host already.
-    found: Bytes,
-    downloaded: Bytes,
-}
-
-/// `awqdeploy/runtime-lock/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct RuntimeLockDocument {
-    schema: &'static str,
-    vllm: String,
-    device: Device,
-    python: String,
-    platform: String,
-    /// The lock's name.
-    digest: Digest,
-    /// The build of the interpreter. Null where the profile takes the host's.
-    interpreter: Option<LockedInterpreter>,
-    wheels: usize,
-    bytes: Bytes,
-}
 
 fn lock_runtime(
     global: &Global,
@@ -145,10 +77,10 @@ pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> R
     })
 }
 
-pub(super) fn fetch(global: &Global, profile: &str, reach: Reach, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn fetch(global: &Global, profile: &str, offline: bool, screen: &Screen) -> Result<u8, Problem> {
     let world = interruptible(global)?;
     let mut settings = Settings::from_environment()?;
-    if reach == Reach::Offline {
+    if offline {
         settings.reach = Reach::Offline;
     }
     let Fetched { path, files, bytes, found, downloaded } = fetch::fetch(&world, profile, &settings, screen)?;
@@ -169,29 +101,6 @@ pub(super) fn pieces(world: &World, profile: Option<&str>, screen: &Screen) -> O
         screen.see(Event::Warning(format!("{}; the hub is not asked", problem.in_one_line())));
         None
     })
-}
-
-impl UpstreamDocument {
-    fn of(profile: &str, checked: Checked) -> Self {
-        let Checked { model, standing } = checked;
-        let (upstream, now, changes, why) = match standing {
-            Standing::Same => ("same", None, Deviations::new(), None),
-            Standing::Moved { to, changes } => ("moved", Some(to.to_string()), changes, None),
-            Standing::Changed(changes) => ("changed", None, changes, None),
-            Standing::Vanished(fault) => ("vanished", None, Deviations::new(), Some(fault.to_string())),
-        };
-        Self {
-            schema: "awqdeploy/upstream/v1",
-            profile: profile.to_owned(),
-            repo: model.repo,
-            revision: model.revision,
-            commit: model.commit.map(|commit| commit.to_string()),
-            upstream,
-            now,
-            changes,
-            why,
-        }
-    }
 }
 
 fn upstream(document: &UpstreamDocument) -> String {

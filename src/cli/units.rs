@@ -2,30 +2,15 @@
 
 use super::{
     args::{Global, UnitsRequest},
-    run::{facts_of, interruptible, show},
+    context::{facts_of, interruptible},
+    documents::units::{UnitText, UnitsDocument},
+    output::show,
 };
 use crate::{
-    domain::{plan::Plan, problem::Problem, unit},
+    domain::{plan::Plan, problem::Problem},
     flow::prepare::{self, Weights},
     host::{checkpoint::Presence, fs},
 };
-use schemars::JsonSchema;
-use serde::Serialize;
-
-/// `awqdeploy/units/v1`
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct UnitsDocument {
-    schema: &'static str,
-    profile: String,
-    units: Vec<UnitText>,
-}
-
-/// One unit file.
-#[derive(Debug, Serialize, JsonSchema)]
-struct UnitText {
-    name: String,
-    text: String,
-}
 
 /// Prints the units that a deployment would install, or writes them into a folder.
 pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Problem> {
@@ -35,7 +20,7 @@ pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Probl
     let world = interruptible(global)?;
     let facts = facts_of(global, facts.as_deref())?;
     let plan: Plan = prepare::plan(&world, profile, &facts, weights)?.planned?;
-    let units = unit::all(&plan, world.layout());
+    let units = plan.units(world.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;
         return units

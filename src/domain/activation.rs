@@ -3,20 +3,9 @@
 //! Pure. The driver in `flow::activate` records a [`State`] before it runs the state's step, so the
 //! last recorded state always names the step that may have been interrupted.
 
-use schemars::JsonSchema;
+use crate::domain::generation_id::GenerationId;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
-
-/// The number of a generation. They count up from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct GenerationId(pub u64);
-
-impl fmt::Display for GenerationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// One switch of the service from `from` to `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -380,4 +369,18 @@ impl fmt::Display for Cause {
             Self::Degraded { why } => write!(f, "did not stay well: {why}"),
         }
     }
+}
+
+/// What serves after all, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// What was wanted serves, and is proven.
+    Done,
+    /// It was so already.
+    AlreadySo,
+    /// What served before serves again; or nothing does, as before.
+    WentBack,
+    /// A person is needed.
+    Stuck,
 }

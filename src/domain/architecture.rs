@@ -1,9 +1,6 @@
 //! Which architectures are modelled, and their dimensions as `config.json` names them.
 
-use super::{
-    problem::{Kind, Problem},
-    tensors::LayerKind,
-};
+use super::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
 
 /// Architectures whose tensors and KV cache are known here.
@@ -290,4 +287,13 @@ impl Taken {
 fn unusable(family: Family, what: &str) -> Problem {
     Problem::new(Kind::Unverified, format!("`config.json` of a {} {what}", family.name()))
         .help("take the model's original `config.json`")
+}
+
+/// The two kinds of attention that Qwen3-Next mixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// Softmax attention with a KV cache that grows.
+    Full,
+    /// A gated delta net with a state of fixed size.
+    Linear,
 }

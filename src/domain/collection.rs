@@ -5,7 +5,7 @@
 //! models that are locked and have not been deployed yet, since somebody fetched them on purpose. An interrupted
 //! download stays as long as a fetch would go on with it.
 
-use super::{activation::GenerationId, digest::Digest};
+use super::{digest::Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,10 +3,7 @@
 //! It is known by what it says, and not by who says it: another nixpkgs, another awqdeploy or another order of the keys
 //! declares nothing else, and must not restart a model server.
 
-use super::{
-    activation::{Cause, GenerationId},
-    digest::Digest,
-};
+use super::{activation::Cause, digest::Digest, generation_id::GenerationId};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 

@@ -1,9 +1,6 @@
 //! What the installed vLLM makes of a plan's command line, against what the plan means by it.
 
-use super::{
-    checkpoint::Checkpoint,
-    plan::{Plan, Refusal},
-};
+use super::{checkpoint::Checkpoint, findings::refusal::Refusal, plan::Plan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -4,16 +4,10 @@
 //! from what was measured here: the newest server that was alike was so many times as fast as predicted, and so will
 //! this one be. Only one factor is learnt, and a plan shows from where, so that a person can judge it.
 
-use super::{
-    activation::GenerationId,
-    digest::Digest,
-    generation::Generation,
-    plan::Inputs,
-    prediction::{Decode, Limit, RatesFrom},
-    report::Report,
-};
+use super::{digest::Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A server that was proven on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,42 +57,7 @@ pub struct Measurement {
 /// What is believed of a factor: beyond it, something else was measured than was computed.
 const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
-impl Experience {
-    /// What a passed validation says of its generation. Nothing of one that was made before settings were kept, and
-    /// of a rehearsal's.
-    pub fn of(generation: &Generation, report: &Report) -> Option<Self> {
-        let measured = report.throughput.as_ref()?.decode_tokens_per_second.median;
-        let prediction = &generation.plan.prediction;
-        let loaded = report.actual.as_ref().is_some_and(|actual| !actual.rehearsed);
-        let computed = prediction.decode_tokens_per_second.as_ref()?.computed();
-        let measurement = Measurement {
-            generation: generation.id,
-            profile: generation.plan.profile.clone(),
-            at: report.at,
-            computed,
-            measured,
-        };
-        let setting = prediction.setting.clone()?;
-        (loaded && report.passed()).then_some(Self { setting, measurement })
-    }
-}
-
 impl Setting {
-    /// The setting of a plan with so many ranks, of which this is computed.
-    pub fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
-        let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
-        let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
-        let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
-        Self {
-            gpus: facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.name.clone()).collect(),
-            vllm: runtime.vllm.clone(),
-            architecture: checkpoint.architecture.clone(),
-            limited_by: decode.limited_by,
-            rates: decode.rates,
-            arguments: Digest::of(arguments.chain(variables).collect::<String>()),
-        }
-    }
-
     /// The newest measurement in this setting.
     pub fn newest(&self, experience: &[Experience]) -> Option<Measurement> {
         let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
@@ -110,5 +69,50 @@ impl Measurement {
     /// How many times as fast as computed it was, where that can be believed.
     pub fn factor(&self) -> Option<f64> {
         Some(self.measured / self.computed).filter(|factor| BELIEVED.contains(factor))
+    }
+}
+
+/// What a decode step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Kernel launches and the like.
+    FixedWork,
+    /// Reading VRAM.
+    VramBandwidth,
+    /// Reading offloaded experts over PCIe.
+    PcieLink,
+    /// The ranks waiting for each other.
+    AllReduce,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FixedWork => "fixed work of a step",
+            Self::VramBandwidth => "VRAM bandwidth",
+            Self::PcieLink => "the PCIe link",
+            Self::AllReduce => "the ranks' exchange",
+        })
+    }
+}
+
+/// Where the rates of memory and link come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RatesFrom {
+    /// Data sheets of cards, and a table of links.
+    #[default]
+    Table,
+    /// A probe on this host: `awqdeploy facts --probe`.
+    Probe,
+}
+
+impl fmt::Display for RatesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "rates from a table of cards and links",
+            Self::Probe => "rates measured on this host",
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! A generation: one immutable, complete deployment, kept so that it can be returned to.
 
-use super::{activation::GenerationId, plan::Plan};
+use super::{generation_id::GenerationId, plan::Plan};
 use serde::{Deserialize, Serialize};
 
 /// The format of a generation's record. A program that finds a later one says so, and leaves it alone.

@@ -4,10 +4,11 @@ use super::{
     facts::{Facts, Gpu},
     flags,
     memory::{self, Budget},
-    plan::{Inputs, Serve},
+    planning::inputs::Inputs,
     profile::{Device, Profile},
     size::Bytes,
     visible,
+    vllm::serve::Serve,
 };
 use std::{collections::BTreeMap, time::Duration};
 

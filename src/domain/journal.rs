@@ -1,6 +1,9 @@
 //! The story of one activation, as its journal tells it: which step took how long, and how long nothing served.
 
-use super::activation::{Activation, End, GenerationId, State, Step};
+use super::{
+    activation::{Activation, End, State, Step},
+    generation_id::GenerationId,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -2,11 +2,7 @@
 //! before the old service is stopped.
 
 use super::{
-    facts::Gpu,
-    flags,
-    plan::{Inputs, Refusal},
-    rules::Finding,
-    version::Version,
+    facts::Gpu, findings::refusal::Refusal, flags, planning::inputs::Inputs, rules::Finding, version::Version,
 };
 
 /// The first vLLM that finds a shared expert which is not quantised.

@@ -1,6 +1,6 @@
 //! Where everything lies below the root. Pure path arithmetic.
 
-use super::{activation::GenerationId, digest::Digest};
+use super::{digest::Digest, generation_id::GenerationId};
 use std::path::{Path, PathBuf};
 
 /// Whose service manager runs what lies below a root.

@@ -5,12 +5,12 @@
 //! measured the comment says on what; values that were only inferred say so.
 
 use super::{
+    architecture::LayerKind,
     checkpoint::{Checkpoint, Shape},
     facts::{Facts, Gpu},
     flags,
     profile::{Device, Limits, Offload, Profile},
     size::Bytes,
-    tensors::LayerKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,6 @@
 //! defaults). Responses name only what is needed of them, and fields that a later vLLM adds are read
 //! over. The recorded answers of a real vLLM 0.32.0 that the tests replay are in `tests/fixtures/vllm-api`.
 
-use super::stream::Streamed;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{fmt, time::Duration};
@@ -273,12 +272,6 @@ impl Answer {
             }
         };
         Ok(Self { role, text, finish_reason: choice.finish_reason, usage })
-    }
-}
-
-impl From<Streamed> for Answer {
-    fn from(streamed: Streamed) -> Self {
-        streamed.answer
     }
 }
 

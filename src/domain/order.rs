@@ -1,6 +1,6 @@
 //! What an activation was asked to do: on record before it begins, so that whoever carries it out needs nobody else.
 
-use super::activation::GenerationId;
+use super::generation_id::GenerationId;
 use serde::{Deserialize, Serialize};
 
 /// What a person asked for.

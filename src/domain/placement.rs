@@ -2,9 +2,10 @@
 
 use super::{
     checkpoint::Checkpoint,
+    findings::refusal::Refusal,
     kernels,
     memory::{self, Budget},
-    plan::{Inputs, Refusal},
+    planning::inputs::Inputs,
     prediction::{self, Prediction},
     preflight,
     profile::{Device, Offload, TensorParallel},

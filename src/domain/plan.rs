@@ -1,25 +1,20 @@
 //! The plan: everything that a deployment decides, in one value, before anything is touched.
 
 use super::{
-    checkpoint::Checkpoint,
-    digest::Digest,
-    facts::Facts,
+    findings::refusal::Refusal,
     invocation,
     layout::Layout,
-    lock::Interpreter,
-    manifest::Part,
     memory::Budget,
-    needs::Need,
     placement::{self, Placement},
+    planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
     prediction::Prediction,
     preflight::{self, Finding},
-    profile::{Gates, Listen, Profile, TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch},
+    profile::{Gates, TensorParallel, Timeouts, Tolerances, Watch},
     secrets::Secrets,
-    unit,
+    unit::{self, GPU_READY, Unit},
+    vllm::serve::Serve,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
 
 /// Everything that a generation runs. Stored with it, so that a rollback decides nothing anew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,97 +50,6 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// The service's systemd unit.
     pub unit: String,
-}
-
-/// A model in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedModel {
-    /// `owner/name` on the hub.
-    pub repo: String,
-    /// The locked revision.
-    pub revision: String,
-    /// `--served-model-name`.
-    pub served_name: String,
-    /// Its name in the store. Absent while it is not locked yet.
-    pub digest: Option<Digest>,
-    /// Its folder.
-    pub path: PathBuf,
-    /// What the service reads of it before each start. Generations of before this was known have none.
-    #[serde(default)]
-    pub verify_at_start: VerifyAtStart,
-}
-
-/// A runtime in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedRuntime {
-    /// vLLM's version.
-    pub vllm: String,
-    /// Its name in the store. Absent for a runtime that is not installed by awqdeploy.
-    pub digest: Option<Digest>,
-    /// The command that `serve` and its arguments follow.
-    pub command: Vec<String>,
-    /// The interpreter that it was installed for. Absent where somebody else keeps the runtime, where Nix built it with
-    /// its interpreter, and in generations of before the files of runtimes were recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub python: Option<Interpreter>,
-    /// What else it needs of the host, as far as that is known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub needs: Vec<Need>,
-}
-
-impl PlannedRuntime {
-    /// What of it lies in the store: the runtime, and the interpreter where that is locked, each by its name there.
-    pub fn installed(&self) -> Vec<(Part, Digest)> {
-        let runtime = self.digest.map(|digest| (Part::Runtime, digest));
-        let python = self.python.as_ref().and_then(Interpreter::locked);
-        runtime.into_iter().chain(python.map(|name| (Part::Interpreter, name))).collect()
-    }
-}
-
-/// The engine's command line, environment and address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Serve {
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// Variables beside those that the unit sets.
-    pub env: BTreeMap<String, String>,
-    /// Where it answers.
-    pub listen: Listen,
-}
-
-/// Everything that a plan is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
-    /// What is wanted.
-    pub profile: &'a Profile,
-    /// The model: locked, or only known.
-    pub model: &'a PlannedModel,
-    /// Its shape.
-    pub checkpoint: &'a Checkpoint,
-    /// The runtime.
-    pub runtime: &'a PlannedRuntime,
-    /// The host.
-    pub facts: &'a Facts,
-    /// Where everything lies.
-    pub layout: &'a Layout,
-}
-
-/// Why there is no plan. An expected outcome: nothing was touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
-    /// A stable name: `tensor-parallel-exceeds-gpus`.
-    pub code: String,
-    /// A lowercase fragment.
-    pub message: String,
-    /// What to do about it.
-    pub help: String,
-}
-
-impl Refusal {
-    /// A refusal of this code.
-    pub fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), help: help.into() }
-    }
 }
 
 impl From<&Refusal> for Finding {
@@ -193,9 +97,23 @@ impl Plan {
         Self::whole(inputs, placement, serve, Vec::new())
     }
 
+    /// Every unit that it needs: the service, its recovery at boot, and what it requires.
+    pub fn units(&self, layout: &Layout) -> Vec<Unit> {
+        let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
+        let mut units = vec![
+            unit(&format!("{}.service", self.service), self.unit.clone()),
+            unit(&unit::recover_name(&self.service), unit::recover(layout, &self.service)),
+        ];
+        // A user's manager loads no kernel modules: its unit does not ask for this one.
+        if self.unit.contains(GPU_READY) {
+            units.push(unit(GPU_READY, unit::gpu_ready()));
+        }
+        units
+    }
+
     fn whole(inputs: Inputs<'_>, placement: Placement, serve: Serve, findings: Vec<Finding>) -> Self {
         let Inputs { profile, model, runtime, layout, .. } = inputs;
-        let unit = unit::service(&unit::Service {
+        let unit = unit::service(&unit::sandbox::Service {
             name: profile.service(),
             device: profile.runtime().device,
             memory_max: profile.memory().ram,

@@ -9,17 +9,18 @@
 
 use super::{
     checkpoint::{Checkpoint, Shape},
-    experience::{Measurement, Setting},
+    digest::Digest,
+    experience::{Limit, Measurement, RatesFrom, Setting},
     facts::{Facts, Gpu, MeasuredRates},
     invocation,
     memory::Budget,
-    plan::Inputs,
+    planning::inputs::Inputs,
     size::Bytes,
     tensors::Class,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Kernel launches and the like in one step: the 5.0 ms of a resident step on the H100 less its
 /// 0.86 ms of reading.
@@ -147,48 +148,20 @@ pub struct AllStreams {
     pub together: f64,
 }
 
-/// Where the rates of memory and link come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RatesFrom {
-    /// Data sheets of cards, and a table of links.
-    #[default]
-    Table,
-    /// A probe on this host: `awqdeploy facts --probe`.
-    Probe,
-}
-
-impl fmt::Display for RatesFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Table => "rates from a table of cards and links",
-            Self::Probe => "rates measured on this host",
-        })
-    }
-}
-
-/// What a decode step waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Limit {
-    /// Kernel launches and the like.
-    FixedWork,
-    /// Reading VRAM.
-    VramBandwidth,
-    /// Reading offloaded experts over PCIe.
-    PcieLink,
-    /// The ranks waiting for each other.
-    AllReduce,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FixedWork => "fixed work of a step",
-            Self::VramBandwidth => "VRAM bandwidth",
-            Self::PcieLink => "the PCIe link",
-            Self::AllReduce => "the ranks' exchange",
-        })
+impl Setting {
+    /// The setting of a plan with so many ranks, of which this is computed.
+    pub fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
+        let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
+        let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
+        let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
+        Self {
+            gpus: facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.name.clone()).collect(),
+            vllm: runtime.vllm.clone(),
+            architecture: checkpoint.architecture.clone(),
+            limited_by: decode.limited_by,
+            rates: decode.rates,
+            arguments: Digest::of(arguments.chain(variables).collect::<String>()),
+        }
     }
 }
 

@@ -6,10 +6,11 @@
 use super::{
     checkpoint::Checkpoint,
     facts::{Facts, Gpu, GpuProcess},
+    findings::refusal::Refusal,
     flags::{self, Argument, Knowledge},
     kernels,
     memory::{self, Budget},
-    plan::{Inputs, Plan, Refusal},
+    planning::inputs::Inputs,
     profile::Device,
     variables,
     version::Version,
@@ -173,7 +174,7 @@ fn least_capability(method: Option<&str>, version: Version) -> (u32, u32) {
     }
 }
 
-fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
+pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     let (cuda, least) = if version >= FIRST_WITH_CUDA_13 {
         ("13", Version::new(580, 0, 0))
     } else {
@@ -189,30 +190,6 @@ fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
             format!("install driver {} or later", least.major()),
         )),
         _ => Ok(()),
-    }
-}
-
-/// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
-/// serves holds its share.
-pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
-    let changed =
-        |message: String| Refusal::new("host-changed", message, "bring the host back to what it was");
-    let ram = facts.ram_total;
-    if plan.memory.ram > ram {
-        return Err(changed(format!("it needs {} of RAM, and this host has {ram}", plan.memory.ram)));
-    }
-    let Some(needed) = plan.memory.vram() else {
-        return Ok(());
-    };
-    let ranks = plan.memory.tensor_parallel_size as usize;
-    let enough = facts.gpus.iter().filter(|gpu| gpu.usable() >= needed).count();
-    if enough < ranks {
-        let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-        return Err(changed(format!("it needs {ranks} GPUs with {needed}, and this host has {enough}{why}")));
-    }
-    match Version::of(&plan.runtime.vllm) {
-        Some(version) => driver(facts, version),
-        None => Ok(()),
     }
 }
 

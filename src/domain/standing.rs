@@ -1,6 +1,6 @@
 //! What runs, and what should: the two must be the same wherever no activation goes on.
 
-use super::activation::{GenerationId, another};
+use super::{activation::another, generation_id::GenerationId};
 use std::collections::BTreeSet;
 
 /// What a service runs, as its keeper and its own process tell.

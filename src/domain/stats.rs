@@ -3,7 +3,7 @@
 //! Times and rates of a server are positive and skewed: their logarithms are close to normal, so that
 //! Student's t on the logarithms bounds their median (which is where the mean of the logarithms lies).
 
-use super::report::{Interval, Sample, Throughput};
+use super::measure::{Interval, Sample, Throughput};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The share of intervals that miss the true median, on either side: together 5 %.

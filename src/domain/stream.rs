@@ -1,8 +1,8 @@
 //! A streamed answer, put together from its events and their times of arrival.
 
 use super::{
+    measure::Sample,
     openai::{Answer, ApiError, Fault, Usage, parse, quote},
-    report::Sample,
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -18,6 +18,12 @@ pub struct Streamed {
     /// When each chunk with a choice came, counted from sending the request. Never empty. The usage
     /// chunk is none of them.
     pub chunks: Vec<Duration>,
+}
+
+impl From<Streamed> for Answer {
+    fn from(streamed: Streamed) -> Self {
+        streamed.answer
+    }
 }
 
 impl Streamed {

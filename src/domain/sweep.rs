@@ -2,7 +2,7 @@
 //! into a given time, and what was measured. The names are those of `vllm bench serve`.
 
 use super::{
-    report::{Interval, Sample},
+    measure::{Interval, Sample},
     stats::{Logarithms, median},
 };
 use schemars::JsonSchema;

@@ -1,6 +1,9 @@
 //! How often a proven generation failed in a row, counted across boots, and what is gone back to when that is too much.
 
-use super::activation::{Activation, GenerationId, failed};
+use super::{
+    activation::{Activation, failed},
+    generation_id::GenerationId,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 

@@ -5,7 +5,7 @@
 //! decoding.
 
 use super::{
-    architecture::{Family, Shape},
+    architecture::{Family, LayerKind, Shape},
     problem::Problem,
     quantization::{Rules, Scheme},
     safetensors::Tensor,
@@ -318,13 +318,4 @@ fn place(shape: &Shape, name: &str) -> Option<(Class, Sharding)> {
     };
     // Two numbers that every rank keeps.
     Some((class, if has("weight_shape") { Sharding::Replicated } else { sharding }))
-}
-
-/// The two kinds of attention that Qwen3-Next mixes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerKind {
-    /// Softmax attention with a KV cache that grows.
-    Full,
-    /// A gated delta net with a state of fixed size.
-    Linear,
 }

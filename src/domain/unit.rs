@@ -3,7 +3,7 @@
 //! The sandbox was tried with a real vLLM under a real systemd; what looks as if it could be
 //! tightened further is commented in the text where it was seen to break vLLM.
 
-mod sandbox;
+pub mod sandbox;
 
 pub use sandbox::hides;
 
@@ -11,10 +11,9 @@ use super::{
     digest::Digest,
     flags,
     layout::{Layout, Scope},
-    plan::{Plan, Serve},
     profile::Device,
     secrets::Secrets,
-    size::Bytes,
+    unit::sandbox::Service,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -68,39 +67,6 @@ pub struct Unit {
     pub text: String,
     /// Of a text of somebody else's that this one may replace: that of a unit that was adopted.
     pub replaces: Option<Digest>,
-}
-
-/// Every unit that a plan needs: the service, its recovery at boot, and what it requires.
-pub fn all(plan: &Plan, layout: &Layout) -> Vec<Unit> {
-    let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
-    let mut units = vec![
-        unit(&format!("{}.service", plan.service), plan.unit.clone()),
-        unit(&recover_name(&plan.service), recover(layout, &plan.service)),
-    ];
-    // A user's manager loads no kernel modules: its unit does not ask for this one.
-    if plan.unit.contains(GPU_READY) {
-        units.push(unit(GPU_READY, gpu_ready()));
-    }
-    units
-}
-
-/// What a service's unit is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Service<'a> {
-    /// Its name without suffix.
-    pub name: &'a str,
-    /// What it computes on.
-    pub device: Device,
-    /// RAM it may use, pinned memory included. `None`: no limit.
-    pub memory_max: Option<Bytes>,
-    /// What it runs.
-    pub serve: &'a Serve,
-    /// What only the engine may know.
-    pub secrets: &'a Secrets,
-    /// The model's folder.
-    pub model: &'a Path,
-    /// Where everything lies.
-    pub layout: &'a Layout,
 }
 
 /// The unit that supervises vLLM. It starts whatever generation is current; its first lines show what

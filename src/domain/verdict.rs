@@ -3,9 +3,10 @@
 //! A generation passes only on evidence: what a gate asks for and nobody measured is a failure, not a pass.
 
 use super::{
+    measure::{Interval, Throughput},
     profile::{Baseline, Gates},
     quality::{Quality, QualityComparison},
-    report::{Check, Comparison, Interval, KnownAnswers, Report, Throughput},
+    report::{Check, Comparison, KnownAnswers, Report},
     sequential::{self, Shown},
     stats::rates,
 };

@@ -3,8 +3,9 @@
 use super::world::World;
 use crate::{
     domain::{
-        activation::{End, GenerationId},
+        activation::End,
         generation::Generation,
+        generation_id::GenerationId,
         journal::{self, Entry, Phase},
         problem::{Kind, Problem},
         report::Report,

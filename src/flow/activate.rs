@@ -1,9 +1,13 @@
 //! Drives an [`Activation`] to its end, one recorded step at a time.
 
-use super::event::{Event, Observer};
+use super::{
+    event::{Event, Observer},
+    outcome::Ended,
+};
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State, Step, another, way_back, without_records},
+        activation::{Activation, End, State, Step, another, way_back, without_records},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     host::{
@@ -38,17 +42,6 @@ pub trait Host {
     fn otherwise(&mut self) -> Option<GenerationId> {
         None
     }
-}
-
-/// An activation that has ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its number.
-    pub number: u64,
-    /// The activation in its last state.
-    pub activation: Activation,
-    /// How it ended.
-    pub end: End,
 }
 
 /// What is done with an activation that an earlier process left.

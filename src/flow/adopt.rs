@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
         adoption::{self, Adopted, ForeignUnit, Reading, Terms},
         checkpoint::Checkpoint,
         digest::Digest,
+        generation_id::GenerationId,
         lock::LockedModel,
-        plan::{Inputs, Plan, PlannedModel, PlannedRuntime},
+        plan::Plan,
+        planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
         problem::{Kind, Problem},
         profile::{Device, Gates, Profile, VerifyAtStart},
         report::Report,

@@ -3,16 +3,17 @@
 use super::{
     deploy,
     event::{Event, Observer},
-    outcome::{Action, Conclusion, Outcome},
+    outcome::{Action, Outcome},
     prepare::Prepared,
     world::World,
 };
 use crate::{
     domain::{
-        activation::{End, GenerationId},
+        activation::{Conclusion, End},
         declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
         digest::Digest,
         generation::Generation,
+        generation_id::GenerationId,
         problem::Problem,
     },
     host::{fs, machine, store::Store},

@@ -1,24 +1,21 @@
 //! From an order to its outcome: carried out in this process, or handed to the service manager and followed.
 
 use super::{
-    activate::{Ended, activate},
+    activate::activate,
+    activation::ending::{close, outcome, return_to},
     event::{Event, Observer},
     follow::{CtrlC, follow},
-    live::{self, Live},
-    outcome::{Activated, Outcome},
+    live::Live,
+    outcome::Outcome,
+    validate::generation,
     warm,
     world::{Carrier, World},
 };
 use crate::{
-    domain::{
-        activation::{Activation, End, GenerationId, way_back},
-        journal::{Entry, plain_restart},
-        order::Order,
-        problem::Problem,
-    },
+    domain::{activation::Activation, generation_id::GenerationId, order::Order, problem::Problem},
     host::{
         foreign,
-        store::{Evidence, Locked, Store},
+        store::{Locked, Store},
         transient,
     },
 };
@@ -71,7 +68,7 @@ pub(super) fn conduct(
     for id in [Some(order.to), from].into_iter().flatten() {
         remark_on_packages(store, id, observer)?;
     }
-    let baseline = live::baseline(world, &plan, observer)?;
+    let baseline = generation::baseline(world, &plan, observer)?;
     warm::ahead(&plan, &world.interrupt, observer)?;
     let activation = Activation::new(from, order.to);
     let interrupt = world.interrupt.clone();
@@ -99,79 +96,4 @@ fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) 
         )));
     }
     Ok(())
-}
-
-/// What follows the end of an activation: what serves again after one that went back is validated, unless that was
-/// done, and the host's journal is told, whoever else listens.
-pub(super) fn close(
-    world: &World,
-    locked: &Locked<'_>,
-    ended: &Ended,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
-    let validated = validate_returned(world, locked, ended, observer);
-    // What cannot be read is told to whoever asks for it.
-    let returned = locked.store().report(ended.number, Evidence::Returned).unwrap_or_default();
-    world.tell(ended, returned.as_ref());
-    validated
-}
-
-fn validate_returned(
-    world: &World,
-    locked: &Locked<'_>,
-    ended: &Ended,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
-    let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
-        return Ok(());
-    };
-    // One that is damaged is measured anew.
-    if locked.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
-        return Ok(());
-    }
-    observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-    let whose = world.keeper.processes(&locked.store().generation(from)?.plan.service)?;
-    live::validate_returned(locked, ended.number, from, whose, observer)
-}
-
-/// How an activation that has ended went, with its evidence.
-pub(super) fn outcome(store: &Store, order: Order, ended: Ended) -> Result<Outcome, Problem> {
-    // Evidence that is damaged does not change how it ended.
-    let report = store.report(ended.number, Evidence::Candidate).unwrap_or_default();
-    let returned = match ended.end {
-        End::RolledBack { .. } => store.report(ended.number, Evidence::Returned).unwrap_or_default(),
-        _ => None,
-    };
-    let journal = store.activation(ended.number)?.journal;
-    let plain_restart = match ended.activation.from {
-        Some(from) => restart_before(store, ended.number, &journal, from)?,
-        None => None,
-    };
-    Ok(Outcome {
-        action: order.action,
-        profile: store.generation(order.to)?.plan.profile,
-        generation: order.to,
-        activation: Some(Activated { ended, journal, report, returned, plain_restart }),
-    })
-}
-
-/// Seconds that a plain restart of what served before takes, by what is on record until this activation.
-fn restart_before(
-    store: &Store,
-    number: u64,
-    journal: &[Entry],
-    from: GenerationId,
-) -> Result<Option<f64>, Problem> {
-    for earlier in store.activations_before(number)? {
-        let restart = plain_restart(journal, &earlier?.journal, from);
-        if restart.is_some() {
-            return Ok(restart);
-        }
-    }
-    Ok(None)
-}
-
-/// What to go back to if `to` fails, which may not be there yet.
-pub(super) fn return_to(store: &Store, to: Option<GenerationId>) -> Result<Option<GenerationId>, Problem> {
-    Ok(way_back(&store.returnable()?, store.current()?, to))
 }

@@ -2,8 +2,7 @@
 
 use super::{
     event::Observer,
-    live,
-    validate::{self, Subject},
+    validate::{self, Subject, generation},
     world::World,
 };
 use crate::{
@@ -18,8 +17,8 @@ const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 /// Validates what serves now. Nothing is changed, whatever it shows.
 pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
     let current = world.store.deployed()?;
-    let whose = live::whose(world, &current)?;
-    live::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
+    let whose = generation::whose(world, &current)?;
+    generation::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
 }
 
 /// A server that need not be ours.

@@ -2,9 +2,9 @@
 
 use super::world::World;
 use crate::domain::{
-    activation::GenerationId,
     collection::{Collection, Why},
     digest::Digest,
+    generation_id::GenerationId,
     problem::Problem,
     size::Bytes,
 };

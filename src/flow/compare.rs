@@ -6,11 +6,11 @@ use super::{
     world::World,
 };
 use crate::domain::{
-    activation::GenerationId,
     actual::Held,
+    generation_id::GenerationId,
+    measure::{Interval, Sample, Throughput},
     problem::Problem,
     quality::QualityComparison,
-    report::{Interval, Sample, Throughput},
     size::Bytes,
     stats::{Logarithms, rates},
     sweep::{Concurrency, PromptLength, Swept},

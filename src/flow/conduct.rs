@@ -2,19 +2,20 @@
 //! being killed and started again only ever leads back.
 
 use super::{
-    activate::{self, Ended, Left},
+    activate::{self, Left},
+    activation::ending::{self, ended, ended_on_record, ordered},
     carry,
     event::{Event, Observer},
     follow,
-    outcome::Outcome,
-    panicked, patience,
+    outcome::{Ended, Outcome},
+    panicked,
+    patience::{self, LOCK_PATIENCE},
     recover::{self, Busy},
     window,
     world::World,
 };
 use crate::{
     domain::{
-        activation::Activation,
         order::{Action, Order},
         problem::{Kind, Problem},
     },
@@ -25,9 +26,6 @@ use crate::{
     },
 };
 use std::time::Duration;
-
-/// How long the lock may still be held by whoever gave the order, or by one that was killed and is not gone yet.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of an activation is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +71,6 @@ pub fn activation(
             Ok(tell(watched, &telling)?.or(outcome))
         }
     }
-}
-
-/// What an activation was asked to do. Where that is damaged, its journal tells what it is about.
-pub(super) fn ordered(store: &Store, number: u64) -> Result<Option<Order>, Problem> {
-    store.order(number).or_else(|damaged| match store.activation(number)?.last() {
-        Some(last) => Ok(Some(Order { action: Action::Deploy, to: last.to })),
-        None => Err(damaged),
-    })
 }
 
 fn tell(
@@ -132,8 +122,8 @@ fn carry(
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
-    carry::close(world, &locked, &ended, observer)?;
-    carry::outcome(&store, order, ended).map(Some)
+    ending::close(world, &locked, &ended, observer)?;
+    ending::outcome(&store, order, ended).map(Some)
 }
 
 /// Ends an activation that nobody can carry out, as one that is stuck. Where nothing of it can be read nothing was
@@ -220,14 +210,4 @@ fn overtaken(number: u64) -> Problem {
         format!("another activation came before activation {number}; nothing was touched"),
     )
     .help("`awqdeploy status` shows what serves; give the command again if it is still wanted")
-}
-
-/// How an activation on record ended, if it has.
-pub(super) fn ended(number: u64, activation: &Activation) -> Option<Ended> {
-    activation.end().map(|end| Ended { number, activation: activation.clone(), end: end.clone() })
-}
-
-/// The same of everything that is on record of one.
-pub(super) fn ended_on_record(recorded: &Recorded) -> Option<Ended> {
-    ended(recorded.number, recorded.last()?)
 }

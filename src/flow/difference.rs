@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId,
         difference::{self, Section, Side},
+        generation_id::GenerationId,
         lock::{LockedModel, LockedRuntime},
         plan::Plan,
         problem::Problem,

@@ -1,8 +1,8 @@
 //! What a running story tells while it runs. The command line renders it; nothing depends on who listens.
 
-use super::outcome::Conclusion;
 use crate::domain::{
-    activation::{GenerationId, State},
+    activation::{Conclusion, State},
+    generation_id::GenerationId,
     problem::Kind,
     report::Check,
     size::Bytes,

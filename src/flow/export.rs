@@ -2,7 +2,7 @@
 
 use super::{
     event::{Event, Observer},
-    prepare::not_locked,
+    models::not_locked,
     world::World,
 };
 use crate::{

@@ -4,16 +4,17 @@
 use super::{
     activate::{self, Left},
     carry::carry_out,
-    conduct::LOCK_PATIENCE,
     event::{Event, Observer},
     outcome::Outcome,
+    patience::LOCK_PATIENCE,
     recover, way_back,
     world::World,
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId},
+        activation::Activation,
         generation::Generation,
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
         tally::{LIMIT, Tally},

@@ -2,7 +2,7 @@
 //! has it, and what `watch` does from any other terminal.
 
 use super::{
-    carry, conduct,
+    activation::ending,
     event::{Event, Observer},
     outcome::Outcome,
     world::World,
@@ -46,7 +46,7 @@ pub fn follow(
     let (service, scope) = (service(store, number)?, store.layout().scope());
     let mut reader = Reader::new(&store.layout().activation(number));
     // One that had ended before is followed while it is watched, if it is.
-    let ended = conduct::ended_on_record(&store.activation(number)?).is_some();
+    let ended = ending::ended_on_record(&store.activation(number)?).is_some();
     let mut end_is_old = ended && transient::runs(&service, number, scope)?;
     let mut asked = Instant::now();
     let mut seen_at_work = Instant::now();
@@ -113,7 +113,7 @@ pub fn watch(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem>
 pub fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let number = newest(&world.store)?;
     let (service, scope) = (service(&world.store, number)?, world.layout().scope());
-    let goes_on = conduct::ended_on_record(&world.store.activation(number)?).is_none();
+    let goes_on = ending::ended_on_record(&world.store.activation(number)?).is_none();
     if !goes_on || !transient::runs(&service, number, scope)? {
         return Err(Problem::new(Kind::Usage, "no activation goes on")
             .help("`awqdeploy rollback` goes back to the generation before"));
@@ -149,17 +149,17 @@ fn newest(store: &Store) -> Result<u64, Problem> {
 }
 
 fn service(store: &Store, number: u64) -> Result<String, Problem> {
-    let order = conduct::ordered(store, number)?.ok_or_else(|| unordered(number))?;
+    let order = ending::ordered(store, number)?.ok_or_else(|| unordered(number))?;
     Ok(store.generation(order.to)?.plan.service)
 }
 
 fn outcome(store: &Store, number: u64) -> Result<Outcome, Problem> {
-    let order = conduct::ordered(store, number)?.ok_or_else(|| unordered(number))?;
-    let ended = conduct::ended_on_record(&store.activation(number)?).ok_or_else(|| {
+    let order = ending::ordered(store, number)?.ok_or_else(|| unordered(number))?;
+    let ended = ending::ended_on_record(&store.activation(number)?).ok_or_else(|| {
         Problem::new(Kind::Stuck, format!("activation {number} has no end, and nobody carries it out"))
             .help("`awqdeploy recover` goes back; `journalctl -t awqdeploy` has what it said")
     })?;
-    carry::outcome(store, order, ended)
+    ending::outcome(store, order, ended)
 }
 
 fn unordered(number: u64) -> Problem {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
         report::Report,
     },

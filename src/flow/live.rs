@@ -3,29 +3,24 @@
 use super::{
     activate::Host,
     event::{Event, Observer},
-    standing,
-    validate::{self, Subject},
+    validate::generation::report,
     warm,
-    world::World,
 };
 use crate::{
     domain::{
-        activation::{Activation, GenerationId, Step, another},
+        activation::{Activation, Step, another},
         actual::Actual,
         generation::Generation,
-        plan::Plan,
+        generation_id::GenerationId,
         problem::{Kind, Problem},
         report::Report,
-        verdict::Basis,
     },
     host::{
         foreign, port,
-        service::{Condition, Services, Trust},
-        serving::Api,
+        service::{Services, Trust},
         signals::Interrupt,
-        store::{Evidence, Locked, Store},
+        store::{Evidence, Locked},
         usage,
-        whose::Whose,
     },
 };
 
@@ -190,87 +185,4 @@ impl Host for Live<'_> {
     fn otherwise(&mut self) -> Option<GenerationId> {
         another(&self.locked.store().returnable().ok()?, Some(self.activation.to))
     }
-}
-
-/// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else
-/// to go.
-pub(super) fn validate_returned(
-    locked: &Locked<'_>,
-    number: u64,
-    generation: GenerationId,
-    whose: Whose,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
-    let plan = locked.store().generation(generation)?.plan;
-    // What serves again is not worth less to know because somebody pressed Ctrl-C.
-    let patient = Interrupt::default();
-    let report = report(locked.store(), &plan, generation, whose, None, &patient, observer)?;
-    locked.keep_report(number, Evidence::Returned, &report)
-}
-
-/// Validates a generation that runs, against what was just measured of its baseline, or else the last good
-/// measurement that is stored. It takes minutes
-/// on a large model, so that a signal ends it: then there is no report.
-pub fn report(
-    store: &Store,
-    plan: &Plan,
-    generation: GenerationId,
-    whose: Whose,
-    live: Option<&Report>,
-    interrupt: &Interrupt,
-    observer: &dyn Observer,
-) -> Result<Report, Problem> {
-    let stored = match (&plan.gates.baseline, live) {
-        (Some(baseline), None) => store.last_passed(&baseline.profile)?,
-        _ => None,
-    };
-    // The newest good answers of anything on this service: what clients are used to.
-    let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
-    let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
-    let api = Api::of(plan, whose)?;
-    let validation =
-        validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
-    interrupt.drive(validation)
-}
-
-/// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted
-/// with what descends from it.
-pub(super) fn whose(world: &World, current: &Generation) -> Result<Whose, Problem> {
-    match world.keeper.processes(&current.plan.service)? {
-        Whose::Nobody => {
-            let adopted = world.store.adopted(current.id)?.filter(|adopted| foreign::lives(&adopted.process));
-            Ok(adopted.map_or(Whose::Nobody, |adopted| Whose::Family(adopted.process.pid)))
-        }
-        whose => Ok(whose),
-    }
-}
-
-/// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
-/// host, minutes before. A server that cannot be measured is no reason not to replace it; the last
-/// stored measurement stands in for it.
-pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Result<Option<Report>, Problem> {
-    // One whose record is damaged cannot be measured, and is no less to be replaced.
-    let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
-        return Ok(None);
-    };
-    if standing::runs(world, &current.plan.service).other_than(Some(current.id)).is_some() {
-        return Ok(None);
-    }
-    let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
-    if !wanted || world.keeper.observe(&current.plan.service).condition()? != Condition::Active {
-        return Ok(None);
-    }
-    observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
-    let api = Api::of(&current.plan, whose(world, &current)?)?;
-    let generation = Some(current.id);
-    let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
-    let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;
-    // What takes longer is as it was when it was proven.
-    let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
-    Ok(measured
-        .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
-        .map_err(|why| {
-            observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
-        })
-        .ok())
 }

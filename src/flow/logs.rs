@@ -3,7 +3,7 @@
 use super::{history::history, world::World};
 use crate::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
         journal::{self, Period},
         problem::{Kind, Problem},
     },

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod activate;
+pub mod activation;
 pub mod adopt;
 pub mod apply;
 mod carry;
@@ -22,6 +23,7 @@ pub mod history;
 pub mod live;
 pub mod lock;
 pub mod logs;
+pub mod models;
 pub mod outcome;
 mod panicked;
 mod patience;

@@ -1,13 +1,12 @@
 //! How a deployment or a rollback ended.
 
-use super::activate::Ended;
 pub use crate::domain::order::Action;
 use crate::domain::{
-    activation::{End, GenerationId},
+    activation::{Activation, Conclusion, End},
+    generation_id::GenerationId,
     journal::Entry,
     report::Report,
 };
-use serde::{Deserialize, Serialize};
 
 /// How it ended.
 #[derive(Clone, Debug)]
@@ -37,20 +36,6 @@ pub struct Activated {
     pub plain_restart: Option<f64>,
 }
 
-/// What serves after all, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Conclusion {
-    /// What was wanted serves, and is proven.
-    Done,
-    /// It was so already.
-    AlreadySo,
-    /// What served before serves again; or nothing does, as before.
-    WentBack,
-    /// A person is needed.
-    Stuck,
-}
-
 impl Outcome {
     /// What serves after all.
     pub fn conclusion(&self) -> Conclusion {
@@ -67,4 +52,15 @@ impl Outcome {
             End::Stuck { .. } => Conclusion::Stuck,
         }
     }
+}
+
+/// An activation that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its number.
+    pub number: u64,
+    /// The activation in its last state.
+    pub activation: Activation,
+    /// How it ended.
+    pub end: End,
 }

@@ -39,3 +39,6 @@ pub(super) fn take<T>(
         pulse::pause(TRY_EVERY);
     }
 }
+
+/// How long the lock may still be held by whoever gave the order, or by one that was killed and is not gone yet.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);

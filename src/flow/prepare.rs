@@ -3,28 +3,32 @@
 pub use super::shape::Weights;
 use super::{
     event::{Event, Observer},
+    models::{
+        not_locked,
+        runtime::{self, Supply},
+    },
     shape::Shape,
     world::{Engine, World},
 };
 use crate::{
     domain::{
         checkpoint::Checkpoint,
-        digest::Digest,
         engine_word::{self, Compared},
         facts::Facts,
+        findings::refusal::Refusal,
         generation::Generation,
         layout::Layout,
-        lock::{Interpreter, LockedModel, LockedRuntime},
-        needs,
-        plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+        lock::LockedModel,
+        plan::Plan,
+        planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
         preflight,
         problem::{Kind, Problem},
-        profile::{Model, Profile, Python},
+        profile::{Model, Profile},
         rules::Finding,
         unit,
         version::Version,
     },
-    host::{self, enclosed, runtimes, trust},
+    host::{self, enclosed},
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -56,26 +60,6 @@ pub enum Waiver {
     Retry,
     /// Nothing is stopped that could not come back.
     NoWayBack,
-}
-
-/// A runtime that must be in the store before a generation can use it.
-#[derive(Clone, Debug)]
-pub struct Supply {
-    /// Its name in the store.
-    pub digest: Digest,
-    /// Its wheels.
-    pub locked: LockedRuntime,
-    /// Where it comes from.
-    pub source: Source,
-}
-
-/// Where a runtime comes from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// Nix has it already.
-    Nix(runtimes::Built),
-    /// Its wheels are to be installed for this interpreter.
-    Wheels(Interpreter),
 }
 
 /// What a plan is made of, beside the host's facts.
@@ -194,7 +178,7 @@ impl Materials {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;
         let locked = world.library.lock(profile.name())?;
-        let (runtime, wheels) = runtime(world, &profile)?;
+        let (runtime, wheels) = runtime::runtime(world, &profile)?;
         let Shape { checkpoint, folder, finding } = Shape::read(world, &profile, locked.as_ref(), weights)?;
         let model = planned_model(world, &profile, locked.as_ref());
         Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
@@ -219,7 +203,7 @@ impl Materials {
             Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
                 .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
         })?;
-        let service = unit::Service {
+        let service = unit::sandbox::Service {
             name: &plan.service,
             device: self.profile.runtime().device,
             memory_max: self.profile.memory().ram,
@@ -273,46 +257,6 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
         path,
         verify_at_start: wanted.verify_at_start,
     }
-}
-
-pub(super) fn runtime(world: &World, profile: &Profile) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
-    let vllm = profile.runtime().vllm.clone();
-    if let Engine::Command(command) = &world.engine {
-        let command = command.clone();
-        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs: Vec::new() }, None));
-    }
-    if let Python::Given(python) = &profile.runtime().python {
-        trust::believe_interpreter(python)?;
-        let command = runtimes::command_of(python);
-        let needs = needs::driver(profile.runtime().device).into_iter().collect();
-        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
-    }
-    let locked = world.library.locked_runtime(profile.runtime())?;
-    let built = match &world.engine {
-        Engine::Built(folder) => {
-            trust::believe_as_root(&folder.join(locked.digest().to_string()))?;
-            Some(runtimes::built(folder, locked.digest())?)
-        }
-        Engine::Locked | Engine::Command(_) => None,
-    };
-    // Nix brings an interpreter of its own.
-    let python = Interpreter::of(&locked, &profile.runtime().python);
-    let (digest, needs, python, source) = if let Some(built) = built {
-        (built.digest, needs::driver(locked.device).into_iter().collect(), None, Source::Nix(built))
-    } else {
-        let needs = needs::of_wheels(&locked, &python);
-        (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
-    };
-    let command = runtimes::command(&world.layout().runtime(digest));
-    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
-    Ok((planned, Some(Supply { digest, locked, source })))
-}
-
-pub(super) fn not_locked(name: &str) -> Problem {
-    Problem::new(Kind::Unverified, format!("the model of `{name}` is not locked")).help(format!(
-        "record its files once: `awqdeploy lock {name}` asks the hub, `awqdeploy lock {name} --from FOLDER` \
-             takes what is here"
-    ))
 }
 
 /// One root keeps one service: its generations are what that service can return to.

@@ -6,7 +6,7 @@ use crate::{
         digest::Digest,
         layout::Layout,
         manifest::Part,
-        plan::{PlannedModel, PlannedRuntime},
+        planning::inputs::{PlannedModel, PlannedRuntime},
         problem::{Kind, Problem},
         profile::VerifyAtStart,
         size::Bytes,

@@ -1,17 +1,18 @@
 //! `recover`: ends what an interrupted activation left, so that something proven serves.
 
 use super::{
-    activate::{self, Ended, Host, Left},
+    activate::{self, Host, Left},
     carry::{self, carry_out},
     event::{Event, Observer},
     live::Live,
+    outcome::Ended,
     patience, standing,
     world::World,
 };
 use crate::{
     domain::{
-        activation::GenerationId,
         generation::Generation,
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::Problem,
         standing::{AtBoot, Remedy, at_boot},

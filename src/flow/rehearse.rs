@@ -4,14 +4,14 @@
 use super::{
     deploy::deploy,
     event::{Event, Observer},
-    outcome::{Conclusion, Outcome},
+    outcome::Outcome,
     prepare::{self, Weights},
     profiles::Library,
     world::{Carrier, Engine, Keeper, World},
 };
 use crate::{
     domain::{
-        activation::{State, Step},
+        activation::{Conclusion, State, Step},
         checkpoint::known_config,
         facts::Facts,
         generation::Generation,

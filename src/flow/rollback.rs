@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId,
         generation::Generation,
+        generation_id::GenerationId,
         order::Order,
         problem::{Kind, Problem},
     },

@@ -2,7 +2,7 @@
 //! was published.
 
 use super::{
-    lock::online,
+    models::online,
     world::{Engine, World},
 };
 use crate::{

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::GenerationId, digest::Digest, generation::Generation, problem::Problem, report::Report,
-        standing::Runs,
+        digest::Digest, generation::Generation, generation_id::GenerationId, problem::Problem,
+        report::Report, standing::Runs,
     },
     host::{
         foreign, fs,

@@ -4,8 +4,8 @@
 use super::prove::{Known, prove, prove_runtime};
 use crate::{
     domain::{
-        activation::GenerationId,
         generation::Generation,
+        generation_id::GenerationId,
         liveness::{Liveness, Seen, Verdict},
         openai::Request,
         plan::Plan,

@@ -7,7 +7,7 @@ pub use installed::{By, VerifiedTree};
 
 use super::{
     event::{Event, Observer},
-    prepare::{self, not_locked},
+    models::{not_locked, runtime},
     prove::folder_of,
     world::World,
 };
@@ -144,7 +144,7 @@ fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Digest)>, Probl
         Which::Profile(name) => {
             let profile = world.library.load(name)?;
             // One that is not locked is not in the store either.
-            let planned = prepare::runtime(world, &profile).map(|(planned, _)| planned.installed());
+            let planned = runtime::runtime(world, &profile).map(|(planned, _)| planned.installed());
             planned.unwrap_or_default()
         }
         Which::All => {

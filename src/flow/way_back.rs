@@ -1,7 +1,7 @@
 //! Before anything is stopped: could what a failed deployment goes back to come back?
 
 use super::{
-    carry::return_to,
+    activation::ending::return_to,
     event::{Event, Observer},
     prove::{Known, prove, prove_runtime},
     world::World,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         generation::Generation,
-        preflight,
+        planning::host_changed,
         problem::{Kind, Problem},
     },
     host::{memo::Memo, needs, secrets, store::Locked},
@@ -28,7 +28,7 @@ pub(super) fn prove_target(
     };
     let target = store.generation(target)?;
     let possible = whole(world, locked, &target, observer)
-        .and_then(|()| preflight::still_fits(&target.plan, &world.facts).map_err(Problem::from));
+        .and_then(|()| host_changed::still_fits(&target.plan, &world.facts).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     activate,
-    carry::close,
+    activation::ending::{self, close},
     event::{Event, Observer},
     live::Live,
     outcome::Outcome,
@@ -215,5 +215,5 @@ fn go_back(
         return Ok(None);
     };
     close(world, &locked, &ended, observer)?;
-    super::carry::outcome(&store, order, ended).map(Some)
+    ending::outcome(&store, order, ended).map(Some)
 }

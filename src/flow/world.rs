@@ -1,24 +1,21 @@
 //! Everything that a story acts on, in one place: a rehearsal brings another world to the same stories.
 
-use super::{activate::Ended, profiles::Library};
+use super::profiles::Library;
 use crate::{
     domain::{
-        activation::GenerationId,
         facts::Facts,
-        generation::Generation,
+        generation_id::GenerationId,
         layout::{Layout, Scope},
-        notice::Notice,
         problem::Problem,
-        report::Report,
         visible::Claim,
     },
     host::{
-        gpu, holding, journald,
+        gpu,
         processes::Processes,
         service::Services,
         signals::Interrupt,
         store::{Recorded, Store},
-        systemd::Systemd,
+        systemd::{Systemd, host_lock},
         whose::Whose,
     },
 };
@@ -84,21 +81,6 @@ impl World {
     pub fn layout(&self) -> &Layout {
         self.store.layout()
     }
-
-    /// Tells the host's journal how an activation ended, and what became of what serves again, where that was
-    /// validated. A rehearsal is nothing that a host should know of.
-    pub fn tell(&self, ended: &Ended, returned: Option<&Report>) {
-        let Ended { number, activation, .. } = ended;
-        let Ok(Generation { plan, .. }) = self.store.generation(activation.to) else { return };
-        let notice = Notice::of(*number, activation, &plan, self.layout().scope());
-        let notice = match (notice, returned.filter(|report| !report.answers())) {
-            (Some(notice), Some(report)) => Some(notice.failing(&report.failures.join("; "))),
-            (notice, _) => notice,
-        };
-        if let (Keeper::Systemd(_), Some(notice)) = (&self.keeper, notice) {
-            journald::tell(&notice);
-        }
-    }
 }
 
 impl Keeper {
@@ -142,7 +124,7 @@ impl Keeper {
     pub fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
-                holding::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)
+                host_lock::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)
             }
             Self::Systemd(_) | Self::Embedded(_) => Ok(Vec::new()),
         }

@@ -9,8 +9,9 @@ use super::{
     store::{Locked, Store, numbers},
 };
 use crate::domain::{
-    activation::{Activation, GenerationId, State},
+    activation::{Activation, State},
     collection::{Collection, Stock, Used},
+    generation_id::GenerationId,
     lock::{Interpreter, LockedModel},
     problem::{Kind, Problem},
     size::Bytes,

@@ -4,7 +4,7 @@ use super::{
     journal,
     store::{Evidence, Recorded, Store, numbers},
 };
-use crate::domain::{activation::GenerationId, layout::Layout, problem::Problem};
+use crate::domain::{generation_id::GenerationId, layout::Layout, problem::Problem};
 
 impl Store {
     /// All of them, in one line each.

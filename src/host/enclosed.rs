@@ -11,7 +11,7 @@ use crate::domain::{
     layout::Scope,
     problem::{Kind, Problem},
     profile::Device,
-    unit::{self, Service},
+    unit::{self, sandbox::Service},
 };
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,7 @@ use super::enclosed::{self, Question};
 use crate::domain::{
     engine_word::EngineWord,
     problem::{Kind, Problem},
-    unit::Service,
+    unit::sandbox::Service,
 };
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Files that are whole or not there: the only place that renames and syncs.
 
+pub use super::os::reading::{failed, names};
 use super::{trust, witness};
 use crate::domain::{problem::Problem, size::Bytes};
 use rustix::fs::{CWD, RenameFlags};
@@ -290,38 +291,6 @@ pub fn read(path: &Path) -> Result<Option<String>, Problem> {
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         text => text.map(Some).map_err(|e| failed("read", path, e)),
-    }
-}
-
-/// The names in a directory, or none where there is no such directory.
-pub fn names(path: &Path) -> Result<Vec<String>, Problem> {
-    let entries = match fs::read_dir(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| failed("list", path, e))?,
-    };
-    entries
-        .map(|entry| {
-            let entry = entry.map_err(|e| failed("list", path, e))?;
-            Ok(entry.file_name().to_string_lossy().into_owned())
-        })
-        .collect()
-}
-
-/// A problem with a path, with the remedies for the usual causes.
-pub fn failed(doing: &str, path: &Path, cause: io::Error) -> Problem {
-    let kind = cause.kind();
-    let problem = Problem::doing(format_args!("{doing} `{}`", path.display()), cause);
-    match kind {
-        ErrorKind::PermissionDenied => {
-            problem.help("run it as root, or name a root that you may write with `--root DIR`")
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            problem.help("make room on that file system and run it again; nothing was changed")
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            problem.help("name a root on a writable file system with `--root DIR`")
-        }
-        _ => problem,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The NVIDIA GPUs, asked through NVML. The library is loaded at run time: without a driver there
 //! is none.
 
-use super::{control_group::ControlGroup, machine, pulse};
+use super::{control_group::ControlGroup, machine::process, pulse};
 use crate::domain::{
     facts::{Gpu, GpuProcess},
     problem::Problem,
@@ -153,7 +153,7 @@ fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
             UsedGpuMemory::Unavailable => Bytes::default(),
         };
         // Whose unit it is depends on who asks.
-        found.push(GpuProcess { pid: process.pid, name: machine::name(process.pid), unit: None, memory });
+        found.push(GpuProcess { pid: process.pid, name: process::name(process.pid), unit: None, memory });
     }
     found
 }

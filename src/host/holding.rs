@@ -3,12 +3,8 @@
 //! Whoever can open a file can lock it, even for reading. So only we may open ours: an older version's, which anybody
 //! could open, is replaced by one of our own, whoever holds the old one.
 
-use super::{fs, pulse, systemd::Systemd, trust};
-use crate::domain::{
-    layout::Scope,
-    problem::{Kind, Problem},
-    visible::Claim,
-};
+use super::{fs, pulse, trust};
+use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions, Permissions, TryLockError},
@@ -26,16 +22,6 @@ const LOCK_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// Permissions of others than the owner, and what changes whose the rights are.
 const OTHERS: u32 = 0o7077;
-
-/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
-/// with the process that holds them.
-const HOST: &str = "/run/awqdeploy";
-/// The same for all roots of one user, below `$XDG_RUNTIME_DIR`.
-const USER: &str = "awqdeploy";
-/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
-const ALL: &str = "activation.lock";
-/// How long others may take for that.
-const TAKING: Duration = Duration::from_secs(2);
 
 /// Who holds a lock; the lock file's text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,50 +69,8 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
     Ok(file)
 }
 
-/// The right to use these GPUs of the host, for an activation below `root`. It is held until all of it is dropped.
-///
-/// # Errors
-/// As [`hold`].
-pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
-    let folder = match scope {
-        Scope::System => HOST.into(),
-        Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
-    };
-    enter_alone(&folder)?;
-    only_ours(&[&folder])?;
-    hold_gpus(&folder, claim, &format!("{command} --root {}", root.display()))
-}
-
-/// The same, by locks in this folder. They are taken in one order by all, so that no two wait for each other.
-///
-/// # Errors
-/// As [`hold`].
-pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
-    // While this is held, no other lock comes to be.
-    let whole = hold(&folder.join(ALL), TAKING, command)?;
-    let one = |gpu: u32| hold(&folder.join(lock_of(gpu)), Duration::ZERO, command);
-    match claim {
-        Claim::Gpus(gpus) => gpus.iter().copied().map(one).collect(),
-        Claim::Host => {
-            let mut gpus: Vec<u32> = fs::names(folder)?.iter().filter_map(|name| gpu_of(name)).collect();
-            gpus.sort_unstable();
-            let mut held = gpus.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
-            held.push(whole);
-            Ok(held)
-        }
-    }
-}
-
-fn lock_of(gpu: u32) -> String {
-    format!("gpu-{gpu}.lock")
-}
-
-fn gpu_of(name: &str) -> Option<u32> {
-    name.strip_prefix("gpu-")?.strip_suffix(".lock")?.parse().ok()
-}
-
 /// Makes a folder that only we can enter. That of an older version is closed.
-fn enter_alone(folder: &Path) -> Result<(), Problem> {
+pub(super) fn enter_alone(folder: &Path) -> Result<(), Problem> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
     made.map_err(|e| fs::failed("make the directory", folder, e))?;
     let found = std::fs::symlink_metadata(folder).map_err(|e| fs::failed("look at", folder, e))?;

@@ -4,11 +4,11 @@ use super::enclosed::{self, Question};
 use crate::domain::{
     facts::MeasuredRates,
     layout::Layout,
-    plan::Serve,
     problem::{Kind, Problem},
     profile::{Device, Listen},
     secrets::Secrets,
-    unit::Service,
+    unit::sandbox::Service,
+    vllm::serve::Serve,
 };
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 

@@ -34,6 +34,7 @@ pub mod models;
 pub mod needs;
 pub mod nix_store;
 pub mod notify;
+pub mod os;
 pub mod page_cache;
 pub mod parallel;
 mod pidfd;

@@ -1,6 +1,6 @@
 //! Which generation a service's process was started as.
 
-use crate::domain::{activation::GenerationId, layout::Layout, standing::Runs};
+use crate::domain::{generation_id::GenerationId, layout::Layout, standing::Runs};
 use std::path::Path;
 
 /// What the kernel adds to the name of a program whose file is gone.

@@ -9,13 +9,14 @@ use super::{
 use crate::domain::{
     conformance::{Ask, Exchange},
     liveness::Progress,
+    measure::Sample,
     openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
-    plan::{Plan, Serve},
+    plan::Plan,
     problem::{Kind, Problem},
-    report::Sample,
     secrets::SecretText,
     sse,
     stream::{Streamed, Transcript},
+    vllm::serve::Serve,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;

@@ -1,5 +1,7 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
+mod intact;
+
 use super::{
     fs, holding,
     journal::{self, Journal},
@@ -8,17 +10,18 @@ use super::{
     staged::Staged,
 };
 use crate::domain::{
-    activation::{self, Activation, GenerationId},
+    activation::{self, Activation},
     adoption::Adopted,
     declaration::Attempt,
     generation::{FORMAT, Generation},
+    generation_id::GenerationId,
     journal::{Entry, Reading},
     layout::Layout,
     order::Order,
     plan::Plan,
     problem::{Kind, Problem},
     report::Report,
-    unit::{self, Unit},
+    unit::Unit,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -186,7 +189,7 @@ impl Store {
         let foreign: Vec<_> = self.all_adopted()?.into_iter().filter_map(|adopted| adopted.unit).collect();
         let replaces = |unit: &Unit| foreign.iter().rfind(|foreign| foreign.name == unit.name);
         let unit = |unit: Unit| Unit { replaces: replaces(&unit).map(|foreign| foreign.digest), ..unit };
-        Ok(unit::all(plan, &self.layout).into_iter().map(unit).collect())
+        Ok(plan.units(&self.layout).into_iter().map(unit).collect())
     }
 
     /// All activations, oldest first.

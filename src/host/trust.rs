@@ -1,6 +1,6 @@
 //! The way to a path, as it is on this host, and whether it is believed.
 
-use super::fs;
+use super::os::reading::{failed, names};
 use crate::domain::{
     problem::{Kind, Problem},
     trust::{self, Doubt, Group, Met, Owners, Step, Whose},
@@ -49,7 +49,7 @@ pub fn is_root() -> bool {
 /// # Errors
 /// [`Kind::Refused`] that names the part of the way that a stranger owns or may write to.
 pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Whose>, Problem> {
-    let (way, end) = way(path).map_err(|e| fs::failed("find the way to", path, e))?;
+    let (way, end) = way(path).map_err(|e| failed("find the way to", path, e))?;
     let whose = trust::judge(&way, owners).map_err(|doubt| doubted(&doubt))?;
     Ok((end == End::There).then_some(whose))
 }
@@ -74,7 +74,7 @@ pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
     };
     believe_as_root(&environment.join("pyvenv.cfg"))?;
     let libraries = environment.join("lib");
-    for library in fs::names(&libraries)?.iter().filter(|name| name.starts_with("python")) {
+    for library in names(&libraries)?.iter().filter(|name| name.starts_with("python")) {
         for folder in ["site-packages", "dist-packages"] {
             believe_as_root(&libraries.join(library).join(folder))?;
         }

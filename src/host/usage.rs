@@ -18,6 +18,6 @@ pub fn of(whose: &Whose) -> Held {
         })
         .filter(|held| *held > Bytes::default())
         .collect();
-    let ram: Bytes = ours.into_iter().map(machine::resident).sum();
+    let ram: Bytes = ours.into_iter().map(machine::process::resident).sum();
     Held { vram, ram: (ram > Bytes::default()).then_some(ram) }
 }

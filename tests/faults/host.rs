@@ -6,7 +6,10 @@ use crate::{
     room,
 };
 use awqdeploy::{
-    domain::activation::{Activation, GenerationId, Step, another},
+    domain::{
+        activation::{Activation, Step, another},
+        generation_id::GenerationId,
+    },
     flow::activate::Host,
     host::{
         journal,

@@ -7,12 +7,16 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId},
+        activation::{Activation, Cause, End},
+        generation_id::GenerationId,
         layout::Layout,
         order::{Action, Order},
         problem::Problem,
     },
-    flow::activate::{Ended, Left, activate, recover, withdraw},
+    flow::{
+        activate::{Left, activate, recover, withdraw},
+        outcome::Ended,
+    },
     host::{
         fs,
         store::{Locked, Store},

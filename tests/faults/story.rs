@@ -1,6 +1,6 @@
 //! What the faults happen to.
 
-use awqdeploy::domain::activation::GenerationId;
+use awqdeploy::domain::generation_id::GenerationId;
 use std::fmt;
 
 /// The generation that served before, and the one that comes.

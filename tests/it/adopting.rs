@@ -7,13 +7,13 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{End, GenerationId},
+        activation::{Conclusion, End},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{
         adopt::{Adoption, Found, Questions, Request, adopt, look},
         history::history,
-        outcome::Conclusion,
         rollback::{Target, rollback},
         status::{AsFound, status},
     },

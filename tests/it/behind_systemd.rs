@@ -7,7 +7,8 @@ use crate::{
     stand::FORKED,
 };
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, GenerationId, State, Step},
+    activation::{Activation, Cause, End, State, Step},
+    generation_id::GenerationId,
     lock::{LockedFile, LockedModel},
     size::Bytes,
 };

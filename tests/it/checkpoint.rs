@@ -2,9 +2,10 @@
 //! measured, elsewhere.
 
 use awqdeploy::domain::{
+    architecture::LayerKind,
     checkpoint::{Checkpoint, known_config},
     size::Bytes,
-    tensors::{Class, LayerKind},
+    tensors::Class,
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;

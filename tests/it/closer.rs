@@ -3,15 +3,15 @@
 use crate::stand::{NEW, Stand};
 use awqdeploy::{
     domain::{
-        activation::{Activation, GenerationId},
+        activation::{Activation, Conclusion},
         difference::Is,
+        generation_id::GenerationId,
         journal::{Entry, Period, outage, plain_restart, served},
         problem::Kind,
     },
     flow::{
         difference::difference,
         logs::{Source, logs},
-        outcome::Conclusion,
     },
     host::service::Lines,
 };

@@ -3,9 +3,10 @@
 use crate::{rehearsal, stand::FORKED, store::Scene};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, End, State, Step},
         collection::{Collection, Stock, Used, Why},
         digest::Digest,
+        generation_id::GenerationId,
         plan::Plan,
         size::Bytes,
     },
@@ -151,7 +152,10 @@ proptest! {
 /// A generation of the scene's model, with a journal that ends so.
 fn generation(scene: &Scene, end: End) -> GenerationId {
     let plan = rehearsal::plan("127.0.0.1:1".parse().unwrap());
-    let model = awqdeploy::domain::plan::PlannedModel { digest: Some(scene.model.digest()), ..plan.model };
+    let model = awqdeploy::domain::planning::inputs::PlannedModel {
+        digest: Some(scene.model.digest()),
+        ..plan.model
+    };
     let locked = scene.store.lock(FORKED, "test").unwrap();
     let to = locked.add_generation(Plan { model, ..plan }, "", Path::new("/bin/true")).unwrap();
     let (_, mut journal) = locked.begin_activation().unwrap();

@@ -3,7 +3,8 @@
 use crate::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, End, State, Step},
+        generation_id::GenerationId,
         layout::Layout,
         order::{Action, Order},
     },

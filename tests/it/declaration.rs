@@ -1,9 +1,10 @@
 //! What is left to do for what a configuration declares: every record, beside every state of the host.
 
 use awqdeploy::domain::{
-    activation::{Cause, GenerationId, Step},
+    activation::{Cause, Step},
     declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
     digest::Digest,
+    generation_id::GenerationId,
 };
 
 const PROFILE: &str =

@@ -5,13 +5,14 @@ use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, Conclusion, End, State, Step},
+        generation_id::GenerationId,
         problem::{Kind, Problem},
         report::Report,
     },
     flow::{
         event::Event,
-        outcome::{Conclusion, Outcome},
+        outcome::Outcome,
         rollback::{Target, rollback},
         world::Engine,
     },

@@ -8,8 +8,8 @@ use crate::{
     stand::{NEW, OLD, Stand, silent},
 };
 use awqdeploy::{
-    domain::{checkpoint::known_config, problem::Kind},
-    flow::{lock::lock, outcome::Conclusion},
+    domain::{activation::Conclusion, checkpoint::known_config, problem::Kind},
+    flow::lock::lock,
     host::hub::Settings,
 };
 use std::process::Command;

@@ -12,7 +12,7 @@ use awqdeploy::{
         plan::Plan,
         problem::Kind,
         profile::Device,
-        unit::Service,
+        unit::sandbox::Service,
     },
     host::engine_word,
 };

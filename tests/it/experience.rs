@@ -6,15 +6,17 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State},
+        activation::{Activation, Cause, End, State},
         actual::Actual,
         experience::Experience,
         facts::Facts,
         generation::Generation,
+        generation_id::GenerationId,
         layout::Layout,
+        measure::Throughput,
         plan::Plan,
         prediction::Decode,
-        report::{Report, Throughput},
+        report::Report,
     },
     flow::experience,
     host::store::{Evidence, Store},

@@ -10,7 +10,7 @@ use awqdeploy::{
         problem::Kind,
         visible::{BY_BUS, Claim, DEVICES, ORDER},
     },
-    host::holding::hold_gpus,
+    host::systemd::host_lock::hold_gpus,
 };
 use std::{collections::BTreeMap, fs::File, path::Path};
 

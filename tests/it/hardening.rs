@@ -9,7 +9,7 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
         layout::Layout,
         page_cache::{Back, ahead, back},
         problem::Kind,

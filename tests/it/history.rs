@@ -1,7 +1,8 @@
 //! What a journal tells: which step took how long, and how long nothing served.
 
 use awqdeploy::domain::{
-    activation::{Activation, GenerationId},
+    activation::Activation,
+    generation_id::GenerationId,
     journal::{Entry, downtime, phases},
 };
 

@@ -9,7 +9,8 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
+        generation_id::GenerationId,
         layout::Layout,
     },
     host::{fs::names, store::Store},

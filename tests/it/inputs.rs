@@ -3,8 +3,10 @@
 use awqdeploy::domain::{
     checkpoint::Checkpoint,
     facts::{Facts, Gpu},
+    findings::refusal::Refusal,
     layout::Layout,
-    plan::{Inputs, Plan, PlannedModel, PlannedRuntime, Refusal},
+    plan::Plan,
+    planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
     profile::Profile,
     size::Bytes,
 };

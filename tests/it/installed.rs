@@ -13,7 +13,7 @@ use awqdeploy::{
         lock::{Interpreter, LockedInterpreter, Unlocked},
         manifest::{Entry, Manifest, Mode},
         needs::Need,
-        plan::PlannedRuntime,
+        planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
         size::Bytes,
     },

@@ -56,9 +56,9 @@ fn facts_of_another_version_are_refused_and_those_of_this_one_are_read() {
 #[test]
 fn memory_lines_are_read_whole() {
     let text = "MemTotal:       24689764 kB\nMemTotalish: 1 kB\nMemFree: many kB\n";
-    assert_eq!(machine::memory_line(text, "MemTotal"), Some(Bytes(24_689_764 * 1024)));
-    assert_eq!(machine::memory_line(text, "Mem"), None);
-    assert_eq!(machine::memory_line(text, "MemFree"), None);
+    assert_eq!(machine::process::memory_line(text, "MemTotal"), Some(Bytes(24_689_764 * 1024)));
+    assert_eq!(machine::process::memory_line(text, "Mem"), None);
+    assert_eq!(machine::process::memory_line(text, "MemFree"), None);
 }
 
 #[test]
@@ -106,6 +106,6 @@ fn the_example_is_the_fixture_of_the_same_machine() {
 #[test]
 fn what_a_process_holds_is_its_own_and_shared_memory_without_files() {
     let status = "VmRSS:\t  900 kB\nRssAnon:\t  500 kB\nRssFile:\t  300 kB\nRssShmem:\t  100 kB\n";
-    assert_eq!(machine::anonymous(status), Bytes(600 << 10));
-    assert_eq!(machine::anonymous("Name:\tkthreadd\n"), Bytes(0));
+    assert_eq!(machine::process::anonymous(status), Bytes(600 << 10));
+    assert_eq!(machine::process::anonymous("Name:\tkthreadd\n"), Bytes(0));
 }

@@ -16,6 +16,7 @@ mod architecture;
 mod behind_systemd;
 mod believing;
 mod checkpoint;
+mod circles;
 mod cli;
 mod closer;
 mod collection;

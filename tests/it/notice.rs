@@ -2,7 +2,8 @@
 
 use crate::rehearsal::plan;
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, GenerationId, State, Step},
+    activation::{Activation, Cause, End, State, Step},
+    generation_id::GenerationId,
     layout::Scope,
     notice::{ACTIVATED, Notice, ROLLED_BACK, STUCK},
 };

@@ -3,7 +3,8 @@
 use crate::stand::{FORKED, NEW, OLD, Stand, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId},
+        activation::{Activation, Cause, Conclusion, End},
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
         watch::SLOW,
@@ -11,7 +12,7 @@ use awqdeploy::{
     flow::{
         conduct::{Part, activation},
         event::Event,
-        outcome::{Conclusion, Outcome},
+        outcome::Outcome,
     },
     host::store::Store,
 };

@@ -3,7 +3,8 @@
 use crate::stand::{NEW, Stand, patiently};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, State},
+        activation::{Activation, End, State},
+        generation_id::GenerationId,
         order::{Action, Order},
     },
     flow::{

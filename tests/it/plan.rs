@@ -2,10 +2,7 @@
 
 use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    checkpoint::Checkpoint,
-    facts::Facts,
-    plan::{Plan, Refusal},
-    size::Bytes,
+    checkpoint::Checkpoint, facts::Facts, findings::refusal::Refusal, plan::Plan, size::Bytes,
 };
 use insta::assert_snapshot;
 

@@ -6,9 +6,10 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
+        experience::RatesFrom,
         facts::{Facts, MeasuredRates},
         layout::Layout,
-        prediction::{Decode, RatesFrom},
+        prediction::Decode,
         problem::Kind,
     },
     host::link_probe,

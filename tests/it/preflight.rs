@@ -3,8 +3,8 @@
 use crate::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     digest::Digest,
+    findings::refusal::Refusal,
     flags::{self, Knowledge},
-    plan::Refusal,
     version::Version,
 };
 use insta::assert_snapshot;

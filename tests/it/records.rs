@@ -6,7 +6,8 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, Conclusion, End, State, Step},
+        generation_id::GenerationId,
         journal::{self as lines, Reading},
         layout::Layout,
         order::{Action, Order},
@@ -14,7 +15,6 @@ use awqdeploy::{
     },
     flow::{
         activate::{Left, is_unfinished},
-        outcome::Conclusion,
         rollback::{Target, rollback},
         status::status,
     },

@@ -3,11 +3,13 @@
 use awqdeploy::{
     domain::{
         memory::Budget,
-        plan::{Plan, PlannedModel, PlannedRuntime, Serve},
+        plan::Plan,
+        planning::inputs::{PlannedModel, PlannedRuntime},
         prediction::Prediction,
         problem::Problem,
         profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch},
         secrets::Secrets,
+        vllm::serve::Serve,
     },
     host::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,

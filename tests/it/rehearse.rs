@@ -7,7 +7,10 @@ use crate::{
     stand::{Stand, patiently, silent, world},
 };
 use awqdeploy::{
-    domain::activation::{Cause, End, GenerationId},
+    domain::{
+        activation::{Cause, End},
+        generation_id::GenerationId,
+    },
     flow::{check::validate, recover::recover},
 };
 use rustix::process::{Pid, Signal, kill_process};

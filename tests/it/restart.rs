@@ -7,15 +7,16 @@ use crate::{
 use awqdeploy::{
     domain::{
         activation::{
-            Activation, Cause, End, GenerationId, State, Step, another, failed, proven, way_back,
-            without_records,
+            Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
         },
+        generation_id::GenerationId,
         layout::Layout,
         order::{Action, Order},
         standing::{AtBoot, Remedy, Runs, at_boot},
     },
     flow::{
-        activate::{Ended, Host, activate, withdraw},
+        activate::{Host, activate, withdraw},
+        outcome::Ended,
         rollback::{Target, rollback},
     },
     host::{signals::Interrupt, store::Store},

@@ -9,12 +9,11 @@ use awqdeploy::{
         problem::{Kind, Problem},
     },
     flow::{
-        activate::Ended,
         check::validate,
         deploy::deploy,
         event::{Event, Observer},
         lock::lock,
-        outcome::Outcome,
+        outcome::{Ended, Outcome},
         prepare::prepare,
         profiles::Library,
         recover::recover,

@@ -3,7 +3,7 @@
 #![allow(clippy::float_cmp, reason = "the values are exact in binary")]
 
 use awqdeploy::domain::{
-    report::{Interval, Sample, Throughput},
+    measure::{Interval, Sample, Throughput},
     stats::Logarithms,
 };
 use proptest::prelude::*;

@@ -7,10 +7,11 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
+        measure::Sample,
         plan::Plan,
         profile::Sweep,
-        report::{Report, Sample},
+        report::Report,
         sweep::{Concurrency, Level, Pace, longest_prompt},
     },
     flow::validate::{Subject, validate},

@@ -1,7 +1,8 @@
 //! When a proven generation has failed too often, and what is gone back to.
 
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, GenerationId, State, Step},
+    activation::{Activation, Cause, End, State, Step},
+    generation_id::GenerationId,
     tally::{Ending, LIMIT, Moment, STOOD, Tally},
 };
 use std::collections::BTreeSet;

@@ -8,7 +8,8 @@ use crate::{
 use awqdeploy::{
     cli::ink::{Ink, inked, is_hidden, json_text, plain},
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step},
+        activation::{Activation, Cause, End, State, Step},
+        generation_id::GenerationId,
         report::Report,
     },
     host::{exec, store::Evidence},

@@ -114,7 +114,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     found
 }
 
-fn each_source(folder: &str, see: &mut impl FnMut(&str, &str)) {
+pub(crate) fn each_source(folder: &str, see: &mut impl FnMut(&str, &str)) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     visit(root, &root.join(folder), see);
 }

@@ -3,11 +3,12 @@
 use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{
-        activation::{GenerationId, State, Step},
+        activation::{Conclusion, State, Step},
+        generation_id::GenerationId,
         problem::Kind,
         size::Bytes,
     },
-    flow::{event::Event, outcome::Conclusion},
+    flow::event::Event,
     host::transcript::{Reader, Transcript},
 };
 use std::{fs::OpenOptions, io::Write, path::Path};

@@ -6,11 +6,11 @@ use crate::{
 };
 use awqdeploy::domain::{
     layout::{Layout, Scope},
-    plan::Serve,
     profile::{Device, Listen},
     secrets::Secrets,
     size::Bytes,
-    unit::{self, Service},
+    unit::{self, sandbox::Service},
+    vllm::serve::Serve,
 };
 use insta::assert_snapshot;
 use std::{

@@ -14,7 +14,7 @@ use awqdeploy::{
         digest::Digest,
         layout::Layout,
         lock::{Interpreter, LockedRuntime, LockedWheel, Unlocked},
-        plan::PlannedRuntime,
+        planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
         profile::{Device, Python},
         size::Bytes,

@@ -3,10 +3,11 @@
 use crate::rehearsal::{plan, start};
 use awqdeploy::{
     domain::{
-        activation::GenerationId,
+        generation_id::GenerationId,
+        measure::Throughput,
         plan::Plan,
         profile::Baseline,
-        report::{Checked, KnownAnswers, Report, Throughput},
+        report::{Checked, KnownAnswers, Report},
         startup::{Failure, Reason},
         verdict::Basis,
     },

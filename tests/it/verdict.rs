@@ -2,9 +2,10 @@
 
 use crate::rehearsal::gates;
 use awqdeploy::domain::{
-    activation::GenerationId,
+    generation_id::GenerationId,
+    measure::{Sample, Throughput},
     profile::{Baseline, Gates},
-    report::{Check, Checked, KnownAnswers, Report, Sample, Throughput, Verdict},
+    report::{Check, Checked, KnownAnswers, Report, Verdict},
     verdict::{Basis, Evidence, Judgement, judge},
 };
 

@@ -4,14 +4,15 @@ use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, exit_code, render},
     domain::{
-        activation::{Activation, Cause, End, GenerationId, State, Step, failed, proven},
+        activation::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
+        generation_id::GenerationId,
         journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
         size::Bytes,
     },
     flow::{
         deploy::deploy,
-        outcome::{Conclusion, Outcome},
+        outcome::Outcome,
         prepare::{Waiver, prepare},
     },
 };

@@ -4,10 +4,10 @@
 use crate::machine::Machine;
 use awqdeploy::domain::{
     layout::Layout,
-    plan::Serve,
     profile::{Device, Listen},
     secrets::Secrets,
-    unit::{self, GPU_READY, Service},
+    unit::{self, GPU_READY, sandbox::Service},
+    vllm::serve::Serve,
 };
 use std::{collections::BTreeMap, path::Path};
 

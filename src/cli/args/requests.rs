@@ -188,3 +188,35 @@ pub(crate) struct UnitsRequest {
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 }
+
+/// What is planned, from what.
+#[derive(Debug, Args)]
+pub(crate) struct PlanRequest {
+    /// A profile's name, or the path of its file
+    pub(crate) profile: String,
+    /// Plan for these facts of a host instead of this host's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// Read the model's shape and weights from this folder instead of the store or the profile's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// The weight files of that folder hold headers only, their data cut off
+    #[arg(long, requires = "checkpoint")]
+    pub(crate) headers_only: bool,
+    /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
+    #[arg(long)]
+    pub(crate) ask_engine: bool,
+}
+
+/// What is compared with its locks.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyRequest {
+    /// A profile's name [default: what serves]
+    pub(crate) profile: Option<String>,
+    /// Every model in the store
+    #[arg(long, conflicts_with = "profile")]
+    pub(crate) all: bool,
+    /// Bring what is damaged from elsewhere, piece by piece
+    #[arg(long)]
+    pub(crate) repair: bool,
+}

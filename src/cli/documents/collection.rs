@@ -1,7 +1,7 @@
 //! What `collect` tells.
 
 use crate::{
-    domain::{activation::GenerationId, collection::Why, digest::Digest, size::Bytes},
+    domain::{collection::Why, digest::Digest, generation_id::GenerationId, size::Bytes},
     flow::collect::{Collected, Mode},
 };
 use schemars::JsonSchema;

@@ -1,9 +1,9 @@
 //! Measurements in the shape of guidellm's report, version 2, as guidellm 0.8.1 writes and reads it. What is of its own
 //! scheduler (delays, queues) is zero: each stream makes its next request when it has its answer.
 
-use super::levels;
+use super::levels::levels;
 use crate::{
-    domain::{report::Sample, sweep::Concurrency},
+    domain::{measure::Sample, sweep::Concurrency},
     flow::account::Account,
 };
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! Measurements in the shape of `vllm bench serve --save-result --save-detailed` of vLLM 0.32.0, so that
 //! people's own tools read them.
 
-use super::levels;
+use super::levels::levels;
 use crate::{
-    domain::{report::Sample, sweep::Concurrency},
+    domain::{measure::Sample, sweep::Concurrency},
     flow::account::Account,
 };
 use serde_json::{Map, Value, json};

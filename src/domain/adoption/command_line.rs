@@ -1,12 +1,12 @@
 //! The command line of a vLLM server, taken apart and put together again.
 
-use super::{Seen, asks_for_a_key, environment};
+use super::environment::{Seen, asks_for_a_key, environment};
 use crate::domain::{
     flags, invocation,
-    plan::Serve,
     problem::{Kind, Problem},
     profile::Listen,
     size::Bytes,
+    vllm::serve::Serve,
 };
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! The profile of a server that was adopted, as a text for people to read and go on with.
 
-use super::Reading;
+use super::command_line::Reading;
 use crate::domain::{profile::Device, size::Bytes};
 use std::{
     fmt::{Display, Write as _},

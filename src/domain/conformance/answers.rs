@@ -1,6 +1,6 @@
 //! Answers in one body.
 
-use super::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong};
+use super::probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong};
 use crate::domain::openai::Answer;
 use serde_json::{Value, json};
 

@@ -1,9 +1,8 @@
 //! What vLLM offers beside plain answers.
 
 use super::{
-    Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule,
     answers::{CHAT, COMPLETIONS, chat, completion, whole},
-    wrong,
+    probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong},
 };
 use serde_json::{Value, json};
 

@@ -1,9 +1,8 @@
 //! Clients' mistakes, which must be answered as such: a client that is told 200 or 500 retries for ever.
 
 use super::{
-    Ask, Exchange, Known, Miss, Need, Probe, Rule,
     answers::{CHAT, COMPLETIONS},
-    wrong,
+    probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
 use crate::domain::openai::ApiError;
 use serde_json::json;

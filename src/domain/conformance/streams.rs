@@ -1,9 +1,8 @@
 //! Answers as server-sent events.
 
 use super::{
-    Ask, Exchange, Known, Miss, Need, Probe, Rule,
     answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant},
-    wrong,
+    probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
 use crate::domain::{
     openai::Fault,

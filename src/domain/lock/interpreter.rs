@@ -1,7 +1,6 @@
 //! What a runtime runs on: a build of an interpreter that its lock names, or the host's own.
 
-use super::LockedRuntime;
-use crate::domain::{digest::Digest, profile::Python};
+use crate::domain::digest::Digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,18 +41,6 @@ pub enum Unlocked {
     Chosen,
     /// The runtime's lock names none: it is of before there were any.
     NotInLock,
-}
-
-impl Interpreter {
-    /// What a runtime of this lock runs on, by a profile that says this.
-    pub fn of(lock: &LockedRuntime, wanted: &Python) -> Self {
-        let system = |why| Self::System { version: lock.python.clone(), why };
-        match (wanted, &lock.interpreter) {
-            (Python::System, _) => system(Unlocked::Chosen),
-            (Python::Locked | Python::Given(_), Some(locked)) => Self::Locked(locked.clone()),
-            (Python::Locked | Python::Given(_), None) => system(Unlocked::NotInLock),
-        }
-    }
 }
 
 impl Interpreter {

@@ -1,6 +1,7 @@
 //! Reading `locks/PROFILE.toml`.
 
-use super::{LockedFile, LockedModel, PIECE, VERSION};
+use super::text::VERSION;
+use super::text::{quoted, sorted};
 use crate::domain::{
     digest::{Digest, GitHash},
     document::{Document, Fault, Key, Strangers},
@@ -8,9 +9,11 @@ use crate::domain::{
     profile::rules,
     size::Bytes,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -253,5 +256,133 @@ pub(in crate::domain) fn why_not_plain(path: &str) -> Option<&'static str> {
         Some("has an empty part, `.` or `..`")
     } else {
         None
+    }
+}
+
+/// The length of a piece. The last one of a file is as long as what is left.
+///
+/// A flipped byte costs one piece to fetch again; a model of 45 GB has 5,400 of them, 400 KB of lock.
+pub const PIECE: Bytes = Bytes::mib(8);
+
+/// One file of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockedFile {
+    /// Relative to the model's folder.
+    pub path: PathBuf,
+    /// Its length.
+    pub size: Bytes,
+    /// Its content.
+    pub sha256: Digest,
+    /// The name of its content in git, by which hubs list small files. Of a folder's files all get it that are no
+    /// longer than a piece, of a hub's those that it keeps in git.
+    pub git_sha1: Option<GitHash>,
+    /// The content of each [`PIECE`], in order. Only for a file longer than one; absent where nobody has
+    /// read it yet, since hubs do not tell.
+    pub pieces: Option<Vec<Digest>>,
+}
+
+impl LockedFile {
+    /// A file of which no more is known than what names it.
+    pub fn new(path: impl Into<PathBuf>, size: Bytes, sha256: Digest) -> Self {
+        Self { path: path.into(), size, sha256, git_sha1: None, pieces: None }
+    }
+
+    /// How many pieces it has: none if it is no longer than one.
+    pub fn piece_count(&self) -> u64 {
+        if self.size > PIECE { self.size.0.div_ceil(PIECE.0) } else { 0 }
+    }
+}
+
+/// `locks/PROFILE.toml`: one model, file by file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockedModel {
+    /// `owner/name` on the hub.
+    pub repo: String,
+    /// The revision that was locked: a branch, tag or commit.
+    pub revision: String,
+    /// The commit that the revision was then. Absent where the files came from a folder that does not say.
+    pub commit: Option<GitHash>,
+    /// Sorted by path; relative, without `..`.
+    pub files: Vec<LockedFile>,
+}
+
+impl LockedModel {
+    /// A model of these files, in any order.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) where a file's path is not relative and plain, or
+    /// stands twice, or where a file has another number of pieces than its length asks for.
+    pub fn of(
+        repo: String,
+        revision: String,
+        commit: Option<GitHash>,
+        files: Vec<LockedFile>,
+    ) -> Result<Self, Problem> {
+        checked(repo, revision, commit, files)
+    }
+
+    /// Reads a model's lock. Files may stand in any order.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of what is wrong: a newer version, a
+    /// value that cannot be, or lines that are not those that the program wrote.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        parse(path, text)
+    }
+
+    /// The canonical text: sorted, one fact a line, so that diffs stay small.
+    pub fn to_toml(&self) -> String {
+        let lines = self.lines();
+        let checksum = Digest::of(&lines);
+        format!(
+            "# Every file of one model, by its hash; a piece is {} MiB. Made by `awqdeploy lock`, not by hand.\n\
+             version = {VERSION}\nrevision = {}\n# Of all lines below.\nchecksum = \"{checksum}\"\n{lines}",
+            PIECE.0 >> 20,
+            REVISION,
+        )
+    }
+
+    /// The name of this model in the store: it depends on the files alone.
+    ///
+    /// It is the SHA-256 of a heading and a line `HASH SIZE PATH` a file, sorted by path. A path has no
+    /// line break, so no two models have one listing.
+    pub fn digest(&self) -> Digest {
+        let mut listing = "awqdeploy model 1\n".to_owned();
+        for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
+            let LockedFile { path, size, sha256, .. } = file;
+            // Writing to a string does not fail.
+            let _ = writeln!(listing, "{sha256} {} {}", size.0, path.display());
+        }
+        Digest::of(listing)
+    }
+
+    /// Bytes of all its files.
+    pub fn size(&self) -> Bytes {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// All of the canonical text that its checksum is of.
+    fn lines(&self) -> String {
+        let (repo, revision) = (quoted(&self.repo), quoted(&self.revision));
+        let mut text = format!("\n[model]\nrepo = {repo}\nrevision = {revision}\n");
+        if let Some(commit) = self.commit {
+            let _ = writeln!(text, "commit = \"{commit}\"");
+        }
+        for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
+            let path = quoted(&file.path.to_string_lossy());
+            let (size, sha256) = (file.size.0, file.sha256);
+            let _ = write!(text, "\n[[file]]\npath = {path}\nsize = {size}\nsha256 = \"{sha256}\"\n");
+            if let Some(hash) = file.git_sha1 {
+                let _ = writeln!(text, "git-sha1 = \"{hash}\"");
+            }
+            if let Some(pieces) = &file.pieces {
+                text.push_str("pieces = [\n");
+                for piece in pieces {
+                    let _ = writeln!(text, "  \"{piece}\",");
+                }
+                text.push_str("]\n");
+            }
+        }
+        text
     }
 }

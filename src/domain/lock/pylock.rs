@@ -1,6 +1,6 @@
 //! What uv has resolved (PEP 751, `pylock.toml`): every package with all its wheels, of which one is taken.
 
-use super::{LockedWheel, wheel_tags::Target};
+use super::{wheel::LockedWheel, wheel_tags::Target};
 use crate::domain::{
     problem::{Kind, Problem},
     size::Bytes,

@@ -1,18 +1,25 @@
 //! Reading `runtimes/vllm-VERSION[-cpu].toml`.
 
+use super::text::{VERSION, quoted, sorted};
 use super::{
-    LockedInterpreter, LockedRuntime, LockedWheel,
+    interpreter::{Interpreter, LockedInterpreter, Unlocked},
     model::{REMEDY, check, known_version, size, unseen},
+    pylock,
+    wheel::LockedWheel,
     wheel_tags::Target,
 };
 use crate::domain::{
     digest::Digest,
     document::{Document, Fault, Key, Strangers},
     problem::{Kind, Problem},
-    profile::rules,
+    profile::{self, Device, Python, rules},
 };
 use serde::Deserialize;
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 use toml::Spanned;
 
 /// How the name of an interpreter's archive ends.
@@ -226,3 +233,168 @@ fn word(text: String, also: &str) -> Result<String, Fault> {
         None => Ok(text),
     }
 }
+
+impl Interpreter {
+    /// What a runtime of this lock runs on, by a profile that says this.
+    pub fn of(lock: &LockedRuntime, wanted: &Python) -> Self {
+        let system = |why| Self::System { version: lock.python.clone(), why };
+        match (wanted, &lock.interpreter) {
+            (Python::System, _) => system(Unlocked::Chosen),
+            (Python::Locked | Python::Given(_), Some(locked)) => Self::Locked(locked.clone()),
+            (Python::Locked | Python::Given(_), None) => system(Unlocked::NotInLock),
+        }
+    }
+}
+
+/// `runtimes/vllm-VERSION[-cpu].toml`: every wheel of one vLLM environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedRuntime {
+    /// vLLM's version.
+    pub vllm: String,
+    /// What it computes on.
+    pub device: Device,
+    /// The interpreter's minor version: `3.12`.
+    pub python: String,
+    /// The platform that the wheels are for.
+    pub platform: String,
+    /// The interpreter that the wheels are installed for. Absent in locks of before there were any, and of profiles that
+    /// take the host's.
+    pub interpreter: Option<LockedInterpreter>,
+    /// Sorted by name.
+    pub wheels: Vec<LockedWheel>,
+}
+
+impl LockedRuntime {
+    /// Reads a runtime lock. Wheels may stand in any order.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of what is wrong.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        parse(path, text)
+    }
+
+    /// The lock of this runtime, of uv's `pylock.toml` for one Python (`3.12`) and one platform.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`](super::problem::Kind::Unverified) where a package has no wheel for them, and what
+    /// [`LockedRuntime::parse`] says of what came out.
+    pub fn resolved(
+        runtime: &profile::Runtime,
+        python: &str,
+        platform: &str,
+        pylock: &str,
+    ) -> Result<Resolved, Problem> {
+        let wheels = pylock::wheels(pylock, target(python, platform)?)?;
+        let addresses = wheels.iter().map(|(wheel, url)| (wheel.name.clone(), url.clone())).collect();
+        let (vllm, device) = (runtime.vllm.clone(), runtime.device);
+        let (python, platform) = (python.to_owned(), platform.to_owned());
+        let wheels = wheels.into_iter().map(|(wheel, _)| wheel).collect();
+        let made = Self { vllm, device, python, platform, interpreter: None, wheels };
+        // Whatever an index says: what is written can be read.
+        let lock = Self::parse(Path::new("what uv has resolved"), &made.to_toml())?;
+        Ok(Resolved { lock, addresses })
+    }
+
+    /// What else to ask for, where versions were resolved that bring the same files and do not say so: of NVIDIA's
+    /// packages for Python, the old whole beside a new part of it.
+    pub fn constraints(&self) -> Vec<String> {
+        let major = |name: &str| {
+            let wheel = self.wheels.iter().find(|wheel| wheel.name == name)?;
+            wheel.version.split('.').next()?.parse::<u32>().ok()
+        };
+        let behind = |(part, whole): &(&str, &str)| {
+            let (part, old) = (major(part)?, major(whole)?);
+            (old < part).then(|| format!("{whole}>={part}"))
+        };
+        SPLIT.iter().filter_map(behind).collect()
+    }
+
+    /// The canonical text: wheels sorted by name.
+    pub fn to_toml(&self) -> String {
+        let device = match self.device {
+            Device::Cuda => "cuda",
+            Device::Cpu => "cpu",
+        };
+        let mut text = format!(
+            "# Every wheel of one vLLM environment, by its hash.\nversion = {VERSION}\nvllm = {}\ndevice = \"{device}\"\n\
+             python = {}\nplatform = {}\n",
+            quoted(&self.vllm),
+            quoted(&self.python),
+            quoted(&self.platform)
+        );
+        if let Some(LockedInterpreter { version, build, file, sha256 }) = &self.interpreter {
+            let [version, build, file] = [version, build, file].map(|text| quoted(text));
+            let _ = write!(
+                text,
+                "\n[interpreter]\nversion = {version}\nbuild = {build}\nfile = {file}\nsha256 = \"{sha256}\"\n"
+            );
+        }
+        for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
+            let _ = write!(
+                text,
+                "\n[[wheel]]\nname = {}\nversion = {}\nfile = {}\nsize = {}\nsha256 = \"{}\"\n",
+                quoted(&wheel.name),
+                quoted(&wheel.version),
+                quoted(&wheel.file),
+                wheel.size.0,
+                wheel.sha256
+            );
+            if let Some(url) = &wheel.url {
+                let _ = writeln!(text, "url = {}", quoted(url));
+            }
+        }
+        text
+    }
+
+    /// The name of these wheels: it depends on the interpreter's minor version, the platform and the wheels. Nix, which
+    /// brings an interpreter of its own, names what it built by it.
+    ///
+    /// It is the SHA-256 of a heading and a line `HASH FILE` a wheel, sorted by name.
+    pub fn digest(&self) -> Digest {
+        let mut listing =
+            format!("awqdeploy runtime 1\npython {}\nplatform {}\n", self.python, self.platform);
+        for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
+            let _ = writeln!(listing, "{} {}", wheel.sha256, wheel.file);
+        }
+        Digest::of(listing)
+    }
+
+    /// The name in the store of a runtime that was installed for this interpreter. Another build of it makes another
+    /// runtime, though the wheels are the same.
+    pub fn installed_for(&self, interpreter: &Interpreter) -> Digest {
+        match interpreter {
+            Interpreter::Locked(python) => {
+                Digest::of(format!("awqdeploy uv runtime 1\n{}\n{}\n", self.digest(), python.sha256))
+            }
+            Interpreter::System { .. } => self.digest(),
+        }
+    }
+
+    /// `name==version --hash=sha256:…`, a line a wheel, as `uv pip install --require-hashes` reads them.
+    pub fn requirements(&self) -> String {
+        self.requirements_of(|_| true)
+    }
+
+    /// The same for some of the wheels.
+    pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
+        let mut lines = String::new();
+        let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());
+        for wheel in wheels.into_iter().filter(|wheel| wanted(wheel)) {
+            let LockedWheel { name, version, sha256, .. } = wheel;
+            let _ = writeln!(lines, "{name}=={version} --hash=sha256:{sha256}");
+        }
+        lines
+    }
+}
+
+/// A lock of what uv has resolved, and where its index has each wheel, by name.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What is to be written.
+    pub lock: LockedRuntime,
+    /// Where the wheels are.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// A package, and that of which it was a part until this major version: the whole of before brings the same files.
+pub(crate) const SPLIT: [(&str, &str); 1] = [("cuda-bindings", "cuda-python")];

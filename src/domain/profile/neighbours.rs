@@ -1,6 +1,6 @@
 //! Several profiles on one host: what they must share, and what they must not.
 
-use super::{Listen, Profile};
+use super::{checked::Profile, values::Listen};
 use crate::domain::problem::{Kind, Problem};
 
 impl Profile {

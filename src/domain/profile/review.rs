@@ -2,13 +2,17 @@
 //! shows them all.
 
 use super::{
-    Baseline, Gates, Limits, Listen, Memory, Model, Offload, Profile, Python, Runtime, Sweep, TensorParallel,
-    Timeouts, Tolerances, VerifyAtStart, Watch, extra,
+    checked::Profile,
+    extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
         RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
+    values::{
+        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Python, Runtime, Sweep, TensorParallel,
+        Timeouts, Tolerances, VerifyAtStart, Watch,
+    },
 };
 use crate::domain::{
     document::{Document, Fault},
@@ -133,7 +137,7 @@ impl Review<'_> {
 
     fn runtime(&mut self, raw: RawRuntime) -> Option<Runtime> {
         let vllm = self.check(raw.vllm, rules::version);
-        let device = self.check_or(raw.device, super::Device::Cuda, rules::device);
+        let device = self.check_or(raw.device, super::values::Device::Cuda, rules::device);
         let python = self.check_or(raw.python, Python::Locked, rules::python);
         Some(Runtime { vllm: vllm?, device: device?, python: python? })
     }
@@ -329,7 +333,7 @@ impl Default for Sweep {
 
 /// Checks gates that did not come from a file.
 pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
-    let at = |key: &str| super::unplaced(format!("validation.{key}"));
+    let at = |key: &str| super::checked::unplaced(format!("validation.{key}"));
     rules::above_zero(rules::MOST_TOKENS_PER_SECOND)(gates.min_decode_tokens_per_second)
         .map_err(at("min-decode-tokens-per-second"))?;
     for (key, range, value) in [
@@ -357,7 +361,7 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
 }
 
 fn sweep(sweep: &Sweep) -> Result<(), Problem> {
-    let at = |key: &str| super::unplaced(format!("validation.sweep.{key}"));
+    let at = |key: &str| super::checked::unplaced(format!("validation.sweep.{key}"));
     let written = |values: &[u32]| values.iter().copied().map(i64::from).collect();
     rules::rising(rules::PROMPT_TOKENS)(written(&sweep.prompt_tokens)).map_err(at("prompt-tokens"))?;
     rules::rising(rules::STREAMS)(written(&sweep.concurrency)).map_err(at("concurrency"))?;

@@ -5,7 +5,10 @@
 
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
-use super::{Device, Offload, Python, TensorParallel, VerifyAtStart, raw::CountOrWord};
+use super::{
+    raw::CountOrWord,
+    values::{Device, Offload, Python, TensorParallel, VerifyAtStart},
+};
 use crate::domain::{document::Fault, size::Bytes};
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 

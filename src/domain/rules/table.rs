@@ -1,6 +1,6 @@
 //! The table of all rules.
 
-use super::{Concerns, Rule, Severity};
+use super::rule::{Concerns, Rule, Severity};
 
 /// A row of the table below, in the order number, code, condition, remedy, source.
 const fn rule(severity: Severity, concerns: Concerns, text: [&'static str; 5]) -> Rule {

@@ -1,9 +1,11 @@
 //! What a service may use and reach.
 
-use super::Service;
 use crate::domain::{
-    layout::Scope,
+    layout::{Layout, Scope},
     profile::{Device, Listen},
+    secrets::Secrets,
+    size::Bytes,
+    vllm::serve::Serve,
 };
 use std::{net::IpAddr, path::Path};
 
@@ -134,3 +136,22 @@ SystemCallErrorNumber=EPERM
 # Kernels are compiled while it runs.
 MemoryDenyWriteExecute=no
 ";
+
+/// What a service's unit is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Service<'a> {
+    /// Its name without suffix.
+    pub name: &'a str,
+    /// What it computes on.
+    pub device: Device,
+    /// RAM it may use, pinned memory included. `None`: no limit.
+    pub memory_max: Option<Bytes>,
+    /// What it runs.
+    pub serve: &'a Serve,
+    /// What only the engine may know.
+    pub secrets: &'a Secrets,
+    /// The model's folder.
+    pub model: &'a Path,
+    /// Where everything lies.
+    pub layout: &'a Layout,
+}

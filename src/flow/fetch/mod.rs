@@ -4,8 +4,7 @@ mod locate;
 
 use super::{
     event::{Event, Observer},
-    lock::online,
-    prepare::not_locked,
+    models::{not_locked, online},
     world::World,
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
         fetch::{self, Means, News, part},
         folder::Folder,
         fs,
-        hub::{HubPieces, Reach, Settings, Source},
+        hub::{Reach, Settings, Source, pieces::HubPieces},
         models,
         store::Locked,
     },

@@ -10,6 +10,7 @@ pub use upstream::{Checked, Standing, check};
 use super::{
     event::{Event, Observer},
     fetch,
+    models::online,
     world::World,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
         event_loop,
         folder::Folder,
         fs,
-        hub::{Asked, Hub, Reach, Settings, Source},
+        hub::{Asked, Hub, Settings, Source},
         signals::Interrupt,
     },
 };
@@ -141,15 +142,6 @@ fn resolve(
     }
     // There is always the profile's own repository.
     Err(Problem::new(Kind::Unexpected, "there is no repository to ask for"))
-}
-
-/// A client, where the hub may be asked at all.
-pub(super) fn online(settings: &Settings) -> Result<Hub, Problem> {
-    if settings.reach == Reach::Offline {
-        return Err(Problem::new(Kind::Unverified, "this needs the hub, and offline mode is on")
-            .help("unset `HF_HUB_OFFLINE`, or leave out `--offline`"));
-    }
-    Hub::new(settings)
 }
 
 async fn record(

@@ -1,6 +1,5 @@
 //! `lock --check`: whether the hub still has what was locked, and whether the revision has moved on.
 
-use super::online;
 use crate::{
     domain::{
         digest::GitHash,
@@ -11,7 +10,7 @@ use crate::{
     },
     flow::{
         event::{Event, Observer},
-        prepare::not_locked,
+        models::{not_locked, online},
         world::World,
     },
     host::{

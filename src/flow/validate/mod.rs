@@ -2,19 +2,21 @@
 
 mod conformance;
 mod connections;
+pub mod generation;
 mod speed;
 mod sweep;
 
 use crate::{
     domain::{
-        activation::GenerationId,
         conformance::{Known, Miss, logprobs_of, read_logprobs},
+        generation_id::GenerationId,
+        measure::Throughput,
         openai::{Models, Request},
         plan::Plan,
         profile::Gates,
         quality::{self, Answered, Quality},
         questions::{self, QUESTIONS},
-        report::{Check, Checked, KnownAnswers, Report, Throughput},
+        report::{Check, Checked, KnownAnswers, Report},
         shape::Shapes,
         stats::rates,
         sweep::Swept,

@@ -3,9 +3,9 @@
 use crate::{
     domain::{
         conformance::Miss,
+        measure::Sample,
         openai::{Ends, Request},
         profile::Gates,
-        report::Sample,
         sequential::{Shown, is_clearly_below, looks},
         stats::rates,
         stream::Streamed,

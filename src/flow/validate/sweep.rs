@@ -4,9 +4,9 @@ use super::speed::{PROMPT, Prompting, heard_to_the_end};
 use crate::{
     domain::{
         conformance::{Known, Miss},
+        measure::{Sample, Throughput},
         openai::{Fault, Request},
         profile::Gates,
-        report::{Sample, Throughput},
         sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
     },
     flow::event::{Event, Observer},

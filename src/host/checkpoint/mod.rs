@@ -2,13 +2,16 @@
 //! themselves nothing is read: two megabytes of forty-five gigabytes.
 
 mod remote;
+mod told;
+
+use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 
 pub use remote::{Unread, read as read_from_hub};
 
 use super::fs;
 use crate::domain::{
     checkpoint::Checkpoint,
-    problem::{Kind, Problem},
+    problem::Problem,
     safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
 };
 use std::{
@@ -16,12 +19,6 @@ use std::{
     io::{ErrorKind, Read},
     path::Path,
 };
-
-const CONFIG: &str = "config.json";
-const INDEX: &str = "model.safetensors.index.json";
-const SUFFIX: &str = ".safetensors";
-/// Missing names that are told; the rest are only counted.
-const NAMED: usize = 3;
 
 /// How much of the weight files has to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +62,6 @@ pub fn weights(folder: &Path, presence: Presence) -> Result<WeightFiles, Problem
     Ok(WeightFiles { headers: headers.collect::<Result<_, _>>()?, total: index.total_size() })
 }
 
-/// The header of a file that has all tensors that the index says are in it.
-fn has_all(index: &Index, name: &str, header: Header, place: &str) -> Result<Header, Problem> {
-    match index.missing_from(name, &header).as_slice() {
-        [] => Ok(header),
-        missing => Err(unverified(format!("`{place}` lacks {}", some_of(missing)))),
-    }
-}
-
 fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
     let flawed = |flaw: &Flaw| flawed(&path.display().to_string(), flaw);
     let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
@@ -107,20 +96,4 @@ fn read_exactly(file: &mut File, buffer: &mut [u8], path: &Path) -> Result<(), P
         ErrorKind::UnexpectedEof => flawed(&path.display().to_string(), &Flaw::Truncated),
         _ => fs::failed("read", path, e),
     })
-}
-
-fn some_of(names: &[&str]) -> String {
-    let first = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn flawed(place: &str, flaw: &Flaw) -> Problem {
-    unverified(format!("`{place}` cannot be served: {flaw}"))
-}
-
-fn unverified(what: String) -> Problem {
-    Problem::new(Kind::Unverified, what).help("fetch it again, or take the model's original files")
 }

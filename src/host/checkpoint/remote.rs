@@ -1,7 +1,7 @@
 //! A checkpoint on a hub, before anything is downloaded: its configuration and its index whole, and of each weight
 //! file the header, by range requests.
 
-use super::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 use crate::{
     domain::{
         checkpoint::Checkpoint,

@@ -1,7 +1,8 @@
 //! The endpoints of the rehearsal engine, in the shapes of a real vLLM.
 
 use super::{
-    EngineFault, Options,
+    fault::EngineFault,
+    options::Options,
     reply::Reply,
     request::{Endpoint, Refusal, Request, Streaming, json_of},
     spoil,

@@ -1,6 +1,6 @@
 //! The log of the rehearsal engine: vLLM's own lines, for stderr like vLLM's.
 
-use super::Options;
+use super::options::Options;
 use std::{io::Write as _, net::SocketAddr};
 
 /// What vLLM logs from its start until it serves, in its order, one line each.

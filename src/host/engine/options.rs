@@ -1,6 +1,6 @@
 //! What the rehearsal engine is told: `vllm serve`'s own command line, and a few variables beside it.
 
-use super::EngineFault;
+use super::fault::EngineFault;
 use crate::domain::problem::{Kind, Problem};
 use std::{
     fmt::Display,

@@ -1,7 +1,7 @@
 //! What the rehearsal engine says: made up, except for the questions with known answers.
 
 use super::{
-    EngineFault,
+    fault::EngineFault,
     request::{Endpoint, Grammar, Request},
 };
 use crate::domain::questions::Question;

@@ -2,7 +2,7 @@
 //!
 //! The messages are those that a real vLLM 0.32.0 gave (`tests/fixtures/vllm-api/err_*.txt`).
 
-use super::{EngineFault, Options};
+use super::{fault::EngineFault, options::Options};
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},

@@ -1,6 +1,6 @@
 //! What a fault does to answers that are otherwise right.
 
-use super::EngineFault;
+use super::fault::EngineFault;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -1,8 +1,8 @@
 //! One connection: takes runs of pieces and fetches them, piece by piece, whatever goes wrong.
 
 use super::{
-    Fetched, Message, Shared,
     proof::{Follower, Verdict},
+    shared::{Fetched, Message, Shared},
 };
 use crate::{
     domain::{

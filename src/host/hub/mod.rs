@@ -1,9 +1,8 @@
 //! A model hub over HTTP: what a revision is, which files it has, and their bytes.
 
-mod pieces;
+pub mod pieces;
 mod settings;
 
-pub use pieces::HubPieces;
 pub use settings::{Reach, Settings, Token};
 
 use super::{http, signals::Interrupt};

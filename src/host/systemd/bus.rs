@@ -1,6 +1,6 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::manager::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::way::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
     domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::event_loop,

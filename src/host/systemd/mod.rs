@@ -1,14 +1,16 @@
 //! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
 mod bus;
+pub mod host_lock;
 mod manager;
 mod places;
 mod systemctl;
+pub mod way;
 
 pub(super) use systemctl::scope_option;
 
 use self::{
-    manager::{InForce, Lasting, Manager, State, reach},
+    manager::{Manager, reach},
     places::Places,
 };
 use super::{
@@ -21,14 +23,17 @@ use super::{
     unit_folder::UnitFolder,
     whose::Whose,
 };
-use crate::domain::{
-    job::JobEnd,
-    journal::Period,
-    layout::{Layout, Scope},
-    problem::{Kind, Problem},
-    standing::Runs,
-    startup::Reason,
-    unit::Unit,
+use crate::{
+    domain::{
+        job::JobEnd,
+        journal::Period,
+        layout::{Layout, Scope},
+        problem::{Kind, Problem},
+        standing::Runs,
+        startup::Reason,
+        unit::Unit,
+    },
+    host::systemd::way::{InForce, Lasting, State},
 };
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Where a service manager looks for units.
 
-use super::manager::Lasting;
+use super::way::Lasting;
 use crate::{
     domain::{
         layout::Scope,

@@ -1,6 +1,6 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
 
-use super::manager::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::way::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
     domain::{job::JobEnd, layout::Scope, problem::Problem},
     host::exec::{self, Finished},

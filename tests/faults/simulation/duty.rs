@@ -4,11 +4,15 @@ use super::schedule::Act;
 use crate::host::{Machine, Played};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, way_back},
+        activation::{Activation, End, way_back},
+        generation_id::GenerationId,
         order::{Action, Order},
         problem::{Kind, Problem},
     },
-    flow::activate::{self, Ended, Left, activate, not_stuck},
+    flow::{
+        activate::{self, Left, activate, not_stuck},
+        outcome::Ended,
+    },
     host::{fs, journal, store::Locked},
 };
 use std::time::Duration;

@@ -11,11 +11,12 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, GenerationId, Step},
+        activation::{Activation, End, Step},
+        generation_id::GenerationId,
         layout::Layout,
         problem::{Kind, Problem},
     },
-    flow::activate::{Ended, not_stuck},
+    flow::{activate::not_stuck, outcome::Ended},
     host::{holding, store::Store},
 };
 use std::{

@@ -6,7 +6,8 @@ use awqdeploy::{
     domain::{
         digest::Digest,
         lock::{LockedFile, LockedModel},
-        plan::{Plan, PlannedModel},
+        plan::Plan,
+        planning::inputs::PlannedModel,
         problem::{Kind, Problem},
         profile::VerifyAtStart,
         size::Bytes,
@@ -134,7 +135,7 @@ fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, Strin
     let marker = scene.path().join("started");
     let serve = |plan: Plan| Plan {
         model: model(scene, VerifyAtStart::Memo),
-        serve: awqdeploy::domain::plan::Serve {
+        serve: awqdeploy::domain::vllm::serve::Serve {
             argv: vec!["/usr/bin/touch".to_owned(), marker.to_string_lossy().into_owned()],
             ..plan.serve
         },

@@ -1,0 +1,182 @@
+//! `deploy`, `rollback`, `watch`, `cancel` and `recover`.
+
+use crate::{
+    cli::{
+        args::{Consent, Global, Insistence},
+        context::{interruptible, own_file, reading_world, world},
+        documents::{self, ActivationDocument, PlanDocument, RecoveryDocument},
+        output::{agree, show},
+        planned, problem as errors,
+        progress::Screen,
+        render,
+    },
+    domain::{
+        activation::End,
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+    },
+    flow::{
+        deploy,
+        drift::{self, Drift},
+        event::{Event, Observer},
+        outcome::{Action, Ended, Outcome},
+        prepare::{self, Prepared, Waiver},
+        recover, rollback,
+        world::World,
+    },
+};
+use std::collections::BTreeSet;
+
+pub(super) fn deploy(
+    global: &Global,
+    profile: &str,
+    consent: &Consent,
+    insistence: &Insistence,
+    screen: &Screen,
+) -> Result<u8, Problem> {
+    let done = (|| {
+        let mut world = world(global)?;
+        let mut prepared = prepare::prepare(&world, profile)?;
+        prepared.waived = waived(insistence);
+        if !global.json || consent.dry_run {
+            show_prepared(global, &prepared)?;
+        }
+        warn_of_drift(&mut world, screen)?;
+        if consent.dry_run {
+            return Ok(None);
+        }
+        agree(consent, &format!("Deploy {profile}?"))?;
+        deploy::deploy(&mut world, &prepared, screen).map(Some)
+    })();
+    screen.clear();
+    conclude(global, Action::Deploy, profile, done)
+}
+
+fn waived(insistence: &Insistence) -> BTreeSet<Waiver> {
+    [(insistence.retry, Waiver::Retry), (insistence.no_way_back, Waiver::NoWayBack)]
+        .into_iter()
+        .filter_map(|(waived, waiver)| waived.then_some(waiver))
+        .collect()
+}
+
+pub(super) fn rollback(
+    global: &Global,
+    target: Option<String>,
+    consent: &Consent,
+    screen: &Screen,
+) -> Result<u8, Problem> {
+    let target = match target {
+        None => rollback::Target::Previous,
+        Some(text) => match text.parse() {
+            Ok(id) => rollback::Target::Generation(GenerationId(id)),
+            Err(_) => rollback::Target::Profile(text),
+        },
+    };
+    // Nothing is asked of the host: whatever is wrong with it, one can go back.
+    let mut world = World { binary: own_file()?, ..interruptible(global)? };
+    let to = rollback::find(&world.store, &target)?;
+    let profile = to.plan.profile.clone();
+    let question = format!("Roll back to {profile} (generation {})?", to.id);
+    let done = (|| {
+        if consent.dry_run {
+            let document = PlanDocument::of(&profile, Ok(to.plan.clone()));
+            show(global, &document, planned::plan)?;
+            return Ok(None);
+        }
+        warn_of_drift(&mut world, screen)?;
+        agree(consent, &question)?;
+        rollback::rollback(&mut world, &target, screen).map(Some)
+    })();
+    screen.clear();
+    conclude(global, Action::Rollback, &profile, done)
+}
+
+/// Follows an activation; its exit status becomes this process's.
+pub(super) fn watch(
+    global: &Global,
+    story: impl FnOnce(&World, &dyn Observer) -> Result<Outcome, Problem>,
+    screen: &Screen,
+) -> Result<u8, Problem> {
+    let outcome = story(&interruptible(global)?, screen)?;
+    screen.clear();
+    conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
+}
+
+/// What a person wrote into a unit is shown before it is overwritten.
+fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
+    for Drift { path, installed, found } in drift::drift(world)? {
+        let changes = render::changes(&installed, &found);
+        let path = path.display();
+        screen.see(Event::Warning(format!(
+            "`{path}` was changed by hand, which is lost with this:\n{changes}"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
+    let ended = if boot {
+        recover::recover_at_boot(&mut World { binary: own_file()?, ..reading_world(global) }, screen)?
+    } else {
+        recover::recover(&mut World { binary: own_file()?, ..interruptible(global)? }, screen)?
+    };
+    let end = ended.as_ref().map(|ended| &ended.end);
+    let document = RecoveryDocument {
+        schema: "awqdeploy/recovery/v1",
+        activation: ended.as_ref().map(|ended| ended.number),
+        end: end.map(End::name),
+        why: end.and_then(documents::why),
+    };
+    show(global, &document, |document| match (&ended, &document.why) {
+        (None, _) => "there is nothing to recover\n".to_owned(),
+        (Some(Ended { number, .. }), why) => {
+            let why = why.as_deref().unwrap_or_default();
+            format!("activation {number}: {} ({why})\n", document.end.unwrap_or_default())
+        }
+    })?;
+    Ok(if matches!(end, Some(End::Stuck { .. })) { errors::exit_code(Kind::Stuck) } else { 0 })
+}
+
+/// Prints how it ended. What never became an activation is a document too, so that scripts need one form only.
+pub(crate) fn conclude(
+    global: &Global,
+    action: Action,
+    profile: &str,
+    done: Result<Option<Outcome>, Problem>,
+) -> Result<u8, Problem> {
+    match done {
+        Ok(None) => Ok(0),
+        Ok(Some(outcome)) => {
+            let document = ActivationDocument::of(&outcome);
+            show(global, &document, |document| render::activation(document) + &render::evidence(document))?;
+            Ok(document.exit_code)
+        }
+        Err(problem) if global.json && problem.kind != Kind::Unexpected => {
+            let code = errors::exit_code(problem.kind);
+            let why = problem.in_one_line();
+            let document = ActivationDocument::refused(action, profile, code, why, problem.help);
+            show(global, &document, render::activation)?;
+            Ok(code)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Shows a plan, and what it changes in what serves.
+pub(crate) fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
+    let plan = &prepared.plan;
+    let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));
+    show(global, &document, |document| {
+        let shown = planned::plan(document);
+        match &prepared.current {
+            None => shown + "nothing is deployed yet\n",
+            Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",
+            Some(current) => {
+                let head = format!("changes from generation {} ({})\n", current.id, current.plan.profile);
+                let (old, new) = (render::serve(&current.plan.serve), render::serve(&plan.serve));
+                shown + &head + &render::difference(&old, &new)
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! `status`, `generations`, `history` and `why`: what is, and how it came about.
+
+use crate::{
+    cli::{
+        args::Global,
+        context::reading_world,
+        documents::{
+            GenerationsDocument, StatusDocument,
+            history::{HistoryDocument, WhyDocument},
+        },
+        history as told,
+        output::show,
+        progress::Screen,
+        render,
+    },
+    domain::{generation_id::GenerationId, problem::Problem},
+    flow::{history, status},
+};
+
+pub(super) fn status(global: &Global) -> Result<u8, Problem> {
+    let status = status::status(&mut reading_world(global))?;
+    show(global, &StatusDocument::of(global.root(), status), render::status)
+}
+
+pub(super) fn generations(global: &Global) -> Result<u8, Problem> {
+    let document = GenerationsDocument::of(status::generations(&reading_world(global))?);
+    show(global, &document, render::generations)
+}
+
+pub(super) fn history(global: &Global) -> Result<u8, Problem> {
+    let history = history::history(&reading_world(global))?;
+    show(global, &HistoryDocument::of(&history), told::history)
+}
+
+pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<u8, Problem> {
+    let why = history::why(&reading_world(global), generation.map(GenerationId), screen)?;
+    show(global, &WhyDocument::of(why), told::why)
+}

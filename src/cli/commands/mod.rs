@@ -1,0 +1,66 @@
+//! Each command: calls its story, prints what it tells.
+
+pub(crate) mod deploy;
+mod inspect;
+mod plan;
+mod store;
+mod validate;
+
+use super::{
+    adopt, apply,
+    args::{Arguments, Command},
+    evidence, generate, lookup,
+    progress::Screen,
+    rehearsal, schema, service, shelf, supply, units,
+};
+use crate::{domain::problem::Problem, flow::follow};
+
+/// Runs a command. Returns its exit status.
+pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
+    let Arguments { global, command } = arguments;
+    let screen = Screen::new(global.progress);
+    shelf::announce(&global, &command, &screen)?;
+    match command {
+        Command::Plan(request) => plan::plan(&global, &request),
+        Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
+        Command::Doctor { facts } => plan::doctor(&global, facts.as_deref()),
+        Command::Deploy { profile, consent, insistence } => {
+            deploy::deploy(&global, &profile, &consent, &insistence, &screen)
+        }
+        Command::Apply(request) => apply::apply(&global, request, &screen),
+        Command::Adopt(request) => adopt::adopt(&global, request, &screen),
+        Command::Rollback { target, consent } => deploy::rollback(&global, target, &consent, &screen),
+        Command::Status => inspect::status(&global),
+        Command::Generations => inspect::generations(&global),
+        Command::History => inspect::history(&global),
+        Command::Why { generation } => inspect::why(&global, generation, &screen),
+        Command::Logs(request) => lookup::logs(&global, &request),
+        Command::Diff { a, b } => lookup::diff(&global, [&a, &b]),
+        Command::Validate(request) => validate::validate(&global, request, &screen),
+        Command::Report(request) => evidence::report(&global, &request),
+        Command::Compare { a, b } => evidence::compare(&global, [&a, &b], &screen),
+        Command::Verify(request) => store::verify(&global, request, &screen),
+        Command::Collect { dry_run } => store::collect(&global, dry_run),
+        Command::Pin { generation } => store::pin(&global, generation),
+        Command::Unpin { generation } => store::unpin(&global, generation),
+        Command::Export { profile, folder } => store::export(&global, &profile, &folder, &screen),
+        Command::Lock(request) => supply::lock(&global, &request, &screen),
+        Command::Fetch { profile, offline } => supply::fetch(&global, &profile, offline, &screen),
+        Command::Recover { boot } => deploy::recover(&global, boot, &screen),
+        Command::Rehearse(request) => rehearsal::rehearse(&global, &request, &screen),
+        Command::Completions { shell } => {
+            generate::completions(shell);
+            Ok(0)
+        }
+        Command::Schema { document } => schema::schema(document.as_deref()),
+        Command::Units(request) => units::units(&global, &request),
+        Command::Man => generate::manual(),
+        Command::Watch => deploy::watch(&global, follow::watch, &screen),
+        Command::Cancel => deploy::watch(&global, follow::cancel, &screen),
+        Command::Activate { number, rest } => service::activate(&global, number, rest, &screen),
+        Command::Tally { what } => service::tally(&global, what),
+        Command::Fallback => service::fallback(&global, &screen),
+        Command::Supervise { owner } => service::supervise(&global, owner),
+        Command::Engine { arguments } => service::engine(&arguments),
+    }
+}

@@ -1,0 +1,68 @@
+//! `plan`, `facts` and `doctor`.
+
+use crate::{
+    cli::{
+        args::{Global, PlanRequest},
+        context::{facts_of, interruptible, layout, own_facts, read_facts},
+        documents::{DoctorDocument, FactsDocument, PlanDocument},
+        ink::print_json,
+        output::show,
+        planned, problem as errors,
+    },
+    domain::{
+        doctor,
+        problem::{Kind, Problem},
+    },
+    flow::prepare::{self, Decision, Weights},
+    host::{checkpoint::Presence, link_probe, machine, runtimes, trust},
+};
+use std::path::Path;
+
+pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<u8, Problem> {
+    let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
+    let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
+    let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
+    let world = interruptible(global)?;
+    let facts = facts_of(global, facts.as_deref())?;
+    let decide = if *ask_engine { prepare::plan_with_consent } else { prepare::plan };
+    show_plan(global, profile, decide(&world, profile, &facts, weights)?)
+}
+
+fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, Problem> {
+    let refusal = decision.planned.as_ref().err().cloned();
+    let document = PlanDocument { engine: decision.engine, ..PlanDocument::of(profile, decision.planned) };
+    show(global, &document, planned::plan)?;
+    match refusal {
+        None => Ok(0),
+        // The document has said it all.
+        Some(_) if global.json => Ok(errors::exit_code(Kind::Refused)),
+        Some(refusal) => Err(refusal.into()),
+    }
+}
+
+pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
+    let own = || machine::facts(layout(global).scope());
+    let findings = doctor::examine(&facts.map_or_else(own, read_facts)?);
+    let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
+    let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
+    show(global, &document, |document| match document.findings.as_slice() {
+        [] => "nothing is known to be wrong with this host\n".to_owned(),
+        findings => planned::findings(findings),
+    })?;
+    Ok(code)
+}
+
+pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
+    let mut facts = own_facts(global)?;
+    if let Some(python) = probe {
+        let python = match python {
+            "" => runtimes::any_python(&layout(global))?,
+            python => python.to_owned(),
+        };
+        trust::believe_interpreter(Path::new(&python))?;
+        facts = facts.with_rates(&link_probe::rates(&python, &layout(global))?)?;
+    }
+    let document = FactsDocument::of(facts);
+    print_json(&document)?;
+    Ok(0)
+}

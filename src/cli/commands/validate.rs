@@ -1,0 +1,44 @@
+//! `validate`: whether what runs answers as it should.
+
+use crate::{
+    cli::{
+        args::{Global, Validate},
+        context::reading_world,
+        documents::ValidationDocument,
+        output::show,
+        progress::Screen,
+        render,
+    },
+    domain::{
+        problem::{Kind, Problem},
+        profile::Gates,
+        report::Verdict,
+        secrets::SecretText,
+    },
+    flow::{check, world::World},
+    host::signals::Interrupt,
+};
+
+pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {
+    let interrupt = Interrupt::listen()?;
+    let report = match &request.url {
+        None => check::validate(&World { interrupt, ..reading_world(global) }, screen)?,
+        Some(url) => {
+            let gates = Gates {
+                min_decode_tokens_per_second: request.min_decode_tokens_per_second,
+                min_known_answers: request.min_known_answers,
+                ..Gates::default()
+            };
+            let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+            let key = key.map(|key| SecretText::of(&key)).transpose().map_err(|fault| {
+                Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
+            })?;
+            let server = check::Server { url: url.clone(), model: request.model, key, gates };
+            check::validate_at(&server, &interrupt, screen)?
+        }
+    };
+    screen.clear();
+    let document = ValidationDocument::of(report, request.url);
+    show(global, &document, render::validation)?;
+    Ok(if document.verdict == Verdict::Pass { 0 } else { 6 })
+}

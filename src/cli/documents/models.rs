@@ -1,0 +1,101 @@
+//! What `lock` and `fetch` print.
+
+use crate::{
+    domain::{
+        digest::Digest,
+        lock::{LockedInterpreter, LockedModel},
+        profile::Device,
+        size::Bytes,
+        upstream::Deviations,
+    },
+    flow::lock::{Checked, Standing},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// `awqdeploy/upstream/v1`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UpstreamDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) profile: String,
+    pub(crate) repo: String,
+    pub(crate) revision: String,
+    /// What was locked.
+    pub(crate) commit: Option<String>,
+    /// `same`, `moved`, `changed`, `vanished`.
+    pub(crate) upstream: &'static str,
+    /// What the revision is now, where it moved.
+    pub(crate) now: Option<String>,
+    pub(crate) changes: Deviations,
+    pub(crate) why: Option<String>,
+}
+
+impl UpstreamDocument {
+    pub(crate) fn of(profile: &str, checked: Checked) -> Self {
+        let Checked { model, standing } = checked;
+        let (upstream, now, changes, why) = match standing {
+            Standing::Same => ("same", None, Deviations::new(), None),
+            Standing::Moved { to, changes } => ("moved", Some(to.to_string()), changes, None),
+            Standing::Changed(changes) => ("changed", None, changes, None),
+            Standing::Vanished(fault) => ("vanished", None, Deviations::new(), Some(fault.to_string())),
+        };
+        Self {
+            schema: "awqdeploy/upstream/v1",
+            profile: profile.to_owned(),
+            repo: model.repo,
+            revision: model.revision,
+            commit: model.commit.map(|commit| commit.to_string()),
+            upstream,
+            now,
+            changes,
+            why,
+        }
+    }
+}
+
+/// `awqdeploy/lock/v1`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct LockDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) profile: String,
+    /// The model's name in the store.
+    pub(crate) digest: Digest,
+    #[serde(flatten)]
+    pub(crate) locked: LockedModel,
+}
+
+impl LockDocument {
+    pub(crate) fn of(profile: &str, locked: LockedModel) -> Self {
+        Self { schema: "awqdeploy/lock/v1", profile: profile.to_owned(), digest: locked.digest(), locked }
+    }
+}
+
+/// `awqdeploy/fetch/v1`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct FetchDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) profile: String,
+    pub(crate) path: PathBuf,
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
+    /// Bytes of contents that were on this host already.
+    pub(crate) found: Bytes,
+    pub(crate) downloaded: Bytes,
+}
+
+/// `awqdeploy/runtime-lock/v1`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RuntimeLockDocument {
+    pub(crate) schema: &'static str,
+    pub(crate) vllm: String,
+    pub(crate) device: Device,
+    pub(crate) python: String,
+    pub(crate) platform: String,
+    /// The lock's name.
+    pub(crate) digest: Digest,
+    /// The build of the interpreter. Null where the profile takes the host's.
+    pub(crate) interpreter: Option<LockedInterpreter>,
+    pub(crate) wheels: usize,
+    pub(crate) bytes: Bytes,
+}

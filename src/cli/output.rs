@@ -1,0 +1,51 @@
+//! What a command prints, and what it asks.
+
+use crate::{
+    cli::{
+        args::{Consent, Global},
+        ink::{inked, print, print_json},
+    },
+    domain::problem::{Kind, Problem},
+};
+use dialoguer::Confirm;
+use serde::Serialize;
+use std::io::IsTerminal as _;
+
+pub(crate) fn show<D: Serialize>(
+    global: &Global,
+    document: &D,
+    text: impl FnOnce(&D) -> String,
+) -> Result<u8, Problem> {
+    if global.json {
+        print_json(document)?;
+    } else {
+        let text = text(document);
+        if !text.is_empty() {
+            print(&text);
+        }
+    }
+    Ok(0)
+}
+
+/// Asks a person at a terminal; anybody else must have said `--yes`.
+pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
+    if consent.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Problem::new(Kind::Usage, "nobody is there to ask").help("say `--yes` to go on without asking")
+        );
+    }
+    let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
+    match Confirm::new().with_prompt(inked(question)).default(false).interact() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_agreed),
+        Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
+            // The question hid the cursor, and Ctrl-C left it so.
+            let _closed = dialoguer::console::Term::stderr().show_cursor();
+            Err(not_agreed)
+        }
+        Err(e) => Err(Problem::doing("ask", e)),
+    }
+}

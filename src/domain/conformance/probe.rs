@@ -1,0 +1,170 @@
+//! What a request and the rules for its answer are.
+
+use crate::domain::openai::{Fault, Models, complaint, parse};
+use serde_json::Value;
+use std::fmt;
+
+/// What completions go on with.
+pub const PROMPT: &str = "The ships in the harbour";
+
+/// An answer as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header, empty without one.
+    pub content_type: String,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Exchange {
+    /// The body of an answer with status 200, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// For another status, and for a body that is no JSON.
+    pub fn json(&self) -> Result<Value, Fault> {
+        let text = self.good_text()?;
+        parse(text)
+    }
+
+    /// The body of an answer with status 200, as text.
+    pub(super) fn good_text(&self) -> Result<&str, Fault> {
+        if self.status != 200 {
+            return Err(Fault::Refused { status: self.status, message: self.complaint() });
+        }
+        std::str::from_utf8(&self.body)
+            .map_err(|error| Fault::Malformed(format!("{error}, of {} bytes", self.body.len())))
+    }
+
+    /// What an error body says.
+    fn complaint(&self) -> String {
+        complaint(&String::from_utf8_lossy(&self.body))
+    }
+
+    /// A refusal of something that a server need not offer is no failure.
+    pub(super) fn offered(&self) -> Result<(), Miss> {
+        match self.status {
+            400..=499 | 501 => Err(Miss::NotOffered(self.complaint())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Nothing but the path.
+    Get,
+    /// A JSON body.
+    Post(Value),
+    /// A body that need not be JSON, though its header says so.
+    Raw(&'static str),
+    /// Nothing: something that it needs is not known. Why.
+    Skip(&'static str),
+}
+
+/// One request, and what to look at in its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// The endpoint.
+    pub path: &'static str,
+    /// The request.
+    pub ask: fn(&Known) -> Ask,
+    /// The first stands for the answer as a whole: without it the others mean nothing.
+    pub rules: &'static [Rule],
+}
+
+/// One named check.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// A stable name: `chat-stream`.
+    pub name: &'static str,
+    /// Who must keep to it.
+    pub need: Need,
+    /// The check.
+    pub look: fn(&Exchange, &Known) -> Result<(), Miss>,
+}
+
+/// Who must keep to a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Every server, and nothing else means anything without it.
+    Essential,
+    /// Every server.
+    Everyone,
+    /// vLLM. Another server may do without.
+    Vllm,
+    /// Nobody; but who offers it must do it right.
+    WhereOffered,
+}
+
+/// What was learned of the server so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// The name to ask for.
+    pub model: String,
+    /// Whether it is vLLM. A server of ours always is.
+    pub vllm: bool,
+    /// The longest context, tokens.
+    pub max_model_len: Option<u32>,
+    /// What the server counts in [`PROMPT`].
+    pub prompt_tokens: Option<u64>,
+    /// The tokens of [`PROMPT`], by its own tokenizer.
+    pub tokens: Option<Vec<u64>>,
+    /// What it generated freely: the first answers, each way that they come.
+    pub texts: Vec<String>,
+}
+
+impl Known {
+    /// Nothing yet, but the name to ask for.
+    pub fn of(model: &str) -> Self {
+        Self { model: model.to_owned(), ..Self::default() }
+    }
+
+    /// Takes note of what the list of models says.
+    pub fn learn_models(&mut self, models: &Models) {
+        let ours = models.data.iter().find(|model| model.id == self.model);
+        self.vllm = ours.is_some_and(|model| model.owned_by.as_deref() == Some("vllm"));
+        self.max_model_len = ours.and_then(|model| model.max_model_len);
+    }
+}
+
+/// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// No good answer.
+    Fault(Fault),
+    /// A wrong one.
+    Wrong(String),
+    /// It is not offered.
+    NotOffered(String),
+}
+
+impl Miss {
+    /// Whether the checks that are left would only fail, or wait, alike.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_fatal())
+    }
+}
+
+impl From<Fault> for Miss {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Wrong(what) => f.write_str(what),
+            Self::NotOffered(why) => write!(f, "not offered: {why}"),
+        }
+    }
+}
+
+pub(crate) fn wrong<T>(what: impl Into<String>) -> Result<T, Miss> {
+    Err(Miss::Wrong(what.into()))
+}

@@ -1,0 +1,23 @@
+//! One wheel of a runtime's lock.
+
+use crate::domain::{digest::Digest, size::Bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One wheel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockedWheel {
+    /// The distribution's normalised name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The wheel's file name.
+    pub file: String,
+    /// Its length.
+    pub size: Bytes,
+    /// Its content.
+    pub sha256: Digest,
+    /// Where a mirror of the index has it: `mirror://pypi/…`, which Nix's `fetchurl` reads. uv asks its own index and
+    /// needs none.
+    pub url: Option<String>,
+}

@@ -1,0 +1,29 @@
+//! Whether a plan that was made earlier could still run.
+
+use crate::domain::{
+    facts::Facts, findings::refusal::Refusal, plan::Plan, preflight::driver, version::Version,
+};
+
+/// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
+/// serves holds its share.
+pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
+    let changed =
+        |message: String| Refusal::new("host-changed", message, "bring the host back to what it was");
+    let ram = facts.ram_total;
+    if plan.memory.ram > ram {
+        return Err(changed(format!("it needs {} of RAM, and this host has {ram}", plan.memory.ram)));
+    }
+    let Some(needed) = plan.memory.vram() else {
+        return Ok(());
+    };
+    let ranks = plan.memory.tensor_parallel_size as usize;
+    let enough = facts.gpus.iter().filter(|gpu| gpu.usable() >= needed).count();
+    if enough < ranks {
+        let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        return Err(changed(format!("it needs {ranks} GPUs with {needed}, and this host has {enough}{why}")));
+    }
+    match Version::of(&plan.runtime.vllm) {
+        Some(version) => driver(facts, version),
+        None => Ok(()),
+    }
+}

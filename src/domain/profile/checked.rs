@@ -1,0 +1,111 @@
+//! A profile that was reviewed.
+
+use super::keys::KEYS;
+use super::values::{
+    Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch,
+};
+use crate::domain::{document::Fault, problem::Problem, secrets::Secrets};
+use std::collections::BTreeMap;
+
+/// A validated profile. Only [`Profile::parse`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    pub(super) name: String,
+    pub(super) service: String,
+    pub(super) model: Model,
+    pub(super) runtime: Runtime,
+    pub(super) listen: Listen,
+    pub(super) tensor_parallel: TensorParallel,
+    pub(super) memory: Memory,
+    pub(super) limits: Limits,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) secrets: Secrets,
+    pub(super) timeouts: Timeouts,
+    pub(super) gates: Gates,
+    pub(super) tolerances: Tolerances,
+    pub(super) watch: Watch,
+}
+
+impl Profile {
+    /// Its name: the file's stem.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The systemd unit's name without suffix.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Where the model comes from.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Which vLLM serves it.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The address of the API.
+    pub fn listen(&self) -> Listen {
+        self.listen
+    }
+
+    /// `--tensor-parallel-size`.
+    pub fn tensor_parallel(&self) -> TensorParallel {
+        self.tensor_parallel
+    }
+
+    /// What the service may use.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Context and batch limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Further arguments of `vllm serve`.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    /// Further environment of `vllm serve`.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Files with secrets for the engine.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// How long to wait.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// What a validation must show.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// How far the engine that runs may be from its plan.
+    pub fn tolerances(&self) -> Tolerances {
+        self.tolerances
+    }
+
+    /// How it is watched once it serves.
+    pub fn watch(&self) -> Watch {
+        self.watch
+    }
+}
+
+/// A mistake of the program's own making, said in the words of the file's key.
+pub(super) fn unplaced(path: impl Into<String>) -> impl Fn(Fault) -> Problem {
+    let path = path.into();
+    move |fault| fault.unplaced(KEYS, &path)
+}

@@ -1,0 +1,27 @@
+//! What a validation says for later predictions.
+
+use crate::domain::{
+    experience::{Experience, Measurement},
+    generation::Generation,
+    report::Report,
+};
+
+impl Experience {
+    /// What a passed validation says of its generation. Nothing of one that was made before settings were kept, and
+    /// of a rehearsal's.
+    pub fn of(generation: &Generation, report: &Report) -> Option<Self> {
+        let measured = report.throughput.as_ref()?.decode_tokens_per_second.median;
+        let prediction = &generation.plan.prediction;
+        let loaded = report.actual.as_ref().is_some_and(|actual| !actual.rehearsed);
+        let computed = prediction.decode_tokens_per_second.as_ref()?.computed();
+        let measurement = Measurement {
+            generation: generation.id,
+            profile: generation.plan.profile.clone(),
+            at: report.at,
+            computed,
+            measured,
+        };
+        let setting = prediction.setting.clone()?;
+        (loaded && report.passed()).then_some(Self { setting, measurement })
+    }
+}

@@ -1,0 +1,3 @@
+//! Evidence, and what is concluded from it.
+
+pub mod calibrate;

@@ -1,0 +1,3 @@
+//! Activations: carried out, followed, and brought to an end.
+
+pub mod ending;

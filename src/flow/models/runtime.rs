@@ -1,0 +1,70 @@
+//! Which runtime a profile's generation is served by.
+
+use crate::{
+    domain::{
+        digest::Digest,
+        lock::{Interpreter, LockedRuntime},
+        needs,
+        planning::inputs::PlannedRuntime,
+        problem::Problem,
+        profile::{Profile, Python},
+    },
+    flow::world::{Engine, World},
+    host::{runtimes, trust},
+};
+
+pub(in crate::flow) fn runtime(
+    world: &World,
+    profile: &Profile,
+) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
+    let vllm = profile.runtime().vllm.clone();
+    if let Engine::Command(command) = &world.engine {
+        let command = command.clone();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs: Vec::new() }, None));
+    }
+    if let Python::Given(python) = &profile.runtime().python {
+        trust::believe_interpreter(python)?;
+        let command = runtimes::command_of(python);
+        let needs = needs::driver(profile.runtime().device).into_iter().collect();
+        return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
+    }
+    let locked = world.library.locked_runtime(profile.runtime())?;
+    let built = match &world.engine {
+        Engine::Built(folder) => {
+            trust::believe_as_root(&folder.join(locked.digest().to_string()))?;
+            Some(runtimes::built(folder, locked.digest())?)
+        }
+        Engine::Locked | Engine::Command(_) => None,
+    };
+    // Nix brings an interpreter of its own.
+    let python = Interpreter::of(&locked, &profile.runtime().python);
+    let (digest, needs, python, source) = if let Some(built) = built {
+        (built.digest, needs::driver(locked.device).into_iter().collect(), None, Source::Nix(built))
+    } else {
+        let needs = needs::of_wheels(&locked, &python);
+        (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
+    };
+    let command = runtimes::command(&world.layout().runtime(digest));
+    let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
+    Ok((planned, Some(Supply { digest, locked, source })))
+}
+
+/// A runtime that must be in the store before a generation can use it.
+#[derive(Clone, Debug)]
+pub struct Supply {
+    /// Its name in the store.
+    pub digest: Digest,
+    /// Its wheels.
+    pub locked: LockedRuntime,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a runtime comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Nix has it already.
+    Nix(runtimes::Built),
+    /// Its wheels are to be installed for this interpreter.
+    Wheels(Interpreter),
+}

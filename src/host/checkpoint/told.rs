@@ -1,0 +1,39 @@
+//! What is said of a checkpoint's files, wherever they are read.
+
+use crate::domain::{
+    problem::{Kind, Problem},
+    safetensors::{Flaw, Header, Index},
+};
+
+pub(crate) const CONFIG: &str = "config.json";
+
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+pub(crate) const SUFFIX: &str = ".safetensors";
+
+/// Missing names that are told; the rest are only counted.
+pub(crate) const NAMED: usize = 3;
+
+/// The header of a file that has all tensors that the index says are in it.
+pub(crate) fn has_all(index: &Index, name: &str, header: Header, place: &str) -> Result<Header, Problem> {
+    match index.missing_from(name, &header).as_slice() {
+        [] => Ok(header),
+        missing => Err(unverified(format!("`{place}` lacks {}", some_of(missing)))),
+    }
+}
+
+pub(crate) fn some_of(names: &[&str]) -> String {
+    let first = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+pub(crate) fn flawed(place: &str, flaw: &Flaw) -> Problem {
+    unverified(format!("`{place}` cannot be served: {flaw}"))
+}
+
+pub(crate) fn unverified(what: String) -> Problem {
+    Problem::new(Kind::Unverified, what).help("fetch it again, or take the model's original files")
+}

@@ -1,0 +1,3 @@
+//! The operating system: files, programs, signals and the network.
+
+pub mod reading;

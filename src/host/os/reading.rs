@@ -1,0 +1,40 @@
+//! What a file system is asked, and how its refusals are told.
+
+use crate::domain::problem::Problem;
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+/// The names in a directory, or none where there is no such directory.
+pub fn names(path: &Path) -> Result<Vec<String>, Problem> {
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| failed("list", path, e))?,
+    };
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(|e| failed("list", path, e))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// A problem with a path, with the remedies for the usual causes.
+pub fn failed(doing: &str, path: &Path, cause: io::Error) -> Problem {
+    let kind = cause.kind();
+    let problem = Problem::doing(format_args!("{doing} `{}`", path.display()), cause);
+    match kind {
+        ErrorKind::PermissionDenied => {
+            problem.help("run it as root, or name a root that you may write with `--root DIR`")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            problem.help("make room on that file system and run it again; nothing was changed")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            problem.help("name a root on a writable file system with `--root DIR`")
+        }
+        _ => problem,
+    }
+}

@@ -1,0 +1,65 @@
+//! Whether a generation is still as it was made.
+
+use super::{GENERATION, Store};
+use crate::{
+    domain::{
+        digest::Digest,
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+    },
+    host::{
+        fs,
+        seal::{SEAL, sum},
+    },
+};
+use std::str::FromStr;
+
+impl Store {
+    /// A problem if anything of a generation is not as it was made. One of before there were seals has none.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] that names the file.
+    pub fn intact(&self, id: GenerationId) -> Result<(), Problem> {
+        self.check(id, |_| true)
+    }
+
+    /// The same of what the service reads as it starts. Its program is not among it: one that was changed would
+    /// hardly say so, and whoever deploys or returns has looked.
+    ///
+    /// # Errors
+    /// As [`Store::intact`].
+    pub fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
+        self.check(id, |name| name == GENERATION)
+    }
+
+    fn check(&self, id: GenerationId, wanted: impl Fn(&str) -> bool) -> Result<(), Problem> {
+        let directory = self.layout().generation(id);
+        let Some(seal) = fs::read(&directory.join(SEAL))? else { return Ok(()) };
+        let sealed: Vec<(String, Digest)> = seal
+            .lines()
+            .filter_map(|line| {
+                let (sum, name) = line.split_once("  ")?;
+                Some((name.to_owned(), Digest::from_str(sum).ok()?))
+            })
+            .collect();
+        let changed = |what: String| {
+            Problem::new(Kind::Unverified, format!("{what} since generation {id} was made")).help(format!(
+                "put it back from a backup, or go to another generation; `cd {} && sha256sum -c {SEAL}` shows all",
+                directory.display()
+            ))
+        };
+        if sealed.len() != seal.lines().count() || sealed.is_empty() {
+            return Err(changed(format!("`{SEAL}` was changed")));
+        }
+        for (name, sealed) in sealed.into_iter().filter(|(name, _)| wanted(name)) {
+            let path = directory.join(&name);
+            if !path.is_file() {
+                return Err(changed(format!("`{}` was removed", path.display())));
+            }
+            if sum(&path)? != sealed {
+                return Err(changed(format!("`{}` was changed", path.display())));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! The right to stop and start what runs on this host: one root at a time, and one for each GPU.
+
+use crate::{
+    domain::{layout::Scope, problem::Problem, visible::Claim},
+    host::{
+        fs,
+        holding::{enter_alone, hold, only_ours},
+        systemd::Systemd,
+    },
+};
+use std::{fs::File, path::Path, time::Duration};
+
+/// The right to use these GPUs of the host, for an activation below `root`. It is held until all of it is dropped.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+    let folder = match scope {
+        Scope::System => HOST.into(),
+        Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
+    };
+    enter_alone(&folder)?;
+    only_ours(&[&folder])?;
+    hold_gpus(&folder, claim, &format!("{command} --root {}", root.display()))
+}
+
+/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
+/// with the process that holds them.
+pub(crate) const HOST: &str = "/run/awqdeploy";
+
+/// The same for all roots of one user, below `$XDG_RUNTIME_DIR`.
+pub(crate) const USER: &str = "awqdeploy";
+
+/// The same, by locks in this folder. They are taken in one order by all, so that no two wait for each other.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+    // While this is held, no other lock comes to be.
+    let whole = hold(&folder.join(ALL), TAKING, command)?;
+    let one = |gpu: u32| hold(&folder.join(lock_of(gpu)), Duration::ZERO, command);
+    match claim {
+        Claim::Gpus(gpus) => gpus.iter().copied().map(one).collect(),
+        Claim::Host => {
+            let mut gpus: Vec<u32> = fs::names(folder)?.iter().filter_map(|name| gpu_of(name)).collect();
+            gpus.sort_unstable();
+            let mut held = gpus.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+            held.push(whole);
+            Ok(held)
+        }
+    }
+}
+
+/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
+pub(crate) const ALL: &str = "activation.lock";
+
+/// How long others may take for that.
+pub(crate) const TAKING: Duration = Duration::from_secs(2);
+
+pub(crate) fn lock_of(gpu: u32) -> String {
+    format!("gpu-{gpu}.lock")
+}
+
+pub(crate) fn gpu_of(name: &str) -> Option<u32> {
+    name.strip_prefix("gpu-")?.strip_suffix(".lock")?.parse().ok()
+}
