@@ -10,12 +10,12 @@ use super::{
     render::{self, style},
 };
 use crate::{
-    domain::problem::Problem,
+    domain::{exit_status::ExitStatus, problem::Problem},
     flow::adopt::{self, Questions, Request},
 };
 use std::fmt::Write;
 
-pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<u8, Problem> {
+pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<ExitStatus, Problem> {
     let dry_run = request.dry_run;
     let profile = request.profile.clone();
     let wanted = Request {

@@ -10,7 +10,7 @@ use super::{
     render,
 };
 use crate::{
-    domain::{declaration::Why, problem::Problem},
+    domain::{declaration::Why, exit_status::ExitStatus, problem::Problem},
     flow::{
         apply::{self, Applied, Declared},
         outcome::Action,
@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// It failed and was rolled back, now or when it was tried: what served before serves.
-const DOES_NOT_SERVE: u8 = 6;
+const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
 
-pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<ExitStatus, Problem> {
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {

@@ -3,7 +3,7 @@
 mod examples;
 mod requests;
 
-pub(crate) use examples::EXIT_STATUSES;
+pub(crate) use examples::exit_statuses;
 pub(crate) use requests::{
     Adopt, Apply, Consent, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest, Tallied,
     UnitsRequest, Validate, VerifyRequest,

@@ -14,8 +14,9 @@ pub(crate) use collection::CollectDocument;
 use super::summary::Summary;
 use crate::{
     domain::{
-        activation::{Activation, Conclusion, End, State},
+        activation::{Activation, End, State},
         engine_word::Compared,
+        exit_status::ExitStatus,
         facts::{self, Facts},
         findings::refusal::Refusal,
         generation::Generation,
@@ -178,7 +179,7 @@ impl ActivationDocument {
             profile: outcome.profile.clone(),
             generation: Some(outcome.generation),
             end: end.map_or("unchanged", End::name),
-            exit_code: exit_code(outcome.conclusion()),
+            exit_code: ExitStatus::from(outcome.conclusion()).code(),
             why: end.and_then(why),
             help: None,
             activation: activated.map(|activated| activated.ended.number),
@@ -195,7 +196,7 @@ impl ActivationDocument {
     pub(crate) fn refused(
         action_: Action,
         profile: &str,
-        exit_code: u8,
+        status: ExitStatus,
         why: String,
         help: Option<String>,
     ) -> Self {
@@ -205,7 +206,7 @@ impl ActivationDocument {
             profile: profile.to_owned(),
             generation: None,
             end: "refused",
-            exit_code,
+            exit_code: status.code(),
             why: Some(why),
             help,
             activation: None,
@@ -216,15 +217,6 @@ impl ActivationDocument {
             report: None,
             returned: None,
         }
-    }
-}
-
-/// The exit status of a deployment or rollback that ran.
-pub(crate) fn exit_code(conclusion: Conclusion) -> u8 {
-    match conclusion {
-        Conclusion::Done | Conclusion::AlreadySo => 0,
-        Conclusion::WentBack => 6,
-        Conclusion::Stuck => 7,
     }
 }
 

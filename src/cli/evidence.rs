@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        exit_status::ExitStatus,
         generation_id::GenerationId,
         journal::Phase,
         measure::Interval,
@@ -31,7 +32,7 @@ use std::{fmt::Write, path::PathBuf};
 type Form = fn(&Account) -> String;
 
 /// Shows or writes how a generation was proven.
-pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Problem> {
+pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
     let account =
         account::of_generation(&context::reading_world(global), request.generation.map(GenerationId))?;
     let forms: [(&Option<PathBuf>, Form); 4] = [
@@ -49,11 +50,11 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<u8, Pro
         let text = markdown(&account);
         return output::show(global, &document(account), |_| text);
     }
-    Ok(0)
+    Ok(ExitStatus::Done)
 }
 
 /// Sets two profiles side by side.
-pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<ExitStatus, Problem> {
     let (compared, kept) = compare::compare(&context::reading_world(global), profiles, screen)?;
     let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
     output::show(global, &document, side_by_side)

@@ -1,10 +1,10 @@
 //! Completion scripts and the manual page, from the same definition as the command line itself.
 
 use super::{
-    args::{Arguments, EXIT_STATUSES},
+    args::{Arguments, exit_statuses},
     ink::print,
 };
-use crate::domain::problem::Problem;
+use crate::domain::{exit_status::ExitStatus, problem::Problem};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io;
@@ -17,10 +17,10 @@ pub(crate) fn completions(shell: Shell) {
 }
 
 /// Prints the manual page.
-pub(crate) fn manual() -> Result<u8, Problem> {
+pub(crate) fn manual() -> Result<ExitStatus, Problem> {
     let text = page().map_err(|e| Problem::doing("write the manual page", e))?;
     print(&String::from_utf8_lossy(&text));
-    Ok(0)
+    Ok(ExitStatus::Done)
 }
 
 /// The program, then each command that is not hidden.
@@ -41,7 +41,7 @@ fn page() -> io::Result<Vec<u8>> {
         page.render_options_section(&mut text)?;
     }
     let statuses =
-        EXIT_STATUSES.lines().skip(1).fold(String::new(), |all, line| all + line.trim() + "\n.br\n");
+        exit_statuses().lines().skip(1).fold(String::new(), |all, line| all + line.trim() + "\n.br\n");
     text.extend_from_slice(format!(".SH \"EXIT STATUS\"\n{statuses}").as_bytes());
     Ok(text)
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::{
         difference::Is,
+        exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
@@ -21,13 +22,13 @@ use crate::{
 };
 use std::fmt::Write;
 
-pub(crate) fn logs(global: &Global, request: &Logs) -> Result<u8, Problem> {
+pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Problem> {
     let generation = request.generation.map(GenerationId);
     let mut world = context::reading_world(global);
     if !global.json {
         let lines = if request.follow { Lines::Follow } else { Lines::Last(request.lines) };
         logs::logs(&mut world, generation, lines, &mut |line| print(line))?;
-        return Ok(0);
+        return Ok(ExitStatus::Done);
     }
     if request.follow {
         return Err(Problem::new(Kind::Usage, "`--follow` has no end, and a JSON document has one")
@@ -46,7 +47,7 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<u8, Problem> {
     })
 }
 
-pub(crate) fn diff(global: &Global, [a, b]: [&str; 2]) -> Result<u8, Problem> {
+pub(crate) fn diff(global: &Global, [a, b]: [&str; 2]) -> Result<ExitStatus, Problem> {
     let ([a, b], sections) = difference::difference(&context::world(global)?, a, b)?;
     let line = |Compared { generation, profile }: Compared| ComparedLine { generation, profile };
     let document = DiffDocument { schema: "awqdeploy/diff/v1", a: line(a), b: line(b), sections };

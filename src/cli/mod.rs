@@ -29,6 +29,7 @@ mod supply;
 mod units;
 mod verified;
 
+use crate::domain::exit_status::ExitStatus;
 use args::Arguments;
 use clap::Parser;
 use std::process::ExitCode;
@@ -45,19 +46,19 @@ pub fn main() -> ExitCode {
             } else {
                 let _closed = e.print();
             }
-            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(ExitStatus::Usage.code()));
         }
     };
     let json = arguments.global.json;
     match commands::run(arguments) {
-        Ok(code) => ExitCode::from(code),
+        Ok(status) => ExitCode::from(status.code()),
         Err(problem) => {
             if json {
                 let _unsaid = ink::print_json(&problem::to_json(&problem));
             }
             let text = problem::render(&problem, problem::Style::Coloured);
             ink::say_coloured(&text);
-            ExitCode::from(problem::exit_code(problem.kind))
+            ExitCode::from(ExitStatus::from(problem.kind).code())
         }
     }
 }

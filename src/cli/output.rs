@@ -5,7 +5,10 @@ use crate::{
         args::{Consent, Global},
         ink::{inked, print, print_json},
     },
-    domain::problem::{Kind, Problem},
+    domain::{
+        exit_status::ExitStatus,
+        problem::{Kind, Problem},
+    },
 };
 use dialoguer::Confirm;
 use serde::Serialize;
@@ -15,7 +18,7 @@ pub(crate) fn show<D: Serialize>(
     global: &Global,
     document: &D,
     text: impl FnOnce(&D) -> String,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     if global.json {
         print_json(document)?;
     } else {
@@ -24,7 +27,7 @@ pub(crate) fn show<D: Serialize>(
             print(&text);
         }
     }
-    Ok(0)
+    Ok(ExitStatus::Done)
 }
 
 /// Asks a person at a terminal; anybody else must have said `--yes`.

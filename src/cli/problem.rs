@@ -1,7 +1,10 @@
 //! How a problem is shown: to a person on a terminal, to a program as JSON, to a shell as an exit status.
 
 use super::ink::{is_hidden, plain};
-use crate::domain::problem::{Kind, Place, Problem};
+use crate::domain::{
+    exit_status::ExitStatus,
+    problem::{Kind, Place, Problem},
+};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -49,22 +52,6 @@ pub struct PlaceJson<'a> {
     pub column: usize,
     /// What is wrong with the text there.
     pub label: &'a str,
-}
-
-/// The exit status of each kind of problem.
-///
-/// 0 is success, and 6 (rolled back) is an outcome and no problem.
-pub fn exit_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Unexpected => 1,
-        Kind::Usage => 2,
-        Kind::Refused => 3,
-        Kind::Unverified => 4,
-        Kind::Busy => 5,
-        Kind::Stuck => 7,
-        // As a shell reports SIGINT.
-        Kind::Interrupted => 130,
-    }
 }
 
 /// A stable word for each kind of problem.
@@ -140,7 +127,7 @@ pub fn to_json(problem: &Problem) -> ProblemJson<'_> {
     ProblemJson {
         schema: "awqdeploy/error/v1",
         code: code(problem.kind),
-        exit_code: exit_code(problem.kind),
+        exit_code: ExitStatus::from(problem.kind).code(),
         message: &problem.what,
         help: problem.help.as_deref(),
         place: problem.place.as_deref().map(place_json),

@@ -8,15 +8,11 @@ use super::{
         rehearsal::{ActDocument, RehearsalDocument},
     },
     ink::{BAD, BOLD, GOOD, print, print_json},
-    problem as errors,
     progress::Screen,
     render, shelf,
 };
 use crate::{
-    domain::{
-        facts::Facts,
-        problem::{Kind, Problem},
-    },
+    domain::{exit_status::ExitStatus, facts::Facts, problem::Problem},
     flow::{
         outcome::Action,
         profiles::Library,
@@ -30,14 +26,14 @@ use std::{
 };
 
 /// Plays the story and tells it. The exit status says whether it ended as it should.
-pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<u8, Problem> {
+pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<ExitStatus, Problem> {
     if request.list_faults {
         let mut list = String::new();
         for fault in Fault::all() {
             let _ = writeln!(list, "{:<14} {}", fault.to_string(), fault.about());
         }
         print(&list);
-        return Ok(0);
+        return Ok(ExitStatus::Done);
     }
     let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
     let facts = match &request.facts {
@@ -69,10 +65,10 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     } else {
         print(&shown(&document));
     }
-    Ok(if document.interrupted {
-        errors::exit_code(Kind::Interrupted)
-    } else {
-        u8::from(!document.as_it_should)
+    Ok(match (document.interrupted, document.as_it_should) {
+        (true, _) => ExitStatus::Interrupted,
+        (false, true) => ExitStatus::Done,
+        (false, false) => ExitStatus::Unexpected,
     })
 }
 
@@ -91,7 +87,7 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     let activation = match outcome {
         Ok(outcome) => ActivationDocument::of(&outcome),
         Err(problem) => {
-            let (code, why) = (errors::exit_code(problem.kind), problem.in_one_line());
+            let (code, why) = (problem.kind.into(), problem.in_one_line());
             ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
         }
     };

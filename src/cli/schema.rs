@@ -16,7 +16,7 @@ use super::{
     problem::ProblemJson,
     verified::VerifyDocument,
 };
-use crate::domain::problem::Problem;
+use crate::domain::{exit_status::ExitStatus, problem::Problem};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde_json::json;
 
@@ -57,14 +57,14 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Prints the schema of a document, or the names of all.
-pub(super) fn schema(document: Option<&str>) -> Result<u8, Problem> {
+pub(super) fn schema(document: Option<&str>) -> Result<ExitStatus, Problem> {
     let wanted = document.and_then(|name| DOCUMENTS.iter().find(|(known, _)| *known == name));
     let text = match wanted {
         None => names().collect::<Vec<_>>().join("\n"),
-        Some((name, of)) => return print_json(&of(name)).map(|()| 0),
+        Some((name, of)) => return print_json(&of(name)).map(|()| ExitStatus::Done),
     };
     print(&text);
-    Ok(0)
+    Ok(ExitStatus::Done)
 }
 
 fn of<T: JsonSchema>(name: &str) -> Schema {

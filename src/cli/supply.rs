@@ -5,14 +5,10 @@ use super::{
     context::interruptible,
     documents::models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
     output::show,
-    problem as errors,
     progress::Screen,
 };
 use crate::{
-    domain::{
-        problem::{Kind, Problem},
-        upstream::lines,
-    },
+    domain::{exit_status::ExitStatus, problem::Problem, upstream::lines},
     flow::{
         event::{Event, Observer as _},
         fetch::{self, Fetched},
@@ -27,7 +23,7 @@ fn lock_runtime(
     world: &World,
     request: &LockRequest,
     screen: &Screen,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     let LockRequest { profile, with, until, .. } = request;
     let locked = lock::lock_runtime(world, profile, with, until.as_deref(), screen)?;
     let document = RuntimeLockDocument {
@@ -51,7 +47,7 @@ fn lock_runtime(
     })
 }
 
-pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<ExitStatus, Problem> {
     let world = interruptible(global)?;
     if request.runtime {
         return lock_runtime(global, &world, request, screen);
@@ -62,7 +58,7 @@ pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> R
         let checked = lock::check(&world, profile, &settings, screen)?;
         let same = checked.standing == Standing::Same;
         show(global, &UpstreamDocument::of(profile, checked), upstream)?;
-        return Ok(if same { 0 } else { errors::exit_code(Kind::Unverified) });
+        return Ok(if same { ExitStatus::Done } else { ExitStatus::Unverified });
     }
     let from = request.from.as_deref();
     let locked = if request.fetch {
@@ -77,7 +73,12 @@ pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> R
     })
 }
 
-pub(super) fn fetch(global: &Global, profile: &str, offline: bool, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn fetch(
+    global: &Global,
+    profile: &str,
+    offline: bool,
+    screen: &Screen,
+) -> Result<ExitStatus, Problem> {
     let world = interruptible(global)?;
     let mut settings = Settings::from_environment()?;
     if offline {

@@ -7,13 +7,13 @@ use super::{
     output::show,
 };
 use crate::{
-    domain::{plan::Plan, problem::Problem},
+    domain::{exit_status::ExitStatus, plan::Plan, problem::Problem},
     flow::prepare::{self, Weights},
     host::{checkpoint::Presence, fs},
 };
 
 /// Prints the units that a deployment would install, or writes them into a folder.
-pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Problem> {
+pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatus, Problem> {
     let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));
@@ -26,7 +26,7 @@ pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<u8, Probl
         return units
             .iter()
             .try_for_each(|unit| fs::write_new(&folder.join(&unit.name), &unit.text))
-            .map(|()| 0);
+            .map(|()| ExitStatus::Done);
     }
     let units = units.into_iter().map(|unit| UnitText { name: unit.name, text: unit.text }).collect();
     let document = UnitsDocument { schema: "awqdeploy/units/v1", profile: plan.profile, units };

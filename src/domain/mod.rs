@@ -13,6 +13,7 @@ pub mod digest;
 pub mod doctor;
 pub mod document;
 pub mod engine_word;
+pub mod exit_status;
 pub mod experience;
 pub mod facts;
 pub mod findings;

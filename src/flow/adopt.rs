@@ -43,7 +43,7 @@ use std::{
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 /// The share of the measured rate that a return must reach: hosts are busier at times.
 const FLOOR_SHARE: f64 = 0.5;
-/// What it may answer worse than it did: one of the questions.
+/// What it may answer worse than it did: a tenth of the questions.
 const ANSWERS_MARGIN: f64 = 0.1;
 
 /// What is to be adopted, and how it is to be called.

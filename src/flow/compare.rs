@@ -11,6 +11,7 @@ use crate::domain::{
     measure::{Interval, Sample, Throughput},
     problem::Problem,
     quality::QualityComparison,
+    questions::QUESTIONS,
     size::Bytes,
     stats::{Logarithms, rates},
     sweep::{Concurrency, PromptLength, Swept},
@@ -44,7 +45,7 @@ pub struct Row {
     /// What is measured.
     pub name: String,
     /// In which unit.
-    pub unit: &'static str,
+    pub unit: String,
     /// Of the first, and of the second. Null: not known.
     pub values: [Option<Value>; 2],
     /// The second over the first.
@@ -107,7 +108,7 @@ impl SideBySide {
 
 /// What it takes to have it.
 fn costs(both: [&Account; 2]) -> Vec<Row> {
-    let exact = |name, unit, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
     vec![
         exact("weights, each GPU", "GiB", |account| account.generation.plan.memory.weights.map(gib)),
         exact("VRAM held, fullest GPU", "GiB", |account| held(account)?.vram.iter().max().copied().map(gib)),
@@ -179,10 +180,10 @@ fn by_streams(both: [&Account; 2]) -> Vec<Row> {
 }
 
 fn answers(both: [&Account; 2]) -> Vec<Row> {
-    let exact = |name, unit, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
     vec![
-        exact("known answers", "of 10", |account| {
-            Some(account.report.as_ref()?.known_answers?.share() * 10.0)
+        exact("known answers", &format!("of {}", QUESTIONS.len()), |account| {
+            Some(account.report.as_ref()?.known_answers?.share() * QUESTIONS.len() as f64)
         }),
         exact("perplexity", "", |account| account.report.as_ref()?.quality.as_ref()?.perplexity()),
     ]
@@ -206,10 +207,10 @@ fn plural(streams: u32) -> String {
     if streams == 1 { "1 stream".to_owned() } else { format!("{streams} streams") }
 }
 
-fn exact(name: &str, unit: &'static str, values: [Option<f64>; 2]) -> Row {
+fn exact(name: &str, unit: &str, values: [Option<f64>; 2]) -> Row {
     Row {
         name: name.to_owned(),
-        unit,
+        unit: unit.to_owned(),
         values: values.map(|value| value.map(Value::Exact)),
         ratio: ratio(values),
         ratio_low: None,
@@ -217,7 +218,7 @@ fn exact(name: &str, unit: &'static str, values: [Option<f64>; 2]) -> Row {
     }
 }
 
-fn measured(name: String, unit: &'static str, of: [Option<Measured>; 2]) -> Row {
+fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
     let [first, second] = [0, 1].map(|which: usize| Logarithms::of(&of[which].as_ref()?.1));
     let logarithm = second.zip(first).map(|(second, first)| second.over(first));
     let bound = |side: f64| logarithm.map(|of| (of.mean + side * of.half_width(OUTSIDE)).exp());
@@ -225,7 +226,7 @@ fn measured(name: String, unit: &'static str, of: [Option<Measured>; 2]) -> Row 
     let ratio = ratio(intervals.map(|interval| interval.map(|interval| interval.median)));
     Row {
         name,
-        unit,
+        unit: unit.to_owned(),
         values: intervals.map(|interval| interval.map(Value::Measured)),
         ratio,
         ratio_low: bound(-1.0).zip(ratio).map(|(low, ratio)| low.min(ratio)),

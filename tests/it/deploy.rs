@@ -3,9 +3,10 @@
 
 use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
-    cli::problem::{Style, exit_code, render},
+    cli::problem::{Style, render},
     domain::{
         activation::{Activation, Cause, Conclusion, End, State, Step},
+        exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::{Kind, Problem},
         report::Report,
@@ -35,7 +36,7 @@ fn refused(stand: &mut Stand) -> String {
 
 fn shown(stand: &Stand, problem: &Problem) -> String {
     let text = stand.plain(&render(problem, Style::Plain));
-    format!("{text}\nexit status {}", exit_code(problem.kind))
+    format!("{text}\nexit status {}", ExitStatus::from(problem.kind).code())
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Problems as people, programs and shells see them.
 
 use awqdeploy::{
-    cli::problem::{Style, exit_code, render, to_json},
-    domain::problem::{Kind, Place, Problem},
+    cli::problem::{Style, render, to_json},
+    domain::{
+        exit_status::ExitStatus,
+        problem::{Kind, Place, Problem},
+    },
 };
 use insta::{assert_json_snapshot, assert_snapshot};
 use std::ops::Range;
@@ -33,7 +36,7 @@ fn every_kind_has_the_documented_status() {
         Kind::Stuck,
         Kind::Interrupted,
     ]
-    .map(exit_code);
+    .map(|kind| ExitStatus::from(kind).code());
     assert_eq!(statuses, [1, 2, 3, 4, 5, 7, 130]);
 }
 

@@ -2,9 +2,10 @@
 
 use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
-    cli::problem::{Style, exit_code, render},
+    cli::problem::{Style, render},
     domain::{
         activation::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
+        exit_status::ExitStatus,
         generation_id::GenerationId,
         journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
@@ -27,7 +28,7 @@ fn without(stand: &mut Stand, waiver: Waiver) -> Result<Outcome, Problem> {
 
 fn shown(stand: &Stand, problem: &Problem) -> String {
     let text = stand.plain(&render(problem, Style::Plain));
-    format!("{text}\nexit status {}", exit_code(problem.kind))
+    format!("{text}\nexit status {}", ExitStatus::from(problem.kind).code())
 }
 
 #[test]

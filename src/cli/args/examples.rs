@@ -1,17 +1,13 @@
 //! Examples and exit statuses, as the help texts show them.
 
+use crate::domain::exit_status::ExitStatus;
+
 /// The exit statuses, as every help text and the manual page show them.
-pub(crate) const EXIT_STATUSES: &str = "\
-Exit status:
-  0  done, or already so
-  1  unexpected problem
-  2  wrong usage, or a mistake in a profile
-  3  the plan was refused; nothing was touched
-  4  files could not be fetched or are not what was locked; nothing was touched
-  5  another awqdeploy is at work (it is named)
-  6  it failed and was rolled back: what served before serves again
-  7  stuck: a person is needed
-130  stopped, or not agreed to, before anything was touched";
+/// The exit statuses, as the end of a help has them.
+pub(crate) fn exit_statuses() -> String {
+    let lines = ExitStatus::ALL.map(|status| format!("\n{:>3}  {}", status.code(), status.meaning()));
+    format!("Exit status:{}", lines.concat())
+}
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -68,5 +64,5 @@ NO_PROXY.";
 
 /// The long help shows this in place of the short one's end, not behind it.
 pub(super) fn with_statuses(examples: &str) -> String {
-    format!("{examples}\n\n{EXIT_STATUSES}")
+    format!("{examples}\n\n{}", exit_statuses())
 }

@@ -6,12 +6,13 @@ use crate::{
         context::{interruptible, own_file, reading_world, world},
         documents::{self, ActivationDocument, PlanDocument, RecoveryDocument},
         output::{agree, show},
-        planned, problem as errors,
+        planned,
         progress::Screen,
         render,
     },
     domain::{
         activation::End,
+        exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
@@ -33,7 +34,7 @@ pub(super) fn deploy(
     consent: &Consent,
     insistence: &Insistence,
     screen: &Screen,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     let done = (|| {
         let mut world = world(global)?;
         let mut prepared = prepare::prepare(&world, profile)?;
@@ -64,7 +65,7 @@ pub(super) fn rollback(
     target: Option<String>,
     consent: &Consent,
     screen: &Screen,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     let target = match target {
         None => rollback::Target::Previous,
         Some(text) => match text.parse() {
@@ -96,7 +97,7 @@ pub(super) fn watch(
     global: &Global,
     story: impl FnOnce(&World, &dyn Observer) -> Result<Outcome, Problem>,
     screen: &Screen,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     let outcome = story(&interruptible(global)?, screen)?;
     screen.clear();
     conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
@@ -114,7 +115,7 @@ fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Result<u8, Problem> {
+pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Result<ExitStatus, Problem> {
     let ended = if boot {
         recover::recover_at_boot(&mut World { binary: own_file()?, ..reading_world(global) }, screen)?
     } else {
@@ -134,7 +135,7 @@ pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Res
             format!("activation {number}: {} ({why})\n", document.end.unwrap_or_default())
         }
     })?;
-    Ok(if matches!(end, Some(End::Stuck { .. })) { errors::exit_code(Kind::Stuck) } else { 0 })
+    Ok(if matches!(end, Some(End::Stuck { .. })) { ExitStatus::Stuck } else { ExitStatus::Done })
 }
 
 /// Prints how it ended. What never became an activation is a document too, so that scripts need one form only.
@@ -143,20 +144,20 @@ pub(crate) fn conclude(
     action: Action,
     profile: &str,
     done: Result<Option<Outcome>, Problem>,
-) -> Result<u8, Problem> {
+) -> Result<ExitStatus, Problem> {
     match done {
-        Ok(None) => Ok(0),
+        Ok(None) => Ok(ExitStatus::Done),
         Ok(Some(outcome)) => {
             let document = ActivationDocument::of(&outcome);
             show(global, &document, |document| render::activation(document) + &render::evidence(document))?;
-            Ok(document.exit_code)
+            Ok(outcome.conclusion().into())
         }
         Err(problem) if global.json && problem.kind != Kind::Unexpected => {
-            let code = errors::exit_code(problem.kind);
+            let status = ExitStatus::from(problem.kind);
             let why = problem.in_one_line();
-            let document = ActivationDocument::refused(action, profile, code, why, problem.help);
+            let document = ActivationDocument::refused(action, profile, status, why, problem.help);
             show(global, &document, render::activation)?;
-            Ok(code)
+            Ok(status)
         }
         Err(problem) => Err(problem),
     }

@@ -13,26 +13,26 @@ use crate::{
         progress::Screen,
         render,
     },
-    domain::{generation_id::GenerationId, problem::Problem},
+    domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
     flow::{history, status},
 };
 
-pub(super) fn status(global: &Global) -> Result<u8, Problem> {
+pub(super) fn status(global: &Global) -> Result<ExitStatus, Problem> {
     let status = status::status(&mut reading_world(global))?;
     show(global, &StatusDocument::of(global.root(), status), render::status)
 }
 
-pub(super) fn generations(global: &Global) -> Result<u8, Problem> {
+pub(super) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
     let document = GenerationsDocument::of(status::generations(&reading_world(global))?);
     show(global, &document, render::generations)
 }
 
-pub(super) fn history(global: &Global) -> Result<u8, Problem> {
+pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
     let history = history::history(&reading_world(global))?;
     show(global, &HistoryDocument::of(&history), told::history)
 }
 
-pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<ExitStatus, Problem> {
     let why = history::why(&reading_world(global), generation.map(GenerationId), screen)?;
     show(global, &WhyDocument::of(why), told::why)
 }

@@ -13,10 +13,13 @@ use super::{
     progress::Screen,
     rehearsal, schema, service, shelf, supply, units,
 };
-use crate::{domain::problem::Problem, flow::follow};
+use crate::{
+    domain::{exit_status::ExitStatus, problem::Problem},
+    flow::follow,
+};
 
 /// Runs a command. Returns its exit status.
-pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
+pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
     shelf::announce(&global, &command, &screen)?;
@@ -50,7 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, Problem> {
         Command::Rehearse(request) => rehearsal::rehearse(&global, &request, &screen),
         Command::Completions { shell } => {
             generate::completions(shell);
-            Ok(0)
+            Ok(ExitStatus::Done)
         }
         Command::Schema { document } => schema::schema(document.as_deref()),
         Command::Units(request) => units::units(&global, &request),

@@ -7,18 +7,15 @@ use crate::{
         documents::{DoctorDocument, FactsDocument, PlanDocument},
         ink::print_json,
         output::show,
-        planned, problem as errors,
+        planned,
     },
-    domain::{
-        doctor,
-        problem::{Kind, Problem},
-    },
+    domain::{doctor, exit_status::ExitStatus, problem::Problem},
     flow::prepare::{self, Decision, Weights},
     host::{checkpoint::Presence, link_probe, machine, runtimes, trust},
 };
 use std::path::Path;
 
-pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<u8, Problem> {
+pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
     let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
@@ -28,22 +25,22 @@ pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<u8, Problem
     show_plan(global, profile, decide(&world, profile, &facts, weights)?)
 }
 
-fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<u8, Problem> {
+fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {
     let refusal = decision.planned.as_ref().err().cloned();
     let document = PlanDocument { engine: decision.engine, ..PlanDocument::of(profile, decision.planned) };
     show(global, &document, planned::plan)?;
     match refusal {
-        None => Ok(0),
+        None => Ok(ExitStatus::Done),
         // The document has said it all.
-        Some(_) if global.json => Ok(errors::exit_code(Kind::Refused)),
+        Some(_) if global.json => Ok(ExitStatus::Refused),
         Some(refusal) => Err(refusal.into()),
     }
 }
 
-pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<u8, Problem> {
+pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus, Problem> {
     let own = || machine::facts(layout(global).scope());
     let findings = doctor::examine(&facts.map_or_else(own, read_facts)?);
-    let code = if doctor::is_fatal(&findings) { errors::exit_code(Kind::Refused) } else { 0 };
+    let code = if doctor::is_fatal(&findings) { ExitStatus::Refused } else { ExitStatus::Done };
     let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
     show(global, &document, |document| match document.findings.as_slice() {
         [] => "nothing is known to be wrong with this host\n".to_owned(),
@@ -52,7 +49,7 @@ pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<u8, Proble
     Ok(code)
 }
 
-pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem> {
+pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<ExitStatus, Problem> {
     let mut facts = own_facts(global)?;
     if let Some(python) = probe {
         let python = match python {
@@ -64,5 +61,5 @@ pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<u8, Problem>
     }
     let document = FactsDocument::of(facts);
     print_json(&document)?;
-    Ok(0)
+    Ok(ExitStatus::Done)
 }

@@ -7,15 +7,11 @@ use crate::{
         documents::CollectDocument,
         ink::print,
         output::show,
-        problem as errors,
         progress::Screen,
         render, supply,
         verified::{self, VerifyDocument},
     },
-    domain::{
-        generation_id::GenerationId,
-        problem::{Kind, Problem},
-    },
+    domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
     flow::{
         collect::{self, Mode},
         export,
@@ -25,7 +21,11 @@ use crate::{
 };
 use std::path::Path;
 
-pub(super) fn verify(global: &Global, request: VerifyRequest, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn verify(
+    global: &Global,
+    request: VerifyRequest,
+    screen: &Screen,
+) -> Result<ExitStatus, Problem> {
     let VerifyRequest { profile, all, repair } = request;
     let world = interruptible(global)?;
     let hub = if repair { supply::pieces(&world, profile.as_deref(), screen) } else { None };
@@ -38,25 +38,30 @@ pub(super) fn verify(global: &Global, request: VerifyRequest, screen: &Screen) -
     let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
     let verified = verify::verify(&world, &which, damaged, screen)?;
     show(global, &VerifyDocument::of(&verified), verified::verification)?;
-    Ok(if verified.is_clean() { 0 } else { errors::exit_code(Kind::Unverified) })
+    Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }
 
-pub(super) fn collect(global: &Global, dry_run: bool) -> Result<u8, Problem> {
+pub(super) fn collect(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
     let mode = if dry_run { Mode::Look } else { Mode::Free };
     let collected = collect::collect(&reading_world(global), mode)?;
     show(global, &CollectDocument::of(collected, mode), render::collection)
 }
 
-pub(super) fn pin(global: &Global, generation: u64) -> Result<u8, Problem> {
-    collect::pin(&reading_world(global), GenerationId(generation)).map(|()| 0)
+pub(super) fn pin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
+    collect::pin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
-pub(super) fn unpin(global: &Global, generation: u64) -> Result<u8, Problem> {
-    collect::unpin(&reading_world(global), GenerationId(generation)).map(|()| 0)
+pub(super) fn unpin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
+    collect::unpin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
-pub(super) fn export(global: &Global, profile: &str, folder: &Path, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn export(
+    global: &Global,
+    profile: &str,
+    folder: &Path,
+    screen: &Screen,
+) -> Result<ExitStatus, Problem> {
     let files = export::export(&interruptible(global)?, profile, folder, screen)?;
     print(&format!("{profile}: {files} files in {}\n", folder.display()));
-    Ok(0)
+    Ok(ExitStatus::Done)
 }

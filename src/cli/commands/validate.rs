@@ -10,6 +10,7 @@ use crate::{
         render,
     },
     domain::{
+        exit_status::ExitStatus,
         problem::{Kind, Problem},
         profile::Gates,
         report::Verdict,
@@ -19,7 +20,7 @@ use crate::{
     host::signals::Interrupt,
 };
 
-pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<u8, Problem> {
+pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let report = match &request.url {
         None => check::validate(&World { interrupt, ..reading_world(global) }, screen)?,
@@ -40,5 +41,5 @@ pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> R
     screen.clear();
     let document = ValidationDocument::of(report, request.url);
     show(global, &document, render::validation)?;
-    Ok(if document.verdict == Verdict::Pass { 0 } else { 6 })
+    Ok(if document.verdict == Verdict::Pass { ExitStatus::Done } else { ExitStatus::Failed })
 }

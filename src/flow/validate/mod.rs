@@ -9,6 +9,7 @@ mod sweep;
 use crate::{
     domain::{
         conformance::{Known, Miss, logprobs_of, read_logprobs},
+        flags,
         generation_id::GenerationId,
         measure::Throughput,
         openai::{Models, Request},
@@ -288,6 +289,7 @@ impl Validation<'_> {
 
 /// `--max-num-seqs` of a vLLM that was started with these words.
 fn most_streams(argv: &[String]) -> Option<u32> {
-    let value = argv.iter().position(|word| word == "--max-num-seqs").and_then(|at| argv.get(at + 1))?;
+    let arguments = flags::arguments(argv);
+    let value = arguments.iter().rev().find(|argument| argument.name == "--max-num-seqs")?.value?;
     value.parse().ok()
 }

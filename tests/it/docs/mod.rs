@@ -7,6 +7,7 @@ mod examples;
 mod made;
 pub(crate) mod schemas;
 
+use awqdeploy::domain::exit_status::ExitStatus;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -213,13 +214,18 @@ impl Known {
 fn exit_statuses_are_told() {
     let help = printed(&["help", "deploy"]);
     let statuses = help.split("Exit status:\n").nth(1).expect("the help of deploy has exit statuses");
-    let told: Vec<&str> = statuses.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let told: Vec<&str> = statuses.lines().take(ExitStatus::ALL.len()).collect();
     let text = page("README.md");
     let table = text.split("\n## Exit statuses\n").nth(1).expect("the README has a part on exit statuses");
     let rows = table.lines().skip_while(|line| !line.starts_with("|--")).skip(1);
     let rows = rows.take_while(|line| line.starts_with('|'));
-    let shown: Vec<&str> = rows.filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
-    assert_eq!(shown, told);
+    let row = |row: &str| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        format!("{:>3}  {}", cells[1], cells[2])
+    };
+    assert_eq!(rows.map(row).collect::<Vec<_>>(), told);
+    let known = ExitStatus::ALL.map(|status| format!("{:>3}  {}", status.code(), status.meaning()));
+    assert_eq!(told, known);
 }
 
 #[test]
