@@ -16,7 +16,7 @@
 
 mod server;
 
-use awqdeploy::{domain::openai::Request, host::serving::Api};
+use awqdeploy::{domain::api::openai::Request, host::vllm::api::Api};
 use futures_util::future::join_all;
 use std::{
     env, fs,

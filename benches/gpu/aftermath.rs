@@ -6,7 +6,10 @@
 
 use awqdeploy::{
     domain::problem::Problem,
-    host::{control_group::ControlGroup, gpu, leftovers},
+    host::{
+        machine::gpu,
+        process::{control_group::ControlGroup, orphans},
+    },
 };
 use serde_json::{Value, json};
 use std::{env, path::Path, process::ExitCode, time::Instant};
@@ -33,7 +36,7 @@ fn clear(group: &str, runtimes: &Path) -> Result<Value, Problem> {
     let group = ControlGroup::named(group);
     let began = Instant::now();
     let mut ended = Vec::new();
-    leftovers::end(group.as_ref(), runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
+    orphans::end(group.as_ref(), runtimes, &mut |leftover| ended.push(leftover.to_string()))?;
     let gone = began.elapsed().as_secs_f64();
     gpu::wait_until_free(group.as_ref())?;
     Ok(json!({ "ended": ended, "gone_s": gone, "vram_free_s": began.elapsed().as_secs_f64() }))

@@ -10,18 +10,17 @@
 
 use awqdeploy::{
     domain::{
-        activation::Conclusion,
-        layout::{Layout, Scope},
+        activation::machine::Conclusion,
         problem::Problem,
+        store::layout::{Layout, Scope},
     },
     flow::{
+        context::{Carrier, Engine, Keeper, World},
         deploy::deploy,
         event::Event,
-        prepare,
-        profiles::Library,
-        world::{Carrier, Engine, Keeper, World},
+        plan,
     },
-    host::{machine, signals::Interrupt, store::Store},
+    host::{machine, os::signals::Interrupt, profiles::Library, store::Store},
 };
 use std::{env, path::PathBuf, process::ExitCode, time::Duration, time::Instant};
 
@@ -69,7 +68,7 @@ fn tell(
     let mut serves = true;
     for name in names.split(',') {
         say(&format!("deploy {name}"));
-        let prepared = prepare::prepare(&world, name)?;
+        let prepared = plan::prepare(&world, name)?;
         let outcome = deploy(&mut world, &prepared, &|event: Event| {
             if !matches!(event, Event::Progress { .. }) {
                 say(&format!("{event:?}"));

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use awqdeploy::domain::safetensors::{Header, Index, PREFIX};
+use awqdeploy::domain::checkpoint::safetensors::{Header, Index, PREFIX};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

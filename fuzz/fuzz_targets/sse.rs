@@ -3,10 +3,7 @@
 
 #![no_main]
 
-use awqdeploy::domain::{
-    sse::{Event, Parser},
-    stream::Transcript,
-};
+use awqdeploy::domain::api::{sse::{Event, Parser}, stream::Transcript};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 

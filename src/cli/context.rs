@@ -1,17 +1,21 @@
 //! What a command acts on, from the command line.
 
+use super::{args::Global, library};
 use crate::{
-    cli::{args::Global, shelf},
     domain::{
-        facts::Facts,
-        layout::Layout,
+        machine::facts::Facts,
         problem::{Kind, Problem},
+        store::layout::Layout,
     },
     flow::{
-        experience,
-        world::{Carrier, Engine, Keeper, World},
+        context::{Carrier, Engine, Keeper, World},
+        inspect::experience,
     },
-    host::{fs, machine, signals::Interrupt, store::Store},
+    host::{
+        machine,
+        os::{fs, signals::Interrupt},
+        store::Store,
+    },
 };
 use std::path::{Path, PathBuf};
 
@@ -62,7 +66,7 @@ pub(crate) fn interruptible(global: &Global) -> Result<World, Problem> {
 pub(crate) fn reading_world(global: &Global) -> World {
     World {
         store: Store::new(layout(global)),
-        library: shelf::library(global),
+        library: library::library(global),
         facts: Facts::default(),
         engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),

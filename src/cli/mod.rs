@@ -1,33 +1,16 @@
 //! People: arguments, rendering, progress, errors, exit status.
 
-mod adopt;
-mod apply;
 mod args;
-mod charts;
 mod commands;
 mod context;
 mod documents;
-mod evidence;
-mod generate;
-mod history;
-pub mod ink;
 mod interchange;
-mod lookup;
+mod library;
 mod output;
-mod page;
-mod planned;
 pub mod problem;
 mod progress;
-mod proof;
-mod rehearsal;
 mod render;
-mod schema;
-mod service;
-mod shelf;
-mod summary;
-mod supply;
-mod units;
-mod verified;
+pub mod terminal;
 
 use crate::domain::exit_status::ExitStatus;
 use args::Arguments;
@@ -41,8 +24,8 @@ pub fn main() -> ExitCode {
         Err(e) => {
             // Help and the version come this way too, on the standard output. What was typed may be pasted.
             let said = e.render().to_string();
-            if said.contains(ink::is_hidden) {
-                ink::say(said.trim_end());
+            if said.contains(terminal::is_hidden) {
+                terminal::say(said.trim_end());
             } else {
                 let _closed = e.print();
             }
@@ -54,10 +37,10 @@ pub fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status.code()),
         Err(problem) => {
             if json {
-                let _unsaid = ink::print_json(&problem::to_json(&problem));
+                let _unsaid = terminal::print_json(&problem::to_json(&problem));
             }
             let text = problem::render(&problem, problem::Style::Coloured);
-            ink::say_coloured(&text);
+            terminal::say_coloured(&text);
             ExitCode::from(ExitStatus::from(problem.kind).code())
         }
     }

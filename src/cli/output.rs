@@ -1,14 +1,12 @@
 //! What a command prints, and what it asks.
 
-use crate::{
-    cli::{
-        args::{Consent, Global},
-        ink::{inked, print, print_json},
-    },
-    domain::{
-        exit_status::ExitStatus,
-        problem::{Kind, Problem},
-    },
+use super::{
+    args::{Consent, Global},
+    terminal::{inked, print, print_json},
+};
+use crate::domain::{
+    exit_status::ExitStatus,
+    problem::{Kind, Problem},
 };
 use dialoguer::Confirm;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! How a problem is shown: to a person on a terminal, to a program as JSON, to a shell as an exit status.
 
-use super::ink::{is_hidden, plain};
+use super::terminal::{is_hidden, plain};
 use crate::domain::{
     exit_status::ExitStatus,
     problem::{Kind, Place, Problem},

@@ -1,11 +1,11 @@
 //! What goes on, shown on the standard error while it goes on.
 
-use super::ink::{BAD, FAINT, GOOD, inked, say, say_json};
+use super::terminal::{BAD, FAINT, GOOD, inked, say, say_json};
 use crate::{
     domain::{
-        activation::{End, State, Step},
-        report::{Check, Checked},
+        activation::machine::{End, State, Step},
         size::Bytes,
+        validation::report::{Check, Checked},
     },
     flow::event::{Event, Observer},
 };

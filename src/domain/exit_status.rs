@@ -1,6 +1,6 @@
 //! What a shell is told of how a command ended.
 
-use super::{activation::Conclusion, problem::Kind};
+use super::{activation::machine::Conclusion, problem::Kind};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,35 +2,38 @@
 //! What serves is asked and read, and not touched.
 
 use super::{
+    context::World,
     event::{Event, Observer},
-    profiles::Library,
     validate::{self, Subject},
-    world::World,
 };
 use crate::{
     domain::{
-        activation::{Activation, End, State},
+        activation::machine::{Activation, End, State},
         adoption::{self, Adopted, ForeignUnit, Reading, Terms},
         checkpoint::Checkpoint,
         digest::Digest,
         generation_id::GenerationId,
-        lock::LockedModel,
-        plan::Plan,
-        planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
+        lockfile::LockedModel,
+        planning::{
+            inputs::{Inputs, PlannedModel, PlannedRuntime},
+            plan::Plan,
+        },
         problem::{Kind, Problem},
         profile::{Device, Gates, Profile, VerifyAtStart},
-        report::Report,
+        validation::report::Report,
     },
     host::{
         self,
         checkpoint::Presence,
-        folder::Folder,
-        foreign::{self, LoadedUnit, Sighting},
-        fs, models,
-        serving::Api,
+        models::{self, source_folder::Folder},
+        os::{fs, trust},
+        process::owned::Whose,
+        profiles::Library,
         store::{Evidence, Locked},
-        trust,
-        whose::Whose,
+        vllm::{
+            api::Api,
+            running_server::{self, LoadedUnit, Sighting},
+        },
     },
 };
 use std::{
@@ -112,12 +115,12 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
     }
     let (unit, sighting) = sight(world, &request)?;
     let mut reading = Reading::of(&sighting.seen)?;
-    let python = foreign::program(&sighting.seen);
-    foreign::same_files(&sighting.process, &python)?;
-    foreign::visible(&python, world.layout().scope())?;
+    let python = running_server::program(&sighting.seen);
+    running_server::same_files(&sighting.process, &python)?;
+    running_server::visible(&python, world.layout().scope())?;
     let folder = folder(&sighting, &reading)?;
-    foreign::same_files(&sighting.process, folder.path())?;
-    let packages = foreign::packages(&python)?;
+    running_server::same_files(&sighting.process, folder.path())?;
+    let packages = running_server::packages(&python)?;
     let vllm = version(&request, &packages)?;
     let service = match &unit {
         Some(unit) => unit.name.trim_end_matches(".service").to_owned(),
@@ -156,7 +159,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
 }
 
 fn still_there(found: &Found) -> Result<(), Problem> {
-    if foreign::lives(&found.adopted.process) {
+    if running_server::lives(&found.adopted.process) {
         return Ok(());
     }
     Err(Problem::new(Kind::Refused, "the server ended, or was started anew, while it was looked at")
@@ -212,10 +215,10 @@ fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Resu
 fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
         let manager = world.keeper.manager();
-        let named = manager.and_then(|scope| Some((foreign::unit_of(pid, scope)?, scope)));
-        (named.map(|(name, scope)| foreign::unit(&name, scope)).transpose()?, pid)
+        let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
+        (named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?, pid)
     } else {
-        let unit = foreign::unit(&request.target, world.layout().scope())?;
+        let unit = running_server::unit(&request.target, world.layout().scope())?;
         let pid = unit.main.ok_or_else(|| {
             Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
                 .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
@@ -225,11 +228,11 @@ fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighti
     if let Some(unit) = &unit {
         adoptable(unit)?;
     }
-    let family = foreign::family(pid)?;
+    let family = running_server::family(pid)?;
     let mut servers = family.iter().filter(|sighting| adoption::serves(&sighting.seen.argv));
     // `uv run vllm serve` is no server itself: the program that is one is an interpreter.
     let is_server = |sighting: &&Sighting| {
-        let program = foreign::program(&sighting.seen);
+        let program = running_server::program(&sighting.seen);
         program.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
             name.starts_with("python") || name.starts_with("awqdeploy")
@@ -245,7 +248,7 @@ fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighti
 
 /// A problem with a unit that ours could not follow.
 fn adoptable(unit: &LoadedUnit) -> Result<(), Problem> {
-    if crate::domain::unit::is_ours(&unit.text) {
+    if crate::domain::service::unit::is_ours(&unit.text) {
         return Err(Problem::new(Kind::Refused, format!("`{}` is made by awqdeploy already", unit.name))
             .help("`awqdeploy status` shows what it serves; another root than the one that it belongs to cannot have it"));
     }
@@ -322,7 +325,7 @@ fn remarks(
         notes.push(format!("the drop-in `{}` stays in force", path.display()));
     }
     if unit.is_none() {
-        let parent = foreign::parent(&sighting.process);
+        let parent = running_server::parent(&sighting.process);
         notes.extend(parent.map(|parent| {
             format!(
                 "{parent} started it: if that starts it again, the port is taken and the deployment goes back"

@@ -1,11 +1,11 @@
 //! What a running story tells while it runs. The command line renders it; nothing depends on who listens.
 
 use crate::domain::{
-    activation::{Conclusion, State},
+    activation::machine::{Conclusion, State},
     generation_id::GenerationId,
     problem::Kind,
-    report::Check,
     size::Bytes,
+    validation::report::Check,
 };
 use serde::{Deserialize, Serialize};
 

@@ -2,32 +2,31 @@
 //! and an embedded engine in vLLM's.
 
 use super::{
+    activation::outcome::Outcome,
+    context::{Carrier, Engine, Keeper, World},
     deploy::deploy,
     event::{Event, Observer},
-    outcome::Outcome,
-    prepare::{self, Weights},
-    profiles::Library,
-    world::{Carrier, Engine, Keeper, World},
+    plan::{self, Weights},
 };
 use crate::{
     domain::{
-        activation::{Conclusion, State, Step},
+        activation::machine::{Conclusion, State, Step},
         checkpoint::known_config,
-        facts::Facts,
         generation::Generation,
-        layout::Layout,
-        lock::LockedModel,
+        lockfile::LockedModel,
+        machine::facts::Facts,
         problem::{Kind, Problem},
         profile::{Gates, Listen, Profile, Sweep, Timeouts},
         size::Bytes,
+        store::layout::Layout,
     },
     host::{
-        engine::{self, EngineFault},
-        folder::Folder,
-        fs,
-        service::Condition,
-        signals::Interrupt,
+        models::source_folder::Folder,
+        os::{fs, signals::Interrupt},
+        profiles::Library,
+        rehearsal::engine::{self, EngineFault},
         store::Store,
+        systemd::service::Condition,
     },
 };
 use std::{
@@ -201,7 +200,7 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
 fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
     let began = Instant::now();
     observer.see(Event::Stage(format!("deploy {profile}")));
-    let outcome = prepare::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
+    let outcome = plan::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
     Act { profile: profile.to_owned(), outcome, took: began.elapsed() }
 }
 
@@ -285,7 +284,7 @@ impl Stage {
         let world = self.world(request);
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which then says why.
-            let predicted = prepare::plan(&world, name, &request.facts, Weights::Known)?
+            let predicted = plan::plan(&world, name, &request.facts, Weights::Known)?
                 .planned
                 .ok()
                 .and_then(|plan| plan.prediction.expected())

@@ -1,30 +1,29 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
-use super::prove::{Known, prove, prove_runtime};
+use super::models::verify_at_start::{Known, prove, prove_runtime};
 use crate::{
     domain::{
+        api::openai::Request,
         generation::Generation,
         generation_id::GenerationId,
-        liveness::{Liveness, Seen, Verdict},
-        openai::Request,
-        plan::Plan,
+        planning::plan::Plan,
         problem::{Kind, Problem},
         profile::Timeouts,
+        service::liveness::{Liveness, Seen, Verdict},
         size::Bytes,
-        startup::{Phase, Reason},
+        vllm::startup_log::{Phase, Reason},
     },
     host::{
-        engine_process::{EngineProcess, Next},
-        installed::TreeMemo,
-        memo::OwnMemo,
-        notify::Told,
-        secrets, service,
-        serving::{Api, first_completion},
-        signals::Interrupt,
-        store::Store,
-        tree,
-        whose::Whose,
+        os::{notify::Told, secrets, signals::Interrupt},
+        process::{owned::Whose, process_tree},
+        runtimes::installed::TreeMemo,
+        store::{Store, hash_cache::OwnMemo},
+        systemd::service,
+        vllm::{
+            api::{Api, first_completion},
+            process::{EngineProcess, Next},
+        },
     },
 };
 use std::{
@@ -78,7 +77,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     // Before there is anything to leave behind: until now a signal ends this process, and no more.
     let asked = pin!(asked_to_stop()?);
     if let Parent::Followed { owner } = parent {
-        tree::die_with_parent(owner)?;
+        process_tree::die_with_parent(owner)?;
     }
     let told = Told;
     let outcome = run(store, asked, told).await;

@@ -1,6 +1,6 @@
 //! What of the tests is to be run.
 
-use crate::systemd::Systemd;
+use super::systemd::Systemd;
 use std::str::FromStr;
 
 /// What `--help` says.

@@ -1,7 +1,7 @@
 //! Holds the [disk](crate::disk) of the played host against a real one: ext4, shut down without a flush. What a real
 //! power cut leaves must be something that the played one may leave.
 
-use crate::{
+use super::{
     disk::{Content, Disk},
     machine::Machine,
     tell,

@@ -1,21 +1,22 @@
 //! The host that faults happen to in one process: a service in memory in systemd's place, a disk that loses what was
 //! not synced, and a deployer that dies at any moment. The machine, driver, journal and `current` link are the real ones.
 
-use crate::{
+use super::{
     disk::{Disk, Luck},
     room,
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Step, another},
+        activation::machine::{Activation, Step, another},
         generation_id::GenerationId,
     },
-    flow::activate::Host,
+    flow::activation::driver::Host,
     host::{
-        journal,
-        signals::Interrupt,
-        store::{Locked, Store},
-        witness::{Listening, listen},
+        os::{
+            signals::Interrupt,
+            sync_hook::{Listening, listen},
+        },
+        store::{Locked, Store, journal},
     },
 };
 use std::{

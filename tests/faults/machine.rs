@@ -1,6 +1,6 @@
 //! A real systemd with the rehearsal engine in vLLM's place: everything else is what a deployment meets.
 
-use crate::systemd::Systemd;
+use super::systemd::Systemd;
 use serde_json::Value;
 use std::{
     fs,

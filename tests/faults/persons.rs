@@ -1,6 +1,6 @@
 //! What people do beside a deployment: they stop its service, isolate targets, hold its locks, and press Ctrl-C late.
 
-use crate::{
+use super::{
     machine::Machine,
     scenes::{Scene, document, done, is, serves, step},
 };

@@ -1,24 +1,26 @@
 //! Every fault and every ordered pair of faults in one process, in milliseconds, on the played [host](crate::host).
 
-use crate::{
+use super::{
     disk::Luck,
     host::{Blow, FORKED, Gone, Machine, Moment, Played, commit},
     story::{NEW, OLD, Story},
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End},
+        activation::{
+            machine::{Activation, Cause, End},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        layout::Layout,
-        order::{Action, Order},
         problem::Problem,
+        store::layout::Layout,
     },
-    flow::{
-        activate::{Left, activate, recover, withdraw},
+    flow::activation::{
+        driver::{Left, activate, recover, withdraw},
         outcome::Ended,
     },
     host::{
-        fs,
+        os::fs,
         store::{Locked, Store},
     },
 };

@@ -1,6 +1,6 @@
 //! A runtime that somebody edits while it serves.
 
-use crate::{
+use super::{
     machine::Machine,
     scenes::{document, done, is, serves},
 };

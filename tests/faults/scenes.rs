@@ -1,6 +1,6 @@
 //! What no schedule of faults says: re-attaching, cancelling, the watch window, leftovers, and a restart by hand.
 
-use crate::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
+use super::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
 use serde_json::Value;
 use std::{
     process::Output,

@@ -1,12 +1,14 @@
 //! A running engine against its plan: what its log says, and what is made of it.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    actual::{Actual, Held, compare},
-    plan::Plan,
-    report::Report,
-    rules::{Concerns, RULES},
+    findings::{Concerns, RULES},
+    planning::plan::Plan,
     size::Bytes,
+    validation::{
+        observed::{Actual, Held, compare},
+        report::Report,
+    },
 };
 use insta::assert_snapshot;
 use std::collections::BTreeSet;

@@ -1,23 +1,25 @@
 //! A server that somebody started by hand becomes generation 1: it is read, validated as it runs, replaced, and
 //! returned to. The embedded engine is in vLLM's place.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     stand::{NEW, OLD, PROGRAM, Stand, patiently, repo, silent},
 };
 use awqdeploy::{
     domain::{
-        activation::{Conclusion, End},
+        activation::machine::{Conclusion, End},
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{
         adopt::{Adoption, Found, Questions, Request, adopt, look},
-        history::history,
-        rollback::{Target, rollback},
-        status::{AsFound, status},
+        deploy::rollback::{Target, rollback},
+        inspect::{
+            history::history,
+            status::{AsFound, status},
+        },
     },
-    host::service::Condition,
+    host::systemd::service::Condition,
 };
 use rustix::process::{Pid, test_kill_process};
 use std::{

@@ -1,7 +1,11 @@
 //! Architectures: their weights against the published numbers of parameters, and their caches.
 
-use crate::inputs::{AUTO, awq, facts, plan_of};
-use awqdeploy::domain::{checkpoint::Checkpoint, memory::Paging, size::Bytes, tensors::Class};
+use super::inputs::{AUTO, awq, facts, plan_of};
+use awqdeploy::domain::{
+    checkpoint::{Checkpoint, tensors::Class},
+    planning::memory::Paging,
+    size::Bytes,
+};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 

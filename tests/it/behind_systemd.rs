@@ -1,15 +1,15 @@
 //! The program where systemd runs the host, as far as it comes before it changes a service: what it refuses, with
 //! which exit status, and that nothing has changed then.
 
-use crate::{
+use super::{
     host::{Host, Looks},
     program::{Running, Said},
     stand::FORKED,
 };
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, State, Step},
+    activation::machine::{Activation, Cause, End, State, Step},
     generation_id::GenerationId,
-    lock::{LockedFile, LockedModel},
+    lockfile::{LockedFile, LockedModel},
     size::Bytes,
 };
 use insta::assert_snapshot;

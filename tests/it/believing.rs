@@ -1,10 +1,10 @@
 //! The program as root, among files of somebody else's.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     trust::as_root,
 };
-use awqdeploy::{domain::secrets::Secrets, host::secrets};
+use awqdeploy::{domain::profile::secrets::Secrets, host::os::secrets};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown, symlink},

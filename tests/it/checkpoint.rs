@@ -2,10 +2,8 @@
 //! measured, elsewhere.
 
 use awqdeploy::domain::{
-    architecture::LayerKind,
-    checkpoint::{Checkpoint, known_config},
+    checkpoint::{Checkpoint, architecture::LayerKind, known_config, tensors::Class},
     size::Bytes,
-    tensors::Class,
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! No two files and no two rooms import each other, by any way round.
 
-use crate::tidy::each_source;
+use super::tidy::each_source;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who imports whom, by name.
@@ -87,7 +87,7 @@ fn by_room(imports: &Imports) -> Imports {
     rooms
 }
 
-/// `domain/plan` of `src/domain/plan.rs` and of everything in `src/domain/plan`.
+/// `domain/planning/plan` of `src/domain/planning/plan.rs` and of everything in `src/domain/planning/plan`.
 fn room(path: &str) -> String {
     module_of(path).into_iter().take(2).collect::<Vec<_>>().join("/")
 }

@@ -1,7 +1,7 @@
 //! The command line as a shell meets it: what is wrong is said with an exit status and a remedy, as text and as
 //! JSON; what is asked for is printed.
 
-use crate::{
+use super::{
     host::Host,
     program::{Said, awqdeploy},
     scratch::{skipped, tempdir},

@@ -1,19 +1,21 @@
 //! `logs` and `diff`: looking closer at generations, on a throw-away host.
 
-use crate::stand::{NEW, Stand};
+use super::stand::{NEW, Stand};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Conclusion},
-        difference::Is,
+        activation::{
+            journal::{Entry, Period, outage, plain_restart, served},
+            machine::{Activation, Conclusion},
+        },
+        generation::diff::Is,
         generation_id::GenerationId,
-        journal::{Entry, Period, outage, plain_restart, served},
         problem::Kind,
     },
-    flow::{
-        difference::difference,
+    flow::inspect::{
+        diff::difference,
         logs::{Source, logs},
     },
-    host::service::Lines,
+    host::systemd::service::Lines,
 };
 
 const ONE: GenerationId = GenerationId(1);

@@ -1,16 +1,16 @@
 //! What `collect` frees, and what it never may.
 
-use crate::{rehearsal, stand::FORKED, store::Scene};
+use super::{rehearsal, stand::FORKED, store::Scene};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, State, Step},
-        collection::{Collection, Stock, Used, Why},
+        activation::machine::{Activation, Cause, End, State, Step},
         digest::Digest,
         generation_id::GenerationId,
-        plan::Plan,
+        planning::plan::Plan,
         size::Bytes,
+        store::gc::{Collection, Stock, Used, Why},
     },
-    host::{memo::Memo, store::Store},
+    host::store::{Store, hash_cache::Memo},
 };
 use proptest::prelude::*;
 use std::{

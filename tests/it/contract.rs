@@ -1,6 +1,6 @@
 //! What others build on: the words of `plan --json` and `facts --json`, from the program itself.
 
-use crate::{
+use super::{
     safetensors::{header, small_folder, small_tensors},
     scratch::tempdir,
 };

@@ -1,18 +1,22 @@
 //! What is stuck, what a signal does, and a torn journal. Every fault and every pair of faults: `tests/faults`.
 
-use crate::{scratch::tempdir, stand::FORKED};
+use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, State, Step},
+        activation::{
+            machine::{Activation, Cause, End, State, Step},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        layout::Layout,
-        order::{Action, Order},
+        store::layout::Layout,
     },
-    flow::activate::{Host, Left, activate, not_stuck, recover},
+    flow::activation::driver::{Host, Left, activate, not_stuck, recover},
     host::{
-        journal::{self, Journal},
-        signals::Interrupt,
-        store::{Locked, Store},
+        os::signals::Interrupt,
+        store::{
+            Locked, Store,
+            journal::{self, Journal},
+        },
     },
 };
 use std::{cell::Cell, io::Write, ops::Range};

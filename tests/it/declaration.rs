@@ -1,9 +1,9 @@
 //! What is left to do for what a configuration declares: every record, beside every state of the host.
 
 use awqdeploy::domain::{
-    activation::{Cause, Step},
-    declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
+    activation::machine::{Cause, Step},
     digest::Digest,
+    generation::declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
     generation_id::GenerationId,
 };
 

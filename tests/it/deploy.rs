@@ -1,21 +1,21 @@
 //! What a deployment does with a bad profile, a bad model and a bad moment: whatever it refuses, the old
 //! service goes on; whatever it has begun, it takes back.
 
-use crate::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
+use super::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        activation::{Activation, Cause, Conclusion, End, State, Step},
+        activation::machine::{Activation, Cause, Conclusion, End, State, Step},
         exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::{Kind, Problem},
-        report::Report,
+        validation::report::Report,
     },
     flow::{
+        activation::outcome::Outcome,
+        context::Engine,
+        deploy::rollback::{Target, rollback},
         event::Event,
-        outcome::Outcome,
-        rollback::{Target, rollback},
-        world::Engine,
     },
 };
 use insta::assert_snapshot;

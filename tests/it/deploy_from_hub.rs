@@ -3,13 +3,13 @@
 //! Which hub a deployment asks is its environment's to say, so the deployment runs in a process of its own: this test
 //! program again.
 
-use crate::{
+use super::{
     hub::{Entry, Fault, Hub, Repo, When},
     stand::{NEW, OLD, Stand, silent},
 };
 use awqdeploy::{
-    domain::{activation::Conclusion, checkpoint::known_config, problem::Kind},
-    flow::lock::lock,
+    domain::{activation::machine::Conclusion, checkpoint::known_config, problem::Kind},
+    flow::models::lock::lock,
     host::hub::Settings,
 };
 use std::process::Command;

@@ -1,15 +1,15 @@
 //! The rehearsal engine, against the recorded answers of a real vLLM.
 
-use crate::{
+use super::{
     recorded::{self, PATIENCE},
     rehearsal::{Running, argv, start, start_with},
 };
 use awqdeploy::{
-    domain::{openai::Request, problem::Kind},
+    domain::{api::openai::Request, problem::Kind},
     host::{
-        engine::{Engine, EngineFault, Options, TOKENS_PER_SECOND_VARIABLE},
-        serving::Api,
-        whose::Whose,
+        process::owned::Whose,
+        rehearsal::engine::{Engine, EngineFault, Options, TOKENS_PER_SECOND_VARIABLE},
+        vllm::api::Api,
     },
 };
 use serde_json::{Value, json};

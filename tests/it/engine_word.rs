@@ -1,20 +1,22 @@
 //! The engine's own word: a runtime that is asked, and what is made of its answer.
 
-use crate::{
+use super::{
     inputs::{AUTO, awq, facts, plan_of},
     scratch::tempdir,
 };
 use awqdeploy::{
     domain::{
         checkpoint::Checkpoint,
-        engine_word::{EngineWord, agree},
-        layout::Layout,
-        plan::Plan,
+        planning::{
+            engine_config::{EngineWord, agree},
+            plan::Plan,
+        },
         problem::Kind,
         profile::Device,
-        unit::sandbox::Service,
+        service::sandbox::Service,
+        store::layout::Layout,
     },
-    host::engine_word,
+    host::vllm::engine_config,
 };
 use insta::assert_snapshot;
 use std::{path::Path, process::Command, time::Duration};
@@ -48,7 +50,7 @@ fn an_answer_is_held_against_the_plan() {
 }
 
 fn asked(script: &str) -> Result<EngineWord, Kind> {
-    asked_within(engine_word::PATIENCE, script)
+    asked_within(engine_config::PATIENCE, script)
 }
 
 /// The script stands for the runtime's Python.
@@ -71,7 +73,7 @@ fn asked_within(patience: Duration, script: &str) -> Result<EngineWord, Kind> {
         model: Path::new("/the/checkpoint"),
         layout: &layout,
     };
-    engine_word::ask(&service, patience).map_err(|problem| problem.kind)
+    engine_config::ask(&service, patience).map_err(|problem| problem.kind)
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! What a host has shown corrects what is predicted for it, and nothing else of a plan.
 
-use crate::{
+use super::{
     inputs::{AUTO, AWQ, awq, facts, plan_of},
     scratch::tempdir,
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, End, State},
-        actual::Actual,
-        experience::Experience,
-        facts::Facts,
+        activation::machine::{Activation, Cause, End, State},
         generation::Generation,
         generation_id::GenerationId,
-        layout::Layout,
+        machine::{calibration::Experience, facts::Facts},
         measure::Throughput,
-        plan::Plan,
-        prediction::Decode,
-        report::Report,
+        planning::{plan::Plan, prediction::Decode},
+        store::layout::Layout,
+        validation::{observed::Actual, report::Report},
     },
-    flow::experience,
+    flow::inspect::experience,
     host::store::{Evidence, Store},
 };
 use serde_json::{Value, json};

@@ -1,14 +1,16 @@
 //! Which GPUs a service may use: what is planned on, and who may deploy at the same time.
 
-use crate::{
+use super::{
     inputs::{AUTO, AWQ, awq, facts, plan_of},
     scratch::tempdir,
 };
 use awqdeploy::{
     domain::{
-        facts::Facts,
+        machine::{
+            facts::Facts,
+            visible::{BY_BUS, Claim, DEVICES, ORDER},
+        },
         problem::Kind,
-        visible::{BY_BUS, Claim, DEVICES, ORDER},
     },
     host::systemd::host_lock::hold_gpus,
 };

@@ -1,6 +1,6 @@
 //! A root that others can write to, a generation that was changed, a stale lock, a disk that takes nothing.
 
-use crate::{
+use super::{
     inputs::facts,
     program::Said,
     rehearsal::plan,
@@ -10,13 +10,19 @@ use crate::{
 use awqdeploy::{
     domain::{
         generation_id::GenerationId,
-        layout::Layout,
-        page_cache::{Back, ahead, back},
         problem::Kind,
         size::Bytes,
+        store::{
+            layout::Layout,
+            page_cache::{Back, ahead, back},
+        },
     },
-    flow::rollback::{Target, rollback},
-    host::{holding, page_cache, signals::Interrupt, store::Store},
+    flow::deploy::rollback::{Target, rollback},
+    host::{
+        machine::page_cache,
+        os::{lock_file, signals::Interrupt},
+        store::Store,
+    },
 };
 use std::{
     fs,
@@ -121,13 +127,13 @@ fn a_stale_lock_holds_nobody_up() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("lock");
     fs::write(&path, r#"{"pid":1,"command":"awqdeploy deploy awq","since":"2020-01-01T00:00:00Z"}"#).unwrap();
-    let held = holding::hold(&path, FORKED, "awqdeploy recover").unwrap();
-    let busy = holding::hold(&path, Duration::ZERO, "another").unwrap_err();
+    let held = lock_file::hold(&path, FORKED, "awqdeploy recover").unwrap();
+    let busy = lock_file::hold(&path, Duration::ZERO, "another").unwrap_err();
     assert_eq!(busy.kind, Kind::Busy);
     assert!(busy.what.starts_with("`awqdeploy recover` (process "), "{}", busy.what);
     drop(held);
     // Another test's child may hold it for a moment, too.
-    holding::hold(&path, FORKED, "another").unwrap();
+    lock_file::hold(&path, FORKED, "another").unwrap();
 }
 
 /// What serves goes on, and what is on record can be read.

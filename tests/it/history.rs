@@ -1,9 +1,11 @@
 //! What a journal tells: which step took how long, and how long nothing served.
 
 use awqdeploy::domain::{
-    activation::Activation,
+    activation::{
+        journal::{Entry, downtime, phases},
+        machine::Activation,
+    },
     generation_id::GenerationId,
-    journal::{Entry, downtime, phases},
 };
 
 const OLD: Option<GenerationId> = Some(GenerationId(1));

@@ -1,7 +1,7 @@
 //! A host that looks as if systemd ran it, or as if nothing did, whatever this machine is: the program in mount
 //! and user namespaces of its own.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy, settled},
     rehearsal::plan,
     scratch::{skipped, tempdir},
@@ -9,11 +9,11 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, State},
+        activation::machine::{Activation, End, State},
         generation_id::GenerationId,
-        layout::Layout,
+        store::layout::Layout,
     },
-    host::{fs::names, store::Store},
+    host::{os::fs::names, store::Store},
 };
 use std::{fs, io::Write as _, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 use tempfile::TempDir;

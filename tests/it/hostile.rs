@@ -1,14 +1,14 @@
 //! Servers that mean harm, or have gone mad: each is a named finding, in time and in bounded memory.
 
-use crate::recorded::serve;
+use super::recorded::serve;
 use awqdeploy::{
     domain::{
-        openai::{Fault, Request},
+        api::openai::{Fault, Request},
         profile::Gates,
-        report::Verdict,
+        validation::report::Verdict,
     },
     flow::validate::{Subject, validate},
-    host::serving::Api,
+    host::vllm::api::Api,
 };
 use std::{
     io::{Read as _, Write as _},

@@ -1,13 +1,13 @@
 //! What hubs say, read; how patient we are; and who fetches what.
 
-use crate::hostile::drip;
+use super::hostile::drip;
 use awqdeploy::{
     domain::{
         hub::{
             Content, Fault, Listing, MOST_FILES, Patience, commit, encoded, git_name, listing, next_page,
             retry_after,
+            schedule::{Next, Schedule},
         },
-        schedule::{Next, Schedule},
         size::Bytes,
     },
     host::hub::{Hub, Settings, Source},

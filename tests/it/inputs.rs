@@ -2,13 +2,15 @@
 
 use awqdeploy::domain::{
     checkpoint::Checkpoint,
-    facts::{Facts, Gpu},
     findings::refusal::Refusal,
-    layout::Layout,
-    plan::Plan,
-    planning::inputs::{Inputs, PlannedModel, PlannedRuntime},
+    machine::facts::{Facts, Gpu},
+    planning::{
+        inputs::{Inputs, PlannedModel, PlannedRuntime},
+        plan::Plan,
+    },
     profile::Profile,
     size::Bytes,
+    store::layout::Layout,
 };
 use std::path::{Path, PathBuf};
 

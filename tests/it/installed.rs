@@ -1,6 +1,6 @@
 //! Runtimes are held against what was installed: before each start, before a stop, and by `verify`.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     scratch::tempdir,
     stand::{FORKED, NEW, OLD, Stand},
@@ -8,22 +8,21 @@ use crate::{
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        activation::{Activation, End, State},
+        activation::machine::{Activation, End, State},
         digest::Digest,
-        lock::{Interpreter, LockedInterpreter, Unlocked},
-        manifest::{Entry, Manifest, Mode},
-        needs::Need,
+        lockfile::{Interpreter, LockedInterpreter, Unlocked, needs::Need},
         planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
         size::Bytes,
+        store::manifest::{Entry, Manifest, Mode},
     },
     flow::{
-        prepare::prepare,
-        prove::{Known, prove_runtime},
+        models::verify_at_start::{Known, prove_runtime},
+        plan::prepare,
     },
     host::{
-        installed::{self, Ready},
-        signals::Interrupt,
+        os::signals::Interrupt,
+        runtimes::installed::{self, Ready},
         store::Store,
     },
 };
@@ -100,7 +99,7 @@ fn proved(store: &Store, runtime: &PlannedRuntime, known: Known) -> Result<Bytes
 
 fn scene() -> (tempfile::TempDir, Store) {
     let dir = tempdir().unwrap();
-    let store = Store::new(awqdeploy::domain::layout::Layout::new(dir.path().join("root")));
+    let store = Store::new(awqdeploy::domain::store::layout::Layout::new(dir.path().join("root")));
     (dir, store)
 }
 
@@ -331,7 +330,7 @@ fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     let collected = said(&stand, &["collect", "--json"]).document(0);
     assert_eq!(collected["runtimes"], json!([other.to_string()]), "{collected:#}");
     assert_eq!(collected["interpreters"], json!([python.to_string()]));
-    let left = awqdeploy::host::fs::names(&store.layout().manifests()).unwrap();
+    let left = awqdeploy::host::os::fs::names(&store.layout().manifests()).unwrap();
     assert_eq!(left, [Digest::of("runtime").to_string()]);
     assert!(folder.is_dir() && !store.layout().python(python).exists());
     assert_eq!(proved(store, &runtime(), Known::Stored).unwrap(), Bytes(0), "it is known still");

@@ -3,7 +3,7 @@
 //!
 //! It is installed from the Python package index into `target/`. `tests/real/all` runs these tests.
 
-use crate::{
+use super::{
     fetch::{Bench, LARGE, REPO, killed::program, model, same},
     scratch::skipped,
 };

@@ -1,6 +1,6 @@
 //! What vLLM runs on: a build that the lock names, or the host's; and what else of the host it needs.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     scratch::tempdir,
 };
@@ -8,12 +8,14 @@ use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
         digest::Digest,
-        lock::{Interpreter, Listed, LockedInterpreter, LockedRuntime, LockedWheel, Unlocked},
-        needs::{Need, of_wheels},
+        lockfile::{
+            Interpreter, Listed, LockedInterpreter, LockedRuntime, LockedWheel, Unlocked,
+            needs::{Need, of_wheels},
+        },
         profile::{Device, Python},
         size::Bytes,
     },
-    host::needs::prove,
+    host::runtimes::needs::prove,
 };
 use insta::assert_snapshot;
 use serde_json::json;

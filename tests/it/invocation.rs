@@ -1,6 +1,6 @@
 //! What is run: the order of arguments, and whose environment wins.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 
 fn argv(text: &str, machine: &str) -> Vec<String> {
     plan_of(text, &facts(machine), None).unwrap().serve.argv

@@ -1,6 +1,6 @@
 //! What systemd says of its jobs, in its own words.
 
-use awqdeploy::domain::job::JobEnd;
+use awqdeploy::domain::service::job::JobEnd;
 
 #[test]
 fn each_name_comes_back() {

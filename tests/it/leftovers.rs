@@ -1,7 +1,7 @@
 //! Real processes that outlived a service: ours are ended and named, others are left alone.
 
-use crate::{scratch::tempdir, stand::NEVER, trust::as_root};
-use awqdeploy::host::leftovers::{Leftover, end};
+use super::{scratch::tempdir, stand::NEVER, trust::as_root};
+use awqdeploy::host::process::orphans::{Leftover, end};
 use rustix::process::{Pid, test_kill_process};
 use std::{
     fs,

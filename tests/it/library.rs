@@ -1,15 +1,15 @@
 //! Finding profiles and locks in a folder, and in the program.
 
-use crate::scratch::tempdir;
+use super::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        lock::{LockedFile, LockedModel},
+        lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::{Device, Python, Runtime},
         size::Bytes,
     },
-    flow::profiles::Library,
+    host::profiles::Library,
 };
 use insta::assert_snapshot;
 use std::{fs, path::Path};

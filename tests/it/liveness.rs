@@ -1,6 +1,6 @@
 //! When a serving engine that says it is healthy counts as hung.
 
-use awqdeploy::domain::liveness::{Liveness, Progress, Seen, UNANSWERED, Verdict};
+use awqdeploy::domain::service::liveness::{Liveness, Progress, Seen, UNANSWERED, Verdict};
 use std::time::Duration;
 
 const ASK_AFTER: Duration = Duration::from_mins(3);

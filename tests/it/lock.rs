@@ -4,7 +4,7 @@ use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
         digest::{Digest, GitHash},
-        lock::{LockedFile, LockedModel, PIECE},
+        lockfile::{LockedFile, LockedModel, PIECE},
         problem::Kind,
         size::Bytes,
     },

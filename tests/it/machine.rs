@@ -1,9 +1,9 @@
 //! The facts of a machine, asked of the one that the tests run on and of made-up cgroup trees.
 
-use crate::scratch::tempdir;
+use super::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
-    domain::{facts::Facts, layout::Scope, size::Bytes},
+    domain::{machine::facts::Facts, size::Bytes, store::layout::Scope},
     host::machine,
 };
 use insta::assert_snapshot;

@@ -1,14 +1,15 @@
 //! Memory and speed: the formulas against what was computed elsewhere and measured on a GPU.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, h100, plan_of, profile};
+use super::inputs::{AUTO, AWQ, awq, facts, h100, plan_of, profile};
 use awqdeploy::domain::{
-    checkpoint::{Checkpoint, known_config},
-    facts::{Facts, Gpu},
-    memory::{Budget, Paging},
-    prediction::{self, Rates, Traffic},
+    checkpoint::{Checkpoint, known_config, tensors::Sharding},
+    machine::facts::{Facts, Gpu},
+    planning::{
+        memory::{Budget, Paging},
+        prediction::{self, Rates, Traffic},
+    },
     profile::Limits,
     size::Bytes,
-    tensors::Sharding,
 };
 use proptest::prelude::*;
 use std::time::Duration;

@@ -1,14 +1,14 @@
 //! `lock`, `verify`, `export` and `collect` as commands: documents, exit statuses, two at once.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     scratch::tempdir,
     stand::FORKED,
     store::{bytes, flip, mib, write},
 };
 use awqdeploy::{
-    domain::{layout::Layout, lock::LockedModel},
-    host::{models, signals::Interrupt, store::Store},
+    domain::{lockfile::LockedModel, store::layout::Layout},
+    host::{models, os::signals::Interrupt, store::Store},
 };
 use serde_json::Value;
 use std::{
@@ -166,8 +166,7 @@ fn an_export_is_a_plain_folder() {
     }
     // The links of an export are no reason to read the model again.
     let memo = site.store().memo().unwrap();
-    let checked =
-        awqdeploy::host::check::stored(&stored, &site.locked(), &memo, &Interrupt::default(), &mut |_| ());
+    let checked = models::verify::stored(&stored, &site.locked(), &memo, &Interrupt::default(), &mut |_| ());
     assert_eq!(checked.unwrap().read.0, 0);
 
     assert_eq!(site.run(&["export", "awq", to_text]).code, Some(2), "it would overwrite what is there");
@@ -212,7 +211,7 @@ fn collect_leaves_a_download_that_will_go_on() {
     let shown = site.document(&["collect", "--json"], 0);
     assert!((3 << 20..4 << 20).contains(&shown["kept_downloads_bytes"].as_u64().unwrap()), "{shown}");
     assert!((4 << 20..5 << 20).contains(&shown["freed_bytes"].as_u64().unwrap()), "{shown}");
-    let mut left = awqdeploy::host::fs::names(&layout.downloads()).unwrap();
+    let mut left = awqdeploy::host::os::fs::names(&layout.downloads()).unwrap();
     left.sort();
     assert_eq!(left, [format!("{weights}.marks"), format!("{weights}.part")]);
     assert!(!layout.staging().join("import").exists());

@@ -2,15 +2,14 @@
 //!
 //! The stores here are folders of the test's own; `tests/nix/check deploy` has a real Nix and its collector.
 
-use crate::{scratch::tempdir, stand::FORKED};
+use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
-    domain::{digest::Digest, layout::Layout, problem::Kind, unit::Unit},
-    flow::profiles::Library,
+    domain::{digest::Digest, problem::Kind, service::unit::Unit, store::layout::Layout},
     host::{
-        nix_store::StorePath,
+        profiles::Library,
         runtimes::{self, Built},
-        store::Store,
-        unit_folder::UnitFolder,
+        store::{Store, nix_store::StorePath},
+        systemd::unit_folder::UnitFolder,
     },
 };
 use insta::assert_snapshot;

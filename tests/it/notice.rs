@@ -1,11 +1,11 @@
 //! What the host's journal is told.
 
-use crate::rehearsal::plan;
+use super::rehearsal::plan;
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, State, Step},
+    activation::machine::{Activation, Cause, End, State, Step},
+    generation::notice::{ACTIVATED, Notice, ROLLED_BACK, STUCK},
     generation_id::GenerationId,
-    layout::Scope,
-    notice::{ACTIVATED, Notice, ROLLED_BACK, STUCK},
+    store::layout::Scope,
 };
 
 fn activation(from: Option<u64>, end: End) -> Activation {

@@ -1,18 +1,22 @@
 //! What was ordered, or is watched, and is overtaken by somebody else's command: it must leave alone what serves now.
 
-use crate::stand::{FORKED, NEW, OLD, Stand, silent};
+use super::stand::{FORKED, NEW, OLD, Stand, silent};
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, Conclusion, End},
+        activation::{
+            machine::{Activation, Cause, Conclusion, End},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        order::{Action, Order},
         problem::{Kind, Problem},
-        watch::SLOW,
+        validation::probation::SLOW,
     },
     flow::{
-        conduct::{Part, activation},
+        activation::{
+            outcome::Outcome,
+            worker::{Part, activation},
+        },
         event::Event,
-        outcome::Outcome,
     },
     host::store::Store,
 };

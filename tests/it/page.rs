@@ -1,6 +1,6 @@
 //! `report` and `compare`: evidence of real activations, shown.
 
-use crate::stand::{NEW, OLD, PROGRAM, Stand};
+use super::stand::{NEW, OLD, PROGRAM, Stand};
 use serde_json::Value;
 use std::{fs, process::Command, time::Duration};
 

@@ -1,14 +1,16 @@
 //! A deployer that panics over and over at the same place: it is counted, and a person is called.
 
-use crate::stand::{NEW, Stand, patiently};
+use super::stand::{NEW, Stand, patiently};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, State},
+        activation::{
+            machine::{Activation, End, State},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        order::{Action, Order},
     },
     flow::{
-        conduct::{Part, activation},
+        activation::worker::{Part, activation},
         event::Event,
     },
 };

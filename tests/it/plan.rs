@@ -1,8 +1,9 @@
 //! Plans: golden ones for the three readings of "16 GB VRAM + 120 GB RAM, TP 4", and every refusal.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    checkpoint::Checkpoint, facts::Facts, findings::refusal::Refusal, plan::Plan, size::Bytes,
+    checkpoint::Checkpoint, findings::refusal::Refusal, machine::facts::Facts, planning::plan::Plan,
+    size::Bytes,
 };
 use insta::assert_snapshot;
 

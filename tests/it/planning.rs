@@ -1,11 +1,13 @@
 //! docs/planning.md: its table of planned against measured is what the program computes, within what it says.
 
-use crate::inputs::{AUTO, awq, h100, plan_of};
+use super::inputs::{AUTO, awq, h100, plan_of};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
-    memory::Paging,
-    prediction::{self, Rates, Traffic},
-    rules::RULES,
+    findings::RULES,
+    planning::{
+        memory::Paging,
+        prediction::{self, Rates, Traffic},
+    },
     size::Bytes,
 };
 use serde_json::{Value, json};
@@ -202,7 +204,7 @@ fn the_table_of_planned_against_measured_is_computed() {
 
 #[test]
 fn the_document_names_every_rule() {
-    let row = |rule: &awqdeploy::domain::rules::Rule| {
+    let row = |rule: &awqdeploy::domain::findings::Rule| {
         format!("| {} | `{}` | {} | {} |", rule.number, rule.code, rule.severity, rule.condition)
     };
     let rows: Vec<_> = RULES.iter().map(row).collect();

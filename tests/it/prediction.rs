@@ -1,18 +1,20 @@
 //! What a probe measured counts more than a table; what it cannot have measured does not count.
 
-use crate::{
+use super::{
     inputs::{AUTO, awq, facts, plan_of},
     scratch::tempdir,
 };
 use awqdeploy::{
     domain::{
-        experience::RatesFrom,
-        facts::{Facts, MeasuredRates},
-        layout::Layout,
-        prediction::Decode,
+        machine::{
+            calibration::RatesFrom,
+            facts::{Facts, MeasuredRates},
+        },
+        planning::prediction::Decode,
         problem::Kind,
+        store::layout::Layout,
     },
-    host::link_probe,
+    host::vllm::link_probe,
 };
 use insta::assert_snapshot;
 use std::process::Command;

@@ -1,11 +1,13 @@
 //! The engine's flags by version, and the refusals that need no GPU.
 
-use crate::inputs::{AWQ, awq, facts, plan_of};
+use super::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     digest::Digest,
     findings::refusal::Refusal,
-    flags::{self, Knowledge},
-    version::Version,
+    vllm::{
+        flags::{self, Knowledge},
+        version::Version,
+    },
 };
 use insta::assert_snapshot;
 

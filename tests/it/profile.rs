@@ -1,11 +1,10 @@
 //! Profiles that are right: the shipped ones, every key, the defaults, and what no text can do.
 
 use awqdeploy::domain::{
-    document::Presence,
     problem::{Kind, Problem},
     profile::{
         Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, Sweep, TensorParallel,
-        Timeouts, Watch,
+        Timeouts, Watch, document::Presence,
     },
     size::Bytes,
 };

@@ -1,6 +1,6 @@
 //! The program itself, as a shell runs it.
 
-use crate::{docs::schemas::keeps_to_its_schema, stand::PROGRAM};
+use super::{docs::schemas::keeps_to_its_schema, stand::PROGRAM};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},

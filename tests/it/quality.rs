@@ -1,6 +1,6 @@
 //! Gibberish, and whether one model says as good things as another.
 
-use awqdeploy::domain::{
+use awqdeploy::domain::validation::{
     gibberish::{one_character, symptom},
     quality::{Answered, Quality, TEXT},
     questions::{FEWEST, QUESTIONS, TIME, is_time_for_another},

@@ -1,6 +1,6 @@
 //! The questions with known answers.
 
-use awqdeploy::domain::questions::{QUESTIONS, Question};
+use awqdeploy::domain::validation::questions::{QUESTIONS, Question};
 
 fn about(word: &str) -> &'static Question {
     let mut found = QUESTIONS.iter().filter(|question| question.ask.contains(word));

@@ -1,6 +1,6 @@
 //! Answers of a real vLLM 0.32.0, recorded byte for byte, and a server that gives them again.
 
-use awqdeploy::host::serving::Api;
+use awqdeploy::host::vllm::api::Api;
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},

@@ -1,26 +1,28 @@
 //! Records that are damaged, and a disk that is full: each concerns itself, and nothing that comes after it.
 
-use crate::{
+use super::{
     scratch::tempdir,
     stand::{NEW, OLD, Stand, patiently, silent},
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, Cause, Conclusion, End, State, Step},
+        activation::{
+            journal::{self as lines, Reading},
+            machine::{Activation, Cause, Conclusion, End, State, Step},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        journal::{self as lines, Reading},
-        layout::Layout,
-        order::{Action, Order},
         problem::Problem,
+        store::layout::Layout,
     },
     flow::{
-        activate::{Left, is_unfinished},
-        rollback::{Target, rollback},
-        status::status,
+        activation::driver::{Left, is_unfinished},
+        deploy::rollback::{Target, rollback},
+        inspect::status::status,
     },
-    host::{
+    host::store::{
+        Store,
         journal::{self, Journal},
-        store::Store,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

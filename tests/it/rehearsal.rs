@@ -2,16 +2,17 @@
 
 use awqdeploy::{
     domain::{
-        memory::Budget,
-        plan::Plan,
-        planning::inputs::{PlannedModel, PlannedRuntime},
-        prediction::Prediction,
+        planning::{
+            inputs::{PlannedModel, PlannedRuntime},
+            memory::Budget,
+            plan::Plan,
+            prediction::Prediction,
+        },
         problem::Problem,
-        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch},
-        secrets::Secrets,
+        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch, secrets::Secrets},
         vllm::serve::Serve,
     },
-    host::engine::{
+    host::rehearsal::engine::{
         Engine, EngineFault, FAULT_VARIABLE, LOAD_MS_VARIABLE, Options, TOKENS_PER_SECOND_VARIABLE,
         TTFT_MS_VARIABLE,
     },

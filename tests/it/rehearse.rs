@@ -1,17 +1,17 @@
 //! The rehearsal's contract, played by the program itself: every fault ends as it should, a signal goes back,
 //! and nothing is left running.
 
-use crate::{
+use super::{
     program::{Running, Said, awqdeploy},
     scratch::tempdir,
     stand::{Stand, patiently, silent, world},
 };
 use awqdeploy::{
     domain::{
-        activation::{Cause, End},
+        activation::machine::{Cause, End},
         generation_id::GenerationId,
     },
-    flow::{check::validate, recover::recover},
+    flow::{activation::recover::recover, validate::command::validate},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! Plans of models that are not here: their configuration and headers come from the hub, and nothing else does.
 
-use crate::{
+use super::{
     hub::{Entry, Fault, Hub, Repo, When},
     safetensors::header,
     scratch::tempdir,
 };
-use awqdeploy::domain::rules::Finding;
+use awqdeploy::domain::findings::Finding;
 use serde_json::{Map, Value, json};
 use std::{fs, process::Command};
 use tempfile::TempDir;

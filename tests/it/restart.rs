@@ -1,25 +1,29 @@
 //! An activation from a generation to itself: what is proven is started anew, and there is nothing to try.
 
-use crate::{
+use super::{
     scratch::tempdir,
     stand::{FORKED, NEW, OLD, Stand, patiently, silent},
 };
 use awqdeploy::{
     domain::{
         activation::{
-            Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
+            machine::{
+                Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
+            },
+            request::{Action, Order},
+            running::{AtBoot, Remedy, Runs, at_boot},
         },
         generation_id::GenerationId,
-        layout::Layout,
-        order::{Action, Order},
-        standing::{AtBoot, Remedy, Runs, at_boot},
+        store::layout::Layout,
     },
     flow::{
-        activate::{Host, activate, withdraw},
-        outcome::Ended,
-        rollback::{Target, rollback},
+        activation::{
+            driver::{Host, activate, withdraw},
+            outcome::Ended,
+        },
+        deploy::rollback::{Target, rollback},
     },
-    host::{signals::Interrupt, store::Store},
+    host::{os::signals::Interrupt, store::Store},
 };
 use std::collections::BTreeSet;
 

@@ -1,15 +1,17 @@
 //! Every rule of the table: each is triggered here, and each finding takes its severity and source from it.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, known_config},
-    doctor,
-    engine_word::{EngineWord, agree},
-    facts::{Facts, GpuProcess},
-    preflight,
-    rules::{Concerns, Finding, RULES, Rule, Severity},
+    findings::{Concerns, Finding, RULES, Rule, Severity},
+    machine::facts::{Facts, GpuProcess},
+    planning::{
+        doctor,
+        engine_config::{EngineWord, agree},
+        preflight,
+    },
     size::Bytes,
-    version::Version,
+    vllm::version::Version,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

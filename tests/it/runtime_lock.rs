@@ -4,7 +4,7 @@ use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
         digest::Digest,
-        lock::{LockedRuntime, LockedWheel},
+        lockfile::{LockedRuntime, LockedWheel},
         profile::Device,
         size::Bytes,
     },

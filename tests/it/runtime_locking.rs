@@ -1,9 +1,9 @@
 //! `lock --runtime`: which wheel an installer would take, and what becomes of what uv says.
 
-use crate::{program::Said, scratch::tempdir, wheel::wheel};
+use super::{program::Said, scratch::tempdir, wheel::wheel};
 use awqdeploy::domain::{
     digest::Digest,
-    lock::{LockedRuntime, wheel_tags::Target},
+    lockfile::{LockedRuntime, wheel_tags::Target},
     profile::{Device, Python, Runtime},
 };
 use insta::assert_snapshot;

@@ -1,13 +1,15 @@
 //! Weight files: what a header says is taken to the byte, and nothing that lies is believed.
 
-use crate::scratch::tempdir;
+use super::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        checkpoint::{Checkpoint, known_config},
-        safetensors::{Flaw, Header, Index},
+        checkpoint::{
+            Checkpoint, known_config,
+            safetensors::{Flaw, Header, Index},
+            tensors::Class,
+        },
         size::Bytes,
-        tensors::Class,
     },
     host::checkpoint::{self, Presence},
 };

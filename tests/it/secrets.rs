@@ -1,7 +1,7 @@
 //! Secrets: what a file of one may hold, and where they are not shown.
 
-use crate::inputs::{AWQ, facts, plan_of};
-use awqdeploy::domain::secrets::SecretText;
+use super::inputs::{AWQ, facts, plan_of};
+use awqdeploy::domain::profile::secrets::SecretText;
 
 #[test]
 fn a_secret_is_one_line_that_a_header_can_carry() {
@@ -36,7 +36,7 @@ fn the_plan_and_the_unit_name_files() {
         ["LoadCredential=api-key:/etc/a b/100%%.key", "LoadCredential=hub-token:/etc/hub-token"]
     );
     assert_eq!(plan.serve.env.keys().find(|name| name.contains("KEY") || name.contains("TOKEN")), None);
-    let read: awqdeploy::domain::plan::Plan =
+    let read: awqdeploy::domain::planning::plan::Plan =
         serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
     assert_eq!(read.secrets, plan.secrets);
 }

@@ -1,6 +1,6 @@
 //! The sequential rule's error rates, by simulation.
 
-use awqdeploy::domain::sequential::{ERROR_RATE, Shown, floor, is_clearly_below, looks, ratio};
+use awqdeploy::domain::validation::sequential::{ERROR_RATE, Shown, floor, is_clearly_below, looks, ratio};
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::{fmt::Write as _, time::Duration};
 

@@ -1,7 +1,7 @@
 //! `validate --url`: any server, without a profile.
 
-use crate::{rehearsal::start, stand::PROGRAM};
-use awqdeploy::host::engine::EngineFault;
+use super::{rehearsal::start, stand::PROGRAM};
+use awqdeploy::host::rehearsal::engine::EngineFault;
 use serde_json::Value;
 use std::process::Command;
 

@@ -1,9 +1,9 @@
 //! The client, against the recorded answers of a real vLLM.
 
-use crate::recorded::{self, PATIENCE};
+use super::recorded::{self, PATIENCE};
 use awqdeploy::{
-    domain::openai::{Answer, ApiError, Fault, Request, Usage},
-    host::serving::{Api, first_completion},
+    domain::api::openai::{Answer, ApiError, Fault, Request, Usage},
+    host::vllm::api::{Api, first_completion},
 };
 use std::{
     io::{Read as _, Write as _},

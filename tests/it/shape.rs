@@ -1,6 +1,6 @@
 //! Whether a client that worked yesterday works today.
 
-use awqdeploy::domain::shape::{Changes, Shapes};
+use awqdeploy::domain::api::response_shape::{Changes, Shapes};
 use serde_json::{Value, json};
 
 fn shapes(answers: &[Value]) -> Shapes {

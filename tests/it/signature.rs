@@ -2,12 +2,12 @@
 //! index: `model_signing sign key --private_key KEY --signature model/model.sig model`, and again with a key of P-384
 //! into `other.sig`. `model_signing verify key --public_key maker.pem` accepts them.
 
-use crate::{
+use super::{
     fetch::{Bench, REPO, shown, shown_of},
     hub::Repo,
     store::write,
 };
-use awqdeploy::{domain::signature::PublicKey, flow::lock, host::hub::Reach};
+use awqdeploy::{domain::lockfile::signature::PublicKey, flow::models::lock, host::hub::Reach};
 use insta::assert_snapshot;
 use std::{
     fs,

@@ -1,6 +1,6 @@
 //! The event stream parser.
 
-use awqdeploy::domain::sse::{Event, MAX_EVENT_BYTES, Parser};
+use awqdeploy::domain::api::sse::{Event, MAX_EVENT_BYTES, Parser};
 use proptest::prelude::*;
 
 fn events(bytes: &[u8]) -> Vec<Event> {

@@ -1,25 +1,32 @@
 //! A throw-away host: the real stories on a temporary root, the embedded supervisor in systemd's place and
 //! the embedded engine in vLLM's.
 
-use crate::scratch::tempdir;
+use super::scratch::tempdir;
 use awqdeploy::{
     domain::{
         checkpoint::known_config,
-        layout::Layout,
         problem::{Kind, Problem},
+        store::layout::Layout,
     },
     flow::{
-        check::validate,
+        activation::{
+            outcome::{Ended, Outcome},
+            recover::recover,
+        },
+        context::{Carrier, Engine, Keeper, World},
         deploy::deploy,
         event::{Event, Observer},
-        lock::lock,
-        outcome::{Ended, Outcome},
-        prepare::prepare,
-        profiles::Library,
-        recover::recover,
-        world::{Carrier, Engine, Keeper, World},
+        models::lock::lock,
+        plan::prepare,
+        validate::command::validate,
     },
-    host::{fs::names, hub::Settings, service::Condition, signals::Interrupt, store::Store},
+    host::{
+        hub::Settings,
+        os::{fs::names, signals::Interrupt},
+        profiles::Library,
+        store::Store,
+        systemd::service::Condition,
+    },
 };
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! What the log lines of a starting vLLM tell.
 
 use awqdeploy::{
-    domain::startup::{Failure, Phase, Reason},
-    host::engine::{Options, startup_log},
+    domain::vllm::startup_log::{Failure, Phase, Reason},
+    host::rehearsal::engine::{Options, startup_log},
 };
 
 #[test]

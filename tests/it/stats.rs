@@ -2,10 +2,7 @@
 
 #![allow(clippy::float_cmp, reason = "the values are exact in binary")]
 
-use awqdeploy::domain::{
-    measure::{Interval, Sample, Throughput},
-    stats::Logarithms,
-};
+use awqdeploy::domain::measure::{Interval, Sample, Throughput, stats::Logarithms};
 use proptest::prelude::*;
 
 fn sample(ttft_ms: f64, e2el_ms: f64, tokens: u32) -> Sample {

@@ -1,7 +1,7 @@
 //! More streams and longer prompts: what of them fits into a time, what is measured, and in which shape
 //! other people's tools get it.
 
-use crate::{
+use super::{
     rehearsal::{plan, start},
     stand::{PROGRAM, Stand},
 };
@@ -9,13 +9,15 @@ use awqdeploy::{
     domain::{
         generation_id::GenerationId,
         measure::Sample,
-        plan::Plan,
+        planning::plan::Plan,
         profile::Sweep,
-        report::Report,
-        sweep::{Concurrency, Level, Pace, longest_prompt},
+        validation::{
+            report::Report,
+            sweep::{Concurrency, Level, Pace, longest_prompt},
+        },
     },
     flow::validate::{Subject, validate},
-    host::{serving::Api, whose::Whose},
+    host::{process::owned::Whose, vllm::api::Api},
 };
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,9 +1,11 @@
 //! When a proven generation has failed too often, and what is gone back to.
 
 use awqdeploy::domain::{
-    activation::{Activation, Cause, End, State, Step},
+    activation::{
+        failure_count::{Ending, LIMIT, Moment, STOOD, Tally},
+        machine::{Activation, Cause, End, State, Step},
+    },
     generation_id::GenerationId,
-    tally::{Ending, LIMIT, Moment, STOOD, Tally},
 };
 use std::collections::BTreeSet;
 

@@ -1,18 +1,18 @@
 //! What others say drives no terminal: neither a server's words, nor a log's, nor those of what is on record.
 
-use crate::{
+use super::{
     program::{Said, awqdeploy},
     recorded::serve,
     stand::{FORKED, NEW, OLD, Stand},
 };
 use awqdeploy::{
-    cli::ink::{Ink, inked, is_hidden, json_text, plain},
+    cli::terminal::{Ink, inked, is_hidden, json_text, plain},
     domain::{
-        activation::{Activation, Cause, End, State, Step},
+        activation::machine::{Activation, Cause, End, State, Step},
         generation_id::GenerationId,
-        report::Report,
+        validation::report::Report,
     },
-    host::{exec, store::Evidence},
+    host::{process::exec, store::Evidence},
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, fs, time::Duration};

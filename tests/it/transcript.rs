@@ -1,15 +1,15 @@
 //! What an activation tells in one process is what another one hears.
 
-use crate::scratch::tempdir;
+use super::scratch::tempdir;
 use awqdeploy::{
     domain::{
-        activation::{Conclusion, State, Step},
+        activation::machine::{Conclusion, State, Step},
         generation_id::GenerationId,
         problem::Kind,
         size::Bytes,
     },
     flow::event::Event,
-    host::transcript::{Reader, Transcript},
+    host::store::transcript::{Reader, Transcript},
 };
 use std::{fs::OpenOptions, io::Write, path::Path};
 

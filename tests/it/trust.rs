@@ -1,20 +1,24 @@
 //! Whose files root believes, and whose locks it waits for.
 
-use crate::{
+use super::{
     scratch::{skipped, tempdir},
     stand::FORKED,
 };
 use awqdeploy::{
     domain::{
-        layout::Layout,
         problem::Kind,
-        trust::{Doubt, Group, Met, Owners, Step, Whose, group, judge, outside},
+        store::{
+            layout::Layout,
+            trust::{Doubt, Group, Met, Owners, Step, Whose, group, judge, outside},
+        },
     },
     host::{
-        fs::{Brought, bring, copy, link_or_copy},
-        holding::hold,
+        os::{
+            fs::{Brought, bring, copy, link_or_copy},
+            lock_file::hold,
+            trust::{believe, ours},
+        },
         store::Store,
-        trust::{believe, ours},
     },
 };
 use std::{

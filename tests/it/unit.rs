@@ -1,15 +1,14 @@
 //! Units: their text, and what the real `systemd-analyze` says of it.
 
-use crate::{
+use super::{
     inputs::{AWQ, awq, facts, plan_of},
     scratch::tempdir,
 };
 use awqdeploy::domain::{
-    layout::{Layout, Scope},
-    profile::{Device, Listen},
-    secrets::Secrets,
+    profile::{Device, Listen, secrets::Secrets},
+    service::{sandbox::Service, unit},
     size::Bytes,
-    unit::{self, sandbox::Service},
+    store::layout::{Layout, Scope},
     vllm::serve::Serve,
 };
 use insta::assert_snapshot;

@@ -4,7 +4,7 @@
 
 mod mirror;
 
-use crate::{
+use super::{
     scratch::{skipped, tempdir},
     stand::FORKED,
     wheel,
@@ -12,20 +12,22 @@ use crate::{
 use awqdeploy::{
     domain::{
         digest::Digest,
-        layout::Layout,
-        lock::{Interpreter, LockedRuntime, LockedWheel, Unlocked},
+        lockfile::{Interpreter, LockedRuntime, LockedWheel, Unlocked},
         planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
         profile::{Device, Python},
         size::Bytes,
+        store::layout::Layout,
     },
-    flow::prove::{Known, prove_runtime},
+    flow::models::verify_at_start::{Known, prove_runtime},
     host::{
-        exec,
-        runtimes::{self, Order},
-        signals::Interrupt,
+        os::signals::Interrupt,
+        process::exec,
+        runtimes::{
+            self, Order,
+            uv::{CACHE, Uv, environment, variables},
+        },
         store::Store,
-        uv::{CACHE, Uv, environment, variables},
     },
 };
 use std::{

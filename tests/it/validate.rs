@@ -1,21 +1,23 @@
 //! Validation of a running server: passes when it is well, and says what is wrong when it is not.
 
-use crate::rehearsal::{plan, start};
+use super::rehearsal::{plan, start};
 use awqdeploy::{
     domain::{
         generation_id::GenerationId,
         measure::Throughput,
-        plan::Plan,
+        planning::plan::Plan,
         profile::Baseline,
-        report::{Checked, KnownAnswers, Report},
-        startup::{Failure, Reason},
-        verdict::Basis,
+        validation::{
+            report::{Checked, KnownAnswers, Report},
+            verdict::Basis,
+        },
+        vllm::startup_log::{Failure, Reason},
     },
     flow::{
         event::Event,
         validate::{Subject, validate},
     },
-    host::{engine::EngineFault, serving::Api, whose::Whose},
+    host::{process::owned::Whose, rehearsal::engine::EngineFault, vllm::api::Api},
 };
 use std::{
     cell::RefCell,

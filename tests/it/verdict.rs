@@ -1,12 +1,14 @@
 //! From evidence to a verdict.
 
-use crate::rehearsal::gates;
+use super::rehearsal::gates;
 use awqdeploy::domain::{
     generation_id::GenerationId,
     measure::{Sample, Throughput},
     profile::{Baseline, Gates},
-    report::{Check, Checked, KnownAnswers, Report, Verdict},
-    verdict::{Basis, Evidence, Judgement, judge},
+    validation::{
+        report::{Check, Checked, KnownAnswers, Report, Verdict},
+        verdict::{Basis, Evidence, Judgement, judge},
+    },
 };
 
 fn check(name: &str, failure: Option<&str>) -> Check {

@@ -1,8 +1,8 @@
 //! What a watched generation may do, and what it may not.
 
 use awqdeploy::domain::{
-    openai::Load,
-    watch::{ENDS, Judge, SLOW, Seen, UNANSWERED},
+    api::openai::Load,
+    validation::probation::{ENDS, Judge, SLOW, Seen, UNANSWERED},
 };
 
 const FLOOR: f64 = 5.0;

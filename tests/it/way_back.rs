@@ -1,20 +1,22 @@
 //! What a deployment wants to be sure of before it stops anything: a way back, and that the same did not fail before.
 
-use crate::stand::{NEW, OLD, Stand, patiently, silent};
+use super::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        activation::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
+        activation::{
+            journal::{Entry, Uptime, downtime, phases, watch_left},
+            machine::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
+        },
         exit_status::ExitStatus,
         generation_id::GenerationId,
-        journal::{Entry, Uptime, downtime, phases, watch_left},
         problem::Problem,
         size::Bytes,
     },
     flow::{
+        activation::outcome::Outcome,
         deploy::deploy,
-        outcome::Outcome,
-        prepare::{Waiver, prepare},
+        plan::{Waiver, prepare},
     },
 };
 use insta::assert_snapshot;

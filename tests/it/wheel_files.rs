@@ -1,17 +1,17 @@
 //! What wheels bring: read from the end of an archive and from `RECORD`s, held against each other and against what is
 //! there.
 
-use crate::wheel::{wheel, zip};
+use super::wheel::{wheel, zip};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
         digest::Digest,
-        lock::{
+        lockfile::{
             archive::{Member, directory, members},
             record::{self, Claim, clashes, place},
         },
-        manifest::{Entry, Mode},
         size::Bytes,
+        store::manifest::{Entry, Mode},
     },
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};

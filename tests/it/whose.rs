@@ -1,11 +1,13 @@
 //! Whose a process, a socket and an answer are: by control groups and sockets, never by names or numbers.
 
 use awqdeploy::{
-    domain::{openai::Fault, secrets::SecretText},
+    domain::{api::openai::Fault, profile::secrets::SecretText},
     host::{
-        control_group::{ControlGroup, Manager, is_a_service},
-        serving::Api,
-        whose::Whose,
+        process::{
+            control_group::{ControlGroup, Manager, is_a_service},
+            owned::Whose,
+        },
+        vllm::api::Api,
     },
 };
 use std::{

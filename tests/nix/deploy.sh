@@ -89,8 +89,8 @@ locked_by_app() {
 # The variables that the help names, but for what the app passes as an option; and the proxies, which are written in both ways.
 read_variables() {
   local names
-  names=$(sed -n 's/.*env = "\(AWQDEPLOY_[A-Z]*\)".*/\1/p' src/cli/args.rs src/cli/args/*.rs | grep -vx AWQDEPLOY_RUNTIMES)
-  names+=$'\n'$(tr '\n' ' ' <<< "$(cat src/cli/args.rs src/cli/args/*.rs)" | grep -o 'Environment: [^"]*' | grep -o '[A-Z_]\{7,\}')$'\nHTTP_PROXY\nALL_PROXY'
+  names=$(sed -n 's/.*env = "\(AWQDEPLOY_[A-Z]*\)".*/\1/p' src/cli/args/*.rs | grep -vx AWQDEPLOY_RUNTIMES)
+  names+=$'\n'$(tr '\n' ' ' <<< "$(cat src/cli/args/*.rs)" | grep -o 'Environment: [^"]*' | grep -o '[A-Z_]\{7,\}')$'\nHTTP_PROXY\nALL_PROXY'
   sort -u <<< "$names"$'\n'"$(grep _PROXY <<< "$names" | tr '[:upper:]' '[:lower:]')"
 }
 

@@ -1,6 +1,6 @@
 # Nix and uv make the same files of one lock.
 
-# same_files LOCK ENVIRONMENT PYTHON: what Nix has built against what uv installs, as src/host/runtimes.rs lets it.
+# same_files LOCK ENVIRONMENT PYTHON: what Nix has built against what uv installs, as src/host/runtimes/mod.rs lets it.
 same_files() {
   local lock=$1 environment=$2 python=$3 uv said patchelf folder=$work/uv-env
   uv=$(command -v uv || ls "${AWQDEPLOY_REAL_DIR:-$PWD/target/real}/uv/bin/uv") || die "there is no uv: tests/real/prepare brings it"

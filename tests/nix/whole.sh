@@ -41,7 +41,7 @@ answers() {
   # Its own parser and configuration, on the plan for a single GPU of 16 GB with the configuration that was published.
   rm -rf "$asked"
   mkdir -p "$asked/profiles" "$asked/checkpoint"
-  jq 'del(._provenance)' src/domain/known/qwen3-next-80b-awq.json > "$asked/checkpoint/config.json"
+  jq 'del(._provenance)' src/domain/checkpoint/known/qwen3-next-80b-awq.json > "$asked/checkpoint/config.json"
   sed "s|^vllm = .*|&\npython = \"$out/bin/python\"|" profiles/awq-auto.toml > "$asked/profiles/awq-auto.toml"
   with_driver cargo run --quiet --locked -- --profiles "$asked/profiles" plan awq-auto --facts tests/fixtures/facts/one-16gb.json \
     --checkpoint "$asked/checkpoint" --headers-only --ask-engine --json > "$work/document.json" || { cat "$work/document.json" >&2; die "vLLM was not asked"; }

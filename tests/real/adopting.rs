@@ -1,7 +1,7 @@
 //! A vLLM server under a unit that somebody wrote by hand: adopted, migrated away from, and returned to. On the way,
 //! how long nothing serves is held against a plain restart of the same server.
 
-use crate::{
+use super::{
     UNITS, committed,
     machine::{Machine, tell},
     serves, units_are_clean,

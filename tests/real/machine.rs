@@ -1,6 +1,6 @@
 //! A real systemd with a real vLLM in reach: what the tests drive.
 
-use crate::systemd::Systemd;
+use super::systemd::Systemd;
 use serde_json::Value;
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! Our tables of flags and variables against the installed vLLM's own.
 
-use crate::machine::{HERE, prepare, skipped};
-use awqdeploy::domain::{flags, variables, version::Version};
+use super::machine::{HERE, prepare, skipped};
+use awqdeploy::domain::vllm::{env_vars, flags, version::Version};
 use serde::Deserialize;
 use std::{collections::BTreeSet, env, fs, process::Command};
 
@@ -64,7 +64,7 @@ fn same_tables(vllm: &str, known: &Known) {
     let engine: Vec<_> = known.engine.iter().filter(|flag| !ours_too(flag)).collect();
     assert!(engine.is_empty(), "the table lacks {engine:?}");
     assert!(PLANNED.iter().all(|flag| known.serve.contains(*flag)));
-    let read: BTreeSet<&str> = variables::read_by(version).collect();
+    let read: BTreeSet<&str> = env_vars::read_by(version).collect();
     let named = known.variables.iter().map(String::as_str).filter(|name| name.starts_with("VLLM_"));
     assert_eq!(read, named.collect(), "envs.py");
 }

@@ -1,7 +1,7 @@
 //! What other users of the host, models, drop-ins and bad luck do to a deployment. Each begins with `new` serving, and
 //! leaves it serving.
 
-use crate::{
+use super::{
     machine::Machine,
     stories::{ended, serves, step, whole},
     user::{LOG_IN, alice},

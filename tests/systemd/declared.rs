@@ -1,6 +1,6 @@
 //! `apply`: what a switch of a declared system runs, again and again, with everything that may lie between two of them.
 
-use crate::{
+use super::{
     machine::Machine,
     stories::{ended, serves, whole},
 };

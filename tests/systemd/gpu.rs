@@ -1,12 +1,14 @@
 //! GPUs that are ready late: the unit that makes them ready, and a service that needs them, by their own texts. A file in the
 //! place of /proc/devices and a `nvidia-modprobe` of the test stand for the driver; what starts what is systemd's.
 
-use crate::machine::Machine;
+use super::machine::Machine;
 use awqdeploy::domain::{
-    layout::Layout,
-    profile::{Device, Listen},
-    secrets::Secrets,
-    unit::{self, GPU_READY, sandbox::Service},
+    profile::{Device, Listen, secrets::Secrets},
+    service::{
+        sandbox::Service,
+        unit::{self, GPU_READY},
+    },
+    store::layout::Layout,
     vllm::serve::Serve,
 };
 use std::{collections::BTreeMap, path::Path};

@@ -1,7 +1,7 @@
 //! What the host's journal was told of the activations that the stories ended.
 
-use crate::machine::Machine;
-use awqdeploy::domain::notice::{ACTIVATED, ROLLED_BACK};
+use super::machine::Machine;
+use awqdeploy::domain::generation::notice::{ACTIVATED, ROLLED_BACK};
 use serde_json::Value;
 
 pub(crate) fn tells(machine: &Machine) {

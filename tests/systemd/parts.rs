@@ -1,6 +1,6 @@
 //! Profiles, a model and a runtime that take no time: the program's own engine in vLLM's place.
 
-use crate::machine::{Machine, bind};
+use super::machine::{Machine, bind};
 use std::{
     fs,
     io::Write as _,

@@ -2,7 +2,7 @@
 //!
 //! The tests write it from outside: systemd logs the command line of whatever is run inside.
 
-use crate::{
+use super::{
     machine::{API, Machine},
     parts::KEY_FILE,
     stories::{ended, serves},

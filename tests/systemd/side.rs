@@ -1,7 +1,7 @@
 //! Several services on one host: those on GPUs of their own deploy side by side, and two on one GPU wait for each other.
 //! The GPUs are numbers here: nobody asks whether they are there.
 
-use crate::{machine::Machine, stories::ended};
+use super::{machine::Machine, stories::ended};
 use serde_json::Value;
 
 /// Makes a profile of `new` for a service of its own.

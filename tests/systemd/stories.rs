@@ -1,6 +1,6 @@
 //! What is done on each machine, in this order: each story begins with what the one before it left serving.
 
-use crate::machine::{Machine, Said};
+use super::machine::{Machine, Said};
 use serde_json::Value;
 
 const DEPLOY_NEW: [&str; 4] = ["deploy", "new", "--yes", "--json"];

@@ -1,6 +1,6 @@
 //! An unprivileged user of the host who wants to be root, or to keep it from going back.
 
-use crate::{
+use super::{
     machine::Machine,
     stories::{ended, serves},
 };

@@ -1,6 +1,6 @@
 //! Unit files that somebody changed, and a folder of unit files that nobody can change.
 
-use crate::{
+use super::{
     machine::Machine,
     stories::{ended, serves},
 };

@@ -1,6 +1,6 @@
 //! A user's own service manager: no root, no sandbox that needs it, and the same way there and back.
 
-use crate::{
+use super::{
     machine::{Machine, Said},
     stories::ended,
 };

@@ -6,24 +6,28 @@ use crate::{
         context::{interruptible, own_file, reading_world, world},
         documents::{self, ActivationDocument, PlanDocument, RecoveryDocument},
         output::{agree, show},
-        planned,
         progress::Screen,
         render,
     },
     domain::{
-        activation::End,
+        activation::machine::End,
         exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
     flow::{
-        deploy,
-        drift::{self, Drift},
+        activation::{
+            outcome::{Action, Ended, Outcome},
+            recover,
+        },
+        context::World,
+        deploy::{
+            self,
+            drift::{self, Drift},
+            rollback,
+        },
         event::{Event, Observer},
-        outcome::{Action, Ended, Outcome},
-        prepare::{self, Prepared, Waiver},
-        recover, rollback,
-        world::World,
+        plan::{self, Prepared, Waiver},
     },
 };
 use std::collections::BTreeSet;
@@ -37,7 +41,7 @@ pub(super) fn deploy(
 ) -> Result<ExitStatus, Problem> {
     let done = (|| {
         let mut world = world(global)?;
-        let mut prepared = prepare::prepare(&world, profile)?;
+        let mut prepared = plan::prepare(&world, profile)?;
         prepared.waived = waived(insistence);
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
@@ -81,7 +85,7 @@ pub(super) fn rollback(
     let done = (|| {
         if consent.dry_run {
             let document = PlanDocument::of(&profile, Ok(to.plan.clone()));
-            show(global, &document, planned::plan)?;
+            show(global, &document, render::plan::plan)?;
             return Ok(None);
         }
         warn_of_drift(&mut world, screen)?;
@@ -168,7 +172,7 @@ pub(crate) fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), 
     let plan = &prepared.plan;
     let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));
     show(global, &document, |document| {
-        let shown = planned::plan(document);
+        let shown = render::plan::plan(document);
         match &prepared.current {
             None => shown + "nothing is deployed yet\n",
             Some(current) if current.plan == *plan => shown + "this is what is deployed already\n",

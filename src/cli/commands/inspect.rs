@@ -1,5 +1,6 @@
 //! `status`, `generations`, `history` and `why`: what is, and how it came about.
 
+use super::history as told;
 use crate::{
     cli::{
         args::Global,
@@ -8,13 +9,12 @@ use crate::{
             GenerationsDocument, StatusDocument,
             history::{HistoryDocument, WhyDocument},
         },
-        history as told,
         output::show,
         progress::Screen,
         render,
     },
     domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
-    flow::{history, status},
+    flow::inspect::{history, status},
 };
 
 pub(super) fn status(global: &Global) -> Result<ExitStatus, Problem> {

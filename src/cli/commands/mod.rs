@@ -1,28 +1,37 @@
 //! Each command: calls its story, prints what it tells.
 
+mod adopt;
+mod apply;
 pub(crate) mod deploy;
+mod evidence;
+mod generate;
+mod history;
 mod inspect;
+mod lookup;
+mod models;
 mod plan;
+mod rehearse;
+mod service;
 mod store;
+mod units;
 mod validate;
 
 use super::{
-    adopt, apply,
     args::{Arguments, Command},
-    evidence, generate, lookup,
+    documents::schema,
+    library,
     progress::Screen,
-    rehearsal, schema, service, shelf, supply, units,
 };
 use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
-    flow::follow,
+    flow::activation::follow,
 };
 
 /// Runs a command. Returns its exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
     let Arguments { global, command } = arguments;
     let screen = Screen::new(global.progress);
-    shelf::announce(&global, &command, &screen)?;
+    library::announce(&global, &command, &screen)?;
     match command {
         Command::Plan(request) => plan::plan(&global, &request),
         Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
@@ -47,10 +56,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Command::Pin { generation } => store::pin(&global, generation),
         Command::Unpin { generation } => store::unpin(&global, generation),
         Command::Export { profile, folder } => store::export(&global, &profile, &folder, &screen),
-        Command::Lock(request) => supply::lock(&global, &request, &screen),
-        Command::Fetch { profile, offline } => supply::fetch(&global, &profile, offline, &screen),
+        Command::Lock(request) => models::lock(&global, &request, &screen),
+        Command::Fetch { profile, offline } => models::fetch(&global, &profile, offline, &screen),
         Command::Recover { boot } => deploy::recover(&global, boot, &screen),
-        Command::Rehearse(request) => rehearsal::rehearse(&global, &request, &screen),
+        Command::Rehearse(request) => rehearse::rehearse(&global, &request, &screen),
         Command::Completions { shell } => {
             generate::completions(shell);
             Ok(ExitStatus::Done)

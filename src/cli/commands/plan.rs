@@ -5,13 +5,13 @@ use crate::{
         args::{Global, PlanRequest},
         context::{facts_of, interruptible, layout, own_facts, read_facts},
         documents::{DoctorDocument, FactsDocument, PlanDocument},
-        ink::print_json,
         output::show,
-        planned,
+        render,
+        terminal::print_json,
     },
-    domain::{doctor, exit_status::ExitStatus, problem::Problem},
-    flow::prepare::{self, Decision, Weights},
-    host::{checkpoint::Presence, link_probe, machine, runtimes, trust},
+    domain::{exit_status::ExitStatus, planning::doctor, problem::Problem},
+    flow::plan::{self, Decision, Weights},
+    host::{checkpoint::Presence, machine, os::trust, runtimes, vllm::link_probe},
 };
 use std::path::Path;
 
@@ -21,14 +21,14 @@ pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus,
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
     let world = interruptible(global)?;
     let facts = facts_of(global, facts.as_deref())?;
-    let decide = if *ask_engine { prepare::plan_with_consent } else { prepare::plan };
+    let decide = if *ask_engine { plan::plan_with_consent } else { plan::plan };
     show_plan(global, profile, decide(&world, profile, &facts, weights)?)
 }
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {
     let refusal = decision.planned.as_ref().err().cloned();
     let document = PlanDocument { engine: decision.engine, ..PlanDocument::of(profile, decision.planned) };
-    show(global, &document, planned::plan)?;
+    show(global, &document, render::plan::plan)?;
     match refusal {
         None => Ok(ExitStatus::Done),
         // The document has said it all.
@@ -44,7 +44,7 @@ pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus
     let document = DoctorDocument { schema: "awqdeploy/doctor/v1", findings };
     show(global, &document, |document| match document.findings.as_slice() {
         [] => "nothing is known to be wrong with this host\n".to_owned(),
-        findings => planned::findings(findings),
+        findings => render::plan::findings(findings),
     })?;
     Ok(code)
 }

@@ -1,23 +1,25 @@
 //! `verify`, `collect`, `pin`, `unpin` and `export`: what lies in the store.
 
+use super::models;
 use crate::{
     cli::{
         args::{Global, VerifyRequest},
         context::{interruptible, reading_world},
-        documents::CollectDocument,
-        ink::print,
+        documents::{self, CollectDocument, verify::VerifyDocument},
         output::show,
         progress::Screen,
-        render, supply,
-        verified::{self, VerifyDocument},
+        render,
+        terminal::print,
     },
     domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
     flow::{
-        collect::{self, Mode},
-        export,
-        verify::{self, Damaged, Which},
+        gc::{self, Mode},
+        models::{
+            export,
+            verify::{self, Damaged, Which},
+        },
     },
-    host::repair::PieceSource,
+    host::models::repair::PieceSource,
 };
 use std::path::Path;
 
@@ -28,7 +30,7 @@ pub(super) fn verify(
 ) -> Result<ExitStatus, Problem> {
     let VerifyRequest { profile, all, repair } = request;
     let world = interruptible(global)?;
-    let hub = if repair { supply::pieces(&world, profile.as_deref(), screen) } else { None };
+    let hub = if repair { models::pieces(&world, profile.as_deref(), screen) } else { None };
     let which = match profile {
         Some(profile) => Which::Profile(profile),
         None if all => Which::All,
@@ -37,22 +39,22 @@ pub(super) fn verify(
     let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
     let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
     let verified = verify::verify(&world, &which, damaged, screen)?;
-    show(global, &VerifyDocument::of(&verified), verified::verification)?;
+    show(global, &VerifyDocument::of(&verified), documents::verify::verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }
 
 pub(super) fn collect(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
     let mode = if dry_run { Mode::Look } else { Mode::Free };
-    let collected = collect::collect(&reading_world(global), mode)?;
+    let collected = gc::collect(&reading_world(global), mode)?;
     show(global, &CollectDocument::of(collected, mode), render::collection)
 }
 
 pub(super) fn pin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
-    collect::pin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
+    gc::pin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
 pub(super) fn unpin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
-    collect::unpin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
+    gc::unpin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
 pub(super) fn export(

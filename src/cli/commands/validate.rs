@@ -12,18 +12,17 @@ use crate::{
     domain::{
         exit_status::ExitStatus,
         problem::{Kind, Problem},
-        profile::Gates,
-        report::Verdict,
-        secrets::SecretText,
+        profile::{Gates, secrets::SecretText},
+        validation::report::Verdict,
     },
-    flow::{check, world::World},
-    host::signals::Interrupt,
+    flow::{context::World, validate::command},
+    host::os::signals::Interrupt,
 };
 
 pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let report = match &request.url {
-        None => check::validate(&World { interrupt, ..reading_world(global) }, screen)?,
+        None => command::validate(&World { interrupt, ..reading_world(global) }, screen)?,
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
@@ -34,8 +33,8 @@ pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> R
             let key = key.map(|key| SecretText::of(&key)).transpose().map_err(|fault| {
                 Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
             })?;
-            let server = check::Server { url: url.clone(), model: request.model, key, gates };
-            check::validate_at(&server, &interrupt, screen)?
+            let server = command::Server { url: url.clone(), model: request.model, key, gates };
+            command::validate_at(&server, &interrupt, screen)?
         }
     };
     screen.clear();

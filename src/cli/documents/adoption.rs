@@ -1,7 +1,7 @@
 //! What `adopt` prints.
 
 use crate::{
-    domain::{generation_id::GenerationId, report::Report},
+    domain::{generation_id::GenerationId, validation::report::Report},
     flow::adopt::{Adoption, Found},
 };
 use schemars::JsonSchema;

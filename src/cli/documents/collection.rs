@@ -1,8 +1,8 @@
 //! What `collect` tells.
 
 use crate::{
-    domain::{collection::Why, digest::Digest, generation_id::GenerationId, size::Bytes},
-    flow::collect::{Collected, Mode},
+    domain::{digest::Digest, generation_id::GenerationId, size::Bytes, store::gc::Why},
+    flow::gc::{Collected, Mode},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

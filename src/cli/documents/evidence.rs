@@ -1,8 +1,8 @@
 //! What `report` and `compare` print.
 
 use crate::{
-    domain::{generation_id::GenerationId, journal::Phase, report::Report},
-    flow::compare::SideBySide,
+    domain::{activation::journal::Phase, generation_id::GenerationId, validation::report::Report},
+    flow::inspect::compare::SideBySide,
 };
 use schemars::JsonSchema;
 use serde::Serialize;

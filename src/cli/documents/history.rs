@@ -3,13 +3,15 @@
 use crate::{
     cli::documents,
     domain::{
-        activation::{Activation, End, State},
+        activation::{
+            journal::{Phase, downtime, phases},
+            machine::{Activation, End, State},
+        },
         generation_id::GenerationId,
-        journal::{Phase, downtime, phases},
-        report::Report,
-        startup::Reason,
+        validation::report::Report,
+        vllm::startup_log::Reason,
     },
-    flow::history::Why,
+    flow::inspect::history::Why,
     host::store::Recorded,
 };
 use schemars::JsonSchema;

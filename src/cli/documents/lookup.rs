@@ -1,6 +1,6 @@
 //! What `logs` and `diff` print.
 
-use crate::domain::{difference::Section, generation_id::GenerationId};
+use crate::domain::{generation::diff::Section, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -3,12 +3,12 @@
 use crate::{
     domain::{
         digest::Digest,
-        lock::{LockedInterpreter, LockedModel},
+        hub::upstream::Deviations,
+        lockfile::{LockedInterpreter, LockedModel},
         profile::Device,
         size::Bytes,
-        upstream::Deviations,
     },
-    flow::lock::{Checked, Standing},
+    flow::models::lock::{Checked, Standing},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! What `rehearse` prints.
 
-use crate::cli::documents::ActivationDocument;
+use super::ActivationDocument;
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -3,8 +3,8 @@
 
 use super::levels::levels;
 use crate::{
-    domain::{measure::Sample, sweep::Concurrency},
-    flow::account::Account,
+    domain::{measure::Sample, validation::sweep::Concurrency},
+    flow::inspect::evidence::Account,
 };
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What was measured, by the number of streams.
 
-use crate::{domain::sweep::Concurrency, flow::account::Account};
+use crate::{domain::validation::sweep::Concurrency, flow::inspect::evidence::Account};
 
 /// What was measured with so many streams, one at least.
 pub(crate) fn levels(account: &Account) -> Vec<Concurrency> {

@@ -1,6 +1,6 @@
 //! How words and rows are written.
 
-use crate::cli::ink::FAINT;
+use crate::cli::terminal::FAINT;
 use std::fmt::Write as _;
 
 pub(crate) fn row(out: &mut String, name: &str, value: &str) {

@@ -2,11 +2,11 @@
 
 use super::environment::{Seen, asks_for_a_key, environment};
 use crate::domain::{
-    flags, invocation,
+    planning::command_line,
     problem::{Kind, Problem},
     profile::Listen,
     size::Bytes,
-    vllm::serve::Serve,
+    vllm::{flags, serve::Serve},
 };
 use std::{
     collections::BTreeMap,
@@ -228,7 +228,7 @@ impl Reading {
     pub fn serve(&self, program: &Path, folder: &Path) -> Serve {
         let name = self.served_names.first().map_or("", String::as_str);
         let own = self.environment.clone();
-        let env = invocation::surroundings(invocation::LOADING).into_iter().chain(own).collect();
+        let env = command_line::surroundings(command_line::LOADING).into_iter().chain(own).collect();
         Serve { argv: self.line.on(program, folder, name), env, listen: self.listen }
     }
 }

@@ -5,11 +5,11 @@ mod command_line;
 mod environment;
 mod profile;
 
+pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
+pub use profile::{Terms, is_ours, write};
 
 use super::digest::Digest;
-pub use command_line::{CommandLine, Reading, serves};
-pub use profile::{Terms, is_ours, write};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! Answers in one body.
 
 use super::probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong};
-use crate::domain::openai::Answer;
+use crate::domain::api::openai::Answer;
 use serde_json::{Value, json};
 
 pub(super) const COMPLETIONS: &str = "/v1/completions";

@@ -11,9 +11,8 @@ mod probe;
 mod refusals;
 mod streams;
 
-pub use probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule};
-
 pub use extras::{logprobs_of, read_logprobs};
+pub use probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule};
 
 use serde_json::Value;
 

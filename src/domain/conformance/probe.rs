@@ -1,6 +1,6 @@
 //! What a request and the rules for its answer are.
 
-use crate::domain::openai::{Fault, Models, complaint, parse};
+use crate::domain::api::openai::{Fault, Models, complaint, parse};
 use serde_json::Value;
 use std::fmt;
 

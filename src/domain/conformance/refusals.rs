@@ -4,7 +4,7 @@ use super::{
     answers::{CHAT, COMPLETIONS},
     probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
-use crate::domain::openai::ApiError;
+use crate::domain::api::openai::ApiError;
 use serde_json::json;
 
 /// More than any model generates.

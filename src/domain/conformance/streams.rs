@@ -4,7 +4,7 @@ use super::{
     answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant},
     probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
-use crate::domain::{
+use crate::domain::api::{
     openai::Fault,
     sse::Parser,
     stream::{Streamed, Transcript},

@@ -1,3 +1,74 @@
-//! What is found wrong with a deployment, or worth knowing of it.
+//! Every rule of the preflight as data: what it watches, how grave it is, and who says so.
+//!
+//! The checks themselves are in [`super::planning::preflight`] and [`super::planning::placement`]; what they find takes its
+//! severity and source from here, so that no finding lacks either.
 
 pub mod refusal;
+mod rule;
+mod table;
+
+pub use rule::{Concerns, Rule, Severity};
+pub use table::RULES;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+impl Rule {
+    /// The rule with this code.
+    pub fn of(code: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| match rule.code.strip_suffix('*') {
+            Some(start) => code.starts_with(start),
+            None => rule.code == code,
+        })
+    }
+}
+
+/// Something to know before going on, or after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// A stable name: `named-awq-stored-as-compressed-tensors`.
+    pub code: String,
+    /// The number of the rule that found it: `P02`.
+    #[serde(default)]
+    pub rule: String,
+    /// How grave it is.
+    #[serde(default)]
+    pub severity: Severity,
+    /// A lowercase fragment.
+    pub message: String,
+    /// What to do about it, if anything.
+    pub help: Option<String>,
+    /// Where this is known from.
+    #[serde(default)]
+    pub source: String,
+}
+
+impl Finding {
+    /// A finding of the rule with this code.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        let code = code.into();
+        let rule = Rule::of(&code);
+        Self {
+            rule: rule.map_or("", |rule| rule.number).to_owned(),
+            severity: rule.map_or(Severity::Fatal, |rule| rule.severity),
+            source: rule.map_or("", |rule| rule.source).to_owned(),
+            message: message.into(),
+            help: None,
+            code,
+        }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the remedy of its rule.
+    #[must_use]
+    pub fn with_remedy(self) -> Self {
+        let remedy = Rule::of(&self.code).map(|rule| rule.remedy.to_owned());
+        Self { help: remedy, ..self }
+    }
+}

@@ -1,5 +1,7 @@
 //! What is measured of a server: samples, and what they say together.
 
+pub mod stats;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

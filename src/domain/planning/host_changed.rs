@@ -1,8 +1,7 @@
 //! Whether a plan that was made earlier could still run.
 
-use crate::domain::{
-    facts::Facts, findings::refusal::Refusal, plan::Plan, preflight::driver, version::Version,
-};
+use super::{plan::Plan, preflight::driver};
+use crate::domain::{findings::refusal::Refusal, machine::facts::Facts, vllm::version::Version};
 
 /// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
 /// serves holds its share.

@@ -3,12 +3,10 @@
 use crate::domain::{
     checkpoint::Checkpoint,
     digest::Digest,
-    facts::Facts,
-    layout::Layout,
-    lock::Interpreter,
-    manifest::Part,
-    needs::Need,
+    lockfile::{Interpreter, needs::Need},
+    machine::facts::Facts,
     profile::{Profile, VerifyAtStart},
+    store::{layout::Layout, manifest::Part},
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,4 +1,13 @@
 //! What a deployment decides before anything is touched.
 
+pub mod command_line;
+pub mod doctor;
+pub mod engine_config;
 pub mod host_changed;
 pub mod inputs;
+pub mod kernels;
+pub mod memory;
+pub mod placement;
+pub mod plan;
+pub mod prediction;
+pub mod preflight;

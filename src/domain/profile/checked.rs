@@ -1,10 +1,12 @@
 //! A profile that was reviewed.
 
-use super::keys::KEYS;
-use super::values::{
-    Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch,
+use super::{
+    document::Fault,
+    keys::KEYS,
+    secrets::Secrets,
+    values::{Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch},
 };
-use crate::domain::{document::Fault, problem::Problem, secrets::Secrets};
+use crate::domain::problem::Problem;
 use std::collections::BTreeMap;
 
 /// A validated profile. Only [`Profile::parse`] makes one.

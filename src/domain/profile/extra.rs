@@ -1,7 +1,6 @@
 //! What a profile may add to vLLM's arguments and environment, and what it may not.
 
-use super::{raw::RawVllm, rules::one_line};
-use crate::domain::document::Fault;
+use super::{document::Fault, raw::RawVllm, rules::one_line};
 use std::ops::Range;
 use toml::Spanned;
 

@@ -1,6 +1,6 @@
 //! Every key of a profile: what it takes, and a line that would be right.
 
-use crate::domain::document::Key;
+use super::document::Key;
 
 const SIZE: &str = "a size with its unit, from 1MiB to 1PiB";
 const TOKENS: &str = "a whole number of tokens from 1 to 16777216";

@@ -4,29 +4,28 @@
 //! its values (`review`, by the `rules`). Each stage reports all that it finds, with its place.
 
 mod checked;
+pub mod document;
 mod extra;
 mod keys;
 mod neighbours;
 mod raw;
 mod review;
 pub(super) mod rules;
+pub mod secrets;
 mod values;
 
+use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
+use document::{Document, Fault, Strangers};
+pub(super) use extra::kept_variable;
+pub use keys::KEYS;
+use secrets::Secrets;
+use std::path::{Path, PathBuf};
 pub use values::{
     Baseline, Device, Gates, Limits, Listen, Memory, Model, Offload, Python, Runtime, Sweep, TensorParallel,
     Timeouts, Tolerances, VerifyAtStart, Watch,
 };
-
-use super::{
-    document::{Document, Fault, Strangers},
-    problem::Problem,
-    secrets::Secrets,
-};
-pub(super) use extra::kept_variable;
-pub use keys::KEYS;
-use std::path::{Path, PathBuf};
 
 impl Profile {
     /// Reads the text of the profile `name`; `path` is named in problems.

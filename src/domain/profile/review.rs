@@ -3,22 +3,20 @@
 
 use super::{
     checked::Profile,
+    document::{Document, Fault},
     extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
         RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
+    secrets::Secrets,
     values::{
         Baseline, Gates, Limits, Listen, Memory, Model, Offload, Python, Runtime, Sweep, TensorParallel,
         Timeouts, Tolerances, VerifyAtStart, Watch,
     },
 };
-use crate::domain::{
-    document::{Document, Fault},
-    problem::Problem,
-    secrets::Secrets,
-};
+use crate::domain::problem::Problem;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},

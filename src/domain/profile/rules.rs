@@ -6,10 +6,11 @@
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
 use super::{
+    document::Fault,
     raw::CountOrWord,
     values::{Device, Offload, Python, TensorParallel, VerifyAtStart},
 };
-use crate::domain::{document::Fault, size::Bytes};
+use crate::domain::size::Bytes;
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 type Checked<T> = Result<T, Fault>;

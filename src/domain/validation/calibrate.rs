@@ -1,9 +1,9 @@
 //! What a validation says for later predictions.
 
+use super::report::Report;
 use crate::domain::{
-    experience::{Experience, Measurement},
     generation::Generation,
-    report::Report,
+    machine::calibration::{Experience, Measurement},
 };
 
 impl Experience {

@@ -1,3 +1,12 @@
 //! Evidence, and what is concluded from it.
 
 pub mod calibrate;
+pub mod gibberish;
+pub mod observed;
+pub mod probation;
+pub mod quality;
+pub mod questions;
+pub mod report;
+pub mod sequential;
+pub mod sweep;
+pub mod verdict;

@@ -1,25 +1,26 @@
 //! What follows the end of an activation, and what is known of it.
 
+use super::outcome::{Activated, Ended, Outcome};
 use crate::{
     domain::{
-        activation::{Activation, End, way_back},
-        generation::Generation,
+        activation::{
+            journal::{Entry, plain_restart},
+            machine::{Activation, End, way_back},
+            request::{Action, Order},
+        },
+        generation::{Generation, notice::Notice},
         generation_id::GenerationId,
-        journal::{Entry, plain_restart},
-        notice::Notice,
-        order::{Action, Order},
         problem::Problem,
-        report::Report,
+        validation::report::Report,
     },
     flow::{
+        context::{Keeper, World},
         event::{Event, Observer},
-        outcome::{Activated, Ended, Outcome},
         validate::generation,
-        world::{Keeper, World},
     },
     host::{
-        journald,
         store::{Evidence, Locked, Recorded, Store},
+        systemd::journald,
     },
 };
 

@@ -1,6 +1,11 @@
 //! Models: locked, fetched, verified and laid out.
 
+pub mod export;
+pub mod fetch;
+pub mod lock;
 pub mod runtime;
+pub mod verify;
+pub mod verify_at_start;
 
 use crate::{
     domain::problem::{Kind, Problem},

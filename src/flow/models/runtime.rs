@@ -3,14 +3,13 @@
 use crate::{
     domain::{
         digest::Digest,
-        lock::{Interpreter, LockedRuntime},
-        needs,
+        lockfile::{Interpreter, LockedRuntime, needs},
         planning::inputs::PlannedRuntime,
         problem::Problem,
         profile::{Profile, Python},
     },
-    flow::world::{Engine, World},
-    host::{runtimes, trust},
+    flow::context::{Engine, World},
+    host::{os::trust, runtimes},
 };
 
 pub(in crate::flow) fn runtime(

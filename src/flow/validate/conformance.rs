@@ -4,10 +4,9 @@ use super::{Validation, connections};
 use crate::{
     domain::{
         conformance::{Ask, Known, Miss, Need, Probe, Rule, probes},
-        gibberish::one_character,
-        report::Checked,
+        validation::{gibberish::one_character, report::Checked},
     },
-    host::serving::Api,
+    host::vllm::api::Api,
 };
 use std::time::{Duration, Instant};
 

@@ -2,11 +2,11 @@
 
 use crate::{
     domain::{
+        api::openai::Request,
         conformance::{Ask, Known, Miss, Need, PROMPT},
-        openai::Request,
-        secrets::SecretText,
+        profile::secrets::SecretText,
     },
-    host::serving::{Api, Heard},
+    host::vllm::api::{Api, Heard},
 };
 use futures_util::future::join_all;
 use std::time::{Duration, Instant};

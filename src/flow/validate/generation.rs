@@ -1,23 +1,25 @@
 //! A generation that runs is validated, or measured as somebody's baseline.
 
+use super::Subject;
 use crate::{
     domain::{
-        generation::Generation, generation_id::GenerationId, plan::Plan, problem::Problem, report::Report,
-        verdict::Basis,
+        generation::Generation,
+        generation_id::GenerationId,
+        planning::plan::Plan,
+        problem::Problem,
+        validation::{report::Report, verdict::Basis},
     },
     flow::{
+        context::World,
         event::{Event, Observer},
-        standing,
-        validate::{self, Subject},
-        world::World,
+        running, validate,
     },
     host::{
-        foreign,
-        service::Condition,
-        serving::Api,
-        signals::Interrupt,
+        os::signals::Interrupt,
+        process::owned::Whose,
         store::{Evidence, Locked, Store},
-        whose::Whose,
+        systemd::service::Condition,
+        vllm::{api::Api, running_server},
     },
 };
 
@@ -54,7 +56,7 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
     let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
         return Ok(None);
     };
-    if standing::runs(world, &current.plan.service).other_than(Some(current.id)).is_some() {
+    if running::runs(world, &current.plan.service).other_than(Some(current.id)).is_some() {
         return Ok(None);
     }
     let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
@@ -97,7 +99,8 @@ pub(in crate::flow) fn validate_returned(
 pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<Whose, Problem> {
     match world.keeper.processes(&current.plan.service)? {
         Whose::Nobody => {
-            let adopted = world.store.adopted(current.id)?.filter(|adopted| foreign::lives(&adopted.process));
+            let adopted =
+                world.store.adopted(current.id)?.filter(|adopted| running_server::lives(&adopted.process));
             Ok(adopted.map_or(Whose::Nobody, |adopted| Whose::Family(adopted.process.pid)))
         }
         whose => Ok(whose),

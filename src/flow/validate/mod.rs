@@ -1,30 +1,34 @@
 //! Is this generation well? Asks its API everything that its gates want to know, and judges the answers.
 
+pub mod command;
 mod conformance;
 mod connections;
 pub mod generation;
 mod speed;
 mod sweep;
 
+use super::event::{Event, Observer};
 use crate::{
     domain::{
+        api::{
+            openai::{Models, Request},
+            response_shape::Shapes,
+        },
         conformance::{Known, Miss, logprobs_of, read_logprobs},
-        flags,
         generation_id::GenerationId,
-        measure::Throughput,
-        openai::{Models, Request},
-        plan::Plan,
+        measure::{Throughput, stats::rates},
+        planning::plan::Plan,
         profile::Gates,
-        quality::{self, Answered, Quality},
-        questions::{self, QUESTIONS},
-        report::{Check, Checked, KnownAnswers, Report},
-        shape::Shapes,
-        stats::rates,
-        sweep::Swept,
-        verdict::{Basis, Evidence, judge},
+        validation::{
+            quality::{self, Answered, Quality},
+            questions::{self, QUESTIONS},
+            report::{Check, Checked, KnownAnswers, Report},
+            sweep::Swept,
+            verdict::{Basis, Evidence, judge},
+        },
+        vllm::flags,
     },
-    flow::event::{Event, Observer},
-    host::serving::Api,
+    host::vllm::api::Api,
 };
 use speed::Prompting;
 use std::time::{Duration, Instant};

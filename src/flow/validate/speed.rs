@@ -2,17 +2,20 @@
 
 use crate::{
     domain::{
+        api::{
+            openai::{Ends, Request},
+            stream::Streamed,
+        },
         conformance::Miss,
-        measure::Sample,
-        openai::{Ends, Request},
+        measure::{Sample, stats::rates},
         profile::Gates,
-        sequential::{Shown, is_clearly_below, looks},
-        stats::rates,
-        stream::Streamed,
-        verdict::speed,
+        validation::{
+            sequential::{Shown, is_clearly_below, looks},
+            verdict::speed,
+        },
     },
     flow::event::{Event, Observer},
-    host::serving::{Api, Heard},
+    host::vllm::api::{Api, Heard},
 };
 use std::time::Instant;
 

@@ -3,14 +3,14 @@
 use super::speed::{PROMPT, Prompting, heard_to_the_end};
 use crate::{
     domain::{
+        api::openai::{Fault, Request},
         conformance::{Known, Miss},
         measure::{Sample, Throughput},
-        openai::{Fault, Request},
         profile::Gates,
-        sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
+        validation::sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
     },
     flow::event::{Event, Observer},
-    host::serving::Api,
+    host::vllm::api::Api,
 };
 use futures_util::{StreamExt as _, stream};
 use std::time::Instant;

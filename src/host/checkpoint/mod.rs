@@ -4,16 +4,17 @@
 mod remote;
 mod told;
 
+use super::os::fs;
+use crate::domain::{
+    checkpoint::{
+        Checkpoint,
+        safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
+    },
+    problem::Problem,
+};
 use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 
 pub use remote::{Unread, read as read_from_hub};
-
-use super::fs;
-use crate::domain::{
-    checkpoint::Checkpoint,
-    problem::Problem,
-    safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
-};
 use std::{
     fs::File,
     io::{ErrorKind, Read},

@@ -4,17 +4,19 @@
 use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 use crate::{
     domain::{
-        checkpoint::Checkpoint,
+        checkpoint::{
+            Checkpoint,
+            safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
+        },
         digest::Digest,
         hub::{Content, Listed, git_name},
         problem::{Kind, Problem},
-        safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
         size::Bytes,
     },
     host::{
         event_loop,
         hub::{Hub, Source},
-        signals::Interrupt,
+        os::signals::Interrupt,
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};

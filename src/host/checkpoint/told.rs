@@ -1,8 +1,8 @@
 //! What is said of a checkpoint's files, wherever they are read.
 
 use crate::domain::{
+    checkpoint::safetensors::{Flaw, Header, Index},
     problem::{Kind, Problem},
-    safetensors::{Flaw, Header, Index},
 };
 
 pub(crate) const CONFIG: &str = "config.json";

@@ -7,10 +7,12 @@ use super::{
 use crate::{
     domain::{
         digest::Digest,
-        hub::Fault,
-        lock::PIECE,
+        hub::{
+            Fault,
+            schedule::{Next, Run},
+        },
+        lockfile::PIECE,
         problem::{Kind, Problem},
-        schedule::{Next, Run},
         size::Bytes as Size,
     },
     host::{

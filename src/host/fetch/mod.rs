@@ -5,14 +5,12 @@
 //! caller's own thread takes the finished files and shows how far it is.
 
 mod connection;
-pub mod part;
 mod proof;
 mod shared;
 
+use crate::domain::problem::Problem;
 pub use shared::{Means, News, Wanted};
 use shared::{Message, Shared};
-
-use crate::domain::problem::Problem;
 use std::{
     sync::mpsc::{self},
     thread,

@@ -3,11 +3,13 @@
 //! The hash of the whole file decides, whatever else the lock says: it is what people compare with the hub, and
 //! what names the content in the store. Pieces are hashed only where the whole is wrong, and then say where.
 
-use super::part::Part;
-use crate::domain::{
-    digest::Digest,
-    lock::{LockedFile, PIECE},
-    problem::Problem,
+use crate::{
+    domain::{
+        digest::Digest,
+        lockfile::{LockedFile, PIECE},
+        problem::Problem,
+    },
+    host::store::partial_file::Part,
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::{

@@ -1,17 +1,18 @@
 //! What the connections of one fetch share.
 
+use super::proof::Proof;
 use crate::{
     domain::{
         digest::Digest,
-        lock::LockedFile,
+        hub::schedule::Schedule,
+        lockfile::LockedFile,
         problem::{Kind, Problem},
-        schedule::Schedule,
         size::Bytes,
     },
     host::{
-        fetch::{part::Part, proof::Proof},
         hub::{Settings, Source},
-        signals::Interrupt,
+        os::signals::Interrupt,
+        store::partial_file::Part,
     },
 };
 use std::{

@@ -5,7 +5,7 @@ mod settings;
 
 pub use settings::{Reach, Settings, Token};
 
-use super::{http, signals::Interrupt};
+use super::os::{http, signals::Interrupt};
 use crate::domain::{
     digest::GitHash,
     hub::{self, Fault, Listed, Listing},

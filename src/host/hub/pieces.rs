@@ -3,11 +3,11 @@
 use super::{Hub, Settings, Source};
 use crate::{
     domain::{
-        lock::{LockedFile, LockedModel},
+        lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         size::Bytes,
     },
-    host::{event_loop, repair::PieceSource, signals::Interrupt},
+    host::{event_loop, models::repair::PieceSource, os::signals::Interrupt},
 };
 use std::ops::Range;
 use tokio::runtime::Runtime;

@@ -5,7 +5,7 @@ use crate::{
         hub::Patience,
         problem::{Kind, Problem},
     },
-    host::fs,
+    host::os::fs,
 };
 use reqwest::{Url, header::HeaderValue};
 use std::path::{Path, PathBuf};

@@ -1,16 +1,16 @@
 //! Whether a generation is still as it was made.
 
-use super::{GENERATION, Store};
+use super::{
+    GENERATION, Store,
+    checksums::{SEAL, sum},
+};
 use crate::{
     domain::{
         digest::Digest,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
-    host::{
-        fs,
-        seal::{SEAL, sum},
-    },
+    host::os::fs,
 };
 use std::str::FromStr;
 

@@ -1,8 +1,8 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::way::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::transport::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
-    domain::{job::JobEnd, layout::Scope, problem::Problem},
+    domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::event_loop,
 };
 use futures_util::StreamExt as _;

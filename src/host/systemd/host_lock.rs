@@ -1,11 +1,11 @@
 //! The right to stop and start what runs on this host: one root at a time, and one for each GPU.
 
+use super::Systemd;
 use crate::{
-    domain::{layout::Scope, problem::Problem, visible::Claim},
-    host::{
+    domain::{machine::visible::Claim, problem::Problem, store::layout::Scope},
+    host::os::{
         fs,
-        holding::{enter_alone, hold, only_ours},
-        systemd::Systemd,
+        lock_file::{enter_alone, hold, only_ours},
     },
 };
 use std::{fs::File, path::Path, time::Duration};

@@ -3,11 +3,11 @@
 use super::{
     bus::Bus,
     systemctl::Systemctl,
-    way::{InForce, Lasting, State, Trouble, Verb, Way},
+    transport::{InForce, Lasting, State, Trouble, Verb, Way},
 };
 use crate::{
-    domain::{job::JobEnd, layout::Scope, problem::Problem},
-    host::pulse,
+    domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
+    host::os::watchdog,
 };
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ impl Manager {
                     if since.elapsed() > RETURN_PATIENCE {
                         return Err(problem);
                     }
-                    pulse::pause(LOOK_AGAIN_EVERY);
+                    watchdog::pause(LOOK_AGAIN_EVERY);
                 }
             }
         }

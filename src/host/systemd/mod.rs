@@ -1,45 +1,47 @@
 //! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
 mod bus;
+pub mod failure_count;
 pub mod host_lock;
+pub mod journald;
 mod manager;
 mod places;
+pub mod service;
 mod systemctl;
-pub mod way;
+pub mod transient_unit;
+pub mod transport;
+pub mod unit_folder;
 
 pub(super) use systemctl::scope_option;
 
-use self::{
-    manager::{Manager, reach},
-    places::Places,
-};
 use super::{
-    control_group::ControlGroup,
-    exec, fs, gpu,
-    leftovers::{self, Leftover},
-    pulse, running,
-    service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
-    signals::Interrupt,
-    unit_folder::UnitFolder,
-    whose::Whose,
-};
-use crate::{
-    domain::{
-        job::JobEnd,
-        journal::Period,
-        layout::{Layout, Scope},
-        problem::{Kind, Problem},
-        standing::Runs,
-        startup::Reason,
-        unit::Unit,
+    machine::gpu,
+    os::{fs, signals::Interrupt, watchdog},
+    process::{
+        control_group::ControlGroup,
+        exec,
+        orphans::{self, Leftover},
+        owned::Whose,
+        running_generation,
     },
-    host::systemd::way::{InForce, Lasting, State},
 };
+use crate::domain::{
+    activation::{journal::Period, running::Runs},
+    problem::{Kind, Problem},
+    service::{job::JobEnd, unit::Unit},
+    store::layout::{Layout, Scope},
+    vllm::startup_log::Reason,
+};
+use manager::{Manager, reach};
+use places::Places;
+use service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use transport::{InForce, Lasting, State};
+use unit_folder::UnitFolder;
 
 /// The drop-in that keeps a candidate from being restarted. A reboot forgets it. Drop-ins are read in the order of
 /// their names: this one after a person's `override.conf`.
@@ -149,7 +151,7 @@ impl Systemd {
         if end == Some(JobEnd::Unheard)
             && matches!(manager.state(&self.unit)?.condition(), Condition::Changing(_))
         {
-            pulse::pause(LOOK_EVERY);
+            watchdog::pause(LOOK_EVERY);
             return Ok(None);
         }
         Ok(end)
@@ -299,7 +301,7 @@ impl Services for Systemd {
             if let Some(end) = self.ended(&mut manager)? {
                 break end;
             }
-            pulse::beat();
+            watchdog::beat();
         };
         let began = Instant::now();
         loop {
@@ -314,13 +316,13 @@ impl Services for Systemd {
             if began.elapsed() > EMPTY_PATIENCE {
                 return Err(Problem::doing(format_args!("stop `{}`", self.unit), what));
             }
-            pulse::pause(LOOK_EVERY);
+            watchdog::pause(LOOK_EVERY);
         }
     }
 
     fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
         let group = self.group()?.or(self.group.clone());
-        leftovers::end(group.as_ref(), runtimes, tell)?;
+        orphans::end(group.as_ref(), runtimes, tell)?;
         gpu::wait_until_free(group.as_ref())
     }
 
@@ -367,7 +369,7 @@ impl Services for Systemd {
 
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
         let state = self.manager()?.state(&self.unit)?;
-        Ok(state.main.map_or(Runs::Nothing, |pid| running::of_process(pid, layout)))
+        Ok(state.main.map_or(Runs::Nothing, |pid| running_generation::of_process(pid, layout)))
     }
 
     fn goes_down(&mut self) -> bool {

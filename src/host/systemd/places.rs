@@ -1,12 +1,9 @@
 //! Where a service manager looks for units.
 
-use super::way::Lasting;
-use crate::{
-    domain::{
-        layout::Scope,
-        problem::{Kind, Problem},
-    },
-    host::unit_folder::UnitFolder,
+use super::{transport::Lasting, unit_folder::UnitFolder};
+use crate::domain::{
+    problem::{Kind, Problem},
+    store::layout::Scope,
 };
 use rustix::{
     fs::{Access, access},

@@ -1,9 +1,9 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
 
-use super::way::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::transport::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
 use crate::{
-    domain::{job::JobEnd, layout::Scope, problem::Problem},
-    host::exec::{self, Finished},
+    domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
+    host::process::exec::{self, Finished},
 };
 use std::{
     collections::BTreeMap,

@@ -1,19 +1,24 @@
-//! What each process does that holds the root's lock: the glue around `flow::activate`, as the stories have it.
+//! What each process does that holds the root's lock: the glue around `flow::activation::driver`, as the stories have it.
 
 use super::schedule::Act;
 use crate::host::{Machine, Played};
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, way_back},
+        activation::{
+            machine::{Activation, End, way_back},
+            request::{Action, Order},
+        },
         generation_id::GenerationId,
-        order::{Action, Order},
         problem::{Kind, Problem},
     },
-    flow::{
-        activate::{self, Left, activate, not_stuck},
+    flow::activation::{
+        driver::{self, Left, activate, not_stuck},
         outcome::Ended,
     },
-    host::{fs, journal, store::Locked},
+    host::{
+        os::fs,
+        store::{Locked, journal},
+    },
 };
 use std::time::Duration;
 
@@ -124,7 +129,7 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
     match last.as_ref().and_then(|last| last.last()) {
         Some(last) if last.end() == Some(&End::Committed) => {
             let host = |_, _: &Activation| Ok(Played::new(machine, &locked));
-            activate::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
+            driver::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
         }
         Some(last) if last.next().is_some() => undo(machine, &locked, Left::Finish, false),
         _ => Ok(None),
@@ -147,7 +152,7 @@ fn undo(machine: &Machine, locked: &Locked<'_>, left: Left, boot: bool) -> Resul
     let host = |_, _: &Activation| {
         Ok(if boot { Played::at_boot(machine, locked) } else { Played::new(machine, locked) })
     };
-    activate::recover(locked, left, host, &|_| ())
+    driver::recover(locked, left, host, &|_| ())
 }
 
 /// What `conduct` says of an order that another activation came before.

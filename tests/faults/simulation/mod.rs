@@ -4,7 +4,7 @@ mod duty;
 mod schedule;
 mod town;
 
-use crate::{Table, choice::Choice, tell};
+use super::{Table, choice::Choice, tell};
 use schedule::Schedule;
 use std::{ops::Range, path::Path, time::Instant};
 use town::Town;

@@ -11,13 +11,13 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, Step},
+        activation::machine::{Activation, End, Step},
         generation_id::GenerationId,
-        layout::Layout,
         problem::{Kind, Problem},
+        store::layout::Layout,
     },
-    flow::{activate::not_stuck, outcome::Ended},
-    host::{holding, store::Store},
+    flow::activation::{driver::not_stuck, outcome::Ended},
+    host::{os::lock_file, store::Store},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -364,7 +364,7 @@ impl Town {
         let seconds = self.shared.squat.take();
         if seconds > 0 && self.squatter.is_none() {
             let lock = self.machine.store.layout().lock();
-            if let Ok(file) = holding::hold(&lock, Duration::ZERO, "a stranger") {
+            if let Ok(file) = lock_file::hold(&lock, Duration::ZERO, "a stranger") {
                 self.shared.tell(|| format!("a stranger holds the lock for {seconds} s"));
                 self.squatter = Some((file, self.shared.clock.get() + seconds));
             }

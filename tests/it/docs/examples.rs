@@ -8,10 +8,12 @@ use super::{at_root, awqdeploy, page, schemas::keeps_to_its_schema, settle};
 use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{
-        activation::{Activation, End, State},
-        journal::Entry,
-        layout::Layout,
-        report::Report,
+        activation::{
+            journal::Entry,
+            machine::{Activation, End, State},
+        },
+        store::layout::Layout,
+        validation::report::Report,
     },
     host::store::{Evidence, Store},
 };

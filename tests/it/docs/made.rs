@@ -1,9 +1,9 @@
 //! The parts of the documents that are made from the program, between `<!-- made: WHAT -->` and `<!-- end -->`.
 
 use super::{commands, page, printed, settle};
-use awqdeploy::domain::{
+use awqdeploy::domain::profile::{
+    Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart,
     document::{Key, Presence},
-    profile::{Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart},
 };
 use std::{fmt::Write, path::Path};
 

@@ -6,7 +6,7 @@ use crate::{
     scratch::tempdir,
 };
 use awqdeploy::{
-    domain::{layout::Layout, problem::Kind},
+    domain::{problem::Kind, store::layout::Layout},
     host::{
         hub::{Reach, Settings, Token},
         store::Store,

@@ -5,10 +5,10 @@ use crate::hub::{Fault, When};
 use awqdeploy::{
     domain::{
         digest::Digest,
-        lock::{LockedFile, LockedModel, PIECE},
+        lockfile::{LockedFile, LockedModel, PIECE},
         problem::Kind,
     },
-    flow::verify::{Damaged, Which, verify},
+    flow::models::verify::{Damaged, Which, verify},
 };
 use insta::assert_snapshot;
 use std::{

@@ -2,7 +2,7 @@
 
 use super::{Bench, LARGE, REPO, model, noise, same};
 use crate::hub::{Entry, Fault, Repo, When};
-use awqdeploy::domain::{digest::Digest, hub::Patience, lock::PIECE};
+use awqdeploy::domain::{digest::Digest, hub::Patience, lockfile::PIECE};
 use std::{
     fs,
     path::{Path, PathBuf},

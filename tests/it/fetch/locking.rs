@@ -8,11 +8,10 @@ use crate::{
 use awqdeploy::{
     domain::{
         digest::Digest,
-        hub::{Fault as HubFault, git_name},
-        lock::LockedModel,
-        upstream::Deviation,
+        hub::{Fault as HubFault, git_name, upstream::Deviation},
+        lockfile::LockedModel,
     },
-    flow::lock::{self, Standing},
+    flow::models::lock::{self, Standing},
 };
 use insta::assert_snapshot;
 use std::{path::Path, process::Stdio};

@@ -6,7 +6,7 @@ pub(crate) mod killed;
 mod locking;
 mod repairing;
 
-use crate::{
+use super::{
     hub::{Entry, Hub, Repo},
     scratch::tempdir,
     stand::patiently,
@@ -16,21 +16,23 @@ use awqdeploy::{
     domain::{
         digest::Digest,
         hub::Patience,
-        layout::{Layout, Scope},
-        lock::{LockedModel, PIECE},
+        lockfile::{LockedModel, PIECE},
         problem::Problem,
         size::Bytes,
+        store::layout::{Layout, Scope},
     },
     flow::{
+        context::{Carrier, Engine, Keeper, World},
         event::Event,
-        fetch::{self, Fetched},
-        lock,
-        profiles::Library,
-        world::{Carrier, Engine, Keeper, World},
+        models::{
+            fetch::{self, Fetched},
+            lock,
+        },
     },
     host::{
         hub::{Reach, Settings},
-        signals::Interrupt,
+        os::signals::Interrupt,
+        profiles::Library,
         store::Store,
     },
 };
@@ -131,7 +133,7 @@ impl Bench {
         World {
             store: Store::new(Layout::new(self.root.path().join("root"))),
             library: Library::at(self.profiles()),
-            facts: awqdeploy::domain::facts::Facts::default(),
+            facts: awqdeploy::domain::machine::facts::Facts::default(),
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),

@@ -3,12 +3,12 @@
 use super::{Bench, LARGE, killed::program, model, same};
 use crate::hub::{Fault, When};
 use awqdeploy::{
-    domain::lock::PIECE,
-    flow::{
+    domain::lockfile::PIECE,
+    flow::models::{
         fetch,
         verify::{Damaged, Which, verify},
     },
-    host::repair::PieceSource,
+    host::models::repair::PieceSource,
 };
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};

@@ -2,8 +2,8 @@
 
 use super::{Scene, flip, mib, write};
 use awqdeploy::host::{
-    check::{Damage, Difference},
-    memo::Memo,
+    models::verify::{Damage, Difference},
+    store::hash_cache::Memo,
 };
 use std::{
     fs,

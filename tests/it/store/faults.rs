@@ -6,8 +6,12 @@
 use super::{Scene, flip, lock};
 use crate::scratch::{skipped, tempdir};
 use awqdeploy::{
-    domain::{digest::Digest, layout::Layout, problem::Kind},
-    host::{memo::Memo, repair::Copies, signals::Interrupt, store::Store},
+    domain::{digest::Digest, problem::Kind, store::layout::Layout},
+    host::{
+        models::repair::Copies,
+        os::signals::Interrupt,
+        store::{Store, hash_cache::Memo},
+    },
 };
 use std::{
     env, fs,
@@ -79,10 +83,12 @@ fn part_repair() {
     let model = lock(&place.join("source")).unwrap();
     let store = store(&place);
     let locked = store.lock(LET_GO, "test").unwrap();
-    let folder = awqdeploy::host::folder::Folder::open(&place.join("source"), "o/n", "main").unwrap();
+    let folder =
+        awqdeploy::host::models::source_folder::Folder::open(&place.join("source"), "o/n", "main").unwrap();
     let (interrupt, path) = (Interrupt::default(), store.layout().model(model.digest()));
     let checked =
-        awqdeploy::host::check::stored(&path, &model, &Memo::default(), &interrupt, &mut |_| ()).unwrap();
+        awqdeploy::host::models::verify::stored(&path, &model, &Memo::default(), &interrupt, &mut |_| ())
+            .unwrap();
     locked.repair(&model, checked.damaged, &[&Copies(&store), &folder], &interrupt).unwrap();
 }
 

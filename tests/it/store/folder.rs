@@ -4,7 +4,7 @@ use super::{Scene, bytes, lock, mib, write};
 use crate::scratch::tempdir;
 use awqdeploy::{
     domain::{digest::Digest, problem::Kind},
-    host::{folder::Folder, signals::Interrupt},
+    host::{models::source_folder::Folder, os::signals::Interrupt},
 };
 use std::{fs, os::unix::fs::symlink, path::Path};
 

@@ -3,7 +3,7 @@
 use super::{Scene, bytes, flip, lock, mib, write};
 use awqdeploy::{
     domain::{digest::Digest, problem::Kind},
-    host::memo::Memo,
+    host::store::hash_cache::Memo,
 };
 use std::{
     error::Error,

@@ -7,20 +7,21 @@ mod import;
 mod prove;
 mod repair;
 
-use crate::{scratch::tempdir, stand::FORKED};
+use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{
-        layout::Layout,
-        lock::{LockedModel, PIECE},
+        lockfile::{LockedModel, PIECE},
         problem::Problem,
+        store::layout::Layout,
     },
     host::{
-        check::{self, Checked, Damage},
-        folder::Folder,
-        memo::Memo,
-        models,
-        signals::Interrupt,
-        store::Store,
+        models::{
+            self,
+            source_folder::Folder,
+            verify::{self, Checked, Damage},
+        },
+        os::signals::Interrupt,
+        store::{Store, hash_cache::Memo},
     },
 };
 use std::{
@@ -134,7 +135,7 @@ impl Scene {
     }
 
     pub(crate) fn check(&self, memo: &Memo) -> Checked {
-        check::stored(&self.stored(), &self.model, memo, &Interrupt::default(), &mut |_| ()).unwrap()
+        verify::stored(&self.stored(), &self.model, memo, &Interrupt::default(), &mut |_| ()).unwrap()
     }
 
     pub(crate) fn damaged(&self) -> Vec<Damage> {

@@ -5,15 +5,17 @@ use crate::{rehearsal, stand::FORKED};
 use awqdeploy::{
     domain::{
         digest::Digest,
-        lock::{LockedFile, LockedModel},
-        plan::Plan,
-        planning::inputs::PlannedModel,
+        lockfile::{LockedFile, LockedModel},
+        planning::{inputs::PlannedModel, plan::Plan},
         problem::{Kind, Problem},
         profile::VerifyAtStart,
         size::Bytes,
     },
-    flow::prove::prove,
-    host::{check::stamp, memo::Memo, service::TRIAL_VARIABLE, signals::Interrupt},
+    flow::models::verify_at_start::prove,
+    host::{
+        models::verify::stamp, os::signals::Interrupt, store::hash_cache::Memo,
+        systemd::service::TRIAL_VARIABLE,
+    },
 };
 use std::{
     fs,
@@ -149,7 +151,7 @@ fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, Strin
     let socket = scene.path().join("notify");
     let _earlier = fs::remove_file(&socket);
     fs::create_dir_all(scene.path().join("state")).unwrap();
-    let listener = awqdeploy::host::notify::Listener::bind(&socket).unwrap();
+    let listener = awqdeploy::host::os::notify::Listener::bind(&socket).unwrap();
     let output = Command::new(binary)
         .arg("--root")
         .arg(scene.store.layout().root())

@@ -4,14 +4,16 @@ use super::{Scene, bytes, flip, mib, write};
 use crate::stand::FORKED;
 use awqdeploy::{
     domain::{
-        lock::{LockedFile, LockedModel},
+        lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
     },
     host::{
-        check::{self, Damage},
-        memo::Memo,
-        repair::{Copies, PieceSource},
-        signals::Interrupt,
+        models::{
+            repair::{Copies, PieceSource},
+            verify::{self, Damage},
+        },
+        os::signals::Interrupt,
+        store::hash_cache::Memo,
     },
 };
 use std::{
@@ -154,8 +156,9 @@ fn pieces_that_contradict_the_file_are_not_believed() {
     let mut scene = Scene::taken_in();
     let weights = scene.model.files.iter_mut().find(|file| file.pieces.is_some()).unwrap();
     weights.pieces.as_mut().unwrap()[0] = awqdeploy::domain::digest::Digest::of(bytes(99, mib(8)));
-    let check =
-        || check::stored(&scene.stored(), &scene.model, &Memo::default(), &Interrupt::default(), &mut |_| ());
+    let check = || {
+        verify::stored(&scene.stored(), &scene.model, &Memo::default(), &Interrupt::default(), &mut |_| ())
+    };
     let told = check().unwrap_err();
     assert_eq!(told.to_string(), "the lock contradicts itself about `model.safetensors`");
     // With a damage besides, there is no right content that has these pieces.

@@ -4,10 +4,13 @@ use super::Place;
 use awqdeploy::{
     domain::{
         digest::Digest,
-        lock::{Interpreter, LockedInterpreter, LockedRuntime},
+        lockfile::{Interpreter, LockedInterpreter, LockedRuntime},
         problem::Kind,
     },
-    host::{interpreters, signals::Interrupt, uv::Uv},
+    host::{
+        os::signals::Interrupt,
+        runtimes::{interpreters, uv::Uv},
+    },
 };
 use flate2::{Compression, write::GzEncoder};
 use std::{

@@ -1,0 +1,401 @@
+//! The command line, as typed.
+
+mod examples;
+mod requests;
+
+pub(crate) use examples::exit_statuses;
+pub(crate) use requests::{
+    Adopt, Apply, Consent, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest, Tallied,
+    UnitsRequest, Validate, VerifyRequest,
+};
+
+use super::{documents::schema, progress::Progress};
+use crate::domain::store::layout::Scope;
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, styling},
+};
+use clap_complete::Shell;
+use examples::{
+    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES,
+    ROLLBACK_EXAMPLES, with_statuses,
+};
+use std::path::PathBuf;
+
+const STYLES: styling::Styles = styling::Styles::styled()
+    .header(styling::AnsiColor::Green.on_default().bold())
+    .usage(styling::AnsiColor::Green.on_default().bold())
+    .literal(styling::AnsiColor::Cyan.on_default().bold())
+    .placeholder(styling::AnsiColor::Cyan.on_default());
+
+/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
+/// back by itself if it does not.
+#[derive(Debug, Parser)]
+#[command(
+    name = "awqdeploy",
+    version,
+    styles = STYLES,
+    propagate_version = true,
+    after_help = EXAMPLES,
+    after_long_help = with_statuses(EXAMPLES)
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Keep everything below this directory [default: /var/lib/awqdeploy; with --user ~/.local/state/awqdeploy]
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_ROOT")]
+    root: Option<PathBuf>,
+    /// Deploy to your own service manager, without root: `systemctl --user`
+    #[arg(long, global = true)]
+    pub(crate) user: bool,
+    /// Read profiles and locks from this directory [default: ./profiles, else /etc/awqdeploy; as root the other way
+    /// round; with --user ~/.config/awqdeploy]
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_PROFILES")]
+    pub(crate) profiles: Option<PathBuf>,
+    /// Take vLLM from this directory of what Nix built, and install none
+    #[arg(long, global = true, value_name = "DIR", env = "AWQDEPLOY_RUNTIMES")]
+    pub(crate) runtimes: Option<PathBuf>,
+    /// Print one JSON document to the standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to show what goes on
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: Progress,
+}
+
+impl Global {
+    /// Whose service manager is meant.
+    pub(crate) fn scope(&self) -> Scope {
+        if self.user { Scope::User } else { Scope::System }
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| match self.scope() {
+            Scope::System => "/var/lib/awqdeploy".into(),
+            Scope::User => below_home("XDG_STATE_HOME", ".local/state").join("awqdeploy"),
+        })
+    }
+
+    /// Where profiles are, unless they are said or in the working directory.
+    pub(crate) fn own_profiles(&self) -> PathBuf {
+        match self.scope() {
+            Scope::System => "/etc/awqdeploy".into(),
+            Scope::User => below_home("XDG_CONFIG_HOME", ".config").join("awqdeploy"),
+        }
+    }
+}
+
+impl Command {
+    /// Whether it reads a folder of profiles. A rehearsal may read those that came with the program.
+    pub(crate) fn reads_profiles(&self) -> bool {
+        matches!(
+            self,
+            Self::Plan(_)
+                | Self::Deploy { .. }
+                | Self::Adopt(_)
+                | Self::Diff { .. }
+                | Self::Export { .. }
+                | Self::Lock(_)
+                | Self::Fetch { .. }
+                | Self::Units(_)
+        )
+    }
+}
+
+/// One of the XDG base directories.
+fn below_home(variable: &str, otherwise: &str) -> PathBuf {
+    let said = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    said.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(otherwise))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what would run, where each byte would go, and whether it fits
+    #[command(after_help = "Examples:
+  awqdeploy plan awq
+  awqdeploy plan awq --facts laptop.json      for another machine's facts
+  awqdeploy plan awq --checkpoint ./model     for weights that are not locked yet
+  awqdeploy plan awq --ask-engine             with the word of the vLLM that is installed
+  awqdeploy plan awq --json | jq -r .unit     the systemd unit's text")]
+    Plan(PlanRequest),
+    /// Print what is known of this host, as `plan --facts` reads it
+    #[command(after_help = "Examples:
+  awqdeploy facts > gpu-host.json
+  awqdeploy plan awq --facts gpu-host.json    on any other machine
+  awqdeploy facts --probe > gpu-host.json     with the GPUs' rates measured, by the installed vLLM's torch
+  awqdeploy facts --probe python3             by the torch of another Python")]
+    Facts {
+        /// Measure what each GPU copies and reads: seconds of work, and 1 GiB of its memory [default: the Python of
+        /// the vLLM that is installed in the store]
+        #[arg(long, value_name = "PYTHON", num_args = 0..=1, default_missing_value = "")]
+        probe: Option<String>,
+    },
+    /// Say what is wrong, or slow, with this host, whatever is to be deployed on it
+    #[command(after_help = "Examples:
+  awqdeploy doctor
+  awqdeploy doctor --facts gpu-host.json      another machine's
+
+Exit status 3 says that nothing can be deployed as it is.")]
+    Doctor {
+        /// Examine these facts of a host instead of this host's
+        #[arg(long, value_name = "FILE")]
+        facts: Option<PathBuf>,
+    },
+    /// Activate a profile, prove it, and go back if that fails
+    #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
+    Deploy {
+        /// A profile's name, or the path of its file
+        profile: String,
+        #[command(flatten)]
+        consent: Consent,
+        #[command(flatten)]
+        insistence: Insistence,
+    },
+    /// Deploy what a configuration declares, unless that was tried already
+    ///
+    /// For whatever keeps a host as it is declared, NixOS or Ansible say. What is declared is known by what the profiles,
+    /// their locks and units say: the same again changes nothing. What failed is not tried again; what was refused,
+    /// interrupted or could not be fetched is.
+    #[command(after_help = APPLY_EXAMPLES, after_long_help = with_statuses(APPLY_EXAMPLES))]
+    Apply(Apply),
+    /// Make a vLLM server that runs already the first generation: a way back
+    ///
+    /// It is validated as it runs, and goes on as it does; the first deployment replaces it. What it runs is
+    /// recorded: command line, variables, unit. Its model is hashed, locked, and taken into the store.
+    #[command(after_help = ADOPT_EXAMPLES, after_long_help = with_statuses(ADOPT_EXAMPLES))]
+    Adopt(Adopt),
+    /// Return to a generation that is proven
+    #[command(after_help = ROLLBACK_EXAMPLES, after_long_help = with_statuses(ROLLBACK_EXAMPLES))]
+    Rollback {
+        /// A profile's name or a generation's number
+        #[arg(value_name = "PROFILE|GENERATION")]
+        target: Option<String>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Follow the activation that goes on, from any terminal
+    ///
+    /// The service manager carries activations out: this shows what `deploy` shows, and ends with its exit status.
+    #[command(after_help = "Examples:
+  awqdeploy watch                        Ctrl-C only ends the watching; `awqdeploy cancel` goes back
+  awqdeploy watch --json                 the document that `deploy --json` prints, once it has ended")]
+    Watch,
+    /// Make the activation that goes on stop and go back
+    #[command(after_help = "Examples:
+  awqdeploy cancel                       as Ctrl-C in `deploy`, from any terminal")]
+    Cancel,
+    /// Show what serves, and how the last activation ended
+    #[command(after_help = "Examples:
+  awqdeploy status
+  awqdeploy status --json | jq .serving")]
+    Status,
+    /// List all generations
+    #[command(after_help = "Examples:
+  awqdeploy generations
+  awqdeploy generations --json | jq '.generations[] | select(.standing == \"proven\")'")]
+    Generations,
+    /// List all activations: how each ended, what took how long
+    #[command(after_help = "Examples:
+  awqdeploy history
+  awqdeploy history --json | jq '.activations[] | {to, end, downtime_seconds}'")]
+    History,
+    /// Tell why an activation ended as it did, with the evidence
+    #[command(after_help = "Examples:
+  awqdeploy why                          the last one that did not end well
+  awqdeploy why 3                        the last one of generation 3")]
+    Why {
+        /// A generation's number
+        generation: Option<u64>,
+    },
+    /// Show what a generation's server logged
+    #[command(after_help = "Examples:
+  awqdeploy logs                         what serves
+  awqdeploy logs --follow                and goes on; Ctrl-C ends it
+  awqdeploy logs 3                       one that has ended: what was kept of it, or the journal of its time")]
+    Logs(Logs),
+    /// Show what differs between two generations or profiles
+    ///
+    /// Command line, variables, model, files, packages of the runtime, memory plan, gates, unit.
+    #[command(after_help = "Examples:
+  awqdeploy diff 3 4                     two generations
+  awqdeploy diff 4 awq                   what a deployment would change
+  awqdeploy diff gptq awq --json | jq '.sections[].part'")]
+    Diff {
+        /// A generation's number, or a profile as it would be deployed now
+        #[arg(value_name = "GENERATION|PROFILE")]
+        a: String,
+        /// Another
+        #[arg(value_name = "GENERATION|PROFILE")]
+        b: String,
+    },
+    /// Validate what serves now, or any server: API, answers, speed. Changes nothing
+    #[command(after_help = "Examples:
+  awqdeploy validate
+  awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
+  awqdeploy validate --url http://127.0.0.1:8000 --model qwen    any server of the API
+
+A key is taken from the variable OPENAI_API_KEY. Exit status 6 says that it did not pass, or
+could not be judged; nothing is rolled back.")]
+    Validate(Validate),
+    /// Show how a generation was proven, or why it was not
+    #[command(after_help = "Examples:
+  awqdeploy report                       what serves
+  awqdeploy report 3 --html report.html  one file to send on: no network, no script
+  awqdeploy report --json | jq .report.failures
+  awqdeploy report --vllm-bench awq.jsonl    for tools that read `vllm bench serve`")]
+    Report(ReportRequest),
+    /// Set two profiles that were proven on this host side by side
+    #[command(after_help = "Examples:
+  awqdeploy compare gptq awq
+  awqdeploy compare gptq awq --json | jq .rows")]
+    Compare {
+        /// A profile's name
+        a: String,
+        /// Another profile's name
+        b: String,
+    },
+    /// Compare every byte of a model with its lock
+    #[command(after_help = "Examples:
+  awqdeploy verify                       the model that serves
+  awqdeploy verify awq
+  awqdeploy verify --all --repair        every model in the store; what is damaged is mended
+
+Exit status 4 says that something is damaged.")]
+    Verify(VerifyRequest),
+    /// Free generations, models and runtimes that nothing needs
+    ///
+    /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.
+    #[command(after_help = "Examples:
+  awqdeploy collect --dry-run            what would go, and how many bytes that frees
+  awqdeploy collect")]
+    Collect {
+        /// Show what would be freed, and free nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a generation, whatever `collect` finds
+    #[command(after_help = "Examples:
+  awqdeploy pin 3                        `awqdeploy generations` lists the numbers")]
+    Pin {
+        /// Its number
+        generation: u64,
+    },
+    /// Let `collect` have a pinned generation again
+    #[command(after_help = "Examples:
+  awqdeploy unpin 3")]
+    Unpin {
+        /// Its number
+        generation: u64,
+    },
+    /// Lay a profile's model out as a plain folder for other programs
+    #[command(after_help = "Examples:
+  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system")]
+    Export {
+        /// A profile's name
+        profile: String,
+        /// A folder that is not there yet, or empty
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Record every file of a profile's model by its hash
+    #[command(after_help = LOCK_EXAMPLES, after_long_help = with_statuses(LOCK_EXAMPLES))]
+    Lock(LockRequest),
+    /// Get a locked model into the store, from this host or from the hub
+    ///
+    /// It goes on where an earlier one stopped, whatever stopped it.
+    #[command(after_help = FETCH_EXAMPLES, after_long_help = with_statuses(FETCH_EXAMPLES))]
+    Fetch {
+        /// A profile's name
+        profile: String,
+        /// Ask nobody: take what folders and caches on this host have
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Finish what an interrupted activation left
+    #[command(after_help = "Examples:
+  awqdeploy recover                      go back from an interrupted or stuck activation
+
+At boot a unit does this before the service starts.")]
+    Recover {
+        /// At boot, before the service: only point back, systemd starts it
+        #[arg(long)]
+        boot: bool,
+    },
+    /// See a migration and its rollback here, without GPU, root, systemd, Python or network
+    #[command(after_help = "Examples:
+  awqdeploy rehearse                     GPTQ, then AWQ
+  awqdeploy rehearse --fault slow        AWQ is too slow: back to GPTQ
+  awqdeploy rehearse --list-faults
+  awqdeploy rehearse --keep /tmp/r && awqdeploy --root /tmp/r/root report --html report.html
+  awqdeploy rehearse --profiles ./mine   with your own profiles")]
+    Rehearse(Rehearse),
+    /// Print the systemd units that a deployment would install
+    ///
+    /// Without `--checkpoint` the model's folder is not looked at: where its own headers tell more than what is published
+    /// of it, a deployment may plan otherwise, and installs what it planned.
+    #[command(after_help = "Examples:
+  awqdeploy units awq
+  awqdeploy units awq --facts gpu-host.json --output ./units    for another machine")]
+    Units(UnitsRequest),
+    /// Print a shell's completion script
+    #[command(after_help = "Examples:
+  awqdeploy completions bash > /usr/share/bash-completion/completions/awqdeploy")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the JSON schema of what a command prints with `--json`
+    #[command(after_help = "Examples:
+  awqdeploy schema
+  awqdeploy schema validation > validation.json")]
+    Schema {
+        /// Which document; by default, the names of all
+        #[arg(value_parser = PossibleValuesParser::new(schema::names()), hide_possible_values = true)]
+        document: Option<String>,
+    },
+    /// Print the manual page
+    #[command(after_help = "Examples:
+  awqdeploy man | man -l -")]
+    Man,
+    /// Carry out an activation that was ordered; the service manager does this
+    #[command(hide = true)]
+    Activate {
+        /// Its number
+        number: u64,
+        /// Only what a process that died left
+        #[arg(long)]
+        rest: bool,
+    },
+    /// Count starts and ends of the service; its unit does this
+    #[command(hide = true)]
+    Tally {
+        /// What has happened
+        what: Tallied,
+    },
+    /// Go back from a generation that failed too often; the service manager does this
+    #[command(hide = true)]
+    Fallback,
+    /// Run the current generation's engine; the systemd unit does this
+    #[command(hide = true)]
+    Supervise {
+        /// Stop when this process dies, which is the parent
+        #[arg(long, value_name = "PID")]
+        owner: Option<u32>,
+    },
+    /// Answer like vLLM; a rehearsal does this
+    #[command(hide = true, disable_help_flag = true)]
+    Engine {
+        /// The arguments of `vllm`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}

@@ -1,0 +1,84 @@
+//! `apply`: what became of what is declared.
+
+use super::deploy;
+use crate::{
+    cli::{
+        args::{Apply, Global},
+        context,
+        documents::ActivationDocument,
+        output,
+        progress::Screen,
+        render,
+    },
+    domain::{exit_status::ExitStatus, generation::declaration::Why, problem::Problem},
+    flow::{
+        activation::outcome::Action,
+        deploy::apply::{self, Applied, Declared},
+        plan,
+    },
+};
+
+/// It failed and was rolled back, now or when it was tried: what served before serves.
+const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
+
+pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<ExitStatus, Problem> {
+    let Apply { profile, fallback, units } = request;
+    let declared = Declared { active: profile.clone(), fallback, units };
+    let applied = (|| {
+        let mut world = context::world(global)?;
+        let prepare = |world: &_, name: &str| {
+            let prepared = plan::prepare(world, name)?;
+            if !global.json {
+                deploy::show_prepared(global, &prepared)?;
+            }
+            Ok(prepared)
+        };
+        apply::apply(&mut world, &declared, &prepare, screen)
+    })();
+    screen.clear();
+    match applied {
+        Ok(Applied::Deployed(outcome) | Applied::Unchanged(outcome)) => {
+            deploy::conclude(global, Action::Deploy, &profile, Ok(Some(outcome)))
+        }
+        Ok(Applied::Stands(why)) => {
+            let (why, help) = words(&profile, why);
+            let document =
+                ActivationDocument::refused(Action::Deploy, &profile, DOES_NOT_SERVE, why, Some(help));
+            output::show(global, &document, render::activation)?;
+            Ok(DOES_NOT_SERVE)
+        }
+        Err(problem) => deploy::conclude(global, Action::Deploy, &profile, Err(problem)),
+    }
+}
+
+/// What was found, and what to do.
+fn words(profile: &str, why: Why) -> (String, String) {
+    match why {
+        Why::Failed(why) => (
+            format!("`{profile}` was tried as it is declared, and went back: {why}"),
+            format!(
+                "`awqdeploy why` has the evidence; declare something else, or try the same again: `awqdeploy deploy \
+                 {profile} --retry`"
+            ),
+        ),
+        Why::Replaced(serving) => (
+            match serving {
+                Some(serving) if serving == profile => {
+                    format!("`{profile}` was deployed as it is declared, and another generation of it serves")
+                }
+                Some(serving) => format!("`{profile}` was deployed as it is declared, and `{serving}` serves"),
+                None => format!("`{profile}` was deployed as it is declared, and nothing is deployed now"),
+            },
+            format!(
+                "`awqdeploy history` tells what replaced it; declare what serves, or deploy what is declared again: \
+                 `awqdeploy deploy {profile}`"
+            ),
+        ),
+        Why::HostWentDown => (
+            format!("the host went down while `{profile}` was tried; it is not tried again at boot"),
+            "`awqdeploy history` tells how far it was; the next `awqdeploy apply` tries it again, as the next switch of \
+             the system does"
+                .to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,129 @@
+//! `rehearse`: the story, told.
+
+use crate::{
+    cli::{
+        args::{Global, Rehearse},
+        context,
+        documents::{
+            ActivationDocument,
+            rehearsal::{ActDocument, RehearsalDocument},
+        },
+        library,
+        progress::Screen,
+        render,
+        terminal::{BAD, BOLD, GOOD, print, print_json},
+    },
+    domain::{exit_status::ExitStatus, machine::facts::Facts, problem::Problem},
+    flow::{
+        activation::outcome::Action,
+        rehearse::{self, Act, Fault, Request, Story},
+    },
+    host::{os::signals::Interrupt, profiles::Library},
+};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+/// Plays the story and tells it. The exit status says whether it ended as it should.
+pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<ExitStatus, Problem> {
+    if request.list_faults {
+        let mut list = String::new();
+        for fault in Fault::all() {
+            let _ = writeln!(list, "{:<14} {}", fault.to_string(), fault.about());
+        }
+        print(&list);
+        return Ok(ExitStatus::Done);
+    }
+    let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
+    let facts = match &request.facts {
+        Some(path) => context::read_facts(path)?,
+        None => {
+            serde_json::from_str(Facts::EXAMPLE).map_err(|e| Problem::doing("read the example's facts", e))?
+        }
+    };
+    // The shipped profiles are in the program: nothing need be installed.
+    let library = if global.profiles.is_some() { library::library(global) } else { Library::embedded() };
+    let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
+    let story = rehearse::rehearse(
+        &Request {
+            from: request.from.clone(),
+            to: request.to.clone(),
+            fault,
+            facts,
+            library,
+            binary,
+            interrupt: Interrupt::listen()?,
+            keep: request.keep.as_deref().map(absolute).transpose()?,
+        },
+        screen,
+    )?;
+    screen.clear();
+    let document = tell(story, fault);
+    if global.json {
+        print_json(&document)?;
+    } else {
+        print(&shown(&document));
+    }
+    Ok(match (document.interrupted, document.as_it_should) {
+        (true, _) => ExitStatus::Interrupted,
+        (false, true) => ExitStatus::Done,
+        (false, false) => ExitStatus::Unexpected,
+    })
+}
+
+fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
+    RehearsalDocument {
+        schema: "awqdeploy/rehearsal/v1",
+        acts: story.acts.into_iter().map(act).collect(),
+        serving: story.serving,
+        fault: fault.map(|fault| fault.to_string()),
+        as_it_should: story.as_it_should,
+        interrupted: story.interrupted,
+    }
+}
+
+fn act(Act { profile, outcome, took }: Act) -> ActDocument {
+    let activation = match outcome {
+        Ok(outcome) => ActivationDocument::of(&outcome),
+        Err(problem) => {
+            let (code, why) = (problem.kind.into(), problem.in_one_line());
+            ActivationDocument::refused(Action::Deploy, &profile, code, why, problem.help)
+        }
+    };
+    ActDocument { activation, seconds: took.as_secs_f64() }
+}
+
+fn shown(document: &RehearsalDocument) -> String {
+    let mut out =
+        format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
+    for (number, act) in document.acts.iter().enumerate() {
+        let _ = write!(out, "{}. {}", number + 1, render::activation(&act.activation));
+        let _ = writeln!(out, "   exit status {}, after {:.1} s", act.activation.exit_code, act.seconds);
+    }
+    let serving = document.serving.as_deref().unwrap_or("nothing");
+    let _ = match (document.as_it_should, &document.fault) {
+        (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the migration works."),
+        (true, Some(fault)) => writeln!(
+            out,
+            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
+        ),
+        (false, _) if document.interrupted => {
+            writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")
+        }
+        // The shipped profiles notice every fault. That one's own may not is what a rehearsal is for.
+        (false, Some(fault)) if document.acts.last().is_some_and(|act| act.activation.end == "committed") => {
+            writeln!(
+                out,
+                "{BAD}{serving} serves{BAD:#}: its profile's `[validation]` does not notice the fault `{fault}`."
+            )
+        }
+        (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
+    };
+    out
+}
+
+/// What is kept is linked to by its whole path.
+fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path).map_err(|e| Problem::doing(format_args!("find `{}`", path.display()), e))
+}

@@ -1,0 +1,176 @@
+//! `verify`: its document, and how people are told.
+
+use crate::{
+    cli::terminal::{BAD, CARE, FAINT, GOOD},
+    domain::size::Bytes,
+    flow::models::verify::{By, Verified, VerifiedTree},
+    host::models::verify::Damage,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{fmt::Write as _, path::PathBuf};
+
+/// `awqdeploy/verify/v1`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct VerifyDocument {
+    pub(crate) schema: &'static str,
+    /// Of all models together.
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
+    pub(crate) seconds: f64,
+    /// What is not as it was locked. Empty: all is well.
+    pub(crate) damaged: Vec<DamageLine>,
+    /// What was damaged, and is not any more.
+    pub(crate) repaired: Vec<DamageLine>,
+    pub(crate) models: Vec<VerifiedLine>,
+    /// The runtimes and interpreters in the store. What of them is not as it was installed is among `damaged`.
+    pub(crate) runtimes: Vec<VerifiedRuntimeLine>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct VerifiedRuntimeLine {
+    /// What it is, with the beginning of its name in the store.
+    pub(crate) runtime: String,
+    pub(crate) folder: PathBuf,
+    /// What it was held against: `record`, of its installation; `nix`; `nix-not-asked`; or `nothing`, where an earlier
+    /// version installed it.
+    pub(crate) by: &'static str,
+    /// Files and links.
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
+    /// What Nix says, where what it built was changed.
+    pub(crate) complaint: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct VerifiedLine {
+    /// The profile's name.
+    pub(crate) model: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) files: usize,
+    pub(crate) bytes: Bytes,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DamageLine {
+    /// The profile's name; of a runtime, what it is.
+    pub(crate) model: String,
+    pub(crate) path: PathBuf,
+    /// `missing`, `size`, `content`, `link`, `special`, `added` or `mode`.
+    pub(crate) is: &'static str,
+    /// The damaged pieces of 8 MiB, counted from 0.
+    pub(crate) pieces: Vec<u64>,
+}
+
+impl VerifiedRuntimeLine {
+    fn of(tree: &VerifiedTree) -> Self {
+        Self {
+            runtime: tree.name.clone(),
+            folder: tree.path.clone(),
+            by: match tree.by {
+                By::Record => "record",
+                By::Nix => "nix",
+                By::NixUnasked => "nix-not-asked",
+                By::Nobody => "nothing",
+            },
+            files: tree.files,
+            bytes: tree.bytes,
+            complaint: tree.complaint.clone(),
+        }
+    }
+}
+
+impl VerifyDocument {
+    pub(crate) fn of(verified: &Verified) -> Self {
+        let (models, runtimes) = (|| verified.models.iter(), || verified.runtimes.iter());
+        let line = |model: &str, damage: &Damage| DamageLine {
+            model: model.to_owned(),
+            path: damage.path.clone(),
+            is: damage.difference.name(),
+            pieces: damage.pieces.clone(),
+        };
+        Self {
+            schema: "awqdeploy/verify/v1",
+            files: models().map(|model| model.files).sum(),
+            bytes: models().map(|model| model.bytes).sum(),
+            seconds: verified.took.as_secs_f64(),
+            damaged: models()
+                .map(|model| (&model.name, &model.damaged))
+                .chain(runtimes().map(|tree| (&tree.name, &tree.damaged)))
+                .flat_map(|(name, damaged)| damaged.iter().map(|damage| line(name, damage)))
+                .collect(),
+            repaired: models()
+                .map(|model| (&model.name, &model.repaired))
+                .chain(runtimes().map(|tree| (&tree.name, &tree.repaired)))
+                .flat_map(|(name, repaired)| repaired.iter().map(|damage| line(name, damage)))
+                .collect(),
+            runtimes: runtimes().map(VerifiedRuntimeLine::of).collect(),
+            models: models()
+                .map(|model| VerifiedLine {
+                    model: model.name.clone(),
+                    folder: model.path.clone(),
+                    files: model.files,
+                    bytes: model.bytes,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a verification found.
+pub(crate) fn verification(document: &VerifyDocument) -> String {
+    let mut out = String::new();
+    for model in &document.models {
+        let (files, folder) = (model.files, model.folder.display());
+        verified(&mut out, document, &model.model, &format!("{files} files in {folder}"), "locked");
+    }
+    for runtime in &document.runtimes {
+        let (name, folder) = (&runtime.runtime, runtime.folder.display());
+        let _ = match (runtime.by, &runtime.complaint) {
+            ("record", _) => {
+                let what = format!("{} files in {folder}", runtime.files);
+                verified(&mut out, document, name, &what, "installed");
+                Ok(())
+            }
+            (_, Some(complaint)) => writeln!(out, "{BAD}{name}{BAD:#}: {complaint}"),
+            ("nix", None) => writeln!(out, "{GOOD}{name}{GOOD:#}: Nix says that {folder} is what it built"),
+            ("nix-not-asked", None) => {
+                writeln!(out, "{CARE}{name}{CARE:#}: Nix built {folder}, and cannot be asked")
+            }
+            (_, None) => writeln!(
+                out,
+                "{CARE}{name}{CARE:#}: an earlier awqdeploy installed {folder}, and kept no record of its files"
+            ),
+        };
+    }
+    let (bytes, seconds) = (document.bytes, document.seconds);
+    let _ = writeln!(out, "{FAINT}{bytes} in {seconds:.1} s{FAINT:#}");
+    out
+}
+
+/// One model or runtime: that all is well, or what is not.
+fn verified(out: &mut String, document: &VerifyDocument, name: &str, files: &str, how: &str) {
+    let of = |lines: &[DamageLine]| lines.iter().filter(|line| line.model == name).count();
+    let _ = match (of(&document.damaged), of(&document.repaired)) {
+        (0, 0) => writeln!(out, "{GOOD}{name}{GOOD:#}: all {files} are what was {how}"),
+        (0, repaired) => {
+            writeln!(out, "{GOOD}{name}{GOOD:#}: {repaired} repaired; all {files} are what was {how}")
+        }
+        (damaged, _) => writeln!(out, "{BAD}{name}{BAD:#}: {damaged} of {files} differ"),
+    };
+    for line in document.damaged.iter().filter(|line| line.model == name) {
+        let _ = writeln!(out, "  {BAD}✗{BAD:#} {}", damage(line));
+    }
+    for line in document.repaired.iter().filter(|line| line.model == name) {
+        let _ = writeln!(out, "  {GOOD}✓{GOOD:#} {}", damage(line));
+    }
+}
+
+fn damage(line: &DamageLine) -> String {
+    let pieces = match line.pieces.as_slice() {
+        [] => String::new(),
+        [piece] => format!(", piece {piece}"),
+        [first, .., last] => format!(", {} pieces from {first} to {last}", line.pieces.len()),
+    };
+    format!("{} ({}{pieces})", line.path.display(), line.is)
+}

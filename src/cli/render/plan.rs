@@ -1,0 +1,179 @@
+//! A plan as text: what would run, where each byte would go, and what to know before.
+
+use super::style::{command, row};
+use crate::{
+    cli::{
+        documents::{MemoryDocument, PlanDocument},
+        terminal::{BAD, BOLD, CARE, FAINT, Ink},
+    },
+    domain::{
+        findings::Severity,
+        machine::calibration::Measurement,
+        planning::{
+            engine_config::Compared,
+            prediction::{AllStreams, Decode, Prediction},
+            preflight::Finding,
+        },
+        size::Bytes,
+        validation::observed::Figure,
+    },
+};
+use std::fmt::Write;
+
+/// A plan. Nothing for a refusal, which is shown as a problem.
+pub(crate) fn plan(document: &PlanDocument) -> String {
+    let mut out = engine(&document.engine);
+    let Some(serve) = &document.serve else {
+        return out;
+    };
+    row(&mut out, "profile", &document.profile);
+    row(&mut out, "service", document.service.as_deref().unwrap_or("-"));
+    row(&mut out, "vLLM", document.vllm.as_deref().unwrap_or("-"));
+    if let Some(python) = &document.python {
+        row(&mut out, "runs on", &python.to_string());
+    }
+    if !document.needs.is_empty() {
+        let needs: Vec<String> = document.needs.iter().map(ToString::to_string).collect();
+        row(&mut out, "needs of the host", &needs.join(", "));
+    }
+    row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
+    if let Some(memory) = &document.memory {
+        self::memory(&mut out, memory);
+    }
+    if let Some(prediction) = &document.prediction {
+        self::prediction(&mut out, prediction);
+    }
+    let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
+    out.push_str(&command(&serve.argv));
+    out.push_str(&findings(&document.findings));
+    out
+}
+
+/// How fast it will be.
+fn prediction(out: &mut String, prediction: &Prediction) {
+    match &prediction.decode_tokens_per_second {
+        Some(decode) => self::decode(out, decode),
+        None => row(out, "predicted", "-"),
+    }
+    if let Some(AllStreams { streams, each, together }) = prediction.all_streams {
+        let text = format!("{each:.1} tokens/s each, {together:.1} together");
+        row(out, &format!("with {streams} at once"), &text);
+    }
+    if let Some(seconds) = prediction.time_to_first_token_seconds {
+        row(out, "first token, roughly", &format!("{seconds:.1} s after a prompt of 128 tokens"));
+    }
+}
+
+/// The rate, and by what measurement it was corrected.
+fn decode(out: &mut String, decode: &Decode) {
+    let Decode { low, expected, ceiling, limited_by, rates, corrected_by } = decode;
+    let text = format!(
+        "{expected:.1} tokens/s, one stream ({low:.1} to at most {ceiling:.1}; {limited_by} limits it; {rates})"
+    );
+    row(out, "predicted", &text);
+    if let Some(Measurement { generation, profile, at, computed, measured }) = corrected_by {
+        let alone = decode.computed();
+        let text = format!(
+            "from {alone:.1}: generation {generation} ({profile}) was computed to reach {computed:.1}, and measured at \
+             {measured:.1} on {}",
+            at.strftime("%F")
+        );
+        row(out, "  corrected", &text);
+    }
+}
+
+/// What the plan has, and beside it what the installed vLLM makes of it.
+fn engine(compared: &[Compared]) -> String {
+    let mut out = String::new();
+    if compared.is_empty() {
+        return out;
+    }
+    let _ = writeln!(out, "  {FAINT}{:<24} {:<24} vLLM says{FAINT:#}", "", "planned");
+    for Compared { what, planned, engine, agrees } in compared {
+        let style = if *agrees { Ink::Plain } else { BAD };
+        let planned = planned.as_deref().unwrap_or("-");
+        row(&mut out, what, &format!("{planned:<24} {style}{engine}{style:#}"));
+    }
+    out
+}
+
+/// What was planned, and what came of it.
+pub(crate) fn figures(figures: &[Figure]) -> String {
+    let mut out = String::new();
+    for Figure { name, planned, seen } in figures {
+        let gib = |bytes: f64| format!("{:.2} GiB", bytes / Bytes::gib(1).0 as f64);
+        let (what, shown): (_, &dyn Fn(f64) -> String) = match name.strip_suffix("_bytes") {
+            Some(what) => (what, &gib),
+            None => (name.as_str(), &|number| format!("{number:.1}")),
+        };
+        let difference = (seen / planned - 1.0) * 100.0;
+        let text = format!("{} planned, {} seen ({difference:+.1} %)", shown(*planned), shown(*seen));
+        row(&mut out, &what.replace('_', " "), &text);
+    }
+    out
+}
+
+/// Findings with their remedies, each under its severity.
+pub(crate) fn findings(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let style = match finding.severity {
+            Severity::Fatal => BAD,
+            Severity::Warning => CARE,
+            Severity::Note => FAINT,
+        };
+        let _ = writeln!(out, "{style}{}{style:#}: {}", finding.severity, finding.message);
+        if let Some(help) = &finding.help {
+            let _ = writeln!(out, "  {FAINT}help{FAINT:#}: {help}");
+        }
+    }
+    out
+}
+
+/// What fills a GPU, in the order in which it is filled.
+const PARTS: [(&str, char); 3] = [("weights", '█'), ("overhead", '▒'), ("KV cache", '░')];
+/// Characters of a bar.
+const WIDTH: u64 = 40;
+
+fn memory(out: &mut String, document: &MemoryDocument) {
+    let memory = &document.budget;
+    row(out, "tensor parallel", &memory.tensor_parallel_size.to_string());
+    if let Some(gpu) = memory.gpu {
+        let each = if memory.tensor_parallel_size == 1 { "GPU" } else { "each GPU" };
+        row(out, &format!("{each}: vLLM may use"), &gpu.to_string());
+        let sizes = [memory.weights, memory.overhead, memory.kv_cache];
+        for ((name, _), size) in PARTS.iter().zip(sizes) {
+            let size = size.map_or_else(|| "not modelled".to_owned(), |size| size.to_string());
+            row(out, &format!("  {name}"), &size);
+        }
+        let filled = PARTS.iter().zip(sizes).map(|((_, sign), size)| (*sign, size.unwrap_or_default()));
+        row(out, "", &bar(filled, gpu));
+        row(out, "  beside its share", &memory.uncounted.unwrap_or_default().to_string());
+        if let Some(tokens) = memory.kv_cache_tokens {
+            row(out, "  KV cache holds", &format!("{tokens} tokens"));
+        }
+        if let (Some(context), Some(batch)) = (memory.longest_context, memory.largest_batch) {
+            let text = format!("a context of {context} tokens, or {batch} sequences as they are");
+            row(out, "  at most would fit", &text);
+        }
+    }
+    row(out, "offloaded per rank", &memory.offloaded.to_string());
+    row(out, "RAM in all", &memory.ram.to_string());
+}
+
+/// A bar of [`WIDTH`] characters that stands for all of `whole`.
+fn bar(parts: impl Iterator<Item = (char, Bytes)>, whole: Bytes) -> String {
+    let cell = (whole.0 / WIDTH).max(1);
+    let mut drawn = String::from("│");
+    let (mut end, mut cells) = (0, 0);
+    for (sign, size) in parts {
+        end += size.0;
+        while cells < WIDTH && (cells + 1) * cell <= end + cell / 2 {
+            drawn.push(sign);
+            cells += 1;
+        }
+    }
+    let plain = Ink::Plain;
+    let _ = write!(drawn, "{plain}{:width$}│", "", width = usize::try_from(WIDTH - cells).unwrap_or(0));
+    drawn
+}

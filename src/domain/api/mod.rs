@@ -1,0 +1,6 @@
+//! The API that engines speak: requests, answers, streams, and the shape of each.
+
+pub mod openai;
+pub mod response_shape;
+pub mod sse;
+pub mod stream;

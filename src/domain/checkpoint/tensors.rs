@@ -1,0 +1,320 @@
+//! The bytes of a model's weights by class, whole and as vLLM shards them: from `config.json`, or to the
+//! byte from the headers of its files.
+//!
+//! Only the main model counts: vLLM loads the multi-token-prediction layer only for speculative
+//! decoding.
+
+use super::{
+    architecture::{Family, LayerKind, Shape},
+    quantization::{Rules, Scheme},
+    safetensors::Tensor,
+};
+use crate::domain::{problem::Problem, size::Bytes};
+use serde::{Deserialize, Serialize};
+
+/// What a tensor is for. `--cpu-offload-params experts` moves exactly the first class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The routed experts.
+    Experts,
+    /// The dense feed-forward part of a layer.
+    Mlp,
+    /// Projections of full attention.
+    Attention,
+    /// Projections, convolution and gates of the gated delta net (linear attention).
+    Gdn,
+    /// The expert that every token passes.
+    SharedExpert,
+    /// Router and shared expert gate.
+    Router,
+    /// All norms.
+    Norms,
+    /// The input embedding.
+    Embedding,
+    /// The output head.
+    LmHead,
+    /// What no other class has.
+    Other,
+}
+
+/// What one rank holds of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharding {
+    /// An equal part.
+    Split,
+    /// An equal part of at most so many: key-value heads are copied where there are more ranks.
+    SplitAtMost(u64),
+    /// All of it.
+    Replicated,
+}
+
+/// Equal tensors that are sharded alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// What they are for.
+    pub class: Class,
+    /// Bytes of each, whole.
+    pub bytes: u64,
+    /// How many there are.
+    pub copies: u64,
+    /// What one rank holds of each.
+    pub sharding: Sharding,
+}
+
+impl Group {
+    /// Bytes on one of `ranks` ranks; where it does not divide, on the one that holds most.
+    fn on(&self, ranks: u32) -> u128 {
+        let ranks = u64::from(ranks.max(1));
+        let parts = match self.sharding {
+            Sharding::Split => ranks,
+            Sharding::SplitAtMost(most) => ranks.min(most.max(1)),
+            Sharding::Replicated => 1,
+        };
+        u128::from(self.bytes.div_ceil(parts)) * u128::from(self.copies)
+    }
+}
+
+/// Bytes of a matrix. Scales take 16 bits a group, zero points `bits` bits a group.
+fn stored((outputs, inputs): (u64, u64), scheme: Option<Scheme>) -> u64 {
+    let weights = u128::from(outputs) * u128::from(inputs);
+    let bytes = match scheme {
+        None => weights * 2,
+        Some(scheme) => {
+            let bits = u128::from(scheme.bits);
+            let group = match scheme.group_size {
+                0 => u128::from(inputs.max(1)),
+                size => u128::from(size),
+            };
+            let groups = weights / group;
+            let zero_points = if scheme.zero_points { groups * bits } else { 0 };
+            (weights * bits + groups * 16 + zero_points) / 8
+        }
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// All tensors of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tensors(Vec<Group>);
+
+impl Tensors {
+    /// The tensors of a model of this shape under these rules.
+    pub fn of(shape: &Shape, rules: &Rules) -> Result<Self, Problem> {
+        let mut tensors = Self::default();
+        let vocabulary = (shape.vocab_size, shape.hidden_size);
+        tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
+        if !shape.tie_word_embeddings {
+            let scheme = rules.scheme("lm_head")?;
+            tensors.add(Class::LmHead, vocabulary, 1, Sharding::Split, scheme);
+        }
+        for (layer, kind) in (0..).zip(shape.layers()) {
+            let prefix = format!("model.layers.{layer}");
+            match kind {
+                LayerKind::Full => tensors.attention(shape, rules, &prefix)?,
+                LayerKind::Linear => tensors.gdn(shape, rules, &prefix)?,
+            }
+            match shape.family {
+                Family::Qwen3Next | Family::Qwen3Moe => tensors.mixture(shape, rules, &prefix)?,
+                Family::Mixtral => tensors.mixtral(shape, rules, &prefix)?,
+                Family::Llama | Family::Qwen2 | Family::Qwen3 => tensors.dense(shape, rules, &prefix)?,
+            }
+            tensors.plain(Class::Norms, (2, shape.hidden_size), Sharding::Replicated);
+        }
+        tensors.plain(Class::Norms, (1, shape.hidden_size), Sharding::Replicated);
+        Ok(tensors)
+    }
+
+    /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
+    /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
+    pub fn of_headers<'a>(shape: &Shape, named: impl Iterator<Item = &'a Tensor>) -> Self {
+        let mut tensors = Self::default();
+        for Tensor { name, bytes, .. } in named {
+            if let Some((class, sharding)) = place(shape, name) {
+                tensors.put(Group { class, bytes: *bytes, copies: 1, sharding });
+            }
+        }
+        tensors
+    }
+
+    /// Bytes on one of `ranks` ranks.
+    pub fn bytes(&self, ranks: u32) -> Bytes {
+        self.sum(ranks, |_| true)
+    }
+
+    /// Bytes of one class on one of `ranks` ranks.
+    pub fn bytes_of(&self, class: Class, ranks: u32) -> Bytes {
+        self.sum(ranks, |group| group.class == class)
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> &[Group] {
+        &self.0
+    }
+
+    fn sum(&self, ranks: u32, wanted: impl Fn(&Group) -> bool) -> Bytes {
+        let groups = self.0.iter().filter(|group| wanted(group));
+        let bytes: u128 = groups.map(|group| group.on(ranks)).sum();
+        Bytes(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+
+    fn plain(&mut self, class: Class, size: (u64, u64), sharding: Sharding) {
+        self.add(class, size, 1, sharding, None);
+    }
+
+    fn add(
+        &mut self,
+        class: Class,
+        size: (u64, u64),
+        copies: u64,
+        sharding: Sharding,
+        scheme: Option<Scheme>,
+    ) {
+        self.put(Group { class, bytes: stored(size, scheme), copies, sharding });
+    }
+
+    fn put(&mut self, new: Group) {
+        let same = |group: &&mut Group| Group { copies: new.copies, ..(**group).clone() } == new;
+        match self.0.iter_mut().find(same) {
+            Some(group) => group.copies += new.copies,
+            None => self.0.push(new),
+        }
+    }
+
+    fn attention(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+        let (hidden, head) = (shape.hidden_size, shape.head_dim);
+        let query = shape.num_attention_heads * head;
+        let key_value = (shape.num_key_value_heads * head, hidden);
+        let by_head = Sharding::SplitAtMost(shape.num_key_value_heads);
+        // Qwen3-Next's query projection also makes the output gate: twice the width.
+        let queries = if shape.family == Family::Qwen3Next { 2 * query } else { query };
+        for (name, size, sharding) in [
+            ("q_proj", (queries, hidden), Sharding::Split),
+            ("k_proj", key_value, by_head),
+            ("v_proj", key_value, by_head),
+            ("o_proj", (hidden, query), Sharding::Split),
+        ] {
+            let scheme = rules.scheme(&format!("{layer}.self_attn.{name}"))?;
+            self.add(Class::Attention, size, 1, sharding, scheme);
+        }
+        if shape.family.norms_heads() {
+            self.plain(Class::Norms, (2, head), Sharding::Replicated);
+        }
+        if shape.family == Family::Qwen2 {
+            self.plain(Class::Attention, (1, queries), Sharding::Split);
+            self.add(Class::Attention, (1, key_value.0), 2, by_head, None);
+        }
+        Ok(())
+    }
+
+    fn dense(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+        let (hidden, inner) = (shape.hidden_size, shape.intermediate_size);
+        for (name, size) in
+            [("gate_proj", (inner, hidden)), ("up_proj", (inner, hidden)), ("down_proj", (hidden, inner))]
+        {
+            let scheme = rules.scheme(&format!("{layer}.mlp.{name}"))?;
+            self.add(Class::Mlp, size, 1, Sharding::Split, scheme);
+        }
+        Ok(())
+    }
+
+    fn mixtral(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+        let (hidden, inner) = (shape.hidden_size, shape.moe_intermediate_size);
+        for (name, size) in [("w1", (inner, hidden)), ("w2", (hidden, inner)), ("w3", (inner, hidden))] {
+            let scheme = rules.scheme(&format!("{layer}.block_sparse_moe.experts.0.{name}"))?;
+            self.add(Class::Experts, size, shape.num_experts, Sharding::Split, scheme);
+        }
+        // vLLM never quantises this router.
+        self.plain(Class::Router, (shape.num_experts, hidden), Sharding::Replicated);
+        Ok(())
+    }
+
+    fn gdn(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+        let hidden = shape.hidden_size;
+        let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
+        let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
+        for (name, size) in [
+            ("in_proj_qkvz", (2 * keys + 2 * values, hidden)),
+            ("in_proj_ba", (2 * shape.linear_num_value_heads, hidden)),
+            ("out_proj", (hidden, values)),
+        ] {
+            let scheme = rules.scheme(&format!("{layer}.linear_attn.{name}"))?;
+            self.add(Class::Gdn, size, 1, Sharding::Split, scheme);
+        }
+        let convolution = (2 * keys + values, shape.linear_conv_kernel_dim);
+        self.plain(Class::Gdn, convolution, Sharding::Split);
+        // `A_log` and `dt_bias`.
+        let gates = (2, shape.linear_num_value_heads);
+        self.plain(Class::Gdn, gates, Sharding::Split);
+        let norm = (1, shape.linear_value_head_dim);
+        self.plain(Class::Norms, norm, Sharding::Replicated);
+        Ok(())
+    }
+
+    fn mixture(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+        let hidden = shape.hidden_size;
+        let experts = shape.num_experts;
+        for (name, shared, routed) in [
+            (
+                "gate_proj",
+                (shape.shared_expert_intermediate_size, hidden),
+                (shape.moe_intermediate_size, hidden),
+            ),
+            (
+                "up_proj",
+                (shape.shared_expert_intermediate_size, hidden),
+                (shape.moe_intermediate_size, hidden),
+            ),
+            (
+                "down_proj",
+                (hidden, shape.shared_expert_intermediate_size),
+                (hidden, shape.moe_intermediate_size),
+            ),
+        ] {
+            // vLLM decides once for all experts of a layer, so one stands for all.
+            let scheme = rules.scheme(&format!("{layer}.mlp.experts.0.{name}"))?;
+            self.add(Class::Experts, routed, experts, Sharding::Split, scheme);
+            if shape.family == Family::Qwen3Next {
+                let scheme = rules.scheme(&format!("{layer}.mlp.shared_expert.{name}"))?;
+                self.add(Class::SharedExpert, shared, 1, Sharding::Split, scheme);
+            }
+        }
+        let scheme = rules.scheme(&format!("{layer}.mlp.gate"))?;
+        let router = (experts, hidden);
+        self.add(Class::Router, router, 1, Sharding::Replicated, scheme);
+        if shape.family == Family::Qwen3Next {
+            // One output cannot be packed: it is never quantised.
+            self.plain(Class::Router, (1, hidden), Sharding::Replicated);
+        }
+        Ok(())
+    }
+}
+
+/// Class and sharding of a tensor by its name in the files; `None` where vLLM does not load it.
+fn place(shape: &Shape, name: &str) -> Option<(Class, Sharding)> {
+    let has = |part: &str| name.split('.').any(|segment| segment == part);
+    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
+    let speculation = has("mtp") || layer.is_some_and(|layer| layer >= shape.num_hidden_layers);
+    if speculation || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
+        return None;
+    }
+    let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);
+    let (class, sharding) = match () {
+        () if has("experts") => (Class::Experts, Sharding::Split),
+        () if has("shared_expert_gate") || has("gate") => (Class::Router, Sharding::Replicated),
+        () if has("shared_expert") => (Class::SharedExpert, Sharding::Split),
+        () if name.contains("norm.") => (Class::Norms, Sharding::Replicated),
+        () if has("embed_tokens") => (Class::Embedding, Sharding::Split),
+        () if has("lm_head") => (Class::LmHead, Sharding::Split),
+        () if has("linear_attn") => (Class::Gdn, Sharding::Split),
+        () if has("k_proj") || has("v_proj") => (Class::Attention, keys_and_values),
+        () if has("self_attn") => (Class::Attention, Sharding::Split),
+        () if has("mlp") => (Class::Mlp, Sharding::Split),
+        // Nobody knows how it is split: not at all is the safe guess.
+        () => (Class::Other, Sharding::Replicated),
+    };
+    // Two numbers that every rank keeps.
+    Some((class, if has("weight_shape") { Sharding::Replicated } else { sharding }))
+}

@@ -1,0 +1,316 @@
+//! A model hub, as its HTTP interface describes repositories: what it says, read and checked.
+//!
+//! Shapes as `huggingface_hub` 1.x reads them: `/api/models/REPO/revision/REV` and
+//! `/api/models/REPO/tree/REV?recursive=true`.
+
+pub mod schedule;
+pub mod upstream;
+
+use super::{
+    digest::{Digest, GitHash, GitName},
+    lockfile,
+    size::Bytes,
+};
+use jiff::fmt::rfc2822;
+use serde::Deserialize;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What git calls these bytes as a file's content.
+pub fn git_name(bytes: &[u8]) -> GitHash {
+    let mut name = GitName::new(Bytes(bytes.len() as u64));
+    name.update(bytes);
+    name.finish()
+}
+
+/// The longest file that is believed: 1 TiB. The hub allows 500 GB.
+const MOST: Bytes = Bytes::gib(1 << 10);
+
+/// One file of a repository, as the hub lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Below the repository's root; relative and plain.
+    pub path: PathBuf,
+    /// Its length.
+    pub size: Bytes,
+    /// Its content.
+    pub content: Content,
+}
+
+/// By what the hub names a file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A large file, kept by LFS or Xet.
+    Sha256(Digest),
+    /// A small one, kept by git.
+    Git(GitHash),
+}
+
+/// Why the hub did not give what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection: the address does not resolve, nobody listens, TLS does not agree.
+    Unreachable(String),
+    /// Nothing came for so long, or hardly anything.
+    Late(Duration),
+    /// The connection ended before the answer did.
+    Cut(String),
+    /// 401 or 403: the repository is gated, private, or not there.
+    Denied(u16),
+    /// 404 or 410: there is no such repository, revision or file.
+    Missing,
+    /// 429 or 5xx: not now.
+    NotNow {
+        /// The HTTP status.
+        status: u16,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The file is not the one that was locked: it has another length or another name for its content.
+    Changed(String),
+    /// An answer that cannot be understood.
+    Malformed(String),
+}
+
+impl Fault {
+    /// The fault that a status stands for; nothing for success.
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+        match status {
+            200..=299 => None,
+            401 | 403 => Some(Self::Denied(status)),
+            404 | 410 => Some(Self::Missing),
+            408 | 429 | 500..=599 => Some(Self::NotNow { status, retry_after }),
+            status => Some(Self::Malformed(format!("the status {status}"))),
+        }
+    }
+
+    /// Whether the same request may well succeed later.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => true,
+            Self::Denied(_) | Self::Missing | Self::Changed(_) | Self::Malformed(_) => false,
+        }
+    }
+
+    /// How long the hub asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::NotNow { retry_after, .. } = self { *retry_after } else { None }
+    }
+
+    /// What a person can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => {
+                "accept the model's terms on its page and set `HF_TOKEN`; the hub answers the same for a \
+                 repository that does not exist, so look at its name too"
+            }
+            Self::Missing => {
+                "the repository, the revision or the file is gone: name another under `alternatives` in the \
+                 profile's `[model]`, or a folder that has the files as its `path`"
+            }
+            Self::Changed(_) => {
+                "look at what changed upstream; if it is meant, lock it anew with `awqdeploy lock PROFILE`"
+            }
+            Self::Malformed(_) => "is `HF_ENDPOINT` a hub? A proxy's own page looks like this too",
+            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => {
+                "run it again; a fetch goes on where it stopped"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "no connection: {why}"),
+            Self::Late(after) => write!(f, "too little came in {} s", after.as_secs()),
+            Self::Cut(why) => write!(f, "the connection ended early: {why}"),
+            Self::Denied(status) => write!(f, "access denied (HTTP {status})"),
+            Self::Missing => f.write_str("not there (HTTP 404)"),
+            Self::NotNow { status, .. } => write!(f, "not now (HTTP {status})"),
+            Self::Changed(how) => write!(f, "not what was locked: {how}"),
+            Self::Malformed(what) => write!(f, "not a hub's answer: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[derive(Deserialize)]
+struct RawRevision {
+    sha: String,
+}
+
+#[derive(Deserialize)]
+struct RawEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    oid: String,
+    lfs: Option<RawLfs>,
+}
+
+#[derive(Deserialize)]
+struct RawLfs {
+    oid: String,
+    size: u64,
+}
+
+/// The commit in the description of a revision.
+pub fn commit(json: &[u8]) -> Result<GitHash, Fault> {
+    let RawRevision { sha } =
+        serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))?;
+    sha.parse().map_err(Fault::Malformed)
+}
+
+/// The files on one page of a listing.
+///
+/// # Errors
+/// [`Fault::Malformed`], also for a name that would lie outside the model's folder.
+pub fn listing(json: &[u8]) -> Result<Vec<Listed>, Fault> {
+    let entries: Vec<RawEntry> =
+        serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))?;
+    entries.into_iter().filter(|entry| entry.kind == "file").map(listed).collect()
+}
+
+/// The most files of one listing: more than any model has.
+pub const MOST_FILES: usize = 100_000;
+/// The most bytes of all pages of one listing: such files take some 30 MB.
+pub const MOST_LISTED: Bytes = Bytes::mib(64);
+
+/// A listing page by page, within its limits.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    files: Vec<Listed>,
+    /// What has been read of it.
+    read: u64,
+}
+
+impl Listing {
+    /// Adds a page.
+    ///
+    /// # Errors
+    /// For what is no listing, and for one without end.
+    pub fn add(&mut self, page: &[u8]) -> Result<(), Fault> {
+        self.read = self.read.saturating_add(page.len() as u64);
+        if self.read > MOST_LISTED.0 {
+            return Err(Fault::Malformed(format!("a listing of more than {MOST_LISTED}")));
+        }
+        let files = listing(page)?;
+        if self.files.len() + files.len() > MOST_FILES {
+            return Err(Fault::Malformed(format!("a listing of more than {MOST_FILES} files")));
+        }
+        self.files.extend(files);
+        Ok(())
+    }
+
+    /// All files.
+    pub fn files(self) -> Vec<Listed> {
+        self.files
+    }
+}
+
+fn listed(raw: RawEntry) -> Result<Listed, Fault> {
+    let RawEntry { path, size, oid, lfs, .. } = raw;
+    if let Some(why) = lockfile::why_not_plain(&path) {
+        return Err(Fault::Malformed(format!("it lists a file `{}`: {why}", path.escape_debug())));
+    }
+    let odd = |what: String| Fault::Malformed(format!("of `{path}`: {what}"));
+    let (size, content) = match lfs {
+        Some(lfs) => (lfs.size, Content::Sha256(lfs.oid.parse().map_err(odd)?)),
+        None => (size, Content::Git(oid.parse().map_err(odd)?)),
+    };
+    if size > MOST.0 {
+        return Err(odd(format!("a length of {size} bytes")));
+    }
+    Ok(Listed { path: path.into(), size: Bytes(size), content })
+}
+
+/// The address of the next page in a header `Link`.
+pub fn next_page(link: &str) -> Option<&str> {
+    link.split(',').find_map(|part| {
+        let (address, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
+        parameters.split(';').any(|parameter| parameter.trim() == r#"rel="next""#).then_some(address)
+    })
+}
+
+/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is held against the hub's
+/// own `Date`, so that no two clocks need agree; without that it says nothing.
+pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = |text: &str| rfc2822::parse(text.trim()).ok().map(|moment| moment.timestamp());
+    let wait = moment(text)?.duration_since(moment(date?)?);
+    // What is past already may be asked for now.
+    Some(wait.try_into().unwrap_or_default())
+}
+
+/// The path of a file in an address, each part percent-encoded (RFC 3986, unreserved characters stay).
+pub fn encoded(path: &Path) -> String {
+    let mut address = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            address.push('%');
+            address.push_str(&hex::encode_upper([*byte]));
+        }
+    }
+    address
+}
+
+/// How often and how patiently something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Tries without any progress before giving up.
+    pub tries: u32,
+    /// The pause after the first failure; it doubles with each.
+    pub first_pause: Duration,
+    /// The longest pause of our own.
+    pub longest_pause: Duration,
+    /// The longest that a hub may ask us to wait.
+    pub longest_asked: Duration,
+    /// The longest wait for a connection.
+    pub connect: Duration,
+    /// The longest time without a byte.
+    pub silence: Duration,
+    /// The longest that a whole answer, or a whole listing with all its pages, may take.
+    pub whole: Duration,
+    /// Over how long a rate is taken…
+    pub slow_after: Duration,
+    /// … and below how many bytes a second the connection is given up for a new one.
+    pub slow_below: Bytes,
+}
+
+impl Patience {
+    /// For the Internet.
+    pub const DEFAULT: Self = Self {
+        tries: 6,
+        first_pause: Duration::from_millis(500),
+        longest_pause: Duration::from_secs(30),
+        longest_asked: Duration::from_mins(5),
+        connect: Duration::from_secs(10),
+        silence: Duration::from_secs(30),
+        whole: Duration::from_mins(2),
+        slow_after: Duration::from_mins(1),
+        slow_below: Bytes(4 << 10),
+    };
+
+    /// How long to wait after so many failures in a row, at least 1. What the hub asked for, else
+    /// doubling from the first pause; `random` in [0, 1) takes away up to half, so that many clients
+    /// do not come back at once. Nothing where it asks for more than is sensible.
+    pub fn pause(&self, failures: u32, asked: Option<Duration>, random: f64) -> Option<Duration> {
+        if let Some(asked) = asked {
+            return (asked <= self.longest_asked).then_some(asked);
+        }
+        let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        Some(doubled.min(self.longest_pause).mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0))
+    }
+}

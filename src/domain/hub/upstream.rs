@@ -1,0 +1,85 @@
+//! What a hub lists now, against what was locked.
+
+use super::{Content, Listed};
+use crate::domain::{lockfile::LockedFile, size::Bytes};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// How a file upstream is another than was locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Deviation {
+    /// It is not there any more.
+    Gone,
+    /// It has another length.
+    Size {
+        /// The length that it has now.
+        now: Bytes,
+    },
+    /// It has the same length and another content.
+    Content,
+    /// It was not there then.
+    New,
+}
+
+/// A file and how it deviates.
+pub type Deviations = BTreeMap<PathBuf, Deviation>;
+
+/// The locked files that this listing does not have as they were locked. A file that git keeps and whose
+/// name in git is not locked is only compared by its length: its content is seen when it is fetched.
+pub fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+    let listing: BTreeMap<&Path, &Listed> =
+        listing.iter().map(|listed| (listed.path.as_path(), listed)).collect();
+    files
+        .iter()
+        .filter_map(|file| {
+            let deviation = match listing.get(file.path.as_path()) {
+                None => Some(Deviation::Gone),
+                Some(listed) => deviation(file, listed),
+            };
+            Some((file.path.clone(), deviation?))
+        })
+        .collect()
+}
+
+/// As [`deviations`], and the files that were not there when it was locked.
+pub fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+    let mut changes = deviations(files, listing);
+    let new = listing.iter().filter(|listed| files.iter().all(|file| file.path != listed.path));
+    changes.extend(new.map(|listed| (listed.path.clone(), Deviation::New)));
+    changes
+}
+
+fn deviation(file: &LockedFile, listed: &Listed) -> Option<Deviation> {
+    if listed.size != file.size {
+        return Some(Deviation::Size { now: listed.size });
+    }
+    let same = match listed.content {
+        Content::Sha256(sha256) => sha256 == file.sha256,
+        Content::Git(hash) => file.git_sha1.is_none_or(|locked| locked == hash),
+    };
+    (!same).then_some(Deviation::Content)
+}
+
+impl Deviation {
+    /// In words that follow a file's name.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Gone => "is gone".to_owned(),
+            Self::Size { now } => format!("has {} bytes now", now.0),
+            Self::Content => "has another content".to_owned(),
+            Self::New => "is new".to_owned(),
+        }
+    }
+}
+
+/// The deviations, a line each.
+pub fn lines(deviations: &Deviations) -> String {
+    let line =
+        |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
+    deviations.iter().map(line).collect::<Vec<_>>().join("\n")
+}

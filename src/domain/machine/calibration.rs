@@ -1,0 +1,118 @@
+//! What servers were measured to do on this host, and what that says of a plan like theirs.
+//!
+//! The prediction knows cards and links by tables. How fast this host's own link, memory and processor are it learns
+//! from what was measured here: the newest server that was alike was so many times as fast as predicted, and so will
+//! this one be. Only one factor is learnt, and a plan shows from where, so that a person can judge it.
+
+use crate::domain::{digest::Digest, generation_id::GenerationId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A server that was proven on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Experience {
+    /// As what it ran.
+    pub setting: Setting,
+    /// How fast it was.
+    pub measurement: Measurement,
+}
+
+/// What two servers must have in common for the speed of one to say something about that of the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// The name of each rank's GPU.
+    pub gpus: Vec<String>,
+    /// vLLM's version.
+    pub vllm: String,
+    /// The model's architecture. Its quantisation may be another: how many bytes that makes is computed.
+    pub architecture: String,
+    /// What most of a step waits for.
+    pub limited_by: Limit,
+    /// Where the rates of memory and link come from: what corrects a table says nothing about a probe.
+    pub rates: RatesFrom,
+    /// The digest of the profile's own arguments and variables: they may change how anything is computed.
+    pub arguments: Digest,
+}
+
+/// The decode rate of one stream, in tokens/s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Of which generation.
+    pub generation: GenerationId,
+    /// Its profile.
+    pub profile: String,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: jiff::Timestamp,
+    /// What is computed from tables and probes alone.
+    pub computed: f64,
+    /// The median that was measured.
+    pub measured: f64,
+}
+
+/// What is believed of a factor: beyond it, something else was measured than was computed.
+const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+
+impl Setting {
+    /// The newest measurement in this setting.
+    pub fn newest(&self, experience: &[Experience]) -> Option<Measurement> {
+        let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
+        alike.filter(|one| one.factor().is_some()).max_by_key(|one| one.at).cloned()
+    }
+}
+
+impl Measurement {
+    /// How many times as fast as computed it was, where that can be believed.
+    pub fn factor(&self) -> Option<f64> {
+        Some(self.measured / self.computed).filter(|factor| BELIEVED.contains(factor))
+    }
+}
+
+/// What a decode step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Kernel launches and the like.
+    FixedWork,
+    /// Reading VRAM.
+    VramBandwidth,
+    /// Reading offloaded experts over PCIe.
+    PcieLink,
+    /// The ranks waiting for each other.
+    AllReduce,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FixedWork => "fixed work of a step",
+            Self::VramBandwidth => "VRAM bandwidth",
+            Self::PcieLink => "the PCIe link",
+            Self::AllReduce => "the ranks' exchange",
+        })
+    }
+}
+
+/// Where the rates of memory and link come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RatesFrom {
+    /// Data sheets of cards, and a table of links.
+    #[default]
+    Table,
+    /// A probe on this host: `awqdeploy facts --probe`.
+    Probe,
+}
+
+impl fmt::Display for RatesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "rates from a table of cards and links",
+            Self::Probe => "rates measured on this host",
+        })
+    }
+}

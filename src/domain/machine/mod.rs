@@ -1,0 +1,5 @@
+//! What a host has: its memory, its GPUs, and who may use them.
+
+pub mod calibration;
+pub mod facts;
+pub mod visible;

@@ -1,0 +1,127 @@
+//! The argument list and environment of `vllm serve`.
+
+use super::{
+    inputs::Inputs,
+    memory::{self, Budget},
+};
+use crate::domain::{
+    machine::{
+        facts::{Facts, Gpu},
+        visible,
+    },
+    profile::{Device, Profile},
+    size::Bytes,
+    vllm::{flags, serve::Serve},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What is run under this budget.
+pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
+    let mut argv = inputs.runtime.command.clone();
+    argv.push("serve".to_owned());
+    // The model comes first: flags that take a list would swallow it.
+    argv.push(inputs.model.path.display().to_string());
+    argv.extend(flags(inputs, budget));
+    argv.extend(inputs.profile.arguments().iter().cloned());
+    Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
+}
+
+/// Flags in the order in which a person asks: what, where, how it is split, how much.
+fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
+    let Inputs { profile, model, checkpoint, facts, .. } = inputs;
+    let (listen, limits) = (profile.listen(), profile.limits());
+    let ranks = budget.tensor_parallel_size;
+    let mut list = Vec::new();
+    let mut flag = |name: &str, values: &[String]| {
+        list.push(name.to_owned());
+        list.extend_from_slice(values);
+    };
+    flag("--served-model-name", std::slice::from_ref(&model.served_name));
+    flag("--host", &[listen.host.to_string()]);
+    flag("--port", &[listen.port.to_string()]);
+    flag("--tensor-parallel-size", &[ranks.to_string()]);
+    flag("--max-model-len", &[limits.max_model_len.to_string()]);
+    flag("--max-num-seqs", &[limits.max_num_seqs.to_string()]);
+    flag("--max-num-batched-tokens", &[limits.max_num_batched_tokens.to_string()]);
+    if profile.runtime().device == Device::Cpu {
+        return list;
+    }
+    flag("--gpu-memory-utilization", &[utilization(profile, facts, budget)]);
+    if budget.offload > Bytes::default() {
+        // Zero-copy reads of the routed experts: the other backend copies all of them for each
+        // token.
+        flag("--offload-backend", &["uva".to_owned()]);
+        flag("--cpu-offload-gb", &[gib(budget.offload)]);
+        if checkpoint.experts(ranks).is_some() {
+            flag("--cpu-offload-params", &["experts".to_owned()]);
+        }
+    }
+    if all_reduce_of_profile(profile).is_none() && !own_all_reduce(profile, facts, ranks) {
+        flag("--disable-custom-all-reduce", &[]);
+    }
+    list
+}
+
+/// Whether ranks exchange by vLLM's own all-reduce: as the profile says, else where it works.
+pub fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
+    all_reduce_of_profile(profile).unwrap_or(ranks <= 2 || facts.nvlinked(ranks))
+}
+
+fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
+    let arguments = flags::arguments(profile.arguments()).into_iter();
+    let mut decided = arguments.filter(|argument| argument.name.ends_with("disable-custom-all-reduce"));
+    decided.next_back().map(|argument| argument.name.starts_with("--no-"))
+}
+
+/// vLLM takes its share of what the GPU has; where less is planned than the profile asks for, the share
+/// shrinks with it.
+fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let asked = profile.memory().gpu_memory_utilization;
+    match (gpus.map(Gpu::usable).min(), budget.gpu) {
+        (Some(has), Some(planned)) if planned < memory::share(has, asked) => {
+            // Rounded down: never more than is planned. A part of a byte that was cut off is nothing.
+            format!("{}", (planned.0 as f64 / has.0 as f64 * 10_000.0 + 1e-6).floor() / 10_000.0)
+        }
+        _ => format!("{asked}"),
+    }
+}
+
+/// vLLM takes GiB as a decimal number.
+fn gib(size: Bytes) -> String {
+    format!("{}", (size.as_gib() * 1000.0).ceil() / 1000.0)
+}
+
+/// What makes the engine start without a network and talk to nobody. The profile's own variables
+/// win.
+fn environment(profile: &Profile) -> BTreeMap<String, String> {
+    let own = profile.environment().clone();
+    // Where GPUs are named by number, the numbers shall be those that everybody else counts by.
+    let order =
+        own.contains_key(visible::DEVICES).then(|| (visible::ORDER.to_owned(), visible::BY_BUS.to_owned()));
+    surroundings(profile.timeouts().start).into_iter().chain(order).chain(own).collect()
+}
+
+/// How long vLLM may take to load where no profile says so.
+pub const LOADING: Duration = Duration::from_mins(20);
+
+/// The variables of every engine, one that may load for so long.
+pub fn surroundings(loading: Duration) -> BTreeMap<String, String> {
+    let ready = loading.as_secs().to_string();
+    let defaults = [
+        ("HF_HUB_OFFLINE", "1"),
+        ("TRANSFORMERS_OFFLINE", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+        ("DO_NOT_TRACK", "1"),
+        // vLLM's own limit on loading and compiling is 10 minutes: not enough with offload.
+        ("VLLM_ENGINE_READY_TIMEOUT_S", &ready),
+        // The engine binds ports on the host's own address even at TP 1, which the unit's filter
+        // would stop.
+        ("VLLM_HOST_IP", "127.0.0.1"),
+        ("GLOO_SOCKET_IFNAME", "lo"),
+        ("NCCL_SOCKET_IFNAME", "lo"),
+        ("NCCL_IB_DISABLE", "1"),
+    ];
+    defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}

@@ -1,0 +1,423 @@
+//! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
+//!
+//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the
+//! GPU + overhead + KV cache. Beside that share it takes what it never counts. Where a constant was
+//! measured the comment says on what; values that were only inferred say so.
+
+use crate::domain::{
+    checkpoint::{Checkpoint, Shape, architecture::LayerKind},
+    machine::facts::{Facts, Gpu},
+    profile::{Device, Limits, Offload, Profile},
+    size::Bytes,
+    vllm::flags,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The memory of one deployment. All GPU figures are per rank.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Budget {
+    /// `--tensor-parallel-size`.
+    pub tensor_parallel_size: u32,
+    /// `--cpu-offload-gb`, per rank.
+    pub offload: Bytes,
+    /// What of the weights really goes to RAM under that limit, per rank.
+    #[serde(default)]
+    pub offloaded: Bytes,
+    /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
+    #[serde(default)]
+    pub shard: Option<Bytes>,
+    /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
+    /// CPU.
+    pub weights: Option<Bytes>,
+    /// Activations, graphs and libraries, as vLLM counts them. Absent on the CPU.
+    pub overhead: Option<Bytes>,
+    /// What vLLM takes before it looks at what is free, and so beside its share: CUDA's context, and
+    /// among ranks NCCL's buffers. Absent on the CPU.
+    #[serde(default)]
+    pub uncounted: Option<Bytes>,
+    /// What is left for the KV cache and recurrent state. Absent where the weights are.
+    pub kv_cache: Option<Bytes>,
+    /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
+    /// tokens. Absent where the architecture is not modelled, and on the CPU.
+    pub kv_cache_needed: Option<Bytes>,
+    /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
+    pub kv_cache_tokens: Option<u64>,
+    /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
+    #[serde(default)]
+    pub longest_context: Option<u64>,
+    /// The most sequences of `max-model-len` that this cache holds.
+    #[serde(default)]
+    pub largest_batch: Option<u64>,
+    /// What vLLM may use: utilisation × VRAM, or less, so that what it does not count has room.
+    /// Absent on the CPU.
+    pub gpu: Option<Bytes>,
+    /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
+    pub missing: Bytes,
+    /// RAM of all ranks together.
+    pub ram: Bytes,
+}
+
+/// The memory of one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Rank {
+    /// Counted from 0.
+    pub rank: u32,
+    /// All of its weights, in VRAM and RAM.
+    pub weights_bytes: Option<Bytes>,
+    /// Of them, what lies in RAM.
+    pub offloaded_bytes: Bytes,
+    /// The tokens that its KV cache holds.
+    pub kv_cache_tokens: Option<u64>,
+    /// The bytes of that cache.
+    pub kv_cache_bytes: Option<Bytes>,
+    /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
+    pub overhead_bytes: Option<Bytes>,
+    /// Everything on its GPU. 0 on the CPU.
+    pub total_bytes: Bytes,
+}
+
+/// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
+/// on an H100. More tokens are taken to need as much more, which is inferred.
+const ACTIVATIONS: Bytes = Bytes::mib(656);
+const ACTIVATIONS_TOKENS: u64 = 2048;
+/// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
+const LIBRARIES: Bytes = Bytes::mib(512);
+/// What comes to it for each of several ranks. On two and four H100 they held 1.0 to 1.4 GiB beside
+/// weights, cache and what is uncounted.
+const LIBRARIES_TOGETHER: Bytes = Bytes::mib(768);
+
+/// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
+const UNCOUNTED_ALONE: Bytes = Bytes::mib(544);
+/// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were
+/// kept from talking to each other but through RAM, as cards without NVLink or peer access do.
+const UNCOUNTED_TOGETHER: Bytes = Bytes::mib(1056);
+/// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on
+/// four H100.
+const UNCOUNTED_NVLINKED: Bytes = Bytes::mib(2000);
+/// What a rank came to hold beyond its share and what is uncounted, once it served: up to 0.2 GiB.
+const GROWTH: Bytes = Bytes::mib(256);
+
+/// How much more than must leave the GPU is offloaded: weights were up to 0.2 GiB larger than planned.
+const OFFLOAD_MARGIN: Bytes = Bytes::mib(256);
+
+/// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
+/// measured at TP 1.
+const RAM_SERVER: Bytes = Bytes::mib(1536);
+const RAM_RANK: Bytes = Bytes::mib(2560);
+/// The same for the CPU build, where 1.9, 2.7 and 4.2 GiB were measured at TP 1, 2 and 4 with a
+/// tiny model.
+const RAM_CPU_SERVER: Bytes = Bytes::mib(1280);
+const RAM_CPU_RANK: Bytes = Bytes::mib(768);
+/// RAM that the operating system keeps for itself.
+const RAM_SYSTEM: Bytes = Bytes::gib(2);
+
+impl Budget {
+    /// The memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
+    /// fits.
+    pub fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        match profile.runtime().device {
+            Device::Cuda => Self::on_gpus(checkpoint, profile, facts, ranks),
+            Device::Cpu => Self::on_cpu(checkpoint, ranks),
+        }
+    }
+
+    /// The KV cache is not counted: its size on the CPU is set by the profile's arguments and
+    /// environment.
+    fn on_cpu(checkpoint: &Checkpoint, ranks: u32) -> Self {
+        let weights = checkpoint.weights(1).unwrap_or_default();
+        Self {
+            tensor_parallel_size: ranks,
+            shard: checkpoint.weights(ranks),
+            ram: weights + RAM_CPU_SERVER + times(RAM_CPU_RANK, ranks),
+            ..Self::default()
+        }
+    }
+
+    fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        let room = Room::of(checkpoint, profile, facts, ranks);
+        let offload = room.offload(profile.memory().offload);
+        let offloaded = room.offloaded(offload);
+        let weights = room.weights.map(|weights| weights.less(offloaded));
+        let left = weights.map(|weights| room.gpu.less(weights + room.overhead));
+        let free = room.kv_cache_fixed.or(left);
+        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
+        let length = profile.limits().max_model_len;
+        // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
+        let repacked = match (&checkpoint.shape, offloaded) {
+            (Some(shape), Bytes(1..)) => Bytes(room.offloadable.0 / shape.num_hidden_layers.max(1)),
+            _ => Bytes::default(),
+        };
+        Self {
+            tensor_parallel_size: ranks,
+            offload,
+            offloaded,
+            shard: room.weights,
+            weights,
+            overhead: Some(room.overhead),
+            uncounted: Some(room.uncounted),
+            kv_cache: free,
+            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
+            kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
+            longest_context: free.zip(paging).zip(checkpoint.shape.as_ref()).map(
+                |((free, paging), shape)| {
+                    let longest = paging.longest(free, profile.limits().max_num_seqs);
+                    longest.min(shape.max_position_embeddings)
+                },
+            ),
+            largest_batch: free
+                .zip(paging)
+                .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
+            gpu: Some(room.gpu),
+            missing: weights.map_or(Bytes::default(), |weights| {
+                (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
+            }),
+            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
+        }
+    }
+
+    /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
+    pub fn vram(&self) -> Option<Bytes> {
+        self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
+    }
+
+    /// The memory of each rank, in their order.
+    pub fn ranks(&self) -> Vec<Rank> {
+        let rank = |rank| Rank {
+            rank,
+            weights_bytes: self.shard,
+            offloaded_bytes: self.offloaded,
+            kv_cache_tokens: self.kv_cache_tokens,
+            kv_cache_bytes: self.kv_cache,
+            overhead_bytes: self.overhead.map(|overhead| overhead + self.uncounted.unwrap_or_default()),
+            total_bytes: [self.weights, self.overhead, self.uncounted, self.kv_cache]
+                .into_iter()
+                .flatten()
+                .sum(),
+        };
+        (0..self.tensor_parallel_size).map(rank).collect()
+    }
+
+    /// Of the experts' bytes, the share that is read over the link: 0 to 1.
+    pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
+        match checkpoint.experts(self.tensor_parallel_size) {
+            Some(Bytes(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
+            _ => 0.0,
+        }
+    }
+}
+
+/// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
+/// `ranks` GPUs has.
+pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
+    let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
+    let smallest = found.min().unwrap_or_default();
+    profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
+}
+
+/// RAM that the service may use: the profile's figure, but never more than the machine has beside
+/// its system. What is free now is not asked, for the service that is replaced still holds its
+/// share.
+pub fn ram_limit(profile: &Profile, facts: &Facts) -> Bytes {
+    let machine = facts.ram_total.less(RAM_SYSTEM);
+    profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
+}
+
+/// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
+/// may be. `None` where no context fits, or the architecture is not modelled.
+pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Option<u32> {
+    let room = Room::of(checkpoint, profile, facts, ranks);
+    let shape = checkpoint.shape.as_ref()?;
+    let offloaded = match profile.memory().offload {
+        Offload::Auto => room.offloadable,
+        Offload::None => Bytes::default(),
+        Offload::Fixed(size) => size.min(room.offloadable),
+    };
+    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead);
+    let longest = Paging::of(shape, ranks)?.longest(free, profile.limits().max_num_seqs);
+    let longest = u32::try_from(longest.min(shape.max_position_embeddings)).ok()?;
+    (longest > 0).then_some(longest)
+}
+
+/// One GPU before anything is decided.
+struct Room {
+    gpu: Bytes,
+    weights: Option<Bytes>,
+    overhead: Bytes,
+    uncounted: Bytes,
+    /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
+    kv_cache_fixed: Option<Bytes>,
+    /// What must fit.
+    kv_cache_needed: Bytes,
+    offloadable: Bytes,
+    /// What comes to `offloadable` in vLLM's count, and is emptied.
+    emptied: Bytes,
+}
+
+impl Room {
+    fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        let vram = vram(profile, facts, ranks);
+        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
+        let weights = checkpoint.weights(ranks);
+        let kv_cache_fixed = kv_cache_fixed(profile);
+        let (libraries, uncounted) = match ranks {
+            0 | 1 => (LIBRARIES, UNCOUNTED_ALONE),
+            _ if facts.nvlinked(ranks) => (LIBRARIES_TOGETHER, UNCOUNTED_NVLINKED),
+            _ => (LIBRARIES_TOGETHER, UNCOUNTED_TOGETHER),
+        };
+        Self {
+            gpu: share(vram, profile.memory().gpu_memory_utilization).min(vram.less(uncounted + GROWTH)),
+            weights,
+            overhead: libraries + activations(profile.limits()),
+            uncounted,
+            kv_cache_fixed,
+            kv_cache_needed: kv_cache_fixed
+                .or_else(|| paging.map(|paging| paging.needed(profile.limits())))
+                .unwrap_or_default(),
+            offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
+                (Some(experts), _) => experts,
+                // Of a model that is not modelled nobody knows what may move; a fixed size is then
+                // taken at its word.
+                (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
+                (None, _) => Bytes::default(),
+            },
+            emptied: checkpoint.emptied(ranks),
+        }
+    }
+
+    /// `--cpu-offload-gb`: whole GiB, nothing where all fits. Where not even all experts are
+    /// enough, all of them.
+    fn offload(&self, policy: Offload) -> Bytes {
+        match policy {
+            Offload::None => Bytes::default(),
+            Offload::Fixed(size) => size,
+            Offload::Auto => {
+                let Some(weights) = self.weights else {
+                    return Bytes::default();
+                };
+                match (weights + self.overhead + self.kv_cache_needed).less(self.gpu) {
+                    Bytes(0) => Bytes::default(),
+                    short => whole_gib(self.counted(self.offloadable.min(short + OFFLOAD_MARGIN))),
+                }
+            }
+        }
+    }
+
+    /// What vLLM counts while it moves so many bytes of experts to RAM.
+    fn counted(&self, moved: Bytes) -> Bytes {
+        moved + self.emptied.part(moved, self.offloadable)
+    }
+
+    /// What really goes to RAM when vLLM has counted so much.
+    fn offloaded(&self, counted: Bytes) -> Bytes {
+        let all = self.offloadable + self.emptied;
+        self.offloadable.part(counted.min(all), all)
+    }
+}
+
+/// How vLLM pages the KV cache: in blocks of 16 tokens, and of a hybrid model thus: attention blocks are stretched until one is as
+/// large as the recurrent state of a sequence, and layers of both kinds share one pool. Read in
+/// vLLM 0.20.2 (`platforms/interface.py:607` and `v1/core/kv_cache_utils.py`); on an H100 the
+/// formula gives the logged 868,352 tokens for 29.05 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// Tokens of a block.
+    pub block_tokens: u64,
+    /// Bytes of a block over the layers that share it.
+    pub block: Bytes,
+    /// Groups of attention layers; each needs its own blocks for a token.
+    attention_groups: u64,
+    /// Groups of linear layers; each needs one block a sequence, whatever its length.
+    state_groups: u64,
+}
+
+impl Paging {
+    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
+    /// linear: no such model is known.
+    pub fn of(shape: &Shape, ranks: u32) -> Option<Self> {
+        let ranks = u64::from(ranks.max(1));
+        let full = shape.count(LayerKind::Full);
+        let linear = shape.count(LayerKind::Linear);
+        if full == 0 {
+            return None;
+        }
+        let heads = (shape.num_key_value_heads / ranks).max(1);
+        let token = 2 * heads * shape.head_dim * 2;
+        if linear == 0 {
+            let block = Bytes((16 * token).saturating_mul(full));
+            return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
+        }
+        let layers = full.min(linear);
+        let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
+        let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
+        let taps = shape.linear_conv_kernel_dim.saturating_sub(1);
+        let convolution = taps * ((2 * keys + values) / ranks) * 2;
+        let heads = shape.linear_num_value_heads / ranks;
+        let recurrent = heads * shape.linear_key_head_dim * shape.linear_value_head_dim * 2;
+        let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
+        Some(Self {
+            block_tokens,
+            block: Bytes((block_tokens * token).saturating_mul(layers)),
+            attention_groups: full.div_ceil(layers),
+            state_groups: linear.div_ceil(layers),
+        })
+    }
+
+    /// Blocks of one sequence of this many tokens.
+    fn blocks(&self, tokens: u64) -> u64 {
+        tokens.div_ceil(self.block_tokens) * self.attention_groups + self.state_groups
+    }
+
+    /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
+    pub fn needed(&self, limits: Limits) -> Bytes {
+        let blocks = self.blocks(u64::from(limits.max_model_len));
+        Bytes(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
+    }
+
+    /// The tokens that so much memory holds, as vLLM logs them: sequences of the longest length, the
+    /// last one in part, times that length.
+    pub fn tokens(&self, memory: Bytes, max_model_len: u32) -> u64 {
+        let length = u64::from(max_model_len);
+        (memory.0 / self.block.0).saturating_mul(length) / self.blocks(length)
+    }
+
+    /// The longest length of which `sequences` sequences fit into so much memory.
+    fn longest(&self, memory: Bytes, sequences: u32) -> u64 {
+        let blocks = memory.0 / self.block.0 / u64::from(sequences.max(1));
+        blocks.saturating_sub(self.state_groups) / self.attention_groups * self.block_tokens
+    }
+}
+
+fn kv_cache_fixed(profile: &Profile) -> Option<Bytes> {
+    let arguments = flags::arguments(profile.arguments()).into_iter();
+    let mut fixed = arguments.filter(|argument| argument.name == "--kv-cache-memory-bytes");
+    fixed.next_back()?.value?.parse().ok().map(Bytes)
+}
+
+/// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
+pub fn spared_by_shorter_steps(limits: Limits) -> (Bytes, u64) {
+    (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
+}
+
+/// The activations of a step with as many tokens as it may have.
+fn activations(limits: Limits) -> Bytes {
+    let tokens = u64::from(limits.max_num_batched_tokens).max(ACTIVATIONS_TOKENS);
+    ACTIVATIONS.part(Bytes(tokens), Bytes(ACTIVATIONS_TOKENS))
+}
+
+fn times(bytes: Bytes, ranks: u32) -> Bytes {
+    Bytes(bytes.0.saturating_mul(u64::from(ranks)))
+}
+
+fn whole_gib(bytes: Bytes) -> Bytes {
+    Bytes::gib(bytes.0.div_ceil(Bytes::gib(1).0))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share above 0 and at most 1 of an amount that fits"
+)]
+pub(crate) fn share(bytes: Bytes, part: f64) -> Bytes {
+    Bytes((bytes.0 as f64 * part) as u64)
+}

@@ -1,0 +1,143 @@
+//! The plan: everything that a deployment decides, in one value, before anything is touched.
+
+use super::{
+    command_line,
+    inputs::{Inputs, PlannedModel, PlannedRuntime},
+    memory::Budget,
+    placement::{self, Placement},
+    prediction::Prediction,
+    preflight::{self, Finding},
+};
+use crate::domain::{
+    findings::refusal::Refusal,
+    profile::{Gates, TensorParallel, Timeouts, Tolerances, Watch, secrets::Secrets},
+    service::unit::{self, GPU_READY, Unit},
+    store::layout::Layout,
+    vllm::serve::Serve,
+};
+use serde::{Deserialize, Serialize};
+
+/// Everything that a generation runs. Stored with it, so that a rollback decides nothing anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The profile's name.
+    pub profile: String,
+    /// The systemd unit's name without suffix.
+    pub service: String,
+    /// The model in the store.
+    pub model: PlannedModel,
+    /// The runtime in the store.
+    pub runtime: PlannedRuntime,
+    /// What is run.
+    pub serve: Serve,
+    /// Where each byte goes.
+    pub memory: Budget,
+    /// How fast one stream will be. A prediction, not a measurement.
+    pub prediction: Prediction,
+    /// Files with secrets that the engine is given. Generations of before there were any have none.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
+    /// What validation must show.
+    pub gates: Gates,
+    /// How far from this it may be. Generations of before this could be said have the usual ones.
+    #[serde(default)]
+    pub tolerances: Tolerances,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// How it is watched once it serves. Generations of before this was known are not.
+    #[serde(default)]
+    pub watch: Watch,
+    /// What to know before going on.
+    pub findings: Vec<Finding>,
+    /// The service's systemd unit.
+    pub unit: String,
+}
+
+impl From<&Refusal> for Finding {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(refusal.code.clone(), refusal.message.clone()).help(refusal.help.clone())
+    }
+}
+
+impl Plan {
+    /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
+    /// replaced still holds its share.
+    pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
+        let facts = inputs.facts.visible(inputs.profile.environment());
+        let inputs = Inputs { facts: &facts, ..inputs };
+        let version = preflight::version(inputs)?;
+        preflight::engine(inputs, version)?;
+        let Placement { budget, prediction } = placement::place(inputs, version)?;
+        let serve = command_line::serve(inputs, &budget);
+        let findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
+    }
+
+    /// Whether both run the same. What is only told may differ, the prediction and the findings: more is known of a host
+    /// after each deployment, and that must not make another one of the same plan.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let run =
+            |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };
+        run(self) == run(other)
+    }
+
+    /// The plan of what runs already, by these words. Nothing is refused, since it does run; its memory is that
+    /// of the profile, as far as it is known.
+    pub fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
+        let Inputs { profile, checkpoint, facts, .. } = inputs;
+        let version = preflight::version(inputs).ok();
+        let placement = version.and_then(|version| placement::place(inputs, version).ok());
+        let placement = placement.unwrap_or_else(|| {
+            let ranks = match profile.tensor_parallel() {
+                TensorParallel::Auto => 1,
+                TensorParallel::Fixed(ranks) => ranks,
+            };
+            let budget = Budget::of(checkpoint, profile, facts, ranks);
+            Placement { budget, prediction: Prediction::default() }
+        });
+        Self::whole(inputs, placement, serve, Vec::new())
+    }
+
+    /// Every unit that it needs: the service, its recovery at boot, and what it requires.
+    pub fn units(&self, layout: &Layout) -> Vec<Unit> {
+        let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
+        let mut units = vec![
+            unit(&format!("{}.service", self.service), self.unit.clone()),
+            unit(&unit::recover_name(&self.service), unit::recover(layout, &self.service)),
+        ];
+        // A user's manager loads no kernel modules: its unit does not ask for this one.
+        if self.unit.contains(GPU_READY) {
+            units.push(unit(GPU_READY, unit::gpu_ready()));
+        }
+        units
+    }
+
+    fn whole(inputs: Inputs<'_>, placement: Placement, serve: Serve, findings: Vec<Finding>) -> Self {
+        let Inputs { profile, model, runtime, layout, .. } = inputs;
+        let unit = unit::service(&crate::domain::service::sandbox::Service {
+            name: profile.service(),
+            device: profile.runtime().device,
+            memory_max: profile.memory().ram,
+            serve: &serve,
+            secrets: profile.secrets(),
+            model: &model.path,
+            layout,
+        });
+        Self {
+            profile: profile.name().to_owned(),
+            service: profile.service().to_owned(),
+            model: model.clone(),
+            runtime: runtime.clone(),
+            findings,
+            serve,
+            memory: placement.budget,
+            prediction: placement.prediction,
+            secrets: profile.secrets().clone(),
+            gates: profile.gates().clone(),
+            tolerances: profile.tolerances(),
+            timeouts: profile.timeouts(),
+            watch: profile.watch(),
+            unit,
+        }
+    }
+}

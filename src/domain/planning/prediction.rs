@@ -1,0 +1,400 @@
+//! How fast streams will decode, from the bytes that a step touches. A prediction, never a
+//! measurement.
+//!
+//! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
+//! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out:
+//! together they are 4 % of the bytes of a short context. What was fitted is the fixed work, Machete's
+//! share of it and an all-reduce, each to one measured rate; docs/planning.md has what was predicted
+//! with them. What a host has shown already corrects all of it by one factor (see [`crate::domain::machine::calibration`]).
+
+use super::{command_line, inputs::Inputs, memory::Budget};
+use crate::domain::{
+    checkpoint::{Checkpoint, Shape, tensors::Class},
+    digest::Digest,
+    machine::{
+        calibration::{Limit, Measurement, RatesFrom, Setting},
+        facts::{Facts, Gpu, MeasuredRates},
+    },
+    size::Bytes,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Kernel launches and the like in one step: the 5.0 ms of a resident step on the H100 less its
+/// 0.86 ms of reading.
+const FIXED: Duration = Duration::from_micros(4_100);
+
+/// What a step takes longer with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in
+/// groups of 128, and that only Hopper has: 5.69 ms instead of 5.04 with fewer bytes. Everywhere else,
+/// and for smaller groups, it is Marlin.
+const MACHETE: Duration = Duration::from_micros(750);
+const HOPPER: (u32, u32) = (9, 0);
+const MACHETE_GROUP: u32 = 128;
+
+/// vLLM's own all-reduce, of which a layer has two: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives
+/// 198.3. 4 µs would explain what was reported for two RTX 5090.
+const ALL_REDUCE_OF_TWO: Duration = Duration::from_nanos(5_600);
+/// The same of more ranks, which NVLink connects: 194.1 tokens/s on four H100.
+const ALL_REDUCE_OF_MORE: Duration = Duration::from_nanos(8_700);
+/// NCCL's, of two ranks, or over NVLink: 164.5 and 170.3 tokens/s on two and four H100.
+const NCCL: Duration = Duration::from_micros(16);
+/// NCCL's of more ranks without NVLink. Four H100 whose ranks could only talk through RAM reached 148.2 tokens/s, as was
+/// predicted with what had been inferred.
+const NCCL_OF_MORE: Duration = Duration::from_micros(25);
+
+/// Share of the data sheet's bandwidth that a copy reaches: 2.95 of 3.35 TB/s on the H100.
+const REACHED_BANDWIDTH: f64 = 0.88;
+
+/// What one decode step reads on one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// From VRAM.
+    pub resident: Bytes,
+    /// From RAM, over the PCIe link.
+    pub linked: Bytes,
+}
+
+/// What a rank reaches, in bytes per second, and what it does beside reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// VRAM.
+    pub memory: f64,
+    /// Reads of offloaded experts over the link.
+    pub link: f64,
+    /// Time of a step that reads nothing.
+    pub fixed: Duration,
+}
+
+/// Decode steps per second: tokens/s of one stream.
+pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
+    let reading = traffic.resident.0 as f64 / rates.memory + traffic.linked.0 as f64 / rates.link;
+    1.0 / (rates.fixed.as_secs_f64() + reading)
+}
+
+/// What is predicted of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prediction {
+    /// After the first token. Absent where the model or the GPU is not known well enough, and on the
+    /// CPU.
+    pub decode_tokens_per_second: Option<Decode>,
+    /// With as many streams as may be served at once, corrected alike. Absent where the other is.
+    #[serde(default)]
+    pub all_streams: Option<AllStreams>,
+    /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
+    pub time_to_first_token_seconds: Option<f64>,
+    /// What another server must have in common with this one, so that what is measured of it counts for it. Absent
+    /// where no rate is predicted.
+    #[serde(default)]
+    pub setting: Option<Setting>,
+}
+
+impl Prediction {
+    /// The rate to expect, tokens/s.
+    pub fn expected(&self) -> Option<f64> {
+        self.decode_tokens_per_second.as_ref().map(|decode| decode.expected)
+    }
+}
+
+/// The rate of one stream, tokens/s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Decode {
+    /// With three quarters of the rates and half as much again of fixed work.
+    pub low: f64,
+    /// As it is computed, times what this host has shown.
+    pub expected: f64,
+    /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
+    pub ceiling: f64,
+    /// What most of a step waits for.
+    pub limited_by: Limit,
+    /// Where the rates come from that it is computed with.
+    #[serde(default)]
+    pub rates: RatesFrom,
+    /// What was measured here in the same setting: by its factor all of this is corrected.
+    #[serde(default)]
+    pub corrected_by: Option<Measurement>,
+}
+
+impl Decode {
+    /// The rate to expect by tables and probes alone.
+    pub fn computed(&self) -> f64 {
+        self.expected / self.corrected_by.as_ref().and_then(Measurement::factor).unwrap_or(1.0)
+    }
+
+    /// The same, corrected by this measurement.
+    fn corrected(self, measurement: Measurement) -> Self {
+        let factor = measurement.factor().unwrap_or(1.0);
+        let expected = self.expected * factor;
+        Self {
+            low: self.low * factor,
+            expected,
+            // What was measured is possible, whatever a data sheet says.
+            ceiling: self.ceiling.max(expected),
+            corrected_by: Some(measurement),
+            ..self
+        }
+    }
+}
+
+/// The rates of as many streams as `max-num-seqs` has, tokens/s.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AllStreams {
+    /// How many.
+    pub streams: u32,
+    /// Of each.
+    pub each: f64,
+    /// Of all.
+    pub together: f64,
+}
+
+impl Setting {
+    /// The setting of a plan with so many ranks, of which this is computed.
+    pub fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
+        let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
+        let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
+        let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
+        Self {
+            gpus: facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.name.clone()).collect(),
+            vllm: runtime.vllm.clone(),
+            architecture: checkpoint.architecture.clone(),
+            limited_by: decode.limited_by,
+            rates: decode.rates,
+            arguments: Digest::of(arguments.chain(variables).collect::<String>()),
+        }
+    }
+}
+
+/// What is predicted under this budget, of one stream and of as many as may be served at once.
+pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
+    let Inputs { profile, checkpoint, facts, .. } = inputs;
+    let one = decode(inputs, budget, 1);
+    let streams = profile.limits().max_num_seqs;
+    let all = decode(inputs, budget, streams);
+    let setting = one.as_ref().map(|one| Setting::of(inputs, budget.tensor_parallel_size, one));
+    let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.experience));
+    let corrected = |decode: Decode| match &measured {
+        Some(measured) => decode.corrected(measured.clone()),
+        None => decode,
+    };
+    Prediction {
+        decode_tokens_per_second: one.map(corrected),
+        all_streams: all.map(corrected).map(|Decode { expected, .. }| AllStreams {
+            streams,
+            each: expected,
+            together: expected * f64::from(streams),
+        }),
+        time_to_first_token_seconds: first_token(checkpoint, budget, facts),
+        setting,
+    }
+}
+
+fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
+    budget.gpu?;
+    let Inputs { checkpoint, facts, .. } = inputs;
+    let traffic = traffic(checkpoint, budget, streams)?;
+    let ranks = budget.tensor_parallel_size;
+    let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
+    let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
+    // All ranks wait for the slowest.
+    let gpus = facts.gpus.iter().take(ranks as usize);
+    let decodes = gpus.map(|gpu| {
+        let probed = gpu.measured;
+        let memory = match (probed, memory_bandwidth(&gpu.name)) {
+            (Some(probed), _) => probed.memory,
+            (None, sheet) => sheet? * REACHED_BANDWIDTH,
+        };
+        let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
+        let link = expert_rate(gpu);
+        let copy = copy_rate(gpu).max(link);
+        let fixed = FIXED + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
+        let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
+        let waits = [
+            (Limit::FixedWork, fixed.as_secs_f64()),
+            (Limit::VramBandwidth, traffic.resident.0 as f64 / memory),
+            (Limit::PcieLink, traffic.linked.0 as f64 / link),
+            (Limit::AllReduce, all_reduces.as_secs_f64()),
+        ];
+        let longest = waits.into_iter().max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+        Some(Decode {
+            low: steps(memory * LOW_RATES, link * LOW_RATES, (fixed + all_reduces) * 3 / 2),
+            expected: steps(memory, link, fixed + all_reduces),
+            ceiling: steps(sheet, copy, Duration::ZERO),
+            limited_by: longest.0,
+            rates: match probed {
+                Some(MeasuredRates { read: Some(_), .. }) => RatesFrom::Probe,
+                Some(_) if traffic.linked == Bytes::default() => RatesFrom::Probe,
+                _ => RatesFrom::Table,
+            },
+            corrected_by: None,
+        })
+    });
+    let decodes = decodes.collect::<Option<Vec<_>>>()?;
+    decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
+}
+
+/// How long the ranks exchange, once.
+fn all_reduce(inputs: Inputs<'_>, ranks: u32) -> Duration {
+    let nvlinked = inputs.facts.nvlinked(ranks);
+    match (ranks, command_line::own_all_reduce(inputs.profile, inputs.facts, ranks)) {
+        (0 | 1, _) => Duration::ZERO,
+        (2, true) => ALL_REDUCE_OF_TWO,
+        (_, true) => ALL_REDUCE_OF_MORE,
+        (2, false) => NCCL,
+        (_, false) if nvlinked => NCCL,
+        (_, false) => NCCL_OF_MORE,
+    }
+}
+
+/// Whether vLLM computes the dense matrices with Machete.
+fn is_machete(checkpoint: &Checkpoint, gpu: &Gpu) -> bool {
+    let stored = checkpoint.quantization.as_ref();
+    gpu.compute_capability == HOPPER
+        && checkpoint.quantized.attention
+        && stored.is_some_and(|stored| stored.bits == 4 && stored.group_size == MACHETE_GROUP)
+}
+
+/// What a low prediction takes of the rates: reports of like machines differ by so much.
+const LOW_RATES: f64 = 0.75;
+/// A prompt of 128 tokens with all weights resident took 0.193 s on the H100.
+const PREFILL: f64 = 0.193;
+/// Tokens of the prompt that the prediction is for: one chunk.
+const PROMPT_TOKENS: u32 = 128;
+
+/// A prefill reads nearly all offloaded experts once a chunk, whatever the prompt: 0.60 s for 29.5 GiB
+/// over 49.3 GB/s, where 0.66 s were measured.
+fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
+    budget.gpu?;
+    let shape = checkpoint.shape.as_ref()?;
+    let touched = touched(shape, PROMPT_TOKENS);
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let slowest = gpus.map(expert_rate).reduce(f64::min)?;
+    Some((budget.offloaded.0 as f64 * touched / slowest).max(PREFILL))
+}
+
+/// The share of a layer's experts that so many tokens are routed to, if each goes where it likes.
+fn touched(shape: &Shape, tokens: u32) -> f64 {
+    if shape.num_experts == 0 {
+        return 0.0;
+    }
+    let routed = shape.num_experts_per_tok as f64 / shape.num_experts as f64;
+    1.0 - (1.0 - routed).powf(f64::from(tokens))
+}
+
+/// What a step of so many streams touches: all dense weights but the embedding, and of the experts those
+/// that any of them is routed to.
+pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
+    let (shape, tensors) = (checkpoint.shape.as_ref()?, checkpoint.tensors.as_ref()?);
+    let ranks = budget.tensor_parallel_size;
+    let experts = tensors.bytes_of(Class::Experts, ranks);
+    let embedding = tensors.bytes_of(Class::Embedding, ranks);
+    // A tied head is the embedding, read once as the head.
+    let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
+    let dense = tensors.bytes(ranks).less(experts + unread);
+    let routed = experts.0 as f64 * touched(shape, streams);
+    if experts == Bytes::default() {
+        // Layers are offloaded whole, and all of each is read for every token.
+        let linked = budget.offloaded.min(dense);
+        return Some(Traffic { resident: dense.less(linked), linked });
+    }
+    let offloaded = budget.offloaded_share(checkpoint);
+    Some(Traffic { resident: dense + whole(routed * (1.0 - offloaded)), linked: whole(routed * offloaded) })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of bytes that fit: never negative, never more"
+)]
+fn whole(bytes: f64) -> Bytes {
+    Bytes(bytes as u64)
+}
+
+/// Bytes per second at which a GPU reads the routed experts from pinned RAM: what a probe measured, else by a table.
+///
+/// PCIe 5 x16: 49.3 GB/s measured on the H100. Below that, 10 GB/s for PCIe 4 x16 (9–11 in a public
+/// report of 9.46 tokens/s, vLLM issue 54593, though plain copies reach 24) and the rest scaled by
+/// lanes and generation, not measured.
+pub fn expert_rate(gpu: &Gpu) -> f64 {
+    match gpu.measured {
+        Some(MeasuredRates { read: Some(read), .. }) => read,
+        Some(MeasuredRates { copy, .. }) => link_of_table(gpu).min(copy),
+        None => link_of_table(gpu),
+    }
+}
+
+fn link_of_table(gpu: &Gpu) -> f64 {
+    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
+    let sixteen = match gpu.pcie_generation {
+        5.. => 49.3e9,
+        4 => 10e9,
+        3 => 5e9,
+        2 => 2.5e9,
+        _ => 1.25e9,
+    };
+    sixteen * lanes
+}
+
+/// Bytes per second of a plain copy from pinned RAM: 55.0 GB/s is the most that was measured over PCIe 5
+/// x16; older generations by their share of it.
+fn copy_rate(gpu: &Gpu) -> f64 {
+    if let Some(measured) = gpu.measured {
+        return measured.copy;
+    }
+    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
+    let halvings = 5_u32.saturating_sub(gpu.pcie_generation.max(1)).min(4);
+    55.0e9 * lanes / f64::from(1_u32 << halvings)
+}
+
+/// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.
+pub fn memory_bandwidth(name: &str) -> Option<f64> {
+    let found = CARDS.iter().find(|(card, _)| *card == name);
+    found.map(|(_, gigabytes)| f64::from(*gigabytes) * 1e9)
+}
+
+const CARDS: [(&str, u32); 45] = [
+    ("NVIDIA A10", 600),
+    ("NVIDIA A10G", 600),
+    ("NVIDIA A100 80GB PCIe", 1935),
+    ("NVIDIA A100-PCIE-40GB", 1555),
+    ("NVIDIA A100-SXM4-40GB", 1555),
+    ("NVIDIA A100-SXM4-80GB", 2039),
+    ("NVIDIA A40", 696),
+    ("NVIDIA B200", 8000),
+    ("NVIDIA GeForce RTX 3080", 760),
+    ("NVIDIA GeForce RTX 3080 Ti", 912),
+    ("NVIDIA GeForce RTX 3090", 936),
+    ("NVIDIA GeForce RTX 3090 Ti", 1008),
+    ("NVIDIA GeForce RTX 4060 Ti", 288),
+    ("NVIDIA GeForce RTX 4070 Ti SUPER", 672),
+    ("NVIDIA GeForce RTX 4080", 717),
+    ("NVIDIA GeForce RTX 4080 Laptop GPU", 432),
+    ("NVIDIA GeForce RTX 4080 SUPER", 736),
+    ("NVIDIA GeForce RTX 4090", 1008),
+    ("NVIDIA GeForce RTX 4090 Laptop GPU", 576),
+    ("NVIDIA GeForce RTX 5060 Ti", 448),
+    ("NVIDIA GeForce RTX 5070 Ti", 896),
+    ("NVIDIA GeForce RTX 5080", 960),
+    ("NVIDIA GeForce RTX 5090", 1792),
+    ("NVIDIA GeForce RTX 5090 Laptop GPU", 896),
+    ("NVIDIA H100 80GB HBM3", 3350),
+    ("NVIDIA H100 NVL", 3938),
+    ("NVIDIA H100 PCIe", 2039),
+    ("NVIDIA H200", 4800),
+    ("NVIDIA L4", 300),
+    ("NVIDIA L40", 864),
+    ("NVIDIA L40S", 864),
+    ("NVIDIA RTX 2000 Ada Generation", 224),
+    ("NVIDIA RTX 4000 Ada Generation", 360),
+    ("NVIDIA RTX 4500 Ada Generation", 432),
+    ("NVIDIA RTX 5000 Ada Generation", 576),
+    ("NVIDIA RTX 6000 Ada Generation", 960),
+    ("NVIDIA RTX A2000 12GB", 288),
+    ("NVIDIA RTX A400", 96),
+    ("NVIDIA RTX A4000", 448),
+    ("NVIDIA RTX A4500", 640),
+    ("NVIDIA RTX A5000", 768),
+    ("NVIDIA RTX A6000", 768),
+    ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 1792),
+    ("Quadro RTX 8000", 672),
+    ("Tesla T4", 320),
+];

@@ -1,0 +1,449 @@
+//! What is known to go wrong, checked before anything is touched.
+//!
+//! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
+//! What depends on where the weights lie is decided in [`super::placement`].
+
+use super::{
+    inputs::Inputs,
+    kernels,
+    memory::{self, Budget},
+};
+use crate::domain::{
+    checkpoint::Checkpoint,
+    findings::refusal::Refusal,
+    machine::facts::{Facts, Gpu, GpuProcess},
+    profile::Device,
+    vllm::{
+        env_vars,
+        flags::{self, Argument, Knowledge},
+        version::Version,
+    },
+};
+
+pub use crate::domain::findings::Finding;
+
+/// The first vLLM with `Qwen3NextForCausalLM`.
+const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
+/// The first vLLM whose wheel on the package index is built for CUDA 13.
+const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
+/// The versions whose weight offload works for a hybrid model: below, an assertion ends the engine
+/// (vLLM issue 26206); from the second on, repacked weights stay on the GPU (read in the source,
+/// not run).
+const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
+
+/// The version that the profile pins.
+pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
+    let written = &inputs.profile.runtime().vllm;
+    Version::of(written).ok_or_else(|| {
+        Refusal::new(
+            "invalid-vllm-version",
+            format!("`runtime.vllm = \"{written}\"` is not a version"),
+            "write it as `0.26.0`",
+        )
+    })
+}
+
+/// The engine's version, flags and quantisation.
+pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let checkpoint = inputs.checkpoint;
+    if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
+        return Err(Refusal::new(
+            "vllm-too-old",
+            format!("vLLM `{version}` has no `Qwen3NextForCausalLM`"),
+            format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
+        ));
+    }
+    for argument in flags::arguments(inputs.profile.arguments()) {
+        known(&argument, version)?;
+        quantization(&argument, checkpoint)?;
+    }
+    Ok(())
+}
+
+fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
+    if !flags::covers(version) {
+        return Ok(());
+    }
+    let written = argument.written;
+    let (message, help) = match flags::look_up(&argument.name, version) {
+        Knowledge::Known => return Ok(()),
+        Knowledge::Gone { since, instead } => (
+            format!("vLLM `{version}` does not know `{written}`: it is gone since {since}"),
+            instead.unwrap_or("remove it from `vllm.arguments`").to_owned(),
+        ),
+        Knowledge::NotYet { since } => (
+            format!("vLLM `{version}` does not know `{written}`: it came with {since}"),
+            format!("remove it from `vllm.arguments`, or pin `runtime.vllm` to {since} or later"),
+        ),
+        Knowledge::Unknown { like } => (
+            format!("vLLM `{version}` does not know `{written}`"),
+            like.map_or_else(
+                || "remove it from `vllm.arguments`".to_owned(),
+                |like| format!("did you mean `{like}`?"),
+            ),
+        ),
+    };
+    Err(Refusal::new("unknown-vllm-flag", message, help))
+}
+
+/// vLLM refuses a `--quantization` that differs from what `config.json` names.
+fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
+        return Ok(());
+    };
+    if argument.name != "--quantization" {
+        return Ok(());
+    }
+    let spelled = wanted.to_lowercase().replace('_', "-");
+    let method = stored.method.as_str();
+    let same = spelled == method
+        || match method {
+            "awq" => ["awq-marlin", "auto-awq", "moe-wna16"].contains(&spelled.as_str()),
+            "gptq" => ["gptq-marlin", "auto-gptq", "moe-wna16"].contains(&spelled.as_str()),
+            "auto-round" | "inc" => ["auto-round", "inc"].contains(&spelled.as_str()),
+            _ => false,
+        };
+    if same {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "quantization-argument",
+        format!("the checkpoint is stored as `{method}`, and vLLM refuses `--quantization {wanted}` for it"),
+        "remove `--quantization` from `vllm.arguments`: vLLM reads the method from `config.json`",
+    ))
+}
+
+/// The first `ranks` GPUs, and the driver.
+pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+    let method = inputs.checkpoint.quantization.as_ref();
+    let least = least_capability(method.map(|quantization| quantization.method.as_str()), version);
+    let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
+    if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(too_old) {
+        let ((major, minor), (least_major, least_minor)) = (gpu.compute_capability, least);
+        let name = &gpu.name;
+        return Err(Refusal::new(
+            "compute-capability",
+            format!(
+                "`{name}` has compute capability {major}.{minor}, and vLLM `{version}` needs \
+                 {least_major}.{least_minor} for this checkpoint"
+            ),
+            "use a newer GPU, or a checkpoint in a quantisation that this one can run",
+        ));
+    }
+    if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(|gpu| gpu.mig) {
+        return Err(Refusal::new(
+            "mig-enabled",
+            format!("`{}` is cut into instances (MIG), which are not modelled", gpu.name),
+            "disable MIG on it: `nvidia-smi -mig 0`",
+        ));
+    }
+    driver(inputs.facts, version)
+}
+
+/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
+pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
+    let unit = format!("{}.service", inputs.profile.service());
+    let wanted = budget.vram().unwrap_or_default();
+    let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    for (index, gpu) in gpus.enumerate() {
+        let held = gpu.held_by_others(&unit);
+        if gpu.usable().less(held) < wanted {
+            let holders: Vec<_> = gpu.others(&unit).map(GpuProcess::to_string).collect();
+            return Err(Refusal::new(
+                "vram-held-by-others",
+                format!(
+                    "{held} of GPU {index} are held by {}, and vLLM is to use {wanted} of its {}",
+                    holders.join(", "),
+                    gpu.usable()
+                ),
+                "stop them, or lower `memory.gpu-memory-utilization`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The least compute capability by method, where `config.json` alone decides (no `--quantization`).
+/// Read in vLLM's sources.
+fn least_capability(method: Option<&str>, version: Version) -> (u32, u32) {
+    match method {
+        Some("compressed-tensors") if version < Version::new(0, 16, 0) => (8, 0),
+        Some("compressed-tensors") => (7, 5),
+        Some("awq") if version >= Version::new(0, 24, 0) => (7, 5),
+        // Marlin; below it vLLM falls back to kernels that only take float16, which these models
+        // are not made for.
+        Some("awq" | "gptq") => (8, 0),
+        Some("auto-round" | "inc") => (6, 0),
+        _ => (7, 0),
+    }
+}
+
+pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
+    let (cuda, least) = if version >= FIRST_WITH_CUDA_13 {
+        ("13", Version::new(580, 0, 0))
+    } else {
+        ("12.8", Version::new(570, 0, 0))
+    };
+    let Some(driver) = &facts.driver else {
+        return Ok(());
+    };
+    match Version::of(driver) {
+        Some(found) if found < least => Err(Refusal::new(
+            "driver-too-old",
+            format!("the NVIDIA driver is `{driver}`, and vLLM `{version}` is built for CUDA {cuda}"),
+            format!("install driver {} or later", least.major()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this version and environment can keep experts in RAM.
+pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let environment = inputs.profile.environment();
+    let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
+    if !OFFLOAD_WORKS.contains(&version) {
+        let why = if version < OFFLOAD_WORKS.start {
+            "an assertion ends its engine when weights of a hybrid model are offloaded"
+        } else {
+            "it leaves repacked weights on the GPU (read in its source, not run)"
+        };
+        return Err(Refusal::new(
+            "offload-broken-in-version",
+            format!(
+                "the weights do not fit on the GPUs, and offload does not work in vLLM `{version}`: {why}"
+            ),
+            "pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32",
+        ));
+    }
+    if inputs.facts.wsl {
+        return Err(Refusal::new(
+            "no-pinned-memory",
+            "the weights do not fit on the GPUs, and WSL cannot pin memory to keep them in",
+            "boot Linux itself, or use GPUs with more memory",
+        ));
+    }
+    if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
+        return Err(Refusal::new(
+            "environment-breaks-offload",
+            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \
+             \"b_q_weight is not on GPU\"",
+            "remove it from `vllm.environment`",
+        ));
+    }
+    if set("VLLM_USE_V2_MODEL_RUNNER") && version < Version::new(0, 28, 0) {
+        return Err(Refusal::new(
+            "environment-breaks-offload",
+            format!("with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"),
+            "remove it from `vllm.environment`",
+        ));
+    }
+    Ok(())
+}
+
+/// What to know of a plan that can be made.
+pub fn findings(
+    inputs: Inputs<'_>,
+    version: Version,
+    budget: &Budget,
+    predicted: Option<f64>,
+) -> Vec<Finding> {
+    [
+        named_otherwise(inputs),
+        flags_unchecked(version),
+        variables_unread(inputs, version),
+        not_modelled(inputs.checkpoint),
+        differing(inputs.checkpoint),
+        differing_from_index(inputs.checkpoint),
+        offloaded(inputs, version, budget),
+        expandable_segments(inputs, budget),
+        utilization_lowered(inputs, budget),
+        all_reduce_disabled(inputs, budget),
+        too_slow(inputs, predicted),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(kernels::findings(inputs, budget.tensor_parallel_size))
+    .collect()
+}
+
+/// The locked packages: transformers 5 lacks what vLLM used of it before 0.12.
+pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
+    let too_new = Version::of(locked).is_some_and(|found| found >= Version::new(5, 0, 0));
+    if version >= Version::new(0, 12, 0) || !too_new {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "transformers-too-new",
+        format!("the runtime's lock has transformers `{locked}`, with which vLLM `{version}` does not start"),
+        "lock transformers below 5, or pin `runtime.vllm` to 0.12.0 or later",
+    ))
+}
+
+/// The headers against `config.json`, in percent of difference that is too much: zero points and index
+/// tensors, which some kernels drop, make up to 3.
+const DIFFERENCE: u64 = 5;
+
+fn differing(checkpoint: &Checkpoint) -> Option<Finding> {
+    let (expected, found) = (checkpoint.by_config?, checkpoint.weights(1)?);
+    let difference = expected.0.abs_diff(found.0);
+    (difference > expected.0 / 100 * DIFFERENCE).then(|| {
+        Finding::new(
+            "weights-differ-from-config",
+            format!("the weight files hold {found}, and `config.json` lets expect {expected}"),
+        )
+        .help("take the model's original `config.json`: vLLM may leave layers in 16 bits without a word")
+    })
+}
+
+fn differing_from_index(checkpoint: &Checkpoint) -> Option<Finding> {
+    let (said, found) = (checkpoint.by_index?, checkpoint.files_total?);
+    (said != found).then(|| {
+        let what =
+            format!("the index says that the weight files hold {} bytes, and they hold {}", said.0, found.0);
+        Finding::new("index-total-differs", what).with_remedy()
+    })
+}
+
+fn variables_unread(inputs: Inputs<'_>, version: Version) -> Option<Finding> {
+    let names = inputs.profile.environment().keys();
+    let mut unread = names.filter_map(|name| Some((name, env_vars::unread(name, version)?)));
+    let (name, first) = unread.next()?;
+    let more = match unread.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = format!("vLLM `{version}` does not read `{name}`{more}: what was to be changed by it is not");
+    let finding = Finding::new("unknown-vllm-variable", what);
+    Some(match first.like {
+        Some(like) => finding.help(format!("did you mean `{like}`?")),
+        None => finding.help("remove it from `vllm.environment`"),
+    })
+}
+
+fn expandable_segments(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let environment = inputs.profile.environment();
+    let names = ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"];
+    let name = names.into_iter().find(|name| {
+        environment.get(*name).is_some_and(|value| value.contains("expandable_segments:True"))
+    })?;
+    (budget.offload.0 > 0).then(|| {
+        Finding::new(
+            "expandable-segments-with-offload",
+            format!("`{name}` asks for expandable segments, with which offload ran out of memory"),
+        )
+        .help("remove it from `vllm.environment`")
+    })
+}
+
+fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
+    let repo = &inputs.model.repo;
+    let method = inputs.checkpoint.quantization.as_ref()?.method.as_str();
+    // The name, not whose it is.
+    let name = repo.rsplit('/').next().unwrap_or(repo).to_lowercase();
+    let otherwise = method != "awq" && name.contains("awq");
+    otherwise.then(|| {
+        Finding::new(
+            format!("named-awq-stored-as-{method}"),
+            format!(
+                "`{repo}` is named AWQ and stored as `{method}`: vLLM serves it with the kernels \
+                 of `{method}`"
+            ),
+        )
+    })
+}
+
+fn flags_unchecked(version: Version) -> Option<Finding> {
+    let (first, last) = flags::versions().next().zip(flags::versions().last())?;
+    (!flags::covers(version)).then(|| {
+        Finding::new(
+            "vllm-version-not-in-table",
+            format!("the flags of vLLM `{version}` are not known here: `vllm.arguments` was not checked"),
+        )
+        .help(format!("the table has versions from {first} to {last}"))
+    })
+}
+
+fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
+    let architecture = &checkpoint.architecture;
+    let what = match (&checkpoint.shape, &checkpoint.tensors) {
+        (Some(_), Some(_)) => return None,
+        (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
+        (None, _) if checkpoint.multimodal => " and its parts for images or sound are",
+        _ => " in this quantisation is",
+    };
+    Some(Finding::new(
+        "architecture-not-modelled",
+        format!(
+            "`{architecture}`{what} not modelled: memory is estimated from file sizes, the KV cache not \
+             counted"
+        ),
+    ))
+}
+
+/// The vLLM whose text was the same with experts in RAM as without, log-probability by log-probability.
+const SAME_TEXT: Version = Version::new(0, 26, 0);
+
+fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
+    (budget.offload.0 > 0).then(|| {
+        if version == SAME_TEXT {
+            let what = format!(
+                "weight offload of hybrid models gave wrong text in some versions (vLLM issue 38718); in \
+                 `{version}` it was seen to be the same"
+            );
+            return Finding::new("offload-gave-same-text", what);
+        }
+        let finding = Finding::new(
+            "offload-needs-right-answers",
+            "weight offload of hybrid models was reported to give wrong text in some versions \
+             (vLLM issue 38718)",
+        );
+        match inputs.profile.gates().min_known_answers {
+            Some(_) => finding,
+            None => finding
+                .help("let validation ask its known questions: set `validation.quality.min-known-answers`"),
+        }
+    })
+}
+
+/// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
+fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
+    let asked = inputs.profile.memory().gpu_memory_utilization;
+    let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
+    (gpu < memory::share(vram, asked)).then(|| {
+        Finding::new(
+            "gpu-memory-utilization-lowered",
+            format!(
+                "vLLM may use {gpu} of the {vram} of each GPU, and not `gpu-memory-utilization = {asked}` of them: \
+                 it takes {uncounted} beside its share, and would not start"
+            ),
+        )
+    })
+}
+
+fn all_reduce_disabled(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let on_gpus = inputs.profile.runtime().device == Device::Cuda;
+    let ranks = budget.tensor_parallel_size;
+    (on_gpus && ranks > 2 && !inputs.facts.nvlinked(ranks)).then(|| {
+        Finding::new(
+            "custom-all-reduce-disabled",
+            "vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: \
+             it is switched off",
+        )
+        .help("with NVLink, add `--no-disable-custom-all-reduce` to `vllm.arguments`")
+    })
+}
+
+fn too_slow(inputs: Inputs<'_>, predicted: Option<f64>) -> Option<Finding> {
+    let floor = inputs.profile.gates().min_decode_tokens_per_second;
+    predicted.filter(|predicted| *predicted < floor).map(|predicted| {
+        Finding::new(
+            "predicted-too-slow",
+            format!(
+                "{predicted:.1} tokens/s are predicted, and validation asks for {floor}: it will \
+                 probably be rolled back"
+            ),
+        )
+        .help("use a faster PCIe link, more VRAM, or a smaller quantisation")
+    })
+}

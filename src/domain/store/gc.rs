@@ -1,0 +1,137 @@
+//! What may be freed: everything that nothing needs.
+//!
+//! Needed are the generation that serves, the proven one that a rollback returns to, those that a person
+//! pinned, and those that an unfinished activation is about; then the models and runtimes of these, and
+//! models that are locked and have not been deployed yet, since somebody fetched them on purpose. An interrupted
+//! download stays as long as a fetch would go on with it.
+
+use crate::domain::{digest::Digest, generation_id::GenerationId};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What there is.
+#[derive(Clone, Debug, Default)]
+pub struct Stock {
+    /// All generations.
+    pub generations: BTreeMap<GenerationId, Used>,
+    /// What `current` points at.
+    pub current: Option<GenerationId>,
+    /// Those that passed a validation.
+    pub proven: BTreeSet<GenerationId>,
+    /// Those that a person wants to keep.
+    pub pinned: BTreeSet<GenerationId>,
+    /// Those that an activation without an end is about.
+    pub unfinished: BTreeSet<GenerationId>,
+    /// The models in the store, each with its files' contents.
+    pub models: BTreeMap<Digest, BTreeSet<Digest>>,
+    /// The models that profiles lock, in the store or not, each with its files' contents.
+    pub locked: BTreeMap<Digest, BTreeSet<Digest>>,
+    /// The installed runtimes.
+    pub runtimes: BTreeSet<Digest>,
+    /// The installed interpreters.
+    pub pythons: BTreeSet<Digest>,
+    /// The runtimes and interpreters of which it is recorded what they held.
+    pub manifests: BTreeSet<Digest>,
+    /// The contents in the store.
+    pub contents: BTreeSet<Digest>,
+    /// The contents that a fetch began to bring.
+    pub downloads: BTreeSet<Digest>,
+}
+
+/// What a generation uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Its model.
+    pub model: Option<Digest>,
+    /// Its runtime.
+    pub runtime: Option<Digest>,
+    /// The interpreter that the runtime stands on.
+    pub python: Option<Digest>,
+}
+
+/// Why a generation stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It serves.
+    Current,
+    /// A rollback returns to it.
+    Previous,
+    /// A person pinned it.
+    Pinned,
+    /// An activation of it, or from it, has no end yet.
+    Unfinished,
+}
+
+/// What goes, and what stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collection {
+    /// Why each generation that stays does.
+    pub kept: BTreeMap<GenerationId, Why>,
+    /// Generations that go.
+    pub generations: BTreeSet<GenerationId>,
+    /// Models that go.
+    pub models: BTreeSet<Digest>,
+    /// Runtimes that go.
+    pub runtimes: BTreeSet<Digest>,
+    /// Interpreters that go.
+    pub pythons: BTreeSet<Digest>,
+    /// Records of what these held, and of what is gone.
+    pub manifests: BTreeSet<Digest>,
+    /// Contents that go.
+    pub contents: BTreeSet<Digest>,
+    /// Interrupted downloads that stay.
+    pub downloads: BTreeSet<Digest>,
+}
+
+impl Collection {
+    /// Decides what goes.
+    pub fn of(stock: &Stock) -> Self {
+        let kept = kept(stock);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            stock.generations.iter().partition(|(id, _)| kept.contains_key(id));
+        let needed: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.model).collect();
+        let left: BTreeSet<Digest> = go.iter().filter_map(|(_, used)| used.model).collect();
+        let waits = |model: &Digest| stock.locked.contains_key(model) && !left.contains(model);
+        let stays = |model: &Digest| needed.contains(model) || waits(model);
+        let contents: BTreeSet<&Digest> = (stock.models.iter())
+            .chain(&stock.locked)
+            .filter(|(model, _)| stays(model))
+            .flat_map(|(_, contents)| contents)
+            .collect();
+        let runtimes: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.runtime).collect();
+        let pythons: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.python).collect();
+        let installed: BTreeSet<Digest> = runtimes.union(&pythons).copied().collect();
+        Self {
+            generations: go.iter().map(|(id, _)| **id).collect(),
+            models: stock.models.keys().filter(|model| !stays(model)).copied().collect(),
+            runtimes: stock.runtimes.difference(&runtimes).copied().collect(),
+            pythons: stock.pythons.difference(&pythons).copied().collect(),
+            manifests: stock.manifests.difference(&installed).copied().collect(),
+            contents: stock.contents.iter().filter(|content| !contents.contains(content)).copied().collect(),
+            downloads: (stock.downloads.difference(&stock.contents))
+                .filter(|content| contents.contains(content))
+                .copied()
+                .collect(),
+            kept,
+        }
+    }
+}
+
+fn kept(stock: &Stock) -> BTreeMap<GenerationId, Why> {
+    let proven = || stock.proven.iter().filter(|id| Some(**id) != stock.current).copied();
+    // A rollback without a name goes to the newest before the current one; a deployment that fails, to
+    // the newest of all.
+    let before = proven().rfind(|id| stock.current.is_none_or(|current| *id < current));
+    let previous = [before, proven().next_back()].into_iter().flatten();
+    // The strongest reason last: it is the one to be told.
+    let unfinished = stock.unfinished.iter().map(|id| (*id, Why::Unfinished));
+    let pinned = stock.pinned.iter().map(|id| (*id, Why::Pinned));
+    unfinished
+        .chain(pinned)
+        .chain(previous.map(|id| (id, Why::Previous)))
+        .chain(stock.current.map(|id| (id, Why::Current)))
+        .filter(|(id, _)| stock.generations.contains_key(id))
+        .collect()
+}

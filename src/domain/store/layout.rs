@@ -1,0 +1,176 @@
+//! Where everything lies below the root. Pure path arithmetic.
+
+use crate::domain::{digest::Digest, generation_id::GenerationId};
+use std::path::{Path, PathBuf};
+
+/// Whose service manager runs what lies below a root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The host's.
+    #[default]
+    System,
+    /// That of the user who calls: `systemctl --user`.
+    User,
+}
+
+/// The places below one root directory, `/var/lib/awqdeploy` by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    scope: Scope,
+}
+
+impl Layout {
+    /// The places below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), scope: Scope::System }
+    }
+
+    /// The same places, for this service manager.
+    #[must_use]
+    pub fn under(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Whose service manager runs what lies here.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The root itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file whose lock is held while anything below the root changes; its text names the holder.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The link to the generation that serves: the one atomic point of an activation.
+    pub fn current(&self) -> PathBuf {
+        self.root.join("current")
+    }
+
+    /// The record of the last attempt at what a configuration declares.
+    pub fn declared(&self) -> PathBuf {
+        self.root.join("declared.json")
+    }
+
+    /// All generations.
+    pub fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+
+    /// One generation's immutable directory.
+    pub fn generation(&self, id: GenerationId) -> PathBuf {
+        self.generations().join(id.to_string())
+    }
+
+    /// The generations that a person wants to keep: an empty file each, named by its number.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    /// All activations with their journals and evidence.
+    pub fn activations(&self) -> PathBuf {
+        self.root.join("activations")
+    }
+
+    /// One activation's journal and evidence; they are numbered from 1 in the order of their start.
+    pub fn activation(&self, number: u64) -> PathBuf {
+        self.activations().join(number.to_string())
+    }
+
+    /// A verified model as a plain folder, named by the digest of its locked file list.
+    pub fn model(&self, digest: Digest) -> PathBuf {
+        self.models().join(digest.to_string())
+    }
+
+    /// All models.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("store/models")
+    }
+
+    /// All contents of models' files, each a file named by its digest. The models' files are links to them.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("store/blobs")
+    }
+
+    /// One content.
+    pub fn blob(&self, content: Digest) -> PathBuf {
+        self.blobs().join(content.to_string())
+    }
+
+    /// The locks of the models in the store: what each of them is, apart from profiles that may change.
+    pub fn model_locks(&self) -> PathBuf {
+        self.root.join("store/locks")
+    }
+
+    /// The lock of one model in the store.
+    pub fn model_lock(&self, digest: Digest) -> PathBuf {
+        self.model_locks().join(format!("{digest}.toml"))
+    }
+
+    /// What was hashed, and need not be hashed again while it stays untouched.
+    pub fn memo(&self) -> PathBuf {
+        self.root.join("store/memo.json")
+    }
+
+    /// All installed runtimes.
+    pub fn runtimes(&self) -> PathBuf {
+        self.root.join("store/runtimes")
+    }
+
+    /// An installed runtime, named by the digest of its lock.
+    pub fn runtime(&self, digest: Digest) -> PathBuf {
+        self.runtimes().join(digest.to_string())
+    }
+
+    /// All interpreters that came with locks.
+    pub fn pythons(&self) -> PathBuf {
+        self.root.join("store/pythons")
+    }
+
+    /// An interpreter, named by the digest of its archive.
+    pub fn python(&self, archive: Digest) -> PathBuf {
+        self.pythons().join(archive.to_string())
+    }
+
+    /// What each runtime and interpreter held when it was installed.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("store/manifests")
+    }
+
+    /// What the runtime or interpreter of this name held when it was installed.
+    pub fn manifest(&self, name: Digest) -> PathBuf {
+        self.manifests().join(name.to_string())
+    }
+
+    /// The runtimes and interpreters that were hashed, and need not be hashed again while they stay untouched.
+    pub fn trees(&self) -> PathBuf {
+        self.root.join("store/trees.json")
+    }
+
+    /// Where half-made things live until they are renamed to their final name.
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("store/staging")
+    }
+
+    /// Files that are being fetched, or were until somebody stopped it: named by their content.
+    pub fn downloads(&self) -> PathBuf {
+        self.staging().join("fetch")
+    }
+
+    /// How often what serves failed in a row. Beside the root: below it everything is read-only to whatever the service's
+    /// unit runs, root's own commands included.
+    pub fn tally(&self) -> PathBuf {
+        let name = self.root.file_name().unwrap_or_default().to_string_lossy();
+        self.root.with_file_name(format!("{name}-tally.json"))
+    }
+
+    /// The deployer's own binary, for boot recovery.
+    pub fn binary(&self) -> PathBuf {
+        self.root.join("bin/awqdeploy")
+    }
+}

@@ -1,0 +1,7 @@
+//! What lies below the root: where, by whose word, and for how long.
+
+pub mod gc;
+pub mod layout;
+pub mod manifest;
+pub mod page_cache;
+pub mod trust;

@@ -1,0 +1,222 @@
+//! What an engine really did, read from its own log, against what its plan said.
+//!
+//! The lines are those of vLLM 0.20 to 0.33. What a log does not say is not compared: a later vLLM with other
+//! words tells less, and is not refused for it. Only that offload was planned and not set up is never
+//! forgiven, because such an engine runs out of memory under load, or had been promised another machine.
+
+use crate::domain::{findings::Finding, planning::plan::Plan, size::Bytes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the processes of a running service hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Held {
+    /// VRAM by GPU, of those on which they hold any. Empty where the driver does not tell.
+    pub vram: Vec<Bytes>,
+    /// RAM of all together, beside pages of files.
+    pub ram: Option<Bytes>,
+}
+
+/// What the log says. Figures are per rank; where ranks differ, the largest counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Actual {
+    /// "Model loading took 12.46 GiB": weights on the GPU.
+    pub weights: Option<Bytes>,
+    /// "Offloader set to `UVAOffloader`".
+    pub offloader: Option<String>,
+    /// "Total CPU offloaded parameters: 29.50".
+    pub offloaded: Option<Bytes>,
+    /// "Available KV cache memory: 29.05 GiB".
+    pub kv_cache: Option<Bytes>,
+    /// "GPU KV cache size: 868,352 tokens".
+    pub kv_cache_tokens: Option<u64>,
+    /// "Graph capturing finished in 4 secs, took 0.13 GiB".
+    pub graphs: Option<Bytes>,
+    /// "Using 'MARLIN' `WNA16` `MoE` backend".
+    pub experts_kernel: Option<String>,
+    /// What its processes held when the validation was done.
+    #[serde(default)]
+    pub held: Held,
+    /// Whether it is a rehearsal's engine, which loads nothing.
+    #[serde(default)]
+    pub rehearsed: bool,
+}
+
+impl Actual {
+    /// What these lines of a log say.
+    pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut actual = Self::default();
+        for line in log {
+            actual.read(line);
+        }
+        actual
+    }
+
+    /// The same with what its processes hold.
+    #[must_use]
+    pub fn with(self, held: Held) -> Self {
+        Self { held, ..self }
+    }
+
+    fn read(&mut self, line: &str) {
+        let after = |text: &str| line.split_once(text).map(|(_, rest)| rest);
+        let gib = |text: &str| after(text).and_then(|rest| gib(first_word(rest)));
+        self.weights = self.weights.max(gib("Model loading took "));
+        self.offloaded = self.offloaded.max(gib("Total CPU offloaded parameters: "));
+        self.kv_cache = self.kv_cache.max(gib("Available KV cache memory: "));
+        if line.contains("Graph capturing finished") {
+            self.graphs = self.graphs.max(gib(", took "));
+        }
+        if let Some(name) = after("Offloader set to ").map(first_word) {
+            self.offloader = Some(name.trim_end_matches('.').to_owned());
+        }
+        if let Some(tokens) = after(" KV cache size: ").map(first_word) {
+            self.kv_cache_tokens = tokens.replace(',', "").parse().ok().or(self.kv_cache_tokens);
+        }
+        if let Some((before, _)) = line.split_once(" WNA16 MoE backend")
+            && let Some((_, name)) = before.rsplit_once("Using ")
+        {
+            self.experts_kernel = Some(name.trim_matches('\'').to_owned());
+        }
+        self.rehearsed |= line.contains("LLM engine (rehearsal)");
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default().trim_end_matches(',')
+}
+
+/// A number of GiB as vLLM prints it: `12.46`.
+fn gib(text: &str) -> Option<Bytes> {
+    let number: f64 = text.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked range")]
+    (0.0..1e6).contains(&number).then(|| Bytes((number * f64::from(1 << 30)) as u64))
+}
+
+/// The only offloader that reads experts in place.
+const OFFLOADER: &str = "UVAOffloader";
+/// The kernel of quantised experts that was measured.
+const KERNEL: &str = "MARLIN";
+
+/// Where an engine differs from its plan by more than it may.
+pub fn compare(plan: &Plan, actual: &Actual) -> Vec<Finding> {
+    if actual.rehearsed || plan.memory.gpu.is_none() {
+        return Vec::new();
+    }
+    let findings = [
+        weights(plan, actual),
+        offload(plan, actual),
+        tokens(plan, actual),
+        kernel(plan, actual),
+        vram(plan, actual),
+        ram(plan, actual),
+    ];
+    findings.into_iter().flatten().collect()
+}
+
+fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, shard, seen) = (plan.memory.weights?, plan.memory.shard?, actual.weights?);
+    let allowed = shard.0 as f64 * plan.tolerances.weights;
+    (planned.0.abs_diff(seen.0) as f64 > allowed).then(|| {
+        Finding::new(
+            "weights-not-as-planned",
+            format!("{planned} of weights were planned on each GPU, and vLLM loaded {seen}"),
+        )
+        .with_remedy()
+    })
+}
+
+fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let planned = plan.memory.offloaded;
+    // A log that does not begin at the beginning says nothing of the offloader.
+    let (Bytes(1..), Some(_)) = (planned, actual.weights) else {
+        return None;
+    };
+    let enough = |seen: Bytes| seen.0 as f64 >= planned.0 as f64 * (1.0 - plan.tolerances.offload);
+    let why = match (actual.offloader.as_deref(), actual.offloaded) {
+        (Some(OFFLOADER), Some(seen)) if enough(seen) => return None,
+        (Some(OFFLOADER), Some(seen)) => format!("vLLM offloaded {seen}"),
+        (Some(OFFLOADER), None) => "vLLM does not say that it offloaded anything".to_owned(),
+        (Some(other), _) => format!("vLLM's offloader is `{other}`"),
+        (None, _) => "vLLM set up no offloader".to_owned(),
+    };
+    Some(
+        Finding::new("offload-not-as-planned", format!("{planned} were to be offloaded, and {why}"))
+            .with_remedy(),
+    )
+}
+
+fn tokens(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.kv_cache_tokens?, actual.kv_cache_tokens?);
+    ((seen as f64) < planned as f64 * (1.0 - plan.tolerances.kv_cache)).then(|| {
+        Finding::new(
+            "cache-smaller-than-planned",
+            format!("a KV cache of {planned} tokens was planned, and vLLM made one of {seen}"),
+        )
+        .with_remedy()
+    })
+}
+
+fn kernel(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let seen = actual.experts_kernel.as_deref().filter(|seen| *seen != KERNEL)?;
+    let message = format!("vLLM runs the experts of `{}` with `{seen}`, not `{KERNEL}`", plan.model.repo);
+    Some(Finding::new("fallback-kernel", message).with_remedy())
+}
+
+fn vram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.vram()?, *actual.held.vram.iter().max()?);
+    exceeds(planned, seen, plan.tolerances.vram).then(|| {
+        let what = format!("vLLM was to use {planned} of each GPU, and its processes hold {seen} of one");
+        Finding::new("vram-not-as-planned", what).with_remedy()
+    })
+}
+
+fn ram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+    let (planned, seen) = (plan.memory.ram, actual.held.ram?);
+    exceeds(planned, seen, plan.tolerances.ram).then(|| {
+        let what = format!("{planned} of RAM were planned, and the service's processes hold {seen}");
+        Finding::new("ram-not-as-planned", what).with_remedy()
+    })
+}
+
+fn exceeds(planned: Bytes, seen: Bytes, tolerance: f64) -> bool {
+    seen.0 as f64 > planned.0 as f64 * (1.0 + tolerance)
+}
+
+/// A figure that was planned, and what was seen of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    /// What it is, with its unit: `kv_cache_tokens`.
+    pub name: String,
+    /// What the plan has.
+    pub planned: f64,
+    /// What the engine did.
+    pub seen: f64,
+}
+
+/// All figures that were both planned and seen. `decode` is what was measured of one stream, tokens/s.
+pub fn figures(plan: &Plan, actual: &Actual, decode: Option<f64>) -> Vec<Figure> {
+    if actual.rehearsed {
+        return Vec::new();
+    }
+    let (memory, held) = (&plan.memory, &actual.held);
+    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0 as f64);
+    let on_gpu = memory.gpu;
+    let rows = [
+        ("weights_on_gpu_bytes", bytes(memory.weights), bytes(actual.weights)),
+        ("offloaded_bytes", bytes(on_gpu.map(|_| memory.offloaded)), bytes(actual.offloaded)),
+        ("kv_cache_bytes", bytes(memory.kv_cache), bytes(actual.kv_cache)),
+        (
+            "kv_cache_tokens",
+            memory.kv_cache_tokens.map(|tokens| tokens as f64),
+            actual.kv_cache_tokens.map(|tokens| tokens as f64),
+        ),
+        ("vram_bytes", bytes(memory.vram()), bytes(held.vram.iter().max().copied())),
+        ("ram_bytes", Some(memory.ram.0 as f64), bytes(held.ram)),
+        ("decode_tokens_per_second", plan.prediction.expected(), decode),
+    ];
+    let both = |(name, planned, seen): (&str, Option<f64>, Option<f64>)| {
+        Some(Figure { name: name.to_owned(), planned: planned?, seen: seen? })
+    };
+    rows.into_iter().filter_map(both).collect()
+}

@@ -1,0 +1,225 @@
+//! What a validation measured and concluded. Stored with the activation.
+
+use super::{
+    observed::{self, Actual, Figure},
+    quality::{Quality, QualityComparison},
+    questions::{self, QUESTIONS},
+    sweep::Swept,
+};
+use crate::domain::{
+    api::response_shape::Shapes,
+    findings::{Finding, Severity},
+    generation_id::GenerationId,
+    measure::Throughput,
+    planning::plan::Plan,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One validation of one generation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// What was validated. Absent for a server that is none of ours.
+    pub generation: Option<GenerationId>,
+    /// Its profile; the model's name, for a server that is none of ours.
+    pub profile: String,
+    /// When it ended.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: jiff::Timestamp,
+    /// Each check, in order.
+    pub checks: Vec<Check>,
+    /// How many questions were answered right. Absent where the profile does not ask, or a check
+    /// failed first.
+    #[serde(default)]
+    pub known_answers: Option<KnownAnswers>,
+    /// What it said to them, and how likely it finds a text. Absent likewise.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// Its quality against the baseline's, where both are known.
+    #[serde(default)]
+    pub quality_comparison: Option<QualityComparison>,
+    /// The shape of every kind of answer, for comparison with the next generation's.
+    #[serde(default)]
+    pub shapes: Shapes,
+    /// Fields that answers have now and had not before. Clients need not care.
+    #[serde(default)]
+    pub added_fields: Vec<String>,
+    /// How fast it is. Absent where a check failed first.
+    pub throughput: Option<Throughput>,
+    /// How the speed changes with prompts and streams. Absent likewise, and where the profile does not ask.
+    #[serde(default)]
+    pub sweep: Option<Swept>,
+    /// Against the baseline profile, where there is one that was measured.
+    pub comparison: Option<Comparison>,
+    /// What is wrong with it, for an operator.
+    pub failures: Vec<String>,
+    /// What could not be decided by the measurements that it was given.
+    #[serde(default)]
+    pub doubts: Vec<String>,
+    /// Where the engine differs from its plan.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What the engine's log says of itself. Absent where nobody asked.
+    #[serde(default)]
+    pub actual: Option<Actual>,
+    /// What was planned, and what came of it.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
+}
+
+/// What a validation comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every gate was shown to be met.
+    Pass,
+    /// A gate was shown not to be met.
+    Fail,
+    /// Neither, within the measurements that are allowed.
+    Inconclusive,
+}
+
+/// One named check of the API or of the answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// A stable name: `chat-stream`.
+    pub name: String,
+    /// How it ended.
+    pub verdict: Checked,
+    /// Why it failed or was skipped. Absent: there is nothing to add.
+    pub detail: Option<String>,
+    /// How long it took, milliseconds. Checks of the same answer share its time: the first has it.
+    pub ms: f64,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checked {
+    /// As it should be.
+    Pass,
+    /// Not as it should be.
+    Fail,
+    /// The server does not offer this, and need not.
+    Skipped,
+}
+
+/// How many of the shipped questions were answered right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownAnswers {
+    /// Answered right.
+    pub right: u32,
+    /// Asked.
+    pub asked: u32,
+    /// Not asked, since at this server's speed they would have taken too long: [`super::questions::TIME`].
+    #[serde(default)]
+    pub not_asked: u32,
+    /// Which set of questions: [`super::questions::VERSION`].
+    pub version: u32,
+}
+
+/// This generation against the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The baseline profile.
+    pub profile: String,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// When the baseline was measured.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: jiff::Timestamp,
+    /// Its median decode tokens/s.
+    pub baseline_tokens_per_second: f64,
+    /// This one's median over the baseline's.
+    pub ratio: f64,
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
+    /// a stored measurement, of the time and host that it was taken at.
+    #[serde(default)]
+    pub live: bool,
+    /// The least ratio that passes.
+    pub min_ratio: f64,
+}
+
+impl Report {
+    /// Adds what the engine did, held against its plan. What is fatal fails the validation.
+    pub fn held_against(&mut self, plan: &Plan, actual: Actual) {
+        self.findings = observed::compare(plan, &actual);
+        let speed = self.throughput.as_ref();
+        let decode = speed.map(|speed| speed.decode_tokens_per_second.median);
+        self.figures = observed::figures(plan, &actual, decode);
+        self.actual = Some(actual);
+        let fatal = self.findings.iter().filter(|finding| finding.severity == Severity::Fatal);
+        self.failures.extend(fatal.map(|finding| finding.message.clone()));
+    }
+
+    /// Whether it answers as an API should, at whatever speed.
+    pub fn answers(&self) -> bool {
+        !self.checks.is_empty() && !self.checks.iter().any(Check::failed)
+    }
+
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        match (self.failures.is_empty(), self.doubts.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Inconclusive,
+            (true, true) => Verdict::Pass,
+        }
+    }
+
+    /// Whether every gate was shown to be met.
+    pub fn passed(&self) -> bool {
+        self.verdict() == Verdict::Pass
+    }
+
+    /// Why it did not pass. Empty: it passed.
+    pub fn reasons(&self) -> Vec<&str> {
+        self.failures.iter().chain(&self.doubts).map(String::as_str).collect()
+    }
+}
+
+impl KnownAnswers {
+    /// How many of these answers are right.
+    pub fn of(quality: &Quality) -> Self {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            right: count(quality.answers.iter().filter(|answer| answer.right).count()),
+            asked: count(quality.answers.len()),
+            not_asked: count(QUESTIONS.len().saturating_sub(quality.answers.len())),
+            version: questions::VERSION,
+        }
+    }
+
+    /// Of those asked, the share that was answered right: 0 to 1.
+    pub fn share(self) -> f64 {
+        f64::from(self.right) / f64::from(self.asked.max(1))
+    }
+}
+
+impl fmt::Display for KnownAnswers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} right", self.right, self.asked)?;
+        match self.not_asked {
+            0 => Ok(()),
+            more => write!(f, ", {more} more not asked for want of time"),
+        }
+    }
+}
+
+impl Check {
+    /// Whether it failed.
+    pub fn failed(&self) -> bool {
+        self.verdict == Checked::Fail
+    }
+}
+
+impl Verdict {
+    /// As in the documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}

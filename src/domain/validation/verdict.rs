@@ -1,0 +1,213 @@
+//! From measurements to a verdict.
+//!
+//! A generation passes only on evidence: what a gate asks for and nobody measured is a failure, not a pass.
+
+use super::{
+    quality::{Quality, QualityComparison},
+    report::{Check, Comparison, KnownAnswers, Report},
+    sequential::{self, Shown},
+};
+use crate::domain::{
+    measure::{Interval, Throughput, stats::rates},
+    profile::{Baseline, Gates},
+};
+
+/// Everything that was found out about one generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// What its profile asks for.
+    pub gates: &'a Gates,
+    /// The checks that ran, in order.
+    pub checks: &'a [Check],
+    /// The questions' result, if they were asked.
+    pub known_answers: Option<KnownAnswers>,
+    /// What it said, if it was asked.
+    pub quality: Option<&'a Quality>,
+    /// Its speed, if it was measured.
+    pub throughput: Option<&'a Throughput>,
+    /// What to compare with, if there is something.
+    pub basis: Option<Basis<'a>>,
+}
+
+/// What to compare with.
+#[derive(Clone, Copy, Debug)]
+pub enum Basis<'a> {
+    /// The last report of the baseline's profile.
+    Stored(&'a Report),
+    /// What was measured just now, on the server that the candidate replaces.
+    Live(&'a Report),
+}
+
+impl<'a> Basis<'a> {
+    const fn report(self) -> &'a Report {
+        match self {
+            Self::Stored(report) | Self::Live(report) => report,
+        }
+    }
+
+    /// Its speed, if it is what these gates compare with. A baseline that failed its own gates would be
+    /// an excuse, not a yardstick.
+    pub fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
+        self.fit(gates)?.throughput.as_ref()
+    }
+
+    fn fit(self, gates: &Gates) -> Option<&'a Report> {
+        let Baseline { profile, .. } = gates.baseline.as_ref()?;
+        Some(self.report()).filter(|report| report.profile == *profile && report.passed())
+    }
+}
+
+/// What follows from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// What is wrong, for an operator.
+    pub failures: Vec<String>,
+    /// What the measurements could not decide. With neither, it passes.
+    pub doubts: Vec<String>,
+    /// Against the baseline, where both were measured.
+    pub comparison: Option<Comparison>,
+    /// Likewise of what it says.
+    pub quality: Option<QualityComparison>,
+}
+
+/// Whether these decode rates are enough for the gates, beside those of the baseline: what the floor and
+/// the ratio show. Below in either is a failure, and open in either wants more measurements.
+pub fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [Shown; 2] {
+    let floor = sequential::floor(ours, gates.min_decode_tokens_per_second);
+    let ratio = match (&gates.baseline, theirs) {
+        (Some(Baseline { min_ratio, .. }), Some(theirs)) => sequential::ratio(ours, theirs, *min_ratio),
+        _ => Shown::Above,
+    };
+    [floor, ratio]
+}
+
+/// Judges the evidence.
+pub fn judge(evidence: Evidence<'_>) -> Judgement {
+    let mut judgement = Judgement::default();
+    let failures = &mut judgement.failures;
+    failures.extend(evidence.checks.iter().filter(|check| check.failed()).map(|check| {
+        format!("check `{}`: {}", check.name, check.detail.as_deref().unwrap_or("not as it should be"))
+    }));
+    // After a failed check nothing more is measured, and its own sentence says why.
+    let complete = failures.is_empty();
+    if complete && evidence.checks.is_empty() {
+        failures.push("nothing was checked".to_owned());
+    }
+    match evidence.known_answers {
+        Some(answers) => failures.extend(too_few_answers(evidence.gates, answers)),
+        None if complete && evidence.gates.min_known_answers.is_some() => {
+            failures.push("the questions with known answers were not asked".to_owned());
+        }
+        None => {}
+    }
+    if let Some(quality) = evidence.quality {
+        good_enough(evidence, quality, &mut judgement);
+    }
+    let failures = &mut judgement.failures;
+    match evidence.throughput {
+        Some(throughput) => fast_enough(evidence, throughput, &mut judgement),
+        None if complete => failures.push("the decode rate was not measured".to_owned()),
+        None => {}
+    }
+    judgement
+}
+
+fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
+    let least = gates.min_known_answers?;
+    let enough = answers.asked > 0 && answers.share() >= least;
+    (!enough).then(|| {
+        format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
+    })
+}
+
+fn good_enough(evidence: Evidence<'_>, quality: &Quality, judgement: &mut Judgement) {
+    judgement.failures.extend(quality.gibberish());
+    let theirs = evidence.basis.and_then(|basis| basis.fit(evidence.gates)?.quality.as_ref());
+    judgement.quality = theirs.and_then(|theirs| quality.against(theirs));
+    let Some(comparison) = &judgement.quality else { return };
+    if comparison.is_loss() {
+        judgement.failures.push(format!(
+            "{} known answers of the baseline are lost and {} gained (probability by chance {})",
+            comparison.lost,
+            comparison.gained,
+            comparison.by_chance()
+        ));
+    }
+    let Some((ratio, most)) = comparison.perplexity_ratio.zip(evidence.gates.max_perplexity_ratio) else {
+        return;
+    };
+    let said = format!(
+        "perplexity is {:.3} of the baseline's (95 %: {:.3} to {:.3})",
+        ratio.value, ratio.low, ratio.high
+    );
+    if ratio.low > most {
+        judgement.failures.push(format!("{said}, above the tolerated {most}"));
+    } else if ratio.high > most {
+        judgement.doubts.push(format!("{said}, which neither meets nor misses the tolerated {most}"));
+    }
+}
+
+fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut Judgement) {
+    let gates = evidence.gates;
+    let ours = rates(&throughput.samples).unwrap_or_default();
+    let theirs = evidence.basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
+    let [floor, ratio] = speed(gates, &ours, theirs.as_deref());
+    let Interval { median, low, high, n } = throughput.decode_tokens_per_second;
+    let least = gates.min_decode_tokens_per_second;
+    match floor {
+        Shown::Above => {}
+        Shown::Below => {
+            let (rate, floor) = apart(median, least, 1);
+            judgement.failures.push(format!("decode {rate} tokens/s is below the floor of {floor}"));
+        }
+        Shown::Open => judgement.doubts.push(format!(
+            "decode {median:.1} tokens/s (95 %: {low:.1} to {high:.1}) after {n} requests neither meets nor \
+             misses the floor of {least:.1}"
+        )),
+    }
+    judgement.comparison = compare(evidence, throughput);
+    let Some(comparison) = &judgement.comparison else { return };
+    match ratio {
+        Shown::Above => {}
+        Shown::Below => judgement.failures.push(worse(comparison)),
+        Shown::Open => judgement.doubts.push(format!(
+            "decode at {:.2} of `{}` after {n} requests neither meets nor misses the tolerated {:.2}",
+            comparison.ratio, comparison.profile, comparison.min_ratio
+        )),
+    }
+}
+
+fn compare(evidence: Evidence<'_>, throughput: &Throughput) -> Option<Comparison> {
+    let Baseline { profile, min_ratio } = evidence.gates.baseline.as_ref()?;
+    let basis = evidence.basis?;
+    let baseline = basis.report();
+    let theirs = basis.throughput(evidence.gates)?.decode_tokens_per_second.median;
+    Some(Comparison {
+        profile: profile.clone(),
+        generation: baseline.generation?,
+        at: baseline.at,
+        baseline_tokens_per_second: theirs,
+        ratio: throughput.decode_tokens_per_second.median / theirs,
+        live: matches!(basis, Basis::Live(_)),
+        min_ratio: *min_ratio,
+    })
+}
+
+fn worse(comparison: &Comparison) -> String {
+    let (ratio, least) = apart(comparison.ratio, comparison.min_ratio, 2);
+    format!(
+        "decode is {ratio} of the {:.1} tokens/s of `{}` (generation {}), below the tolerated {least}",
+        comparison.baseline_tokens_per_second, comparison.profile, comparison.generation
+    )
+}
+
+/// Both numbers with so many decimals, and more where they would read the same: "5.0 is below 5.0"
+/// explains nothing.
+fn apart(value: f64, limit: f64, decimals: usize) -> (String, String) {
+    const MOST_DECIMALS: usize = 6;
+    let shown = |decimals: usize| (format!("{value:.decimals$}"), format!("{limit:.decimals$}"));
+    (decimals..MOST_DECIMALS)
+        .map(shown)
+        .find(|(value, limit)| value != limit)
+        .unwrap_or_else(|| shown(MOST_DECIMALS))
+}

@@ -1,0 +1,160 @@
+//! Which version of vLLM knows which flag of `vllm serve`, and what a profile's extra arguments
+//! say.
+//!
+//! The table was read from the argument parsers of vLLM's own wheels; its head says how. vLLM
+//! leaves with status 2 on an unknown flag, after the old service was stopped: so they are refused
+//! before.
+
+use super::version::Version;
+
+const TABLE: &str = include_str!("known/vllm-flags.txt");
+/// What stands between the engine's flags and those of the front end.
+const FRONT_END: &str = "\nfront end\n";
+
+/// What the table says of a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// This version knows it.
+    Known,
+    /// It was known until the version before `since`.
+    Gone {
+        /// The first version of the table that lacks it.
+        since: &'static str,
+        /// What to do instead.
+        instead: Option<&'static str>,
+    },
+    /// It came with `since`.
+    NotYet {
+        /// The first version of the table that has it.
+        since: &'static str,
+    },
+    /// No version knows it.
+    Unknown {
+        /// The flag of this version that is spelled most alike.
+        like: Option<&'static str>,
+    },
+}
+
+struct Row {
+    name: &'static str,
+    first: &'static str,
+    last: &'static str,
+    instead: Option<&'static str>,
+}
+
+impl Row {
+    fn knows(&self, version: Version) -> bool {
+        Version::of(self.first).is_some_and(|first| first <= version)
+            && Version::of(self.last).is_some_and(|last| version <= last)
+    }
+}
+
+fn rows() -> impl Iterator<Item = Row> {
+    rows_of(TABLE)
+}
+
+fn rows_of(table: &'static str) -> impl Iterator<Item = Row> {
+    table.lines().filter(|line| line.starts_with('-')).filter_map(|line| {
+        let mut words = line.splitn(4, ' ');
+        Some(Row { name: words.next()?, first: words.next()?, last: words.next()?, instead: words.next() })
+    })
+}
+
+/// The versions that the table was made from, oldest first.
+pub fn versions() -> impl Iterator<Item = &'static str> {
+    let line = TABLE.lines().find_map(|line| line.strip_prefix("versions "));
+    line.unwrap_or_default().split(' ')
+}
+
+/// Whether the table can tell the flags of exactly this version.
+pub fn covers(version: Version) -> bool {
+    versions().filter_map(Version::of).any(|known| known == version)
+}
+
+/// The flags that this version knows, in the table's order.
+pub fn known_to(version: Version) -> impl Iterator<Item = &'static str> {
+    rows().filter(move |row| row.knows(version)).map(|row| row.name)
+}
+
+/// Of them those of the engine, without those of the HTTP front end.
+pub fn engine_flags(version: Version) -> impl Iterator<Item = &'static str> {
+    let engine = TABLE.split_once(FRONT_END).map_or(TABLE, |(engine, _)| engine);
+    rows_of(engine).filter(move |row| row.knows(version)).map(|row| row.name)
+}
+
+/// What is known of this flag in this version, for a version that the table [`covers`]. `--no-x` is
+/// the negation of `--x`.
+pub fn look_up(flag: &str, version: Version) -> Knowledge {
+    let positive = flag.strip_prefix("--no-").map(|rest| format!("--{rest}"));
+    let named = |row: &Row| row.name == flag || Some(row.name) == positive.as_deref();
+    let Some(row) = rows().find(named) else {
+        let candidates = rows().filter(|row| row.knows(version));
+        return Knowledge::Unknown { like: most_alike(flag, candidates.map(|row| row.name)) };
+    };
+    if row.knows(version) {
+        return Knowledge::Known;
+    }
+    if Version::of(row.first).is_some_and(|first| version < first) {
+        return Knowledge::NotYet { since: row.first };
+    }
+    let since = versions().skip_while(|version| *version != row.last).nth(1).unwrap_or(row.last);
+    Knowledge::Gone { since, instead: row.instead }
+}
+
+/// Of these names the one that is spelled most alike, if any is.
+pub(crate) fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    /// Below this a suggestion confuses more than it helps.
+    const ALIKE: f64 = 0.85;
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(flag, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+/// One flag among a profile's extra arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument<'a> {
+    /// As it is written.
+    pub written: &'a str,
+    /// Its long name where we know one for the short, with dashes: `--tensor-parallel-size`.
+    pub name: String,
+    /// The first value, written after `=` or as the next argument.
+    pub value: Option<&'a str>,
+}
+
+/// The flags of an argument list. What is no flag belongs to the flag before it.
+pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
+    let mut found = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        if !is_flag(text) {
+            continue;
+        }
+        let (written, value) = match text.split_once('=') {
+            Some((written, value)) => (written, Some(value)),
+            None => (text.as_str(), list.get(index + 1).map(String::as_str).filter(|next| !is_flag(next))),
+        };
+        found.push(Argument { written, name: canonical(written), value });
+    }
+    found
+}
+
+/// Whether argparse would take it for a flag: negative numbers are values.
+pub fn is_flag(text: &str) -> bool {
+    text.starts_with('-') && text.parse::<f64>().is_err()
+}
+
+/// vLLM's parser takes `_` for `-`, `--x.y` for a field of the JSON value of `--x`, and `-O3` for
+/// `-O 3`.
+fn canonical(written: &str) -> String {
+    let whole = written.split('.').next().unwrap_or(written);
+    if whole.starts_with("--") {
+        return whole.replace('_', "-");
+    }
+    match whole {
+        "-tp" => "--tensor-parallel-size".to_owned(),
+        "-q" => "--quantization".to_owned(),
+        _ if whole.starts_with("-O") => "-O".to_owned(),
+        _ => whole.to_owned(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Drives an [`Activation`] to its end, one recorded step at a time.
+
+use super::outcome::Ended;
+use crate::{
+    domain::{
+        activation::machine::{Activation, End, State, Step, another, way_back, without_records},
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+    },
+    flow::event::{Event, Observer},
+    host::{
+        os::signals::Interrupt,
+        store::{Locked, Recorded, Store, journal::Journal},
+    },
+};
+
+/// What an activation acts through. Each method is idempotent: `Ok` means that it is so now, whoever
+/// made it so. An `Err` is what a person will read as the reason of the rollback.
+pub trait Host {
+    /// No process of the service is left.
+    fn stop(&mut self) -> Result<(), String>;
+    /// Renames `current` onto `to`: the one atomic point.
+    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String>;
+    /// Starts what `current` points at; `Ok` once it is ready.
+    fn start(&mut self) -> Result<(), String>;
+    /// Proves what was started.
+    fn validate(&mut self, generation: GenerationId) -> Result<(), String>;
+    /// From here on it goes back: whoever cuts that short would only make it longer.
+    fn turns_back(&mut self) {}
+    /// Whether the host is going down, so that nothing can be started any more.
+    fn goes_down(&mut self) -> bool {
+        false
+    }
+    /// Whether somebody stopped the service in this step, which failed: then it did not fail by itself.
+    fn was_stopped(&mut self, _step: Step) -> bool {
+        false
+    }
+    /// Another proven generation than the one that is tried, for a restart that finds its own wanting.
+    fn otherwise(&mut self) -> Option<GenerationId> {
+        None
+    }
+}
+
+/// What is done with an activation that an earlier process left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// An interrupted one is undone; a stuck one is left to a person.
+    Finish,
+    /// A stuck one is undone too: a person asked for it.
+    Unstick,
+}
+
+/// Carries out the activation of this number, which has not begun. If it fails at any step it goes back.
+pub fn activate<H: Host>(
+    locked: &Locked<'_>,
+    number: u64,
+    activation: Activation,
+    host: &mut H,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+) -> Result<Ended, Problem> {
+    let journal = locked.journal(number)?;
+    Drive { number, journal, interrupt, observer }.run(activation, host)
+}
+
+/// Goes back from the last activation, which was committed and did not stay well. Nothing if there is no way back.
+pub fn withdraw<H: Host>(
+    locked: &Locked<'_>,
+    why: String,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let Some(last) = locked.store().last_activation()? else {
+        return Ok(None);
+    };
+    let Some(degraded) = last.last().and_then(|activation| activation.degraded(why)) else {
+        return Ok(None);
+    };
+    let other = another(&locked.store().returnable()?, Some(degraded.to));
+    let activation = degraded.rather(other);
+    if activation.is_restart() {
+        return Ok(None);
+    }
+    go_back(locked, last.number, activation, host, observer).map(Some)
+}
+
+/// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
+pub fn recover<H: Host>(
+    locked: &Locked<'_>,
+    left: Left,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let Some(last) = locked.store().last_activation()? else {
+        return Ok(None);
+    };
+    // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+    locked.journal(last.number)?;
+    let Some(activation) = resumed(locked.store(), &last, left)? else {
+        return Ok(None);
+    };
+    if !last.damaged.is_empty() {
+        observer.see(Event::Warning(format!(
+            "the journal of activation {} is damaged: it is taken for one that was interrupted",
+            last.number
+        )));
+    }
+    go_back(locked, last.number, activation, host, observer).map(Some)
+}
+
+fn go_back<H: Host>(
+    locked: &Locked<'_>,
+    number: u64,
+    activation: Activation,
+    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    observer: &dyn Observer,
+) -> Result<Ended, Problem> {
+    let mut host = host(number, &activation)?;
+    let journal = locked.journal(number)?;
+    // Whoever interrupts the way back would only make it longer.
+    let interrupt = Interrupt::default();
+    Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut host)
+}
+
+/// What is said where the host goes down in the middle.
+pub(crate) fn next_boot_goes_back() -> Problem {
+    Problem::new(Kind::Interrupted, "the host is going down: the next boot goes back")
+}
+
+/// A problem if the last activation is stuck.
+pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
+    match last.and_then(Recorded::last).and_then(Activation::end) {
+        Some(End::Stuck { cause, step, why }) => Err(Problem::new(
+            Kind::Stuck,
+            format!("the last activation is stuck: {cause}; then going back failed at {step}: {why}"),
+        )
+        .help("mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an earlier process left anything that [`recover`] would end.
+pub fn is_unfinished(store: &Store, left: Left) -> Result<bool, Problem> {
+    match store.last_activation()? {
+        Some(last) => Ok(resumed(store, &last, left)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+fn resumed(store: &Store, last: &Recorded, left: Left) -> Result<Option<Activation>, Problem> {
+    let Some(activation) =
+        last.last().cloned().map_or_else(|| unreadable(store, last.number), |last| Ok(Some(last)))?
+    else {
+        return Ok(None);
+    };
+    let resumed = match left {
+        Left::Finish => activation.resumed(),
+        Left::Unstick => activation.unstuck(),
+    };
+    Ok(resumed.next().is_some().then_some(resumed))
+}
+
+/// What is made of an activation whose journal is damaged as a whole. Where its order is, too, nothing is.
+fn unreadable(store: &Store, number: u64) -> Result<Option<Activation>, Problem> {
+    let Some(to) = store.order(number).ok().flatten().map(|order| order.to) else { return Ok(None) };
+    let back = way_back(&store.returnable()?, store.current()?, Some(to));
+    Ok(without_records(to, back))
+}
+
+struct Drive<'a> {
+    number: u64,
+    journal: Journal,
+    interrupt: &'a Interrupt,
+    observer: &'a dyn Observer,
+}
+
+impl Drive<'_> {
+    fn run(mut self, mut activation: Activation, host: &mut impl Host) -> Result<Ended, Problem> {
+        loop {
+            if let Err(problem) = self.record(&activation) {
+                if activation.needs_its_record() {
+                    activation = activation.unrecorded(problem.to_string());
+                    continue;
+                }
+                // Recovery would go the same way back from the last state that is on record.
+                self.observer.see(Event::Warning(problem.to_string()));
+            }
+            let Some((step, aim)) = activation.next() else {
+                break;
+            };
+            let forward = matches!(activation.state, State::Forward { .. });
+            if forward && self.interrupt.came() {
+                activation = activation.resumed();
+                continue;
+            }
+            if !forward {
+                host.turns_back();
+                if host.goes_down() {
+                    return Err(next_boot_goes_back());
+                }
+            }
+            let outcome = match (step, aim) {
+                (Step::Stop, _) => host.stop(),
+                (Step::Point, aim) => host.point(aim),
+                (Step::Start, _) => host.start(),
+                (Step::Validate, Some(aim)) => host.validate(aim),
+                (Step::Validate, None) => Ok(()),
+            };
+            activation = match outcome {
+                // A step that a signal cut short did not fail by itself; and one that came through all the
+                // same is not kept against the wish of whoever sent it.
+                _ if forward && self.interrupt.came() => activation.resumed(),
+                Err(_) if forward && host.was_stopped(step) => activation.resumed(),
+                outcome => activation.after(outcome),
+            };
+            if forward && activation.is_restart() {
+                activation = activation.rather(host.otherwise());
+            }
+        }
+        match activation.end().cloned() {
+            Some(end) => Ok(Ended { number: self.number, activation, end }),
+            None => Err(Problem::doing("drive the activation", "it has no next step and no end")),
+        }
+    }
+
+    fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
+        self.journal.record(activation)?;
+        let aim = activation.next().and_then(|(_, aim)| aim);
+        self.observer.see(Event::Activation { aim, state: activation.state.clone() });
+        Ok(())
+    }
+}

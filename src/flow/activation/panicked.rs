@@ -1,0 +1,51 @@
+//! A deployer that panics is started again, and goes back. One that panics over and over would do so for ever: it is
+//! counted, and then a person is needed.
+
+use crate::{
+    domain::{problem::Problem, store::layout::Layout},
+    host::os::fs,
+};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::PathBuf,
+};
+
+/// Panics in one activation after which nobody tries again.
+const MOST: usize = 3;
+/// Where they are noted, a line each, in the activation's folder.
+const FILE: &str = "panics";
+
+/// Does something for this activation. A panic is noted, and goes on.
+pub(super) fn noting<T>(layout: &Layout, activation: u64, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        // What cannot be noted is not counted.
+        let _unnoted = note(layout, activation, &said(&*panic));
+        resume_unwind(panic)
+    })
+}
+
+/// Why nobody tries any more, where that is so.
+pub(super) fn too_often(layout: &Layout, activation: u64) -> Result<Option<String>, Problem> {
+    let noted = fs::read(&file(layout, activation))?.unwrap_or_default();
+    let count = noted.lines().count();
+    Ok((count >= MOST).then(|| {
+        let last = noted.lines().next_back().unwrap_or_default();
+        format!("awqdeploy panicked {count} times at it, last with: {last}")
+    }))
+}
+
+fn note(layout: &Layout, activation: u64, said: &str) -> Result<(), Problem> {
+    let path = file(layout, activation);
+    let noted = fs::read(&path)?.unwrap_or_default();
+    fs::write_unlocked(&path, format!("{noted}{}\n", said.replace('\n', " ")))
+}
+
+fn file(layout: &Layout, activation: u64) -> PathBuf {
+    layout.activation(activation).join(FILE)
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}

@@ -1,0 +1,229 @@
+//! The watch window: after the commit the process that carried an activation out goes on looking at what it brought
+//! up, and goes back if that does not stay well. It holds no lock meanwhile: a person's command comes first.
+
+use super::{
+    driver,
+    ending::{self, close},
+    outcome::Outcome,
+    steps::Live,
+};
+use crate::{
+    domain::{
+        activation::{
+            journal::watch_left,
+            machine::{Activation, End},
+            request::Order,
+        },
+        api::openai::Request,
+        planning::plan::Plan,
+        problem::Problem,
+        validation::probation::{Judge, Seen},
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+        lock_wait,
+    },
+    host::{
+        event_loop,
+        machine::uptime,
+        os::{signals::Interrupt, watchdog},
+        process::owned::Whose,
+        store::Recorded,
+        systemd::{service::Condition, transient_unit},
+        vllm::api::Api,
+    },
+};
+use std::time::{Duration, Instant};
+
+/// Tokens of each short completion: enough for a rate, and a second of work at the slowest that is tolerated.
+const PROBE_TOKENS: u32 = 8;
+/// How long each may take.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a waiting watcher looks whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Watches what the activation of this number committed until its window is over. How it ended after all, if it
+/// went back.
+pub(crate) fn watch(
+    world: &mut World,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Option<Outcome>, Problem> {
+    let plan = world.store.generation(order.to)?.plan;
+    let Some(left) = left(&world.store.activation(number)?, &plan).filter(|_| is_wanted(world, number))
+    else {
+        return Ok(None);
+    };
+    let closes = uptime::seconds() + left.as_secs_f64();
+    observer.see(Event::Watching { until: until(left) });
+    let mut judge: Option<Judge> = None;
+    let mut restarts = 0;
+    loop {
+        pause(&world.interrupt, plan.watch.every);
+        if uptime::seconds() >= closes || !is_wanted(world, number) {
+            return Ok(None);
+        }
+        if is_measured(world, number, &plan.service) {
+            continue;
+        }
+        let asked = ask(world, &plan.service);
+        if let Ok(Asked { restarts: known, .. }) = &asked {
+            restarts = *known;
+        }
+        let seen = look(&plan, asked)?;
+        observer.see(told(&seen));
+        let known =
+            judge.get_or_insert_with(|| Judge::new(plan.gates.min_decode_tokens_per_second, restarts));
+        if let Some(why) = known.take(restarts, seen) {
+            if let Some(outcome) = go_back(world, number, order, &plan, why, observer)? {
+                return Ok(Some(outcome));
+            }
+            // Where it is still wanted, somebody stopped the service: what comes after that is judged anew.
+            judge = None;
+        }
+    }
+}
+
+/// Whether anybody still wants it watched: something newer that has begun, and what was undone, leave nothing to watch.
+/// What cannot be read now is read at the next look.
+fn is_wanted(world: &World, number: u64) -> bool {
+    let last = world.store.last_activation();
+    let ours = |last: Option<Recorded>| {
+        last.is_some_and(|last| {
+            last.number == number && last.last().and_then(Activation::end) == Some(&End::Committed)
+        })
+    };
+    !world.interrupt.is_to_leave() && last.map_or(true, ours)
+}
+
+/// Whether something newer, which was ordered and has not begun, is at work: its measurements are not to be disturbed.
+/// One that was refused is not.
+fn is_measured(world: &World, number: u64, service: &str) -> bool {
+    let newer = world.store.newest_order().ok().flatten().filter(|newest| *newest > number);
+    newer
+        .is_some_and(|newer| transient_unit::runs(service, newer, world.layout().scope()).unwrap_or_default())
+}
+
+/// How long an activation is still watched.
+fn left(recorded: &Recorded, plan: &Plan) -> Option<Duration> {
+    watch_left(&recorded.journal, plan.watch.minutes, &uptime::now())
+}
+
+fn until(left: Duration) -> jiff::Timestamp {
+    jiff::Timestamp::now().checked_add(left).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// When the window of an activation closes, if it is open, by the clock as it goes now.
+pub(crate) fn closes(recorded: &Recorded, plan: &Plan) -> Option<jiff::Timestamp> {
+    left(recorded, plan).map(until)
+}
+
+fn pause(interrupt: &Interrupt, pause: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < pause && !interrupt.is_to_leave() {
+        watchdog::pause(LOOK_EVERY.min(pause));
+    }
+}
+
+/// What the service manager says of the service.
+struct Asked {
+    /// How often it was started again.
+    restarts: u32,
+    /// What it does.
+    condition: Condition,
+    /// Which processes are its own.
+    whose: Whose,
+}
+
+fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
+    let mut services = world.keeper.observe(service);
+    Ok(Asked {
+        restarts: services.restarts()?,
+        condition: services.condition()?,
+        whose: services.processes()?,
+    })
+}
+
+/// One look. What the engine does for others tells a busy one from one that hangs. Where the service manager says
+/// nothing, nobody is asked: whose answer it would be is not known, and somebody may have stopped the service.
+fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Seen, Problem> {
+    let whose = match asked {
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Seen::Stopped),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok(Seen::Starting),
+        Ok(Asked { whose, .. }) => whose,
+        Err(problem) => return Ok(Seen::Nothing(problem.in_one_line())),
+    };
+    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
+    Ok(probe(&api).unwrap_or_else(|problem| Seen::Nothing(problem.in_one_line())))
+}
+
+fn probe(api: &Api) -> Result<Seen, Problem> {
+    let request = Request::complete("Count: one, two, three,", PROBE_TOKENS).to_the_limit();
+    event_loop()?.block_on(async {
+        let before = api.load().await;
+        let rate = match api.stream(&request).await {
+            Ok(streamed) => streamed.sample().decode_tokens_per_second(),
+            Err(fault) => {
+                let after = api.load().await;
+                let generated = before
+                    .zip(after)
+                    .is_some_and(|(before, after)| after.generated_tokens > before.generated_tokens);
+                return Ok(if generated { Seen::Busy } else { Seen::Unanswered(fault.to_string()) });
+            }
+        };
+        let shared = before.is_some_and(|load| load.requests > 0.0);
+        Ok(match rate {
+            Some(rate) if !shared => Seen::Alone(rate),
+            _ => Seen::Busy,
+        })
+    })
+}
+
+fn told(seen: &Seen) -> Event {
+    let (tokens_per_second, wrong) = match seen {
+        Seen::Alone(rate) => (Some(*rate), None),
+        Seen::Busy => (None, None),
+        Seen::Unanswered(why) => (None, Some(why.clone())),
+        Seen::Starting => (None, Some("its service is being started again".to_owned())),
+        Seen::Stopped => (None, Some("somebody stopped its service".to_owned())),
+        Seen::Nothing(why) => (None, Some(format!("nobody could be asked: {why}"))),
+    };
+    Event::Watched { tokens_per_second, wrong }
+}
+
+fn go_back(
+    world: &mut World,
+    number: u64,
+    order: Order,
+    plan: &Plan,
+    why: String,
+    observer: &dyn Observer,
+) -> Result<Option<Outcome>, Problem> {
+    let store = world.store.clone();
+    let command = format!("awqdeploy watch of {}", plan.profile);
+    let wanted = |world: &World| is_wanted(world, number);
+    let root = |_: &mut World| store.lock(Duration::ZERO, &command);
+    let Some(locked) = lock_wait::take(world, root, wanted, observer)? else { return Ok(None) };
+    // All roots share the GPUs.
+    let host = |world: &mut World| world.keeper.alone(store.layout().root(), &command);
+    let Some(_alone) = lock_wait::take(world, host, wanted, observer)? else { return Ok(None) };
+    // While it waited somebody may have activated something else, or stopped the service.
+    if !is_wanted(world, number) || ask(world, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
+    {
+        return Ok(None);
+    }
+    let services = world.keeper.command(&plan.service)?;
+    let live = |number, activation: &Activation| {
+        Ok(Live::new(&locked, services, observer, Interrupt::default(), number, activation.clone()))
+    };
+    let Some(ended) = driver::withdraw(&locked, why, live, observer)? else {
+        observer.see(Event::Warning(
+            "it did not stay well, and nothing else is proven: it is left alone".to_owned(),
+        ));
+        return Ok(None);
+    };
+    close(world, &locked, &ended, observer)?;
+    ending::outcome(&store, order, ended).map(Some)
+}

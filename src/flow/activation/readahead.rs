@@ -1,0 +1,68 @@
+//! Reading ahead: what can be in RAM before the old server is stopped need not be waited for afterwards.
+
+use crate::{
+    domain::{
+        planning::plan::Plan,
+        problem::{Kind, Problem},
+        size::Bytes,
+        store::page_cache::{self as room, Back},
+    },
+    flow::event::{Event, Observer},
+    host::{
+        machine::{self, page_cache},
+        os::signals::Interrupt,
+    },
+};
+
+/// Reads the candidate's files into the page cache, as far as RAM is free. That it could not be done is no reason not
+/// to deploy; a signal ends the deployment, as nothing was touched.
+pub(super) fn ahead(plan: &Plan, interrupt: &Interrupt, observer: &dyn Observer) -> Result<(), Problem> {
+    let read = || {
+        let files = page_cache::files(&plan.model.path)?;
+        let whole: Bytes = files.iter().map(|(_, length)| *length).sum();
+        let of = room::ahead(whole, machine::ram()?.1);
+        if of == Bytes::default() {
+            return Ok(());
+        }
+        observer.see(Event::Stage(format!("read {of} of {whole} ahead into the page cache")));
+        let see = &mut |done| observer.see(Event::Progress { done, of });
+        page_cache::read(&files, of, interrupt, see).map(drop)
+    };
+    match read() {
+        Err(problem) if problem.kind != Kind::Interrupted => {
+            observer.see(Event::Warning(format!("nothing is read ahead: {}", problem.in_one_line())));
+            Ok(())
+        }
+        read => read,
+    }
+}
+
+/// Once the candidate has loaded: makes room for the old generation's files where it pushed them out, so that a way
+/// back loads as fast as it can.
+pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interrupt, observer: &dyn Observer) {
+    if candidate.model.path == old.model.path {
+        return;
+    }
+    let warm = || {
+        let (new, before) = (page_cache::files(&candidate.model.path)?, page_cache::files(&old.model.path)?);
+        let size = |files: &[(_, Bytes)]| files.iter().map(|(_, length)| *length).sum::<Bytes>();
+        let whole = size(&before);
+        match room::back(machine::ram()?.0, candidate.memory.ram, size(&new), whole) {
+            Back::BothStay | Back::Read(Bytes(0)) => Ok(()),
+            Back::Read(of) => {
+                observer
+                    .see(Event::Stage(format!("read {of} of {whole} for the way back into the page cache")));
+                page_cache::let_go(&new);
+                let see = &mut |done| observer.see(Event::Progress { done, of });
+                page_cache::read(&before, of, interrupt, see).map(drop)
+            }
+        }
+    };
+    // A signal ends the validation that comes next; the way back is only slower without this.
+    if let Err(problem) = warm()
+        && problem.kind != Kind::Interrupted
+    {
+        observer
+            .see(Event::Warning(format!("nothing is kept warm for the way back: {}", problem.in_one_line())));
+    }
+}

@@ -1,0 +1,105 @@
+//! From an order to its outcome: carried out in this process, or handed to the service manager and followed.
+
+use super::{
+    driver::activate,
+    ending::{close, outcome, return_to},
+    follow::{CtrlC, follow},
+    outcome::Outcome,
+    readahead,
+    steps::Live,
+};
+use crate::{
+    domain::{
+        activation::{machine::Activation, request::Order},
+        generation_id::GenerationId,
+        problem::Problem,
+    },
+    flow::{
+        context::{Carrier, World},
+        event::{Event, Observer},
+        validate::generation,
+    },
+    host::{
+        store::{Locked, Store},
+        systemd::transient_unit,
+        vllm::running_server,
+    },
+};
+use std::path::Path;
+
+/// One activation of a generation that is whole and verified. From here on it is in the hands of whoever carries
+/// activations out.
+pub(crate) fn carry_out(
+    world: &mut World,
+    locked: Locked<'_>,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    match world.carrier {
+        Carrier::Here => {
+            let number = locked.order(&order)?;
+            conduct(world, &locked, number, order, observer)
+        }
+        Carrier::ServiceManager => {
+            let number = hand_over(world, locked, order)?;
+            observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
+            follow(world, number, CtrlC::GoesBack, observer)
+        }
+    }
+}
+
+/// Hands an order to the service manager. Returns the number of its activation once that has its process.
+pub(crate) fn hand_over(world: &World, locked: Locked<'_>, order: Order) -> Result<u64, Problem> {
+    // Wherever the caller's own file lies, this one is there when it must be started again.
+    let program = locked.keep_binary(&world.binary)?;
+    let service = locked.store().generation(order.to)?.plan.service;
+    let number = locked.order(&order)?;
+    drop(locked);
+    transient_unit::start(&service, number, &program, world.layout())?;
+    Ok(number)
+}
+
+/// Carries an order out in this process, and validates what serves after it.
+pub(crate) fn conduct(
+    world: &mut World,
+    locked: &Locked<'_>,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    let store = locked.store();
+    let plan = store.generation(order.to)?.plan;
+    let from = return_to(store, Some(order.to))?;
+    let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
+    for id in [Some(order.to), from].into_iter().flatten() {
+        remark_on_packages(store, id, observer)?;
+    }
+    let baseline = generation::baseline(world, &plan, observer)?;
+    readahead::ahead(&plan, &world.interrupt, observer)?;
+    let activation = Activation::new(from, order.to);
+    let interrupt = world.interrupt.clone();
+    let services = world.keeper.command(&plan.service)?;
+    let mut live =
+        Live::new(locked, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
+    let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
+    drop(live);
+    close(world, locked, &ended, observer)?;
+    outcome(store, order, ended)
+}
+
+/// Warns where the packages of an adopted generation are not those that were found: nothing pins them.
+fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) -> Result<(), Problem> {
+    let Some(adopted) = store.adopted(id).unwrap_or_default() else { return Ok(()) };
+    let plan = store.generation(id)?.plan;
+    let Some(python) = plan.serve.argv.first() else { return Ok(()) };
+    let now = running_server::packages(Path::new(python))?;
+    let changed: Vec<_> = adopted.packages.iter().filter(|(name, was)| now.get(*name) != Some(was)).collect();
+    if let Some((name, was)) = changed.first() {
+        let is = now.get(*name).map_or("gone", String::as_str);
+        observer.see(Event::Warning(format!(
+            "{} packages of generation {id} were changed since it was adopted: `{name}` was {was}, and is {is}",
+            changed.len()
+        )));
+    }
+    Ok(())
+}

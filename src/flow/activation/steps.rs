@@ -1,0 +1,186 @@
+//! The real host of an activation: the service, the `current` link and the validation.
+
+use super::{driver::Host, readahead};
+use crate::{
+    domain::{
+        activation::machine::{Activation, Step, another},
+        generation::Generation,
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+        validation::{observed::Actual, report::Report},
+    },
+    flow::{
+        event::{Event, Observer},
+        validate::generation::report,
+    },
+    host::{
+        machine::usage,
+        os::{port, signals::Interrupt},
+        store::{Evidence, Locked},
+        systemd::service::{Services, Trust},
+        vllm::running_server,
+    },
+};
+
+/// Log lines kept as evidence of a failure.
+const EVIDENCE_LINES: u32 = 1000;
+
+/// Acts on the real service.
+pub struct Live<'a> {
+    locked: &'a Locked<'a>,
+    services: Box<dyn Services + 'a>,
+    observer: &'a dyn Observer,
+    interrupt: Interrupt,
+    /// The activation's number, under which evidence is kept.
+    number: u64,
+    /// The activation as it was when this host took it over.
+    activation: Activation,
+    /// What `current` was pointed at last.
+    aim: Option<GenerationId>,
+    /// Whether somebody else's stop ended the last start.
+    stopped: bool,
+    /// The baseline's speed, measured before it was stopped.
+    baseline: Option<Report>,
+}
+
+impl<'a> Live<'a> {
+    /// The host of this activation, which has this number.
+    pub fn new(
+        locked: &'a Locked<'a>,
+        services: Box<dyn Services + 'a>,
+        observer: &'a dyn Observer,
+        interrupt: Interrupt,
+        number: u64,
+        activation: Activation,
+    ) -> Self {
+        let (aim, stopped, baseline) = (None, false, None);
+        Self { locked, services, observer, interrupt, number, activation, aim, stopped, baseline }
+    }
+
+    /// The same, with what was measured of the baseline while it still served.
+    #[must_use]
+    pub fn beside(self, baseline: Option<Report>) -> Self {
+        Self { baseline, ..self }
+    }
+
+    fn start_current(&mut self) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let Some(Generation { id, plan, .. }) = store.current_generation()? else {
+            return Err(Problem::doing("start the service", "no generation is current"));
+        };
+        self.services.install(&store.units(&plan)?)?;
+        let candidate = self.activation.tries(self.aim);
+        self.services.trust(if candidate { Trust::Candidate } else { Trust::Committed })?;
+        port::wait_until_free(plan.serve.listen)?;
+        let observer = self.observer;
+        let started = self.services.start(&self.interrupt, &mut |said| observer.see(Event::Engine(said)));
+        self.stopped = started.as_ref().is_err_and(|problem| problem.kind == Kind::Interrupted);
+        if started.is_err() && id == self.activation.to {
+            self.keep_log();
+        }
+        started
+    }
+
+    /// Stops the service, and waits until its processes are gone and the GPUs' memory is free. The port is waited for
+    /// by whatever is to start.
+    fn clear(&mut self) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let observer = self.observer;
+        self.services.stop()?;
+        // Nothing is tried any more: whoever starts it by hand before we do starts what is proven, or nothing.
+        self.services.trust(Trust::Committed)?;
+        self.services.clear(&store.layout().runtimes(), &mut |leftover| {
+            observer.see(Event::Warning(format!("{leftover} outlived the service: it is ended")));
+        })
+    }
+
+    fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
+        let store = self.locked.store();
+        let plan = store.generation(generation)?.plan;
+        if let Some(from) = self.activation.from.filter(|from| *from != generation) {
+            readahead::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
+        }
+        let whose = self.services.processes()?;
+        let baseline = self.baseline.as_ref();
+        let mut report = report(store, &plan, generation, whose, baseline, &self.interrupt, self.observer)?;
+        match self.services.log_tail(EVIDENCE_LINES) {
+            Ok(log) => {
+                let actual = Actual::of(log.lines()).with(usage::of(&self.services.processes()?));
+                report.held_against(&plan, actual);
+            }
+            Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
+        }
+        for finding in &report.findings {
+            self.observer.see(Event::Warning(finding.message.clone()));
+        }
+        if let Some(baseline) = &self.baseline {
+            self.locked.keep_report(self.number, Evidence::Baseline, baseline)?;
+        }
+        self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
+        if report.passed() {
+            return self.services.trust(Trust::Committed);
+        }
+        self.keep_log();
+        Err(Problem::new(Kind::Unexpected, report.reasons().join("; ")))
+    }
+
+    /// Ends a server that was adopted while no unit ran it: nobody else does.
+    fn end_adopted(&self) -> Result<(), Problem> {
+        let adopted = self.locked.store().all_adopted()?.into_iter();
+        adopted
+            .filter(|adopted| adopted.unit.is_none())
+            .try_for_each(|adopted| running_server::end(&adopted.process))
+    }
+
+    /// Evidence is worth having, and not worth failing for.
+    fn keep_log(&mut self) {
+        let kept =
+            self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.locked.keep_log(self.number, &text));
+        if let Err(problem) = kept {
+            self.observer.see(Event::Warning(problem.in_one_line()));
+        }
+    }
+}
+
+impl Host for Live<'_> {
+    fn stop(&mut self) -> Result<(), String> {
+        let cleared = self.clear().and_then(|()| self.end_adopted());
+        cleared.map_err(|problem| problem.in_one_line())
+    }
+
+    fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
+        self.aim = to;
+        self.locked.point(to).map_err(|problem| problem.in_one_line())
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        self.start_current().map_err(|problem| problem.in_one_line())
+    }
+
+    fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
+        self.prove(generation).map_err(|problem| problem.in_one_line())
+    }
+
+    /// The aim alone does not tell the way back: a restart returns to what it goes to.
+    fn turns_back(&mut self) {
+        self.interrupt = Interrupt::default();
+    }
+
+    fn goes_down(&mut self) -> bool {
+        self.services.goes_down()
+    }
+
+    /// While it is validated, a service that failed is `failed`, or about to be started again: `inactive` is one that
+    /// somebody stopped. Where it could not be started it may be `inactive` for another reason.
+    fn was_stopped(&mut self, step: Step) -> bool {
+        match step {
+            Step::Start => self.stopped,
+            Step::Validate => self.services.condition().is_ok_and(|condition| condition.is_stopped()),
+            Step::Stop | Step::Point => false,
+        }
+    }
+
+    fn otherwise(&mut self) -> Option<GenerationId> {
+        another(&self.locked.store().returnable().ok()?, Some(self.activation.to))
+    }
+}

@@ -1,0 +1,214 @@
+//! `activate`: what the service manager runs to carry out an activation. It begins where the records say, so that
+//! being killed and started again only ever leads back.
+
+use super::{
+    driver::{self, Left},
+    ending::{self, ended, ended_on_record, ordered},
+    follow,
+    outcome::{Ended, Outcome},
+    panicked, probation,
+    recover::{self, Busy},
+    run,
+};
+use crate::{
+    domain::{
+        activation::request::{Action, Order},
+        problem::{Kind, Problem},
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+        lock_wait::{self, LOCK_PATIENCE},
+    },
+    host::{
+        os::watchdog,
+        store::{Locked, Recorded, Store, transcript::Transcript},
+    },
+};
+use std::time::Duration;
+
+/// How much of an activation is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All.
+    Whole,
+    /// What a process that died left: nothing is begun.
+    Rest,
+}
+
+/// Carries out the activation of this number as it was ordered, and tells everything to its transcript too.
+/// Nothing if there is nothing left to do.
+pub fn activation(
+    world: &mut World,
+    number: u64,
+    part: Part,
+    observer: &dyn Observer,
+) -> Result<Option<Outcome>, Problem> {
+    let store = world.store.clone();
+    let order = ordered(&store, number)?.ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("nothing is on record that activation {number} is to do"))
+            .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
+    })?;
+    let transcript = Transcript::open(&store.layout().activation(number))?;
+    // systemd listens to the main process of a unit alone.
+    if part == Part::Whole {
+        watchdog::begin();
+    }
+    let telling = |event: Event| {
+        watchdog::beat();
+        // A full disk must not keep anybody from going back.
+        let _untold = transcript.add(&event);
+        observer.see(event);
+    };
+    let layout = store.layout();
+    let carried = panicked::noting(layout, number, || carry(world, number, order, part, &telling));
+    let outcome = tell(carried, &telling)?;
+    match part {
+        Part::Rest => Ok(outcome),
+        Part::Whole if panicked::too_often(layout, number)?.is_some() => Ok(outcome),
+        Part::Whole => {
+            let watched =
+                panicked::noting(layout, number, || probation::watch(world, number, order, &telling));
+            Ok(tell(watched, &telling)?.or(outcome))
+        }
+    }
+}
+
+fn tell(
+    outcome: Result<Option<Outcome>, Problem>,
+    telling: &dyn Observer,
+) -> Result<Option<Outcome>, Problem> {
+    match &outcome {
+        Ok(Some(outcome)) => telling.see(Event::Ended(outcome.conclusion())),
+        Ok(None) => {}
+        Err(problem) => telling.see(Event::Refused {
+            kind: problem.kind,
+            what: problem.in_one_line(),
+            help: problem.help.clone(),
+        }),
+    }
+    outcome
+}
+
+fn carry(
+    world: &mut World,
+    number: u64,
+    order: Order,
+    part: Part,
+    observer: &dyn Observer,
+) -> Result<Option<Outcome>, Problem> {
+    let store = world.store.clone();
+    // Who has nothing to do keeps nobody waiting: the next command may be there before this process is gone.
+    if is_over(&store, number)? {
+        return Ok(None);
+    }
+    let Some(locked) = lock(world, &store, number, order, observer)? else {
+        return Err(driver::next_boot_goes_back());
+    };
+    let recorded = store.activation(number)?;
+    let given_up = panicked::too_often(store.layout(), number)?;
+    if recorded.says_anything() {
+        // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+        locked.journal(number)?;
+    }
+    let ended = match (recorded.last().and_then(|last| ended(number, last)), part, given_up) {
+        (None, _, Some(why)) => give_up(&locked, &recorded, why, observer)?,
+        (None, Part::Rest, None) if !recorded.says_anything() => return Ok(None),
+        (None, Part::Whole, None) if !recorded.says_anything() => {
+            return begin(world, &locked, number, order, observer).map(Some);
+        }
+        (Some(_), ..) if is_over(&store, number)? => return Ok(None),
+        (Some(ended), ..) => ended,
+        (None, ..) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
+            .filter(|ended| ended.number == number)
+            .ok_or_else(|| overtaken(number))?,
+    };
+    ending::close(world, &locked, &ended, observer)?;
+    ending::outcome(&store, order, ended).map(Some)
+}
+
+/// Ends an activation that nobody can carry out, as one that is stuck. Where nothing of it can be read nothing was
+/// touched, and that is said.
+fn give_up(
+    locked: &Locked<'_>,
+    recorded: &Recorded,
+    why: String,
+    observer: &dyn Observer,
+) -> Result<Ended, Problem> {
+    let Some(activation) = recorded.last() else {
+        return Err(Problem::new(Kind::Stuck, why)
+            .help("nothing was touched; `journalctl -t awqdeploy` has what it said"));
+    };
+    let activation = activation.clone().given_up(why);
+    locked.journal(recorded.number)?.record(&activation)?;
+    observer.see(Event::Activation { aim: None, state: activation.state.clone() });
+    ended(recorded.number, &activation).ok_or_else(|| overtaken(recorded.number))
+}
+
+/// The root's lock. What has begun must go back, and waits for it however long that takes; nothing where the host goes
+/// down meanwhile. What has not begun is refused in the end.
+fn lock<'a>(
+    world: &mut World,
+    store: &'a Store,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Option<Locked<'a>>, Problem> {
+    let command = told(store, order);
+    if !goes_on(store, number)? {
+        match store.lock(LOCK_PATIENCE, &command) {
+            // Another process may have begun it.
+            Err(problem) if problem.kind == Kind::Busy && goes_on(store, number)? => {}
+            locked => return locked.map(Some),
+        }
+    }
+    lock_wait::take(world, |_| store.lock(Duration::ZERO, &command), |_| true, observer)
+}
+
+/// Whether an activation has begun, and has no end.
+pub(crate) fn goes_on(store: &Store, number: u64) -> Result<bool, Problem> {
+    let recorded = store.activation(number)?;
+    Ok(recorded.says_anything() && ended_on_record(&recorded).is_none())
+}
+
+/// Whether an activation has an end that was told.
+fn is_over(store: &Store, number: u64) -> Result<bool, Problem> {
+    Ok(ended_on_record(&store.activation(number)?).is_some() && follow::end_was_told(store, number)?)
+}
+
+/// What others are told that this process does.
+fn told(store: &Store, order: Order) -> String {
+    let profile =
+        store.generation(order.to).map_or_else(|_| order.to.to_string(), |found| found.plan.profile);
+    match order.action {
+        Action::Deploy => format!("awqdeploy deploy {profile}"),
+        Action::Rollback => format!("awqdeploy rollback {profile}"),
+    }
+}
+
+fn begin(
+    world: &mut World,
+    locked: &Locked<'_>,
+    number: u64,
+    order: Order,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    let last = locked.store().last_activation()?;
+    if last.as_ref().is_some_and(|last| last.number > number) {
+        return Err(overtaken(number));
+    }
+    recover::finish(world, locked, Left::Finish, observer)?;
+    if order.action == Action::Deploy {
+        driver::not_stuck(last.as_ref())?;
+    }
+    run::conduct(world, locked, number, order, observer)
+}
+
+/// Since the order was given somebody else has activated something: what was checked for it holds no more.
+fn overtaken(number: u64) -> Problem {
+    Problem::new(
+        Kind::Busy,
+        format!("another activation came before activation {number}; nothing was touched"),
+    )
+    .help("`awqdeploy status` shows what serves; give the command again if it is still wanted")
+}

@@ -1,0 +1,158 @@
+//! Everything that a story acts on, in one place: a rehearsal brings another world to the same stories.
+
+use crate::{
+    domain::{
+        generation_id::GenerationId,
+        machine::{facts::Facts, visible::Claim},
+        problem::Problem,
+        store::layout::{Layout, Scope},
+    },
+    host::{
+        machine::gpu,
+        os::signals::Interrupt,
+        process::owned::Whose,
+        profiles::Library,
+        rehearsal::supervisor::Processes,
+        store::{Recorded, Store},
+        systemd::{Systemd, host_lock, service::Services},
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What the stories act on.
+#[derive(Debug)]
+pub struct World {
+    /// The root directory.
+    pub store: Store,
+    /// Profiles and locks.
+    pub library: Library,
+    /// The host.
+    pub facts: Facts,
+    /// Where engines come from.
+    pub engine: Engine,
+    /// Whether a person wants it to stop.
+    pub interrupt: Interrupt,
+    /// This program's own file.
+    pub binary: PathBuf,
+    /// What keeps the service running.
+    pub keeper: Keeper,
+    /// Who carries activations out.
+    pub carrier: Carrier,
+}
+
+/// Who carries an activation out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// This process: it is the service manager's already, or a rehearsal's.
+    Here,
+    /// The service manager: the activation outlives this process and its terminal.
+    ServiceManager,
+}
+
+/// Where engines come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The runtime that the profile's lock names.
+    Locked,
+    /// The same, but built by Nix: this folder has one for each lock, named by the lock's digest.
+    Built(PathBuf),
+    /// This command, which `serve` and its arguments follow.
+    Command(Vec<String>),
+}
+
+/// What keeps the service running.
+#[derive(Debug)]
+pub enum Keeper {
+    /// The host's systemd, or the user's own.
+    Systemd(Scope),
+    /// This process.
+    Embedded(Box<Processes>),
+}
+
+impl World {
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        self.store.layout()
+    }
+}
+
+impl Keeper {
+    /// An embedded supervisor that runs what the root's unit would run. It keeps its socket and log in
+    /// `directory`, and gives a start up after `patience`.
+    pub fn embedded(layout: &Layout, directory: PathBuf, patience: Duration) -> Self {
+        let shown = |path: PathBuf| path.to_string_lossy().into_owned();
+        let binary = shown(layout.current().join("awqdeploy"));
+        let root = shown(layout.root().to_owned());
+        let owner = std::process::id().to_string();
+        let argv = [&binary, "--root", &root, "supervise", "--owner", &owner].map(str::to_owned).into();
+        Self::Embedded(Box::new(Processes::new(argv, BTreeMap::new(), directory, patience)))
+    }
+
+    /// The keeper of this service, for looking at it.
+    pub fn observe(&mut self, service: &str) -> Box<dyn Services + '_> {
+        match self {
+            Self::Systemd(scope) => Box::new(Systemd::new(service, *scope)),
+            Self::Embedded(processes) => Box::new(processes.as_mut()),
+        }
+    }
+
+    /// Whose service manager it is, where that is one that runs.
+    pub fn manager(&self) -> Option<Scope> {
+        match self {
+            Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// Which processes are this service's own, now.
+    pub fn processes(&self, service: &str) -> Result<Whose, Problem> {
+        match self {
+            Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
+            Self::Embedded(_) => Ok(Whose::Ours),
+        }
+    }
+
+    /// The right to stop and start what this root may run now, held until it is dropped. All roots share the GPUs; a
+    /// rehearsal touches none. Users cannot write where root's locks lie: each has some for all roots of their own.
+    pub fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
+        match self {
+            Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
+                host_lock::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)
+            }
+            Self::Systemd(_) | Self::Embedded(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The keeper of this service, for changing what runs. A problem without the means or the right.
+    pub fn command(&mut self, service: &str) -> Result<Box<dyn Services + '_>, Problem> {
+        if let Self::Systemd(scope) = self {
+            Systemd::usable(*scope)?;
+        }
+        Ok(self.observe(service))
+    }
+}
+
+/// The GPUs of everything below this root that may run now, or be stopped or started next: what is current, what is ordered,
+/// what the last activation came from and was to reach, and what there is to go back to. What cannot be read may use all.
+fn claim(store: &Store) -> Claim {
+    let generations = || -> Result<BTreeSet<GenerationId>, Problem> {
+        let mut ids: BTreeSet<_> =
+            store.current()?.into_iter().chain(store.proven()?.last().copied()).collect();
+        if let Some(number) = store.newest_order()? {
+            ids.extend(store.order(number)?.map(|order| order.to));
+        }
+        if let Some(activation) = store.last_activation()?.as_ref().and_then(Recorded::last) {
+            ids.extend(activation.from.into_iter().chain([activation.to]));
+        }
+        Ok(ids)
+    };
+    let of = |id| store.generation(id).map(|generation| Claim::of(&generation.plan.serve.env, gpu::number));
+    let Ok(ids) = generations() else { return Claim::Host };
+    let claims = ids.into_iter().map(|id| of(id).unwrap_or(Claim::Host));
+    claims.fold(Claim::Gpus(BTreeSet::new()), Claim::and)
+}

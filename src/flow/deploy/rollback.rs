@@ -1,0 +1,83 @@
+//! `rollback`: the same activation with a proven generation as its aim. It needs no network and
+//! installs nothing.
+
+use super::rollback_check;
+use crate::{
+    domain::{
+        activation::request::Order,
+        generation::Generation,
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+    },
+    flow::{
+        activation::{
+            driver::{self, Left},
+            outcome::{Action, Outcome},
+            recover,
+            run::carry_out,
+        },
+        context::World,
+        event::Observer,
+        running,
+    },
+    host::{store::Store, systemd::service::Condition},
+};
+use std::time::Duration;
+
+/// What to roll back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The newest proven generation before the one that serves.
+    Previous,
+    /// The newest proven generation of this profile.
+    Profile(String),
+    /// This one.
+    Generation(GenerationId),
+}
+
+/// The generation that a rollback would activate.
+pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
+    let proven = store.proven()?;
+    let current = store.current()?;
+    let generations: Vec<_> =
+        store.generations()?.into_iter().filter(|generation| proven.contains(&generation.id)).collect();
+    let found = match target {
+        Target::Previous => {
+            let before = |generation: &&Generation| current.is_none_or(|current| generation.id < current);
+            generations.iter().rfind(before).ok_or("no earlier generation passed its validation".to_owned())
+        }
+        Target::Profile(profile) => generations
+            .iter()
+            .rfind(|generation| generation.plan.profile == *profile)
+            .ok_or(format!("no generation of `{profile}` passed its validation")),
+        Target::Generation(id) => generations
+            .iter()
+            .find(|generation| generation.id == *id)
+            .ok_or(format!("generation {id} is not there, or never passed its validation")),
+    };
+    found.cloned().map_err(|what| {
+        Problem::new(Kind::Usage, what).help("`awqdeploy generations` lists those that can be returned to")
+    })
+}
+
+/// Goes back to a proven generation. If that fails it returns to what serves now.
+pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    let store = world.store.clone();
+    let plan = find(&store, target)?.plan;
+    let service = &plan.service;
+    world.keeper.command(service)?.claim(&store.units(&plan)?)?;
+    let locked = store.lock(Duration::ZERO, "awqdeploy rollback")?;
+    recover::finish(world, &locked, Left::Finish, observer)?;
+    // What was found before the lock was held may have changed.
+    let to = find(&store, target)?;
+    let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
+    let serves = !running::warn(world, service, observer)?
+        && world.keeper.observe(service).condition()? == Condition::Active;
+    // A stuck activation is only over once another one has ended well.
+    if serves && !stuck && store.current()? == Some(to.id) {
+        let profile = to.plan.profile;
+        return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
+    }
+    rollback_check::whole(world, &locked, &to, observer)?;
+    carry_out(world, locked, Order { action: Action::Rollback, to: to.id }, observer)
+}

@@ -1,0 +1,91 @@
+//! Before anything is stopped: could what a failed deployment goes back to come back?
+
+use crate::{
+    domain::{
+        generation::Generation,
+        planning::host_changed,
+        problem::{Kind, Problem},
+    },
+    flow::{
+        activation::ending::return_to,
+        context::World,
+        event::{Event, Observer},
+        models::verify_at_start::{Known, prove, prove_runtime},
+    },
+    host::{
+        os::secrets,
+        runtimes::needs,
+        store::{Locked, hash_cache::Memo},
+    },
+};
+use std::path::Path;
+
+/// Proves it, where there is anything to go back to.
+pub(super) fn prove_target(
+    world: &World,
+    locked: &Locked<'_>,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let store = locked.store();
+    let Some(target) = return_to(store, None)? else {
+        return Ok(());
+    };
+    let target = store.generation(target)?;
+    let possible = whole(world, locked, &target, observer)
+        .and_then(|()| host_changed::still_fits(&target.plan, &world.facts).map_err(Problem::from));
+    possible.map_err(|problem| no_way_back(&target, &problem))
+}
+
+/// Everything that a generation runs is there, and is what was recorded and locked.
+pub(super) fn whole(
+    world: &World,
+    locked: &Locked<'_>,
+    generation: &Generation,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let plan = &generation.plan;
+    let engine = plan.serve.argv.first().map(Path::new);
+    let own = locked.store().layout().generation(generation.id).join("awqdeploy");
+    for path in [Some(plan.model.path.as_path()), engine, Some(own.as_path())].into_iter().flatten() {
+        if !path.exists() {
+            return Err(Problem::new(
+                Kind::Unverified,
+                format!("generation {} needs `{}`, which is gone", generation.id, path.display()),
+            )
+            .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
+        }
+    }
+    secrets::prove(&plan.secrets)?;
+    needs::prove(&plan.runtime.needs, &plan.serve.env)?;
+    locked.store().intact(generation.id)?;
+    observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
+    let see = &mut |done, of| observer.see(Event::Progress { done, of });
+    let proved = prove_runtime(locked.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
+    locked.note_trees(&proved.noted)?;
+    for folder in proved.unrecorded {
+        observer.see(Event::Warning(format!(
+            "nobody knows whether `{}` is as it was installed: an earlier awqdeploy kept no record of it",
+            folder.display()
+        )));
+    }
+    observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
+    let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
+        observer.see(Event::Progress { done, of });
+    })?;
+    locked.note(&checked)
+}
+
+fn no_way_back(target: &Generation, problem: &Problem) -> Problem {
+    if problem.kind == Kind::Interrupted {
+        return Problem::new(Kind::Interrupted, problem.what.clone());
+    }
+    let why = problem.in_one_line();
+    Problem::new(
+        Kind::Refused,
+        format!("there is no way back to generation {} ({}): {why}", target.id, target.plan.profile),
+    )
+    .help(match &problem.help {
+        Some(help) => format!("{help}; or go on without one: `--no-way-back`"),
+        None => "go on without one: `--no-way-back`".to_owned(),
+    })
+}

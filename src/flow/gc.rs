@@ -1,0 +1,91 @@
+//! `collect`, `pin`, `unpin`: frees what nothing needs, and says what stays and why.
+
+use super::context::World;
+use crate::domain::{
+    digest::Digest,
+    generation_id::GenerationId,
+    problem::Problem,
+    size::Bytes,
+    store::gc::{Collection, Why},
+};
+use std::time::Duration;
+
+/// Whether anything is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    Free,
+    /// It is only told what would be.
+    Look,
+}
+
+/// What was, or would be, removed.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    /// What the disk gets back.
+    pub freed: Bytes,
+    /// The generations that stay, each with its profile.
+    pub kept: Vec<(GenerationId, String, Why)>,
+    /// The generations that go, each with its profile.
+    pub generations: Vec<(GenerationId, String)>,
+    /// The models that go, each with its repository.
+    pub models: Vec<(Digest, String)>,
+    /// The runtimes that go.
+    pub runtimes: Vec<Digest>,
+    /// The interpreters that go, which came with locks.
+    pub pythons: Vec<Digest>,
+    /// How many contents of files go.
+    pub contents: usize,
+    /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
+    pub downloads: Bytes,
+}
+
+/// Removes all that no generation needs which serves, can be returned to, or is pinned.
+pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
+    match mode {
+        Mode::Look => look(world).map(|(_, collected)| collected),
+        Mode::Free => {
+            let locked = world.store.lock(Duration::ZERO, "awqdeploy collect")?;
+            // Under the lock: nobody may begin to need something now.
+            let (collection, collected) = look(world)?;
+            locked.collect(&collection)?;
+            Ok(collected)
+        }
+    }
+}
+
+/// Keeps a generation until it is unpinned.
+pub fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
+    world.store.lock(Duration::ZERO, "awqdeploy pin")?.pin(id)
+}
+
+/// Lets a generation go again.
+pub fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
+    world.store.lock(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
+}
+
+fn look(world: &World) -> Result<(Collection, Collected), Problem> {
+    let store = &world.store;
+    // A lock that cannot be read stops this: who knows what it needs.
+    let names = world.library.locked()?;
+    let locked: Result<Vec<_>, _> = names.iter().map(|name| world.library.lock(name)).collect();
+    let locked: Vec<_> = locked?.into_iter().flatten().collect();
+    let collection = Collection::of(&store.stock(&locked)?);
+    let profile = |id: GenerationId| Ok::<_, Problem>(store.generation(id)?.plan.profile);
+    let repo = |digest: Digest| store.model_lock(digest).map_or_else(|_| digest.short(), |model| model.repo);
+    let kept: Result<Vec<_>, Problem> =
+        collection.kept.iter().map(|(id, why)| Ok((*id, profile(*id)?, *why))).collect();
+    let generations: Result<Vec<_>, Problem> =
+        collection.generations.iter().map(|id| Ok((*id, profile(*id)?))).collect();
+    let collected = Collected {
+        freed: store.freed(&collection)?,
+        kept: kept?,
+        generations: generations?,
+        models: collection.models.iter().map(|digest| (*digest, repo(*digest))).collect(),
+        runtimes: collection.runtimes.iter().copied().collect(),
+        pythons: collection.pythons.iter().copied().collect(),
+        contents: collection.contents.len(),
+        downloads: store.downloads(&collection)?,
+    };
+    Ok((collection, collected))
+}

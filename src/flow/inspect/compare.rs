@@ -1,0 +1,246 @@
+//! `compare`: two profiles that were proven on this host, measure by measure.
+
+use super::evidence::{self, Account};
+use crate::{
+    domain::{
+        generation_id::GenerationId,
+        measure::{
+            Interval, Sample, Throughput,
+            stats::{Logarithms, rates},
+        },
+        problem::Problem,
+        size::Bytes,
+        validation::{
+            observed::Held,
+            quality::QualityComparison,
+            questions::QUESTIONS,
+            sweep::{Concurrency, PromptLength, Swept},
+        },
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+/// The greatest probability that a ratio lies beyond its bounds, on either side.
+const OUTSIDE: f64 = 0.025;
+
+/// Two profiles side by side, the baseline first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SideBySide {
+    /// Their names.
+    pub profiles: [String; 2],
+    /// The generations of which this tells.
+    pub generations: [GenerationId; 2],
+    /// When the two were set side by side.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: jiff::Timestamp,
+    /// Each measure.
+    pub rows: Vec<Row>,
+    /// What they answer, question by question. Absent where one was not asked.
+    pub quality: Option<QualityComparison>,
+}
+
+/// One measure of both.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Row {
+    /// What is measured.
+    pub name: String,
+    /// In which unit.
+    pub unit: String,
+    /// Of the first, and of the second. Null: not known.
+    pub values: [Option<Value>; 2],
+    /// The second over the first.
+    pub ratio: Option<f64>,
+    /// Its lower bound at 95 % confidence. Null where both were not measured several times.
+    pub ratio_low: Option<f64>,
+    /// Its upper bound.
+    pub ratio_high: Option<f64>,
+}
+
+/// A measure of one.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Value {
+    /// Known, or seen once.
+    Exact(f64),
+    /// Measured several times.
+    Measured(Interval),
+}
+
+/// What one measure of one comes to, and the independent measurements behind it.
+struct Measured(Interval, Vec<f64>);
+
+/// Sets the newest proven generations of two profiles side by side, and keeps that with the activation that
+/// proved the second. Where it could not be kept, which is no reason not to show it, the place is absent.
+pub fn compare(
+    world: &World,
+    profiles: [&str; 2],
+    observer: &dyn Observer,
+) -> Result<(SideBySide, Option<PathBuf>), Problem> {
+    let [first, second] =
+        [evidence::of_profile(world, profiles[0])?, evidence::of_profile(world, profiles[1])?];
+    let compared = SideBySide::of(&first, &second);
+    let kept = world
+        .store
+        .lock(Duration::ZERO, "compare")
+        .and_then(|locked| locked.keep_comparison(second.activation, first.generation.id, &compared));
+    match kept {
+        Ok(path) => Ok((compared, Some(path))),
+        Err(problem) => {
+            observer.see(Event::Warning(format!("this comparison is not kept: {}", problem.in_one_line())));
+            Ok((compared, None))
+        }
+    }
+}
+
+impl SideBySide {
+    fn of(first: &Account, second: &Account) -> Self {
+        let both = [first, second];
+        let quality = |account: &Account| account.report.as_ref()?.quality.clone();
+        Self {
+            profiles: both.map(|account| account.generation.plan.profile.clone()),
+            generations: both.map(|account| account.generation.id),
+            at: jiff::Timestamp::now(),
+            rows: [costs(both), one_stream(both), by_prompt(both), by_streams(both), answers(both)].concat(),
+            quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
+        }
+    }
+}
+
+/// What it takes to have it.
+fn costs(both: [&Account; 2]) -> Vec<Row> {
+    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+    vec![
+        exact("weights, each GPU", "GiB", |account| account.generation.plan.memory.weights.map(gib)),
+        exact("VRAM held, fullest GPU", "GiB", |account| held(account)?.vram.iter().max().copied().map(gib)),
+        exact("RAM", "GiB", |account| Some(gib(account.generation.plan.memory.ram))),
+        exact("RAM held", "GiB", |account| held(account)?.ram.map(gib)),
+        exact("start until ready", "s", Account::start_up),
+        exact("nothing served for", "s", Account::downtime),
+    ]
+}
+
+fn held(account: &Account) -> Option<&Held> {
+    Some(&account.report.as_ref()?.actual.as_ref()?.held)
+}
+
+fn gib(bytes: Bytes) -> f64 {
+    bytes.0 as f64 / f64::from(1 << 30)
+}
+
+fn one_stream(both: [&Account; 2]) -> Vec<Row> {
+    let speed = both.map(|account| account.report.as_ref()?.throughput.as_ref());
+    let row = |name: &str, unit, of: fn(&Throughput) -> Measured| {
+        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)))
+    };
+    vec![
+        row("decode, one stream", "tokens/s", |speed| {
+            Measured(speed.decode_tokens_per_second, rates(&speed.samples).unwrap_or_default())
+        }),
+        row("TTFT", "ms", |speed| Measured(speed.ttft_ms, first_tokens(&speed.samples))),
+        row("TPOT", "ms", |speed| Measured(speed.tpot_ms, next_tokens(&speed.samples))),
+        row("ITL", "ms", |speed| Measured(speed.itl_ms, Interval::gap_medians(&speed.samples))),
+    ]
+}
+
+/// After each length of prompt that one of them was measured with.
+fn by_prompt(both: [&Account; 2]) -> Vec<Row> {
+    let all = both.map(|account| swept(account, |sweep| &sweep.prompts));
+    let lengths: BTreeSet<u32> = all.iter().copied().flatten().map(|length| length.prompt_tokens).collect();
+    let row = |tokens: u32| {
+        let of = |lengths: &[PromptLength]| {
+            let length = lengths.iter().find(|length| length.prompt_tokens == tokens)?;
+            Some(Measured(length.ttft_ms, first_tokens(&length.samples)))
+        };
+        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of))
+    };
+    lengths.into_iter().map(row).collect()
+}
+
+/// With each number of streams that one of them was measured with.
+fn by_streams(both: [&Account; 2]) -> Vec<Row> {
+    type Of = fn(&Concurrency) -> Measured;
+    const MEASURES: [(&str, &str, Of); 3] = [
+        ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
+        ("TTFT", "ms", |level| Measured(level.ttft_ms, first_tokens(&level.samples))),
+        ("TPOT", "ms", |level| Measured(level.tpot_ms, next_tokens(&level.samples))),
+    ];
+    let all = both.map(|account| swept(account, |sweep| &sweep.streams));
+    let numbers: BTreeSet<u32> = all.iter().copied().flatten().map(|level| level.max_concurrency).collect();
+    let rows = |streams: u32| {
+        let level = all.map(|levels| levels.iter().find(|level| level.max_concurrency == streams));
+        // The times of one stream have rows already.
+        let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
+        let row = |(name, unit, of): &(&str, &'static str, Of)| {
+            let of = level.map(|level| level.map(of));
+            measured(format!("{name}, {}", plural(streams)), unit, of)
+        };
+        measures.iter().map(row).collect::<Vec<_>>()
+    };
+    numbers.into_iter().flat_map(rows).collect()
+}
+
+fn answers(both: [&Account; 2]) -> Vec<Row> {
+    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+    vec![
+        exact("known answers", &format!("of {}", QUESTIONS.len()), |account| {
+            Some(account.report.as_ref()?.known_answers?.share() * QUESTIONS.len() as f64)
+        }),
+        exact("perplexity", "", |account| account.report.as_ref()?.quality.as_ref()?.perplexity()),
+    ]
+}
+
+fn swept<T>(account: &Account, of: fn(&Swept) -> &Vec<T>) -> &[T] {
+    let sweep = account.report.as_ref().and_then(|report| report.sweep.as_ref());
+    sweep.map_or(&[], |sweep| of(sweep).as_slice())
+}
+
+fn first_tokens(samples: &[Sample]) -> Vec<f64> {
+    samples.iter().map(|sample| sample.ttft_ms).collect()
+}
+
+fn next_tokens(samples: &[Sample]) -> Vec<f64> {
+    samples.iter().filter_map(Sample::tpot_ms).collect()
+}
+
+/// `1 stream`, `2 streams`.
+fn plural(streams: u32) -> String {
+    if streams == 1 { "1 stream".to_owned() } else { format!("{streams} streams") }
+}
+
+fn exact(name: &str, unit: &str, values: [Option<f64>; 2]) -> Row {
+    Row {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        values: values.map(|value| value.map(Value::Exact)),
+        ratio: ratio(values),
+        ratio_low: None,
+        ratio_high: None,
+    }
+}
+
+fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
+    let [first, second] = [0, 1].map(|which: usize| Logarithms::of(&of[which].as_ref()?.1));
+    let logarithm = second.zip(first).map(|(second, first)| second.over(first));
+    let bound = |side: f64| logarithm.map(|of| (of.mean + side * of.half_width(OUTSIDE)).exp());
+    let intervals = of.map(|of| of.map(|Measured(interval, _)| interval));
+    let ratio = ratio(intervals.map(|interval| interval.map(|interval| interval.median)));
+    Row {
+        name,
+        unit: unit.to_owned(),
+        values: intervals.map(|interval| interval.map(Value::Measured)),
+        ratio,
+        ratio_low: bound(-1.0).zip(ratio).map(|(low, ratio)| low.min(ratio)),
+        ratio_high: bound(1.0).zip(ratio).map(|(high, ratio)| high.max(ratio)),
+    }
+}
+
+fn ratio(values: [Option<f64>; 2]) -> Option<f64> {
+    let (first, second) = values[0].zip(values[1])?;
+    (first != 0.0).then(|| second / first)
+}

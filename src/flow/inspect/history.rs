@@ -1,0 +1,63 @@
+//! `history` and `why`: what happened, from the journals and the evidence kept with them.
+
+use crate::{
+    domain::{
+        activation::machine::{Activation, End, State},
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+        validation::report::Report,
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+    host::store::{Evidence, Recorded},
+};
+
+/// All activations, oldest first.
+pub fn history(world: &World) -> Result<Vec<Recorded>, Problem> {
+    let recorded = world.store.activations()?;
+    // One whose first line never reached the disk did nothing.
+    Ok(recorded.into_iter().filter(|recorded| !recorded.journal.is_empty()).collect())
+}
+
+/// What is known of the last time that a generation was to serve.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// The activation.
+    pub recorded: Recorded,
+    /// Its profile.
+    pub profile: String,
+    /// The candidate's validation, if it got so far.
+    pub report: Option<Report>,
+    /// The end of the service's log, where it was kept.
+    pub log: Option<String>,
+}
+
+/// What is known of the last activation of a generation; by default of the last one that did not end well. A log that
+/// cannot be read is told of: it is for root alone, and the rest is not.
+pub fn why(world: &World, generation: Option<GenerationId>, observer: &dyn Observer) -> Result<Why, Problem> {
+    let wanted = |recorded: &Recorded| {
+        let Some(Activation { to, state, .. }) = recorded.last() else { return false };
+        match generation {
+            Some(generation) => *to == generation,
+            None => !matches!(state, State::Done { end: End::Committed }),
+        }
+    };
+    let recorded = history(world)?.into_iter().rfind(wanted).ok_or_else(|| match generation {
+        Some(generation) => Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
+            .help("`awqdeploy history` lists all activations"),
+        None => Problem::new(Kind::Usage, "no activation failed"),
+    })?;
+    let to = recorded.last().map_or(GenerationId(0), |activation| activation.to);
+    let log = world.store.kept_log(recorded.number).unwrap_or_else(|problem| {
+        observer.see(Event::Warning(problem.in_one_line()));
+        None
+    });
+    Ok(Why {
+        profile: world.store.generation(to)?.plan.profile,
+        report: world.store.report(recorded.number, Evidence::Candidate)?,
+        log,
+        recorded,
+    })
+}

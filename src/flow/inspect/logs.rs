@@ -1,0 +1,68 @@
+//! `logs`: what a generation's server said, while it serves or after it has ended.
+
+use super::history::history;
+use crate::{
+    domain::{
+        activation::journal::{self, Period},
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+    },
+    flow::context::World,
+    host::systemd::service::Lines,
+};
+
+/// Where the lines came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Its keeper has them still.
+    Keeper,
+    /// They were kept as evidence of this activation.
+    Kept(u64),
+}
+
+/// Tells what a generation said, each line; by default of the one that is current.
+pub fn logs(
+    world: &mut World,
+    generation: Option<GenerationId>,
+    wanted: Lines,
+    said: &mut dyn FnMut(&str),
+) -> Result<(GenerationId, Source), Problem> {
+    let current = world.store.current()?;
+    let id = match generation {
+        Some(id) => id,
+        None => world.store.deployed()?.id,
+    };
+    let plan = world.store.generation(id)?.plan;
+    let recorded = history(world)?;
+    let period = journal::served(recorded.iter().map(|recorded| recorded.journal.as_slice()), id);
+    let serves = current == Some(id) && period.as_ref().is_none_or(|period| period.until.is_none());
+    if serves {
+        let period = period.unwrap_or_default();
+        world.keeper.observe(&plan.service).log(&period, wanted, said)?;
+        return Ok((id, Source::Keeper));
+    }
+    if wanted == Lines::Follow {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("generation {id} does not run: it will say nothing more"),
+        )
+        .help(format!("see what it said: `awqdeploy logs {id}`")));
+    }
+    let candidate = |to: GenerationId| to == id;
+    let activation = recorded.iter().rfind(|recorded| recorded.last().is_some_and(|last| candidate(last.to)));
+    if let Some(activation) = activation
+        && let Some(log) = world.store.kept_log(activation.number)?
+    {
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(wanted.at_most());
+        lines[from..].iter().for_each(|line| said(line));
+        return Ok((id, Source::Kept(activation.number)));
+    }
+    let Some(period) = period else {
+        return Err(Problem::new(Kind::Usage, format!("generation {id} was never started"))
+            .help("`awqdeploy history` lists all activations"));
+    };
+    let Period { from, until } = period;
+    world.keeper.observe(&plan.service).log(&Period { from, until }, wanted, said)?;
+    Ok((id, Source::Keeper))
+}

@@ -1,0 +1,169 @@
+//! `status` and `generations`: what is, read without changing anything.
+
+use crate::{
+    domain::{
+        activation::running::Runs, digest::Digest, generation::Generation, generation_id::GenerationId,
+        problem::Problem, validation::report::Report,
+    },
+    flow::{
+        activation::probation,
+        context::{Carrier, World},
+        running,
+    },
+    host::{
+        os::fs,
+        store::{Evidence, Recorded},
+        systemd::{service::Condition, transient_unit},
+        vllm::running_server,
+    },
+};
+
+use std::path::PathBuf;
+
+/// What is now.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What `current` points at.
+    pub current: Option<Generation>,
+    /// Whether that passed a validation.
+    pub proven: bool,
+    /// What the service does. Absent where there is none to ask.
+    pub condition: Option<Condition>,
+    /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
+    pub as_found: Option<AsFound>,
+    /// The newest activation.
+    pub last: Option<Recorded>,
+    /// The newest validation of what is current.
+    pub report: Option<Report>,
+    /// Until when what is current is watched, if it is.
+    pub watched_until: Option<jiff::Timestamp>,
+    /// What runs, as far as that can be told.
+    pub runs: Runs,
+    /// The profile of what serves.
+    pub serving: Option<String>,
+    /// The records that cannot be read, in one line each.
+    pub damaged: Vec<String>,
+}
+
+/// What runs an adopted generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsFound {
+    /// The unit that somebody wrote, in this file.
+    Unit(PathBuf),
+    /// A process of no unit.
+    Process(i32),
+}
+
+/// A generation and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The generation.
+    pub generation: Generation,
+    /// Whether it passed a validation, serves, and so on.
+    pub standing: Standing,
+    /// Whether a person wants to keep it.
+    pub pinned: bool,
+}
+
+/// What a generation is to its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `current` points at it, and it is proven.
+    Current,
+    /// `current` points at it, and it is being tried, or was interrupted.
+    Candidate,
+    /// It can be returned to.
+    Proven,
+    /// It never passed a validation.
+    Unproven,
+}
+
+/// What is now.
+pub fn status(world: &mut World) -> Result<Status, Problem> {
+    let current = world.store.current_generation()?;
+    let condition = match &current {
+        // Without systemd there is nothing to ask: that is no problem of `status`.
+        Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),
+        None => None,
+    };
+    let as_found = current.as_ref().map(|current| as_found(world, current.id)).transpose()?.flatten();
+    let condition = match as_found {
+        // No keeper knows a process of no unit.
+        Some(AsFound::Process(_)) => Some(Condition::Active),
+        _ => condition,
+    };
+    let last = world.store.last_activation()?;
+    let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
+    let proven = match &current {
+        Some(current) => world.store.proven()?.contains(&current.id),
+        None => false,
+    };
+    let watched_until = watched_until(world, current.as_ref(), last.as_ref());
+    let runs = current.as_ref().map_or(Runs::Unknown, |current| running::runs(world, &current.plan.service));
+    let damaged = world.store.damages()?;
+    let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
+    let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
+        Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
+        None => Some(current.plan.profile.clone()),
+    });
+    Ok(Status { current, proven, condition, as_found, last, report, watched_until, runs, serving, damaged })
+}
+
+/// What runs an adopted generation that no deployment has replaced yet.
+fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem> {
+    let Some(adopted) = world.store.adopted(id).unwrap_or_default() else { return Ok(None) };
+    Ok(match adopted.unit {
+        Some(unit) => {
+            let now = fs::read(&unit.path)?.map(Digest::of);
+            (now == Some(unit.digest)).then_some(AsFound::Unit(unit.path))
+        }
+        None => running_server::lives(&adopted.process).then_some(AsFound::Process(adopted.process.pid)),
+    })
+}
+
+/// A window that is open is of no use without somebody who looks.
+fn watched_until(
+    world: &World,
+    current: Option<&Generation>,
+    last: Option<&Recorded>,
+) -> Option<jiff::Timestamp> {
+    let (Carrier::ServiceManager, current, last) = (world.carrier, current?, last?) else {
+        return None;
+    };
+    let until = probation::closes(last, &current.plan)?;
+    // Where there is no service manager to ask, nobody watches.
+    transient_unit::runs(&current.plan.service, last.number, world.layout().scope())
+        .unwrap_or_default()
+        .then_some(until)
+}
+
+/// All generations, oldest first.
+pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
+    let proven = world.store.proven()?;
+    let current = world.store.current()?;
+    let standing = |id| match id {
+        id if current == Some(id) && proven.contains(&id) => Standing::Current,
+        id if current == Some(id) => Standing::Candidate,
+        id if proven.contains(&id) => Standing::Proven,
+        _ => Standing::Unproven,
+    };
+    let pins = world.store.pinned()?;
+    let listed = |generation: Generation| {
+        let (standing, pinned) = (standing(generation.id), pins.contains(&generation.id));
+        Listed { generation, standing, pinned }
+    };
+    Ok(world.store.generations()?.into_iter().map(listed).collect())
+}
+
+fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
+    for recorded in world.store.activations()?.into_iter().rev() {
+        for evidence in [Evidence::Returned, Evidence::Candidate] {
+            // A damaged one is told among the damages.
+            let report = world.store.report(recorded.number, evidence).unwrap_or_default();
+            if report.as_ref().is_some_and(|report| report.generation == Some(id)) {
+                return Ok(report);
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,270 @@
+//! `fetch`: gets a locked model into the store: from what is on this host already, else from the hub.
+
+mod locate;
+
+use super::{not_locked, online};
+use crate::{
+    domain::{
+        lockfile::{LockedFile, LockedModel},
+        problem::{Kind, Problem},
+        profile::Model,
+        size::Bytes,
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+    host::{
+        fetch::{self, Means, News},
+        hub::{Reach, Settings, Source, pieces::HubPieces},
+        models::{self, source_folder::Folder, verify},
+        os::fs,
+        store::{Locked, partial_file},
+    },
+};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
+const CONNECTIONS: usize = 8;
+/// What is left free on the file system of the store: a full one breaks more than a download.
+const SPARE: Bytes = Bytes::mib(256);
+
+/// What a fetch did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The model's folder in the store.
+    pub path: PathBuf,
+    /// Files of the model.
+    pub files: usize,
+    /// Bytes of the model.
+    pub bytes: Bytes,
+    /// Bytes of contents that were on this host already: in the store, in folders, in caches.
+    pub found: Bytes,
+    /// Bytes of contents that came from the hub.
+    pub downloaded: Bytes,
+}
+
+/// A model to get, and how.
+pub(crate) struct Order<'a> {
+    /// Everything that stories act on.
+    pub(crate) world: &'a World,
+    /// Where the profile says that it comes from.
+    pub(crate) wanted: &'a Model,
+    /// What it must be.
+    pub(crate) model: &'a LockedModel,
+    /// Which hub, and with what right.
+    pub(crate) settings: &'a Settings,
+    /// Who listens.
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// Gets the model of a profile into the store.
+pub fn fetch(
+    world: &World,
+    name: &str,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<Fetched, Problem> {
+    let profile = world.library.load(name)?;
+    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+    let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
+    Order { world, wanted: profile.model(), model: &model, settings, observer }.fill(&locked)
+}
+
+/// The hub as a place to repair the models from: of a profile also from its alternatives. Nothing where the
+/// hub may not be asked.
+pub fn pieces(
+    world: &World,
+    profile: Option<&str>,
+    settings: &Settings,
+) -> Result<Option<HubPieces>, Problem> {
+    if settings.reach == Reach::Offline {
+        return Ok(None);
+    }
+    let profile = profile.map(|name| world.library.load(name)).transpose()?;
+    let others = profile.iter().flat_map(|profile| {
+        let Model { repo, alternatives, revision, .. } = profile.model();
+        let source = |repo: &String| Source { repo: repo.clone(), revision: revision.clone() };
+        std::iter::once(repo).chain(alternatives).map(source).collect::<Vec<_>>()
+    });
+    HubPieces::new(settings, others.collect(), world.interrupt.clone()).map(Some)
+}
+
+impl Order<'_> {
+    /// Gets the model into the store, unless it is there. Folders and caches on this host come first; only
+    /// what they lack is downloaded.
+    pub(crate) fn fill(&self, locked: &Locked<'_>) -> Result<Fetched, Problem> {
+        let Self { world, model, .. } = self;
+        let path = world.layout().model(model.digest());
+        let all = total(&contents(model));
+        let fetched = |path, downloaded| {
+            let (files, bytes) = (model.files.len(), model.size());
+            Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
+        };
+        if path.is_dir() {
+            // It may have learnt more, such as pieces. Whether it is still whole is for `verify` to say.
+            locked.keep_model_lock(model)?;
+            return Ok(fetched(path, Bytes(0)));
+        }
+        let missing = self.import(locked)?;
+        let folder = world.layout().downloads();
+        self.tidy(&folder)?;
+        if !missing.is_empty() {
+            self.download(locked, &folder, &missing)?;
+        }
+        Ok(fetched(locked.lay_out(model)?, total(&missing)))
+    }
+
+    /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
+    /// still missing.
+    fn import(&self, locked: &Locked<'_>) -> Result<Vec<LockedFile>, Problem> {
+        let Self { world, model, observer, .. } = self;
+        observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
+        let sources = self.folders();
+        let of = total(&contents(model));
+        let damaged = models::gather(locked, model, &sources, &world.interrupt, &mut |done| {
+            observer.see(Event::Progress { done, of });
+        })?;
+        for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
+            observer.see(Event::Warning(format!("not taken from this host: {other}")));
+        }
+        let missing = |file: &LockedFile| damaged.iter().any(|damage| damage.path == file.path);
+        Ok(contents(model).into_iter().filter(missing).collect())
+    }
+
+    /// The profile's folder, and what `huggingface_hub` keeps of the same repositories.
+    fn folders(&self) -> Vec<Folder> {
+        let Self { wanted, model, settings, .. } = self;
+        let open = |path: &Path, repo: &str, revision: &str| Folder::open(path, repo, revision).ok();
+        let mut folders: Vec<Folder> =
+            wanted.path.iter().filter_map(|path| open(path, &model.repo, &model.revision)).collect();
+        let revisions =
+            model.commit.map(|commit| commit.to_string()).into_iter().chain([model.revision.clone()]);
+        for revision in revisions {
+            for repo in self.repos() {
+                let kept = settings
+                    .cache
+                    .as_ref()
+                    .map(|cache| cache.join(format!("models--{}", repo.replace('/', "--"))));
+                // A cache that is none, or has another commit only, has nothing for us.
+                let kept = kept.filter(|kept| kept.is_dir());
+                folders.extend(kept.and_then(|kept| open(&kept, repo, &revision)));
+            }
+        }
+        folders
+    }
+
+    /// The repository that was locked, then all others that may have the same files.
+    fn repos(&self) -> Vec<&str> {
+        let mut repos = vec![self.model.repo.as_str()];
+        for repo in std::iter::once(&self.wanted.repo).chain(&self.wanted.alternatives) {
+            if !repos.contains(&repo.as_str()) {
+                repos.push(repo);
+            }
+        }
+        repos
+    }
+
+    /// Removes the remains of earlier fetches, but what some lock still wants and the store lacks.
+    fn tidy(&self, folder: &Path) -> Result<(), Problem> {
+        let Self { world, model, .. } = self;
+        let mut wanted = model.files.clone();
+        for name in world.library.locked()? {
+            // A lock that cannot be read is told of by whoever needs it.
+            wanted.extend(world.library.lock(&name).ok().flatten().into_iter().flat_map(|model| model.files));
+        }
+        wanted.retain(|file| !world.layout().blob(file.sha256).exists());
+        partial_file::discard_others(folder, &wanted)
+    }
+
+    fn download(&self, locked: &Locked<'_>, folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
+        let Self { world, model, settings, observer, .. } = self;
+        if settings.reach == Reach::Offline {
+            return Err(not_here(model, missing));
+        }
+        fs::make_directory(folder)?;
+        room(folder, missing)?;
+        let hub = online(settings)?;
+        observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
+        let wanted = self.locate(&hub, missing)?;
+        let of = total(missing);
+        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
+        let means = Means { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
+        let last = Cell::new(Bytes(0));
+        let mut memo = world.store.memo()?;
+        let fetched = fetch::fetch(&wanted, &means, &mut |news| {
+            match news {
+                News::Progress(done) if done != last.replace(done) => {
+                    observer.see(Event::Progress { done, of });
+                }
+                News::Progress(_) => {}
+                News::Trouble(text) => observer.see(Event::Warning(text)),
+                News::Whole(file, path) => {
+                    locked.adopt(path, file.sha256, fs::Brought::Copied)?;
+                    partial_file::discard(folder, file)?;
+                    // It was hashed on its way, and is frozen now.
+                    if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {
+                        memo.note(file.sha256, stamp);
+                    }
+                }
+            }
+            Ok(())
+        });
+        locked.keep_memo(&memo)?;
+        fetched
+    }
+}
+
+/// Each content of a model once.
+fn contents(model: &LockedModel) -> Vec<LockedFile> {
+    let by_content: BTreeMap<_, _> = model.files.iter().rev().map(|file| (file.sha256, file)).collect();
+    let mut files: Vec<LockedFile> = by_content.into_values().cloned().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn total(files: &[LockedFile]) -> Bytes {
+    files.iter().map(|file| file.size).sum()
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
+    let names: Vec<String> = missing.iter().map(|file| format!("`{}`", file.path.display())).collect();
+    let verb = if missing.len() == 1 { "is" } else { "are" };
+    Problem::new(
+        Kind::Unverified,
+        format!(
+            "{} of `{}` {verb} not on this host, and offline mode is on",
+            files(missing.len()),
+            model.repo
+        ),
+    )
+    .because(names.join("\n"))
+    .help("name a folder that has them as `path` in the profile's `[model]`, or go online")
+}
+
+/// A problem if these files do not fit beside what is there.
+fn room(folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
+    let needed = total(missing).less(Bytes(partial_file::allocated(folder, missing)));
+    let free = fs::available(folder)?;
+    if needed + SPARE <= free {
+        return Ok(());
+    }
+    let short = (needed + SPARE).less(free);
+    Err(Problem::new(
+        Kind::Unverified,
+        format!("{needed} to fetch, and {free} free on the file system of `{}`", folder.display()),
+    )
+    .help(format!(
+        "make room for {short} more (`awqdeploy collect` removes what nothing needs), or name a root elsewhere \
+         with `--root DIR`"
+    )))
+}

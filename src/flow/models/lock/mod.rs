@@ -1,0 +1,221 @@
+//! `lock`: records every file of a profile's model, from a folder that is known to be good or from a hub.
+
+mod runtime;
+mod signature;
+mod upstream;
+
+pub use runtime::lock_runtime;
+pub use upstream::{Checked, Standing, check};
+
+use super::{fetch, online};
+use crate::{
+    domain::{
+        digest::Digest,
+        hub::{Content, Listed, git_name},
+        lockfile::{LockedFile, LockedModel},
+        problem::{Kind, Problem},
+        profile::{Model, Profile},
+        size::Bytes,
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+    host::{
+        event_loop,
+        hub::{Asked, Hub, Settings, Source},
+        models::source_folder::Folder,
+        os::{fs, signals::Interrupt},
+    },
+};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::{path::Path, time::Duration};
+
+/// The largest file that git keeps, which is read into memory. The hub itself wants LFS from 10 MB on.
+const MOST_IN_GIT: Bytes = Bytes::mib(64);
+/// Small files read at once.
+const READ_AT_ONCE: usize = 4;
+
+/// Records the files of `folder`, else of the profile's own `path`, else of the hub, in the lock.
+pub fn lock(
+    world: &World,
+    name: &str,
+    folder: Option<&Path>,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<LockedModel, Problem> {
+    let profile = world.library.load(name)?;
+    let locked = match folder.or(profile.model().path.as_deref()) {
+        Some(folder) => survey(world, profile.model(), folder, observer)?,
+        None => resolve(world, profile.model(), settings, observer)?,
+    };
+    let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
+    save(world, &profile, &locked)?;
+    Ok(locked)
+}
+
+/// Records what the hub has, gets it into the store, and then records every piece of it too.
+pub fn lock_and_fetch(
+    world: &World,
+    name: &str,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<LockedModel, Problem> {
+    let profile = world.library.load(name)?;
+    let mut locked = resolve(world, profile.model(), settings, observer)?;
+    locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
+    save(world, &profile, &locked)?;
+    let fetched = fetch::fetch(world, name, settings, observer)?;
+    observer.see(Event::Stage("hash every piece".to_owned()));
+    let of = locked.size();
+    let folder = Folder::open(&fetched.path, &locked.repo, &locked.revision)?;
+    let seen = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    for file in &mut locked.files {
+        let pieces = seen.iter().find(|seen| seen.path == file.path && seen.sha256 == file.sha256);
+        file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
+    }
+    save(world, &profile, &locked)?;
+    // What is in the store can be repaired by piece from now on, too.
+    world.store.lock(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
+    Ok(locked)
+}
+
+/// Writes the lock of a profile.
+pub(crate) fn save(world: &World, profile: &Profile, locked: &LockedModel) -> Result<(), Problem> {
+    world.library.save_lock(profile.name(), locked, |path, text| {
+        fs::make_directory(path.parent().unwrap_or(path))?;
+        fs::write_unlocked(path, text)
+    })
+}
+
+fn survey(
+    world: &World,
+    wanted: &Model,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<LockedModel, Problem> {
+    let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
+    if !folder.path().join("config.json").is_file() {
+        let what = format!("there is no model in `{}`", folder.path().display());
+        return Err(
+            Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
+        );
+    }
+    observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
+    let of = folder.size()?;
+    let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
+    signature::check(wanted, &locked, |file| {
+        let path = folder.find(&file.path)?.unwrap_or_default();
+        std::fs::read(&path).map_err(|e| fs::failed("read", &path, e))
+    })?;
+    Ok(locked)
+}
+
+/// What the hub has now: of the profile's repository, else of the first alternative that is there.
+fn resolve(
+    world: &World,
+    wanted: &Model,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<LockedModel, Problem> {
+    let hub = online(settings)?;
+    let event_loop = event_loop()?;
+    let mut repos = std::iter::once(&wanted.repo).chain(&wanted.alternatives).peekable();
+    while let Some(repo) = repos.next() {
+        observer.see(Event::Stage(format!("ask `{}` for `{repo}` at `{}`", hub.address(), wanted.revision)));
+        match event_loop.block_on(record(&hub, repo, &wanted.revision, &world.interrupt)) {
+            Err(problem) if problem.kind == Kind::Unverified && repos.peek().is_some() => {
+                let why = problem.cause.map_or(problem.what, |cause| cause.to_string());
+                observer.see(Event::Warning(format!("`{repo}`: {why}; trying the next alternative")));
+            }
+            recorded => {
+                let locked = recorded?;
+                signature::check(wanted, &locked, |file| {
+                    event_loop.block_on(content(&hub, &locked, file, &world.interrupt))
+                })?;
+                return Ok(locked);
+            }
+        }
+    }
+    // There is always the profile's own repository.
+    Err(Problem::new(Kind::Unexpected, "there is no repository to ask for"))
+}
+
+async fn record(
+    hub: &Hub,
+    repo: &str,
+    revision: &str,
+    interrupt: &Interrupt,
+) -> Result<LockedModel, Problem> {
+    let failed = |what: &str| {
+        let what = format!("{what} `{repo}` at `{revision}`");
+        move |asked: Asked| asked.problem(what)
+    };
+    let commit = hub.patiently(interrupt, || hub.commit(repo, revision)).await.map_err(failed("find"))?;
+    let source = Source { repo: repo.to_owned(), revision: commit.to_string() };
+    let listing =
+        hub.patiently(interrupt, || hub.list(&source)).await.map_err(failed("list the files of"))?;
+    let files: Vec<LockedFile> = stream::iter(listing)
+        .map(|listed| locked_file(hub, &source, listed, interrupt))
+        .buffered(READ_AT_ONCE)
+        .try_collect()
+        .await?;
+    if !files.iter().any(|file| file.path == Path::new("config.json")) {
+        return Err(Problem::new(Kind::Unverified, format!("there is no `config.json` in `{repo}`"))
+            .help("name the repository of a model, not of an adapter or of a collection"));
+    }
+    LockedModel::of(repo.to_owned(), revision.to_owned(), Some(commit), files)
+}
+
+/// The bytes of a small file of what was just locked.
+async fn content(
+    hub: &Hub,
+    locked: &LockedModel,
+    file: &LockedFile,
+    interrupt: &Interrupt,
+) -> Result<Vec<u8>, Problem> {
+    let revision = locked.commit.map_or_else(|| locked.revision.clone(), |commit| commit.to_string());
+    let source = Source { repo: locked.repo.clone(), revision };
+    let read = hub.patiently(interrupt, || hub.read(&source, &file.path, 0..file.size.0, file.size)).await;
+    read.map_err(|asked| asked.problem(format_args!("read `{}` of `{}`", file.path.display(), locked.repo)))
+}
+
+/// What the hub says of a large file is taken; a small one is read, since the hub names it by a SHA-1 only.
+async fn locked_file(
+    hub: &Hub,
+    source: &Source,
+    listed: Listed,
+    interrupt: &Interrupt,
+) -> Result<LockedFile, Problem> {
+    let Listed { path, size, content } = listed;
+    let hash = match content {
+        Content::Sha256(sha256) => return Ok(LockedFile::new(path, size, sha256)),
+        Content::Git(hash) => hash,
+    };
+    let named = path.display();
+    if size > MOST_IN_GIT {
+        let what = format!("`{named}` of `{}` has {size} and no SHA-256 on the hub", source.repo);
+        return Err(Problem::new(Kind::Unverified, what).help("lock it from a folder: `--from FOLDER`"));
+    }
+    let read = hub.patiently(interrupt, || hub.read(source, &path, 0..size.0, size)).await;
+    let bytes = read.map_err(|asked| asked.problem(format_args!("read `{named}` of `{}`", source.repo)))?;
+    let found = git_name(&bytes);
+    if found != hash {
+        let what = format!("`{named}` of `{}` came damaged", source.repo);
+        return Err(Problem::new(Kind::Unverified, what)
+            .because(format!("git names what came {found}, and the hub lists {hash}"))
+            .help("run it again; if it stays so, something between the hub and here changes files"));
+    }
+    Ok(LockedFile { git_sha1: Some(hash), ..LockedFile::new(path, size, Digest::of(bytes)) })
+}
+
+/// A file that was locked before with the same content has the same pieces.
+fn with_known_pieces(mut locked: LockedModel, before: Option<&LockedModel>) -> LockedModel {
+    for file in locked.files.iter_mut().filter(|file| file.pieces.is_none()) {
+        let same = |known: &&LockedFile| known.sha256 == file.sha256 && known.size == file.size;
+        let known = before.into_iter().flat_map(|model| &model.files).find(same);
+        file.pieces = known.and_then(|known| known.pieces.clone());
+    }
+    locked
+}

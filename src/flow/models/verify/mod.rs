@@ -1,0 +1,273 @@
+//! `verify`: compares every byte of models with their locks, and of runtimes with what was installed, offline, and
+//! repairs what is damaged.
+
+mod installed;
+
+pub use installed::{By, VerifiedTree};
+
+use super::{not_locked, runtime, verify_at_start::folder_of};
+use crate::{
+    domain::{
+        digest::Digest,
+        lockfile::LockedModel,
+        problem::{Kind, Problem},
+        size::Bytes,
+        store::manifest::Part,
+    },
+    flow::{
+        context::World,
+        event::{Event, Observer},
+    },
+    host::{
+        models::{
+            repair::{Copies, PieceSource},
+            source_folder::Folder,
+            verify::{self, Checked, Damage},
+        },
+        store::hash_cache::Memo,
+    },
+};
+use installed::Mend;
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Which models are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// What serves.
+    Current,
+    /// That of a profile.
+    Profile(String),
+    /// All that are in the store.
+    All,
+}
+
+/// What is done about damage.
+#[derive(Clone, Copy)]
+pub enum Damaged<'a> {
+    /// It is told.
+    Told,
+    /// It is repaired, from copies on this host and then from these sources.
+    Repaired(&'a [&'a dyn PieceSource]),
+}
+
+/// What was verified.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Each model.
+    pub models: Vec<VerifiedModel>,
+    /// Each runtime, and each interpreter.
+    pub runtimes: Vec<VerifiedTree>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One model that was verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedModel {
+    /// The profile that it is locked for, or its repository.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// How many files it has.
+    pub files: usize,
+    /// Their length.
+    pub bytes: Bytes,
+    /// What is not as it was locked.
+    pub damaged: Vec<Damage>,
+    /// What was not, and is again.
+    pub repaired: Vec<Damage>,
+}
+
+/// A model to verify, and where it is.
+struct Target {
+    name: String,
+    model: LockedModel,
+    place: Place,
+    /// Another folder that has its files.
+    source: Option<PathBuf>,
+}
+
+enum Place {
+    Stored(Digest),
+    Given(Folder),
+}
+
+impl Verified {
+    /// Whether all is as it was locked.
+    pub fn is_clean(&self) -> bool {
+        self.models.iter().all(|model| model.damaged.is_empty())
+            && self.runtimes.iter().all(VerifiedTree::is_clean)
+    }
+}
+
+/// Hashes every file of these models. What was proven is remembered for the next start, if this process
+/// may write that down.
+pub fn verify(
+    world: &World,
+    which: &Which,
+    damaged: Damaged<'_>,
+    observer: &dyn Observer,
+) -> Result<Verified, Problem> {
+    let began = Instant::now();
+    let targets = match which {
+        Which::Current => {
+            let plan = world.store.deployed()?.plan;
+            let stored =
+                plan.model.digest.map(|digest| stored(world, digest, plan.profile.clone())).transpose()?;
+            vec![stored.ok_or_else(|| not_locked(&plan.profile))?]
+        }
+        Which::Profile(name) => vec![of_profile(world, name)?],
+        Which::All => all(world)?,
+    };
+    // Contents that are proven need not be read again for the next model that has them.
+    let mut proven = Memo::default();
+    let mut models = Vec::new();
+    for target in targets {
+        models.push(one(world, target, damaged, &mut proven, observer)?);
+    }
+    let mend = match damaged {
+        Damaged::Told => Mend::Never,
+        Damaged::Repaired(_) => Mend::Again,
+    };
+    let parts = parts(world, which)?.into_iter();
+    let runtimes = parts.map(|part| installed::one(world, part, mend, observer)).collect::<Result<_, _>>()?;
+    Ok(Verified { models, runtimes, took: began.elapsed() })
+}
+
+/// What of runtimes is in the store, and is verified.
+fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Digest)>, Problem> {
+    let installed = match which {
+        Which::Current => world.store.deployed()?.plan.runtime.installed(),
+        Which::Profile(name) => {
+            let profile = world.library.load(name)?;
+            // One that is not locked is not in the store either.
+            let planned = runtime::runtime(world, &profile).map(|(planned, _)| planned.installed());
+            planned.unwrap_or_default()
+        }
+        Which::All => {
+            let runtimes = world.store.runtimes()?.into_iter().map(|name| (Part::Runtime, name));
+            let pythons = world.store.pythons()?.into_iter().map(|name| (Part::Interpreter, name));
+            runtimes.chain(pythons).collect()
+        }
+    };
+    let there = |(part, name): &(Part, Digest)| folder_of(world.layout(), *part, *name).exists();
+    // What a generation needs and what is gone is found before it is started; there is nothing to read.
+    Ok(installed.into_iter().filter(there).collect())
+}
+
+fn one(
+    world: &World,
+    target: Target,
+    damaged: Damaged<'_>,
+    proven: &mut Memo,
+    observer: &dyn Observer,
+) -> Result<VerifiedModel, Problem> {
+    let Target { name, model, place, source } = target;
+    let path = match &place {
+        Place::Stored(digest) => world.layout().model(*digest),
+        Place::Given(folder) => folder.path().to_owned(),
+    };
+    observer.see(Event::Stage(format!("verify `{}`", path.display())));
+    let of = model.size();
+    let progress = &mut |done| observer.see(Event::Progress { done, of });
+    let checked = match &place {
+        Place::Stored(_) => verify::stored(&path, &model, proven, &world.interrupt, progress)?,
+        Place::Given(folder) => verify::given(folder, &model, &world.interrupt, progress)?,
+    };
+    if let Place::Stored(_) = place {
+        checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
+        remember(world, &checked);
+    }
+    let mut verified = VerifiedModel {
+        name,
+        path,
+        files: model.files.len(),
+        bytes: of,
+        damaged: checked.damaged,
+        repaired: Vec::new(),
+    };
+    if let (Damaged::Repaired(sources), false) = (damaged, verified.damaged.is_empty()) {
+        if let Place::Given(_) = place {
+            return Err(Problem::new(
+                Kind::Usage,
+                format!("`{}` is not in the store", verified.path.display()),
+            )
+            .help("only what is in the store is repaired; fetch the files of that folder again"));
+        }
+        observer.see(Event::Stage(format!("repair {}", verified.name)));
+        repair(world, &model, source, sources, &mut verified)?;
+    }
+    Ok(verified)
+}
+
+fn repair(
+    world: &World,
+    model: &LockedModel,
+    source: Option<PathBuf>,
+    sources: &[&dyn PieceSource],
+    verified: &mut VerifiedModel,
+) -> Result<(), Problem> {
+    // A folder that is gone is no reason not to ask elsewhere.
+    let folder = source.and_then(|path| Folder::open(&path, &model.repo, &model.revision).ok());
+    let copies = Copies(&world.store);
+    let mut all: Vec<&dyn PieceSource> = vec![&copies];
+    all.extend(folder.iter().map(|folder| folder as &dyn PieceSource));
+    all.extend(sources);
+    let locked = world.store.lock(Duration::ZERO, "awqdeploy verify --repair")?;
+    let left = locked.repair(model, verified.damaged.clone(), &all, &world.interrupt)?;
+    let found = std::mem::replace(&mut verified.damaged, left);
+    verified.repaired = found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
+    Ok(())
+}
+
+/// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
+fn remember(world: &World, checked: &Checked) {
+    let Ok(locked) = world.store.lock(Duration::ZERO, "awqdeploy verify") else { return };
+    let _unkept = locked.note(checked);
+}
+
+fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
+    let profile = world.library.load(name)?;
+    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+    let digest = model.digest();
+    let source = profile.model().path.clone();
+    let place = match &source {
+        _ if world.layout().model(digest).is_dir() => Place::Stored(digest),
+        Some(path) => Place::Given(Folder::open(path, &model.repo, &model.revision)?),
+        None => {
+            let what = format!("the model of `{name}` is not on this host");
+            return Err(Problem::new(Kind::Unverified, what)
+                .help(format!("`awqdeploy deploy {name}` takes it into the store")));
+        }
+    };
+    Ok(Target { name: profile.name().to_owned(), model, place, source })
+}
+
+fn all(world: &World) -> Result<Vec<Target>, Problem> {
+    let generations = world.store.generations()?;
+    let name = |digest: Digest| {
+        let newest = generations.iter().rev().find(|generation| generation.plan.model.digest == Some(digest));
+        newest.map_or_else(|| digest.short(), |generation| generation.plan.profile.clone())
+    };
+    let target = |digest| stored(world, digest, name(digest));
+    let mut targets = world.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    // A profile that was locked anew has had more than one.
+    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    for target in &mut targets {
+        if names.iter().filter(|name| **name == target.name).count() > 1 {
+            target.name = format!("{} ({})", target.name, target.model.digest().short());
+        }
+    }
+    Ok(targets)
+}
+
+/// A model in the store, whatever its profile has become.
+fn stored(world: &World, digest: Digest, name: String) -> Result<Target, Problem> {
+    let model = world.store.model_lock(digest)?;
+    let source = world.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
+    Ok(Target { name, model, place: Place::Stored(digest), source })
+}

@@ -1,0 +1,136 @@
+//! Before each start the service proves that its model is what was locked, and its runtime what was installed; a rollback
+//! does so before it stops anything.
+
+use crate::{
+    domain::{
+        digest::Digest,
+        planning::inputs::{PlannedModel, PlannedRuntime},
+        problem::{Kind, Problem},
+        profile::VerifyAtStart,
+        size::Bytes,
+        store::{layout::Layout, manifest::Part},
+    },
+    host::{
+        models::verify::{self, Checked, Damage},
+        os::signals::Interrupt,
+        runtimes::installed::{self, TreeMemo},
+        store::{Store, hash_cache::Memo, nix_store},
+    },
+};
+use std::path::PathBuf;
+
+/// What was hashed before, and need not be read again while it stays untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// What the store's memo says.
+    Stored,
+    /// The same, and what the service keeps of its own.
+    ToService,
+    /// Nothing: everything is read.
+    Nothing,
+}
+
+/// A runtime that was proven.
+#[derive(Clone, Debug, Default)]
+pub struct Proved {
+    /// By what its folders can be known again.
+    pub noted: Vec<(Digest, Digest)>,
+    /// Folders of which nobody recorded what they held: an earlier version installed them.
+    pub unrecorded: Vec<PathBuf>,
+}
+
+/// Proves a model in the store. Files that are known to be untouched since they were last hashed, by the store's
+/// memo or by `own`, are not read, unless the profile wants it so.
+///
+/// # Errors
+/// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
+pub fn prove(
+    store: &Store,
+    model: &PlannedModel,
+    own: Memo,
+    interrupt: &Interrupt,
+    see: &mut dyn FnMut(Bytes, Bytes),
+) -> Result<Checked, Problem> {
+    let help = "`awqdeploy verify --all --repair` mends what is in the store";
+    let digest = model.digest.ok_or_else(|| {
+        Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(help)
+    })?;
+    let locked = store.model_lock(digest)?;
+    let memo = match model.verify_at_start {
+        VerifyAtStart::Memo => store.memo()?.or(own),
+        VerifyAtStart::Full => Memo::default(),
+    };
+    let of = locked.size();
+    let folder = store.layout().model(digest);
+    let checked = verify::stored(&folder, &locked, &memo, interrupt, &mut |done| see(done, of))?;
+    if checked.damaged.is_empty() {
+        Ok(checked)
+    } else {
+        Err(refused("the model is not what was locked", &checked.damaged).help(help))
+    }
+}
+
+/// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,
+/// and there is no other. What Nix built is in Nix's store, where nothing is ever changed.
+///
+/// # Errors
+/// [`Kind::Unverified`] where anything differs: Python would run it without a word.
+pub fn prove_runtime(
+    store: &Store,
+    runtime: &PlannedRuntime,
+    known: Known,
+    interrupt: &Interrupt,
+    see: &mut dyn FnMut(Bytes, Bytes),
+) -> Result<Proved, Problem> {
+    let memo = match known {
+        Known::Stored => store.trees()?,
+        Known::ToService => store.trees()?.or(TreeMemo::of_service()),
+        Known::Nothing => TreeMemo::default(),
+    };
+    let mut proved = Proved::default();
+    for (part, name) in runtime.installed() {
+        let folder = folder_of(store.layout(), part, name);
+        if nix_store::StorePath::behind(&folder).is_some() {
+            continue;
+        }
+        let help = "`awqdeploy verify --all --repair` installs it again";
+        if !folder.is_dir() {
+            let what = format!("`{}` is gone", folder.display());
+            return Err(Problem::new(Kind::Unverified, what).help(help));
+        }
+        let Some(manifest) = store.manifest(name)? else {
+            if runtime.python.is_some() {
+                let what = format!("there is no record of what `{}` held", folder.display());
+                return Err(Problem::new(Kind::Unverified, what).help(help));
+            }
+            proved.unrecorded.push(folder);
+            continue;
+        };
+        let of = manifest.size();
+        let seen = installed::check((name, &folder), &manifest, &memo, interrupt, &mut |done| see(done, of))?;
+        if !seen.damaged.is_empty() {
+            return Err(refused(&format!("{part} is not what was installed"), &seen.damaged).help(help));
+        }
+        proved.noted.extend(seen.noted);
+    }
+    Ok(proved)
+}
+
+/// Where a part of this name lies.
+pub fn folder_of(layout: &Layout, part: Part, name: Digest) -> PathBuf {
+    match part {
+        Part::Runtime => layout.runtime(name),
+        Part::Interpreter => layout.python(name),
+    }
+}
+
+/// Says all in one line: it becomes the service's status.
+fn refused(what: &str, damaged: &[Damage]) -> Problem {
+    let first = damaged.first().map(ToString::to_string).unwrap_or_default();
+    let others = match damaged.len() - 1 {
+        0 => String::new(),
+        1 => ", and 1 other file differs".to_owned(),
+        others => format!(", and {others} other files differ"),
+    };
+    Problem::new(Kind::Unverified, format!("{what}: {first}{others}"))
+}

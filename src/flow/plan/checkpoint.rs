@@ -1,0 +1,195 @@
+//! Where a checkpoint's shape is read: from its files where they are on this host, else from the hub, else as it
+//! was published.
+
+use crate::{
+    domain::{
+        checkpoint::Checkpoint,
+        findings::Finding,
+        hub::{Content, Listed, Patience},
+        lockfile::LockedModel,
+        problem::{Kind, Problem},
+        profile::{Model, Profile},
+        size::Bytes,
+    },
+    flow::{
+        context::{Engine, World},
+        models::online,
+    },
+    host::{
+        self,
+        checkpoint::{Presence, Unread},
+        event_loop,
+        hub::{Hub, Reach, Settings, Source},
+        os::fs,
+    },
+};
+use std::path::{Path, PathBuf};
+
+/// Where the checkpoint is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    /// In the store, else in the profile's folder, else on the hub, else as it was published.
+    Known,
+    /// As it was published, whatever is in the store or in the profile's folder.
+    Published,
+    /// In this folder, whatever the profile says.
+    In(&'a Path, Presence),
+}
+
+/// A checkpoint, and what is to be said of where it was read.
+pub(super) struct Shape {
+    pub(super) checkpoint: Checkpoint,
+    /// Its folder, where it is on this host.
+    pub(super) folder: Option<PathBuf>,
+    /// That something better than this could not be read.
+    pub(super) finding: Option<Finding>,
+}
+
+/// Tries of one request. A plan falls back on what is known, and must not keep a person waiting.
+const TRIES: u32 = 2;
+
+impl Shape {
+    pub(super) fn read(
+        world: &World,
+        profile: &Profile,
+        locked: Option<&LockedModel>,
+        weights: Weights<'_>,
+    ) -> Result<Self, Problem> {
+        match weights {
+            Weights::Known => Self::known(world, profile, locked),
+            Weights::Published => match Checkpoint::known(&profile.model().repo) {
+                Some(checkpoint) => Ok(Self::published(checkpoint, None)),
+                None => Err(not_here(&profile.model().repo)),
+            },
+            Weights::In(folder, presence) => match host::checkpoint::read(folder, presence)? {
+                Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
+                None => Err(nothing_in(folder)),
+            },
+        }
+    }
+
+    fn known(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Self, Problem> {
+        let model = profile.model();
+        if let Some(shape) = Self::on_this_host(world, model, locked)? {
+            return Ok(shape);
+        }
+        let known = Checkpoint::known(&model.repo);
+        match (known, &model.path) {
+            (Some(checkpoint), Some(_)) if locked.is_none() => Ok(Self::published(checkpoint, None)),
+            (_, Some(path)) => Err(missing(path)),
+            (Some(checkpoint), None) => match locked {
+                None => Ok(Self::published(checkpoint, None)),
+                // What the hub has may be refused. That it cannot be asked is no reason to.
+                Some(locked) => match on_hub(world, model, Some(locked)) {
+                    Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
+                    Err(Unread::Flawed(problem)) => Err(problem),
+                    Err(Unread::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
+                },
+            },
+            (None, None) => match on_hub(world, model, locked) {
+                Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
+                Err(unread) => Err(unknown(&model.repo, unread.into())),
+            },
+        }
+    }
+
+    /// From the store, else from the profile's folder.
+    fn on_this_host(
+        world: &World,
+        model: &Model,
+        locked: Option<&LockedModel>,
+    ) -> Result<Option<Self>, Problem> {
+        let stored = locked.map(|model| world.layout().model(model.digest()));
+        let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
+        for folder in stored.iter().chain(&model.path) {
+            // The engine of a rehearsal has weights in name only.
+            if let Engine::Command(_) = world.engine {
+                if let Some(text) = fs::read(&folder.join("config.json"))? {
+                    return Ok(Some(Self::here(Checkpoint::of(&text, files_total)?, folder)));
+                }
+            } else if let Some(mut checkpoint) = host::checkpoint::read(folder, Presence::Whole)? {
+                checkpoint.files_total = checkpoint.files_total.or(files_total);
+                return Ok(Some(Self::here(checkpoint, folder)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn here(checkpoint: Checkpoint, folder: &Path) -> Self {
+        Self { checkpoint, folder: Some(folder.to_owned()), finding: None }
+    }
+
+    fn published(checkpoint: Checkpoint, unread: Option<&Problem>) -> Self {
+        let finding = unread.map(|problem| {
+            let what = format!("the weights are those that were published: {}", problem.in_one_line());
+            Finding::new("headers-not-read", what).with_remedy()
+        });
+        Self { checkpoint, folder: None, finding }
+    }
+}
+
+/// What was locked, else what the revision is now.
+fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<Checkpoint, Unread> {
+    let (hub, source, files) = sought(world, model, locked).map_err(Unread::Unasked)?;
+    host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)
+}
+
+fn sought(
+    world: &World,
+    model: &Model,
+    locked: Option<&LockedModel>,
+) -> Result<(Hub, Source, Vec<Listed>), Problem> {
+    let mut settings = Settings::from_environment()?;
+    settings.patience = Patience { tries: TRIES, ..settings.patience };
+    if let Engine::Command(_) = world.engine {
+        // A rehearsal asks nobody.
+        settings.reach = Reach::Offline;
+    }
+    let hub = online(&settings)?;
+    let Model { repo, revision, .. } = model;
+    if let Some(locked) = locked {
+        let revision = locked.commit.map_or_else(|| locked.revision.clone(), |commit| commit.to_string());
+        let source = Source { repo: locked.repo.clone(), revision };
+        let files = locked.files.iter().map(|file| Listed {
+            path: file.path.clone(),
+            size: file.size,
+            content: Content::Sha256(file.sha256),
+        });
+        return Ok((hub, source, files.collect()));
+    }
+    let (event_loop, interrupt) = (event_loop()?, &world.interrupt);
+    let commit = event_loop.block_on(hub.patiently(interrupt, || hub.commit(repo, revision)));
+    let commit = commit.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`")))?;
+    let source = Source { repo: repo.clone(), revision: commit.to_string() };
+    let files = event_loop.block_on(hub.patiently(interrupt, || hub.list(&source)));
+    let files = files.map_err(|asked| asked.problem(format_args!("list the files of `{repo}`")))?;
+    Ok((hub, source, files))
+}
+
+fn nothing_in(folder: &Path) -> Problem {
+    let what = format!("there is no `config.json` in `{}`", folder.display());
+    Problem::new(Kind::Unverified, what).help("name the checkpoint's folder with `--checkpoint DIR`")
+}
+
+fn missing(path: &Path) -> Problem {
+    Problem::new(
+        Kind::Unverified,
+        format!("there is no `config.json` in the model folder `{}`", path.display()),
+    )
+    .help("correct `path` in the profile's `[model]`, or fetch the model's files again")
+}
+
+fn unknown(repo: &str, why: Problem) -> Problem {
+    if why.kind == Kind::Interrupted {
+        return why;
+    }
+    not_here(repo).because(why.in_one_line())
+}
+
+fn not_here(repo: &str) -> Problem {
+    Problem::new(Kind::Unverified, format!("nothing is known of the model `{repo}`: its files are not here"))
+        .help(
+            "`awqdeploy lock PROFILE` and `awqdeploy fetch PROFILE` get them from the hub; or name their folder as \
+             `path` in the profile's `[model]`",
+        )
+}

@@ -1,0 +1,278 @@
+//! From a profile's name to a plan: reads everything, changes nothing.
+
+mod checkpoint;
+
+use super::{
+    context::{Engine, World},
+    event::{Event, Observer},
+    models::{
+        not_locked,
+        runtime::{self, Supply},
+    },
+};
+use crate::{
+    domain::{
+        checkpoint::Checkpoint,
+        findings::{Finding, refusal::Refusal},
+        generation::Generation,
+        lockfile::LockedModel,
+        machine::facts::Facts,
+        planning::{
+            engine_config::{self, Compared},
+            inputs::{Inputs, PlannedModel, PlannedRuntime},
+            plan::Plan,
+            preflight,
+        },
+        problem::{Kind, Problem},
+        profile::{Model, Profile},
+        service::sandbox,
+        store::layout::Layout,
+        vllm::version::Version,
+    },
+    host::{self, vllm::isolated},
+};
+use checkpoint::Shape;
+pub use checkpoint::Weights;
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// A plan and everything that carrying it out needs.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The profile as it was asked for.
+    name: String,
+    /// What is to be.
+    pub plan: Plan,
+    /// The profile's text, kept with the generation.
+    pub profile: String,
+    /// The model's files.
+    pub model: LockedModel,
+    /// Where to take them from, if they are not in the store.
+    pub wanted: Model,
+    /// The runtime, unless it is not awqdeploy's to install.
+    pub runtime: Option<Supply>,
+    /// What serves now.
+    pub current: Option<Generation>,
+    /// What a person has decided to do without.
+    pub waived: BTreeSet<Waiver>,
+}
+
+/// A safeguard that a person can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waiver {
+    /// What failed before is not tried again.
+    Retry,
+    /// Nothing is stopped that could not come back.
+    NoWayBack,
+}
+
+/// What a plan is made of, beside the host's facts.
+struct Materials {
+    profile: Profile,
+    /// Absent where the model is not locked yet.
+    locked: Option<LockedModel>,
+    model: PlannedModel,
+    checkpoint: Checkpoint,
+    /// Where the checkpoint is on this host.
+    folder: Option<PathBuf>,
+    /// What is to be said of where it was read.
+    finding: Option<Finding>,
+    runtime: PlannedRuntime,
+    /// Absent where the runtime is not awqdeploy's to install.
+    wheels: Option<Supply>,
+}
+
+/// What was decided, and what the installed vLLM said to it, where it was asked.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The plan, or why there is none.
+    pub planned: Result<Plan, Refusal>,
+    /// What both say of the same things.
+    pub engine: Vec<Compared>,
+}
+
+/// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
+pub fn plan(world: &World, name: &str, facts: &Facts, weights: Weights<'_>) -> Result<Decision, Problem> {
+    let planned = Materials::gather(world, name, weights)?.plan(facts, world.layout());
+    Ok(Decision { planned, engine: Vec::new() })
+}
+
+/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub fn plan_with_consent(
+    world: &World,
+    name: &str,
+    facts: &Facts,
+    weights: Weights<'_>,
+) -> Result<Decision, Problem> {
+    let materials = Materials::gather(world, name, weights)?;
+    let plan = match materials.plan(facts, world.layout()) {
+        Ok(plan) => plan,
+        Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
+    };
+    let engine = materials.ask(&plan, world.layout())?.map_err(|silent| {
+        Problem::new(Kind::Unverified, "the installed vLLM cannot be asked").because(silent)
+    })?;
+    let planned = engine_config::agree(&engine).map(|()| plan);
+    Ok(Decision { planned, engine })
+}
+
+/// Everything for a deployment, or why there cannot be one.
+pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
+    let materials = Materials::gather(world, name, Weights::Known)?;
+    if materials.locked.is_none() {
+        return Err(not_locked(materials.profile.name()));
+    }
+    let plan = materials.plan(&world.facts, world.layout())?;
+    let Materials { profile, locked: Some(model), wheels, .. } = materials else {
+        return Err(not_locked(name));
+    };
+    let current = world.store.current_generation()?;
+    one_service(current.as_ref(), &plan)?;
+    Ok(Prepared {
+        name: name.to_owned(),
+        plan,
+        profile: world.library.text(name)?,
+        model,
+        wanted: profile.model().clone(),
+        runtime: wheels,
+        current,
+        waived: BTreeSet::new(),
+    })
+}
+
+impl Prepared {
+    /// Proves the plan once everything is on this host, and nothing is stopped yet: against the weight files
+    /// themselves, and against the word of the installed vLLM.
+    pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
+        let materials = Materials::gather(world, &self.name, Weights::Known)?;
+        if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
+            return Err(Problem::new(
+                Kind::Refused,
+                format!("the plan of `{}` is another now that its files are here", self.plan.profile),
+            )
+            .help("nothing was stopped; look at `awqdeploy plan PROFILE`, and deploy again: nothing is left to fetch"));
+        }
+        if matches!(world.engine, Engine::Command(_)) {
+            return Ok(());
+        }
+        observer.see(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
+        if !isolated::is_enclosed(world.layout().scope()) {
+            observer.see(Event::Warning(
+                "no service manager can be used here: vLLM is asked without a sandbox, and without this environment"
+                    .to_owned(),
+            ));
+        }
+        let asked = materials.ask(&self.plan, world.layout());
+        // Python hears Ctrl-C too: that it failed then says nothing about the plan.
+        world.interrupt.check()?;
+        match asked? {
+            Ok(compared) => Ok(engine_config::agree(&compared)?),
+            Err(silent) => {
+                observer.see(Event::Warning(format!(
+                    "vLLM could not be asked what it makes of the plan: {silent}"
+                )));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Materials {
+    fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
+        let profile = world.library.load(name)?;
+        neighbours(world, &profile)?;
+        let locked = world.library.lock(profile.name())?;
+        let (runtime, wheels) = runtime::runtime(world, &profile)?;
+        let Shape { checkpoint, folder, finding } = Shape::read(world, &profile, locked.as_ref(), weights)?;
+        let model = planned_model(world, &profile, locked.as_ref());
+        Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
+    }
+
+    fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
+        let Self { profile, model, checkpoint, runtime, .. } = self;
+        let wheels = self.wheels.iter().flat_map(|supply| &supply.locked.wheels);
+        if let (Some(transformers), Some(version)) =
+            (wheels.clone().find(|wheel| wheel.name == "transformers"), Version::of(&runtime.vllm))
+        {
+            preflight::transformers(version, &transformers.version)?;
+        }
+        let mut plan = Plan::of(Inputs { profile, model, checkpoint, runtime, facts, layout })?;
+        plan.findings.extend(self.finding.clone());
+        Ok(plan)
+    }
+
+    /// What the installed vLLM says beside the plan, or why it says nothing.
+    fn ask(&self, plan: &Plan, layout: &Layout) -> Result<Result<Vec<Compared>, String>, Problem> {
+        let folder = self.folder.as_deref().ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
+                .help("vLLM reads them before it answers: `awqdeploy fetch PROFILE` gets them")
+        })?;
+        let service = sandbox::Service {
+            name: &plan.service,
+            device: self.profile.runtime().device,
+            memory_max: self.profile.memory().ram,
+            serve: &plan.serve,
+            secrets: &plan.secrets,
+            model: folder,
+            layout,
+        };
+        let word = host::vllm::engine_config::ask(&service, host::vllm::engine_config::PATIENCE)?;
+        Ok(match &word.silent {
+            Some(silent) => Err(silent.clone()),
+            None => Ok(word.beside(plan, &self.checkpoint)),
+        })
+    }
+}
+
+/// Two profiles of one service must share its address: clients must not notice the migration. A
+/// neighbour that cannot be read says nothing.
+fn neighbours(world: &World, profile: &Profile) -> Result<(), Problem> {
+    let names = world.library.names().unwrap_or_default();
+    let others: Vec<Profile> = names
+        .iter()
+        .filter(|name| *name != profile.name())
+        .filter_map(|name| world.library.load(name).ok())
+        .collect();
+    for other in &others {
+        Profile::same_service(&[profile, other])?;
+    }
+    Ok(())
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Kind::Refused, refusal.message).help(refusal.help)
+    }
+}
+
+fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> PlannedModel {
+    let wanted = profile.model();
+    let digest = locked.map(LockedModel::digest);
+    let path = match (digest, &wanted.path) {
+        (Some(digest), _) => world.layout().model(digest),
+        (None, Some(path)) => path.clone(),
+        (None, None) => PathBuf::from(&wanted.repo),
+    };
+    PlannedModel {
+        repo: wanted.repo.clone(),
+        revision: locked.map_or(&wanted.revision, |locked| &locked.revision).clone(),
+        served_name: wanted.served_name.clone(),
+        digest,
+        path,
+        verify_at_start: wanted.verify_at_start,
+    }
+}
+
+/// One root keeps one service: its generations are what that service can return to.
+fn one_service(current: Option<&Generation>, plan: &Plan) -> Result<(), Problem> {
+    match current {
+        Some(current) if current.plan.service != plan.service => Err(Problem::new(
+            Kind::Refused,
+            format!(
+                "this root keeps the service `{}`, and `{}` wants `{}`",
+                current.plan.service, plan.profile, plan.service
+            ),
+        )
+        .help("name another root for another service with `--root DIR`")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `validate`: proves again that what serves does so well.
+
+use super::{Subject, generation};
+use crate::{
+    domain::{
+        problem::Problem,
+        profile::{Gates, secrets::SecretText},
+        validation::report::Report,
+    },
+    flow::{context::World, event::Observer, validate},
+    host::{os::signals::Interrupt, vllm::api::Api},
+};
+use std::time::Duration;
+
+/// How long one request to a server without a profile may take: what profiles have by default.
+const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
+
+/// Validates what serves now. Nothing is changed, whatever it shows.
+pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
+    let current = world.store.deployed()?;
+    let whose = generation::whose(world, &current)?;
+    generation::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
+}
+
+/// A server that need not be ours.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is: `http://HOST:PORT`.
+    pub url: String,
+    /// The name to ask for; by default the first that it serves.
+    pub model: Option<String>,
+    /// Its key, if it wants one.
+    pub key: Option<SecretText>,
+    /// What it must show.
+    pub gates: Gates,
+}
+
+/// Validates any server of the API, without a profile.
+pub fn validate_at(
+    server: &Server,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+) -> Result<Report, Problem> {
+    let api = Api::on(&server.url, server.model.as_deref().unwrap_or_default(), REQUEST_PATIENCE)?
+        .with_key(server.key.clone());
+    let validation = async {
+        let api = if server.model.is_some() {
+            api
+        } else {
+            let first = api.models().await.ok().and_then(|models| models.data.into_iter().next());
+            // Where none is named, the validation's own check says what is wrong.
+            api.with_model(&first.map(|model| model.id).unwrap_or_default())
+        };
+        let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
+        validate::validate(&api, subject, None, None, observer).await
+    };
+    interrupt.drive(validation)
+}

@@ -1,0 +1,188 @@
+//! Frees what nothing needs, and pins what a person wants to keep.
+//!
+//! What goes first loses its name in one step, and is then removed: nothing half-removed has a final name.
+
+use super::{
+    models::digests,
+    os::fs,
+    store::{Locked, Store, numbers, partial_file},
+};
+use crate::domain::{
+    activation::machine::{Activation, State},
+    generation_id::GenerationId,
+    lockfile::{Interpreter, LockedModel},
+    problem::{Kind, Problem},
+    size::Bytes,
+    store::gc::{Collection, Stock, Used},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// Bytes of a block in `st_blocks`, whatever the file system's own are.
+const BLOCK: u64 = 512;
+
+impl Store {
+    /// The generations that a person wants to keep.
+    pub fn pinned(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+        Ok(numbers(&self.layout().pins())?.into_iter().map(GenerationId).collect())
+    }
+
+    /// Everything that is in the store, and what needs it. `locked` are the models that profiles lock.
+    pub fn stock(&self, locked: &[LockedModel]) -> Result<Stock, Problem> {
+        let used = |plan: &crate::domain::planning::plan::Plan| Used {
+            model: plan.model.digest,
+            runtime: plan.runtime.digest,
+            python: plan.runtime.python.as_ref().and_then(Interpreter::locked),
+        };
+        let contents = |model: &LockedModel| model.files.iter().map(|file| file.sha256).collect();
+        let layout = self.layout();
+        let mut models = BTreeMap::new();
+        for digest in self.models()? {
+            // Without its lock a model is as good as gone; its files are.
+            models.insert(digest, self.model_lock(digest).map(|model| contents(&model)).unwrap_or_default());
+        }
+        let unfinished = self.last_activation()?.and_then(|recorded| match recorded.last()? {
+            Activation { state: State::Done { .. }, .. } => None,
+            Activation { from, to, .. } => Some(from.iter().chain([to]).copied().collect()),
+        });
+        Ok(Stock {
+            generations: self
+                .every_generation()
+                .map_err(|problem| {
+                    problem.help("what it needs is not known, so that nothing is removed: restore it, or remove its folder")
+                })?
+                .iter()
+                .map(|generation| (generation.id, used(&generation.plan)))
+                .collect(),
+            current: self.current()?,
+            proven: self.proven()?,
+            pinned: self.pinned()?,
+            unfinished: unfinished.unwrap_or_default(),
+            models,
+            locked: locked.iter().map(|model| (model.digest(), contents(model))).collect(),
+            runtimes: digests(&layout.runtimes())?.into_iter().collect(),
+            pythons: digests(&layout.pythons())?.into_iter().collect(),
+            manifests: digests(&layout.manifests())?.into_iter().collect(),
+            contents: digests(&layout.blobs())?.into_iter().collect(),
+            downloads: partial_file::there(&layout.downloads())?,
+        })
+    }
+
+    /// Bytes that the disk gets back when a collection is carried out: a file that has other names stays.
+    pub fn freed(&self, collection: &Collection) -> Result<Bytes, Problem> {
+        let mut links = BTreeMap::new();
+        for path in self.doomed(collection)? {
+            count(&path, &mut links)?;
+        }
+        let gone = links.into_values().filter(|(seen, all, _)| seen >= all);
+        Ok(Bytes(gone.map(|(_, _, blocks)| blocks * BLOCK).sum()))
+    }
+
+    /// Bytes of the interrupted downloads that stay.
+    pub fn downloads(&self, collection: &Collection) -> Result<Bytes, Problem> {
+        let downloads = self.layout().downloads();
+        let others = partial_file::others(&downloads, &collection.downloads)?;
+        let mut links = BTreeMap::new();
+        for path in fs::names(&downloads)?.into_iter().map(|name| downloads.join(name)) {
+            if !others.contains(&path) {
+                count(&path, &mut links)?;
+            }
+        }
+        Ok(Bytes(links.into_values().map(|(_, _, blocks)| blocks * BLOCK).sum()))
+    }
+
+    /// All that a collection removes, generations first: what is left must never miss what it needs.
+    fn doomed(&self, collection: &Collection) -> Result<Vec<PathBuf>, Problem> {
+        let Collection { generations, models, runtimes, pythons, manifests, contents, .. } = collection;
+        let layout = self.layout();
+        let mut paths: Vec<PathBuf> = generations.iter().map(|id| layout.generation(*id)).collect();
+        paths.extend(self.failed_activations(generations)?);
+        paths.extend(models.iter().flat_map(|model| [layout.model(*model), layout.model_lock(*model)]));
+        paths.extend(runtimes.iter().map(|runtime| layout.runtime(*runtime)));
+        paths.extend(pythons.iter().map(|python| layout.python(*python)));
+        paths.extend(manifests.iter().map(|name| layout.manifest(*name)));
+        paths.extend(contents.iter().map(|content| layout.blob(*content)));
+        let (staging, downloads) = (layout.staging(), layout.downloads());
+        let staged = fs::names(&staging)?.into_iter().map(|name| staging.join(name));
+        paths.extend(staged.filter(|path| *path != downloads));
+        paths.extend(partial_file::others(&downloads, &collection.downloads)?);
+        Ok(paths)
+    }
+
+    /// What activations that never proved these generations left. The newest activation stays, and so do
+    /// the measurements of proven ones: others are compared with them.
+    fn failed_activations(&self, generations: &BTreeSet<GenerationId>) -> Result<Vec<PathBuf>, Problem> {
+        let proven = self.proven()?;
+        let newest = self.last_activation()?.map(|recorded| recorded.number);
+        let goes = |to: &GenerationId| generations.contains(to) && !proven.contains(to);
+        let failed = self.activations()?.into_iter().filter(|recorded| {
+            Some(recorded.number) != newest && recorded.last().is_some_and(|activation| goes(&activation.to))
+        });
+        Ok(failed.map(|recorded| self.layout().activation(recorded.number)).collect())
+    }
+}
+
+impl Locked<'_> {
+    /// Carries out a collection.
+    pub fn collect(&self, collection: &Collection) -> Result<(), Problem> {
+        let doomed = self.store().doomed(collection)?;
+        let staging = self.store().layout().staging();
+        fs::make_directory(&staging)?;
+        let (half_made, named): (Vec<_>, Vec<_>) =
+            doomed.into_iter().partition(|path| path.starts_with(&staging));
+        let mut nameless = half_made;
+        for (number, path) in named.iter().enumerate() {
+            if path.symlink_metadata().is_ok() {
+                let to = staging.join(format!("collected-{}-{number}", std::process::id()));
+                fs::replace(path, &to)?;
+                nameless.push(to);
+            }
+        }
+        for path in nameless {
+            fs::remove_entry(&path)?;
+        }
+        self.keep_trees()?;
+        let mut memo = self.store().memo()?;
+        memo.keep(|content| !collection.contents.contains(content));
+        self.keep_memo(&memo)
+    }
+
+    /// Keeps a generation until it is unpinned.
+    pub fn pin(&self, id: GenerationId) -> Result<(), Problem> {
+        self.store().generation(id)?;
+        let pins = self.store().layout().pins();
+        fs::make_directory(&pins)?;
+        fs::write(&pins.join(id.to_string()), "")
+    }
+
+    /// Lets a generation go again. One that is not pinned is a mistake.
+    pub fn unpin(&self, id: GenerationId) -> Result<(), Problem> {
+        if !self.store().pinned()?.contains(&id) {
+            return Err(Problem::new(Kind::Usage, format!("generation {id} is not pinned"))
+                .help("`awqdeploy generations` shows which are"));
+        }
+        fs::remove(&self.store().layout().pins().join(id.to_string()))
+    }
+}
+
+/// By device and inode: names seen, names that there are, blocks.
+type Links = BTreeMap<(u64, u64), (u64, u64, u64)>;
+
+fn count(path: &Path, links: &mut Links) -> Result<(), Problem> {
+    let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
+    if metadata.is_dir() {
+        for name in fs::names(path)? {
+            count(&path.join(name), links)?;
+        }
+        // A directory's own names are those of its children: it goes with them.
+        links.insert((metadata.dev(), metadata.ino()), (1, 1, metadata.blocks()));
+        return Ok(());
+    }
+    let entry =
+        links.entry((metadata.dev(), metadata.ino())).or_insert((0, metadata.nlink(), metadata.blocks()));
+    entry.0 += 1;
+    Ok(())
+}

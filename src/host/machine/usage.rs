@@ -1,0 +1,26 @@
+//! What the processes of a service hold, asked of the kernel and of the driver.
+
+use super::gpu;
+use crate::{
+    domain::{size::Bytes, validation::observed::Held},
+    host::{machine, process::owned::Whose},
+};
+
+/// What these processes hold now. Nothing where there are none, or nobody tells.
+pub fn of(whose: &Whose) -> Held {
+    let ours = whose.processes();
+    let vram: Vec<Bytes> = gpu::facts()
+        .found
+        .iter()
+        .map(|gpu| {
+            gpu.processes
+                .iter()
+                .filter(|process| ours.contains(&process.pid))
+                .map(|process| process.memory)
+                .sum()
+        })
+        .filter(|held| *held > Bytes::default())
+        .collect();
+    let ram: Bytes = ours.into_iter().map(machine::process::resident).sum();
+    Held { vram, ram: (ram > Bytes::default()).then_some(ram) }
+}

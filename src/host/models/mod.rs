@@ -1,0 +1,372 @@
+//! Models in the store: taken in file by file, each proven to be what was locked.
+
+pub mod repair;
+pub mod source_folder;
+pub mod verify;
+
+use super::{
+    os::{
+        fs,
+        parallel::{self, Progress},
+        signals::Interrupt,
+        trust,
+    },
+    store::{
+        Locked, Store,
+        hash_cache::{Memo, Stamp},
+        hashing,
+    },
+};
+use crate::domain::{
+    digest::Digest,
+    lockfile::{LockedFile, LockedModel},
+    problem::{Kind, Problem},
+    size::Bytes,
+};
+use source_folder::Folder;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::SystemTime,
+};
+use verify::{Checked, Damage, Difference};
+
+impl Store {
+    /// What was hashed, and is known to be the same while it stays untouched.
+    pub fn memo(&self) -> Result<Memo, Problem> {
+        Memo::read(&self.layout().memo())
+    }
+
+    /// The lock of a model in the store.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] where there is none, or where it is that of another model.
+    pub fn model_lock(&self, digest: Digest) -> Result<LockedModel, Problem> {
+        let path = self.layout().model_lock(digest);
+        let help = "`awqdeploy deploy PROFILE` puts it there again";
+        let text = fs::read(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Unverified, format!("there is no lock `{}` in the store", path.display()))
+                .help(help)
+        })?;
+        let model = LockedModel::parse(&path, &text)?;
+        if model.digest() != digest {
+            return Err(Problem::new(Kind::Unverified, format!("`{}` locks another model", path.display()))
+                .help(help));
+        }
+        Ok(model)
+    }
+
+    /// All models in the store.
+    pub fn models(&self) -> Result<Vec<Digest>, Problem> {
+        digests(&self.layout().models())
+    }
+}
+
+/// The entries of a directory that are named by digests.
+pub(super) fn digests(directory: &Path) -> Result<Vec<Digest>, Problem> {
+    Ok(fs::names(directory)?.iter().filter_map(|name| Digest::from_str(name).ok()).collect())
+}
+
+impl Locked<'_> {
+    /// Keeps what was hashed.
+    pub fn keep_memo(&self, memo: &Memo) -> Result<(), Problem> {
+        let path = self.store().layout().memo();
+        fs::make_directory(path.parent().unwrap_or(&path))?;
+        fs::write(&path, memo.text()?)
+    }
+
+    /// Remembers what a check has proven, so that the next need not read it.
+    pub fn note(&self, checked: &Checked) -> Result<(), Problem> {
+        if checked.noted.is_empty() {
+            return Ok(());
+        }
+        let mut memo = self.store().memo()?;
+        checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
+        self.keep_memo(&memo)
+    }
+
+    /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
+    /// store had for it. The file is moved.
+    pub fn adopt(&self, staged: &Path, content: Digest, how: fs::Brought) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        // A file that is somebody else's too is left as it is.
+        match how {
+            fs::Brought::Linked => fs::sync(staged)?,
+            fs::Brought::Cloned | fs::Brought::Copied => fs::freeze(staged)?,
+        }
+        fs::make_directory(&layout.blobs())?;
+        fs::replace(staged, &layout.blob(content))
+    }
+
+    /// Lays a model out of contents that are all in the store. Returns its folder.
+    pub fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
+        let layout = self.store().layout();
+        let digest = model.digest();
+        let path = layout.model(digest);
+        let staged = self.stage(&format!("model-{}", digest.short()))?;
+        let mut memo = self.store().memo()?;
+        for file in &model.files {
+            let to = staged.join(&file.path);
+            fs::make_directory(to.parent().unwrap_or(&to))?;
+            self.link(file.sha256, &to, &mut memo)?;
+        }
+        fs::sync_file_system(&staged)?;
+        fs::make_directory(&layout.models())?;
+        // The lock first: a model without one is none.
+        self.keep_model_lock(model)?;
+        fs::publish(&staged, &path)?;
+        self.keep_memo(&memo)?;
+        Ok(path)
+    }
+
+    /// Lays a model out in a folder outside of the store, which appears as a whole.
+    pub fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
+        if !fs::names(to)?.is_empty() {
+            return Err(Problem::new(Kind::Usage, format!("`{}` is not empty", to.display()))
+                .help("name a folder that is not there yet"));
+        }
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let staged = to.with_file_name(format!(".{name}.new"));
+        fs::remove_tree(&staged)?;
+        fs::make_directory(&staged)?;
+        let from = self.store().layout().model(model.digest());
+        let mut memo = self.store().memo()?;
+        for file in &model.files {
+            let (from, to) = (from.join(&file.path), staged.join(&file.path));
+            fs::make_directory(to.parent().unwrap_or(&to))?;
+            let before = verify::stamp(&from)?;
+            fs::bring(&from, &to)?;
+            if let (Some(before), Some(after)) = (before, verify::stamp(&from)?) {
+                memo.note_links(&file.sha256, &before, &after);
+            }
+        }
+        self.keep_memo(&memo)?;
+        // An empty folder may have been made for it.
+        fs::remove_tree(to)?;
+        fs::publish(&staged, to)
+    }
+
+    /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
+    fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
+        let blob = self.store().layout().blob(content);
+        let stamp = || {
+            let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;
+            Ok::<_, Problem>(Stamp::of(&found))
+        };
+        let before = stamp()?;
+        fs::link(&blob, to)?;
+        memo.note_links(&content, &before, &stamp()?);
+        Ok(())
+    }
+
+    /// Keeps the lock of a model in the store beside it.
+    pub fn keep_model_lock(&self, model: &LockedModel) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        fs::make_directory(&layout.model_locks())?;
+        fs::write(&layout.model_lock(model.digest()), model.to_toml())
+    }
+}
+
+/// Takes a model into the store from `source`, unless it is there already; every file is hashed
+/// either way. Returns its folder.
+pub fn take_in(
+    locked: &Locked<'_>,
+    model: &LockedModel,
+    source: Option<&Path>,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<PathBuf, Problem> {
+    let path = locked.store().layout().model(model.digest());
+    if path.is_dir() {
+        // It may have learnt more, such as pieces.
+        locked.keep_model_lock(model)?;
+        let checked = verify::stored(&path, model, &Memo::default(), interrupt, progress)?;
+        if !checked.damaged.is_empty() {
+            return Err(differ(&path, &checked.damaged)
+                .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
+        }
+        locked.note(&checked)?;
+        locked.own(model, interrupt)?;
+        return Ok(path);
+    }
+    import(locked, model, source, interrupt, progress)?;
+    locked.lay_out(model)
+}
+
+/// Brings every content of a model that the store does not have yet.
+fn import(
+    locked: &Locked<'_>,
+    model: &LockedModel,
+    source: Option<&Path>,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<(), Problem> {
+    let source = source.map(|path| Folder::open(path, &model.repo, &model.revision)).transpose();
+    let source = source.map_err(|problem| problem.help("correct `path` in the profile's `[model]`"))?;
+    let damaged = gather(locked, model, source.as_slice(), interrupt, progress)?;
+    interrupt.check()?;
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    Err(match &source {
+        Some(source) => differ(source.path(), &damaged).help(
+            "fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`",
+        ),
+        None => Problem::new(Kind::Unverified, format!("the files of `{}` are not in the store", model.repo))
+            .help("`awqdeploy fetch PROFILE` gets them; or name their folder as `path` in the profile's `[model]`"),
+    })
+}
+
+/// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
+/// and how the last folder's file differed.
+pub fn gather(
+    locked: &Locked<'_>,
+    model: &LockedModel,
+    sources: &[Folder],
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<Vec<Damage>, Problem> {
+    let mut contents: Vec<&LockedFile> = model
+        .files
+        .iter()
+        .map(|file| (file.sha256, file))
+        .collect::<BTreeMap<_, _>>()
+        .into_values()
+        .collect();
+    // The largest first, so that no core ends up alone with it.
+    contents.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let staging = locked.stage("import")?;
+    let began = SystemTime::now();
+    let bringing = Bringing { locked, sources, staging: &staging };
+    bringing.room(&contents)?;
+    let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
+    fs::remove_tree(&staging)?;
+    let brought = brought?;
+    let mut memo = locked.store().memo()?;
+    let mut damaged = Vec::new();
+    for (file, brought) in contents.iter().zip(brought) {
+        match brought {
+            Ok(stamp) if stamp.is_settled(began) => memo.note(file.sha256, stamp),
+            Ok(_) => {}
+            Err(difference) => damaged.push(Damage::of(file, difference)),
+        }
+    }
+    locked.keep_memo(&memo)?;
+    damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(damaged)
+}
+
+struct Bringing<'a> {
+    locked: &'a Locked<'a>,
+    sources: &'a [Folder],
+    staging: &'a Path,
+}
+
+impl Bringing<'_> {
+    /// Makes sure that a content is in the store. The stamp that it was hashed under, or why it is not.
+    fn bring(
+        &self,
+        file: &LockedFile,
+        worker: &mut parallel::Worker<'_>,
+    ) -> Result<Result<Stamp, Difference>, Problem> {
+        let blob = self.locked.store().layout().blob(file.sha256);
+        let known = verify::stamp(&blob)?;
+        if let Some(stamp) = known
+            && trust::is_ours(&blob)
+            && hashing::whole(&blob, worker)? == (file.size, file.sha256)
+        {
+            return Ok(Ok(stamp));
+        }
+        // What somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
+        if known.is_some()
+            && !trust::is_ours(&blob)
+            && let Ok(stamp) = self.take(file, &blob, worker)?
+        {
+            return Ok(Ok(stamp));
+        }
+        let mut difference = Difference::Missing;
+        for source in self.sources {
+            let Some(from) = source.find(&file.path)? else { continue };
+            match self.take(file, &from, worker)? {
+                Ok(stamp) => return Ok(Ok(stamp)),
+                Err(found) => difference = found,
+            }
+        }
+        Ok(Err(difference))
+    }
+
+    /// Takes one file, if it is what was locked.
+    fn take(
+        &self,
+        file: &LockedFile,
+        from: &Path,
+        worker: &mut parallel::Worker<'_>,
+    ) -> Result<Result<Stamp, Difference>, Problem> {
+        let blob = self.locked.store().layout().blob(file.sha256);
+        let staged = self.staging.join(file.sha256.to_string());
+        fs::remove(&staged)?;
+        let how = fs::bring(from, &staged)?;
+        // Hashed where it will be read from, so that a bad copy cannot pass.
+        let (size, sha256) = hashing::whole(&staged, worker)?;
+        if size != file.size {
+            return Ok(Err(Difference::Size(size)));
+        }
+        if sha256 != file.sha256 {
+            return Ok(Err(Difference::Content));
+        }
+        self.locked.adopt(&staged, sha256, how)?;
+        let stamp = verify::stamp(&blob)?;
+        stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
+    }
+
+    /// Whether files of this folder share their blocks with what is made of them: tried with the smallest.
+    fn clones(&self, contents: &[&LockedFile], source: &Folder) -> bool {
+        let smallest = contents.iter().rev().find(|file| file.size > Bytes(0));
+        let Some(Ok(Some(from))) = smallest.map(|file| source.find(&file.path)) else { return false };
+        let tried = self.staging.join("clone");
+        let clones = fs::clone(&from, &tried).unwrap_or(false);
+        clones && fs::remove(&tried).is_ok()
+    }
+
+    /// A problem if copies would not fit. Links and clones need no room, which cannot be told before they
+    /// are tried; then this is not asked either.
+    fn room(&self, contents: &[&LockedFile]) -> Result<(), Problem> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let device = |path: &Path| {
+            let found = std::fs::metadata(path).map_err(|e| fs::failed("look at", path, e))?;
+            Ok::<_, Problem>(std::os::unix::fs::MetadataExt::dev(&found))
+        };
+        let ours = device(self.staging)?;
+        let costs_nothing = |source: &Folder| {
+            device(source.path()).is_ok_and(|theirs| theirs == ours)
+                && (trust::is_ours(source.path()) || self.clones(contents, source))
+        };
+        if self.sources.iter().all(costs_nothing) {
+            return Ok(());
+        }
+        let layout = self.locked.store().layout();
+        let missing = contents.iter().filter(|file| !layout.blob(file.sha256).exists());
+        let needed: Bytes = missing.map(|file| file.size).sum();
+        let free = fs::available(self.staging)?;
+        if needed <= free {
+            return Ok(());
+        }
+        let what =
+            format!("the model needs {needed} more in `{}`, and {free} are free", layout.root().display());
+        Err(Problem::new(Kind::Unverified, what).help(
+            "`awqdeploy collect` removes what nothing needs; or put the model's folder on that file system",
+        ))
+    }
+}
+
+/// What is wrong with a model, file by file.
+pub fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
+    let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+    let count = damaged.len();
+    let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
+    Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
+        .because(lines.join("\n"))
+}

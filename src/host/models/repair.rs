@@ -1,0 +1,294 @@
+//! Repairs a model in the store: only what is damaged is brought again, and only what is proven gets in.
+//!
+//! Nothing is written to in place. The damaged file may be somebody else's too, and an engine may have it
+//! mapped: a whole new file takes its name.
+
+use super::{
+    digests,
+    source_folder::Folder,
+    verify::{Damage, Difference, range_of, stamp},
+};
+use crate::{
+    domain::{
+        digest::Digest,
+        lockfile::{LockedFile, LockedModel},
+        problem::{Kind, Problem},
+    },
+    host::{
+        os::{fs, parallel, signals::Interrupt, trust},
+        store::{Locked, Store, hash_cache::Memo, hashing},
+    },
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::ErrorKind,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Where bytes of a model's files can be had. What it gives is not trusted, but hashed.
+pub trait PieceSource {
+    /// Its name for people: "`/srv/models/awq`".
+    fn name(&self) -> String;
+
+    /// These bytes of a file, at most a piece of them. Nothing where it does not have them.
+    ///
+    /// # Errors
+    /// What kept it from finding out. The next source is then asked.
+    fn read(
+        &self,
+        model: &LockedModel,
+        file: &LockedFile,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, Problem>;
+}
+
+/// The folder of a profile, or a hub's cache.
+impl PieceSource for Folder {
+    fn name(&self) -> String {
+        format!("`{}`", self.path().display())
+    }
+
+    fn read(
+        &self,
+        _model: &LockedModel,
+        file: &LockedFile,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, Problem> {
+        self.find(&file.path)?.map_or(Ok(None), |path| bytes(&path, &range))
+    }
+}
+
+/// Every copy of the same content in the store: a link may have been replaced where another is whole.
+#[derive(Clone, Debug)]
+pub struct Copies<'a>(pub &'a Store);
+
+impl PieceSource for Copies<'_> {
+    fn name(&self) -> String {
+        "the store".to_owned()
+    }
+
+    fn read(
+        &self,
+        _model: &LockedModel,
+        file: &LockedFile,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, Problem> {
+        let blob = self.0.layout().blob(file.sha256);
+        for path in std::iter::once(blob).chain(links(self.0, file.sha256)?) {
+            if let Some(bytes) = bytes(&path, &range)?
+                && piece_of(file, &range).is_none_or(|expected| Digest::of(&bytes) == expected)
+            {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Locked<'_> {
+    /// Makes a model in the store what was locked, as far as the sources allow. Returns the damage that is
+    /// left.
+    pub fn repair(
+        &self,
+        model: &LockedModel,
+        damaged: Vec<Damage>,
+        sources: &[&dyn PieceSource],
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Damage>, Problem> {
+        let folder = self.store().layout().model(model.digest());
+        let staging = self.stage("repair")?;
+        let mut memo = self.store().memo()?;
+        let mut left = Vec::new();
+        // What does not belong there first: it may be in the way.
+        for strange in
+            damaged.iter().filter(|damage| !model.files.iter().any(|file| file.path == damage.path))
+        {
+            fs::remove(&folder.join(&strange.path))?;
+        }
+        for damage in damaged {
+            interrupt.check()?;
+            let Some(file) = model.files.iter().find(|file| file.path == damage.path) else { continue };
+            let repairing = Repairing { model, file, sources, interrupt };
+            let staged = staging.join(file.sha256.to_string());
+            if repairing.assemble(&folder.join(&file.path), &damage, &staged)? {
+                self.replace(file.sha256, &staged, &mut memo)?;
+            } else {
+                left.push(damage);
+            }
+        }
+        fs::remove_tree(&staging)?;
+        self.keep_memo(&memo)?;
+        Ok(left)
+    }
+
+    /// Makes every content of a model a file of ours. What an earlier version linked may be somebody else's by another
+    /// name, who can write to it. Each copy is hashed.
+    pub fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
+        let layout = self.store().layout();
+        let foreign = |file: &&LockedFile| {
+            let blob = layout.blob(file.sha256);
+            blob.exists() && !trust::is_ours(&blob)
+        };
+        let files: Vec<&LockedFile> = model.files.iter().filter(foreign).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let staging = self.stage("own")?;
+        let mut memo = self.store().memo()?;
+        for file in files {
+            let staged = staging.join(file.sha256.to_string());
+            fs::duplicate(&layout.blob(file.sha256), &staged)?;
+            let repairing = Repairing { model, file, sources: &[], interrupt };
+            if !repairing.is_right(&staged)? {
+                let what = format!("`{}` changed while it was copied", file.path.display());
+                return Err(Problem::new(Kind::Unverified, what).help(
+                    "somebody else owns it: `awqdeploy verify --all --repair` brings it from elsewhere",
+                ));
+            }
+            self.replace(file.sha256, &staged, &mut memo)?;
+        }
+        self.keep_memo(&memo)
+    }
+
+    /// Gives a proven file every name that its content has in the store.
+    fn replace(&self, content: Digest, staged: &Path, memo: &mut Memo) -> Result<(), Problem> {
+        let began = SystemTime::now();
+        self.adopt(staged, content, fs::Brought::Copied)?;
+        let blob = self.store().layout().blob(content);
+        for link in links(self.store(), content)? {
+            if link.is_dir() {
+                fs::remove_tree(&link)?;
+            }
+            fs::make_directory(link.parent().unwrap_or(&link))?;
+            fs::link(&blob, staged)?;
+            fs::replace(staged, &link)?;
+        }
+        // Last: each new name changes the stamp.
+        if let Some(stamp) = stamp(&blob)?.filter(|stamp| stamp.is_settled(began)) {
+            memo.note(content, stamp);
+        }
+        Ok(())
+    }
+}
+
+struct Repairing<'a> {
+    model: &'a LockedModel,
+    file: &'a LockedFile,
+    sources: &'a [&'a dyn PieceSource],
+    interrupt: &'a Interrupt,
+}
+
+impl Repairing<'_> {
+    /// Puts the right content at `staged`. `false` where no source has what is missing.
+    fn assemble(&self, damaged: &Path, damage: &Damage, staged: &Path) -> Result<bool, Problem> {
+        let known = self.file.pieces.is_some() || self.file.piece_count() == 0;
+        if known {
+            begin(damaged, damage, self.file, staged)?;
+            return Ok(self.fill(&damage.pieces, self.sources, staged)? && self.is_right(staged)?);
+        }
+        // Nobody can tell which pieces are right: all of them, from one source after the other.
+        let all: Vec<u64> = (0..self.file.piece_count()).collect();
+        for source in self.sources {
+            create(self.file, staged)?;
+            if self.fill(&all, std::slice::from_ref(source), staged)? && self.is_right(staged)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Brings these pieces. `false` where no source has one of them.
+    fn fill(&self, pieces: &[u64], sources: &[&dyn PieceSource], staged: &Path) -> Result<bool, Problem> {
+        let target =
+            OpenOptions::new().write(true).open(staged).map_err(|e| fs::failed("write", staged, e))?;
+        for range in pieces.iter().filter_map(|piece| range_of(*piece, self.file.size.0)) {
+            self.interrupt.check()?;
+            let expected = piece_of(self.file, &range);
+            let right = |bytes: &Vec<u8>| {
+                bytes.len() as u64 == range.end - range.start
+                    && expected.is_none_or(|expected| Digest::of(bytes) == expected)
+            };
+            let mut found = sources.iter().filter_map(|source| {
+                // A source that cannot be asked is as good as one that has nothing.
+                source.read(self.model, self.file, range.clone()).ok().flatten().filter(right)
+            });
+            let Some(bytes) = found.next() else { return Ok(false) };
+            target.write_all_at(&bytes, range.start).map_err(|e| fs::failed("write", staged, e))?;
+        }
+        Ok(true)
+    }
+
+    fn is_right(&self, staged: &Path) -> Result<bool, Problem> {
+        let files = [staged];
+        let found =
+            parallel::each(&files, self.interrupt, &mut |_| (), |path, worker| hashing::whole(path, worker))?;
+        Ok(found == [(self.file.size, self.file.sha256)])
+    }
+}
+
+/// Lays down what is there of the damaged file, in the right length.
+fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> Result<(), Problem> {
+    match damage.difference {
+        Difference::Content | Difference::Size(_) => {
+            fs::duplicate(damaged, staged)?;
+            resize(file, staged)
+        }
+        Difference::Missing
+        | Difference::Link
+        | Difference::Special
+        | Difference::Added
+        | Difference::Mode => create(file, staged),
+    }
+}
+
+fn create(file: &LockedFile, staged: &Path) -> Result<(), Problem> {
+    fs::remove(staged)?;
+    fs::write_new(staged, "")?;
+    resize(file, staged)
+}
+
+fn resize(file: &LockedFile, staged: &Path) -> Result<(), Problem> {
+    let target = OpenOptions::new().write(true).open(staged);
+    target.and_then(|target| target.set_len(file.size.0)).map_err(|e| fs::failed("write", staged, e))
+}
+
+/// What the bytes of a piece must hash to; nothing where that is not locked.
+fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Digest> {
+    if file.piece_count() == 0 {
+        return Some(file.sha256);
+    }
+    let index = usize::try_from(range.start / crate::domain::lockfile::PIECE.0).ok()?;
+    file.pieces.as_ref()?.get(index).copied()
+}
+
+/// Where the models in the store have this content.
+fn links(store: &Store, content: Digest) -> Result<Vec<PathBuf>, Problem> {
+    let mut links = Vec::new();
+    for digest in digests(&store.layout().models())? {
+        // A model without a lock is none of ours to mend.
+        let Ok(model) = store.model_lock(digest) else { continue };
+        let folder = store.layout().model(digest);
+        let same = model.files.iter().filter(|file| file.sha256 == content);
+        links.extend(same.map(|file| folder.join(&file.path)));
+    }
+    Ok(links)
+}
+
+/// These bytes of a file; nothing where it is not there, is no file, or is too short.
+fn bytes(path: &Path, range: &Range<u64>) -> Result<Option<Vec<u8>>, Problem> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() >= range.end => {}
+        _ => return Ok(None),
+    }
+    let length = usize::try_from(range.end - range.start)
+        .map_err(|e| Problem::new(Kind::Unexpected, "a piece is larger than the memory").because(e))?;
+    let mut bytes = vec![0; length];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut bytes, range.start)) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(fs::failed("read", path, e)),
+    }
+}

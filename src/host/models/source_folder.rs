@@ -1,0 +1,148 @@
+//! A folder with a model's files that is not ours: plain, or a hub's cache with its links.
+
+use crate::{
+    domain::{
+        digest::GitHash,
+        lockfile::LockedFile,
+        problem::{Kind, Problem},
+        size::Bytes,
+    },
+    host::{
+        os::{
+            fs,
+            parallel::{self, Progress},
+            signals::Interrupt,
+        },
+        store::hashing,
+    },
+};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+/// A folder to take files from. None of its links is followed to elsewhere.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Where its links may lead.
+    within: Vec<PathBuf>,
+    commit: Option<GitHash>,
+}
+
+impl Folder {
+    /// The folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps: the
+    /// snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] where there is no such folder, or it is a cache without this revision.
+    pub fn open(path: &Path, repo: &str, revision: &str) -> Result<Self, Problem> {
+        let cached = path.join(format!("models--{}", repo.replace('/', "--")));
+        let path = if cached.is_dir() { &cached } else { path };
+        let is_cache = path.join("snapshots").is_dir() && path.join("blobs").is_dir();
+        let path = if is_cache { snapshot(path, revision)? } else { path.to_owned() };
+        if !path.is_dir() {
+            return Err(Problem::new(Kind::Unverified, format!("there is no folder `{}`", path.display()))
+                .help("name the folder with the model's files"));
+        }
+        let real = std::fs::canonicalize(&path).map_err(|e| fs::failed("find", &path, e))?;
+        let snapshots =
+            real.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "snapshots"));
+        let blobs = snapshots.and_then(|parent| std::fs::canonicalize(parent.with_file_name("blobs")).ok());
+        let commit = blobs.as_ref().and_then(|_| real.file_name()?.to_str()?.parse().ok());
+        Ok(Self { within: std::iter::once(real.clone()).chain(blobs).collect(), path: real, commit })
+    }
+
+    /// The folder that the files are in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The commit that the files are of, where the folder says it.
+    pub fn commit(&self) -> Option<GitHash> {
+        self.commit
+    }
+
+    /// The real path of a file, behind links that stay inside. Nothing where there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] for what leads outside, or is no file.
+    pub fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
+        let path = self.path.join(file);
+        let real = match std::fs::canonicalize(&path) {
+            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => return Ok(None),
+            found => found.map_err(|e| fs::failed("find", &path, e))?,
+        };
+        if !self.within.iter().any(|folder| real.starts_with(folder)) {
+            let what =
+                format!("`{}` is a link to `{}`, outside of its folder", path.display(), real.display());
+            return Err(Problem::new(Kind::Unverified, what)
+                .help("put the file itself there: what is outside may change unseen"));
+        }
+        let metadata = std::fs::metadata(&real).map_err(|e| fs::failed("look at", &real, e))?;
+        if !metadata.is_file() {
+            return Err(Problem::new(Kind::Unverified, format!("`{}` is not a file", path.display()))
+                .help("take it away, or name another folder"));
+        }
+        Ok(Some(real))
+    }
+
+    /// Lists and hashes every file, as a lock records them. Hidden ones are left out: hubs and git keep
+    /// their own notes there.
+    pub fn survey(&self, interrupt: &Interrupt, progress: Progress<'_>) -> Result<Vec<LockedFile>, Problem> {
+        let mut files = self.list()?;
+        // The largest first, so that no core ends up alone with it.
+        files.sort_by_key(|(_, _, size)| std::cmp::Reverse(*size));
+        let mut files = parallel::each(&files, interrupt, progress, |(name, path, size), worker| {
+            hashing::locked(path, name.clone(), *size, worker)
+        })?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    /// Bytes of all files that a survey reads.
+    pub fn size(&self) -> Result<Bytes, Problem> {
+        Ok(self.list()?.into_iter().map(|(_, _, size)| size).sum())
+    }
+
+    /// Every file: its name, its real path, its length.
+    fn list(&self) -> Result<Vec<(PathBuf, PathBuf, Bytes)>, Problem> {
+        let mut files = Vec::new();
+        let mut directories = vec![PathBuf::new()];
+        while let Some(directory) = directories.pop() {
+            for name in
+                fs::names(&self.path.join(&directory))?.into_iter().filter(|name| !name.starts_with('.'))
+            {
+                let name = directory.join(name);
+                let path = self.path.join(&name);
+                let metadata =
+                    std::fs::symlink_metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
+                if metadata.is_dir() {
+                    directories.push(name);
+                } else if let Some(real) = self.find(&name)? {
+                    let size = std::fs::metadata(&real).map_err(|e| fs::failed("look at", &real, e))?.len();
+                    files.push((name, real, Bytes(size)));
+                } else {
+                    let what = format!("`{}` is a link to nothing", path.display());
+                    return Err(Problem::new(Kind::Unverified, what).help("fetch the file again"));
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// The snapshot of a revision in a hub's cache.
+fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, Problem> {
+    let named = fs::read(&repository.join("refs").join(revision))?;
+    let commit = named.as_deref().map_or(revision, str::trim);
+    let snapshots = repository.join("snapshots");
+    let path = snapshots.join(commit);
+    // A name of one part: what a file says must not lead elsewhere.
+    if Path::new(commit).components().count() == 1 && path.is_dir() {
+        return Ok(path);
+    }
+    let there = fs::names(&snapshots)?;
+    Err(Problem::new(Kind::Unverified, format!("`{}` has no revision `{revision}`", repository.display()))
+        .help(format!("name one of the folders in `snapshots`: {}", there.join(", "))))
+}

@@ -1,0 +1,319 @@
+//! Compares a model's folder with its lock: every file, every piece, and that there is nothing else.
+
+use super::source_folder::Folder;
+use crate::{
+    domain::{
+        digest::Digest,
+        lockfile::{LockedFile, LockedModel, PIECE},
+        problem::{Kind, Problem},
+        size::Bytes,
+    },
+    host::{
+        os::{
+            fs,
+            parallel::{self, Progress},
+            signals::Interrupt,
+        },
+        store::{
+            hash_cache::{Memo, Stamp},
+            hashing,
+        },
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{FileType, Metadata},
+    io::ErrorKind,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// How one file differs from its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// There is no such file.
+    Missing,
+    /// It has another length: this one.
+    Size(Bytes),
+    /// It has the right length and another content.
+    Content,
+    /// It is a link, which may lead elsewhere tomorrow.
+    Link,
+    /// It is no file: a pipe, a device, a folder.
+    Special,
+    /// It is not in the lock.
+    Added,
+    /// It can be run and should not, or the other way round.
+    Mode,
+}
+
+/// A file that is not as it was locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Relative to the model's folder.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub difference: Difference,
+    /// The pieces that are not what was locked, counted from 0.
+    pub pieces: Vec<u64>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// What is not as it was locked, by path. Empty: all is well.
+    pub damaged: Vec<Damage>,
+    /// The contents that were seen to be right, and the stamps by which their files can be known again.
+    pub noted: Vec<(Digest, Stamp)>,
+    /// Bytes that had to be read.
+    pub read: Bytes,
+}
+
+/// A piece of a file, or a whole one that has no pieces.
+struct Job<'a> {
+    file: usize,
+    path: &'a Path,
+    piece: u64,
+    range: Range<u64>,
+    ahead: Option<Range<u64>>,
+    expected: Digest,
+}
+
+/// A locked file and what is at its place.
+struct Candidate<'a> {
+    locked: &'a LockedFile,
+    path: PathBuf,
+    stamp: Stamp,
+    size: Bytes,
+}
+
+impl Difference {
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Size(_) => "size",
+            Self::Content => "content",
+            Self::Link => "link",
+            Self::Special => "special",
+            Self::Added => "added",
+            Self::Mode => "mode",
+        }
+    }
+}
+
+impl Damage {
+    /// A file of which nothing is known to be right.
+    pub fn of(file: &LockedFile, difference: Difference) -> Self {
+        Self { path: file.path.clone(), difference, pieces: (0..file.piece_count().max(1)).collect() }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.difference {
+            Difference::Missing => write!(f, "`{path}` is missing"),
+            Difference::Size(size) => write!(f, "`{path}` has {} bytes: truncated or replaced", size.0),
+            Difference::Content => write!(f, "`{path}` has another content"),
+            Difference::Link => write!(f, "`{path}` is a link"),
+            Difference::Special => write!(f, "`{path}` is not a file"),
+            Difference::Added => write!(f, "`{path}` was added"),
+            Difference::Mode => write!(f, "`{path}` has another mode"),
+        }
+    }
+}
+
+/// Checks a model in the store. Files that the memo knows are not read again.
+pub fn stored(
+    folder: &Path,
+    model: &LockedModel,
+    memo: &Memo,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<Checked, Problem> {
+    let mut there = walk(folder)?;
+    let mut checked = Checked::default();
+    let mut candidates = Vec::new();
+    for file in &model.files {
+        match there.remove(&file.path) {
+            None => checked.damaged.push(Damage::of(file, Difference::Missing)),
+            Some(metadata) => match not_a_file(metadata.file_type()) {
+                Some(difference) => checked.damaged.push(Damage::of(file, difference)),
+                None => candidates.push(Candidate::new(file, folder.join(&file.path), &metadata)),
+            },
+        }
+    }
+    for (path, metadata) in there {
+        let difference = if metadata.is_symlink() { Difference::Link } else { Difference::Added };
+        checked.damaged.push(Damage { path, difference, pieces: Vec::new() });
+    }
+    compare(candidates, memo, checked, interrupt, progress)
+}
+
+/// Checks a model in a folder of somebody else's, who may keep other files there.
+pub fn given(
+    folder: &Folder,
+    model: &LockedModel,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<Checked, Problem> {
+    let mut checked = Checked::default();
+    let mut candidates = Vec::new();
+    for file in &model.files {
+        match folder.find(&file.path)? {
+            None => checked.damaged.push(Damage::of(file, Difference::Missing)),
+            Some(path) => {
+                let metadata = std::fs::metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
+                candidates.push(Candidate::new(file, path, &metadata));
+            }
+        }
+    }
+    compare(candidates, &Memo::default(), checked, interrupt, progress)
+}
+
+/// The stamp of a file; nothing where there is none.
+pub fn stamp(path: &Path) -> Result<Option<Stamp>, Problem> {
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        found => found
+            .map(|found| found.is_file().then(|| Stamp::of(&found)))
+            .map_err(|e| fs::failed("look at", path, e)),
+    }
+}
+
+/// Everything below a folder but folders. No link is followed.
+pub(crate) fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem> {
+    let mut there = BTreeMap::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        for name in fs::names(&folder.join(&directory))? {
+            let name = directory.join(name);
+            let path = folder.join(&name);
+            let metadata = std::fs::symlink_metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
+            if metadata.is_dir() {
+                directories.push(name);
+            } else {
+                there.insert(name, metadata);
+            }
+        }
+    }
+    Ok(there)
+}
+
+fn not_a_file(kind: FileType) -> Option<Difference> {
+    match kind {
+        kind if kind.is_file() => None,
+        kind if kind.is_symlink() => Some(Difference::Link),
+        _ => Some(Difference::Special),
+    }
+}
+
+impl<'a> Candidate<'a> {
+    fn new(locked: &'a LockedFile, path: PathBuf, metadata: &Metadata) -> Self {
+        Self { locked, path, stamp: Stamp::of(metadata), size: Bytes(metadata.len()) }
+    }
+
+    /// What has to be hashed: each piece where they are locked, so that many cores share one file, and
+    /// damage is found to the piece; else the whole file. The disk is asked for pieces so far `ahead`.
+    fn jobs(&self, file: usize, ahead: u64) -> Vec<Job<'_>> {
+        let end = self.locked.size.0;
+        let job = |piece: u64, range: Range<u64>, expected| Job {
+            file,
+            path: &self.path,
+            piece,
+            ahead: self.locked.pieces.as_ref().and_then(|_| range_of(piece + ahead, end)),
+            range,
+            expected,
+        };
+        match &self.locked.pieces {
+            Some(pieces) => (0..)
+                .zip(pieces)
+                .filter_map(|(piece, expected)| Some(job(piece, range_of(piece, end)?, *expected)))
+                .collect(),
+            None => vec![job(0, 0..end, self.locked.sha256)],
+        }
+    }
+
+    /// A problem if the file is what was locked although these of its pieces are not: then the lock is wrong, and
+    /// nothing could ever be repaired.
+    fn not_contradicted(&self, wrong: &[u64], interrupt: &Interrupt) -> Result<(), Problem> {
+        let Self { locked, path, size, .. } = self;
+        if wrong.is_empty() || *size != locked.size || locked.pieces.is_none() {
+            return Ok(());
+        }
+        let whole =
+            parallel::each(&[path], interrupt, &mut |_| (), |path, worker| hashing::whole(path, worker))?;
+        if whole != [(locked.size, locked.sha256)] {
+            return Ok(());
+        }
+        let what = format!("the lock contradicts itself about `{}`", locked.path.display());
+        Err(Problem::new(Kind::Unverified, what)
+            .because(format!("the file has the locked sha256, and piece {} is another", wrong[0]))
+            .help("make it anew: `awqdeploy lock PROFILE`"))
+    }
+
+    /// What is wrong, if these jobs' pieces are.
+    fn damage(&self, wrong: Vec<u64>) -> Option<Damage> {
+        let locked = self.locked;
+        let difference = match self.size == locked.size {
+            true if wrong.is_empty() => return None,
+            true => Difference::Content,
+            false => Difference::Size(self.size),
+        };
+        match locked.pieces {
+            Some(_) => Some(Damage { path: locked.path.clone(), difference, pieces: wrong }),
+            None => Some(Damage::of(locked, difference)),
+        }
+    }
+}
+
+/// The bytes of a piece; nothing beyond the end of its file.
+pub fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
+    let start = piece.checked_mul(PIECE.0)?;
+    (start < size).then(|| start..size.min(start + PIECE.0))
+}
+
+fn compare(
+    candidates: Vec<Candidate<'_>>,
+    memo: &Memo,
+    mut checked: Checked,
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+) -> Result<Checked, Problem> {
+    let began = SystemTime::now();
+    let (known, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
+        candidate.size == candidate.locked.size && memo.knows(&candidate.locked.sha256, &candidate.stamp)
+    });
+    drop(known);
+    // By the time that a thread is done with its piece, the disk shall have the next.
+    let ahead = parallel::threads() as u64;
+    let mut jobs: Vec<Job<'_>> =
+        candidates.iter().enumerate().flat_map(|(index, candidate)| candidate.jobs(index, ahead)).collect();
+    // The longest first, so that no core ends up alone with it; pieces stay in the order of the disk.
+    jobs.sort_by_key(|job| std::cmp::Reverse((job.range.end - job.range.start).saturating_sub(PIECE.0)));
+    let right = parallel::each(&jobs, interrupt, progress, |job, worker| {
+        let found = hashing::part(job.path, job.range.clone(), job.ahead.clone(), worker)?;
+        Ok(found == Some(job.expected))
+    })?;
+    let mut wrong: Vec<Vec<u64>> = candidates.iter().map(|_| Vec::new()).collect();
+    for (job, right) in jobs.iter().zip(right) {
+        checked.read = checked.read + Bytes(job.range.end - job.range.start);
+        if !right {
+            wrong[job.file].push(job.piece);
+        }
+    }
+    for (candidate, mut wrong) in candidates.iter().zip(wrong) {
+        wrong.sort_unstable();
+        candidate.not_contradicted(&wrong, interrupt)?;
+        if let Some(damage) = candidate.damage(wrong) {
+            checked.damaged.push(damage);
+        } else if candidate.stamp.is_settled(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
+            checked.noted.push((candidate.locked.sha256, candidate.stamp));
+        }
+    }
+    checked.damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(checked)
+}

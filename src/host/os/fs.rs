@@ -1,0 +1,329 @@
+//! Files that are whole or not there: the only place that renames and syncs.
+
+pub use super::reading::{failed, names};
+use super::{sync_hook, trust};
+use crate::domain::{problem::Problem, size::Bytes};
+use rustix::fs::{CWD, RenameFlags};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+/// Readable by the service's own user, writable by nobody else.
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
+/// A program, executable by the service's own user.
+const PROGRAM_MODE: u32 = 0o755;
+/// Nobody else's before it has its content.
+const UNFINISHED_MODE: u32 = 0o600;
+/// Permission of the owner to execute.
+const EXECUTABLE: u32 = 0o100;
+/// All permissions, with those that lend the owner's identity.
+const ALL_BITS: u32 = 0o7777;
+/// Written to by nobody any more.
+const FROZEN_MODE: u32 = 0o444;
+/// Permission of everybody to read: the service runs as a user of its own.
+const WORLD_READABLE: u32 = 0o004;
+
+/// Makes `path` and its missing parents, readable by all, each durable.
+pub fn make_directory(path: &Path) -> Result<(), Problem> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.map_err(|e| failed("make the directory", path, e))?,
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(|e| failed("set the mode of", path, e))?;
+    sync_parent(path)
+}
+
+/// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    write_as(path, FILE_MODE, bytes)
+}
+
+/// The same with these permissions, whatever an older file of that name has.
+pub fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let staged = staged_name(path);
+    write_synced(&staged, mode, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rename(&staged, path)
+}
+
+/// The same outside of the root, where no lock keeps others from writing at the same time: the last wins.
+pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
+    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
+    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rename(&staged, path)?;
+    // Its name is taken by nothing any more.
+    let _gone = staged.keep();
+    Ok(())
+}
+
+/// Writes a file that nobody looks for yet, synced.
+pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    write_synced(path, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))
+}
+
+/// Makes `link` point at `target` in one step.
+pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
+    let staged = staged_name(link);
+    remove(&staged)?;
+    symlink(target, &staged).map_err(|e| failed("make the link", link, e))?;
+    rename(&staged, link)
+}
+
+/// Removes a file or link, durably. One that is not there is no error: whoever removed it may have died before that
+/// was on the disk.
+pub fn remove(path: &Path) -> Result<(), Problem> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound && !path.parent().is_some_and(Path::is_dir) => Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("remove", path, e)),
+        _ => sync_parent(path),
+    }
+}
+
+/// Removes a directory and all below it. One that is not there is no error.
+pub fn remove_tree(path: &Path) -> Result<(), Problem> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|e| failed("remove", path, e)),
+    }
+}
+
+/// Removes whatever is there, and all below it.
+pub fn remove_entry(path: &Path) -> Result<(), Problem> {
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_directory { remove_tree(path) } else { remove(path) }
+}
+
+/// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
+pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
+    sync(staged)?;
+    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    sync_parent(path)
+}
+
+/// The same in place of what may be there, which is then in `staged`.
+pub fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
+    if !path.is_dir() {
+        return publish(staged, path);
+    }
+    sync(staged)?;
+    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    sync_parent(path)
+}
+
+/// Makes sure that everything on the file system of `path` is on the disk: for whole trees.
+pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
+    let file = File::open(path).map_err(|e| failed("open", path, e))?;
+    rustix::fs::syncfs(&file).map_err(|e| failed("sync the file system of", path, e.into()))
+}
+
+/// Whether two files hold the same bytes. One that is not there holds none.
+pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
+    let open = |path: &Path| match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        file => file.map(|file| Some(BufReader::new(file))).map_err(|e| failed("open", path, e)),
+    };
+    let (Some(mut one_file), Some(mut other_file)) = (open(one)?, open(other)?) else {
+        return Ok(false);
+    };
+    loop {
+        let (left, right) = (
+            one_file.fill_buf().map_err(|e| failed("read", one, e))?,
+            other_file.fill_buf().map_err(|e| failed("read", other, e))?,
+        );
+        let length = left.len().min(right.len());
+        if left[..length] != right[..length] || (length == 0 && left.len() != right.len()) {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+        one_file.consume(length);
+        other_file.consume(length);
+    }
+}
+
+/// Gives a finished file its final name, in place of what has it.
+pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
+    rename(staged, path)
+}
+
+/// Copies a file to where there is none, by reference where the file system can; synced, readable by all, and
+/// executable by all if it is by its owner. No other permission is taken over: the copy belongs to somebody else than
+/// the file did, whose identity it must not lend.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
+    let mut source = open_file(from)?;
+    let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
+    let mode = if mode & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
+    let mut new = OpenOptions::new();
+    let target = new.write(true).create_new(true).mode(UNFINISHED_MODE).open(to);
+    let mut target = target.map_err(|e| failed("write", to, e))?;
+    io::copy(&mut source, &mut target)
+        .and_then(|_| target.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| target.sync_all())
+        .map_err(|e| failed("copy to", to, e))
+}
+
+/// Opens a file that may be somebody else's, and nothing that only looks like one: to open a pipe would wait for
+/// whoever writes to it.
+fn open_file(path: &Path) -> Result<File, Problem> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|e| failed("open", path, e))?;
+    if file.metadata().map_err(|e| failed("look at", path, e))?.is_file() {
+        return Ok(file);
+    }
+    Err(Problem::doing(format_args!("copy `{}`", path.display()), "it is no file"))
+}
+
+/// How a file came to have a second name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brought {
+    /// A file of its own that shares the other's blocks until one of them is written to.
+    Cloned,
+    /// The same file.
+    Linked,
+    /// A file of its own.
+    Copied,
+}
+
+/// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
+/// being the same file, else a copy. Synced. Only a file that everybody may read and nobody but us can change becomes
+/// the same, and only in a folder of ours: whoever owns one of its names owns all.
+pub fn bring(from: &Path, to: &Path) -> Result<Brought, Problem> {
+    if clone(from, to)? {
+        return Ok(Brought::Cloned);
+    }
+    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.mode();
+    let folder = to.parent().unwrap_or(to);
+    let linked = mode & WORLD_READABLE != 0
+        && trust::is_ours(from)
+        && trust::is_ours(folder)
+        && fs::hard_link(from, to).is_ok();
+    if linked {
+        return sync(to).map(|()| Brought::Linked);
+    }
+    copy(from, to).map(|()| Brought::Copied)
+}
+
+/// Makes a file of its own with the same content, which may be written to. It takes the place of what is
+/// there.
+pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
+    remove(to)?;
+    if !clone(from, to)? {
+        copy(from, to)?;
+    }
+    fs::set_permissions(to, fs::Permissions::from_mode(FILE_MODE))
+        .map_err(|e| failed("set the mode of", to, e))
+}
+
+/// Copies a file by sharing its blocks. `false` where the file system cannot.
+pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
+    let source = open_file(from)?;
+    let mut new = OpenOptions::new();
+    let target =
+        new.write(true).create_new(true).mode(FILE_MODE).open(to).map_err(|e| failed("write", to, e))?;
+    if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
+        remove(to)?;
+        return Ok(false);
+    }
+    flush(&target, to).map_err(|e| failed("sync", to, e))?;
+    Ok(true)
+}
+
+/// Gives `from`, which is on the same file system, a second name `to`, durable with `to`'s directory.
+pub fn link(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::hard_link(from, to).map_err(|e| failed("link to", to, e))
+}
+
+/// Marks a file as finished: nobody may write to it, and its time of change is the same for ever, so
+/// that any later write shows.
+pub fn freeze(path: &Path) -> Result<(), Problem> {
+    let file = File::open(path).map_err(|e| failed("open", path, e))?;
+    file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
+        .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))
+        .and_then(|()| flush(&file, path))
+        .map_err(|e| failed("finish", path, e))
+}
+
+/// Bytes that may still be written to the file system of `path`.
+pub fn available(path: &Path) -> Result<Bytes, Problem> {
+    let found =
+        rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
+    Ok(Bytes(found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+/// Gives a program of ours a second name `to` where both lie on one file system; copies any other.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
+    let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.mode() & ALL_BITS;
+    if mode == PROGRAM_MODE && trust::is_ours(from) && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    copy(from, to)
+}
+
+/// Makes sure that everything written to `path` is on the disk.
+pub fn sync(path: &Path) -> Result<(), Problem> {
+    File::open(path).and_then(|file| flush(&file, path)).map_err(|e| failed("sync", path, e))
+}
+
+/// The same for a file that is open. Everything that is synced by itself comes through here.
+pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
+    sync_hook::tell(path).unwrap_or_else(|| file.sync_all())
+}
+
+/// The text of a file, or nothing where there is none.
+pub fn read(path: &Path) -> Result<Option<String>, Problem> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(|e| failed("read", path, e)),
+    }
+}
+
+fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        // A link in its place would lead elsewhere what root writes.
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    flush(&file, path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
+fn rename(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::rename(from, to).map_err(|e| failed("rename to", to, e))?;
+    sync_parent(to)
+}
+
+fn sync_parent(path: &Path) -> Result<(), Problem> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Beside the final name, so that the rename stays within one file system. Only the holder of the
+/// root's lock writes below the root, so one name is enough.
+fn staged_name(path: &Path) -> std::path::PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}

@@ -1,0 +1,71 @@
+//! Secrets where they lie: in root's files, and in what systemd hands to the service.
+
+use super::{fs, trust};
+use crate::domain::{
+    problem::{Kind, Problem},
+    profile::secrets::{Secret, SecretText, Secrets},
+};
+use std::{
+    env,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Where systemd puts a service's credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// Read or written by others than the owner.
+const OTHERS: u32 = 0o077;
+
+/// A problem if one of these files could not serve, or is no secret: found before anything is stopped.
+pub fn prove(secrets: &Secrets) -> Result<(), Problem> {
+    for (secret, path) in secrets.all() {
+        in_file(secret, path)?;
+        let shown = path.display();
+        let found = path.metadata().map_err(|e| Problem::doing(format_args!("look at `{shown}`"), e))?;
+        if found.mode() & OTHERS != 0 {
+            return Err(Problem::new(Kind::Refused, format!("`{shown}` is no secret: others may read it"))
+                .help(format!("`chmod 600 {shown}`")));
+        }
+        // Whose it is knows it, and whoever can put another in its place chooses it.
+        trust::believe(path, &trust::ours_and_callers())?;
+    }
+    Ok(())
+}
+
+/// What an engine is to be given beside its plan's environment. The service gets each secret from systemd.
+pub fn variables(secrets: &Secrets) -> Result<Vec<(String, SecretText)>, Problem> {
+    secrets.all().map(|(secret, path)| Ok((secret.variable().to_owned(), text(secret, path)?))).collect()
+}
+
+/// The key that clients of the engine must show.
+pub fn api_key(secrets: &Secrets) -> Result<Option<SecretText>, Problem> {
+    secrets.api_key.as_deref().map(|path| text(Secret::ApiKey, path)).transpose()
+}
+
+/// As it was handed to this service; elsewhere, from its file.
+fn text(secret: Secret, path: &Path) -> Result<SecretText, Problem> {
+    let handed = env::var_os(CREDENTIALS).map(|folder| PathBuf::from(folder).join(secret.credential()));
+    match handed.filter(|handed| handed.exists()) {
+        Some(handed) => in_file(secret, &handed),
+        None => in_file(secret, path),
+    }
+}
+
+fn in_file(secret: Secret, path: &Path) -> Result<SecretText, Problem> {
+    let shown = path.display();
+    let refused = |what: String| Problem::new(Kind::Refused, what);
+    let content = match fs::read(path) {
+        Ok(Some(content)) => content,
+        Ok(None) => {
+            return Err(refused(format!("there is no file `{shown}`"))
+                .help(format!("write the secret into it, for root alone, or correct `{}`", secret.key())));
+        }
+        Err(problem) if !rustix::process::geteuid().is_root() => {
+            return Err(problem.help("only root reads this secret: run the same command with `sudo`"));
+        }
+        Err(problem) => return Err(problem),
+    };
+    SecretText::of(&content).map_err(|fault| {
+        refused(format!("`{shown}` {fault}")).help("it is to hold the secret alone, on one line")
+    })
+}

@@ -1,0 +1,280 @@
+//! The only place that starts programs.
+
+use super::output::{Hearing, Kept};
+use crate::domain::problem::Problem;
+use duct::Expression;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fmt,
+    io::{self, BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A program that has ended, with what it said.
+#[derive(Debug)]
+pub struct Finished {
+    /// Program and arguments as a person would type them.
+    pub line: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Its standard output, or a problem that names the command and what it said.
+    pub fn success(self) -> Result<String, Problem> {
+        if self.status.success() {
+            return Ok(self.stdout);
+        }
+        let doing = format!("run `{}`", self.line);
+        Err(Problem::doing(doing, Failed(self)))
+    }
+}
+
+/// A command that failed, with the end of its standard error.
+#[derive(Debug)]
+struct Failed(Finished);
+
+/// How long a program may take that has no limit of its own.
+const LONGEST: Duration = Duration::from_hours(1);
+/// The longest line that is held in memory.
+const LONGEST_LINE: u64 = 64 << 10;
+/// Lines of a failed command's standard error that are shown.
+const SHOWN_LINES: usize = 12;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.status)?;
+        let lines: Vec<_> = self.0.stderr.trim().lines().collect();
+        for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+            write!(f, "\n{line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Runs a program to its end. Its input is empty; what it says is kept, not shown: the beginning and the end, where it
+/// says very much.
+pub fn run<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> Result<Finished, Problem> {
+    let ended = run_within(LONGEST, program, arguments, environment)?;
+    ended.ok_or_else(|| {
+        let late = format!("it took over {} min, and was ended", LONGEST.as_secs() / 60);
+        Problem::doing(format_args!("run `{}`", line(program, arguments)), late)
+    })
+}
+
+/// As [`run`], for at most `limit`. None: it had not ended by then, and was killed.
+pub fn run_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<Finished>, Problem> {
+    let prepared = |command| {
+        environment.iter().fold(command, |command: Expression, (name, value)| command.env(name, value))
+    };
+    Running::start(program, arguments, prepared)?.within(limit)
+}
+
+/// As [`run_within`], with these variables and no others: nothing of the caller's environment, which may hold secrets.
+pub fn run_bare_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<Finished>, Problem> {
+    Running::start(program, arguments, |command| command.full_env(environment))?.within(limit)
+}
+
+/// A program that runs, and what it says.
+struct Running {
+    line: String,
+    handle: duct::Handle,
+    stdout: Hearing,
+    stderr: Hearing,
+}
+
+impl Running {
+    fn start<A: AsRef<OsStr>>(
+        program: &str,
+        arguments: &[A],
+        prepared: impl FnOnce(Expression) -> Expression,
+    ) -> Result<Self, Problem> {
+        let line = line(program, arguments);
+        let hear = || Hearing::begin().map_err(|e| Problem::doing(format_args!("hear `{line}`"), e));
+        let ((stdout, out), (stderr, errors)) = (hear()?, hear()?);
+        let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+            .stdin_null()
+            .stdout_file(out)
+            .stderr_file(errors)
+            .unchecked();
+        let handle = prepared(command).start().map_err(|e| not_started(&line, program, e))?;
+        Ok(Self { line, handle, stdout, stderr })
+    }
+
+    /// To its end: that of all that it has started and that can still say something, too. None: it took longer, and was
+    /// killed.
+    fn within(self, limit: Duration) -> Result<Option<Finished>, Problem> {
+        let Self { line, handle, stdout, stderr } = self;
+        let deadline = Instant::now() + limit;
+        let failed = |e| Problem::doing(format_args!("run `{line}`"), e);
+        let status = handle.wait_deadline(deadline).map_err(failed)?.map(|ended| ended.status);
+        if let Some(status) = status
+            && let Some(stdout) = stdout.end(deadline).map_err(failed)?
+            && let Some(stderr) = stderr.end(deadline).map_err(failed)?
+        {
+            return Ok(Some(Finished { line, status, stdout, stderr }));
+        }
+        handle.kill().map_err(|e| Problem::doing(format_args!("end `{line}`"), e))?;
+        Ok(None)
+    }
+}
+
+/// Runs a program to its end with these variables and no others, in a folder where nothing lies, and tells each line
+/// that it writes, to whichever output, as it comes.
+pub fn watch_alone<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    environment: &BTreeMap<String, String>,
+    said: &mut dyn FnMut(&str),
+) -> Result<Finished, Problem> {
+    let line = line(program, arguments);
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+        .stdin_null()
+        .stderr_to_stdout()
+        .full_env(environment)
+        .dir("/")
+        .unchecked();
+    let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
+    let mut kept = Kept::default();
+    let heard = each_line(BufReader::new(&mut output), &mut |words| {
+        said(words);
+        kept.push(words.as_bytes());
+        kept.push(b"\n");
+    });
+    heard.map_err(|e| Problem::doing(format_args!("hear `{line}`"), e))?;
+    match output.try_wait() {
+        Ok(Some(ended)) => {
+            let stderr = kept.into_text();
+            Ok(Finished { status: ended.status, line, stdout: String::new(), stderr })
+        }
+        Ok(None) => Err(Problem::doing(format_args!("run `{line}`"), "it closed its output and goes on")),
+        Err(e) => Err(Problem::doing(format_args!("run `{line}`"), e)),
+    }
+}
+
+/// Runs a program that may go on for ever, and tells each line of its standard output. Nothing is kept of it.
+pub fn stream<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
+    let line = line(program, arguments);
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null();
+    let output = command.reader().map_err(|e| not_started(&line, program, e))?;
+    // A program that fails ends the reading with its status.
+    each_line(BufReader::new(output), said).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))
+}
+
+/// Tells each line. Bytes that are no text are replaced, and a line without end is told in parts.
+fn each_line(mut output: impl BufRead, said: &mut dyn FnMut(&str)) -> io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&line);
+        said(words.trim_end_matches(['\n', '\r']));
+    }
+}
+
+/// Starts a program whose end is waited for while something else is watched. It gets a process
+/// group of its own, so that Ctrl-C on the terminal reaches only the deployer, which then decides.
+pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {
+    duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+        .stdin_null()
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        })
+        .start()
+        .map_err(|e| not_started(&line(program, arguments), program, e))
+}
+
+/// Starts a long-running service in a process group of its own, its output appended to `log`.
+pub fn service(
+    argv: &[String],
+    environment: &BTreeMap<String, String>,
+    log: std::fs::File,
+) -> Result<std::process::Child, Problem> {
+    let (program, arguments) = split(argv)?;
+    let errors = log.try_clone().map_err(|e| Problem::doing("share the service's log", e))?;
+    command(program)
+        .args(arguments)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .process_group(0)
+        .spawn()
+        .map_err(|e| not_started(&argv.join(" "), program, e))
+}
+
+/// Starts the engine below a supervisor, its output piped to it. `removed` variables are not passed on.
+pub fn engine(
+    argv: &[String],
+    environment: &BTreeMap<String, String>,
+    removed: &[&str],
+) -> Result<tokio::process::Child, Problem> {
+    let (program, arguments) = split(argv)?;
+    let mut command = tokio::process::Command::from(command(program));
+    for name in removed {
+        command.env_remove(name);
+    }
+    command
+        .args(arguments)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| not_started(&argv.join(" "), program, e))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
+fn command(program: &str) -> std::process::Command {
+    std::process::Command::new(program)
+}
+
+fn split(argv: &[String]) -> Result<(&String, &[String]), Problem> {
+    argv.split_first().ok_or_else(|| Problem::doing("start a service", "its command line is empty"))
+}
+
+fn line<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
+    let words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
+    std::iter::once(program.into()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn not_started(line: &str, program: &str, cause: io::Error) -> Problem {
+    let missing = cause.kind() == io::ErrorKind::NotFound;
+    let problem = Problem::doing(format_args!("run `{line}`"), cause);
+    if missing { problem.help(format!("install `{program}`, or put it on the PATH")) } else { problem }
+}

@@ -1,0 +1,10 @@
+//! Processes: started, told apart, watched and ended.
+
+pub mod control_group;
+pub mod exec;
+pub mod orphans;
+mod output;
+pub mod owned;
+pub(super) mod pidfd;
+pub mod process_tree;
+pub mod running_generation;

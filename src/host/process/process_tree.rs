@@ -1,0 +1,120 @@
+//! This process and all that descends from it.
+//!
+//! vLLM's API server leaves its engine and workers behind when it is killed. A subreaper inherits
+//! such orphans, so that they can be found and ended.
+
+use super::pidfd::Known;
+use crate::{domain::problem::Problem, host::os::watchdog};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, wait,
+};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    time::{Duration, Instant},
+};
+
+/// How long killed processes may take to be gone. A process in uninterruptible sleep, such as one
+/// inside the GPU driver, takes its time.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+/// How often they are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// From now on this process inherits the orphans among its descendants.
+pub fn adopt_orphans() -> Result<(), Problem> {
+    set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
+}
+
+/// From now on this process is told to stop when its parent dies. A problem if it died already.
+pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
+    let doing = "follow the parent process";
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|e| Problem::doing(doing, e))?;
+    let now = getppid().map(|now| now.as_raw_nonzero().get().unsigned_abs());
+    if now == Some(parent) { Ok(()) } else { Err(Problem::doing(doing, "it is gone already")) }
+}
+
+/// Everything that descends from a process, nearest first.
+pub fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
+    Ok(family_of(ancestor)?.into_iter().map(Known::pid).collect())
+}
+
+fn family_of(ancestor: Pid) -> Result<Vec<Known>, Problem> {
+    let mut parents = Vec::new();
+    for process in procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))? {
+        // A process may end between being listed and being read.
+        if let Ok(stat) = process.and_then(|process| process.stat()) {
+            parents.push((stat.pid, stat.ppid, stat.starttime));
+        }
+    }
+    let mut family = BTreeSet::from([ancestor.as_raw_nonzero().get()]);
+    let mut found = Vec::new();
+    loop {
+        let next: Vec<(i32, u64)> = parents
+            .iter()
+            .filter(|(pid, parent, _)| family.contains(parent) && !family.contains(pid))
+            .map(|(pid, _, started)| (*pid, *started))
+            .collect();
+        if next.is_empty() {
+            return Ok(found);
+        }
+        found.extend(next.iter().filter_map(|(pid, started)| Known::started_at(*pid, *started)));
+        family.extend(next.iter().map(|(pid, _)| *pid));
+    }
+}
+
+/// Every process that inherited this variable with this value, wherever it hangs now.
+pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
+    Ok(carrying(name, value)?.into_iter().map(Known::pid).collect())
+}
+
+fn carrying(name: &str, value: &str) -> Result<Vec<Known>, Problem> {
+    let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
+    let carries = |process: &procfs::process::Process| {
+        // Who it is, is read first: what the variable says is then true of it, or of nobody.
+        let started = process.stat().ok()?.starttime;
+        // Other users' processes may not be asked, and are not ours.
+        let environment = process.environ().unwrap_or_default();
+        let carries = environment.get(OsStr::new(name)).is_some_and(|found| found == value);
+        carries.then(|| Known::started_at(process.pid, started))?
+    };
+    Ok(all.flatten().filter_map(|process| carries(&process)).collect())
+}
+
+/// Ends everything that descends from this process and waits until it is gone.
+pub fn kill_descendants() -> Result<(), Problem> {
+    kill_all(|| {
+        reap();
+        family_of(getpid())
+    })
+}
+
+/// Ends every process that inherited this variable with this value, and waits until they are gone.
+pub fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
+    kill_all(|| carrying(name, value))
+}
+
+fn kill_all(left: impl Fn() -> Result<Vec<Known>, Problem>) -> Result<(), Problem> {
+    let began = Instant::now();
+    loop {
+        let left = left()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > KILL_PATIENCE {
+            let pids: Vec<_> = left.iter().map(|known| known.pid().as_raw_nonzero().to_string()).collect();
+            return Err(Problem::doing(
+                "end the service's processes",
+                format!("still there after {} s: {}", KILL_PATIENCE.as_secs(), pids.join(", ")),
+            ));
+        }
+        for known in left {
+            known.signal(Signal::KILL);
+        }
+        watchdog::pause(LOOK_EVERY);
+    }
+}
+
+/// Takes note of ended children, so that they do not stay as zombies.
+fn reap() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}

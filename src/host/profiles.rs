@@ -1,0 +1,437 @@
+//! Where profiles and locks are found: a folder, or the ones that came with the program.
+
+use super::{os::trust, store::nix_store::StorePath};
+use crate::domain::{
+    lockfile::{LockedModel, LockedRuntime},
+    problem::{Kind, Problem},
+    profile::{Device, Profile, Runtime},
+    spelling::{closest, listed},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// The most that is read of one file. The lock of a model of 45 GB has 400 KB.
+const LONGEST_FILE: u64 = 16 << 20;
+const LOCKS: &str = "locks";
+const RUNTIMES: &str = "runtimes";
+
+/// What the program brings along, so that a rehearsal needs no files at all.
+const EMBEDDED: &[(&str, &str)] = &[
+    ("awq.toml", include_str!("../../profiles/awq.toml")),
+    ("awq-auto.toml", include_str!("../../profiles/awq-auto.toml")),
+    ("gptq.toml", include_str!("../../profiles/gptq.toml")),
+];
+
+/// Profiles with their locks.
+#[derive(Clone, Debug)]
+pub struct Library {
+    shelf: Shelf,
+}
+
+#[derive(Clone, Debug)]
+enum Shelf {
+    Folder(PathBuf),
+    Embedded,
+    Given(Box<Given>),
+}
+
+/// Profiles that a story made up itself, each with its text.
+#[derive(Clone, Debug)]
+struct Given {
+    profiles: BTreeMap<String, (Profile, String)>,
+    locks: BTreeMap<String, LockedModel>,
+}
+
+/// What is written of one profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// The profile.
+    pub profile: String,
+    /// The lock of its model, where there is one.
+    pub model: Option<String>,
+    /// The lock of its vLLM, where there is one.
+    pub runtime: Option<String>,
+}
+
+impl Library {
+    /// The library in this folder. Nothing is read yet.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { shelf: Shelf::Folder(dir) }
+    }
+
+    /// The profiles that came with the program.
+    pub fn embedded() -> Self {
+        Self { shelf: Shelf::Embedded }
+    }
+
+    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
+    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+        Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
+    }
+
+    /// Where the profiles are in a Nix store: then they are part of a NixOS system.
+    pub fn declared(&self) -> Option<StorePath> {
+        match &self.shelf {
+            Shelf::Folder(folder) => StorePath::behind(folder),
+            Shelf::Embedded | Shelf::Given(_) => None,
+        }
+    }
+
+    /// The names of all profiles, sorted.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is no such folder; [`Kind::Unexpected`] where it cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, Problem> {
+        self.shelf.stems("")?.ok_or_else(|| self.no_folder())
+    }
+
+    /// Reads a profile. What ends in `.toml` or has a slash is the path of a file, anything else a name.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is none, with the names that there are, or where it is wrong.
+    pub fn load(&self, wanted: &str) -> Result<Profile, Problem> {
+        if let Some((profile, _)) = self.given(wanted) {
+            return Ok(profile.clone());
+        }
+        let Found { name, path, text } = self.find(wanted)?;
+        Profile::parse(&name, &path, &text)
+    }
+
+    /// Reads all profiles, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Library::load`], for the first that is wrong.
+    pub fn load_all(&self) -> Result<Vec<Profile>, Problem> {
+        self.names()?.iter().map(|name| self.load(name)).collect()
+    }
+
+    /// The text of a profile as it was written, comments and all.
+    ///
+    /// # Errors
+    /// As [`Library::load`], without a look at what it says.
+    pub fn text(&self, wanted: &str) -> Result<String, Problem> {
+        match self.given(wanted) {
+            Some((_, text)) => Ok(text.clone()),
+            None => Ok(self.find(wanted)?.text),
+        }
+    }
+
+    /// The lock of a profile's model. There is none before the first `awqdeploy lock`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where it is wrong.
+    pub fn lock(&self, profile: &str) -> Result<Option<LockedModel>, Problem> {
+        if let Shelf::Given(given) = &self.shelf {
+            return Ok(given.locks.get(profile).cloned());
+        }
+        let file = lock_of(profile);
+        let text = self.shelf.read(&file)?;
+        text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
+    }
+
+    /// The texts of a profile and of its locks, whatever they say.
+    ///
+    /// # Errors
+    /// As [`Library::load`].
+    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+        let profile = self.load(wanted)?;
+        Ok(Texts {
+            profile: self.text(wanted)?,
+            model: self.shelf.read(&lock_of(profile.name()))?,
+            runtime: self.shelf.read(&format!(
+                "{RUNTIMES}/{}.toml",
+                stem_of(&profile.runtime().vllm, profile.runtime().device)
+            ))?,
+        })
+    }
+
+    /// The names of all profiles whose model is locked, sorted.
+    ///
+    /// # Errors
+    /// [`Kind::Unexpected`] where they cannot be read.
+    pub fn locked(&self) -> Result<Vec<String>, Problem> {
+        match &self.shelf {
+            Shelf::Given(given) => Ok(given.locks.keys().cloned().collect()),
+            Shelf::Folder(_) | Shelf::Embedded => Ok(self.shelf.stems(LOCKS)?.unwrap_or_default()),
+        }
+    }
+
+    /// Saves a profile by `write`, as [`Library::save_lock`] does a lock.
+    ///
+    /// # Errors
+    /// As [`Library::save_lock`].
+    pub fn save_profile(
+        &self,
+        profile: &str,
+        text: &str,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        self.save(&format!("{profile}.toml"), text, write)
+    }
+
+    /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
+    /// path's folder need not exist yet.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for the profiles that came with the program; what `write` says otherwise.
+    pub fn save_lock(
+        &self,
+        profile: &str,
+        model: &LockedModel,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        self.save(&lock_of(profile), &model.to_toml(), write)
+    }
+
+    /// The lock of this runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where there is none, with the versions that there are, or where it is wrong.
+    pub fn locked_runtime(&self, runtime: &Runtime) -> Result<LockedRuntime, Problem> {
+        let file = format!("{RUNTIMES}/{}.toml", stem_of(&runtime.vllm, runtime.device));
+        let Some(text) = self.shelf.read(&file)? else {
+            return Err(self.no_runtime(runtime, &file)?);
+        };
+        let path = self.shelf.path(&file);
+        let locked = LockedRuntime::parse(&path, &text)?;
+        if (&locked.vllm, locked.device) != (&runtime.vllm, runtime.device) {
+            let says = stem_of(&locked.vllm, locked.device);
+            return Err(Problem::new(
+                Kind::Usage,
+                format!("`{}` locks another runtime: `{says}`", path.display()),
+            )
+            .help("a runtime's lock is named after the version and device in it: rename it"));
+        }
+        Ok(locked)
+    }
+
+    /// Saves the lock of a runtime under its own name, by `write` as [`Library::save_lock`] does.
+    ///
+    /// # Errors
+    /// As [`Library::save_lock`].
+    pub fn save_runtime(
+        &self,
+        runtime: &LockedRuntime,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let stem = stem_of(&runtime.vllm, runtime.device);
+        self.save(&format!("{RUNTIMES}/{stem}.toml"), &runtime.to_toml(), write)
+    }
+
+    fn save(
+        &self,
+        file: &str,
+        text: &str,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        match &self.shelf {
+            Shelf::Folder(folder) => match self.declared() {
+                None => write(&self.shelf.path(file), text.as_bytes()),
+                Some(_) => Err(not_ours_to_write(folder)),
+            },
+            Shelf::Embedded | Shelf::Given(_) => Err(nowhere_to_write()),
+        }
+    }
+
+    fn given(&self, wanted: &str) -> Option<&(Profile, String)> {
+        match &self.shelf {
+            Shelf::Given(given) => given.profiles.get(wanted),
+            Shelf::Folder(_) | Shelf::Embedded => None,
+        }
+    }
+
+    fn find(&self, wanted: &str) -> Result<Found, Problem> {
+        let is_file = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("toml");
+        if wanted.contains('/') || Path::new(wanted).extension().is_some_and(is_file) {
+            return at_path(Path::new(wanted));
+        }
+        let file = format!("{wanted}.toml");
+        match self.shelf.read(&file)? {
+            Some(text) => Ok(Found { name: wanted.to_owned(), path: self.shelf.path(&file), text }),
+            None => Err(self.no_profile(wanted)?),
+        }
+    }
+
+    fn no_profile(&self, wanted: &str) -> Result<Problem, Problem> {
+        let names = self.names()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let there = match names.as_slice() {
+            [] => format!("there are no profiles in `{}`", self.shelf.path("").display()),
+            names => {
+                format!("there are {} in `{}`", listed(names.iter().copied()), self.shelf.path("").display())
+            }
+        };
+        let help = match closest(wanted, names) {
+            Some(meant) => format!("did you mean `{meant}`? {there}"),
+            None => there,
+        };
+        Ok(Problem::new(Kind::Usage, format!("no profile named `{wanted}`")).help(help))
+    }
+
+    fn no_folder(&self) -> Problem {
+        let path = self.shelf.path("");
+        Problem::new(Kind::Usage, format!("no folder of profiles at `{}`", path.display()))
+            .help("name it: `--profiles DIR`, or run where there is a folder `profiles`")
+    }
+
+    fn no_runtime(&self, runtime: &Runtime, file: &str) -> Result<Problem, Problem> {
+        let stems = self.shelf.stems(RUNTIMES)?.unwrap_or_default();
+        let there = match stems.as_slice() {
+            [] => "none is locked there".to_owned(),
+            stems => format!("locked there: {}", listed(stems.iter().map(String::as_str))),
+        };
+        let what = match runtime.device {
+            Device::Cuda => format!("vLLM {} is not locked", runtime.vllm),
+            Device::Cpu => format!("vLLM {} for the CPU is not locked", runtime.vllm),
+        };
+        Ok(Problem::new(Kind::Usage, what).help(format!(
+            "add `{}`, or name another runtime in `[runtime]`; {there}",
+            self.shelf.path(file).display()
+        )))
+    }
+}
+
+fn nowhere_to_write() -> Problem {
+    Problem::new(Kind::Usage, "the profiles that came with the program have no lock to write")
+        .help("name a folder of profiles: `--profiles DIR`")
+}
+
+/// On NixOS the profiles are part of the system.
+fn not_ours_to_write(folder: &Path) -> Problem {
+    let what = format!("`{}` is in the Nix store, where nothing is written", folder.display());
+    Problem::new(Kind::Usage, what).help(
+        "name the folder that it is made from, beside your configuration: `--profiles DIR`; then `git add` what was written, \
+         and rebuild the system",
+    )
+}
+
+struct Found {
+    name: String,
+    path: PathBuf,
+    text: String,
+}
+
+fn at_path(path: &Path) -> Result<Found, Problem> {
+    let text = read(path)?.ok_or_else(|| {
+        Problem::new(Kind::Usage, format!("no file `{}`", path.display()))
+            .help("give the path of a profile, or its name alone to find it among the profiles")
+    })?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Found { name: name.into_owned(), path: path.to_owned(), text })
+}
+
+/// Where the lock of a profile's model is.
+fn lock_of(profile: &str) -> String {
+    format!("{LOCKS}/{profile}.toml")
+}
+
+/// The name of a runtime's lock, without its suffix.
+fn stem_of(vllm: &str, device: Device) -> String {
+    match device {
+        Device::Cuda => format!("vllm-{vllm}"),
+        Device::Cpu => format!("vllm-{vllm}-cpu"),
+    }
+}
+
+impl Shelf {
+    fn path(&self, file: &str) -> PathBuf {
+        match self {
+            Self::Folder(dir) => below(dir, file),
+            Self::Embedded => below(Path::new("<embedded>"), file),
+            Self::Given(_) => below(Path::new("<given>"), file),
+        }
+    }
+
+    /// The text of a file, where there is one.
+    fn read(&self, file: &str) -> Result<Option<String>, Problem> {
+        match self {
+            Self::Folder(_) => read(&self.path(file)),
+            Self::Embedded => {
+                let found = EMBEDDED.iter().find(|(name, _)| *name == file);
+                Ok(found.map(|(_, text)| (*text).to_owned()))
+            }
+            Self::Given(_) => Ok(None),
+        }
+    }
+
+    /// The names of the TOML files in a folder without their suffix, sorted; nothing without a folder.
+    fn stems(&self, folder: &str) -> Result<Option<Vec<String>>, Problem> {
+        let files = match self {
+            Self::Folder(_) => match files_in(&self.path(folder))? {
+                Some(files) => files,
+                None => return Ok(None),
+            },
+            Self::Embedded if folder.is_empty() => {
+                EMBEDDED.iter().map(|(name, _)| (*name).to_owned()).collect()
+            }
+            Self::Given(given) if folder.is_empty() => {
+                given.profiles.keys().map(|name| format!("{name}.toml")).collect()
+            }
+            Self::Embedded | Self::Given(_) => return Ok(None),
+        };
+        let mut stems: Vec<String> = files
+            .iter()
+            .filter_map(|file| file.strip_suffix(".toml"))
+            .filter(|stem| !stem.is_empty() && !stem.starts_with('.'))
+            .map(str::to_owned)
+            .collect();
+        stems.sort();
+        Ok(Some(stems))
+    }
+}
+
+/// The path of a file in a folder, or of the folder itself: joining nothing would add a slash.
+fn below(dir: &Path, file: &str) -> PathBuf {
+    if file.is_empty() { dir.to_owned() } else { dir.join(file) }
+}
+
+/// The names of what is in a folder, those in UTF-8; nothing where there is no such folder.
+fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
+    let failed = |cause: io::Error| Problem::doing(format_args!("list `{}`", dir.display()), cause);
+    if trust::believe_as_root(dir)?.is_none() {
+        return Ok(None);
+    }
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(Some(names))
+}
+
+/// The text of a file; nothing where there is no such file. Root reads its own, and its caller's: what a profile says
+/// is run.
+fn read(path: &Path) -> Result<Option<String>, Problem> {
+    if trust::believe_as_root(path)?.is_none() {
+        return Ok(None);
+    }
+    let failed = |cause: io::Error| Problem::doing(format_args!("read `{}`", path.display()), cause);
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(Problem::new(Kind::Usage, format!("`{}` is larger than 16 MiB", path.display()))
+            .help("no profile and no lock is: look whether it is the right file"));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        Problem::new(Kind::Usage, format!("`{}` is not UTF-8 text", path.display()))
+            .help("save it as UTF-8")
+            .because(error.utf8_error())
+    })
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

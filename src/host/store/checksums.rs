@@ -1,0 +1,31 @@
+//! What a generation was made of, by its digests: a record that was changed afterwards is not run.
+
+use super::hashing;
+use crate::{
+    domain::{digest::Digest, problem::Problem},
+    host::os::{fs, parallel, signals::Interrupt},
+};
+use std::path::Path;
+
+/// The digests of all files of a generation, as `sha256sum -c` reads them.
+pub(super) const SEAL: &str = "SHA256SUMS";
+
+/// Writes the seal of a finished directory.
+pub(super) fn seal(directory: &Path) -> Result<(), Problem> {
+    let mut names = fs::names(directory)?;
+    names.sort();
+    let text = sums(directory, &names)?.into_iter().map(|(name, sum)| format!("{sum}  {name}\n"));
+    fs::write_new(&directory.join(SEAL), text.collect::<String>())
+}
+
+fn sums(directory: &Path, names: &[String]) -> Result<Vec<(String, Digest)>, Problem> {
+    names.iter().map(|name| Ok((name.clone(), sum(&directory.join(name))?))).collect()
+}
+
+pub(super) fn sum(path: &Path) -> Result<Digest, Problem> {
+    // Some megabytes: nobody waits for it.
+    let sums = parallel::each(&[path], &Interrupt::default(), &mut |_| (), |path, worker| {
+        hashing::whole(path, worker)
+    })?;
+    sums.into_iter().next().map(|(_, sum)| sum).ok_or_else(|| Problem::doing("hash a file", "there is none"))
+}

@@ -1,0 +1,160 @@
+//! What was hashed once and has not been touched since: it need not be hashed again.
+//!
+//! A file counts as untouched while device, inode, length, and the times of its last change of content
+//! and of anything are the same. No program can set the latter. The memo is root's: it guards against
+//! accidents, not against root.
+//!
+//! The service may not write to the store, and keeps what it had to hash in a memo of its own, in the directory that
+//! systemd gives it. The engine runs as the same user and could forge that one; but it cannot write to the store,
+//! and to serve something else it would not need to.
+
+use crate::{
+    domain::{digest::Digest, problem::Problem, size::Bytes},
+    host::os::fs,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// A file written to within this time before it was hashed may be written to again without a later
+/// time to show it: clocks of file systems are coarse (4 ms on Linux, 2 s on FAT).
+const TOO_FRESH: Duration = Duration::from_secs(2);
+
+/// The service's own memo in its directory.
+const OWN: &str = "memo.json";
+
+/// By content, the one file that holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo(BTreeMap<Digest, Stamp>);
+
+/// What cannot stay the same when a file's content changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: Bytes,
+    /// Seconds and nanoseconds of the last change of its content.
+    modified: (i64, i64),
+    /// Seconds and nanoseconds of the last change of anything, its links included.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: Bytes(metadata.len()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether a change of content after this moment is sure to show.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        is_long_ago(self.modified, now)
+    }
+
+    /// Whether any change after this moment is sure to show, of the links and the mode too.
+    pub fn is_at_rest(&self, now: SystemTime) -> bool {
+        is_long_ago(self.changed, now)
+    }
+
+    /// Whether nothing but the file's links can have changed from the other stamp to this one.
+    fn is_only_linked_since(&self, other: &Self) -> bool {
+        Self { changed: other.changed, ..*self } == *other
+    }
+}
+
+fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
+    let limit =
+        now.checked_sub(TOO_FRESH).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let seconds = limit.and_then(|limit| i64::try_from(limit.as_secs()).ok());
+    // A time in the future, after a clock was set back, is not long ago either.
+    seconds.is_some_and(|seconds| time.0 < seconds)
+}
+
+impl Memo {
+    /// Whether this file is known to hold this content.
+    pub fn knows(&self, content: &Digest, stamp: &Stamp) -> bool {
+        self.0.get(content) == Some(stamp)
+    }
+
+    /// Notes that this file holds this content.
+    pub fn note(&mut self, content: Digest, stamp: Stamp) {
+        self.0.insert(content, stamp);
+    }
+
+    /// Notes that a known file got or lost a link, which is a change of the file that shows as one.
+    pub fn note_links(&mut self, content: &Digest, before: &Stamp, after: &Stamp) {
+        if self.knows(content, before) && after.is_only_linked_since(before) {
+            self.note(*content, *after);
+        }
+    }
+
+    /// The memo in a file. One that cannot be understood is none: everything is hashed again.
+    pub fn read(path: &Path) -> Result<Self, Problem> {
+        Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// The text of its file.
+    pub fn text(&self) -> Result<Vec<u8>, Problem> {
+        serde_json::to_vec(self).map_err(|e| Problem::doing("write down what was hashed", e))
+    }
+
+    /// What either knows; where both know a content, what was touched last.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        for (content, stamp) in other.0 {
+            if self.0.get(&content).is_none_or(|known| known.changed < stamp.changed) {
+                self.note(content, stamp);
+            }
+        }
+        self
+    }
+
+    /// Forgets all contents but these.
+    pub fn keep(&mut self, wanted: impl Fn(&Digest) -> bool) {
+        self.0.retain(|content, _| wanted(content));
+    }
+}
+
+/// A file in the directory that systemd gives the service to write to (`StateDirectory=`).
+pub(crate) fn of_service(name: &str) -> Option<PathBuf> {
+    let directories = std::env::var("STATE_DIRECTORY").unwrap_or_default();
+    let first = directories.split(':').next().filter(|first| !first.is_empty())?;
+    Some(Path::new(first).join(name))
+}
+
+/// The service's own memo: nowhere, where systemd does not run this process.
+#[derive(Clone, Debug)]
+pub struct OwnMemo(Option<PathBuf>);
+
+impl OwnMemo {
+    /// In the directory that systemd gives the service to write to (`StateDirectory=`).
+    pub fn of_service() -> Self {
+        Self(of_service(OWN))
+    }
+
+    /// What it knows.
+    pub fn read(&self) -> Memo {
+        // It only saves time: without it the service hashes.
+        self.0.as_deref().and_then(|path| Memo::read(path).ok()).unwrap_or_default()
+    }
+
+    /// Adds what was proven now.
+    pub fn add(&self, noted: &[(Digest, Stamp)]) -> Result<(), Problem> {
+        let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
+        let mut memo = self.read();
+        for (content, stamp) in noted {
+            memo.note(*content, *stamp);
+        }
+        fs::write_unlocked(path, memo.text()?)
+    }
+}

@@ -1,0 +1,154 @@
+//! A file that is being fetched: its bytes, and which of its pieces are there.
+//!
+//! Two files beside each other, named by the content that they are to have: `DIGEST.part`, of the final
+//! length from the start, and `DIGEST.marks`, a byte a piece. A piece is marked after it is written, so
+//! that a kill at any moment loses only the pieces in flight. After a power cut a mark may be ahead of its
+//! piece: marks are a hint, and the whole file is proven before it is used.
+
+use crate::{
+    domain::{
+        digest::Digest,
+        lockfile::{LockedFile, PIECE},
+        problem::Problem,
+    },
+    host::os::fs,
+};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+const PART: &str = "part";
+const MARKS: &str = "marks";
+/// What stands for a piece that is there.
+const THERE: u8 = b'x';
+/// What stands for one that turned out to be wrong.
+const MISSING: u8 = b'-';
+/// Nobody but us has business with a part; the store decides what a whole file's mode is.
+const MODE: u32 = 0o600;
+
+/// The staging file of one content.
+#[derive(Debug)]
+pub struct Part {
+    path: PathBuf,
+    bytes: File,
+    marks: File,
+}
+
+impl Part {
+    /// Opens the part of a file in `folder`, or begins it. Tells which pieces are marked as there.
+    pub fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
+        let path = path_of(folder, file, PART);
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(MODE);
+            options.open(path).map_err(|e| fs::failed("open", path, e))
+        };
+        let bytes = open(&path)?;
+        let marks_path = path_of(folder, file, MARKS);
+        let marks = open(&marks_path)?;
+        let length = bytes.metadata().map_err(|e| fs::failed("look at", &path, e))?.len();
+        if length != file.size.0 {
+            // Of an earlier format, or cut by somebody: nothing in it can be told.
+            marks.set_len(0).map_err(|e| fs::failed("empty", &marks_path, e))?;
+            allocate(&bytes, file.size.0).map_err(|e| fs::failed("make room for", &path, e))?;
+        }
+        let count = usize::try_from(file.size.0.div_ceil(PIECE.0)).unwrap_or(usize::MAX);
+        let mut there = vec![0; count];
+        let read = marks.read_at(&mut there, 0).map_err(|e| fs::failed("read", &marks_path, e))?;
+        there[read..].fill(0);
+        Ok((Self { path, bytes, marks }, there.into_iter().map(|mark| mark == THERE).collect()))
+    }
+
+    /// Where the bytes are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8], at: u64) -> Result<(), Problem> {
+        self.bytes.write_all_at(bytes, at).map_err(|e| fs::failed("write", &self.path, e))
+    }
+
+    pub(crate) fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), Problem> {
+        self.bytes.read_exact_at(bytes, at).map_err(|e| fs::failed("read", &self.path, e))
+    }
+
+    pub(crate) fn mark(&self, piece: usize) -> Result<(), Problem> {
+        self.marks.write_all_at(&[THERE], piece as u64).map_err(|e| fs::failed("mark", &self.path, e))
+    }
+
+    pub(crate) fn unmark(&self, pieces: impl IntoIterator<Item = usize>) -> Result<(), Problem> {
+        for piece in pieces {
+            self.marks
+                .write_all_at(&[MISSING], piece as u64)
+                .map_err(|e| fs::failed("unmark", &self.path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that parts in a folder already have on the disk, of those that these files need.
+pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFile>) -> u64 {
+    let blocks = |file: &LockedFile| {
+        let found = std::fs::metadata(path_of(folder, file, PART)).ok()?;
+        // POSIX counts blocks of 512 bytes, whatever the file system's are.
+        Some((found.blocks() * 512).min(file.size.0))
+    };
+    files.into_iter().filter_map(blocks).sum()
+}
+
+/// The contents of which a folder has parts.
+pub fn there(folder: &Path) -> Result<BTreeSet<Digest>, Problem> {
+    Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
+}
+
+/// Forgets the part of a file, whose bytes may have got another name already.
+pub fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
+    fs::remove(&path_of(folder, file, PART))?;
+    fs::remove(&path_of(folder, file, MARKS))
+}
+
+/// Removes what is in the folder and belongs to none of these files: the remains of models that nobody
+/// wants any more.
+pub fn discard_others<'a>(
+    folder: &Path,
+    wanted: impl IntoIterator<Item = &'a LockedFile>,
+) -> Result<(), Problem> {
+    let wanted = wanted.into_iter().map(|file| file.sha256).collect();
+    for path in others(folder, &wanted)? {
+        fs::remove(&path)?;
+    }
+    Ok(())
+}
+
+/// What is in the folder and is no part of these contents.
+pub fn others(folder: &Path, wanted: &BTreeSet<Digest>) -> Result<Vec<PathBuf>, Problem> {
+    let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
+    Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())
+}
+
+fn content_of(name: &str) -> Option<Digest> {
+    name.split('.').next()?.parse().ok()
+}
+
+fn path_of(folder: &Path, file: &LockedFile, suffix: &str) -> PathBuf {
+    folder.join(format!("{}.{suffix}", file.sha256))
+}
+
+/// Reserves the room, so that a full disk shows now and not after an hour.
+fn allocate(file: &File, length: u64) -> std::io::Result<()> {
+    file.set_len(0)?;
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(length),
+        reserved => Ok(reserved?),
+    }
+}

@@ -1,0 +1,32 @@
+//! Folders of what is half-made.
+
+use crate::host::os::fs;
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+/// A directory of something half-made. Unless it was published it goes when this does: a copy that ended on a
+/// full disk must not keep the disk full.
+#[derive(Debug)]
+pub struct Staged(PathBuf);
+
+impl Staged {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl Deref for Staged {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What stays is removed before the next attempt; there is nobody to tell now.
+        let _left = fs::remove_tree(&self.0);
+    }
+}

@@ -1,0 +1,73 @@
+//! The service manager as the one who carries an activation out: a transient unit that needs no terminal, outlives
+//! whoever started it, and is started again when it dies.
+
+use super::{Systemd, scope_option};
+use crate::{
+    domain::{
+        problem::Problem,
+        service::unit,
+        store::layout::{Layout, Scope},
+    },
+    host::process::exec,
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// What the unit is told beside its command.
+///
+/// Whatever kills the deployer (a person, the kernel, systemd-oomd), its group is cleared and `ExecStopPost=` goes
+/// back at once; what kills that too is followed by a restart, without a limit, which goes back as well. Exit
+/// statuses are ends, and are not tried again.
+const PROPERTIES: [&str; 13] = [
+    "Restart=on-failure",
+    "RestartSec=1s",
+    "RestartPreventExitStatus=1 2 3 4 5 6 7 130",
+    "StartLimitIntervalSec=0",
+    // One that hangs is killed, and goes back like one that died. Each wait has a limit of its own, and tells that it goes
+    // on; the longest thing in between is a call to the service manager.
+    "WatchdogSec=10min",
+    "NotifyAccess=main",
+    "TimeoutAbortSec=1min",
+    // The deployer decides what becomes of its children, and how long the way back takes.
+    "KillMode=mixed",
+    "TimeoutStopSec=infinity",
+    // The engine is what must give memory back. A user's manager may not grant it, and goes on without.
+    "OOMScoreAdjust=-900",
+    "OOMPolicy=continue",
+    "ManagedOOMPreference=omit",
+    "SyslogIdentifier=awqdeploy",
+];
+
+/// Has the service manager carry out the activation of this number. Returns once its process runs.
+pub fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
+    let name = unit::activation_name(service, activation);
+    let number = activation.to_string();
+    let mut arguments = vec![
+        scope_option(layout.scope()).to_owned(),
+        "--quiet".into(),
+        "--no-ask-password".into(),
+        // Gone when it has ended, however it ended: its story is kept with the activation.
+        "--collect".into(),
+        "--service-type=exec".into(),
+        format!("--unit={name}.service"),
+        format!("--description=awqdeploy: activation {number} of {service}"),
+        format!("--property=ExecStopPost={}", unit::activation_rest(program, layout, activation)),
+    ];
+    arguments.extend(PROPERTIES.iter().map(|property| format!("--property={property}")));
+    let (program, root) = (program.to_string_lossy(), layout.root().to_string_lossy());
+    arguments.extend(["--", &program].map(Into::into));
+    if layout.scope() == Scope::User {
+        arguments.push(scope_option(Scope::User).into());
+    }
+    arguments.extend(["--root", &root, "--progress", "plain", "activate", &number].map(Into::into));
+    exec::run("systemd-run", &arguments, &BTreeMap::new())?.success().map(drop)
+}
+
+/// Whether this activation is being carried out, or watched, or is about to be started again.
+pub fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
+    Systemd::new(&unit::activation_name(service, activation), scope).is_up()
+}
+
+/// Asks this activation to stop and go back, as Ctrl-C does.
+pub fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
+    Systemd::new(&unit::activation_name(service, activation), scope).interrupt()
+}

@@ -1,0 +1,52 @@
+//! Asks the installed vLLM what it makes of a command line. Nothing is loaded, and no GPU is touched beyond
+//! being looked for.
+
+use super::isolated::{self, Question};
+use crate::domain::{
+    planning::engine_config::EngineWord,
+    problem::{Kind, Problem},
+    service::sandbox::Service,
+};
+use std::time::Duration;
+
+const SCRIPT: &str = include_str!("ask-engine.py");
+/// How long it may take. Importing vLLM took 20 to 40 seconds where it was measured, from a cold disk more.
+pub const PATIENCE: Duration = Duration::from_mins(5);
+
+/// What it makes of a service's command line for its model. The model's own code may run for it
+/// (`--trust-remote-code`): it is asked where the service would run, with what the service may do.
+///
+/// # Errors
+/// [`Kind::Refused`] where it does not take the command line: the old service must not be stopped for it.
+/// [`Kind::Unverified`] where it has said nothing when `patience` ends: whoever hangs here may hang when it is started.
+pub fn ask(service: &Service<'_>, patience: Duration) -> Result<EngineWord, Problem> {
+    let mut words = service.serve.argv.iter();
+    let python = words.next().map_or("", String::as_str);
+    let flags = words.skip_while(|word| *word != "serve").skip(2);
+    let model = service.model.display().to_string();
+    let arguments: Vec<String> = std::iter::once(model).chain(flags.cloned()).collect();
+    let question = Question { name: "ask-engine.py", script: SCRIPT, patience };
+    let asked = match isolated::ask(service, python, &question, &arguments) {
+        // As on a host without a message bus. Nobody is asked as root instead.
+        Err(problem) if problem.kind == Kind::Unverified => {
+            return Ok(EngineWord { silent: Some(problem.what), ..EngineWord::default() });
+        }
+        asked => asked?,
+    };
+    let ended = asked.ok_or_else(|| {
+        Problem::new(
+            Kind::Unverified,
+            format!(
+                "the installed vLLM did not say within {} s what it makes of the plan's command line",
+                patience.as_secs()
+            ),
+        )
+        .help("nothing was touched; where this host is busy with other work, try again: nothing is left to fetch")
+    })?;
+    let said = ended.success().map_err(|problem| {
+        Problem::new(Kind::Refused, "the installed vLLM does not take the plan's command line")
+            .help("nothing was touched; its own error is above. The CUDA build needs a driver to be asked")
+            .because(problem)
+    })?;
+    EngineWord::of(&said).ok_or_else(|| Problem::new(Kind::Unexpected, "the installed vLLM gave no answer"))
+}

@@ -1,0 +1,261 @@
+//! Servers that somebody else started: what can be seen of them, and their orderly end.
+
+use crate::{
+    domain::{
+        adoption::{Process, Seen},
+        problem::{Kind, Problem},
+        service::unit::hides,
+        store::layout::Scope,
+    },
+    host::{
+        os::{fs, watchdog},
+        process::{
+            control_group::{Manager, membership},
+            exec,
+            pidfd::Known,
+            process_tree,
+        },
+        systemd::{Systemd, scope_option},
+    },
+};
+use procfs::process as proc;
+use rustix::process::{Pid, Signal};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// How long a server may take to end when it is asked to; vLLM with requests in flight needs some seconds.
+const END_PATIENCE: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A unit as systemd has it loaded.
+#[derive(Clone, Debug)]
+pub struct LoadedUnit {
+    /// With its suffix.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// The text of that file.
+    pub text: String,
+    /// Files that change it, which stay in force for whatever has its name.
+    pub drop_ins: Vec<PathBuf>,
+    /// Its main process. Absent while it does not run.
+    pub main: Option<i32>,
+}
+
+/// A server that was found.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Which process it is.
+    pub process: Process,
+    /// What can be seen of it.
+    pub seen: Seen,
+    /// When it started.
+    pub since: Option<SystemTime>,
+}
+
+/// This manager's unit of this name, with or without suffix.
+///
+/// # Errors
+/// [`Kind::Usage`] where there is none, or where its text cannot be told.
+pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
+    if scope == Scope::User {
+        Systemd::usable(scope)?;
+    }
+    let name = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
+    let (manager, properties) = (scope_option(scope), "LoadState,FragmentPath,DropInPaths,MainPID");
+    let arguments = [manager, "show", "--property", properties, "--no-pager", "--", &name];
+    let said = exec::run("systemctl", &arguments, &BTreeMap::new())?.success()?;
+    let property = |wanted: &str| {
+        let lines = said.lines().filter_map(|line| line.split_once('='));
+        lines.into_iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
+    };
+    let path = PathBuf::from(property("FragmentPath"));
+    let text = if path.is_absolute() { fs::read(&path)? } else { None };
+    let Some(text) = text.filter(|_| property("LoadState") == "loaded") else {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("systemd knows no unit `{name}` with a file of its own"),
+        )
+        .help(format!(
+            "name a service as `systemctl {manager} list-units` shows it, or a process by its number"
+        )));
+    };
+    Ok(LoadedUnit {
+        drop_ins: property("DropInPaths").split_whitespace().map(PathBuf::from).collect(),
+        main: property("MainPID").parse().ok().filter(|pid| *pid > 0),
+        name,
+        path,
+        text,
+    })
+}
+
+/// The service of this manager that a process belongs to: `vllm.service`.
+pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
+    let unit = Manager::of(scope).unit(&membership(pid))?;
+    // To the system all services of a user are that user's manager.
+    (unit.ends_with(".service") && !unit.starts_with("user@")).then_some(unit)
+}
+
+/// A process and all that descends from it, nearest first, as far as they may be looked at.
+///
+/// # Errors
+/// [`Kind::Usage`] where there is no such process, or none that may be looked at.
+pub fn family(pid: i32) -> Result<Vec<Sighting>, Problem> {
+    let ancestor = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(|| no_process(pid))?;
+    let pids = std::iter::once(ancestor).chain(process_tree::descendants_of(ancestor)?);
+    let found: Vec<_> = pids.filter_map(|pid| sighting(pid.as_raw_nonzero().get())).collect();
+    if found.is_empty() { Err(no_process(pid)) } else { Ok(found) }
+}
+
+fn no_process(pid: i32) -> Problem {
+    Problem::new(Kind::Usage, format!("there is no process {pid} that may be looked at"))
+        .help("look at `systemctl status` or `nvidia-smi` for its number; another user's needs root")
+}
+
+fn sighting(pid: i32) -> Option<Sighting> {
+    let process = proc::Process::new(pid).ok()?;
+    let environment = process.environ().ok()?;
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    Some(Sighting {
+        process: identity(&process)?,
+        seen: Seen {
+            argv: process.cmdline().ok()?,
+            environment: environment.into_iter().map(|(name, value)| (text(name), text(value))).collect(),
+            directory: process.cwd().ok()?,
+            executable: process.exe().ok()?,
+        },
+        since: std::fs::metadata(format!("/proc/{pid}")).and_then(|found| found.modified()).ok(),
+    })
+}
+
+fn identity(process: &proc::Process) -> Option<Process> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = process.stat().ok()?;
+    // A zombie holds nothing and serves nobody.
+    (stat.state != 'Z').then(|| Process {
+        pid: process.pid,
+        started: stat.starttime,
+        boot: boot.trim().to_owned(),
+    })
+}
+
+/// Whether it is still this very process.
+pub fn lives(process: &Process) -> bool {
+    let now = proc::Process::new(process.pid).ok();
+    now.is_some_and(|now| identity(&now).as_ref() == Some(process))
+}
+
+/// What started a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
+pub fn parent(process: &Process) -> Option<String> {
+    let parent = proc::Process::new(process.pid).ok()?.stat().ok()?.ppid;
+    let name = proc::Process::new(parent).ok()?.stat().ok()?.comm;
+    (parent > 1).then(|| format!("`{name}` (process {parent})"))
+}
+
+/// Ends a process with all that descends from it, and waits until they are gone. One that is gone is no problem.
+pub fn end(process: &Process) -> Result<(), Problem> {
+    let Some(pid) = Pid::from_raw(process.pid).filter(|_| lives(process)) else {
+        return Ok(());
+    };
+    // Whoever descends from it now is somebody else's orphan once it is gone.
+    let pids = std::iter::once(pid).chain(process_tree::descendants_of(pid)?);
+    let all = pids.filter_map(|pid| identity(&proc::Process::new(pid.as_raw_nonzero().get()).ok()?));
+    let all: Vec<_> = all.collect();
+    signal(process, Signal::TERM);
+    let began = Instant::now();
+    loop {
+        let left: Vec<_> = all.iter().filter(|process| lives(process)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        // The workers of a server that has ended hold its memory until they are ended, too.
+        if began.elapsed() > END_PATIENCE || !lives(process) {
+            for left in &left {
+                signal(left, Signal::KILL);
+            }
+        }
+        if began.elapsed() > END_PATIENCE * 2 {
+            let pids: Vec<_> = left.iter().map(|process| process.pid.to_string()).collect();
+            let doing = format!("end the adopted process {}", process.pid);
+            return Err(Problem::doing(doing, format!("still there: {}", pids.join(", "))));
+        }
+        watchdog::pause(LOOK_EVERY);
+    }
+}
+
+fn signal(process: &Process, signal: Signal) {
+    if let Some(known) = Known::started_at(process.pid, process.started) {
+        known.signal(signal);
+    }
+}
+
+/// A problem where a path is another file to this process than to us: it runs in a container.
+pub fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
+    let theirs =
+        PathBuf::from(format!("/proc/{}/root", process.pid)).join(path.strip_prefix("/").unwrap_or(path));
+    let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    match (file(&theirs), file(path)) {
+        (Some(theirs), Some(ours)) if theirs == ours => Ok(()),
+        _ => Err(Problem::new(
+            Kind::Refused,
+            format!(
+                "`{}` of process {} is not a file of this host: it runs in a container",
+                path.display(),
+                process.pid
+            ),
+        )
+        .help("deploy the same model from a profile of your own: `awqdeploy lock` takes its folder")),
+    }
+}
+
+/// The interpreter of a command line that begins with it, as a path that can be started again.
+pub fn program(seen: &Seen) -> PathBuf {
+    let first = Path::new(seen.argv.first().map_or("", String::as_str));
+    if first.is_absolute() {
+        return first.to_owned();
+    }
+    if first.components().count() > 1 {
+        return seen.directory.join(first);
+    }
+    let folders = seen.environment.get("PATH").map_or("", String::as_str).split(':');
+    let found = folders.map(|folder| Path::new(folder).join(first)).find(|path| path.is_file());
+    // Not the first choice: it is the interpreter behind a virtual environment, without its packages.
+    found.unwrap_or_else(|| seen.executable.clone())
+}
+
+/// A problem with an interpreter that the service's sandbox would hide.
+pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
+    let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
+    let environment = python.parent().and_then(Path::parent).unwrap_or(python);
+    if hides(scope, &real) && !real.starts_with(environment) {
+        let what = format!("the interpreter `{}` cannot be seen by a service", real.display());
+        return Err(Problem::new(Kind::Refused, what).help(
+            "make that virtual environment with an interpreter below /usr or /opt, restart the server, and adopt it then",
+        ));
+    }
+    Ok(())
+}
+
+/// The packages installed beside an interpreter, by name, with their versions.
+pub fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
+    let Some(environment) = python.parent().and_then(Path::parent) else {
+        return Ok(BTreeMap::new());
+    };
+    let mut packages = BTreeMap::new();
+    for library in fs::names(&environment.join("lib"))? {
+        for folder in ["site-packages", "dist-packages"] {
+            let folder = environment.join("lib").join(&library).join(folder);
+            if !library.starts_with("python") || !folder.is_dir() {
+                continue;
+            }
+            let names = fs::names(&folder)?;
+            let infos = names.iter().filter_map(|name| name.strip_suffix(".dist-info")?.split_once('-'));
+            packages.extend(infos.map(|(name, version)| (name.to_lowercase(), version.to_owned())));
+        }
+    }
+    Ok(packages)
+}
