@@ -29,7 +29,7 @@ use crate::{
         os::{fs, trust},
         process::owned::Whose,
         profiles::Library,
-        store::{Evidence, Locked},
+        store::{Evidence, StoreWriter},
         vllm::{
             api::Api,
             running_server::{self, LoadedUnit, Sighting},
@@ -168,7 +168,7 @@ fn still_there(found: &Found) -> Result<(), Problem> {
 
 /// Validates it as it runs, locks its model, and makes it the first generation, which can be returned to.
 pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
-    let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
+    let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
     observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
     let (mut report, context) = found.validate(world, observer)?;
     still_there(&found)?;
@@ -191,24 +191,24 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let revision = profile.model().revision.clone();
     let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
     observer.see(Event::Stage("take the files into the store".to_owned()));
-    models::take_in(&locked, &model, Some(found.folder.path()), &world.interrupt, see)?;
+    models::take_in(&writer, &model, Some(found.folder.path()), &world.interrupt, see)?;
     still_there(&found)?;
     save(&world.library, &profile, &found.profile, &model)?;
     let plan = found.plan(world, &profile, &model)?;
-    let binary = locked.keep_binary(&world.binary)?;
-    let generation = locked.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
+    let binary = writer.keep_binary(&world.binary)?;
+    let generation = writer.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
     report.generation = Some(generation);
-    prove(&locked, generation, &report)?;
+    prove(&writer, generation, &report)?;
     Ok(Adoption { generation, report, model })
 }
 
 /// On record as any that was committed. There was no step: had there been one, an interruption would stop what
 /// serves.
-fn prove(locked: &Locked<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
-    let (number, mut journal) = locked.begin_activation()?;
-    locked.keep_report(number, Evidence::Candidate, report)?;
+fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
+    let (number, mut journal) = writer.begin_activation()?;
+    writer.keep_report(number, Evidence::Candidate, report)?;
     journal.record(&Activation { from: None, to: generation, state: State::Done { end: End::Committed } })?;
-    locked.point(Some(generation))
+    writer.point(Some(generation))
 }
 
 /// The unit, where there is one, and the process that serves.

@@ -45,10 +45,10 @@ pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
     match mode {
         Mode::Look => look(world).map(|(_, collected)| collected),
         Mode::Free => {
-            let locked = world.store.lock(Duration::ZERO, "awqdeploy collect")?;
+            let writer = world.store.writer(Duration::ZERO, "awqdeploy collect")?;
             // Under the lock: nobody may begin to need something now.
             let (collection, collected) = look(world)?;
-            locked.collect(&collection)?;
+            writer.collect(&collection)?;
             Ok(collected)
         }
     }
@@ -56,12 +56,12 @@ pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
 
 /// Keeps a generation until it is unpinned.
 pub fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
-    world.store.lock(Duration::ZERO, "awqdeploy pin")?.pin(id)
+    world.store.writer(Duration::ZERO, "awqdeploy pin")?.pin(id)
 }
 
 /// Lets a generation go again.
 pub fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
-    world.store.lock(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
+    world.store.writer(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
 }
 
 fn look(world: &World) -> Result<(Collection, Collected), Problem> {

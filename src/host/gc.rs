@@ -5,7 +5,7 @@
 use super::{
     models::digests,
     os::fs,
-    store::{Locked, Store, numbers, partial_file},
+    store::{Store, StoreWriter, numbers, partial_file},
 };
 use crate::domain::{
     activation::machine::{Activation, State},
@@ -125,7 +125,7 @@ impl Store {
     }
 }
 
-impl Locked<'_> {
+impl StoreWriter<'_> {
     /// Carries out a collection.
     pub fn collect(&self, collection: &Collection) -> Result<(), Problem> {
         let doomed = self.store().doomed(collection)?;

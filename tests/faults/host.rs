@@ -16,7 +16,7 @@ use awqdeploy::{
             signals::Interrupt,
             sync_hook::{Listening, listen},
         },
-        store::{Locked, Store, journal},
+        store::{Store, StoreWriter, journal},
     },
 };
 use std::{
@@ -242,7 +242,7 @@ impl Machine {
 /// The hands of one deployer.
 pub(crate) struct Played<'a> {
     machine: &'a Machine,
-    locked: &'a Locked<'a>,
+    locked: &'a StoreWriter<'a>,
     /// At boot nothing is stopped or started: systemd starts the service once this is done.
     boot: bool,
     /// Like a start of the service manager, one on the way there heeds a signal.
@@ -250,11 +250,11 @@ pub(crate) struct Played<'a> {
 }
 
 impl<'a> Played<'a> {
-    pub(crate) fn new(machine: &'a Machine, locked: &'a Locked<'a>) -> Self {
+    pub(crate) fn new(machine: &'a Machine, locked: &'a StoreWriter<'a>) -> Self {
         Self { machine, locked, boot: false, turned_back: false }
     }
 
-    pub(crate) fn at_boot(machine: &'a Machine, locked: &'a Locked<'a>) -> Self {
+    pub(crate) fn at_boot(machine: &'a Machine, locked: &'a StoreWriter<'a>) -> Self {
         Self { boot: true, ..Self::new(machine, locked) }
     }
 
@@ -333,7 +333,7 @@ impl Host for Played<'_> {
 }
 
 /// An activation that was carried out before, without any fault: what it proved is proven.
-pub(crate) fn commit(locked: &Locked<'_>, number: u64, activation: Activation) {
+pub(crate) fn commit(writer: &StoreWriter<'_>, number: u64, activation: Activation) {
     let committed = (0..4).fold(activation, |activation, _| activation.after(Ok(())));
-    locked.journal(number).and_then(|mut journal| journal.record(&committed)).expect("it can be recorded");
+    writer.journal(number).and_then(|mut journal| journal.record(&committed)).expect("it can be recorded");
 }

@@ -21,7 +21,7 @@ use awqdeploy::{
     },
     host::{
         os::fs,
-        store::{Locked, Store},
+        store::{Store, StoreWriter},
     },
 };
 use std::{collections::BTreeSet, path::Path, rc::Rc};
@@ -81,25 +81,25 @@ pub(crate) fn play(
 /// activation that the story is about, which is ordered.
 fn begin(machine: &Machine, story: Story) -> u64 {
     let store = &machine.store;
-    let locked = store.lock(FORKED, "test").expect("the root can be locked");
+    let writer = store.writer(FORKED, "test").expect("the root can be locked");
     for id in [OLD, NEW] {
         fs::make_directory(&store.layout().generation(id)).expect("the root can be written");
     }
-    let order = |to| locked.order(&Order { action: Action::Deploy, to }).expect("it can be ordered");
+    let order = |to| writer.order(&Order { action: Action::Deploy, to }).expect("it can be ordered");
     let proven = match story {
         Story::First => &[][..],
         Story::Rollback => &[NEW, OLD],
         _ => &[OLD],
     };
     for id in proven {
-        commit(&locked, order(*id), Activation::new(None, *id));
+        commit(&writer, order(*id), Activation::new(None, *id));
     }
     let number = order(story.to());
     let serves = if story.withdraws() { Some(story.to()) } else { story.from() };
     if story.withdraws() {
-        commit(&locked, number, Activation::new(story.from(), story.to()));
+        commit(&writer, number, Activation::new(story.from(), story.to()));
     }
-    locked.point(serves).expect("the link can be written");
+    writer.point(serves).expect("the link can be written");
     machine.running.set(serves.filter(|_| story != Story::Same));
     number
 }
@@ -123,28 +123,28 @@ impl Stage {
     fn process(&self, boot: bool) -> Result<Option<Ended>, Gone> {
         let store = &self.machine.store;
         let ended = self.machine.process(|| {
-            let locked = store.lock(FORKED, "test")?;
+            let writer = store.writer(FORKED, "test")?;
             let recorded = store.activation(self.number)?;
             match recorded.last() {
-                None if !boot => self.activate(&locked).map(Some),
+                None if !boot => self.activate(&writer).map(Some),
                 Some(last) if !boot && self.story.withdraws() && last.end() == Some(&End::Committed) => {
-                    let host = |_, _: &Activation| Ok(self.hands(&locked, false));
-                    withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
+                    let host = |_, _: &Activation| Ok(self.hands(&writer, false));
+                    withdraw(&writer, "it hangs".to_owned(), host, &|_| ())
                 }
-                _ => recover(&locked, Left::Finish, |_, _| Ok(self.hands(&locked, boot)), &|_| ()),
+                _ => recover(&writer, Left::Finish, |_, _| Ok(self.hands(&writer, boot)), &|_| ()),
             }
         })?;
         // One that fails is started again.
         ended.map_err(|_: Problem| Gone::Killed)
     }
 
-    fn activate(&self, locked: &Locked<'_>) -> Result<Ended, Problem> {
+    fn activate(&self, writer: &StoreWriter<'_>) -> Result<Ended, Problem> {
         let interrupt = self.machine.interrupt.borrow().clone();
         let activation = Activation::new(self.story.from(), self.story.to());
-        activate(locked, self.number, activation, &mut self.hands(locked, false), &interrupt, &|_| ())
+        activate(writer, self.number, activation, &mut self.hands(writer, false), &interrupt, &|_| ())
     }
 
-    fn hands<'a>(&'a self, locked: &'a Locked<'a>, boot: bool) -> Played<'a> {
+    fn hands<'a>(&'a self, locked: &'a StoreWriter<'a>, boot: bool) -> Played<'a> {
         if boot { Played::at_boot(&self.machine, locked) } else { Played::new(&self.machine, locked) }
     }
 
@@ -193,10 +193,10 @@ impl Stage {
     fn afterwards(&mut self, serves: Option<GenerationId>) -> Result<(), String> {
         let machine = Rc::clone(&self.machine);
         machine.calmly(|| {
-            let locked = machine.store.lock(FORKED, "test").map_err(|e| e.to_string())?;
-            recover(&locked, Left::Finish, |_, _| Ok(self.hands(&locked, false)), &|_| ())
+            let writer = machine.store.writer(FORKED, "test").map_err(|e| e.to_string())?;
+            recover(&writer, Left::Finish, |_, _| Ok(self.hands(&writer, false)), &|_| ())
                 .map_err(|e| e.to_string())?;
-            drop(locked);
+            drop(writer);
             self.serves(serves).map_err(|why| format!("after the next command {why}"))?;
             self.luck = Luck::Bad;
             assert!(self.boot().is_ok(), "nothing goes wrong any more");

@@ -57,7 +57,7 @@ fn without_root_it_names_sudo() {
 fn another_at_work_is_named() {
     let host = Host::new();
     let store = host.store();
-    let _locked = store.lock(FORKED, "awqdeploy deploy other").unwrap();
+    let _locked = store.writer(FORKED, "awqdeploy deploy other").unwrap();
     let Some(text) = complaint(&host, Looks::Systemd, 5) else { return };
     assert!(text.contains(&format!("`awqdeploy deploy other` (process {})", std::process::id())), "{text}");
 }
@@ -78,8 +78,8 @@ fn what_is_stuck_needs_a_person() {
     let host = Host::new();
     {
         let store = host.store();
-        let locked = store.lock(FORKED, "test").unwrap();
-        let (_, mut journal) = locked.begin_activation().unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
+        let (_, mut journal) = writer.begin_activation().unwrap();
         let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
         let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
         let (from, to) = (Some(GenerationId(1)), GenerationId(1));

@@ -156,9 +156,9 @@ fn generation(scene: &Scene, end: End) -> GenerationId {
         digest: Some(scene.model.digest()),
         ..plan.model
     };
-    let locked = scene.store.lock(FORKED, "test").unwrap();
-    let to = locked.add_generation(Plan { model, ..plan }, "", Path::new("/bin/true")).unwrap();
-    let (_, mut journal) = locked.begin_activation().unwrap();
+    let writer = scene.store.writer(FORKED, "test").unwrap();
+    let to = writer.add_generation(Plan { model, ..plan }, "", Path::new("/bin/true")).unwrap();
+    let (_, mut journal) = writer.begin_activation().unwrap();
     journal.record(&Activation { from: None, to, state: State::Done { end } }).unwrap();
     to
 }
@@ -170,7 +170,7 @@ fn rolled_back() -> End {
 fn collect(store: &Store) -> (Collection, Bytes) {
     let collection = Collection::of(&store.stock(&[]).unwrap());
     let freed = store.freed(&collection).unwrap();
-    store.lock(FORKED, "test").unwrap().collect(&collection).unwrap();
+    store.writer(FORKED, "test").unwrap().collect(&collection).unwrap();
     (collection, freed)
 }
 
@@ -189,24 +189,24 @@ fn a_store_gives_back_what_it_says_and_keeps_what_is_shared() {
     let current = generation(&next, End::Committed);
     let failed = generation(&next, rolled_back());
     let store = &scene.store;
-    store.lock(FORKED, "test").unwrap().point(Some(current)).unwrap();
+    store.writer(FORKED, "test").unwrap().point(Some(current)).unwrap();
 
     let (collection, _) = collect(store);
     assert_eq!(collection.generations, BTreeSet::from([failed]));
     assert_eq!((scene.damaged(), next.damaged()), (vec![], vec![]));
 
     // Pinned: stays though it is not what a rollback returns to any more.
-    let locked = store.lock(FORKED, "test").unwrap();
-    locked.pin(old).unwrap();
-    drop(locked);
+    let writer = store.writer(FORKED, "test").unwrap();
+    writer.pin(old).unwrap();
+    drop(writer);
     let another = generation(&next, End::Committed);
     assert!(another > failed, "a number was used again");
     let newest = generation(&next, End::Committed);
-    store.lock(FORKED, "test").unwrap().point(Some(newest)).unwrap();
+    store.writer(FORKED, "test").unwrap().point(Some(newest)).unwrap();
     assert_eq!(collect(store).0.generations, BTreeSet::from([current]));
 
-    store.lock(FORKED, "test").unwrap().unpin(old).unwrap();
-    assert!(store.lock(FORKED, "test").unwrap().unpin(old).is_err());
+    store.writer(FORKED, "test").unwrap().unpin(old).unwrap();
+    assert!(store.writer(FORKED, "test").unwrap().unpin(old).is_err());
     let (collection, freed) = collect(store);
     assert_eq!(collection.generations, BTreeSet::from([old]));
     assert_eq!(collection.models, BTreeSet::from([scene.model.digest()]));

@@ -14,7 +14,7 @@ use awqdeploy::{
     host::{
         os::signals::Interrupt,
         store::{
-            Locked, Store,
+            Store, StoreWriter,
             journal::{self, Journal},
         },
     },
@@ -35,7 +35,7 @@ struct Machine {
 
 struct Faulty<'a> {
     machine: &'a Machine,
-    locked: &'a Locked<'a>,
+    locked: &'a StoreWriter<'a>,
 }
 
 impl Faulty<'_> {
@@ -72,12 +72,12 @@ impl Host for Faulty<'_> {
 fn three_failures_of_the_way_back_are_stuck_and_say_so() {
     let root = tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     let machine = Machine { failing: 3..7, running: Cell::new(Some(OLD)), ..Machine::default() };
-    let mut host = Faulty { machine: &machine, locked: &locked };
-    let number = locked.order(&TRY).unwrap();
+    let mut host = Faulty { machine: &machine, locked: &writer };
+    let number = writer.order(&TRY).unwrap();
     let activation = Activation::new(Some(OLD), NEW);
-    let ended = activate(&locked, number, activation, &mut host, &Interrupt::default(), &|_| ()).unwrap();
+    let ended = activate(&writer, number, activation, &mut host, &Interrupt::default(), &|_| ()).unwrap();
     assert_eq!(
         ended.end,
         End::Stuck {
@@ -94,18 +94,18 @@ fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
     let store = Store::new(Layout::new(root.path()));
     let machine = Machine { failing: 3..7, running: Cell::new(Some(OLD)), ..Machine::default() };
     let quiet = |_| ();
-    let locked = store.lock(FORKED, "test").unwrap();
-    locked.point(Some(OLD)).unwrap();
-    let mut host = Faulty { machine: &machine, locked: &locked };
-    let number = locked.order(&TRY).unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
+    writer.point(Some(OLD)).unwrap();
+    let mut host = Faulty { machine: &machine, locked: &writer };
+    let number = writer.order(&TRY).unwrap();
     let activation = Activation::new(Some(OLD), NEW);
-    activate(&locked, number, activation, &mut host, &Interrupt::default(), &quiet).unwrap();
+    activate(&writer, number, activation, &mut host, &Interrupt::default(), &quiet).unwrap();
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap_err();
 
-    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
-    assert!(recover(&locked, Left::Finish, host, &quiet).unwrap().is_none(), "nobody asked");
-    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &locked });
-    let ended = recover(&locked, Left::Unstick, host, &quiet).unwrap().unwrap();
+    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &writer });
+    assert!(recover(&writer, Left::Finish, host, &quiet).unwrap().is_none(), "nobody asked");
+    let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &writer });
+    let ended = recover(&writer, Left::Unstick, host, &quiet).unwrap().unwrap();
     assert!(matches!(ended.end, End::RolledBack { .. }), "{:?}", ended.end);
     assert_eq!((store.current().unwrap(), machine.running.get()), (Some(OLD), Some(OLD)));
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap();
@@ -116,8 +116,8 @@ fn a_signal_at_any_step_goes_back() {
     for step in [Step::Stop, Step::Point, Step::Start, Step::Validate] {
         let root = tempdir().unwrap();
         let store = Store::new(Layout::new(root.path()));
-        let locked = store.lock(FORKED, "test").unwrap();
-        locked.point(Some(OLD)).unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
+        writer.point(Some(OLD)).unwrap();
         let machine = Machine { running: Cell::new(Some(OLD)), ..Machine::default() };
         let interrupt = Interrupt::default();
         let press = |event| {
@@ -128,10 +128,10 @@ fn a_signal_at_any_step_goes_back() {
                 interrupt.raise();
             }
         };
-        let mut host = Faulty { machine: &machine, locked: &locked };
-        let number = locked.order(&TRY).unwrap();
+        let mut host = Faulty { machine: &machine, locked: &writer };
+        let number = writer.order(&TRY).unwrap();
         let activation = Activation::new(Some(OLD), NEW);
-        let ended = activate(&locked, number, activation, &mut host, &interrupt, &press).unwrap();
+        let ended = activate(&writer, number, activation, &mut host, &interrupt, &press).unwrap();
         assert_eq!(ended.end, End::RolledBack { cause: Cause::Interrupted { step } });
         assert_eq!((store.current().unwrap(), machine.running.get()), (Some(OLD), Some(OLD)));
     }

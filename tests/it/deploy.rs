@@ -161,7 +161,7 @@ fn a_port_to_move_to_must_be_free() {
 fn another_deployment_is_named() {
     let mut stand = Stand::serving();
     let store = stand.world.store.clone();
-    let _locked = store.lock(FORKED, "awqdeploy deploy other").unwrap();
+    let _locked = store.writer(FORKED, "awqdeploy deploy other").unwrap();
     let text = refused(&mut stand);
     let since = text.split("since ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     let text = text.replace(since, "TIME").replace(&std::process::id().to_string(), "PID");
@@ -200,13 +200,13 @@ fn a_rollback_ends_what_was_stuck() {
 /// The old profile serves, and the record says that the last activation is stuck.
 fn stuck() -> Stand {
     let stand = Stand::serving();
-    let locked = stand.world.store.lock(FORKED, "test").unwrap();
-    let (_, mut journal) = locked.begin_activation().unwrap();
+    let writer = stand.world.store.writer(FORKED, "test").unwrap();
+    let (_, mut journal) = writer.begin_activation().unwrap();
     let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
     let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
     let (from, to) = (Some(GenerationId(1)), GenerationId(1));
     journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
-    drop(locked);
+    drop(writer);
     stand
 }
 

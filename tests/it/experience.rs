@@ -168,12 +168,12 @@ fn what_is_only_told_makes_no_other_generation() {
 
 /// Activates the plan, which is measured at so many tokens/s, and ends so.
 fn activate(store: &Store, plan: &Plan, end: End, at: &str, measured: f64) {
-    let locked = store.lock(Duration::ZERO, "a test").unwrap();
+    let writer = store.writer(Duration::ZERO, "a test").unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
-    let id = locked.add_generation(plan.clone(), "# the profile\n", binary).unwrap();
-    let (number, mut journal) = locked.begin_activation().unwrap();
+    let id = writer.add_generation(plan.clone(), "# the profile\n", binary).unwrap();
+    let (number, mut journal) = writer.begin_activation().unwrap();
     journal.record(&Activation { state: State::Done { end }, ..Activation::new(None, id) }).unwrap();
-    locked.keep_report(number, Evidence::Candidate, &report(at, measured)).unwrap();
+    writer.keep_report(number, Evidence::Candidate, &report(at, measured)).unwrap();
 }
 
 #[test]

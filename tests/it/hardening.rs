@@ -89,14 +89,14 @@ fn a_root_that_others_can_write_to_is_refused() {
     fs::create_dir(&root).unwrap();
     for open in [0o777, 0o775] {
         fs::set_permissions(&root, fs::Permissions::from_mode(open)).unwrap();
-        let problem = Store::new(Layout::new(&root)).lock(FORKED, "test").unwrap_err();
+        let problem = Store::new(Layout::new(&root)).writer(FORKED, "test").unwrap_err();
         assert_eq!(problem.kind, Kind::Refused, "{open:o}");
         assert!(!root.join("lock").exists());
     }
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(root.join("generations")).unwrap();
     fs::set_permissions(root.join("generations"), fs::Permissions::from_mode(0o757)).unwrap();
-    let problem = Store::new(Layout::new(&root)).lock(FORKED, "test").unwrap_err();
+    let problem = Store::new(Layout::new(&root)).writer(FORKED, "test").unwrap_err();
     assert!(problem.what.contains("/generations`"), "{}", problem.what);
 }
 
@@ -110,14 +110,14 @@ fn links_in_the_place_of_our_files_are_not_followed() {
     fs::write(&victim, "precious").unwrap();
     let store = Store::new(Layout::new(&root));
     symlink(&victim, root.join("lock")).unwrap();
-    assert!(store.lock(FORKED, "test").is_err());
+    assert!(store.writer(FORKED, "test").is_err());
     fs::remove_file(root.join("lock")).unwrap();
 
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     // The name under which a file is written before it gets its own.
     fs::create_dir_all(root.join("activations/1")).unwrap();
     symlink(&victim, root.join("activations/1/.service.log.new")).unwrap();
-    let kept = locked.keep_log(1, "text");
+    let kept = writer.keep_log(1, "text");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{kept:?}");
 }
 
@@ -143,9 +143,9 @@ fn a_read_only_disk_changes_nothing_and_is_named() {
     let root = folder.path().join("root");
     {
         let store = Store::new(Layout::new(&root));
-        let locked = store.lock(FORKED, "test").unwrap();
-        let id = locked.add_generation(plan(([127, 0, 0, 1], 1).into()), "", "/bin/true".as_ref()).unwrap();
-        locked.point(Some(id)).unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
+        let id = writer.add_generation(plan(([127, 0, 0, 1], 1).into()), "", "/bin/true".as_ref()).unwrap();
+        writer.point(Some(id)).unwrap();
     }
     let inside = |arguments: &str| {
         let script = format!(

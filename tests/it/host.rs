@@ -86,17 +86,17 @@ impl Host {
     /// Generation 1 is current, and was proven.
     fn serve(&self) {
         let store = self.store();
-        let locked = store.lock(FORKED, "test").unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
         let program = self.path("bin/systemctl");
         // The default port of profiles, which `tiny` takes over from what serves.
-        let to = locked.add_generation(plan(([127, 0, 0, 1], 8000).into()), "", &program).unwrap();
-        locked.point(Some(to)).unwrap();
-        let (_, mut journal) = locked.begin_activation().unwrap();
+        let to = writer.add_generation(plan(([127, 0, 0, 1], 8000).into()), "", &program).unwrap();
+        writer.point(Some(to)).unwrap();
+        let (_, mut journal) = writer.begin_activation().unwrap();
         let state = State::Done { end: End::Committed };
         journal.record(&Activation { from: None, to, state }).unwrap();
-        drop(locked);
+        drop(writer);
         // Whatever child of another test held it, too, has let go of it once it can be had again.
-        drop(store.lock(FORKED, "test").unwrap());
+        drop(store.writer(FORKED, "test").unwrap());
     }
 
     pub(crate) fn store(&self) -> Store {

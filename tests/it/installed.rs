@@ -76,12 +76,12 @@ fn lay_out(folder: &Path) {
 
 /// Puts a runtime into the store as an installation does. Returns its folder.
 fn installed_at(store: &Store, name: Digest, to: &Path) -> PathBuf {
-    let locked = store.lock(FORKED, "test").unwrap();
-    let staged = locked.stage("made").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
+    let staged = writer.stage("made").unwrap();
     let folder = staged.join("env");
     lay_out(&folder);
     let entries = installed::finish(&folder, &Interrupt::default(), &mut |_| ()).unwrap();
-    locked.publish(Ready { staged: &folder, entries, name, to }).unwrap();
+    writer.publish(Ready { staged: &folder, entries, name, to }).unwrap();
     to.to_owned()
 }
 
@@ -211,8 +211,8 @@ fn the_interpreter_is_proven_with_the_runtime() {
 fn a_runtime_of_30_000_files_is_known_again_in_no_time() {
     let (_dir, store) = scene();
     {
-        let locked = store.lock(FORKED, "test").unwrap();
-        let staged = locked.stage("made").unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
+        let staged = writer.stage("made").unwrap();
         let folder = staged.join("env");
         for package in 0..150 {
             let package = folder.join(format!("lib/python3.12/site-packages/package{package}/sub"));
@@ -222,7 +222,7 @@ fn a_runtime_of_30_000_files_is_known_again_in_no_time() {
         let entries = installed::finish(&folder, &Interrupt::default(), &mut |_| ()).unwrap();
         let name = Digest::of("runtime");
         let to = store.layout().runtime(name);
-        locked.publish(Ready { staged: &folder, entries, name, to: &to }).unwrap();
+        writer.publish(Ready { staged: &folder, entries, name, to: &to }).unwrap();
     }
     let took = (0..3).map(|_| {
         let began = Instant::now();
@@ -246,19 +246,19 @@ fn serving_with(runtime: PlannedRuntime) -> (Stand, PathBuf) {
     let mut plan = prepare(&stand.world, OLD).unwrap().plan;
     plan.runtime = runtime;
     awqdeploy::host::models::take_in(
-        &stand.world.store.lock(FORKED, "test").unwrap(),
+        &stand.world.store.writer(FORKED, "test").unwrap(),
         &stand.world.library.lock(OLD).unwrap().unwrap(),
         Some(&stand.model(OLD)),
         &Interrupt::default(),
         &mut |_| (),
     )
     .unwrap();
-    let locked = stand.world.store.lock(FORKED, "test").unwrap();
-    let to = locked.add_generation(plan, "", Path::new(crate::stand::PROGRAM)).unwrap();
-    locked.point(Some(to)).unwrap();
-    let (_, mut journal) = locked.begin_activation().unwrap();
+    let writer = stand.world.store.writer(FORKED, "test").unwrap();
+    let to = writer.add_generation(plan, "", Path::new(crate::stand::PROGRAM)).unwrap();
+    writer.point(Some(to)).unwrap();
+    let (_, mut journal) = writer.begin_activation().unwrap();
     journal.record(&Activation { from: None, to, state: State::Done { end: End::Committed } }).unwrap();
-    drop(locked);
+    drop(writer);
     (stand, folder)
 }
 

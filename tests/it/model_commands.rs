@@ -69,9 +69,9 @@ impl Site {
         }
         assert_eq!(self.run(&["lock", "awq"]).code, Some(0));
         let store = self.store();
-        let locked = store.lock(FORKED, "test").unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
         let interrupt = Interrupt::default();
-        models::take_in(&locked, &self.locked(), Some(&self.source()), &interrupt, &mut |_| ()).unwrap()
+        models::take_in(&writer, &self.locked(), Some(&self.source()), &interrupt, &mut |_| ()).unwrap()
     }
 }
 
@@ -230,7 +230,7 @@ fn two_at_once() {
     let site = Site::new();
     site.take_in();
     let store = site.store();
-    let held = store.lock(Duration::ZERO, "awqdeploy deploy gptq").unwrap();
+    let held = store.writer(Duration::ZERO, "awqdeploy deploy gptq").unwrap();
     let out = site.dir.path().join("out");
     for command in [&["collect"][..], &["pin", "1"], &["export", "awq", out.to_str().unwrap()]] {
         let busy = site.run(command);

@@ -167,8 +167,8 @@ fn a_runtime_is_taken_by_the_digest_of_its_lock() {
     assert_ne!(digest, lock, "an environment is more than its wheels");
 
     let store = Store::new(Layout::new(place.path("root")));
-    let locked = store.lock(FORKED, "test").unwrap();
-    runtimes::adopt(&locked, &Built { path, digest }).unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
+    runtimes::adopt(&writer, &Built { path, digest }).unwrap();
     let link = store.layout().runtime(digest);
     assert_eq!(fs::read_link(&link).unwrap(), place.object());
     assert_eq!(place.roots(), [link]);

@@ -29,8 +29,8 @@ const TWO: GenerationId = GenerationId(2);
 const FLOOR: f64 = 40.0;
 
 fn order(store: &Store, to: GenerationId) -> u64 {
-    let locked = store.lock(FORKED, "test").unwrap();
-    locked.order(&Order { action: Action::Deploy, to }).unwrap()
+    let writer = store.writer(FORKED, "test").unwrap();
+    writer.order(&Order { action: Action::Deploy, to }).unwrap()
 }
 
 /// What the service manager runs for the activation of this number.
@@ -58,8 +58,8 @@ fn what_was_left_of_an_activation_that_another_one_ended_is_not_carried_out() {
     let number = order(&stand.world.store, ONE);
     stand.deploy(NEW).unwrap();
     {
-        let locked = stand.world.store.lock(FORKED, "test").unwrap();
-        locked.journal(number).unwrap().record(&Activation::new(Some(ONE), ONE)).unwrap();
+        let writer = stand.world.store.writer(FORKED, "test").unwrap();
+        writer.journal(number).unwrap().record(&Activation::new(Some(ONE), ONE)).unwrap();
     }
     let problem = conduct(&mut stand, number).unwrap_err();
     assert_eq!(problem.kind, Kind::Busy);
@@ -121,8 +121,8 @@ fn what_came_between_the_last_look_and_the_lock_is_not_undone_by_the_watch() {
         let number = order(store, TWO);
         let activation = Activation::new(Some(ONE), TWO);
         let committed = (0..4).fold(activation, |activation, _| activation.after(Ok(())));
-        let locked = store.lock(FORKED, "test").unwrap();
-        locked.journal(number).unwrap().record(&committed).unwrap();
+        let writer = store.writer(FORKED, "test").unwrap();
+        writer.journal(number).unwrap().record(&committed).unwrap();
     });
     assert!(outcome.is_none_or(|outcome| outcome.conclusion() == Conclusion::Done));
     assert_eq!([end(&stand, 2), end(&stand, 3)], [End::Committed, End::Committed]);
@@ -135,6 +135,6 @@ fn who_finds_an_activation_over_waits_for_nobody_and_keeps_nobody_waiting() {
     let mut stand = slow();
     watch(&mut stand, |_| ()).unwrap();
     let store = stand.world.store.clone();
-    let _held = store.lock(FORKED, "test").unwrap();
+    let _held = store.writer(FORKED, "test").unwrap();
     assert!(activation(&mut stand.world, 2, Part::Rest, &silent).unwrap().is_none());
 }

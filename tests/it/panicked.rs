@@ -25,7 +25,7 @@ fn the_third_panic_is_the_last() {
     stand.deploy(NEW).unwrap();
     let store = stand.world.store.clone();
     let order = Order { action: Action::Rollback, to: GenerationId(1) };
-    let number = patiently(|| store.lock(Duration::ZERO, "test")?.order(&order)).unwrap();
+    let number = patiently(|| store.writer(Duration::ZERO, "test")?.order(&order)).unwrap();
 
     let panicking = |event: Event| {
         let moves =

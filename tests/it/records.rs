@@ -141,10 +141,10 @@ fn on_a_full_disk() {
 }
 
 fn record(store: &Store, to: GenerationId, states: &[Activation]) -> u64 {
-    let locked = patiently(|| store.lock(std::time::Duration::ZERO, "test")).unwrap();
+    let writer = patiently(|| store.writer(std::time::Duration::ZERO, "test")).unwrap();
     fs::create_dir_all(store.layout().generation(to)).unwrap();
-    let number = locked.order(&Order { action: Action::Deploy, to }).unwrap();
-    let mut journal = locked.journal(number).unwrap();
+    let number = writer.order(&Order { action: Action::Deploy, to }).unwrap();
+    let mut journal = writer.journal(number).unwrap();
     for state in states {
         journal.record(state).unwrap();
     }

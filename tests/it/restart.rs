@@ -171,23 +171,23 @@ impl Host for Broken<'_> {
 
 fn store(root: &std::path::Path) -> Store {
     let store = Store::new(Layout::new(root));
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     for to in [ONE, TWO] {
         std::fs::create_dir_all(store.layout().generation(to)).unwrap();
-        let number = locked.order(&Order { action: Action::Deploy, to }).unwrap();
+        let number = writer.order(&Order { action: Action::Deploy, to }).unwrap();
         let committed =
             Activation { state: State::Done { end: End::Committed }, ..Activation::new(None, to) };
-        locked.journal(number).unwrap().record(&committed).unwrap();
+        writer.journal(number).unwrap().record(&committed).unwrap();
     }
-    locked.point(Some(TWO)).unwrap();
-    drop(locked);
+    writer.point(Some(TWO)).unwrap();
+    drop(writer);
     store
 }
 
 fn carry(store: &Store, host: &mut Broken<'_>, activation: Activation) -> Ended {
-    let locked = store.lock(FORKED, "test").unwrap();
-    let number = locked.order(&Order { action: Action::Rollback, to: activation.to }).unwrap();
-    activate(&locked, number, activation, host, &Interrupt::default(), &silent).unwrap()
+    let writer = store.writer(FORKED, "test").unwrap();
+    let number = writer.order(&Order { action: Action::Rollback, to: activation.to }).unwrap();
+    activate(&writer, number, activation, host, &Interrupt::default(), &silent).unwrap()
 }
 
 #[test]
@@ -223,15 +223,15 @@ fn a_step_that_somebody_stopped_did_not_fail() {
 fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
     let root = tempdir().unwrap();
     let store = store(root.path());
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     let committed = Activation { state: State::Done { end: End::Committed }, ..restart() };
-    let number = locked.order(&Order { action: Action::Rollback, to: TWO }).unwrap();
-    locked.journal(number).unwrap().record(&committed).unwrap();
+    let number = writer.order(&Order { action: Action::Rollback, to: TWO }).unwrap();
+    writer.journal(number).unwrap().record(&committed).unwrap();
     std::fs::remove_dir(store.layout().generation(ONE)).unwrap();
     let host = |_, _: &Activation| Ok(Broken { store: &store, runs: Some(TWO), stopped: false });
-    assert!(withdraw(&locked, "slow".to_owned(), host, &silent).unwrap().is_none(), "nowhere to go");
+    assert!(withdraw(&writer, "slow".to_owned(), host, &silent).unwrap().is_none(), "nowhere to go");
     std::fs::create_dir(store.layout().generation(ONE)).unwrap();
-    let ended = withdraw(&locked, "slow".to_owned(), host, &silent).unwrap().unwrap();
+    let ended = withdraw(&writer, "slow".to_owned(), host, &silent).unwrap().unwrap();
     assert_eq!((ended.activation.from, store.current().unwrap()), (Some(ONE), Some(ONE)));
     assert_eq!(store.proven().unwrap(), BTreeSet::from([ONE]));
 }
@@ -252,8 +252,8 @@ fn what_is_current_is_started_again_as_what_is_proven() {
     assert_eq!(stand.world.keeper.observe("vllm").runs(&layout).unwrap(), Runs::Generation(TWO));
     assert!(stand.recover().is_none());
     // What is current by the records alone is mended.
-    let locked = patiently(|| stand.world.store.lock(FORKED, "test")).map(|locked| locked.point(Some(ONE)));
-    locked.unwrap().unwrap();
+    let writer = patiently(|| stand.world.store.writer(FORKED, "test")).map(|writer| writer.point(Some(ONE)));
+    writer.unwrap().unwrap();
     assert_eq!(stand.recover().unwrap().end, End::Committed);
     stand.serves(OLD);
     assert_eq!(stand.world.keeper.observe("vllm").runs(&layout).unwrap(), Runs::Generation(ONE));

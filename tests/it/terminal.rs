@@ -83,7 +83,7 @@ fn poisoned() -> Stand {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
     let store = &stand.world.store;
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     let good = store.report(2, Evidence::Candidate).unwrap().unwrap();
     let says = || HOSTILE.to_owned();
     let mut checks = good.checks.clone();
@@ -98,15 +98,15 @@ fn poisoned() -> Stand {
         generation: Some(GenerationId(2)),
         ..good
     };
-    let (number, mut journal) = locked.begin_activation().unwrap();
-    locked.keep_report(number, Evidence::Candidate, &report).unwrap();
-    locked.keep_report(2, Evidence::Candidate, &report).unwrap();
-    locked.keep_log(number, &format!("INFO all is well\nERROR {HOSTILE}\n")).unwrap();
+    let (number, mut journal) = writer.begin_activation().unwrap();
+    writer.keep_report(number, Evidence::Candidate, &report).unwrap();
+    writer.keep_report(2, Evidence::Candidate, &report).unwrap();
+    writer.keep_log(number, &format!("INFO all is well\nERROR {HOSTILE}\n")).unwrap();
     let cause = Cause::Failed { step: Step::Validate, why: says() };
     let state = State::Done { end: End::RolledBack { cause } };
     journal.record(&Activation { from: Some(GenerationId(1)), to: GenerationId(2), state }).unwrap();
-    locked.point(Some(GenerationId(1))).unwrap();
-    drop(locked);
+    writer.point(Some(GenerationId(1))).unwrap();
+    drop(writer);
     stand
 }
 

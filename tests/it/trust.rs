@@ -190,7 +190,7 @@ fn a_root_below_somebody_elses_folder_is_refused() {
     fs::create_dir_all(hers.join("awq")).unwrap();
     fs::set_permissions(hers.join("awq"), fs::Permissions::from_mode(0o755)).unwrap();
     chown(&hers, Some(NOBODY), Some(NOBODY)).unwrap();
-    let problem = Store::new(Layout::new(hers.join("awq"))).lock(Duration::ZERO, "test").unwrap_err();
+    let problem = Store::new(Layout::new(hers.join("awq"))).writer(Duration::ZERO, "test").unwrap_err();
     assert_eq!(problem.kind, Kind::Refused);
     assert!(problem.what.contains("/hers` belongs to user 65534"), "{}", problem.what);
     assert!(!hers.join("awq/lock").exists());

@@ -126,9 +126,9 @@ impl Place {
     fn install(&self, lock: &LockedRuntime, interpreter: &Interpreter) -> Result<PlannedRuntime, Problem> {
         let name = lock.installed_for(interpreter);
         let uv = &Uv::installing(self.store.layout(), self.variables.clone())?;
-        let locked = self.store.lock(FORKED, "test")?;
+        let writer = self.store.writer(FORKED, "test")?;
         let order = Order { name, runtime: lock, interpreter, uv, interrupt: &Interrupt::default() };
-        runtimes::install(&locked, &order, &mut |_| ())?;
+        runtimes::install(&writer, &order, &mut |_| ())?;
         Ok(PlannedRuntime {
             vllm: lock.vllm.clone(),
             digest: Some(name),
@@ -390,9 +390,9 @@ fn a_whole_lock_is_installed_and_proven() {
     let uv = &Uv::installing(store.layout(), variables).unwrap();
     let interrupt = Interrupt::default();
     let began = Instant::now();
-    let locked = store.lock(FORKED, "test").unwrap();
+    let writer = store.writer(FORKED, "test").unwrap();
     let order = Order { name, runtime: &lock, interpreter: &interpreter, uv, interrupt: &interrupt };
-    runtimes::install(&locked, &order, &mut |line| drop(writeln!(stderr(), "{line}"))).unwrap();
+    runtimes::install(&writer, &order, &mut |line| drop(writeln!(stderr(), "{line}"))).unwrap();
     let installed = began.elapsed();
     let runtime = PlannedRuntime {
         vllm: lock.vllm.clone(),

@@ -10,7 +10,7 @@ use crate::{
     flow::event::{Event, Observer},
     host::{
         os::signals::Interrupt,
-        store::{Locked, Recorded, Store, journal::Journal},
+        store::{Recorded, Store, StoreWriter, journal::Journal},
     },
 };
 
@@ -52,51 +52,51 @@ pub enum Left {
 
 /// Carries out the activation of this number, which has not begun. If it fails at any step it goes back.
 pub fn activate<H: Host>(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     number: u64,
     activation: Activation,
     host: &mut H,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Ended, Problem> {
-    let journal = locked.journal(number)?;
+    let journal = writer.journal(number)?;
     Drive { number, journal, interrupt, observer }.run(activation, host)
 }
 
 /// Goes back from the last activation, which was committed and did not stay well. Nothing if there is no way back.
 pub fn withdraw<H: Host>(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     why: String,
     host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let Some(last) = locked.store().last_activation()? else {
+    let Some(last) = writer.store().last_activation()? else {
         return Ok(None);
     };
     let Some(degraded) = last.last().and_then(|activation| activation.degraded(why)) else {
         return Ok(None);
     };
-    let other = another(&locked.store().returnable()?, Some(degraded.to));
+    let other = another(&writer.store().returnable()?, Some(degraded.to));
     let activation = degraded.rather(other);
     if activation.is_restart() {
         return Ok(None);
     }
-    go_back(locked, last.number, activation, host, observer).map(Some)
+    go_back(writer, last.number, activation, host, observer).map(Some)
 }
 
 /// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
 pub fn recover<H: Host>(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     left: Left,
     host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let Some(last) = locked.store().last_activation()? else {
+    let Some(last) = writer.store().last_activation()? else {
         return Ok(None);
     };
     // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
-    locked.journal(last.number)?;
-    let Some(activation) = resumed(locked.store(), &last, left)? else {
+    writer.journal(last.number)?;
+    let Some(activation) = resumed(writer.store(), &last, left)? else {
         return Ok(None);
     };
     if !last.damaged.is_empty() {
@@ -105,18 +105,18 @@ pub fn recover<H: Host>(
             last.number
         )));
     }
-    go_back(locked, last.number, activation, host, observer).map(Some)
+    go_back(writer, last.number, activation, host, observer).map(Some)
 }
 
 fn go_back<H: Host>(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     number: u64,
     activation: Activation,
     host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Ended, Problem> {
     let mut host = host(number, &activation)?;
-    let journal = locked.journal(number)?;
+    let journal = writer.journal(number)?;
     // Whoever interrupts the way back would only make it longer.
     let interrupt = Interrupt::default();
     Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut host)

@@ -19,7 +19,7 @@ use crate::{
         validate::generation,
     },
     host::{
-        store::{Evidence, Locked, Recorded, Store},
+        store::{Evidence, Recorded, Store, StoreWriter},
         systemd::journald,
     },
 };
@@ -28,20 +28,20 @@ use crate::{
 /// done, and the host's journal is told, whoever else listens.
 pub(in crate::flow) fn close(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     ended: &Ended,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let validated = validate_returned(world, locked, ended, observer);
+    let validated = validate_returned(world, writer, ended, observer);
     // What cannot be read is told to whoever asks for it.
-    let returned = locked.store().report(ended.number, Evidence::Returned).unwrap_or_default();
+    let returned = writer.store().report(ended.number, Evidence::Returned).unwrap_or_default();
     world.tell(ended, returned.as_ref());
     validated
 }
 
 pub(crate) fn validate_returned(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     ended: &Ended,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
@@ -49,12 +49,12 @@ pub(crate) fn validate_returned(
         return Ok(());
     };
     // One that is damaged is measured anew.
-    if locked.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
+    if writer.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
         return Ok(());
     }
     observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-    let whose = world.keeper.processes(&locked.store().generation(from)?.plan.service)?;
-    generation::validate_returned(locked, ended.number, from, whose, observer)
+    let whose = world.keeper.processes(&writer.store().generation(from)?.plan.service)?;
+    generation::validate_returned(writer, ended.number, from, whose, observer)
 }
 
 /// How an activation that has ended went, with its evidence.

@@ -204,8 +204,8 @@ fn go_back(
     let store = world.store.clone();
     let command = format!("awqdeploy watch of {}", plan.profile);
     let wanted = |world: &World| is_wanted(world, number);
-    let root = |_: &mut World| store.lock(Duration::ZERO, &command);
-    let Some(locked) = lock_wait::take(world, root, wanted, observer)? else { return Ok(None) };
+    let root = |_: &mut World| store.writer(Duration::ZERO, &command);
+    let Some(writer) = lock_wait::take(world, root, wanted, observer)? else { return Ok(None) };
     // All roots share the GPUs.
     let host = |world: &mut World| world.keeper.alone(store.layout().root(), &command);
     let Some(_alone) = lock_wait::take(world, host, wanted, observer)? else { return Ok(None) };
@@ -216,14 +216,14 @@ fn go_back(
     }
     let services = world.keeper.command(&plan.service)?;
     let live = |number, activation: &Activation| {
-        Ok(Live::new(&locked, services, observer, Interrupt::default(), number, activation.clone()))
+        Ok(Live::new(&writer, services, observer, Interrupt::default(), number, activation.clone()))
     };
-    let Some(ended) = driver::withdraw(&locked, why, live, observer)? else {
+    let Some(ended) = driver::withdraw(&writer, why, live, observer)? else {
         observer.see(Event::Warning(
             "it did not stay well, and nothing else is proven: it is left alone".to_owned(),
         ));
         return Ok(None);
     };
-    close(world, &locked, &ended, observer)?;
+    close(world, &writer, &ended, observer)?;
     ending::outcome(&store, order, ended).map(Some)
 }

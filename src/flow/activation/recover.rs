@@ -23,7 +23,7 @@ use crate::{
     },
     host::{
         os::signals::Interrupt,
-        store::{Locked, Store},
+        store::{Store, StoreWriter},
         systemd::{service::Trust, transient_unit},
     },
 };
@@ -45,8 +45,8 @@ pub(crate) enum Busy {
 /// is no problem.
 pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
-    let locked = store.lock(Duration::ZERO, "awqdeploy recover")?;
-    if let Some(ended) = finish(world, &locked, Left::Unstick, observer)? {
+    let writer = store.writer(Duration::ZERO, "awqdeploy recover")?;
+    if let Some(ended) = finish(world, &writer, Left::Unstick, observer)? {
         return Ok(Some(ended));
     }
     let Some(service) = service(&store)? else { return Ok(None) };
@@ -58,14 +58,14 @@ pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ende
             }
             Ok(None)
         }
-        Some(remedy) => mend(world, locked, &service, remedy, observer),
+        Some(remedy) => mend(world, writer, &service, remedy, observer),
     }
 }
 
 /// Ends a difference between what runs and what should.
 fn mend(
     world: &mut World,
-    locked: Locked<'_>,
+    writer: StoreWriter<'_>,
     service: &str,
     remedy: Remedy,
     observer: &dyn Observer,
@@ -74,7 +74,7 @@ fn mend(
     match remedy {
         Remedy::Start(to) => {
             let order = Order { action: Action::Rollback, to };
-            let outcome = carry_out(world, locked, order, observer)?;
+            let outcome = carry_out(world, writer, order, observer)?;
             Ok(outcome.activation.map(|activated| activated.ended))
         }
         Remedy::Stop => {
@@ -95,11 +95,11 @@ fn service(store: &Store) -> Result<Option<String>, Problem> {
 /// The same under a lock that is held already.
 pub(crate) fn finish(
     world: &mut World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     left: Left,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let ended = undo(world, locked, left, Busy::Refuses, observer)?;
+    let ended = undo(world, writer, left, Busy::Refuses, observer)?;
     tell(world, ended.as_ref());
     Ok(ended)
 }
@@ -107,12 +107,12 @@ pub(crate) fn finish(
 /// The same for whoever tells the host's journal of it.
 pub(crate) fn undo(
     world: &mut World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     left: Left,
     busy: Busy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let unfinished = driver::is_unfinished(locked.store(), left)?;
+    let unfinished = driver::is_unfinished(writer.store(), left)?;
     let alone = |world: &mut World| world.keeper.alone(world.store.layout().root(), "awqdeploy recover");
     let _alone = match busy {
         // Also where nothing is to be done: what follows would be refused later.
@@ -124,15 +124,15 @@ pub(crate) fn undo(
     };
     let keeper = &mut world.keeper;
     driver::recover(
-        locked,
+        writer,
         left,
         move |number, activation| {
             // To go back, the record of what is left need not be whole.
-            let store = locked.store();
+            let store = writer.store();
             let back = |problem| activation.from.map_or(Err(problem), |from| store.generation(from));
             let service = store.generation(activation.to).or_else(back)?.plan.service;
             let services = keeper.command(&service)?;
-            Ok(Live::new(locked, services, observer, Interrupt::default(), number, activation.clone()))
+            Ok(Live::new(writer, services, observer, Interrupt::default(), number, activation.clone()))
         },
         observer,
     )
@@ -172,13 +172,13 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
         }
         AtBoot::Mend(Remedy::Start(to)) => {
             running::warn(world, &service, observer)?;
-            let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            run::hand_over(world, locked, Order { action: Action::Rollback, to })?;
+            let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+            run::hand_over(world, writer, Order { action: Action::Rollback, to })?;
             Ok(None)
         }
         AtBoot::Mend(remedy @ Remedy::Stop) => {
-            let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            mend(world, locked, &service, remedy, observer)
+            let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+            mend(world, writer, &service, remedy, observer)
         }
     }
 }
@@ -189,11 +189,11 @@ fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended
     let ended = if driver::is_unfinished(&store, Left::Finish)? {
         // Not for ever: whoever holds it may wait for the service, which waits for this. The next try finds it tried
         // already, and hands all to the service manager.
-        let locked = store.lock(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+        let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
         driver::recover(
-            &locked,
+            &writer,
             Left::Finish,
-            |_, _| Ok(Boot { locked: &locked, world: &mut *world }),
+            |_, _| Ok(Boot { writer: &writer, world: &mut *world }),
             observer,
         )?
     } else {
@@ -209,7 +209,7 @@ fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended
 }
 
 struct Boot<'a> {
-    locked: &'a Locked<'a>,
+    writer: &'a StoreWriter<'a>,
     world: &'a mut World,
 }
 
@@ -219,7 +219,7 @@ impl Host for Boot<'_> {
     }
 
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
-        self.locked.point(to).map_err(|problem| problem.to_string())
+        self.writer.point(to).map_err(|problem| problem.to_string())
     }
 
     /// Only the unit's text is made to fit what `current` points at.
@@ -234,7 +234,7 @@ impl Host for Boot<'_> {
 
 impl Boot<'_> {
     fn install(&mut self) -> Result<(), Problem> {
-        let store = self.locked.store();
+        let store = self.writer.store();
         let Some(Generation { plan, .. }) = store.current_generation()? else {
             return Ok(());
         };

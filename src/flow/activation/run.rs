@@ -20,7 +20,7 @@ use crate::{
         validate::generation,
     },
     host::{
-        store::{Locked, Store},
+        store::{Store, StoreWriter},
         systemd::transient_unit,
         vllm::running_server,
     },
@@ -31,17 +31,17 @@ use std::path::Path;
 /// activations out.
 pub(crate) fn carry_out(
     world: &mut World,
-    locked: Locked<'_>,
+    writer: StoreWriter<'_>,
     order: Order,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     match world.carrier {
         Carrier::Here => {
-            let number = locked.order(&order)?;
-            conduct(world, &locked, number, order, observer)
+            let number = writer.order(&order)?;
+            conduct(world, &writer, number, order, observer)
         }
         Carrier::ServiceManager => {
-            let number = hand_over(world, locked, order)?;
+            let number = hand_over(world, writer, order)?;
             observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
             follow(world, number, CtrlC::GoesBack, observer)
         }
@@ -49,12 +49,12 @@ pub(crate) fn carry_out(
 }
 
 /// Hands an order to the service manager. Returns the number of its activation once that has its process.
-pub(crate) fn hand_over(world: &World, locked: Locked<'_>, order: Order) -> Result<u64, Problem> {
+pub(crate) fn hand_over(world: &World, writer: StoreWriter<'_>, order: Order) -> Result<u64, Problem> {
     // Wherever the caller's own file lies, this one is there when it must be started again.
-    let program = locked.keep_binary(&world.binary)?;
-    let service = locked.store().generation(order.to)?.plan.service;
-    let number = locked.order(&order)?;
-    drop(locked);
+    let program = writer.keep_binary(&world.binary)?;
+    let service = writer.store().generation(order.to)?.plan.service;
+    let number = writer.order(&order)?;
+    drop(writer);
     transient_unit::start(&service, number, &program, world.layout())?;
     Ok(number)
 }
@@ -62,12 +62,12 @@ pub(crate) fn hand_over(world: &World, locked: Locked<'_>, order: Order) -> Resu
 /// Carries an order out in this process, and validates what serves after it.
 pub(crate) fn conduct(
     world: &mut World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     number: u64,
     order: Order,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    let store = locked.store();
+    let store = writer.store();
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
     let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
@@ -80,10 +80,10 @@ pub(crate) fn conduct(
     let interrupt = world.interrupt.clone();
     let services = world.keeper.command(&plan.service)?;
     let mut live =
-        Live::new(locked, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
-    let ended = activate(locked, number, activation, &mut live, &interrupt, observer)?;
+        Live::new(writer, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
+    let ended = activate(writer, number, activation, &mut live, &interrupt, observer)?;
     drop(live);
-    close(world, locked, &ended, observer)?;
+    close(world, writer, &ended, observer)?;
     outcome(store, order, ended)
 }
 

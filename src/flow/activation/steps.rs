@@ -16,7 +16,7 @@ use crate::{
     host::{
         machine::usage,
         os::{port, signals::Interrupt},
-        store::{Evidence, Locked},
+        store::{Evidence, StoreWriter},
         systemd::service::{Services, Trust},
         vllm::running_server,
     },
@@ -27,7 +27,7 @@ const EVIDENCE_LINES: u32 = 1000;
 
 /// Acts on the real service.
 pub struct Live<'a> {
-    locked: &'a Locked<'a>,
+    writer: &'a StoreWriter<'a>,
     services: Box<dyn Services + 'a>,
     observer: &'a dyn Observer,
     interrupt: Interrupt,
@@ -46,7 +46,7 @@ pub struct Live<'a> {
 impl<'a> Live<'a> {
     /// The host of this activation, which has this number.
     pub fn new(
-        locked: &'a Locked<'a>,
+        writer: &'a StoreWriter<'a>,
         services: Box<dyn Services + 'a>,
         observer: &'a dyn Observer,
         interrupt: Interrupt,
@@ -54,7 +54,7 @@ impl<'a> Live<'a> {
         activation: Activation,
     ) -> Self {
         let (aim, stopped, baseline) = (None, false, None);
-        Self { locked, services, observer, interrupt, number, activation, aim, stopped, baseline }
+        Self { writer, services, observer, interrupt, number, activation, aim, stopped, baseline }
     }
 
     /// The same, with what was measured of the baseline while it still served.
@@ -64,7 +64,7 @@ impl<'a> Live<'a> {
     }
 
     fn start_current(&mut self) -> Result<(), Problem> {
-        let store = self.locked.store();
+        let store = self.writer.store();
         let Some(Generation { id, plan, .. }) = store.current_generation()? else {
             return Err(Problem::doing("start the service", "no generation is current"));
         };
@@ -84,7 +84,7 @@ impl<'a> Live<'a> {
     /// Stops the service, and waits until its processes are gone and the GPUs' memory is free. The port is waited for
     /// by whatever is to start.
     fn clear(&mut self) -> Result<(), Problem> {
-        let store = self.locked.store();
+        let store = self.writer.store();
         let observer = self.observer;
         self.services.stop()?;
         // Nothing is tried any more: whoever starts it by hand before we do starts what is proven, or nothing.
@@ -95,7 +95,7 @@ impl<'a> Live<'a> {
     }
 
     fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
-        let store = self.locked.store();
+        let store = self.writer.store();
         let plan = store.generation(generation)?.plan;
         if let Some(from) = self.activation.from.filter(|from| *from != generation) {
             readahead::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
@@ -114,9 +114,9 @@ impl<'a> Live<'a> {
             self.observer.see(Event::Warning(finding.message.clone()));
         }
         if let Some(baseline) = &self.baseline {
-            self.locked.keep_report(self.number, Evidence::Baseline, baseline)?;
+            self.writer.keep_report(self.number, Evidence::Baseline, baseline)?;
         }
-        self.locked.keep_report(self.number, Evidence::Candidate, &report)?;
+        self.writer.keep_report(self.number, Evidence::Candidate, &report)?;
         if report.passed() {
             return self.services.trust(Trust::Committed);
         }
@@ -126,7 +126,7 @@ impl<'a> Live<'a> {
 
     /// Ends a server that was adopted while no unit ran it: nobody else does.
     fn end_adopted(&self) -> Result<(), Problem> {
-        let adopted = self.locked.store().all_adopted()?.into_iter();
+        let adopted = self.writer.store().all_adopted()?.into_iter();
         adopted
             .filter(|adopted| adopted.unit.is_none())
             .try_for_each(|adopted| running_server::end(&adopted.process))
@@ -135,7 +135,7 @@ impl<'a> Live<'a> {
     /// Evidence is worth having, and not worth failing for.
     fn keep_log(&mut self) {
         let kept =
-            self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.locked.keep_log(self.number, &text));
+            self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.writer.keep_log(self.number, &text));
         if let Err(problem) = kept {
             self.observer.see(Event::Warning(problem.in_one_line()));
         }
@@ -150,7 +150,7 @@ impl Host for Live<'_> {
 
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String> {
         self.aim = to;
-        self.locked.point(to).map_err(|problem| problem.in_one_line())
+        self.writer.point(to).map_err(|problem| problem.in_one_line())
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -181,6 +181,6 @@ impl Host for Live<'_> {
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {
-        another(&self.locked.store().returnable().ok()?, Some(self.activation.to))
+        another(&self.writer.store().returnable().ok()?, Some(self.activation.to))
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     },
     host::{
         os::watchdog,
-        store::{Locked, Recorded, Store, transcript::Transcript},
+        store::{Recorded, Store, StoreWriter, transcript::Transcript},
     },
 };
 use std::time::Duration;
@@ -102,35 +102,35 @@ fn carry(
     if is_over(&store, number)? {
         return Ok(None);
     }
-    let Some(locked) = lock(world, &store, number, order, observer)? else {
+    let Some(writer) = lock(world, &store, number, order, observer)? else {
         return Err(driver::next_boot_goes_back());
     };
     let recorded = store.activation(number)?;
     let given_up = panicked::too_often(store.layout(), number)?;
     if recorded.says_anything() {
         // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
-        locked.journal(number)?;
+        writer.journal(number)?;
     }
     let ended = match (recorded.last().and_then(|last| ended(number, last)), part, given_up) {
-        (None, _, Some(why)) => give_up(&locked, &recorded, why, observer)?,
+        (None, _, Some(why)) => give_up(&writer, &recorded, why, observer)?,
         (None, Part::Rest, None) if !recorded.says_anything() => return Ok(None),
         (None, Part::Whole, None) if !recorded.says_anything() => {
-            return begin(world, &locked, number, order, observer).map(Some);
+            return begin(world, &writer, number, order, observer).map(Some);
         }
         (Some(_), ..) if is_over(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
-        (None, ..) => recover::undo(world, &locked, Left::Finish, Busy::Waits, observer)?
+        (None, ..) => recover::undo(world, &writer, Left::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
-    ending::close(world, &locked, &ended, observer)?;
+    ending::close(world, &writer, &ended, observer)?;
     ending::outcome(&store, order, ended).map(Some)
 }
 
 /// Ends an activation that nobody can carry out, as one that is stuck. Where nothing of it can be read nothing was
 /// touched, and that is said.
 fn give_up(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     recorded: &Recorded,
     why: String,
     observer: &dyn Observer,
@@ -140,7 +140,7 @@ fn give_up(
             .help("nothing was touched; `journalctl -t awqdeploy` has what it said"));
     };
     let activation = activation.clone().given_up(why);
-    locked.journal(recorded.number)?.record(&activation)?;
+    writer.journal(recorded.number)?.record(&activation)?;
     observer.see(Event::Activation { aim: None, state: activation.state.clone() });
     ended(recorded.number, &activation).ok_or_else(|| overtaken(recorded.number))
 }
@@ -153,16 +153,16 @@ fn lock<'a>(
     number: u64,
     order: Order,
     observer: &dyn Observer,
-) -> Result<Option<Locked<'a>>, Problem> {
+) -> Result<Option<StoreWriter<'a>>, Problem> {
     let command = told(store, order);
     if !goes_on(store, number)? {
-        match store.lock(LOCK_PATIENCE, &command) {
+        match store.writer(LOCK_PATIENCE, &command) {
             // Another process may have begun it.
             Err(problem) if problem.kind == Kind::Busy && goes_on(store, number)? => {}
-            locked => return locked.map(Some),
+            writer => return writer.map(Some),
         }
     }
-    lock_wait::take(world, |_| store.lock(Duration::ZERO, &command), |_| true, observer)
+    lock_wait::take(world, |_| store.writer(Duration::ZERO, &command), |_| true, observer)
 }
 
 /// Whether an activation has begun, and has no end.
@@ -188,20 +188,20 @@ fn told(store: &Store, order: Order) -> String {
 
 fn begin(
     world: &mut World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     number: u64,
     order: Order,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    let last = locked.store().last_activation()?;
+    let last = writer.store().last_activation()?;
     if last.as_ref().is_some_and(|last| last.number > number) {
         return Err(overtaken(number));
     }
-    recover::finish(world, locked, Left::Finish, observer)?;
+    recover::finish(world, writer, Left::Finish, observer)?;
     if order.action == Action::Deploy {
         driver::not_stuck(last.as_ref())?;
     }
-    run::conduct(world, locked, number, order, observer)
+    run::conduct(world, writer, number, order, observer)
 }
 
 /// Since the order was given somebody else has activated something: what was checked for it holds no more.

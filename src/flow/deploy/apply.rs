@@ -134,7 +134,7 @@ fn end(outcome: &Outcome) -> Option<Ended> {
 }
 
 fn note(store: &Store, wait: Duration, attempt: &Attempt) -> Result<(), Problem> {
-    store.lock(wait, "awqdeploy apply")?.keep_attempt(attempt)
+    store.writer(wait, "awqdeploy apply")?.keep_attempt(attempt)
 }
 
 /// Where a distribution declares units, those of what is declared may be in place already: what serves goes on under its

@@ -25,7 +25,7 @@ use crate::{
         lock_wait::LOCK_PATIENCE,
     },
     host::{
-        store::{Locked, Store},
+        store::{Store, StoreWriter},
         systemd::{
             failure_count,
             service::{self, Condition},
@@ -74,8 +74,8 @@ fn counted(
 /// Goes back from what serves, if it failed too often. Nothing where that is not so any more.
 pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
-    let locked = store.lock(LOCK_PATIENCE, "awqdeploy fallback")?;
-    recover::finish(world, &locked, Left::Finish, observer)?;
+    let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
+    recover::finish(world, &writer, Left::Finish, observer)?;
     let current = store.deployed()?;
     let tally = failure_count::read(world.layout())?;
     let serves = world.keeper.observe(&current.plan.service).condition()? == Condition::Active;
@@ -84,7 +84,7 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     }
     let stuck = driver::not_stuck(store.last_activation()?.as_ref());
     let to = match &stuck {
-        Ok(()) => whole(world, &locked, &tally, current.id, observer)?,
+        Ok(()) => whole(world, &writer, &tally, current.id, observer)?,
         Err(_) => None,
     };
     let Some(to) = to else {
@@ -105,20 +105,20 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     )));
     let newest = store.newest_order()?.unwrap_or_default();
     failure_count::write(world.layout(), &tally.leaving(current.id, newest))?;
-    carry_out(world, locked, Order { action: Action::Rollback, to: to.id }, observer).map(Some)
+    carry_out(world, writer, Order { action: Action::Rollback, to: to.id }, observer).map(Some)
 }
 
 /// The best that can be gone back to, and is whole.
 fn whole(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     tally: &Tally,
     failing: GenerationId,
     observer: &dyn Observer,
 ) -> Result<Option<Generation>, Problem> {
-    for id in targets(locked.store(), tally, failing)? {
-        let generation = locked.store().generation(id)?;
-        match rollback_check::whole(world, locked, &generation, observer) {
+    for id in targets(writer.store(), tally, failing)? {
+        let generation = writer.store().generation(id)?;
+        match rollback_check::whole(world, writer, &generation, observer) {
             Ok(()) => return Ok(Some(generation)),
             Err(problem) => observer.see(Event::Warning(format!(
                 "generation {id} cannot be gone back to: {}",

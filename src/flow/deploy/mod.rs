@@ -37,7 +37,7 @@ use crate::{
             self,
             uv::{self, Uv},
         },
-        store::{Locked, Recorded, Store},
+        store::{Recorded, Store, StoreWriter},
         systemd::service::Condition,
         vllm::running_server,
     },
@@ -59,8 +59,8 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if from_nix && plan.memory.gpu.is_some() {
         runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
     }
-    let locked = store.lock(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
-    recover::finish(world, &locked, Left::Finish, observer)?;
+    let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
+    recover::finish(world, &writer, Left::Finish, observer)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
     // Whoever activates on these GPUs is named before anything is fetched. Whoever carries this out takes the lock anew.
     drop(world.keeper.alone(store.layout().root(), "awqdeploy deploy")?);
@@ -82,18 +82,18 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if !prepared.waived.contains(&Waiver::Retry) {
         not_failed_before(&store, plan)?;
     }
-    let binary = stage(world, &locked, prepared, observer)?;
+    let binary = stage(world, &writer, prepared, observer)?;
     world.interrupt.check()?;
     if !prepared.waived.contains(&Waiver::NoWayBack) {
-        rollback_check::prove_target(world, &locked, observer)?;
+        rollback_check::prove_target(world, &writer, observer)?;
     }
     prepared.confirm(world, observer)?;
-    let to = locked.add_generation(plan.clone(), &prepared.profile, &binary)?;
+    let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before anybody collects.
     if matches!(world.keeper, Keeper::Systemd(_)) {
-        locked.hold_program(to, &world.binary)?;
+        writer.hold_program(to, &world.binary)?;
     }
-    carry_out(world, locked, Order { action: Action::Deploy, to }, observer)
+    carry_out(world, writer, Order { action: Action::Deploy, to }, observer)
 }
 
 /// Whether a process that was adopted still serves: it ends when the service stops.
@@ -125,7 +125,7 @@ fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
 /// run it.
 fn stage(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     prepared: &Prepared,
     observer: &dyn Observer,
 ) -> Result<PathBuf, Problem> {
@@ -135,37 +135,37 @@ fn stage(
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
         // Proven while it came: it need not be hashed once more.
-        fetch::Order { world, wanted, model, settings: &settings, observer }.fill(locked)?;
+        fetch::Order { world, wanted, model, settings: &settings, observer }.fill(writer)?;
     } else {
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();
         let source = prepared.wanted.path.as_deref();
-        models::take_in(locked, model, source, &world.interrupt, &mut |done| {
+        models::take_in(writer, model, source, &world.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
     }
     if let Some(supply) = &prepared.runtime {
-        install(world, locked, prepared, supply, observer)?;
+        install(world, writer, prepared, supply, observer)?;
     }
-    locked.keep_binary(&world.binary)
+    writer.keep_binary(&world.binary)
 }
 
 /// Puts the runtime into the store: from Nix, or by installing its wheels.
 fn install(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     prepared: &Prepared,
     supply: &Supply,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let Supply { digest, locked: runtime, source } = supply;
     let interpreter = match source {
-        Source::Nix(built) => return runtimes::adopt(locked, built),
+        Source::Nix(built) => return runtimes::adopt(writer, built),
         Source::Wheels(interpreter) => interpreter,
     };
     let planned = &prepared.plan.runtime;
-    match prove_runtime(locked.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
-        Ok(proved) if proved.unrecorded.is_empty() => return locked.note_trees(&proved.noted),
+    match prove_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
+        Ok(proved) if proved.unrecorded.is_empty() => return writer.note_trees(&proved.noted),
         Err(problem) if problem.kind == Kind::Interrupted => return Err(problem),
         // Missing, damaged, or of before there were records: it comes anew.
         Ok(_) | Err(_) => {}
@@ -174,7 +174,7 @@ fn install(
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
     let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
     let order = runtimes::Order { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
-    runtimes::install(locked, &order, said).map_err(|problem| {
+    runtimes::install(writer, &order, said).map_err(|problem| {
         // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
         if world.interrupt.came() {
             Problem::new(Kind::Interrupted, "stopped before anything was changed")

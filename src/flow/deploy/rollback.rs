@@ -66,8 +66,8 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     let plan = find(&store, target)?.plan;
     let service = &plan.service;
     world.keeper.command(service)?.claim(&store.units(&plan)?)?;
-    let locked = store.lock(Duration::ZERO, "awqdeploy rollback")?;
-    recover::finish(world, &locked, Left::Finish, observer)?;
+    let writer = store.writer(Duration::ZERO, "awqdeploy rollback")?;
+    recover::finish(world, &writer, Left::Finish, observer)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
@@ -78,6 +78,6 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
-    rollback_check::whole(world, &locked, &to, observer)?;
-    carry_out(world, locked, Order { action: Action::Rollback, to: to.id }, observer)
+    rollback_check::whole(world, &writer, &to, observer)?;
+    carry_out(world, writer, Order { action: Action::Rollback, to: to.id }, observer)
 }

@@ -15,7 +15,7 @@ use crate::{
     host::{
         os::secrets,
         runtimes::needs,
-        store::{Locked, hash_cache::Memo},
+        store::{StoreWriter, hash_cache::Memo},
     },
 };
 use std::path::Path;
@@ -23,15 +23,15 @@ use std::path::Path;
 /// Proves it, where there is anything to go back to.
 pub(super) fn prove_target(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let store = locked.store();
+    let store = writer.store();
     let Some(target) = return_to(store, None)? else {
         return Ok(());
     };
     let target = store.generation(target)?;
-    let possible = whole(world, locked, &target, observer)
+    let possible = whole(world, writer, &target, observer)
         .and_then(|()| host_changed::still_fits(&target.plan, &world.facts).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
@@ -39,13 +39,13 @@ pub(super) fn prove_target(
 /// Everything that a generation runs is there, and is what was recorded and locked.
 pub(super) fn whole(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     generation: &Generation,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let plan = &generation.plan;
     let engine = plan.serve.argv.first().map(Path::new);
-    let own = locked.store().layout().generation(generation.id).join("awqdeploy");
+    let own = writer.store().layout().generation(generation.id).join("awqdeploy");
     for path in [Some(plan.model.path.as_path()), engine, Some(own.as_path())].into_iter().flatten() {
         if !path.exists() {
             return Err(Problem::new(
@@ -57,11 +57,11 @@ pub(super) fn whole(
     }
     secrets::prove(&plan.secrets)?;
     needs::prove(&plan.runtime.needs, &plan.serve.env)?;
-    locked.store().intact(generation.id)?;
+    writer.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
     let see = &mut |done, of| observer.see(Event::Progress { done, of });
-    let proved = prove_runtime(locked.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
-    locked.note_trees(&proved.noted)?;
+    let proved = prove_runtime(writer.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
+    writer.note_trees(&proved.noted)?;
     for folder in proved.unrecorded {
         observer.see(Event::Warning(format!(
             "nobody knows whether `{}` is as it was installed: an earlier awqdeploy kept no record of it",
@@ -69,10 +69,10 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked = prove(locked.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
+    let checked = prove(writer.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
         observer.see(Event::Progress { done, of });
     })?;
-    locked.note(&checked)
+    writer.note(&checked)
 }
 
 fn no_way_back(target: &Generation, problem: &Problem) -> Problem {

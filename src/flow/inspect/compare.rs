@@ -87,7 +87,7 @@ pub fn compare(
     let compared = SideBySide::of(&first, &second);
     let kept = world
         .store
-        .lock(Duration::ZERO, "compare")
+        .writer(Duration::ZERO, "compare")
         .and_then(|locked| locked.keep_comparison(second.activation, first.generation.id, &compared));
     match kept {
         Ok(path) => Ok((compared, Some(path))),

@@ -21,7 +21,7 @@ pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> 
         return Err(Problem::new(Kind::Unverified, format!("the model of `{name}` is not in the store"))
             .help(format!("`awqdeploy deploy {name}` takes it in")));
     }
-    let locked = world.store.lock(Duration::ZERO, "awqdeploy export")?;
+    let writer = world.store.writer(Duration::ZERO, "awqdeploy export")?;
     let memo = world.store.memo()?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
@@ -32,6 +32,6 @@ pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> 
         return Err(models::differ(&path, &checked.damaged)
             .help(format!("`awqdeploy verify {name} --repair` mends it")));
     }
-    locked.export(&model, to)?;
+    writer.export(&model, to)?;
     Ok(model.files.len())
 }

@@ -17,7 +17,7 @@ use crate::{
     host::{
         os::signals::Interrupt,
         process::owned::Whose,
-        store::{Evidence, Locked, Store},
+        store::{Evidence, Store, StoreWriter},
         systemd::service::Condition,
         vllm::{api::Api, running_server},
     },
@@ -81,17 +81,17 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
 /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else
 /// to go.
 pub(in crate::flow) fn validate_returned(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     number: u64,
     generation: GenerationId,
     whose: Whose,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let plan = locked.store().generation(generation)?.plan;
+    let plan = writer.store().generation(generation)?.plan;
     // What serves again is not worth less to know because somebody pressed Ctrl-C.
     let patient = Interrupt::default();
-    let report = report(locked.store(), &plan, generation, whose, None, &patient, observer)?;
-    locked.keep_report(number, Evidence::Returned, &report)
+    let report = report(writer.store(), &plan, generation, whose, None, &patient, observer)?;
+    writer.keep_report(number, Evidence::Returned, &report)
 }
 
 /// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted

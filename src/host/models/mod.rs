@@ -12,7 +12,7 @@ use super::{
         trust,
     },
     store::{
-        Locked, Store,
+        Store, StoreWriter,
         hash_cache::{Memo, Stamp},
         hashing,
     },
@@ -68,7 +68,7 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Digest>, Problem> {
     Ok(fs::names(directory)?.iter().filter_map(|name| Digest::from_str(name).ok()).collect())
 }
 
-impl Locked<'_> {
+impl StoreWriter<'_> {
     /// Keeps what was hashed.
     pub fn keep_memo(&self, memo: &Memo) -> Result<(), Problem> {
         let path = self.store().layout().memo();
@@ -171,32 +171,32 @@ impl Locked<'_> {
 /// Takes a model into the store from `source`, unless it is there already; every file is hashed
 /// either way. Returns its folder.
 pub fn take_in(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     model: &LockedModel,
     source: Option<&Path>,
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<PathBuf, Problem> {
-    let path = locked.store().layout().model(model.digest());
+    let path = writer.store().layout().model(model.digest());
     if path.is_dir() {
         // It may have learnt more, such as pieces.
-        locked.keep_model_lock(model)?;
+        writer.keep_model_lock(model)?;
         let checked = verify::stored(&path, model, &Memo::default(), interrupt, progress)?;
         if !checked.damaged.is_empty() {
             return Err(differ(&path, &checked.damaged)
                 .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
         }
-        locked.note(&checked)?;
-        locked.own(model, interrupt)?;
+        writer.note(&checked)?;
+        writer.own(model, interrupt)?;
         return Ok(path);
     }
-    import(locked, model, source, interrupt, progress)?;
-    locked.lay_out(model)
+    import(writer, model, source, interrupt, progress)?;
+    writer.lay_out(model)
 }
 
 /// Brings every content of a model that the store does not have yet.
 fn import(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     model: &LockedModel,
     source: Option<&Path>,
     interrupt: &Interrupt,
@@ -204,7 +204,7 @@ fn import(
 ) -> Result<(), Problem> {
     let source = source.map(|path| Folder::open(path, &model.repo, &model.revision)).transpose();
     let source = source.map_err(|problem| problem.help("correct `path` in the profile's `[model]`"))?;
-    let damaged = gather(locked, model, source.as_slice(), interrupt, progress)?;
+    let damaged = gather(writer, model, source.as_slice(), interrupt, progress)?;
     interrupt.check()?;
     if damaged.is_empty() {
         return Ok(());
@@ -221,7 +221,7 @@ fn import(
 /// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
 /// and how the last folder's file differed.
 pub fn gather(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     model: &LockedModel,
     sources: &[Folder],
     interrupt: &Interrupt,
@@ -236,14 +236,14 @@ pub fn gather(
         .collect();
     // The largest first, so that no core ends up alone with it.
     contents.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let staging = locked.stage("import")?;
+    let staging = writer.stage("import")?;
     let began = SystemTime::now();
-    let bringing = Bringing { locked, sources, staging: &staging };
+    let bringing = Bringing { writer, sources, staging: &staging };
     bringing.room(&contents)?;
     let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
     fs::remove_tree(&staging)?;
     let brought = brought?;
-    let mut memo = locked.store().memo()?;
+    let mut memo = writer.store().memo()?;
     let mut damaged = Vec::new();
     for (file, brought) in contents.iter().zip(brought) {
         match brought {
@@ -252,13 +252,13 @@ pub fn gather(
             Err(difference) => damaged.push(Damage::of(file, difference)),
         }
     }
-    locked.keep_memo(&memo)?;
+    writer.keep_memo(&memo)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(damaged)
 }
 
 struct Bringing<'a> {
-    locked: &'a Locked<'a>,
+    writer: &'a StoreWriter<'a>,
     sources: &'a [Folder],
     staging: &'a Path,
 }
@@ -270,7 +270,7 @@ impl Bringing<'_> {
         file: &LockedFile,
         worker: &mut parallel::Worker<'_>,
     ) -> Result<Result<Stamp, Difference>, Problem> {
-        let blob = self.locked.store().layout().blob(file.sha256);
+        let blob = self.writer.store().layout().blob(file.sha256);
         let known = verify::stamp(&blob)?;
         if let Some(stamp) = known
             && trust::is_ours(&blob)
@@ -303,7 +303,7 @@ impl Bringing<'_> {
         from: &Path,
         worker: &mut parallel::Worker<'_>,
     ) -> Result<Result<Stamp, Difference>, Problem> {
-        let blob = self.locked.store().layout().blob(file.sha256);
+        let blob = self.writer.store().layout().blob(file.sha256);
         let staged = self.staging.join(file.sha256.to_string());
         fs::remove(&staged)?;
         let how = fs::bring(from, &staged)?;
@@ -315,7 +315,7 @@ impl Bringing<'_> {
         if sha256 != file.sha256 {
             return Ok(Err(Difference::Content));
         }
-        self.locked.adopt(&staged, sha256, how)?;
+        self.writer.adopt(&staged, sha256, how)?;
         let stamp = verify::stamp(&blob)?;
         stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
     }
@@ -347,7 +347,7 @@ impl Bringing<'_> {
         if self.sources.iter().all(costs_nothing) {
             return Ok(());
         }
-        let layout = self.locked.store().layout();
+        let layout = self.writer.store().layout();
         let missing = contents.iter().filter(|file| !layout.blob(file.sha256).exists());
         let needed: Bytes = missing.map(|file| file.size).sum();
         let free = fs::available(self.staging)?;

@@ -16,7 +16,7 @@ use crate::{
     },
     host::{
         os::{fs, parallel, signals::Interrupt, trust},
-        store::{Locked, Store, hash_cache::Memo, hashing},
+        store::{Store, StoreWriter, hash_cache::Memo, hashing},
     },
 };
 use std::{
@@ -88,7 +88,7 @@ impl PieceSource for Copies<'_> {
     }
 }
 
-impl Locked<'_> {
+impl StoreWriter<'_> {
     /// Makes a model in the store what was locked, as far as the sources allow. Returns the damage that is
     /// left.
     pub fn repair(

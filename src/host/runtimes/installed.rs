@@ -22,7 +22,7 @@ use crate::{
             signals::Interrupt,
         },
         store::{
-            Locked, Store,
+            Store, StoreWriter,
             hash_cache::{Stamp, of_service},
             hashing,
         },
@@ -144,7 +144,7 @@ impl Store {
     }
 }
 
-impl Locked<'_> {
+impl StoreWriter<'_> {
     /// Gives a finished folder its final name, with a manifest of what it holds. It is never there without one.
     pub fn publish(&self, ready: Ready<'_>) -> Result<(), Problem> {
         let Ready { staged, entries, name, to } = ready;

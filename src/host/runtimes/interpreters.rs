@@ -18,7 +18,7 @@ use crate::{
     host::{
         event_loop,
         os::{fs, http, signals::Interrupt},
-        store::Locked,
+        store::StoreWriter,
     },
 };
 use flate2::read::GzDecoder;
@@ -60,25 +60,25 @@ pub fn newest(uv: &Uv, python: &str, interrupt: &Interrupt) -> Result<LockedInte
 
 /// The program of an interpreter that is in the store; it is brought there if it is not.
 pub fn bring(
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     uv: &Uv,
     python: &LockedInterpreter,
     interrupt: &Interrupt,
     said: &mut dyn FnMut(&str),
 ) -> Result<PathBuf, Problem> {
-    let store = locked.store();
+    let store = writer.store();
     let (to, minor) = (store.layout().python(python.sha256), minor(python));
     let program = to.join(format!("bin/python{minor}"));
     if let Some(manifest) = store.manifest(python.sha256)?.filter(|_| to.is_dir()) {
         let seen =
             installed::check((python.sha256, &to), &manifest, &store.trees()?, interrupt, &mut |_| ())?;
         if seen.damaged.is_empty() {
-            locked.note_trees(seen.noted.as_slice())?;
+            writer.note_trees(seen.noted.as_slice())?;
             return Ok(program);
         }
     }
     said(&format!("fetch Python {}, build {}", python.version, python.build));
-    let staged = locked.stage(&format!("python-{}", python.sha256.short()))?;
+    let staged = writer.stage(&format!("python-{}", python.sha256.short()))?;
     let archive = staged.join("archive");
     let found = fetch(&listed(uv, minor)?.url_of(python), &archive, interrupt)?;
     if found != python.sha256 {
@@ -96,7 +96,7 @@ pub fn bring(
     }
     compile(&here, &folder.join(format!("lib/python{minor}")))?;
     let entries = installed::finish(&folder, interrupt, &mut |_| ())?;
-    locked.publish(Ready { staged: &folder, entries, name: python.sha256, to: &to })?;
+    writer.publish(Ready { staged: &folder, entries, name: python.sha256, to: &to })?;
     Ok(program)
 }
 

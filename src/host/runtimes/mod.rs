@@ -10,7 +10,7 @@ pub mod wheels;
 
 use super::{
     os::{fs, signals::Interrupt},
-    store::{Locked, nix_store::StorePath},
+    store::{StoreWriter, nix_store::StorePath},
 };
 use crate::domain::{
     digest::Digest,
@@ -111,8 +111,8 @@ pub fn prove_driver(folder: &Path) -> Result<(), Problem> {
 }
 
 /// Gives a runtime that Nix has built its name in the store, and keeps Nix from removing it.
-pub fn adopt(locked: &Locked<'_>, built: &Built) -> Result<(), Problem> {
-    built.path.hold(&locked.store().layout().runtime(built.digest))
+pub fn adopt(writer: &StoreWriter<'_>, built: &Built) -> Result<(), Problem> {
+    built.path.hold(&writer.store().layout().runtime(built.digest))
 }
 
 /// What is to be installed.
@@ -134,17 +134,21 @@ pub struct Order<'a> {
 ///
 /// # Errors
 /// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
-pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
+pub fn install(
+    writer: &StoreWriter<'_>,
+    order: &Order<'_>,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), Problem> {
     let Order { name, runtime, interpreter, uv, interrupt } = *order;
-    let layout = locked.store().layout();
+    let layout = writer.store().layout();
     let python = match interpreter {
         Interpreter::Locked(python) => {
-            let python = interpreters::bring(locked, uv, python, interrupt, said)?;
+            let python = interpreters::bring(writer, uv, python, interrupt, said)?;
             shown(&python)
         }
         Interpreter::System { version, .. } => system(version),
     };
-    let staged = locked.stage(&format!("runtime-{}", name.short()))?;
+    let staged = writer.stage(&format!("runtime-{}", name.short()))?;
     let requirements = staged.join("requirements.txt");
     fs::write_new(&requirements, runtime.requirements())?;
 
@@ -159,7 +163,7 @@ pub fn install(locked: &Locked<'_>, order: &Order<'_>, said: &mut dyn FnMut(&str
     // What was unpacked is in its place, or is not what it should be.
     uv.forget()?;
     let ready = Ready { staged: &folder, entries: held?, name, to: &layout.runtime(name) };
-    locked.publish(ready)
+    writer.publish(ready)
 }
 
 /// Has uv make an environment of these requirements. Returns the interpreter behind it. uv runs nothing of the wheels:

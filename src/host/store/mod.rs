@@ -56,15 +56,15 @@ const LOG_MODE: u32 = 0o640;
 /// What an activation was asked to do.
 const ORDER: &str = "order.json";
 
-/// Reads what is below a root. Everything that changes it is on [`Locked`].
+/// Reads what is below a root. Everything that changes it is on [`StoreWriter`].
 #[derive(Clone, Debug)]
 pub struct Store {
     layout: Layout,
 }
 
-/// The right to change what is below the root. Only [`Store::lock`] gives it.
+/// The right to change what is below the root. Only [`Store::writer`] gives it.
 #[derive(Debug)]
-pub struct Locked<'a> {
+pub struct StoreWriter<'a> {
     store: &'a Store,
     _file: File,
 }
@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// Takes the lock, waiting for at most `wait`. `command` is what another process is told meanwhile.
-    pub fn lock(&self, wait: Duration, command: &str) -> Result<Locked<'_>, Problem> {
+    pub fn writer(&self, wait: Duration, command: &str) -> Result<StoreWriter<'_>, Problem> {
         fs::make_directory(self.layout.root())?;
         let layout = &self.layout;
         let parts = [
@@ -292,7 +292,7 @@ impl Store {
         let file = lock_file::hold(&layout.lock(), wait, command)?;
         // Whoever made a folder here may have died before that was on the disk.
         fs::sync(layout.root())?;
-        Ok(Locked { store: self, _file: file })
+        Ok(StoreWriter { store: self, _file: file })
     }
 
     /// The number after all that ever were: a journal must not speak of another generation than it did.
@@ -310,7 +310,7 @@ impl Store {
     }
 }
 
-impl Locked<'_> {
+impl StoreWriter<'_> {
     /// The store that is locked.
     pub fn store(&self) -> &Store {
         self.store

@@ -17,7 +17,7 @@ use awqdeploy::{
     },
     host::{
         os::fs,
-        store::{Locked, journal},
+        store::{StoreWriter, journal},
     },
 };
 use std::time::Duration;
@@ -67,8 +67,8 @@ impl Exit {
 /// What `deploy` and `rollback` do before the activation: its number, or nothing where it is so already.
 pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem> {
     let store = &machine.store;
-    let locked = store.lock(Duration::ZERO, "a person")?;
-    undo(machine, &locked, Left::Finish, false)?;
+    let writer = store.writer(Duration::ZERO, "a person")?;
+    undo(machine, &writer, Left::Finish, false)?;
     let stuck = not_stuck(store.last_activation()?.as_ref());
     let proven = store.proven()?;
     let current = store.current()?;
@@ -81,27 +81,27 @@ pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem>
             let newest = there.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0);
             let id = GenerationId(newest + 1);
             fs::make_directory(&store.layout().generation(id))?;
-            return locked.order(&Order { action: Action::Deploy, to: id }).map(Some);
+            return writer.order(&Order { action: Action::Deploy, to: id }).map(Some);
         }
     };
     let to = to.ok_or_else(|| Problem::new(Kind::Usage, "no generation passed its validation"))?;
     if machine.running.get() == Some(to) && stuck.is_ok() && current == Some(to) {
         return Ok(None);
     }
-    locked.order(&Order { action: Action::Rollback, to }).map(Some)
+    writer.order(&Order { action: Action::Rollback, to }).map(Some)
 }
 
 /// What the service manager runs for it. It begins where the records say.
 pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option<Ended>, Problem> {
     let store = &machine.store;
-    let locked = store.lock(Duration::ZERO, "an activation")?;
+    let writer = store.writer(Duration::ZERO, "an activation")?;
     let recorded = store.activation(number)?;
     let Some(last) = recorded.last() else {
         let last = store.last_activation()?;
         if last.as_ref().is_some_and(|last| last.number > number) {
             return Err(overtaken());
         }
-        undo(machine, &locked, Left::Finish, false)?;
+        undo(machine, &writer, Left::Finish, false)?;
         if act == Act::Deploy {
             not_stuck(last.as_ref())?;
         }
@@ -109,13 +109,13 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
             store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
         let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
         let interrupt = machine.interrupt.borrow().clone();
-        let mut host = Played::new(machine, &locked);
-        return activate(&locked, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
+        let mut host = Played::new(machine, &writer);
+        return activate(&writer, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
     };
     if let Some(end) = last.end().cloned() {
         return Ok(Some(Ended { number, activation: last.clone(), end }));
     }
-    undo(machine, &locked, Left::Finish, false)?
+    undo(machine, &writer, Left::Finish, false)?
         .filter(|ended| ended.number == number)
         .ok_or_else(overtaken)
         .map(Some)
@@ -124,35 +124,40 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
 /// What the process that watches does once it has seen enough.
 pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, Problem> {
     let store = &machine.store;
-    let locked = store.lock(Duration::ZERO, "a watcher")?;
+    let writer = store.writer(Duration::ZERO, "a watcher")?;
     let last = store.last_activation()?.filter(|last| last.number == number);
     match last.as_ref().and_then(|last| last.last()) {
         Some(last) if last.end() == Some(&End::Committed) => {
-            let host = |_, _: &Activation| Ok(Played::new(machine, &locked));
-            driver::withdraw(&locked, "it hangs".to_owned(), host, &|_| ())
+            let host = |_, _: &Activation| Ok(Played::new(machine, &writer));
+            driver::withdraw(&writer, "it hangs".to_owned(), host, &|_| ())
         }
-        Some(last) if last.next().is_some() => undo(machine, &locked, Left::Finish, false),
+        Some(last) if last.next().is_some() => undo(machine, &writer, Left::Finish, false),
         _ => Ok(None),
     }
 }
 
 /// What `recover` does.
 pub(super) fn recover(machine: &Machine) -> Result<Option<Ended>, Problem> {
-    let locked = machine.store.lock(Duration::ZERO, "a person")?;
-    undo(machine, &locked, Left::Unstick, false)
+    let writer = machine.store.writer(Duration::ZERO, "a person")?;
+    undo(machine, &writer, Left::Unstick, false)
 }
 
 /// The same at boot.
 pub(super) fn recover_at_boot(machine: &Machine) -> Result<Option<Ended>, Problem> {
-    let locked = machine.store.lock(Duration::ZERO, "the boot")?;
-    undo(machine, &locked, Left::Finish, true)
+    let writer = machine.store.writer(Duration::ZERO, "the boot")?;
+    undo(machine, &writer, Left::Finish, true)
 }
 
-fn undo(machine: &Machine, locked: &Locked<'_>, left: Left, boot: bool) -> Result<Option<Ended>, Problem> {
+fn undo(
+    machine: &Machine,
+    writer: &StoreWriter<'_>,
+    left: Left,
+    boot: bool,
+) -> Result<Option<Ended>, Problem> {
     let host = |_, _: &Activation| {
-        Ok(if boot { Played::at_boot(machine, locked) } else { Played::new(machine, locked) })
+        Ok(if boot { Played::at_boot(machine, writer) } else { Played::new(machine, writer) })
     };
-    driver::recover(locked, left, host, &|_| ())
+    driver::recover(writer, left, host, &|_| ())
 }
 
 /// What `conduct` says of an order that another activation came before.

@@ -170,7 +170,7 @@ impl Shared {
             Act::Start if machine.running.get().is_none() => machine.start_service(),
             Act::Start => {}
             Act::Clock(seconds) => duty::set_clock(machine, seconds),
-            command => match machine.store.lock(Duration::ZERO, "another") {
+            command => match machine.store.writer(Duration::ZERO, "another") {
                 Err(problem) if problem.kind == Kind::Busy => {}
                 other => self.wrong(format!(
                     "{command:?} was let in while a deployer is at work: {:?}",

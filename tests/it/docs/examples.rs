@@ -287,21 +287,21 @@ fn root() -> Root {
 }
 
 fn commit_one(store: &Store) {
-    let locked = store.lock(Duration::ZERO, "a test").unwrap();
+    let writer = store.writer(Duration::ZERO, "a test").unwrap();
     // A port that nobody listens on: validations of it must fail.
     let plan = crate::rehearsal::plan("127.0.0.1:1".parse().unwrap());
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
-    let id = locked.add_generation(plan, "# the profile\n", binary).unwrap();
-    let (number, mut journal) = locked.begin_activation().unwrap();
+    let id = writer.add_generation(plan, "# the profile\n", binary).unwrap();
+    let (number, mut journal) = writer.begin_activation().unwrap();
     let committed = Activation { state: State::Done { end: End::Committed }, ..Activation::new(None, id) };
     journal.record(&committed).unwrap();
-    locked.point(Some(id)).unwrap();
+    writer.point(Some(id)).unwrap();
     let report: Report = serde_json::from_value(json!({
         "generation": 1, "profile": "awq", "at": "2026-11-23T12:00:00Z",
         "checks": [], "throughput": null, "comparison": null, "failures": [],
     }))
     .unwrap();
-    locked.keep_report(number, Evidence::Candidate, &report).unwrap();
+    writer.keep_report(number, Evidence::Candidate, &report).unwrap();
 }
 
 #[test]

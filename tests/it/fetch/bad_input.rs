@@ -180,7 +180,7 @@ fn a_second_fetch_is_told_of_the_first() {
     let bench = Bench::new();
     bench.lock().unwrap();
     let store = Store::new(Layout::new(bench.root.path().join("root")));
-    let held = store.lock(Duration::ZERO, "awqdeploy fetch awq").unwrap();
+    let held = store.writer(Duration::ZERO, "awqdeploy fetch awq").unwrap();
     let problem = bench.fetch().unwrap_err();
     assert_eq!(problem.kind, Kind::Busy);
     drop(held);

@@ -65,9 +65,9 @@ fn store(place: &Path) -> Store {
 fn import(place: &Path) -> Result<PathBuf, awqdeploy::domain::problem::Problem> {
     let model = lock(&place.join("source"))?;
     let store = store(place);
-    let locked = store.lock(LET_GO, "test")?;
+    let writer = store.writer(LET_GO, "test")?;
     let source = place.join("source");
-    awqdeploy::host::models::take_in(&locked, &model, Some(&source), &Interrupt::default(), &mut |_| ())
+    awqdeploy::host::models::take_in(&writer, &model, Some(&source), &Interrupt::default(), &mut |_| ())
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn part_repair() {
     let Some(place) = place() else { return };
     let model = lock(&place.join("source")).unwrap();
     let store = store(&place);
-    let locked = store.lock(LET_GO, "test").unwrap();
+    let writer = store.writer(LET_GO, "test").unwrap();
     let folder =
         awqdeploy::host::models::source_folder::Folder::open(&place.join("source"), "o/n", "main").unwrap();
     let (interrupt, path) = (Interrupt::default(), store.layout().model(model.digest()));
     let checked =
         awqdeploy::host::models::verify::stored(&path, &model, &Memo::default(), &interrupt, &mut |_| ())
             .unwrap();
-    locked.repair(&model, checked.damaged, &[&Copies(&store), &folder], &interrupt).unwrap();
+    writer.repair(&model, checked.damaged, &[&Copies(&store), &folder], &interrupt).unwrap();
 }
 
 /// Runs a part, and kills it at some moment.

@@ -110,8 +110,8 @@ impl Scene {
     }
 
     pub(crate) fn take_in(&self, source: Option<&Path>) -> Result<PathBuf, Problem> {
-        let locked = self.store.lock(FORKED, "test")?;
-        models::take_in(&locked, &self.model, source, &Interrupt::default(), &mut |_| ())
+        let writer = self.store.writer(FORKED, "test")?;
+        models::take_in(&writer, &self.model, source, &Interrupt::default(), &mut |_| ())
     }
 
     /// A scene in which the model is in the store, as a copy: the source may be spoilt apart from it.

@@ -70,10 +70,10 @@ fn vast(root: &Scene) -> Scene {
         fs::File::create(&path).unwrap().set_len(file.size.0).unwrap();
         memo.note(file.sha256, stamp(&path).unwrap().unwrap());
     }
-    let locked = scene.store.lock(FORKED, "test").unwrap();
-    locked.keep_model_lock(&scene.model).unwrap();
-    locked.keep_memo(&memo).unwrap();
-    drop(locked);
+    let writer = scene.store.writer(FORKED, "test").unwrap();
+    writer.keep_model_lock(&scene.model).unwrap();
+    writer.keep_memo(&memo).unwrap();
+    drop(writer);
     scene
 }
 
@@ -144,10 +144,10 @@ fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, Strin
         ..plan
     };
     let plan = serve(rehearsal::plan("127.0.0.1:1".parse().unwrap()));
-    let locked = scene.store.lock(FORKED, "test").unwrap();
+    let writer = scene.store.writer(FORKED, "test").unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
-    let id = locked.add_generation(plan, "", binary).unwrap();
-    locked.point(Some(id)).unwrap();
+    let id = writer.add_generation(plan, "", binary).unwrap();
+    writer.point(Some(id)).unwrap();
     let socket = scene.path().join("notify");
     let _earlier = fs::remove_file(&socket);
     fs::create_dir_all(scene.path().join("state")).unwrap();

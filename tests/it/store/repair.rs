@@ -71,8 +71,8 @@ impl PieceSource for Away {
 }
 
 fn repair(scene: &Scene, sources: &[&dyn PieceSource]) -> Vec<Damage> {
-    let locked = scene.store.lock(FORKED, "test").unwrap();
-    locked.repair(&scene.model, scene.damaged(), sources, &Interrupt::default()).unwrap()
+    let writer = scene.store.writer(FORKED, "test").unwrap();
+    writer.repair(&scene.model, scene.damaged(), sources, &Interrupt::default()).unwrap()
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{
         hub::{Reach, Settings, Source, pieces::HubPieces},
         models::{self, source_folder::Folder, verify},
         os::fs,
-        store::{Locked, partial_file},
+        store::{StoreWriter, partial_file},
     },
 };
 use std::{
@@ -72,8 +72,8 @@ pub fn fetch(
 ) -> Result<Fetched, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
-    let locked = world.store.lock(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
-    Order { world, wanted: profile.model(), model: &model, settings, observer }.fill(&locked)
+    let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
+    Order { world, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
 }
 
 /// The hub as a place to repair the models from: of a profile also from its alternatives. Nothing where the
@@ -98,7 +98,7 @@ pub fn pieces(
 impl Order<'_> {
     /// Gets the model into the store, unless it is there. Folders and caches on this host come first; only
     /// what they lack is downloaded.
-    pub(crate) fn fill(&self, locked: &Locked<'_>) -> Result<Fetched, Problem> {
+    pub(crate) fn fill(&self, writer: &StoreWriter<'_>) -> Result<Fetched, Problem> {
         let Self { world, model, .. } = self;
         let path = world.layout().model(model.digest());
         let all = total(&contents(model));
@@ -108,26 +108,26 @@ impl Order<'_> {
         };
         if path.is_dir() {
             // It may have learnt more, such as pieces. Whether it is still whole is for `verify` to say.
-            locked.keep_model_lock(model)?;
+            writer.keep_model_lock(model)?;
             return Ok(fetched(path, Bytes(0)));
         }
-        let missing = self.import(locked)?;
+        let missing = self.import(writer)?;
         let folder = world.layout().downloads();
         self.tidy(&folder)?;
         if !missing.is_empty() {
-            self.download(locked, &folder, &missing)?;
+            self.download(writer, &folder, &missing)?;
         }
-        Ok(fetched(locked.lay_out(model)?, total(&missing)))
+        Ok(fetched(writer.lay_out(model)?, total(&missing)))
     }
 
     /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
     /// still missing.
-    fn import(&self, locked: &Locked<'_>) -> Result<Vec<LockedFile>, Problem> {
+    fn import(&self, writer: &StoreWriter<'_>) -> Result<Vec<LockedFile>, Problem> {
         let Self { world, model, observer, .. } = self;
         observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
         let sources = self.folders();
         let of = total(&contents(model));
-        let damaged = models::gather(locked, model, &sources, &world.interrupt, &mut |done| {
+        let damaged = models::gather(writer, model, &sources, &world.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
         for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
@@ -182,7 +182,12 @@ impl Order<'_> {
         partial_file::discard_others(folder, &wanted)
     }
 
-    fn download(&self, locked: &Locked<'_>, folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
+    fn download(
+        &self,
+        writer: &StoreWriter<'_>,
+        folder: &Path,
+        missing: &[LockedFile],
+    ) -> Result<(), Problem> {
         let Self { world, model, settings, observer, .. } = self;
         if settings.reach == Reach::Offline {
             return Err(not_here(model, missing));
@@ -205,7 +210,7 @@ impl Order<'_> {
                 News::Progress(_) => {}
                 News::Trouble(text) => observer.see(Event::Warning(text)),
                 News::Whole(file, path) => {
-                    locked.adopt(path, file.sha256, fs::Brought::Copied)?;
+                    writer.adopt(path, file.sha256, fs::Brought::Copied)?;
                     partial_file::discard(folder, file)?;
                     // It was hashed on its way, and is frozen now.
                     if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {
@@ -215,7 +220,7 @@ impl Order<'_> {
             }
             Ok(())
         });
-        locked.keep_memo(&memo)?;
+        writer.keep_memo(&memo)?;
         fetched
     }
 }

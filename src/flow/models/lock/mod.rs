@@ -76,7 +76,7 @@ pub fn lock_and_fetch(
     }
     save(world, &profile, &locked)?;
     // What is in the store can be repaired by piece from now on, too.
-    world.store.lock(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
+    world.store.writer(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
     Ok(locked)
 }
 

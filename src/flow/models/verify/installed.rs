@@ -23,7 +23,7 @@ use crate::{
             uv::{self, Uv},
         },
         store::{
-            Locked,
+            StoreWriter,
             nix_store::{StorePath, Word},
         },
     },
@@ -103,10 +103,10 @@ pub(super) fn one(
     }
     look(world, digest, &mut verified, observer)?;
     if mend == Mend::Again && !verified.is_clean() {
-        let locked = world.store.lock(Duration::ZERO, "awqdeploy verify --repair")?;
+        let writer = world.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
         observer.see(Event::Stage(format!("install {} again", verified.name)));
-        if again(world, &locked, (part, digest), observer)? {
-            drop(locked);
+        if again(world, &writer, (part, digest), observer)? {
+            drop(writer);
             let found = std::mem::take(&mut verified.damaged);
             look(world, digest, &mut verified, observer)?;
             verified.repaired =
@@ -136,7 +136,7 @@ fn look(
         progress,
     )?;
     // Where that is not allowed now, the next start has to hash it.
-    if let Ok(locked) = world.store.lock(Duration::ZERO, "awqdeploy verify") {
+    if let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") {
         let _unkept = locked.note_trees(seen.noted.as_slice());
     }
     verified.by = By::Record;
@@ -170,7 +170,7 @@ fn name(world: &World, part: Part, digest: Digest) -> Result<String, Problem> {
 /// Installs it again where a lock of a profile or a generation says what it is. `false`: none does.
 fn again(
     world: &World,
-    locked: &Locked<'_>,
+    writer: &StoreWriter<'_>,
     (part, digest): (Part, Digest),
     observer: &dyn Observer,
 ) -> Result<bool, Problem> {
@@ -179,7 +179,7 @@ fn again(
     let interrupt = &world.interrupt;
     match part {
         Part::Interpreter => match pythons(world)?.into_iter().find(|python| python.sha256 == digest) {
-            Some(python) => interpreters::bring(locked, uv, &python, interrupt, said).map(|_| true),
+            Some(python) => interpreters::bring(writer, uv, &python, interrupt, said).map(|_| true),
             None => Ok(false),
         },
         Part::Runtime => {
@@ -188,7 +188,7 @@ fn again(
                 Some((runtime, interpreter)) => {
                     let (runtime, interpreter) = (&runtime, &interpreter);
                     let order = runtimes::Order { name: digest, runtime, interpreter, uv, interrupt };
-                    runtimes::install(locked, &order, said).map(|()| true)
+                    runtimes::install(writer, &order, said).map(|()| true)
                 }
                 None => Ok(false),
             }

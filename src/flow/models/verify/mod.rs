@@ -217,8 +217,8 @@ fn repair(
     let mut all: Vec<&dyn PieceSource> = vec![&copies];
     all.extend(folder.iter().map(|folder| folder as &dyn PieceSource));
     all.extend(sources);
-    let locked = world.store.lock(Duration::ZERO, "awqdeploy verify --repair")?;
-    let left = locked.repair(model, verified.damaged.clone(), &all, &world.interrupt)?;
+    let writer = world.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
+    let left = writer.repair(model, verified.damaged.clone(), &all, &world.interrupt)?;
     let found = std::mem::replace(&mut verified.damaged, left);
     verified.repaired = found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
     Ok(())
@@ -226,7 +226,7 @@ fn repair(
 
 /// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
 fn remember(world: &World, checked: &Checked) {
-    let Ok(locked) = world.store.lock(Duration::ZERO, "awqdeploy verify") else { return };
+    let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") else { return };
     let _unkept = locked.note(checked);
 }
 
