@@ -15,7 +15,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Carrier, Engine, Keeper, World},
+        context::{Engine, Executor, ServiceManager, World},
         deploy::deploy,
         event::Event,
         plan,
@@ -52,7 +52,8 @@ fn tell(
     command: &[String],
 ) -> Result<bool, Problem> {
     let layout = Layout::new(PathBuf::from(root));
-    let keeper = Keeper::embedded(&layout, PathBuf::from(root).join("service"), START_PATIENCE);
+    let service_manager =
+        ServiceManager::embedded(&layout, PathBuf::from(root).join("service"), START_PATIENCE);
     let mut world = World {
         store: Store::new(layout),
         library: Library::at(PathBuf::from(profiles)),
@@ -60,8 +61,8 @@ fn tell(
         engine: Engine::Command(command.to_vec()),
         interrupt: Interrupt::listen()?,
         binary: PathBuf::from(awqdeploy),
-        keeper,
-        carrier: Carrier::Here,
+        service_manager,
+        executor: Executor::Here,
     };
     let began = Instant::now();
     let say = |text: &str| println!("{:8.2} {text}", began.elapsed().as_secs_f64());

@@ -8,7 +8,7 @@ use crate::{
         store::layout::Layout,
     },
     flow::{
-        context::{Carrier, Engine, Keeper, World},
+        context::{Engine, Executor, ServiceManager, World},
         inspect::experience,
     },
     host::{
@@ -71,7 +71,7 @@ pub(crate) fn reading_world(global: &Global) -> World {
         engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),
         binary: PathBuf::new(),
-        keeper: Keeper::Systemd(global.scope()),
-        carrier: Carrier::ServiceManager,
+        service_manager: ServiceManager::Systemd(global.scope()),
+        executor: Executor::ServiceManager,
     }
 }

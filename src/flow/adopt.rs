@@ -214,7 +214,7 @@ fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) ->
 /// The unit, where there is one, and the process that serves.
 fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let manager = world.keeper.manager();
+        let manager = world.service_manager.manager();
         let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
         (named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?, pid)
     } else {

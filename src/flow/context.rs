@@ -12,7 +12,7 @@ use crate::{
         os::signals::Interrupt,
         process::owned::Whose,
         profiles::Library,
-        rehearsal::supervisor::Processes,
+        rehearsal::supervisor::EmbeddedSupervisor,
         store::{Recorded, Store},
         systemd::{Systemd, host_lock, service::Services},
     },
@@ -40,14 +40,14 @@ pub struct World {
     /// This program's own file.
     pub binary: PathBuf,
     /// What keeps the service running.
-    pub keeper: Keeper,
+    pub service_manager: ServiceManager,
     /// Who carries activations out.
-    pub carrier: Carrier,
+    pub executor: Executor,
 }
 
 /// Who carries an activation out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
+pub enum Executor {
     /// This process: it is the service manager's already, or a rehearsal's.
     Here,
     /// The service manager: the activation outlives this process and its terminal.
@@ -67,11 +67,11 @@ pub enum Engine {
 
 /// What keeps the service running.
 #[derive(Debug)]
-pub enum Keeper {
+pub enum ServiceManager {
     /// The host's systemd, or the user's own.
     Systemd(Scope),
     /// This process.
-    Embedded(Box<Processes>),
+    Embedded(Box<EmbeddedSupervisor>),
 }
 
 impl World {
@@ -81,7 +81,7 @@ impl World {
     }
 }
 
-impl Keeper {
+impl ServiceManager {
     /// An embedded supervisor that runs what the root's unit would run. It keeps its socket and log in
     /// `directory`, and gives a start up after `patience`.
     pub fn embedded(layout: &Layout, directory: PathBuf, patience: Duration) -> Self {
@@ -90,7 +90,7 @@ impl Keeper {
         let root = shown(layout.root().to_owned());
         let owner = std::process::id().to_string();
         let argv = [&binary, "--root", &root, "supervise", "--owner", &owner].map(str::to_owned).into();
-        Self::Embedded(Box::new(Processes::new(argv, BTreeMap::new(), directory, patience)))
+        Self::Embedded(Box::new(EmbeddedSupervisor::new(argv, BTreeMap::new(), directory, patience)))
     }
 
     /// The keeper of this service, for looking at it.

@@ -33,7 +33,7 @@ pub(super) fn take<T>(
             taken => return taken.map(Some),
         }
         // Whether the host goes down is the manager's to say, whatever the service.
-        if !wanted(world) || world.keeper.observe("awqdeploy").goes_down() {
+        if !wanted(world) || world.service_manager.observe("awqdeploy").goes_down() {
             return Ok(None);
         }
         watchdog::pause(TRY_EVERY);

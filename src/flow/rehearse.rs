@@ -3,7 +3,7 @@
 
 use super::{
     activation::outcome::Outcome,
-    context::{Carrier, Engine, Keeper, World},
+    context::{Engine, Executor, ServiceManager, World},
     deploy::deploy,
     event::{Event, Observer},
     plan::{self, Weights},
@@ -208,7 +208,7 @@ fn serving(world: &mut World) -> Result<Option<String>, Problem> {
     let Some(Generation { plan, .. }) = world.store.current_generation()? else {
         return Ok(None);
     };
-    let active = world.keeper.observe(&plan.service).condition()? == Condition::Active;
+    let active = world.service_manager.observe(&plan.service).condition()? == Condition::Active;
     Ok(active.then_some(plan.profile))
 }
 
@@ -302,7 +302,7 @@ impl Stage {
 
     fn world(&self, request: &Request) -> World {
         let layout = Layout::new(self.root.join("root"));
-        let keeper = Keeper::embedded(&layout, self.root.join("service"), START_PATIENCE);
+        let service_manager = ServiceManager::embedded(&layout, self.root.join("service"), START_PATIENCE);
         let program = request.binary.to_string_lossy().into_owned();
         World {
             store: Store::new(layout),
@@ -311,8 +311,8 @@ impl Stage {
             engine: Engine::Command(vec![program, "engine".to_owned()]),
             interrupt: request.interrupt.clone(),
             binary: request.binary.clone(),
-            keeper,
-            carrier: Carrier::Here,
+            service_manager,
+            executor: Executor::Here,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::{
 /// What the service runs. Where nobody can be asked that is not known.
 pub(super) fn runs(world: &mut World, service: &str) -> Runs {
     let layout = world.layout().clone();
-    world.keeper.observe(service).runs(&layout).unwrap_or(Runs::Unknown)
+    world.service_manager.observe(service).runs(&layout).unwrap_or(Runs::Unknown)
 }
 
 /// What ends a difference between what runs and what should, where there is one.

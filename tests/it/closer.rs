@@ -31,7 +31,7 @@ fn lines(stand: &mut Stand, id: Option<GenerationId>, wanted: Lines) -> Result<(
 fn the_log_of_what_serves_and_of_what_failed() {
     let mut stand = Stand::serving();
     let (source, said) = lines(&mut stand, None, Lines::Last(1000)).unwrap();
-    assert_eq!(source, Source::Keeper);
+    assert_eq!(source, Source::ServiceManager);
     assert!(said.iter().any(|line| line.contains("Application startup complete")), "{said:#?}");
     let (_, last) = lines(&mut stand, Some(ONE), Lines::Last(2)).unwrap();
     assert_eq!(last, said[said.len() - 2..]);

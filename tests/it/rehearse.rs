@@ -275,7 +275,7 @@ fn is_recovered_from(step: &str) {
 #[test]
 fn a_supervisor_that_is_told_to_stop_at_any_moment_leaves_nothing() {
     let mut stand = Stand::serving();
-    stand.world.keeper.observe("vllm").stop().unwrap();
+    stand.world.service_manager.observe("vllm").stop().unwrap();
     let scratch = tempdir().unwrap();
     let root = stand.world.layout().root().to_str().unwrap();
     for moment in 0..40 {

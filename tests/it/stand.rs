@@ -13,7 +13,7 @@ use awqdeploy::{
             outcome::{Ended, Outcome},
             recover::recover,
         },
-        context::{Carrier, Engine, Keeper, World},
+        context::{Engine, Executor, ServiceManager, World},
         deploy::deploy,
         event::{Event, Observer},
         models::lock::lock,
@@ -166,7 +166,7 @@ impl Stand {
     pub(crate) fn state(&mut self) -> Serving {
         let root = self.world.layout().root().to_owned();
         let current = self.world.store.current().unwrap();
-        let active = self.world.keeper.observe("vllm").condition().unwrap() == Condition::Active;
+        let active = self.world.service_manager.observe("vllm").condition().unwrap() == Condition::Active;
         let plan = current.filter(|_| active).map(|id| self.world.store.generation(id).unwrap().plan);
         let list = |folder: &str| {
             let mut names = names(&root.join(folder)).unwrap();
@@ -206,9 +206,9 @@ pub(crate) fn world(folder: &Path) -> World {
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
         interrupt: Interrupt::default(),
         binary: PROGRAM.into(),
-        keeper: Keeper::embedded(&layout, folder.join("service"), NEVER),
+        service_manager: ServiceManager::embedded(&layout, folder.join("service"), NEVER),
         store: Store::new(layout),
-        carrier: Carrier::Here,
+        executor: Executor::Here,
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Proble
         lines.push(line.to_owned());
     })?;
     let activation = match source {
-        Source::Keeper => None,
+        Source::ServiceManager => None,
         Source::Kept(activation) => Some(activation),
     };
     output::show(global, &LogsDocument { schema: "awqdeploy/logs/v1", generation, activation, lines }, |_| {

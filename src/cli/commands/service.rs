@@ -9,7 +9,7 @@ use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
     flow::{
         activation::worker::{self, Part},
-        context::{Carrier, World},
+        context::{Executor, World},
         deploy::fallback,
         supervise,
     },
@@ -24,7 +24,7 @@ pub(super) fn activate(
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let part = if rest { Part::Rest } else { Part::Whole };
-    let mut world = World { carrier: Carrier::Here, ..interruptible(global)? };
+    let mut world = World { executor: Executor::Here, ..interruptible(global)? };
     let outcome = worker::activation(&mut world, number, part, screen)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }

@@ -14,7 +14,7 @@ use crate::{
         validation::report::Report,
     },
     flow::{
-        context::{Keeper, World},
+        context::{ServiceManager, World},
         event::{Event, Observer},
         validate::generation,
     },
@@ -53,7 +53,7 @@ pub(crate) fn validate_returned(
         return Ok(());
     }
     observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-    let whose = world.keeper.processes(&writer.store().generation(from)?.plan.service)?;
+    let whose = world.service_manager.processes(&writer.store().generation(from)?.plan.service)?;
     generation::validate_returned(writer, ended.number, from, whose, observer)
 }
 
@@ -131,7 +131,7 @@ impl World {
             (Some(notice), Some(report)) => Some(notice.failing(&report.failures.join("; "))),
             (notice, _) => notice,
         };
-        if let (Keeper::Systemd(_), Some(notice)) = (&self.keeper, notice) {
+        if let (ServiceManager::Systemd(_), Some(notice)) = (&self.service_manager, notice) {
             journald::tell(&notice);
         }
     }

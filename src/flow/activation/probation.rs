@@ -138,7 +138,7 @@ struct Asked {
 }
 
 fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
-    let mut services = world.keeper.observe(service);
+    let mut services = world.service_manager.observe(service);
     Ok(Asked {
         restarts: services.restarts()?,
         condition: services.condition()?,
@@ -207,14 +207,14 @@ fn go_back(
     let root = |_: &mut World| store.writer(Duration::ZERO, &command);
     let Some(writer) = lock_wait::take(world, root, wanted, observer)? else { return Ok(None) };
     // All roots share the GPUs.
-    let host = |world: &mut World| world.keeper.alone(store.layout().root(), &command);
+    let host = |world: &mut World| world.service_manager.alone(store.layout().root(), &command);
     let Some(_alone) = lock_wait::take(world, host, wanted, observer)? else { return Ok(None) };
     // While it waited somebody may have activated something else, or stopped the service.
     if !is_wanted(world, number) || ask(world, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
     {
         return Ok(None);
     }
-    let services = world.keeper.command(&plan.service)?;
+    let services = world.service_manager.command(&plan.service)?;
     let live = |number, activation: &Activation| {
         Ok(Live::new(&writer, services, observer, Interrupt::default(), number, activation.clone()))
     };

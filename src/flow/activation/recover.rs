@@ -53,7 +53,7 @@ pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ende
     match running::remedy(world, &service)? {
         None => {
             // What is committed is never left on trial. Where there is no service manager, nothing is.
-            if let Ok(mut services) = world.keeper.command(&service) {
+            if let Ok(mut services) = world.service_manager.command(&service) {
                 services.trust(Trust::Committed)?;
             }
             Ok(None)
@@ -78,8 +78,8 @@ fn mend(
             Ok(outcome.activation.map(|activated| activated.ended))
         }
         Remedy::Stop => {
-            let _alone = world.keeper.alone(world.store.layout().root(), "awqdeploy recover")?;
-            world.keeper.command(service)?.stop()?;
+            let _alone = world.service_manager.alone(world.store.layout().root(), "awqdeploy recover")?;
+            world.service_manager.command(service)?.stop()?;
             Ok(None)
         }
     }
@@ -113,7 +113,8 @@ pub(crate) fn undo(
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let unfinished = driver::is_unfinished(writer.store(), left)?;
-    let alone = |world: &mut World| world.keeper.alone(world.store.layout().root(), "awqdeploy recover");
+    let alone =
+        |world: &mut World| world.service_manager.alone(world.store.layout().root(), "awqdeploy recover");
     let _alone = match busy {
         // Also where nothing is to be done: what follows would be refused later.
         Busy::Refuses => alone(world)?,
@@ -122,7 +123,7 @@ pub(crate) fn undo(
             lock_wait::take(world, alone, |_| true, observer)?.ok_or_else(driver::next_boot_goes_back)?
         }
     };
-    let keeper = &mut world.keeper;
+    let service_manager = &mut world.service_manager;
     driver::recover(
         writer,
         left,
@@ -131,7 +132,7 @@ pub(crate) fn undo(
             let store = writer.store();
             let back = |problem| activation.from.map_or(Err(problem), |from| store.generation(from));
             let service = store.generation(activation.to).or_else(back)?.plan.service;
-            let services = keeper.command(&service)?;
+            let services = service_manager.command(&service)?;
             Ok(Live::new(writer, services, observer, Interrupt::default(), number, activation.clone()))
         },
         observer,
@@ -157,7 +158,7 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
         observer.see(Event::Stage(format!("activation {number} is at work: it needs no recovery")));
         return Ok(None);
     }
-    let condition = world.keeper.observe(&service).condition();
+    let condition = world.service_manager.observe(&service).condition();
     let up = condition.is_ok_and(|condition| !condition.is_stopped());
     let unfinished = driver::is_unfinished(&store, Left::Finish)?;
     match at_boot(up, unfinished, if up { running::remedy(world, &service)? } else { None }) {
@@ -203,7 +204,7 @@ fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended
     // What cannot be read cannot be started either, which its service says.
     if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {
         let units = store.units(&plan)?;
-        world.keeper.command(&plan.service)?.remember(&units)?;
+        world.service_manager.command(&plan.service)?.remember(&units)?;
     }
     Ok(ended)
 }
@@ -239,6 +240,6 @@ impl Boot<'_> {
             return Ok(());
         };
         let units = store.units(&plan)?;
-        self.world.keeper.command(&plan.service)?.install(&units)
+        self.world.service_manager.command(&plan.service)?.install(&units)
     }
 }

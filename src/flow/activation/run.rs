@@ -15,7 +15,7 @@ use crate::{
         problem::Problem,
     },
     flow::{
-        context::{Carrier, World},
+        context::{Executor, World},
         event::{Event, Observer},
         validate::generation,
     },
@@ -35,12 +35,12 @@ pub(crate) fn carry_out(
     order: Order,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    match world.carrier {
-        Carrier::Here => {
+    match world.executor {
+        Executor::Here => {
             let number = writer.order(&order)?;
             conduct(world, &writer, number, order, observer)
         }
-        Carrier::ServiceManager => {
+        Executor::ServiceManager => {
             let number = hand_over(world, writer, order)?;
             observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
             follow(world, number, CtrlC::GoesBack, observer)
@@ -70,7 +70,7 @@ pub(crate) fn conduct(
     let store = writer.store();
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
-    let _alone = world.keeper.alone(store.layout().root(), "awqdeploy")?;
+    let _alone = world.service_manager.alone(store.layout().root(), "awqdeploy")?;
     for id in [Some(order.to), from].into_iter().flatten() {
         remark_on_packages(store, id, observer)?;
     }
@@ -78,7 +78,7 @@ pub(crate) fn conduct(
     readahead::ahead(&plan, &world.interrupt, observer)?;
     let activation = Activation::new(from, order.to);
     let interrupt = world.interrupt.clone();
-    let services = world.keeper.command(&plan.service)?;
+    let services = world.service_manager.command(&plan.service)?;
     let mut live =
         Live::new(writer, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
     let ended = activate(writer, number, activation, &mut live, &interrupt, observer)?;

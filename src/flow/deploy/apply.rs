@@ -142,7 +142,7 @@ fn note(store: &Store, wait: Duration, attempt: &Attempt) -> Result<(), Problem>
 fn keep_what_serves(world: &mut World, store: &Store) -> Result<(), Problem> {
     let Some(Generation { plan, .. }) = store.current_generation()? else { return Ok(()) };
     let units = store.units(&plan)?;
-    world.keeper.command(&plan.service)?.keep(&units)
+    world.service_manager.command(&plan.service)?.keep(&units)
 }
 
 fn digest(world: &World, declared: &Declared) -> Result<Digest, Problem> {

@@ -23,7 +23,7 @@ pub fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
         return Ok(Vec::new());
     };
     let units = world.store.units(&plan)?;
-    let mut services = world.keeper.observe(&plan.service);
+    let mut services = world.service_manager.observe(&plan.service);
     let mut drifted = Vec::new();
     for unit in units {
         // Of one that is gone nothing is overwritten, and one of somebody else's making is refused.

@@ -78,7 +78,7 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     recover::finish(world, &writer, Left::Finish, observer)?;
     let current = store.deployed()?;
     let tally = failure_count::read(world.layout())?;
-    let serves = world.keeper.observe(&current.plan.service).condition()? == Condition::Active;
+    let serves = world.service_manager.observe(&current.plan.service).condition()? == Condition::Active;
     if serves || tally.failures(current.id) < LIMIT {
         return Ok(None);
     }

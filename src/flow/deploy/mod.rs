@@ -13,7 +13,7 @@ use super::{
         recover,
         run::carry_out,
     },
-    context::{Keeper, World},
+    context::{ServiceManager, World},
     event::{Event, Observer},
     models::{
         fetch,
@@ -53,7 +53,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let store = world.store.clone();
     let plan = &prepared.plan;
     // The means first: nothing is worth preparing without them.
-    world.keeper.command(&plan.service)?;
+    world.service_manager.command(&plan.service)?;
     secrets::prove(&plan.secrets)?;
     let from_nix = prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, Source::Nix(_)));
     if from_nix && plan.memory.gpu.is_some() {
@@ -63,17 +63,17 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     recover::finish(world, &writer, Left::Finish, observer)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
     // Whoever activates on these GPUs is named before anything is fetched. Whoever carries this out takes the lock anew.
-    drop(world.keeper.alone(store.layout().root(), "awqdeploy deploy")?);
+    drop(world.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);
 
     // One whose record is damaged is replaced like any other.
     let current = store.current()?.and_then(|id| store.generation(id).ok());
-    let condition = world.keeper.observe(&plan.service).condition()?;
+    let condition = world.service_manager.observe(&plan.service).condition()?;
     let serves = !running::warn(world, &plan.service, observer)? && condition == Condition::Active;
     if let Some(current) = current.as_ref().filter(|current| serves && current.is_of(plan)) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
-    world.keeper.command(&plan.service)?.claim(&store.units(plan)?)?;
+    world.service_manager.command(&plan.service)?.claim(&store.units(plan)?)?;
     // A service of ours that runs, or that systemd tries to start again and again, lets go of its own port.
     let runs = !matches!(condition, Condition::Down(_)) || by_hand(&store)?;
     if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
@@ -90,7 +90,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     prepared.confirm(world, observer)?;
     let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before anybody collects.
-    if matches!(world.keeper, Keeper::Systemd(_)) {
+    if matches!(world.service_manager, ServiceManager::Systemd(_)) {
         writer.hold_program(to, &world.binary)?;
     }
     carry_out(world, writer, Order { action: Action::Deploy, to }, observer)

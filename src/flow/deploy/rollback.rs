@@ -65,14 +65,14 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     let store = world.store.clone();
     let plan = find(&store, target)?.plan;
     let service = &plan.service;
-    world.keeper.command(service)?.claim(&store.units(&plan)?)?;
+    world.service_manager.command(service)?.claim(&store.units(&plan)?)?;
     let writer = store.writer(Duration::ZERO, "awqdeploy rollback")?;
     recover::finish(world, &writer, Left::Finish, observer)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
     let serves = !running::warn(world, service, observer)?
-        && world.keeper.observe(service).condition()? == Condition::Active;
+        && world.service_manager.observe(service).condition()? == Condition::Active;
     // A stuck activation is only over once another one has ended well.
     if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Its keeper has them still.
-    Keeper,
+    ServiceManager,
     /// They were kept as evidence of this activation.
     Kept(u64),
 }
@@ -38,8 +38,8 @@ pub fn logs(
     let serves = current == Some(id) && period.as_ref().is_none_or(|period| period.until.is_none());
     if serves {
         let period = period.unwrap_or_default();
-        world.keeper.observe(&plan.service).log(&period, wanted, said)?;
-        return Ok((id, Source::Keeper));
+        world.service_manager.observe(&plan.service).log(&period, wanted, said)?;
+        return Ok((id, Source::ServiceManager));
     }
     if wanted == Lines::Follow {
         return Err(Problem::new(
@@ -63,6 +63,6 @@ pub fn logs(
             .help("`awqdeploy history` lists all activations"));
     };
     let Period { from, until } = period;
-    world.keeper.observe(&plan.service).log(&Period { from, until }, wanted, said)?;
-    Ok((id, Source::Keeper))
+    world.service_manager.observe(&plan.service).log(&Period { from, until }, wanted, said)?;
+    Ok((id, Source::ServiceManager))
 }

@@ -7,7 +7,7 @@ use crate::{
     },
     flow::{
         activation::probation,
-        context::{Carrier, World},
+        context::{Executor, World},
         running,
     },
     host::{
@@ -83,7 +83,7 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     let current = world.store.current_generation()?;
     let condition = match &current {
         // Without systemd there is nothing to ask: that is no problem of `status`.
-        Some(current) => world.keeper.observe(&current.plan.service).condition().ok(),
+        Some(current) => world.service_manager.observe(&current.plan.service).condition().ok(),
         None => None,
     };
     let as_found = current.as_ref().map(|current| as_found(world, current.id)).transpose()?.flatten();
@@ -127,7 +127,7 @@ fn watched_until(
     current: Option<&Generation>,
     last: Option<&Recorded>,
 ) -> Option<jiff::Timestamp> {
-    let (Carrier::ServiceManager, current, last) = (world.carrier, current?, last?) else {
+    let (Executor::ServiceManager, current, last) = (world.executor, current?, last?) else {
         return None;
     };
     let until = probation::closes(last, &current.plan)?;

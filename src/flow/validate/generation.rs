@@ -60,7 +60,7 @@ pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Resu
         return Ok(None);
     }
     let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
-    if !wanted || world.keeper.observe(&current.plan.service).condition()? != Condition::Active {
+    if !wanted || world.service_manager.observe(&current.plan.service).condition()? != Condition::Active {
         return Ok(None);
     }
     observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
@@ -97,7 +97,7 @@ pub(in crate::flow) fn validate_returned(
 /// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted
 /// with what descends from it.
 pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<Whose, Problem> {
-    match world.keeper.processes(&current.plan.service)? {
+    match world.service_manager.processes(&current.plan.service)? {
         Whose::Nobody => {
             let adopted =
                 world.store.adopted(current.id)?.filter(|adopted| running_server::lives(&adopted.process));

@@ -40,7 +40,7 @@ const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
 
 /// Runs one service as a child of this process.
 #[derive(Debug)]
-pub struct Processes {
+pub struct EmbeddedSupervisor {
     argv: Vec<String>,
     environment: BTreeMap<String, String>,
     directory: PathBuf,
@@ -55,7 +55,7 @@ struct Running {
     ready: bool,
 }
 
-impl Processes {
+impl EmbeddedSupervisor {
     /// A service that runs `argv` and keeps its socket and log in `directory`.
     pub fn new(
         argv: Vec<String>,
@@ -91,7 +91,7 @@ impl Processes {
     }
 }
 
-impl Services for Processes {
+impl Services for EmbeddedSupervisor {
     fn claim(&mut self, _units: &[Unit]) -> Result<(), Problem> {
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Services for Processes {
     }
 }
 
-impl Drop for Processes {
+impl Drop for EmbeddedSupervisor {
     fn drop(&mut self) {
         if self.running.is_some() {
             // Nobody is left to tell; what matters is that nothing stays behind.

@@ -22,7 +22,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Carrier, Engine, Keeper, World},
+        context::{Engine, Executor, ServiceManager, World},
         event::Event,
         models::{
             fetch::{self, Fetched},
@@ -137,8 +137,8 @@ impl Bench {
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),
-            keeper: Keeper::Systemd(Scope::System),
-            carrier: Carrier::Here,
+            service_manager: ServiceManager::Systemd(Scope::System),
+            executor: Executor::Here,
         }
     }
 
