@@ -10,7 +10,7 @@ use awqdeploy::{
         activation::machine::{Activation, Step, another},
         generation_id::GenerationId,
     },
-    flow::activation::driver::Host,
+    flow::activation::driver::Steps,
     host::{
         os::{
             signals::Interrupt,
@@ -278,7 +278,7 @@ impl<'a> Played<'a> {
     }
 }
 
-impl Host for Played<'_> {
+impl Steps for Played<'_> {
     fn stop(&mut self) -> Result<(), String> {
         let boot = self.boot;
         self.call(Step::Stop, |this| {

@@ -10,7 +10,7 @@ use awqdeploy::{
         generation_id::GenerationId,
         store::layout::Layout,
     },
-    flow::activation::driver::{Host, Left, activate, not_stuck, recover},
+    flow::activation::driver::{Left, Steps, activate, not_stuck, recover},
     host::{
         os::signals::Interrupt,
         store::{
@@ -49,7 +49,7 @@ impl Faulty<'_> {
     }
 }
 
-impl Host for Faulty<'_> {
+impl Steps for Faulty<'_> {
     fn stop(&mut self) -> Result<(), String> {
         self.call(|this| this.machine.running.set(None))
     }

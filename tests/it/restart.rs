@@ -18,7 +18,7 @@ use awqdeploy::{
     },
     flow::{
         activation::{
-            driver::{Host, activate, withdraw},
+            driver::{Steps, activate, withdraw},
             outcome::Ended,
         },
         deploy::rollback::{Target, rollback},
@@ -134,7 +134,7 @@ struct Broken<'a> {
     stopped: bool,
 }
 
-impl Host for Broken<'_> {
+impl Steps for Broken<'_> {
     fn stop(&mut self) -> Result<(), String> {
         self.runs = None;
         Ok(())

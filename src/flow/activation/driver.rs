@@ -16,7 +16,7 @@ use crate::{
 
 /// What an activation acts through. Each method is idempotent: `Ok` means that it is so now, whoever
 /// made it so. An `Err` is what a person will read as the reason of the rollback.
-pub trait Host {
+pub trait Steps {
     /// No process of the service is left.
     fn stop(&mut self) -> Result<(), String>;
     /// Renames `current` onto `to`: the one atomic point.
@@ -51,23 +51,23 @@ pub enum Left {
 }
 
 /// Carries out the activation of this number, which has not begun. If it fails at any step it goes back.
-pub fn activate<H: Host>(
+pub fn activate<H: Steps>(
     writer: &StoreWriter<'_>,
     number: u64,
     activation: Activation,
-    host: &mut H,
+    steps: &mut H,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Ended, Problem> {
     let journal = writer.journal(number)?;
-    Drive { number, journal, interrupt, observer }.run(activation, host)
+    Drive { number, journal, interrupt, observer }.run(activation, steps)
 }
 
 /// Goes back from the last activation, which was committed and did not stay well. Nothing if there is no way back.
-pub fn withdraw<H: Host>(
+pub fn withdraw<H: Steps>(
     writer: &StoreWriter<'_>,
     why: String,
-    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    steps: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let Some(last) = writer.store().last_activation()? else {
@@ -81,14 +81,14 @@ pub fn withdraw<H: Host>(
     if activation.is_restart() {
         return Ok(None);
     }
-    go_back(writer, last.number, activation, host, observer).map(Some)
+    go_back(writer, last.number, activation, steps, observer).map(Some)
 }
 
 /// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
-pub fn recover<H: Host>(
+pub fn recover<H: Steps>(
     writer: &StoreWriter<'_>,
     left: Left,
-    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    steps: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let Some(last) = writer.store().last_activation()? else {
@@ -105,21 +105,21 @@ pub fn recover<H: Host>(
             last.number
         )));
     }
-    go_back(writer, last.number, activation, host, observer).map(Some)
+    go_back(writer, last.number, activation, steps, observer).map(Some)
 }
 
-fn go_back<H: Host>(
+fn go_back<H: Steps>(
     writer: &StoreWriter<'_>,
     number: u64,
     activation: Activation,
-    host: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
+    steps: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Ended, Problem> {
-    let mut host = host(number, &activation)?;
+    let mut steps = steps(number, &activation)?;
     let journal = writer.journal(number)?;
     // Whoever interrupts the way back would only make it longer.
     let interrupt = Interrupt::default();
-    Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut host)
+    Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut steps)
 }
 
 /// What is said where the host goes down in the middle.
@@ -175,7 +175,7 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    fn run(mut self, mut activation: Activation, host: &mut impl Host) -> Result<Ended, Problem> {
+    fn run(mut self, mut activation: Activation, steps: &mut impl Steps) -> Result<Ended, Problem> {
         loop {
             if let Err(problem) = self.record(&activation) {
                 if activation.needs_its_record() {
@@ -194,27 +194,27 @@ impl Drive<'_> {
                 continue;
             }
             if !forward {
-                host.turns_back();
-                if host.goes_down() {
+                steps.turns_back();
+                if steps.goes_down() {
                     return Err(next_boot_goes_back());
                 }
             }
             let outcome = match (step, aim) {
-                (Step::Stop, _) => host.stop(),
-                (Step::Point, aim) => host.point(aim),
-                (Step::Start, _) => host.start(),
-                (Step::Validate, Some(aim)) => host.validate(aim),
+                (Step::Stop, _) => steps.stop(),
+                (Step::Point, aim) => steps.point(aim),
+                (Step::Start, _) => steps.start(),
+                (Step::Validate, Some(aim)) => steps.validate(aim),
                 (Step::Validate, None) => Ok(()),
             };
             activation = match outcome {
                 // A step that a signal cut short did not fail by itself; and one that came through all the
                 // same is not kept against the wish of whoever sent it.
                 _ if forward && self.interrupt.came() => activation.resumed(),
-                Err(_) if forward && host.was_stopped(step) => activation.resumed(),
+                Err(_) if forward && steps.was_stopped(step) => activation.resumed(),
                 outcome => activation.after(outcome),
             };
             if forward && activation.is_restart() {
-                activation = activation.rather(host.otherwise());
+                activation = activation.rather(steps.otherwise());
             }
         }
         match activation.end().cloned() {

@@ -1,7 +1,7 @@
 //! `recover`: ends what an interrupted activation left, so that something proven serves.
 
 use super::{
-    driver::{self, Host, Left},
+    driver::{self, Left, Steps},
     outcome::Ended,
     run::{self, carry_out},
     steps::Live,
@@ -214,7 +214,7 @@ struct Boot<'a> {
     world: &'a mut World,
 }
 
-impl Host for Boot<'_> {
+impl Steps for Boot<'_> {
     fn stop(&mut self) -> Result<(), String> {
         Ok(())
     }

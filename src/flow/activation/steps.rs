@@ -1,6 +1,6 @@
 //! The real host of an activation: the service, the `current` link and the validation.
 
-use super::{driver::Host, readahead};
+use super::{driver::Steps, readahead};
 use crate::{
     domain::{
         activation::machine::{Activation, Step, another},
@@ -142,7 +142,7 @@ impl<'a> Live<'a> {
     }
 }
 
-impl Host for Live<'_> {
+impl Steps for Live<'_> {
     fn stop(&mut self) -> Result<(), String> {
         let cleared = self.clear().and_then(|()| self.end_adopted());
         cleared.map_err(|problem| problem.in_one_line())
