@@ -3,7 +3,7 @@
 use super::{
     driver::{self, Left, Steps},
     outcome::Ended,
-    run::{self, carry_out},
+    run::{self, execute},
     steps::Live,
 };
 use crate::{
@@ -74,7 +74,7 @@ fn mend(
     match remedy {
         Remedy::Start(to) => {
             let order = Order { action: Action::Rollback, to };
-            let outcome = carry_out(world, writer, order, observer)?;
+            let outcome = execute(world, writer, order, observer)?;
             Ok(outcome.activation.map(|activated| activated.ended))
         }
         Remedy::Stop => {

@@ -29,7 +29,7 @@ use std::path::Path;
 
 /// One activation of a generation that is whole and verified. From here on it is in the hands of whoever carries
 /// activations out.
-pub(crate) fn carry_out(
+pub(crate) fn execute(
     world: &mut World,
     writer: StoreWriter<'_>,
     order: Order,
@@ -38,7 +38,7 @@ pub(crate) fn carry_out(
     match world.executor {
         Executor::Here => {
             let number = writer.order(&order)?;
-            conduct(world, &writer, number, order, observer)
+            execute_here(world, &writer, number, order, observer)
         }
         Executor::ServiceManager => {
             let number = hand_over(world, writer, order)?;
@@ -60,7 +60,7 @@ pub(crate) fn hand_over(world: &World, writer: StoreWriter<'_>, order: Order) ->
 }
 
 /// Carries an order out in this process, and validates what serves after it.
-pub(crate) fn conduct(
+pub(crate) fn execute_here(
     world: &mut World,
     writer: &StoreWriter<'_>,
     number: u64,

@@ -61,7 +61,7 @@ pub fn activation(
         observer.see(event);
     };
     let layout = store.layout();
-    let carried = panicked::noting(layout, number, || carry(world, number, order, part, &telling));
+    let carried = panicked::noting(layout, number, || run(world, number, order, part, &telling));
     let outcome = tell(carried, &telling)?;
     match part {
         Part::Rest => Ok(outcome),
@@ -90,7 +90,7 @@ fn tell(
     outcome
 }
 
-fn carry(
+fn run(
     world: &mut World,
     number: u64,
     order: Order,
@@ -201,7 +201,7 @@ fn begin(
     if order.action == Action::Deploy {
         driver::not_stuck(last.as_ref())?;
     }
-    run::conduct(world, writer, number, order, observer)
+    run::execute_here(world, writer, number, order, observer)
 }
 
 /// Since the order was given somebody else has activated something: what was checked for it holds no more.

@@ -18,7 +18,7 @@ use crate::{
             driver::{self, Left},
             outcome::Outcome,
             recover,
-            run::carry_out,
+            run::execute,
         },
         context::World,
         event::{Event, Observer},
@@ -105,7 +105,7 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     )));
     let newest = store.newest_order()?.unwrap_or_default();
     failure_count::write(world.layout(), &tally.leaving(current.id, newest))?;
-    carry_out(world, writer, Order { action: Action::Rollback, to: to.id }, observer).map(Some)
+    execute(world, writer, Order { action: Action::Rollback, to: to.id }, observer).map(Some)
 }
 
 /// The best that can be gone back to, and is whole.

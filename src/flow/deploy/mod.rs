@@ -11,7 +11,7 @@ use super::{
         driver::{self, Left},
         outcome::{Action, Outcome},
         recover,
-        run::carry_out,
+        run::execute,
     },
     context::{ServiceManager, World},
     event::{Event, Observer},
@@ -93,7 +93,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if matches!(world.service_manager, ServiceManager::Systemd(_)) {
         writer.hold_program(to, &world.binary)?;
     }
-    carry_out(world, writer, Order { action: Action::Deploy, to }, observer)
+    execute(world, writer, Order { action: Action::Deploy, to }, observer)
 }
 
 /// Whether a process that was adopted still serves: it ends when the service stops.

@@ -14,7 +14,7 @@ use crate::{
             driver::{self, Left},
             outcome::{Action, Outcome},
             recover,
-            run::carry_out,
+            run::execute,
         },
         context::World,
         event::Observer,
@@ -79,5 +79,5 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     rollback_check::whole(world, &writer, &to, observer)?;
-    carry_out(world, writer, Order { action: Action::Rollback, to: to.id }, observer)
+    execute(world, writer, Order { action: Action::Rollback, to: to.id }, observer)
 }
