@@ -17,8 +17,8 @@ use crate::{
     host::{
         os::{notify::Told, secrets, signals::Interrupt},
         process::{owned::Whose, process_tree},
-        runtimes::installed::TreeMemo,
-        store::{Store, hash_cache::OwnMemo},
+        runtimes::installed::TreeHashCache,
+        store::{Store, hash_cache::ServiceHashCache},
         systemd::service,
         vllm::{
             api::{Api, first_completion},
@@ -146,10 +146,10 @@ async fn proven(
         move || {
             let see = &mut telling(told, "vLLM");
             let installed = prove_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
-            let own = OwnMemo::of_service();
+            let own = ServiceHashCache::of_service();
             let checked = prove(&store, &model, own.read(), &interrupt, &mut telling(told, "the model"))?;
             // Where it cannot be kept, the next start hashes again.
-            let _unkept = (own.add(&checked.noted), TreeMemo::add_to_own(&installed.noted));
+            let _unkept = (own.add(&checked.noted), TreeHashCache::add_to_own(&installed.noted));
             Ok::<_, Problem>(())
         }
     }));

@@ -145,9 +145,9 @@ impl StoreWriter<'_> {
             fs::remove_entry(&path)?;
         }
         self.keep_trees()?;
-        let mut memo = self.store().memo()?;
-        memo.keep(|content| !collection.contents.contains(content));
-        self.keep_memo(&memo)
+        let mut cache = self.store().hash_cache()?;
+        cache.keep(|content| !collection.contents.contains(content));
+        self.keep_hash_cache(&cache)
     }
 
     /// Keeps a generation until it is unpinned.

@@ -10,7 +10,7 @@ use awqdeploy::{
         size::Bytes,
         store::gc::{Collection, Stock, Used, Why},
     },
-    host::store::{Store, hash_cache::Memo},
+    host::store::{Store, hash_cache::HashCache},
 };
 use proptest::prelude::*;
 use std::{
@@ -219,7 +219,7 @@ fn a_store_gives_back_what_it_says_and_keeps_what_is_shared() {
     assert_eq!(entries(&store.layout().staging()), 0);
     assert_eq!(store.proven().unwrap(), BTreeSet::from([another, newest]));
     assert_eq!(collect(store).0.generations, BTreeSet::new());
-    assert_eq!(next.check(&Memo::default()).damaged, []);
+    assert_eq!(next.check(&HashCache::default()).damaged, []);
 }
 
 /// The source is the same file under another name: removing ours frees nothing.

@@ -334,8 +334,8 @@ fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     assert_eq!(left, [Digest::of("runtime").to_string()]);
     assert!(folder.is_dir() && !store.layout().python(python).exists());
     assert_eq!(proved(store, &runtime(), Known::Stored).unwrap(), Bytes(0), "it is known still");
-    let memo = fs::read_to_string(store.layout().trees()).unwrap();
-    assert!(!memo.contains(&python.to_string()), "{memo}");
+    let cache = fs::read_to_string(store.layout().trees()).unwrap();
+    assert!(!cache.contains(&python.to_string()), "{cache}");
 }
 
 proptest! {

@@ -165,8 +165,8 @@ fn an_export_is_a_plain_folder() {
         assert!(!fs::metadata(to.join(name)).unwrap().file_type().is_block_device());
     }
     // The links of an export are no reason to read the model again.
-    let memo = site.store().memo().unwrap();
-    let checked = models::verify::stored(&stored, &site.locked(), &memo, &Interrupt::default(), &mut |_| ());
+    let cache = site.store().hash_cache().unwrap();
+    let checked = models::verify::stored(&stored, &site.locked(), &cache, &Interrupt::default(), &mut |_| ());
     assert_eq!(checked.unwrap().read.0, 0);
 
     assert_eq!(site.run(&["export", "awq", to_text]).code, Some(2), "it would overwrite what is there");

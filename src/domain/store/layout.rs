@@ -113,7 +113,7 @@ impl Layout {
     }
 
     /// What was hashed, and need not be hashed again while it stays untouched.
-    pub fn memo(&self) -> PathBuf {
+    pub fn hash_cache(&self) -> PathBuf {
         self.root.join("store/memo.json")
     }
 

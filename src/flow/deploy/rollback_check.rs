@@ -15,7 +15,7 @@ use crate::{
     host::{
         os::secrets,
         runtimes::needs,
-        store::{StoreWriter, hash_cache::Memo},
+        store::{StoreWriter, hash_cache::HashCache},
     },
 };
 use std::path::Path;
@@ -69,9 +69,10 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked = prove(writer.store(), &plan.model, Memo::default(), &world.interrupt, &mut |done, of| {
-        observer.see(Event::Progress { done, of });
-    })?;
+    let checked =
+        prove(writer.store(), &plan.model, HashCache::default(), &world.interrupt, &mut |done, of| {
+            observer.see(Event::Progress { done, of });
+        })?;
     writer.note(&checked)
 }
 

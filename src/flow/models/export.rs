@@ -22,10 +22,10 @@ pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> 
             .help(format!("`awqdeploy deploy {name}` takes it in")));
     }
     let writer = world.store.writer(Duration::ZERO, "awqdeploy export")?;
-    let memo = world.store.memo()?;
+    let cache = world.store.hash_cache()?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
-    let checked = verify::stored(&path, &model, &memo, &world.interrupt, &mut |done| {
+    let checked = verify::stored(&path, &model, &cache, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
     if !checked.damaged.is_empty() {

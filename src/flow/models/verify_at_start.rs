@@ -13,8 +13,8 @@ use crate::{
     host::{
         models::verify::{self, Checked, Damage},
         os::signals::Interrupt,
-        runtimes::installed::{self, TreeMemo},
-        store::{Store, hash_cache::Memo, nix_store},
+        runtimes::installed::{self, TreeHashCache},
+        store::{Store, hash_cache::HashCache, nix_store},
     },
 };
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub struct Proved {
 pub fn prove(
     store: &Store,
     model: &PlannedModel,
-    own: Memo,
+    own: HashCache,
     interrupt: &Interrupt,
     see: &mut dyn FnMut(Bytes, Bytes),
 ) -> Result<Checked, Problem> {
@@ -56,13 +56,13 @@ pub fn prove(
         Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(help)
     })?;
     let locked = store.model_lock(digest)?;
-    let memo = match model.verify_at_start {
-        VerifyAtStart::Memo => store.memo()?.or(own),
-        VerifyAtStart::Full => Memo::default(),
+    let cache = match model.verify_at_start {
+        VerifyAtStart::Memo => store.hash_cache()?.or(own),
+        VerifyAtStart::Full => HashCache::default(),
     };
     let of = locked.size();
     let folder = store.layout().model(digest);
-    let checked = verify::stored(&folder, &locked, &memo, interrupt, &mut |done| see(done, of))?;
+    let checked = verify::stored(&folder, &locked, &cache, interrupt, &mut |done| see(done, of))?;
     if checked.damaged.is_empty() {
         Ok(checked)
     } else {
@@ -82,10 +82,10 @@ pub fn prove_runtime(
     interrupt: &Interrupt,
     see: &mut dyn FnMut(Bytes, Bytes),
 ) -> Result<Proved, Problem> {
-    let memo = match known {
+    let cache = match known {
         Known::Stored => store.trees()?,
-        Known::ToService => store.trees()?.or(TreeMemo::of_service()),
-        Known::Nothing => TreeMemo::default(),
+        Known::ToService => store.trees()?.or(TreeHashCache::of_service()),
+        Known::Nothing => TreeHashCache::default(),
     };
     let mut proved = Proved::default();
     for (part, name) in runtime.installed() {
@@ -107,7 +107,8 @@ pub fn prove_runtime(
             continue;
         };
         let of = manifest.size();
-        let seen = installed::check((name, &folder), &manifest, &memo, interrupt, &mut |done| see(done, of))?;
+        let seen =
+            installed::check((name, &folder), &manifest, &cache, interrupt, &mut |done| see(done, of))?;
         if !seen.damaged.is_empty() {
             return Err(refused(&format!("{part} is not what was installed"), &seen.damaged).help(help));
         }

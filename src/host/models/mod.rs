@@ -13,7 +13,7 @@ use super::{
     },
     store::{
         Store, StoreWriter,
-        hash_cache::{Memo, Stamp},
+        hash_cache::{HashCache, Stamp},
         hashing,
     },
 };
@@ -34,8 +34,8 @@ use verify::{Checked, Damage, Difference};
 
 impl Store {
     /// What was hashed, and is known to be the same while it stays untouched.
-    pub fn memo(&self) -> Result<Memo, Problem> {
-        Memo::read(&self.layout().memo())
+    pub fn hash_cache(&self) -> Result<HashCache, Problem> {
+        HashCache::read(&self.layout().hash_cache())
     }
 
     /// The lock of a model in the store.
@@ -70,10 +70,10 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Digest>, Problem> {
 
 impl StoreWriter<'_> {
     /// Keeps what was hashed.
-    pub fn keep_memo(&self, memo: &Memo) -> Result<(), Problem> {
-        let path = self.store().layout().memo();
+    pub fn keep_hash_cache(&self, cache: &HashCache) -> Result<(), Problem> {
+        let path = self.store().layout().hash_cache();
         fs::make_directory(path.parent().unwrap_or(&path))?;
-        fs::write(&path, memo.text()?)
+        fs::write(&path, cache.text()?)
     }
 
     /// Remembers what a check has proven, so that the next need not read it.
@@ -81,9 +81,9 @@ impl StoreWriter<'_> {
         if checked.noted.is_empty() {
             return Ok(());
         }
-        let mut memo = self.store().memo()?;
-        checked.noted.iter().for_each(|(content, stamp)| memo.note(*content, *stamp));
-        self.keep_memo(&memo)
+        let mut cache = self.store().hash_cache()?;
+        checked.noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
+        self.keep_hash_cache(&cache)
     }
 
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
@@ -105,18 +105,18 @@ impl StoreWriter<'_> {
         let digest = model.digest();
         let path = layout.model(digest);
         let staged = self.stage(&format!("model-{}", digest.short()))?;
-        let mut memo = self.store().memo()?;
+        let mut cache = self.store().hash_cache()?;
         for file in &model.files {
             let to = staged.join(&file.path);
             fs::make_directory(to.parent().unwrap_or(&to))?;
-            self.link(file.sha256, &to, &mut memo)?;
+            self.link(file.sha256, &to, &mut cache)?;
         }
         fs::sync_file_system(&staged)?;
         fs::make_directory(&layout.models())?;
         // The lock first: a model without one is none.
         self.keep_model_lock(model)?;
         fs::publish(&staged, &path)?;
-        self.keep_memo(&memo)?;
+        self.keep_hash_cache(&cache)?;
         Ok(path)
     }
 
@@ -131,24 +131,24 @@ impl StoreWriter<'_> {
         fs::remove_tree(&staged)?;
         fs::make_directory(&staged)?;
         let from = self.store().layout().model(model.digest());
-        let mut memo = self.store().memo()?;
+        let mut cache = self.store().hash_cache()?;
         for file in &model.files {
             let (from, to) = (from.join(&file.path), staged.join(&file.path));
             fs::make_directory(to.parent().unwrap_or(&to))?;
             let before = verify::stamp(&from)?;
             fs::bring(&from, &to)?;
             if let (Some(before), Some(after)) = (before, verify::stamp(&from)?) {
-                memo.note_links(&file.sha256, &before, &after);
+                cache.note_links(&file.sha256, &before, &after);
             }
         }
-        self.keep_memo(&memo)?;
+        self.keep_hash_cache(&cache)?;
         // An empty folder may have been made for it.
         fs::remove_tree(to)?;
         fs::publish(&staged, to)
     }
 
     /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
-    fn link(&self, content: Digest, to: &Path, memo: &mut Memo) -> Result<(), Problem> {
+    fn link(&self, content: Digest, to: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
             let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;
@@ -156,7 +156,7 @@ impl StoreWriter<'_> {
         };
         let before = stamp()?;
         fs::link(&blob, to)?;
-        memo.note_links(&content, &before, &stamp()?);
+        cache.note_links(&content, &before, &stamp()?);
         Ok(())
     }
 
@@ -181,7 +181,7 @@ pub fn take_in(
     if path.is_dir() {
         // It may have learnt more, such as pieces.
         writer.keep_model_lock(model)?;
-        let checked = verify::stored(&path, model, &Memo::default(), interrupt, progress)?;
+        let checked = verify::stored(&path, model, &HashCache::default(), interrupt, progress)?;
         if !checked.damaged.is_empty() {
             return Err(differ(&path, &checked.damaged)
                 .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
@@ -243,16 +243,16 @@ pub fn gather(
     let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
     fs::remove_tree(&staging)?;
     let brought = brought?;
-    let mut memo = writer.store().memo()?;
+    let mut cache = writer.store().hash_cache()?;
     let mut damaged = Vec::new();
     for (file, brought) in contents.iter().zip(brought) {
         match brought {
-            Ok(stamp) if stamp.is_settled(began) => memo.note(file.sha256, stamp),
+            Ok(stamp) if stamp.is_settled(began) => cache.note(file.sha256, stamp),
             Ok(_) => {}
             Err(difference) => damaged.push(Damage::of(file, difference)),
         }
     }
-    writer.keep_memo(&memo)?;
+    writer.keep_hash_cache(&cache)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(damaged)
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     host::{
         os::{fs, parallel, signals::Interrupt, trust},
-        store::{Store, StoreWriter, hash_cache::Memo, hashing},
+        store::{Store, StoreWriter, hash_cache::HashCache, hashing},
     },
 };
 use std::{
@@ -100,7 +100,7 @@ impl StoreWriter<'_> {
     ) -> Result<Vec<Damage>, Problem> {
         let folder = self.store().layout().model(model.digest());
         let staging = self.stage("repair")?;
-        let mut memo = self.store().memo()?;
+        let mut cache = self.store().hash_cache()?;
         let mut left = Vec::new();
         // What does not belong there first: it may be in the way.
         for strange in
@@ -114,13 +114,13 @@ impl StoreWriter<'_> {
             let repairing = Repairing { model, file, sources, interrupt };
             let staged = staging.join(file.sha256.to_string());
             if repairing.assemble(&folder.join(&file.path), &damage, &staged)? {
-                self.replace(file.sha256, &staged, &mut memo)?;
+                self.replace(file.sha256, &staged, &mut cache)?;
             } else {
                 left.push(damage);
             }
         }
         fs::remove_tree(&staging)?;
-        self.keep_memo(&memo)?;
+        self.keep_hash_cache(&cache)?;
         Ok(left)
     }
 
@@ -137,7 +137,7 @@ impl StoreWriter<'_> {
             return Ok(());
         }
         let staging = self.stage("own")?;
-        let mut memo = self.store().memo()?;
+        let mut cache = self.store().hash_cache()?;
         for file in files {
             let staged = staging.join(file.sha256.to_string());
             fs::duplicate(&layout.blob(file.sha256), &staged)?;
@@ -148,13 +148,13 @@ impl StoreWriter<'_> {
                     "somebody else owns it: `awqdeploy verify --all --repair` brings it from elsewhere",
                 ));
             }
-            self.replace(file.sha256, &staged, &mut memo)?;
+            self.replace(file.sha256, &staged, &mut cache)?;
         }
-        self.keep_memo(&memo)
+        self.keep_hash_cache(&cache)
     }
 
     /// Gives a proven file every name that its content has in the store.
-    fn replace(&self, content: Digest, staged: &Path, memo: &mut Memo) -> Result<(), Problem> {
+    fn replace(&self, content: Digest, staged: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let began = SystemTime::now();
         self.adopt(staged, content, fs::Brought::Copied)?;
         let blob = self.store().layout().blob(content);
@@ -168,7 +168,7 @@ impl StoreWriter<'_> {
         }
         // Last: each new name changes the stamp.
         if let Some(stamp) = stamp(&blob)?.filter(|stamp| stamp.is_settled(began)) {
-            memo.note(content, stamp);
+            cache.note(content, stamp);
         }
         Ok(())
     }

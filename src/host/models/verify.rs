@@ -15,7 +15,7 @@ use crate::{
             signals::Interrupt,
         },
         store::{
-            hash_cache::{Memo, Stamp},
+            hash_cache::{HashCache, Stamp},
             hashing,
         },
     },
@@ -130,7 +130,7 @@ impl fmt::Display for Damage {
 pub fn stored(
     folder: &Path,
     model: &LockedModel,
-    memo: &Memo,
+    cache: &HashCache,
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Checked, Problem> {
@@ -150,7 +150,7 @@ pub fn stored(
         let difference = if metadata.is_symlink() { Difference::Link } else { Difference::Added };
         checked.damaged.push(Damage { path, difference, pieces: Vec::new() });
     }
-    compare(candidates, memo, checked, interrupt, progress)
+    compare(candidates, cache, checked, interrupt, progress)
 }
 
 /// Checks a model in a folder of somebody else's, who may keep other files there.
@@ -171,7 +171,7 @@ pub fn given(
             }
         }
     }
-    compare(candidates, &Memo::default(), checked, interrupt, progress)
+    compare(candidates, &HashCache::default(), checked, interrupt, progress)
 }
 
 /// The stamp of a file; nothing where there is none.
@@ -278,14 +278,14 @@ pub fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
 
 fn compare(
     candidates: Vec<Candidate<'_>>,
-    memo: &Memo,
+    cache: &HashCache,
     mut checked: Checked,
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Checked, Problem> {
     let began = SystemTime::now();
     let (known, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
-        candidate.size == candidate.locked.size && memo.knows(&candidate.locked.sha256, &candidate.stamp)
+        candidate.size == candidate.locked.size && cache.knows(&candidate.locked.sha256, &candidate.stamp)
     });
     drop(known);
     // By the time that a thread is done with its piece, the disk shall have the next.

@@ -48,7 +48,7 @@ const OWN: &str = "trees.json";
 
 /// The name of a folder in the store, each with the hash over its manifest and the stamps of all that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeMemo(BTreeSet<(Digest, Digest)>);
+pub struct TreeHashCache(BTreeSet<(Digest, Digest)>);
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ pub struct Ready<'a> {
     pub to: &'a Path,
 }
 
-impl TreeMemo {
+impl TreeHashCache {
     /// The memo in a file. One that cannot be understood is none: everything is hashed again.
     pub fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
@@ -89,11 +89,11 @@ impl TreeMemo {
     /// Adds to the service's own what was proven now.
     pub fn add_to_own(noted: &[(Digest, Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
-        let mut memo = Self::of_service();
+        let mut cache = Self::of_service();
         for (name, seal) in noted {
-            memo.note(*name, *seal);
+            cache.note(*name, *seal);
         }
-        fs::write_unlocked(&path, memo.text()?)
+        fs::write_unlocked(&path, cache.text()?)
     }
 
     /// What either knows.
@@ -139,8 +139,8 @@ impl Store {
     }
 
     /// What was hashed before, by the store's memo.
-    pub fn trees(&self) -> Result<TreeMemo, Problem> {
-        TreeMemo::read(&self.layout().trees())
+    pub fn trees(&self) -> Result<TreeHashCache, Problem> {
+        TreeHashCache::read(&self.layout().trees())
     }
 }
 
@@ -165,22 +165,22 @@ impl StoreWriter<'_> {
     }
 
     fn note_tree(&self, name: Digest, seal: Digest) -> Result<(), Problem> {
-        let mut memo = self.store().trees()?;
-        if memo.knows(name, seal) {
+        let mut cache = self.store().trees()?;
+        if cache.knows(name, seal) {
             return Ok(());
         }
-        memo.note(name, seal);
-        fs::write(&self.store().layout().trees(), memo.text()?)
+        cache.note(name, seal);
+        fs::write(&self.store().layout().trees(), cache.text()?)
     }
 
     /// Forgets what is in the store no more.
     pub(crate) fn keep_trees(&self) -> Result<(), Problem> {
         let store = self.store();
-        let mut memo = store.trees()?;
+        let mut cache = store.trees()?;
         let there = digests(&store.layout().manifests())?;
-        let before = memo.0.len();
-        memo.0.retain(|(name, _)| there.contains(name));
-        if memo.0.len() == before { Ok(()) } else { fs::write(&store.layout().trees(), memo.text()?) }
+        let before = cache.0.len();
+        cache.0.retain(|(name, _)| there.contains(name));
+        if cache.0.len() == before { Ok(()) } else { fs::write(&store.layout().trees(), cache.text()?) }
     }
 }
 
@@ -188,14 +188,14 @@ impl StoreWriter<'_> {
 pub fn check(
     (name, folder): (Digest, &Path),
     manifest: &Manifest,
-    memo: &TreeMemo,
+    cache: &TreeHashCache,
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Seen, Problem> {
     let began = SystemTime::now();
     let there = verify::walk(folder)?;
     let before = seal(manifest, &there);
-    if memo.knows(name, before) {
+    if cache.knows(name, before) {
         return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: Bytes(0) });
     }
     let mut differences = BTreeMap::new();

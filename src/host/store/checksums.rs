@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) const SEAL: &str = "SHA256SUMS";
 
 /// Writes the seal of a finished directory.
-pub(super) fn seal(directory: &Path) -> Result<(), Problem> {
+pub(super) fn write(directory: &Path) -> Result<(), Problem> {
     let mut names = fs::names(directory)?;
     names.sort();
     let text = sums(directory, &names)?.into_iter().map(|(name, sum)| format!("{sum}  {name}\n"));

@@ -30,7 +30,7 @@ const OWN: &str = "memo.json";
 
 /// By content, the one file that holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memo(BTreeMap<Digest, Stamp>);
+pub struct HashCache(BTreeMap<Digest, Stamp>);
 
 /// What cannot stay the same when a file's content changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
     seconds.is_some_and(|seconds| time.0 < seconds)
 }
 
-impl Memo {
+impl HashCache {
     /// Whether this file is known to hold this content.
     pub fn knows(&self, content: &Digest, stamp: &Stamp) -> bool {
         self.0.get(content) == Some(stamp)
@@ -134,27 +134,27 @@ pub(crate) fn of_service(name: &str) -> Option<PathBuf> {
 
 /// The service's own memo: nowhere, where systemd does not run this process.
 #[derive(Clone, Debug)]
-pub struct OwnMemo(Option<PathBuf>);
+pub struct ServiceHashCache(Option<PathBuf>);
 
-impl OwnMemo {
+impl ServiceHashCache {
     /// In the directory that systemd gives the service to write to (`StateDirectory=`).
     pub fn of_service() -> Self {
         Self(of_service(OWN))
     }
 
     /// What it knows.
-    pub fn read(&self) -> Memo {
+    pub fn read(&self) -> HashCache {
         // It only saves time: without it the service hashes.
-        self.0.as_deref().and_then(|path| Memo::read(path).ok()).unwrap_or_default()
+        self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 
     /// Adds what was proven now.
     pub fn add(&self, noted: &[(Digest, Stamp)]) -> Result<(), Problem> {
         let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
-        let mut memo = self.read();
+        let mut cache = self.read();
         for (content, stamp) in noted {
-            memo.note(*content, *stamp);
+            cache.note(*content, *stamp);
         }
-        fs::write_unlocked(path, memo.text()?)
+        fs::write_unlocked(path, cache.text()?)
     }
 }

@@ -355,7 +355,7 @@ impl StoreWriter<'_> {
         fs::write_new(&staged.join(unit), &generation.plan.unit)?;
         fs::link_or_copy(binary, &staged.join("awqdeploy"))?;
         more(&staged)?;
-        checksums::seal(&staged)?;
+        checksums::write(&staged)?;
         fs::make_directory(&layout.generations())?;
         fs::publish(&staged, &layout.generation(id))?;
         Ok(id)

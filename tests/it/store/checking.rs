@@ -3,7 +3,7 @@
 use super::{Scene, flip, mib, write};
 use awqdeploy::host::{
     models::verify::{Damage, Difference},
-    store::hash_cache::Memo,
+    store::hash_cache::HashCache,
 };
 use std::{
     fs,
@@ -78,12 +78,12 @@ fn nothing_else_may_be_in_the_folder() {
 #[test]
 fn a_memo_saves_the_reading_and_nothing_else() {
     let scene = Scene::taken_in();
-    let memo = scene.store.memo().unwrap();
-    assert_eq!(scene.check(&memo).read.0, 0);
+    let cache = scene.store.hash_cache().unwrap();
+    assert_eq!(scene.check(&cache).read.0, 0);
 
     // The length and the time of change are as before.
     flip(&scene.stored().join("model.safetensors"), mib(10));
-    let checked = scene.check(&memo);
+    let checked = scene.check(&cache);
     assert_eq!(checked.damaged, [damage("model.safetensors", Difference::Content, &[1])]);
     assert_eq!(checked.read.0, mib(24) as u64 + 5, "only the file that was touched");
 
@@ -91,7 +91,7 @@ fn a_memo_saves_the_reading_and_nothing_else() {
     let config = scene.stored().join("config.json");
     fs::remove_file(&config).unwrap();
     write(&config, b"{}");
-    assert_eq!(scene.check(&memo).read.0, mib(24) as u64 + 5 + 2);
+    assert_eq!(scene.check(&cache).read.0, mib(24) as u64 + 5 + 2);
 }
 
 #[test]
@@ -100,22 +100,22 @@ fn what_was_written_just_now_is_not_remembered() {
     let config = scene.stored().join("config.json");
     fs::remove_file(&config).unwrap();
     fs::write(&config, b"{}").unwrap();
-    let checked = scene.check(&Memo::default());
+    let checked = scene.check(&HashCache::default());
     assert_eq!(checked.damaged, []);
     assert_eq!(checked.noted.len(), 3, "all but the one");
     // Nor what a clock that was set back since says was written later.
     let later = SystemTime::now() + Duration::from_hours(1);
     fs::File::open(&config).unwrap().set_modified(later).unwrap();
-    assert_eq!(scene.check(&Memo::default()).noted.len(), 3);
+    assert_eq!(scene.check(&HashCache::default()).noted.len(), 3);
     write(&config, b"{}");
-    assert_eq!(scene.check(&Memo::default()).noted.len(), 4);
+    assert_eq!(scene.check(&HashCache::default()).noted.len(), 4);
 }
 
 #[test]
 fn a_memo_that_is_torn_is_no_memo() {
     let scene = Scene::taken_in();
-    fs::write(scene.store.layout().memo(), "{\"e3b0").unwrap();
-    assert_eq!(scene.store.memo().unwrap(), Memo::default());
+    fs::write(scene.store.layout().hash_cache(), "{\"e3b0").unwrap();
+    assert_eq!(scene.store.hash_cache().unwrap(), HashCache::default());
 }
 
 /// A lock that came from a hub alone knows no pieces: the file is then damaged as a whole.

@@ -10,7 +10,7 @@ use awqdeploy::{
     host::{
         models::repair::Copies,
         os::signals::Interrupt,
-        store::{Store, hash_cache::Memo},
+        store::{Store, hash_cache::HashCache},
     },
 };
 use std::{
@@ -86,9 +86,14 @@ fn part_repair() {
     let folder =
         awqdeploy::host::models::source_folder::Folder::open(&place.join("source"), "o/n", "main").unwrap();
     let (interrupt, path) = (Interrupt::default(), store.layout().model(model.digest()));
-    let checked =
-        awqdeploy::host::models::verify::stored(&path, &model, &Memo::default(), &interrupt, &mut |_| ())
-            .unwrap();
+    let checked = awqdeploy::host::models::verify::stored(
+        &path,
+        &model,
+        &HashCache::default(),
+        &interrupt,
+        &mut |_| (),
+    )
+    .unwrap();
     writer.repair(&model, checked.damaged, &[&Copies(&store), &folder], &interrupt).unwrap();
 }
 
@@ -142,7 +147,7 @@ fn killed_at_any_moment() {
         assert_eq!(damaged.len(), 1, "{what}: byte {at} of {}", file.path.display());
         assert_eq!(damaged[0].pieces, [at / (8 << 20)], "{what}");
         assert_eq!(
-            scene.check(&scene.store.memo().unwrap()).damaged,
+            scene.check(&scene.store.hash_cache().unwrap()).damaged,
             damaged,
             "{what}: not seen at the start"
         );

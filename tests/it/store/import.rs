@@ -3,7 +3,7 @@
 use super::{Scene, bytes, flip, lock, mib, write};
 use awqdeploy::{
     domain::{digest::Digest, problem::Kind},
-    host::store::hash_cache::Memo,
+    host::store::hash_cache::HashCache,
 };
 use std::{
     error::Error,
@@ -65,8 +65,8 @@ fn two_models_share_what_they_have_in_common() {
     assert_eq!(names(&scene.store.layout().blobs()).len(), 5);
     assert_eq!((other.damaged(), scene.damaged()), (vec![], vec![]));
     // The new link changed the file's stamp; the memo knows why.
-    let memo = scene.store.memo().unwrap();
-    assert_eq!(scene.check(&memo).read.0, 0);
+    let cache = scene.store.hash_cache().unwrap();
+    assert_eq!(scene.check(&cache).read.0, 0);
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn what_is_in_the_store_is_hashed_again() {
 #[test]
 fn an_import_is_remembered() {
     let scene = Scene::taken_in();
-    let memo = scene.store.memo().unwrap();
-    assert_eq!(scene.check(&memo).read.0, 0);
-    assert!(scene.check(&Memo::default()).read.0 > 24 << 20);
+    let cache = scene.store.hash_cache().unwrap();
+    assert_eq!(scene.check(&cache).read.0, 0);
+    assert!(scene.check(&HashCache::default()).read.0 > 24 << 20);
 }
 
 #[test]

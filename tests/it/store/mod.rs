@@ -21,7 +21,7 @@ use awqdeploy::{
             verify::{self, Checked, Damage},
         },
         os::signals::Interrupt,
-        store::{Store, hash_cache::Memo},
+        store::{Store, hash_cache::HashCache},
     },
 };
 use std::{
@@ -134,12 +134,12 @@ impl Scene {
         }
     }
 
-    pub(crate) fn check(&self, memo: &Memo) -> Checked {
-        verify::stored(&self.stored(), &self.model, memo, &Interrupt::default(), &mut |_| ()).unwrap()
+    pub(crate) fn check(&self, cache: &HashCache) -> Checked {
+        verify::stored(&self.stored(), &self.model, cache, &Interrupt::default(), &mut |_| ()).unwrap()
     }
 
     pub(crate) fn damaged(&self) -> Vec<Damage> {
-        self.check(&Memo::default()).damaged
+        self.check(&HashCache::default()).damaged
     }
 }
 

@@ -13,7 +13,7 @@ use awqdeploy::{
     },
     flow::models::verify_at_start::prove,
     host::{
-        models::verify::stamp, os::signals::Interrupt, store::hash_cache::Memo,
+        models::verify::stamp, os::signals::Interrupt, store::hash_cache::HashCache,
         systemd::service::TRIAL_VARIABLE,
     },
 };
@@ -35,7 +35,7 @@ fn model(scene: &Scene, verify_at_start: VerifyAtStart) -> PlannedModel {
 
 fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<Bytes, Problem> {
     let model = model(scene, verify_at_start);
-    prove(&scene.store, &model, Memo::default(), &Interrupt::default(), &mut |_, _| ())
+    prove(&scene.store, &model, HashCache::default(), &Interrupt::default(), &mut |_, _| ())
         .map(|checked| checked.read)
 }
 
@@ -64,15 +64,15 @@ fn vast(root: &Scene) -> Scene {
     let files = (0..10).map(shard).chain((0..200).map(small)).collect();
     let scene = root.with_model(LockedModel::of("o/n".into(), "main".into(), None, files).unwrap());
     fs::create_dir_all(scene.stored().join("sub")).unwrap();
-    let mut memo = Memo::default();
+    let mut cache = HashCache::default();
     for file in &scene.model.files {
         let path = scene.stored().join(&file.path);
         fs::File::create(&path).unwrap().set_len(file.size.0).unwrap();
-        memo.note(file.sha256, stamp(&path).unwrap().unwrap());
+        cache.note(file.sha256, stamp(&path).unwrap().unwrap());
     }
     let writer = scene.store.writer(FORKED, "test").unwrap();
     writer.keep_model_lock(&scene.model).unwrap();
-    writer.keep_memo(&memo).unwrap();
+    writer.keep_hash_cache(&cache).unwrap();
     drop(writer);
     scene
 }

@@ -13,7 +13,7 @@ use awqdeploy::{
             verify::{self, Damage},
         },
         os::signals::Interrupt,
-        store::hash_cache::Memo,
+        store::hash_cache::HashCache,
     },
 };
 use std::{
@@ -85,7 +85,7 @@ fn a_flipped_byte_costs_one_piece() {
     let piece = mib(16) as u64..mib(24) as u64;
     assert_eq!(source.asked.into_inner(), [("model.safetensors".to_owned(), piece)]);
     assert_eq!(scene.damaged(), []);
-    assert_eq!(scene.check(&scene.store.memo().unwrap()).read.0, 0);
+    assert_eq!(scene.check(&scene.store.hash_cache().unwrap()).read.0, 0);
 }
 
 #[test]
@@ -157,7 +157,13 @@ fn pieces_that_contradict_the_file_are_not_believed() {
     let weights = scene.model.files.iter_mut().find(|file| file.pieces.is_some()).unwrap();
     weights.pieces.as_mut().unwrap()[0] = awqdeploy::domain::digest::Digest::of(bytes(99, mib(8)));
     let check = || {
-        verify::stored(&scene.stored(), &scene.model, &Memo::default(), &Interrupt::default(), &mut |_| ())
+        verify::stored(
+            &scene.stored(),
+            &scene.model,
+            &HashCache::default(),
+            &Interrupt::default(),
+            &mut |_| (),
+        )
     };
     let told = check().unwrap_err();
     assert_eq!(told.to_string(), "the lock contradicts itself about `model.safetensors`");

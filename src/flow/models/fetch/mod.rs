@@ -201,7 +201,7 @@ impl Order<'_> {
         observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
         let means = Means { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
         let last = Cell::new(Bytes(0));
-        let mut memo = world.store.memo()?;
+        let mut cache = world.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
             match news {
                 News::Progress(done) if done != last.replace(done) => {
@@ -214,13 +214,13 @@ impl Order<'_> {
                     partial_file::discard(folder, file)?;
                     // It was hashed on its way, and is frozen now.
                     if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {
-                        memo.note(file.sha256, stamp);
+                        cache.note(file.sha256, stamp);
                     }
                 }
             }
             Ok(())
         });
-        writer.keep_memo(&memo)?;
+        writer.keep_hash_cache(&cache)?;
         fetched
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         models::verify::Damage,
         runtimes::{
             self,
-            installed::{self, TreeMemo},
+            installed::{self, TreeHashCache},
             interpreters,
             uv::{self, Uv},
         },
@@ -131,7 +131,7 @@ fn look(
     let seen = installed::check(
         (digest, &verified.path),
         &manifest,
-        &TreeMemo::default(),
+        &TreeHashCache::default(),
         &world.interrupt,
         progress,
     )?;

@@ -24,7 +24,7 @@ use crate::{
             source_folder::Folder,
             verify::{self, Checked, Damage},
         },
-        store::hash_cache::Memo,
+        store::hash_cache::HashCache,
     },
 };
 use installed::Mend;
@@ -124,7 +124,7 @@ pub fn verify(
         Which::All => all(world)?,
     };
     // Contents that are proven need not be read again for the next model that has them.
-    let mut proven = Memo::default();
+    let mut proven = HashCache::default();
     let mut models = Vec::new();
     for target in targets {
         models.push(one(world, target, damaged, &mut proven, observer)?);
@@ -163,7 +163,7 @@ fn one(
     world: &World,
     target: Target,
     damaged: Damaged<'_>,
-    proven: &mut Memo,
+    proven: &mut HashCache,
     observer: &dyn Observer,
 ) -> Result<VerifiedModel, Problem> {
     let Target { name, model, place, source } = target;
