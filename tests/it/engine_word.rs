@@ -8,7 +8,7 @@ use awqdeploy::{
     domain::{
         checkpoint::Checkpoint,
         planning::{
-            engine_config::{EngineWord, agree},
+            engine_config::{ResolvedEngineConfig, agree},
             plan::Plan,
         },
         problem::Kind,
@@ -29,7 +29,8 @@ fn plan() -> Plan {
 
 fn refused(text: &str) -> Option<String> {
     let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
-    let said = EngineWord::of(&format!("INFO 11-23 vLLM logs here\nawqdeploy-answer {text}\n")).unwrap();
+    let said =
+        ResolvedEngineConfig::of(&format!("INFO 11-23 vLLM logs here\nawqdeploy-answer {text}\n")).unwrap();
     agree(&said.beside(&plan(), &checkpoint)).err().map(|refusal| refusal.message)
 }
 
@@ -46,15 +47,15 @@ fn an_answer_is_held_against_the_plan() {
     assert_snapshot!(otherwise("8192", "4096"), @"the plan has max-model-len `8192`, and vLLM makes `4096` of its command line");
     assert_snapshot!(otherwise(": 1,", ": 4,"), @"the plan has tensor-parallel-size `1`, and vLLM makes `4` of its command line");
     assert_snapshot!(otherwise(": 32}", ": 0}"), @"the plan has cpu-offload-gb `32.000`, and vLLM makes `0.000` of its command line");
-    assert_eq!(EngineWord::of("no answer\n"), None);
+    assert_eq!(ResolvedEngineConfig::of("no answer\n"), None);
 }
 
-fn asked(script: &str) -> Result<EngineWord, Kind> {
+fn asked(script: &str) -> Result<ResolvedEngineConfig, Kind> {
     asked_within(engine_config::PATIENCE, script)
 }
 
 /// The script stands for the runtime's Python.
-fn asked_within(patience: Duration, script: &str) -> Result<EngineWord, Kind> {
+fn asked_within(patience: Duration, script: &str) -> Result<ResolvedEngineConfig, Kind> {
     let folder = tempdir().unwrap();
     let python = folder.path().join("python");
     // Written by another process: a thread that forks while this one has it open would keep it from running.
@@ -96,7 +97,7 @@ printf 'awqdeploy-answer {"quantization": "%s %s %s", "silent": "%s"}\n' "$2" "$
 
 #[test]
 fn what_both_say_stands_side_by_side() {
-    let said = EngineWord::of(
+    let said = ResolvedEngineConfig::of(
         r#"awqdeploy-answer {"architecture": "Qwen3NextForCausalLM", "quantization": "compressed-tensors",
         "dtype": "bfloat16", "served_model_name": "other", "max_num_batched_tokens": 4096,
         "gpu_memory_utilization": 0.9, "cpu_offload_gb": 32.0, "cpu_offload_params": ["experts"]}"#
@@ -127,7 +128,8 @@ fn what_both_say_stands_side_by_side() {
             format!(r#"{{"architectures": ["X"], "quantization_config": {{"quant_method": "{stored}"}}}}"#);
         let config = config.replace("}}", r#", "bits": 4}}"#);
         let checkpoint = Checkpoint::of(&config, None).unwrap();
-        let word = EngineWord { quantization: Some(said.to_owned()), ..EngineWord::default() };
+        let word =
+            ResolvedEngineConfig { quantization: Some(said.to_owned()), ..ResolvedEngineConfig::default() };
         word.beside(&plan(), &checkpoint).iter().find(|row| row.what == "quantization").unwrap().agrees
     };
     assert!(methods("gptq_marlin", "gptq") && methods("auto_awq", "awq") && methods("inc", "auto-round"));

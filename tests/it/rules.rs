@@ -7,7 +7,7 @@ use awqdeploy::domain::{
     machine::facts::{Facts, GpuProcess},
     planning::{
         doctor,
-        engine_config::{EngineWord, agree},
+        engine_config::{ResolvedEngineConfig, agree},
         preflight,
     },
     size::Bytes,
@@ -161,7 +161,7 @@ fn contradicting() -> Vec<Vec<Finding>> {
 fn asked() -> Vec<Finding> {
     let checkpoint = stored(Value::Null);
     let plan = plan_of(AWQ, &facts("four-16gb"), None).unwrap();
-    let said = EngineWord { max_num_seqs: Some(256), ..EngineWord::default() };
+    let said = ResolvedEngineConfig { max_num_seqs: Some(256), ..ResolvedEngineConfig::default() };
     agree(&said.beside(&plan, &checkpoint)).err().iter().map(Finding::from).collect()
 }
 

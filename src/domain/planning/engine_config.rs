@@ -11,7 +11,8 @@ const MARK: &str = "awqdeploy-answer ";
 /// vLLM's own resolution of a command line. What a version does not tell is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct EngineWord {
+#[schemars(rename = "EngineWord")]
+pub struct ResolvedEngineConfig {
     /// Why it could not be asked: it is another vLLM than those that the question was written for.
     pub silent: Option<String>,
     /// The class that will be loaded.
@@ -55,7 +56,7 @@ pub struct Compared {
     pub agrees: bool,
 }
 
-impl EngineWord {
+impl ResolvedEngineConfig {
     /// The answer in what the program printed.
     pub fn of(printed: &str) -> Option<Self> {
         let line = printed.lines().find_map(|line| line.strip_prefix(MARK))?;

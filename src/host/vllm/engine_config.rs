@@ -3,7 +3,7 @@
 
 use super::isolated::{self, Question};
 use crate::domain::{
-    planning::engine_config::EngineWord,
+    planning::engine_config::ResolvedEngineConfig,
     problem::{Kind, Problem},
     service::sandbox::Service,
 };
@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_mins(5);
 /// # Errors
 /// [`Kind::Refused`] where it does not take the command line: the old service must not be stopped for it.
 /// [`Kind::Unverified`] where it has said nothing when `patience` ends: whoever hangs here may hang when it is started.
-pub fn ask(service: &Service<'_>, patience: Duration) -> Result<EngineWord, Problem> {
+pub fn ask(service: &Service<'_>, patience: Duration) -> Result<ResolvedEngineConfig, Problem> {
     let mut words = service.serve.argv.iter();
     let python = words.next().map_or("", String::as_str);
     let flags = words.skip_while(|word| *word != "serve").skip(2);
@@ -29,7 +29,10 @@ pub fn ask(service: &Service<'_>, patience: Duration) -> Result<EngineWord, Prob
     let asked = match isolated::ask(service, python, &question, &arguments) {
         // As on a host without a message bus. Nobody is asked as root instead.
         Err(problem) if problem.kind == Kind::Unverified => {
-            return Ok(EngineWord { silent: Some(problem.what), ..EngineWord::default() });
+            return Ok(ResolvedEngineConfig {
+                silent: Some(problem.what),
+                ..ResolvedEngineConfig::default()
+            });
         }
         asked => asked?,
     };
@@ -48,5 +51,6 @@ pub fn ask(service: &Service<'_>, patience: Duration) -> Result<EngineWord, Prob
             .help("nothing was touched; its own error is above. The CUDA build needs a driver to be asked")
             .because(problem)
     })?;
-    EngineWord::of(&said).ok_or_else(|| Problem::new(Kind::Unexpected, "the installed vLLM gave no answer"))
+    ResolvedEngineConfig::of(&said)
+        .ok_or_else(|| Problem::new(Kind::Unexpected, "the installed vLLM gave no answer"))
 }
