@@ -9,7 +9,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{Activation, Cause, End},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
         problem::Problem,
@@ -85,7 +85,8 @@ fn begin(machine: &Machine, story: Story) -> u64 {
     for id in [OLD, NEW] {
         fs::make_directory(&store.layout().generation(id)).expect("the root can be written");
     }
-    let order = |to| writer.order(&Order { action: Action::Deploy, to }).expect("it can be ordered");
+    let order =
+        |to| writer.order(&ActivationRequest { action: Action::Deploy, to }).expect("it can be ordered");
     let proven = match story {
         Story::First => &[][..],
         Story::Rollback => &[NEW, OLD],

@@ -5,7 +5,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{Activation, Cause, End, State, Step},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
         store::layout::Layout,
@@ -23,7 +23,7 @@ use std::{cell::Cell, io::Write, ops::Range};
 
 const OLD: GenerationId = GenerationId(1);
 const NEW: GenerationId = GenerationId(2);
-const TRY: Order = Order { action: Action::Deploy, to: NEW };
+const TRY: ActivationRequest = ActivationRequest { action: Action::Deploy, to: NEW };
 
 /// The service, and which calls to it fail.
 #[derive(Default)]

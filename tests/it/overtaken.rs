@@ -5,7 +5,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{Activation, Cause, Conclusion, End},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
         problem::{Kind, Problem},
@@ -30,7 +30,7 @@ const FLOOR: f64 = 40.0;
 
 fn order(store: &Store, to: GenerationId) -> u64 {
     let writer = store.writer(FORKED, "test").unwrap();
-    writer.order(&Order { action: Action::Deploy, to }).unwrap()
+    writer.order(&ActivationRequest { action: Action::Deploy, to }).unwrap()
 }
 
 /// What the service manager runs for the activation of this number.

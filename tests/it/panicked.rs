@@ -5,7 +5,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{Activation, End, State},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
     },
@@ -24,7 +24,7 @@ fn the_third_panic_is_the_last() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
     let store = stand.world.store.clone();
-    let order = Order { action: Action::Rollback, to: GenerationId(1) };
+    let order = ActivationRequest { action: Action::Rollback, to: GenerationId(1) };
     let number = patiently(|| store.writer(Duration::ZERO, "test")?.order(&order)).unwrap();
 
     let panicking = |event: Event| {

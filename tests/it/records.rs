@@ -9,7 +9,7 @@ use awqdeploy::{
         activation::{
             journal::{self as lines, Reading},
             machine::{Activation, Cause, Conclusion, End, State, Step},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
         problem::Problem,
@@ -143,7 +143,7 @@ fn on_a_full_disk() {
 fn record(store: &Store, to: GenerationId, states: &[Activation]) -> u64 {
     let writer = patiently(|| store.writer(std::time::Duration::ZERO, "test")).unwrap();
     fs::create_dir_all(store.layout().generation(to)).unwrap();
-    let number = writer.order(&Order { action: Action::Deploy, to }).unwrap();
+    let number = writer.order(&ActivationRequest { action: Action::Deploy, to }).unwrap();
     let mut journal = writer.journal(number).unwrap();
     for state in states {
         journal.record(state).unwrap();

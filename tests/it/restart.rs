@@ -10,7 +10,7 @@ use awqdeploy::{
             machine::{
                 Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
             },
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
             running::{AtBoot, Remedy, Runs, at_boot},
         },
         generation_id::GenerationId,
@@ -174,7 +174,7 @@ fn store(root: &std::path::Path) -> Store {
     let writer = store.writer(FORKED, "test").unwrap();
     for to in [ONE, TWO] {
         std::fs::create_dir_all(store.layout().generation(to)).unwrap();
-        let number = writer.order(&Order { action: Action::Deploy, to }).unwrap();
+        let number = writer.order(&ActivationRequest { action: Action::Deploy, to }).unwrap();
         let committed =
             Activation { state: State::Done { end: End::Committed }, ..Activation::new(None, to) };
         writer.journal(number).unwrap().record(&committed).unwrap();
@@ -186,7 +186,7 @@ fn store(root: &std::path::Path) -> Store {
 
 fn carry(store: &Store, host: &mut Broken<'_>, activation: Activation) -> Ended {
     let writer = store.writer(FORKED, "test").unwrap();
-    let number = writer.order(&Order { action: Action::Rollback, to: activation.to }).unwrap();
+    let number = writer.order(&ActivationRequest { action: Action::Rollback, to: activation.to }).unwrap();
     activate(&writer, number, activation, host, &Interrupt::default(), &silent).unwrap()
 }
 
@@ -225,7 +225,7 @@ fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
     let store = store(root.path());
     let writer = store.writer(FORKED, "test").unwrap();
     let committed = Activation { state: State::Done { end: End::Committed }, ..restart() };
-    let number = writer.order(&Order { action: Action::Rollback, to: TWO }).unwrap();
+    let number = writer.order(&ActivationRequest { action: Action::Rollback, to: TWO }).unwrap();
     writer.journal(number).unwrap().record(&committed).unwrap();
     std::fs::remove_dir(store.layout().generation(ONE)).unwrap();
     let host = |_, _: &Activation| Ok(Broken { store: &store, runs: Some(TWO), stopped: false });

@@ -24,7 +24,7 @@ use awqdeploy::{
         os::signals::Interrupt,
         process::exec,
         runtimes::{
-            self, Order,
+            self, InstallJob,
             uv::{CACHE, Uv, environment, variables},
         },
         store::Store,
@@ -127,7 +127,7 @@ impl Place {
         let name = lock.installed_for(interpreter);
         let uv = &Uv::installing(self.store.layout(), self.variables.clone())?;
         let writer = self.store.writer(FORKED, "test")?;
-        let order = Order { name, runtime: lock, interpreter, uv, interrupt: &Interrupt::default() };
+        let order = InstallJob { name, runtime: lock, interpreter, uv, interrupt: &Interrupt::default() };
         runtimes::install(&writer, &order, &mut |_| ())?;
         Ok(PlannedRuntime {
             vllm: lock.vllm.clone(),
@@ -391,7 +391,7 @@ fn a_whole_lock_is_installed_and_proven() {
     let interrupt = Interrupt::default();
     let began = Instant::now();
     let writer = store.writer(FORKED, "test").unwrap();
-    let order = Order { name, runtime: &lock, interpreter: &interpreter, uv, interrupt: &interrupt };
+    let order = InstallJob { name, runtime: &lock, interpreter: &interpreter, uv, interrupt: &interrupt };
     runtimes::install(&writer, &order, &mut |line| drop(writeln!(stderr(), "{line}"))).unwrap();
     let installed = began.elapsed();
     let runtime = PlannedRuntime {

@@ -15,7 +15,7 @@ pub enum Action {
 
 /// An activation that is to be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct ActivationRequest {
     /// What was asked for.
     pub action: Action,
     /// What is to serve.

@@ -6,7 +6,7 @@ use crate::{
         activation::{
             journal::{Entry, plain_restart},
             machine::{Activation, End, way_back},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation::{Generation, notice::Notice},
         generation_id::GenerationId,
@@ -58,7 +58,11 @@ pub(crate) fn validate_returned(
 }
 
 /// How an activation that has ended went, with its evidence.
-pub(in crate::flow) fn outcome(store: &Store, order: Order, ended: Ended) -> Result<Outcome, Problem> {
+pub(in crate::flow) fn outcome(
+    store: &Store,
+    order: ActivationRequest,
+    ended: Ended,
+) -> Result<Outcome, Problem> {
     // Evidence that is damaged does not change how it ended.
     let report = store.report(ended.number, Evidence::Candidate).unwrap_or_default();
     let returned = match ended.end {
@@ -113,9 +117,9 @@ pub(in crate::flow) fn ended_on_record(recorded: &Recorded) -> Option<Ended> {
 }
 
 /// What an activation was asked to do. Where that is damaged, its journal tells what it is about.
-pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<Order>, Problem> {
+pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<ActivationRequest>, Problem> {
     store.order(number).or_else(|damaged| match store.activation(number)?.last() {
-        Some(last) => Ok(Some(Order { action: Action::Deploy, to: last.to })),
+        Some(last) => Ok(Some(ActivationRequest { action: Action::Deploy, to: last.to })),
         None => Err(damaged),
     })
 }

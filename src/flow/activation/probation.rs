@@ -12,7 +12,7 @@ use crate::{
         activation::{
             journal::watch_left,
             machine::{Activation, End},
-            request::Order,
+            request::ActivationRequest,
         },
         api::openai::Request,
         planning::plan::Plan,
@@ -48,7 +48,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(crate) fn watch(
     world: &mut World,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let plan = world.store.generation(order.to)?.plan;
@@ -196,7 +196,7 @@ fn told(seen: &Seen) -> Event {
 fn go_back(
     world: &mut World,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     plan: &Plan,
     why: String,
     observer: &dyn Observer,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         activation::{
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
             running::{AtBoot, Remedy, at_boot},
         },
         generation::Generation,
@@ -73,7 +73,7 @@ fn mend(
     running::warn(world, service, observer)?;
     match remedy {
         Remedy::Start(to) => {
-            let order = Order { action: Action::Rollback, to };
+            let order = ActivationRequest { action: Action::Rollback, to };
             let outcome = execute(world, writer, order, observer)?;
             Ok(outcome.activation.map(|activated| activated.ended))
         }
@@ -174,7 +174,7 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
         AtBoot::Mend(Remedy::Start(to)) => {
             running::warn(world, &service, observer)?;
             let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            run::hand_over(world, writer, Order { action: Action::Rollback, to })?;
+            run::hand_over(world, writer, ActivationRequest { action: Action::Rollback, to })?;
             Ok(None)
         }
         AtBoot::Mend(remedy @ Remedy::Stop) => {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{machine::Activation, request::Order},
+        activation::{machine::Activation, request::ActivationRequest},
         generation_id::GenerationId,
         problem::Problem,
     },
@@ -32,7 +32,7 @@ use std::path::Path;
 pub(crate) fn execute(
     world: &mut World,
     writer: StoreWriter<'_>,
-    order: Order,
+    order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     match world.executor {
@@ -49,7 +49,11 @@ pub(crate) fn execute(
 }
 
 /// Hands an order to the service manager. Returns the number of its activation once that has its process.
-pub(crate) fn hand_over(world: &World, writer: StoreWriter<'_>, order: Order) -> Result<u64, Problem> {
+pub(crate) fn hand_over(
+    world: &World,
+    writer: StoreWriter<'_>,
+    order: ActivationRequest,
+) -> Result<u64, Problem> {
     // Wherever the caller's own file lies, this one is there when it must be started again.
     let program = writer.keep_binary(&world.binary)?;
     let service = writer.store().generation(order.to)?.plan.service;
@@ -64,7 +68,7 @@ pub(crate) fn execute_here(
     world: &mut World,
     writer: &StoreWriter<'_>,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let store = writer.store();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::request::{Action, Order},
+        activation::request::{Action, ActivationRequest},
         problem::{Kind, Problem},
     },
     flow::{
@@ -93,7 +93,7 @@ fn tell(
 fn run(
     world: &mut World,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     part: Part,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
@@ -151,7 +151,7 @@ fn lock<'a>(
     world: &mut World,
     store: &'a Store,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Option<StoreWriter<'a>>, Problem> {
     let command = told(store, order);
@@ -177,7 +177,7 @@ fn is_over(store: &Store, number: u64) -> Result<bool, Problem> {
 }
 
 /// What others are told that this process does.
-fn told(store: &Store, order: Order) -> String {
+fn told(store: &Store, order: ActivationRequest) -> String {
     let profile =
         store.generation(order.to).map_or_else(|_| order.to.to_string(), |found| found.plan.profile);
     match order.action {
@@ -190,7 +190,7 @@ fn begin(
     world: &mut World,
     writer: &StoreWriter<'_>,
     number: u64,
-    order: Order,
+    order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let last = writer.store().last_activation()?;

@@ -7,7 +7,7 @@ use crate::{
         activation::{
             failure_count::{LIMIT, Tally},
             machine::Activation,
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation::Generation,
         generation_id::GenerationId,
@@ -105,7 +105,7 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
     )));
     let newest = store.newest_order()?.unwrap_or_default();
     failure_count::write(world.layout(), &tally.leaving(current.id, newest))?;
-    execute(world, writer, Order { action: Action::Rollback, to: to.id }, observer).map(Some)
+    execute(world, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer).map(Some)
 }
 
 /// The best that can be gone back to, and is whole.

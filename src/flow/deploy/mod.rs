@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{machine, request::Order},
+        activation::{machine, request::ActivationRequest},
         planning::plan::Plan,
         problem::{Kind, Problem},
     },
@@ -93,7 +93,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     if matches!(world.service_manager, ServiceManager::Systemd(_)) {
         writer.hold_program(to, &world.binary)?;
     }
-    execute(world, writer, Order { action: Action::Deploy, to }, observer)
+    execute(world, writer, ActivationRequest { action: Action::Deploy, to }, observer)
 }
 
 /// Whether a process that was adopted still serves: it ends when the service stops.
@@ -135,7 +135,7 @@ fn stage(
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
         // Proven while it came: it need not be hashed once more.
-        fetch::Order { world, wanted, model, settings: &settings, observer }.fill(writer)?;
+        fetch::FetchJob { world, wanted, model, settings: &settings, observer }.fill(writer)?;
     } else {
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();
@@ -173,7 +173,7 @@ fn install(
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
     let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
-    let order = runtimes::Order { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
+    let order = runtimes::InstallJob { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
     runtimes::install(writer, &order, said).map_err(|problem| {
         // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
         if world.interrupt.came() {

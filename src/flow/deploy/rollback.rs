@@ -4,7 +4,7 @@
 use super::rollback_check;
 use crate::{
     domain::{
-        activation::request::Order,
+        activation::request::ActivationRequest,
         generation::Generation,
         generation_id::GenerationId,
         problem::{Kind, Problem},
@@ -79,5 +79,5 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
     rollback_check::whole(world, &writer, &to, observer)?;
-    execute(world, writer, Order { action: Action::Rollback, to: to.id }, observer)
+    execute(world, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer)
 }

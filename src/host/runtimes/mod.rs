@@ -117,7 +117,7 @@ pub fn adopt(writer: &StoreWriter<'_>, built: &Built) -> Result<(), Problem> {
 
 /// What is to be installed.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct InstallJob<'a> {
     /// Its name in the store.
     pub name: Digest,
     /// Its wheels.
@@ -136,10 +136,10 @@ pub struct Order<'a> {
 /// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
 pub fn install(
     writer: &StoreWriter<'_>,
-    order: &Order<'_>,
+    order: &InstallJob<'_>,
     said: &mut dyn FnMut(&str),
 ) -> Result<(), Problem> {
-    let Order { name, runtime, interpreter, uv, interrupt } = *order;
+    let InstallJob { name, runtime, interpreter, uv, interrupt } = *order;
     let layout = writer.store().layout();
     let python = match interpreter {
         Interpreter::Locked(python) => {
@@ -227,7 +227,7 @@ fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result
 /// Of a wheel that says something else of a file than came out of it, the archive is the authority, by its hash: it is
 /// unpacked once more, without any cache, and must give the same.
 fn again(
-    order: &Order<'_>,
+    order: &InstallJob<'_>,
     python: &str,
     staged: &Path,
     doubtful: &BTreeMap<PathBuf, String>,

@@ -16,7 +16,7 @@ use crate::domain::{
     activation::{
         journal::{Entry, Reading},
         machine::{self, Activation},
-        request::Order,
+        request::ActivationRequest,
     },
     adoption::Adopted,
     generation::{FORMAT, Generation, declaration::Attempt},
@@ -238,7 +238,7 @@ impl Store {
     }
 
     /// What an activation was asked to do. Those of earlier versions have no such record.
-    pub fn order(&self, activation: u64) -> Result<Option<Order>, Problem> {
+    pub fn order(&self, activation: u64) -> Result<Option<ActivationRequest>, Problem> {
         read_json(&self.layout.activation(activation).join(ORDER))
     }
 
@@ -392,7 +392,7 @@ impl StoreWriter<'_> {
     }
 
     /// A new, numbered activation that has not begun, with what it is to do.
-    pub fn order(&self, order: &Order) -> Result<u64, Problem> {
+    pub fn order(&self, order: &ActivationRequest) -> Result<u64, Problem> {
         let layout = &self.store.layout;
         let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
         fs::make_directory(&layout.activation(number))?;

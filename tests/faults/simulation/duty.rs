@@ -6,7 +6,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{Activation, End, way_back},
-            request::{Action, Order},
+            request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
         problem::{Kind, Problem},
@@ -81,14 +81,14 @@ pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem>
             let newest = there.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0);
             let id = GenerationId(newest + 1);
             fs::make_directory(&store.layout().generation(id))?;
-            return writer.order(&Order { action: Action::Deploy, to: id }).map(Some);
+            return writer.order(&ActivationRequest { action: Action::Deploy, to: id }).map(Some);
         }
     };
     let to = to.ok_or_else(|| Problem::new(Kind::Usage, "no generation passed its validation"))?;
     if machine.running.get() == Some(to) && stuck.is_ok() && current == Some(to) {
         return Ok(None);
     }
-    writer.order(&Order { action: Action::Rollback, to }).map(Some)
+    writer.order(&ActivationRequest { action: Action::Rollback, to }).map(Some)
 }
 
 /// What the service manager runs for it. It begins where the records say.
@@ -105,7 +105,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         if act == Act::Deploy {
             not_stuck(last.as_ref())?;
         }
-        let Order { to, .. } =
+        let ActivationRequest { to, .. } =
             store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
         let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
         let interrupt = machine.interrupt.borrow().clone();

@@ -1,6 +1,6 @@
 //! Which file can be had from which repository: asked before anything is downloaded.
 
-use super::Order;
+use super::FetchJob;
 use crate::{
     domain::{
         hub::{
@@ -28,7 +28,7 @@ struct Holding<'a> {
     trouble: Option<Problem>,
 }
 
-impl Order<'_> {
+impl FetchJob<'_> {
     /// A problem if a file can be had from nowhere.
     pub(super) fn locate(&self, hub: &Hub, missing: &[LockedFile]) -> Result<Vec<Wanted>, Problem> {
         let repos = self.repos();

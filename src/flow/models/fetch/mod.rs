@@ -50,7 +50,7 @@ pub struct Fetched {
 }
 
 /// A model to get, and how.
-pub(crate) struct Order<'a> {
+pub(crate) struct FetchJob<'a> {
     /// Everything that stories act on.
     pub(crate) world: &'a World,
     /// Where the profile says that it comes from.
@@ -73,7 +73,7 @@ pub fn fetch(
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
-    Order { world, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
+    FetchJob { world, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
 }
 
 /// The hub as a place to repair the models from: of a profile also from its alternatives. Nothing where the
@@ -95,7 +95,7 @@ pub fn pieces(
     HubPieces::new(settings, others.collect(), world.interrupt.clone()).map(Some)
 }
 
-impl Order<'_> {
+impl FetchJob<'_> {
     /// Gets the model into the store, unless it is there. Folders and caches on this host come first; only
     /// what they lack is downloaded.
     pub(crate) fn fill(&self, writer: &StoreWriter<'_>) -> Result<Fetched, Problem> {

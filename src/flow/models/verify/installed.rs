@@ -187,7 +187,7 @@ fn again(
             match locks(world).into_iter().find(of) {
                 Some((runtime, interpreter)) => {
                     let (runtime, interpreter) = (&runtime, &interpreter);
-                    let order = runtimes::Order { name: digest, runtime, interpreter, uv, interrupt };
+                    let order = runtimes::InstallJob { name: digest, runtime, interpreter, uv, interrupt };
                     runtimes::install(writer, &order, said).map(|()| true)
                 }
                 None => Ok(false),
