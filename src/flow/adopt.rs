@@ -191,7 +191,7 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let revision = profile.model().revision.clone();
     let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
     observer.see(Event::Stage("take the files into the store".to_owned()));
-    models::take_in(&writer, &model, Some(found.folder.path()), &world.interrupt, see)?;
+    models::import(&writer, &model, Some(found.folder.path()), &world.interrupt, see)?;
     still_there(&found)?;
     save(&world.library, &profile, &found.profile, &model)?;
     let plan = found.plan(world, &profile, &model)?;

@@ -245,7 +245,7 @@ fn serving_with(runtime: PlannedRuntime) -> (Stand, PathBuf) {
     let folder = installed(&stand.world.store);
     let mut plan = prepare(&stand.world, OLD).unwrap().plan;
     plan.runtime = runtime;
-    awqdeploy::host::models::take_in(
+    awqdeploy::host::models::import(
         &stand.world.store.writer(FORKED, "test").unwrap(),
         &stand.world.library.lock(OLD).unwrap().unwrap(),
         Some(&stand.model(OLD)),

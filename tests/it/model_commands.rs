@@ -71,7 +71,7 @@ impl Site {
         let store = self.store();
         let writer = store.writer(FORKED, "test").unwrap();
         let interrupt = Interrupt::default();
-        models::take_in(&writer, &self.locked(), Some(&self.source()), &interrupt, &mut |_| ()).unwrap()
+        models::import(&writer, &self.locked(), Some(&self.source()), &interrupt, &mut |_| ()).unwrap()
     }
 }
 

@@ -14,7 +14,7 @@ use awqdeploy::{
     },
     host::{
         os::{
-            fs::{Brought, bring, copy, link_or_copy},
+            fs::{Transfer, copy, link_or_copy, reflink_or_copy},
             lock_file::hold,
             trust::{believe, ours},
         },
@@ -295,16 +295,16 @@ fn only_a_file_that_nobody_else_can_change_gets_a_second_name() {
         fs::write(path(from), "weights").unwrap();
         fs::set_permissions(path(from), fs::Permissions::from_mode(mode)).unwrap();
         let to = path("ours").join(format!("brought-{mode:o}-{linked}"));
-        let how = bring(&path(from), &to).unwrap();
+        let how = reflink_or_copy(&path(from), &to).unwrap();
         let same = fs::metadata(&to).unwrap().ino() == fs::metadata(path(from)).unwrap().ino();
-        assert_eq!(same, how == Brought::Linked, "{from}");
+        assert_eq!(same, how == Transfer::Linked, "{from}");
         assert!(linked || !same, "{from} {mode:o} was linked");
         let _ = fs::remove_file(&to);
     }
     // The other way round: what is given away is a copy.
     fs::write(path("ours/blob"), "weights").unwrap();
     fs::set_permissions(path("ours/blob"), fs::Permissions::from_mode(0o444)).unwrap();
-    assert_ne!(bring(&path("ours/blob"), &path("open/blob")).unwrap(), Brought::Linked);
+    assert_ne!(reflink_or_copy(&path("ours/blob"), &path("open/blob")).unwrap(), Transfer::Linked);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_file_of_somebody_elses_is_copied_however_it_is_read() {
     let (from, to) = (folder.path().join("hers"), folder.path().join("ours"));
     fs::write(&from, "weights").unwrap();
     chown(&from, Some(NOBODY), Some(NOBODY)).unwrap();
-    assert_ne!(bring(&from, &to).unwrap(), Brought::Linked);
+    assert_ne!(reflink_or_copy(&from, &to).unwrap(), Transfer::Linked);
     assert_eq!(fs::metadata(&to).unwrap().uid(), 0);
 }
 

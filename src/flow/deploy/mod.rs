@@ -140,7 +140,7 @@ fn stage(
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();
         let source = prepared.wanted.path.as_deref();
-        models::take_in(writer, model, source, &world.interrupt, &mut |done| {
+        models::import(writer, model, source, &world.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
     }

@@ -88,12 +88,12 @@ impl StoreWriter<'_> {
 
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
     /// store had for it. The file is moved.
-    pub fn adopt(&self, staged: &Path, content: Digest, how: fs::Brought) -> Result<(), Problem> {
+    pub fn adopt(&self, staged: &Path, content: Digest, how: fs::Transfer) -> Result<(), Problem> {
         let layout = self.store().layout();
         // A file that is somebody else's too is left as it is.
         match how {
-            fs::Brought::Linked => fs::sync(staged)?,
-            fs::Brought::Cloned | fs::Brought::Copied => fs::freeze(staged)?,
+            fs::Transfer::Linked => fs::sync(staged)?,
+            fs::Transfer::Cloned | fs::Transfer::Copied => fs::make_immutable(staged)?,
         }
         fs::make_directory(&layout.blobs())?;
         fs::replace(staged, &layout.blob(content))
@@ -136,7 +136,7 @@ impl StoreWriter<'_> {
             let (from, to) = (from.join(&file.path), staged.join(&file.path));
             fs::make_directory(to.parent().unwrap_or(&to))?;
             let before = verify::stamp(&from)?;
-            fs::bring(&from, &to)?;
+            fs::reflink_or_copy(&from, &to)?;
             if let (Some(before), Some(after)) = (before, verify::stamp(&from)?) {
                 cache.note_links(&file.sha256, &before, &after);
             }
@@ -170,7 +170,7 @@ impl StoreWriter<'_> {
 
 /// Takes a model into the store from `source`, unless it is there already; every file is hashed
 /// either way. Returns its folder.
-pub fn take_in(
+pub fn import(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
     source: Option<&Path>,
@@ -190,12 +190,12 @@ pub fn take_in(
         writer.own(model, interrupt)?;
         return Ok(path);
     }
-    import(writer, model, source, interrupt, progress)?;
+    import_missing(writer, model, source, interrupt, progress)?;
     writer.lay_out(model)
 }
 
 /// Brings every content of a model that the store does not have yet.
-fn import(
+fn import_missing(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
     source: Option<&Path>,
@@ -238,7 +238,7 @@ pub fn gather(
     contents.sort_by_key(|file| std::cmp::Reverse(file.size));
     let staging = writer.stage("import")?;
     let began = SystemTime::now();
-    let bringing = Bringing { writer, sources, staging: &staging };
+    let bringing = Import { writer, sources, staging: &staging };
     bringing.room(&contents)?;
     let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
     fs::remove_tree(&staging)?;
@@ -257,13 +257,13 @@ pub fn gather(
     Ok(damaged)
 }
 
-struct Bringing<'a> {
+struct Import<'a> {
     writer: &'a StoreWriter<'a>,
     sources: &'a [Folder],
     staging: &'a Path,
 }
 
-impl Bringing<'_> {
+impl Import<'_> {
     /// Makes sure that a content is in the store. The stamp that it was hashed under, or why it is not.
     fn bring(
         &self,
@@ -306,7 +306,7 @@ impl Bringing<'_> {
         let blob = self.writer.store().layout().blob(file.sha256);
         let staged = self.staging.join(file.sha256.to_string());
         fs::remove(&staged)?;
-        let how = fs::bring(from, &staged)?;
+        let how = fs::reflink_or_copy(from, &staged)?;
         // Hashed where it will be read from, so that a bad copy cannot pass.
         let (size, sha256) = hashing::whole(&staged, worker)?;
         if size != file.size {

@@ -156,7 +156,7 @@ impl StoreWriter<'_> {
     /// Gives a proven file every name that its content has in the store.
     fn replace(&self, content: Digest, staged: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let began = SystemTime::now();
-        self.adopt(staged, content, fs::Brought::Copied)?;
+        self.adopt(staged, content, fs::Transfer::Copied)?;
         let blob = self.store().layout().blob(content);
         for link in links(self.store(), content)? {
             if link.is_dir() {

@@ -192,7 +192,7 @@ fn open_file(path: &Path) -> Result<File, Problem> {
 
 /// How a file came to have a second name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Brought {
+pub enum Transfer {
     /// A file of its own that shares the other's blocks until one of them is written to.
     Cloned,
     /// The same file.
@@ -204,9 +204,9 @@ pub enum Brought {
 /// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
 /// being the same file, else a copy. Synced. Only a file that everybody may read and nobody but us can change becomes
 /// the same, and only in a folder of ours: whoever owns one of its names owns all.
-pub fn bring(from: &Path, to: &Path) -> Result<Brought, Problem> {
+pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
     if clone(from, to)? {
-        return Ok(Brought::Cloned);
+        return Ok(Transfer::Cloned);
     }
     let mode = fs::metadata(from).map_err(|e| failed("look at", from, e))?.mode();
     let folder = to.parent().unwrap_or(to);
@@ -215,9 +215,9 @@ pub fn bring(from: &Path, to: &Path) -> Result<Brought, Problem> {
         && trust::is_ours(folder)
         && fs::hard_link(from, to).is_ok();
     if linked {
-        return sync(to).map(|()| Brought::Linked);
+        return sync(to).map(|()| Transfer::Linked);
     }
-    copy(from, to).map(|()| Brought::Copied)
+    copy(from, to).map(|()| Transfer::Copied)
 }
 
 /// Makes a file of its own with the same content, which may be written to. It takes the place of what is
@@ -252,7 +252,7 @@ pub fn link(from: &Path, to: &Path) -> Result<(), Problem> {
 
 /// Marks a file as finished: nobody may write to it, and its time of change is the same for ever, so
 /// that any later write shows.
-pub fn freeze(path: &Path) -> Result<(), Problem> {
+pub fn make_immutable(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
         .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))

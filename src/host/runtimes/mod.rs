@@ -143,7 +143,7 @@ pub fn install(
     let layout = writer.store().layout();
     let python = match interpreter {
         Interpreter::Locked(python) => {
-            let python = interpreters::bring(writer, uv, python, interrupt, said)?;
+            let python = interpreters::install(writer, uv, python, interrupt, said)?;
             shown(&python)
         }
         Interpreter::System { version, .. } => system(version),

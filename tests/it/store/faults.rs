@@ -67,7 +67,7 @@ fn import(place: &Path) -> Result<PathBuf, awqdeploy::domain::problem::Problem> 
     let store = store(place);
     let writer = store.writer(LET_GO, "test")?;
     let source = place.join("source");
-    awqdeploy::host::models::take_in(&writer, &model, Some(&source), &Interrupt::default(), &mut |_| ())
+    awqdeploy::host::models::import(&writer, &model, Some(&source), &Interrupt::default(), &mut |_| ())
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Scene {
 
     pub(crate) fn take_in(&self, source: Option<&Path>) -> Result<PathBuf, Problem> {
         let writer = self.store.writer(FORKED, "test")?;
-        models::take_in(&writer, &self.model, source, &Interrupt::default(), &mut |_| ())
+        models::import(&writer, &self.model, source, &Interrupt::default(), &mut |_| ())
     }
 
     /// A scene in which the model is in the store, as a copy: the source may be spoilt apart from it.

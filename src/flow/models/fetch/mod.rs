@@ -210,7 +210,7 @@ impl FetchJob<'_> {
                 News::Progress(_) => {}
                 News::Trouble(text) => observer.see(Event::Warning(text)),
                 News::Whole(file, path) => {
-                    writer.adopt(path, file.sha256, fs::Brought::Copied)?;
+                    writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;
                     // It was hashed on its way, and is frozen now.
                     if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {

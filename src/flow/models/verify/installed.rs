@@ -179,7 +179,7 @@ fn again(
     let interrupt = &world.interrupt;
     match part {
         Part::Interpreter => match pythons(world)?.into_iter().find(|python| python.sha256 == digest) {
-            Some(python) => interpreters::bring(writer, uv, &python, interrupt, said).map(|_| true),
+            Some(python) => interpreters::install(writer, uv, &python, interrupt, said).map(|_| true),
             None => Ok(false),
         },
         Part::Runtime => {
