@@ -60,7 +60,7 @@ pub struct Request {
     /// The profile to move to, likewise.
     pub to: String,
     /// How the second deployment goes wrong, if it does.
-    pub fault: Option<Fault>,
+    pub fault: Option<RehearsalFault>,
     /// The host that is played.
     pub facts: Facts,
     /// Where the profiles are.
@@ -75,7 +75,7 @@ pub struct Request {
 
 /// How the second deployment goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum RehearsalFault {
     /// The engine misbehaves.
     Engine(EngineFault),
     /// One byte of the model is flipped.
@@ -112,7 +112,7 @@ pub struct Story {
     pub interrupted: bool,
 }
 
-impl Fault {
+impl RehearsalFault {
     /// All faults.
     pub fn all() -> Vec<Self> {
         let engine = EngineFault::ALL.iter().copied().map(Self::Engine);
@@ -131,7 +131,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RehearsalFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(fault) => fault.fmt(f),
@@ -143,7 +143,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl FromStr for Fault {
+impl FromStr for RehearsalFault {
     type Err = Problem;
     fn from_str(text: &str) -> Result<Self, Problem> {
         Self::all().into_iter().find(|fault| fault.to_string() == text).ok_or_else(|| {
@@ -179,7 +179,7 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
         if let Some(fault) = request.fault {
             stage.spoil(&mut world, fault)?;
         }
-        let interrupted = request.fault == Some(Fault::Interrupted);
+        let interrupted = request.fault == Some(RehearsalFault::Interrupted);
         let interrupt = world.interrupt.clone();
         let pressing = |event: Event| {
             let starting =
@@ -193,7 +193,7 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
     }
     let serving = serving(&mut world)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
-    let interrupted = request.interrupt.came() && request.fault != Some(Fault::Interrupted);
+    let interrupted = request.interrupt.came() && request.fault != Some(RehearsalFault::Interrupted);
     Ok(Story { acts, serving, as_it_should, interrupted })
 }
 
@@ -316,25 +316,27 @@ impl Stage {
         }
     }
 
-    fn as_it_should(&self, fault: Option<Fault>, acts: &[Act], serving: Option<&str>) -> bool {
+    fn as_it_should(&self, fault: Option<RehearsalFault>, acts: &[Act], serving: Option<&str>) -> bool {
         let concluded = |act: &Act| act.outcome.as_ref().ok().map(Outcome::conclusion);
         let [first, last] = acts else { return false };
         let began = concluded(first) == Some(Conclusion::Done);
         let ended = match fault {
             None => concluded(last) == Some(Conclusion::Done),
-            Some(Fault::BadHash | Fault::MissingFile) => refused(last, Kind::Unverified),
-            Some(Fault::DoesNotFit) => refused(last, Kind::Refused),
-            Some(Fault::Engine(_) | Fault::Interrupted) => concluded(last) == Some(Conclusion::WentBack),
+            Some(RehearsalFault::BadHash | RehearsalFault::MissingFile) => refused(last, Kind::Unverified),
+            Some(RehearsalFault::DoesNotFit) => refused(last, Kind::Refused),
+            Some(RehearsalFault::Engine(_) | RehearsalFault::Interrupted) => {
+                concluded(last) == Some(Conclusion::WentBack)
+            }
         };
         let expected = if fault.is_some() { &self.from } else { &self.to };
         began && ended && serving == Some(expected.as_str())
     }
 
     /// Makes the second deployment go wrong.
-    fn spoil(&self, world: &mut World, fault: Fault) -> Result<(), Problem> {
+    fn spoil(&self, world: &mut World, fault: RehearsalFault) -> Result<(), Problem> {
         let weights = self.root.join("models").join(&self.to).join(WEIGHTS);
         match fault {
-            Fault::Engine(fault) => {
+            RehearsalFault::Engine(fault) => {
                 let mut profiles = self.profiles.clone();
                 if let Some((profile, _)) = profiles.get_mut(&self.to) {
                     *profile =
@@ -342,21 +344,21 @@ impl Stage {
                 }
                 world.library = Library::of(profiles, self.locks.clone());
             }
-            Fault::BadHash => {
+            RehearsalFault::BadHash => {
                 let mut bytes = stand_in_weights(&self.to);
                 if let Some(byte) = bytes.last_mut() {
                     *byte ^= 1;
                 }
                 fs::write(&weights, bytes)?;
             }
-            Fault::MissingFile => fs::remove(&weights)?,
-            Fault::DoesNotFit => {
+            RehearsalFault::MissingFile => fs::remove(&weights)?,
+            RehearsalFault::DoesNotFit => {
                 for gpu in &mut world.facts.gpus {
                     gpu.memory_total = TOO_LITTLE;
                     gpu.memory_free = TOO_LITTLE;
                 }
             }
-            Fault::Interrupted => {}
+            RehearsalFault::Interrupted => {}
         }
         Ok(())
     }

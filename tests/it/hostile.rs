@@ -3,7 +3,7 @@
 use super::recorded::serve;
 use awqdeploy::{
     domain::{
-        api::openai::{Fault, Request},
+        api::openai::{ApiError, Request},
         profile::Gates,
         validation::report::Verdict,
     },
@@ -32,7 +32,7 @@ fn events(body: &[u8]) -> Vec<u8> {
     answer("200 OK\r\ncontent-type: text/event-stream", body)
 }
 
-async fn streamed(address: SocketAddr) -> Fault {
+async fn streamed(address: SocketAddr) -> ApiError {
     let api = Api::at(address, "tiny", PATIENCE).unwrap();
     let began = Instant::now();
     let fault = api.stream(&Request::complete("Hi", 4)).await.unwrap_err();
@@ -66,10 +66,10 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n
 async fn streams_are_bounded() {
     let chunk = b"data: {\"choices\":[{\"index\":0,\"text\":\"a\",\"finish_reason\":null}]}\n\n";
     let endless = drip(STREAM, chunk, Duration::from_millis(5));
-    assert!(matches!(streamed(endless).await, Fault::Late { chunks: 1.., .. }));
+    assert!(matches!(streamed(endless).await, ApiError::Late { chunks: 1.., .. }));
     // A byte now and then keeps no request alive.
     let slow = drip(STREAM, b":", Duration::from_millis(50));
-    assert!(matches!(streamed(slow).await, Fault::Late { chunks: 0, .. }));
+    assert!(matches!(streamed(slow).await, ApiError::Late { chunks: 0, .. }));
     // One event without end.
     let huge = serve(events(&[b"data: ".as_slice(), &vec![b'x'; 10 << 20]].concat()), 1 << 16);
     let fault = streamed(huge).await;

@@ -4,7 +4,7 @@ use super::hostile::drip;
 use awqdeploy::{
     domain::{
         hub::{
-            Content, Fault, Listing, MOST_FILES, Patience, commit, encoded, git_name, listing, next_page,
+            Content, HubError, Listing, MOST_FILES, Patience, commit, encoded, git_name, listing, next_page,
             retry_after,
             schedule::{Next, Schedule},
         },
@@ -90,8 +90,8 @@ async fn a_listing_that_drips_is_late() {
     let hub = Hub::new(&settings).unwrap();
     let source = Source { repo: "owner/model".to_owned(), revision: "main".to_owned() };
     let began = Instant::now();
-    assert_eq!(hub.list(&source).await.unwrap_err(), Fault::Late(Duration::from_secs(1)));
-    assert!(matches!(hub.commit("owner/model", "main").await, Err(Fault::Late(_))));
+    assert_eq!(hub.list(&source).await.unwrap_err(), HubError::Late(Duration::from_secs(1)));
+    assert!(matches!(hub.commit("owner/model", "main").await, Err(HubError::Late(_))));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
@@ -130,7 +130,7 @@ fn a_hub_says_when_to_come_again_in_two_ways() {
 
 #[test]
 fn faults_that_pass_and_faults_that_do_not() {
-    let passes = |status| Fault::of_status(status, None).map(|fault| fault.passes());
+    let passes = |status| HubError::of_status(status, None).map(|fault| fault.passes());
     assert_eq!([200, 206].map(passes), [None, None]);
     assert_eq!([408, 429, 500, 502, 503, 504].map(passes), [Some(true); 6]);
     assert_eq!([301, 400, 401, 403, 404, 410, 416, 451].map(passes), [Some(false); 8]);

@@ -2,7 +2,7 @@
 
 use super::recorded::{self, PATIENCE};
 use awqdeploy::{
-    domain::api::openai::{Answer, ApiError, Fault, Request, Usage},
+    domain::api::openai::{Answer, ApiError, ApiErrorBody, Request, Usage},
     host::vllm::api::{Api, first_completion},
 };
 use std::{
@@ -105,7 +105,7 @@ async fn a_stream_without_its_end_is_not_whole() {
     assert_eq!(fault.to_string(), "the answer broke off: the stream ended without `[DONE]`, after 5 chunks");
     // The connection breaks in the middle of a chunk.
     let fault = api(answer[..answer.len() / 2].to_owned()).stream(&complete()).await.unwrap_err();
-    assert!(matches!(fault, Fault::Cut { chunks: 1.., .. }), "{fault}");
+    assert!(matches!(fault, ApiError::Cut { chunks: 1.., .. }), "{fault}");
     assert!(fault.is_fatal());
 }
 
@@ -119,7 +119,7 @@ async fn an_error_under_status_200_is_an_error() {
     let answer = answer.replace(DONE, &format!("{error}{DONE}"));
     let api = Api::at(recorded::serve(answer.into_bytes(), 4096), "tiny", PATIENCE).unwrap();
     let fault = api.stream(&chat()).await.unwrap_err();
-    let expected = Fault::InStream("EngineCore encountered an issue.".to_owned());
+    let expected = ApiError::InStream("EngineCore encountered an issue.".to_owned());
     assert_eq!(fault, expected);
     assert!(fault.is_fatal());
 }
@@ -154,11 +154,11 @@ async fn every_recorded_error_has_an_integer_code() {
     ] {
         let raw = recorded::api(name).get("/").await.unwrap();
         assert_eq!(raw.status, code, "{name}");
-        assert_eq!(ApiError::parse(&raw.body).unwrap().code, code, "{name}");
+        assert_eq!(ApiErrorBody::parse(&raw.body).unwrap().code, code, "{name}");
     }
     // A code that is text is another API's.
     let foreign = r#"{"error":{"message":"no","type":"invalid","param":null,"code":"bad"}}"#;
-    assert!(ApiError::parse(foreign).is_err());
+    assert!(ApiErrorBody::parse(foreign).is_err());
 }
 
 #[tokio::test]

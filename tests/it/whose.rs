@@ -1,7 +1,7 @@
 //! Whose a process, a socket and an answer are: by control groups and sockets, never by names or numbers.
 
 use awqdeploy::{
-    domain::{api::openai::Fault, profile::secrets::SecretText},
+    domain::{api::openai::ApiError, profile::secrets::SecretText},
     host::{
         process::{
             control_group::{ControlGroup, Manager, is_a_service},
@@ -158,7 +158,7 @@ async fn nothing_is_sent_to_whoever_is_not_the_service() {
     for whose in [family(&other), Whose::Nobody] {
         let api = api(address).held_by(whose);
         for fault in [api.health().await.unwrap_err(), api.models().await.unwrap_err()] {
-            let Fault::Unreachable { why, .. } = fault else { panic!("{fault}") };
+            let ApiError::Unreachable { why, .. } = fault else { panic!("{fault}") };
             assert!(why.ends_with("listens there, which is not the service"), "{why}");
             assert!(why.contains(&format!("(process {})", std::process::id())), "{why}");
         }

@@ -16,7 +16,7 @@ use crate::{
     domain::{exit_status::ExitStatus, machine::facts::Facts, problem::Problem},
     flow::{
         activation::outcome::Action,
-        rehearse::{self, Act, Fault, Request, Story},
+        rehearse::{self, Act, RehearsalFault, Request, Story},
     },
     host::{os::signals::Interrupt, profiles::Library},
 };
@@ -29,13 +29,13 @@ use std::{
 pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<ExitStatus, Problem> {
     if request.list_faults {
         let mut list = String::new();
-        for fault in Fault::all() {
+        for fault in RehearsalFault::all() {
             let _ = writeln!(list, "{:<14} {}", fault.to_string(), fault.about());
         }
         print(&list);
         return Ok(ExitStatus::Done);
     }
-    let fault = request.fault.as_deref().map(str::parse::<Fault>).transpose()?;
+    let fault = request.fault.as_deref().map(str::parse::<RehearsalFault>).transpose()?;
     let facts = match &request.facts {
         Some(path) => context::read_facts(path)?,
         None => {
@@ -72,7 +72,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
     })
 }
 
-fn tell(story: Story, fault: Option<Fault>) -> RehearsalDocument {
+fn tell(story: Story, fault: Option<RehearsalFault>) -> RehearsalDocument {
     RehearsalDocument {
         schema: "awqdeploy/rehearsal/v1",
         acts: story.acts.into_iter().map(act).collect(),

@@ -97,7 +97,7 @@ pub struct Model {
 
 /// The `error` of an error body. vLLM's `code` is an integer, the HTTP status again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ApiError {
+pub struct ApiErrorBody {
     /// For people.
     pub message: String,
     /// `NotFoundError`, `BadRequestError`, `Bad Request`, …
@@ -111,7 +111,7 @@ pub struct ApiError {
 
 /// How an answer falls short of what vLLM answers when it is well. An expected outcome, for a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ApiError {
     /// No connection, or it broke before an answer began.
     #[error("nobody answers at `{address}`: {why}")]
     Unreachable {
@@ -165,7 +165,7 @@ impl fmt::Display for So {
     }
 }
 
-impl Fault {
+impl ApiError {
     /// Whether the server itself is unwell, so that further requests would only fare, or wait, the same:
     /// nobody listens, nobody answers in time, an internal error, an answer that breaks off. A refusal
     /// and a body of the wrong shape are about one request.
@@ -260,15 +260,15 @@ struct Message {
 
 impl Answer {
     /// Reads the whole answer to a request for a completion or a chat.
-    pub fn parse(body: &str) -> Result<Self, Fault> {
+    pub fn parse(body: &str) -> Result<Self, ApiError> {
         let Body { choices, usage } = parse(body)?;
         let [choice] = <[Choice; 1]>::try_from(choices)
-            .map_err(|choices| Fault::Malformed(format!("{} choices in place of one", choices.len())))?;
+            .map_err(|choices| ApiError::Malformed(format!("{} choices in place of one", choices.len())))?;
         let (role, text) = match (choice.text, choice.message) {
             (Some(text), None) => (None, text),
             (None, Some(message)) => (Some(message.role), message.content.unwrap_or_default()),
             _ => {
-                return Err(Fault::Malformed(format!("a choice without text: {}", quote(body))));
+                return Err(ApiError::Malformed(format!("a choice without text: {}", quote(body))));
             }
         };
         Ok(Self { role, text, finish_reason: choice.finish_reason, usage })
@@ -277,17 +277,17 @@ impl Answer {
 
 impl Models {
     /// Reads the answer of `/v1/models`.
-    pub fn parse(body: &str) -> Result<Self, Fault> {
+    pub fn parse(body: &str) -> Result<Self, ApiError> {
         parse(body)
     }
 }
 
-impl ApiError {
+impl ApiErrorBody {
     /// Reads an error body: `{"error": {…}}`.
-    pub fn parse(body: &str) -> Result<Self, Fault> {
+    pub fn parse(body: &str) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Body {
-            error: ApiError,
+            error: ApiErrorBody,
         }
         parse::<Body>(body).map(|body| body.error)
     }
@@ -295,7 +295,7 @@ impl ApiError {
 
 /// What an error body says: vLLM's own message, the framework's `detail`, or how the body begins.
 pub fn complaint(body: &str) -> String {
-    if let Ok(error) = ApiError::parse(body) {
+    if let Ok(error) = ApiErrorBody::parse(body) {
         return quote(&error.message);
     }
     let body_value: Value = serde_json::from_str(body).unwrap_or_default();
@@ -316,8 +316,8 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// Reads JSON of a known shape.
-pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
-    serde_json::from_str(body).map_err(|error| Fault::Malformed(format!("{error}: {}", quote(body))))
+pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
+    serde_json::from_str(body).map_err(|error| ApiError::Malformed(format!("{error}: {}", quote(body))))
 }
 
 /// How much an engine does for everybody, by its own `/metrics`.

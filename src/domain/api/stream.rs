@@ -1,6 +1,6 @@
 //! A streamed answer, put together from its events and their times of arrival.
 
-use super::openai::{Answer, ApiError, Fault, Usage, parse, quote};
+use super::openai::{Answer, ApiError, ApiErrorBody, Usage, parse, quote};
 use crate::domain::measure::Sample;
 use serde::Deserialize;
 use std::time::Duration;
@@ -95,9 +95,9 @@ impl Transcript {
     ///
     /// For an error event: vLLM sends `{"error": …}` and then `[DONE]`, all under status 200, when its
     /// engine dies under a stream. For an event that is not of this API, and for one after the end.
-    pub fn take(&mut self, data: &str, at: Duration) -> Result<(), Fault> {
+    pub fn take(&mut self, data: &str, at: Duration) -> Result<(), ApiError> {
         if self.done {
-            return Err(Fault::Malformed(format!("an event after `{DONE}`: {}", quote(data))));
+            return Err(ApiError::Malformed(format!("an event after `{DONE}`: {}", quote(data))));
         }
         if data == DONE {
             self.done = true;
@@ -105,8 +105,8 @@ impl Transcript {
         }
         let chunk: Chunk = parse(data)?;
         if let Some(error) = &chunk.error {
-            let message = ApiError::parse(data).map(|error| error.message);
-            return Err(Fault::InStream(message.unwrap_or_else(|_| quote(&error.to_string()))));
+            let message = ApiErrorBody::parse(data).map(|error| error.message);
+            return Err(ApiError::InStream(message.unwrap_or_else(|_| quote(&error.to_string()))));
         }
         // With `continuous_usage_stats` every chunk has one; the last one counts.
         self.usage = chunk.usage.or(self.usage);
@@ -119,7 +119,7 @@ impl Transcript {
             (Some(text), None) => (None, Some(text)),
             (None, Some(delta)) => (delta.role, delta.content),
             _ => {
-                return Err(Fault::Malformed(format!("a chunk without text: {}", quote(data))));
+                return Err(ApiError::Malformed(format!("a chunk without text: {}", quote(data))));
             }
         };
         if first {
@@ -145,8 +145,8 @@ impl Transcript {
     /// # Errors
     ///
     /// When `[DONE]`, the finish reason, the usage or the text is missing.
-    pub fn finish(self) -> Result<Streamed, Fault> {
-        let cut = |why: &str| Fault::Cut { why: why.to_owned(), chunks: self.chunks.len() };
+    pub fn finish(self) -> Result<Streamed, ApiError> {
+        let cut = |why: &str| ApiError::Cut { why: why.to_owned(), chunks: self.chunks.len() };
         if !self.done {
             return Err(cut("the stream ended without `[DONE]`"));
         }

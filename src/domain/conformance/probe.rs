@@ -1,6 +1,6 @@
 //! What a request and the rules for its answer are.
 
-use crate::domain::api::openai::{Fault, Models, complaint, parse};
+use crate::domain::api::openai::{ApiError, Models, complaint, parse};
 use serde_json::Value;
 use std::fmt;
 
@@ -24,18 +24,18 @@ impl Exchange {
     /// # Errors
     ///
     /// For another status, and for a body that is no JSON.
-    pub fn json(&self) -> Result<Value, Fault> {
+    pub fn json(&self) -> Result<Value, ApiError> {
         let text = self.good_text()?;
         parse(text)
     }
 
     /// The body of an answer with status 200, as text.
-    pub(super) fn good_text(&self) -> Result<&str, Fault> {
+    pub(super) fn good_text(&self) -> Result<&str, ApiError> {
         if self.status != 200 {
-            return Err(Fault::Refused { status: self.status, message: self.complaint() });
+            return Err(ApiError::Refused { status: self.status, message: self.complaint() });
         }
         std::str::from_utf8(&self.body)
-            .map_err(|error| Fault::Malformed(format!("{error}, of {} bytes", self.body.len())))
+            .map_err(|error| ApiError::Malformed(format!("{error}, of {} bytes", self.body.len())))
     }
 
     /// What an error body says.
@@ -135,7 +135,7 @@ impl Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     /// No good answer.
-    Fault(Fault),
+    Fault(ApiError),
     /// A wrong one.
     Wrong(String),
     /// It is not offered.
@@ -149,8 +149,8 @@ impl Miss {
     }
 }
 
-impl From<Fault> for Miss {
-    fn from(fault: Fault) -> Self {
+impl From<ApiError> for Miss {
+    fn from(fault: ApiError) -> Self {
         Self::Fault(fault)
     }
 }

@@ -4,7 +4,7 @@ use super::{
     answers::{CHAT, COMPLETIONS},
     probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
-use crate::domain::api::openai::ApiError;
+use crate::domain::api::openai::ApiErrorBody;
 use serde_json::json;
 
 /// More than any model generates.
@@ -86,7 +86,7 @@ fn status(seen: &Exchange, wanted: &[u16]) -> Result<(), Miss> {
 
 fn refused(seen: &Exchange, wanted: &[u16]) -> Result<(), Miss> {
     status(seen, wanted)?;
-    let error = ApiError::parse(&String::from_utf8_lossy(&seen.body))?;
+    let error = ApiErrorBody::parse(&String::from_utf8_lossy(&seen.body))?;
     if error.code != seen.status {
         return wrong(format!("the error's code is {} under status {}", error.code, seen.status));
     }

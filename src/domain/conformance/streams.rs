@@ -5,7 +5,7 @@ use super::{
     probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
 };
 use crate::domain::api::{
-    openai::Fault,
+    openai::ApiError,
     sse::Parser,
     stream::{Streamed, Transcript},
 };
@@ -57,17 +57,17 @@ pub(super) fn text(seen: &Exchange) -> Option<String> {
     read(seen).ok().map(|streamed| streamed.answer.text)
 }
 
-fn data(seen: &Exchange) -> Result<Vec<String>, Fault> {
+fn data(seen: &Exchange) -> Result<Vec<String>, ApiError> {
     // Not as text: half a character at the place of a chunk is an answer's fault, not its end.
     if seen.status != 200 {
         seen.good_text()?;
     }
     let events =
-        Parser::default().push(&seen.body).map_err(|problem| Fault::Malformed(problem.to_string()))?;
+        Parser::default().push(&seen.body).map_err(|problem| ApiError::Malformed(problem.to_string()))?;
     Ok(events.into_iter().map(|event| event.data).collect())
 }
 
-fn read(seen: &Exchange) -> Result<Streamed, Fault> {
+fn read(seen: &Exchange) -> Result<Streamed, ApiError> {
     let mut transcript = Transcript::default();
     for data in data(seen)? {
         transcript.take(&data, Duration::ZERO)?;
@@ -76,7 +76,7 @@ fn read(seen: &Exchange) -> Result<Streamed, Fault> {
 }
 
 /// The JSON of each chunk.
-pub(super) fn chunks(seen: &Exchange) -> Result<Vec<Value>, Fault> {
+pub(super) fn chunks(seen: &Exchange) -> Result<Vec<Value>, ApiError> {
     Ok(data(seen)?.iter().filter_map(|data| serde_json::from_str(data).ok()).collect())
 }
 

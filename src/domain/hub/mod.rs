@@ -51,7 +51,7 @@ pub enum Content {
 
 /// Why the hub did not give what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HubError {
     /// No connection: the address does not resolve, nobody listens, TLS does not agree.
     Unreachable(String),
     /// Nothing came for so long, or hardly anything.
@@ -75,7 +75,7 @@ pub enum Fault {
     Malformed(String),
 }
 
-impl Fault {
+impl HubError {
     /// The fault that a status stands for; nothing for success.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         match status {
@@ -122,7 +122,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HubError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
@@ -137,7 +137,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for HubError {}
 
 #[derive(Deserialize)]
 struct RawRevision {
@@ -163,19 +163,19 @@ struct RawLfs {
 }
 
 /// The commit in the description of a revision.
-pub fn commit(json: &[u8]) -> Result<GitHash, Fault> {
+pub fn commit(json: &[u8]) -> Result<GitHash, HubError> {
     let RawRevision { sha } =
-        serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))?;
-    sha.parse().map_err(Fault::Malformed)
+        serde_json::from_slice(json).map_err(|error| HubError::Malformed(error.to_string()))?;
+    sha.parse().map_err(HubError::Malformed)
 }
 
 /// The files on one page of a listing.
 ///
 /// # Errors
-/// [`Fault::Malformed`], also for a name that would lie outside the model's folder.
-pub fn listing(json: &[u8]) -> Result<Vec<Listed>, Fault> {
+/// [`HubError::Malformed`], also for a name that would lie outside the model's folder.
+pub fn listing(json: &[u8]) -> Result<Vec<Listed>, HubError> {
     let entries: Vec<RawEntry> =
-        serde_json::from_slice(json).map_err(|error| Fault::Malformed(error.to_string()))?;
+        serde_json::from_slice(json).map_err(|error| HubError::Malformed(error.to_string()))?;
     entries.into_iter().filter(|entry| entry.kind == "file").map(listed).collect()
 }
 
@@ -197,14 +197,14 @@ impl Listing {
     ///
     /// # Errors
     /// For what is no listing, and for one without end.
-    pub fn add(&mut self, page: &[u8]) -> Result<(), Fault> {
+    pub fn add(&mut self, page: &[u8]) -> Result<(), HubError> {
         self.read = self.read.saturating_add(page.len() as u64);
         if self.read > MOST_LISTED.0 {
-            return Err(Fault::Malformed(format!("a listing of more than {MOST_LISTED}")));
+            return Err(HubError::Malformed(format!("a listing of more than {MOST_LISTED}")));
         }
         let files = listing(page)?;
         if self.files.len() + files.len() > MOST_FILES {
-            return Err(Fault::Malformed(format!("a listing of more than {MOST_FILES} files")));
+            return Err(HubError::Malformed(format!("a listing of more than {MOST_FILES} files")));
         }
         self.files.extend(files);
         Ok(())
@@ -216,12 +216,12 @@ impl Listing {
     }
 }
 
-fn listed(raw: RawEntry) -> Result<Listed, Fault> {
+fn listed(raw: RawEntry) -> Result<Listed, HubError> {
     let RawEntry { path, size, oid, lfs, .. } = raw;
     if let Some(why) = lockfile::why_not_plain(&path) {
-        return Err(Fault::Malformed(format!("it lists a file `{}`: {why}", path.escape_debug())));
+        return Err(HubError::Malformed(format!("it lists a file `{}`: {why}", path.escape_debug())));
     }
-    let odd = |what: String| Fault::Malformed(format!("of `{path}`: {what}"));
+    let odd = |what: String| HubError::Malformed(format!("of `{path}`: {what}"));
     let (size, content) = match lfs {
         Some(lfs) => (lfs.size, Content::Sha256(lfs.oid.parse().map_err(odd)?)),
         None => (size, Content::Git(oid.parse().map_err(odd)?)),

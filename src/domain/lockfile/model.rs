@@ -5,7 +5,7 @@ use crate::domain::{
     digest::{Digest, GitHash},
     problem::{Kind, Problem},
     profile::{
-        document::{Document, Fault, Key, Strangers},
+        document::{Document, DocumentError, Key, Strangers},
         rules,
     },
     size::Bytes,
@@ -76,7 +76,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let raw: RawLock = document.read(strangers(&document))?;
     check(&document, raw.revision, |revision| match revision {
         0.. => Ok(revision),
-        _ => Err(Fault::new("must be at least 0").help(REMEDY)),
+        _ => Err(DocumentError::new("must be at least 0").help(REMEDY)),
     })?;
     let repo = check(&document, raw.model.repo, rules::repo)?;
     let revision = check(&document, raw.model.revision, rules::revision)?;
@@ -114,7 +114,7 @@ pub(super) fn checked(
     commit: Option<GitHash>,
     files: Vec<LockedFile>,
 ) -> Result<LockedModel, Problem> {
-    let at = |key: &'static str| move |fault: Fault| fault.unplaced(KEYS, key);
+    let at = |key: &'static str| move |fault: DocumentError| fault.unplaced(KEYS, key);
     let repo = rules::repo(repo).map_err(at("model.repo"))?;
     let revision = rules::revision(revision).map_err(at("model.revision"))?;
     let mut seen = BTreeSet::new();
@@ -134,16 +134,15 @@ pub(super) fn checked(
 }
 
 /// Sorts the files, and refuses what cannot be laid out in a folder.
-fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, Fault> {
+fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, DocumentError> {
     if files.is_empty() {
-        return Err(Fault::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
+        return Err(DocumentError::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
     }
     let paths: BTreeSet<&Path> = files.iter().map(|file| file.path.as_path()).collect();
     let folder = paths.iter().find_map(|path| path.ancestors().skip(1).find(|parent| paths.contains(parent)));
     if let Some(folder) = folder {
-        return Err(
-            Fault::new(format!("`{}` is a file here, and a folder there", folder.display())).help(REMEDY)
-        );
+        return Err(DocumentError::new(format!("`{}` is a file here, and a folder there", folder.display()))
+            .help(REMEDY));
     }
     files.sort_by(|one, other| {
         let bytes = |file: &LockedFile| file.path.as_os_str().as_encoded_bytes().to_vec();
@@ -153,17 +152,19 @@ fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, Fault> {
 }
 
 /// Pieces cover their file exactly.
-fn right_pieces(file: &LockedFile) -> Result<(), Fault> {
+fn right_pieces(file: &LockedFile) -> Result<(), DocumentError> {
     let Some(pieces) = &file.pieces else {
         return Ok(());
     };
     match (pieces.len(), file.piece_count()) {
-        (_, 0) => Err(Fault::new(format!("a file of {} bytes is one piece", file.size.0)).help(REMEDY)),
+        (_, 0) => {
+            Err(DocumentError::new(format!("a file of {} bytes is one piece", file.size.0)).help(REMEDY))
+        }
         (there, due) if there as u64 == due => Ok(()),
         (there, due) => {
             let label =
                 format!("{there} pieces of {} MiB for {} bytes: it has {due}", PIECE.0 >> 20, file.size.0);
-            Err(Fault::new(label).help(REMEDY))
+            Err(DocumentError::new(label).help(REMEDY))
         }
     }
 }
@@ -177,7 +178,7 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
         if digest(text)? == Digest::of(lines) {
             return Ok(());
         }
-        Err(Fault::new("not the checksum of the lines below")
+        Err(DocumentError::new("not the checksum of the lines below")
             .what("the lock was changed after it was made")
             .help("undo the change, or make it anew: `awqdeploy lock PROFILE`"))
     })
@@ -192,13 +193,13 @@ fn strangers(document: &Document<'_>) -> Strangers {
 }
 
 #[allow(clippy::needless_pass_by_value)] // A rule takes what was read, as all rules do.
-fn digest(text: String) -> Result<Digest, Fault> {
-    text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+fn digest(text: String) -> Result<Digest, DocumentError> {
+    text.parse().map_err(|_| DocumentError::new("not a SHA-256 digest").help(REMEDY))
 }
 
 #[allow(clippy::needless_pass_by_value)]
-fn git_hash(text: String) -> Result<GitHash, Fault> {
-    text.parse().map_err(|_| Fault::new("not a hash of git").help(REMEDY))
+fn git_hash(text: String) -> Result<GitHash, DocumentError> {
+    text.parse().map_err(|_| DocumentError::new("not a hash of git").help(REMEDY))
 }
 
 /// A lock by a newer program may mean something else by every key: its version is looked at first.
@@ -210,7 +211,7 @@ pub(super) fn known_version(document: &Document<'_>) -> Result<(), Problem> {
     if *version.get_ref() == VERSION {
         return Ok(());
     }
-    let fault = Fault::new(format!("this program knows version {VERSION}"))
+    let fault = DocumentError::new(format!("this program knows version {VERSION}"))
         .what(format!("the lock is of the unknown version {}", version.get_ref()))
         .help("use the awqdeploy that made it, or make it anew with this one");
     Err(document.fault(version.span(), fault))
@@ -219,28 +220,28 @@ pub(super) fn known_version(document: &Document<'_>) -> Result<(), Problem> {
 pub(super) fn check<R, T>(
     document: &Document<'_>,
     raw: Spanned<R>,
-    rule: impl FnOnce(R) -> Result<T, Fault>,
+    rule: impl FnOnce(R) -> Result<T, DocumentError>,
 ) -> Result<T, Problem> {
     let span = raw.span();
     rule(raw.into_inner()).map_err(|fault| document.fault(span, fault))
 }
 
-pub(super) fn size(size: i64) -> Result<Bytes, Fault> {
-    u64::try_from(size).map(Bytes).map_err(|_| Fault::new("must be at least 0").help(REMEDY))
+pub(super) fn size(size: i64) -> Result<Bytes, DocumentError> {
+    u64::try_from(size).map(Bytes).map_err(|_| DocumentError::new("must be at least 0").help(REMEDY))
 }
 
-pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String, Fault> {
+pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String, DocumentError> {
     if !seen.insert(text.clone()) {
-        return Err(Fault::new("stands twice")
+        return Err(DocumentError::new("stands twice")
             .what(format!("`{text}` stands twice"))
             .help("keep one of the two"));
     }
     Ok(text)
 }
 
-fn plain_path(text: String) -> Result<String, Fault> {
+fn plain_path(text: String) -> Result<String, DocumentError> {
     match why_not_plain(&text) {
-        Some(why) => Err(Fault::new(why).help(REMEDY)),
+        Some(why) => Err(DocumentError::new(why).help(REMEDY)),
         None => Ok(text),
     }
 }

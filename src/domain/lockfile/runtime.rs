@@ -13,7 +13,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     profile::{
         self, Device, Python,
-        document::{Document, Fault, Key, Strangers},
+        document::{Document, DocumentError, Key, Strangers},
         rules,
     },
 };
@@ -124,7 +124,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     }
     wheels.sort_by(|one, other| one.name.cmp(&other.name));
     if !wheels.iter().any(|wheel| serves(wheel, &vllm)) {
-        let fault = Fault::new(format!("no wheel of vLLM {vllm} is locked here"))
+        let fault = DocumentError::new(format!("no wheel of vLLM {vllm} is locked here"))
             .what(format!("the lock is for vLLM {vllm}, and has no wheel of it"))
             .help(REMEDY);
         return Err(document.fault(span, fault));
@@ -133,8 +133,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `check` calls")]
-fn sha256(text: String) -> Result<Digest, Fault> {
-    text.parse().map_err(|_| Fault::new("not a SHA-256 digest").help(REMEDY))
+fn sha256(text: String) -> Result<Digest, DocumentError> {
+    text.parse().map_err(|_| DocumentError::new("not a SHA-256 digest").help(REMEDY))
 }
 
 /// One build, whose archive is named after its version and release: what is fetched must be what is read.
@@ -148,13 +148,13 @@ fn interpreter(
         if text.strip_prefix(python).is_some_and(|patch| patch.starts_with('.')) {
             return Ok(text);
         }
-        Err(Fault::new(format!("not a version of Python {python}")).help(REMEDY))
+        Err(DocumentError::new(format!("not a version of Python {python}")).help(REMEDY))
     })?;
     let build = check(document, raw.build, |text| word(text, ""))?;
     let file = check(document, raw.file, |text| {
         let text = word(text, "-_.+")?;
         let named = text.starts_with(&format!("cpython-{version}+{build}-")) && text.ends_with(ARCHIVE);
-        if named { Ok(text) } else { Err(Fault::new("not the archive of this build").help(REMEDY)) }
+        if named { Ok(text) } else { Err(DocumentError::new("not the archive of this build").help(REMEDY)) }
     })?;
     Ok(LockedInterpreter { version, build, file, sha256: check(document, raw.sha256, sha256)? })
 }
@@ -187,52 +187,52 @@ pub fn normalised(name: &str) -> String {
     parts.join("-")
 }
 
-fn normalised_name(text: String) -> Result<String, Fault> {
+fn normalised_name(text: String) -> Result<String, DocumentError> {
     if text.is_empty() || normalised(&text) != text {
-        return Err(Fault::new("not normalised").help(format!("write `{}`", normalised(&text))));
+        return Err(DocumentError::new("not normalised").help(format!("write `{}`", normalised(&text))));
     }
     word(text, "-")
 }
 
-fn wheel_of(name: &str, text: String) -> Result<String, Fault> {
+fn wheel_of(name: &str, text: String) -> Result<String, DocumentError> {
     let text = word(text, "-_.+")?;
     let distribution = text.split('-').next().unwrap_or_default();
     if !matches!(text.rsplit_once('.'), Some((_, "whl"))) {
-        return Err(Fault::new("not a wheel").help("only wheels can be locked: they need no build"));
+        return Err(DocumentError::new("not a wheel").help("only wheels can be locked: they need no build"));
     }
     if normalised(distribution) != name {
-        return Err(Fault::new(format!("not a wheel of `{name}`")).help(REMEDY));
+        return Err(DocumentError::new(format!("not a wheel of `{name}`")).help(REMEDY));
     }
     Ok(text)
 }
 
 /// A path on a mirror that ends in this file; `+` in its name may be written as URLs escape it.
-fn mirrored(file: &str, text: String) -> Result<String, Fault> {
+fn mirrored(file: &str, text: String) -> Result<String, DocumentError> {
     let path = text.strip_prefix("mirror://pypi/").unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._+%-".contains(c);
     let name = path.rsplit('/').next().unwrap_or_default().replace("%2B", "+");
     if name != file || !path.chars().all(plain) || path.split('/').any(|part| [".", ".."].contains(&part)) {
-        return Err(Fault::new(format!("no mirror's path of `{file}`")).help(REMEDY));
+        return Err(DocumentError::new(format!("no mirror's path of `{file}`")).help(REMEDY));
     }
     Ok(text)
 }
 
-fn minor_version(text: String) -> Result<String, Fault> {
+fn minor_version(text: String) -> Result<String, DocumentError> {
     let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
     match text.split_once('.') {
         Some(("3", minor)) if number(minor) => Ok(text),
-        _ => Err(Fault::new("not `3.MINOR`")),
+        _ => Err(DocumentError::new("not `3.MINOR`")),
     }
 }
 
 /// Letters, digits and these: what goes into a requirements file must not be able to say more.
-fn word(text: String, also: &str) -> Result<String, Fault> {
+fn word(text: String, also: &str) -> Result<String, DocumentError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
     if text.is_empty() {
-        return Err(Fault::new("empty").help(REMEDY));
+        return Err(DocumentError::new("empty").help(REMEDY));
     }
     match text.chars().find(|c| !fits(*c)) {
-        Some(c) => Err(Fault::new(format!("contains `{}`", c.escape_debug())).help(REMEDY)),
+        Some(c) => Err(DocumentError::new(format!("contains `{}`", c.escape_debug())).help(REMEDY)),
         None => Ok(text),
     }
 }

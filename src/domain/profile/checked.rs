@@ -1,7 +1,7 @@
 //! A profile that was reviewed.
 
 use super::{
-    document::Fault,
+    document::DocumentError,
     keys::KEYS,
     secrets::Secrets,
     values::{Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch},
@@ -107,7 +107,7 @@ impl Profile {
 }
 
 /// A mistake of the program's own making, said in the words of the file's key.
-pub(super) fn unplaced(path: impl Into<String>) -> impl Fn(Fault) -> Problem {
+pub(super) fn unplaced(path: impl Into<String>) -> impl Fn(DocumentError) -> Problem {
     let path = path.into();
     move |fault| fault.unplaced(KEYS, &path)
 }

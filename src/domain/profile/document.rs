@@ -48,7 +48,7 @@ pub enum Strangers {
 
 /// Why a value will not do.
 #[derive(Debug)]
-pub struct Fault {
+pub struct DocumentError {
     label: String,
     what: Option<String>,
     help: Option<String>,
@@ -106,7 +106,7 @@ impl Key {
     }
 }
 
-impl Fault {
+impl DocumentError {
     /// What to write under the value.
     pub fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), what: None, help: None }
@@ -190,7 +190,7 @@ impl<'a> Document<'a> {
     }
 
     /// The problem with the value at this span.
-    pub fn fault(&self, span: Range<usize>, fault: Fault) -> Problem {
+    pub fn fault(&self, span: Range<usize>, fault: DocumentError) -> Problem {
         let place = self.place(span.clone(), fault.label.clone());
         let path = self.value_at(&span).map(|(path, _)| path);
         let path = path.unwrap_or_default();
@@ -301,7 +301,7 @@ impl<'a> Document<'a> {
             Some((_, value)) => kind_of(value),
             None => error.message(),
         };
-        self.fault(span, Fault::new(label))
+        self.fault(span, DocumentError::new(label))
     }
 
     /// The innermost value around this span, with its path.

@@ -1,6 +1,6 @@
 //! What a profile may add to vLLM's arguments and environment, and what it may not.
 
-use super::{document::Fault, raw::RawVllm, rules::one_line};
+use super::{document::DocumentError, raw::RawVllm, rules::one_line};
 use std::ops::Range;
 use toml::Spanned;
 
@@ -109,21 +109,21 @@ const SECRET_HELP: &str = "every generation can be read by every user of this ho
      `EnvironmentFile=/etc/SERVICE.env`";
 
 /// One argument of `vllm serve`, wherever it stands.
-pub(super) fn argument(text: String) -> Result<String, Fault> {
+pub(super) fn argument(text: String) -> Result<String, DocumentError> {
     let flag = flag_of(&text);
     let flag = flag.as_str();
     if let Some((key, _)) = PLANNED_FLAGS.iter().find(|(_, own)| own.contains(&flag)) {
-        return Err(Fault::new("the plan sets this flag")
+        return Err(DocumentError::new("the plan sets this flag")
             .what(format!("`{flag}` cannot be an extra argument"))
             .help(format!("set `{key}` in its place")));
     }
     if let Some((_, help)) = REFUSED_FLAGS.iter().find(|(own, _)| own.contains(&flag)) {
-        return Err(Fault::new("not for this deployment")
+        return Err(DocumentError::new("not for this deployment")
             .what(format!("`{flag}` cannot be an extra argument"))
             .help(*help));
     }
     if SECRET_FLAGS.contains(&flag) {
-        return Err(Fault::new("this is a secret")
+        return Err(DocumentError::new("this is a secret")
             .what(format!("`{flag}` cannot be an extra argument"))
             .help(SECRET_HELP));
     }
@@ -131,31 +131,31 @@ pub(super) fn argument(text: String) -> Result<String, Fault> {
 }
 
 /// The first argument: what does not begin with `-` there would be taken for the model.
-pub(super) fn first_argument(text: String) -> Result<String, Fault> {
+pub(super) fn first_argument(text: String) -> Result<String, DocumentError> {
     if text.starts_with('-') {
         argument(text)
     } else {
-        Err(Fault::new("not a flag")
+        Err(DocumentError::new("not a flag")
             .what("extra arguments begin with a flag")
             .help("the model comes from `[model]`; write flags such as `--generation-config`"))
     }
 }
 
 /// The name of a variable.
-pub(super) fn variable(name: String) -> Result<String, Fault> {
+pub(super) fn variable(name: String) -> Result<String, DocumentError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !name.chars().all(allowed) || !name.starts_with(|c: char| !c.is_ascii_digit()) {
-        return Err(Fault::new("not a variable's name")
+        return Err(DocumentError::new("not a variable's name")
             .what("a variable's name is letters, digits and `_`, and no digit first")
             .help("for example `VLLM_LOGGING_LEVEL = \"DEBUG\"`"));
     }
     if let Some((_, help)) = REFUSED_VARIABLES.iter().find(|(own, _)| own.contains(&name.as_str())) {
-        return Err(Fault::new("not for a profile to set")
+        return Err(DocumentError::new("not for a profile to set")
             .what(format!("`{name}` cannot be set here"))
             .help(*help));
     }
     if is_secret(&name) {
-        return Err(Fault::new("by its name this is a secret")
+        return Err(DocumentError::new("by its name this is a secret")
             .what(format!("`{name}` cannot be set here"))
             .help(SECRET_HELP));
     }

@@ -17,7 +17,7 @@ mod values;
 use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
-use document::{Document, Fault, Strangers};
+use document::{Document, DocumentError, Strangers};
 pub(super) use extra::kept_variable;
 pub use keys::KEYS;
 use secrets::Secrets;
@@ -39,7 +39,7 @@ impl Profile {
         review::profile(name, document, raw)
     }
 
-    fn misnamed(name: &str, path: &Path, fault: Fault) -> Problem {
+    fn misnamed(name: &str, path: &Path, fault: DocumentError) -> Problem {
         let problem = fault
             .what(format!("`{name}` cannot be the name of a profile"))
             .help(format!("rename `{}`: its name without `.toml` is the profile's", path.display()));

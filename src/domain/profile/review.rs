@@ -3,7 +3,7 @@
 
 use super::{
     checked::Profile,
-    document::{Document, Fault},
+    document::{Document, DocumentError},
     extra,
     raw::{
         RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
@@ -274,7 +274,11 @@ impl Review<'_> {
     }
 
     /// The checked value, or nothing and a problem more.
-    fn check<R, T>(&mut self, raw: Spanned<R>, rule: impl FnOnce(R) -> Result<T, Fault>) -> Option<T> {
+    fn check<R, T>(
+        &mut self,
+        raw: Spanned<R>,
+        rule: impl FnOnce(R) -> Result<T, DocumentError>,
+    ) -> Option<T> {
         let span = raw.span();
         rule(raw.into_inner()).map_err(|fault| self.problems.push(self.document.fault(span, fault))).ok()
     }
@@ -283,7 +287,7 @@ impl Review<'_> {
         &mut self,
         raw: Option<Spanned<R>>,
         default: T,
-        rule: impl FnOnce(R) -> Result<T, Fault>,
+        rule: impl FnOnce(R) -> Result<T, DocumentError>,
     ) -> Option<T> {
         match raw {
             Some(raw) => self.check(raw, rule),
@@ -299,9 +303,9 @@ fn add<C: Extend<T>, T>(collected: Option<C>, next: Option<T>) -> Option<C> {
 }
 
 /// The name of a profile other than `name`.
-pub(super) fn other_profile(name: &str, text: String) -> Result<String, Fault> {
+pub(super) fn other_profile(name: &str, text: String) -> Result<String, DocumentError> {
     if text == name {
-        return Err(Fault::new("this is the profile itself")
+        return Err(DocumentError::new("this is the profile itself")
             .help("name the profile that is served today, or leave out the table"));
     }
     rules::name(text)
@@ -368,15 +372,15 @@ fn sweep(sweep: &Sweep) -> Result<(), Problem> {
 }
 
 /// Every running request needs room for at least one token in each batch; vLLM would not start.
-fn too_small_a_batch(limits: Limits) -> Fault {
+fn too_small_a_batch(limits: Limits) -> DocumentError {
     let Limits { max_num_seqs, max_num_batched_tokens, .. } = limits;
-    Fault::new(format!("{max_num_batched_tokens} tokens for {max_num_seqs} requests"))
+    DocumentError::new(format!("{max_num_batched_tokens} tokens for {max_num_seqs} requests"))
         .what("`limits.max-num-batched-tokens` must not be less than `limits.max-num-seqs`")
         .help(format!("write `max-num-batched-tokens = {max_num_seqs}` or more, or allow fewer requests"))
 }
 
-fn longer_than_context(gates: &Gates, limits: Limits) -> Fault {
-    Fault::new(format!(
+fn longer_than_context(gates: &Gates, limits: Limits) -> DocumentError {
+    DocumentError::new(format!(
         "{} tokens do not fit into a context of {}",
         gates.output_tokens, limits.max_model_len
     ))

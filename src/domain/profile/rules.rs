@@ -6,14 +6,14 @@
 #![allow(clippy::needless_pass_by_value)] // Each rule takes what was read, so that all are passed on alike.
 
 use super::{
-    document::Fault,
+    document::DocumentError,
     raw::CountOrWord,
     values::{Device, Offload, Python, TensorParallel, VerifyAtStart},
 };
 use crate::domain::size::Bytes;
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-type Checked<T> = Result<T, Fault>;
+type Checked<T> = Result<T, DocumentError>;
 
 /// systemd allows 255 characters with the suffix; the rest is room for names derived from it.
 const SERVICE_LENGTH: usize = 200;
@@ -62,11 +62,11 @@ pub(super) fn rising(range: RangeInclusive<u32>) -> impl Fn(Vec<i64>) -> Checked
         let rule = whole(range.clone());
         let values: Vec<u32> = values.into_iter().map(rule).collect::<Checked<_>>()?;
         if let Some((before, next)) = values.iter().zip(values.iter().skip(1)).find(|(a, b)| a >= b) {
-            return Err(Fault::new(format!("{next} is not above {before}"))
+            return Err(DocumentError::new(format!("{next} is not above {before}"))
                 .help("write them from the smallest to the largest"));
         }
         if values.len() > MOST_POINTS {
-            return Err(Fault::new(format!("has {} values, more than {MOST_POINTS}", values.len())));
+            return Err(DocumentError::new(format!("has {} values, more than {MOST_POINTS}", values.len())));
         }
         Ok(values)
     }
@@ -75,8 +75,8 @@ pub(super) fn rising(range: RangeInclusive<u32>) -> impl Fn(Vec<i64>) -> Checked
 /// A number above 0, and at most this.
 pub(super) fn above_zero(most: f64) -> impl Fn(f64) -> Checked<f64> {
     move |value| match value {
-        value if value.is_nan() => Err(Fault::new("not a number")),
-        value if value <= 0.0 => Err(Fault::new("must be above 0")),
+        value if value.is_nan() => Err(DocumentError::new("not a number")),
+        value if value <= 0.0 => Err(DocumentError::new("must be above 0")),
         value if value > most => Err(at_most(most)),
         value => Ok(value),
     }
@@ -85,19 +85,19 @@ pub(super) fn above_zero(most: f64) -> impl Fn(f64) -> Checked<f64> {
 /// A number from 0 to 1.
 pub(super) fn share(value: f64) -> Checked<f64> {
     match value {
-        value if value.is_nan() => Err(Fault::new("not a number")),
+        value if value.is_nan() => Err(DocumentError::new("not a number")),
         value if value < 0.0 => Err(at_least(0)),
         value if value > 1.0 => Err(at_most(1)),
         value => Ok(value),
     }
 }
 
-fn at_least(least: impl std::fmt::Display) -> Fault {
-    Fault::new(format!("must be at least {least}"))
+fn at_least(least: impl std::fmt::Display) -> DocumentError {
+    DocumentError::new(format!("must be at least {least}"))
 }
 
-fn at_most(most: impl std::fmt::Display) -> Fault {
-    Fault::new(format!("must be at most {most}"))
+fn at_most(most: impl std::fmt::Display) -> DocumentError {
+    DocumentError::new(format!("must be at most {most}"))
 }
 
 pub(super) fn port(value: i64) -> Checked<u16> {
@@ -107,8 +107,8 @@ pub(super) fn port(value: i64) -> Checked<u16> {
 
 pub(super) fn host(text: String) -> Checked<IpAddr> {
     text.parse().map_err(|_| match text.as_str() {
-        "localhost" => Fault::new("this is a name").help("write `host = \"127.0.0.1\"`"),
-        _ => Fault::new("not an IP address").help(
+        "localhost" => DocumentError::new("this is a name").help("write `host = \"127.0.0.1\"`"),
+        _ => DocumentError::new("not an IP address").help(
             "for example `host = \"127.0.0.1\"`, or `host = \"0.0.0.0\"` for every address of this host",
         ),
     })
@@ -120,13 +120,13 @@ pub(super) fn service(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
     if let Some(suffix) = SUFFIXES.iter().find(|suffix| text.ends_with(**suffix)) {
         let stem = text.trim_end_matches(suffix);
-        return Err(Fault::new("has a suffix").help(format!("leave it out: `service = \"{stem}\"`")));
+        return Err(DocumentError::new("has a suffix").help(format!("leave it out: `service = \"{stem}\"`")));
     }
     if text.starts_with("awqdeploy") || text.starts_with("systemd") {
-        return Err(Fault::new("taken: units of this name are not the model's"));
+        return Err(DocumentError::new("taken: units of this name are not the model's"));
     }
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(Fault::new("must begin with a letter or digit"));
+        return Err(DocumentError::new("must begin with a letter or digit"));
     }
     no_odd(&text, odd, "a unit's name is letters, digits, `-`, `_` and `.`")?;
     no_longer(text, SERVICE_LENGTH)
@@ -136,7 +136,7 @@ pub(super) fn service(text: String) -> Checked<String> {
 pub(in crate::domain) fn name(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(Fault::new("must begin with a letter or digit"));
+        return Err(DocumentError::new("must begin with a letter or digit"));
     }
     no_odd(&text, odd, "a profile's name is letters, digits, `-` and `_`")?;
     no_longer(text, NAME_LENGTH)
@@ -144,12 +144,12 @@ pub(in crate::domain) fn name(text: String) -> Checked<String> {
 
 pub(in crate::domain) fn repo(text: String) -> Checked<String> {
     if text.starts_with(['/', '.', '~']) {
-        return Err(Fault::new("this is a folder")
+        return Err(DocumentError::new("this is a folder")
             .help("a local folder goes into `path`; `repo` still says what it is a copy of"));
     }
     if let Some((_, address)) = text.split_once("://") {
         let names: Vec<&str> = address.trim_end_matches('/').split('/').collect();
-        let fault = Fault::new("this is a URL");
+        let fault = DocumentError::new("this is a URL");
         return Err(match names.as_slice() {
             [_, owner, name, ..] => fault.help(format!("write `repo = \"{owner}/{name}\"`")),
             _ => fault,
@@ -159,9 +159,9 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
     no_odd(&text, odd, "a repository is letters, digits, `-`, `_` and `.`")?;
     match text.split('/').collect::<Vec<_>>().as_slice() {
         [owner, name] if [owner, name].iter().all(|part| is_hub_name(part)) => no_longer(text, REPO_LENGTH),
-        [_, _] => Err(Fault::new("each part must begin and end with a letter or digit")),
-        [_] => Err(Fault::new("the owner is missing")),
-        _ => Err(Fault::new("too many parts")),
+        [_, _] => Err(DocumentError::new("each part must begin and end with a letter or digit")),
+        [_] => Err(DocumentError::new("the owner is missing")),
+        _ => Err(DocumentError::new("too many parts")),
     }
 }
 
@@ -169,7 +169,9 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
 pub(super) fn alternative(text: String, named: &mut BTreeSet<String>) -> Checked<String> {
     let repo = repo(text)?;
     if !named.insert(repo.clone()) {
-        return Err(Fault::new("named already").help("an alternative is another repository: leave it out"));
+        return Err(
+            DocumentError::new("named already").help("an alternative is another repository: leave it out")
+        );
     }
     Ok(repo)
 }
@@ -182,10 +184,10 @@ fn is_hub_name(part: &str) -> bool {
 pub(in crate::domain) fn revision(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(Fault::new("must begin with a letter or digit"));
+        return Err(DocumentError::new("must begin with a letter or digit"));
     }
     if text.contains("..") {
-        return Err(Fault::new("must not contain `..`"));
+        return Err(DocumentError::new("must not contain `..`"));
     }
     no_odd(&text, odd, "a revision is letters, digits, `-`, `_`, `.` and `/`")?;
     no_longer(text, NAME_LENGTH)
@@ -199,14 +201,14 @@ pub(super) fn python(text: String) -> Checked<Python> {
 pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {
-        return Err(Fault::new("`~` means nothing to a service").help("write the whole path"));
+        return Err(DocumentError::new("`~` means nothing to a service").help("write the whole path"));
     }
     if !path.is_absolute() {
-        return Err(Fault::new("this is a relative path")
+        return Err(DocumentError::new("this is a relative path")
             .help("write the whole path: the service does not run where you are"));
     }
     if path.components().any(|part| part.as_os_str() == "..") {
-        return Err(Fault::new("must not contain `..`"));
+        return Err(DocumentError::new("must not contain `..`"));
     }
     one_line(text)?;
     Ok(path)
@@ -214,10 +216,10 @@ pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
 
 pub(super) fn served_name(text: String) -> Checked<String> {
     if text.is_empty() {
-        return Err(Fault::new("empty"));
+        return Err(DocumentError::new("empty"));
     }
     if text.starts_with('-') {
-        return Err(Fault::new("must not begin with `-`: vLLM would take it for a flag"));
+        return Err(DocumentError::new("must not begin with `-`: vLLM would take it for a flag"));
     }
     let odd = |c: char| c.is_whitespace() || c.is_control();
     no_odd(&text, odd, "must be one word")?;
@@ -227,14 +229,14 @@ pub(super) fn served_name(text: String) -> Checked<String> {
 /// A release or pre-release as PEP 440 writes it, without a local part: `0.26.0`, `0.27.0rc1`.
 pub(in crate::domain) fn version(text: String) -> Checked<String> {
     if let Some(rest) = text.strip_prefix('v') {
-        return Err(Fault::new("leave out the `v`").help(format!("write `vllm = \"{rest}\"`")));
+        return Err(DocumentError::new("leave out the `v`").help(format!("write `vllm = \"{rest}\"`")));
     }
     if let Some((release, _)) = text.split_once('+') {
-        return Err(Fault::new("leave out the local part: the lock decides the build")
+        return Err(DocumentError::new("leave out the local part: the lock decides the build")
             .help(format!("write `vllm = \"{release}\"`")));
     }
     if text.starts_with(['=', '<', '>', '~', '^']) || text.contains('*') || text == "latest" {
-        return Err(Fault::new("not one version").help(
+        return Err(DocumentError::new("not one version").help(
             "a deployment is reproducible only from one exact version, for example `vllm = \"0.26.0\"`",
         ));
     }
@@ -246,7 +248,7 @@ pub(in crate::domain) fn version(text: String) -> Checked<String> {
     if numbered && is_version_suffix(&format!("{trailing}{suffix}")) {
         no_longer(text, NAME_LENGTH)
     } else {
-        Err(Fault::new("not a version"))
+        Err(DocumentError::new("not a version"))
     }
 }
 
@@ -263,8 +265,8 @@ pub(in crate::domain) fn device(text: String) -> Checked<Device> {
     match text.as_str() {
         "cuda" => Ok(Device::Cuda),
         "cpu" => Ok(Device::Cpu),
-        "gpu" | "nvidia" => Err(Fault::new("not a device").help("write `device = \"cuda\"`")),
-        _ => Err(Fault::new("not a device")),
+        "gpu" | "nvidia" => Err(DocumentError::new("not a device").help("write `device = \"cuda\"`")),
+        _ => Err(DocumentError::new("not a device")),
     }
 }
 
@@ -272,10 +274,9 @@ pub(super) fn verify_at_start(text: String) -> Checked<VerifyAtStart> {
     match text.as_str() {
         "memo" => Ok(VerifyAtStart::Memo),
         "full" => Ok(VerifyAtStart::Full),
-        "none" | "never" | "off" => {
-            Err(Fault::new("it cannot be left out").help("`memo` costs an unchanged model next to nothing"))
-        }
-        _ => Err(Fault::new("neither `memo` nor `full`")),
+        "none" | "never" | "off" => Err(DocumentError::new("it cannot be left out")
+            .help("`memo` costs an unchanged model next to nothing")),
+        _ => Err(DocumentError::new("neither `memo` nor `full`")),
     }
 }
 
@@ -283,9 +284,9 @@ pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
     match value {
         CountOrWord::Count(count) => whole(RANKS)(count).map(TensorParallel::Fixed),
         CountOrWord::Word(word) if word == "auto" => Ok(TensorParallel::Auto),
-        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => Err(Fault::new("this is a string")
+        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => Err(DocumentError::new("this is a string")
             .help(format!("leave out the quotes: `tensor-parallel-size = {word}`"))),
-        CountOrWord::Word(_) => Err(Fault::new("neither a number nor `auto`")),
+        CountOrWord::Word(_) => Err(DocumentError::new("neither a number nor `auto`")),
     }
 }
 
@@ -293,13 +294,13 @@ pub(super) fn size(text: String) -> Checked<Bytes> {
     let text = text.trim();
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     if text.chars().all(plain) && text.parse::<f64>().is_ok() {
-        return Err(Fault::new("has no unit").help(format!("did you mean `{text}GiB`?")));
+        return Err(DocumentError::new("has no unit").help(format!("did you mean `{text}GiB`?")));
     }
     match text.parse::<Bytes>() {
-        Ok(size) if size < LEAST_SIZE => Err(Fault::new("must be at least 1MiB")),
-        Ok(size) if size > MOST_SIZE => Err(Fault::new("must be at most 1PiB")),
+        Ok(size) if size < LEAST_SIZE => Err(DocumentError::new("must be at least 1MiB")),
+        Ok(size) if size > MOST_SIZE => Err(DocumentError::new("must be at most 1PiB")),
         Ok(size) => Ok(size),
-        Err(_) => Err(Fault::new("not a size")),
+        Err(_) => Err(DocumentError::new("not a size")),
     }
 }
 
@@ -309,7 +310,7 @@ pub(super) fn offload(text: String) -> Checked<Offload> {
         "none" => Ok(Offload::None),
         _ => match text.parse::<Bytes>() {
             Ok(Bytes(0)) => {
-                Err(Fault::new("nothing is written as a word").help("write `offload = \"none\"`"))
+                Err(DocumentError::new("nothing is written as a word").help("write `offload = \"none\"`"))
             }
             _ => size(text).map(Offload::Fixed),
         },
@@ -320,11 +321,12 @@ pub(super) fn offload(text: String) -> Checked<Offload> {
 pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration> {
     move |text| {
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
-            return Err(Fault::new("has no unit").help(format!("did you mean `{text}s`?")));
+            return Err(DocumentError::new("has no unit").help(format!("did you mean `{text}s`?")));
         }
-        let duration = text.parse::<jiff::SignedDuration>().map_err(|_| Fault::new("not a duration"))?;
+        let duration =
+            text.parse::<jiff::SignedDuration>().map_err(|_| DocumentError::new("not a duration"))?;
         if duration.is_negative() || duration.is_zero() {
-            return Err(Fault::new("must be at least 1s"));
+            return Err(DocumentError::new("must be at least 1s"));
         }
         within(longest)(duration.unsigned_abs())
     }
@@ -332,7 +334,7 @@ pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration
 
 pub(super) fn within(longest: Duration) -> impl Fn(Duration) -> Checked<Duration> {
     move |duration| match duration {
-        duration if duration < SHORTEST => Err(Fault::new("must be at least 1s")),
+        duration if duration < SHORTEST => Err(DocumentError::new("must be at least 1s")),
         duration if duration > longest => Err(at_most(format_args!("{}h", longest.as_secs() / 3600))),
         duration => Ok(duration),
     }
@@ -341,8 +343,8 @@ pub(super) fn within(longest: Duration) -> impl Fn(Duration) -> Checked<Duration
 /// NUL ends a C string, and a line break ends a line of a unit file: neither can be passed on.
 pub(in crate::domain) fn one_line(text: String) -> Checked<String> {
     match text.chars().find(|c| ['\0', '\n', '\r'].contains(c)) {
-        Some('\0') => Err(Fault::new("contains a NUL character")),
-        Some(_) => Err(Fault::new("contains a line break")),
+        Some('\0') => Err(DocumentError::new("contains a NUL character")),
+        Some(_) => Err(DocumentError::new("contains a line break")),
         None => Ok(text),
     }
 }
@@ -350,14 +352,14 @@ pub(in crate::domain) fn one_line(text: String) -> Checked<String> {
 fn no_odd(text: &str, odd: impl Fn(char) -> bool, allowed: &str) -> Checked<()> {
     match text.chars().find(|c| odd(*c)) {
         None => Ok(()),
-        Some(c) if c.is_whitespace() => Err(Fault::new(format!("contains a space: {allowed}"))),
-        Some(c) => Err(Fault::new(format!("contains `{}`: {allowed}", c.escape_debug()))),
+        Some(c) if c.is_whitespace() => Err(DocumentError::new(format!("contains a space: {allowed}"))),
+        Some(c) => Err(DocumentError::new(format!("contains `{}`: {allowed}", c.escape_debug()))),
     }
 }
 
 fn no_longer(text: String, most: usize) -> Checked<String> {
     if text.len() > most {
-        return Err(Fault::new(format!("{} characters long, at most {most} fit", text.len())));
+        return Err(DocumentError::new(format!("{} characters long, at most {most} fit", text.len())));
     }
     Ok(text)
 }

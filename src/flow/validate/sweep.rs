@@ -3,7 +3,7 @@
 use super::speed::{PROMPT, Prompting, heard_to_the_end};
 use crate::{
     domain::{
-        api::openai::{Fault, Request},
+        api::openai::{ApiError, Request},
         conformance::{Known, Miss},
         measure::{Sample, Throughput},
         profile::Gates,
@@ -97,7 +97,7 @@ impl Sweep<'_> {
                     swept.prompts.push(length);
                 }
                 // The context of a server that does not say how long it is.
-                Err(Miss::Fault(Fault::Refused { status: 400..=499, message })) => {
+                Err(Miss::Fault(ApiError::Refused { status: 400..=499, message })) => {
                     swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
                 }
                 Err(miss) => return Err(miss),

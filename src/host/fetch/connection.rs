@@ -8,7 +8,7 @@ use crate::{
     domain::{
         digest::Digest,
         hub::{
-            Fault,
+            HubError,
             schedule::{Next, Run},
         },
         lockfile::PIECE,
@@ -169,7 +169,7 @@ impl Connection<'_, '_> {
         &self,
         file: &Fetched<'_>,
         asked: usize,
-        fault: &Fault,
+        fault: &HubError,
         failures: &mut u32,
     ) -> Result<bool, Problem> {
         let patience = self.shared.means.settings.patience;
@@ -205,7 +205,7 @@ impl Connection<'_, '_> {
         cursor: &mut Cursor,
         end: u64,
         to: u64,
-    ) -> Result<Result<(), Fault>, Problem> {
+    ) -> Result<Result<(), HubError>, Problem> {
         let shared = self.shared;
         let file = &shared.files[number];
         let source = &file.wanted.sources[asked.min(file.wanted.sources.len() - 1)];
@@ -234,7 +234,7 @@ impl Connection<'_, '_> {
                 Err(fault) => return Ok(Err(fault)),
             };
             if bytes.is_empty() {
-                return Ok(Err(Fault::Cut("fewer bytes than announced".to_owned())));
+                return Ok(Err(HubError::Cut("fewer bytes than announced".to_owned())));
             }
             if let Some(led) = &mut cursor.led {
                 led.hash(&bytes);
@@ -260,7 +260,7 @@ impl Connection<'_, '_> {
                 return Err(contradicted(file, found));
             }
         };
-        let fault = Fault::Changed(format!("it has sha256 {found}"));
+        let fault = HubError::Changed(format!("it has sha256 {found}"));
         let tries = file.wrong.fetch_add(1, Ordering::Relaxed) + 1;
         let last = file.wanted.sources.len() - 1;
         file.part.unmark(wrong.iter().copied())?;
@@ -301,7 +301,7 @@ impl Connection<'_, '_> {
 
 impl Answer {
     /// The next bytes, at most `most`; none at the end.
-    async fn next(&mut self, most: u64) -> Result<Bytes, Fault> {
+    async fn next(&mut self, most: u64) -> Result<Bytes, HubError> {
         if self.rest.is_empty() {
             self.rest = self.flow.next().await?.unwrap_or_default();
         }
@@ -325,7 +325,7 @@ fn bounds(piece: usize, size: u64) -> Range<u64> {
     start..size.min(start + PIECE.0)
 }
 
-fn nowhere(file: &Fetched<'_>, fault: &Fault) -> Problem {
+fn nowhere(file: &Fetched<'_>, fault: &HubError) -> Problem {
     let path = file.wanted.file.path.display();
     let from: Vec<String> = file.wanted.sources.iter().map(|source| format!("`{}`", source.repo)).collect();
     Problem::new(Kind::Unverified, format!("cannot fetch `{path}` from {}", from.join(", ")))

@@ -8,7 +8,7 @@ pub use settings::{Reach, Settings, Token};
 use super::os::{http, signals::Interrupt};
 use crate::domain::{
     digest::GitHash,
-    hub::{self, Fault, Listed, Listing},
+    hub::{self, HubError, Listed, Listing},
     problem::{Kind, Problem},
     size::Bytes as Size,
 };
@@ -83,7 +83,7 @@ impl Hub {
     }
 
     /// The commit that a revision is now.
-    pub async fn commit(&self, repo: &str, revision: &str) -> Result<GitHash, Fault> {
+    pub async fn commit(&self, repo: &str, revision: &str) -> Result<GitHash, HubError> {
         // A branch's name may have slashes, which are not part of the path here.
         let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
         let address = format!("{}/api/models/{repo}/revision/{revision}", self.settings.endpoint);
@@ -91,12 +91,12 @@ impl Hub {
     }
 
     /// All files of a repository.
-    pub async fn list(&self, source: &Source) -> Result<Vec<Listed>, Fault> {
+    pub async fn list(&self, source: &Source) -> Result<Vec<Listed>, HubError> {
         let whole = self.settings.patience.whole;
-        timeout(whole, self.pages(source)).await.unwrap_or(Err(Fault::Late(whole)))
+        timeout(whole, self.pages(source)).await.unwrap_or(Err(HubError::Late(whole)))
     }
 
-    async fn pages(&self, source: &Source) -> Result<Vec<Listed>, Fault> {
+    async fn pages(&self, source: &Source) -> Result<Vec<Listed>, HubError> {
         let Source { repo, revision } = source;
         let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
         let endpoint = &self.settings.endpoint;
@@ -110,10 +110,10 @@ impl Hub {
             next = link.as_deref().and_then(hub::next_page).map(str::to_owned);
             // Our token goes with it: it must stay with the same hub.
             if next.as_ref().is_some_and(|next| !next.starts_with(&format!("{endpoint}/"))) {
-                return Err(Fault::Malformed("a listing that goes on at another host".to_owned()));
+                return Err(HubError::Malformed("a listing that goes on at another host".to_owned()));
             }
         }
-        Err(Fault::Malformed(format!("a listing of more than {MAX_PAGES} pages")))
+        Err(HubError::Malformed(format!("a listing of more than {MAX_PAGES} pages")))
     }
 
     /// These bytes of a file of length `size`, held in memory.
@@ -123,13 +123,13 @@ impl Hub {
         path: &Path,
         range: Range<u64>,
         size: Size,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, HubError> {
         let wanted = range.end - range.start;
         let mut flow = self.open(source, path, range.start, Size(range.end), size).await?;
         let mut content = Vec::new();
         while (content.len() as u64) < wanted {
             let bytes = flow.next().await?;
-            let bytes = bytes.ok_or_else(|| Fault::Cut("fewer bytes than announced".to_owned()))?;
+            let bytes = bytes.ok_or_else(|| HubError::Cut("fewer bytes than announced".to_owned()))?;
             content.extend_from_slice(&bytes);
         }
         content.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
@@ -144,7 +144,7 @@ impl Hub {
         from: u64,
         to: Size,
         size: Size,
-    ) -> Result<Flow, Fault> {
+    ) -> Result<Flow, HubError> {
         let Source { repo, revision } = source;
         let address = format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, hub::encoded(path));
         let mut request = self.request(&address);
@@ -161,7 +161,7 @@ impl Hub {
     }
 
     /// Asks until it succeeds, the fault will not pass, or the patience ends.
-    pub async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
+    pub async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
         &self,
         interrupt: &Interrupt,
         mut ask: impl FnMut() -> F,
@@ -194,12 +194,12 @@ impl Hub {
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
     }
 
-    async fn whole(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), Fault> {
+    async fn whole(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), HubError> {
         let whole = self.settings.patience.whole;
-        timeout(whole, self.body(address, most)).await.unwrap_or(Err(Fault::Late(whole)))
+        timeout(whole, self.body(address, most)).await.unwrap_or(Err(HubError::Late(whole)))
     }
 
-    async fn body(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), Fault> {
+    async fn body(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), HubError> {
         let mut response = self.send(self.request(address)).await?;
         let link =
             response.headers().get(header::LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
@@ -207,7 +207,7 @@ impl Hub {
         let mut body = Vec::new();
         while let Some(bytes) = within(silence, response.chunk()).await? {
             if body.len() + bytes.len() > most {
-                return Err(Fault::Malformed(format!("an answer of more than {}", Size(most as u64))));
+                return Err(HubError::Malformed(format!("an answer of more than {}", Size(most as u64))));
             }
             body.extend_from_slice(&bytes);
         }
@@ -222,9 +222,9 @@ impl Hub {
         }
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Fault> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, HubError> {
         let response = within(self.settings.patience.silence, request.send()).await?;
-        match Fault::of_status(response.status().as_u16(), retry_after(&response)) {
+        match HubError::of_status(response.status().as_u16(), retry_after(&response)) {
             Some(fault) => Err(fault),
             None => Ok(response),
         }
@@ -237,7 +237,7 @@ pub enum Asked {
     /// A person wants it to stop.
     Interrupted,
     /// The last fault.
-    Failed(Fault),
+    Failed(HubError),
 }
 
 impl Asked {
@@ -255,7 +255,7 @@ impl Asked {
 
 impl Flow {
     /// The next bytes; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
         loop {
             let Some(mut bytes) = within(self.silence, self.response.chunk()).await? else {
                 return Ok(None);
@@ -272,30 +272,30 @@ impl Flow {
 }
 
 impl Pace {
-    fn take(&mut self, bytes: u64) -> Result<(), Fault> {
+    fn take(&mut self, bytes: u64) -> Result<(), HubError> {
         self.bytes += bytes;
         if self.since.elapsed() < self.after {
             return Ok(());
         }
         let enough = self.bytes as f64 >= self.below.0 as f64 * self.since.elapsed().as_secs_f64();
         (self.since, self.bytes) = (Instant::now(), 0);
-        if enough { Ok(()) } else { Err(Fault::Late(self.after)) }
+        if enough { Ok(()) } else { Err(HubError::Late(self.after)) }
     }
 }
 
 /// How many bytes of the answer come before the wanted ones. A fault if it is of another file.
-fn begin(response: &Response, whole: bool, from: u64, size: Size) -> Result<u64, Fault> {
-    let changed = |there: u64| Fault::Changed(format!("{there} bytes instead of {}", size.0));
+fn begin(response: &Response, whole: bool, from: u64, size: Size) -> Result<u64, HubError> {
+    let changed = |there: u64| HubError::Changed(format!("{there} bytes instead of {}", size.0));
     if response.status() == StatusCode::PARTIAL_CONTENT && !whole {
         let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let (first, there) = range
             .and_then(parse_range)
-            .ok_or_else(|| Fault::Malformed("a part of a file without saying which".to_owned()))?;
+            .ok_or_else(|| HubError::Malformed("a part of a file without saying which".to_owned()))?;
         if there != size.0 {
             return Err(changed(there));
         }
         if first != from {
-            return Err(Fault::Malformed(format!("the bytes from {first} instead of {from}")));
+            return Err(HubError::Malformed(format!("the bytes from {first} instead of {from}")));
         }
         return Ok(0);
     }
@@ -317,13 +317,13 @@ fn retry_after(response: &Response) -> Option<Duration> {
     hub::retry_after(header(header::RETRY_AFTER)?, header(header::DATE))
 }
 
-async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, Fault> {
+async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, HubError> {
     match timeout(limit, answer).await {
-        Err(_) => Err(Fault::Late(limit)),
+        Err(_) => Err(HubError::Late(limit)),
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) if error.is_timeout() => Err(Fault::Late(limit)),
-        Ok(Err(error)) if error.is_connect() => Err(Fault::Unreachable(http::root_of(&error))),
-        Ok(Err(error)) if error.is_redirect() => Err(Fault::Malformed(http::root_of(&error))),
-        Ok(Err(error)) => Err(Fault::Cut(http::root_of(&error))),
+        Ok(Err(error)) if error.is_timeout() => Err(HubError::Late(limit)),
+        Ok(Err(error)) if error.is_connect() => Err(HubError::Unreachable(http::root_of(&error))),
+        Ok(Err(error)) if error.is_redirect() => Err(HubError::Malformed(http::root_of(&error))),
+        Ok(Err(error)) => Err(HubError::Cut(http::root_of(&error))),
     }
 }

@@ -4,7 +4,7 @@ use super::connection::{Arriving, Connection, Connections};
 use crate::{
     domain::{
         api::{
-            openai::{Answer, Delivery, Fault, Load, Models, Request, complaint},
+            openai::{Answer, ApiError, Delivery, Load, Models, Request, complaint},
             sse,
             stream::{Streamed, Transcript},
         },
@@ -155,7 +155,7 @@ impl Api {
 
     /// Whether a second request is answered on the same connection, so that clients need not connect for
     /// each.
-    pub async fn keeps_alive(&self) -> Result<bool, Fault> {
+    pub async fn keeps_alive(&self) -> Result<bool, ApiError> {
         let alone = Self { connections: self.connections.apart(), ..self.clone() };
         let _first = alone.get("/v1/models").await?;
         let Some(kept) = alone.connections.kept().await else { return Ok(false) };
@@ -182,20 +182,20 @@ impl Api {
 
     /// The status of `/health`, which needs no key and is sent none. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
     /// neither says that it can generate.
-    pub async fn health(&self) -> Result<u16, Fault> {
+    pub async fn health(&self) -> Result<u16, ApiError> {
         let request = Self { key: None, ..self.clone() }.request(Method::GET, "/health", None)?;
         let raw = self.clone().within(HEALTH_WAIT).raw(request).await?;
         Ok(raw.status)
     }
 
     /// The names that are served.
-    pub async fn models(&self) -> Result<Models, Fault> {
+    pub async fn models(&self) -> Result<Models, ApiError> {
         let raw = self.get("/v1/models").await?;
         Models::parse(&raw.expect_ok()?)
     }
 
     /// Asks for an answer in one body.
-    pub async fn answer(&self, request: &Request) -> Result<Answer, Fault> {
+    pub async fn answer(&self, request: &Request) -> Result<Answer, ApiError> {
         let body = request.body(&self.model, Delivery::Whole);
         let raw = self.post(request.path(), body.to_string()).await?;
         Answer::parse(&raw.expect_ok()?)
@@ -203,10 +203,10 @@ impl Api {
 
     /// Asks for a streamed answer and reads it to its end, stamping each chunk on arrival with the
     /// monotonic clock. The connection is there already, unless this is the first request.
-    pub async fn stream(&self, request: &Request) -> Result<Streamed, Fault> {
+    pub async fn stream(&self, request: &Request) -> Result<Streamed, ApiError> {
         match self.stream_until(request, |_| false).await? {
             Heard::Whole(streamed) => Ok(streamed),
-            Heard::Part(_) => Err(Fault::Cut { why: "nobody listened".to_owned(), chunks: 0 }),
+            Heard::Part(_) => Err(ApiError::Cut { why: "nobody listened".to_owned(), chunks: 0 }),
         }
     }
 
@@ -215,7 +215,7 @@ impl Api {
         &self,
         request: &Request,
         enough: impl Fn(&[Duration]) -> bool,
-    ) -> Result<Heard, Fault> {
+    ) -> Result<Heard, ApiError> {
         let body = request.body(&self.model, Delivery::Streamed).to_string();
         let request = self.request(Method::POST, request.path(), Some(body))?;
         let mut transcript = Transcript::default();
@@ -232,12 +232,12 @@ impl Api {
             Ok(Ok(Read::Enough)) => Ok(Heard::Part(transcript.sample())),
             Ok(Ok(Read::ToTheEnd)) => transcript.finish().map(Heard::Whole),
             Ok(Err(fault)) => Err(fault),
-            Err(_late) => Err(Fault::Late { after: self.timeout, chunks: transcript.chunks().len() }),
+            Err(_late) => Err(ApiError::Late { after: self.timeout, chunks: transcript.chunks().len() }),
         }
     }
 
     /// Asks for an answer and takes it as it comes, whatever its status.
-    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, Fault> {
+    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, ApiError> {
         let request = match ask {
             Ask::Get | Ask::Skip(_) => self.request(Method::GET, path, None),
             Ask::Post(body) => self.request(Method::POST, path, Some(body.to_string())),
@@ -265,16 +265,21 @@ impl Api {
     }
 
     /// Gets what is at `path`.
-    pub async fn get(&self, path: &str) -> Result<Raw, Fault> {
+    pub async fn get(&self, path: &str) -> Result<Raw, ApiError> {
         self.raw(self.request(Method::GET, path, None)?).await
     }
 
     /// Posts `body` as JSON, well-formed or not.
-    pub async fn post(&self, path: &str, body: String) -> Result<Raw, Fault> {
+    pub async fn post(&self, path: &str, body: String) -> Result<Raw, ApiError> {
         self.raw(self.request(Method::POST, path, Some(body))?).await
     }
 
-    fn request(&self, method: Method, path: &str, json: Option<String>) -> Result<Asked<Full<Bytes>>, Fault> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<String>,
+    ) -> Result<Asked<Full<Bytes>>, ApiError> {
         let path = format!("{}{path}", self.base.path().trim_end_matches('/'));
         let mut request = Asked::builder()
             .method(method)
@@ -289,15 +294,15 @@ impl Api {
         }
         request
             .body(json.unwrap_or_default().into())
-            .map_err(|error| Fault::Malformed(format!("no request can be made of it: {error}")))
+            .map_err(|error| ApiError::Malformed(format!("no request can be made of it: {error}")))
     }
 
-    async fn raw(&self, request: Asked<Full<Bytes>>) -> Result<Raw, Fault> {
+    async fn raw(&self, request: Asked<Full<Bytes>>) -> Result<Raw, ApiError> {
         let Exchange { status, body, .. } = self.exchanged(request).await?;
         Ok(Raw { status, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    async fn exchanged(&self, request: Asked<Full<Bytes>>) -> Result<Exchange, Fault> {
+    async fn exchanged(&self, request: Asked<Full<Bytes>>) -> Result<Exchange, ApiError> {
         self.in_time(async {
             let answer = self.on_connection(self.connections.take().await?, request).await?;
             let status = answer.status.as_u16();
@@ -313,21 +318,21 @@ impl Api {
         &self,
         connection: Connection,
         request: Asked<Full<Bytes>>,
-    ) -> Result<Arriving, Fault> {
+    ) -> Result<Arriving, ApiError> {
         self.connections.ask(connection, request).await.map_err(|error| broken(&error, 0))
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        timeout(self.timeout, work).await.unwrap_or(Err(Fault::Late { after: self.timeout, chunks: 0 }))
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        timeout(self.timeout, work).await.unwrap_or(Err(ApiError::Late { after: self.timeout, chunks: 0 }))
     }
 }
 
 /// All of a body that has an end.
-async fn whole(mut answer: Arriving) -> Result<Vec<u8>, Fault> {
+async fn whole(mut answer: Arriving) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::new();
     while let Some(bytes) = answer.chunk().await.map_err(|error| broken(&error, 0))? {
         if body.len() + bytes.len() > MAX_BODY_BYTES {
-            return Err(Fault::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
+            return Err(ApiError::Malformed(format!("a body of more than {MAX_BODY_BYTES} bytes")));
         }
         body.extend_from_slice(&bytes);
     }
@@ -340,16 +345,16 @@ async fn read_stream(
     transcript: &mut Transcript,
     sent: Instant,
     enough: impl Fn(&[Duration]) -> bool,
-) -> Result<Read, Fault> {
+) -> Result<Read, ApiError> {
     let mut parser = sse::Parser::default();
     let mut read = 0;
     while let Some(bytes) = answer.chunk().await.map_err(|error| broken(&error, transcript.chunks().len()))? {
         let at = sent.elapsed();
         read += bytes.len();
         if read > MAX_STREAM_BYTES {
-            return Err(Fault::Malformed(format!("a stream of more than {MAX_STREAM_BYTES} bytes")));
+            return Err(ApiError::Malformed(format!("a stream of more than {MAX_STREAM_BYTES} bytes")));
         }
-        let events = parser.push(&bytes).map_err(|problem| Fault::Malformed(problem.to_string()))?;
+        let events = parser.push(&bytes).map_err(|problem| ApiError::Malformed(problem.to_string()))?;
         for event in events {
             transcript.take(&event.data, at)?;
         }
@@ -362,7 +367,7 @@ async fn read_stream(
 
 impl Raw {
     /// The body of an answer with status 200.
-    fn expect_ok(self) -> Result<String, Fault> {
+    fn expect_ok(self) -> Result<String, ApiError> {
         match self.status {
             200 => Ok(self.body),
             status => Err(refusal(status, &self.body)),
@@ -372,25 +377,25 @@ impl Raw {
 
 /// The completion that makes a server ready: answered with status 200, at least one token counted, and
 /// ended for a reason. `/health` shows none of this.
-pub async fn first_completion(api: &Api) -> Result<Answer, Fault> {
+pub async fn first_completion(api: &Api) -> Result<Answer, ApiError> {
     let request = Request::complete("The capital of France is", FIRST_COMPLETION_TOKENS);
     let answer = api.answer(&request).await?;
     if answer.usage.completion_tokens == 0 {
-        return Err(Fault::Malformed("a completion of no tokens".to_owned()));
+        return Err(ApiError::Malformed("a completion of no tokens".to_owned()));
     }
     if answer.finish_reason.is_empty() {
-        return Err(Fault::Malformed("a completion that ended for no reason".to_owned()));
+        return Err(ApiError::Malformed("a completion that ended for no reason".to_owned()));
     }
     Ok(answer)
 }
 
 /// An answer that broke off, after so many chunks.
-fn broken(error: &hyper::Error, chunks: usize) -> Fault {
-    Fault::Cut { why: root_of(error), chunks }
+fn broken(error: &hyper::Error, chunks: usize) -> ApiError {
+    ApiError::Cut { why: root_of(error), chunks }
 }
 
-fn refusal(status: u16, body: &str) -> Fault {
-    Fault::Refused { status, message: complaint(body) }
+fn refusal(status: u16, body: &str) -> ApiError {
+    ApiError::Refused { status, message: complaint(body) }
 }
 
 /// The key that vLLM asks for on everything under `/v1`: `--api-key`, or the variable that stands for it.

@@ -2,7 +2,7 @@
 //! answer on it, in the same future: nothing lies between a clock and the socket.
 
 use crate::{
-    domain::api::openai::Fault,
+    domain::api::openai::ApiError,
     host::{os::http::root_of, process::owned::Whose},
 };
 use bytes::Bytes;
@@ -83,7 +83,7 @@ impl Connections {
     }
 
     /// One that was kept and is still open, else a new one.
-    pub(super) async fn take(&self) -> Result<Connection, Fault> {
+    pub(super) async fn take(&self) -> Result<Connection, ApiError> {
         match self.kept().await {
             Some(kept) => Ok(kept),
             None => self.open().await,
@@ -102,9 +102,9 @@ impl Connections {
         }
     }
 
-    async fn open(&self) -> Result<Connection, Fault> {
+    async fn open(&self) -> Result<Connection, ApiError> {
         let Server { host, port, whose, .. } = &*self.0;
-        let unreachable = |why| Fault::Unreachable { address: self.address(), why };
+        let unreachable = |why| ApiError::Unreachable { address: self.address(), why };
         let opened = timeout(CONNECT_WAIT, TcpStream::connect((host.as_str(), *port))).await;
         let opened = opened.map_err(|_| unreachable("it accepts no connection".to_owned()))?;
         let stream = opened.map_err(|error| unreachable(root_of(&error)))?;

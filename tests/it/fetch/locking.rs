@@ -8,7 +8,7 @@ use crate::{
 use awqdeploy::{
     domain::{
         digest::Digest,
-        hub::{Fault as HubFault, git_name, upstream::Deviation},
+        hub::{HubError as HubFault, git_name, upstream::Deviation},
         lockfile::LockedModel,
     },
     flow::models::lock::{self, Standing},

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         digest::GitHash,
         hub::{
-            Fault,
+            HubError,
             upstream::{Deviations, changes, deviations},
         },
         lockfile::LockedModel,
@@ -46,7 +46,7 @@ pub enum Standing {
     /// Files that were locked are there no more, or are others.
     Changed(Deviations),
     /// The repository, or what was locked of it, is gone or closed.
-    Vanished(Fault),
+    Vanished(HubError),
 }
 
 /// Asks the hub. Nothing is written.
@@ -66,7 +66,7 @@ pub fn check(
     observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
     let asked = event_loop()?.block_on(standing(&hub, &model, &world.interrupt));
     let standing = match asked {
-        Err(Asked::Failed(fault @ (Fault::Missing | Fault::Denied(_)))) => Standing::Vanished(fault),
+        Err(Asked::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => Standing::Vanished(fault),
         asked => asked.map_err(|asked| asked.problem(format_args!("look at `{}`", model.repo)))?,
     };
     Ok(Checked { model, standing })
