@@ -1,10 +1,10 @@
 //! Whether a client that worked yesterday works today.
 
-use awqdeploy::domain::api::response_shape::{Changes, Shapes};
+use awqdeploy::domain::api::response_shape::{Changes, ResponseShapes};
 use serde_json::{Value, json};
 
-fn shapes(answers: &[Value]) -> Shapes {
-    let mut shapes = Shapes::default();
+fn shapes(answers: &[Value]) -> ResponseShapes {
+    let mut shapes = ResponseShapes::default();
     for answer in answers {
         shapes.see("chat", answer);
     }
@@ -59,7 +59,7 @@ fn several_answers_make_one_shape() {
     let now = shapes(&[json!({ "b": "y" }), json!({ "a": 2 })]);
     assert_eq!(now.changes_from(&before), Changes::default());
     // A kind that was not asked for this time tells nothing.
-    assert_eq!(Shapes::default().changes_from(&before), Changes::default());
+    assert_eq!(ResponseShapes::default().changes_from(&before), Changes::default());
     let text = serde_json::to_string(&before).unwrap();
-    assert_eq!(serde_json::from_str::<Shapes>(&text).unwrap(), before);
+    assert_eq!(serde_json::from_str::<ResponseShapes>(&text).unwrap(), before);
 }

@@ -28,12 +28,13 @@ pub enum Type {
 }
 
 /// The types that each field was seen with, by its path: `choices[].message.content`.
-pub type Shape = BTreeMap<String, BTreeSet<Type>>;
+pub type ResponseShape = BTreeMap<String, BTreeSet<Type>>;
 
 /// The shape of each kind of answer, by the name of the check that asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Shapes(pub BTreeMap<String, Shape>);
+#[schemars(rename = "Shapes")]
+pub struct ResponseShapes(pub BTreeMap<String, ResponseShape>);
 
 /// What is different from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct Changes {
     pub added: Vec<String>,
 }
 
-impl Shapes {
+impl ResponseShapes {
     /// Takes note of an answer of this kind. Several make one shape.
     pub fn see(&mut self, kind: &str, answer: &Value) {
         note(answer, "", self.0.entry(kind.to_owned()).or_default());
@@ -78,7 +79,7 @@ impl Shapes {
 }
 
 /// Whether a field is only gone because what it belongs to is empty now: its own check sees to that.
-fn below_another(path: &str, old: &Shape, new: &Shape) -> bool {
+fn below_another(path: &str, old: &ResponseShape, new: &ResponseShape) -> bool {
     let parents = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
     parents.into_iter().any(|parent| {
         let empty = |types: &BTreeSet<Type>| types.contains(&Type::Null) || types.contains(&Type::Array);
@@ -105,7 +106,7 @@ fn list(types: &BTreeSet<Type>) -> String {
     types.iter().map(|of| format!("{of:?}").to_lowercase()).collect::<Vec<_>>().join(" or ")
 }
 
-fn note(value: &Value, path: &str, shape: &mut Shape) {
+fn note(value: &Value, path: &str, shape: &mut ResponseShape) {
     let of = match value {
         Value::Null => Type::Null,
         Value::Bool(_) => Type::Bool,

@@ -59,7 +59,7 @@ impl Family {
 
 /// The dimensions of a modelled architecture. What it does not have is 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shape {
+pub struct ModelDims {
     /// Whose names and peculiarities they have.
     pub family: Family,
     /// Width of the residual stream.
@@ -102,7 +102,7 @@ pub struct Shape {
     pub tie_word_embeddings: bool,
 }
 
-impl Shape {
+impl ModelDims {
     /// The kinds of all layers in order.
     pub fn layers(&self) -> impl Iterator<Item = LayerKind> {
         let interval = self.full_attention_interval.max(1);
@@ -174,7 +174,7 @@ impl Dimensions {
     }
 
     /// The shape that these dimensions have in this family. `None` where a variant is not modelled.
-    pub(crate) fn shape(&self, family: Family) -> Result<Option<Shape>, Problem> {
+    pub(crate) fn shape(&self, family: Family) -> Result<Option<ModelDims>, Problem> {
         if family.is_sparse() && !self.all_layers_are_sparse() {
             return Ok(None);
         }
@@ -208,7 +208,7 @@ impl Dimensions {
     }
 
     /// What all families have.
-    fn common(&self, family: Family, taken: &mut Taken) -> Shape {
+    fn common(&self, family: Family, taken: &mut Taken) -> ModelDims {
         let hidden_size = taken.take("hidden_size", self.hidden_size);
         let num_attention_heads = taken.take("num_attention_heads", self.num_attention_heads);
         let num_hidden_layers = taken.take("num_hidden_layers", self.num_hidden_layers);
@@ -221,7 +221,7 @@ impl Dimensions {
             (Family::Qwen3Next, written) | (_, written @ Some(_)) => written,
             (_, None) => Some(hidden_size / num_attention_heads.max(1)),
         };
-        Shape {
+        ModelDims {
             family,
             hidden_size,
             num_hidden_layers,
@@ -246,7 +246,7 @@ impl Dimensions {
     }
 
     /// What only Qwen3-Next has.
-    fn hybrid(&self, shape: &mut Shape, taken: &mut Taken) {
+    fn hybrid(&self, shape: &mut ModelDims, taken: &mut Taken) {
         macro_rules! take {
             ($($name:ident),*) => { $( shape.$name = taken.take(stringify!($name), self.$name); )* };
         }

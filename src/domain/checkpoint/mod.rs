@@ -16,7 +16,7 @@ use safetensors::{Header, WeightFiles};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tensors::{Class, Tensors};
 
-pub use architecture::Shape;
+pub use architecture::ModelDims;
 pub use quantization::Quantization;
 
 /// A checkpoint's shape as far as a plan needs it.
@@ -31,7 +31,7 @@ pub struct Checkpoint {
     /// Whether its attention keeps latent vectors instead of keys and values (MLA, as of `DeepSeek`).
     pub latent_attention: bool,
     /// Dimensions, where this architecture is modelled. Absent: only `files_total` is known.
-    pub shape: Option<Shape>,
+    pub shape: Option<ModelDims>,
     /// Weights by class, where architecture and quantisation are modelled.
     pub tensors: Option<Tensors>,
     /// Bytes of all weight files, where known.

@@ -5,7 +5,7 @@
 //! decoding.
 
 use super::{
-    architecture::{Family, LayerKind, Shape},
+    architecture::{Family, LayerKind, ModelDims},
     quantization::{Rules, Scheme},
     safetensors::Tensor,
 };
@@ -102,7 +102,7 @@ pub struct Tensors(Vec<Group>);
 
 impl Tensors {
     /// The tensors of a model of this shape under these rules.
-    pub fn of(shape: &Shape, rules: &Rules) -> Result<Self, Problem> {
+    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
         let mut tensors = Self::default();
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
@@ -129,7 +129,7 @@ impl Tensors {
 
     /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
     /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
-    pub fn of_headers<'a>(shape: &Shape, named: impl Iterator<Item = &'a Tensor>) -> Self {
+    pub fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
@@ -183,7 +183,7 @@ impl Tensors {
         }
     }
 
-    fn attention(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn attention(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
         let (hidden, head) = (shape.hidden_size, shape.head_dim);
         let query = shape.num_attention_heads * head;
         let key_value = (shape.num_key_value_heads * head, hidden);
@@ -209,7 +209,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn dense(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn dense(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
         let (hidden, inner) = (shape.hidden_size, shape.intermediate_size);
         for (name, size) in
             [("gate_proj", (inner, hidden)), ("up_proj", (inner, hidden)), ("down_proj", (hidden, inner))]
@@ -220,7 +220,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixtral(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixtral(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
         let (hidden, inner) = (shape.hidden_size, shape.moe_intermediate_size);
         for (name, size) in [("w1", (inner, hidden)), ("w2", (hidden, inner)), ("w3", (inner, hidden))] {
             let scheme = rules.scheme(&format!("{layer}.block_sparse_moe.experts.0.{name}"))?;
@@ -231,7 +231,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn gdn(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn gdn(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
         let hidden = shape.hidden_size;
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
@@ -253,7 +253,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixture(&mut self, shape: &Shape, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixture(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
         let hidden = shape.hidden_size;
         let experts = shape.num_experts;
         for (name, shared, routed) in [
@@ -293,7 +293,7 @@ impl Tensors {
 }
 
 /// Class and sharding of a tensor by its name in the files; `None` where vLLM does not load it.
-fn place(shape: &Shape, name: &str) -> Option<(Class, Sharding)> {
+fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     let has = |part: &str| name.split('.').any(|segment| segment == part);
     let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
     let speculation = has("mtp") || layer.is_some_and(|layer| layer >= shape.num_hidden_layers);

@@ -5,7 +5,7 @@
 //! measured the comment says on what; values that were only inferred say so.
 
 use crate::domain::{
-    checkpoint::{Checkpoint, Shape, architecture::LayerKind},
+    checkpoint::{Checkpoint, ModelDims, architecture::LayerKind},
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
     size::Bytes,
@@ -334,7 +334,7 @@ pub struct Paging {
 impl Paging {
     /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
     /// linear: no such model is known.
-    pub fn of(shape: &Shape, ranks: u32) -> Option<Self> {
+    pub fn of(shape: &ModelDims, ranks: u32) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
         let full = shape.count(LayerKind::Full);
         let linear = shape.count(LayerKind::Linear);

@@ -9,7 +9,7 @@
 
 use super::{command_line, inputs::Inputs, memory::Budget};
 use crate::domain::{
-    checkpoint::{Checkpoint, Shape, tensors::Class},
+    checkpoint::{Checkpoint, ModelDims, tensors::Class},
     digest::Digest,
     machine::{
         calibration::{Limit, Measurement, RatesFrom, Setting},
@@ -272,7 +272,7 @@ fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Optio
 }
 
 /// The share of a layer's experts that so many tokens are routed to, if each goes where it likes.
-fn touched(shape: &Shape, tokens: u32) -> f64 {
+fn touched(shape: &ModelDims, tokens: u32) -> f64 {
     if shape.num_experts == 0 {
         return 0.0;
     }

@@ -7,7 +7,7 @@ use super::{
     sweep::Swept,
 };
 use crate::domain::{
-    api::response_shape::Shapes,
+    api::response_shape::ResponseShapes,
     findings::{Finding, Severity},
     generation_id::GenerationId,
     measure::Throughput,
@@ -41,7 +41,7 @@ pub struct Report {
     pub quality_comparison: Option<QualityComparison>,
     /// The shape of every kind of answer, for comparison with the next generation's.
     #[serde(default)]
-    pub shapes: Shapes,
+    pub shapes: ResponseShapes,
     /// Fields that answers have now and had not before. Clients need not care.
     #[serde(default)]
     pub added_fields: Vec<String>,

@@ -37,7 +37,7 @@ pub enum Weights<'a> {
 }
 
 /// A checkpoint, and what is to be said of where it was read.
-pub(super) struct Shape {
+pub(super) struct LoadedCheckpoint {
     pub(super) checkpoint: Checkpoint,
     /// Its folder, where it is on this host.
     pub(super) folder: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) struct Shape {
 /// Tries of one request. A plan falls back on what is known, and must not keep a person waiting.
 const TRIES: u32 = 2;
 
-impl Shape {
+impl LoadedCheckpoint {
     pub(super) fn read(
         world: &World,
         profile: &Profile,

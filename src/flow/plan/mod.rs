@@ -31,7 +31,7 @@ use crate::{
     },
     host::{self, vllm::isolated},
 };
-use checkpoint::Shape;
+use checkpoint::LoadedCheckpoint;
 pub use checkpoint::Weights;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -182,7 +182,8 @@ impl Materials {
         neighbours(world, &profile)?;
         let locked = world.library.lock(profile.name())?;
         let (runtime, wheels) = runtime::runtime(world, &profile)?;
-        let Shape { checkpoint, folder, finding } = Shape::read(world, &profile, locked.as_ref(), weights)?;
+        let LoadedCheckpoint { checkpoint, folder, finding } =
+            LoadedCheckpoint::read(world, &profile, locked.as_ref(), weights)?;
         let model = planned_model(world, &profile, locked.as_ref());
         Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
     }

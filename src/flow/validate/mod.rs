@@ -12,7 +12,7 @@ use crate::{
     domain::{
         api::{
             openai::{Models, Request},
-            response_shape::Shapes,
+            response_shape::ResponseShapes,
         },
         conformance::{Known, Miss, logprobs_of, read_logprobs},
         generation_id::GenerationId,
@@ -66,9 +66,9 @@ struct Validation<'a> {
     observer: &'a dyn Observer,
     checks: Vec<Check>,
     /// The shape of every kind of answer so far.
-    shapes: Shapes,
+    shapes: ResponseShapes,
     /// What the previous generation's answers looked like.
-    previous: Option<&'a Shapes>,
+    previous: Option<&'a ResponseShapes>,
     added_fields: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub async fn validate(
     api: &Api,
     subject: Subject<'_>,
     basis: Option<Basis<'_>>,
-    previous: Option<&Shapes>,
+    previous: Option<&ResponseShapes>,
     observer: &dyn Observer,
 ) -> Report {
     let mut validation = Validation {
@@ -90,7 +90,7 @@ pub async fn validate(
         subject,
         observer,
         checks: Vec::new(),
-        shapes: Shapes::default(),
+        shapes: ResponseShapes::default(),
         previous,
         added_fields: Vec::new(),
     };
