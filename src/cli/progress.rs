@@ -5,7 +5,7 @@ use crate::{
     domain::{
         activation::machine::{End, State, Step},
         size::Bytes,
-        validation::report::{Check, Checked},
+        validation::report::{Check, CheckOutcome},
     },
     flow::event::{Event, Observer},
 };
@@ -168,11 +168,11 @@ impl Observer for Screen {
             (_, Event::Checked(Check { name, verdict, detail, ms })) => {
                 let why = detail.map_or_else(String::new, |detail| format!(": {detail}"));
                 match verdict {
-                    Checked::Pass => {
+                    CheckOutcome::Pass => {
                         self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
                     }
-                    Checked::Skipped => self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}")),
-                    Checked::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
+                    CheckOutcome::Skipped => self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}")),
+                    CheckOutcome::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
                 }
             }
             (_, Event::Watching { until }) => {

@@ -8,7 +8,7 @@ use awqdeploy::{
         planning::plan::Plan,
         profile::Baseline,
         validation::{
-            report::{Checked, KnownAnswers, Report},
+            report::{CheckOutcome, KnownAnswers, Report},
             verdict::Basis,
         },
         vllm::startup_log::{Failure, Reason},
@@ -72,7 +72,7 @@ async fn a_healthy_server_passes() {
     let skipped: Vec<_> = report
         .checks
         .iter()
-        .filter(|check| check.verdict != Checked::Pass)
+        .filter(|check| check.verdict != CheckOutcome::Pass)
         .map(|check| &*check.name)
         .collect();
     assert_eq!(skipped, ["tools", "key-required", "key-compared"]);

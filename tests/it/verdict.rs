@@ -6,13 +6,13 @@ use awqdeploy::domain::{
     measure::{Sample, Throughput},
     profile::{Baseline, Gates},
     validation::{
-        report::{Check, Checked, KnownAnswers, Report, Verdict},
+        report::{Check, CheckOutcome, KnownAnswers, Report, Verdict},
         verdict::{Basis, Evidence, Judgement, judge},
     },
 };
 
 fn check(name: &str, failure: Option<&str>) -> Check {
-    let verdict = if failure.is_some() { Checked::Fail } else { Checked::Pass };
+    let verdict = if failure.is_some() { CheckOutcome::Fail } else { CheckOutcome::Pass };
     Check { name: name.to_owned(), verdict, detail: failure.map(str::to_owned), ms: 1.0 }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         profile::Device,
         size::Bytes,
     },
-    flow::models::lock::{Checked, Standing},
+    flow::models::lock::{Standing, UpstreamCheck},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,8 +32,8 @@ pub(crate) struct UpstreamDocument {
 }
 
 impl UpstreamDocument {
-    pub(crate) fn of(profile: &str, checked: Checked) -> Self {
-        let Checked { model, standing } = checked;
+    pub(crate) fn of(profile: &str, checked: UpstreamCheck) -> Self {
+        let UpstreamCheck { model, standing } = checked;
         let (upstream, now, changes, why) = match standing {
             Standing::Same => ("same", None, Deviations::new(), None),
             Standing::Moved { to, changes } => ("moved", Some(to.to_string()), changes, None),

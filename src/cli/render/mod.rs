@@ -17,7 +17,7 @@ use crate::domain::{
     size::Bytes,
     store::gc::Why,
     validation::{
-        report::{Checked, Report, Verdict},
+        report::{CheckOutcome, Report, Verdict},
         sweep::Swept,
     },
     vllm::serve::Serve,
@@ -119,8 +119,9 @@ pub(crate) fn evidence(document: &ActivationDocument) -> String {
 /// What a validation measured.
 pub(crate) fn report(report: &Report) -> String {
     let mut out = String::new();
-    let count = |wanted: Checked| report.checks.iter().filter(|check| check.verdict == wanted).count();
-    let [passed, failed, skipped] = [Checked::Pass, Checked::Fail, Checked::Skipped].map(count);
+    let count = |wanted: CheckOutcome| report.checks.iter().filter(|check| check.verdict == wanted).count();
+    let [passed, failed, skipped] =
+        [CheckOutcome::Pass, CheckOutcome::Fail, CheckOutcome::Skipped].map(count);
     let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
     row(&mut out, "checks", &format!("{passed} passed, {failed} failed{skipped}"));
     if let Some(answers) = &report.known_answers {

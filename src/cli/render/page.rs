@@ -9,7 +9,7 @@ use crate::{
         findings::Finding,
         measure::{Interval, Throughput},
         validation::{
-            report::{Check, Checked, Report, Verdict},
+            report::{Check, CheckOutcome, Report, Verdict},
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
@@ -299,12 +299,12 @@ fn timeline(account: &Account) -> Markup {
 }
 
 fn checks(report: &Report) -> Markup {
-    let good = report.checks.iter().filter(|check| check.verdict == Checked::Pass).count();
+    let good = report.checks.iter().filter(|check| check.verdict == CheckOutcome::Pass).count();
     let row = |check: &Check| {
         let (class, mark) = match check.verdict {
-            Checked::Pass => ("pass", "✓"),
-            Checked::Fail => ("fail", "✗"),
-            Checked::Skipped => ("skipped", "–"),
+            CheckOutcome::Pass => ("pass", "✓"),
+            CheckOutcome::Fail => ("fail", "✗"),
+            CheckOutcome::Skipped => ("skipped", "–"),
         };
         html! {
             tr { td class=(class) { (mark) } td { code { (check.name) } } td { (check.detail.as_deref().unwrap_or_default()) } }

@@ -86,7 +86,7 @@ pub struct Check {
     /// A stable name: `chat-stream`.
     pub name: String,
     /// How it ended.
-    pub verdict: Checked,
+    pub verdict: CheckOutcome,
     /// Why it failed or was skipped. Absent: there is nothing to add.
     pub detail: Option<String>,
     /// How long it took, milliseconds. Checks of the same answer share its time: the first has it.
@@ -96,7 +96,8 @@ pub struct Check {
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Checked {
+#[schemars(rename = "Checked")]
+pub enum CheckOutcome {
     /// As it should be.
     Pass,
     /// Not as it should be.
@@ -209,7 +210,7 @@ impl fmt::Display for KnownAnswers {
 impl Check {
     /// Whether it failed.
     pub fn failed(&self) -> bool {
-        self.verdict == Checked::Fail
+        self.verdict == CheckOutcome::Fail
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         store::{layout::Layout, manifest::Part},
     },
     host::{
-        models::verify::{self, Checked, Damage},
+        models::verify::{self, Damage, VerifyResult},
         os::signals::Interrupt,
         runtimes::installed::{self, TreeHashCache},
         store::{Store, hash_cache::HashCache, nix_store},
@@ -50,7 +50,7 @@ pub fn prove(
     own: HashCache,
     interrupt: &Interrupt,
     see: &mut dyn FnMut(Bytes, Bytes),
-) -> Result<Checked, Problem> {
+) -> Result<VerifyResult, Problem> {
     let help = "`awqdeploy verify --all --repair` mends what is in the store";
     let digest = model.digest.ok_or_else(|| {
         Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(help)

@@ -4,7 +4,7 @@ use super::{Validation, connections};
 use crate::{
     domain::{
         conformance::{Ask, Known, Miss, Need, Probe, Rule, probes},
-        validation::{gibberish::one_character, report::Checked},
+        validation::{gibberish::one_character, report::CheckOutcome},
     },
     host::vllm::api::Api,
 };
@@ -138,7 +138,7 @@ impl Validation<'_> {
         known: &Known,
     ) -> Next {
         let Err(miss) = result else {
-            self.record(name, Checked::Pass, None, took);
+            self.record(name, CheckOutcome::Pass, None, took);
             return Next::GoOn;
         };
         let excused = match &miss {
@@ -147,7 +147,7 @@ impl Validation<'_> {
             miss if miss.is_fatal() => false,
             _ => !known.vllm && need == Need::Vllm,
         };
-        let verdict = if excused { Checked::Skipped } else { Checked::Fail };
+        let verdict = if excused { CheckOutcome::Skipped } else { CheckOutcome::Fail };
         self.record(name, verdict, Some(miss.to_string()), took);
         if !excused && (need == Need::Essential || miss.is_fatal()) { Next::Enough } else { Next::GoOn }
     }

@@ -22,7 +22,7 @@ use crate::{
         validation::{
             quality::{self, Answered, Quality},
             questions::{self, QUESTIONS},
-            report::{Check, Checked, KnownAnswers, Report},
+            report::{Check, CheckOutcome, KnownAnswers, Report},
             sweep::Swept,
             verdict::{Basis, Evidence, judge},
         },
@@ -273,18 +273,18 @@ impl Validation<'_> {
     }
 
     fn passed(&self, name: &str) -> bool {
-        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Pass)
+        self.checks.iter().any(|check| check.name == name && check.verdict == CheckOutcome::Pass)
     }
 
     fn skipped(&self, name: &str) -> bool {
-        self.checks.iter().any(|check| check.name == name && check.verdict == Checked::Skipped)
+        self.checks.iter().any(|check| check.name == name && check.verdict == CheckOutcome::Skipped)
     }
 
     fn fail(&mut self, name: &str, began: Instant, miss: &Miss) {
-        self.record(name, Checked::Fail, Some(miss.to_string()), began.elapsed());
+        self.record(name, CheckOutcome::Fail, Some(miss.to_string()), began.elapsed());
     }
 
-    fn record(&mut self, name: &str, verdict: Checked, detail: Option<String>, took: Duration) {
+    fn record(&mut self, name: &str, verdict: CheckOutcome, detail: Option<String>, took: Duration) {
         let check = Check { name: name.to_owned(), verdict, detail, ms: took.as_secs_f64() * 1000.0 };
         self.observer.see(Event::Checked(check.clone()));
         self.checks.push(check);

@@ -30,7 +30,7 @@ use std::{
     str::FromStr,
     time::SystemTime,
 };
-use verify::{Checked, Damage, Difference};
+use verify::{Damage, Difference, VerifyResult};
 
 impl Store {
     /// What was hashed, and is known to be the same while it stays untouched.
@@ -77,7 +77,7 @@ impl StoreWriter<'_> {
     }
 
     /// Remembers what a check has proven, so that the next need not read it.
-    pub fn note(&self, checked: &Checked) -> Result<(), Problem> {
+    pub fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
         if checked.noted.is_empty() {
             return Ok(());
         }

@@ -62,7 +62,7 @@ pub struct Damage {
 
 /// What a check found.
 #[derive(Clone, Debug, Default)]
-pub struct Checked {
+pub struct VerifyResult {
     /// What is not as it was locked, by path. Empty: all is well.
     pub damaged: Vec<Damage>,
     /// The contents that were seen to be right, and the stamps by which their files can be known again.
@@ -133,9 +133,9 @@ pub fn stored(
     cache: &HashCache,
     interrupt: &Interrupt,
     progress: Progress<'_>,
-) -> Result<Checked, Problem> {
+) -> Result<VerifyResult, Problem> {
     let mut there = walk(folder)?;
-    let mut checked = Checked::default();
+    let mut checked = VerifyResult::default();
     let mut candidates = Vec::new();
     for file in &model.files {
         match there.remove(&file.path) {
@@ -159,8 +159,8 @@ pub fn given(
     model: &LockedModel,
     interrupt: &Interrupt,
     progress: Progress<'_>,
-) -> Result<Checked, Problem> {
-    let mut checked = Checked::default();
+) -> Result<VerifyResult, Problem> {
+    let mut checked = VerifyResult::default();
     let mut candidates = Vec::new();
     for file in &model.files {
         match folder.find(&file.path)? {
@@ -279,10 +279,10 @@ pub fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
 fn compare(
     candidates: Vec<Candidate<'_>>,
     cache: &HashCache,
-    mut checked: Checked,
+    mut checked: VerifyResult,
     interrupt: &Interrupt,
     progress: Progress<'_>,
-) -> Result<Checked, Problem> {
+) -> Result<VerifyResult, Problem> {
     let began = SystemTime::now();
     let (known, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
         candidate.size == candidate.locked.size && cache.knows(&candidate.locked.sha256, &candidate.stamp)

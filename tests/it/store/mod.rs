@@ -18,7 +18,7 @@ use awqdeploy::{
         models::{
             self,
             source_folder::Folder,
-            verify::{self, Checked, Damage},
+            verify::{self, Damage, VerifyResult},
         },
         os::signals::Interrupt,
         store::{Store, hash_cache::HashCache},
@@ -134,7 +134,7 @@ impl Scene {
         }
     }
 
-    pub(crate) fn check(&self, cache: &HashCache) -> Checked {
+    pub(crate) fn check(&self, cache: &HashCache) -> VerifyResult {
         verify::stored(&self.stored(), &self.model, cache, &Interrupt::default(), &mut |_| ()).unwrap()
     }
 

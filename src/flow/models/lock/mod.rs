@@ -5,7 +5,7 @@ mod signature;
 mod upstream;
 
 pub use runtime::lock_runtime;
-pub use upstream::{Checked, Standing, check};
+pub use upstream::{Standing, UpstreamCheck, check};
 
 use super::{fetch, online};
 use crate::{

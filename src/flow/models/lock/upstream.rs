@@ -24,7 +24,7 @@ use crate::{
 
 /// How the hub stands to a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct UpstreamCheck {
     /// What was locked.
     pub model: LockedModel,
     /// What of it there is.
@@ -59,7 +59,7 @@ pub fn check(
     name: &str,
     settings: &Settings,
     observer: &dyn Observer,
-) -> Result<Checked, Problem> {
+) -> Result<UpstreamCheck, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let hub = online(settings)?;
@@ -69,7 +69,7 @@ pub fn check(
         Err(Asked::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => Standing::Vanished(fault),
         asked => asked.map_err(|asked| asked.problem(format_args!("look at `{}`", model.repo)))?,
     };
-    Ok(Checked { model, standing })
+    Ok(UpstreamCheck { model, standing })
 }
 
 async fn standing(hub: &Hub, model: &LockedModel, interrupt: &Interrupt) -> Result<Standing, Asked> {

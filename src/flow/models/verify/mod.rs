@@ -22,7 +22,7 @@ use crate::{
         models::{
             repair::{Copies, PieceSource},
             source_folder::Folder,
-            verify::{self, Checked, Damage},
+            verify::{self, Damage, VerifyResult},
         },
         store::hash_cache::HashCache,
     },
@@ -225,7 +225,7 @@ fn repair(
 }
 
 /// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
-fn remember(world: &World, checked: &Checked) {
+fn remember(world: &World, checked: &VerifyResult) {
     let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") else { return };
     let _unkept = locked.note(checked);
 }
