@@ -4,7 +4,7 @@ use super::terminal::{BAD, FAINT, GOOD, inked, say, say_json};
 use crate::{
     domain::{
         activation::machine::{End, State, Step},
-        size::Bytes,
+        size::ByteSize,
         validation::report::{Check, CheckOutcome},
     },
     flow::event::{Event, Observer},
@@ -117,7 +117,7 @@ impl Screen {
         if self.how == How::Lines {
             if let Some(percent) = self.advanced(done, of, PLAIN_PERCENT) {
                 let left = self.left(done, of).map(|left| format!(", {left} left")).unwrap_or_default();
-                say(&format!("  {percent} % of {}{left}", Bytes(of)));
+                say(&format!("  {percent} % of {}{left}", ByteSize(of)));
             }
             return;
         }

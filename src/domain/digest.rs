@@ -1,6 +1,6 @@
 //! SHA-256 digests, the names of things in the store; and the hashes by which git and hubs name things.
 
-use super::size::Bytes;
+use super::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
@@ -10,9 +10,10 @@ use std::{fmt, str::FromStr};
 /// A SHA-256 digest, written as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
+#[schemars(rename = "Digest")]
+pub struct Sha256Digest([u8; 32]);
 
-impl Digest {
+impl Sha256Digest {
     /// The digest of these bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self::finish(Sha256::new_with_prefix(bytes))
@@ -29,19 +30,19 @@ impl Digest {
     }
 }
 
-impl fmt::Display for Digest {
+impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
 }
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{self}")
     }
 }
 
-impl FromStr for Digest {
+impl FromStr for Sha256Digest {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let mut bytes = [0; 32];
@@ -51,15 +52,15 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
+impl TryFrom<String> for Sha256Digest {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
     }
 }
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
+impl From<Sha256Digest> for String {
+    fn from(digest: Sha256Digest) -> Self {
         digest.to_string()
     }
 }
@@ -75,7 +76,7 @@ pub struct GitName(Sha1);
 
 impl GitName {
     /// Of a content of this length.
-    pub fn new(size: Bytes) -> Self {
+    pub fn new(size: ByteSize) -> Self {
         Self(Sha1::new_with_prefix(format!("blob {}\0", size.0)))
     }
 

@@ -9,9 +9,10 @@ use std::{fmt, iter::Sum, ops::Add, str::FromStr};
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(transparent)]
-pub struct Bytes(pub u64);
+#[schemars(rename = "Bytes")]
+pub struct ByteSize(pub u64);
 
-impl Bytes {
+impl ByteSize {
     /// `n` × 2³⁰ bytes.
     pub const fn gib(n: u64) -> Self {
         Self(n << 30)
@@ -46,26 +47,26 @@ impl Bytes {
     }
 }
 
-impl Add for Bytes {
+impl Add for ByteSize {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 }
 
-impl Sum for Bytes {
+impl Sum for ByteSize {
     fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
         iter.fold(Self::default(), Add::add)
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&bytesize::ByteSize(self.0).display().iec().to_string())
     }
 }
 
-impl FromStr for Bytes {
+impl FromStr for ByteSize {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<bytesize::ByteSize>().map(|size| Self(size.0))

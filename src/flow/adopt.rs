@@ -11,7 +11,7 @@ use crate::{
         activation::machine::{Activation, End, State},
         adoption::{self, Adopted, ForeignUnit, Reading, Terms},
         checkpoint::Checkpoint,
-        digest::Digest,
+        digest::Sha256Digest,
         generation_id::GenerationId,
         lockfile::LockedModel,
         planning::{
@@ -133,7 +133,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
             unit: unit.as_ref().map(|unit| ForeignUnit {
                 name: unit.name.clone(),
                 path: unit.path.clone(),
-                digest: Digest::of(&unit.text),
+                digest: Sha256Digest::of(&unit.text),
             }),
             process: sighting.process,
             argv: adoption::told(&sighting.seen.argv),

@@ -4,7 +4,7 @@ use crate::domain::{
     activation::machine::{Conclusion, State},
     generation_id::GenerationId,
     problem::Kind,
-    size::Bytes,
+    size::ByteSize,
     validation::report::Check,
 };
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ pub enum Event {
     /// So much of the current stage is done.
     Progress {
         /// Done so far.
-        done: Bytes,
+        done: ByteSize,
         /// In all.
-        of: Bytes,
+        of: ByteSize,
     },
     /// The activation recorded this state and now runs its step.
     Activation {

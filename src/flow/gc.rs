@@ -2,10 +2,10 @@
 
 use super::context::World;
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     generation_id::GenerationId,
     problem::Problem,
-    size::Bytes,
+    size::ByteSize,
     store::gc::{Collection, Why},
 };
 use std::time::Duration;
@@ -23,21 +23,21 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Collected {
     /// What the disk gets back.
-    pub freed: Bytes,
+    pub freed: ByteSize,
     /// The generations that stay, each with its profile.
     pub kept: Vec<(GenerationId, String, Why)>,
     /// The generations that go, each with its profile.
     pub generations: Vec<(GenerationId, String)>,
     /// The models that go, each with its repository.
-    pub models: Vec<(Digest, String)>,
+    pub models: Vec<(Sha256Digest, String)>,
     /// The runtimes that go.
-    pub runtimes: Vec<Digest>,
+    pub runtimes: Vec<Sha256Digest>,
     /// The interpreters that go, which came with locks.
-    pub pythons: Vec<Digest>,
+    pub pythons: Vec<Sha256Digest>,
     /// How many contents of files go.
     pub contents: usize,
     /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
-    pub downloads: Bytes,
+    pub downloads: ByteSize,
 }
 
 /// Removes all that no generation needs which serves, can be returned to, or is pinned.
@@ -72,7 +72,8 @@ fn look(world: &World) -> Result<(Collection, Collected), Problem> {
     let locked: Vec<_> = locked?.into_iter().flatten().collect();
     let collection = Collection::of(&store.stock(&locked)?);
     let profile = |id: GenerationId| Ok::<_, Problem>(store.generation(id)?.plan.profile);
-    let repo = |digest: Digest| store.model_lock(digest).map_or_else(|_| digest.short(), |model| model.repo);
+    let repo =
+        |digest: Sha256Digest| store.model_lock(digest).map_or_else(|_| digest.short(), |model| model.repo);
     let kept: Result<Vec<_>, Problem> =
         collection.kept.iter().map(|(id, why)| Ok((*id, profile(*id)?, *why))).collect();
     let generations: Result<Vec<_>, Problem> =

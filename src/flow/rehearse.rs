@@ -17,7 +17,7 @@ use crate::{
         machine::facts::Facts,
         problem::{Kind, Problem},
         profile::{Gates, Listen, Profile, Sweep, Timeouts},
-        size::Bytes,
+        size::ByteSize,
         store::layout::Layout,
     },
     host::{
@@ -50,7 +50,7 @@ const LOAD: Duration = Duration::from_millis(400);
 /// The rate where the plan predicts none.
 const UNPREDICTED_TOKENS_PER_SECOND: f64 = 50.0;
 /// VRAM of each GPU for the fault of a model that does not fit.
-const TOO_LITTLE: Bytes = Bytes::gib(4);
+const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 
 /// What is rehearsed.
 #[derive(Debug)]

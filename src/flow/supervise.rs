@@ -11,7 +11,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::Timeouts,
         service::liveness::{Liveness, Seen, Verdict},
-        size::Bytes,
+        size::ByteSize,
         vllm::startup_log::{Phase, Reason},
     },
     host::{
@@ -168,7 +168,7 @@ async fn proven(
 }
 
 /// Tells the service manager each percent of what is verified.
-fn telling(told: Told, what: &'static str) -> impl FnMut(Bytes, Bytes) {
+fn telling(told: Told, what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
     let mut shown = None;
     move |done, of| {
         let percent = (done.0 * 100).checked_div(of.0);

@@ -12,7 +12,7 @@ use crate::domain::{
     generation_id::GenerationId,
     lockfile::{Interpreter, LockedModel},
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
     store::gc::{Collection, Stock, Used},
 };
 use std::{
@@ -72,17 +72,17 @@ impl Store {
     }
 
     /// Bytes that the disk gets back when a collection is carried out: a file that has other names stays.
-    pub fn freed(&self, collection: &Collection) -> Result<Bytes, Problem> {
+    pub fn freed(&self, collection: &Collection) -> Result<ByteSize, Problem> {
         let mut links = BTreeMap::new();
         for path in self.doomed(collection)? {
             count(&path, &mut links)?;
         }
         let gone = links.into_values().filter(|(seen, all, _)| seen >= all);
-        Ok(Bytes(gone.map(|(_, _, blocks)| blocks * BLOCK).sum()))
+        Ok(ByteSize(gone.map(|(_, _, blocks)| blocks * BLOCK).sum()))
     }
 
     /// Bytes of the interrupted downloads that stay.
-    pub fn downloads(&self, collection: &Collection) -> Result<Bytes, Problem> {
+    pub fn downloads(&self, collection: &Collection) -> Result<ByteSize, Problem> {
         let downloads = self.layout().downloads();
         let others = partial_file::others(&downloads, &collection.downloads)?;
         let mut links = BTreeMap::new();
@@ -91,7 +91,7 @@ impl Store {
                 count(&path, &mut links)?;
             }
         }
-        Ok(Bytes(links.into_values().map(|(_, _, blocks)| blocks * BLOCK).sum()))
+        Ok(ByteSize(links.into_values().map(|(_, _, blocks)| blocks * BLOCK).sum()))
     }
 
     /// All that a collection removes, generations first: what is left must never miss what it needs.

@@ -4,7 +4,7 @@ use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     findings::{Concerns, RULES},
     planning::plan::Plan,
-    size::Bytes,
+    size::ByteSize,
     validation::{
         observed::{Actual, Held, compare},
         report::Report,
@@ -37,7 +37,7 @@ fn codes(plan: &Plan, log: &str) -> Vec<String> {
 
 #[test]
 fn a_log_says_what_was_loaded() {
-    let hundredths = |bytes: Option<Bytes>| (bytes.unwrap().0 * 100).div_ceil(1 << 30);
+    let hundredths = |bytes: Option<ByteSize>| (bytes.unwrap().0 * 100).div_ceil(1 << 30);
     let actual = Actual::of(LOG.lines());
     let sizes = [actual.weights, actual.offloaded, actual.kv_cache, actual.graphs].map(hundredths);
     assert_eq!(sizes, [1113, 3202, 141, 13]);
@@ -72,7 +72,7 @@ fn each_difference_is_found_and_offload_fails_the_validation() {
         triggered.insert(code);
     }
     for (vram, ram, code) in [(17, 1, "vram-not-as-planned"), (1, 80, "ram-not-as-planned")] {
-        let held = Held { vram: vec![Bytes::gib(1), Bytes::gib(vram)], ram: Some(Bytes::gib(ram)) };
+        let held = Held { vram: vec![ByteSize::gib(1), ByteSize::gib(vram)], ram: Some(ByteSize::gib(ram)) };
         let found = compare(&plan(), &Actual::of(LOG.lines()).with(held));
         let found: Vec<_> = found.iter().map(|finding| finding.code.as_str()).collect();
         assert_eq!(found, [code]);
@@ -112,7 +112,7 @@ fn a_profile_says_how_far_the_engine_may_be() {
     let strict = |table: &str| {
         let text = format!("{}\n[tolerances]\n{table}\n", awq(AUTO.0, AUTO.1));
         let plan = plan_of(&text, &facts("one-16gb"), None).unwrap();
-        let held = Held { vram: vec![Bytes::gib(15)], ram: Some(Bytes::gib(40)) };
+        let held = Held { vram: vec![ByteSize::gib(15)], ram: Some(ByteSize::gib(40)) };
         let found = compare(&plan, &Actual::of(LOG.lines()).with(held));
         found.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
     };

@@ -3,7 +3,7 @@
 use awqdeploy::domain::{
     adoption::{CommandLine, Reading, Seen, Terms, write},
     profile::{Device, Profile, Python},
-    size::Bytes,
+    size::ByteSize,
 };
 use std::path::Path;
 
@@ -72,7 +72,7 @@ fn its_values_are_those_that_vllm_would_take() {
     assert_eq!(reading.listen.authority(), "127.0.0.1:9001");
     assert_eq!((reading.tensor_parallel_size, reading.max_num_seqs), (4, Some(16)));
     assert_eq!((reading.max_model_len, reading.max_num_batched_tokens), (Some(32_000), Some(8192)));
-    assert_eq!((reading.gpu_memory_utilization, reading.offload), (Some(0.85), Bytes(3 << 29)));
+    assert_eq!((reading.gpu_memory_utilization, reading.offload), (Some(0.85), ByteSize(3 << 29)));
     assert_eq!(reading.others, ["--dtype", "float16"]);
     assert_eq!(read("p vllm serve m").listen.authority(), "0.0.0.0:8000");
     for bad in ["--port many", "--host example.org", "--uds /run/s", "--api-key x"] {

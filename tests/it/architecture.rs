@@ -4,7 +4,7 @@ use super::inputs::{AUTO, awq, facts, plan_of};
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, tensors::Class},
     planning::memory::Paging,
-    size::Bytes,
+    size::ByteSize,
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn weights_are_the_published_parameters_in_sixteen_bits() {
         (QWEN3_30B, 30_532_122_624),
         (MIXTRAL, 46_702_792_704_u64),
     ] {
-        assert_eq!(checkpoint(config).weights(1), Some(Bytes(2 * parameters)), "{config}");
+        assert_eq!(checkpoint(config).weights(1), Some(ByteSize(2 * parameters)), "{config}");
     }
 }
 
@@ -48,7 +48,7 @@ fn weights_are_the_published_parameters_in_sixteen_bits() {
 fn a_tied_head_is_counted_once() {
     let tied = LLAMA_8B.replace(r#"embeddings": false"#, r#"embeddings": true"#);
     let saved = checkpoint(LLAMA_8B).weights(1).unwrap().less(checkpoint(&tied).weights(1).unwrap());
-    assert_eq!(saved, Bytes(2 * 128_256 * 4096));
+    assert_eq!(saved, ByteSize(2 * 128_256 * 4096));
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn the_cache_of_full_attention_has_blocks_of_sixteen_tokens() {
     // 128 KiB a token for Llama 3 8B: 2 (key, value) × 8 heads × 128 × 2 bytes × 32 layers.
     for (ranks, token) in [(1, 128 << 10), (2, 64 << 10), (8, 16 << 10), (16, 16 << 10)] {
         let paging = Paging::of(checkpoint(LLAMA_8B).shape.as_ref().unwrap(), ranks).unwrap();
-        assert_eq!((paging.block_tokens, paging.block), (16, Bytes(16 * token)), "TP {ranks}");
-        assert_eq!(paging.tokens(Bytes(8192 * token), 8192), 8192);
-        assert_eq!(paging.tokens(Bytes(8192 * token - 1), 8192), 8192 - 16, "a block less");
+        assert_eq!((paging.block_tokens, paging.block), (16, ByteSize(16 * token)), "TP {ranks}");
+        assert_eq!(paging.tokens(ByteSize(8192 * token), 8192), 8192);
+        assert_eq!(paging.tokens(ByteSize(8192 * token - 1), 8192), 8192 - 16, "a block less");
     }
 }
 
@@ -66,7 +66,7 @@ fn the_cache_of_full_attention_has_blocks_of_sixteen_tokens() {
 fn a_dense_model_is_planned_without_offload() {
     let text = awq(AUTO.0, AUTO.1);
     let plan = plan_of(&text, &facts("four-16gb"), Some(checkpoint(LLAMA_8B))).unwrap();
-    assert_eq!((plan.memory.tensor_parallel_size, plan.memory.offload), (4, Bytes(0)));
+    assert_eq!((plan.memory.tensor_parallel_size, plan.memory.offload), (4, ByteSize(0)));
     assert!(plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled"));
     let refusal = plan_of(&text, &facts("one-16gb"), Some(checkpoint(LLAMA_8B))).unwrap_err();
     assert_snapshot!(refusal.message, @"with TP 1 6.3 GiB of VRAM are missing, with nothing that can be offloaded: weights 15.0 GiB, overhead 1.8 GiB, KV cache 4.0 GiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB");
@@ -84,9 +84,9 @@ fn a_dense_model_is_planned_without_offload() {
 fn a_sparse_model_offloads_its_experts() {
     let checkpoint = checkpoint(QWEN3_30B);
     let experts = 48 * 128 * 3 * 2048 * 768 * 2;
-    assert_eq!(checkpoint.experts(1), Some(Bytes(experts)));
+    assert_eq!(checkpoint.experts(1), Some(ByteSize(experts)));
     let plan = plan_of(&awq(AUTO.0, AUTO.1), &facts("one-16gb"), Some(checkpoint)).unwrap();
-    assert!(plan.memory.offload > Bytes::gib(40));
+    assert!(plan.memory.offload > ByteSize::gib(40));
     assert!(plan.serve.argv.windows(2).any(|words| words == ["--cpu-offload-params", "experts"]));
 }
 
@@ -97,14 +97,21 @@ fn quantised_dense_layers_have_a_class_of_their_own() {
         json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true});
     let tensors = checkpoint(&config.to_string()).tensors.unwrap();
     let weights: u64 = 32 * 3 * 4096 * 14_336;
-    assert_eq!(tensors.bytes_of(Class::Mlp, 1), Bytes(weights / 2 + weights / 128 * 2 + weights / 128 / 2));
-    assert_eq!(tensors.bytes_of(Class::LmHead, 1), Bytes(128_256 * 4096 * 2), "the head is never quantised");
+    assert_eq!(
+        tensors.bytes_of(Class::Mlp, 1),
+        ByteSize(weights / 2 + weights / 128 * 2 + weights / 128 / 2)
+    );
+    assert_eq!(
+        tensors.bytes_of(Class::LmHead, 1),
+        ByteSize(128_256 * 4096 * 2),
+        "the head is never quantised"
+    );
 }
 
 #[test]
 fn latent_attention_is_named_as_not_modelled() {
     let config = r#"{"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512}"#;
-    let deepseek = Checkpoint::of(config, Some(Bytes::gib(30))).unwrap();
+    let deepseek = Checkpoint::of(config, Some(ByteSize::gib(30))).unwrap();
     let plan = plan_of(
         &awq("tensor-parallel-size = 4", "tensor-parallel-size = 4"),
         &facts("four-16gb"),

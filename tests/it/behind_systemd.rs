@@ -10,7 +10,7 @@ use awqdeploy::domain::{
     activation::machine::{Activation, Cause, End, State, Step},
     generation_id::GenerationId,
     lockfile::{LockedFile, LockedModel},
-    size::Bytes,
+    size::ByteSize,
 };
 use insta::assert_snapshot;
 use rustix::process::Signal;
@@ -142,7 +142,7 @@ fn ctrl_c_while_a_model_is_verified_is_heard_at_once() {
     let path = host.path("profiles/locks/tiny.toml");
     let mut lock = LockedModel::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
     for file in lock.files.iter_mut().filter(|file| file.path == Path::new("model.safetensors")) {
-        *file = LockedFile::new(file.path.clone(), Bytes(size), file.sha256);
+        *file = LockedFile::new(file.path.clone(), ByteSize(size), file.sha256);
     }
     fs::write(&path, lock.to_toml()).unwrap();
 

@@ -3,7 +3,7 @@
 
 use awqdeploy::domain::{
     checkpoint::{Checkpoint, architecture::LayerKind, known_config, tensors::Class},
-    size::Bytes,
+    size::ByteSize,
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -76,7 +76,7 @@ fn the_known_awq_adds_up_to_its_published_tensors_to_the_byte() {
     // On disk each packed matrix has a `weight_shape` of two 64-bit numbers beside it, which vLLM
     // does not keep.
     let packed = 48 * 512 * 3 + 12 * 4 + 36 * 2;
-    assert_eq!(checkpoint.weights(1).unwrap() + Bytes(16 * packed), Bytes(46_010_957_184));
+    assert_eq!(checkpoint.weights(1).unwrap() + ByteSize(16 * packed), ByteSize(46_010_957_184));
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn of_several_patterns_the_first_that_matches_decides() {
 #[test]
 fn other_architectures_and_methods_are_told_by_their_files() {
     let llama = r#"{"architectures": ["FalconForCausalLM"], "num_experts": "none of them"}"#;
-    let checkpoint = Checkpoint::of(llama, Some(Bytes::gib(8))).unwrap();
+    let checkpoint = Checkpoint::of(llama, Some(ByteSize::gib(8))).unwrap();
     assert!(checkpoint.shape.is_none());
-    assert_eq!(checkpoint.weights(4), Some(Bytes::gib(2)));
+    assert_eq!(checkpoint.weights(4), Some(ByteSize::gib(2)));
     assert_eq!(Checkpoint::of(llama, None).unwrap().weights(1), None);
     let exotic = config(Some(json!({"quant_method": "nvfp4_next", "bits": "four"})));
-    let checkpoint = Checkpoint::of(&exotic, Some(Bytes::gib(40))).unwrap();
-    assert_eq!(checkpoint.weights(1), Some(Bytes::gib(40)));
+    let checkpoint = Checkpoint::of(&exotic, Some(ByteSize::gib(40))).unwrap();
+    assert_eq!(checkpoint.weights(1), Some(ByteSize::gib(40)));
     assert_eq!(checkpoint.experts(1), None);
 }
 

@@ -4,10 +4,10 @@ use super::{rehearsal, stand::FORKED, store::Scene};
 use awqdeploy::{
     domain::{
         activation::machine::{Activation, Cause, End, State, Step},
-        digest::Digest,
+        digest::Sha256Digest,
         generation_id::GenerationId,
         planning::plan::Plan,
-        size::Bytes,
+        size::ByteSize,
         store::gc::{Collection, Stock, Used, Why},
     },
     host::store::{Store, hash_cache::HashCache},
@@ -24,8 +24,8 @@ fn id(number: u64) -> GenerationId {
     GenerationId(number)
 }
 
-fn digest(name: u64) -> Digest {
-    Digest::of(name.to_le_bytes())
+fn digest(name: u64) -> Sha256Digest {
+    Sha256Digest::of(name.to_le_bytes())
 }
 
 /// Generation `n` uses model `n` and runtime `n`; model `n` has contents `n` and `n + 1`.
@@ -48,7 +48,7 @@ fn ids(numbers: &[u64]) -> BTreeSet<GenerationId> {
     numbers.iter().copied().map(id).collect()
 }
 
-fn names(numbers: &[u64]) -> BTreeSet<Digest> {
+fn names(numbers: &[u64]) -> BTreeSet<Sha256Digest> {
     numbers.iter().copied().map(digest).collect()
 }
 
@@ -167,7 +167,7 @@ fn rolled_back() -> End {
     End::RolledBack { cause: Cause::Interrupted { step: Step::Start } }
 }
 
-fn collect(store: &Store) -> (Collection, Bytes) {
+fn collect(store: &Store) -> (Collection, ByteSize) {
     let collection = Collection::of(&store.stock(&[]).unwrap());
     let freed = store.freed(&collection).unwrap();
     store.writer(FORKED, "test").unwrap().collect(&collection).unwrap();
@@ -233,9 +233,9 @@ fn what_has_another_name_is_not_counted() {
     }
     let (collection, freed) = collect(&scene.store);
     assert_eq!(collection.models.len(), 1);
-    assert!(freed < Bytes::mib(1), "{freed}");
+    assert!(freed < ByteSize::mib(1), "{freed}");
     assert_eq!(fs::read(scene.source().join("config.json")).unwrap(), b"{}");
 
     let scene = Scene::taken_in();
-    assert!(collect(&scene.store).1 >= Bytes::mib(24));
+    assert!(collect(&scene.store).1 >= ByteSize::mib(24));
 }

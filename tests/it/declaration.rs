@@ -2,7 +2,7 @@
 
 use awqdeploy::domain::{
     activation::machine::{Cause, Step},
-    digest::Digest,
+    digest::Sha256Digest,
     generation::declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
     generation_id::GenerationId,
 };
@@ -64,7 +64,7 @@ fn current(generation: u64, profile: &str, is_declared: bool) -> Current<'_> {
 }
 
 fn next(boot: &str, end: Option<Ended>, activations: u64, current: Option<Current<'_>>) -> Next {
-    let declared = Digest::of("declared");
+    let declared = Sha256Digest::of("declared");
     let attempt = Attempt { declaration: declared, boot: boot.to_owned(), after: 4, end };
     declaration::next(declared, Some(&attempt), Now { boot: BOOT, activations, current })
 }
@@ -80,10 +80,14 @@ fn went_back() -> Ended {
 #[test]
 fn what_was_never_tried_is_deployed() {
     let now = Now { boot: BOOT, activations: 5, current: Some(current(5, "awq", true)) };
-    let declared = Digest::of("declared");
+    let declared = Sha256Digest::of("declared");
     assert_eq!(declaration::next(declared, None, now), Next::Deploy);
-    let other =
-        Attempt { declaration: Digest::of("other"), boot: BOOT.to_owned(), after: 4, end: Some(committed()) };
+    let other = Attempt {
+        declaration: Sha256Digest::of("other"),
+        boot: BOOT.to_owned(),
+        after: 4,
+        end: Some(committed()),
+    };
     assert_eq!(declaration::next(declared, Some(&other), now), Next::Deploy);
 }
 

@@ -11,7 +11,7 @@ use awqdeploy::{
     domain::{
         generation_id::GenerationId,
         problem::Kind,
-        size::Bytes,
+        size::ByteSize,
         store::{
             layout::Layout,
             page_cache::{Back, ahead, back},
@@ -168,7 +168,7 @@ fn a_read_only_disk_changes_nothing_and_is_named() {
 
 #[test]
 fn the_page_cache_gets_what_ram_is_left() {
-    let gib = Bytes::gib;
+    let gib = ByteSize::gib;
     assert_eq!(ahead(gib(45), gib(100)), gib(45));
     assert_eq!(ahead(gib(45), gib(20)), gib(18));
     assert_eq!(ahead(gib(45), gib(1)), gib(0));
@@ -189,10 +189,11 @@ fn reading_ahead_is_bounded_and_ends_with_a_signal() {
     let files = page_cache::files(folder.path()).unwrap();
     assert_eq!(files.iter().map(|(_, length)| length.0 >> 20).collect::<Vec<_>>(), [9, 3]);
     let mut seen = Vec::new();
-    let read =
-        page_cache::read(&files, Bytes::mib(10), &Interrupt::default(), &mut |done| seen.push(done.0 >> 20));
-    assert_eq!((read.unwrap(), seen), (Bytes::mib(10), vec![8, 9, 10]));
+    let read = page_cache::read(&files, ByteSize::mib(10), &Interrupt::default(), &mut |done| {
+        seen.push(done.0 >> 20);
+    });
+    assert_eq!((read.unwrap(), seen), (ByteSize::mib(10), vec![8, 9, 10]));
     let interrupt = Interrupt::default();
-    let stopped = page_cache::read(&files, Bytes::mib(10), &interrupt, &mut |_| interrupt.raise());
+    let stopped = page_cache::read(&files, ByteSize::mib(10), &interrupt, &mut |_| interrupt.raise());
     assert_eq!(stopped.unwrap_err().kind, Kind::Interrupted);
 }

@@ -8,7 +8,7 @@ use awqdeploy::{
             retry_after,
             schedule::{Next, Schedule},
         },
-        size::Bytes,
+        size::ByteSize,
     },
     host::hub::{Hub, Settings, Source},
 };
@@ -32,7 +32,7 @@ fn a_listing_as_the_hub_writes_it() {
     let files = listing(json).unwrap();
     assert_eq!(files.len(), 2, "folders are no files");
     assert_eq!(files[0].content, Content::Git(git_name(b"")));
-    assert_eq!((files[1].size, files[1].path.as_path()), (Bytes(5), Path::new("m.safetensors")));
+    assert_eq!((files[1].size, files[1].path.as_path()), (ByteSize(5), Path::new("m.safetensors")));
     assert!(matches!(files[1].content, Content::Sha256(_)));
 }
 

@@ -9,7 +9,7 @@ use awqdeploy::domain::{
         plan::Plan,
     },
     profile::Profile,
-    size::Bytes,
+    size::ByteSize,
     store::layout::Layout,
 };
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ pub(crate) fn h100() -> Facts {
     let mut facts = facts("one-16gb");
     facts.gpus[0] = Gpu {
         name: "NVIDIA H100 80GB HBM3".into(),
-        memory_total: Bytes::mib(81_559),
-        memory_reserved: Bytes::mib(480),
-        memory_free: Bytes::mib(81_000),
+        memory_total: ByteSize::mib(81_559),
+        memory_reserved: ByteSize::mib(480),
+        memory_free: ByteSize::mib(81_000),
         compute_capability: (9, 0),
         pcie_generation: 5,
         pcie_width: 16,

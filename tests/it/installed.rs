@@ -9,11 +9,11 @@ use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
         activation::machine::{Activation, End, State},
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Interpreter, LockedInterpreter, Unlocked, needs::Need},
         planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
         store::manifest::{Entry, Manifest, Mode},
     },
     flow::{
@@ -49,7 +49,7 @@ fn runtime() -> PlannedRuntime {
     let version = "3.12".to_owned();
     PlannedRuntime {
         vllm: "0.26.0".to_owned(),
-        digest: Some(Digest::of("runtime")),
+        digest: Some(Sha256Digest::of("runtime")),
         command: vec!["/bin/true".to_owned()],
         python: Some(Interpreter::System { version, why: Unlocked::NotInLock }),
         needs: Vec::new(),
@@ -59,7 +59,7 @@ fn runtime() -> PlannedRuntime {
 /// The same with an interpreter in the store.
 fn runtime_on_locked() -> PlannedRuntime {
     let [version, build, file] = ["3.12.16", "20261110", "cpython.tar.gz"].map(str::to_owned);
-    let sha256 = Digest::of("python");
+    let sha256 = Sha256Digest::of("python");
     let python = LockedInterpreter { version, build, file, sha256 };
     PlannedRuntime { python: Some(Interpreter::Locked(python)), ..runtime() }
 }
@@ -75,7 +75,7 @@ fn lay_out(folder: &Path) {
 }
 
 /// Puts a runtime into the store as an installation does. Returns its folder.
-fn installed_at(store: &Store, name: Digest, to: &Path) -> PathBuf {
+fn installed_at(store: &Store, name: Sha256Digest, to: &Path) -> PathBuf {
     let writer = store.writer(FORKED, "test").unwrap();
     let staged = writer.stage("made").unwrap();
     let folder = staged.join("env");
@@ -86,13 +86,13 @@ fn installed_at(store: &Store, name: Digest, to: &Path) -> PathBuf {
 }
 
 fn installed(store: &Store) -> PathBuf {
-    let name = Digest::of("runtime");
+    let name = Sha256Digest::of("runtime");
     installed_at(store, name, &store.layout().runtime(name))
 }
 
-fn proved(store: &Store, runtime: &PlannedRuntime, known: Known) -> Result<Bytes, Problem> {
-    let mut read = Bytes(0);
-    let see = &mut |done: Bytes, _| read = Bytes(read.0.max(done.0));
+fn proved(store: &Store, runtime: &PlannedRuntime, known: Known) -> Result<ByteSize, Problem> {
+    let mut read = ByteSize(0);
+    let see = &mut |done: ByteSize, _| read = ByteSize(read.0.max(done.0));
     prove_runtime(store, runtime, known, &Interrupt::default(), see)?;
     Ok(read)
 }
@@ -107,13 +107,17 @@ fn scene() -> (tempfile::TempDir, Store) {
 fn what_nobody_touched_is_not_read_again() {
     let (_dir, store) = scene();
     let folder = installed(&store);
-    assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), Bytes(0), "right after it was installed");
+    assert_eq!(
+        proved(&store, &runtime(), Known::Stored).unwrap(),
+        ByteSize(0),
+        "right after it was installed"
+    );
     let all: u64 = FILES.iter().map(|(_, text)| text.len() as u64).sum();
-    assert_eq!(proved(&store, &runtime(), Known::Nothing).unwrap(), Bytes(all));
+    assert_eq!(proved(&store, &runtime(), Known::Nothing).unwrap(), ByteSize(all));
     // Touched, and put back as it was: read, and right.
     let python = folder.join("bin/python3.12");
     fs::write(&python, FILES[0].1).unwrap();
-    assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), Bytes(all));
+    assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), ByteSize(all));
 }
 
 /// Each kind of change that somebody could make, one at a time.
@@ -174,7 +178,7 @@ fn every_change_is_found() {
 fn a_record_that_was_changed_or_removed_is_no_record() {
     let (_dir, store) = scene();
     installed(&store);
-    let record = store.layout().manifest(Digest::of("runtime"));
+    let record = store.layout().manifest(Sha256Digest::of("runtime"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replace("py.typed", "py.other")).unwrap();
     let refused = proved(&store, &runtime(), Known::Stored).unwrap_err().to_string();
@@ -185,7 +189,7 @@ fn a_record_that_was_changed_or_removed_is_no_record() {
     // One that an earlier version installed has none, and is known for it.
     let old = PlannedRuntime { python: None, ..runtime() };
     let proved = prove_runtime(&store, &old, Known::Stored, &Interrupt::default(), &mut |_, _| ()).unwrap();
-    assert_eq!(proved.unrecorded, [store.layout().runtime(Digest::of("runtime"))]);
+    assert_eq!(proved.unrecorded, [store.layout().runtime(Sha256Digest::of("runtime"))]);
 }
 
 /// The interpreter of a generation is a part of it: one that changes, and one that vanishes.
@@ -193,9 +197,9 @@ fn a_record_that_was_changed_or_removed_is_no_record() {
 fn the_interpreter_is_proven_with_the_runtime() {
     let (_dir, store) = scene();
     installed(&store);
-    let name = Digest::of("python");
+    let name = Sha256Digest::of("python");
     let folder = installed_at(&store, name, &store.layout().python(name));
-    assert_eq!(proved(&store, &runtime_on_locked(), Known::Stored).unwrap(), Bytes(0));
+    assert_eq!(proved(&store, &runtime_on_locked(), Known::Stored).unwrap(), ByteSize(0));
     fs::write(folder.join("bin/python3.12"), "#!/bin/ed\n").unwrap();
     let refused = proved(&store, &runtime_on_locked(), Known::Stored).unwrap_err().to_string();
     assert_eq!(refused, "the interpreter is not what was installed: `bin/python3.12` has another content");
@@ -220,13 +224,13 @@ fn a_runtime_of_30_000_files_is_known_again_in_no_time() {
             (0..200).for_each(|n| fs::write(package.join(format!("module{n}.py")), "pass\n").unwrap());
         }
         let entries = installed::finish(&folder, &Interrupt::default(), &mut |_| ()).unwrap();
-        let name = Digest::of("runtime");
+        let name = Sha256Digest::of("runtime");
         let to = store.layout().runtime(name);
         writer.publish(Ready { staged: &folder, entries, name, to: &to }).unwrap();
     }
     let took = (0..3).map(|_| {
         let began = Instant::now();
-        assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), Bytes(0));
+        assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), ByteSize(0));
         began.elapsed()
     });
     // Without optimisation, and on a busy machine, it takes many times as long.
@@ -323,17 +327,17 @@ fn a_host_that_lacks_what_a_generation_needs_is_no_way_back() {
 fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     let (stand, folder) = serving();
     let store = &stand.world.store;
-    let (other, python) = (Digest::of("other"), Digest::of("python"));
+    let (other, python) = (Sha256Digest::of("other"), Sha256Digest::of("python"));
     installed_at(store, other, &store.layout().runtime(other));
     installed_at(store, python, &store.layout().python(python));
-    fs::write(store.layout().manifest(Digest::of("nothing")), "").unwrap();
+    fs::write(store.layout().manifest(Sha256Digest::of("nothing")), "").unwrap();
     let collected = said(&stand, &["collect", "--json"]).document(0);
     assert_eq!(collected["runtimes"], json!([other.to_string()]), "{collected:#}");
     assert_eq!(collected["interpreters"], json!([python.to_string()]));
     let left = awqdeploy::host::os::fs::names(&store.layout().manifests()).unwrap();
-    assert_eq!(left, [Digest::of("runtime").to_string()]);
+    assert_eq!(left, [Sha256Digest::of("runtime").to_string()]);
     assert!(folder.is_dir() && !store.layout().python(python).exists());
-    assert_eq!(proved(store, &runtime(), Known::Stored).unwrap(), Bytes(0), "it is known still");
+    assert_eq!(proved(store, &runtime(), Known::Stored).unwrap(), ByteSize(0), "it is known still");
     let cache = fs::read_to_string(store.layout().trees()).unwrap();
     assert!(!cache.contains(&python.to_string()), "{cache}");
 }
@@ -345,8 +349,8 @@ proptest! {
         links in prop::collection::btree_map("L[a-z]{1,9}", "[a-z./]{1,9}", 0..4),
     ) {
         let file = |(size, program): (u64, bool)| Entry::File {
-            sha256: Digest::of(size.to_le_bytes()),
-            size: Bytes(size),
+            sha256: Sha256Digest::of(size.to_le_bytes()),
+            size: ByteSize(size),
             mode: if program { Mode::Program } else { Mode::Plain },
         };
         let mut entries: BTreeMap<PathBuf, Entry> =

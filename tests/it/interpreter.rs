@@ -7,13 +7,13 @@ use super::{
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{
             Interpreter, Listed, LockedInterpreter, LockedRuntime, LockedWheel, Unlocked,
             needs::{Need, of_wheels},
         },
         profile::{Device, Python},
-        size::Bytes,
+        size::ByteSize,
     },
     host::runtimes::needs::prove,
 };
@@ -31,7 +31,7 @@ fn build() -> LockedInterpreter {
         version: "3.12.16".to_owned(),
         build: "20261110".to_owned(),
         file: "cpython-3.12.16+20261110-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz".to_owned(),
-        sha256: Digest::of("archive"),
+        sha256: Sha256Digest::of("archive"),
     }
 }
 
@@ -46,8 +46,8 @@ fn lock(interpreter: Option<LockedInterpreter>) -> LockedRuntime {
             name: "vllm".to_owned(),
             version: "0.26.0".to_owned(),
             file: "vllm-0.26.0-py3-none-any.whl".to_owned(),
-            size: Bytes(7),
-            sha256: Digest::of("vllm"),
+            size: ByteSize(7),
+            sha256: Sha256Digest::of("vllm"),
             url: None,
         }],
     }
@@ -76,7 +76,7 @@ fn another_interpreter_is_another_runtime() {
         self::lock(None).digest(),
         "the wheels are the same, and Nix brings a Python of its own"
     );
-    let other = LockedInterpreter { sha256: Digest::of("other"), ..build() };
+    let other = LockedInterpreter { sha256: Sha256Digest::of("other"), ..build() };
     let names = [build(), other].map(|python| lock.installed_for(&Interpreter::Locked(python)));
     assert!(names[0] != names[1] && !names.contains(&lock.digest()));
     assert_snapshot!(names[0], @"cfd851e740b8a87b39feb2cb2b9e71b52ec24e180af80377560f82287a2844e8");

@@ -7,7 +7,7 @@ use awqdeploy::{
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::{Device, Python, Runtime},
-        size::Bytes,
+        size::ByteSize,
     },
     host::profiles::Library,
 };
@@ -130,7 +130,7 @@ fn runtimes_are_found_by_version_and_device() {
 }
 
 fn locked() -> LockedModel {
-    let file = LockedFile::new("config.json", Bytes(1), awqdeploy::domain::digest::Digest::of("x"));
+    let file = LockedFile::new("config.json", ByteSize(1), awqdeploy::domain::digest::Sha256Digest::of("x"));
     LockedModel::of("owner/name".into(), "main".into(), None, vec![file]).unwrap()
 }
 

@@ -3,10 +3,10 @@
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::{Digest, GitHash},
+        digest::{GitHash, Sha256Digest},
         lockfile::{LockedFile, LockedModel, PIECE},
         problem::Kind,
-        size::Bytes,
+        size::ByteSize,
     },
 };
 use insta::assert_snapshot;
@@ -17,7 +17,7 @@ use std::{
 };
 
 fn file(path: &str, size: u64) -> LockedFile {
-    LockedFile::new(path, Bytes(size), Digest::of(path))
+    LockedFile::new(path, ByteSize(size), Sha256Digest::of(path))
 }
 
 fn model(files: Vec<LockedFile>) -> LockedModel {
@@ -38,7 +38,7 @@ fn in_git() -> LockedFile {
 }
 
 fn in_pieces() -> LockedFile {
-    let pieces = vec![Digest::of("1"), Digest::of("2"), Digest::of("3")];
+    let pieces = vec![Sha256Digest::of("1"), Sha256Digest::of("2"), Sha256Digest::of("3")];
     LockedFile { pieces: Some(pieces), ..file("b/c.bin", 2 * PIECE.0 + 1) }
 }
 
@@ -93,15 +93,15 @@ fn a_later_revision_is_read() {
     let (head, lines) = text.split_once("checksum = ").unwrap();
     let (_, lines) = lines.split_once('\n').unwrap();
     let lines = lines.replace("[[file]]\n", "[[file]]\nxet = \"x\"\n");
-    let with = |revision: &str, checksum: Digest| {
+    let with = |revision: &str, checksum: Sha256Digest| {
         let head = head.replace("revision = 0", &format!("revision = {revision}"));
         let text = format!("{head}checksum = \"{checksum}\"\n{lines}");
         LockedModel::parse(Path::new("awq.toml"), &text)
     };
-    assert_eq!(with("1", Digest::of(&lines)).unwrap(), whole());
-    assert!(with("0", Digest::of(&lines)).unwrap_err().to_string().contains("unknown key `xet`"));
-    assert!(with("1", Digest::of("other")).unwrap_err().to_string().contains("was changed"));
-    assert!(with("-1", Digest::of(&lines)).is_err());
+    assert_eq!(with("1", Sha256Digest::of(&lines)).unwrap(), whole());
+    assert!(with("0", Sha256Digest::of(&lines)).unwrap_err().to_string().contains("unknown key `xet`"));
+    assert!(with("1", Sha256Digest::of("other")).unwrap_err().to_string().contains("was changed"));
+    assert!(with("-1", Sha256Digest::of(&lines)).is_err());
 }
 
 /// Each of these leaves a lock that could be one.
@@ -120,7 +120,7 @@ fn a_change_by_hand_is_noticed() {
     for (from, to) in [
         ("main", "v2"),
         ("\"b-a\"", "\"b-c\""),
-        (&*Digest::of("2").to_string(), &*Digest::of("4").to_string()),
+        (&*Sha256Digest::of("2").to_string(), &*Sha256Digest::of("4").to_string()),
         ("\n[[file]]\npath = \"a", "\n\n[[file]]\npath = \"a"),
         ("commit = \"da39a3ee5e6b4b0d3255bfef95601890afd80709\"\n", ""),
         ("[model]", "# a remark\n[model]"),
@@ -152,7 +152,7 @@ fn files_that_are_wrong() {
        |
        = help: undo the last edit: locks are made by the program, not by hand
     ");
-    assert_snapshot!(refused(&Digest::of("b-a").to_string(), "e3b0"), @r#"
+    assert_snapshot!(refused(&Sha256Digest::of("b-a").to_string(), "e3b0"), @r#"
     error: `file.sha256` takes 64 hexadecimal digits
       --> awq.toml:20:10
        |
@@ -248,7 +248,7 @@ fn paths_stay_below_the_model() {
 #[test]
 fn pieces_cover_their_file() {
     let of = |size: u64, pieces: usize| {
-        let pieces = Some(vec![Digest::of("x"); pieces]);
+        let pieces = Some(vec![Sha256Digest::of("x"); pieces]);
         let file = LockedFile { pieces, ..file("a", size) };
         LockedModel::of("o/n".into(), "main".into(), None, vec![file]).is_ok()
     };
@@ -273,8 +273,8 @@ fn digests_name_the_content() {
     };
     assert_eq!(backwards.digest(), name);
     for change in [
-        |files: &mut Vec<LockedFile>| files[0].size = Bytes(9),
-        |files: &mut Vec<LockedFile>| files[0].sha256 = Digest::of("other"),
+        |files: &mut Vec<LockedFile>| files[0].size = ByteSize(9),
+        |files: &mut Vec<LockedFile>| files[0].sha256 = Sha256Digest::of("other"),
         |files: &mut Vec<LockedFile>| files[0].path = "c".into(),
         |files: &mut Vec<LockedFile>| files.truncate(1),
     ] {
@@ -293,7 +293,7 @@ fn digests_are_stable() {
 }
 
 fn any_file(path: String, size: u64, seed: u64) -> LockedFile {
-    let mut file = LockedFile::new(path, Bytes(size), Digest::of(seed.to_le_bytes()));
+    let mut file = LockedFile::new(path, ByteSize(size), Sha256Digest::of(seed.to_le_bytes()));
     file.git_sha1 = seed.is_multiple_of(3).then(commit);
     let due = usize::try_from(file.piece_count()).unwrap();
     file.pieces = (due > 0 && seed % 3 == 1).then(|| vec![file.sha256; due]);
@@ -347,7 +347,7 @@ fn a_lock_of_45_gb_is_read_in_no_time() {
     let shards = (0..10).map(|number| {
         let shard = file(&format!("model-{number}.safetensors"), 4_500_000_000);
         let due = usize::try_from(shard.piece_count()).unwrap();
-        LockedFile { pieces: Some((0..due).map(|n| Digest::of(n.to_le_bytes())).collect()), ..shard }
+        LockedFile { pieces: Some((0..due).map(|n| Sha256Digest::of(n.to_le_bytes())).collect()), ..shard }
     });
     let text = model(shards.collect()).to_toml();
     assert!((350_000..450_000).contains(&text.len()), "{}", text.len());

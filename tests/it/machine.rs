@@ -3,7 +3,7 @@
 use super::scratch::tempdir;
 use awqdeploy::{
     cli::problem::{Style, render},
-    domain::{machine::facts::Facts, size::Bytes, store::layout::Scope},
+    domain::{machine::facts::Facts, size::ByteSize, store::layout::Scope},
     host::machine,
 };
 use insta::assert_snapshot;
@@ -12,7 +12,7 @@ use std::fs;
 #[test]
 fn this_machine_has_facts_that_survive_a_round_trip() {
     let facts = machine::facts(Scope::System).unwrap();
-    assert!(facts.ram_available <= facts.ram_total && facts.ram_available > Bytes::mib(64));
+    assert!(facts.ram_available <= facts.ram_total && facts.ram_available > ByteSize::mib(64));
     assert!(facts.cpus >= 1 && facts.numa_nodes <= facts.cpus);
     assert!(facts.disk_free.is_some() && facts.cgroup_limit.is_none_or(|limit| facts.ram_total <= limit));
     // Either GPUs or a reason: silence would read as "no GPU" where a driver is broken.
@@ -56,7 +56,7 @@ fn facts_of_another_version_are_refused_and_those_of_this_one_are_read() {
 #[test]
 fn memory_lines_are_read_whole() {
     let text = "MemTotal:       24689764 kB\nMemTotalish: 1 kB\nMemFree: many kB\n";
-    assert_eq!(machine::process::memory_line(text, "MemTotal"), Some(Bytes(24_689_764 * 1024)));
+    assert_eq!(machine::process::memory_line(text, "MemTotal"), Some(ByteSize(24_689_764 * 1024)));
     assert_eq!(machine::process::memory_line(text, "Mem"), None);
     assert_eq!(machine::process::memory_line(text, "MemFree"), None);
 }
@@ -82,8 +82,8 @@ fn the_tightest_cgroup_on_the_way_up_limits() {
     write("other/memory.max", "5\n");
     write("memory/docker/x/memory.limit_in_bytes", "777\n");
     let limit = |membership| machine::cgroup_limit(root.path(), membership);
-    assert_eq!(limit("0::/system.slice/a.service\n"), Some(Bytes(1_000_000)));
-    assert_eq!(limit("9:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"), Some(Bytes(777)));
+    assert_eq!(limit("0::/system.slice/a.service\n"), Some(ByteSize(1_000_000)));
+    assert_eq!(limit("9:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"), Some(ByteSize(777)));
     assert_eq!(limit("9:cpu:/docker/x\n"), None);
     assert_eq!(limit("0::/\n"), None);
     assert_eq!(limit(""), None);
@@ -106,6 +106,6 @@ fn the_example_is_the_fixture_of_the_same_machine() {
 #[test]
 fn what_a_process_holds_is_its_own_and_shared_memory_without_files() {
     let status = "VmRSS:\t  900 kB\nRssAnon:\t  500 kB\nRssFile:\t  300 kB\nRssShmem:\t  100 kB\n";
-    assert_eq!(machine::process::anonymous(status), Bytes(600 << 10));
-    assert_eq!(machine::process::anonymous("Name:\tkthreadd\n"), Bytes(0));
+    assert_eq!(machine::process::anonymous(status), ByteSize(600 << 10));
+    assert_eq!(machine::process::anonymous("Name:\tkthreadd\n"), ByteSize(0));
 }

@@ -9,7 +9,7 @@ use awqdeploy::domain::{
         prediction::{self, Rates, Traffic},
     },
     profile::Limits,
-    size::Bytes,
+    size::ByteSize,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn the_cache_is_paged_as_vllm_pages_hybrids() {
     ] {
         let paging = paging(ranks);
         assert_eq!(paging.block_tokens, block_tokens);
-        assert_eq!(paging.block, Bytes(block_kib << 10));
+        assert_eq!(paging.block, ByteSize(block_kib << 10));
         let thousandths_of_mib = |tokens| (paging.needed(limits(tokens, 1)).0 * 1000) >> 20;
         assert_eq!([8192, 32_768, 262_144].map(thousandths_of_mib), needed, "TP {ranks}");
     }
@@ -48,7 +48,7 @@ fn the_cache_holds_the_tokens_that_an_h100_logged() {
         (2, 1_463_983_420, 81_547),
         (2, 1_533_370_316, 85_271),
     ] {
-        assert_eq!(paging(ranks).tokens(Bytes(memory), 4096), logged, "TP {ranks}");
+        assert_eq!(paging(ranks).tokens(ByteSize(memory), 4096), logged, "TP {ranks}");
     }
 }
 
@@ -85,13 +85,13 @@ fn the_share_leaves_what_ranks_take_before_vllm_looks_at_what_is_free() {
     assert!(share * card.as_gib() < 13.96, "{share}");
     // Without NVLink they take less, and nine tenths leave enough.
     let plan = plan_of(&text, &four_cards(0), None).unwrap();
-    assert_eq!(plan.memory.gpu, Some(Bytes(Bytes::gib(159).0 / 10 * 9 / 10)));
+    assert_eq!(plan.memory.gpu, Some(ByteSize(ByteSize::gib(159).0 / 10 * 9 / 10)));
 }
 
 #[test]
 fn what_the_driver_keeps_is_not_planned_with() {
     let mut kept = four_cards(0);
-    kept.gpus.iter_mut().for_each(|gpu| gpu.memory_reserved = Bytes::mib(300));
+    kept.gpus.iter_mut().for_each(|gpu| gpu.memory_reserved = ByteSize::mib(300));
     let share = |facts| plan_of(AWQ, facts, None).unwrap().memory.gpu.unwrap().as_gib();
     let less = share(&four_cards(0)) - share(&kept);
     assert!((less - 0.9 * 300.0 / 1024.0).abs() < 1e-3, "{less}");
@@ -104,9 +104,11 @@ fn a_cache_of_a_size_that_the_profile_fixes_is_planned_of_that_size() {
         plan_of(&AWQ.replace("\"vllm\"]", &argument), &facts("four-16gb"), None)
     };
     let memory = fixed(500_000_000).unwrap().memory;
-    assert_eq!(memory.kv_cache, Some(Bytes(500_000_000)));
-    assert_eq!(memory.kv_cache_tokens, Some(paging(4).tokens(Bytes(500_000_000), 8192)));
-    assert!(memory.offload == Bytes::default() && fixed(4 << 30).unwrap().memory.offload > Bytes::gib(2));
+    assert_eq!(memory.kv_cache, Some(ByteSize(500_000_000)));
+    assert_eq!(memory.kv_cache_tokens, Some(paging(4).tokens(ByteSize(500_000_000), 8192)));
+    assert!(
+        memory.offload == ByteSize::default() && fixed(4 << 30).unwrap().memory.offload > ByteSize::gib(2)
+    );
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn longer_steps_have_larger_activations() {
     // What vLLM logged for 2048, to a hundredth of a GiB.
     assert!((overhead(2048).as_gib() - 1.14).abs() < 0.005);
     assert_eq!(overhead(512), overhead(2048));
-    assert_eq!(overhead(8192), overhead(2048) + Bytes::mib(3 * 656));
+    assert_eq!(overhead(8192), overhead(2048) + ByteSize::mib(3 * 656));
 }
 
 #[test]
@@ -131,8 +133,8 @@ fn the_byte_model_gives_what_an_h100_measured() {
     };
     // All resident: 2.53 GB a token. GPTQ with dense layers in bf16, 35.2 of 48 layers in RAM: 88.8
     // MB a layer and token.
-    near(Traffic { resident: Bytes(2_530_000_000), linked: Bytes(0) }, 199.6);
-    near(Traffic { resident: Bytes(1_760_000_000), linked: Bytes(3_120_000_000) }, 14.56);
+    near(Traffic { resident: ByteSize(2_530_000_000), linked: ByteSize(0) }, 199.6);
+    near(Traffic { resident: ByteSize(1_760_000_000), linked: ByteSize(3_120_000_000) }, 14.56);
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn slower_links_read_experts_slower() {
 fn ram_is_what_was_measured_and_the_offload() {
     let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
     let resident = Budget::of(&checkpoint, &profile(AWQ), &facts("four-16gb"), 4);
-    assert_eq!(resident.ram, Bytes::mib(1536 + 4 * 2560));
+    assert_eq!(resident.ram, ByteSize::mib(1536 + 4 * 2560));
     let fixed = profile(&AWQ.replace("[memory]", "[memory]\noffload = \"20GiB\""));
     let offloaded = Budget::of(&checkpoint, &fixed, &facts("one-16gb"), 1);
     // 4 GiB of processes, the offload, and one of 48 layers' experts twice while it is repacked. Of the offload vLLM
@@ -181,13 +183,13 @@ fn ram_is_what_was_measured_and_the_offload() {
 fn offload_is_in_whole_gib_also_where_it_is_all_experts() {
     let checkpoint = Checkpoint::known("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
     let mut facts = facts("four-16gb");
-    facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = Bytes::gib(17));
+    facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = ByteSize::gib(17));
     let text = AWQ.replace("gpu = \"16GiB\"", "");
     let offload = |length: u32| {
         let profile = profile(&format!("{text}\n[limits]\nmax-model-len = {length}\n"));
         Budget::of(&checkpoint, &profile, &facts, 2).offload
     };
-    assert_eq!([251_014, 255_681].map(offload), [Bytes::gib(21); 2]);
+    assert_eq!([251_014, 255_681].map(offload), [ByteSize::gib(21); 2]);
 }
 
 proptest! {
@@ -199,7 +201,7 @@ proptest! {
         let budget = |vram: u64, length: u32| {
             let mut facts = facts("four-16gb");
             for gpu in &mut facts.gpus {
-                gpu.memory_total = Bytes::gib(vram);
+                gpu.memory_total = ByteSize::gib(vram);
             }
             let text = AWQ.replace("gpu = \"16GiB\"", "");
             Budget::of(&checkpoint, &profile(&format!("{text}\n[limits]\nmax-model-len = {length}\n")), &facts, ranks)
@@ -207,7 +209,7 @@ proptest! {
         let (base, larger, longer) = (budget(vram, length), budget(vram + more, length), budget(vram, length + longer));
         prop_assert!(larger.missing <= base.missing && base.missing <= longer.missing);
         let in_ram = |budget: &Budget| budget.offload;
-        if base.missing == Bytes(0) {
+        if base.missing == ByteSize(0) {
             prop_assert!(in_ram(&larger) <= in_ram(&base));
             // What is planned adds up: nothing is counted twice, and the cache gets what it needs.
             let (gpu, cache) = (base.gpu.unwrap(), base.kv_cache.unwrap());
@@ -215,7 +217,7 @@ proptest! {
             prop_assert!(cache >= base.kv_cache_needed.unwrap());
             prop_assert!(base.kv_cache_tokens.unwrap() >= u64::from(length) * 4);
         }
-        if longer.missing == Bytes(0) {
+        if longer.missing == ByteSize(0) {
             prop_assert!(in_ram(&base) <= in_ram(&longer));
         }
     }
@@ -224,7 +226,7 @@ proptest! {
     fn more_ram_never_refuses_what_less_took(ram in 8u64..200, more in 0u64..100) {
         let planned = |ram: u64| {
             let mut facts = facts("one-16gb");
-            facts.ram_total = Bytes::gib(ram);
+            facts.ram_total = ByteSize::gib(ram);
             plan_of(&awq(AUTO.0, AUTO.1), &facts, None)
         };
         let (less, enough) = (planned(ram), planned(ram + more));

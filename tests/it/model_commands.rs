@@ -202,7 +202,7 @@ fn collect_leaves_a_download_that_will_go_on() {
     assert_eq!(site.run(&["lock", "awq"]).code, Some(0));
     let layout = site.store().layout().clone();
     let weights = site.locked().files[1].sha256;
-    let given_up = awqdeploy::domain::digest::Digest::of("given up");
+    let given_up = awqdeploy::domain::digest::Sha256Digest::of("given up");
     for content in [weights, given_up] {
         write(&layout.downloads().join(format!("{content}.part")), &bytes(1, mib(3)));
         write(&layout.downloads().join(format!("{content}.marks")), b"x");

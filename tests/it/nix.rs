@@ -4,7 +4,7 @@
 
 use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
-    domain::{digest::Digest, problem::Kind, service::unit::Unit, store::layout::Layout},
+    domain::{digest::Sha256Digest, problem::Kind, service::unit::Unit, store::layout::Layout},
     host::{
         profiles::Library,
         runtimes::{self, Built},
@@ -149,7 +149,7 @@ fn what_is_gone_or_cannot_be_held_is_refused() {
 #[test]
 fn a_runtime_is_taken_by_the_digest_of_its_lock() {
     let place = Place::new();
-    let lock = Digest::of("lock");
+    let lock = Sha256Digest::of("lock");
     let folder = place.path("runtimes");
     fs::create_dir(&folder).unwrap();
     let missing = runtimes::built(&folder, lock).unwrap_err();

@@ -3,7 +3,7 @@
 use super::inputs::{AUTO, AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
     checkpoint::Checkpoint, findings::refusal::Refusal, machine::facts::Facts, planning::plan::Plan,
-    size::Bytes,
+    size::ByteSize,
 };
 use insta::assert_snapshot;
 
@@ -14,7 +14,7 @@ fn plan(text: &str, machine: &str) -> Result<Plan, Refusal> {
 /// What people read of a plan.
 fn shown(plan: &Plan) -> String {
     let memory = &plan.memory;
-    let size = |size: Option<Bytes>| size.map_or("-".into(), |size| size.to_string());
+    let size = |size: Option<ByteSize>| size.map_or("-".into(), |size| size.to_string());
     let command = plan.serve.argv.join(" ").replace(" --", "\n  --");
     let memory = format!(
         "TP {}: weights {} + overhead {} + KV cache {} (needs {}, {} tokens) = {}; offload {}, missing {}; RAM {}",
@@ -125,7 +125,7 @@ fn more_ranks_than_gpus_are_refused_with_what_auto_would_plan() {
     set `tensor-parallel-size = "auto"`: it would plan TP 1 with 32.0 GiB of experts in RAM, predicted 13 tokens/s
     "#);
     let mut small = facts("one-16gb");
-    small.gpus[0].memory_total = Bytes::gib(4);
+    small.gpus[0].memory_total = ByteSize::gib(4);
     assert_snapshot!(refused_with(AWQ, &small, None), @r#"
     tensor-parallel-exceeds-gpus
     `tensor-parallel-size = 4` needs 4 GPUs, and this host has 1
@@ -175,7 +175,7 @@ fn sizes_that_do_not_divide_the_model_are_refused() {
     let size = |facts: &Facts| plan_of(&auto, facts, None).map(|plan| plan.memory.tensor_parallel_size);
     assert_eq!(size(&eight), Ok(4), "the largest that divides it");
     for gpu in &mut eight.gpus {
-        gpu.memory_total = Bytes::gib(3);
+        gpu.memory_total = ByteSize::gib(3);
     }
     assert_eq!(size(&eight).unwrap_err().code, "does-not-fit", "a size that cannot work is no answer");
 }
@@ -274,9 +274,9 @@ fn a_context_that_is_too_long_is_refused_with_the_longest_that_fits() {
 fn what_is_free_now_does_not_matter() {
     let mut busy = facts("four-16gb");
     for gpu in &mut busy.gpus {
-        gpu.memory_free = Bytes::mib(100);
+        gpu.memory_free = ByteSize::mib(100);
     }
-    busy.ram_available = Bytes::gib(1);
+    busy.ram_available = ByteSize::gib(1);
     assert_eq!(plan_of(AWQ, &busy, None), plan(AWQ, "four-16gb"));
 }
 
@@ -310,7 +310,7 @@ fn the_cpu_needs_no_gpu() {
 #[test]
 fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
     let falcon = |gib| {
-        let files = Some(Bytes::gib(gib));
+        let files = Some(ByteSize::gib(gib));
         Checkpoint::of(r#"{"architectures": ["FalconForCausalLM"]}"#, files)
     };
     let plan = plan_of(AWQ, &facts("four-16gb"), Some(falcon(40).unwrap())).unwrap();
@@ -364,7 +364,7 @@ fn warnings_say_what_is_to_be_expected() {
 #[test]
 fn less_vram_than_the_gpu_has_lowers_the_utilization() {
     let mut large = facts("one-16gb");
-    large.gpus[0].memory_total = Bytes::gib(80);
+    large.gpus[0].memory_total = ByteSize::gib(80);
     let plan = plan_of(&awq(AUTO.0, AUTO.1), &large, None).unwrap();
     let at = plan.serve.argv.iter().position(|text| text == "--gpu-memory-utilization").unwrap();
     assert_eq!(plan.serve.argv[at + 1], "0.18", "0.9 of 16 of 80 GiB");

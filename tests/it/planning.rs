@@ -8,7 +8,7 @@ use awqdeploy::domain::{
         memory::Paging,
         prediction::{self, Rates, Traffic},
     },
-    size::Bytes,
+    size::ByteSize,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -54,12 +54,12 @@ fn rows() -> Vec<String> {
     let gib = |checkpoint: &Checkpoint| checkpoint.weights(1).unwrap().as_gib();
     let weights = "weights, GiB";
     let tokens = Paging::of(a.shape.as_ref().unwrap(), 1).unwrap();
-    let tokens = tokens.tokens(Bytes(29_050 * Bytes::gib(1).0 / 1000), 4096);
+    let tokens = tokens.tokens(ByteSize(29_050 * ByteSize::gib(1).0 / 1000), 4096);
     let resident = awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", "");
     let decode = plan_of(&resident, &h100(), Some(a.clone())).unwrap().prediction.expected().unwrap();
     // 35.2 of 48 layers lay in RAM, in vLLM's default order: 88.8 MB of each for a token.
     let rates = Rates { memory: 3.35e12 * 0.88, link: 49.3e9, fixed: Duration::from_micros(4_100) };
-    let traffic = Traffic { resident: Bytes(1_760_000_000), linked: Bytes(3_120_000_000) };
+    let traffic = Traffic { resident: ByteSize(1_760_000_000), linked: ByteSize(3_120_000_000) };
     let offloaded = prediction::steps_per_second(traffic, rates);
     vec![
         row("A, compressed-tensors g32", weights, [gib(&a), 42.70], 2, 2.0),
@@ -144,7 +144,7 @@ fn run(name: &str) -> String {
     // On the whole card, with the offload that ran: what is planned of a smaller one changes with what is learnt. Where
     // vLLM sized its own cache, on what was left of the card.
     let alone = settings["ballast"] == true;
-    let offload = result["plan"]["memory"]["offload"].as_u64().unwrap() / Bytes::gib(1).0;
+    let offload = result["plan"]["memory"]["offload"].as_u64().unwrap() / ByteSize::gib(1).0;
     let offload = if offload == 0 { "none".to_owned() } else { format!("{offload}GiB") };
     let left = if alone { format!("gpu = {}\n", settings["gpu"]) } else { String::new() };
     let memory = format!("{left}offload = \"{offload}\"");
@@ -161,7 +161,7 @@ fn run(name: &str) -> String {
     let shape = checkpoint.shape.clone().unwrap();
     let plan = plan_of(&format!("{text}\n{limits}"), &facts, Some(checkpoint)).unwrap();
     // Elsewhere the cache was fixed at what had been planned then.
-    let cache = Bytes(result["plan"]["memory"]["kv_cache"].as_u64().unwrap());
+    let cache = ByteSize(result["plan"]["memory"]["kv_cache"].as_u64().unwrap());
     let fixed = Paging::of(&shape, ranks).unwrap().tokens(cache, 4096);
     let tokens = if alone { plan.memory.kv_cache_tokens.unwrap() } else { fixed };
     let in_vram = logged(&result, "Model loading took ");
@@ -169,8 +169,8 @@ fn run(name: &str) -> String {
     let speed = &result["steps"]["speed"];
     let rate = |streams: &str| speed[streams]["decode_tokens_per_second"]["median"].as_f64();
     let cells = [
-        (plan.memory.shard.map(Bytes::as_gib), Some(weights), 2, 2.0),
-        (plan.memory.weights.map(Bytes::as_gib), Some(in_vram), 2, 3.0),
+        (plan.memory.shard.map(ByteSize::as_gib), Some(weights), 2, 2.0),
+        (plan.memory.weights.map(ByteSize::as_gib), Some(in_vram), 2, 3.0),
         (Some(tokens as f64), Some(logged(&result, "KV cache size: ")), 0, if alone { 5.0 } else { 0.0 }),
         (plan.prediction.expected(), rate("one"), 1, if ranks > 2 { 5.0 } else { 3.0 }),
         (plan.prediction.all_streams.map(|all| all.each), rate("eight"), 1, 14.0),

@@ -2,7 +2,7 @@
 
 use super::inputs::{AWQ, awq, facts, plan_of};
 use awqdeploy::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     findings::refusal::Refusal,
     vllm::{
         flags::{self, Knowledge},
@@ -46,7 +46,7 @@ fn the_condensed_table_says_what_the_parsers_said() {
         let mut known: Vec<_> = flags::engine_flags(version(written)).collect();
         known.sort_unstable();
         assert_eq!(known.len(), count, "{written}");
-        assert_eq!(Digest::of(known.join("\n")).short(), digest, "{written}");
+        assert_eq!(Sha256Digest::of(known.join("\n")).short(), digest, "{written}");
     }
 }
 

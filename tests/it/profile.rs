@@ -6,7 +6,7 @@ use awqdeploy::domain::{
         Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, Sweep, TensorParallel,
         Timeouts, Watch, document::Presence,
     },
-    size::Bytes,
+    size::ByteSize,
 };
 use proptest::prelude::*;
 use std::{path::Path, time::Duration};
@@ -76,8 +76,8 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     assert_eq!(awq.service(), gptq.service());
     assert_eq!(awq.model().served_name, gptq.model().served_name);
     assert_eq!(awq.tensor_parallel(), TensorParallel::Fixed(4));
-    assert_eq!(awq.memory().gpu, Some(Bytes::gib(16)));
-    assert_eq!(awq.memory().ram, Some(Bytes::gib(120)));
+    assert_eq!(awq.memory().gpu, Some(ByteSize::gib(16)));
+    assert_eq!(awq.memory().ram, Some(ByteSize::gib(120)));
     assert_eq!(awq.arguments(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
     assert_eq!((awq.arguments(), awq.environment()), (gptq.arguments(), gptq.environment()));
     assert_eq!(awq.gates().baseline, Some(Baseline { profile: gptq.name().to_owned(), min_ratio: 0.85 }));
@@ -119,9 +119,9 @@ fn every_key_is_real_and_its_example_is_right() {
 #[test]
 fn values_have_the_meaning_that_people_expect() {
     let memory = with("[memory]\ngpu = '15.5 GiB'\nram = '64GB'\noffload = '33GiB'");
-    assert_eq!(memory.memory().gpu, Some(Bytes::mib(15872)));
-    assert_eq!(memory.memory().ram, Some(Bytes(64_000_000_000)));
-    assert_eq!(memory.memory().offload, Offload::Fixed(Bytes::gib(33)));
+    assert_eq!(memory.memory().gpu, Some(ByteSize::mib(15872)));
+    assert_eq!(memory.memory().ram, Some(ByteSize(64_000_000_000)));
+    assert_eq!(memory.memory().offload, Offload::Fixed(ByteSize::gib(33)));
     let none = with("[memory]\noffload = 'none'");
     assert_eq!(none.memory().offload, Offload::None);
 

@@ -10,7 +10,7 @@ use awqdeploy::domain::{
         engine_config::{ResolvedEngineConfig, agree},
         preflight,
     },
-    size::Bytes,
+    size::ByteSize,
     vllm::version::Version,
 };
 use serde_json::{Value, json};
@@ -75,9 +75,10 @@ fn planned() -> Vec<Vec<Finding>> {
     let narrow = narrow.replace(r#""moe_intermediate_size": 512"#, r#""moe_intermediate_size": 896"#);
     let narrow = Checkpoint::of(&narrow, None).unwrap();
     let mut differing = stored(Value::Null);
-    differing.by_config = differing.weights(1).map(|bytes| Bytes(bytes.0 / 2));
-    let big =
-        changed("four-16gb", |facts| facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = Bytes::gib(80)));
+    differing.by_config = differing.weights(1).map(|bytes| ByteSize(bytes.0 / 2));
+    let big = changed("four-16gb", |facts| {
+        facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = ByteSize::gib(80));
+    });
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
     vec![
         found(&arguments(r#""-q", "awq""#), &four, None),
@@ -117,7 +118,7 @@ fn planned() -> Vec<Vec<Finding>> {
         found(
             AWQ,
             &four,
-            Some(Checkpoint::of(r#"{"architectures": ["NewForCausalLM"]}"#, Some(Bytes::gib(8))).unwrap()),
+            Some(Checkpoint::of(r#"{"architectures": ["NewForCausalLM"]}"#, Some(ByteSize::gib(8))).unwrap()),
         ),
         found(&one("0.30.0"), &changed("one-16gb", |facts| facts.gpus[0].pcie_generation = 1), None),
         on("four-16gb", &format!("{AWQ}\n[limits]\nmax-model-len = 300000\n")),
@@ -135,7 +136,7 @@ fn planned() -> Vec<Vec<Finding>> {
 /// Scenarios for VRAM that is not enough.
 fn crowded() -> Vec<Vec<Finding>> {
     let held = changed("four-16gb", |facts| {
-        let holder = GpuProcess { pid: 7, memory: Bytes::gib(5), ..GpuProcess::default() };
+        let holder = GpuProcess { pid: 7, memory: ByteSize::gib(5), ..GpuProcess::default() };
         facts.gpus[2].processes.push(holder);
     });
     let linked = changed("four-16gb", |facts| facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = 4));
@@ -146,7 +147,7 @@ fn crowded() -> Vec<Vec<Finding>> {
 fn contradicting() -> Vec<Vec<Finding>> {
     let four = facts("four-16gb");
     let mut indexed = stored(Value::Null);
-    (indexed.tensors, indexed.files_total, indexed.by_index) = (None, Some(Bytes(10)), Some(Bytes(11)));
+    (indexed.tensors, indexed.files_total, indexed.by_index) = (None, Some(ByteSize(10)), Some(ByteSize(11)));
     let awq_stored = stored(json!({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": true,
         "modules_to_not_convert": ["mlp.gate", "shared_expert", "in_proj_ba"]}));
     let plain = AWQ.replace("0.26.0", "0.20.2").replace(ARGUMENTS, r#""--quantization", "awq""#);
@@ -171,22 +172,22 @@ fn examined() -> Vec<Vec<Finding>> {
         pid: 7,
         name: Some("python3".into()),
         unit: Some("vllm.service".into()),
-        memory: Bytes::gib(5),
+        memory: ByteSize::gib(5),
     };
     vec![
         doctor::examine(&facts("no-gpu")),
         doctor::examine(&changed("four-16gb", |facts| {
             facts.gpus[0].compute_capability = (6, 1);
             facts.gpus[1].mig = true;
-            facts.gpus[2].memory_total = Bytes::gib(24);
+            facts.gpus[2].memory_total = ByteSize::gib(24);
             facts.gpus[3].pcie_width = 4;
             facts.gpus[3].processes.push(holder);
             facts.driver = Some("535.1.2".into());
             facts.wsl = true;
-            facts.cgroup_limit = Some(Bytes::gib(20));
-            facts.shared_memory = Some(Bytes::mib(64));
+            facts.cgroup_limit = Some(ByteSize::gib(20));
+            facts.shared_memory = Some(ByteSize::mib(64));
             facts.open_files = Some(20_000);
-            facts.disk_free = Some(Bytes::gib(3));
+            facts.disk_free = Some(ByteSize::gib(3));
         })),
     ]
 }
@@ -233,8 +234,8 @@ fn what_the_old_service_holds_is_given_back() {
         changed("four-16gb", |facts| {
             for gpu in &mut facts.gpus {
                 let unit = unit.map(str::to_owned);
-                gpu.processes.push(GpuProcess { pid: 1, name: None, unit, memory: Bytes::gib(14) });
-                gpu.memory_free = Bytes::gib(1);
+                gpu.processes.push(GpuProcess { pid: 1, name: None, unit, memory: ByteSize::gib(14) });
+                gpu.memory_free = ByteSize::gib(1);
             }
         })
     };

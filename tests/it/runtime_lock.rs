@@ -3,10 +3,10 @@
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedRuntime, LockedWheel},
         profile::Device,
-        size::Bytes,
+        size::ByteSize,
     },
 };
 use insta::assert_snapshot;
@@ -18,8 +18,8 @@ fn wheel(name: &str, version: &str) -> LockedWheel {
         name: name.to_owned(),
         version: version.to_owned(),
         file: format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")),
-        size: Bytes(7),
-        sha256: Digest::of(name),
+        size: ByteSize(7),
+        sha256: Sha256Digest::of(name),
         url: None,
     }
 }
@@ -179,7 +179,7 @@ fn digests_name_the_content() {
     for change in [
         |runtime: &mut LockedRuntime| runtime.python = "3.12".to_owned(),
         |runtime: &mut LockedRuntime| runtime.platform = "other".to_owned(),
-        |runtime: &mut LockedRuntime| runtime.wheels[0].sha256 = Digest::of("other"),
+        |runtime: &mut LockedRuntime| runtime.wheels[0].sha256 = Sha256Digest::of("other"),
         |runtime: &mut LockedRuntime| runtime.wheels.truncate(1),
     ] {
         let mut changed = runtime();

@@ -2,7 +2,7 @@
 
 use super::{program::Said, scratch::tempdir, wheel::wheel};
 use awqdeploy::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     lockfile::{LockedRuntime, wheel_tags::Target},
     profile::{Device, Python, Runtime},
 };
@@ -249,7 +249,7 @@ fn a_runtime_is_locked_beside_the_profiles() {
     let text = fs::read_to_string(&path).unwrap();
     let interpreter = LockedRuntime::parse(Path::new("x"), &text).unwrap().interpreter.unwrap();
     assert_eq!((interpreter.version.as_str(), interpreter.build.as_str()), ("3.12.99", "20991231"));
-    assert_eq!(interpreter.sha256, Digest::of("an archive"));
+    assert_eq!(interpreter.sha256, Sha256Digest::of("an archive"));
     assert_eq!(said["interpreter"]["version"], "3.12.99");
     assert_eq!(said["digest"], LockedRuntime::parse(Path::new("x"), &text).unwrap().digest().to_string());
 
@@ -300,7 +300,7 @@ fn index(wheels: Vec<Wheel>) -> String {
     let mut files = BTreeMap::new();
     for (name, version, bytes) in wheels {
         let path = format!("/packages/01/{}-{version}-py3-none-any.whl", name.replace('-', "_"));
-        let (size, sha256) = (bytes.len(), Digest::of(&bytes));
+        let (size, sha256) = (bytes.len(), Sha256Digest::of(&bytes));
         let url = format!("http://{address}{path}");
         let wheel = format!("{{ url = \"{url}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}");
         let package =

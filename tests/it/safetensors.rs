@@ -9,7 +9,7 @@ use awqdeploy::{
             safetensors::{Flaw, Header, Index},
             tensors::Class,
         },
-        size::Bytes,
+        size::ByteSize,
     },
     host::checkpoint::{self, Presence},
 };
@@ -123,19 +123,19 @@ fn weights_are_the_sum_of_the_headers_to_the_byte() {
     let found = checkpoint::read(folder.path(), Presence::Headers).unwrap().unwrap();
     let speculation = 8192 * 2048 * 2;
     let sum = header(&small_tensors()).1 - speculation;
-    assert_eq!(found.weights(1), Some(Bytes(sum)));
+    assert_eq!(found.weights(1), Some(ByteSize(sum)));
     // The arithmetic from `config.json` lacks only the two numbers beside each packed matrix.
     let matrices = small_tensors().iter().filter(|(name, ..)| name.ends_with("weight_shape")).count() as u64;
-    assert_eq!(found.by_config, Some(Bytes(sum - 16 * matrices)));
+    assert_eq!(found.by_config, Some(ByteSize(sum - 16 * matrices)));
     // Shards: what is replicated is there on each rank, and all else adds up to the whole.
     let tensors = found.tensors.unwrap();
     for ranks in [2, 4] {
         let expected = Checkpoint::of(&small_config().to_string(), None).unwrap().weights(ranks).unwrap();
-        assert_eq!(tensors.bytes(ranks), expected + Bytes(16 * matrices), "TP {ranks}");
+        assert_eq!(tensors.bytes(ranks), expected + ByteSize(16 * matrices), "TP {ranks}");
     }
     let expert = 3 * (512 * 2048 / 2 + 512 * 2048 / 32 * 2) + 3 * 16;
-    assert_eq!(tensors.bytes_of(Class::Experts, 1), Bytes(2 * 16 * expert));
-    assert_eq!(tensors.bytes_of(Class::Other, 1), Bytes(0));
+    assert_eq!(tensors.bytes_of(Class::Experts, 1), ByteSize(2 * 16 * expert));
+    assert_eq!(tensors.bytes_of(Class::Other, 1), ByteSize(0));
 }
 
 fn shown(folder: &Path, presence: Presence) -> String {

@@ -6,7 +6,7 @@ use awqdeploy::{
         activation::machine::{Conclusion, State, Step},
         generation_id::GenerationId,
         problem::Kind,
-        size::Bytes,
+        size::ByteSize,
     },
     flow::event::Event,
     host::store::transcript::{Reader, Transcript},
@@ -17,7 +17,7 @@ fn told() -> Vec<Event> {
     let state = State::Forward { step: Step::Start };
     vec![
         Event::Stage("verify".to_owned()),
-        Event::Progress { done: Bytes(1), of: Bytes(2) },
+        Event::Progress { done: ByteSize(1), of: ByteSize(2) },
         Event::Activation { aim: Some(GenerationId(2)), state },
         Event::Engine("loading".to_owned()),
         Event::Measured { request: 1, of: 3, tokens_per_second: 12.5 },

@@ -7,7 +7,7 @@ use super::{
 use awqdeploy::domain::{
     profile::{Device, Listen, secrets::Secrets},
     service::{sandbox::Service, unit},
-    size::Bytes,
+    size::ByteSize,
     store::layout::{Layout, Scope},
     vllm::serve::Serve,
 };
@@ -61,7 +61,7 @@ fn with_service<T>(
     made(&Service {
         name: "vllm",
         device,
-        memory_max: Some(Bytes::gib(120)),
+        memory_max: Some(ByteSize::gib(120)),
         serve,
         secrets: &Secrets::default(),
         model: Path::new("/srv/models/awq"),

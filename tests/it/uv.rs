@@ -11,12 +11,12 @@ use super::{
 };
 use awqdeploy::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Interpreter, LockedRuntime, LockedWheel, Unlocked},
         planning::inputs::PlannedRuntime,
         problem::{Kind, Problem},
         profile::{Device, Python},
-        size::Bytes,
+        size::ByteSize,
         store::layout::Layout,
     },
     flow::models::verify_at_start::{Known, prove_runtime},
@@ -103,8 +103,8 @@ impl Place {
                 name: (*name).to_owned(),
                 version: (*version).to_owned(),
                 file: path.file_name().unwrap().to_str().unwrap().to_owned(),
-                size: Bytes(bytes.len() as u64),
-                sha256: Digest::of(&bytes),
+                size: ByteSize(bytes.len() as u64),
+                sha256: Sha256Digest::of(&bytes),
                 url: None,
             }
         });
@@ -336,7 +336,7 @@ fn a_wheel_that_is_wrong_about_itself_is_unpacked_twice() {
     let bytes =
         wheel::recorded("py-codec", "2.1.0", &files, |text| if text == "patched" { "built" } else { text });
     fs::write(place.path("wheels").join(&lock.wheels[1].file), &bytes).unwrap();
-    (lock.wheels[1].sha256, lock.wheels[1].size) = (Digest::of(&bytes), Bytes(bytes.len() as u64));
+    (lock.wheels[1].sha256, lock.wheels[1].size) = (Sha256Digest::of(&bytes), ByteSize(bytes.len() as u64));
     let runtime = place.install(&lock, &place.system()).unwrap();
     assert_eq!(fs::read_to_string(place.site(&runtime).join("codec/lib.so")).unwrap(), "patched");
     place.prove(&runtime).unwrap();
@@ -415,6 +415,6 @@ fn a_whole_lock_is_installed_and_proven() {
         lock.wheels.len(),
         manifest.entries().len(),
         manifest.size(),
-        Bytes(manifest.to_text().len() as u64),
+        ByteSize(manifest.to_text().len() as u64),
     );
 }

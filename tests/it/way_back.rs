@@ -11,7 +11,7 @@ use awqdeploy::{
         exit_status::ExitStatus,
         generation_id::GenerationId,
         problem::Problem,
-        size::Bytes,
+        size::ByteSize,
     },
     flow::{
         activation::outcome::Outcome,
@@ -86,7 +86,7 @@ fn a_host_that_changed_is_no_way_back() {
         match change {
             "driver" => stand.world.facts.driver = Some("400.1".to_owned()),
             "gpus" => stand.world.facts.gpus.truncate(3),
-            _ => stand.world.facts.ram_total = Bytes::gib(1),
+            _ => stand.world.facts.ram_total = ByteSize::gib(1),
         }
         let problem = patiently(|| deploy(&mut stand.world, &prepared, &silent)).unwrap_err();
         let text = shown(&stand, &problem);

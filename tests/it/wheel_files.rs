@@ -5,12 +5,12 @@ use super::wheel::{wheel, zip};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{
             archive::{Member, directory, members},
             record::{self, Claim, clashes, place},
         },
-        size::Bytes,
+        size::ByteSize,
         store::manifest::{Entry, Mode},
     },
 };
@@ -163,7 +163,7 @@ fn a_record_is_read_as_installers_write_it() {
             "lib/python3.12/site-packages/with,comma \"q\".py",
         ]
     );
-    assert_eq!(read[Path::new("bin/vllm")], Some(Claim { sha256: Digest::of("v"), size: Bytes(1) }));
+    assert_eq!(read[Path::new("bin/vllm")], Some(Claim { sha256: Sha256Digest::of("v"), size: ByteSize(1) }));
     assert_eq!(read[Path::new("lib/python3.12/site-packages/a-1.dist-info/RECORD")], None);
     for wrong in ["nothing", "a.py,md5=abc,1", "../../../../a,,", "/etc/passwd,,", "a.py,sha256=AAAA,1"] {
         assert!(record::read("a 1", Path::new(SITE), wrong).is_err(), "{wrong}");
@@ -171,7 +171,7 @@ fn a_record_is_read_as_installers_write_it() {
 }
 
 fn file(text: &str) -> Entry {
-    Entry::File { sha256: Digest::of(text), size: Bytes(text.len() as u64), mode: Mode::Plain }
+    Entry::File { sha256: Sha256Digest::of(text), size: ByteSize(text.len() as u64), mode: Mode::Plain }
 }
 
 fn link(target: &str) -> Entry {

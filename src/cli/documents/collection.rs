@@ -1,7 +1,7 @@
 //! What `collect` tells.
 
 use crate::{
-    domain::{digest::Digest, generation_id::GenerationId, size::Bytes, store::gc::Why},
+    domain::{digest::Sha256Digest, generation_id::GenerationId, size::ByteSize, store::gc::Why},
     flow::gc::{Collected, Mode},
 };
 use schemars::JsonSchema;
@@ -14,16 +14,16 @@ pub(crate) struct CollectDocument {
     /// Whether nothing was removed.
     pub(crate) dry_run: bool,
     /// What the disk gets back.
-    pub(crate) freed_bytes: Bytes,
+    pub(crate) freed_bytes: ByteSize,
     pub(crate) generations: Vec<CollectedLine<GenerationId>>,
-    pub(crate) models: Vec<CollectedLine<Digest>>,
-    pub(crate) runtimes: Vec<Digest>,
+    pub(crate) models: Vec<CollectedLine<Sha256Digest>>,
+    pub(crate) runtimes: Vec<Sha256Digest>,
     /// Interpreters that came with locks.
-    pub(crate) interpreters: Vec<Digest>,
+    pub(crate) interpreters: Vec<Sha256Digest>,
     /// How many contents of files.
     pub(crate) contents: usize,
     /// Bytes of interrupted downloads that stay: `fetch` goes on with them.
-    pub(crate) kept_downloads_bytes: Bytes,
+    pub(crate) kept_downloads_bytes: ByteSize,
     pub(crate) kept: Vec<KeptLine>,
 }
 

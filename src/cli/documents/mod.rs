@@ -34,7 +34,7 @@ use crate::{
             prediction::Prediction,
             preflight::Finding,
         },
-        size::Bytes,
+        size::ByteSize,
         validation::report::{Report, Verdict},
         vllm::serve::Serve,
     },
@@ -76,7 +76,7 @@ pub(crate) struct PlanDocument {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MemoryDocument {
     /// RAM of all ranks together.
-    pub(crate) host_bytes: Bytes,
+    pub(crate) host_bytes: ByteSize,
     pub(crate) ranks: Vec<Rank>,
     #[serde(flatten)]
     pub(crate) budget: Budget,

@@ -2,11 +2,11 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::upstream::Deviations,
         lockfile::{LockedInterpreter, LockedModel},
         profile::Device,
-        size::Bytes,
+        size::ByteSize,
     },
     flow::models::lock::{Standing, UpstreamCheck},
 };
@@ -60,7 +60,7 @@ pub(crate) struct LockDocument {
     pub(crate) schema: &'static str,
     pub(crate) profile: String,
     /// The model's name in the store.
-    pub(crate) digest: Digest,
+    pub(crate) digest: Sha256Digest,
     #[serde(flatten)]
     pub(crate) locked: LockedModel,
 }
@@ -78,10 +78,10 @@ pub(crate) struct FetchDocument {
     pub(crate) profile: String,
     pub(crate) path: PathBuf,
     pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: ByteSize,
     /// Bytes of contents that were on this host already.
-    pub(crate) found: Bytes,
-    pub(crate) downloaded: Bytes,
+    pub(crate) found: ByteSize,
+    pub(crate) downloaded: ByteSize,
 }
 
 /// `awqdeploy/runtime-lock/v1`
@@ -93,9 +93,9 @@ pub(crate) struct RuntimeLockDocument {
     pub(crate) python: String,
     pub(crate) platform: String,
     /// The lock's name.
-    pub(crate) digest: Digest,
+    pub(crate) digest: Sha256Digest,
     /// The build of the interpreter. Null where the profile takes the host's.
     pub(crate) interpreter: Option<LockedInterpreter>,
     pub(crate) wheels: usize,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: ByteSize,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::terminal::{BAD, CARE, FAINT, GOOD},
-    domain::size::Bytes,
+    domain::size::ByteSize,
     flow::models::verify::{By, Verified, VerifiedTree},
     host::models::verify::Damage,
 };
@@ -16,7 +16,7 @@ pub(crate) struct VerifyDocument {
     pub(crate) schema: &'static str,
     /// Of all models together.
     pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: ByteSize,
     pub(crate) seconds: f64,
     /// What is not as it was locked. Empty: all is well.
     pub(crate) damaged: Vec<DamageLine>,
@@ -37,7 +37,7 @@ pub(crate) struct VerifiedRuntimeLine {
     pub(crate) by: &'static str,
     /// Files and links.
     pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: ByteSize,
     /// What Nix says, where what it built was changed.
     pub(crate) complaint: Option<String>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct VerifiedLine {
     pub(crate) model: String,
     pub(crate) folder: PathBuf,
     pub(crate) files: usize,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: ByteSize,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

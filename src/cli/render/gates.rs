@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        size::Bytes,
+        size::ByteSize,
         validation::{observed::Figure, report::KnownAnswers},
     },
     flow::inspect::evidence::Account,
@@ -70,7 +70,7 @@ pub(crate) fn plan_beside_actual(account: &Account) -> Vec<Beside> {
     let figures = account.report.iter().flat_map(|report| &report.figures);
     let seen =
         |name: &str| figures.clone().find(|figure| figure.name == name).map(|Figure { seen, .. }| *seen);
-    let bytes = |name, planned: Option<Bytes>, figure| Beside {
+    let bytes = |name, planned: Option<ByteSize>, figure| Beside {
         name,
         planned: planned.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string()),
         seen: seen(figure).map_or_else(String::new, gib),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{
     measure::Interval,
-    size::Bytes,
+    size::ByteSize,
     store::gc::Why,
     validation::{
         report::{CheckOutcome, Report, Verdict},
@@ -311,7 +311,7 @@ pub(crate) fn collection(document: &CollectDocument) -> String {
     for interpreter in &document.interpreters {
         row(&mut out, "free interpreter", &interpreter.short());
     }
-    if document.kept_downloads_bytes > Bytes(0) {
+    if document.kept_downloads_bytes > ByteSize(0) {
         let bytes = document.kept_downloads_bytes;
         row(&mut out, "keep downloads", &format!("{bytes}: `awqdeploy fetch` goes on with them"));
     }

@@ -14,7 +14,7 @@ use crate::{
             prediction::{AllStreams, Decode, Prediction},
             preflight::Finding,
         },
-        size::Bytes,
+        size::ByteSize,
         validation::observed::Figure,
     },
 };
@@ -101,7 +101,7 @@ fn engine(compared: &[Compared]) -> String {
 pub(crate) fn figures(figures: &[Figure]) -> String {
     let mut out = String::new();
     for Figure { name, planned, seen } in figures {
-        let gib = |bytes: f64| format!("{:.2} GiB", bytes / Bytes::gib(1).0 as f64);
+        let gib = |bytes: f64| format!("{:.2} GiB", bytes / ByteSize::gib(1).0 as f64);
         let (what, shown): (_, &dyn Fn(f64) -> String) = match name.strip_suffix("_bytes") {
             Some(what) => (what, &gib),
             None => (name.as_str(), &|number| format!("{number:.1}")),
@@ -162,7 +162,7 @@ fn memory(out: &mut String, document: &MemoryDocument) {
 }
 
 /// A bar of [`WIDTH`] characters that stands for all of `whole`.
-fn bar(parts: impl Iterator<Item = (char, Bytes)>, whole: Bytes) -> String {
+fn bar(parts: impl Iterator<Item = (char, ByteSize)>, whole: ByteSize) -> String {
     let cell = (whole.0 / WIDTH).max(1);
     let mut drawn = String::from("│");
     let (mut end, mut cells) = (0, 0);

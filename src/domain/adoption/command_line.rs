@@ -5,7 +5,7 @@ use crate::domain::{
     planning::command_line,
     problem::{Kind, Problem},
     profile::Listen,
-    size::Bytes,
+    size::ByteSize,
     vllm::{flags, serve::Serve},
 };
 use std::{
@@ -72,7 +72,7 @@ pub struct Reading {
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: Option<f64>,
     /// `--cpu-offload-gb`.
-    pub offload: Bytes,
+    pub offload: ByteSize,
     /// `--max-model-len`, where it is a number.
     pub max_model_len: Option<u32>,
     /// `--max-num-seqs`.
@@ -205,7 +205,7 @@ impl Reading {
             clippy::cast_sign_loss,
             reason = "a size in GiB, made bytes"
         )]
-        let offload = Bytes((offload.max(0.0) * 1024.0 * 1024.0 * 1024.0) as u64);
+        let offload = ByteSize((offload.max(0.0) * 1024.0 * 1024.0 * 1024.0) as u64);
         Ok(Self {
             model: line.model.clone(),
             revision: line.value("--revision").map(str::to_owned),

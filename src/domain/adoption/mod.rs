@@ -9,7 +9,7 @@ pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
 pub use profile::{Terms, is_ours, write};
 
-use super::digest::Digest;
+use super::digest::Sha256Digest;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ pub struct ForeignUnit {
     /// The file that it was read from.
     pub path: PathBuf,
     /// Of that file. A deployment may replace this text, and no other.
-    pub digest: Digest,
+    pub digest: Sha256Digest,
 }
 
 /// One process, told from any later one of the same number.

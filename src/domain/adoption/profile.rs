@@ -1,7 +1,7 @@
 //! The profile of a server that was adopted, as a text for people to read and go on with.
 
 use super::command_line::Reading;
-use crate::domain::{profile::Device, size::Bytes};
+use crate::domain::{profile::Device, size::ByteSize};
 use std::{
     fmt::{Display, Write as _},
     path::Path,
@@ -105,7 +105,7 @@ fn limits(out: &mut String, reading: &Reading, terms: &Terms<'_>) {
     limit("max-num-batched-tokens", reading.max_num_batched_tokens);
 }
 
-fn offload(size: Bytes) -> String {
+fn offload(size: ByteSize) -> String {
     match size.0 >> 20 {
         0 => "none".to_owned(),
         mebibytes => format!("{mebibytes}MiB"),

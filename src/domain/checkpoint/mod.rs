@@ -8,7 +8,7 @@ pub mod tensors;
 
 use super::{
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use architecture::{Dimensions, Family};
 use quantization::{Quantized, Rules};
@@ -35,11 +35,11 @@ pub struct Checkpoint {
     /// Weights by class, where architecture and quantisation are modelled.
     pub tensors: Option<Tensors>,
     /// Bytes of all weight files, where known.
-    pub files_total: Option<Bytes>,
+    pub files_total: Option<ByteSize>,
     /// Where headers told the bytes: what `config.json` had let expect.
-    pub by_config: Option<Bytes>,
+    pub by_config: Option<ByteSize>,
     /// What the index of its weight files says that they hold.
-    pub by_index: Option<Bytes>,
+    pub by_index: Option<ByteSize>,
     /// The type that its weights had before they were quantised: `bfloat16`.
     pub dtype: Option<String>,
     /// Whether it also sees or hears: parts that are not modelled.
@@ -49,7 +49,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads a `config.json`. An architecture that is not modelled is no error; a modelled one with
     /// missing or absurd dimensions is.
-    pub fn of(config_json: &str, files_total: Option<Bytes>) -> Result<Self, Problem> {
+    pub fn of(config_json: &str, files_total: Option<ByteSize>) -> Result<Self, Problem> {
         let names: Names = read(config_json)?;
         let architecture = names.architectures.into_iter().next().ok_or_else(|| {
             Problem::new(Kind::Unverified, "`config.json` lacks `architectures`")
@@ -106,8 +106,8 @@ impl Checkpoint {
         let by_config = self.tensors.as_ref().map(|tensors| tensors.bytes(1));
         let named = headers.iter().flat_map(Header::tensors);
         let tensors = self.shape.as_ref().map(|shape| Tensors::of_headers(shape, named));
-        let files_total = Some(headers.iter().map(|header| Bytes(header.data())).sum());
-        Self { tensors, files_total, by_config, by_index: files.total.map(Bytes), ..self }
+        let files_total = Some(headers.iter().map(|header| ByteSize(header.data())).sum());
+        Self { tensors, files_total, by_config, by_index: files.total.map(ByteSize), ..self }
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].
@@ -117,16 +117,16 @@ impl Checkpoint {
 
     /// Bytes of the weights on one of `ranks` ranks, estimated from the file sizes where the model
     /// is not modelled.
-    pub fn weights(&self, ranks: u32) -> Option<Bytes> {
+    pub fn weights(&self, ranks: u32) -> Option<ByteSize> {
         match &self.tensors {
             Some(tensors) => Some(tensors.bytes(ranks)),
-            None => self.files_total.map(|total| Bytes(total.0.div_ceil(u64::from(ranks.max(1))))),
+            None => self.files_total.map(|total| ByteSize(total.0.div_ceil(u64::from(ranks.max(1))))),
         }
     }
 
     /// Bytes on one of `ranks` ranks that `--cpu-offload-params experts` can move to RAM. `None` where
     /// there are none, or nobody knows.
-    pub fn experts(&self, ranks: u32) -> Option<Bytes> {
+    pub fn experts(&self, ranks: u32) -> Option<ByteSize> {
         let experts = self.tensors.as_ref()?.bytes_of(Class::Experts, ranks);
         (experts.0 > 0).then_some(experts)
     }
@@ -135,14 +135,14 @@ impl Checkpoint {
     /// of reordered inputs, two of 4 bytes for each input of an expert. It makes them for these formats whether anything
     /// is reordered or not. Read in vLLM 0.26.0 (`compressed_tensors_moe.py`, `gptq_marlin.py`); with them what stayed in
     /// VRAM was as planned within 0.1 GiB for these formats and for AWQ's own, which has none.
-    pub fn emptied(&self, ranks: u32) -> Bytes {
+    pub fn emptied(&self, ranks: u32) -> ByteSize {
         let stored = self.quantization.as_ref().map(|stored| stored.method.as_str());
         match (&self.shape, stored) {
             (Some(shape), Some("compressed-tensors" | "gptq")) => {
                 let inputs = shape.hidden_size + shape.moe_intermediate_size / u64::from(ranks.max(1));
-                Bytes(2 * 4 * inputs * shape.num_experts * shape.num_hidden_layers)
+                ByteSize(2 * 4 * inputs * shape.num_experts * shape.num_hidden_layers)
             }
-            _ => Bytes::default(),
+            _ => ByteSize::default(),
         }
     }
 }

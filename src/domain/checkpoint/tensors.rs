@@ -9,7 +9,7 @@ use super::{
     quantization::{Rules, Scheme},
     safetensors::Tensor,
 };
-use crate::domain::{problem::Problem, size::Bytes};
+use crate::domain::{problem::Problem, size::ByteSize};
 use serde::{Deserialize, Serialize};
 
 /// What a tensor is for. `--cpu-offload-params experts` moves exactly the first class.
@@ -140,12 +140,12 @@ impl Tensors {
     }
 
     /// Bytes on one of `ranks` ranks.
-    pub fn bytes(&self, ranks: u32) -> Bytes {
+    pub fn bytes(&self, ranks: u32) -> ByteSize {
         self.sum(ranks, |_| true)
     }
 
     /// Bytes of one class on one of `ranks` ranks.
-    pub fn bytes_of(&self, class: Class, ranks: u32) -> Bytes {
+    pub fn bytes_of(&self, class: Class, ranks: u32) -> ByteSize {
         self.sum(ranks, |group| group.class == class)
     }
 
@@ -154,10 +154,10 @@ impl Tensors {
         &self.0
     }
 
-    fn sum(&self, ranks: u32, wanted: impl Fn(&Group) -> bool) -> Bytes {
+    fn sum(&self, ranks: u32, wanted: impl Fn(&Group) -> bool) -> ByteSize {
         let groups = self.0.iter().filter(|group| wanted(group));
         let bytes: u128 = groups.map(|group| group.on(ranks)).sum();
-        Bytes(u64::try_from(bytes).unwrap_or(u64::MAX))
+        ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 
     fn plain(&mut self, class: Class, size: (u64, u64), sharding: Sharding) {

@@ -3,7 +3,7 @@
 //! It is known by what it says, and not by who says it: another nixpkgs, another awqdeploy or another order of the keys
 //! declares nothing else, and must not restart a model server.
 
-use crate::domain::{activation::machine::Cause, digest::Digest, generation_id::GenerationId};
+use crate::domain::{activation::machine::Cause, digest::Sha256Digest, generation_id::GenerationId};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub struct Texts<'a> {
 }
 
 /// The digest of these profiles, in this order: what shall serve, and what to return to.
-pub fn digest(profiles: &[Texts<'_>]) -> Digest {
+pub fn digest(profiles: &[Texts<'_>]) -> Sha256Digest {
     let mut said = String::from("awqdeploy declaration 1\n");
     for Texts { name, profile, model, runtime, unit } in profiles {
         let parts = [
@@ -43,7 +43,7 @@ pub fn digest(profiles: &[Texts<'_>]) -> Digest {
             }
         }
     }
-    Digest::of(said)
+    Sha256Digest::of(said)
 }
 
 /// Whether two TOML texts say the same.
@@ -91,7 +91,7 @@ fn built_from_any(unit: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// What was declared.
-    pub declaration: Digest,
+    pub declaration: Sha256Digest,
     /// The boot in which it began, by the kernel's own name.
     pub boot: String,
     /// The newest activation before it; 0 where there was none.
@@ -165,7 +165,7 @@ pub enum Why {
 }
 
 /// What is left to do for a declaration.
-pub fn next(declared: Digest, last: Option<&Attempt>, now: Now<'_>) -> Next {
+pub fn next(declared: Sha256Digest, last: Option<&Attempt>, now: Now<'_>) -> Next {
     let Some(attempt) = last.filter(|attempt| attempt.declaration == declared) else { return Next::Deploy };
     // A person has deployed the same by hand since.
     let by_hand = |tried: GenerationId| {

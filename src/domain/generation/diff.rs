@@ -1,6 +1,6 @@
 //! What differs between two deployments, part by part.
 
-use crate::domain::{digest::Digest, lockfile::LockedFile, planning::plan::Plan, size::Bytes};
+use crate::domain::{digest::Sha256Digest, lockfile::LockedFile, planning::plan::Plan, size::ByteSize};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub struct Side {
     /// What it runs, and how it is judged.
     pub plan: Plan,
     /// Its model's files, by path. Absent where they are not locked.
-    pub files: Option<BTreeMap<PathBuf, (Bytes, Digest)>>,
+    pub files: Option<BTreeMap<PathBuf, (ByteSize, Sha256Digest)>>,
     /// The packages of its runtime with their versions. Absent where they are not known.
     pub packages: Option<BTreeMap<String, String>>,
 }
@@ -53,7 +53,7 @@ pub enum Is {
 
 impl Side {
     /// A plan with the files that a lock lists.
-    pub fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (Bytes, Digest)> {
+    pub fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (ByteSize, Sha256Digest)> {
         files.iter().map(|file| (file.path.clone(), (file.size, file.sha256))).collect()
     }
 

@@ -7,9 +7,9 @@ pub mod schedule;
 pub mod upstream;
 
 use super::{
-    digest::{Digest, GitHash, GitName},
+    digest::{GitHash, GitName, Sha256Digest},
     lockfile,
-    size::Bytes,
+    size::ByteSize,
 };
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
@@ -21,13 +21,13 @@ use std::{
 
 /// What git calls these bytes as a file's content.
 pub fn git_name(bytes: &[u8]) -> GitHash {
-    let mut name = GitName::new(Bytes(bytes.len() as u64));
+    let mut name = GitName::new(ByteSize(bytes.len() as u64));
     name.update(bytes);
     name.finish()
 }
 
 /// The longest file that is believed: 1 TiB. The hub allows 500 GB.
-const MOST: Bytes = Bytes::gib(1 << 10);
+const MOST: ByteSize = ByteSize::gib(1 << 10);
 
 /// One file of a repository, as the hub lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Listed {
     /// Below the repository's root; relative and plain.
     pub path: PathBuf,
     /// Its length.
-    pub size: Bytes,
+    pub size: ByteSize,
     /// Its content.
     pub content: Content,
 }
@@ -44,7 +44,7 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A large file, kept by LFS or Xet.
-    Sha256(Digest),
+    Sha256(Sha256Digest),
     /// A small one, kept by git.
     Git(GitHash),
 }
@@ -182,7 +182,7 @@ pub fn listing(json: &[u8]) -> Result<Vec<Listed>, HubError> {
 /// The most files of one listing: more than any model has.
 pub const MOST_FILES: usize = 100_000;
 /// The most bytes of all pages of one listing: such files take some 30 MB.
-pub const MOST_LISTED: Bytes = Bytes::mib(64);
+pub const MOST_LISTED: ByteSize = ByteSize::mib(64);
 
 /// A listing page by page, within its limits.
 #[derive(Clone, Debug, Default)]
@@ -229,7 +229,7 @@ fn listed(raw: RawEntry) -> Result<Listed, HubError> {
     if size > MOST.0 {
         return Err(odd(format!("a length of {size} bytes")));
     }
-    Ok(Listed { path: path.into(), size: Bytes(size), content })
+    Ok(Listed { path: path.into(), size: ByteSize(size), content })
 }
 
 /// The address of the next page in a header `Link`.
@@ -286,7 +286,7 @@ pub struct Patience {
     /// Over how long a rate is taken…
     pub slow_after: Duration,
     /// … and below how many bytes a second the connection is given up for a new one.
-    pub slow_below: Bytes,
+    pub slow_below: ByteSize,
 }
 
 impl Patience {
@@ -300,7 +300,7 @@ impl Patience {
         silence: Duration::from_secs(30),
         whole: Duration::from_mins(2),
         slow_after: Duration::from_mins(1),
-        slow_below: Bytes(4 << 10),
+        slow_below: ByteSize(4 << 10),
     };
 
     /// How long to wait after so many failures in a row, at least 1. What the hub asked for, else

@@ -1,7 +1,7 @@
 //! What a hub lists now, against what was locked.
 
 use super::{Content, Listed};
-use crate::domain::{lockfile::LockedFile, size::Bytes};
+use crate::domain::{lockfile::LockedFile, size::ByteSize};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
@@ -18,7 +18,7 @@ pub enum Deviation {
     /// It has another length.
     Size {
         /// The length that it has now.
-        now: Bytes,
+        now: ByteSize,
     },
     /// It has the same length and another content.
     Content,

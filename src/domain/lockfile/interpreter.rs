@@ -1,6 +1,6 @@
 //! What a runtime runs on: a build of an interpreter that its lock names, or the host's own.
 
-use crate::domain::digest::Digest;
+use crate::domain::digest::Sha256Digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct LockedInterpreter {
     /// The archive's file name.
     pub file: String,
     /// The archive's content: its name in the store.
-    pub sha256: Digest,
+    pub sha256: Sha256Digest,
 }
 
 /// The interpreter of a runtime that awqdeploy installs.
@@ -45,7 +45,7 @@ pub enum Unlocked {
 
 impl Interpreter {
     /// Its name in the store, where it lies there.
-    pub fn locked(&self) -> Option<Digest> {
+    pub fn locked(&self) -> Option<Sha256Digest> {
         match self {
             Self::Locked(python) => Some(python.sha256),
             Self::System { .. } => None,
@@ -111,7 +111,7 @@ impl Listed {
     }
 
     /// The lock of this build, whose archive has this hash.
-    pub fn locked(self, sha256: Digest) -> LockedInterpreter {
+    pub fn locked(self, sha256: Sha256Digest) -> LockedInterpreter {
         let Self { version, build, file, .. } = self;
         LockedInterpreter { version, build, file, sha256 }
     }

@@ -2,13 +2,13 @@
 
 use super::text::{VERSION, quoted, sorted};
 use crate::domain::{
-    digest::{Digest, GitHash},
+    digest::{GitHash, Sha256Digest},
     problem::{Kind, Problem},
     profile::{
         document::{Document, DocumentError, Key, Strangers},
         rules,
     },
-    size::Bytes,
+    size::ByteSize,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,7 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
     let Range { end, .. } = checksum.span();
     let lines = text[end..].split_once('\n').map_or("", |(_, lines)| lines).replace("\r\n", "\n");
     check(document, checksum, |text| {
-        if digest(text)? == Digest::of(lines) {
+        if digest(text)? == Sha256Digest::of(lines) {
             return Ok(());
         }
         Err(DocumentError::new("not the checksum of the lines below")
@@ -193,7 +193,7 @@ fn strangers(document: &Document<'_>) -> Strangers {
 }
 
 #[allow(clippy::needless_pass_by_value)] // A rule takes what was read, as all rules do.
-fn digest(text: String) -> Result<Digest, DocumentError> {
+fn digest(text: String) -> Result<Sha256Digest, DocumentError> {
     text.parse().map_err(|_| DocumentError::new("not a SHA-256 digest").help(REMEDY))
 }
 
@@ -226,8 +226,8 @@ pub(super) fn check<R, T>(
     rule(raw.into_inner()).map_err(|fault| document.fault(span, fault))
 }
 
-pub(super) fn size(size: i64) -> Result<Bytes, DocumentError> {
-    u64::try_from(size).map(Bytes).map_err(|_| DocumentError::new("must be at least 0").help(REMEDY))
+pub(super) fn size(size: i64) -> Result<ByteSize, DocumentError> {
+    u64::try_from(size).map(ByteSize).map_err(|_| DocumentError::new("must be at least 0").help(REMEDY))
 }
 
 pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String, DocumentError> {
@@ -264,7 +264,7 @@ pub(in crate::domain) fn why_not_plain(path: &str) -> Option<&'static str> {
 /// The length of a piece. The last one of a file is as long as what is left.
 ///
 /// A flipped byte costs one piece to fetch again; a model of 45 GB has 5,400 of them, 400 KB of lock.
-pub const PIECE: Bytes = Bytes::mib(8);
+pub const PIECE: ByteSize = ByteSize::mib(8);
 
 /// One file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -272,20 +272,20 @@ pub struct LockedFile {
     /// Relative to the model's folder.
     pub path: PathBuf,
     /// Its length.
-    pub size: Bytes,
+    pub size: ByteSize,
     /// Its content.
-    pub sha256: Digest,
+    pub sha256: Sha256Digest,
     /// The name of its content in git, by which hubs list small files. Of a folder's files all get it that are no
     /// longer than a piece, of a hub's those that it keeps in git.
     pub git_sha1: Option<GitHash>,
     /// The content of each [`PIECE`], in order. Only for a file longer than one; absent where nobody has
     /// read it yet, since hubs do not tell.
-    pub pieces: Option<Vec<Digest>>,
+    pub pieces: Option<Vec<Sha256Digest>>,
 }
 
 impl LockedFile {
     /// A file of which no more is known than what names it.
-    pub fn new(path: impl Into<PathBuf>, size: Bytes, sha256: Digest) -> Self {
+    pub fn new(path: impl Into<PathBuf>, size: ByteSize, sha256: Sha256Digest) -> Self {
         Self { path: path.into(), size, sha256, git_sha1: None, pieces: None }
     }
 
@@ -335,7 +335,7 @@ impl LockedModel {
     /// The canonical text: sorted, one fact a line, so that diffs stay small.
     pub fn to_toml(&self) -> String {
         let lines = self.lines();
-        let checksum = Digest::of(&lines);
+        let checksum = Sha256Digest::of(&lines);
         format!(
             "# Every file of one model, by its hash; a piece is {} MiB. Made by `awqdeploy lock`, not by hand.\n\
              version = {VERSION}\nrevision = {}\n# Of all lines below.\nchecksum = \"{checksum}\"\n{lines}",
@@ -348,18 +348,18 @@ impl LockedModel {
     ///
     /// It is the SHA-256 of a heading and a line `HASH SIZE PATH` a file, sorted by path. A path has no
     /// line break, so no two models have one listing.
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Sha256Digest {
         let mut listing = "awqdeploy model 1\n".to_owned();
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
             let LockedFile { path, size, sha256, .. } = file;
             // Writing to a string does not fail.
             let _ = writeln!(listing, "{sha256} {} {}", size.0, path.display());
         }
-        Digest::of(listing)
+        Sha256Digest::of(listing)
     }
 
     /// Bytes of all its files.
-    pub fn size(&self) -> Bytes {
+    pub fn size(&self) -> ByteSize {
         self.files.iter().map(|file| file.size).sum()
     }
 

@@ -3,7 +3,7 @@
 use super::{wheel::LockedWheel, wheel_tags::Target};
 use crate::domain::{
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use serde::Deserialize;
 
@@ -60,7 +60,7 @@ fn choose(package: Package, target: Target) -> Result<(LockedWheel, String), Pro
     let sha256 =
         hashes.sha256.parse().map_err(|why: String| unfit(format!("of `{name}` uv says no hash: {why}")))?;
     let path = url.split_once(PACKAGES).map(|(_, path)| format!("mirror://pypi/{path}"));
-    Ok((LockedWheel { name, version, file, size: Bytes(size), sha256, url: path }, url))
+    Ok((LockedWheel { name, version, file, size: ByteSize(size), sha256, url: path }, url))
 }
 
 fn file_of(url: &str) -> String {

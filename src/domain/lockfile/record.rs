@@ -4,9 +4,9 @@
 //! wins by chance. Such a lock is not one environment, and is refused.
 
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
     store::manifest::Entry,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -24,9 +24,9 @@ const BYTE_CODE: &str = "__pycache__";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Its content.
-    pub sha256: Digest,
+    pub sha256: Sha256Digest,
     /// Its length.
-    pub size: Bytes,
+    pub size: ByteSize,
 }
 
 /// A file that two wheels bring.
@@ -123,7 +123,7 @@ fn claim(site: &Path, line: &str) -> Option<(PathBuf, Option<Claim>)> {
     }
     let bytes: [u8; 32] = BASE64.decode(hash.strip_prefix("sha256=")?).ok()?.try_into().ok()?;
     let sha256 = hex::encode(bytes).parse().ok()?;
-    Some((path, Some(Claim { sha256, size: Bytes(length.trim().parse().ok()?) })))
+    Some((path, Some(Claim { sha256, size: ByteSize(length.trim().parse().ok()?) })))
 }
 
 /// Without `..`; nothing where that leads out.

@@ -9,7 +9,7 @@ use super::{
     wheel_tags::Target,
 };
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     problem::{Kind, Problem},
     profile::{
         self, Device, Python,
@@ -133,7 +133,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `check` calls")]
-fn sha256(text: String) -> Result<Digest, DocumentError> {
+fn sha256(text: String) -> Result<Sha256Digest, DocumentError> {
     text.parse().map_err(|_| DocumentError::new("not a SHA-256 digest").help(REMEDY))
 }
 
@@ -353,21 +353,21 @@ impl LockedRuntime {
     /// brings an interpreter of its own, names what it built by it.
     ///
     /// It is the SHA-256 of a heading and a line `HASH FILE` a wheel, sorted by name.
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Sha256Digest {
         let mut listing =
             format!("awqdeploy runtime 1\npython {}\nplatform {}\n", self.python, self.platform);
         for wheel in sorted(&self.wheels, |wheel| wheel.name.as_str().into()) {
             let _ = writeln!(listing, "{} {}", wheel.sha256, wheel.file);
         }
-        Digest::of(listing)
+        Sha256Digest::of(listing)
     }
 
     /// The name in the store of a runtime that was installed for this interpreter. Another build of it makes another
     /// runtime, though the wheels are the same.
-    pub fn installed_for(&self, interpreter: &Interpreter) -> Digest {
+    pub fn installed_for(&self, interpreter: &Interpreter) -> Sha256Digest {
         match interpreter {
             Interpreter::Locked(python) => {
-                Digest::of(format!("awqdeploy uv runtime 1\n{}\n{}\n", self.digest(), python.sha256))
+                Sha256Digest::of(format!("awqdeploy uv runtime 1\n{}\n{}\n", self.digest(), python.sha256))
             }
             Interpreter::System { .. } => self.digest(),
         }

@@ -6,7 +6,7 @@
 
 use super::LockedModel;
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     problem::{Kind, Problem},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
@@ -38,7 +38,7 @@ pub struct PublicKey(UnparsedPublicKey<Vec<u8>>);
 
 /// What a signature says that a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed(BTreeMap<PathBuf, Digest>);
+pub struct Signed(BTreeMap<PathBuf, Sha256Digest>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,7 +160,7 @@ impl Signed {
     /// # Errors
     /// [`Kind::Unverified`] with each file that differs.
     pub fn agrees(&self, model: &LockedModel) -> Result<(), Problem> {
-        let locked: BTreeMap<&Path, Digest> =
+        let locked: BTreeMap<&Path, Sha256Digest> =
             model.files.iter().map(|file| (file.path.as_path(), file.sha256)).collect();
         let mut lines: Vec<String> = Vec::new();
         for (path, digest) in &self.0 {

@@ -1,6 +1,6 @@
 //! One wheel of a runtime's lock.
 
-use crate::domain::{digest::Digest, size::Bytes};
+use crate::domain::{digest::Sha256Digest, size::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,9 @@ pub struct LockedWheel {
     /// The wheel's file name.
     pub file: String,
     /// Its length.
-    pub size: Bytes,
+    pub size: ByteSize,
     /// Its content.
-    pub sha256: Digest,
+    pub sha256: Sha256Digest,
     /// Where a mirror of the index has it: `mirror://pypi/…`, which Nix's `fetchurl` reads. uv asks its own index and
     /// needs none.
     pub url: Option<String>,

@@ -4,7 +4,7 @@
 //! from what was measured here: the newest server that was alike was so many times as fast as predicted, and so will
 //! this one be. Only one factor is learnt, and a plan shows from where, so that a person can judge it.
 
-use crate::domain::{digest::Digest, generation_id::GenerationId};
+use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -34,7 +34,7 @@ pub struct Setting {
     /// Where the rates of memory and link come from: what corrects a table says nothing about a probe.
     pub rates: RatesFrom,
     /// The digest of the profile's own arguments and variables: they may change how anything is computed.
-    pub arguments: Digest,
+    pub arguments: Sha256Digest,
 }
 
 /// The decode rate of one stream, in tokens/s.

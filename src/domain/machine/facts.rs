@@ -3,7 +3,7 @@
 use super::calibration::Experience;
 use crate::domain::{
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,9 @@ pub struct Facts {
     #[serde(default)]
     pub gpus_unknown: Option<String>,
     /// `MemTotal` of /proc/meminfo.
-    pub ram_total: Bytes,
+    pub ram_total: ByteSize,
     /// `MemAvailable` of /proc/meminfo.
-    pub ram_available: Bytes,
+    pub ram_available: ByteSize,
     /// Logical CPUs this process may use.
     pub cpus: u32,
     /// Of the CPU's features, those that the CPU build of vLLM asks for: `avx512f`.
@@ -40,22 +40,22 @@ pub struct Facts {
     pub numa_nodes: u32,
     /// `SwapTotal` of /proc/meminfo. Pinned memory cannot use it.
     #[serde(default)]
-    pub swap_total: Bytes,
+    pub swap_total: ByteSize,
     /// The least memory limit of the cgroups that this process is in. It is in `ram_total` already.
     #[serde(default)]
-    pub cgroup_limit: Option<Bytes>,
+    pub cgroup_limit: Option<ByteSize>,
     /// Size of /dev/shm, through which ranks talk.
     #[serde(default)]
-    pub shared_memory: Option<Bytes>,
+    pub shared_memory: Option<ByteSize>,
     /// Free space where awqdeploy keeps its state by default.
     #[serde(default)]
-    pub disk_free: Option<Bytes>,
+    pub disk_free: Option<ByteSize>,
     /// The hard limit of open files. Absent: none, or not told.
     #[serde(default)]
     pub open_files: Option<u64>,
     /// The hard limit of locked memory. Absent: none, or not told.
     #[serde(default)]
-    pub locked_memory: Option<Bytes>,
+    pub locked_memory: Option<ByteSize>,
     /// Whether it is Windows' subsystem for Linux, which cannot pin memory.
     #[serde(default)]
     pub wsl: bool,
@@ -72,13 +72,13 @@ pub struct Gpu {
     /// As NVML names it.
     pub name: String,
     /// Total VRAM.
-    pub memory_total: Bytes,
+    pub memory_total: ByteSize,
     /// Of it, what the driver keeps for itself, so that CUDA's total is less by so much. Left out where nothing is, or
     /// the facts are older than this field.
-    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
-    pub memory_reserved: Bytes,
+    #[serde(default, skip_serializing_if = "ByteSize::is_zero")]
+    pub memory_reserved: ByteSize,
     /// VRAM that no process holds now.
-    pub memory_free: Bytes,
+    pub memory_free: ByteSize,
     /// CUDA compute capability, major and minor.
     pub compute_capability: (u32, u32),
     /// PCIe generation of the link at its best.
@@ -127,7 +127,7 @@ pub struct GpuProcess {
     #[serde(default)]
     pub unit: Option<String>,
     /// What it holds. 0 where the driver does not tell.
-    pub memory: Bytes,
+    pub memory: ByteSize,
 }
 
 impl fmt::Display for GpuProcess {
@@ -147,17 +147,17 @@ impl fmt::Display for GpuProcess {
 
 impl Gpu {
     /// Its VRAM as CUDA counts it, and so vLLM.
-    pub fn usable(&self) -> Bytes {
+    pub fn usable(&self) -> ByteSize {
         self.memory_total.less(self.memory_reserved)
     }
 
     /// What processes that are not of this unit hold.
-    pub fn held_by_others(&self, unit: &str) -> Bytes {
+    pub fn held_by_others(&self, unit: &str) -> ByteSize {
         self.others(unit).map(|process| process.memory).sum()
     }
 
     /// What processes of this unit hold.
-    pub fn held_by(&self, unit: &str) -> Bytes {
+    pub fn held_by(&self, unit: &str) -> ByteSize {
         let of_it = |process: &&GpuProcess| process.unit.as_deref() == Some(unit);
         self.processes.iter().filter(of_it).map(|process| process.memory).sum()
     }

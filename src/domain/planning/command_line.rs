@@ -10,7 +10,7 @@ use crate::domain::{
         visible,
     },
     profile::{Device, Profile},
-    size::Bytes,
+    size::ByteSize,
     vllm::{flags, serve::Serve},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -47,7 +47,7 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
         return list;
     }
     flag("--gpu-memory-utilization", &[utilization(profile, facts, budget)]);
-    if budget.offload > Bytes::default() {
+    if budget.offload > ByteSize::default() {
         // Zero-copy reads of the routed experts: the other backend copies all of them for each
         // token.
         flag("--offload-backend", &["uva".to_owned()]);
@@ -88,7 +88,7 @@ fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
 }
 
 /// vLLM takes GiB as a decimal number.
-fn gib(size: Bytes) -> String {
+fn gib(size: ByteSize) -> String {
     format!("{}", (size.as_gib() * 1000.0).ceil() / 1000.0)
 }
 

@@ -4,7 +4,7 @@ use super::prediction;
 use crate::domain::{
     findings::{Finding, Severity},
     machine::facts::Facts,
-    size::Bytes,
+    size::ByteSize,
 };
 
 /// What vLLM 0.26.0 asks of a driver (CUDA 13), its major version.
@@ -14,9 +14,9 @@ const LEAST_CAPABILITY: (u32, u32) = (7, 0);
 /// vLLM raises its own limit up to the hard one and warned at 20,000.
 const OPEN_FILES: u64 = 65_536;
 /// Ranks talk through rings of 16 MiB chunks, and NCCL has its own.
-const SHARED_MEMORY: Bytes = Bytes::gib(1);
+const SHARED_MEMORY: ByteSize = ByteSize::gib(1);
 /// A 4-bit model of 80 billion parameters, and the runtime.
-const DISK: Bytes = Bytes::gib(60);
+const DISK: ByteSize = ByteSize::gib(60);
 /// 5 tokens/s with 32 GiB of experts in RAM need this much, in bytes per second.
 const LINK: f64 = 4.5e9;
 
@@ -54,7 +54,7 @@ fn gpus(facts: &Facts) -> Vec<Finding> {
             find("link-slow", format!("{name} is connected by PCIe {generation} x{width}"));
         }
         if !gpu.processes.is_empty() {
-            let held: Bytes = gpu.processes.iter().map(|process| process.memory).sum();
+            let held: ByteSize = gpu.processes.iter().map(|process| process.memory).sum();
             let holders: Vec<_> =
                 gpu.processes.iter().map(crate::domain::machine::facts::GpuProcess::to_string).collect();
             find("vram-in-use", format!("{held} of {name} are held by {}", holders.join(", ")));

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     checkpoint::Checkpoint,
-    digest::Digest,
+    digest::Sha256Digest,
     lockfile::{Interpreter, needs::Need},
     machine::facts::Facts,
     profile::{Profile, VerifyAtStart},
@@ -38,7 +38,7 @@ pub struct PlannedModel {
     /// `--served-model-name`.
     pub served_name: String,
     /// Its name in the store. Absent while it is not locked yet.
-    pub digest: Option<Digest>,
+    pub digest: Option<Sha256Digest>,
     /// Its folder.
     pub path: PathBuf,
     /// What the service reads of it before each start. Generations of before this was known have none.
@@ -52,7 +52,7 @@ pub struct PlannedRuntime {
     /// vLLM's version.
     pub vllm: String,
     /// Its name in the store. Absent for a runtime that is not installed by awqdeploy.
-    pub digest: Option<Digest>,
+    pub digest: Option<Sha256Digest>,
     /// The command that `serve` and its arguments follow.
     pub command: Vec<String>,
     /// The interpreter that it was installed for. Absent where somebody else keeps the runtime, where Nix built it with
@@ -66,7 +66,7 @@ pub struct PlannedRuntime {
 
 impl PlannedRuntime {
     /// What of it lies in the store: the runtime, and the interpreter where that is locked, each by its name there.
-    pub fn installed(&self) -> Vec<(Part, Digest)> {
+    pub fn installed(&self) -> Vec<(Part, Sha256Digest)> {
         let runtime = self.digest.map(|digest| (Part::Runtime, digest));
         let python = self.python.as_ref().and_then(Interpreter::locked);
         runtime.into_iter().chain(python.map(|name| (Part::Interpreter, name))).collect()

@@ -8,7 +8,7 @@ use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, architecture::LayerKind},
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
-    size::Bytes,
+    size::ByteSize,
     vllm::flags,
 };
 use schemars::JsonSchema;
@@ -20,27 +20,27 @@ pub struct Budget {
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
-    pub offload: Bytes,
+    pub offload: ByteSize,
     /// What of the weights really goes to RAM under that limit, per rank.
     #[serde(default)]
-    pub offloaded: Bytes,
+    pub offloaded: ByteSize,
     /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
     #[serde(default)]
-    pub shard: Option<Bytes>,
+    pub shard: Option<ByteSize>,
     /// Weights that stay on the GPU. Absent where nothing is known of the model's size, and on the
     /// CPU.
-    pub weights: Option<Bytes>,
+    pub weights: Option<ByteSize>,
     /// Activations, graphs and libraries, as vLLM counts them. Absent on the CPU.
-    pub overhead: Option<Bytes>,
+    pub overhead: Option<ByteSize>,
     /// What vLLM takes before it looks at what is free, and so beside its share: CUDA's context, and
     /// among ranks NCCL's buffers. Absent on the CPU.
     #[serde(default)]
-    pub uncounted: Option<Bytes>,
+    pub uncounted: Option<ByteSize>,
     /// What is left for the KV cache and recurrent state. Absent where the weights are.
-    pub kv_cache: Option<Bytes>,
+    pub kv_cache: Option<ByteSize>,
     /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
     /// tokens. Absent where the architecture is not modelled, and on the CPU.
-    pub kv_cache_needed: Option<Bytes>,
+    pub kv_cache_needed: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
     pub kv_cache_tokens: Option<u64>,
     /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
@@ -51,11 +51,11 @@ pub struct Budget {
     pub largest_batch: Option<u64>,
     /// What vLLM may use: utilisation × VRAM, or less, so that what it does not count has room.
     /// Absent on the CPU.
-    pub gpu: Option<Bytes>,
+    pub gpu: Option<ByteSize>,
     /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
-    pub missing: Bytes,
+    pub missing: ByteSize,
     /// RAM of all ranks together.
-    pub ram: Bytes,
+    pub ram: ByteSize,
 }
 
 /// The memory of one rank.
@@ -64,53 +64,53 @@ pub struct Rank {
     /// Counted from 0.
     pub rank: u32,
     /// All of its weights, in VRAM and RAM.
-    pub weights_bytes: Option<Bytes>,
+    pub weights_bytes: Option<ByteSize>,
     /// Of them, what lies in RAM.
-    pub offloaded_bytes: Bytes,
+    pub offloaded_bytes: ByteSize,
     /// The tokens that its KV cache holds.
     pub kv_cache_tokens: Option<u64>,
     /// The bytes of that cache.
-    pub kv_cache_bytes: Option<Bytes>,
+    pub kv_cache_bytes: Option<ByteSize>,
     /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
-    pub overhead_bytes: Option<Bytes>,
+    pub overhead_bytes: Option<ByteSize>,
     /// Everything on its GPU. 0 on the CPU.
-    pub total_bytes: Bytes,
+    pub total_bytes: ByteSize,
 }
 
 /// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
 /// on an H100. More tokens are taken to need as much more, which is inferred.
-const ACTIVATIONS: Bytes = Bytes::mib(656);
+const ACTIVATIONS: ByteSize = ByteSize::mib(656);
 const ACTIVATIONS_TOKENS: u64 = 2048;
 /// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
-const LIBRARIES: Bytes = Bytes::mib(512);
+const LIBRARIES: ByteSize = ByteSize::mib(512);
 /// What comes to it for each of several ranks. On two and four H100 they held 1.0 to 1.4 GiB beside
 /// weights, cache and what is uncounted.
-const LIBRARIES_TOGETHER: Bytes = Bytes::mib(768);
+const LIBRARIES_TOGETHER: ByteSize = ByteSize::mib(768);
 
 /// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
-const UNCOUNTED_ALONE: Bytes = Bytes::mib(544);
+const UNCOUNTED_ALONE: ByteSize = ByteSize::mib(544);
 /// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were
 /// kept from talking to each other but through RAM, as cards without NVLink or peer access do.
-const UNCOUNTED_TOGETHER: Bytes = Bytes::mib(1056);
+const UNCOUNTED_TOGETHER: ByteSize = ByteSize::mib(1056);
 /// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on
 /// four H100.
-const UNCOUNTED_NVLINKED: Bytes = Bytes::mib(2000);
+const UNCOUNTED_NVLINKED: ByteSize = ByteSize::mib(2000);
 /// What a rank came to hold beyond its share and what is uncounted, once it served: up to 0.2 GiB.
-const GROWTH: Bytes = Bytes::mib(256);
+const GROWTH: ByteSize = ByteSize::mib(256);
 
 /// How much more than must leave the GPU is offloaded: weights were up to 0.2 GiB larger than planned.
-const OFFLOAD_MARGIN: Bytes = Bytes::mib(256);
+const OFFLOAD_MARGIN: ByteSize = ByteSize::mib(256);
 
 /// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
 /// measured at TP 1.
-const RAM_SERVER: Bytes = Bytes::mib(1536);
-const RAM_RANK: Bytes = Bytes::mib(2560);
+const RAM_SERVER: ByteSize = ByteSize::mib(1536);
+const RAM_RANK: ByteSize = ByteSize::mib(2560);
 /// The same for the CPU build, where 1.9, 2.7 and 4.2 GiB were measured at TP 1, 2 and 4 with a
 /// tiny model.
-const RAM_CPU_SERVER: Bytes = Bytes::mib(1280);
-const RAM_CPU_RANK: Bytes = Bytes::mib(768);
+const RAM_CPU_SERVER: ByteSize = ByteSize::mib(1280);
+const RAM_CPU_RANK: ByteSize = ByteSize::mib(768);
 /// RAM that the operating system keeps for itself.
-const RAM_SYSTEM: Bytes = Bytes::gib(2);
+const RAM_SYSTEM: ByteSize = ByteSize::gib(2);
 
 impl Budget {
     /// The memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
@@ -145,8 +145,8 @@ impl Budget {
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
         let repacked = match (&checkpoint.shape, offloaded) {
-            (Some(shape), Bytes(1..)) => Bytes(room.offloadable.0 / shape.num_hidden_layers.max(1)),
-            _ => Bytes::default(),
+            (Some(shape), ByteSize(1..)) => ByteSize(room.offloadable.0 / shape.num_hidden_layers.max(1)),
+            _ => ByteSize::default(),
         };
         Self {
             tensor_parallel_size: ranks,
@@ -169,7 +169,7 @@ impl Budget {
                 .zip(paging)
                 .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
             gpu: Some(room.gpu),
-            missing: weights.map_or(Bytes::default(), |weights| {
+            missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
             ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
@@ -177,7 +177,7 @@ impl Budget {
     }
 
     /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
-    pub fn vram(&self) -> Option<Bytes> {
+    pub fn vram(&self) -> Option<ByteSize> {
         self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
     }
 
@@ -201,7 +201,7 @@ impl Budget {
     /// Of the experts' bytes, the share that is read over the link: 0 to 1.
     pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
         match checkpoint.experts(self.tensor_parallel_size) {
-            Some(Bytes(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
+            Some(ByteSize(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
             _ => 0.0,
         }
     }
@@ -209,7 +209,7 @@ impl Budget {
 
 /// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
-pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
+pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
@@ -218,7 +218,7 @@ pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> Bytes {
 /// RAM that the service may use: the profile's figure, but never more than the machine has beside
 /// its system. What is free now is not asked, for the service that is replaced still holds its
 /// share.
-pub fn ram_limit(profile: &Profile, facts: &Facts) -> Bytes {
+pub fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
     let machine = facts.ram_total.less(RAM_SYSTEM);
     profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
@@ -230,7 +230,7 @@ pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
         Offload::Auto => room.offloadable,
-        Offload::None => Bytes::default(),
+        Offload::None => ByteSize::default(),
         Offload::Fixed(size) => size.min(room.offloadable),
     };
     let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead);
@@ -241,17 +241,17 @@ pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts
 
 /// One GPU before anything is decided.
 struct Room {
-    gpu: Bytes,
-    weights: Option<Bytes>,
-    overhead: Bytes,
-    uncounted: Bytes,
+    gpu: ByteSize,
+    weights: Option<ByteSize>,
+    overhead: ByteSize,
+    uncounted: ByteSize,
     /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
-    kv_cache_fixed: Option<Bytes>,
+    kv_cache_fixed: Option<ByteSize>,
     /// What must fit.
-    kv_cache_needed: Bytes,
-    offloadable: Bytes,
+    kv_cache_needed: ByteSize,
+    offloadable: ByteSize,
     /// What comes to `offloadable` in vLLM's count, and is emptied.
-    emptied: Bytes,
+    emptied: ByteSize,
 }
 
 impl Room {
@@ -279,7 +279,7 @@ impl Room {
                 // Of a model that is not modelled nobody knows what may move; a fixed size is then
                 // taken at its word.
                 (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
-                (None, _) => Bytes::default(),
+                (None, _) => ByteSize::default(),
             },
             emptied: checkpoint.emptied(ranks),
         }
@@ -287,16 +287,16 @@ impl Room {
 
     /// `--cpu-offload-gb`: whole GiB, nothing where all fits. Where not even all experts are
     /// enough, all of them.
-    fn offload(&self, policy: Offload) -> Bytes {
+    fn offload(&self, policy: Offload) -> ByteSize {
         match policy {
-            Offload::None => Bytes::default(),
+            Offload::None => ByteSize::default(),
             Offload::Fixed(size) => size,
             Offload::Auto => {
                 let Some(weights) = self.weights else {
-                    return Bytes::default();
+                    return ByteSize::default();
                 };
                 match (weights + self.overhead + self.kv_cache_needed).less(self.gpu) {
-                    Bytes(0) => Bytes::default(),
+                    ByteSize(0) => ByteSize::default(),
                     short => whole_gib(self.counted(self.offloadable.min(short + OFFLOAD_MARGIN))),
                 }
             }
@@ -304,12 +304,12 @@ impl Room {
     }
 
     /// What vLLM counts while it moves so many bytes of experts to RAM.
-    fn counted(&self, moved: Bytes) -> Bytes {
+    fn counted(&self, moved: ByteSize) -> ByteSize {
         moved + self.emptied.part(moved, self.offloadable)
     }
 
     /// What really goes to RAM when vLLM has counted so much.
-    fn offloaded(&self, counted: Bytes) -> Bytes {
+    fn offloaded(&self, counted: ByteSize) -> ByteSize {
         let all = self.offloadable + self.emptied;
         self.offloadable.part(counted.min(all), all)
     }
@@ -324,7 +324,7 @@ pub struct Paging {
     /// Tokens of a block.
     pub block_tokens: u64,
     /// Bytes of a block over the layers that share it.
-    pub block: Bytes,
+    pub block: ByteSize,
     /// Groups of attention layers; each needs its own blocks for a token.
     attention_groups: u64,
     /// Groups of linear layers; each needs one block a sequence, whatever its length.
@@ -344,7 +344,7 @@ impl Paging {
         let heads = (shape.num_key_value_heads / ranks).max(1);
         let token = 2 * heads * shape.head_dim * 2;
         if linear == 0 {
-            let block = Bytes((16 * token).saturating_mul(full));
+            let block = ByteSize((16 * token).saturating_mul(full));
             return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
         }
         let layers = full.min(linear);
@@ -357,7 +357,7 @@ impl Paging {
         let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
         Some(Self {
             block_tokens,
-            block: Bytes((block_tokens * token).saturating_mul(layers)),
+            block: ByteSize((block_tokens * token).saturating_mul(layers)),
             attention_groups: full.div_ceil(layers),
             state_groups: linear.div_ceil(layers),
         })
@@ -369,48 +369,48 @@ impl Paging {
     }
 
     /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
-    pub fn needed(&self, limits: Limits) -> Bytes {
+    pub fn needed(&self, limits: Limits) -> ByteSize {
         let blocks = self.blocks(u64::from(limits.max_model_len));
-        Bytes(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
+        ByteSize(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
     }
 
     /// The tokens that so much memory holds, as vLLM logs them: sequences of the longest length, the
     /// last one in part, times that length.
-    pub fn tokens(&self, memory: Bytes, max_model_len: u32) -> u64 {
+    pub fn tokens(&self, memory: ByteSize, max_model_len: u32) -> u64 {
         let length = u64::from(max_model_len);
         (memory.0 / self.block.0).saturating_mul(length) / self.blocks(length)
     }
 
     /// The longest length of which `sequences` sequences fit into so much memory.
-    fn longest(&self, memory: Bytes, sequences: u32) -> u64 {
+    fn longest(&self, memory: ByteSize, sequences: u32) -> u64 {
         let blocks = memory.0 / self.block.0 / u64::from(sequences.max(1));
         blocks.saturating_sub(self.state_groups) / self.attention_groups * self.block_tokens
     }
 }
 
-fn kv_cache_fixed(profile: &Profile) -> Option<Bytes> {
+fn kv_cache_fixed(profile: &Profile) -> Option<ByteSize> {
     let arguments = flags::arguments(profile.arguments()).into_iter();
     let mut fixed = arguments.filter(|argument| argument.name == "--kv-cache-memory-bytes");
-    fixed.next_back()?.value?.parse().ok().map(Bytes)
+    fixed.next_back()?.value?.parse().ok().map(ByteSize)
 }
 
 /// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
-pub fn spared_by_shorter_steps(limits: Limits) -> (Bytes, u64) {
+pub fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
     (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
 }
 
 /// The activations of a step with as many tokens as it may have.
-fn activations(limits: Limits) -> Bytes {
+fn activations(limits: Limits) -> ByteSize {
     let tokens = u64::from(limits.max_num_batched_tokens).max(ACTIVATIONS_TOKENS);
-    ACTIVATIONS.part(Bytes(tokens), Bytes(ACTIVATIONS_TOKENS))
+    ACTIVATIONS.part(ByteSize(tokens), ByteSize(ACTIVATIONS_TOKENS))
 }
 
-fn times(bytes: Bytes, ranks: u32) -> Bytes {
-    Bytes(bytes.0.saturating_mul(u64::from(ranks)))
+fn times(bytes: ByteSize, ranks: u32) -> ByteSize {
+    ByteSize(bytes.0.saturating_mul(u64::from(ranks)))
 }
 
-fn whole_gib(bytes: Bytes) -> Bytes {
-    Bytes::gib(bytes.0.div_ceil(Bytes::gib(1).0))
+fn whole_gib(bytes: ByteSize) -> ByteSize {
+    ByteSize::gib(bytes.0.div_ceil(ByteSize::gib(1).0))
 }
 
 #[expect(
@@ -418,6 +418,6 @@ fn whole_gib(bytes: Bytes) -> Bytes {
     clippy::cast_sign_loss,
     reason = "a share above 0 and at most 1 of an amount that fits"
 )]
-pub(crate) fn share(bytes: Bytes, part: f64) -> Bytes {
-    Bytes((bytes.0 as f64 * part) as u64)
+pub(crate) fn share(bytes: ByteSize, part: f64) -> ByteSize {
+    ByteSize((bytes.0 as f64 * part) as u64)
 }

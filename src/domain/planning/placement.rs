@@ -11,7 +11,7 @@ use crate::domain::{
     checkpoint::Checkpoint,
     findings::refusal::Refusal,
     profile::{Device, Offload, TensorParallel},
-    size::Bytes,
+    size::ByteSize,
     vllm::version::Version,
 };
 
@@ -58,7 +58,7 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let sizes = SIZES.into_iter().filter(|ranks| *ranks <= found(inputs));
     for ranks in sizes.filter(|ranks| divisible(inputs.checkpoint, Device::Cuda, *ranks).is_ok()) {
         match on(inputs, version, ranks) {
-            Ok(placement) if placement.budget.offload == Bytes::default() => return Ok(placement),
+            Ok(placement) if placement.budget.offload == ByteSize::default() => return Ok(placement),
             Ok(placement) => fitting.push(placement),
             Err(refusal) => refusals.push(refusal),
         }
@@ -92,13 +92,13 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
         kernels::refuse(inputs, version, ranks)?;
     }
     let budget = Budget::of(checkpoint, profile, facts, ranks);
-    if budget.missing > Bytes::default() {
+    if budget.missing > ByteSize::default() {
         return Err(does_not_fit(inputs, &budget));
     }
     if device == Device::Cuda {
         preflight::held_by_others(inputs, &budget)?;
     }
-    if budget.offload > Bytes::default() {
+    if budget.offload > ByteSize::default() {
         preflight::offload(inputs, version)?;
     }
     let limit = memory::ram_limit(profile, facts);
@@ -152,7 +152,7 @@ fn describe(placement: &Placement) -> String {
     let Placement { budget, prediction } = placement;
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
-        Bytes(0) => "all weights in VRAM".to_owned(),
+        ByteSize(0) => "all weights in VRAM".to_owned(),
         offload if ranks == 1 => format!("{offload} of experts in RAM"),
         offload => format!("{offload} of experts per GPU in RAM"),
     };
@@ -193,7 +193,7 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     let limits = profile.limits();
     let offload = match (profile.memory().offload, budget.offloaded) {
         (Offload::None, _) => "without offload".to_owned(),
-        (_, Bytes(0)) => "with nothing that can be offloaded".to_owned(),
+        (_, ByteSize(0)) => "with nothing that can be offloaded".to_owned(),
         (_, offloaded) => format!("even with {offloaded} of weights in RAM"),
     };
     let parts =
@@ -231,10 +231,10 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     Refusal::new("does-not-fit", message, help)
 }
 
-fn ram_does_not_fit(budget: &Budget, limit: Bytes) -> Refusal {
+fn ram_does_not_fit(budget: &Budget, limit: ByteSize) -> Refusal {
     let ranks = budget.tensor_parallel_size;
     let offload = match budget.offload {
-        Bytes(0) => String::new(),
+        ByteSize(0) => String::new(),
         offload => format!(" with {offload} of weights in RAM per GPU"),
     };
     Refusal::new(

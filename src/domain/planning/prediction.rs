@@ -10,12 +10,12 @@
 use super::{command_line, inputs::Inputs, memory::Budget};
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, tensors::Class},
-    digest::Digest,
+    digest::Sha256Digest,
     machine::{
         calibration::{Limit, Measurement, RatesFrom, Setting},
         facts::{Facts, Gpu, MeasuredRates},
     },
-    size::Bytes,
+    size::ByteSize,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,9 +50,9 @@ const REACHED_BANDWIDTH: f64 = 0.88;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// From VRAM.
-    pub resident: Bytes,
+    pub resident: ByteSize,
     /// From RAM, over the PCIe link.
-    pub linked: Bytes,
+    pub linked: ByteSize,
 }
 
 /// What a rank reaches, in bytes per second, and what it does beside reading.
@@ -159,7 +159,7 @@ impl Setting {
             architecture: checkpoint.architecture.clone(),
             limited_by: decode.limited_by,
             rates: decode.rates,
-            arguments: Digest::of(arguments.chain(variables).collect::<String>()),
+            arguments: Sha256Digest::of(arguments.chain(variables).collect::<String>()),
         }
     }
 }
@@ -222,7 +222,7 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
             limited_by: longest.0,
             rates: match probed {
                 Some(MeasuredRates { read: Some(_), .. }) => RatesFrom::Probe,
-                Some(_) if traffic.linked == Bytes::default() => RatesFrom::Probe,
+                Some(_) if traffic.linked == ByteSize::default() => RatesFrom::Probe,
                 _ => RatesFrom::Table,
             },
             corrected_by: None,
@@ -288,10 +288,10 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option
     let experts = tensors.bytes_of(Class::Experts, ranks);
     let embedding = tensors.bytes_of(Class::Embedding, ranks);
     // A tied head is the embedding, read once as the head.
-    let unread = if shape.tie_word_embeddings { Bytes::default() } else { embedding };
+    let unread = if shape.tie_word_embeddings { ByteSize::default() } else { embedding };
     let dense = tensors.bytes(ranks).less(experts + unread);
     let routed = experts.0 as f64 * touched(shape, streams);
-    if experts == Bytes::default() {
+    if experts == ByteSize::default() {
         // Layers are offloaded whole, and all of each is read for every token.
         let linked = budget.offloaded.min(dense);
         return Some(Traffic { resident: dense.less(linked), linked });
@@ -305,8 +305,8 @@ pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option
     clippy::cast_sign_loss,
     reason = "a share of bytes that fit: never negative, never more"
 )]
-fn whole(bytes: f64) -> Bytes {
-    Bytes(bytes as u64)
+fn whole(bytes: f64) -> ByteSize {
+    ByteSize(bytes as u64)
 }
 
 /// Bytes per second at which a GPU reads the routed experts from pinned RAM: what a probe measured, else by a table.

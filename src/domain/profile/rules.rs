@@ -10,7 +10,7 @@ use super::{
     raw::CountOrWord,
     values::{Device, Offload, Python, TensorParallel, VerifyAtStart},
 };
-use crate::domain::size::Bytes;
+use crate::domain::size::ByteSize;
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 type Checked<T> = Result<T, DocumentError>;
@@ -21,9 +21,9 @@ const SERVICE_LENGTH: usize = 200;
 const REPO_LENGTH: usize = 193;
 const NAME_LENGTH: usize = 128;
 /// Below one MiB somebody forgot the unit.
-const LEAST_SIZE: Bytes = Bytes::mib(1);
+const LEAST_SIZE: ByteSize = ByteSize::mib(1);
 /// One PiB.
-const MOST_SIZE: Bytes = Bytes::gib(1 << 20);
+const MOST_SIZE: ByteSize = ByteSize::gib(1 << 20);
 
 /// More ranks than any one host has GPUs.
 pub(super) const RANKS: RangeInclusive<u32> = 1..=64;
@@ -290,13 +290,13 @@ pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
     }
 }
 
-pub(super) fn size(text: String) -> Checked<Bytes> {
+pub(super) fn size(text: String) -> Checked<ByteSize> {
     let text = text.trim();
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     if text.chars().all(plain) && text.parse::<f64>().is_ok() {
         return Err(DocumentError::new("has no unit").help(format!("did you mean `{text}GiB`?")));
     }
-    match text.parse::<Bytes>() {
+    match text.parse::<ByteSize>() {
         Ok(size) if size < LEAST_SIZE => Err(DocumentError::new("must be at least 1MiB")),
         Ok(size) if size > MOST_SIZE => Err(DocumentError::new("must be at most 1PiB")),
         Ok(size) => Ok(size),
@@ -308,8 +308,8 @@ pub(super) fn offload(text: String) -> Checked<Offload> {
     match text.as_str() {
         "auto" => Ok(Offload::Auto),
         "none" => Ok(Offload::None),
-        _ => match text.parse::<Bytes>() {
-            Ok(Bytes(0)) => {
+        _ => match text.parse::<ByteSize>() {
+            Ok(ByteSize(0)) => {
                 Err(DocumentError::new("nothing is written as a word").help("write `offload = \"none\"`"))
             }
             _ => size(text).map(Offload::Fixed),

@@ -1,6 +1,6 @@
 //! What the keys of a profile may hold, once it was reviewed.
 
-use crate::domain::size::Bytes;
+use crate::domain::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -92,9 +92,9 @@ pub enum TensorParallel {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// VRAM of each GPU to count on; absent: what the GPU has.
-    pub gpu: Option<Bytes>,
+    pub gpu: Option<ByteSize>,
     /// RAM the service may use; also its `MemoryMax=`.
-    pub ram: Option<Bytes>,
+    pub ram: Option<ByteSize>,
     /// `--gpu-memory-utilization`, above 0 and at most 1.
     pub gpu_memory_utilization: f64,
     /// How much of the weights lives in RAM.
@@ -110,7 +110,7 @@ pub enum Offload {
     /// Nothing.
     None,
     /// Exactly this much per rank.
-    Fixed(Bytes),
+    Fixed(ByteSize),
 }
 
 /// Context and batch limits.

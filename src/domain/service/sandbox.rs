@@ -2,7 +2,7 @@
 
 use crate::domain::{
     profile::{Device, Listen, secrets::Secrets},
-    size::Bytes,
+    size::ByteSize,
     store::layout::{Layout, Scope},
     vllm::serve::Serve,
 };
@@ -144,7 +144,7 @@ pub struct Service<'a> {
     /// What it computes on.
     pub device: Device,
     /// RAM it may use, pinned memory included. `None`: no limit.
-    pub memory_max: Option<Bytes>,
+    pub memory_max: Option<ByteSize>,
     /// What it runs.
     pub serve: &'a Serve,
     /// What only the engine may know.

@@ -7,7 +7,7 @@ pub use super::sandbox::hides;
 
 use super::sandbox::Service;
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     profile::{Device, secrets::Secrets},
     store::layout::{Layout, Scope},
     vllm::flags,
@@ -63,7 +63,7 @@ pub struct Unit {
     /// The whole text.
     pub text: String,
     /// Of a text of somebody else's that this one may replace: that of a unit that was adopted.
-    pub replaces: Option<Digest>,
+    pub replaces: Option<Sha256Digest>,
 }
 
 /// The unit that supervises vLLM. It starts whatever generation is current; its first lines show what

@@ -5,7 +5,7 @@
 //! models that are locked and have not been deployed yet, since somebody fetched them on purpose. An interrupted
 //! download stays as long as a fetch would go on with it.
 
-use crate::domain::{digest::Digest, generation_id::GenerationId};
+use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,30 +24,30 @@ pub struct Stock {
     /// Those that an activation without an end is about.
     pub unfinished: BTreeSet<GenerationId>,
     /// The models in the store, each with its files' contents.
-    pub models: BTreeMap<Digest, BTreeSet<Digest>>,
+    pub models: BTreeMap<Sha256Digest, BTreeSet<Sha256Digest>>,
     /// The models that profiles lock, in the store or not, each with its files' contents.
-    pub locked: BTreeMap<Digest, BTreeSet<Digest>>,
+    pub locked: BTreeMap<Sha256Digest, BTreeSet<Sha256Digest>>,
     /// The installed runtimes.
-    pub runtimes: BTreeSet<Digest>,
+    pub runtimes: BTreeSet<Sha256Digest>,
     /// The installed interpreters.
-    pub pythons: BTreeSet<Digest>,
+    pub pythons: BTreeSet<Sha256Digest>,
     /// The runtimes and interpreters of which it is recorded what they held.
-    pub manifests: BTreeSet<Digest>,
+    pub manifests: BTreeSet<Sha256Digest>,
     /// The contents in the store.
-    pub contents: BTreeSet<Digest>,
+    pub contents: BTreeSet<Sha256Digest>,
     /// The contents that a fetch began to bring.
-    pub downloads: BTreeSet<Digest>,
+    pub downloads: BTreeSet<Sha256Digest>,
 }
 
 /// What a generation uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     /// Its model.
-    pub model: Option<Digest>,
+    pub model: Option<Sha256Digest>,
     /// Its runtime.
-    pub runtime: Option<Digest>,
+    pub runtime: Option<Sha256Digest>,
     /// The interpreter that the runtime stands on.
-    pub python: Option<Digest>,
+    pub python: Option<Sha256Digest>,
 }
 
 /// Why a generation stays.
@@ -72,17 +72,17 @@ pub struct Collection {
     /// Generations that go.
     pub generations: BTreeSet<GenerationId>,
     /// Models that go.
-    pub models: BTreeSet<Digest>,
+    pub models: BTreeSet<Sha256Digest>,
     /// Runtimes that go.
-    pub runtimes: BTreeSet<Digest>,
+    pub runtimes: BTreeSet<Sha256Digest>,
     /// Interpreters that go.
-    pub pythons: BTreeSet<Digest>,
+    pub pythons: BTreeSet<Sha256Digest>,
     /// Records of what these held, and of what is gone.
-    pub manifests: BTreeSet<Digest>,
+    pub manifests: BTreeSet<Sha256Digest>,
     /// Contents that go.
-    pub contents: BTreeSet<Digest>,
+    pub contents: BTreeSet<Sha256Digest>,
     /// Interrupted downloads that stay.
-    pub downloads: BTreeSet<Digest>,
+    pub downloads: BTreeSet<Sha256Digest>,
 }
 
 impl Collection {
@@ -91,18 +91,18 @@ impl Collection {
         let kept = kept(stock);
         let (stay, go): (Vec<_>, Vec<_>) =
             stock.generations.iter().partition(|(id, _)| kept.contains_key(id));
-        let needed: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.model).collect();
-        let left: BTreeSet<Digest> = go.iter().filter_map(|(_, used)| used.model).collect();
-        let waits = |model: &Digest| stock.locked.contains_key(model) && !left.contains(model);
-        let stays = |model: &Digest| needed.contains(model) || waits(model);
-        let contents: BTreeSet<&Digest> = (stock.models.iter())
+        let needed: BTreeSet<Sha256Digest> = stay.iter().filter_map(|(_, used)| used.model).collect();
+        let left: BTreeSet<Sha256Digest> = go.iter().filter_map(|(_, used)| used.model).collect();
+        let waits = |model: &Sha256Digest| stock.locked.contains_key(model) && !left.contains(model);
+        let stays = |model: &Sha256Digest| needed.contains(model) || waits(model);
+        let contents: BTreeSet<&Sha256Digest> = (stock.models.iter())
             .chain(&stock.locked)
             .filter(|(model, _)| stays(model))
             .flat_map(|(_, contents)| contents)
             .collect();
-        let runtimes: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.runtime).collect();
-        let pythons: BTreeSet<Digest> = stay.iter().filter_map(|(_, used)| used.python).collect();
-        let installed: BTreeSet<Digest> = runtimes.union(&pythons).copied().collect();
+        let runtimes: BTreeSet<Sha256Digest> = stay.iter().filter_map(|(_, used)| used.runtime).collect();
+        let pythons: BTreeSet<Sha256Digest> = stay.iter().filter_map(|(_, used)| used.python).collect();
+        let installed: BTreeSet<Sha256Digest> = runtimes.union(&pythons).copied().collect();
         Self {
             generations: go.iter().map(|(id, _)| **id).collect(),
             models: stock.models.keys().filter(|model| !stays(model)).copied().collect(),

@@ -1,6 +1,6 @@
 //! Where everything lies below the root. Pure path arithmetic.
 
-use crate::domain::{digest::Digest, generation_id::GenerationId};
+use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use std::path::{Path, PathBuf};
 
 /// Whose service manager runs what lies below a root.
@@ -83,7 +83,7 @@ impl Layout {
     }
 
     /// A verified model as a plain folder, named by the digest of its locked file list.
-    pub fn model(&self, digest: Digest) -> PathBuf {
+    pub fn model(&self, digest: Sha256Digest) -> PathBuf {
         self.models().join(digest.to_string())
     }
 
@@ -98,7 +98,7 @@ impl Layout {
     }
 
     /// One content.
-    pub fn blob(&self, content: Digest) -> PathBuf {
+    pub fn blob(&self, content: Sha256Digest) -> PathBuf {
         self.blobs().join(content.to_string())
     }
 
@@ -108,7 +108,7 @@ impl Layout {
     }
 
     /// The lock of one model in the store.
-    pub fn model_lock(&self, digest: Digest) -> PathBuf {
+    pub fn model_lock(&self, digest: Sha256Digest) -> PathBuf {
         self.model_locks().join(format!("{digest}.toml"))
     }
 
@@ -123,7 +123,7 @@ impl Layout {
     }
 
     /// An installed runtime, named by the digest of its lock.
-    pub fn runtime(&self, digest: Digest) -> PathBuf {
+    pub fn runtime(&self, digest: Sha256Digest) -> PathBuf {
         self.runtimes().join(digest.to_string())
     }
 
@@ -133,7 +133,7 @@ impl Layout {
     }
 
     /// An interpreter, named by the digest of its archive.
-    pub fn python(&self, archive: Digest) -> PathBuf {
+    pub fn python(&self, archive: Sha256Digest) -> PathBuf {
         self.pythons().join(archive.to_string())
     }
 
@@ -143,7 +143,7 @@ impl Layout {
     }
 
     /// What the runtime or interpreter of this name held when it was installed.
-    pub fn manifest(&self, name: Digest) -> PathBuf {
+    pub fn manifest(&self, name: Sha256Digest) -> PathBuf {
         self.manifests().join(name.to_string())
     }
 

@@ -4,9 +4,9 @@
 //! `file HASH SIZE PATH`, `program HASH SIZE PATH`, `link TARGET - PATH`. The first line holds the hash of all others.
 
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use std::{
     collections::BTreeMap,
@@ -26,9 +26,9 @@ pub enum Entry {
     /// A file.
     File {
         /// Its content.
-        sha256: Digest,
+        sha256: Sha256Digest,
         /// Its length.
-        size: Bytes,
+        size: ByteSize,
         /// Whether it can be run.
         mode: Mode,
     },
@@ -92,7 +92,7 @@ impl Manifest {
     }
 
     /// Bytes of all files.
-    pub fn size(&self) -> Bytes {
+    pub fn size(&self) -> ByteSize {
         let sizes = self.0.values().filter_map(|entry| match entry {
             Entry::File { size, .. } => Some(*size),
             Entry::Link { .. } => None,
@@ -101,14 +101,14 @@ impl Manifest {
     }
 
     /// The hash of its lines: what the whole folder holds, in one value.
-    pub fn digest(&self) -> Digest {
-        Digest::of(self.lines())
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.lines())
     }
 
     /// The text of its file.
     pub fn to_text(&self) -> String {
         let lines = self.lines();
-        format!("{HEADING}{}\n{lines}", Digest::of(&lines))
+        format!("{HEADING}{}\n{lines}", Sha256Digest::of(&lines))
     }
 
     /// Reads such a text.
@@ -122,7 +122,7 @@ impl Manifest {
                 .help("deploy the profile anew: it is installed again, and recorded")
         };
         let (heading, lines) = text.split_once('\n').ok_or_else(changed)?;
-        if heading.strip_prefix(HEADING) != Some(&Digest::of(lines).to_string()) {
+        if heading.strip_prefix(HEADING) != Some(&Sha256Digest::of(lines).to_string()) {
             return Err(changed());
         }
         let entries: Option<BTreeMap<_, _>> = lines.lines().map(entry).collect();
@@ -155,6 +155,6 @@ fn entry(line: &str) -> Option<(PathBuf, Entry)> {
         "file" => Mode::Plain,
         _ => return None,
     };
-    let (sha256, size) = (what.parse().ok()?, Bytes(size.parse().ok()?));
+    let (sha256, size) = (what.parse().ok()?, ByteSize(size.parse().ok()?));
     Some((path.into(), Entry::File { sha256, size, mode }))
 }

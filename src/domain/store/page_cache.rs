@@ -3,14 +3,14 @@
 //! What lies in the page cache loads at the speed of RAM. Reading ahead is worth it while somebody still serves,
 //! and is never worth pushing out what runs.
 
-use crate::domain::size::Bytes;
+use crate::domain::size::ByteSize;
 
 /// RAM that reading ahead leaves alone: for the running engine's own growth, and the system.
-const MARGIN: Bytes = Bytes::gib(2);
+const MARGIN: ByteSize = ByteSize::gib(2);
 
 /// How much of a model to read ahead while another engine runs, where so much RAM could be had without pushing
 /// anything but cache out (the kernel's `MemAvailable`).
-pub fn ahead(model: Bytes, available: Bytes) -> Bytes {
+pub fn ahead(model: ByteSize, available: ByteSize) -> ByteSize {
     model.min(available.less(MARGIN))
 }
 
@@ -20,11 +20,11 @@ pub enum Back {
     /// Both models' files have room beside the candidate: nothing was pushed out.
     BothStay,
     /// Let go of the candidate's files, which are in its memory now, and read so much of the old ones again.
-    Read(Bytes),
+    Read(ByteSize),
 }
 
 /// What to do for the way back, where the host has `total` RAM and the candidate's engine takes `engine` of it.
-pub fn back(total: Bytes, engine: Bytes, candidate: Bytes, old: Bytes) -> Back {
+pub fn back(total: ByteSize, engine: ByteSize, candidate: ByteSize, old: ByteSize) -> Back {
     let room = total.less(engine + MARGIN);
     if candidate + old <= room { Back::BothStay } else { Back::Read(old.min(room)) }
 }

@@ -4,7 +4,7 @@
 //! words tells less, and is not refused for it. Only that offload was planned and not set up is never
 //! forgiven, because such an engine runs out of memory under load, or had been promised another machine.
 
-use crate::domain::{findings::Finding, planning::plan::Plan, size::Bytes};
+use crate::domain::{findings::Finding, planning::plan::Plan, size::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// VRAM by GPU, of those on which they hold any. Empty where the driver does not tell.
-    pub vram: Vec<Bytes>,
+    pub vram: Vec<ByteSize>,
     /// RAM of all together, beside pages of files.
-    pub ram: Option<Bytes>,
+    pub ram: Option<ByteSize>,
 }
 
 /// What the log says. Figures are per rank; where ranks differ, the largest counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actual {
     /// "Model loading took 12.46 GiB": weights on the GPU.
-    pub weights: Option<Bytes>,
+    pub weights: Option<ByteSize>,
     /// "Offloader set to `UVAOffloader`".
     pub offloader: Option<String>,
     /// "Total CPU offloaded parameters: 29.50".
-    pub offloaded: Option<Bytes>,
+    pub offloaded: Option<ByteSize>,
     /// "Available KV cache memory: 29.05 GiB".
-    pub kv_cache: Option<Bytes>,
+    pub kv_cache: Option<ByteSize>,
     /// "GPU KV cache size: 868,352 tokens".
     pub kv_cache_tokens: Option<u64>,
     /// "Graph capturing finished in 4 secs, took 0.13 GiB".
-    pub graphs: Option<Bytes>,
+    pub graphs: Option<ByteSize>,
     /// "Using 'MARLIN' `WNA16` `MoE` backend".
     pub experts_kernel: Option<String>,
     /// What its processes held when the validation was done.
@@ -87,10 +87,10 @@ fn first_word(text: &str) -> &str {
 }
 
 /// A number of GiB as vLLM prints it: `12.46`.
-fn gib(text: &str) -> Option<Bytes> {
+fn gib(text: &str) -> Option<ByteSize> {
     let number: f64 = text.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked range")]
-    (0.0..1e6).contains(&number).then(|| Bytes((number * f64::from(1 << 30)) as u64))
+    (0.0..1e6).contains(&number).then(|| ByteSize((number * f64::from(1 << 30)) as u64))
 }
 
 /// The only offloader that reads experts in place.
@@ -129,10 +129,10 @@ fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
 fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
     let planned = plan.memory.offloaded;
     // A log that does not begin at the beginning says nothing of the offloader.
-    let (Bytes(1..), Some(_)) = (planned, actual.weights) else {
+    let (ByteSize(1..), Some(_)) = (planned, actual.weights) else {
         return None;
     };
-    let enough = |seen: Bytes| seen.0 as f64 >= planned.0 as f64 * (1.0 - plan.tolerances.offload);
+    let enough = |seen: ByteSize| seen.0 as f64 >= planned.0 as f64 * (1.0 - plan.tolerances.offload);
     let why = match (actual.offloader.as_deref(), actual.offloaded) {
         (Some(OFFLOADER), Some(seen)) if enough(seen) => return None,
         (Some(OFFLOADER), Some(seen)) => format!("vLLM offloaded {seen}"),
@@ -179,7 +179,7 @@ fn ram(plan: &Plan, actual: &Actual) -> Option<Finding> {
     })
 }
 
-fn exceeds(planned: Bytes, seen: Bytes, tolerance: f64) -> bool {
+fn exceeds(planned: ByteSize, seen: ByteSize, tolerance: f64) -> bool {
     seen.0 as f64 > planned.0 as f64 * (1.0 + tolerance)
 }
 
@@ -200,7 +200,7 @@ pub fn figures(plan: &Plan, actual: &Actual, decode: Option<f64>) -> Vec<Figure>
         return Vec::new();
     }
     let (memory, held) = (&plan.memory, &actual.held);
-    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0 as f64);
+    let bytes = |bytes: Option<ByteSize>| bytes.map(|bytes| bytes.0 as f64);
     let on_gpu = memory.gpu;
     let rows = [
         ("weights_on_gpu_bytes", bytes(memory.weights), bytes(actual.weights)),

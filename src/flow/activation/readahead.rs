@@ -4,7 +4,7 @@ use crate::{
     domain::{
         planning::plan::Plan,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
         store::page_cache::{self as room, Back},
     },
     flow::event::{Event, Observer},
@@ -19,9 +19,9 @@ use crate::{
 pub(super) fn ahead(plan: &Plan, interrupt: &Interrupt, observer: &dyn Observer) -> Result<(), Problem> {
     let read = || {
         let files = page_cache::files(&plan.model.path)?;
-        let whole: Bytes = files.iter().map(|(_, length)| *length).sum();
+        let whole: ByteSize = files.iter().map(|(_, length)| *length).sum();
         let of = room::ahead(whole, machine::ram()?.1);
-        if of == Bytes::default() {
+        if of == ByteSize::default() {
             return Ok(());
         }
         observer.see(Event::Stage(format!("read {of} of {whole} ahead into the page cache")));
@@ -45,10 +45,10 @@ pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interru
     }
     let warm = || {
         let (new, before) = (page_cache::files(&candidate.model.path)?, page_cache::files(&old.model.path)?);
-        let size = |files: &[(_, Bytes)]| files.iter().map(|(_, length)| *length).sum::<Bytes>();
+        let size = |files: &[(_, ByteSize)]| files.iter().map(|(_, length)| *length).sum::<ByteSize>();
         let whole = size(&before);
         match room::back(machine::ram()?.0, candidate.memory.ram, size(&new), whole) {
-            Back::BothStay | Back::Read(Bytes(0)) => Ok(()),
+            Back::BothStay | Back::Read(ByteSize(0)) => Ok(()),
             Back::Read(of) => {
                 observer
                     .see(Event::Stage(format!("read {of} of {whole} for the way back into the page cache")));

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         activation::machine::{Conclusion, End},
-        digest::Digest,
+        digest::Sha256Digest,
         generation::{
             Generation,
             declaration::{self, Attempt, Current, Ended, Next, Now, Texts, Why},
@@ -145,7 +145,7 @@ fn keep_what_serves(world: &mut World, store: &Store) -> Result<(), Problem> {
     world.service_manager.command(&plan.service)?.keep(&units)
 }
 
-fn digest(world: &World, declared: &Declared) -> Result<Digest, Problem> {
+fn digest(world: &World, declared: &Declared) -> Result<Sha256Digest, Problem> {
     let mut said = Vec::new();
     for name in [Some(&declared.active), declared.fallback.as_ref()].into_iter().flatten() {
         let service = world.library.load(name)?.service().to_owned();

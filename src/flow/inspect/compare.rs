@@ -9,7 +9,7 @@ use crate::{
             stats::{Logarithms, rates},
         },
         problem::Problem,
-        size::Bytes,
+        size::ByteSize,
         validation::{
             observed::Held,
             quality::QualityComparison,
@@ -129,7 +129,7 @@ fn held(account: &Account) -> Option<&Held> {
     Some(&account.report.as_ref()?.actual.as_ref()?.held)
 }
 
-fn gib(bytes: Bytes) -> f64 {
+fn gib(bytes: ByteSize) -> f64 {
     bytes.0 as f64 / f64::from(1 << 30)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        activation::running::Runs, digest::Digest, generation::Generation, generation_id::GenerationId,
+        activation::running::Runs, digest::Sha256Digest, generation::Generation, generation_id::GenerationId,
         problem::Problem, validation::report::Report,
     },
     flow::{
@@ -114,7 +114,7 @@ fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem>
     let Some(adopted) = world.store.adopted(id).unwrap_or_default() else { return Ok(None) };
     Ok(match adopted.unit {
         Some(unit) => {
-            let now = fs::read(&unit.path)?.map(Digest::of);
+            let now = fs::read(&unit.path)?.map(Sha256Digest::of);
             (now == Some(unit.digest)).then_some(AsFound::Unit(unit.path))
         }
         None => running_server::lives(&adopted.process).then_some(AsFound::Process(adopted.process.pid)),

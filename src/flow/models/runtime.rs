@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Interpreter, LockedRuntime, needs},
         planning::inputs::PlannedRuntime,
         problem::Problem,
@@ -52,7 +52,7 @@ pub(in crate::flow) fn runtime(
 #[derive(Clone, Debug)]
 pub struct Supply {
     /// Its name in the store.
-    pub digest: Digest,
+    pub digest: Sha256Digest,
     /// Its wheels.
     pub locked: LockedRuntime,
     /// Where it comes from.

@@ -3,11 +3,11 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         planning::inputs::{PlannedModel, PlannedRuntime},
         problem::{Kind, Problem},
         profile::VerifyAtStart,
-        size::Bytes,
+        size::ByteSize,
         store::{layout::Layout, manifest::Part},
     },
     host::{
@@ -34,7 +34,7 @@ pub enum Known {
 #[derive(Clone, Debug, Default)]
 pub struct Proved {
     /// By what its folders can be known again.
-    pub noted: Vec<(Digest, Digest)>,
+    pub noted: Vec<(Sha256Digest, Sha256Digest)>,
     /// Folders of which nobody recorded what they held: an earlier version installed them.
     pub unrecorded: Vec<PathBuf>,
 }
@@ -49,7 +49,7 @@ pub fn prove(
     model: &PlannedModel,
     own: HashCache,
     interrupt: &Interrupt,
-    see: &mut dyn FnMut(Bytes, Bytes),
+    see: &mut dyn FnMut(ByteSize, ByteSize),
 ) -> Result<VerifyResult, Problem> {
     let help = "`awqdeploy verify --all --repair` mends what is in the store";
     let digest = model.digest.ok_or_else(|| {
@@ -80,7 +80,7 @@ pub fn prove_runtime(
     runtime: &PlannedRuntime,
     known: Known,
     interrupt: &Interrupt,
-    see: &mut dyn FnMut(Bytes, Bytes),
+    see: &mut dyn FnMut(ByteSize, ByteSize),
 ) -> Result<Proved, Problem> {
     let cache = match known {
         Known::Stored => store.trees()?,
@@ -118,7 +118,7 @@ pub fn prove_runtime(
 }
 
 /// Where a part of this name lies.
-pub fn folder_of(layout: &Layout, part: Part, name: Digest) -> PathBuf {
+pub fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
     match part {
         Part::Runtime => layout.runtime(name),
         Part::Interpreter => layout.python(name),

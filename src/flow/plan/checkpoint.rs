@@ -9,7 +9,7 @@ use crate::{
         lockfile::LockedModel,
         problem::{Kind, Problem},
         profile::{Model, Profile},
-        size::Bytes,
+        size::ByteSize,
     },
     flow::{
         context::{Engine, World},
@@ -100,7 +100,7 @@ impl LoadedCheckpoint {
         locked: Option<&LockedModel>,
     ) -> Result<Option<Self>, Problem> {
         let stored = locked.map(|model| world.layout().model(model.digest()));
-        let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<Bytes>());
+        let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
         for folder in stored.iter().chain(&model.path) {
             // The engine of a rehearsal has weights in name only.
             if let Engine::Command(_) = world.engine {

@@ -8,10 +8,10 @@ use crate::{
             Checkpoint,
             safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
         },
-        digest::Digest,
+        digest::Sha256Digest,
         hub::{Content, Listed, git_name},
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{
         event_loop,
@@ -25,7 +25,7 @@ use std::{ops::Range, path::Path};
 /// What is read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far less.
 const FIRST: u64 = 1 << 20;
 /// The largest configuration or index that is read. An index of 200,000 tensors takes 25 MB.
-const MOST: Bytes = Bytes::mib(64);
+const MOST: ByteSize = ByteSize::mib(64);
 /// Headers read at once.
 const READ_AT_ONCE: usize = 4;
 
@@ -150,7 +150,7 @@ impl Remote<'_> {
         }
         let bytes = self.bytes(file, 0..file.size.0).await?;
         let right = match file.content {
-            Content::Sha256(sha256) => Digest::of(&bytes) == sha256,
+            Content::Sha256(sha256) => Sha256Digest::of(&bytes) == sha256,
             Content::Git(hash) => git_name(&bytes) == hash,
         };
         match String::from_utf8(bytes) {

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::{
             HubError,
             schedule::{Next, Run},
         },
         lockfile::PIECE,
         problem::{Kind, Problem},
-        size::Bytes as Size,
+        size::ByteSize as Size,
     },
     host::{
         event_loop,
@@ -334,7 +334,7 @@ fn nowhere(file: &Fetched<'_>, fault: &HubError) -> Problem {
 }
 
 /// Only an edited lock says this of a file: both were once read from the same bytes.
-fn contradicted(file: &Fetched<'_>, found: Digest) -> Problem {
+fn contradicted(file: &Fetched<'_>, found: Sha256Digest) -> Problem {
     let path = file.wanted.file.path.display();
     Problem::new(Kind::Unverified, format!("the lock contradicts itself about `{path}`"))
         .because(format!("a file of its pieces has sha256 {found}, and not the one that was locked"))

@@ -5,7 +5,7 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, PIECE},
         problem::Problem,
     },
@@ -23,8 +23,8 @@ const CHUNK: usize = 256 << 10;
 /// What a file is compared with, and how far that is.
 #[derive(Debug)]
 pub(super) struct Proof {
-    due: Digest,
-    pieces: Option<Vec<Digest>>,
+    due: Sha256Digest,
+    pieces: Option<Vec<Sha256Digest>>,
     there: Vec<AtomicBool>,
     /// Whoever hashes takes it meanwhile.
     follower: Mutex<Option<Follower>>,
@@ -44,9 +44,9 @@ pub(super) enum Verdict {
     /// What was locked.
     Right,
     /// This instead, since these pieces are wrong: all of them, where the lock has none.
-    Wrong(Digest, Vec<usize>),
+    Wrong(Sha256Digest, Vec<usize>),
     /// This instead, and yet each piece is what was locked: no file can be both.
-    Contradicted(Digest),
+    Contradicted(Sha256Digest),
 }
 
 impl Follower {
@@ -95,7 +95,7 @@ impl Proof {
         let mut follower = self.slot().take().unwrap_or_default();
         self.catch_up(&mut follower, part, size)?;
         *self.slot() = Some(Follower::default());
-        let found = Digest::finish(follower.hasher);
+        let found = Sha256Digest::finish(follower.hasher);
         if found == self.due {
             return Ok(Verdict::Right);
         }
@@ -129,10 +129,10 @@ impl Proof {
 }
 
 /// What a piece on the disk is.
-fn piece_on_disk(part: &Part, piece: usize, size: u64) -> Result<Digest, Problem> {
+fn piece_on_disk(part: &Part, piece: usize, size: u64) -> Result<Sha256Digest, Problem> {
     let mut hasher = Sha256::new();
     feed(&mut hasher, part, piece, size, &mut vec![0; CHUNK])?;
-    Ok(Digest::finish(hasher))
+    Ok(Sha256Digest::finish(hasher))
 }
 
 fn feed(hasher: &mut Sha256, part: &Part, piece: usize, size: u64, chunk: &mut [u8]) -> Result<(), Problem> {

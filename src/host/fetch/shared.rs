@@ -3,11 +3,11 @@
 use super::proof::Proof;
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::schedule::Schedule,
         lockfile::LockedFile,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{
         hub::{Settings, Source},
@@ -61,7 +61,7 @@ impl<'a> Shared<'a> {
     ) -> Result<(), Problem> {
         for file in self.files.iter().filter(|file| file.left.is_empty()) {
             // Nothing has one hash only.
-            if file.wanted.file.sha256 != Digest::of("") {
+            if file.wanted.file.sha256 != Sha256Digest::of("") {
                 let what = format!(
                     "`{}` is empty, and locked with the hash of something",
                     file.wanted.file.path.display()
@@ -74,7 +74,7 @@ impl<'a> Shared<'a> {
         }
         loop {
             let message = messages.recv_timeout(TELL_EVERY);
-            tell(News::Progress(Bytes(self.bytes.load(Ordering::Relaxed))))?;
+            tell(News::Progress(ByteSize(self.bytes.load(Ordering::Relaxed))))?;
             match message {
                 Ok(Message::Whole(number)) => {
                     let file = &self.files[number];
@@ -175,7 +175,7 @@ pub struct Means<'a> {
 #[derive(Debug)]
 pub enum News<'a> {
     /// So many bytes are there, those of earlier runs included.
-    Progress(Bytes),
+    Progress(ByteSize),
     /// Something went wrong, and is tried in another way.
     Trouble(String),
     /// A file is whole and proven; it is to be taken from its part.

@@ -10,7 +10,7 @@ use crate::domain::{
     digest::GitHash,
     hub::{self, HubError, Listed, Listing},
     problem::{Kind, Problem},
-    size::Bytes as Size,
+    size::ByteSize as Size,
 };
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, header};

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{event_loop, models::repair::PieceSource, os::signals::Interrupt},
 };
@@ -42,7 +42,7 @@ impl PieceSource for HubPieces {
         let first = Source { repo: model.repo.clone(), revision };
         let mut last = None;
         for source in std::iter::once(&first).chain(&self.others) {
-            let to = Bytes(range.end);
+            let to = ByteSize(range.end);
             let asked = self.event_loop.block_on(self.hub.patiently(&self.interrupt, || {
                 self.hub.read(source, &file.path, range.start..to.0, file.size)
             }));

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         machine::facts::{Gpu, GpuProcess},
         problem::Problem,
-        size::Bytes,
+        size::ByteSize,
     },
     host::{os::watchdog, process::control_group::ControlGroup},
 };
@@ -121,9 +121,9 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
     let unsigned = |number: i32| u32::try_from(number).unwrap_or(0);
     Ok(Gpu {
         name: device.name()?,
-        memory_total: Bytes(memory.total),
-        memory_reserved: Bytes(memory.reserved),
-        memory_free: Bytes(memory.free),
+        memory_total: ByteSize(memory.total),
+        memory_reserved: ByteSize(memory.reserved),
+        memory_free: ByteSize(memory.free),
         compute_capability: (unsigned(capability.major), unsigned(capability.minor)),
         // The best that GPU and slot can do together: what is current drops while idle. Virtual
         // GPUs do not tell; the slowest link is then the honest guess.
@@ -152,8 +152,8 @@ fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
             continue;
         }
         let memory = match process.used_gpu_memory {
-            UsedGpuMemory::Used(bytes) => Bytes(bytes),
-            UsedGpuMemory::Unavailable => Bytes::default(),
+            UsedGpuMemory::Used(bytes) => ByteSize(bytes),
+            UsedGpuMemory::Unavailable => ByteSize::default(),
         };
         // Whose unit it is depends on who asks.
         found.push(GpuProcess { pid: process.pid, name: process::name(process.pid), unit: None, memory });

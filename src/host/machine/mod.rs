@@ -10,7 +10,7 @@ use super::process::control_group::{self, Manager};
 use crate::domain::{
     machine::facts::Facts,
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
     store::layout::Scope,
 };
 use process::memory_line;
@@ -37,7 +37,7 @@ pub fn facts(scope: Scope) -> Result<Facts, Problem> {
         shared_memory: space("/dev/shm").map(|(size, _)| size),
         disk_free: disk_free(Path::new(STATE)),
         open_files: getrlimit(Resource::Nofile).maximum,
-        locked_memory: getrlimit(Resource::Memlock).maximum.map(Bytes),
+        locked_memory: getrlimit(Resource::Memlock).maximum.map(ByteSize),
         wsl: fs::read_to_string("/proc/sys/kernel/osrelease")
             .is_ok_and(|release| release.to_lowercase().contains("microsoft")),
         ..memory()?
@@ -55,7 +55,7 @@ fn memory() -> Result<Facts, Problem> {
     // Where no cgroup can be read none limits.
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limited = cgroup_limit(Path::new("/sys/fs/cgroup"), &membership);
-    let limit = limited.unwrap_or(Bytes(u64::MAX));
+    let limit = limited.unwrap_or(ByteSize(u64::MAX));
     let total = amount("MemTotal")?;
     Ok(Facts {
         ram_total: total.min(limit),
@@ -75,7 +75,7 @@ pub fn boot() -> Result<String, Problem> {
 }
 
 /// All RAM of this host, and what of it could be had without pushing anything but cache out.
-pub fn ram() -> Result<(Bytes, Bytes), Problem> {
+pub fn ram() -> Result<(ByteSize, ByteSize), Problem> {
     let Facts { ram_total, ram_available, .. } = memory()?;
     Ok((ram_total, ram_available))
 }
@@ -84,14 +84,14 @@ pub fn ram() -> Result<(Bytes, Bytes), Problem> {
 const STATE: &str = "/var/lib/awqdeploy";
 
 /// Size and free bytes of a file system.
-fn space(path: impl rustix::path::Arg) -> Option<(Bytes, Bytes)> {
+fn space(path: impl rustix::path::Arg) -> Option<(ByteSize, ByteSize)> {
     let found = rustix::fs::statvfs(path).ok()?;
-    let bytes = |blocks: u64| Bytes(blocks.saturating_mul(found.f_frsize));
+    let bytes = |blocks: u64| ByteSize(blocks.saturating_mul(found.f_frsize));
     Some((bytes(found.f_blocks), bytes(found.f_bavail)))
 }
 
 /// Free bytes where this directory is, or would be made.
-fn disk_free(path: &Path) -> Option<Bytes> {
+fn disk_free(path: &Path) -> Option<ByteSize> {
     path.ancestors().find_map(|directory| space(directory).map(|(_, free)| free))
 }
 
@@ -114,7 +114,7 @@ fn numa_nodes(path: &Path) -> u32 {
 
 /// The least memory limit of the cgroup that `membership` (the text of `/proc/self/cgroup`) names,
 /// and of all above it, in the hierarchies below `root`. `None` where nothing limits.
-pub fn cgroup_limit(root: &Path, membership: &str) -> Option<Bytes> {
+pub fn cgroup_limit(root: &Path, membership: &str) -> Option<ByteSize> {
     let limits = membership.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next().unwrap_or_default();
@@ -130,7 +130,7 @@ pub fn cgroup_limit(root: &Path, membership: &str) -> Option<Bytes> {
             .take_while(|directory| counts && directory.starts_with(&hierarchy))
             // `max`, and a missing file, say that nothing limits here.
             .filter_map(|directory| fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok())
-            .map(Bytes)
+            .map(ByteSize)
             .collect::<Vec<_>>()
     });
     limits.min()

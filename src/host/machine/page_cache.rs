@@ -1,7 +1,7 @@
 //! Reads files into the page cache, and lets go of what is there.
 
 use crate::{
-    domain::{problem::Problem, size::Bytes},
+    domain::{problem::Problem, size::ByteSize},
     host::os::{fs, signals::Interrupt},
 };
 use rustix::fs::{Advice, fadvise};
@@ -19,7 +19,7 @@ const AHEAD: u64 = 64 << 20;
 
 /// The regular files below a folder with their lengths, in the order of their names: that of the shards, in which
 /// vLLM loads them. Links are followed, as vLLM does.
-pub fn files(folder: &Path) -> Result<Vec<(PathBuf, Bytes)>, Problem> {
+pub fn files(folder: &Path) -> Result<Vec<(PathBuf, ByteSize)>, Problem> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for name in fs::names(&folder)? {
@@ -28,7 +28,7 @@ pub fn files(folder: &Path) -> Result<Vec<(PathBuf, Bytes)>, Problem> {
             if metadata.is_dir() {
                 folders.push(path);
             } else if metadata.is_file() {
-                found.push((path, Bytes(metadata.len())));
+                found.push((path, ByteSize(metadata.len())));
             }
         }
     }
@@ -41,11 +41,11 @@ pub fn files(folder: &Path) -> Result<Vec<(PathBuf, Bytes)>, Problem> {
 /// # Errors
 /// [`Kind::Interrupted`](crate::domain::problem::Kind::Interrupted) when a signal came; else what the disk says.
 pub fn read(
-    files: &[(PathBuf, Bytes)],
-    most: Bytes,
+    files: &[(PathBuf, ByteSize)],
+    most: ByteSize,
     interrupt: &Interrupt,
-    progress: &mut dyn FnMut(Bytes),
-) -> Result<Bytes, Problem> {
+    progress: &mut dyn FnMut(ByteSize),
+) -> Result<ByteSize, Problem> {
     let mut piece = vec![0; PIECE];
     let mut done = 0;
     for (path, length) in files {
@@ -66,14 +66,14 @@ pub fn read(
             }
             at += read as u64;
             done += read as u64;
-            progress(Bytes(done));
+            progress(ByteSize(done));
         }
     }
-    Ok(Bytes(done))
+    Ok(ByteSize(done))
 }
 
 /// Lets go of files that need not be in the cache. The kernel keeps what is mapped or not written yet.
-pub fn let_go(files: &[(PathBuf, Bytes)]) {
+pub fn let_go(files: &[(PathBuf, ByteSize)]) {
     for (path, _) in files {
         if let Ok(file) = File::open(path) {
             let _taken = fadvise(&file, 0, None, Advice::DontNeed);

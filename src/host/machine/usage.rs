@@ -2,14 +2,14 @@
 
 use super::gpu;
 use crate::{
-    domain::{size::Bytes, validation::observed::Held},
+    domain::{size::ByteSize, validation::observed::Held},
     host::{machine, process::owned::Whose},
 };
 
 /// What these processes hold now. Nothing where there are none, or nobody tells.
 pub fn of(whose: &Whose) -> Held {
     let ours = whose.processes();
-    let vram: Vec<Bytes> = gpu::facts()
+    let vram: Vec<ByteSize> = gpu::facts()
         .found
         .iter()
         .map(|gpu| {
@@ -19,8 +19,8 @@ pub fn of(whose: &Whose) -> Held {
                 .map(|process| process.memory)
                 .sum()
         })
-        .filter(|held| *held > Bytes::default())
+        .filter(|held| *held > ByteSize::default())
         .collect();
-    let ram: Bytes = ours.into_iter().map(machine::process::resident).sum();
-    Held { vram, ram: (ram > Bytes::default()).then_some(ram) }
+    let ram: ByteSize = ours.into_iter().map(machine::process::resident).sum();
+    Held { vram, ram: (ram > ByteSize::default()).then_some(ram) }
 }

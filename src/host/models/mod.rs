@@ -18,10 +18,10 @@ use super::{
     },
 };
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     lockfile::{LockedFile, LockedModel},
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use source_folder::Folder;
 use std::{
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Kind::Unverified`] where there is none, or where it is that of another model.
-    pub fn model_lock(&self, digest: Digest) -> Result<LockedModel, Problem> {
+    pub fn model_lock(&self, digest: Sha256Digest) -> Result<LockedModel, Problem> {
         let path = self.layout().model_lock(digest);
         let help = "`awqdeploy deploy PROFILE` puts it there again";
         let text = fs::read(&path)?.ok_or_else(|| {
@@ -58,14 +58,14 @@ impl Store {
     }
 
     /// All models in the store.
-    pub fn models(&self) -> Result<Vec<Digest>, Problem> {
+    pub fn models(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().models())
     }
 }
 
 /// The entries of a directory that are named by digests.
-pub(super) fn digests(directory: &Path) -> Result<Vec<Digest>, Problem> {
-    Ok(fs::names(directory)?.iter().filter_map(|name| Digest::from_str(name).ok()).collect())
+pub(super) fn digests(directory: &Path) -> Result<Vec<Sha256Digest>, Problem> {
+    Ok(fs::names(directory)?.iter().filter_map(|name| Sha256Digest::from_str(name).ok()).collect())
 }
 
 impl StoreWriter<'_> {
@@ -88,7 +88,7 @@ impl StoreWriter<'_> {
 
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
     /// store had for it. The file is moved.
-    pub fn adopt(&self, staged: &Path, content: Digest, how: fs::Transfer) -> Result<(), Problem> {
+    pub fn adopt(&self, staged: &Path, content: Sha256Digest, how: fs::Transfer) -> Result<(), Problem> {
         let layout = self.store().layout();
         // A file that is somebody else's too is left as it is.
         match how {
@@ -148,7 +148,7 @@ impl StoreWriter<'_> {
     }
 
     /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
-    fn link(&self, content: Digest, to: &Path, cache: &mut HashCache) -> Result<(), Problem> {
+    fn link(&self, content: Sha256Digest, to: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
             let found = std::fs::symlink_metadata(&blob).map_err(|e| fs::failed("look at", &blob, e))?;
@@ -322,7 +322,7 @@ impl Import<'_> {
 
     /// Whether files of this folder share their blocks with what is made of them: tried with the smallest.
     fn clones(&self, contents: &[&LockedFile], source: &Folder) -> bool {
-        let smallest = contents.iter().rev().find(|file| file.size > Bytes(0));
+        let smallest = contents.iter().rev().find(|file| file.size > ByteSize(0));
         let Some(Ok(Some(from))) = smallest.map(|file| source.find(&file.path)) else { return false };
         let tried = self.staging.join("clone");
         let clones = fs::clone(&from, &tried).unwrap_or(false);
@@ -349,7 +349,7 @@ impl Import<'_> {
         }
         let layout = self.writer.store().layout();
         let missing = contents.iter().filter(|file| !layout.blob(file.sha256).exists());
-        let needed: Bytes = missing.map(|file| file.size).sum();
+        let needed: ByteSize = missing.map(|file| file.size).sum();
         let free = fs::available(self.staging)?;
         if needed <= free {
             return Ok(());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
     },
@@ -79,7 +79,7 @@ impl PieceSource for Copies<'_> {
         let blob = self.0.layout().blob(file.sha256);
         for path in std::iter::once(blob).chain(links(self.0, file.sha256)?) {
             if let Some(bytes) = bytes(&path, &range)?
-                && piece_of(file, &range).is_none_or(|expected| Digest::of(&bytes) == expected)
+                && piece_of(file, &range).is_none_or(|expected| Sha256Digest::of(&bytes) == expected)
             {
                 return Ok(Some(bytes));
             }
@@ -154,7 +154,7 @@ impl StoreWriter<'_> {
     }
 
     /// Gives a proven file every name that its content has in the store.
-    fn replace(&self, content: Digest, staged: &Path, cache: &mut HashCache) -> Result<(), Problem> {
+    fn replace(&self, content: Sha256Digest, staged: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let began = SystemTime::now();
         self.adopt(staged, content, fs::Transfer::Copied)?;
         let blob = self.store().layout().blob(content);
@@ -209,7 +209,7 @@ impl Repairing<'_> {
             let expected = piece_of(self.file, &range);
             let right = |bytes: &Vec<u8>| {
                 bytes.len() as u64 == range.end - range.start
-                    && expected.is_none_or(|expected| Digest::of(bytes) == expected)
+                    && expected.is_none_or(|expected| Sha256Digest::of(bytes) == expected)
             };
             let mut found = sources.iter().filter_map(|source| {
                 // A source that cannot be asked is as good as one that has nothing.
@@ -256,7 +256,7 @@ fn resize(file: &LockedFile, staged: &Path) -> Result<(), Problem> {
 }
 
 /// What the bytes of a piece must hash to; nothing where that is not locked.
-fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Digest> {
+fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Sha256Digest> {
     if file.piece_count() == 0 {
         return Some(file.sha256);
     }
@@ -265,7 +265,7 @@ fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Digest> {
 }
 
 /// Where the models in the store have this content.
-fn links(store: &Store, content: Digest) -> Result<Vec<PathBuf>, Problem> {
+fn links(store: &Store, content: Sha256Digest) -> Result<Vec<PathBuf>, Problem> {
     let mut links = Vec::new();
     for digest in digests(&store.layout().models())? {
         // A model without a lock is none of ours to mend.

@@ -5,7 +5,7 @@ use crate::{
         digest::GitHash,
         lockfile::LockedFile,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{
         os::{
@@ -101,12 +101,12 @@ impl Folder {
     }
 
     /// Bytes of all files that a survey reads.
-    pub fn size(&self) -> Result<Bytes, Problem> {
+    pub fn size(&self) -> Result<ByteSize, Problem> {
         Ok(self.list()?.into_iter().map(|(_, _, size)| size).sum())
     }
 
     /// Every file: its name, its real path, its length.
-    fn list(&self) -> Result<Vec<(PathBuf, PathBuf, Bytes)>, Problem> {
+    fn list(&self) -> Result<Vec<(PathBuf, PathBuf, ByteSize)>, Problem> {
         let mut files = Vec::new();
         let mut directories = vec![PathBuf::new()];
         while let Some(directory) = directories.pop() {
@@ -121,7 +121,7 @@ impl Folder {
                     directories.push(name);
                 } else if let Some(real) = self.find(&name)? {
                     let size = std::fs::metadata(&real).map_err(|e| fs::failed("look at", &real, e))?.len();
-                    files.push((name, real, Bytes(size)));
+                    files.push((name, real, ByteSize(size)));
                 } else {
                     let what = format!("`{}` is a link to nothing", path.display());
                     return Err(Problem::new(Kind::Unverified, what).help("fetch the file again"));

@@ -3,10 +3,10 @@
 use super::source_folder::Folder;
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, LockedModel, PIECE},
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{
         os::{
@@ -36,7 +36,7 @@ pub enum Difference {
     /// There is no such file.
     Missing,
     /// It has another length: this one.
-    Size(Bytes),
+    Size(ByteSize),
     /// It has the right length and another content.
     Content,
     /// It is a link, which may lead elsewhere tomorrow.
@@ -66,9 +66,9 @@ pub struct VerifyResult {
     /// What is not as it was locked, by path. Empty: all is well.
     pub damaged: Vec<Damage>,
     /// The contents that were seen to be right, and the stamps by which their files can be known again.
-    pub noted: Vec<(Digest, Stamp)>,
+    pub noted: Vec<(Sha256Digest, Stamp)>,
     /// Bytes that had to be read.
-    pub read: Bytes,
+    pub read: ByteSize,
 }
 
 /// A piece of a file, or a whole one that has no pieces.
@@ -78,7 +78,7 @@ struct Job<'a> {
     piece: u64,
     range: Range<u64>,
     ahead: Option<Range<u64>>,
-    expected: Digest,
+    expected: Sha256Digest,
 }
 
 /// A locked file and what is at its place.
@@ -86,7 +86,7 @@ struct Candidate<'a> {
     locked: &'a LockedFile,
     path: PathBuf,
     stamp: Stamp,
-    size: Bytes,
+    size: ByteSize,
 }
 
 impl Difference {
@@ -213,7 +213,7 @@ fn not_a_file(kind: FileType) -> Option<Difference> {
 
 impl<'a> Candidate<'a> {
     fn new(locked: &'a LockedFile, path: PathBuf, metadata: &Metadata) -> Self {
-        Self { locked, path, stamp: Stamp::of(metadata), size: Bytes(metadata.len()) }
+        Self { locked, path, stamp: Stamp::of(metadata), size: ByteSize(metadata.len()) }
     }
 
     /// What has to be hashed: each piece where they are locked, so that many cores share one file, and
@@ -300,7 +300,7 @@ fn compare(
     })?;
     let mut wrong: Vec<Vec<u64>> = candidates.iter().map(|_| Vec::new()).collect();
     for (job, right) in jobs.iter().zip(right) {
-        checked.read = checked.read + Bytes(job.range.end - job.range.start);
+        checked.read = checked.read + ByteSize(job.range.end - job.range.start);
         if !right {
             wrong[job.file].push(job.piece);
         }

@@ -2,7 +2,7 @@
 
 pub use super::reading::{failed, names};
 use super::{sync_hook, trust};
-use crate::domain::{problem::Problem, size::Bytes};
+use crate::domain::{problem::Problem, size::ByteSize};
 use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
@@ -261,10 +261,10 @@ pub fn make_immutable(path: &Path) -> Result<(), Problem> {
 }
 
 /// Bytes that may still be written to the file system of `path`.
-pub fn available(path: &Path) -> Result<Bytes, Problem> {
+pub fn available(path: &Path) -> Result<ByteSize, Problem> {
     let found =
         rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
-    Ok(Bytes(found.f_bavail.saturating_mul(found.f_frsize)))
+    Ok(ByteSize(found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 /// Gives a program of ours a second name `to` where both lie on one file system; copies any other.

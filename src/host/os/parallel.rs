@@ -3,7 +3,7 @@
 use super::signals::Interrupt;
 use crate::domain::{
     problem::{Kind, Problem},
-    size::Bytes,
+    size::ByteSize,
 };
 use std::{
     num::NonZero,
@@ -22,7 +22,7 @@ const CHUNK: usize = 64 << 10;
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Called with the bytes done so far.
-pub type Progress<'a> = &'a mut dyn FnMut(Bytes);
+pub type Progress<'a> = &'a mut dyn FnMut(ByteSize);
 
 /// One of the threads at work.
 pub struct Worker<'a> {
@@ -94,12 +94,12 @@ pub fn each<T: Sync, R: Send>(
             match receiver.recv_timeout(TELL_EVERY) {
                 Ok((index, Ok(result))) => results[index] = Some(result),
                 Ok((_, Err(found))) => problem = problem.take().or(Some(found)),
-                Err(RecvTimeoutError::Timeout) => progress(Bytes(shared.done.load(Ordering::Relaxed))),
+                Err(RecvTimeoutError::Timeout) => progress(ByteSize(shared.done.load(Ordering::Relaxed))),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
     });
-    progress(Bytes(shared.done.into_inner()));
+    progress(ByteSize(shared.done.into_inner()));
     match problem {
         Some(problem) => Err(problem),
         None => Ok(results.into_iter().flatten().collect()),

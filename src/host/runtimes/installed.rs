@@ -6,9 +6,9 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
         store::manifest::{Entry, Manifest, Mode},
     },
     host::{
@@ -48,7 +48,7 @@ const OWN: &str = "trees.json";
 
 /// The name of a folder in the store, each with the hash over its manifest and the stamps of all that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeHashCache(BTreeSet<(Digest, Digest)>);
+pub struct TreeHashCache(BTreeSet<(Sha256Digest, Sha256Digest)>);
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -56,9 +56,9 @@ pub struct Seen {
     /// What is not as it was installed, by path. Empty: all is well.
     pub damaged: Vec<Damage>,
     /// The name and the hash by which the folder can be known again.
-    pub noted: Option<(Digest, Digest)>,
+    pub noted: Option<(Sha256Digest, Sha256Digest)>,
     /// Bytes that had to be read.
-    pub read: Bytes,
+    pub read: ByteSize,
 }
 
 /// A folder that is complete.
@@ -69,7 +69,7 @@ pub struct Ready<'a> {
     /// What it holds, as [`finish`] found it.
     pub entries: BTreeMap<PathBuf, Entry>,
     /// Its name in the store.
-    pub name: Digest,
+    pub name: Sha256Digest,
     /// Where it is to be.
     pub to: &'a Path,
 }
@@ -87,7 +87,7 @@ impl TreeHashCache {
     }
 
     /// Adds to the service's own what was proven now.
-    pub fn add_to_own(noted: &[(Digest, Digest)]) -> Result<(), Problem> {
+    pub fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = Self::of_service();
         for (name, seal) in noted {
@@ -103,12 +103,12 @@ impl TreeHashCache {
         self
     }
 
-    fn knows(&self, name: Digest, seal: Digest) -> bool {
+    fn knows(&self, name: Sha256Digest, seal: Sha256Digest) -> bool {
         self.0.contains(&(name, seal))
     }
 
     /// What was known of this folder before is of the past.
-    fn note(&mut self, name: Digest, seal: Digest) {
+    fn note(&mut self, name: Sha256Digest, seal: Sha256Digest) {
         self.0.retain(|(known, _)| *known != name);
         self.0.insert((name, seal));
     }
@@ -123,18 +123,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Kind::Unverified`] where the record was changed.
-    pub fn manifest(&self, name: Digest) -> Result<Option<Manifest>, Problem> {
+    pub fn manifest(&self, name: Sha256Digest) -> Result<Option<Manifest>, Problem> {
         let path = self.layout().manifest(name);
         fs::read(&path)?.map(|text| Manifest::parse(&path, &text)).transpose()
     }
 
     /// All runtimes that are in the store.
-    pub fn runtimes(&self) -> Result<Vec<Digest>, Problem> {
+    pub fn runtimes(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().runtimes())
     }
 
     /// All interpreters that are in the store.
-    pub fn pythons(&self) -> Result<Vec<Digest>, Problem> {
+    pub fn pythons(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().pythons())
     }
 
@@ -160,11 +160,11 @@ impl StoreWriter<'_> {
     }
 
     /// Writes down what was proven.
-    pub fn note_trees(&self, noted: &[(Digest, Digest)]) -> Result<(), Problem> {
+    pub fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         noted.iter().try_for_each(|(name, seal)| self.note_tree(*name, *seal))
     }
 
-    fn note_tree(&self, name: Digest, seal: Digest) -> Result<(), Problem> {
+    fn note_tree(&self, name: Sha256Digest, seal: Sha256Digest) -> Result<(), Problem> {
         let mut cache = self.store().trees()?;
         if cache.knows(name, seal) {
             return Ok(());
@@ -186,7 +186,7 @@ impl StoreWriter<'_> {
 
 /// Holds the folder of this name against its manifest. Nothing is read where the memo knows it as it is.
 pub fn check(
-    (name, folder): (Digest, &Path),
+    (name, folder): (Sha256Digest, &Path),
     manifest: &Manifest,
     cache: &TreeHashCache,
     interrupt: &Interrupt,
@@ -196,7 +196,7 @@ pub fn check(
     let there = verify::walk(folder)?;
     let before = seal(manifest, &there);
     if cache.knows(name, before) {
-        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: Bytes(0) });
+        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: ByteSize(0) });
     }
     let mut differences = BTreeMap::new();
     let mut jobs = Vec::new();
@@ -219,7 +219,7 @@ pub fn check(
     differences.extend(added.map(|path| (path, Difference::Added)));
     let found =
         parallel::each(&jobs, interrupt, progress, |(path, _, _), worker| hashing::whole(path, worker))?;
-    let mut read = Bytes(0);
+    let mut read = ByteSize(0);
     for ((_, path, expected), (size, sha256)) in jobs.iter().zip(found) {
         read = read + size;
         if sha256 != *expected {
@@ -238,7 +238,7 @@ pub fn check(
 }
 
 /// What differs without a look at the content.
-fn plainly(found: &Metadata, size: Bytes, mode: Mode) -> Option<Difference> {
+fn plainly(found: &Metadata, size: ByteSize, mode: Mode) -> Option<Difference> {
     if found.is_symlink() {
         return Some(Difference::Link);
     }
@@ -246,7 +246,7 @@ fn plainly(found: &Metadata, size: Bytes, mode: Mode) -> Option<Difference> {
         return Some(Difference::Special);
     }
     if found.len() != size.0 {
-        return Some(Difference::Size(Bytes(found.len())));
+        return Some(Difference::Size(ByteSize(found.len())));
     }
     (mode_of(found) != mode).then_some(Difference::Mode)
 }
@@ -295,14 +295,14 @@ pub fn take_stock(
 }
 
 /// One hash over what a folder is to hold, and all that cannot stay the same when anything of it changes.
-fn seal(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Digest {
+fn seal(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Sha256Digest {
     let mut text = Vec::with_capacity(there.len() * 128);
     text.extend(manifest.digest().to_string().bytes());
     for (path, found) in there {
         text.extend(path.as_os_str().as_encoded_bytes());
         text.extend(format!("\0{:?} {:o}\n", Stamp::of(found), found.mode()).bytes());
     }
-    Digest::of(text)
+    Sha256Digest::of(text)
 }
 
 fn is_settled(there: &BTreeMap<PathBuf, Metadata>, now: SystemTime) -> bool {

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Listed, LockedInterpreter},
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::{
         event_loop,
@@ -51,7 +51,7 @@ pub fn newest(uv: &Uv, python: &str, interrupt: &Interrupt) -> Result<LockedInte
         version: listed.version.clone(),
         build: listed.build.clone(),
         file: listed.file.clone(),
-        sha256: Digest::of(""),
+        sha256: Sha256Digest::of(""),
     };
     let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder for an archive", e))?;
     let sha256 = fetch(&listed.url_of(&place), &folder.path().join("archive"), interrupt)?;
@@ -129,7 +129,7 @@ fn compile(python: &Path, library: &Path) -> Result<(), Problem> {
 }
 
 /// Writes what is at an address to a file. Returns its hash.
-fn fetch(url: &str, to: &Path, interrupt: &Interrupt) -> Result<Digest, Problem> {
+fn fetch(url: &str, to: &Path, interrupt: &Interrupt) -> Result<Sha256Digest, Problem> {
     let unreached = |why: String| {
         Problem::new(Kind::Unverified, format!("cannot get the interpreter `{url}`: {why}")).help(format!(
             "name a mirror that this host reaches: `{MIRROR}=URL`; or take the host's own interpreter: `python = \
@@ -150,7 +150,7 @@ fn fetch(url: &str, to: &Path, interrupt: &Interrupt) -> Result<Digest, Problem>
         }
         None => event_loop()?.block_on(download(url, interrupt, &mut keep, &unreached))?,
     }
-    Ok(Digest::finish(hasher))
+    Ok(Sha256Digest::finish(hasher))
 }
 
 fn copy(
@@ -186,7 +186,7 @@ async fn download(
         interrupt.check()?;
         got += chunk.len() as u64;
         if got > MAX_ARCHIVE {
-            return Err(unreached(format!("it is longer than {}", Bytes(MAX_ARCHIVE))));
+            return Err(unreached(format!("it is longer than {}", ByteSize(MAX_ARCHIVE))));
         }
         keep(&chunk)?;
     }

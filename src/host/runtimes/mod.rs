@@ -13,7 +13,7 @@ use super::{
     store::{StoreWriter, nix_store::StorePath},
 };
 use crate::domain::{
-    digest::Digest,
+    digest::Sha256Digest,
     lockfile::{Interpreter, LockedRuntime, LockedWheel, normalised, record},
     problem::{Kind, Problem},
     service::unit::hides,
@@ -64,14 +64,14 @@ pub struct Built {
     /// Where it lies.
     pub path: StorePath,
     /// Its name in our store: another interpreter or compiler makes it another, though its wheels are the same.
-    pub digest: Digest,
+    pub digest: Sha256Digest,
 }
 
 /// Of a folder with runtimes that Nix has built, the one of this lock.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where the folder has none, and [`Kind::Usage`] where it was not built by Nix.
-pub fn built(folder: &Path, lock: Digest) -> Result<Built, Problem> {
+pub fn built(folder: &Path, lock: Sha256Digest) -> Result<Built, Problem> {
     let link = folder.join(lock.to_string());
     let Ok(path) = std::fs::canonicalize(&link) else {
         let what = format!("there is no vLLM for the lock {} in `{}`", lock.short(), folder.display());
@@ -84,7 +84,7 @@ pub fn built(folder: &Path, lock: Digest) -> Result<Built, Problem> {
         Problem::new(Kind::Usage, format!("`{}` is not in a Nix store", path.display()))
             .help("`--runtimes` takes what the flake built: `nix build .#vllm-env`")
     })?;
-    let digest = Digest::of(format!("awqdeploy nix runtime 1\n{}\n", path.path().display()));
+    let digest = Sha256Digest::of(format!("awqdeploy nix runtime 1\n{}\n", path.path().display()));
     Ok(Built { path, digest })
 }
 
@@ -119,7 +119,7 @@ pub fn adopt(writer: &StoreWriter<'_>, built: &Built) -> Result<(), Problem> {
 #[derive(Clone, Copy, Debug)]
 pub struct InstallJob<'a> {
     /// Its name in the store.
-    pub name: Digest,
+    pub name: Sha256Digest,
     /// Its wheels.
     pub runtime: &'a LockedRuntime,
     /// What it is to run on.

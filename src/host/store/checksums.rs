@@ -2,7 +2,7 @@
 
 use super::hashing;
 use crate::{
-    domain::{digest::Digest, problem::Problem},
+    domain::{digest::Sha256Digest, problem::Problem},
     host::os::{fs, parallel, signals::Interrupt},
 };
 use std::path::Path;
@@ -18,11 +18,11 @@ pub(super) fn write(directory: &Path) -> Result<(), Problem> {
     fs::write_new(&directory.join(SEAL), text.collect::<String>())
 }
 
-fn sums(directory: &Path, names: &[String]) -> Result<Vec<(String, Digest)>, Problem> {
+fn sums(directory: &Path, names: &[String]) -> Result<Vec<(String, Sha256Digest)>, Problem> {
     names.iter().map(|name| Ok((name.clone(), sum(&directory.join(name))?))).collect()
 }
 
-pub(super) fn sum(path: &Path) -> Result<Digest, Problem> {
+pub(super) fn sum(path: &Path) -> Result<Sha256Digest, Problem> {
     // Some megabytes: nobody waits for it.
     let sums = parallel::each(&[path], &Interrupt::default(), &mut |_| (), |path, worker| {
         hashing::whole(path, worker)

@@ -9,7 +9,7 @@
 //! and to serve something else it would not need to.
 
 use crate::{
-    domain::{digest::Digest, problem::Problem, size::Bytes},
+    domain::{digest::Sha256Digest, problem::Problem, size::ByteSize},
     host::os::fs,
 };
 use serde::{Deserialize, Serialize};
@@ -30,14 +30,14 @@ const OWN: &str = "memo.json";
 
 /// By content, the one file that holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HashCache(BTreeMap<Digest, Stamp>);
+pub struct HashCache(BTreeMap<Sha256Digest, Stamp>);
 
 /// What cannot stay the same when a file's content changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
     inode: u64,
-    size: Bytes,
+    size: ByteSize,
     /// Seconds and nanoseconds of the last change of its content.
     modified: (i64, i64),
     /// Seconds and nanoseconds of the last change of anything, its links included.
@@ -50,7 +50,7 @@ impl Stamp {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            size: Bytes(metadata.len()),
+            size: ByteSize(metadata.len()),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
@@ -82,17 +82,17 @@ fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
 
 impl HashCache {
     /// Whether this file is known to hold this content.
-    pub fn knows(&self, content: &Digest, stamp: &Stamp) -> bool {
+    pub fn knows(&self, content: &Sha256Digest, stamp: &Stamp) -> bool {
         self.0.get(content) == Some(stamp)
     }
 
     /// Notes that this file holds this content.
-    pub fn note(&mut self, content: Digest, stamp: Stamp) {
+    pub fn note(&mut self, content: Sha256Digest, stamp: Stamp) {
         self.0.insert(content, stamp);
     }
 
     /// Notes that a known file got or lost a link, which is a change of the file that shows as one.
-    pub fn note_links(&mut self, content: &Digest, before: &Stamp, after: &Stamp) {
+    pub fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
         if self.knows(content, before) && after.is_only_linked_since(before) {
             self.note(*content, *after);
         }
@@ -120,7 +120,7 @@ impl HashCache {
     }
 
     /// Forgets all contents but these.
-    pub fn keep(&mut self, wanted: impl Fn(&Digest) -> bool) {
+    pub fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
     }
 }
@@ -149,7 +149,7 @@ impl ServiceHashCache {
     }
 
     /// Adds what was proven now.
-    pub fn add(&self, noted: &[(Digest, Stamp)]) -> Result<(), Problem> {
+    pub fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
         let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = self.read();
         for (content, stamp) in noted {

@@ -2,10 +2,10 @@
 
 use crate::{
     domain::{
-        digest::{Digest, GitName},
+        digest::{GitName, Sha256Digest},
         lockfile::{LockedFile, PIECE},
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
     },
     host::os::{fs, parallel::Worker},
 };
@@ -23,7 +23,7 @@ use std::{
 pub fn locked(
     path: &Path,
     name: PathBuf,
-    size: Bytes,
+    size: ByteSize,
     worker: &mut Worker<'_>,
 ) -> Result<LockedFile, Problem> {
     let mut whole = Sha256::new();
@@ -41,7 +41,7 @@ pub fn locked(
             piece.update(now);
             room -= now.len() as u64;
             if room == 0 {
-                pieces.push(Digest::finish(std::mem::take(&mut piece)));
+                pieces.push(Sha256Digest::finish(std::mem::take(&mut piece)));
                 room = PIECE.0;
             }
             bytes = later;
@@ -52,18 +52,18 @@ pub fn locked(
         return Err(Problem::new(Kind::Unverified, what).help("wait until its download is done"));
     }
     if room < PIECE.0 {
-        pieces.push(Digest::finish(piece));
+        pieces.push(Sha256Digest::finish(piece));
     }
-    let file = LockedFile::new(name, size, Digest::finish(whole));
+    let file = LockedFile::new(name, size, Sha256Digest::finish(whole));
     let pieces = (file.piece_count() > 0).then_some(pieces);
     Ok(LockedFile { git_sha1: git.map(GitName::finish), pieces, ..file })
 }
 
 /// The length and digest of a file.
-pub fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(Bytes, Digest), Problem> {
+pub fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Digest), Problem> {
     let mut hasher = Sha256::new();
     let size = read(path, worker, &mut |bytes| hasher.update(bytes))?;
-    Ok((size, Digest::finish(hasher)))
+    Ok((size, Sha256Digest::finish(hasher)))
 }
 
 /// The digest of these bytes of a file; nothing if it ends before them. The bytes `ahead` are asked of
@@ -73,7 +73,7 @@ pub fn part(
     range: Range<u64>,
     ahead: Option<Range<u64>>,
     worker: &mut Worker<'_>,
-) -> Result<Option<Digest>, Problem> {
+) -> Result<Option<Sha256Digest>, Problem> {
     let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     if let Some(ahead) = ahead {
         // Only a hint: where it is not taken, the disk is waited for.
@@ -92,18 +92,18 @@ pub fn part(
         at += read as u64;
         worker.count(read)?;
     }
-    Ok(Some(Digest::finish(hasher)))
+    Ok(Some(Sha256Digest::finish(hasher)))
 }
 
 /// Shows all bytes of a file, in order. Returns how many there were.
-fn read(path: &Path, worker: &mut Worker<'_>, see: &mut dyn FnMut(&[u8])) -> Result<Bytes, Problem> {
+fn read(path: &Path, worker: &mut Worker<'_>, see: &mut dyn FnMut(&[u8])) -> Result<ByteSize, Problem> {
     let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     let _unheard = fadvise(&file, 0, None, Advice::Sequential);
     let mut size = 0;
     loop {
         let read = file.read_at(&mut worker.chunk, size).map_err(|e| fs::failed("read", path, e))?;
         if read == 0 {
-            return Ok(Bytes(size));
+            return Ok(ByteSize(size));
         }
         see(&worker.chunk[..read]);
         size += read as u64;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
@@ -35,11 +35,11 @@ impl Store {
     fn check(&self, id: GenerationId, wanted: impl Fn(&str) -> bool) -> Result<(), Problem> {
         let directory = self.layout().generation(id);
         let Some(seal) = fs::read(&directory.join(SEAL))? else { return Ok(()) };
-        let sealed: Vec<(String, Digest)> = seal
+        let sealed: Vec<(String, Sha256Digest)> = seal
             .lines()
             .filter_map(|line| {
                 let (sum, name) = line.split_once("  ")?;
-                Some((name.to_owned(), Digest::from_str(sum).ok()?))
+                Some((name.to_owned(), Sha256Digest::from_str(sum).ok()?))
             })
             .collect();
         let changed = |what: String| {

@@ -9,7 +9,7 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         problem::{Kind, Problem},
     },
     host::{
@@ -132,8 +132,8 @@ impl StorePath {
 
     /// A root of our own making where that is allowed; else one that Nix's daemon makes for any user who asks.
     fn make_root(&self, roots: &Path, link: &Path) -> Result<(), Problem> {
-        let root =
-            roots.join(format!("awqdeploy-{}", Digest::of(link.as_os_str().as_encoded_bytes()).short()));
+        let root = roots
+            .join(format!("awqdeploy-{}", Sha256Digest::of(link.as_os_str().as_encoded_bytes()).short()));
         let Err(problem) = fs::make_directory(roots).and_then(|()| fs::point(&root, link)) else {
             return Ok(());
         };

@@ -7,7 +7,7 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, PIECE},
         problem::Problem,
     },
@@ -104,7 +104,7 @@ pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFi
 }
 
 /// The contents of which a folder has parts.
-pub fn there(folder: &Path) -> Result<BTreeSet<Digest>, Problem> {
+pub fn there(folder: &Path) -> Result<BTreeSet<Sha256Digest>, Problem> {
     Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
 }
 
@@ -128,12 +128,12 @@ pub fn discard_others<'a>(
 }
 
 /// What is in the folder and is no part of these contents.
-pub fn others(folder: &Path, wanted: &BTreeSet<Digest>) -> Result<Vec<PathBuf>, Problem> {
+pub fn others(folder: &Path, wanted: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
     let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
     Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())
 }
 
-fn content_of(name: &str) -> Option<Digest> {
+fn content_of(name: &str) -> Option<Sha256Digest> {
     name.split('.').next()?.parse().ok()
 }
 

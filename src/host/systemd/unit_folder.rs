@@ -6,7 +6,7 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         problem::{Kind, Problem},
         service::unit::{self, Unit},
     },
@@ -112,7 +112,7 @@ impl UnitFolder {
 
 /// Whether this text of somebody else's is the one that this unit may replace.
 fn is_adopted(unit: &Unit, found: &str) -> bool {
-    unit.replaces == Some(Digest::of(found))
+    unit.replaces == Some(Sha256Digest::of(found))
 }
 
 /// A unit that boot would not start is no deployment.

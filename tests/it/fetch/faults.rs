@@ -4,7 +4,7 @@ use super::{Bench, LARGE, REPO, SMALL, model, noise, shown_of};
 use crate::hub::{Fault, When};
 use awqdeploy::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, LockedModel, PIECE},
         problem::Kind,
     },
@@ -195,11 +195,11 @@ fn pieces_do_not_outvote_the_hash_of_the_file() {
     let bench = Bench::new();
     let mut locked = bench.lock_pieces();
     let other = noise(9, usize::try_from(model().files[LARGE].size).unwrap());
-    large(&mut locked).sha256 = Digest::of(&other);
+    large(&mut locked).sha256 = Sha256Digest::of(&other);
     write_lock(&bench, &locked);
     // The listing agrees with that hash, and what comes agrees with the pieces.
     bench.hub.change(REPO, |repo| {
-        repo.files.get_mut(LARGE).unwrap().lfs = Some(Digest::of(&other).to_string());
+        repo.files.get_mut(LARGE).unwrap().lfs = Some(Sha256Digest::of(&other).to_string());
     });
     assert_snapshot!(shown_of(bench.fetch()), @r"
     error: the lock contradicts itself about `model-00001-of-00002.safetensors`
@@ -211,7 +211,7 @@ fn pieces_do_not_outvote_the_hash_of_the_file() {
     // The hash is that of what the hub has, and a piece is another's: what comes is right, and `verify` tells.
     let bench = Bench::new();
     let mut locked = bench.lock_pieces();
-    large(&mut locked).pieces.as_mut().unwrap()[1] = Digest::of("other");
+    large(&mut locked).pieces.as_mut().unwrap()[1] = Sha256Digest::of("other");
     write_lock(&bench, &locked);
     bench.fetched();
     let verified = verify(&bench.world(), &Which::Profile("awq".to_owned()), Damaged::Told, &|_| ());

@@ -2,7 +2,7 @@
 
 use super::{Bench, LARGE, REPO, model, noise, same};
 use crate::hub::{Entry, Fault, Repo, When};
-use awqdeploy::domain::{digest::Digest, hub::Patience, lockfile::PIECE};
+use awqdeploy::domain::{digest::Sha256Digest, hub::Patience, lockfile::PIECE};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -56,7 +56,7 @@ fn contents_are_right(root: &Path) {
         let blob = blob.unwrap().path();
         let name = blob.file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(
-            Digest::of(fs::read(&blob).unwrap()).to_string(),
+            Sha256Digest::of(fs::read(&blob).unwrap()).to_string(),
             name,
             "a wrong content has a final name"
         );

@@ -7,7 +7,7 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::{HubError as HubFault, git_name, upstream::Deviation},
         lockfile::LockedModel,
     },
@@ -32,7 +32,7 @@ fn a_lock_records_the_commit_and_every_file() {
     for file in &locked.files {
         let entry = &repo.files[file.path.to_str().unwrap()];
         let bytes = entry.bytes.read(0, 1 << 30).unwrap();
-        assert_eq!(file.sha256, Digest::of(&bytes), "{:?}", file.path);
+        assert_eq!(file.sha256, Sha256Digest::of(&bytes), "{:?}", file.path);
         let git = entry.lfs.is_none().then(|| git_name(&bytes));
         assert_eq!(file.git_sha1, git, "{:?}", file.path);
     }
@@ -113,7 +113,7 @@ fn check_tells_same_moved_changed_and_vanished() {
         changes,
         [
             ("empty.txt".into(), Deviation::Gone),
-            (LARGE.into(), Deviation::Size { now: awqdeploy::domain::size::Bytes(5) }),
+            (LARGE.into(), Deviation::Size { now: awqdeploy::domain::size::ByteSize(5) }),
         ]
     );
 

@@ -14,11 +14,11 @@ use super::{
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::Patience,
         lockfile::{LockedModel, PIECE},
         problem::Problem,
-        size::Bytes,
+        size::ByteSize,
         store::layout::{Layout, Scope},
     },
     flow::{
@@ -123,7 +123,7 @@ impl Bench {
                 silence: Duration::from_millis(500),
                 whole: Duration::from_secs(20),
                 slow_after: Duration::from_millis(400),
-                slow_below: Bytes(1 << 20),
+                slow_below: ByteSize(1 << 20),
             },
         };
         Self { hub, settings, told: RefCell::default(), root }
@@ -216,7 +216,7 @@ pub(crate) fn same(folder: &Path, repo: &Repo) {
     for (path, entry) in &repo.files {
         let found = fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         let due = entry.bytes.read(0, usize::try_from(entry.size).unwrap()).unwrap();
-        assert_eq!(Digest::of(found), Digest::of(due), "{path}");
+        assert_eq!(Sha256Digest::of(found), Sha256Digest::of(due), "{path}");
     }
 }
 

@@ -41,18 +41,18 @@ fn damage_is_found_to_the_piece() {
 
 #[test]
 fn another_length_is_found_with_what_is_still_right() {
-    use awqdeploy::domain::size::Bytes;
+    use awqdeploy::domain::size::ByteSize;
     let scene = Scene::taken_in();
     let weights = scene.stored().join("model.safetensors");
     let file = fs::OpenOptions::new().write(true).open(thaw(&weights)).unwrap();
     file.set_len(mib(17) as u64).unwrap();
-    let cut = Difference::Size(Bytes(mib(17) as u64));
+    let cut = Difference::Size(ByteSize(mib(17) as u64));
     assert_eq!(scene.damaged(), [damage("model.safetensors", cut, &[2, 3])]);
 
     let scene = Scene::taken_in();
     let empty = scene.stored().join("empty");
     fs::write(thaw(&empty), "x").unwrap();
-    assert_eq!(scene.damaged(), [damage("empty", Difference::Size(Bytes(1)), &[0])]);
+    assert_eq!(scene.damaged(), [damage("empty", Difference::Size(ByteSize(1)), &[0])]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::{Scene, flip, lock};
 use crate::scratch::{skipped, tempdir};
 use awqdeploy::{
-    domain::{digest::Digest, problem::Kind, store::layout::Layout},
+    domain::{digest::Sha256Digest, problem::Kind, store::layout::Layout},
     host::{
         models::repair::Copies,
         os::signals::Interrupt,
@@ -110,7 +110,7 @@ fn nothing_is_half_made(scene: &Scene, what: &str) {
     let layout = scene.store.layout();
     for entry in fs::read_dir(layout.blobs()).into_iter().flatten() {
         let path = entry.unwrap().path();
-        let found = Digest::of(fs::read(&path).unwrap()).to_string();
+        let found = Sha256Digest::of(fs::read(&path).unwrap()).to_string();
         let name = path.file_name().unwrap().to_str().unwrap();
         // What `write` replaces in one step lies beside it for a moment.
         assert!(found == name || name.starts_with('.'), "{what}: {name} holds {found}");

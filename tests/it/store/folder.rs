@@ -3,7 +3,7 @@
 use super::{Scene, bytes, lock, mib, write};
 use crate::scratch::tempdir;
 use awqdeploy::{
-    domain::{digest::Digest, problem::Kind},
+    domain::{digest::Sha256Digest, problem::Kind},
     host::{models::source_folder::Folder, os::signals::Interrupt},
 };
 use std::{fs, os::unix::fs::symlink, path::Path};
@@ -15,12 +15,12 @@ fn a_survey_has_every_file_and_its_pieces() {
     assert_eq!(paths, ["config.json", "empty", "model.safetensors", "original/params.json"]);
     let content = bytes(1, mib(24) + 5);
     let weights = &scene.model.files[2];
-    assert_eq!(weights.sha256, Digest::of(&content));
-    let pieces: Vec<_> = content.chunks(8 << 20).map(Digest::of).collect();
+    assert_eq!(weights.sha256, Sha256Digest::of(&content));
+    let pieces: Vec<_> = content.chunks(8 << 20).map(Sha256Digest::of).collect();
     assert_eq!(pieces.len(), 4);
     assert_eq!(weights.pieces.as_ref(), Some(&pieces));
     assert_eq!(scene.model.files[0].pieces, None);
-    assert_eq!(scene.model.files[0].sha256, Digest::of("{}"));
+    assert_eq!(scene.model.files[0].sha256, Sha256Digest::of("{}"));
     // `printf '{}' | git hash-object --stdin`: what `hf cache verify` compares small files by.
     let git = scene.model.files[0].git_sha1.unwrap().to_string();
     assert_eq!(git, "9e26dfeeb6e641a33dae4961196235bdb965b21b");
@@ -59,7 +59,7 @@ fn a_hubs_cache_is_read_through_its_links() {
         assert_eq!(folder.commit().unwrap().to_string(), commit);
         let files = folder.survey(&Interrupt::default(), &mut |_| ()).unwrap();
         assert_eq!(files.len(), 1, "{}", path.display());
-        assert_eq!(files[0].sha256, Digest::of("{}"));
+        assert_eq!(files[0].sha256, Sha256Digest::of("{}"));
     }
     assert!(Folder::open(&repository, "o/n", &commit).is_ok());
     let unknown = Folder::open(&repository, "o/n", "v2").unwrap_err();
@@ -114,7 +114,7 @@ fn a_link_that_stays_inside_is_a_file() {
     symlink("config.json", scene.source().join("same.json")).unwrap();
     let model = lock(&scene.source()).unwrap();
     let same = model.files.iter().find(|file| file.path == Path::new("same.json")).unwrap();
-    assert_eq!(same.sha256, Digest::of("{}"));
+    assert_eq!(same.sha256, Sha256Digest::of("{}"));
 }
 
 #[test]

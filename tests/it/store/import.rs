@@ -2,7 +2,7 @@
 
 use super::{Scene, bytes, flip, lock, mib, write};
 use awqdeploy::{
-    domain::{digest::Digest, problem::Kind},
+    domain::{digest::Sha256Digest, problem::Kind},
     host::store::hash_cache::HashCache,
 };
 use std::{
@@ -27,7 +27,7 @@ fn a_model_is_a_plain_folder_of_shared_contents() {
     for file in &scene.model.files {
         let path = scene.stored().join(&file.path);
         let blob = scene.store.layout().blob(file.sha256);
-        assert_eq!(Digest::of(fs::read(&path).unwrap()), file.sha256);
+        assert_eq!(Sha256Digest::of(fs::read(&path).unwrap()), file.sha256);
         assert_eq!(inode(&path), inode(&blob));
         let metadata = fs::symlink_metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o444, "{}", path.display());

@@ -4,12 +4,12 @@ use super::{Scene, flip, mib, write};
 use crate::{rehearsal, stand::FORKED};
 use awqdeploy::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{LockedFile, LockedModel},
         planning::{inputs::PlannedModel, plan::Plan},
         problem::{Kind, Problem},
         profile::VerifyAtStart,
-        size::Bytes,
+        size::ByteSize,
     },
     flow::models::verify_at_start::prove,
     host::{
@@ -33,7 +33,7 @@ fn model(scene: &Scene, verify_at_start: VerifyAtStart) -> PlannedModel {
     }
 }
 
-fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<Bytes, Problem> {
+fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<ByteSize, Problem> {
     let model = model(scene, verify_at_start);
     prove(&scene.store, &model, HashCache::default(), &Interrupt::default(), &mut |_, _| ())
         .map(|checked| checked.read)
@@ -43,7 +43,7 @@ fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<Bytes, Proble
 fn an_untouched_model_costs_next_to_nothing() {
     let scene = Scene::taken_in();
     let began = Instant::now();
-    assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap(), Bytes(0));
+    assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap(), ByteSize(0));
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
     assert_eq!(proved(&scene, VerifyAtStart::Full).unwrap(), scene.model.size());
 }
@@ -54,13 +54,15 @@ fn vast(root: &Scene) -> Scene {
     let shard = |number: u64| {
         let file = LockedFile::new(
             format!("model-{number}.safetensors"),
-            Bytes(4_500_000_000),
-            Digest::of(number.to_le_bytes()),
+            ByteSize(4_500_000_000),
+            Sha256Digest::of(number.to_le_bytes()),
         );
-        let pieces = (0..file.piece_count()).map(|piece| Digest::of(piece.to_le_bytes())).collect();
+        let pieces = (0..file.piece_count()).map(|piece| Sha256Digest::of(piece.to_le_bytes())).collect();
         LockedFile { pieces: Some(pieces), ..file }
     };
-    let small = |n: u64| LockedFile::new(format!("sub/{n}.json"), Bytes(n), Digest::of(format!("small {n}")));
+    let small = |n: u64| {
+        LockedFile::new(format!("sub/{n}.json"), ByteSize(n), Sha256Digest::of(format!("small {n}")))
+    };
     let files = (0..10).map(shard).chain((0..200).map(small)).collect();
     let scene = root.with_model(LockedModel::of("o/n".into(), "main".into(), None, files).unwrap());
     fs::create_dir_all(scene.stored().join("sub")).unwrap();
@@ -84,7 +86,7 @@ fn a_model_of_45_gb_that_nobody_touched_is_proven_in_no_time() {
     assert_eq!(scene.model.size().0 / 1_000_000_000, 45);
     let took = (0..3).map(|_| {
         let began = Instant::now();
-        assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap(), Bytes(0));
+        assert_eq!(proved(&scene, VerifyAtStart::Memo).unwrap(), ByteSize(0));
         began.elapsed()
     });
     // Without optimisation, and on a busy machine, the reading of the lock takes many times as long.

@@ -155,7 +155,7 @@ fn a_file_without_pieces_is_brought_as_a_whole() {
 fn pieces_that_contradict_the_file_are_not_believed() {
     let mut scene = Scene::taken_in();
     let weights = scene.model.files.iter_mut().find(|file| file.pieces.is_some()).unwrap();
-    weights.pieces.as_mut().unwrap()[0] = awqdeploy::domain::digest::Digest::of(bytes(99, mib(8)));
+    weights.pieces.as_mut().unwrap()[0] = awqdeploy::domain::digest::Sha256Digest::of(bytes(99, mib(8)));
     let check = || {
         verify::stored(
             &scene.stored(),

@@ -3,7 +3,7 @@
 use super::Place;
 use awqdeploy::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Interpreter, LockedInterpreter, LockedRuntime},
         problem::Kind,
     },
@@ -46,7 +46,7 @@ fn locked_build(archive: &Path, build: &str, version: &str) -> Interpreter {
         version: version.to_owned(),
         build: build.to_owned(),
         file: archive.file_name().unwrap().to_str().unwrap().to_owned(),
-        sha256: Digest::of(fs::read(archive).unwrap()),
+        sha256: Sha256Digest::of(fs::read(archive).unwrap()),
     })
 }
 
@@ -114,7 +114,7 @@ fn the_newest_build_is_locked_by_the_hash_of_its_archive() {
     fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
     fs::write(&path, "an archive").unwrap();
     let locked = interpreters::newest(&uv, "3.12", &interrupt).unwrap();
-    assert_eq!(locked.sha256, Digest::of("an archive"));
+    assert_eq!(locked.sha256, Sha256Digest::of("an archive"));
     assert!(locked.version.starts_with("3.12."), "{locked:?}");
     assert_eq!(Path::new(&path).file_name().unwrap().to_str(), Some(locked.file.as_str()));
     assert!(path.contains(&format!("/{}/", locked.build)), "{path}");

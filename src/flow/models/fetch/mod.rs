@@ -8,7 +8,7 @@ use crate::{
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::Model,
-        size::Bytes,
+        size::ByteSize,
     },
     flow::{
         context::World,
@@ -32,7 +32,7 @@ use std::{
 /// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
 const CONNECTIONS: usize = 8;
 /// What is left free on the file system of the store: a full one breaks more than a download.
-const SPARE: Bytes = Bytes::mib(256);
+const SPARE: ByteSize = ByteSize::mib(256);
 
 /// What a fetch did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,11 @@ pub struct Fetched {
     /// Files of the model.
     pub files: usize,
     /// Bytes of the model.
-    pub bytes: Bytes,
+    pub bytes: ByteSize,
     /// Bytes of contents that were on this host already: in the store, in folders, in caches.
-    pub found: Bytes,
+    pub found: ByteSize,
     /// Bytes of contents that came from the hub.
-    pub downloaded: Bytes,
+    pub downloaded: ByteSize,
 }
 
 /// A model to get, and how.
@@ -109,7 +109,7 @@ impl FetchJob<'_> {
         if path.is_dir() {
             // It may have learnt more, such as pieces. Whether it is still whole is for `verify` to say.
             writer.keep_model_lock(model)?;
-            return Ok(fetched(path, Bytes(0)));
+            return Ok(fetched(path, ByteSize(0)));
         }
         let missing = self.import(writer)?;
         let folder = world.layout().downloads();
@@ -200,7 +200,7 @@ impl FetchJob<'_> {
         let of = total(missing);
         observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
         let means = Means { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
-        let last = Cell::new(Bytes(0));
+        let last = Cell::new(ByteSize(0));
         let mut cache = world.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
             match news {
@@ -233,7 +233,7 @@ fn contents(model: &LockedModel) -> Vec<LockedFile> {
     files
 }
 
-fn total(files: &[LockedFile]) -> Bytes {
+fn total(files: &[LockedFile]) -> ByteSize {
     files.iter().map(|file| file.size).sum()
 }
 
@@ -258,7 +258,7 @@ fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
 
 /// A problem if these files do not fit beside what is there.
 fn room(folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
-    let needed = total(missing).less(Bytes(partial_file::allocated(folder, missing)));
+    let needed = total(missing).less(ByteSize(partial_file::allocated(folder, missing)));
     let free = fs::available(folder)?;
     if needed + SPARE <= free {
         return Ok(());

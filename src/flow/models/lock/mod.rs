@@ -10,12 +10,12 @@ pub use upstream::{Standing, UpstreamCheck, check};
 use super::{fetch, online};
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         hub::{Content, Listed, git_name},
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::{Model, Profile},
-        size::Bytes,
+        size::ByteSize,
     },
     flow::{
         context::World,
@@ -32,7 +32,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::{path::Path, time::Duration};
 
 /// The largest file that git keeps, which is read into memory. The hub itself wants LFS from 10 MB on.
-const MOST_IN_GIT: Bytes = Bytes::mib(64);
+const MOST_IN_GIT: ByteSize = ByteSize::mib(64);
 /// Small files read at once.
 const READ_AT_ONCE: usize = 4;
 
@@ -207,7 +207,7 @@ async fn locked_file(
             .because(format!("git names what came {found}, and the hub lists {hash}"))
             .help("run it again; if it stays so, something between the hub and here changes files"));
     }
-    Ok(LockedFile { git_sha1: Some(hash), ..LockedFile::new(path, size, Digest::of(bytes)) })
+    Ok(LockedFile { git_sha1: Some(hash), ..LockedFile::new(path, size, Sha256Digest::of(bytes)) })
 }
 
 /// A file that was locked before with the same content has the same pieces.

@@ -2,21 +2,21 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{
             LockedFile, LockedModel,
             signature::{NAME, PublicKey, Signed},
         },
         problem::{Kind, Problem},
         profile::Model,
-        size::Bytes,
+        size::ByteSize,
     },
     host::os::{fs, trust},
 };
 use std::path::Path;
 
 /// The longest signature that is read into memory. A file takes some 200 bytes of one.
-const LONGEST: Bytes = Bytes::mib(16);
+const LONGEST: ByteSize = ByteSize::mib(16);
 
 /// A problem if the profile names a key, and the model is not what that key signed. `read` brings the signature.
 pub(super) fn check(
@@ -39,7 +39,7 @@ pub(super) fn check(
             .help("leave out `signed-by` in the profile's `[model]`, or lock a model that its maker signed")
     })?;
     let text = read(file)?;
-    if Digest::of(&text) != file.sha256 {
+    if Sha256Digest::of(&text) != file.sha256 {
         return Err(Problem::new(Kind::Unverified, format!("`{NAME}` changed while it was read"))
             .help("run it again"));
     }

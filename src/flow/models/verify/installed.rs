@@ -2,11 +2,11 @@
 
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::{Interpreter, LockedInterpreter, LockedRuntime},
         problem::Problem,
         profile::Python,
-        size::Bytes,
+        size::ByteSize,
         store::manifest::Part,
     },
     flow::{
@@ -55,7 +55,7 @@ pub struct VerifiedTree {
     /// How many files and links it has.
     pub files: usize,
     /// Their length.
-    pub bytes: Bytes,
+    pub bytes: ByteSize,
     /// What is not as it was installed.
     pub damaged: Vec<Damage>,
     /// What was not, and is again.
@@ -76,7 +76,7 @@ pub(super) enum Mend {
 /// Verifies one part of a runtime. Nothing is taken on trust: every file is read.
 pub(super) fn one(
     world: &World,
-    (part, digest): (Part, Digest),
+    (part, digest): (Part, Sha256Digest),
     mend: Mend,
     observer: &dyn Observer,
 ) -> Result<VerifiedTree, Problem> {
@@ -87,7 +87,7 @@ pub(super) fn one(
         path,
         by: By::Record,
         files: 0,
-        bytes: Bytes(0),
+        bytes: ByteSize(0),
         damaged: Vec::new(),
         repaired: Vec::new(),
         complaint: None,
@@ -118,7 +118,7 @@ pub(super) fn one(
 
 fn look(
     world: &World,
-    digest: Digest,
+    digest: Sha256Digest,
     verified: &mut VerifiedTree,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
@@ -152,7 +152,7 @@ impl VerifiedTree {
 }
 
 /// By the newest generation that uses it.
-fn name(world: &World, part: Part, digest: Digest) -> Result<String, Problem> {
+fn name(world: &World, part: Part, digest: Sha256Digest) -> Result<String, Problem> {
     let generations = world.store.generations()?;
     let named = generations.iter().rev().find_map(|generation| {
         let runtime = &generation.plan.runtime;
@@ -171,7 +171,7 @@ fn name(world: &World, part: Part, digest: Digest) -> Result<String, Problem> {
 fn again(
     world: &World,
     writer: &StoreWriter<'_>,
-    (part, digest): (Part, Digest),
+    (part, digest): (Part, Sha256Digest),
     observer: &dyn Observer,
 ) -> Result<bool, Problem> {
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));

@@ -8,10 +8,10 @@ pub use installed::{By, VerifiedTree};
 use super::{not_locked, runtime, verify_at_start::folder_of};
 use crate::{
     domain::{
-        digest::Digest,
+        digest::Sha256Digest,
         lockfile::LockedModel,
         problem::{Kind, Problem},
-        size::Bytes,
+        size::ByteSize,
         store::manifest::Part,
     },
     flow::{
@@ -75,7 +75,7 @@ pub struct VerifiedModel {
     /// How many files it has.
     pub files: usize,
     /// Their length.
-    pub bytes: Bytes,
+    pub bytes: ByteSize,
     /// What is not as it was locked.
     pub damaged: Vec<Damage>,
     /// What was not, and is again.
@@ -92,7 +92,7 @@ struct Target {
 }
 
 enum Place {
-    Stored(Digest),
+    Stored(Sha256Digest),
     Given(Folder),
 }
 
@@ -139,7 +139,7 @@ pub fn verify(
 }
 
 /// What of runtimes is in the store, and is verified.
-fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Digest)>, Problem> {
+fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>, Problem> {
     let installed = match which {
         Which::Current => world.store.deployed()?.plan.runtime.installed(),
         Which::Profile(name) => {
@@ -154,7 +154,7 @@ fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Digest)>, Probl
             runtimes.chain(pythons).collect()
         }
     };
-    let there = |(part, name): &(Part, Digest)| folder_of(world.layout(), *part, *name).exists();
+    let there = |(part, name): &(Part, Sha256Digest)| folder_of(world.layout(), *part, *name).exists();
     // What a generation needs and what is gone is found before it is started; there is nothing to read.
     Ok(installed.into_iter().filter(there).collect())
 }
@@ -249,7 +249,7 @@ fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
 
 fn all(world: &World) -> Result<Vec<Target>, Problem> {
     let generations = world.store.generations()?;
-    let name = |digest: Digest| {
+    let name = |digest: Sha256Digest| {
         let newest = generations.iter().rev().find(|generation| generation.plan.model.digest == Some(digest));
         newest.map_or_else(|| digest.short(), |generation| generation.plan.profile.clone())
     };
@@ -266,7 +266,7 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
 }
 
 /// A model in the store, whatever its profile has become.
-fn stored(world: &World, digest: Digest, name: String) -> Result<Target, Problem> {
+fn stored(world: &World, digest: Sha256Digest, name: String) -> Result<Target, Problem> {
     let model = world.store.model_lock(digest)?;
     let source = world.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
     Ok(Target { name, model, place: Place::Stored(digest), source })
