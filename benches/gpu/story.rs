@@ -20,7 +20,7 @@ use awqdeploy::{
         event::Event,
         plan,
     },
-    host::{machine, os::signals::Interrupt, profiles::Library, store::Store},
+    host::{machine, os::signals::Interrupt, profiles::ProfileLibrary, store::Store},
 };
 use std::{env, path::PathBuf, process::ExitCode, time::Duration, time::Instant};
 
@@ -56,7 +56,7 @@ fn tell(
         ServiceManager::embedded(&layout, PathBuf::from(root).join("service"), START_PATIENCE);
     let mut world = World {
         store: Store::new(layout),
-        library: Library::at(PathBuf::from(profiles)),
+        library: ProfileLibrary::at(PathBuf::from(profiles)),
         facts: machine::facts(Scope::System)?,
         engine: Engine::Command(command.to_vec()),
         interrupt: Interrupt::listen()?,

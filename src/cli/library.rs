@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{problem::Problem, store::trust::Whose},
-    host::{os::trust, profiles::Library},
+    host::{os::trust, profiles::ProfileLibrary},
 };
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 const HERE: &str = "profiles";
 
 /// The profiles that a command reads.
-pub(super) fn library(global: &Global) -> Library {
-    Library::at(folder(global))
+pub(super) fn library(global: &Global) -> ProfileLibrary {
+    ProfileLibrary::at(folder(global))
 }
 
 /// Where they are: as said, else in the working directory, else in their own place. Root's own place comes first:

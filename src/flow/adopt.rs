@@ -28,7 +28,7 @@ use crate::{
         models::{self, source_folder::Folder},
         os::{fs, trust},
         process::owned::Whose,
-        profiles::Library,
+        profiles::ProfileLibrary,
         store::{Evidence, StoreWriter},
         vllm::{
             api::Api,
@@ -347,7 +347,7 @@ fn remarks(
 }
 
 /// Profiles of the same service that clients would take for another server.
-fn beside(library: &Library, adopted: &Profile) -> Vec<String> {
+fn beside(library: &ProfileLibrary, adopted: &Profile) -> Vec<String> {
     let others = library.names().unwrap_or_default().into_iter().filter(|name| name != adopted.name());
     let others = others.filter_map(|name| library.load(&name).ok());
     let differs = |other: Profile| {
@@ -373,7 +373,7 @@ fn beside(library: &Library, adopted: &Profile) -> Vec<String> {
 }
 
 /// A problem with a profile of this name that a person wrote.
-fn unwritten(library: &Library, name: &str) -> Result<(), Problem> {
+fn unwritten(library: &ProfileLibrary, name: &str) -> Result<(), Problem> {
     match library.text(name) {
         Ok(text) if !adoption::is_ours(&text) => {
             Err(Problem::new(Kind::Usage, format!("there is a profile `{name}`, which somebody wrote"))
@@ -383,7 +383,7 @@ fn unwritten(library: &Library, name: &str) -> Result<(), Problem> {
     }
 }
 
-fn save(library: &Library, profile: &Profile, text: &str, model: &LockedModel) -> Result<(), Problem> {
+fn save(library: &ProfileLibrary, profile: &Profile, text: &str, model: &LockedModel) -> Result<(), Problem> {
     let write = |path: &Path, bytes: &[u8]| {
         fs::make_directory(path.parent().unwrap_or(path))?;
         fs::write_unlocked(path, bytes)

@@ -11,7 +11,7 @@ use crate::{
         machine::gpu,
         os::signals::Interrupt,
         process::owned::Whose,
-        profiles::Library,
+        profiles::ProfileLibrary,
         rehearsal::supervisor::EmbeddedSupervisor,
         store::{Recorded, Store},
         systemd::{Systemd, host_lock, service::Services},
@@ -30,7 +30,7 @@ pub struct World {
     /// The root directory.
     pub store: Store,
     /// Profiles and locks.
-    pub library: Library,
+    pub library: ProfileLibrary,
     /// The host.
     pub facts: Facts,
     /// Where engines come from.

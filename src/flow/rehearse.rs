@@ -23,7 +23,7 @@ use crate::{
     host::{
         models::source_folder::Folder,
         os::{fs, signals::Interrupt},
-        profiles::Library,
+        profiles::ProfileLibrary,
         rehearsal::engine::{self, EngineFault},
         store::Store,
         systemd::service::Condition,
@@ -64,7 +64,7 @@ pub struct Request {
     /// The host that is played.
     pub facts: Facts,
     /// Where the profiles are.
-    pub library: Library,
+    pub library: ProfileLibrary,
     /// This program's own file.
     pub binary: PathBuf,
     /// Whether a person wants it to stop.
@@ -296,8 +296,8 @@ impl Stage {
         Ok(self)
     }
 
-    fn library(&self) -> Library {
-        Library::of(self.profiles.clone(), self.locks.clone())
+    fn library(&self) -> ProfileLibrary {
+        ProfileLibrary::of(self.profiles.clone(), self.locks.clone())
     }
 
     fn world(&self, request: &Request) -> World {
@@ -342,7 +342,7 @@ impl Stage {
                     *profile =
                         profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
-                world.library = Library::of(profiles, self.locks.clone());
+                world.library = ProfileLibrary::of(profiles, self.locks.clone());
             }
             RehearsalFault::BadHash => {
                 let mut bytes = stand_in_weights(&self.to);

@@ -28,7 +28,7 @@ const EMBEDDED: &[(&str, &str)] = &[
 
 /// Profiles with their locks.
 #[derive(Clone, Debug)]
-pub struct Library {
+pub struct ProfileLibrary {
     shelf: Shelf,
 }
 
@@ -57,7 +57,7 @@ pub struct Texts {
     pub runtime: Option<String>,
 }
 
-impl Library {
+impl ProfileLibrary {
     /// The library in this folder. Nothing is read yet.
     pub fn at(dir: PathBuf) -> Self {
         Self { shelf: Shelf::Folder(dir) }
@@ -104,7 +104,7 @@ impl Library {
     /// Reads all profiles, sorted by name.
     ///
     /// # Errors
-    /// As [`Library::load`], for the first that is wrong.
+    /// As [`ProfileLibrary::load`], for the first that is wrong.
     pub fn load_all(&self) -> Result<Vec<Profile>, Problem> {
         self.names()?.iter().map(|name| self.load(name)).collect()
     }
@@ -112,7 +112,7 @@ impl Library {
     /// The text of a profile as it was written, comments and all.
     ///
     /// # Errors
-    /// As [`Library::load`], without a look at what it says.
+    /// As [`ProfileLibrary::load`], without a look at what it says.
     pub fn text(&self, wanted: &str) -> Result<String, Problem> {
         match self.given(wanted) {
             Some((_, text)) => Ok(text.clone()),
@@ -136,7 +136,7 @@ impl Library {
     /// The texts of a profile and of its locks, whatever they say.
     ///
     /// # Errors
-    /// As [`Library::load`].
+    /// As [`ProfileLibrary::load`].
     pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
         let profile = self.load(wanted)?;
         Ok(Texts {
@@ -160,10 +160,10 @@ impl Library {
         }
     }
 
-    /// Saves a profile by `write`, as [`Library::save_lock`] does a lock.
+    /// Saves a profile by `write`, as [`ProfileLibrary::save_lock`] does a lock.
     ///
     /// # Errors
-    /// As [`Library::save_lock`].
+    /// As [`ProfileLibrary::save_lock`].
     pub fn save_profile(
         &self,
         profile: &str,
@@ -209,10 +209,10 @@ impl Library {
         Ok(locked)
     }
 
-    /// Saves the lock of a runtime under its own name, by `write` as [`Library::save_lock`] does.
+    /// Saves the lock of a runtime under its own name, by `write` as [`ProfileLibrary::save_lock`] does.
     ///
     /// # Errors
-    /// As [`Library::save_lock`].
+    /// As [`ProfileLibrary::save_lock`].
     pub fn save_runtime(
         &self,
         runtime: &LockedRuntime,

@@ -9,7 +9,7 @@ use awqdeploy::{
         profile::{Device, Python, Runtime},
         size::ByteSize,
     },
-    host::profiles::Library,
+    host::profiles::ProfileLibrary,
 };
 use insta::assert_snapshot;
 use std::{fs, path::Path};
@@ -29,8 +29,8 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-fn library(dir: &TempDir) -> Library {
-    Library::at(dir.path().to_owned())
+fn library(dir: &TempDir) -> ProfileLibrary {
+    ProfileLibrary::at(dir.path().to_owned())
 }
 
 /// The problem as shown, with the folder's name made plain.
@@ -63,7 +63,7 @@ fn a_name_finds_its_file() {
 fn a_path_finds_its_file_wherever_it_is() {
     let dir = folder(&[("sub/mine.toml", LEAST)]);
     let path = dir.path().join("sub/mine.toml");
-    let elsewhere = Library::at("/nonexistent".into());
+    let elsewhere = ProfileLibrary::at("/nonexistent".into());
     assert_eq!(elsewhere.load(path.to_str().unwrap()).unwrap().name(), "mine");
     let problem = elsewhere.load("missing.toml").unwrap_err();
     assert_snapshot!(render(&problem, Style::Plain), @r"
@@ -92,7 +92,7 @@ fn what_is_missing_is_said_with_what_there_is() {
     error: no profile named `awq`
     help: there are no profiles in `DIR`
     ");
-    let nowhere = Library::at("/nonexistent/profiles".into());
+    let nowhere = ProfileLibrary::at("/nonexistent/profiles".into());
     assert_snapshot!(render(&nowhere.load("awq").unwrap_err(), Style::Plain), @r"
     error: no folder of profiles at `/nonexistent/profiles`
     help: name it: `--profiles DIR`, or run where there is a folder `profiles`
@@ -153,7 +153,7 @@ fn each_profile_has_a_lock_once_it_is_saved() {
 
 #[test]
 fn the_program_brings_profiles_along() {
-    let library = Library::embedded();
+    let library = ProfileLibrary::embedded();
     assert_eq!(library.names().unwrap(), ["awq", "awq-auto", "gptq"]);
     for profile in library.load_all().unwrap() {
         let shipped = Path::new("profiles").join(format!("{}.toml", profile.name()));

@@ -6,7 +6,7 @@ use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
     domain::{digest::Sha256Digest, problem::Kind, service::unit::Unit, store::layout::Layout},
     host::{
-        profiles::Library,
+        profiles::ProfileLibrary,
         runtimes::{self, Built},
         store::{Store, nix_store::StorePath},
         systemd::unit_folder::UnitFolder,
@@ -77,7 +77,8 @@ fn a_folder_of_profiles_that_a_system_was_built_with_is_not_written_to() {
     let place = Place::new();
     let etc = place.path("etc");
     symlink(place.object(), &etc).unwrap();
-    let problem = Library::at(etc).save_profile("awq", "", |_, _| panic!("it was written to")).unwrap_err();
+    let problem =
+        ProfileLibrary::at(etc).save_profile("awq", "", |_, _| panic!("it was written to")).unwrap_err();
     assert_eq!(problem.kind, Kind::Usage);
     assert_snapshot!(place.plain(&problem.to_string()), @"`DIR/etc` is in the Nix store, where nothing is written");
     assert!(problem.help.unwrap().contains("beside your configuration"));

@@ -23,7 +23,7 @@ use awqdeploy::{
     host::{
         hub::Settings,
         os::{fs::names, signals::Interrupt},
-        profiles::Library,
+        profiles::ProfileLibrary,
         store::Store,
         systemd::service::Condition,
     },
@@ -201,7 +201,7 @@ impl Stand {
 pub(crate) fn world(folder: &Path) -> World {
     let layout = Layout::new(folder.join("root"));
     World {
-        library: Library::at(folder.join("profiles")),
+        library: ProfileLibrary::at(folder.join("profiles")),
         facts: crate::inputs::facts("four-16gb"),
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
         interrupt: Interrupt::default(),

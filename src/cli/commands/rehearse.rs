@@ -18,7 +18,7 @@ use crate::{
         activation::outcome::Action,
         rehearse::{self, Act, RehearsalFault, Request, Story},
     },
-    host::{os::signals::Interrupt, profiles::Library},
+    host::{os::signals::Interrupt, profiles::ProfileLibrary},
 };
 use std::{
     fmt::Write,
@@ -43,7 +43,8 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         }
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library = if global.profiles.is_some() { library::library(global) } else { Library::embedded() };
+    let library =
+        if global.profiles.is_some() { library::library(global) } else { ProfileLibrary::embedded() };
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         &Request {

@@ -17,7 +17,7 @@ use super::{
     event::{Event, Observer},
     models::{
         fetch,
-        runtime::{Source, Supply},
+        runtime::{RuntimeSource, Supply},
         verify_at_start::{Known, prove_runtime},
     },
     plan::{Prepared, Waiver},
@@ -55,7 +55,8 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     // The means first: nothing is worth preparing without them.
     world.service_manager.command(&plan.service)?;
     secrets::prove(&plan.secrets)?;
-    let from_nix = prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, Source::Nix(_)));
+    let from_nix =
+        prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, RuntimeSource::Nix(_)));
     if from_nix && plan.memory.gpu.is_some() {
         runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
     }
@@ -160,8 +161,8 @@ fn install(
 ) -> Result<(), Problem> {
     let Supply { digest, locked: runtime, source } = supply;
     let interpreter = match source {
-        Source::Nix(built) => return runtimes::adopt(writer, built),
-        Source::Wheels(interpreter) => interpreter,
+        RuntimeSource::Nix(built) => return runtimes::adopt(writer, built),
+        RuntimeSource::Wheels(interpreter) => interpreter,
     };
     let planned = &prepared.plan.runtime;
     match prove_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {

@@ -38,10 +38,10 @@ pub(in crate::flow) fn runtime(
     // Nix brings an interpreter of its own.
     let python = Interpreter::of(&locked, &profile.runtime().python);
     let (digest, needs, python, source) = if let Some(built) = built {
-        (built.digest, needs::driver(locked.device).into_iter().collect(), None, Source::Nix(built))
+        (built.digest, needs::driver(locked.device).into_iter().collect(), None, RuntimeSource::Nix(built))
     } else {
         let needs = needs::of_wheels(&locked, &python);
-        (locked.installed_for(&python), needs, Some(python.clone()), Source::Wheels(python))
+        (locked.installed_for(&python), needs, Some(python.clone()), RuntimeSource::Wheels(python))
     };
     let command = runtimes::command(&world.layout().runtime(digest));
     let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
@@ -56,12 +56,12 @@ pub struct Supply {
     /// Its wheels.
     pub locked: LockedRuntime,
     /// Where it comes from.
-    pub source: Source,
+    pub source: RuntimeSource,
 }
 
 /// Where a runtime comes from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum RuntimeSource {
     /// Nix has it already.
     Nix(runtimes::Built),
     /// Its wheels are to be installed for this interpreter.

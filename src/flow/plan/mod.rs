@@ -66,7 +66,7 @@ pub enum Waiver {
 }
 
 /// What a plan is made of, beside the host's facts.
-struct Materials {
+struct GatheredInputs {
     profile: Profile,
     /// Absent where the model is not locked yet.
     locked: Option<LockedModel>,
@@ -92,7 +92,7 @@ pub struct Decision {
 
 /// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
 pub fn plan(world: &World, name: &str, facts: &Facts, weights: Weights<'_>) -> Result<Decision, Problem> {
-    let planned = Materials::gather(world, name, weights)?.plan(facts, world.layout());
+    let planned = GatheredInputs::gather(world, name, weights)?.plan(facts, world.layout());
     Ok(Decision { planned, engine: Vec::new() })
 }
 
@@ -103,7 +103,7 @@ pub fn plan_with_consent(
     facts: &Facts,
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
-    let materials = Materials::gather(world, name, weights)?;
+    let materials = GatheredInputs::gather(world, name, weights)?;
     let plan = match materials.plan(facts, world.layout()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
@@ -117,12 +117,12 @@ pub fn plan_with_consent(
 
 /// Everything for a deployment, or why there cannot be one.
 pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
-    let materials = Materials::gather(world, name, Weights::Known)?;
+    let materials = GatheredInputs::gather(world, name, Weights::Known)?;
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
     let plan = materials.plan(&world.facts, world.layout())?;
-    let Materials { profile, locked: Some(model), wheels, .. } = materials else {
+    let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
     let current = world.store.current_generation()?;
@@ -143,7 +143,7 @@ impl Prepared {
     /// Proves the plan once everything is on this host, and nothing is stopped yet: against the weight files
     /// themselves, and against the word of the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
-        let materials = Materials::gather(world, &self.name, Weights::Known)?;
+        let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
         if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
@@ -176,7 +176,7 @@ impl Prepared {
     }
 }
 
-impl Materials {
+impl GatheredInputs {
     fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;

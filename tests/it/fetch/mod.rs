@@ -32,7 +32,7 @@ use awqdeploy::{
     host::{
         hub::{Reach, Settings},
         os::signals::Interrupt,
-        profiles::Library,
+        profiles::ProfileLibrary,
         store::Store,
     },
 };
@@ -132,7 +132,7 @@ impl Bench {
     pub(crate) fn world(&self) -> World {
         World {
             store: Store::new(Layout::new(self.root.path().join("root"))),
-            library: Library::at(self.profiles()),
+            library: ProfileLibrary::at(self.profiles()),
             facts: awqdeploy::domain::machine::facts::Facts::default(),
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
