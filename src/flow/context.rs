@@ -142,7 +142,7 @@ impl ServiceManager {
 fn claim(store: &Store) -> Claim {
     let generations = || -> Result<BTreeSet<GenerationId>, Problem> {
         let mut ids: BTreeSet<_> =
-            store.current()?.into_iter().chain(store.proven()?.last().copied()).collect();
+            store.current()?.into_iter().chain(store.known_good()?.last().copied()).collect();
         if let Some(number) = store.newest_order()? {
             ids.extend(store.order(number)?.map(|order| order.to));
         }

@@ -1,7 +1,7 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
-use super::models::verify_at_start::{Known, prove, prove_runtime};
+use super::models::verify_at_start::{Known, verify_model, verify_runtime};
 use crate::{
     domain::{
         api::openai::Request,
@@ -120,7 +120,7 @@ async fn run(
 /// After a power cut in the middle of an activation, whatever became of the recovery at boot: what was never proven
 /// serves nobody. Records that cannot be read say nothing.
 fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
-    let unproven = store.is_unproven(id).unwrap_or_default();
+    let unproven = store.is_not_known_good(id).unwrap_or_default();
     if unproven && !service::on_trial() {
         return Err(Problem::new(
             Kind::Unexpected,
@@ -145,9 +145,10 @@ async fn proven(
         let (model, runtime) = (plan.model.clone(), plan.runtime.clone());
         move || {
             let see = &mut telling(told, "vLLM");
-            let installed = prove_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
+            let installed = verify_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
             let own = ServiceHashCache::of_service();
-            let checked = prove(&store, &model, own.read(), &interrupt, &mut telling(told, "the model"))?;
+            let checked =
+                verify_model(&store, &model, own.read(), &interrupt, &mut telling(told, "the model"))?;
             // Where it cannot be kept, the next start hashes again.
             let _unkept = (own.add(&checked.noted), TreeHashCache::add_to_own(&installed.noted));
             Ok::<_, Problem>(())

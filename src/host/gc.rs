@@ -58,7 +58,7 @@ impl Store {
                 .map(|generation| (generation.id, used(&generation.plan)))
                 .collect(),
             current: self.current()?,
-            proven: self.proven()?,
+            proven: self.known_good()?,
             pinned: self.pinned()?,
             unfinished: unfinished.unwrap_or_default(),
             models,
@@ -115,7 +115,7 @@ impl Store {
     /// What activations that never proved these generations left. The newest activation stays, and so do
     /// the measurements of proven ones: others are compared with them.
     fn failed_activations(&self, generations: &BTreeSet<GenerationId>) -> Result<Vec<PathBuf>, Problem> {
-        let proven = self.proven()?;
+        let proven = self.known_good()?;
         let newest = self.last_activation()?.map(|recorded| recorded.number);
         let goes = |to: &GenerationId| generations.contains(to) && !proven.contains(to);
         let failed = self.activations()?.into_iter().filter(|recorded| {

@@ -168,7 +168,7 @@ impl Machine {
 
     /// systemd starts the service, which refuses what was never proven unless somebody is trying it.
     pub(crate) fn start_service(&self) {
-        let proven = self.store.proven().expect("what is on record can be read");
+        let proven = self.store.known_good().expect("what is on record can be read");
         let current = self.store.current().expect("the link can be read");
         let may_serve = |id: &GenerationId| proven.contains(id) || self.trial.get() == Some(*id);
         self.by_hand.set(false);

@@ -147,7 +147,7 @@ fn what_runs_becomes_generation_1_and_serves_on() {
     assert_eq!(adoption.generation, GenerationId(1));
     assert!(server.lives(), "what serves was touched");
     let store = &stand.world.store;
-    assert!(store.proven().unwrap().contains(&GenerationId(1)));
+    assert!(store.known_good().unwrap().contains(&GenerationId(1)));
     assert_eq!(store.current().unwrap(), Some(GenerationId(1)));
     assert!(adoption.report.passed() && adoption.report.throughput.is_some());
     let ended = history(&stand.world).unwrap();

@@ -139,12 +139,12 @@ fn a_key_of_somebody_elses_is_refused() {
     fs::write(&key, "sk-1\n").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let named = Secrets { api_key: Some(key.clone()), hub_token: None };
-    secrets::prove(&named).unwrap();
+    secrets::verify(&named).unwrap();
     hers(&key);
-    let problem = secrets::prove(&named).unwrap_err();
+    let problem = secrets::verify(&named).unwrap_err();
     assert!(problem.what.contains("/key` belongs to user 65534"), "{}", problem.what);
     // Or whoever can put another in its place.
     chown(&key, Some(0), Some(0)).unwrap();
     hers(folder.path());
-    assert!(secrets::prove(&named).unwrap_err().what.contains("belongs to user 65534"));
+    assert!(secrets::verify(&named).unwrap_err().what.contains("belongs to user 65534"));
 }

@@ -217,7 +217,7 @@ fn a_store_gives_back_what_it_says_and_keeps_what_is_shared() {
     assert_eq!(next.damaged(), []);
     assert_eq!(entries(&store.layout().blobs()), 4);
     assert_eq!(entries(&store.layout().staging()), 0);
-    assert_eq!(store.proven().unwrap(), BTreeSet::from([another, newest]));
+    assert_eq!(store.known_good().unwrap(), BTreeSet::from([another, newest]));
     assert_eq!(collect(store).0.generations, BTreeSet::new());
     assert_eq!(next.check(&HashCache::default()).damaged, []);
 }

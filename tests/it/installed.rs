@@ -17,7 +17,7 @@ use awqdeploy::{
         store::manifest::{Entry, Manifest, Mode},
     },
     flow::{
-        models::verify_at_start::{Known, prove_runtime},
+        models::verify_at_start::{Known, verify_runtime},
         plan::prepare,
     },
     host::{
@@ -93,7 +93,7 @@ fn installed(store: &Store) -> PathBuf {
 fn proved(store: &Store, runtime: &PlannedRuntime, known: Known) -> Result<ByteSize, Problem> {
     let mut read = ByteSize(0);
     let see = &mut |done: ByteSize, _| read = ByteSize(read.0.max(done.0));
-    prove_runtime(store, runtime, known, &Interrupt::default(), see)?;
+    verify_runtime(store, runtime, known, &Interrupt::default(), see)?;
     Ok(read)
 }
 
@@ -188,7 +188,7 @@ fn a_record_that_was_changed_or_removed_is_no_record() {
     assert!(refused.starts_with("there is no record of what `"), "{refused}");
     // One that an earlier version installed has none, and is known for it.
     let old = PlannedRuntime { python: None, ..runtime() };
-    let proved = prove_runtime(&store, &old, Known::Stored, &Interrupt::default(), &mut |_, _| ()).unwrap();
+    let proved = verify_runtime(&store, &old, Known::Stored, &Interrupt::default(), &mut |_, _| ()).unwrap();
     assert_eq!(proved.unrecorded, [store.layout().runtime(Sha256Digest::of("runtime"))]);
 }
 

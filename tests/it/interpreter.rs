@@ -15,7 +15,7 @@ use awqdeploy::{
         profile::{Device, Python},
         size::ByteSize,
     },
-    host::runtimes::needs::prove,
+    host::runtimes::needs::verify,
 };
 use insta::assert_snapshot;
 use serde_json::json;
@@ -192,20 +192,20 @@ fn what_a_host_lacks_is_named() {
     let path = |path: &str| BTreeMap::from([("PATH".to_owned(), path.to_owned())]);
     let folder = tempdir().unwrap();
     let empty = folder.path().to_str().unwrap();
-    let lacks = prove(&[Need::Driver, Need::Compiler], &path(empty)).unwrap_err();
+    let lacks = verify(&[Need::Driver, Need::Compiler], &path(empty)).unwrap_err();
     assert_eq!(lacks.to_string(), "it needs a C compiler, and this host has none");
     fs::write(folder.path().join("gcc"), "").unwrap();
-    prove(&[Need::Compiler], &path(empty)).unwrap();
+    verify(&[Need::Compiler], &path(empty)).unwrap();
     let named = BTreeMap::from([("CC".to_owned(), "/nonexistent/cc".to_owned())]);
-    assert!(prove(&[Need::Compiler], &named).is_err(), "the one that it is told to take is gone");
-    let glibc = |least: &str| prove(&[Need::Glibc { least: least.to_owned() }], &BTreeMap::new());
+    assert!(verify(&[Need::Compiler], &named).is_err(), "the one that it is told to take is gone");
+    let glibc = |least: &str| verify(&[Need::Glibc { least: least.to_owned() }], &BTreeMap::new());
     glibc("2.17").unwrap();
     assert_eq!(
         glibc("2.99").unwrap_err().to_string(),
         "it needs glibc 2.99 or newer, and this host has none"
     );
     let headers = Need::PythonHeaders { version: "3.99".to_owned() };
-    let lacks = prove(&[headers], &BTreeMap::new()).unwrap_err();
+    let lacks = verify(&[headers], &BTreeMap::new()).unwrap_err();
     assert_eq!(lacks.to_string(), "it needs the headers of Python 3.99, and this host has none");
 }
 

@@ -57,7 +57,7 @@ fn a_driver_that_nix_would_not_find_is_told_before_anything_is_built_on_it() {
     let place = Place::new();
     let driver = place.path("driver");
     let refused = |place: &Place| {
-        let problem = runtimes::prove_driver(&driver).unwrap_err();
+        let problem = runtimes::verify_driver(&driver).unwrap_err();
         assert_eq!(problem.kind, Kind::Refused);
         place.plain(&problem.to_string())
     };
@@ -69,7 +69,7 @@ fn a_driver_that_nix_would_not_find_is_told_before_anything_is_built_on_it() {
     assert_snapshot!(refused(&place), @"vLLM from Nix finds the NVIDIA driver in `DIR/driver` alone, and there is no `DIR/driver/libnvidia-ml.so.1`");
     fs::remove_file(driver.join("libnvidia-ml.so.1")).unwrap();
     fs::write(driver.join("libnvidia-ml.so.1"), "").unwrap();
-    runtimes::prove_driver(&driver).unwrap();
+    runtimes::verify_driver(&driver).unwrap();
 }
 
 #[test]

@@ -166,17 +166,17 @@ fn a_damaged_journal_proves_nothing_and_disproves_nobody_else() {
     let first = record(&store, ONE, &[committed(ONE)]);
     let second = record(&store, TWO, &[committed(TWO)]);
     spoil(&store.layout().activation(second).join(journal::NAME));
-    assert_eq!(store.proven().unwrap(), BTreeSet::from([ONE]));
+    assert_eq!(store.known_good().unwrap(), BTreeSet::from([ONE]));
     let journals = store.damages().unwrap().iter().filter(|damaged| damaged.contains(journal::NAME)).count();
     assert_eq!(journals, 1);
     // Its service is not refused for a record that might say so.
-    assert!(!store.is_unproven(TWO).unwrap() && store.is_unproven(GenerationId(3)).unwrap());
+    assert!(!store.is_not_known_good(TWO).unwrap() && store.is_not_known_good(GenerationId(3)).unwrap());
     assert!(is_unfinished(&store, Left::Finish).unwrap(), "there is something proven to go back to");
     spoil(&store.layout().activation(second).join("order.json"));
     assert!(!is_unfinished(&store, Left::Finish).unwrap(), "what it was about is not known");
-    assert!(!store.is_unproven(GenerationId(3)).unwrap());
+    assert!(!store.is_not_known_good(GenerationId(3)).unwrap());
     spoil(&store.layout().activation(first).join(journal::NAME));
-    assert_eq!(store.proven().unwrap(), BTreeSet::new());
+    assert_eq!(store.known_good().unwrap(), BTreeSet::new());
     assert_eq!(store.newest_order().unwrap(), Some(second), "it was ordered, whatever it says");
 }
 

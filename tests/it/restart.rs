@@ -8,7 +8,7 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{
-                Activation, Cause, End, State, Step, another, failed, proven, way_back, without_records,
+                Activation, Cause, End, State, Step, another, failed, known_good, way_back, without_records,
             },
             request::{Action, ActivationRequest},
             running::{AtBoot, Remedy, Runs, at_boot},
@@ -69,10 +69,10 @@ fn what_a_restart_went_back_to_is_still_proven() {
     let first = Activation { state: State::Done { end: End::Committed }, ..Activation::new(Some(ONE), TWO) };
     let cause = Cause::Degraded { why: "slow".to_owned() };
     let back = Activation { state: State::Done { end: End::RolledBack { cause } }, ..restart() };
-    assert_eq!(proven([&first, &back]), BTreeSet::from([TWO]));
+    assert_eq!(known_good([&first, &back]), BTreeSet::from([TWO]));
     assert!(failed([&first, &back], TWO).is_some(), "and is not worth a deployment of its own");
     let elsewhere = Activation { from: Some(ONE), ..back };
-    assert_eq!(proven([&first, &elsewhere]), BTreeSet::new());
+    assert_eq!(known_good([&first, &elsewhere]), BTreeSet::new());
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
     std::fs::create_dir(store.layout().generation(ONE)).unwrap();
     let ended = withdraw(&writer, "slow".to_owned(), host, &silent).unwrap().unwrap();
     assert_eq!((ended.activation.from, store.current().unwrap()), (Some(ONE), Some(ONE)));
-    assert_eq!(store.proven().unwrap(), BTreeSet::from([ONE]));
+    assert_eq!(store.known_good().unwrap(), BTreeSet::from([ONE]));
 }
 
 /// With the real service: a person stops it, and asks for what is current.
@@ -247,7 +247,7 @@ fn what_is_current_is_started_again_as_what_is_proven() {
     let activation = outcome.activation.unwrap().ended.activation;
     assert_eq!((activation.from, activation.to, activation.end()), (Some(TWO), TWO, Some(&End::Committed)));
     stand.serves(NEW);
-    assert_eq!(stand.world.store.proven().unwrap(), BTreeSet::from([ONE, TWO]));
+    assert_eq!(stand.world.store.known_good().unwrap(), BTreeSet::from([ONE, TWO]));
     let layout = stand.world.layout().clone();
     assert_eq!(stand.world.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(TWO));
     assert!(stand.recover().is_none());

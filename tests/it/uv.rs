@@ -19,7 +19,7 @@ use awqdeploy::{
         size::ByteSize,
         store::layout::Layout,
     },
-    flow::models::verify_at_start::{Known, prove_runtime},
+    flow::models::verify_at_start::{Known, verify_runtime},
     host::{
         os::signals::Interrupt,
         process::exec,
@@ -139,7 +139,7 @@ impl Place {
     }
 
     fn prove(&self, runtime: &PlannedRuntime) -> Result<(), Problem> {
-        prove_runtime(&self.store, runtime, Known::Stored, &Interrupt::default(), &mut |_, _| ()).map(drop)
+        verify_runtime(&self.store, runtime, Known::Stored, &Interrupt::default(), &mut |_, _| ()).map(drop)
     }
 
     fn site(&self, runtime: &PlannedRuntime) -> PathBuf {
@@ -403,7 +403,7 @@ fn a_whole_lock_is_installed_and_proven() {
     };
     let timed = |known| {
         let began = Instant::now();
-        prove_runtime(&store, &runtime, known, &interrupt, &mut |_, _| ()).unwrap();
+        verify_runtime(&store, &runtime, known, &interrupt, &mut |_, _| ()).unwrap();
         began.elapsed()
     };
     let (stamps, all) = (timed(Known::Stored), timed(Known::Nothing));

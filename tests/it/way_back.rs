@@ -6,7 +6,7 @@ use awqdeploy::{
     domain::{
         activation::{
             journal::{Entry, Uptime, downtime, phases, watch_left},
-            machine::{Activation, Cause, Conclusion, End, State, Step, failed, proven},
+            machine::{Activation, Cause, Conclusion, End, State, Step, failed, known_good},
         },
         exit_status::ExitStatus,
         generation_id::GenerationId,
@@ -110,13 +110,13 @@ fn degraded() -> Cause {
 fn what_did_not_stay_well_is_not_proven_any_more() {
     let first = done(None, ONE, End::Committed);
     let second = done(Some(ONE), TWO, End::Committed);
-    assert_eq!(proven([&first, &second]), BTreeSet::from([ONE, TWO]));
+    assert_eq!(known_good([&first, &second]), BTreeSet::from([ONE, TWO]));
     let withdrawn = second.degraded("it hangs".to_owned()).unwrap();
-    assert_eq!(proven([&first, &withdrawn]), BTreeSet::from([ONE]));
+    assert_eq!(known_good([&first, &withdrawn]), BTreeSet::from([ONE]));
     assert_eq!(failed([&first, &withdrawn], TWO), Some(&degraded()));
     // Also where an earlier activation had proven it.
     let again = done(Some(ONE), TWO, End::RolledBack { cause: degraded() });
-    assert_eq!(proven([&first, &second, &again]), BTreeSet::from([ONE]));
+    assert_eq!(known_good([&first, &second, &again]), BTreeSet::from([ONE]));
     // There must be something to go back to, and something to go back from.
     assert_eq!(first.degraded("it hangs".to_owned()), None);
     assert_eq!(Activation::new(Some(ONE), TWO).degraded("it hangs".to_owned()), None);

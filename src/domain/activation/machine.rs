@@ -247,7 +247,7 @@ impl Activation {
 
 /// The generations that an activation proved and that none has found wanting since. Takes the activations in the
 /// order of their start. A restart that went back to the same generation says nothing against it: it serves.
-pub fn proven<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> BTreeSet<GenerationId> {
+pub fn known_good<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> BTreeSet<GenerationId> {
     let mut proven = BTreeSet::new();
     for activation in activations {
         match &activation.state {

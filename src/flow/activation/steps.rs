@@ -94,7 +94,7 @@ impl<'a> Live<'a> {
         })
     }
 
-    fn prove(&mut self, generation: GenerationId) -> Result<(), Problem> {
+    fn verify(&mut self, generation: GenerationId) -> Result<(), Problem> {
         let store = self.writer.store();
         let plan = store.generation(generation)?.plan;
         if let Some(from) = self.activation.from.filter(|from| *from != generation) {
@@ -158,7 +158,7 @@ impl Steps for Live<'_> {
     }
 
     fn validate(&mut self, generation: GenerationId) -> Result<(), String> {
-        self.prove(generation).map_err(|problem| problem.in_one_line())
+        self.verify(generation).map_err(|problem| problem.in_one_line())
     }
 
     /// The aim alone does not tell the way back: a restart returns to what it goes to.

@@ -102,7 +102,7 @@ fn bring_about(
     prepare: &dyn Fn(&World, &str) -> Result<Prepared, Problem>,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    let proven = store.proven()?;
+    let proven = store.known_good()?;
     let generations = store.generations()?;
     let is_proven = |profile: &String| {
         generations

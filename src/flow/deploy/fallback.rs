@@ -133,5 +133,5 @@ fn targets(store: &Store, tally: &Tally, failing: GenerationId) -> Result<Vec<Ge
     let recorded = store.activations()?;
     let activations: Vec<(u64, &Activation)> =
         recorded.iter().filter_map(|recorded| Some((recorded.number, recorded.last()?))).collect();
-    Ok(tally.targets(failing, &store.proven()?, &activations))
+    Ok(tally.targets(failing, &store.known_good()?, &activations))
 }

@@ -18,7 +18,7 @@ use super::{
     models::{
         fetch,
         runtime::{RuntimeSource, Supply},
-        verify_at_start::{Known, prove_runtime},
+        verify_at_start::{Known, verify_runtime},
     },
     plan::{Prepared, Waiver},
     running,
@@ -54,11 +54,11 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let plan = &prepared.plan;
     // The means first: nothing is worth preparing without them.
     world.service_manager.command(&plan.service)?;
-    secrets::prove(&plan.secrets)?;
+    secrets::verify(&plan.secrets)?;
     let from_nix =
         prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, RuntimeSource::Nix(_)));
     if from_nix && plan.memory.gpu.is_some() {
-        runtimes::prove_driver(Path::new(runtimes::DRIVER))?;
+        runtimes::verify_driver(Path::new(runtimes::DRIVER))?;
     }
     let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &writer, Left::Finish, observer)?;
@@ -86,7 +86,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let binary = stage(world, &writer, prepared, observer)?;
     world.interrupt.check()?;
     if !prepared.waived.contains(&Waiver::NoWayBack) {
-        rollback_check::prove_target(world, &writer, observer)?;
+        rollback_check::verify_target(world, &writer, observer)?;
     }
     prepared.confirm(world, observer)?;
     let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
@@ -165,7 +165,7 @@ fn install(
         RuntimeSource::Wheels(interpreter) => interpreter,
     };
     let planned = &prepared.plan.runtime;
-    match prove_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
+    match verify_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
         Ok(proved) if proved.unrecorded.is_empty() => return writer.note_trees(&proved.noted),
         Err(problem) if problem.kind == Kind::Interrupted => return Err(problem),
         // Missing, damaged, or of before there were records: it comes anew.

@@ -37,7 +37,7 @@ pub enum Target {
 
 /// The generation that a rollback would activate.
 pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
-    let proven = store.proven()?;
+    let proven = store.known_good()?;
     let current = store.current()?;
     let generations: Vec<_> =
         store.generations()?.into_iter().filter(|generation| proven.contains(&generation.id)).collect();

@@ -10,7 +10,7 @@ use crate::{
         activation::ending::return_to,
         context::World,
         event::{Event, Observer},
-        models::verify_at_start::{Known, prove, prove_runtime},
+        models::verify_at_start::{Known, verify_model, verify_runtime},
     },
     host::{
         os::secrets,
@@ -21,7 +21,7 @@ use crate::{
 use std::path::Path;
 
 /// Proves it, where there is anything to go back to.
-pub(super) fn prove_target(
+pub(super) fn verify_target(
     world: &World,
     writer: &StoreWriter<'_>,
     observer: &dyn Observer,
@@ -55,12 +55,12 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
-    secrets::prove(&plan.secrets)?;
-    needs::prove(&plan.runtime.needs, &plan.serve.env)?;
+    secrets::verify(&plan.secrets)?;
+    needs::verify(&plan.runtime.needs, &plan.serve.env)?;
     writer.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
     let see = &mut |done, of| observer.see(Event::Progress { done, of });
-    let proved = prove_runtime(writer.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
+    let proved = verify_runtime(writer.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
     writer.note_trees(&proved.noted)?;
     for folder in proved.unrecorded {
         observer.see(Event::Warning(format!(
@@ -69,10 +69,15 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked =
-        prove(writer.store(), &plan.model, HashCache::default(), &world.interrupt, &mut |done, of| {
+    let checked = verify_model(
+        writer.store(),
+        &plan.model,
+        HashCache::default(),
+        &world.interrupt,
+        &mut |done, of| {
             observer.see(Event::Progress { done, of });
-        })?;
+        },
+    )?;
     writer.note(&checked)
 }
 

@@ -95,7 +95,7 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     let last = world.store.last_activation()?;
     let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
     let proven = match &current {
-        Some(current) => world.store.proven()?.contains(&current.id),
+        Some(current) => world.store.known_good()?.contains(&current.id),
         None => false,
     };
     let watched_until = watched_until(world, current.as_ref(), last.as_ref());
@@ -139,7 +139,7 @@ fn watched_until(
 
 /// All generations, oldest first.
 pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
-    let proven = world.store.proven()?;
+    let proven = world.store.known_good()?;
     let current = world.store.current()?;
     let standing = |id| match id {
         id if current == Some(id) && proven.contains(&id) => Standing::Current,

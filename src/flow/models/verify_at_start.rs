@@ -32,7 +32,7 @@ pub enum Known {
 
 /// A runtime that was proven.
 #[derive(Clone, Debug, Default)]
-pub struct Proved {
+pub struct VerifiedRuntime {
     /// By what its folders can be known again.
     pub noted: Vec<(Sha256Digest, Sha256Digest)>,
     /// Folders of which nobody recorded what they held: an earlier version installed them.
@@ -44,7 +44,7 @@ pub struct Proved {
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
-pub fn prove(
+pub fn verify_model(
     store: &Store,
     model: &PlannedModel,
     own: HashCache,
@@ -75,19 +75,19 @@ pub fn prove(
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: Python would run it without a word.
-pub fn prove_runtime(
+pub fn verify_runtime(
     store: &Store,
     runtime: &PlannedRuntime,
     known: Known,
     interrupt: &Interrupt,
     see: &mut dyn FnMut(ByteSize, ByteSize),
-) -> Result<Proved, Problem> {
+) -> Result<VerifiedRuntime, Problem> {
     let cache = match known {
         Known::Stored => store.trees()?,
         Known::ToService => store.trees()?.or(TreeHashCache::of_service()),
         Known::Nothing => TreeHashCache::default(),
     };
-    let mut proved = Proved::default();
+    let mut proved = VerifiedRuntime::default();
     for (part, name) in runtime.installed() {
         let folder = folder_of(store.layout(), part, name);
         if nix_store::StorePath::behind(&folder).is_some() {

@@ -17,7 +17,7 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const OTHERS: u32 = 0o077;
 
 /// A problem if one of these files could not serve, or is no secret: found before anything is stopped.
-pub fn prove(secrets: &Secrets) -> Result<(), Problem> {
+pub fn verify(secrets: &Secrets) -> Result<(), Problem> {
     for (secret, path) in secrets.all() {
         in_file(secret, path)?;
         let shown = path.display();

@@ -95,7 +95,7 @@ pub const DRIVER: &str = "/run/opengl-driver/lib";
 ///
 /// # Errors
 /// [`Kind::Refused`] where one is missing: vLLM itself would only say that it finds no device, once it is installed.
-pub fn prove_driver(folder: &Path) -> Result<(), Problem> {
+pub fn verify_driver(folder: &Path) -> Result<(), Problem> {
     let missing = ["libcuda.so.1", "libnvidia-ml.so.1"].map(|library| folder.join(library));
     match missing.iter().find(|library| !library.exists()) {
         None => Ok(()),

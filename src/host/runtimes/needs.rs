@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Kind::Refused`] that names it.
-pub fn prove(needs: &[Need], environment: &BTreeMap<String, String>) -> Result<(), Problem> {
+pub fn verify(needs: &[Need], environment: &BTreeMap<String, String>) -> Result<(), Problem> {
     match needs.iter().find(|need| !is_met(need, environment)) {
         None => Ok(()),
         Some(need) => Err(Problem::new(Kind::Refused, format!("it needs {need}, and this host has none"))

@@ -23,8 +23,8 @@ impl Store {
     }
 
     /// Whether a generation is known not to be proven. A record of it that cannot be read might say otherwise.
-    pub fn is_unproven(&self, id: GenerationId) -> Result<bool, Problem> {
-        if self.proven()?.contains(&id) {
+    pub fn is_not_known_good(&self, id: GenerationId) -> Result<bool, Problem> {
+        if self.known_good()?.contains(&id) {
             return Ok(false);
         }
         let damaged = |recorded: &Recorded| !recorded.damaged.is_empty() && self.may_concern(recorded, id);

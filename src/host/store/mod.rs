@@ -221,9 +221,9 @@ impl Store {
     }
 
     /// The generations that passed a validation, and were not found wanting since.
-    pub fn proven(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+    pub fn known_good(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         let activations = self.activations()?;
-        let mut proven = machine::proven(activations.iter().filter_map(Recorded::last));
+        let mut proven = machine::known_good(activations.iter().filter_map(Recorded::last));
         // A journal outlives its generation.
         proven.retain(|id| self.layout.generation(*id).is_dir());
         Ok(proven)
@@ -231,7 +231,7 @@ impl Store {
 
     /// Those of them that could be returned to, as far as their own records tell.
     pub fn returnable(&self) -> Result<BTreeSet<GenerationId>, Problem> {
-        let mut returnable = self.proven()?;
+        let mut returnable = self.known_good()?;
         let record = |id: GenerationId| self.layout.generation(id).join(GENERATION);
         returnable.retain(|id| read_json::<Generation>(&record(*id)).is_ok());
         Ok(returnable)

@@ -70,7 +70,7 @@ pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem>
     let writer = store.writer(Duration::ZERO, "a person")?;
     undo(machine, &writer, Left::Finish, false)?;
     let stuck = not_stuck(store.last_activation()?.as_ref());
-    let proven = store.proven()?;
+    let proven = store.known_good()?;
     let current = store.current()?;
     let to = match act {
         Act::Rollback => proven.into_iter().rfind(|id| current.is_none_or(|current| *id < current)),

@@ -382,7 +382,7 @@ impl Town {
         let Machine { store, running, .. } = &*self.machine;
         let say = |problem: Problem| problem.to_string();
         let (current, runs, proven) =
-            (store.current().map_err(say)?, running.get(), store.proven().map_err(say)?);
+            (store.current().map_err(say)?, running.get(), store.known_good().map_err(say)?);
         self.shared.proven.replace(proven.clone());
         let last = store.last_activation().map_err(say)?;
         let stuck = not_stuck(last.as_ref()).is_err();

@@ -11,7 +11,7 @@ use awqdeploy::{
         profile::VerifyAtStart,
         size::ByteSize,
     },
-    flow::models::verify_at_start::prove,
+    flow::models::verify_at_start::verify_model,
     host::{
         models::verify::stamp, os::signals::Interrupt, store::hash_cache::HashCache,
         systemd::service::TRIAL_VARIABLE,
@@ -35,7 +35,7 @@ fn model(scene: &Scene, verify_at_start: VerifyAtStart) -> PlannedModel {
 
 fn proved(scene: &Scene, verify_at_start: VerifyAtStart) -> Result<ByteSize, Problem> {
     let model = model(scene, verify_at_start);
-    prove(&scene.store, &model, HashCache::default(), &Interrupt::default(), &mut |_, _| ())
+    verify_model(&scene.store, &model, HashCache::default(), &Interrupt::default(), &mut |_, _| ())
         .map(|checked| checked.read)
 }
 
