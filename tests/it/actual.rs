@@ -6,7 +6,7 @@ use awqdeploy::domain::{
     planning::plan::Plan,
     size::ByteSize,
     validation::{
-        observed::{Actual, Held, compare},
+        observed::{Held, Observed, compare},
         report::Report,
     },
 };
@@ -32,22 +32,22 @@ fn plan() -> Plan {
 }
 
 fn codes(plan: &Plan, log: &str) -> Vec<String> {
-    compare(plan, &Actual::of(log.lines())).into_iter().map(|finding| finding.code).collect()
+    compare(plan, &Observed::of(log.lines())).into_iter().map(|finding| finding.code).collect()
 }
 
 #[test]
 fn a_log_says_what_was_loaded() {
     let hundredths = |bytes: Option<ByteSize>| (bytes.unwrap().0 * 100).div_ceil(1 << 30);
-    let actual = Actual::of(LOG.lines());
+    let actual = Observed::of(LOG.lines());
     let sizes = [actual.weights, actual.offloaded, actual.kv_cache, actual.graphs].map(hundredths);
     assert_eq!(sizes, [1113, 3202, 141, 13]);
     assert_eq!(actual.kv_cache_tokens, Some(49_470));
     assert_eq!(actual.offloader.as_deref(), Some("UVAOffloader"));
     assert_eq!(actual.experts_kernel.as_deref(), Some("MARLIN"));
     // A real start of the CPU build.
-    let started = Actual::of(include_str!("../fixtures/vllm-logs/started.txt").lines());
+    let started = Observed::of(include_str!("../fixtures/vllm-logs/started.txt").lines());
     assert_eq!((started.kv_cache_tokens, started.weights), (Some(14_336), None));
-    assert_eq!(Actual::of(["", "Model loading took much GiB", "KV cache size: "]), Actual::default());
+    assert_eq!(Observed::of(["", "Model loading took much GiB", "KV cache size: "]), Observed::default());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn each_difference_is_found_and_offload_fails_the_validation() {
     }
     for (vram, ram, code) in [(17, 1, "vram-not-as-planned"), (1, 80, "ram-not-as-planned")] {
         let held = Held { vram: vec![ByteSize::gib(1), ByteSize::gib(vram)], ram: Some(ByteSize::gib(ram)) };
-        let found = compare(&plan(), &Actual::of(LOG.lines()).with(held));
+        let found = compare(&plan(), &Observed::of(LOG.lines()).with(held));
         let found: Vec<_> = found.iter().map(|finding| finding.code.as_str()).collect();
         assert_eq!(found, [code]);
         triggered.insert(code);
@@ -91,7 +91,7 @@ fn each_difference_is_found_and_offload_fails_the_validation() {
 /// A report that had passed, with this log.
 fn held_against(log: &str) -> Report {
     let mut report = Report { profile: "awq".to_owned(), ..Report::default() };
-    report.held_against(&plan(), Actual::of(log.lines()));
+    report.held_against(&plan(), Observed::of(log.lines()));
     let stored = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&stored).unwrap(), report, "it is kept whole");
     report
@@ -113,7 +113,7 @@ fn a_profile_says_how_far_the_engine_may_be() {
         let text = format!("{}\n[tolerances]\n{table}\n", awq(AUTO.0, AUTO.1));
         let plan = plan_of(&text, &facts("one-16gb"), None).unwrap();
         let held = Held { vram: vec![ByteSize::gib(15)], ram: Some(ByteSize::gib(40)) };
-        let found = compare(&plan, &Actual::of(LOG.lines()).with(held));
+        let found = compare(&plan, &Observed::of(LOG.lines()).with(held));
         found.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
     assert_eq!(strict(""), [""; 0]);

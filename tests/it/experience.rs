@@ -9,11 +9,11 @@ use awqdeploy::{
         activation::machine::{Activation, Cause, End, State},
         generation::Generation,
         generation_id::GenerationId,
-        machine::{calibration::Experience, facts::Facts},
+        machine::{calibration::Calibration, facts::Facts},
         measure::Throughput,
         planning::{plan::Plan, prediction::Decode},
         store::layout::Layout,
-        validation::{observed::Actual, report::Report},
+        validation::{observed::Observed, report::Report},
     },
     flow::inspect::experience,
     host::store::{Evidence, Store},
@@ -23,7 +23,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 const NOON: &str = "2026-11-23T12:00:00Z";
 
-fn plan_with(experience: Vec<Experience>) -> Plan {
+fn plan_with(experience: Vec<Calibration>) -> Plan {
     plan_of(&awq(AUTO.0, AUTO.1), &Facts { experience, ..facts("one-16gb") }, None).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn report(at: &str, measured: f64) -> Report {
         "tpot_ms": interval, "itl_ms": interval, "e2el_ms": interval,
     }))
     .unwrap();
-    let actual = Some(Actual::default());
+    let actual = Some(Observed::default());
     Report { at: at.parse().unwrap(), throughput: Some(throughput), actual, ..Report::default() }
 }
 
@@ -54,8 +54,8 @@ fn generation(plan: &Plan) -> Generation {
 }
 
 /// What is known once this plan was measured at so many tokens/s.
-fn shown(plan: &Plan, measured: f64) -> Experience {
-    Experience::of(&generation(plan), &report(NOON, measured)).unwrap()
+fn shown(plan: &Plan, measured: f64) -> Calibration {
+    Calibration::of(&generation(plan), &report(NOON, measured)).unwrap()
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn another_setting_says_nothing() {
         let mut setting = serde_json::to_value(&shown.setting).unwrap();
         assert_ne!(setting[name], value);
         setting[name] = value;
-        Experience { setting: serde_json::from_value(setting).unwrap(), ..shown.clone() }
+        Calibration { setting: serde_json::from_value(setting).unwrap(), ..shown.clone() }
     };
     for other in [
         other("gpus", json!(["NVIDIA L4"])),
@@ -125,7 +125,7 @@ fn another_setting_says_nothing() {
 #[test]
 fn the_newest_counts_and_what_cannot_be_does_not() {
     let plan = plan_with(vec![]);
-    let of = |at: &str, measured: f64| Experience::of(&generation(&plan), &report(at, measured)).unwrap();
+    let of = |at: &str, measured: f64| Calibration::of(&generation(&plan), &report(at, measured)).unwrap();
     let (old, new) = (of(NOON, 5.0), of("2026-11-24T12:00:00Z", 6.0));
     for order in [vec![old.clone(), new.clone()], vec![new, old]] {
         assert!((decode(&plan_with(order)).expected - 6.0).abs() < 1e-9);
@@ -141,14 +141,14 @@ fn a_rehearsal_a_failure_and_an_older_generation_show_nothing() {
     let of = |plan: &Plan, change: &dyn Fn(&mut Report)| {
         let mut report = report(NOON, 5.0);
         change(&mut report);
-        Experience::of(&generation(plan), &report)
+        Calibration::of(&generation(plan), &report)
     };
     assert!(of(&plan, &|_| {}).is_some());
     assert_eq!(of(&plan, &|report| report.failures.push("too slow".to_owned())), None);
     assert_eq!(of(&plan, &|report| report.throughput = None), None);
     assert_eq!(of(&plan, &|report| report.actual = None), None);
     assert_eq!(
-        of(&plan, &|report| report.actual = Some(Actual { rehearsed: true, ..Actual::default() })),
+        of(&plan, &|report| report.actual = Some(Observed { rehearsed: true, ..Observed::default() })),
         None
     );
     let mut stored = serde_json::to_value(&plan).unwrap();
@@ -187,9 +187,9 @@ fn the_newest_that_was_committed_is_what_the_store_has_shown() {
     activate(&store, &one, End::Committed, "2026-11-24T12:00:00Z", 12.0);
     let back = End::RolledBack { cause: Cause::Degraded { why: "it crashed".to_owned() } };
     activate(&store, &one, back, "2026-11-25T12:00:00Z", 13.0);
-    let told = |found: &[Experience]| -> Vec<_> {
-        let line = |one: &Experience| {
-            let Experience { setting, measurement } = one;
+    let told = |found: &[Calibration]| -> Vec<_> {
+        let line = |one: &Calibration| {
+            let Calibration { setting, measurement } = one;
             format!(
                 "{} × {}, generation {}",
                 measurement.measured,

@@ -2,35 +2,35 @@
 
 use awqdeploy::domain::{
     api::openai::Load,
-    validation::probation::{ENDS, Judge, SLOW, Seen, UNANSWERED},
+    validation::probation::{ENDS, Look, Probation, SLOW, UNANSWERED},
 };
 
 const FLOOR: f64 = 5.0;
 
-fn times(seen: &[Seen], times: usize) -> Vec<Seen> {
+fn times(seen: &[Look], times: usize) -> Vec<Look> {
     seen.iter().cycle().take(seen.len() * times).cloned().collect()
 }
 
 /// What a judge says after each of these; the service has been restarted as often as before.
-fn judged(seen: &[Seen]) -> Vec<Option<String>> {
-    let mut judge = Judge::new(FLOOR, 3);
+fn judged(seen: &[Look]) -> Vec<Option<String>> {
+    let mut judge = Probation::new(FLOOR, 3);
     seen.iter().map(|seen| judge.take(3, seen.clone())).collect()
 }
 
-fn silent() -> Seen {
-    Seen::Unanswered("no answer".to_owned())
+fn silent() -> Look {
+    Look::Unanswered("no answer".to_owned())
 }
 
 #[test]
 fn a_generation_that_answers_is_left_alone() {
-    let seen = [Seen::Alone(FLOOR), Seen::Busy, Seen::Starting, Seen::Alone(100.0)];
+    let seen = [Look::Alone(FLOOR), Look::Busy, Look::Starting, Look::Alone(100.0)];
     assert!(judged(&times(&seen, 20)).iter().all(Option::is_none));
 }
 
 #[test]
 fn silence_counts_in_a_row() {
     let below = UNANSWERED as usize - 1;
-    for between in [Seen::Alone(FLOOR), Seen::Busy, Seen::Starting] {
+    for between in [Look::Alone(FLOOR), Look::Busy, Look::Starting] {
         let mut seen = vec![silent(); below];
         seen.push(between);
         assert!(judged(&times(&seen, 4)).iter().all(Option::is_none), "{seen:?}");
@@ -43,13 +43,13 @@ fn silence_counts_in_a_row() {
 #[test]
 fn slowness_counts_in_a_row_and_alone() {
     let below = SLOW as usize - 1;
-    for between in [Seen::Alone(FLOOR), Seen::Busy] {
-        let mut seen = vec![Seen::Alone(4.9); below];
+    for between in [Look::Alone(FLOOR), Look::Busy] {
+        let mut seen = vec![Look::Alone(4.9); below];
         seen.push(between);
         assert!(judged(&times(&seen, 4)).iter().all(Option::is_none), "{seen:?}");
     }
-    let mut seen = vec![Seen::Alone(1.0); below];
-    seen.push(Seen::Alone(2.5));
+    let mut seen = vec![Look::Alone(1.0); below];
+    seen.push(Look::Alone(2.5));
     assert_eq!(
         judged(&seen)[below].as_deref(),
         Some("5 short completions in a row were decoded at 2.5 tokens/s at most, below the floor of 5.0"),
@@ -58,11 +58,11 @@ fn slowness_counts_in_a_row_and_alone() {
 
 #[test]
 fn one_end_is_forgiven_and_the_next_is_not() {
-    let mut judge = Judge::new(FLOOR, 3);
-    assert_eq!(judge.take(3 + ENDS - 1, Seen::Starting), None);
-    assert_eq!(judge.take(3 + ENDS - 1, Seen::Alone(50.0)), None);
+    let mut judge = Probation::new(FLOOR, 3);
+    assert_eq!(judge.take(3 + ENDS - 1, Look::Starting), None);
+    assert_eq!(judge.take(3 + ENDS - 1, Look::Alone(50.0)), None);
     assert_eq!(
-        judge.take(3 + ENDS, Seen::Alone(50.0)).as_deref(),
+        judge.take(3 + ENDS, Look::Alone(50.0)).as_deref(),
         Some("its service ended 2 times while it was watched"),
     );
 }
@@ -71,11 +71,11 @@ fn one_end_is_forgiven_and_the_next_is_not() {
 #[test]
 fn a_stop_by_a_person_and_a_look_that_said_nothing_are_not_held_against_it() {
     let below = UNANSWERED as usize - 1;
-    let nothing = Seen::Nothing("the message bus is gone".to_owned());
+    let nothing = Look::Nothing("the message bus is gone".to_owned());
     let mut seen = vec![silent(); below];
-    seen.push(Seen::Stopped);
+    seen.push(Look::Stopped);
     assert!(judged(&times(&seen, 4)).iter().all(Option::is_none));
-    assert!(judged(&vec![Seen::Stopped; 100]).iter().all(Option::is_none));
+    assert!(judged(&vec![Look::Stopped; 100]).iter().all(Option::is_none));
     assert!(judged(&vec![nothing.clone(); 100]).iter().all(Option::is_none));
     // But what was seen before is not forgotten for it.
     let mut seen = vec![silent(); below];
@@ -85,10 +85,10 @@ fn a_stop_by_a_person_and_a_look_that_said_nothing_are_not_held_against_it() {
 
 #[test]
 fn a_start_by_hand_begins_the_count_of_ends_anew() {
-    let mut judge = Judge::new(FLOOR, 3);
-    assert_eq!(judge.take(0, Seen::Stopped), None);
-    assert_eq!(judge.take(ENDS - 1, Seen::Starting), None);
-    assert!(judge.take(ENDS, Seen::Starting).is_some());
+    let mut judge = Probation::new(FLOOR, 3);
+    assert_eq!(judge.take(0, Look::Stopped), None);
+    assert_eq!(judge.take(ENDS - 1, Look::Starting), None);
+    assert!(judge.take(ENDS, Look::Starting).is_some());
 }
 
 #[test]

@@ -27,14 +27,14 @@ use crate::{
     },
     flow::inspect::{
         compare::{self, Row, SideBySide, Value},
-        evidence::{self, Account},
+        evidence::{self, GenerationEvidence},
     },
     host::os::fs,
 };
 use std::{fmt::Write, path::PathBuf};
 
 /// Writes all that is known of a generation.
-type Form = fn(&Account) -> String;
+type Form = fn(&GenerationEvidence) -> String;
 
 /// Shows or writes how a generation was proven.
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
@@ -65,7 +65,7 @@ pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> 
     output::show(global, &document, side_by_side)
 }
 
-fn document(account: Account) -> ReportDocument {
+fn document(account: GenerationEvidence) -> ReportDocument {
     ReportDocument {
         schema: "awqdeploy/report/v1",
         generation: account.generation.id,
@@ -129,7 +129,7 @@ fn of_quality(quality: &QualityComparison) -> String {
     told.join("; ")
 }
 
-fn markdown(account: &Account) -> String {
+fn markdown(account: &GenerationEvidence) -> String {
     let generation = &account.generation;
     let verdict = account.report.as_ref().map_or("never validated", |report| report.verdict().name());
     let mut out = format!(

@@ -4,7 +4,7 @@
 use super::levels::levels;
 use crate::{
     domain::{measure::Sample, validation::sweep::Concurrency},
-    flow::inspect::evidence::Account,
+    flow::inspect::evidence::GenerationEvidence,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const PERCENTILES: [(&str, f64); 11] = [
 ];
 
 /// A benchmark for each number of streams, fewest first.
-pub(crate) fn guidellm(account: &Account) -> String {
+pub(crate) fn guidellm(account: &GenerationEvidence) -> String {
     let levels = levels(account);
     let benchmarks: Vec<Value> =
         (0..).zip(&levels).map(|(index, level)| benchmark(account, index, level)).collect();
@@ -59,7 +59,7 @@ struct Timed<'a> {
     end: f64,
 }
 
-fn benchmark(account: &Account, index: usize, level: &Concurrency) -> Value {
+fn benchmark(account: &GenerationEvidence, index: usize, level: &Concurrency) -> Value {
     let ended = account.report.as_ref().map_or(0.0, |report| report.at.as_millisecond() as f64 / 1000.0);
     let last = level.samples.iter().map(|sample| sample.began_ms + sample.e2el_ms).fold(0.0, f64::max);
     let first = level.samples.iter().map(|sample| sample.began_ms).fold(last, f64::min);

@@ -1,9 +1,9 @@
 //! What was measured, by the number of streams.
 
-use crate::{domain::validation::sweep::Concurrency, flow::inspect::evidence::Account};
+use crate::{domain::validation::sweep::Concurrency, flow::inspect::evidence::GenerationEvidence};
 
 /// What was measured with so many streams, one at least.
-pub(crate) fn levels(account: &Account) -> Vec<Concurrency> {
+pub(crate) fn levels(account: &GenerationEvidence) -> Vec<Concurrency> {
     let Some(report) = &account.report else { return Vec::new() };
     let mut levels = report.sweep.as_ref().map(|sweep| sweep.streams.clone()).unwrap_or_default();
     if levels.first().is_none_or(|level| level.max_concurrency > 1) {

@@ -4,7 +4,7 @@
 use super::levels::levels;
 use crate::{
     domain::{measure::Sample, validation::sweep::Concurrency},
-    flow::inspect::evidence::Account,
+    flow::inspect::evidence::GenerationEvidence,
 };
 use serde_json::{Map, Value, json};
 
@@ -13,12 +13,12 @@ const PERCENTILES: [u32; 3] = [50, 90, 99];
 
 /// A JSON document a line for each number of streams, fewest first: what `vllm bench serve
 /// --append-result` makes of as many runs with `--max-concurrency`. Empty where nothing was measured.
-pub(crate) fn vllm_bench(account: &Account) -> String {
+pub(crate) fn vllm_bench(account: &GenerationEvidence) -> String {
     let lines: Vec<String> = levels(account).iter().map(|level| run(account, level).to_string()).collect();
     lines.join("\n") + "\n"
 }
 
-fn run(account: &Account, level: &Concurrency) -> Value {
+fn run(account: &GenerationEvidence, level: &Concurrency) -> Value {
     let plan = &account.generation.plan;
     let samples = &level.samples;
     let each = |of: fn(&Sample) -> Value| samples.iter().map(of).collect::<Value>();

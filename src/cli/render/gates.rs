@@ -5,7 +5,7 @@ use crate::{
         size::ByteSize,
         validation::{observed::Figure, report::KnownAnswers},
     },
-    flow::inspect::evidence::Account,
+    flow::inspect::evidence::GenerationEvidence,
 };
 
 /// A gate and how far from it was measured.
@@ -18,7 +18,7 @@ pub(crate) struct Gate {
 }
 
 /// Each gate that something was measured for.
-pub(crate) fn gates(account: &Account) -> Vec<Gate> {
+pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
     let Some(report) = &account.report else { return Vec::new() };
     let gates = &account.generation.plan.gates;
     let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median);
@@ -65,7 +65,7 @@ pub(crate) struct Beside {
 }
 
 /// The plan beside what was seen.
-pub(crate) fn plan_beside_actual(account: &Account) -> Vec<Beside> {
+pub(crate) fn plan_beside_actual(account: &GenerationEvidence) -> Vec<Beside> {
     let plan = &account.generation.plan;
     let figures = account.report.iter().flat_map(|report| &report.figures);
     let seen =

@@ -13,7 +13,7 @@ use crate::{
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
-    flow::inspect::evidence::Account,
+    flow::inspect::evidence::GenerationEvidence,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -29,7 +29,7 @@ td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowra
 ";
 
 /// The whole page.
-pub(crate) fn html(account: &Account) -> String {
+pub(crate) fn html(account: &GenerationEvidence) -> String {
     let plan = &account.generation.plan;
     let title = format!("{} (generation {})", plan.profile, account.generation.id);
     let page = html! {
@@ -67,7 +67,7 @@ fn colours() -> String {
         .concat()
 }
 
-fn head(account: &Account, title: &str) -> Markup {
+fn head(account: &GenerationEvidence, title: &str) -> Markup {
     let plan = &account.generation.plan;
     html! {
         h1 { (title) }
@@ -103,7 +103,7 @@ fn reasons(report: &Report) -> Markup {
     }
 }
 
-fn gates(account: &Account) -> Markup {
+fn gates(account: &GenerationEvidence) -> Markup {
     html! {
         section {
             h2 { "Gates" }
@@ -121,7 +121,7 @@ fn gates(account: &Account) -> Markup {
 }
 
 /// What to know, the plan's first, and what to do about it.
-fn findings(account: &Account) -> Markup {
+fn findings(account: &GenerationEvidence) -> Markup {
     let plan = account.generation.plan.findings.iter();
     let all: Vec<&Finding> = plan.chain(account.report.iter().flat_map(|report| &report.findings)).collect();
     html! {
@@ -148,7 +148,7 @@ fn prose(text: &str) -> Markup {
     }
 }
 
-fn plan_and_actual(account: &Account) -> Markup {
+fn plan_and_actual(account: &GenerationEvidence) -> Markup {
     html! {
         section {
             h2 { "Plan and actual" }
@@ -162,7 +162,7 @@ fn plan_and_actual(account: &Account) -> Markup {
     }
 }
 
-fn speed(account: &Account, report: &Report) -> Markup {
+fn speed(account: &GenerationEvidence, report: &Report) -> Markup {
     let Some(speed) = &report.throughput else { return html! {} };
     let baseline =
         account.baseline.as_ref().and_then(|baseline| Some((baseline, baseline.throughput.as_ref()?)));
@@ -200,7 +200,7 @@ fn speed(account: &Account, report: &Report) -> Markup {
     }
 }
 
-fn sweep(account: &Account, report: &Report) -> Markup {
+fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
     let Some(swept) = &report.sweep else { return html! {} };
     let theirs = account.baseline.as_ref().and_then(|baseline| baseline.sweep.as_ref());
     let rows: Vec<(&str, &Swept)> = [
@@ -289,7 +289,7 @@ fn quality(report: &Report) -> Markup {
     }
 }
 
-fn timeline(account: &Account) -> Markup {
+fn timeline(account: &GenerationEvidence) -> Markup {
     html! {
         section {
             h2 { "What happened when" }

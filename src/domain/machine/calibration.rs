@@ -12,7 +12,8 @@ use std::fmt;
 /// A server that was proven on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Experience {
+#[schemars(rename = "Experience")]
+pub struct Calibration {
     /// As what it ran.
     pub setting: Setting,
     /// How fast it was.
@@ -59,7 +60,7 @@ const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
 impl Setting {
     /// The newest measurement in this setting.
-    pub fn newest(&self, experience: &[Experience]) -> Option<Measurement> {
+    pub fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
         let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
         alike.filter(|one| one.factor().is_some()).max_by_key(|one| one.at).cloned()
     }

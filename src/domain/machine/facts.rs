@@ -1,6 +1,6 @@
 //! What is known of the host. Printed by `awqdeploy facts`, replayed by `plan --facts FILE`.
 
-use super::calibration::Experience;
+use super::calibration::Calibration;
 use crate::domain::{
     problem::{Kind, Problem},
     size::ByteSize,
@@ -62,7 +62,7 @@ pub struct Facts {
     /// What the generations of this host were measured to do, the newest of each setting. Left out where there are
     /// none, so that facts without it stay readable to programs that do not know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub experience: Vec<Experience>,
+    pub experience: Vec<Calibration>,
 }
 
 /// One GPU.

@@ -3,10 +3,10 @@
 use super::report::Report;
 use crate::domain::{
     generation::Generation,
-    machine::calibration::{Experience, Measurement},
+    machine::calibration::{Calibration, Measurement},
 };
 
-impl Experience {
+impl Calibration {
     /// What a passed validation says of its generation. Nothing of one that was made before settings were kept, and
     /// of a rehearsal's.
     pub fn of(generation: &Generation, report: &Report) -> Option<Self> {

@@ -19,7 +19,8 @@ pub struct Held {
 
 /// What the log says. Figures are per rank; where ranks differ, the largest counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Actual {
+#[schemars(rename = "Actual")]
+pub struct Observed {
     /// "Model loading took 12.46 GiB": weights on the GPU.
     pub weights: Option<ByteSize>,
     /// "Offloader set to `UVAOffloader`".
@@ -42,7 +43,7 @@ pub struct Actual {
     pub rehearsed: bool,
 }
 
-impl Actual {
+impl Observed {
     /// What these lines of a log say.
     pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
         let mut actual = Self::default();
@@ -99,7 +100,7 @@ const OFFLOADER: &str = "UVAOffloader";
 const KERNEL: &str = "MARLIN";
 
 /// Where an engine differs from its plan by more than it may.
-pub fn compare(plan: &Plan, actual: &Actual) -> Vec<Finding> {
+pub fn compare(plan: &Plan, actual: &Observed) -> Vec<Finding> {
     if actual.rehearsed || plan.memory.gpu.is_none() {
         return Vec::new();
     }
@@ -114,7 +115,7 @@ pub fn compare(plan: &Plan, actual: &Actual) -> Vec<Finding> {
     findings.into_iter().flatten().collect()
 }
 
-fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn weights(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let (planned, shard, seen) = (plan.memory.weights?, plan.memory.shard?, actual.weights?);
     let allowed = shard.0 as f64 * plan.tolerances.weights;
     (planned.0.abs_diff(seen.0) as f64 > allowed).then(|| {
@@ -126,7 +127,7 @@ fn weights(plan: &Plan, actual: &Actual) -> Option<Finding> {
     })
 }
 
-fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn offload(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let planned = plan.memory.offloaded;
     // A log that does not begin at the beginning says nothing of the offloader.
     let (ByteSize(1..), Some(_)) = (planned, actual.weights) else {
@@ -146,7 +147,7 @@ fn offload(plan: &Plan, actual: &Actual) -> Option<Finding> {
     )
 }
 
-fn tokens(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn tokens(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let (planned, seen) = (plan.memory.kv_cache_tokens?, actual.kv_cache_tokens?);
     ((seen as f64) < planned as f64 * (1.0 - plan.tolerances.kv_cache)).then(|| {
         Finding::new(
@@ -157,13 +158,13 @@ fn tokens(plan: &Plan, actual: &Actual) -> Option<Finding> {
     })
 }
 
-fn kernel(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn kernel(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let seen = actual.experts_kernel.as_deref().filter(|seen| *seen != KERNEL)?;
     let message = format!("vLLM runs the experts of `{}` with `{seen}`, not `{KERNEL}`", plan.model.repo);
     Some(Finding::new("fallback-kernel", message).with_remedy())
 }
 
-fn vram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn vram(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let (planned, seen) = (plan.memory.vram()?, *actual.held.vram.iter().max()?);
     exceeds(planned, seen, plan.tolerances.vram).then(|| {
         let what = format!("vLLM was to use {planned} of each GPU, and its processes hold {seen} of one");
@@ -171,7 +172,7 @@ fn vram(plan: &Plan, actual: &Actual) -> Option<Finding> {
     })
 }
 
-fn ram(plan: &Plan, actual: &Actual) -> Option<Finding> {
+fn ram(plan: &Plan, actual: &Observed) -> Option<Finding> {
     let (planned, seen) = (plan.memory.ram, actual.held.ram?);
     exceeds(planned, seen, plan.tolerances.ram).then(|| {
         let what = format!("{planned} of RAM were planned, and the service's processes hold {seen}");
@@ -195,7 +196,7 @@ pub struct Figure {
 }
 
 /// All figures that were both planned and seen. `decode` is what was measured of one stream, tokens/s.
-pub fn figures(plan: &Plan, actual: &Actual, decode: Option<f64>) -> Vec<Figure> {
+pub fn figures(plan: &Plan, actual: &Observed, decode: Option<f64>) -> Vec<Figure> {
     if actual.rehearsed {
         return Vec::new();
     }

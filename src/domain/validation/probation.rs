@@ -9,7 +9,7 @@ pub const ENDS: u32 = 2;
 
 /// What was seen of a generation at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub enum Look {
     /// It was idle, and answered a short completion at this decode rate, tokens/s.
     Alone(f64),
     /// It generates for others too, so that the rate says nothing.
@@ -26,14 +26,14 @@ pub enum Seen {
 
 /// What is remembered of a watched generation.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct Probation {
     floor: f64,
     restarts: u32,
     unanswered: u32,
     slow: Vec<f64>,
 }
 
-impl Judge {
+impl Probation {
     /// A judge of a generation that is to decode at `floor` tokens/s or more, and whose service has been restarted
     /// `restarts` times so far.
     pub fn new(floor: f64, restarts: u32) -> Self {
@@ -42,7 +42,7 @@ impl Judge {
 
     /// Takes what was seen, with how often the service has been restarted by now. Says why the generation does not
     /// stay well, once that is so.
-    pub fn take(&mut self, restarts: u32, seen: Seen) -> Option<String> {
+    pub fn take(&mut self, restarts: u32, seen: Look) -> Option<String> {
         // A start by hand begins the count anew.
         self.restarts = self.restarts.min(restarts);
         let ends = restarts.saturating_sub(self.restarts);
@@ -50,22 +50,22 @@ impl Judge {
             return Some(format!("its service ended {ends} times while it was watched"));
         }
         match seen {
-            Seen::Alone(rate) if rate < self.floor => {
+            Look::Alone(rate) if rate < self.floor => {
                 self.unanswered = 0;
                 self.slow.push(rate);
             }
-            Seen::Alone(_) | Seen::Busy | Seen::Stopped => {
+            Look::Alone(_) | Look::Busy | Look::Stopped => {
                 self.unanswered = 0;
                 self.slow.clear();
             }
-            Seen::Unanswered(why) => {
+            Look::Unanswered(why) => {
                 self.unanswered += 1;
                 if self.unanswered == UNANSWERED {
                     return Some(format!("{UNANSWERED} short completions in a row were not answered: {why}"));
                 }
             }
-            Seen::Starting => self.unanswered = 0,
-            Seen::Nothing(_) => {}
+            Look::Starting => self.unanswered = 0,
+            Look::Nothing(_) => {}
         }
         let fastest = self.slow.iter().copied().reduce(f64::max)?;
         (self.slow.len() >= SLOW as usize).then(|| {

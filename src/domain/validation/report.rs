@@ -1,7 +1,7 @@
 //! What a validation measured and concluded. Stored with the activation.
 
 use super::{
-    observed::{self, Actual, Figure},
+    observed::{self, Figure, Observed},
     quality::{Quality, QualityComparison},
     questions::{self, QUESTIONS},
     sweep::Swept,
@@ -62,7 +62,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What the engine's log says of itself. Absent where nobody asked.
     #[serde(default)]
-    pub actual: Option<Actual>,
+    pub actual: Option<Observed>,
     /// What was planned, and what came of it.
     #[serde(default)]
     pub figures: Vec<Figure>,
@@ -144,7 +144,7 @@ pub struct Comparison {
 
 impl Report {
     /// Adds what the engine did, held against its plan. What is fatal fails the validation.
-    pub fn held_against(&mut self, plan: &Plan, actual: Actual) {
+    pub fn held_against(&mut self, plan: &Plan, actual: Observed) {
         self.findings = observed::compare(plan, &actual);
         let speed = self.throughput.as_ref();
         let decode = speed.map(|speed| speed.decode_tokens_per_second.median);

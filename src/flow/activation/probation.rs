@@ -17,7 +17,7 @@ use crate::{
         api::openai::Request,
         planning::plan::Plan,
         problem::Problem,
-        validation::probation::{Judge, Seen},
+        validation::probation::{Look, Probation},
     },
     flow::{
         context::World,
@@ -58,7 +58,7 @@ pub(crate) fn watch(
     };
     let closes = uptime::seconds() + left.as_secs_f64();
     observer.see(Event::Watching { until: until(left) });
-    let mut judge: Option<Judge> = None;
+    let mut judge: Option<Probation> = None;
     let mut restarts = 0;
     loop {
         pause(&world.interrupt, plan.watch.every);
@@ -75,7 +75,7 @@ pub(crate) fn watch(
         let seen = look(&plan, asked)?;
         observer.see(told(&seen));
         let known =
-            judge.get_or_insert_with(|| Judge::new(plan.gates.min_decode_tokens_per_second, restarts));
+            judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
         if let Some(why) = known.take(restarts, seen) {
             if let Some(outcome) = go_back(world, number, order, &plan, why, observer)? {
                 return Ok(Some(outcome));
@@ -148,18 +148,18 @@ fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
 
 /// One look. What the engine does for others tells a busy one from one that hangs. Where the service manager says
 /// nothing, nobody is asked: whose answer it would be is not known, and somebody may have stopped the service.
-fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Seen, Problem> {
+fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Look, Problem> {
     let whose = match asked {
-        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Seen::Stopped),
-        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok(Seen::Starting),
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Look::Stopped),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok(Look::Starting),
         Ok(Asked { whose, .. }) => whose,
-        Err(problem) => return Ok(Seen::Nothing(problem.in_one_line())),
+        Err(problem) => return Ok(Look::Nothing(problem.in_one_line())),
     };
     let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
-    Ok(probe(&api).unwrap_or_else(|problem| Seen::Nothing(problem.in_one_line())))
+    Ok(probe(&api).unwrap_or_else(|problem| Look::Nothing(problem.in_one_line())))
 }
 
-fn probe(api: &Api) -> Result<Seen, Problem> {
+fn probe(api: &Api) -> Result<Look, Problem> {
     let request = Request::complete("Count: one, two, three,", PROBE_TOKENS).to_the_limit();
     event_loop()?.block_on(async {
         let before = api.load().await;
@@ -170,25 +170,25 @@ fn probe(api: &Api) -> Result<Seen, Problem> {
                 let generated = before
                     .zip(after)
                     .is_some_and(|(before, after)| after.generated_tokens > before.generated_tokens);
-                return Ok(if generated { Seen::Busy } else { Seen::Unanswered(fault.to_string()) });
+                return Ok(if generated { Look::Busy } else { Look::Unanswered(fault.to_string()) });
             }
         };
         let shared = before.is_some_and(|load| load.requests > 0.0);
         Ok(match rate {
-            Some(rate) if !shared => Seen::Alone(rate),
-            _ => Seen::Busy,
+            Some(rate) if !shared => Look::Alone(rate),
+            _ => Look::Busy,
         })
     })
 }
 
-fn told(seen: &Seen) -> Event {
+fn told(seen: &Look) -> Event {
     let (tokens_per_second, wrong) = match seen {
-        Seen::Alone(rate) => (Some(*rate), None),
-        Seen::Busy => (None, None),
-        Seen::Unanswered(why) => (None, Some(why.clone())),
-        Seen::Starting => (None, Some("its service is being started again".to_owned())),
-        Seen::Stopped => (None, Some("somebody stopped its service".to_owned())),
-        Seen::Nothing(why) => (None, Some(format!("nobody could be asked: {why}"))),
+        Look::Alone(rate) => (Some(*rate), None),
+        Look::Busy => (None, None),
+        Look::Unanswered(why) => (None, Some(why.clone())),
+        Look::Starting => (None, Some("its service is being started again".to_owned())),
+        Look::Stopped => (None, Some("somebody stopped its service".to_owned())),
+        Look::Nothing(why) => (None, Some(format!("nobody could be asked: {why}"))),
     };
     Event::Watched { tokens_per_second, wrong }
 }

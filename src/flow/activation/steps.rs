@@ -7,7 +7,7 @@ use crate::{
         generation::Generation,
         generation_id::GenerationId,
         problem::{Kind, Problem},
-        validation::{observed::Actual, report::Report},
+        validation::{observed::Observed, report::Report},
     },
     flow::{
         event::{Event, Observer},
@@ -105,7 +105,7 @@ impl<'a> Live<'a> {
         let mut report = report(store, &plan, generation, whose, baseline, &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
             Ok(log) => {
-                let actual = Actual::of(log.lines()).with(usage::of(&self.services.processes()?));
+                let actual = Observed::of(log.lines()).with(usage::of(&self.services.processes()?));
                 report.held_against(&plan, actual);
             }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),

@@ -1,6 +1,6 @@
 //! `compare`: two profiles that were proven on this host, measure by measure.
 
-use super::evidence::{self, Account};
+use super::evidence::{self, GenerationEvidence};
 use crate::{
     domain::{
         generation_id::GenerationId,
@@ -99,9 +99,9 @@ pub fn compare(
 }
 
 impl SideBySide {
-    fn of(first: &Account, second: &Account) -> Self {
+    fn of(first: &GenerationEvidence, second: &GenerationEvidence) -> Self {
         let both = [first, second];
-        let quality = |account: &Account| account.report.as_ref()?.quality.clone();
+        let quality = |account: &GenerationEvidence| account.report.as_ref()?.quality.clone();
         Self {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
@@ -113,19 +113,20 @@ impl SideBySide {
 }
 
 /// What it takes to have it.
-fn costs(both: [&Account; 2]) -> Vec<Row> {
-    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+fn costs(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+    let exact =
+        |name, unit: &str, of: fn(&GenerationEvidence) -> Option<f64>| exact(name, unit, both.map(of));
     vec![
         exact("weights, each GPU", "GiB", |account| account.generation.plan.memory.weights.map(gib)),
         exact("VRAM held, fullest GPU", "GiB", |account| held(account)?.vram.iter().max().copied().map(gib)),
         exact("RAM", "GiB", |account| Some(gib(account.generation.plan.memory.ram))),
         exact("RAM held", "GiB", |account| held(account)?.ram.map(gib)),
-        exact("start until ready", "s", Account::start_up),
-        exact("nothing served for", "s", Account::downtime),
+        exact("start until ready", "s", GenerationEvidence::start_up),
+        exact("nothing served for", "s", GenerationEvidence::downtime),
     ]
 }
 
-fn held(account: &Account) -> Option<&Held> {
+fn held(account: &GenerationEvidence) -> Option<&Held> {
     Some(&account.report.as_ref()?.actual.as_ref()?.held)
 }
 
@@ -133,7 +134,7 @@ fn gib(bytes: ByteSize) -> f64 {
     bytes.0 as f64 / f64::from(1 << 30)
 }
 
-fn one_stream(both: [&Account; 2]) -> Vec<Row> {
+fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     let speed = both.map(|account| account.report.as_ref()?.throughput.as_ref());
     let row = |name: &str, unit, of: fn(&Throughput) -> Measured| {
         measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)))
@@ -149,7 +150,7 @@ fn one_stream(both: [&Account; 2]) -> Vec<Row> {
 }
 
 /// After each length of prompt that one of them was measured with.
-fn by_prompt(both: [&Account; 2]) -> Vec<Row> {
+fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     let all = both.map(|account| swept(account, |sweep| &sweep.prompts));
     let lengths: BTreeSet<u32> = all.iter().copied().flatten().map(|length| length.prompt_tokens).collect();
     let row = |tokens: u32| {
@@ -163,7 +164,7 @@ fn by_prompt(both: [&Account; 2]) -> Vec<Row> {
 }
 
 /// With each number of streams that one of them was measured with.
-fn by_streams(both: [&Account; 2]) -> Vec<Row> {
+fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [
         ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
@@ -185,8 +186,9 @@ fn by_streams(both: [&Account; 2]) -> Vec<Row> {
     numbers.into_iter().flat_map(rows).collect()
 }
 
-fn answers(both: [&Account; 2]) -> Vec<Row> {
-    let exact = |name, unit: &str, of: fn(&Account) -> Option<f64>| exact(name, unit, both.map(of));
+fn answers(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+    let exact =
+        |name, unit: &str, of: fn(&GenerationEvidence) -> Option<f64>| exact(name, unit, both.map(of));
     vec![
         exact("known answers", &format!("of {}", QUESTIONS.len()), |account| {
             Some(account.report.as_ref()?.known_answers?.share() * QUESTIONS.len() as f64)
@@ -195,7 +197,7 @@ fn answers(both: [&Account; 2]) -> Vec<Row> {
     ]
 }
 
-fn swept<T>(account: &Account, of: fn(&Swept) -> &Vec<T>) -> &[T] {
+fn swept<T>(account: &GenerationEvidence, of: fn(&Swept) -> &Vec<T>) -> &[T] {
     let sweep = account.report.as_ref().and_then(|report| report.sweep.as_ref());
     sweep.map_or(&[], |sweep| of(sweep).as_slice())
 }

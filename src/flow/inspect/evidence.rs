@@ -17,7 +17,7 @@ use crate::{
 
 /// Everything that is known of how one generation was proven, or was not.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct GenerationEvidence {
     /// The generation.
     pub generation: Generation,
     /// The number of the activation that it tells of.
@@ -34,7 +34,7 @@ pub struct Account {
 }
 
 /// The newest account of this generation, by default of what is current.
-pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<Account, Problem> {
+pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<GenerationEvidence, Problem> {
     let generation = match generation {
         Some(generation) => generation,
         None => world.store.deployed()?.id,
@@ -42,18 +42,18 @@ pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<
     let recorded = world.store.activations()?.into_iter().rev();
     let mut aimed = recorded.filter(|recorded| recorded.last().is_some_and(|last| last.to == generation));
     match aimed.next() {
-        Some(recorded) => account(world, recorded),
+        Some(recorded) => gather(world, recorded),
         None => Err(Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
             .help("`awqdeploy generations` lists them")),
     }
 }
 
 /// The newest account of a profile that was proven.
-pub fn of_profile(world: &World, profile: &str) -> Result<Account, Problem> {
+pub fn of_profile(world: &World, profile: &str) -> Result<GenerationEvidence, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
         // One whose records are damaged proves nothing of it.
-        let account = committed.then(|| account(world, recorded).ok()).flatten();
+        let account = committed.then(|| gather(world, recorded).ok()).flatten();
         if let Some(account) = account.filter(|account| account.generation.plan.profile == profile) {
             return Ok(account);
         }
@@ -62,7 +62,7 @@ pub fn of_profile(world: &World, profile: &str) -> Result<Account, Problem> {
         .help(format!("deploy it once: `awqdeploy deploy {profile}`")))
 }
 
-fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
+fn gather(world: &World, recorded: Recorded) -> Result<GenerationEvidence, Problem> {
     let Recorded { number, journal, .. } = recorded;
     let to = journal.last().map(|entry| entry.activation.to);
     let to =
@@ -74,7 +74,7 @@ fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
         (Some(baseline), None) => world.store.last_passed(&baseline.profile)?,
         (None, _) => None,
     };
-    Ok(Account {
+    Ok(GenerationEvidence {
         generation,
         activation: number,
         journal,
@@ -84,7 +84,7 @@ fn account(world: &World, recorded: Recorded) -> Result<Account, Problem> {
     })
 }
 
-impl Account {
+impl GenerationEvidence {
     /// The steps, in order.
     pub fn phases(&self) -> Vec<Phase> {
         journal::phases(&self.journal)
