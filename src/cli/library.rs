@@ -5,7 +5,7 @@ use super::{
     progress::Screen,
 };
 use crate::{
-    domain::{problem::Problem, store::trust::Whose},
+    domain::{problem::Problem, store::trust::Owner},
     host::{os::trust, profiles::ProfileLibrary},
 };
 use std::path::PathBuf;
@@ -42,12 +42,12 @@ pub(super) fn announce(global: &Global, command: &Command, screen: &Screen) -> R
     let shown = std::path::absolute(&folder).unwrap_or(folder);
     let shown = shown.display();
     match whose {
-        Some(Whose::Callers { caller }) => {
+        Some(Owner::Callers { caller }) => {
             screen
                 .remark(format!("profiles of `{shown}`, which user {caller}, who called `sudo`, can change"));
         }
-        Some(Whose::Own) if global.profiles.is_none() => screen.remark(format!("profiles of `{shown}`")),
-        Some(Whose::Own) | None => {}
+        Some(Owner::Own) if global.profiles.is_none() => screen.remark(format!("profiles of `{shown}`")),
+        Some(Owner::Own) | None => {}
     }
     Ok(())
 }

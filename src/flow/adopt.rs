@@ -27,7 +27,7 @@ use crate::{
         checkpoint::Presence,
         models::{self, source_folder::Folder},
         os::{fs, trust},
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
         profiles::ProfileLibrary,
         store::{Evidence, StoreWriter},
         vllm::{
@@ -433,7 +433,7 @@ impl Found {
         let listen = self.reading.listen;
         let name = self.reading.served_names.first().map_or("", String::as_str);
         let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?
-            .held_by(Whose::Family(self.adopted.process.pid));
+            .held_by(OwnedProcesses::Family(self.adopted.process.pid));
         // Whatever its speed and answers are: they become what a return must show.
         let gates = Gates {
             min_decode_tokens_per_second: f64::MIN_POSITIVE,

@@ -10,7 +10,7 @@ use crate::{
     host::{
         machine::gpu,
         os::signals::Interrupt,
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
         profiles::ProfileLibrary,
         rehearsal::supervisor::EmbeddedSupervisor,
         store::{Recorded, Store},
@@ -110,10 +110,10 @@ impl ServiceManager {
     }
 
     /// Which processes are this service's own, now.
-    pub fn processes(&self, service: &str) -> Result<Whose, Problem> {
+    pub fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
         match self {
             Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
-            Self::Embedded(_) => Ok(Whose::Ours),
+            Self::Embedded(_) => Ok(OwnedProcesses::Ours),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     host::{
         os::{notify::Told, secrets, signals::Interrupt},
-        process::{owned::Whose, process_tree},
+        process::{owned::OwnedProcesses, process_tree},
         runtimes::installed::TreeHashCache,
         store::{Store, hash_cache::ServiceHashCache},
         systemd::service,
@@ -104,7 +104,7 @@ async fn run(
     }
     told.status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
     // What it starts descends from it, wherever it is run.
-    let api = Api::of(&plan, Whose::Ours)?;
+    let api = Api::of(&plan, OwnedProcesses::Ours)?;
     let mut environment = plan.serve.env.clone();
     for (name, secret) in secrets::variables(&plan.secrets)? {
         environment.insert(name, secret.reveal().to_owned());

@@ -7,7 +7,7 @@ use super::{
 use awqdeploy::{
     domain::{api::openai::Request, problem::Kind},
     host::{
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
         rehearsal::engine::{Engine, EngineFault, Options, TOKENS_PER_SECOND_VARIABLE},
         vllm::api::Api,
     },
@@ -201,10 +201,10 @@ async fn a_key_is_wanted_and_given() {
 
     let mut plan = engine.plan();
     plan.serve.argv.push("--api-key=sekret".to_owned());
-    assert!(Api::of(&plan, Whose::Ours).unwrap().models().await.is_ok());
+    assert!(Api::of(&plan, OwnedProcesses::Ours).unwrap().models().await.is_ok());
     let mut plan = engine.plan();
     plan.serve.env.insert("VLLM_API_KEY".to_owned(), "sekret".to_owned());
-    assert!(Api::of(&plan, Whose::Ours).unwrap().models().await.is_ok());
+    assert!(Api::of(&plan, OwnedProcesses::Ours).unwrap().models().await.is_ok());
 }
 
 #[tokio::test]

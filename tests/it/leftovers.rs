@@ -1,7 +1,7 @@
 //! Real processes that outlived a service: ours are ended and named, others are left alone.
 
 use super::{scratch::tempdir, stand::NEVER, trust::as_root};
-use awqdeploy::host::process::orphans::{Leftover, end};
+use awqdeploy::host::process::orphans::{OrphanProcess, end};
 use rustix::process::{Pid, test_kill_process};
 use std::{
     fs,
@@ -72,7 +72,7 @@ fn program(path: &Path) {
 }
 
 /// Those that were ended.
-fn ended(folder: &TempDir) -> Vec<Leftover> {
+fn ended(folder: &TempDir) -> Vec<OrphanProcess> {
     let mut told = Vec::new();
     end(None, &folder.path().join("runtimes"), &mut |leftover| told.push(leftover.clone())).unwrap();
     told

@@ -17,7 +17,7 @@ use awqdeploy::{
         },
     },
     flow::validate::{Subject, validate},
-    host::{process::owned::Whose, vllm::api::Api},
+    host::{process::owned::OwnedProcesses, vllm::api::Api},
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn throughput_is_of_all_streams() {
 
 async fn judged(plan: &Plan) -> Report {
     let subject = Subject::generation(GenerationId(1), plan);
-    validate(&Api::of(plan, Whose::Ours).unwrap(), subject, None, None, &|_| {}).await
+    validate(&Api::of(plan, OwnedProcesses::Ours).unwrap(), subject, None, None, &|_| {}).await
 }
 
 #[tokio::test]

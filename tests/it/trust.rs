@@ -9,7 +9,7 @@ use awqdeploy::{
         problem::Kind,
         store::{
             layout::Layout,
-            trust::{Doubt, Group, Met, Owners, Step, Whose, group, judge, outside},
+            trust::{Doubt, Group, Met, Owner, Owners, Step, group, judge, outside},
         },
     },
     host::{
@@ -51,21 +51,21 @@ fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
     let root = Owners::of(0).and_caller(Some(ALICE));
     let stranger = |path: &str, owner| Err(Doubt::Stranger { path: path.into(), owner });
     let writable = |path: &str, mode| Err(Doubt::Writable { path: path.into(), mode });
-    let alices = Ok(Whose::Callers { caller: ALICE });
+    let alices = Ok(Owner::Callers { caller: ALICE });
     let table = [
-        (way(&[("/", 0, 0o755), ("/etc", 0, 0o755), ("/etc/a.toml", 0, 0o644)]), Ok(Whose::Own)),
+        (way(&[("/", 0, 0o755), ("/etc", 0, 0o755), ("/etc/a.toml", 0, 0o644)]), Ok(Owner::Own)),
         // The attack: her folder in a folder where anybody may make one.
         (
             way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777), ("/tmp/profiles", NOBODY, 0o755)]),
             stranger("/tmp/profiles", NOBODY),
         ),
-        (way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777), ("/tmp/mine", 0, 0o700)]), Ok(Whose::Own)),
+        (way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777), ("/tmp/mine", 0, 0o700)]), Ok(Owner::Own)),
         // It is not there yet, and anybody can make it.
         (way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777)]), writable("/tmp", 0o1777)),
         (way(&[("/", 0, 0o755), ("/open", 0, 0o777), ("/open/mine", 0, 0o700)]), writable("/open", 0o777)),
         (way(&[("/", 0, 0o755), ("/group", 0, 0o2775), ("/group/x", 0, 0o755)]), writable("/group", 0o2775)),
         // Nix: the store belongs to root, and its builders may add to it.
-        (way(&[("/", 0, 0o755), ("/nix/store", 0, 0o1775), ("/nix/store/x", 0, 0o555)]), Ok(Whose::Own)),
+        (way(&[("/", 0, 0o755), ("/nix/store", 0, 0o1775), ("/nix/store/x", 0, 0o555)]), Ok(Owner::Own)),
         // A sticky folder of a stranger's keeps nothing in its place.
         (
             way(&[("/", 0, 0o755), ("/hers", NOBODY, 0o1777), ("/hers/x", 0, 0o755)]),
@@ -77,7 +77,7 @@ fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
             stranger("/srv/hers", NOBODY),
         ),
         // Both sides of a link count, and a link's own permissions mean nothing.
-        (way(&[("@/etc/awq", 0, 0o777), ("/", 0, 0o755), ("/srv", 0, 0o755)]), Ok(Whose::Own)),
+        (way(&[("@/etc/awq", 0, 0o777), ("/", 0, 0o755), ("/srv", 0, 0o755)]), Ok(Owner::Own)),
         (way(&[("@/tmp/awq", NOBODY, 0o777), ("/", 0, 0o755)]), stranger("/tmp/awq", NOBODY)),
         (way(&[("@/etc/awq", 0, 0o777), ("/home/bob", NOBODY, 0o755)]), stranger("/home/bob", NOBODY)),
         (
@@ -99,7 +99,7 @@ fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
     // Nobody called `sudo`.
     let hers = way(&[("/", 0, 0o755), ("/home/alice", ALICE, 0o700)]);
     assert_eq!(judge(&hers, &Owners::of(0)), stranger("/home/alice", ALICE));
-    assert_eq!(judge(&hers, &Owners::of(ALICE)), Ok(Whose::Own), "alice herself");
+    assert_eq!(judge(&hers, &Owners::of(ALICE)), Ok(Owner::Own), "alice herself");
 }
 
 /// Most systems make a group for each user, who then lets it write.
@@ -126,7 +126,7 @@ fn a_group_of_the_callers_alone_is_the_caller() {
     for step in &mut hers {
         step.group = Group::OwnersAlone;
     }
-    assert_eq!(judge(&hers, &Owners::of(0).and_caller(Some(ALICE))), Ok(Whose::Callers { caller: ALICE }));
+    assert_eq!(judge(&hers, &Owners::of(0).and_caller(Some(ALICE))), Ok(Owner::Callers { caller: ALICE }));
     hers[0].mode = 0o777;
     assert!(judge(&hers, &Owners::of(0).and_caller(Some(ALICE))).is_err(), "that is not the group alone");
     let mut roots = way(&[("/srv", 0, 0o775), ("/srv/x", 0, 0o755)]);
@@ -144,7 +144,7 @@ fn whom_a_namespace_does_not_know_is_the_hosts() {
     assert_eq!(outside("0 1000 1\n1 100000 65533\n", NOBODY), Some(NOBODY));
     assert_eq!(outside("what is this", NOBODY), None);
     let namespaced = Owners::of(0).and_outside(Some(NOBODY));
-    assert_eq!(judge(&way(&[("/", NOBODY, 0o755), ("/root", 0, 0o755)]), &namespaced), Ok(Whose::Own));
+    assert_eq!(judge(&way(&[("/", NOBODY, 0o755), ("/root", 0, 0o755)]), &namespaced), Ok(Owner::Own));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn the_way_is_walked_through_links_and_back_up() {
     symlink("loop", path("loop")).unwrap();
     let ours = ours();
     for whole in ["real/inner", "link", "link/../inner", "real/../link"] {
-        assert_eq!(believe(&path(whole), &ours).unwrap(), Some(Whose::Own), "{whole}");
+        assert_eq!(believe(&path(whole), &ours).unwrap(), Some(Owner::Own), "{whole}");
     }
     assert_eq!(believe(&path("real/none"), &ours).unwrap(), None);
     assert!(believe(&path("loop"), &ours).unwrap_err().to_string().contains("find the way to"));

@@ -17,7 +17,7 @@ use awqdeploy::{
         event::Event,
         validate::{Subject, validate},
     },
-    host::{process::owned::Whose, rehearsal::engine::EngineFault, vllm::api::Api},
+    host::{process::owned::OwnedProcesses, rehearsal::engine::EngineFault, vllm::api::Api},
 };
 use std::{
     cell::RefCell,
@@ -36,7 +36,7 @@ const FAST: f64 = 2000.0;
 const SWIFT: Duration = Duration::from_secs(20);
 
 async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) {
-    let api = Api::of(plan, Whose::Ours).unwrap();
+    let api = Api::of(plan, OwnedProcesses::Ours).unwrap();
     let events = RefCell::new(Vec::new());
     let observer = |event| events.borrow_mut().push(event);
     let began = Instant::now();

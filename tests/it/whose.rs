@@ -5,7 +5,7 @@ use awqdeploy::{
     host::{
         process::{
             control_group::{ControlGroup, Manager, is_a_service},
-            owned::Whose,
+            owned::OwnedProcesses,
         },
         vllm::api::Api,
     },
@@ -125,8 +125,8 @@ fn somebody() -> Child {
     Command::new("sleep").arg("1000").spawn().unwrap()
 }
 
-fn family(of: &Child) -> Whose {
-    Whose::Family(i32::try_from(of.id()).unwrap())
+fn family(of: &Child) -> OwnedProcesses {
+    OwnedProcesses::Family(i32::try_from(of.id()).unwrap())
 }
 
 /// What each connection sent first; it gets an answer.
@@ -155,7 +155,7 @@ fn api(address: SocketAddr) -> Api {
 async fn nothing_is_sent_to_whoever_is_not_the_service() {
     let (address, heard) = listening();
     let mut other = somebody();
-    for whose in [family(&other), Whose::Nobody] {
+    for whose in [family(&other), OwnedProcesses::Nobody] {
         let api = api(address).held_by(whose);
         for fault in [api.health().await.unwrap_err(), api.models().await.unwrap_err()] {
             let ApiError::Unreachable { why, .. } = fault else { panic!("{fault}") };
@@ -166,7 +166,7 @@ async fn nothing_is_sent_to_whoever_is_not_the_service() {
     other.kill().unwrap();
     other.wait().unwrap();
 
-    let ours = api(address).held_by(Whose::Ours);
+    let ours = api(address).held_by(OwnedProcesses::Ours);
     assert_eq!(ours.health().await, Ok(200));
     let _no_list = ours.models().await;
     // The connections before were made and closed, and nothing came.
@@ -185,17 +185,17 @@ fn a_connection_is_proven_before_it_is_accepted_too() {
     let waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, theirs) = (waiting.local_addr().unwrap(), waiting.peer_addr().unwrap());
     let mut other = somebody();
-    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    assert_eq!(OwnedProcesses::Ours.hold(ours, theirs), Ok(()));
     assert!(family(&other).hold(ours, theirs).is_err());
     let accepted = listener.accept().unwrap();
-    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    assert_eq!(OwnedProcesses::Ours.hold(ours, theirs), Ok(()));
     assert!(family(&other).hold(ours, theirs).is_err());
     // Whoever accepted it has it, whatever became of the listener.
     drop(listener);
-    assert_eq!(Whose::Ours.hold(ours, theirs), Ok(()));
+    assert_eq!(OwnedProcesses::Ours.hold(ours, theirs), Ok(()));
     drop(accepted);
-    assert!(Whose::Ours.hold(ours, theirs).is_err(), "nobody is there any more");
-    assert_eq!(Whose::Anybody.hold(ours, theirs), Ok(()));
+    assert!(OwnedProcesses::Ours.hold(ours, theirs).is_err(), "nobody is there any more");
+    assert_eq!(OwnedProcesses::Anybody.hold(ours, theirs), Ok(()));
     other.kill().unwrap();
     other.wait().unwrap();
 }

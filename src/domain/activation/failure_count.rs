@@ -32,7 +32,7 @@ pub enum Ending {
 /// What is known of the runs of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tally {
+pub struct FailureCount {
     /// The generation.
     generation: Option<GenerationId>,
     /// Its failures in a row.
@@ -51,7 +51,7 @@ struct Left {
     after: u64,
 }
 
-impl Tally {
+impl FailureCount {
     /// The service starts. One that was running without an end had its power cut, or its host has crashed.
     #[must_use]
     pub fn begun(self, generation: GenerationId, now: Moment) -> Self {

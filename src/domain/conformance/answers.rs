@@ -1,6 +1,6 @@
 //! Answers in one body.
 
-use super::probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong};
+use super::probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation, wrong};
 use crate::domain::api::openai::Answer;
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ pub(super) fn text(choice: &Value) -> Option<&str> {
 }
 
 /// It is an answer of this API.
-pub(super) fn whole(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+pub(super) fn whole(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.json()?;
     let answer = Answer::parse(seen.good_text()?)?;
     match answer.usage.completion_tokens {
@@ -105,11 +105,11 @@ pub(super) fn whole(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     }
 }
 
-fn role(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn role(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     is_assistant(&seen.json()?["choices"][0]["message"]["role"])
 }
 
-pub(super) fn is_assistant(role: &Value) -> Result<(), Miss> {
+pub(super) fn is_assistant(role: &Value) -> Result<(), Violation> {
     match role.as_str() {
         Some("assistant") => Ok(()),
         Some(role) => wrong(format!("the role is `{role}`")),
@@ -117,12 +117,12 @@ pub(super) fn is_assistant(role: &Value) -> Result<(), Miss> {
     }
 }
 
-fn usage(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn usage(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     adds_up(&seen.json()?["usage"], TOKENS)
 }
 
 /// The usage adds up and keeps to the limit.
-pub(super) fn adds_up(usage: &Value, limit: u64) -> Result<(), Miss> {
+pub(super) fn adds_up(usage: &Value, limit: u64) -> Result<(), Violation> {
     let count = |name: &str| usage[name].as_u64().unwrap_or_default();
     let [prompt, completion, total] = ["prompt_tokens", "completion_tokens", "total_tokens"].map(count);
     if !(1..=limit).contains(&completion) {
@@ -134,7 +134,7 @@ pub(super) fn adds_up(usage: &Value, limit: u64) -> Result<(), Miss> {
     Ok(())
 }
 
-fn finish_reason(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn finish_reason(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let count = body["usage"]["completion_tokens"].as_u64().unwrap_or_default();
     match body["choices"][0]["finish_reason"].as_str() {
@@ -147,7 +147,7 @@ fn finish_reason(seen: &Exchange, _: &Known) -> Result<(), Miss> {
 }
 
 /// What every answer repeats, and clients rely on.
-pub(super) fn identity(body: &Value, object: &str, known: &Known) -> Result<(), Miss> {
+pub(super) fn identity(body: &Value, object: &str, known: &Known) -> Result<(), Violation> {
     let said = |field: &str| body[field].as_str().unwrap_or_default();
     if said("id").is_empty() {
         return wrong("the answer has no `id`");
@@ -163,7 +163,7 @@ pub(super) fn identity(body: &Value, object: &str, known: &Known) -> Result<(), 
     }
 }
 
-fn max_tokens(seen: &Exchange, known: &Known) -> Result<(), Miss> {
+fn max_tokens(seen: &Exchange, known: &Known) -> Result<(), Violation> {
     whole(seen, known)?;
     let body = seen.json()?;
     let count = body["usage"]["completion_tokens"].as_u64().unwrap_or_default();
@@ -174,7 +174,7 @@ fn max_tokens(seen: &Exchange, known: &Known) -> Result<(), Miss> {
     wrong(format!("`max_tokens` of {EXACTLY} was answered with {count} tokens and `{reason}`"))
 }
 
-fn stop(seen: &Exchange, known: &Known) -> Result<(), Miss> {
+fn stop(seen: &Exchange, known: &Known) -> Result<(), Violation> {
     whole(seen, known)?;
     let body = seen.json()?;
     let text = text(&body["choices"][0]).unwrap_or_default();
@@ -184,7 +184,7 @@ fn stop(seen: &Exchange, known: &Known) -> Result<(), Miss> {
     }
 }
 
-fn stop_reason(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn stop_reason(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let count = body["usage"]["completion_tokens"].as_u64().unwrap_or_default();
     match body["choices"][0]["finish_reason"].as_str() {

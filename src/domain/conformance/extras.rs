@@ -2,7 +2,7 @@
 
 use super::{
     answers::{CHAT, COMPLETIONS, chat, completion, whole},
-    probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule, wrong},
+    probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation, wrong},
 };
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ fn with(mut body: Value, fields: Value) -> Value {
     body
 }
 
-fn choices(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn choices(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let indices: Option<Vec<u64>> =
         body["choices"].as_array().and_then(|choices| choices.iter().map(|c| c["index"].as_u64()).collect());
@@ -129,7 +129,7 @@ fn choices(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     wrong(format!("`n` of {CHOICES} was answered with the choices {indices:?}"))
 }
 
-fn logprobs(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn logprobs(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let logprobs = &body["choices"][0]["logprobs"];
     let (Some(values), Some(tokens)) = (logprobs["token_logprobs"].as_array(), logprobs["tokens"].as_array())
@@ -143,7 +143,7 @@ fn logprobs(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     are_logarithms(values.iter().filter(|value| !value.is_null()))
 }
 
-fn chat_logprobs(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn chat_logprobs(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let Some(content) = body["choices"][0]["logprobs"]["content"].as_array() else {
         return wrong("there are no `logprobs`");
@@ -151,7 +151,7 @@ fn chat_logprobs(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     are_logarithms(content.iter().map(|token| &token["logprob"]))
 }
 
-fn are_logarithms<'a>(values: impl Iterator<Item = &'a Value>) -> Result<(), Miss> {
+fn are_logarithms<'a>(values: impl Iterator<Item = &'a Value>) -> Result<(), Violation> {
     let mut count = 0;
     for value in values {
         match value.as_f64() {
@@ -162,7 +162,7 @@ fn are_logarithms<'a>(values: impl Iterator<Item = &'a Value>) -> Result<(), Mis
     if count == 0 { wrong("no token has a log probability") } else { Ok(()) }
 }
 
-fn echo(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn echo(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let body = seen.json()?;
     let text = body["choices"][0]["text"].as_str().unwrap_or_default();
     if text.starts_with(ECHOED) {
@@ -172,7 +172,7 @@ fn echo(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     wrong(format!("`{ECHOED}` is echoed as `{beginning}`"))
 }
 
-fn token_prompt(seen: &Exchange, known: &Known) -> Result<(), Miss> {
+fn token_prompt(seen: &Exchange, known: &Known) -> Result<(), Violation> {
     whole(seen, known)?;
     match seen.json()?["usage"]["prompt_tokens"].as_u64() {
         Some(3) => Ok(()),
@@ -180,7 +180,7 @@ fn token_prompt(seen: &Exchange, known: &Known) -> Result<(), Miss> {
     }
 }
 
-fn tolerated(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn tolerated(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     match &seen.json()?["choices"][0]["message"] {
         Value::Null => Ok(()),
@@ -188,7 +188,7 @@ fn tolerated(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     }
 }
 
-fn schema(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn schema(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     let body = seen.json()?;
     let text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default();
@@ -198,7 +198,7 @@ fn schema(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     }
 }
 
-fn tokenize(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn tokenize(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     let body = seen.json()?;
     let tokens = body["tokens"].as_array().map(|tokens| tokens.len() as u64);
@@ -208,7 +208,7 @@ fn tokenize(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     }
 }
 
-fn tokenize_agrees(seen: &Exchange, known: &Known) -> Result<(), Miss> {
+fn tokenize_agrees(seen: &Exchange, known: &Known) -> Result<(), Violation> {
     let count = seen.json()?["count"].as_u64();
     if count == known.prompt_tokens {
         return Ok(());
@@ -221,7 +221,7 @@ fn tokenize_agrees(seen: &Exchange, known: &Known) -> Result<(), Miss> {
     ))
 }
 
-fn detokenize(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn detokenize(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     let body = seen.json()?;
     let text = body["prompt"].as_str().unwrap_or_default();
@@ -229,14 +229,14 @@ fn detokenize(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     if text.contains(PROMPT) { Ok(()) } else { wrong(format!("`{PROMPT}` comes back as `{text}`")) }
 }
 
-fn version(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn version(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     match seen.json()?["version"].as_str() {
         Some(version) if !version.is_empty() => Ok(()),
         _ => wrong("there is no `version`"),
     }
 }
 
-fn metrics(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn metrics(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     if seen.good_text()?.contains("\nvllm:") { Ok(()) } else { wrong("no metric begins with `vllm:`") }
 }
 

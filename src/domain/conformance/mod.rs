@@ -12,7 +12,7 @@ mod refusals;
 mod streams;
 
 pub use extras::{logprobs_of, read_logprobs};
-pub use probe::{Ask, Exchange, Known, Miss, Need, PROMPT, Probe, Rule};
+pub use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
 
 use serde_json::Value;
 

@@ -44,9 +44,9 @@ impl Exchange {
     }
 
     /// A refusal of something that a server need not offer is no failure.
-    pub(super) fn offered(&self) -> Result<(), Miss> {
+    pub(super) fn offered(&self) -> Result<(), Violation> {
         match self.status {
-            400..=499 | 501 => Err(Miss::NotOffered(self.complaint())),
+            400..=499 | 501 => Err(Violation::NotOffered(self.complaint())),
             _ => Ok(()),
         }
     }
@@ -84,7 +84,7 @@ pub struct Rule {
     /// Who must keep to it.
     pub need: Need,
     /// The check.
-    pub look: fn(&Exchange, &Known) -> Result<(), Miss>,
+    pub look: fn(&Exchange, &Known) -> Result<(), Violation>,
 }
 
 /// Who must keep to a rule.
@@ -133,7 +133,7 @@ impl Known {
 
 /// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Miss {
+pub enum Violation {
     /// No good answer.
     Fault(ApiError),
     /// A wrong one.
@@ -142,20 +142,20 @@ pub enum Miss {
     NotOffered(String),
 }
 
-impl Miss {
+impl Violation {
     /// Whether the checks that are left would only fail, or wait, alike.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())
     }
 }
 
-impl From<ApiError> for Miss {
+impl From<ApiError> for Violation {
     fn from(fault: ApiError) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl fmt::Display for Miss {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => fault.fmt(f),
@@ -165,6 +165,6 @@ impl fmt::Display for Miss {
     }
 }
 
-pub(crate) fn wrong<T>(what: impl Into<String>) -> Result<T, Miss> {
-    Err(Miss::Wrong(what.into()))
+pub(crate) fn wrong<T>(what: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation::Wrong(what.into()))
 }

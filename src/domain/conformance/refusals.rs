@@ -2,7 +2,7 @@
 
 use super::{
     answers::{CHAT, COMPLETIONS},
-    probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
+    probe::{Ask, Exchange, Known, Need, Probe, Rule, Violation, wrong},
 };
 use crate::domain::api::openai::ApiErrorBody;
 use serde_json::json;
@@ -67,16 +67,16 @@ pub(super) const PROBES: &[Probe] = &[
     refusal!("error-wrong-method", COMPLETIONS, |seen, _| status(seen, &[405]), |_| Ask::Get),
 ];
 
-fn not_found(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn not_found(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     refused(seen, &[404])
 }
 
-fn bad_request(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn bad_request(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     // Which of the two it is has changed between versions of vLLM.
     refused(seen, &[400, 422])
 }
 
-fn status(seen: &Exchange, wanted: &[u16]) -> Result<(), Miss> {
+fn status(seen: &Exchange, wanted: &[u16]) -> Result<(), Violation> {
     if wanted.contains(&seen.status) {
         return Ok(());
     }
@@ -84,7 +84,7 @@ fn status(seen: &Exchange, wanted: &[u16]) -> Result<(), Miss> {
     wrong(format!("a client's mistake was answered with status {}, not {}", seen.status, wanted.join(" or ")))
 }
 
-fn refused(seen: &Exchange, wanted: &[u16]) -> Result<(), Miss> {
+fn refused(seen: &Exchange, wanted: &[u16]) -> Result<(), Violation> {
     status(seen, wanted)?;
     let error = ApiErrorBody::parse(&String::from_utf8_lossy(&seen.body))?;
     if error.code != seen.status {

@@ -2,7 +2,7 @@
 
 use super::{
     answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant},
-    probe::{Ask, Exchange, Known, Miss, Need, Probe, Rule, wrong},
+    probe::{Ask, Exchange, Known, Need, Probe, Rule, Violation, wrong},
 };
 use crate::domain::api::{
     openai::ApiError,
@@ -80,18 +80,18 @@ pub(super) fn chunks(seen: &Exchange) -> Result<Vec<Value>, ApiError> {
     Ok(data(seen)?.iter().filter_map(|data| serde_json::from_str(data).ok()).collect())
 }
 
-fn whole(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn whole(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     read(seen)?;
     Ok(())
 }
 
-fn role_first(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn role_first(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let chunks = chunks(seen)?;
     is_assistant(chunks.first().map_or(&Value::Null, |chunk| &chunk["choices"][0]["delta"]["role"]))
 }
 
 /// One chunk without a choice, after all others, counts the tokens.
-fn usage(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn usage(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let chunks = chunks(seen)?;
     let last = chunks.last().unwrap_or(&Value::Null);
     adds_up(&last["usage"], TOKENS)?;
@@ -102,7 +102,7 @@ fn usage(seen: &Exchange, _: &Known) -> Result<(), Miss> {
 }
 
 /// The header, and bytes that are text: half a character must never be sent.
-fn framing(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn framing(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     if !seen.content_type.starts_with("text/event-stream") {
         return wrong(format!("the content type is `{}`, not `text/event-stream`", seen.content_type));
     }
@@ -113,7 +113,7 @@ fn framing(seen: &Exchange, _: &Known) -> Result<(), Miss> {
     }
 }
 
-fn same_identity(seen: &Exchange, object: &str, known: &Known) -> Result<(), Miss> {
+fn same_identity(seen: &Exchange, object: &str, known: &Known) -> Result<(), Violation> {
     let chunks = chunks(seen)?;
     let first = chunks.first().map(|chunk| &chunk["id"]);
     for chunk in &chunks {
@@ -126,7 +126,7 @@ fn same_identity(seen: &Exchange, object: &str, known: &Known) -> Result<(), Mis
 }
 
 /// A reason for the end comes once, and no text after it.
-fn one_end(seen: &Exchange, _: &Known) -> Result<(), Miss> {
+fn one_end(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     let chunks = chunks(seen)?;
     let with_choice: Vec<_> = chunks.iter().filter(|chunk| chunk["choices"][0].is_object()).collect();
     let ends = |chunk: &&&Value| chunk["choices"][0]["finish_reason"].is_string();

@@ -58,7 +58,7 @@ pub struct Owners {
 
 /// Whose what a way leads to is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum Owner {
     /// Nobody can change it but root, and whoever acts.
     Own,
     /// The caller can, too.
@@ -113,12 +113,12 @@ impl Owners {
 ///
 /// # Errors
 /// The first part of the way that a stranger owns, or may write to.
-pub fn judge(way: &[Step], owners: &Owners) -> Result<Whose, Doubt> {
-    let mut whose = Whose::Own;
+pub fn judge(way: &[Step], owners: &Owners) -> Result<Owner, Doubt> {
+    let mut whose = Owner::Own;
     for (number, Step { path, met, owner, mode, group }) in way.iter().enumerate() {
         match owners.caller {
             _ if owners.own.contains(owner) => {}
-            Some(caller) if caller == *owner => whose = Whose::Callers { caller },
+            Some(caller) if caller == *owner => whose = Owner::Callers { caller },
             _ => return Err(Doubt::Stranger { path: path.clone(), owner: *owner }),
         }
         // What is in a sticky folder stays in its place while its owner is trusted, which the next step shows. Whoever

@@ -28,7 +28,7 @@ use crate::{
         event_loop,
         machine::uptime,
         os::{signals::Interrupt, watchdog},
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
         store::Recorded,
         systemd::{service::Condition, transient_unit},
         vllm::api::Api,
@@ -134,7 +134,7 @@ struct Asked {
     /// What it does.
     condition: Condition,
     /// Which processes are its own.
-    whose: Whose,
+    whose: OwnedProcesses,
 }
 
 fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {

@@ -5,7 +5,7 @@ use super::rollback_check;
 use crate::{
     domain::{
         activation::{
-            failure_count::{LIMIT, Tally},
+            failure_count::{FailureCount, LIMIT},
             machine::Activation,
             request::{Action, ActivationRequest},
         },
@@ -54,7 +54,7 @@ pub fn ended(world: &World) -> Result<(), Problem> {
 /// Counts, and has the service go back if it is time and there is something to go back to. What is left then.
 fn counted(
     world: &World,
-    count: impl FnOnce(Tally, GenerationId) -> Tally,
+    count: impl FnOnce(FailureCount, GenerationId) -> FailureCount,
 ) -> Result<Option<Generation>, Problem> {
     // What is tried is judged by whoever tries it.
     if service::on_trial() {
@@ -112,7 +112,7 @@ pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ou
 fn whole(
     world: &World,
     writer: &StoreWriter<'_>,
-    tally: &Tally,
+    tally: &FailureCount,
     failing: GenerationId,
     observer: &dyn Observer,
 ) -> Result<Option<Generation>, Problem> {
@@ -129,7 +129,7 @@ fn whole(
     Ok(None)
 }
 
-fn targets(store: &Store, tally: &Tally, failing: GenerationId) -> Result<Vec<GenerationId>, Problem> {
+fn targets(store: &Store, tally: &FailureCount, failing: GenerationId) -> Result<Vec<GenerationId>, Problem> {
     let recorded = store.activations()?;
     let activations: Vec<(u64, &Activation)> =
         recorded.iter().filter_map(|recorded| Some((recorded.number, recorded.last()?))).collect();

@@ -3,7 +3,7 @@
 use super::{Validation, connections};
 use crate::{
     domain::{
-        conformance::{Ask, Known, Miss, Need, Probe, Rule, probes},
+        conformance::{Ask, Known, Need, Probe, Rule, Violation, probes},
         validation::{gibberish::one_character, report::CheckOutcome},
     },
     host::vllm::api::Api,
@@ -35,7 +35,10 @@ impl Validation<'_> {
         self.same_shapes(&known);
         let began = Instant::now();
         let varies = one_character(&known.texts).map_or(Ok(()), |said| {
-            Err(Miss::Wrong(format!("every one of {} answers is `{said}` over and over", known.texts.len())))
+            Err(Violation::Wrong(format!(
+                "every one of {} answers is `{said}` over and over",
+                known.texts.len()
+            )))
         });
         self.conclude("text-varies", Need::Everyone, began.elapsed(), varies, &known);
         let began = Instant::now();
@@ -51,7 +54,9 @@ impl Validation<'_> {
         let began = Instant::now();
         known.vllm = self.subject.argv.is_some();
         let health = match alive(self.api).await {
-            Err(Miss::Wrong(why)) if !known.vllm && why.contains("404") => Err(Miss::NotOffered(why)),
+            Err(Violation::Wrong(why)) if !known.vllm && why.contains("404") => {
+                Err(Violation::NotOffered(why))
+            }
             health => health,
         };
         if self.conclude("health", Need::Essential, began.elapsed(), health, known) == Next::Enough {
@@ -76,7 +81,7 @@ impl Validation<'_> {
         let began = Instant::now();
         let ask = (probe.ask)(known);
         if let Ask::Skip(why) = ask {
-            let miss = Err(Miss::NotOffered(why.to_owned()));
+            let miss = Err(Violation::NotOffered(why.to_owned()));
             return self.conclude(first.name, Need::WhereOffered, began.elapsed(), miss, known);
         }
         let exchange = match self.api.exchange(probe.path, ask).await {
@@ -112,7 +117,7 @@ impl Validation<'_> {
         self.added_fields = changes.added;
         let same = match changes.breaking.as_slice() {
             [] => Ok(()),
-            breaking => Err(Miss::Wrong(breaking.join(", "))),
+            breaking => Err(Violation::Wrong(breaking.join(", "))),
         };
         self.conclude("same-shapes", Need::Everyone, began.elapsed(), same, known);
     }
@@ -134,7 +139,7 @@ impl Validation<'_> {
         name: &str,
         need: Need,
         took: Duration,
-        result: Result<(), Miss>,
+        result: Result<(), Violation>,
         known: &Known,
     ) -> Next {
         let Err(miss) = result else {
@@ -142,7 +147,7 @@ impl Validation<'_> {
             return Next::GoOn;
         };
         let excused = match &miss {
-            Miss::NotOffered(_) => true,
+            Violation::NotOffered(_) => true,
             // A server that breaks down has no excuse.
             miss if miss.is_fatal() => false,
             _ => !known.vllm && need == Need::Vllm,
@@ -153,9 +158,9 @@ impl Validation<'_> {
     }
 }
 
-async fn alive(api: &Api) -> Result<(), Miss> {
+async fn alive(api: &Api) -> Result<(), Violation> {
     match api.health().await? {
         200 => Ok(()),
-        status => Err(Miss::Wrong(format!("answered status {status}"))),
+        status => Err(Violation::Wrong(format!("answered status {status}"))),
     }
 }

@@ -3,10 +3,10 @@
 use crate::{
     domain::{
         api::openai::Request,
-        conformance::{Ask, Known, Miss, Need, PROMPT},
+        conformance::{Ask, Known, Need, PROMPT, Violation},
         profile::secrets::SecretText,
     },
-    host::vllm::api::{Api, Heard},
+    host::vllm::api::{Api, Received},
 };
 use futures_util::future::join_all;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const NOTICE_EVERY: Duration = Duration::from_millis(30);
 /// vLLM's gauge of requests that it is at work on.
 const RUNNING: &str = "vllm:num_requests_running";
 
-pub(super) async fn check(name: &str, api: &Api, known: &Known) -> Result<(), Miss> {
+pub(super) async fn check(name: &str, api: &Api, known: &Known) -> Result<(), Violation> {
     match name {
         "keep-alive" => keep_alive(api).await,
         "concurrency" => concurrency(api).await,
@@ -45,19 +45,19 @@ pub(super) async fn check(name: &str, api: &Api, known: &Known) -> Result<(), Mi
     }
 }
 
-async fn keep_alive(api: &Api) -> Result<(), Miss> {
+async fn keep_alive(api: &Api) -> Result<(), Violation> {
     if api.keeps_alive().await? {
         return Ok(());
     }
-    Err(Miss::Wrong("the connection is closed after one answer".to_owned()))
+    Err(Violation::Wrong("the connection is closed after one answer".to_owned()))
 }
 
-async fn concurrency(api: &Api) -> Result<(), Miss> {
+async fn concurrency(api: &Api) -> Result<(), Violation> {
     let requests: Vec<_> = (0..AT_ONCE).map(|n| Request::chat(format!("Count to {n}."), TOKENS)).collect();
     for answer in join_all(requests.iter().map(|request| api.stream(request))).await {
         let tokens = answer?.answer.usage.completion_tokens;
         if !(1..=TOKENS).contains(&tokens) {
-            return Err(Miss::Wrong(format!(
+            return Err(Violation::Wrong(format!(
                 "of {AT_ONCE} answers at once one has {tokens} tokens, where 1 to {TOKENS} were asked for"
             )));
         }
@@ -66,20 +66,20 @@ async fn concurrency(api: &Api) -> Result<(), Miss> {
 }
 
 /// A client that goes away must not go on costing: its request is ended, and its memory given back.
-async fn disconnect(api: &Api, known: &Known) -> Result<(), Miss> {
+async fn disconnect(api: &Api, known: &Known) -> Result<(), Violation> {
     let before = running(api).await?;
     let room = known.max_model_len.map_or(UNHEARD_TOKENS, |length| length.saturating_sub(ROOM).max(1));
     let mut request = Request::complete(PROMPT, UNHEARD_TOKENS.min(room));
     if known.vllm {
         request = request.to_the_limit();
     }
-    if let Heard::Whole(_) = api.stream_until(&request, |chunks| !chunks.is_empty()).await? {
-        return Err(Miss::NotOffered("the answer ended before anybody could go away".to_owned()));
+    if let Received::Whole(_) = api.stream_until(&request, |chunks| !chunks.is_empty()).await? {
+        return Err(Violation::NotOffered("the answer ended before anybody could go away".to_owned()));
     }
     let began = Instant::now();
     while running(api).await? > before {
         if began.elapsed() > NOTICE_WAIT {
-            return Err(Miss::Wrong(format!(
+            return Err(Violation::Wrong(format!(
                 "a request still runs {} s after its client went away",
                 NOTICE_WAIT.as_secs()
             )));
@@ -90,7 +90,7 @@ async fn disconnect(api: &Api, known: &Known) -> Result<(), Miss> {
 }
 
 /// Requests that the server is at work on.
-async fn running(api: &Api) -> Result<f64, Miss> {
+async fn running(api: &Api) -> Result<f64, Violation> {
     let raw = api.get("/metrics").await?;
     let values: Vec<f64> = raw
         .body
@@ -99,14 +99,14 @@ async fn running(api: &Api) -> Result<f64, Miss> {
         .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
         .collect();
     if raw.status != 200 || values.is_empty() {
-        return Err(Miss::NotOffered(format!("there is no metric `{RUNNING}`")));
+        return Err(Violation::NotOffered(format!("there is no metric `{RUNNING}`")));
     }
     Ok(values.iter().sum())
 }
 
-async fn key(api: &Api, instead: Option<String>) -> Result<(), Miss> {
+async fn key(api: &Api, instead: Option<String>) -> Result<(), Violation> {
     if !api.has_key() {
-        return Err(Miss::NotOffered("it has no key".to_owned()));
+        return Err(Violation::NotOffered("it has no key".to_owned()));
     }
     let answer = api
         .clone()
@@ -115,6 +115,8 @@ async fn key(api: &Api, instead: Option<String>) -> Result<(), Miss> {
         .await?;
     match answer.status {
         401 | 403 => Ok(()),
-        status => Err(Miss::Wrong(format!("a request without the key was answered with status {status}"))),
+        status => {
+            Err(Violation::Wrong(format!("a request without the key was answered with status {status}")))
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     host::{
         os::signals::Interrupt,
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
         store::{Evidence, Store, StoreWriter},
         systemd::service::Condition,
         vllm::{api::Api, running_server},
@@ -30,7 +30,7 @@ pub fn report(
     store: &Store,
     plan: &Plan,
     generation: GenerationId,
-    whose: Whose,
+    whose: OwnedProcesses,
     live: Option<&Report>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
@@ -84,7 +84,7 @@ pub(in crate::flow) fn validate_returned(
     writer: &StoreWriter<'_>,
     number: u64,
     generation: GenerationId,
-    whose: Whose,
+    whose: OwnedProcesses,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let plan = writer.store().generation(generation)?.plan;
@@ -96,12 +96,12 @@ pub(in crate::flow) fn validate_returned(
 
 /// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted
 /// with what descends from it.
-pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<Whose, Problem> {
+pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<OwnedProcesses, Problem> {
     match world.service_manager.processes(&current.plan.service)? {
-        Whose::Nobody => {
+        OwnedProcesses::Nobody => {
             let adopted =
                 world.store.adopted(current.id)?.filter(|adopted| running_server::lives(&adopted.process));
-            Ok(adopted.map_or(Whose::Nobody, |adopted| Whose::Family(adopted.process.pid)))
+            Ok(adopted.map_or(OwnedProcesses::Nobody, |adopted| OwnedProcesses::Family(adopted.process.pid)))
         }
         whose => Ok(whose),
     }

@@ -14,7 +14,7 @@ use crate::{
             openai::{Models, Request},
             response_shape::ResponseShapes,
         },
-        conformance::{Known, Miss, logprobs_of, read_logprobs},
+        conformance::{Known, Violation, logprobs_of, read_logprobs},
         generation_id::GenerationId,
         measure::{Throughput, stats::rates},
         planning::plan::Plan,
@@ -160,14 +160,17 @@ pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -
 impl Validation<'_> {
     /// The served name is there, and what is behind it is what this generation runs: an old server that
     /// kept the port would answer everything else just as well.
-    fn right_model(&self, models: &Models) -> Result<(), Miss> {
+    fn right_model(&self, models: &Models) -> Result<(), Violation> {
         let wanted = self.api.model();
         let Some(model) = models.data.iter().find(|model| model.id == wanted) else {
             let served: Vec<_> = models.data.iter().map(|model| &*model.id).collect();
-            return Err(Miss::Wrong(format!("`{wanted}` is not served, only `{}`", served.join("`, `"))));
+            return Err(Violation::Wrong(format!(
+                "`{wanted}` is not served, only `{}`",
+                served.join("`, `")
+            )));
         };
         match (&model.root, self.subject.argv) {
-            (Some(root), Some(argv)) if !argv.contains(root) => Err(Miss::Wrong(format!(
+            (Some(root), Some(argv)) if !argv.contains(root) => Err(Violation::Wrong(format!(
                 "`{wanted}` is served from `{root}`, which is not what this generation runs"
             ))),
             _ => Ok(()),
@@ -280,7 +283,7 @@ impl Validation<'_> {
         self.checks.iter().any(|check| check.name == name && check.verdict == CheckOutcome::Skipped)
     }
 
-    fn fail(&mut self, name: &str, began: Instant, miss: &Miss) {
+    fn fail(&mut self, name: &str, began: Instant, miss: &Violation) {
         self.record(name, CheckOutcome::Fail, Some(miss.to_string()), began.elapsed());
     }
 

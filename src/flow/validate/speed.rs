@@ -6,7 +6,7 @@ use crate::{
             openai::{Ends, Request},
             stream::Streamed,
         },
-        conformance::Miss,
+        conformance::Violation,
         measure::{Sample, stats::rates},
         profile::Gates,
         validation::{
@@ -15,7 +15,7 @@ use crate::{
         },
     },
     flow::event::{Event, Observer},
-    host::vllm::api::{Api, Heard},
+    host::vllm::api::{Api, Received},
 };
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ pub(super) async fn measure(
     prompting: Prompting,
     theirs: Option<&[f64]>,
     observer: &dyn Observer,
-) -> Result<Vec<Sample>, Miss> {
+) -> Result<Vec<Sample>, Violation> {
     let began = Instant::now();
     for number in 0..gates.warmups {
         let tokens = gates.output_tokens.min(WARMUP_TOKENS);
@@ -63,7 +63,7 @@ pub(super) async fn measure(
             let (sample, heard) = one(api, gates, &request).await?;
             let sample = Sample { began_ms, ..sample };
             let Some(tokens_per_second) = sample.decode_tokens_per_second() else {
-                return Err(Miss::Wrong(format!(
+                return Err(Violation::Wrong(format!(
                     "all {} tokens came at once: there is no rate to measure",
                     sample.tokens
                 )));
@@ -91,20 +91,20 @@ enum Extent {
     Part,
 }
 
-async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Extent), Miss> {
+async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Extent), Violation> {
     let floor = gates.min_decode_tokens_per_second;
     match api.stream_until(request, |chunks| is_clearly_below(chunks, floor)).await? {
-        Heard::Part(sample) => Ok((sample, Extent::Part)),
-        Heard::Whole(streamed) => Ok((heard_to_the_end(request, &streamed)?, Extent::Whole)),
+        Received::Part(sample) => Ok((sample, Extent::Part)),
+        Received::Whole(streamed) => Ok((heard_to_the_end(request, &streamed)?, Extent::Whole)),
     }
 }
 
 /// What the answer took, if it has the tokens that were asked for.
-pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result<Sample, Miss> {
+pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result<Sample, Violation> {
     let sample = streamed.sample();
     let natural = request.ends == Ends::Naturally && sample.tokens < request.max_tokens;
     if sample.tokens != request.max_tokens && !natural {
-        return Err(Miss::Wrong(format!(
+        return Err(Violation::Wrong(format!(
             "{} tokens were generated, where {} were asked for",
             sample.tokens, request.max_tokens
         )));

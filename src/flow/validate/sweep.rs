@@ -4,7 +4,7 @@ use super::speed::{PROMPT, Prompting, heard_to_the_end};
 use crate::{
     domain::{
         api::openai::{ApiError, Request},
-        conformance::{Known, Miss},
+        conformance::{Known, Violation},
         measure::{Sample, Throughput},
         profile::Gates,
         validation::sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
@@ -32,7 +32,7 @@ pub(super) struct Sweep<'a> {
 impl Sweep<'_> {
     /// Measures what fits into the time, beginning at what one stream showed. One stream itself is not
     /// measured again.
-    pub(super) async fn measure(&self, single: &Throughput) -> Result<Swept, Miss> {
+    pub(super) async fn measure(&self, single: &Throughput) -> Result<Swept, Violation> {
         let mut swept = Swept::default();
         let wanted = &self.gates.sweep;
         let (Some(pace), true) = (Pace::of(1, &single.samples), single.requests > 1) else {
@@ -73,7 +73,12 @@ impl Sweep<'_> {
         levels
     }
 
-    async fn prompts(&self, mut pace: Pace, left: impl Fn() -> f64, swept: &mut Swept) -> Result<(), Miss> {
+    async fn prompts(
+        &self,
+        mut pace: Pace,
+        left: impl Fn() -> f64,
+        swept: &mut Swept,
+    ) -> Result<(), Violation> {
         let wanted = &self.gates.sweep.prompt_tokens;
         let room = self.known.max_model_len.map_or(u32::MAX, longest_prompt);
         let mut characters = characters_per_token(PROMPT.len(), pace.input_len);
@@ -97,7 +102,7 @@ impl Sweep<'_> {
                     swept.prompts.push(length);
                 }
                 // The context of a server that does not say how long it is.
-                Err(Miss::Fault(ApiError::Refused { status: 400..=499, message })) => {
+                Err(Violation::Fault(ApiError::Refused { status: 400..=499, message })) => {
                     swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
                 }
                 Err(miss) => return Err(miss),
@@ -107,7 +112,7 @@ impl Sweep<'_> {
     }
 
     /// So many requests of this length, one after the other.
-    async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Miss> {
+    async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Violation> {
         let began = Instant::now();
         let mut samples = Vec::new();
         for number in 0..count {
@@ -119,14 +124,14 @@ impl Sweep<'_> {
     }
 
     /// Every stream makes its next request when it has its answer.
-    async fn streams(&self, level: Level) -> Result<Vec<Sample>, Miss> {
+    async fn streams(&self, level: Level) -> Result<Vec<Sample>, Violation> {
         self.api.connect(level.streams).await;
         let began = Instant::now();
         let requests: Vec<Request> = (0..level.requests)
             .map(|n| self.prompting.request(&format!("{}-{n}", level.streams), PROMPT, level.output_tokens))
             .collect();
         let at_once = usize::try_from(level.streams).unwrap_or(usize::MAX);
-        let answers: Vec<Result<Sample, Miss>> = stream::iter(&requests)
+        let answers: Vec<Result<Sample, Violation>> = stream::iter(&requests)
             .map(|request| self.one(request, began))
             .buffer_unordered(at_once)
             .collect()
@@ -134,7 +139,7 @@ impl Sweep<'_> {
         answers.into_iter().collect()
     }
 
-    async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Miss> {
+    async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Violation> {
         let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
         let sample = heard_to_the_end(request, &self.api.stream(request).await?)?;
         Ok(Sample { began_ms, ..sample })

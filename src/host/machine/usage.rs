@@ -3,11 +3,11 @@
 use super::gpu;
 use crate::{
     domain::{size::ByteSize, validation::observed::Held},
-    host::{machine, process::owned::Whose},
+    host::{machine, process::owned::OwnedProcesses},
 };
 
 /// What these processes hold now. Nothing where there are none, or nobody tells.
-pub fn of(whose: &Whose) -> Held {
+pub fn of(whose: &OwnedProcesses) -> Held {
     let ours = whose.processes();
     let vram: Vec<ByteSize> = gpu::facts()
         .found

@@ -3,7 +3,7 @@
 use super::reading::{failed, names};
 use crate::domain::{
     problem::{Kind, Problem},
-    store::trust::{self, Doubt, Group, Met, Owners, Step, Whose},
+    store::trust::{self, Doubt, Group, Met, Owner, Owners, Step},
 };
 use std::{
     collections::VecDeque,
@@ -48,7 +48,7 @@ pub fn is_root() -> bool {
 ///
 /// # Errors
 /// [`Kind::Refused`] that names the part of the way that a stranger owns or may write to.
-pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Whose>, Problem> {
+pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Owner>, Problem> {
     let (way, end) = way(path).map_err(|e| failed("find the way to", path, e))?;
     let whose = trust::judge(&way, owners).map_err(|doubt| doubted(&doubt))?;
     Ok((end == End::There).then_some(whose))
@@ -59,8 +59,8 @@ pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Whose>, Problem> {
 ///
 /// # Errors
 /// As [`believe`].
-pub fn believe_as_root(path: &Path) -> Result<Option<Whose>, Problem> {
-    if is_root() { believe(path, &ours_and_callers()) } else { Ok(Some(Whose::Own)) }
+pub fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
+    if is_root() { believe(path, &ours_and_callers()) } else { Ok(Some(Owner::Own)) }
 }
 
 /// A problem for root with an interpreter that is to run vLLM, or with the environment that it finds its packages in.
@@ -84,7 +84,7 @@ pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
 
 /// Whether nobody but root and whoever acts could change a file in place or replace it.
 pub fn is_ours(path: &Path) -> bool {
-    matches!(believe(path, &ours()), Ok(Some(Whose::Own)))
+    matches!(believe(path, &ours()), Ok(Some(Owner::Own)))
 }
 
 fn doubted(doubt: &Doubt) -> Problem {

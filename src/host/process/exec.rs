@@ -1,6 +1,6 @@
 //! The only place that starts programs.
 
-use super::output::{Hearing, Kept};
+use super::output::{KeptOutput, OutputReader};
 use crate::domain::problem::Problem;
 use duct::Expression;
 use std::{
@@ -102,8 +102,8 @@ pub fn run_bare_within<A: AsRef<OsStr>>(
 struct Running {
     line: String,
     handle: duct::Handle,
-    stdout: Hearing,
-    stderr: Hearing,
+    stdout: OutputReader,
+    stderr: OutputReader,
 }
 
 impl Running {
@@ -113,7 +113,7 @@ impl Running {
         prepared: impl FnOnce(Expression) -> Expression,
     ) -> Result<Self, Problem> {
         let line = line(program, arguments);
-        let hear = || Hearing::begin().map_err(|e| Problem::doing(format_args!("hear `{line}`"), e));
+        let hear = || OutputReader::begin().map_err(|e| Problem::doing(format_args!("hear `{line}`"), e));
         let ((stdout, out), (stderr, errors)) = (hear()?, hear()?);
         let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
             .stdin_null()
@@ -158,7 +158,7 @@ pub fn watch_alone<A: AsRef<OsStr>>(
         .dir("/")
         .unchecked();
     let mut output = command.reader().map_err(|e| not_started(&line, program, e))?;
-    let mut kept = Kept::default();
+    let mut kept = KeptOutput::default();
     let heard = each_line(BufReader::new(&mut output), &mut |words| {
         said(words);
         kept.push(words.as_bytes());

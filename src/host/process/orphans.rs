@@ -21,14 +21,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A process that outlived its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
+pub struct OrphanProcess {
     /// Its number.
     pub pid: i32,
     /// Its command line, as it shows itself.
     pub name: String,
 }
 
-impl fmt::Display for Leftover {
+impl fmt::Display for OrphanProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` (process {})", self.name, self.pid)
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Leftover {
 pub fn end(
     group: Option<&ControlGroup>,
     runtimes: &Path,
-    tell: &mut dyn FnMut(&Leftover),
+    tell: &mut dyn FnMut(&OrphanProcess),
 ) -> Result<(), Problem> {
     let mut told = BTreeSet::new();
     let began = Instant::now();
@@ -66,7 +66,7 @@ pub fn end(
     }
 }
 
-fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Leftover)>, Problem> {
+fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, OrphanProcess)>, Problem> {
     let all = all_processes().map_err(|e| Problem::doing("list processes", e))?;
     // Links of programs and mapped files are told as they are behind all links.
     let runtimes = std::fs::canonicalize(runtimes).unwrap_or_else(|_| runtimes.to_owned());
@@ -86,7 +86,7 @@ fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Lef
         if inside || (!of_another && is_our_users(&process) && runs_from(&process, &runtimes)) {
             let Some(known) = Known::started_at(process.pid, stat.starttime) else { continue };
             let name = name(&process).unwrap_or(stat.comm);
-            found.push((inside, known, Leftover { pid: process.pid, name }));
+            found.push((inside, known, OrphanProcess { pid: process.pid, name }));
         }
     }
     let runs: BTreeSet<i32> = found.iter().map(|(_, _, leftover)| leftover.pid).collect();

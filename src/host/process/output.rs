@@ -18,13 +18,13 @@ const CHUNK: usize = 64 << 10;
 
 /// The beginning and the end of what was said.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptOutput {
     first: Vec<u8>,
     last: VecDeque<u8>,
     left_out: u64,
 }
 
-impl Kept {
+impl KeptOutput {
     pub(super) fn push(&mut self, said: &[u8]) {
         let (first, rest) = said.split_at(said.len().min(FIRST - self.first.len()));
         self.first.extend(first);
@@ -61,19 +61,19 @@ impl Kept {
 
 /// Hears one output of a program to its end, beside whatever else goes on.
 #[derive(Debug)]
-pub(super) struct Hearing {
-    heard: Receiver<io::Result<Kept>>,
+pub(super) struct OutputReader {
+    heard: Receiver<io::Result<KeptOutput>>,
     _wanted: Arc<()>,
 }
 
-impl Hearing {
+impl OutputReader {
     /// Begins. The other end is for the program.
     pub(super) fn begin() -> io::Result<(Self, PipeWriter)> {
         let (output, program) = io::pipe()?;
         let (told, heard) = channel();
         let wanted = Arc::new(());
         let still = Arc::downgrade(&wanted);
-        let hear = move || drop(told.send(Kept::all(output, &still)));
+        let hear = move || drop(told.send(KeptOutput::all(output, &still)));
         thread::Builder::new().name("hear".into()).spawn(hear)?;
         Ok((Self { heard, _wanted: wanted }, program))
     }

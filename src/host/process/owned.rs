@@ -13,7 +13,7 @@ use std::{
 
 /// Whose processes are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum OwnedProcesses {
     /// Those of a unit's control group.
     Group(ControlGroup),
     /// This process and all that descends from it.
@@ -26,7 +26,7 @@ pub enum Whose {
     Anybody,
 }
 
-impl Whose {
+impl OwnedProcesses {
     /// Their numbers.
     pub fn processes(&self) -> BTreeSet<u32> {
         let pids = match self {

@@ -16,7 +16,7 @@ use crate::{
             notify::{Listener, Said, VARIABLE},
             signals::Interrupt,
         },
-        process::{exec, owned::Whose, process_tree, running_generation},
+        process::{exec, owned::OwnedProcesses, process_tree, running_generation},
         systemd::service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     },
 };
@@ -173,8 +173,8 @@ impl Services for EmbeddedSupervisor {
         process_tree::kill_marked(MARK, &self.mark())
     }
 
-    fn processes(&mut self) -> Result<Whose, Problem> {
-        Ok(Whose::Ours)
+    fn processes(&mut self) -> Result<OwnedProcesses, Problem> {
+        Ok(OwnedProcesses::Ours)
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

@@ -30,7 +30,7 @@ use crate::domain::{
 use journal::Journal;
 use nix_store::StorePath;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use staging::Staged;
+use staging::StagingDir;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -447,11 +447,11 @@ impl StoreWriter<'_> {
     }
 
     /// An empty directory for something half-made; what an earlier process left there is removed.
-    pub fn stage(&self, name: &str) -> Result<Staged, Problem> {
+    pub fn stage(&self, name: &str) -> Result<StagingDir, Problem> {
         let path = self.store.layout.staging().join(name);
         fs::remove_tree(&path)?;
         fs::make_directory(&path)?;
-        Ok(Staged::at(path))
+        Ok(StagingDir::at(path))
     }
 }
 

@@ -9,22 +9,22 @@ use std::{
 /// A directory of something half-made. Unless it was published it goes when this does: a copy that ended on a
 /// full disk must not keep the disk full.
 #[derive(Debug)]
-pub struct Staged(PathBuf);
+pub struct StagingDir(PathBuf);
 
-impl Staged {
+impl StagingDir {
     pub(super) fn at(path: PathBuf) -> Self {
         Self(path)
     }
 }
 
-impl Deref for Staged {
+impl Deref for StagingDir {
     type Target = Path;
     fn deref(&self) -> &Path {
         &self.0
     }
 }
 
-impl Drop for Staged {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         // What stays is removed before the next attempt; there is nobody to tell now.
         let _left = fs::remove_tree(&self.0);

@@ -4,7 +4,7 @@
 use super::scope_option;
 use crate::{
     domain::{
-        activation::failure_count::{Ending, Moment, Tally},
+        activation::failure_count::{Ending, FailureCount, Moment},
         problem::Problem,
         service::unit,
         store::layout::{Layout, Scope},
@@ -17,13 +17,13 @@ use std::{collections::BTreeMap, env, path::Path};
 const RESULT: &str = "SERVICE_RESULT";
 
 /// What was counted. A file that cannot be understood is none: to count anew is better than not to serve.
-pub fn read(layout: &Layout) -> Result<Tally, Problem> {
+pub fn read(layout: &Layout) -> Result<FailureCount, Problem> {
     let text = fs::read(&layout.tally())?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 /// Keeps it, synced.
-pub fn write(layout: &Layout, tally: &Tally) -> Result<(), Problem> {
+pub fn write(layout: &Layout, tally: &FailureCount) -> Result<(), Problem> {
     let text =
         serde_json::to_string(tally).map_err(|e| Problem::doing("write down the runs of the service", e))?;
     fs::write_unlocked(&layout.tally(), text)

@@ -20,8 +20,8 @@ use super::{
     process::{
         control_group::ControlGroup,
         exec,
-        orphans::{self, Leftover},
-        owned::Whose,
+        orphans::{self, OrphanProcess},
+        owned::OwnedProcesses,
         running_generation,
     },
 };
@@ -320,22 +320,22 @@ impl Services for Systemd {
         }
     }
 
-    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&OrphanProcess)) -> Result<(), Problem> {
         let group = self.group()?.or(self.group.clone());
         orphans::end(group.as_ref(), runtimes, tell)?;
         gpu::wait_until_free(group.as_ref())
     }
 
-    fn processes(&mut self) -> Result<Whose, Problem> {
+    fn processes(&mut self) -> Result<OwnedProcesses, Problem> {
         let runs = match self.scope {
-            Scope::System if !rustix::process::geteuid().is_root() => return Ok(Whose::Anybody),
+            Scope::System if !rustix::process::geteuid().is_root() => return Ok(OwnedProcesses::Anybody),
             Scope::System => Self::runs_host(),
             Scope::User => places::user_manager_runs().is_ok(),
         };
         if !runs {
-            return Ok(Whose::Nobody);
+            return Ok(OwnedProcesses::Nobody);
         }
-        Ok(self.group()?.map_or(Whose::Nobody, Whose::Group))
+        Ok(self.group()?.map_or(OwnedProcesses::Nobody, OwnedProcesses::Group))
     }
 
     fn condition(&mut self) -> Result<Condition, Problem> {

@@ -9,7 +9,7 @@ use crate::{
     },
     host::{
         os::signals::Interrupt,
-        process::{orphans::Leftover, owned::Whose},
+        process::{orphans::OrphanProcess, owned::OwnedProcesses},
     },
 };
 use std::path::{Path, PathBuf};
@@ -45,12 +45,12 @@ pub trait Services {
 
     /// Ends what outlived the stopped service and is ours without doubt, telling each, and waits until the GPUs'
     /// memory is back. `runtimes` is where our engines lie.
-    fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+    fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&OrphanProcess)) -> Result<(), Problem> {
         Ok(())
     }
 
     /// Which processes are its own, now.
-    fn processes(&mut self) -> Result<Whose, Problem>;
+    fn processes(&mut self) -> Result<OwnedProcesses, Problem>;
 
     /// What it does now.
     fn condition(&mut self) -> Result<Condition, Problem>;
@@ -167,11 +167,11 @@ impl<S: Services + ?Sized> Services for &mut S {
         (**self).stop()
     }
 
-    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&Leftover)) -> Result<(), Problem> {
+    fn clear(&mut self, runtimes: &Path, tell: &mut dyn FnMut(&OrphanProcess)) -> Result<(), Problem> {
         (**self).clear(runtimes, tell)
     }
 
-    fn processes(&mut self) -> Result<Whose, Problem> {
+    fn processes(&mut self) -> Result<OwnedProcesses, Problem> {
         (**self).processes()
     }
 

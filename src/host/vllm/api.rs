@@ -18,7 +18,7 @@ use crate::{
     },
     host::{
         os::{http::root_of, secrets},
-        process::owned::Whose,
+        process::owned::OwnedProcesses,
     },
 };
 use bytes::Bytes;
@@ -58,7 +58,7 @@ pub struct Api {
 
 /// A streamed answer, as far as it was listened to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum Received {
     /// All of it.
     Whole(Streamed),
     /// What its beginning took, a token a chunk.
@@ -84,7 +84,7 @@ impl Api {
     /// The API that this plan's engine will answer, as long as these processes hold the other end: an answer of
     /// anybody else counts for nothing, and nobody else is sent anything. A key that the plan gives to vLLM is used
     /// here too.
-    pub fn of(plan: &Plan, whose: Whose) -> Result<Self, Problem> {
+    pub fn of(plan: &Plan, whose: OwnedProcesses) -> Result<Self, Problem> {
         let api = Self::at(
             SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port),
             &plan.model.served_name,
@@ -131,7 +131,7 @@ impl Api {
 
     /// The same, asked only where these processes hold the other end.
     #[must_use]
-    pub fn held_by(self, whose: Whose) -> Self {
+    pub fn held_by(self, whose: OwnedProcesses) -> Self {
         Self { connections: self.connections.held_by(whose), ..self }
     }
 
@@ -205,8 +205,8 @@ impl Api {
     /// monotonic clock. The connection is there already, unless this is the first request.
     pub async fn stream(&self, request: &Request) -> Result<Streamed, ApiError> {
         match self.stream_until(request, |_| false).await? {
-            Heard::Whole(streamed) => Ok(streamed),
-            Heard::Part(_) => Err(ApiError::Cut { why: "nobody listened".to_owned(), chunks: 0 }),
+            Received::Whole(streamed) => Ok(streamed),
+            Received::Part(_) => Err(ApiError::Cut { why: "nobody listened".to_owned(), chunks: 0 }),
         }
     }
 
@@ -215,7 +215,7 @@ impl Api {
         &self,
         request: &Request,
         enough: impl Fn(&[Duration]) -> bool,
-    ) -> Result<Heard, ApiError> {
+    ) -> Result<Received, ApiError> {
         let body = request.body(&self.model, Delivery::Streamed).to_string();
         let request = self.request(Method::POST, request.path(), Some(body))?;
         let mut transcript = Transcript::default();
@@ -229,8 +229,8 @@ impl Api {
             }
         };
         match timeout(self.timeout, listening).await {
-            Ok(Ok(Read::Enough)) => Ok(Heard::Part(transcript.sample())),
-            Ok(Ok(Read::ToTheEnd)) => transcript.finish().map(Heard::Whole),
+            Ok(Ok(Read::Enough)) => Ok(Received::Part(transcript.sample())),
+            Ok(Ok(Read::ToTheEnd)) => transcript.finish().map(Received::Whole),
             Ok(Err(fault)) => Err(fault),
             Err(_late) => Err(ApiError::Late { after: self.timeout, chunks: transcript.chunks().len() }),
         }

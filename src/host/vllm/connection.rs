@@ -3,7 +3,7 @@
 
 use crate::{
     domain::api::openai::ApiError,
-    host::{os::http::root_of, process::owned::Whose},
+    host::{os::http::root_of, process::owned::OwnedProcesses},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::Fuse};
@@ -36,7 +36,7 @@ struct Server {
     host: String,
     port: u16,
     /// Whose the server must be.
-    whose: Option<Whose>,
+    whose: Option<OwnedProcesses>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -77,7 +77,7 @@ impl Connections {
     }
 
     /// Others, which are only made where these processes hold the other end.
-    pub(super) fn held_by(&self, whose: Whose) -> Self {
+    pub(super) fn held_by(&self, whose: OwnedProcesses) -> Self {
         let Server { host, port, .. } = &*self.0;
         Self(Arc::new(Server { host: host.clone(), port: *port, whose: Some(whose), idle: Mutex::default() }))
     }
