@@ -15,7 +15,7 @@ use crate::{
         vllm::startup_log::{Phase, Reason},
     },
     host::{
-        os::{notify::Told, secrets, signals::Interrupt},
+        os::{notify::Notifier, secrets, signals::Interrupt},
         process::{owned::OwnedProcesses, process_tree},
         runtimes::installed::TreeHashCache,
         store::{Store, hash_cache::ServiceHashCache},
@@ -79,7 +79,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     if let Parent::Followed { owner } = parent {
         process_tree::die_with_parent(owner)?;
     }
-    let told = Told;
+    let told = Notifier;
     let outcome = run(store, asked, told).await;
     if let Err(problem) = &outcome {
         // The service manager shows it as the reason.
@@ -91,7 +91,7 @@ pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
 async fn run(
     store: &Store,
     mut asked: Pin<&mut impl Future<Output = ()>>,
-    told: Told,
+    told: Notifier,
 ) -> Result<(), Problem> {
     let Generation { id, plan, .. } = store.deployed()?;
     store.record_intact(id)?;
@@ -135,7 +135,7 @@ fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
 async fn proven(
     store: &Store,
     plan: &Plan,
-    told: Told,
+    told: Notifier,
     mut asked: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Problem> {
     told.status(&format!("verifying vLLM and the model of `{}`", plan.profile));
@@ -169,7 +169,7 @@ async fn proven(
 }
 
 /// Tells the service manager each percent of what is verified.
-fn telling(told: Told, what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
+fn telling(told: Notifier, what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
     let mut shown = None;
     move |done, of| {
         let percent = (done.0 * 100).checked_div(of.0);
@@ -187,7 +187,7 @@ async fn watch(
     timeouts: Timeouts,
     ask_after: Duration,
     mut asked: Pin<&mut impl Future<Output = ()>>,
-    told: Told,
+    told: Notifier,
 ) -> Result<(), Problem> {
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);
@@ -256,7 +256,7 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
 
 /// Tells the service manager that the engine is healthy, for as long as it is. Ends once it is so by its own word alone,
 /// and says why.
-async fn until_hung(api: &Api, ask_after: Duration, told: Told) -> String {
+async fn until_hung(api: &Api, ask_after: Duration, told: Notifier) -> String {
     let began = Instant::now();
     let mut liveness = Liveness::since(Duration::ZERO, ask_after);
     loop {

@@ -16,9 +16,9 @@ const MESSAGE_LIMIT: usize = 4096;
 
 /// Tells the service manager about this process. Without one it does nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told;
+pub struct Notifier;
 
-impl Told {
+impl Notifier {
     /// What goes on. It is told in one line, since the next one would be another message.
     pub fn status(self, text: &str) {
         Self::send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
@@ -60,7 +60,7 @@ pub struct Listener {
 
 /// What a service said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Notification {
     /// It answers.
     Ready,
     /// What it does.
@@ -83,7 +83,7 @@ impl Listener {
     }
 
     /// All that was said since the last call.
-    pub fn heard(&self) -> Result<Vec<Said>, Problem> {
+    pub fn heard(&self) -> Result<Vec<Notification>, Problem> {
         let mut said = Vec::new();
         let mut buffer = [0; MESSAGE_LIMIT];
         loop {
@@ -99,10 +99,10 @@ impl Listener {
     }
 }
 
-fn parse(line: &str) -> Option<Said> {
+fn parse(line: &str) -> Option<Notification> {
     match line.split_once('=')? {
-        ("READY", "1") => Some(Said::Ready),
-        ("STATUS", text) => Some(Said::Status(text.to_owned())),
+        ("READY", "1") => Some(Notification::Ready),
+        ("STATUS", text) => Some(Notification::Status(text.to_owned())),
         _ => None,
     }
 }

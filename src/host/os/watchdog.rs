@@ -1,7 +1,7 @@
 //! Shows the service manager that a deployer gets on: each of its waits comes by here, and a process that is stuck
 //! anywhere else does not. Whoever supervises an engine tells of the engine instead, and never begins this.
 
-use super::notify::Told;
+use super::notify::Notifier;
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -31,7 +31,7 @@ pub fn beat() {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
         *last = Some(Instant::now());
-        Told.alive();
+        Notifier.alive();
     }
 }
 

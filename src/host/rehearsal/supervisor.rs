@@ -13,7 +13,7 @@ use crate::{
     host::{
         os::{
             fs,
-            notify::{Listener, Said, VARIABLE},
+            notify::{Listener, Notification, VARIABLE},
             signals::Interrupt,
         },
         process::{exec, owned::OwnedProcesses, process_tree, running_generation},
@@ -126,8 +126,8 @@ impl Services for EmbeddedSupervisor {
         let outcome = loop {
             for word in running.listener.heard()? {
                 match word {
-                    Said::Ready => running.ready = true,
-                    Said::Status(text) => {
+                    Notification::Ready => running.ready = true,
+                    Notification::Status(text) => {
                         said(text.clone());
                         status = text;
                     }

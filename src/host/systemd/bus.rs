@@ -1,6 +1,6 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::transport::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::event_loop,
@@ -133,9 +133,9 @@ impl Bus {
         })
     }
 
-    async fn in_force(&self, name: &str) -> zbus::Result<InForce> {
+    async fn in_force(&self, name: &str) -> zbus::Result<EffectiveSettings> {
         let (unit, service) = self.unit_and_service(name).await?;
-        Ok(InForce {
+        Ok(EffectiveSettings {
             restart: service.restart().await?,
             environment: service.environment().await?,
             drop_ins: unit.drop_in_paths().await?,
@@ -143,23 +143,23 @@ impl Bus {
     }
 }
 
-impl Way for Bus {
-    fn state(&mut self, unit: &str) -> Result<State, Trouble> {
+impl Transport for Bus {
+    fn state(&mut self, unit: &str) -> Result<State, CallError> {
         self.events.block_on(Self::state(self, unit)).map_err(failed(format_args!("ask about `{unit}`")))
     }
 
-    fn in_force(&mut self, unit: &str) -> Result<InForce, Trouble> {
+    fn in_force(&mut self, unit: &str) -> Result<EffectiveSettings, CallError> {
         self.events
             .block_on(Self::in_force(self, unit))
             .map_err(failed(format_args!("ask what is set for `{unit}`")))
     }
 
-    fn reload(&mut self) -> Result<(), Trouble> {
+    fn reload(&mut self) -> Result<(), CallError> {
         self.events.block_on(self.manager.reload()).map_err(failed("have systemd read its units"))
     }
 
-    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Trouble> {
-        let runtime = lasting == Lasting::UntilBoot;
+    fn enable(&mut self, units: &[&str], lasting: Persistence) -> Result<(), CallError> {
+        let runtime = lasting == Persistence::UntilBoot;
         self.events
             .block_on(async {
                 self.manager.enable_unit_files(units, runtime, false).await?;
@@ -169,14 +169,14 @@ impl Way for Bus {
             .map_err(failed(format_args!("enable `{}`", units.join("`, `"))))
     }
 
-    fn forget_failures(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn forget_failures(&mut self, unit: &str) -> Result<(), CallError> {
         match self.events.block_on(self.manager.reset_failed_unit(unit)) {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => Ok(()),
             done => done.map_err(failed(format_args!("forget the failures of `{unit}`"))),
         }
     }
 
-    fn start(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn start(&mut self, unit: &str) -> Result<(), CallError> {
         let path = self
             .events
             .block_on(self.manager.start_unit(unit, "replace"))
@@ -185,7 +185,7 @@ impl Way for Bus {
         Ok(())
     }
 
-    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Trouble> {
+    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, CallError> {
         let Some(job) = self.job.take() else { return Ok(Some(JobEnd::Unheard)) };
         let Self { events, connection, manager, removed, .. } = self;
         let end = events
@@ -197,7 +197,7 @@ impl Way for Bus {
         Ok(end)
     }
 
-    fn follow(&mut self, unit: &str, _verb: Verb) -> Result<(), Trouble> {
+    fn follow(&mut self, unit: &str, _verb: Verb) -> Result<(), CallError> {
         let (number, path) = self
             .events
             .block_on(async { unit_named(&self.connection, &self.manager, unit).await?.job().await })
@@ -206,7 +206,7 @@ impl Way for Bus {
         Ok(())
     }
 
-    fn stop(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn stop(&mut self, unit: &str) -> Result<(), CallError> {
         let path = self
             .events
             .block_on(self.manager.stop_unit(unit, "replace"))
@@ -215,13 +215,13 @@ impl Way for Bus {
         Ok(())
     }
 
-    fn interrupt(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn interrupt(&mut self, unit: &str) -> Result<(), CallError> {
         self.events
             .block_on(self.manager.kill_unit(unit, "main", Signal::INT.as_raw()))
             .map_err(failed(format_args!("interrupt `{unit}`")))
     }
 
-    fn goes_down(&mut self) -> Result<bool, Trouble> {
+    fn goes_down(&mut self) -> Result<bool, CallError> {
         let state = self.events.block_on(self.manager.system_state());
         state.map(|state| state == STOPPING).map_err(failed("ask systemd whether it is going down"))
     }
@@ -281,12 +281,12 @@ async fn heard(removed: &mut JobRemovedStream, job: &Job) -> zbus::Result<JobEnd
 }
 
 /// What went wrong with doing this, in systemd's own words where it has any.
-fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> Trouble {
+fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> CallError {
     let doing = doing.to_string();
     move |error| match error {
-        zbus::Error::MethodError(_, Some(said), _) => Trouble::Said(Problem::doing(doing, said)),
-        error if is_lost(&error) => Trouble::Lost(Problem::doing(doing, error)),
-        error => Trouble::Said(Problem::doing(doing, error)),
+        zbus::Error::MethodError(_, Some(said), _) => CallError::Said(Problem::doing(doing, said)),
+        error if is_lost(&error) => CallError::Lost(Problem::doing(doing, error)),
+        error => CallError::Said(Problem::doing(doing, error)),
     }
 }
 

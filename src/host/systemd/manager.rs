@@ -3,7 +3,7 @@
 use super::{
     bus::Bus,
     systemctl::Systemctl,
-    transport::{InForce, Lasting, State, Trouble, Verb, Way},
+    transport::{CallError, EffectiveSettings, Persistence, State, Transport, Verb},
 };
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
@@ -21,7 +21,7 @@ const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 /// may be given twice.
 pub(super) struct Manager {
     scope: Scope,
-    way: Box<dyn Way>,
+    way: Box<dyn Transport>,
     /// The unit whose job is waited for.
     job: Option<(String, Verb)>,
 }
@@ -31,7 +31,7 @@ impl Manager {
         self.ask(|way| way.state(unit))
     }
 
-    pub(super) fn in_force(&mut self, unit: &str) -> Result<InForce, Problem> {
+    pub(super) fn in_force(&mut self, unit: &str) -> Result<EffectiveSettings, Problem> {
         self.ask(|way| way.in_force(unit))
     }
 
@@ -39,7 +39,7 @@ impl Manager {
         self.ask(|way| way.reload())
     }
 
-    pub(super) fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Problem> {
+    pub(super) fn enable(&mut self, units: &[&str], lasting: Persistence) -> Result<(), Problem> {
         self.ask(|way| way.enable(units, lasting))
     }
 
@@ -77,7 +77,10 @@ impl Manager {
         self.ask(|way| way.goes_down())
     }
 
-    fn ask<T>(&mut self, mut question: impl FnMut(&mut dyn Way) -> Result<T, Trouble>) -> Result<T, Problem> {
+    fn ask<T>(
+        &mut self,
+        mut question: impl FnMut(&mut dyn Transport) -> Result<T, CallError>,
+    ) -> Result<T, Problem> {
         let mut lost_since = None;
         loop {
             let answered = match lost_since {
@@ -86,8 +89,8 @@ impl Manager {
             };
             match answered {
                 Ok(answer) => return Ok(answer),
-                Err(Trouble::Said(problem)) => return Err(problem),
-                Err(Trouble::Lost(problem)) => {
+                Err(CallError::Said(problem)) => return Err(problem),
+                Err(CallError::Lost(problem)) => {
                     let since = *lost_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > RETURN_PATIENCE {
                         return Err(problem);
@@ -101,8 +104,8 @@ impl Manager {
     /// Asks by a new way. Signals of the old one may be lost: the unit's own job is looked for first.
     fn again<T>(
         &mut self,
-        question: &mut impl FnMut(&mut dyn Way) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        question: &mut impl FnMut(&mut dyn Transport) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         self.way = way_to(self.scope)?;
         if let Some((unit, verb)) = &self.job {
             self.way.follow(unit, *verb)?;
@@ -119,7 +122,7 @@ pub(super) fn reach(scope: Scope) -> Result<Manager, Problem> {
 /// The message bus where there is one, which tells how each job ended; else `systemctl`, which reaches its manager
 /// without a bus, as in a container or early at boot. systemd's own socket is no third way: there it signs its
 /// messages with a name that is none by the D-Bus specification, and zbus refuses them.
-fn way_to(scope: Scope) -> Result<Box<dyn Way>, Problem> {
+fn way_to(scope: Scope) -> Result<Box<dyn Transport>, Problem> {
     Ok(match Bus::connect(scope)? {
         Some(bus) => Box::new(bus),
         None => Box::new(Systemctl::new(scope)),

@@ -40,7 +40,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use transport::{InForce, Lasting, State};
+use transport::{EffectiveSettings, Persistence, State};
 use unit_folder::UnitFolder;
 
 /// The drop-in that keeps a candidate from being restarted. A reboot forgets it. Drop-ins are read in the order of
@@ -105,7 +105,7 @@ impl Systemd {
     /// A problem where something else decides what the candidate's drop-in says: it would come back by itself, or
     /// refuse to start.
     fn on_trial_in_force(&self) -> Result<(), Problem> {
-        let InForce { restart, environment, drop_ins } = self.manager()?.in_force(&self.unit)?;
+        let EffectiveSettings { restart, environment, drop_ins } = self.manager()?.in_force(&self.unit)?;
         let trial = format!("{TRIAL_VARIABLE}=1");
         let overridden = match (restart.as_str(), environment.contains(&trial)) {
             ("no", true) => return Ok(()),
@@ -184,7 +184,7 @@ impl Systemd {
 impl Services for Systemd {
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem> {
         let (folder, lasting) = self.places.writable();
-        if lasting == Lasting::UntilBoot {
+        if lasting == Persistence::UntilBoot {
             for unit in units {
                 let winning = self.places.lasting.join(&unit.name);
                 if winning.exists() {
@@ -219,7 +219,7 @@ impl Services for Systemd {
     }
 
     fn remember(&mut self, units: &[Unit]) -> Result<(), Problem> {
-        if self.places.writable().1 == Lasting::Always {
+        if self.places.writable().1 == Persistence::Always {
             return Ok(());
         }
         self.install(units)?;

@@ -1,6 +1,6 @@
 //! Where a service manager looks for units.
 
-use super::{transport::Lasting, unit_folder::UnitFolder};
+use super::{transport::Persistence, unit_folder::UnitFolder};
 use crate::domain::{
     problem::{Kind, Problem},
     store::layout::Scope,
@@ -46,13 +46,13 @@ impl Places {
 impl Places {
     /// Where units go: where they last, unless that is kept read-only. In the Nix store it always is, and what NixOS
     /// declares there is what boot starts.
-    pub(super) fn writable(&self) -> (UnitFolder, Lasting) {
+    pub(super) fn writable(&self) -> (UnitFolder, Persistence) {
         match UnitFolder::at(&self.lasting, &self.control) {
-            declared @ UnitFolder::Declared { .. } => (declared, Lasting::Always),
+            declared @ UnitFolder::Declared { .. } => (declared, Persistence::Always),
             plain @ UnitFolder::Plain(_) => match access(&self.lasting, Access::WRITE_OK) {
-                Err(Errno::ROFS) => (UnitFolder::Plain(self.runtime.clone()), Lasting::UntilBoot),
+                Err(Errno::ROFS) => (UnitFolder::Plain(self.runtime.clone()), Persistence::UntilBoot),
                 // What else may be wrong shows when it is written to.
-                _ => (plain, Lasting::Always),
+                _ => (plain, Persistence::Always),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
 
-use super::transport::{InForce, Lasting, STOPPING, State, Trouble, Verb, Way};
+use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::process::exec::{self, Finished},
@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What [`State`] is made of.
 const PROPERTIES: &str =
     "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
-/// What [`InForce`] is made of.
+/// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
 /// words are those of the C library and of sd-bus.
@@ -44,10 +44,10 @@ impl Systemctl {
         [&["--no-ask-password", scope_option(self.scope)], arguments].concat()
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Finished, Trouble> {
+    fn run(&self, arguments: &[&str]) -> Result<Finished, CallError> {
         let ended = exec::run("systemctl", &self.words(arguments), &BTreeMap::new())?;
         if !ended.status.success() && is_lost(&ended.stderr) {
-            return Err(Trouble::Lost(Problem::doing(
+            return Err(CallError::Lost(Problem::doing(
                 format_args!("run `{}`", ended.line),
                 ended.stderr.trim(),
             )));
@@ -64,45 +64,45 @@ pub(in crate::host) fn scope_option(scope: Scope) -> &'static str {
     }
 }
 
-impl Way for Systemctl {
-    fn state(&mut self, unit: &str) -> Result<State, Trouble> {
+impl Transport for Systemctl {
+    fn state(&mut self, unit: &str) -> Result<State, CallError> {
         let said = self.run(&["show", "--property", PROPERTIES, unit])?.success()?;
         Ok(read(&said))
     }
 
-    fn in_force(&mut self, unit: &str) -> Result<InForce, Trouble> {
+    fn in_force(&mut self, unit: &str) -> Result<EffectiveSettings, CallError> {
         let said = self.run(&["show", "--property", SETTINGS, unit])?.success()?;
         let words = |name| value(&said, name).split_whitespace().map(str::to_owned).collect();
-        Ok(InForce {
+        Ok(EffectiveSettings {
             restart: value(&said, "Restart").to_owned(),
             environment: words("Environment"),
             drop_ins: words("DropInPaths"),
         })
     }
 
-    fn reload(&mut self) -> Result<(), Trouble> {
+    fn reload(&mut self) -> Result<(), CallError> {
         Ok(self.run(&["daemon-reload"])?.success().map(drop)?)
     }
 
-    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Trouble> {
+    fn enable(&mut self, units: &[&str], lasting: Persistence) -> Result<(), CallError> {
         let verb: &[&str] = match lasting {
-            Lasting::Always => &["enable"],
-            Lasting::UntilBoot => &["enable", "--runtime"],
+            Persistence::Always => &["enable"],
+            Persistence::UntilBoot => &["enable", "--runtime"],
         };
         Ok(self.run(&[verb, units].concat())?.success().map(drop)?)
     }
 
-    fn forget_failures(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn forget_failures(&mut self, unit: &str) -> Result<(), CallError> {
         // It fails for a unit that never ran, which has none; what else may be wrong shows when it is started.
         self.run(&["reset-failed", unit]).map(drop)
     }
 
-    fn start(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn start(&mut self, unit: &str) -> Result<(), CallError> {
         self.job = Some(exec::start("systemctl", &self.words(&["start", unit]))?);
         Ok(())
     }
 
-    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Trouble> {
+    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, CallError> {
         let Some(job) = &self.job else { return Ok(Some(JobEnd::Unheard)) };
         let began = Instant::now();
         loop {
@@ -114,7 +114,7 @@ impl Way for Systemctl {
                 return if succeeded {
                     Ok(Some(JobEnd::Done))
                 } else if is_lost(&said) {
-                    Err(Trouble::Lost(Problem::doing("wait for `systemctl`", said.trim())))
+                    Err(CallError::Lost(Problem::doing("wait for `systemctl`", said.trim())))
                 } else {
                     Ok(Some(JobEnd::said_by_systemctl(&said)))
                 };
@@ -126,7 +126,7 @@ impl Way for Systemctl {
         }
     }
 
-    fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), Trouble> {
+    fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), CallError> {
         // A second request joins a job that is queued. Where none is, it would begin anew what has ended.
         if self
             .run(&["show", "--value", "--property", "Job", unit])?
@@ -144,16 +144,16 @@ impl Way for Systemctl {
         Ok(())
     }
 
-    fn stop(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn stop(&mut self, unit: &str) -> Result<(), CallError> {
         self.job = Some(exec::start("systemctl", &self.words(&["stop", unit]))?);
         Ok(())
     }
 
-    fn interrupt(&mut self, unit: &str) -> Result<(), Trouble> {
+    fn interrupt(&mut self, unit: &str) -> Result<(), CallError> {
         Ok(self.run(&["kill", "--kill-whom=main", "--signal=SIGINT", unit])?.success().map(drop)?)
     }
 
-    fn goes_down(&mut self) -> Result<bool, Trouble> {
+    fn goes_down(&mut self) -> Result<bool, CallError> {
         // It says so by its exit status too.
         Ok(self.run(&["is-system-running"])?.stdout.trim() == STOPPING)
     }

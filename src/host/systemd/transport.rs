@@ -5,42 +5,42 @@ use crate::domain::{problem::Problem, service::job::JobEnd};
 use std::time::Duration;
 
 /// A way to speak to a service manager.
-pub(super) trait Way {
+pub(super) trait Transport {
     /// What this unit is and does.
-    fn state(&mut self, unit: &str) -> Result<State, Trouble>;
+    fn state(&mut self, unit: &str) -> Result<State, CallError>;
     /// What is set for this unit, drop-ins included.
-    fn in_force(&mut self, unit: &str) -> Result<InForce, Trouble>;
+    fn in_force(&mut self, unit: &str) -> Result<EffectiveSettings, CallError>;
     /// Reads all unit files anew.
-    fn reload(&mut self) -> Result<(), Trouble>;
+    fn reload(&mut self) -> Result<(), CallError>;
     /// Has these units started at boot.
-    fn enable(&mut self, units: &[&str], lasting: Lasting) -> Result<(), Trouble>;
+    fn enable(&mut self, units: &[&str], lasting: Persistence) -> Result<(), CallError>;
     /// Forgets failures, and starts that count towards the limit. A unit that never ran has none.
-    fn forget_failures(&mut self, unit: &str) -> Result<(), Trouble>;
-    /// Queues a job that starts the unit; [`Way::ended`] tells of it.
-    fn start(&mut self, unit: &str) -> Result<(), Trouble>;
+    fn forget_failures(&mut self, unit: &str) -> Result<(), CallError>;
+    /// Queues a job that starts the unit; [`Transport::ended`] tells of it.
+    fn start(&mut self, unit: &str) -> Result<(), CallError>;
     /// How the job ended, if it does within `wait`.
-    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, Trouble>;
-    /// Has [`Way::ended`] tell of the job that this unit has now, which somebody else may have queued. None is no
+    fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, CallError>;
+    /// Has [`Transport::ended`] tell of the job that this unit has now, which somebody else may have queued. None is no
     /// problem: then nobody heard how it ended.
-    fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), Trouble>;
-    /// Queues a job that stops the unit, which cancels one that starts it; [`Way::ended`] tells of it.
-    fn stop(&mut self, unit: &str) -> Result<(), Trouble>;
+    fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), CallError>;
+    /// Queues a job that stops the unit, which cancels one that starts it; [`Transport::ended`] tells of it.
+    fn stop(&mut self, unit: &str) -> Result<(), CallError>;
     /// Sends the main process of the unit what Ctrl-C sends.
-    fn interrupt(&mut self, unit: &str) -> Result<(), Trouble>;
+    fn interrupt(&mut self, unit: &str) -> Result<(), CallError>;
     /// Whether it is going down with all that it runs, and starts nothing any more.
-    fn goes_down(&mut self) -> Result<bool, Trouble>;
+    fn goes_down(&mut self) -> Result<bool, CallError>;
 }
 
 /// What came in the way of an answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum CallError {
     /// The manager, or the way to it, is not there now.
     Lost(Problem),
     /// It was asked, and said no.
     Said(Problem),
 }
 
-impl From<Problem> for Trouble {
+impl From<Problem> for CallError {
     fn from(problem: Problem) -> Self {
         Self::Said(problem)
     }
@@ -91,7 +91,7 @@ impl State {
 
 /// Settings of a unit, with the files that change them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct InForce {
+pub(super) struct EffectiveSettings {
     /// `Restart`.
     pub(super) restart: String,
     /// `Environment`: each `NAME=VALUE`.
@@ -102,12 +102,12 @@ pub(super) struct InForce {
 
 /// How long a unit stays enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lasting {
+pub(super) enum Persistence {
     /// Beyond the next boot.
     Always,
     /// Until the next boot: its file lies in `/run`.
     UntilBoot,
 }
 
-/// What [`Way::goes_down`] looks for in `SystemState`.
+/// What [`Transport::goes_down`] looks for in `SystemState`.
 pub(super) const STOPPING: &str = "stopping";
