@@ -17,7 +17,7 @@ use crate::{
     },
     host::{
         self,
-        checkpoint::{Presence, Unread},
+        checkpoint::{HubReadError, Presence},
         event_loop,
         hub::{Hub, Reach, Settings, Source},
         os::fs,
@@ -82,8 +82,8 @@ impl LoadedCheckpoint {
                 // What the hub has may be refused. That it cannot be asked is no reason to.
                 Some(locked) => match on_hub(world, model, Some(locked)) {
                     Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
-                    Err(Unread::Flawed(problem)) => Err(problem),
-                    Err(Unread::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
+                    Err(HubReadError::Flawed(problem)) => Err(problem),
+                    Err(HubReadError::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
                 },
             },
             (None, None) => match on_hub(world, model, locked) {
@@ -129,8 +129,8 @@ impl LoadedCheckpoint {
 }
 
 /// What was locked, else what the revision is now.
-fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<Checkpoint, Unread> {
-    let (hub, source, files) = sought(world, model, locked).map_err(Unread::Unasked)?;
+fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<Checkpoint, HubReadError> {
+    let (hub, source, files) = sought(world, model, locked).map_err(HubReadError::Unasked)?;
     host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)
 }
 

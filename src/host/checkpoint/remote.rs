@@ -31,22 +31,22 @@ const READ_AT_ONCE: usize = 4;
 
 /// Why the hub told nothing of a checkpoint.
 #[derive(Debug)]
-pub enum Unread {
+pub enum HubReadError {
     /// It could not, or must not, be asked.
     Unasked(Problem),
     /// What it has cannot be served.
     Flawed(Problem),
 }
 
-impl From<Problem> for Unread {
+impl From<Problem> for HubReadError {
     fn from(problem: Problem) -> Self {
         Self::Flawed(problem)
     }
 }
 
-impl From<Unread> for Problem {
-    fn from(unread: Unread) -> Self {
-        let (Unread::Unasked(problem) | Unread::Flawed(problem)) = unread;
+impl From<HubReadError> for Problem {
+    fn from(unread: HubReadError) -> Self {
+        let (HubReadError::Unasked(problem) | HubReadError::Flawed(problem)) = unread;
         problem
     }
 }
@@ -58,7 +58,7 @@ pub fn read(
     source: &Source,
     files: &[Listed],
     interrupt: &Interrupt,
-) -> Result<Checkpoint, Unread> {
+) -> Result<Checkpoint, HubReadError> {
     event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
 }
 
@@ -70,7 +70,7 @@ struct Remote<'a> {
 }
 
 impl Remote<'_> {
-    async fn checkpoint(&self) -> Result<Checkpoint, Unread> {
+    async fn checkpoint(&self) -> Result<Checkpoint, HubReadError> {
         let Some(config) = self.find(CONFIG) else {
             let what = format!("there is no `{CONFIG}` in `{}`", self.source.repo);
             return Err(Problem::new(Kind::Unverified, what).help("name the repository of a model").into());
@@ -88,7 +88,7 @@ impl Remote<'_> {
             let header = self.header(file).await?;
             match &index {
                 Some(index) => Ok(has_all(index, &file.path.to_string_lossy(), header, &self.place(file))?),
-                None => Ok::<_, Unread>(header),
+                None => Ok::<_, HubReadError>(header),
             }
         });
         let headers = headers.buffered(READ_AT_ONCE).try_collect().await?;
@@ -122,7 +122,7 @@ impl Remote<'_> {
         format!("{}/{}", self.source.repo, file.path.display())
     }
 
-    async fn header(&self, file: &Listed) -> Result<Header, Unread> {
+    async fn header(&self, file: &Listed) -> Result<Header, HubReadError> {
         let place = self.place(file);
         let flawed = |flaw: &Flaw| flawed(&place, flaw);
         let mut bytes = self.bytes(file, 0..file.size.0.min(FIRST)).await?;
@@ -142,7 +142,7 @@ impl Remote<'_> {
     }
 
     /// A whole small file, proven.
-    async fn text(&self, file: &Listed) -> Result<String, Unread> {
+    async fn text(&self, file: &Listed) -> Result<String, HubReadError> {
         let place = self.place(file);
         if file.size > MOST {
             let what = format!("`{place}` has {}, and at most {MOST} are read", file.size);
@@ -159,12 +159,14 @@ impl Remote<'_> {
         }
     }
 
-    async fn bytes(&self, file: &Listed, range: Range<u64>) -> Result<Vec<u8>, Unread> {
+    async fn bytes(&self, file: &Listed, range: Range<u64>) -> Result<Vec<u8>, HubReadError> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
         let Self { hub, source, interrupt, .. } = self;
         let read = hub.patiently(interrupt, || hub.read(source, &file.path, range.clone(), file.size)).await;
-        read.map_err(|asked| Unread::Unasked(asked.problem(format_args!("read `{}`", self.place(file)))))
+        read.map_err(|asked| {
+            HubReadError::Unasked(asked.problem(format_args!("read `{}`", self.place(file))))
+        })
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     host::{
         event_loop,
-        hub::{Flow, Hub, Source},
+        hub::{BodyStream, Hub, Source},
     },
 };
 use bytes::Bytes;
@@ -47,7 +47,7 @@ struct Connection<'s, 'a> {
 }
 
 struct Answer {
-    flow: Flow,
+    flow: BodyStream,
     source: Source,
     file: usize,
     at: u64,

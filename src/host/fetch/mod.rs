@@ -9,23 +9,23 @@ mod proof;
 mod shared;
 
 use crate::domain::problem::Problem;
-pub use shared::{Means, News, Wanted};
+pub use shared::{FetchOptions, FetchProgress, WantedFile};
 use shared::{Message, Shared};
 use std::{
     sync::mpsc::{self},
     thread,
 };
 
-/// Fetches these files. Each is handed over as [`News::Whole`] once. What is there when it fails stays
+/// Fetches these files. Each is handed over as [`FetchProgress::Whole`] once. What is there when it fails stays
 /// for the next run.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where a file cannot be had from any of its sources, [`Kind::Interrupted`], or what
 /// `tell` says.
 pub fn fetch(
-    wanted: &[Wanted],
-    means: &Means<'_>,
-    tell: &mut dyn FnMut(News<'_>) -> Result<(), Problem>,
+    wanted: &[WantedFile],
+    means: &FetchOptions<'_>,
+    tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let shared = Shared::new(wanted, means)?;
     let (send, receive) = mpsc::channel();

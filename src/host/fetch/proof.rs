@@ -9,7 +9,7 @@ use crate::{
         lockfile::{LockedFile, PIECE},
         problem::Problem,
     },
-    host::store::partial_file::Part,
+    host::store::partial_file::PartialFile,
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::{
@@ -76,7 +76,7 @@ impl Proof {
     /// is about it: that one, or the last, comes to this piece too.
     pub(super) fn follow(
         &self,
-        part: &Part,
+        part: &PartialFile,
         size: u64,
         piece: usize,
         led: Option<Follower>,
@@ -90,7 +90,7 @@ impl Proof {
     }
 
     /// All pieces are there.
-    pub(super) fn conclude(&self, part: &Part, size: u64) -> Result<Verdict, Problem> {
+    pub(super) fn conclude(&self, part: &PartialFile, size: u64) -> Result<Verdict, Problem> {
         // Each connection put it back before it counted its piece: it is there.
         let mut follower = self.slot().take().unwrap_or_default();
         self.catch_up(&mut follower, part, size)?;
@@ -113,7 +113,7 @@ impl Proof {
         Ok(if wrong.is_empty() { Verdict::Contradicted(found) } else { Verdict::Wrong(found, wrong) })
     }
 
-    fn catch_up(&self, follower: &mut Follower, part: &Part, size: u64) -> Result<(), Problem> {
+    fn catch_up(&self, follower: &mut Follower, part: &PartialFile, size: u64) -> Result<(), Problem> {
         let mut chunk = Vec::new();
         while self.there.get(follower.next).is_some_and(|there| there.load(Ordering::Acquire)) {
             chunk.resize(CHUNK, 0);
@@ -129,13 +129,19 @@ impl Proof {
 }
 
 /// What a piece on the disk is.
-fn piece_on_disk(part: &Part, piece: usize, size: u64) -> Result<Sha256Digest, Problem> {
+fn piece_on_disk(part: &PartialFile, piece: usize, size: u64) -> Result<Sha256Digest, Problem> {
     let mut hasher = Sha256::new();
     feed(&mut hasher, part, piece, size, &mut vec![0; CHUNK])?;
     Ok(Sha256Digest::finish(hasher))
 }
 
-fn feed(hasher: &mut Sha256, part: &Part, piece: usize, size: u64, chunk: &mut [u8]) -> Result<(), Problem> {
+fn feed(
+    hasher: &mut Sha256,
+    part: &PartialFile,
+    piece: usize,
+    size: u64,
+    chunk: &mut [u8],
+) -> Result<(), Problem> {
     let mut at = piece as u64 * PIECE.0;
     let end = size.min(at + PIECE.0);
     while at < end {

@@ -12,7 +12,7 @@ use crate::{
     host::{
         hub::{Settings, Source},
         os::signals::Interrupt,
-        store::partial_file::Part,
+        store::partial_file::PartialFile,
     },
 };
 use std::{
@@ -27,7 +27,7 @@ use std::{
 
 /// What the connections share.
 pub(crate) struct Shared<'a> {
-    pub(super) means: &'a Means<'a>,
+    pub(super) means: &'a FetchOptions<'a>,
     pub(super) files: Vec<Fetched<'a>>,
     pub(super) schedule: Mutex<Schedule>,
     /// Told when there may be new work, or none any more.
@@ -37,7 +37,7 @@ pub(crate) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(wanted: &'a [Wanted], means: &'a Means<'a>) -> Result<Self, Problem> {
+    pub(super) fn new(wanted: &'a [WantedFile], means: &'a FetchOptions<'a>) -> Result<Self, Problem> {
         let files: Vec<Fetched<'a>> =
             wanted.iter().map(|wanted| Fetched::open(wanted, means.folder)).collect::<Result<_, _>>()?;
         // Pieces that are left are wanted too: whoever comes to them looks whether they are right.
@@ -57,7 +57,7 @@ impl<'a> Shared<'a> {
     pub(super) fn listen(
         &self,
         messages: &mpsc::Receiver<Message>,
-        tell: &mut dyn FnMut(News<'_>) -> Result<(), Problem>,
+        tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         for file in self.files.iter().filter(|file| file.left.is_empty()) {
             // Nothing has one hash only.
@@ -70,17 +70,17 @@ impl<'a> Shared<'a> {
                     Problem::new(Kind::Unverified, what).help("lock it anew: `awqdeploy lock PROFILE`")
                 );
             }
-            tell(News::Whole(&file.wanted.file, file.part.path()))?;
+            tell(FetchProgress::Whole(&file.wanted.file, file.part.path()))?;
         }
         loop {
             let message = messages.recv_timeout(TELL_EVERY);
-            tell(News::Progress(ByteSize(self.bytes.load(Ordering::Relaxed))))?;
+            tell(FetchProgress::Progress(ByteSize(self.bytes.load(Ordering::Relaxed))))?;
             match message {
                 Ok(Message::Whole(number)) => {
                     let file = &self.files[number];
-                    tell(News::Whole(&file.wanted.file, file.part.path()))?;
+                    tell(FetchProgress::Whole(&file.wanted.file, file.part.path()))?;
                 }
-                Ok(Message::Trouble(text)) => tell(News::Trouble(text))?,
+                Ok(Message::Trouble(text)) => tell(FetchProgress::Trouble(text))?,
                 Ok(Message::Failed(problem)) => return Err(problem),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.stopped(),
@@ -110,8 +110,8 @@ impl<'a> Shared<'a> {
 
 /// A file on its way.
 pub(crate) struct Fetched<'a> {
-    pub(super) wanted: &'a Wanted,
-    pub(super) part: Part,
+    pub(super) wanted: &'a WantedFile,
+    pub(super) part: PartialFile,
     pub(super) proof: Proof,
     /// Pieces that an earlier run left, until they are looked at.
     pub(super) left: Vec<AtomicBool>,
@@ -123,8 +123,8 @@ pub(crate) struct Fetched<'a> {
 }
 
 impl<'a> Fetched<'a> {
-    pub(super) fn open(wanted: &'a Wanted, folder: &Path) -> Result<Self, Problem> {
-        let (part, there) = Part::open(folder, &wanted.file)?;
+    pub(super) fn open(wanted: &'a WantedFile, folder: &Path) -> Result<Self, Problem> {
+        let (part, there) = PartialFile::open(folder, &wanted.file)?;
         let proof = Proof::of(&wanted.file, there.len());
         Ok(Self {
             wanted,
@@ -151,7 +151,7 @@ pub(crate) enum Message {
 
 /// A file to fetch.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedFile {
     /// What it must be.
     pub file: LockedFile,
     /// Where it is, best first; at least one.
@@ -160,7 +160,7 @@ pub struct Wanted {
 
 /// How to go about it.
 #[derive(Clone, Debug)]
-pub struct Means<'a> {
+pub struct FetchOptions<'a> {
     /// Where parts are kept, on the file system of the store.
     pub folder: &'a Path,
     /// Which hub.
@@ -173,7 +173,7 @@ pub struct Means<'a> {
 
 /// What a fetch tells while it runs.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum FetchProgress<'a> {
     /// So many bytes are there, those of earlier runs included.
     Progress(ByteSize),
     /// Something went wrong, and is tried in another way.

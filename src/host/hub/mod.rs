@@ -45,7 +45,7 @@ pub struct Hub {
 
 /// The bytes of a file as they come.
 #[derive(Debug)]
-pub struct Flow {
+pub struct BodyStream {
     response: Response,
     /// Bytes before the wanted ones, from a server that knows no ranges.
     skip: u64,
@@ -144,7 +144,7 @@ impl Hub {
         from: u64,
         to: Size,
         size: Size,
-    ) -> Result<Flow, HubError> {
+    ) -> Result<BodyStream, HubError> {
         let Source { repo, revision } = source;
         let address = format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, hub::encoded(path));
         let mut request = self.request(&address);
@@ -157,7 +157,7 @@ impl Hub {
         let patience = self.settings.patience;
         let pace =
             Pace { since: Instant::now(), bytes: 0, after: patience.slow_after, below: patience.slow_below };
-        Ok(Flow { response, skip, silence: patience.silence, pace })
+        Ok(BodyStream { response, skip, silence: patience.silence, pace })
     }
 
     /// Asks until it succeeds, the fault will not pass, or the patience ends.
@@ -165,11 +165,11 @@ impl Hub {
         &self,
         interrupt: &Interrupt,
         mut ask: impl FnMut() -> F,
-    ) -> Result<T, Asked> {
+    ) -> Result<T, HubFailure> {
         for failures in 1.. {
             let answer = tokio::select! {
                 answer = ask() => answer,
-                () = interrupt.arrival() => return Err(Asked::Interrupted),
+                () = interrupt.arrival() => return Err(HubFailure::Interrupted),
             };
             let fault = match answer {
                 Ok(answer) => return Ok(answer),
@@ -178,14 +178,14 @@ impl Hub {
             let patience = self.settings.patience;
             let pause = patience.pause(failures, fault.retry_after(), fastrand::f64());
             let Some(pause) = pause.filter(|_| fault.passes() && failures < patience.tries) else {
-                return Err(Asked::Failed(fault));
+                return Err(HubFailure::Failed(fault));
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                () = interrupt.arrival() => return Err(Asked::Interrupted),
+                () = interrupt.arrival() => return Err(HubFailure::Interrupted),
             }
         }
-        Err(Asked::Interrupted)
+        Err(HubFailure::Interrupted)
     }
 
     /// Where it is, for messages. An address may carry a password, which is left out.
@@ -233,14 +233,14 @@ impl Hub {
 
 /// How asking ended without an answer.
 #[derive(Debug)]
-pub enum Asked {
+pub enum HubFailure {
     /// A person wants it to stop.
     Interrupted,
     /// The last fault.
     Failed(HubError),
 }
 
-impl Asked {
+impl HubFailure {
     /// The problem of somebody who asked for `what`.
     pub fn problem(self, what: impl std::fmt::Display) -> Problem {
         match self {
@@ -253,7 +253,7 @@ impl Asked {
     }
 }
 
-impl Flow {
+impl BodyStream {
     /// The next bytes; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
         loop {

@@ -35,13 +35,13 @@ const MODE: u32 = 0o600;
 
 /// The staging file of one content.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartialFile {
     path: PathBuf,
     bytes: File,
     marks: File,
 }
 
-impl Part {
+impl PartialFile {
     /// Opens the part of a file in `folder`, or begins it. Tells which pieces are marked as there.
     pub fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
         let path = path_of(folder, file, PART);

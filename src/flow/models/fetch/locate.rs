@@ -13,7 +13,7 @@ use crate::{
     flow::event::Event,
     host::{
         event_loop,
-        fetch::Wanted,
+        fetch::WantedFile,
         hub::{Hub, Source},
     },
 };
@@ -30,7 +30,7 @@ struct Holding<'a> {
 
 impl FetchJob<'_> {
     /// A problem if a file can be had from nowhere.
-    pub(super) fn locate(&self, hub: &Hub, missing: &[LockedFile]) -> Result<Vec<Wanted>, Problem> {
+    pub(super) fn locate(&self, hub: &Hub, missing: &[LockedFile]) -> Result<Vec<WantedFile>, Problem> {
         let repos = self.repos();
         let mut located: BTreeMap<&Path, Vec<Source>> = BTreeMap::new();
         let mut first = None;
@@ -51,7 +51,7 @@ impl FetchJob<'_> {
         for file in missing {
             match (located.remove(file.path.as_path()), first.take()) {
                 (Some(sources), trouble) => {
-                    all.push(Wanted { file: file.clone(), sources });
+                    all.push(WantedFile { file: file.clone(), sources });
                     first = trouble;
                 }
                 (None, Some(trouble)) => return Err(trouble),

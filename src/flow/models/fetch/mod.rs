@@ -15,7 +15,7 @@ use crate::{
         event::{Event, Observer},
     },
     host::{
-        fetch::{self, Means, News},
+        fetch::{self, FetchOptions, FetchProgress},
         hub::{Reach, Settings, Source, pieces::HubPieces},
         models::{self, source_folder::Folder, verify},
         os::fs,
@@ -199,17 +199,17 @@ impl FetchJob<'_> {
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
         observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
-        let means = Means { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
+        let means = FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
         let last = Cell::new(ByteSize(0));
         let mut cache = world.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
             match news {
-                News::Progress(done) if done != last.replace(done) => {
+                FetchProgress::Progress(done) if done != last.replace(done) => {
                     observer.see(Event::Progress { done, of });
                 }
-                News::Progress(_) => {}
-                News::Trouble(text) => observer.see(Event::Warning(text)),
-                News::Whole(file, path) => {
+                FetchProgress::Progress(_) => {}
+                FetchProgress::Trouble(text) => observer.see(Event::Warning(text)),
+                FetchProgress::Whole(file, path) => {
                     writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;
                     // It was hashed on its way, and is frozen now.

@@ -23,7 +23,7 @@ use crate::{
     },
     host::{
         event_loop,
-        hub::{Asked, Hub, Settings, Source},
+        hub::{Hub, HubFailure, Settings, Source},
         models::source_folder::Folder,
         os::{fs, signals::Interrupt},
     },
@@ -150,7 +150,7 @@ async fn record(
 ) -> Result<LockedModel, Problem> {
     let failed = |what: &str| {
         let what = format!("{what} `{repo}` at `{revision}`");
-        move |asked: Asked| asked.problem(what)
+        move |asked: HubFailure| asked.problem(what)
     };
     let commit = hub.patiently(interrupt, || hub.commit(repo, revision)).await.map_err(failed("find"))?;
     let source = Source { repo: repo.to_owned(), revision: commit.to_string() };

@@ -17,7 +17,7 @@ use crate::{
     },
     host::{
         event_loop,
-        hub::{Asked, Hub, Settings, Source},
+        hub::{Hub, HubFailure, Settings, Source},
         os::signals::Interrupt,
     },
 };
@@ -66,13 +66,15 @@ pub fn check(
     observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
     let asked = event_loop()?.block_on(standing(&hub, &model, &world.interrupt));
     let standing = match asked {
-        Err(Asked::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => Standing::Vanished(fault),
+        Err(HubFailure::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => {
+            Standing::Vanished(fault)
+        }
         asked => asked.map_err(|asked| asked.problem(format_args!("look at `{}`", model.repo)))?,
     };
     Ok(UpstreamCheck { model, standing })
 }
 
-async fn standing(hub: &Hub, model: &LockedModel, interrupt: &Interrupt) -> Result<Standing, Asked> {
+async fn standing(hub: &Hub, model: &LockedModel, interrupt: &Interrupt) -> Result<Standing, HubFailure> {
     let locked_at = model.commit.map_or_else(|| model.revision.clone(), |commit| commit.to_string());
     let source = Source { repo: model.repo.clone(), revision: locked_at };
     let listing = hub.patiently(interrupt, || hub.list(&source)).await?;
