@@ -13,7 +13,7 @@ use crate::domain::{
     lockfile::{Interpreter, LockedModel},
     problem::{Kind, Problem},
     size::ByteSize,
-    store::gc::{Collection, Stock, Used},
+    store::gc::{Collection, Inventory, Used},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ impl Store {
     }
 
     /// Everything that is in the store, and what needs it. `locked` are the models that profiles lock.
-    pub fn stock(&self, locked: &[LockedModel]) -> Result<Stock, Problem> {
+    pub fn stock(&self, locked: &[LockedModel]) -> Result<Inventory, Problem> {
         let used = |plan: &crate::domain::planning::plan::Plan| Used {
             model: plan.model.digest,
             runtime: plan.runtime.digest,
@@ -48,7 +48,7 @@ impl Store {
             Activation { state: State::Done { .. }, .. } => None,
             Activation { from, to, .. } => Some(from.iter().chain([to]).copied().collect()),
         });
-        Ok(Stock {
+        Ok(Inventory {
             generations: self
                 .every_generation()
                 .map_err(|problem| {

@@ -7,7 +7,7 @@ use awqdeploy::{
             journal::{Entry, Period, outage, plain_restart, served},
             machine::{Activation, Conclusion},
         },
-        generation::diff::Is,
+        generation::diff::Change,
         generation_id::GenerationId,
         problem::Kind,
     },
@@ -65,9 +65,9 @@ fn the_difference_of_generations_and_profiles_is_told_part_by_part() {
     let ([two, new], sections) = difference(&stand.world, "2", NEW).unwrap();
     assert_eq!((two.generation, new.generation, new.profile.as_str()), (Some(TWO), None, NEW));
     let command = &sections[0];
-    let changed: Vec<_> = command.lines.iter().filter(|line| line.is != Is::Same).collect();
+    let changed: Vec<_> = command.lines.iter().filter(|line| line.is != Change::Same).collect();
     assert_eq!((command.part, changed.len()), ("command", 1));
-    assert_eq!((changed[0].is, changed[0].text.as_str()), (Is::Added, "--seed 7"));
+    assert_eq!((changed[0].is, changed[0].text.as_str()), (Change::Added, "--seed 7"));
     assert!(difference(&stand.world, "1", "9").is_err());
     assert!(difference(&stand.world, "1", "nobody").is_err());
 }

@@ -8,7 +8,7 @@ use awqdeploy::{
         generation_id::GenerationId,
         planning::plan::Plan,
         size::ByteSize,
-        store::gc::{Collection, Stock, Used, Why},
+        store::gc::{Collection, Inventory, Used, Why},
     },
     host::store::{Store, hash_cache::HashCache},
 };
@@ -29,18 +29,18 @@ fn digest(name: u64) -> Sha256Digest {
 }
 
 /// Generation `n` uses model `n` and runtime `n`; model `n` has contents `n` and `n + 1`.
-fn stock(generations: u64) -> Stock {
+fn stock(generations: u64) -> Inventory {
     let contents = |model: u64| BTreeSet::from([digest(model), digest(model + 1)]);
     let used =
         |n| Used { model: Some(digest(n)), runtime: Some(digest(n)), python: Some(digest(100 + n / 2)) };
-    Stock {
+    Inventory {
         generations: (1..=generations).map(|n| (id(n), used(n))).collect(),
         models: (1..=generations).map(|n| (digest(n), contents(n))).collect(),
         runtimes: (1..=generations).map(digest).collect(),
         pythons: (0..=generations / 2).map(|n| digest(100 + n)).collect(),
         manifests: (1..=generations).chain(100..=100 + generations / 2).chain([99]).map(digest).collect(),
         contents: (1..=generations + 1).map(digest).collect(),
-        ..Stock::default()
+        ..Inventory::default()
     }
 }
 
@@ -54,7 +54,7 @@ fn names(numbers: &[u64]) -> BTreeSet<Sha256Digest> {
 
 #[test]
 fn what_serves_and_what_it_can_return_to_stays() {
-    let stock = Stock { current: Some(id(4)), proven: ids(&[1, 2, 4]), ..stock(5) };
+    let stock = Inventory { current: Some(id(4)), proven: ids(&[1, 2, 4]), ..stock(5) };
     let collection = Collection::of(&stock);
     assert_eq!(collection.kept, BTreeMap::from([(id(2), Why::Previous), (id(4), Why::Current)]));
     assert_eq!(collection.generations, ids(&[1, 3, 5]));
@@ -68,7 +68,7 @@ fn what_serves_and_what_it_can_return_to_stays() {
 
 #[test]
 fn pins_and_unfinished_activations_hold() {
-    let stock = Stock {
+    let stock = Inventory {
         current: Some(id(3)),
         proven: ids(&[3]),
         pinned: ids(&[1, 9]),
@@ -84,13 +84,13 @@ fn pins_and_unfinished_activations_hold() {
 /// After a rollback to 2, a failing deployment would return to 2, and `rollback` go to 1; 3 is proven too.
 #[test]
 fn both_ways_back_stay_open() {
-    let stock = Stock { current: Some(id(2)), proven: ids(&[1, 2, 3]), ..stock(3) };
+    let stock = Inventory { current: Some(id(2)), proven: ids(&[1, 2, 3]), ..stock(3) };
     assert_eq!(Collection::of(&stock).generations, ids(&[]));
 }
 
 #[test]
 fn what_was_fetched_and_not_deployed_yet_stays() {
-    let mut stock = Stock { current: Some(id(1)), ..stock(2) };
+    let mut stock = Inventory { current: Some(id(1)), ..stock(2) };
     let waiting = BTreeSet::from([digest(70), digest(71)]);
     stock.locked.insert(digest(7), waiting.clone());
     stock.contents.extend(waiting);
@@ -105,7 +105,7 @@ fn what_was_fetched_and_not_deployed_yet_stays() {
 /// Contents 1 and 2 are in the store; 70 is to come, 99 was given up, and 2 came by another road meanwhile.
 #[test]
 fn an_interrupted_download_stays_while_a_fetch_would_go_on_with_it() {
-    let mut stock = Stock { current: Some(id(1)), downloads: names(&[2, 70, 99]), ..stock(1) };
+    let mut stock = Inventory { current: Some(id(1)), downloads: names(&[2, 70, 99]), ..stock(1) };
     stock.locked.insert(digest(7), names(&[70, 71]));
     assert_eq!(Collection::of(&stock).downloads, names(&[70]));
     // Locked by a profile, and by nothing that waits: its only generation goes.
@@ -122,7 +122,7 @@ proptest! {
         sets in prop::collection::vec(prop::collection::btree_set(1_u64..9, 0..5), 3),
     ) {
         let set = |index: usize| sets[index].iter().copied().map(id).collect::<BTreeSet<_>>();
-        let stock = Stock {
+        let stock = Inventory {
             current: current.map(id),
             proven: set(0),
             pinned: set(1),

@@ -1,6 +1,8 @@
 //! The sequential rule's error rates, by simulation.
 
-use awqdeploy::domain::validation::sequential::{ERROR_RATE, Shown, floor, is_clearly_below, looks, ratio};
+use awqdeploy::domain::validation::sequential::{
+    ERROR_RATE, SequentialResult, floor, is_clearly_below, looks, ratio,
+};
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::{fmt::Write as _, time::Duration};
 
@@ -28,15 +30,15 @@ impl Server {
     }
 
     /// One validation by the rule: its answer, and the measurements that it took.
-    fn judge(&mut self, shown: impl Fn(&[f64]) -> Shown) -> (Shown, usize) {
+    fn judge(&mut self, shown: impl Fn(&[f64]) -> SequentialResult) -> (SequentialResult, usize) {
         let mut rates = Vec::new();
-        let mut last = Shown::Open;
+        let mut last = SequentialResult::Open;
         for look in looks(3) {
             while rates.len() < look as usize {
                 rates.push(self.rate());
             }
             last = shown(&rates);
-            if last != Shown::Open {
+            if last != SequentialResult::Open {
                 break;
             }
         }
@@ -50,13 +52,13 @@ struct Tally {
     measured: f64,
 }
 
-fn tally(median: f64, variation: f64, shown: impl Fn(&[f64]) -> Shown) -> Tally {
+fn tally(median: f64, variation: f64, shown: impl Fn(&[f64]) -> SequentialResult) -> Tally {
     let mut server = Server { median, variation, state: 20_261_123 };
     let mut tally = Tally { above: 0.0, below: 0.0, measured: 0.0 };
     for _ in 0..RUNS {
         let (shown, measured) = server.judge(&shown);
-        tally.above += f64::from(u8::from(shown == Shown::Above)) / f64::from(RUNS);
-        tally.below += f64::from(u8::from(shown == Shown::Below)) / f64::from(RUNS);
+        tally.above += f64::from(u8::from(shown == SequentialResult::Above)) / f64::from(RUNS);
+        tally.below += f64::from(u8::from(shown == SequentialResult::Below)) / f64::from(RUNS);
         tally.measured += measured as f64 / f64::from(RUNS);
     }
     tally
@@ -72,9 +74,9 @@ fn errors_keep_to_their_rate() {
         assert!(at.below <= ERROR_RATE, "{variation}: fails {}", at.below);
         // It must be able to err, or it is not the rule that it says.
         assert!(at.above > 0.005 && at.below > 0.005, "{variation}: {} and {}", at.above, at.below);
-        for (median, wrong) in [(4.5, Shown::Above), (5.5, Shown::Below)] {
+        for (median, wrong) in [(4.5, SequentialResult::Above), (5.5, SequentialResult::Below)] {
             let off = tally(median, variation, at_five);
-            let errors = if wrong == Shown::Above { off.above } else { off.below };
+            let errors = if wrong == SequentialResult::Above { off.above } else { off.below };
             assert!(errors <= ERROR_RATE / 5.0, "{variation}: {median} is judged wrong: {errors}");
         }
     }
@@ -102,7 +104,7 @@ fn a_ratio_keeps_to_its_rate() {
             let theirs: Vec<f64> = (0..5).map(|_| other.rate()).collect();
             let mut server = Server { median: 8.5, variation, state: 1000 + u64::from(run) * 977 };
             let (shown, _) = server.judge(|ours| ratio(ours, &theirs, 0.85));
-            wrong += u32::from(shown == Shown::Above);
+            wrong += u32::from(shown == SequentialResult::Above);
         }
         let rate = f64::from(wrong) / f64::from(RUNS);
         assert!(rate <= ERROR_RATE, "{variation}: {rate}");
@@ -123,10 +125,10 @@ fn looks_grow_and_end() {
 #[test]
 fn nothing_is_decided_by_too_little() {
     for rates in [&[][..], &[9.0], &[4.0]] {
-        assert_eq!(floor(rates, 5.0), Shown::Open, "{rates:?}");
+        assert_eq!(floor(rates, 5.0), SequentialResult::Open, "{rates:?}");
     }
-    assert_eq!(floor(&[1.0], 5.0), Shown::Below, "five times too slow needs no second look");
-    assert_eq!(ratio(&[9.0, 9.0], &[9.0], 0.5), Shown::Open);
+    assert_eq!(floor(&[1.0], 5.0), SequentialResult::Below, "five times too slow needs no second look");
+    assert_eq!(ratio(&[9.0, 9.0], &[9.0], 0.5), SequentialResult::Open);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use awqdeploy::{
         problem::Kind,
         store::{
             layout::Layout,
-            trust::{Doubt, Group, Met, Owner, Owners, Step, group, judge, outside},
+            trust::{Distrust, Group, Owner, Owners, PathPart, Step, group, judge, outside},
         },
     },
     host::{
@@ -37,9 +37,9 @@ const ALICE: u32 = 1000;
 fn way(steps: &[(&str, u32, u32)]) -> Vec<Step> {
     let step = |(path, owner, mode): &(&str, u32, u32)| {
         let (met, path) = match path.strip_prefix('@') {
-            Some(path) => (Met::Link, path),
-            None if path.contains(".toml") => (Met::File, *path),
-            None => (Met::Folder, *path),
+            Some(path) => (PathPart::Link, path),
+            None if path.contains(".toml") => (PathPart::File, *path),
+            None => (PathPart::Folder, *path),
         };
         Step { path: path.into(), met, owner: *owner, mode: *mode, group: Group::Shared }
     };
@@ -49,8 +49,8 @@ fn way(steps: &[(&str, u32, u32)]) -> Vec<Step> {
 #[test]
 fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
     let root = Owners::of(0).and_caller(Some(ALICE));
-    let stranger = |path: &str, owner| Err(Doubt::Stranger { path: path.into(), owner });
-    let writable = |path: &str, mode| Err(Doubt::Writable { path: path.into(), mode });
+    let stranger = |path: &str, owner| Err(Distrust::Stranger { path: path.into(), owner });
+    let writable = |path: &str, mode| Err(Distrust::Writable { path: path.into(), mode });
     let alices = Ok(Owner::Callers { caller: ALICE });
     let table = [
         (way(&[("/", 0, 0o755), ("/etc", 0, 0o755), ("/etc/a.toml", 0, 0o644)]), Ok(Owner::Own)),

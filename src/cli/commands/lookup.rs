@@ -10,7 +10,7 @@ use crate::{
     },
     domain::{
         exit_status::ExitStatus,
-        generation::diff::Is,
+        generation::diff::Change,
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
@@ -68,9 +68,9 @@ fn render(document: &DiffDocument) -> String {
         let _ = writeln!(out, "{BOLD}{}{BOLD:#}", section.part);
         for line in &section.lines {
             let (sign, style) = match line.is {
-                Is::Removed => ('-', BAD),
-                Is::Added => ('+', GOOD),
-                Is::Same => (' ', FAINT),
+                Change::Removed => ('-', BAD),
+                Change::Added => ('+', GOOD),
+                Change::Same => (' ', FAINT),
             };
             let _ = writeln!(out, "{style}{sign} {}{style:#}", line.text);
         }

@@ -34,7 +34,7 @@ pub struct Section {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// `removed`, `added` or `same`.
-    pub is: Is,
+    pub is: Change,
     /// The line.
     pub text: String,
 }
@@ -42,7 +42,8 @@ pub struct Line {
 /// Which of the two has a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Is {
+#[schemars(rename = "Is")]
+pub enum Change {
     /// Only the first.
     Removed,
     /// Only the second.
@@ -108,9 +109,9 @@ fn section(part: &'static str, one: &str, other: &str) -> Section {
     let changes = groups.iter().flatten().flat_map(|op| diff.iter_changes(op));
     let line = |change: similar::Change<&str>| Line {
         is: match change.tag() {
-            ChangeTag::Delete => Is::Removed,
-            ChangeTag::Insert => Is::Added,
-            ChangeTag::Equal => Is::Same,
+            ChangeTag::Delete => Change::Removed,
+            ChangeTag::Insert => Change::Added,
+            ChangeTag::Equal => Change::Same,
         },
         text: change.value().trim_end_matches('\n').to_owned(),
     };

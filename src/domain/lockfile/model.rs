@@ -5,7 +5,7 @@ use crate::domain::{
     digest::{GitHash, Sha256Digest},
     problem::{Kind, Problem},
     profile::{
-        document::{Document, DocumentError, Key, Strangers},
+        document::{Document, DocumentError, Key, UnknownKeys},
         rules,
     },
     size::ByteSize,
@@ -185,10 +185,10 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
 }
 
 /// What to make of unknown keys: those of a later revision may be passed over.
-fn strangers(document: &Document<'_>) -> Strangers {
+fn strangers(document: &Document<'_>) -> UnknownKeys {
     match document.integer("revision") {
-        Some(revision) if *revision.get_ref() > REVISION => Strangers::Ignored,
-        _ => Strangers::Refused,
+        Some(revision) if *revision.get_ref() > REVISION => UnknownKeys::Ignored,
+        _ => UnknownKeys::Refused,
     }
 }
 

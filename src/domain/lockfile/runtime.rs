@@ -13,7 +13,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     profile::{
         self, Device, Python,
-        document::{Document, DocumentError, Key, Strangers},
+        document::{Document, DocumentError, Key, UnknownKeys},
         rules,
     },
 };
@@ -100,7 +100,7 @@ struct RawWheel {
 pub(super) fn parse(path: &Path, text: &str) -> Result<LockedRuntime, Problem> {
     let document = Document::parse(path, text, KEYS)?;
     known_version(&document)?;
-    let raw: RawRuntime = document.read(Strangers::Refused)?;
+    let raw: RawRuntime = document.read(UnknownKeys::Refused)?;
     let span = raw.vllm.span();
     let vllm = check(&document, raw.vllm, rules::version)?;
     let device = check(&document, raw.device, rules::device)?;

@@ -39,7 +39,7 @@ pub enum Presence {
 
 /// What to make of unknown keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strangers {
+pub enum UnknownKeys {
     /// They are mistakes.
     Refused,
     /// A later program may have written them.
@@ -152,10 +152,10 @@ impl<'a> Document<'a> {
     }
 
     /// Reads the values, after a check that there are no keys but known ones, and all that must be there.
-    pub fn read<T: DeserializeOwned>(&self, strangers: Strangers) -> Result<T, Problem> {
+    pub fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
         let mut problems = Vec::new();
         self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match (found, strangers) {
-            (Found::Unknown(_), Strangers::Ignored) => {}
+            (Found::Unknown(_), UnknownKeys::Ignored) => {}
             (Found::Unknown(problem) | Found::Missing(problem), _) => problems.push(problem),
         });
         match Problem::of_many(problems) {

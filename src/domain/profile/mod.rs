@@ -17,7 +17,7 @@ mod values;
 use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
-use document::{Document, DocumentError, Strangers};
+use document::{Document, DocumentError, UnknownKeys};
 pub(super) use extra::kept_variable;
 pub use keys::KEYS;
 use secrets::Secrets;
@@ -35,7 +35,7 @@ impl Profile {
     pub fn parse(name: &str, path: &Path, text: &str) -> Result<Self, Problem> {
         rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
         let document = Document::parse(path, text, KEYS)?;
-        let raw = document.read(Strangers::Refused)?;
+        let raw = document.read(UnknownKeys::Refused)?;
         review::profile(name, document, raw)
     }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is.
 #[derive(Clone, Debug, Default)]
-pub struct Stock {
+pub struct Inventory {
     /// All generations.
     pub generations: BTreeMap<GenerationId, Used>,
     /// What `current` points at.
@@ -87,7 +87,7 @@ pub struct Collection {
 
 impl Collection {
     /// Decides what goes.
-    pub fn of(stock: &Stock) -> Self {
+    pub fn of(stock: &Inventory) -> Self {
         let kept = kept(stock);
         let (stay, go): (Vec<_>, Vec<_>) =
             stock.generations.iter().partition(|(id, _)| kept.contains_key(id));
@@ -119,7 +119,7 @@ impl Collection {
     }
 }
 
-fn kept(stock: &Stock) -> BTreeMap<GenerationId, Why> {
+fn kept(stock: &Inventory) -> BTreeMap<GenerationId, Why> {
     let proven = || stock.proven.iter().filter(|id| Some(**id) != stock.current).copied();
     // A rollback without a name goes to the newest before the current one; a deployment that fails, to
     // the newest of all.

@@ -14,7 +14,7 @@ const STICKY: u32 = 0o1000;
 
 /// What was met on the way to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
+pub enum PathPart {
     /// A folder.
     Folder,
     /// A symbolic link. Its target follows on the way.
@@ -38,7 +38,7 @@ pub struct Step {
     /// Where it is, behind all links before it.
     pub path: PathBuf,
     /// What it is.
-    pub met: Met,
+    pub met: PathPart,
     /// The number of its owner.
     pub owner: u32,
     /// Its permissions, with the sticky bit.
@@ -70,7 +70,7 @@ pub enum Owner {
 
 /// Why something is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Distrust {
     /// A stranger owns a part of the way.
     Stranger {
         /// That part.
@@ -113,23 +113,23 @@ impl Owners {
 ///
 /// # Errors
 /// The first part of the way that a stranger owns, or may write to.
-pub fn judge(way: &[Step], owners: &Owners) -> Result<Owner, Doubt> {
+pub fn judge(way: &[Step], owners: &Owners) -> Result<Owner, Distrust> {
     let mut whose = Owner::Own;
     for (number, Step { path, met, owner, mode, group }) in way.iter().enumerate() {
         match owners.caller {
             _ if owners.own.contains(owner) => {}
             Some(caller) if caller == *owner => whose = Owner::Callers { caller },
-            _ => return Err(Doubt::Stranger { path: path.clone(), owner: *owner }),
+            _ => return Err(Distrust::Stranger { path: path.clone(), owner: *owner }),
         }
         // What is in a sticky folder stays in its place while its owner is trusted, which the next step shows. Whoever
         // ends in one could be given anything.
-        let passed = *met == Met::Folder && mode & STICKY != 0 && number + 1 < way.len();
+        let passed = *met == PathPart::Folder && mode & STICKY != 0 && number + 1 < way.len();
         // The caller is trusted as a person. What is root's is to be so plainly.
         let own_group = *group == Group::OwnersAlone && owners.caller == Some(*owner);
         let others_write = if own_group { ANYBODY_WRITES } else { GROUP_WRITES | ANYBODY_WRITES };
         // A link's own permissions mean nothing.
-        if *met != Met::Link && mode & others_write != 0 && !passed {
-            return Err(Doubt::Writable { path: path.clone(), mode: *mode });
+        if *met != PathPart::Link && mode & others_write != 0 && !passed {
+            return Err(Distrust::Writable { path: path.clone(), mode: *mode });
         }
     }
     Ok(whose)
@@ -179,7 +179,7 @@ pub fn outside(map: &str, overflow: u32) -> Option<u32> {
     (!known).then_some(overflow)
 }
 
-impl Doubt {
+impl Distrust {
     /// The part of the way that is meant.
     pub fn path(&self) -> &Path {
         match self {
@@ -188,7 +188,7 @@ impl Doubt {
     }
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stranger { path, owner } => write!(f, "`{}` belongs to user {owner}", path.display()),

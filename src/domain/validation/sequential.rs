@@ -27,7 +27,7 @@ const CLEAR_TOKENS: usize = 12;
 
 /// What the measurements show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum SequentialResult {
     /// At or above the limit.
     Above,
     /// Below it.
@@ -47,11 +47,11 @@ pub fn looks(repetitions: u32) -> [u32; LOOKS as usize] {
 }
 
 /// Whether the median of these rates is at least `floor`.
-pub fn floor(rates: &[f64], floor: f64) -> Shown {
+pub fn floor(rates: &[f64], floor: f64) -> SequentialResult {
     if !rates.is_empty() && rates.iter().all(|rate| rate * CLEARLY < floor) {
-        return Shown::Below;
+        return SequentialResult::Below;
     }
-    Logarithms::of(rates).map_or(Shown::Open, |ours| against(ours, floor))
+    Logarithms::of(rates).map_or(SequentialResult::Open, |ours| against(ours, floor))
 }
 
 /// Whether an answer need not be heard to its end: its chunks came at these times, and it is clearly too
@@ -65,21 +65,21 @@ pub fn is_clearly_below(chunks: &[Duration], floor: f64) -> bool {
 }
 
 /// Whether the median of `ours` is at least `least` times that of `theirs`.
-pub fn ratio(ours: &[f64], theirs: &[f64], least: f64) -> Shown {
+pub fn ratio(ours: &[f64], theirs: &[f64], least: f64) -> SequentialResult {
     match (Logarithms::of(ours), Logarithms::of(theirs)) {
         (Some(ours), Some(theirs)) => against(ours.over(theirs), least),
-        _ => Shown::Open,
+        _ => SequentialResult::Open,
     }
 }
 
-fn against(logarithms: Logarithms, limit: f64) -> Shown {
+fn against(logarithms: Logarithms, limit: f64) -> SequentialResult {
     let half = logarithms.half_width(ERROR_RATE / f64::from(LOOKS));
     let limit = limit.ln();
     if logarithms.mean - half >= limit {
-        Shown::Above
+        SequentialResult::Above
     } else if logarithms.mean + half < limit {
-        Shown::Below
+        SequentialResult::Below
     } else {
-        Shown::Open
+        SequentialResult::Open
     }
 }

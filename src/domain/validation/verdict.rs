@@ -5,7 +5,7 @@
 use super::{
     quality::{Quality, QualityComparison},
     report::{Check, Comparison, KnownAnswers, Report},
-    sequential::{self, Shown},
+    sequential::{self, SequentialResult},
 };
 use crate::domain::{
     measure::{Interval, Throughput, stats::rates},
@@ -72,11 +72,11 @@ pub struct Judgement {
 
 /// Whether these decode rates are enough for the gates, beside those of the baseline: what the floor and
 /// the ratio show. Below in either is a failure, and open in either wants more measurements.
-pub fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [Shown; 2] {
+pub fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
     let floor = sequential::floor(ours, gates.min_decode_tokens_per_second);
     let ratio = match (&gates.baseline, theirs) {
         (Some(Baseline { min_ratio, .. }), Some(theirs)) => sequential::ratio(ours, theirs, *min_ratio),
-        _ => Shown::Above,
+        _ => SequentialResult::Above,
     };
     [floor, ratio]
 }
@@ -155,12 +155,12 @@ fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut 
     let Interval { median, low, high, n } = throughput.decode_tokens_per_second;
     let least = gates.min_decode_tokens_per_second;
     match floor {
-        Shown::Above => {}
-        Shown::Below => {
+        SequentialResult::Above => {}
+        SequentialResult::Below => {
             let (rate, floor) = apart(median, least, 1);
             judgement.failures.push(format!("decode {rate} tokens/s is below the floor of {floor}"));
         }
-        Shown::Open => judgement.doubts.push(format!(
+        SequentialResult::Open => judgement.doubts.push(format!(
             "decode {median:.1} tokens/s (95 %: {low:.1} to {high:.1}) after {n} requests neither meets nor \
              misses the floor of {least:.1}"
         )),
@@ -168,9 +168,9 @@ fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut 
     judgement.comparison = compare(evidence, throughput);
     let Some(comparison) = &judgement.comparison else { return };
     match ratio {
-        Shown::Above => {}
-        Shown::Below => judgement.failures.push(worse(comparison)),
-        Shown::Open => judgement.doubts.push(format!(
+        SequentialResult::Above => {}
+        SequentialResult::Below => judgement.failures.push(worse(comparison)),
+        SequentialResult::Open => judgement.doubts.push(format!(
             "decode at {:.2} of `{}` after {n} requests neither meets nor misses the tolerated {:.2}",
             comparison.ratio, comparison.profile, comparison.min_ratio
         )),

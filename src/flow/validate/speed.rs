@@ -10,7 +10,7 @@ use crate::{
         measure::{Sample, stats::rates},
         profile::Gates,
         validation::{
-            sequential::{Shown, is_clearly_below, looks},
+            sequential::{SequentialResult, is_clearly_below, looks},
             verdict::speed,
         },
     },
@@ -76,7 +76,7 @@ pub(super) async fn measure(
         }
         measured = of;
         let shown = speed(gates, &rates(&samples).unwrap_or_default(), theirs);
-        if shown.contains(&Shown::Below) || !shown.contains(&Shown::Open) {
+        if shown.contains(&SequentialResult::Below) || !shown.contains(&SequentialResult::Open) {
             break;
         }
     }

@@ -3,7 +3,7 @@
 use super::reading::{failed, names};
 use crate::domain::{
     problem::{Kind, Problem},
-    store::trust::{self, Doubt, Group, Met, Owner, Owners, Step},
+    store::trust::{self, Distrust, Group, Owner, Owners, PathPart, Step},
 };
 use std::{
     collections::VecDeque,
@@ -87,14 +87,14 @@ pub fn is_ours(path: &Path) -> bool {
     matches!(believe(path, &ours()), Ok(Some(Owner::Own)))
 }
 
-fn doubted(doubt: &Doubt) -> Problem {
+fn doubted(doubt: &Distrust) -> Problem {
     let path = doubt.path().display();
     let help = match doubt {
-        Doubt::Stranger { .. } => format!(
+        Distrust::Stranger { .. } => format!(
             "whoever owns it could change what is done here: `chown root:root {path}`, once nothing in it is a \
              stranger's; or name another place"
         ),
-        Doubt::Writable { .. } => format!(
+        Distrust::Writable { .. } => format!(
             "whoever may write to it could change what is done here: `chmod go-w {path}`, once nothing in it is a \
              stranger's; or name another place"
         ),
@@ -129,7 +129,7 @@ fn way(path: &Path) -> io::Result<(Vec<Step>, End)> {
             }
             met => met?,
         };
-        let is_link = met.met == Met::Link;
+        let is_link = met.met == PathPart::Link;
         steps.push(met);
         if !is_link {
             here = next;
@@ -162,9 +162,9 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 fn step(path: &Path) -> io::Result<Step> {
     let found = std::fs::symlink_metadata(path)?;
     let met = match found.file_type() {
-        kind if kind.is_dir() => Met::Folder,
-        kind if kind.is_symlink() => Met::Link,
-        _ => Met::File,
+        kind if kind.is_dir() => PathPart::Folder,
+        kind if kind.is_symlink() => PathPart::Link,
+        _ => PathPart::File,
     };
     let mode = found.mode() & 0o7777;
     // Who is in it matters only where it may do something.
