@@ -32,7 +32,7 @@ use crate::{
         store::{Evidence, StoreWriter},
         vllm::{
             api::Api,
-            running_server::{self, LoadedUnit, Sighting},
+            running_server::{self, FoundServer, LoadedUnit},
         },
     },
 };
@@ -212,7 +212,7 @@ fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) ->
 }
 
 /// The unit, where there is one, and the process that serves.
-fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighting), Problem> {
+fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, FoundServer), Problem> {
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
         let manager = world.service_manager.manager();
         let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
@@ -231,7 +231,7 @@ fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, Sighti
     let family = running_server::family(pid)?;
     let mut servers = family.iter().filter(|sighting| adoption::serves(&sighting.seen.argv));
     // `uv run vllm serve` is no server itself: the program that is one is an interpreter.
-    let is_server = |sighting: &&Sighting| {
+    let is_server = |sighting: &&FoundServer| {
         let program = running_server::program(&sighting.seen);
         program.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
@@ -269,7 +269,7 @@ fn adoptable(unit: &LoadedUnit) -> Result<(), Problem> {
 }
 
 /// The folder that the model was loaded from.
-fn folder(sighting: &Sighting, reading: &Reading) -> Result<Folder, Problem> {
+fn folder(sighting: &FoundServer, reading: &Reading) -> Result<Folder, Problem> {
     let seen = &sighting.seen;
     let revision = reading.revision.as_deref().unwrap_or("main");
     let plain = seen.directory.join(&reading.model);
@@ -305,7 +305,7 @@ fn version(
 
 /// What may keep the way back from being what runs now.
 fn remarks(
-    sighting: &Sighting,
+    sighting: &FoundServer,
     unit: Option<&LoadedUnit>,
     folder: &Folder,
     python: &Path,

@@ -16,7 +16,7 @@ use awqdeploy::{
         store::layout::Layout,
     },
     flow::activation::{
-        driver::{Left, activate, recover, withdraw},
+        driver::{ResumePolicy, activate, recover, withdraw},
         outcome::Ended,
     },
     host::{
@@ -132,7 +132,7 @@ impl Stage {
                     let host = |_, _: &Activation| Ok(self.hands(&writer, false));
                     withdraw(&writer, "it hangs".to_owned(), host, &|_| ())
                 }
-                _ => recover(&writer, Left::Finish, |_, _| Ok(self.hands(&writer, boot)), &|_| ()),
+                _ => recover(&writer, ResumePolicy::Finish, |_, _| Ok(self.hands(&writer, boot)), &|_| ()),
             }
         })?;
         // One that fails is started again.
@@ -195,7 +195,7 @@ impl Stage {
         let machine = Rc::clone(&self.machine);
         machine.calmly(|| {
             let writer = machine.store.writer(FORKED, "test").map_err(|e| e.to_string())?;
-            recover(&writer, Left::Finish, |_, _| Ok(self.hands(&writer, false)), &|_| ())
+            recover(&writer, ResumePolicy::Finish, |_, _| Ok(self.hands(&writer, false)), &|_| ())
                 .map_err(|e| e.to_string())?;
             drop(writer);
             self.serves(serves).map_err(|why| format!("after the next command {why}"))?;

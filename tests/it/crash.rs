@@ -10,7 +10,7 @@ use awqdeploy::{
         generation_id::GenerationId,
         store::layout::Layout,
     },
-    flow::activation::driver::{Left, Steps, activate, not_stuck, recover},
+    flow::activation::driver::{ResumePolicy, Steps, activate, not_stuck, recover},
     host::{
         os::signals::Interrupt,
         store::{
@@ -103,9 +103,9 @@ fn what_is_stuck_blocks_until_a_person_asks_for_recovery() {
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap_err();
 
     let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &writer });
-    assert!(recover(&writer, Left::Finish, host, &quiet).unwrap().is_none(), "nobody asked");
+    assert!(recover(&writer, ResumePolicy::Finish, host, &quiet).unwrap().is_none(), "nobody asked");
     let host = |_, _: &Activation| Ok(Faulty { machine: &machine, locked: &writer });
-    let ended = recover(&writer, Left::Unstick, host, &quiet).unwrap().unwrap();
+    let ended = recover(&writer, ResumePolicy::Unstick, host, &quiet).unwrap().unwrap();
     assert!(matches!(ended.end, End::RolledBack { .. }), "{:?}", ended.end);
     assert_eq!((store.current().unwrap(), machine.running.get()), (Some(OLD), Some(OLD)));
     not_stuck(store.last_activation().unwrap().as_ref()).unwrap();

@@ -16,7 +16,7 @@ use awqdeploy::{
         store::layout::Layout,
     },
     flow::{
-        activation::driver::{Left, is_unfinished},
+        activation::driver::{ResumePolicy, is_unfinished},
         deploy::rollback::{Target, rollback},
         inspect::status::status,
     },
@@ -171,9 +171,9 @@ fn a_damaged_journal_proves_nothing_and_disproves_nobody_else() {
     assert_eq!(journals, 1);
     // Its service is not refused for a record that might say so.
     assert!(!store.is_not_known_good(TWO).unwrap() && store.is_not_known_good(GenerationId(3)).unwrap());
-    assert!(is_unfinished(&store, Left::Finish).unwrap(), "there is something proven to go back to");
+    assert!(is_unfinished(&store, ResumePolicy::Finish).unwrap(), "there is something proven to go back to");
     spoil(&store.layout().activation(second).join("order.json"));
-    assert!(!is_unfinished(&store, Left::Finish).unwrap(), "what it was about is not known");
+    assert!(!is_unfinished(&store, ResumePolicy::Finish).unwrap(), "what it was about is not known");
     assert!(!store.is_not_known_good(GenerationId(3)).unwrap());
     spoil(&store.layout().activation(first).join(journal::NAME));
     assert_eq!(store.known_good().unwrap(), BTreeSet::new());

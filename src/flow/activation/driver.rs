@@ -43,7 +43,7 @@ pub trait Steps {
 
 /// What is done with an activation that an earlier process left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum ResumePolicy {
     /// An interrupted one is undone; a stuck one is left to a person.
     Finish,
     /// A stuck one is undone too: a person asked for it.
@@ -87,7 +87,7 @@ pub fn withdraw<H: Steps>(
 /// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
 pub fn recover<H: Steps>(
     writer: &StoreWriter<'_>,
-    left: Left,
+    left: ResumePolicy,
     steps: impl FnOnce(u64, &Activation) -> Result<H, Problem>,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
@@ -140,22 +140,22 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
 }
 
 /// Whether an earlier process left anything that [`recover`] would end.
-pub fn is_unfinished(store: &Store, left: Left) -> Result<bool, Problem> {
+pub fn is_unfinished(store: &Store, left: ResumePolicy) -> Result<bool, Problem> {
     match store.last_activation()? {
         Some(last) => Ok(resumed(store, &last, left)?.is_some()),
         None => Ok(false),
     }
 }
 
-fn resumed(store: &Store, last: &Recorded, left: Left) -> Result<Option<Activation>, Problem> {
+fn resumed(store: &Store, last: &Recorded, left: ResumePolicy) -> Result<Option<Activation>, Problem> {
     let Some(activation) =
         last.last().cloned().map_or_else(|| unreadable(store, last.number), |last| Ok(Some(last)))?
     else {
         return Ok(None);
     };
     let resumed = match left {
-        Left::Finish => activation.resumed(),
-        Left::Unstick => activation.unstuck(),
+        ResumePolicy::Finish => activation.resumed(),
+        ResumePolicy::Unstick => activation.unstuck(),
     };
     Ok(resumed.next().is_some().then_some(resumed))
 }

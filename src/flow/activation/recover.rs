@@ -1,7 +1,7 @@
 //! `recover`: ends what an interrupted activation left, so that something proven serves.
 
 use super::{
-    driver::{self, Left, Steps},
+    driver::{self, ResumePolicy, Steps},
     outcome::Ended,
     run::{self, execute},
     steps::Live,
@@ -46,7 +46,7 @@ pub(crate) enum Busy {
 pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let writer = store.writer(Duration::ZERO, "awqdeploy recover")?;
-    if let Some(ended) = finish(world, &writer, Left::Unstick, observer)? {
+    if let Some(ended) = finish(world, &writer, ResumePolicy::Unstick, observer)? {
         return Ok(Some(ended));
     }
     let Some(service) = service(&store)? else { return Ok(None) };
@@ -96,7 +96,7 @@ fn service(store: &Store) -> Result<Option<String>, Problem> {
 pub(crate) fn finish(
     world: &mut World,
     writer: &StoreWriter<'_>,
-    left: Left,
+    left: ResumePolicy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let ended = undo(world, writer, left, Busy::Refuses, observer)?;
@@ -108,7 +108,7 @@ pub(crate) fn finish(
 pub(crate) fn undo(
     world: &mut World,
     writer: &StoreWriter<'_>,
-    left: Left,
+    left: ResumePolicy,
     busy: Busy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
@@ -160,7 +160,7 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
     }
     let condition = world.service_manager.observe(&service).condition();
     let up = condition.is_ok_and(|condition| !condition.is_stopped());
-    let unfinished = driver::is_unfinished(&store, Left::Finish)?;
+    let unfinished = driver::is_unfinished(&store, ResumePolicy::Finish)?;
     match at_boot(up, unfinished, if up { running::remedy(world, &service)? } else { None }) {
         AtBoot::PointBack => point_back(world, observer),
         AtBoot::Nothing => Ok(None),
@@ -187,13 +187,13 @@ pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Opt
 /// Nothing runs yet, and systemd starts the service once this is done.
 fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
-    let ended = if driver::is_unfinished(&store, Left::Finish)? {
+    let ended = if driver::is_unfinished(&store, ResumePolicy::Finish)? {
         // Not for ever: whoever holds it may wait for the service, which waits for this. The next try finds it tried
         // already, and hands all to the service manager.
         let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
         driver::recover(
             &writer,
-            Left::Finish,
+            ResumePolicy::Finish,
             |_, _| Ok(Boot { writer: &writer, world: &mut *world }),
             observer,
         )?

@@ -2,7 +2,7 @@
 //! being killed and started again only ever leads back.
 
 use super::{
-    driver::{self, Left},
+    driver::{self, ResumePolicy},
     ending::{self, ended, ended_on_record, ordered},
     follow,
     outcome::{Ended, Outcome},
@@ -119,7 +119,7 @@ fn run(
         }
         (Some(_), ..) if is_over(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
-        (None, ..) => recover::undo(world, &writer, Left::Finish, Busy::Waits, observer)?
+        (None, ..) => recover::undo(world, &writer, ResumePolicy::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
@@ -197,7 +197,7 @@ fn begin(
     if last.as_ref().is_some_and(|last| last.number > number) {
         return Err(overtaken(number));
     }
-    recover::finish(world, writer, Left::Finish, observer)?;
+    recover::finish(world, writer, ResumePolicy::Finish, observer)?;
     if order.action == Action::Deploy {
         driver::not_stuck(last.as_ref())?;
     }

@@ -15,7 +15,7 @@ use crate::{
     },
     flow::{
         activation::{
-            driver::{self, Left},
+            driver::{self, ResumePolicy},
             outcome::Outcome,
             recover,
             run::execute,
@@ -75,7 +75,7 @@ fn counted(
 pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
     let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
-    recover::finish(world, &writer, Left::Finish, observer)?;
+    recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
     let current = store.deployed()?;
     let tally = failure_count::read(world.layout())?;
     let serves = world.service_manager.observe(&current.plan.service).condition()? == Condition::Active;

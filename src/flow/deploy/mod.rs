@@ -8,7 +8,7 @@ mod rollback_check;
 
 use super::{
     activation::{
-        driver::{self, Left},
+        driver::{self, ResumePolicy},
         outcome::{Action, Outcome},
         recover,
         run::execute,
@@ -61,7 +61,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         runtimes::verify_driver(Path::new(runtimes::DRIVER))?;
     }
     let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
-    recover::finish(world, &writer, Left::Finish, observer)?;
+    recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
     // Whoever activates on these GPUs is named before anything is fetched. Whoever carries this out takes the lock anew.
     drop(world.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);

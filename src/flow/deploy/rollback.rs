@@ -11,7 +11,7 @@ use crate::{
     },
     flow::{
         activation::{
-            driver::{self, Left},
+            driver::{self, ResumePolicy},
             outcome::{Action, Outcome},
             recover,
             run::execute,
@@ -67,7 +67,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     let service = &plan.service;
     world.service_manager.command(service)?.claim(&store.units(&plan)?)?;
     let writer = store.writer(Duration::ZERO, "awqdeploy rollback")?;
-    recover::finish(world, &writer, Left::Finish, observer)?;
+    recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();

@@ -3,7 +3,7 @@
 
 use super::{
     control_group::{self, ControlGroup, is_a_service},
-    pidfd::Known,
+    pidfd::ProcessHandle,
 };
 use crate::{domain::problem::Problem, host::os::watchdog};
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process, all_processes};
@@ -66,7 +66,10 @@ pub fn end(
     }
 }
 
-fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, OrphanProcess)>, Problem> {
+fn ours(
+    group: Option<&ControlGroup>,
+    runtimes: &Path,
+) -> Result<Vec<(ProcessHandle, OrphanProcess)>, Problem> {
     let all = all_processes().map_err(|e| Problem::doing("list processes", e))?;
     // Links of programs and mapped files are told as they are behind all links.
     let runtimes = std::fs::canonicalize(runtimes).unwrap_or_else(|_| runtimes.to_owned());
@@ -84,7 +87,7 @@ fn ours(group: Option<&ControlGroup>, runtimes: &Path) -> Result<Vec<(Known, Orp
         let inside = group.is_some_and(|group| group.is_in(&membership));
         let of_another = is_a_service(&membership) && membership != own;
         if inside || (!of_another && is_our_users(&process) && runs_from(&process, &runtimes)) {
-            let Some(known) = Known::started_at(process.pid, stat.starttime) else { continue };
+            let Some(known) = ProcessHandle::started_at(process.pid, stat.starttime) else { continue };
             let name = name(&process).unwrap_or(stat.comm);
             found.push((inside, known, OrphanProcess { pid: process.pid, name }));
         }

@@ -5,13 +5,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process as it was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct ProcessHandle {
     pid: Pid,
     /// When it started, in clock ticks since the boot.
     started: u64,
 }
 
-impl Known {
+impl ProcessHandle {
     /// The process with this number that started then.
     pub(crate) fn started_at(pid: i32, started: u64) -> Option<Self> {
         let pid = Pid::from_raw(pid).filter(|_| pid > 0)?;

@@ -3,7 +3,7 @@
 //! vLLM's API server leaves its engine and workers behind when it is killed. A subreaper inherits
 //! such orphans, so that they can be found and ended.
 
-use super::pidfd::Known;
+use super::pidfd::ProcessHandle;
 use crate::{domain::problem::Problem, host::os::watchdog};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, wait,
@@ -35,10 +35,10 @@ pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
 
 /// Everything that descends from a process, nearest first.
 pub fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
-    Ok(family_of(ancestor)?.into_iter().map(Known::pid).collect())
+    Ok(family_of(ancestor)?.into_iter().map(ProcessHandle::pid).collect())
 }
 
-fn family_of(ancestor: Pid) -> Result<Vec<Known>, Problem> {
+fn family_of(ancestor: Pid) -> Result<Vec<ProcessHandle>, Problem> {
     let mut parents = Vec::new();
     for process in procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))? {
         // A process may end between being listed and being read.
@@ -57,17 +57,17 @@ fn family_of(ancestor: Pid) -> Result<Vec<Known>, Problem> {
         if next.is_empty() {
             return Ok(found);
         }
-        found.extend(next.iter().filter_map(|(pid, started)| Known::started_at(*pid, *started)));
+        found.extend(next.iter().filter_map(|(pid, started)| ProcessHandle::started_at(*pid, *started)));
         family.extend(next.iter().map(|(pid, _)| *pid));
     }
 }
 
 /// Every process that inherited this variable with this value, wherever it hangs now.
 pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
-    Ok(carrying(name, value)?.into_iter().map(Known::pid).collect())
+    Ok(carrying(name, value)?.into_iter().map(ProcessHandle::pid).collect())
 }
 
-fn carrying(name: &str, value: &str) -> Result<Vec<Known>, Problem> {
+fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
     let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
     let carries = |process: &procfs::process::Process| {
         // Who it is, is read first: what the variable says is then true of it, or of nobody.
@@ -75,7 +75,7 @@ fn carrying(name: &str, value: &str) -> Result<Vec<Known>, Problem> {
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
         let carries = environment.get(OsStr::new(name)).is_some_and(|found| found == value);
-        carries.then(|| Known::started_at(process.pid, started))?
+        carries.then(|| ProcessHandle::started_at(process.pid, started))?
     };
     Ok(all.flatten().filter_map(|process| carries(&process)).collect())
 }
@@ -93,7 +93,7 @@ pub fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
     kill_all(|| carrying(name, value))
 }
 
-fn kill_all(left: impl Fn() -> Result<Vec<Known>, Problem>) -> Result<(), Problem> {
+fn kill_all(left: impl Fn() -> Result<Vec<ProcessHandle>, Problem>) -> Result<(), Problem> {
     let began = Instant::now();
     loop {
         let left = left()?;

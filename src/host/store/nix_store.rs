@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(30);
 
 /// What Nix says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum PathStatus {
     /// It is what was built.
     Whole,
     /// It is not, in Nix's words.
@@ -111,22 +111,22 @@ impl StorePath {
     ///
     /// # Errors
     /// Where Nix does not come to an end.
-    pub fn verify(&self) -> Result<Word, Problem> {
+    pub fn verify(&self) -> Result<PathStatus, Problem> {
         let ask = |arguments: &[&OsStr]| exec::run_within(PATIENCE, "nix-store", arguments, &BTreeMap::new());
         let Ok(Some(listed)) = ask(&["--query".as_ref(), "--requisites".as_ref(), self.path.as_os_str()])
         else {
-            return Ok(Word::Unasked);
+            return Ok(PathStatus::Unasked);
         };
-        let Ok(paths) = listed.success() else { return Ok(Word::Unasked) };
+        let Ok(paths) = listed.success() else { return Ok(PathStatus::Unasked) };
         let verify = OsStr::new("--verify-path");
         let arguments: Vec<&OsStr> = std::iter::once(verify).chain(paths.lines().map(OsStr::new)).collect();
         let verified = ask(&arguments)?.ok_or_else(|| {
             Problem::doing("verify what Nix built", format!("no end after {} s", PATIENCE.as_secs()))
         })?;
         Ok(if verified.status.success() {
-            Word::Whole
+            PathStatus::Whole
         } else {
-            Word::Damaged(verified.stderr.trim().to_owned())
+            PathStatus::Damaged(verified.stderr.trim().to_owned())
         })
     }
 

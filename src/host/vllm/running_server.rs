@@ -12,7 +12,7 @@ use crate::{
         process::{
             control_group::{Manager, membership},
             exec,
-            pidfd::Known,
+            pidfd::ProcessHandle,
             process_tree,
         },
         systemd::{Systemd, scope_option},
@@ -48,7 +48,7 @@ pub struct LoadedUnit {
 
 /// A server that was found.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct FoundServer {
     /// Which process it is.
     pub process: Process,
     /// What can be seen of it.
@@ -104,7 +104,7 @@ pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is no such process, or none that may be looked at.
-pub fn family(pid: i32) -> Result<Vec<Sighting>, Problem> {
+pub fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
     let ancestor = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(|| no_process(pid))?;
     let pids = std::iter::once(ancestor).chain(process_tree::descendants_of(ancestor)?);
     let found: Vec<_> = pids.filter_map(|pid| sighting(pid.as_raw_nonzero().get())).collect();
@@ -116,11 +116,11 @@ fn no_process(pid: i32) -> Problem {
         .help("look at `systemctl status` or `nvidia-smi` for its number; another user's needs root")
 }
 
-fn sighting(pid: i32) -> Option<Sighting> {
+fn sighting(pid: i32) -> Option<FoundServer> {
     let process = proc::Process::new(pid).ok()?;
     let environment = process.environ().ok()?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    Some(Sighting {
+    Some(FoundServer {
         process: identity(&process)?,
         seen: Seen {
             argv: process.cmdline().ok()?,
@@ -188,7 +188,7 @@ pub fn end(process: &Process) -> Result<(), Problem> {
 }
 
 fn signal(process: &Process, signal: Signal) {
-    if let Some(known) = Known::started_at(process.pid, process.started) {
+    if let Some(known) = ProcessHandle::started_at(process.pid, process.started) {
         known.signal(signal);
     }
 }

@@ -12,7 +12,7 @@ use awqdeploy::{
         problem::{Kind, Problem},
     },
     flow::activation::{
-        driver::{self, Left, activate, not_stuck},
+        driver::{self, ResumePolicy, activate, not_stuck},
         outcome::Ended,
     },
     host::{
@@ -68,7 +68,7 @@ impl Exit {
 pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem> {
     let store = &machine.store;
     let writer = store.writer(Duration::ZERO, "a person")?;
-    undo(machine, &writer, Left::Finish, false)?;
+    undo(machine, &writer, ResumePolicy::Finish, false)?;
     let stuck = not_stuck(store.last_activation()?.as_ref());
     let proven = store.known_good()?;
     let current = store.current()?;
@@ -101,7 +101,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         if last.as_ref().is_some_and(|last| last.number > number) {
             return Err(overtaken());
         }
-        undo(machine, &writer, Left::Finish, false)?;
+        undo(machine, &writer, ResumePolicy::Finish, false)?;
         if act == Act::Deploy {
             not_stuck(last.as_ref())?;
         }
@@ -115,7 +115,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
     if let Some(end) = last.end().cloned() {
         return Ok(Some(Ended { number, activation: last.clone(), end }));
     }
-    undo(machine, &writer, Left::Finish, false)?
+    undo(machine, &writer, ResumePolicy::Finish, false)?
         .filter(|ended| ended.number == number)
         .ok_or_else(overtaken)
         .map(Some)
@@ -131,7 +131,7 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
             let host = |_, _: &Activation| Ok(Played::new(machine, &writer));
             driver::withdraw(&writer, "it hangs".to_owned(), host, &|_| ())
         }
-        Some(last) if last.next().is_some() => undo(machine, &writer, Left::Finish, false),
+        Some(last) if last.next().is_some() => undo(machine, &writer, ResumePolicy::Finish, false),
         _ => Ok(None),
     }
 }
@@ -139,19 +139,19 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
 /// What `recover` does.
 pub(super) fn recover(machine: &Machine) -> Result<Option<Ended>, Problem> {
     let writer = machine.store.writer(Duration::ZERO, "a person")?;
-    undo(machine, &writer, Left::Unstick, false)
+    undo(machine, &writer, ResumePolicy::Unstick, false)
 }
 
 /// The same at boot.
 pub(super) fn recover_at_boot(machine: &Machine) -> Result<Option<Ended>, Problem> {
     let writer = machine.store.writer(Duration::ZERO, "the boot")?;
-    undo(machine, &writer, Left::Finish, true)
+    undo(machine, &writer, ResumePolicy::Finish, true)
 }
 
 fn undo(
     machine: &Machine,
     writer: &StoreWriter<'_>,
-    left: Left,
+    left: ResumePolicy,
     boot: bool,
 ) -> Result<Option<Ended>, Problem> {
     let host = |_, _: &Activation| {

@@ -24,7 +24,7 @@ use crate::{
         },
         store::{
             StoreWriter,
-            nix_store::{StorePath, Word},
+            nix_store::{PathStatus, StorePath},
         },
     },
 };
@@ -95,9 +95,9 @@ pub(super) fn one(
     if let Some(nix) = StorePath::behind(&verified.path) {
         verified.by = By::Nix;
         match nix.verify()? {
-            Word::Whole => {}
-            Word::Unasked => verified.by = By::NixUnasked,
-            Word::Damaged(complaint) => verified.complaint = Some(complaint),
+            PathStatus::Whole => {}
+            PathStatus::Unasked => verified.by = By::NixUnasked,
+            PathStatus::Damaged(complaint) => verified.complaint = Some(complaint),
         }
         return Ok(verified);
     }
