@@ -2,7 +2,7 @@
 
 use super::{
     args::{Consent, Global},
-    terminal::{inked, print, print_json},
+    terminal::{print, print_json, styled},
 };
 use crate::domain::{
     exit_status::ExitStatus,
@@ -39,7 +39,7 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         );
     }
     let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
-    match Confirm::new().with_prompt(inked(question)).default(false).interact() {
+    match Confirm::new().with_prompt(styled(question)).default(false).interact() {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_agreed),
         Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {

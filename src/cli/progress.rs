@@ -1,6 +1,6 @@
 //! What goes on, shown on the standard error while it goes on.
 
-use super::terminal::{BAD, FAINT, GOOD, inked, say, say_json};
+use super::terminal::{BAD, FAINT, GOOD, say, say_json, styled};
 use crate::{
     domain::{
         activation::machine::{End, State, Step},
@@ -88,7 +88,7 @@ impl Screen {
             let style = ProgressStyle::with_template("  {spinner} {elapsed} {msg}");
             ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
-        spinner.set_message(inked(text));
+        spinner.set_message(styled(text));
         spinner.enable_steady_tick(TURN_EVERY);
         *bar = Some(spinner);
     }

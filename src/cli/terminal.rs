@@ -22,7 +22,7 @@ static OURS: LazyLock<String> =
 
 /// How text is shown. `{BAD}` begins it, and `{BAD:#}` ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
+pub enum TextStyle {
     /// As it is.
     Plain,
     /// What a line is of.
@@ -37,13 +37,13 @@ pub enum Ink {
     Bad,
 }
 
-pub(crate) const BOLD: Ink = Ink::Bold;
-pub(crate) const FAINT: Ink = Ink::Faint;
-pub(crate) const GOOD: Ink = Ink::Good;
-pub(crate) const CARE: Ink = Ink::Care;
-pub(crate) const BAD: Ink = Ink::Bad;
+pub(crate) const BOLD: TextStyle = TextStyle::Bold;
+pub(crate) const FAINT: TextStyle = TextStyle::Faint;
+pub(crate) const GOOD: TextStyle = TextStyle::Good;
+pub(crate) const CARE: TextStyle = TextStyle::Care;
+pub(crate) const BAD: TextStyle = TextStyle::Bad;
 
-impl Ink {
+impl TextStyle {
     const ALL: [Self; 6] = [Self::Plain, Self::Bold, Self::Faint, Self::Good, Self::Care, Self::Bad];
 
     fn style(self) -> Style {
@@ -69,7 +69,7 @@ impl Ink {
     }
 }
 
-impl fmt::Display for Ink {
+impl fmt::Display for TextStyle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let edge = if f.alternate() { '-' } else { '+' };
         write!(f, "{MARK}{}{edge}{}{MARK}", *OURS, self.name())
@@ -77,7 +77,7 @@ impl fmt::Display for Ink {
 }
 
 /// Text as a terminal is to get it: our colours, and everything else that it would obey made visible.
-pub fn inked(text: &str) -> String {
+pub fn styled(text: &str) -> String {
     written(text, |ink, begins, out| {
         let style = ink.style();
         let _ = if begins { write!(out, "{style}") } else { write!(out, "{style:#}") };
@@ -89,7 +89,7 @@ pub fn plain(text: &str) -> String {
     written(text, |_, _, _| {})
 }
 
-fn written(text: &str, mut ink: impl FnMut(Ink, bool, &mut String)) -> String {
+fn written(text: &str, mut ink: impl FnMut(TextStyle, bool, &mut String)) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(|c| c == MARK || is_hidden(c)) {
@@ -108,11 +108,11 @@ fn written(text: &str, mut ink: impl FnMut(Ink, bool, &mut String)) -> String {
 }
 
 /// A mark of ours at the beginning of a text: which, whether it begins there, and what follows.
-fn mark(text: &str) -> Option<(Ink, bool, &str)> {
+fn mark(text: &str) -> Option<(TextStyle, bool, &str)> {
     let inside = text.strip_prefix(MARK)?.strip_prefix(OURS.as_str())?;
     let begins = inside.starts_with('+');
     let inside = inside.strip_prefix(['+', '-'])?;
-    let ink = Ink::ALL.into_iter().find(|ink| inside.starts_with(ink.name()))?;
+    let ink = TextStyle::ALL.into_iter().find(|ink| inside.starts_with(ink.name()))?;
     Some((ink, begins, inside[1..].strip_prefix(MARK)?))
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn show(c: char, out: &mut String) {
 
 /// Writes to the standard output; a reader that left is no problem.
 pub(crate) fn print(text: &str) {
-    let text = inked(text);
+    let text = styled(text);
     let mut out = anstream::stdout();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
@@ -175,7 +175,7 @@ pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
 /// Writes a line to the standard error. A closed one is no reason to stop, or for another exit status. Colours are
 /// left out where it is no terminal.
 pub(crate) fn say(text: &str) {
-    let _closed = writeln!(anstream::stderr(), "{}", inked(text));
+    let _closed = writeln!(anstream::stderr(), "{}", styled(text));
 }
 
 /// The same of text that has escape sequences, and in which everything else was made visible already.

@@ -14,7 +14,7 @@ use awqdeploy::{
     host::{
         os::{
             signals::Interrupt,
-            sync_hook::{Listening, listen},
+            sync_hook::{HookGuard, install},
         },
         store::{Store, StoreWriter, journal},
     },
@@ -138,9 +138,9 @@ impl Machine {
     }
 
     /// From now on, until the answer is dropped, what this thread syncs is synced to the disk of this machine.
-    pub(crate) fn plug_in(self: &Rc<Self>) -> Listening {
+    pub(crate) fn plug_in(self: &Rc<Self>) -> HookGuard {
         let machine = Rc::clone(self);
-        listen(move |path| machine.sync(path))
+        install(move |path| machine.sync(path))
     }
 
     /// Runs a process to its end, or until it is gone.

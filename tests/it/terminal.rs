@@ -6,7 +6,7 @@ use super::{
     stand::{FORKED, NEW, OLD, Stand},
 };
 use awqdeploy::{
-    cli::terminal::{Ink, inked, is_hidden, json_text, plain},
+    cli::terminal::{TextStyle, is_hidden, json_text, plain, styled},
     domain::{
         activation::machine::{Activation, Cause, End, State, Step},
         generation_id::GenerationId,
@@ -47,8 +47,8 @@ proptest! {
     /// Nothing hidden is left of any text, and nothing else is touched.
     #[test]
     fn nothing_but_our_colours_is_sent(text in any::<String>(), before in any::<char>()) {
-        let mixed = format!("{}{before}{text}{:#}", Ink::Bad, Ink::Bad);
-        let shown = inked(&mixed);
+        let mixed = format!("{}{before}{text}{:#}", TextStyle::Bad, TextStyle::Bad);
+        let shown = styled(&mixed);
         let (begin, end) = ("\u{1b}[1m\u{1b}[31m", "\u{1b}[0m");
         let inside = shown.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
         let inside = inside.expect("our colour is there");
@@ -71,11 +71,11 @@ proptest! {
 #[test]
 fn a_mark_of_somebody_elses_is_text() {
     let foreign = "\u{fdd0}0000000000000000+x\u{fdd0}";
-    assert_eq!(inked(foreign), r"\u{fdd0}0000000000000000+x\u{fdd0}");
+    assert_eq!(styled(foreign), r"\u{fdd0}0000000000000000+x\u{fdd0}");
     // Even with our own number: only whole marks are.
-    let ours = format!("{}", Ink::Good);
+    let ours = format!("{}", TextStyle::Good);
     let cut: String = ours.chars().take(10).collect();
-    assert!(inked(&cut).starts_with(r"\u{fdd0}"), "{cut:?}");
+    assert!(styled(&cut).starts_with(r"\u{fdd0}"), "{cut:?}");
 }
 
 /// A root whose second generation failed, and whose evidence is of somebody who means harm.

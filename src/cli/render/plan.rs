@@ -4,7 +4,7 @@ use super::style::{command, row};
 use crate::{
     cli::{
         documents::{MemoryDocument, PlanDocument},
-        terminal::{BAD, BOLD, CARE, FAINT, Ink},
+        terminal::{BAD, BOLD, CARE, FAINT, TextStyle},
     },
     domain::{
         findings::Severity,
@@ -90,7 +90,7 @@ fn engine(compared: &[Compared]) -> String {
     }
     let _ = writeln!(out, "  {FAINT}{:<24} {:<24} vLLM says{FAINT:#}", "", "planned");
     for Compared { what, planned, engine, agrees } in compared {
-        let style = if *agrees { Ink::Plain } else { BAD };
+        let style = if *agrees { TextStyle::Plain } else { BAD };
         let planned = planned.as_deref().unwrap_or("-");
         row(&mut out, what, &format!("{planned:<24} {style}{engine}{style:#}"));
     }
@@ -173,7 +173,7 @@ fn bar(parts: impl Iterator<Item = (char, ByteSize)>, whole: ByteSize) -> String
             cells += 1;
         }
     }
-    let plain = Ink::Plain;
+    let plain = TextStyle::Plain;
     let _ = write!(drawn, "{plain}{:width$}│", "", width = usize::try_from(WIDTH - cells).unwrap_or(0));
     drawn
 }

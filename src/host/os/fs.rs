@@ -283,7 +283,7 @@ pub fn sync(path: &Path) -> Result<(), Problem> {
 
 /// The same for a file that is open. Everything that is synced by itself comes through here.
 pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
-    sync_hook::tell(path).unwrap_or_else(|| file.sync_all())
+    sync_hook::before_sync(path).unwrap_or_else(|| file.sync_all())
 }
 
 /// The text of a file, or nothing where there is none.
