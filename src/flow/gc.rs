@@ -1,4 +1,4 @@
-//! `collect`, `pin`, `unpin`: frees what nothing needs, and says what stays and why.
+//! `gc`, `pin`, `unpin`: frees what nothing needs, and says what stays and why.
 
 use super::context::World;
 use crate::domain::{
@@ -45,7 +45,7 @@ pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
     match mode {
         Mode::Look => look(world).map(|(_, collected)| collected),
         Mode::Free => {
-            let writer = world.store.writer(Duration::ZERO, "awqdeploy collect")?;
+            let writer = world.store.writer(Duration::ZERO, "awqdeploy gc")?;
             // Under the lock: nobody may begin to need something now.
             let (collection, collected) = look(world)?;
             writer.collect(&collection)?;

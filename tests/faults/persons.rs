@@ -76,7 +76,7 @@ fn restarts_what_is_current(machine: &Machine) -> Result<(), String> {
     done(machine, &rollback, 0)?;
     machine.slow_down();
     is("it goes back to another", machine.wait(|machine| serves(machine, "old").is_ok()))?;
-    done(machine, &["awqdeploy", "watch"], 6)?;
+    done(machine, &["awqdeploy", "follow"], 6)?;
     is("systemd keeps that", service(machine, "Restart") == "always")
 }
 
@@ -162,7 +162,7 @@ fn holds_locks_in_the_window(machine: &Machine) -> Result<(), String> {
     )?;
     let _ = root.wait();
     is("it goes back all the same", machine.wait(|machine| serves(machine, "old").is_ok()))?;
-    done(machine, &["awqdeploy", "watch"], 6)?;
+    done(machine, &["awqdeploy", "follow"], 6)?;
     watched(machine)?;
     let mut host = hold(machine, HOST_LOCK, "1000");
     machine.slow_down();

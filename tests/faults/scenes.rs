@@ -87,7 +87,7 @@ fn watches(machine: &Machine) -> Result<(), String> {
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;
     machine.signal("-KILL", &["-f", "^awqdeploy deploy"]);
     let _ = deployment.wait();
-    let watched = document(&done(machine, &["awqdeploy", "watch", "--json"], 0)?)?;
+    let watched = document(&done(machine, &["awqdeploy", "follow", "--json"], 0)?)?;
     is("the document says so", watched["end"] == "committed" && watched["profile"] == "slow")?;
     serves(machine, "slow")
 }
@@ -152,7 +152,7 @@ fn hangs(machine: &Machine) -> Result<(), String> {
     is("it serves again", machine.wait(|machine| serves(machine, "old").is_ok()))?;
     tell(&format!("hung after the commit: old serves after {:.1} s", began.elapsed().as_secs_f64()));
     // What serves again is validated before the lock is free.
-    done(machine, &["awqdeploy", "watch"], 6)?;
+    done(machine, &["awqdeploy", "follow"], 6)?;
     let why = machine.status()["last_activation"]["why"].as_str().unwrap_or_default().to_owned();
     is(&why, why.contains("did not stay well") && why.contains("not answered"))?;
     let refused = done(machine, &["awqdeploy", "deploy", "watched", "--yes"], 3)?;
@@ -166,7 +166,7 @@ fn slows_down(machine: &Machine) -> Result<(), String> {
     machine.slow_down();
     is("it goes back", machine.wait(|machine| serves(machine, "old").is_ok()))?;
     tell(&format!("slowed down after the commit: old serves after {:.1} s", began.elapsed().as_secs_f64()));
-    done(machine, &["awqdeploy", "watch"], 6)?;
+    done(machine, &["awqdeploy", "follow"], 6)?;
     let why = machine.status()["last_activation"]["why"].as_str().unwrap_or_default().to_owned();
     is(
         &why,

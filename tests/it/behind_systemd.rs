@@ -130,7 +130,7 @@ fn a_full_disk_leaves_nothing_half_made() {
     assert_snapshot!(text, @r"
     verify the files of `owner/tiny`
     error: the model needs 4.0 MiB more in `DIR/root`, and 1.0 MiB are free
-    help: `awqdeploy collect` removes what nothing needs; or put the model's folder on that file system
+    help: `awqdeploy gc` removes what nothing needs; or put the model's folder on that file system
     ");
 }
 

@@ -264,6 +264,16 @@ fn commands() -> Vec<String> {
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
+/// They were called so before; scripts may still say it.
+#[test]
+fn commands_are_known_by_their_old_names() {
+    for (old, new) in [("watch", "follow"), ("collect", "gc")] {
+        let help = Said::by(&mut awqdeploy(&["help", old])).text();
+        assert!(help.contains(&format!("Usage: awqdeploy {new} ")), "{help}");
+        assert!(!commands().contains(&old.to_owned()), "`{old}` is shown");
+    }
+}
+
 #[test]
 fn completions_and_the_manual_name_every_command() {
     let commands = commands();

@@ -1,4 +1,4 @@
-//! What `collect` frees, and what it never may.
+//! What `gc` frees, and what it never may.
 
 use super::{rehearsal, stand::FORKED, store::Scene};
 use awqdeploy::{

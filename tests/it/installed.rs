@@ -331,7 +331,7 @@ fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     installed_at(store, other, &store.layout().runtime(other));
     installed_at(store, python, &store.layout().python(python));
     fs::write(store.layout().manifest(Sha256Digest::of("nothing")), "").unwrap();
-    let collected = said(&stand, &["collect", "--json"]).document(0);
+    let collected = said(&stand, &["gc", "--json"]).document(0);
     assert_eq!(collected["runtimes"], json!([other.to_string()]), "{collected:#}");
     assert_eq!(collected["interpreters"], json!([python.to_string()]));
     let left = awqdeploy::host::os::fs::names(&store.layout().manifests()).unwrap();

@@ -1,4 +1,4 @@
-//! `lock`, `verify`, `export` and `collect` as commands: documents, exit statuses, two at once.
+//! `lock`, `verify`, `export` and `gc` as commands: documents, exit statuses, two at once.
 
 use super::{
     program::{Said, awqdeploy},
@@ -104,7 +104,7 @@ fn a_lock_that_was_changed_stops_every_command() {
     let path = site.dir.path().join("profiles/locks/awq.toml");
     let text = fs::read_to_string(&path).unwrap().replace("size = 2\n", "size = 3\n");
     fs::write(&path, text).unwrap();
-    for command in [&["verify", "awq"][..], &["collect", "--dry-run"], &["export", "awq", "/nowhere/x"]] {
+    for command in [&["verify", "awq"][..], &["gc", "--dry-run"], &["export", "awq", "/nowhere/x"]] {
         let refused = site.run(command);
         assert_eq!(refused.code, Some(2), "{command:?}");
         assert!(refused.stderr.contains("the lock was changed after it was made"), "{}", refused.stderr);
@@ -181,17 +181,17 @@ fn collect_shows_first_and_then_frees() {
     let site = Site::new();
     let stored = site.take_in();
     // Locked and never deployed: somebody wants it.
-    assert_eq!(site.document(&["collect", "--dry-run", "--json"], 0)["models"], Value::Array(vec![]));
+    assert_eq!(site.document(&["gc", "--dry-run", "--json"], 0)["models"], Value::Array(vec![]));
     fs::remove_file(site.dir.path().join("profiles/locks/awq.toml")).unwrap();
-    let shown = site.document(&["collect", "--dry-run", "--json"], 0);
+    let shown = site.document(&["gc", "--dry-run", "--json"], 0);
     assert_eq!((&shown["schema"], &shown["dry_run"]), (&"awqdeploy/collect/v1".into(), &true.into()));
     assert_eq!(shown["models"][0]["name"], "o/n");
     assert!(shown["freed_bytes"].as_u64().unwrap() >= mib(20) as u64);
     assert!(stored.exists());
-    let freed = site.document(&["collect", "--json"], 0);
+    let freed = site.document(&["gc", "--json"], 0);
     assert_eq!(freed["freed_bytes"], shown["freed_bytes"]);
     assert!(!stored.exists());
-    assert_eq!(site.document(&["collect", "--json"], 0)["freed_bytes"], 0);
+    assert_eq!(site.document(&["gc", "--json"], 0)["freed_bytes"], 0);
     assert_eq!(site.run(&["pin", "7"]).code, Some(2));
 }
 
@@ -208,18 +208,18 @@ fn collect_leaves_a_download_that_will_go_on() {
         write(&layout.downloads().join(format!("{content}.marks")), b"x");
     }
     write(&layout.staging().join("import/half"), &bytes(2, mib(1)));
-    let shown = site.document(&["collect", "--json"], 0);
+    let shown = site.document(&["gc", "--json"], 0);
     assert!((3 << 20..4 << 20).contains(&shown["kept_downloads_bytes"].as_u64().unwrap()), "{shown}");
     assert!((4 << 20..5 << 20).contains(&shown["freed_bytes"].as_u64().unwrap()), "{shown}");
     let mut left = awqdeploy::host::os::fs::names(&layout.downloads()).unwrap();
     left.sort();
     assert_eq!(left, [format!("{weights}.marks"), format!("{weights}.part")]);
     assert!(!layout.staging().join("import").exists());
-    let text = site.run(&["collect", "--dry-run"]).stdout;
+    let text = site.run(&["gc", "--dry-run"]).stdout;
     assert!(text.contains("3.0 MiB: `awqdeploy fetch` goes on with them"), "{text}");
 
     fs::remove_file(site.dir.path().join("profiles/locks/awq.toml")).unwrap();
-    let shown = site.document(&["collect", "--json"], 0);
+    let shown = site.document(&["gc", "--json"], 0);
     assert_eq!(shown["kept_downloads_bytes"], 0);
     assert_eq!(fs::read_dir(layout.downloads()).unwrap().count(), 0);
 }
@@ -232,15 +232,15 @@ fn two_at_once() {
     let store = site.store();
     let held = store.writer(Duration::ZERO, "awqdeploy deploy gptq").unwrap();
     let out = site.dir.path().join("out");
-    for command in [&["collect"][..], &["pin", "1"], &["export", "awq", out.to_str().unwrap()]] {
+    for command in [&["gc"][..], &["pin", "1"], &["export", "awq", out.to_str().unwrap()]] {
         let busy = site.run(command);
         assert_eq!(busy.code, Some(5), "{command:?}: {}", busy.stderr);
         assert!(busy.stderr.contains("`awqdeploy deploy gptq`"), "{}", busy.stderr);
     }
-    for command in [&["verify", "awq"][..], &["collect", "--dry-run"], &["generations"], &["lock", "awq"]] {
+    for command in [&["verify", "awq"][..], &["gc", "--dry-run"], &["generations"], &["lock", "awq"]] {
         assert_eq!(site.run(command).code, Some(0), "{command:?}");
     }
     drop(held);
-    assert_eq!(site.run(&["collect"]).code, Some(0));
+    assert_eq!(site.run(&["gc"]).code, Some(0));
     assert!(Path::new(&site.source()).exists());
 }

@@ -202,7 +202,7 @@ and_gone() {
   inside sh -c "mkdir /run/built && ln -s $two /run/built/$digest"
   inside "$root/bin/awqdeploy" --profiles /etc/awqdeploy --runtimes /run/built deploy gptq --yes --json > "$work/document.json"
   holds '.end == "committed" and .profile == "gptq"'
-  inside "$root/bin/awqdeploy" --profiles /etc/awqdeploy collect --json > "$work/document.json"
+  inside "$root/bin/awqdeploy" --profiles /etc/awqdeploy gc --json > "$work/document.json"
   collect_garbage
   ! in_store "$one" || die "nothing needs $one, and the collector left it"
   in_store "$two" || die "the collector took $two, which serves"

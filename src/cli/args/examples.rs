@@ -26,7 +26,7 @@ Examples:
   awqdeploy deploy awq --retry           although the same generation failed before
 
 Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
-and `awqdeploy watch` follows it from any other. Ctrl-C makes it go back.";
+and `awqdeploy follow` follows it from any other. Ctrl-C makes it go back.";
 
 pub(super) const APPLY_EXAMPLES: &str = "\
 Examples:

@@ -186,9 +186,10 @@ Exit status 3 says that nothing can be deployed as it is.")]
     ///
     /// The service manager carries activations out: this shows what `deploy` shows, and ends with its exit status.
     #[command(after_help = "Examples:
-  awqdeploy watch                        Ctrl-C only ends the watching; `awqdeploy cancel` goes back
-  awqdeploy watch --json                 the document that `deploy --json` prints, once it has ended")]
-    Watch,
+  awqdeploy follow                       Ctrl-C only ends the watching; `awqdeploy cancel` goes back
+  awqdeploy follow --json                the document that `deploy --json` prints, once it has ended")]
+    #[command(alias = "watch")]
+    Follow,
     /// Make the activation that goes on stop and go back
     #[command(after_help = "Examples:
   awqdeploy cancel                       as Ctrl-C in `deploy`, from any terminal")]
@@ -275,21 +276,22 @@ Exit status 4 says that something is damaged.")]
     ///
     /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.
     #[command(after_help = "Examples:
-  awqdeploy collect --dry-run            what would go, and how many bytes that frees
-  awqdeploy collect")]
-    Collect {
+  awqdeploy gc --dry-run                 what would go, and how many bytes that frees
+  awqdeploy gc")]
+    #[command(alias = "collect")]
+    Gc {
         /// Show what would be freed, and free nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Keep a generation, whatever `collect` finds
+    /// Keep a generation, whatever `gc` finds
     #[command(after_help = "Examples:
   awqdeploy pin 3                        `awqdeploy generations` lists the numbers")]
     Pin {
         /// Its number
         generation: u64,
     },
-    /// Let `collect` have a pinned generation again
+    /// Let `gc` have a pinned generation again
     #[command(after_help = "Examples:
   awqdeploy unpin 3")]
     Unpin {

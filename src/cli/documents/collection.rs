@@ -1,4 +1,4 @@
-//! What `collect` tells.
+//! What `gc` tells.
 
 use crate::{
     domain::{digest::Sha256Digest, generation_id::GenerationId, size::ByteSize, store::gc::Why},

@@ -327,7 +327,7 @@ pub(crate) struct GenerationLine {
     pub(crate) created: jiff::Timestamp,
     /// `current`, `candidate` (current, and not proven yet), `proven` or `unproven`.
     pub(crate) standing: &'static str,
-    /// Whether `collect` must leave it alone.
+    /// Whether `gc` must leave it alone.
     pub(crate) pinned: bool,
 }
 

@@ -1,5 +1,5 @@
 //! Follows an activation that another process carries out: what `deploy` and `rollback` do once the service manager
-//! has it, and what `watch` does from any other terminal.
+//! has it, and what `follow` does from any other terminal.
 
 use super::{ending, outcome::Outcome};
 use crate::{
@@ -171,5 +171,5 @@ fn unordered(number: u64) -> Problem {
 
 fn left(number: u64) -> Problem {
     Problem::new(Kind::Unexpected, format!("activation {number} goes on without this process"))
-        .help("`awqdeploy watch` follows it, `awqdeploy cancel` makes it go back")
+        .help("`awqdeploy follow` follows it, `awqdeploy cancel` makes it go back")
 }

@@ -43,7 +43,7 @@ pub fn begun(world: &World) -> Result<(), Problem> {
         Kind::Unexpected,
         format!("generation {} failed {LIMIT} times in a row: the service goes back", current.id),
     )
-    .help("`awqdeploy watch` shows how; `awqdeploy logs` has why"))
+    .help("`awqdeploy follow` shows how; `awqdeploy logs` has why"))
 }
 
 /// The service has ended. Goes back where that was one failure too many.

@@ -356,9 +356,8 @@ impl Import<'_> {
         }
         let what =
             format!("the model needs {needed} more in `{}`, and {free} are free", layout.root().display());
-        Err(Problem::new(Kind::Unverified, what).help(
-            "`awqdeploy collect` removes what nothing needs; or put the model's folder on that file system",
-        ))
+        Err(Problem::new(Kind::Unverified, what)
+            .help("`awqdeploy gc` removes what nothing needs; or put the model's folder on that file system"))
     }
 }
 

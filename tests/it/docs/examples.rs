@@ -133,7 +133,7 @@ fn documents_without_an_example_keep_to_their_schemas() {
     for command in [
         &["history"][..],
         &["why", "1"],
-        &["collect", "--dry-run"],
+        &["gc", "--dry-run"],
         &["diff", "1", "1"],
         &["units", "awq", "--facts", "four"],
         &["doctor"],

@@ -269,7 +269,7 @@ fn room(folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
         format!("{needed} to fetch, and {free} free on the file system of `{}`", folder.display()),
     )
     .help(format!(
-        "make room for {short} more (`awqdeploy collect` removes what nothing needs), or name a root elsewhere \
+        "make room for {short} more (`awqdeploy gc` removes what nothing needs), or name a root elsewhere \
          with `--root DIR`"
     )))
 }
