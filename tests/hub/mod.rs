@@ -1,5 +1,5 @@
 //! A hub on loopback: the part of the Hugging Face hub's HTTP interface that clients need to download a
-//! model, with faults to switch on. `hf` itself is a client in `tests/it/interop.rs`, so that what is
+//! model, with faults to switch on. `hf` itself is a client in `tests/it/models/interop.rs`, so that what is
 //! imitated here is not only what we believe.
 //!
 //! Two ports, as in life: the hub, which knows names and tokens, and the "CDN" that it redirects large

@@ -7,7 +7,7 @@ const BANNED: &[(&str, &[&str])] = &[
     (
         "src/domain",
         &[
-            "crate::host",
+            "super::private_host",
             "crate::flow",
             "crate::cli",
             "std::fs",

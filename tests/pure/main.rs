@@ -9,33 +9,33 @@
     reason = "here everything is a test, and `inputs` serves more of them"
 )]
 
-#[path = "../it/architecture.rs"]
+#[path = "../it/checkpoint/architecture.rs"]
 mod architecture;
 #[path = "../it/inputs.rs"]
 mod inputs;
-#[path = "../it/invocation.rs"]
+#[path = "../it/planning/command_line.rs"]
 mod invocation;
-#[path = "../it/lock.rs"]
+#[path = "../it/lockfile/model.rs"]
 mod lock;
-#[path = "../it/memory.rs"]
+#[path = "../it/planning/memory.rs"]
 mod memory;
-#[path = "../it/plan.rs"]
+#[path = "../it/planning/plan.rs"]
 mod plan;
-#[path = "../it/preflight.rs"]
+#[path = "../it/planning/preflight.rs"]
 mod preflight;
-#[path = "../it/quality.rs"]
+#[path = "../it/validation/quality.rs"]
 mod quality;
-#[path = "../it/questions.rs"]
+#[path = "../it/validation/questions.rs"]
 mod questions;
-#[path = "../it/secrets.rs"]
+#[path = "../it/profile/secrets.rs"]
 mod secrets;
-#[path = "../it/sequential.rs"]
+#[path = "../it/validation/sequential.rs"]
 mod sequential;
-#[path = "../it/shape.rs"]
+#[path = "../it/api/response_shape.rs"]
 mod shape;
-#[path = "../it/sse.rs"]
+#[path = "../it/api/sse.rs"]
 mod sse;
-#[path = "../it/stats.rs"]
+#[path = "../it/validation/stats.rs"]
 mod stats;
-#[path = "../it/watch.rs"]
+#[path = "../it/activation/probation.rs"]
 mod watch;

@@ -4,7 +4,7 @@
 //! bounds the median (by Student's t on logarithms, see [`crate::domain::measure::stats`]) with a share of the error rate;
 //! since an error needs one of the looks to err, the shares add up to at most [`ERROR_RATE`]. The
 //! price of that is some more measurements where the truth is close to the limit, and none where it is
-//! not. `tests/it/sequential.rs` shows the rates by simulation.
+//! not. `tests/it/validation/sequential.rs` shows the rates by simulation.
 
 use crate::domain::measure::stats::Logarithms;
 use std::time::Duration;

@@ -289,7 +289,7 @@ fn root() -> Root {
 fn commit_one(store: &Store) {
     let writer = store.writer(Duration::ZERO, "a test").unwrap();
     // A port that nobody listens on: validations of it must fail.
-    let plan = crate::rehearsal::plan("127.0.0.1:1".parse().unwrap());
+    let plan = crate::running_engine::plan("127.0.0.1:1".parse().unwrap());
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
     let id = writer.add_generation(plan, "# the profile\n", binary).unwrap();
     let (number, mut journal) = writer.begin_activation().unwrap();

@@ -63,8 +63,8 @@ fn made(what: &str) -> String {
         ("keys", table) => keys(table),
         ("help", command) => help(command),
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
-        ("simulation", _) => crate::sequential::table(),
-        ("checks", _) => crate::validate::checks(),
+        ("simulation", _) => crate::validation::sequential::table(),
+        ("checks", _) => crate::validation::validate::checks(),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
         _ => panic!("nobody makes `{what}`"),
     }

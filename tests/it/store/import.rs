@@ -130,7 +130,7 @@ fn a_cache_without_its_file_is_no_source() {
 #[test]
 #[ignore = "needs root: tests/real/all"]
 fn what_an_earlier_version_linked_becomes_ours() {
-    if crate::trust::as_root().is_none() {
+    if super::trust::as_root().is_none() {
         return;
     }
     let scene = Scene::new();
@@ -160,7 +160,7 @@ fn what_an_earlier_version_linked_becomes_ours() {
 #[test]
 #[ignore = "needs root: tests/real/all"]
 fn a_model_of_somebody_elses_is_copied() {
-    if crate::trust::as_root().is_none() {
+    if super::trust::as_root().is_none() {
         return;
     }
     let scene = Scene::new();

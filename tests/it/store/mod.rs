@@ -3,9 +3,13 @@
 mod checking;
 mod faults;
 mod folder;
+mod gc;
+mod hardening;
 mod import;
 mod prove;
 mod repair;
+pub(crate) mod trust;
+mod trust_as_root;
 
 use super::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{

@@ -1,7 +1,7 @@
 //! Before each start the service proves its model, and starts nothing if it cannot.
 
 use super::{Scene, flip, mib, write};
-use crate::{rehearsal, stand::FORKED};
+use crate::{running_engine, stand::FORKED};
 use awqdeploy::{
     domain::{
         digest::Sha256Digest,
@@ -29,7 +29,7 @@ fn model(scene: &Scene, verify_at_start: VerifyAtStart) -> PlannedModel {
         digest: Some(scene.model.digest()),
         path: scene.stored(),
         verify_at_start,
-        ..rehearsal::plan("127.0.0.1:1".parse().unwrap()).model
+        ..running_engine::plan("127.0.0.1:1".parse().unwrap()).model
     }
 }
 
@@ -145,7 +145,7 @@ fn supervise_with(scene: &Scene, environment: &[(&str, &str)]) -> (Output, Strin
         },
         ..plan
     };
-    let plan = serve(rehearsal::plan("127.0.0.1:1".parse().unwrap()));
+    let plan = serve(running_engine::plan("127.0.0.1:1".parse().unwrap()));
     let writer = scene.store.writer(FORKED, "test").unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_awqdeploy"));
     let id = writer.add_generation(plan, "", binary).unwrap();

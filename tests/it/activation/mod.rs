@@ -1,0 +1,10 @@
+//! Activations: interrupted, overtaken, damaged, followed and watched.
+
+mod crash;
+mod failure_count;
+mod overtaken;
+mod panicked;
+mod probation;
+mod records;
+mod restart;
+mod transcript;

@@ -1,0 +1,140 @@
+//! What was ordered, or is watched, and is overtaken by somebody else's command: it must leave alone what serves now.
+
+use crate::stand::{FORKED, NEW, OLD, Stand, silent};
+use awqdeploy::{
+    domain::{
+        activation::{
+            machine::{Activation, Cause, Conclusion, End},
+            request::{Action, ActivationRequest},
+        },
+        generation_id::GenerationId,
+        problem::{Kind, Problem},
+        validation::probation::SLOW,
+    },
+    flow::{
+        activation::{
+            outcome::Outcome,
+            worker::{Part, activation},
+        },
+        event::Event,
+    },
+    host::store::Store,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::cell::Cell;
+
+const ONE: GenerationId = GenerationId(1);
+const TWO: GenerationId = GenerationId(2);
+/// Tokens per second below which it is slow.
+const FLOOR: f64 = 40.0;
+
+fn order(store: &Store, to: GenerationId) -> u64 {
+    let writer = store.writer(FORKED, "test").unwrap();
+    writer.order(&ActivationRequest { action: Action::Deploy, to }).unwrap()
+}
+
+/// What the service manager runs for the activation of this number.
+fn conduct(stand: &mut Stand, number: u64) -> Result<Option<Outcome>, Problem> {
+    activation(&mut stand.world, number, Part::Whole, &silent)
+}
+
+#[test]
+fn an_order_that_another_activation_came_before_is_not_carried_out() {
+    let mut stand = Stand::serving();
+    let number = order(&stand.world.store, ONE);
+    stand.deploy(NEW).unwrap();
+    let problem = conduct(&mut stand, number).unwrap_err();
+    assert_eq!(problem.kind, Kind::Busy);
+    assert_eq!(
+        problem.to_string(),
+        format!("another activation came before activation {number}; nothing was touched")
+    );
+    stand.serves(NEW);
+}
+
+#[test]
+fn what_was_left_of_an_activation_that_another_one_ended_is_not_carried_out() {
+    let mut stand = Stand::serving();
+    let number = order(&stand.world.store, ONE);
+    stand.deploy(NEW).unwrap();
+    {
+        let writer = stand.world.store.writer(FORKED, "test").unwrap();
+        writer.journal(number).unwrap().record(&Activation::new(Some(ONE), ONE)).unwrap();
+    }
+    let problem = conduct(&mut stand, number).unwrap_err();
+    assert_eq!(problem.kind, Kind::Busy);
+    stand.serves(NEW);
+}
+
+/// The new profile serves, and is slow from now on.
+fn slow() -> Stand {
+    let mut stand = Stand::serving();
+    let watched = format!(
+        "[watch]\nminutes = 5\nevery = \"1s\"\n[validation]\nmin-decode-tokens-per-second = {FLOOR:?}\n"
+    );
+    stand.write_profile(NEW, "[validation]\n", &watched);
+    stand.deploy(NEW).unwrap();
+    // The port is what no other test's engine has.
+    let port = stand.port.to_string();
+    let ours = |process: &procfs::process::Process| {
+        process
+            .cmdline()
+            .is_ok_and(|words| words.iter().any(|word| word == "engine") && words.contains(&port))
+    };
+    let engines: Vec<_> = procfs::process::all_processes().unwrap().flatten().filter(ours).collect();
+    assert_eq!(engines.len(), 1, "one engine listens on {port}");
+    kill_process(Pid::from_raw(engines[0].pid).unwrap(), Signal::USR1).unwrap();
+    stand
+}
+
+/// Watches the activation of the new profile, and does something just before it is found wanting.
+fn watch(stand: &mut Stand, before: impl Fn(&Store)) -> Option<Outcome> {
+    let (store, slow) = (stand.world.store.clone(), Cell::new(0));
+    let observer = |event: Event| {
+        if let Event::Watched { tokens_per_second, .. } = event {
+            slow.set(if tokens_per_second.is_some_and(|rate| rate < FLOOR) { slow.get() + 1 } else { 0 });
+            if slow.get() == SLOW {
+                before(&store);
+            }
+        }
+    };
+    activation(&mut stand.world, 2, Part::Whole, &observer).unwrap()
+}
+
+fn end(stand: &Stand, number: u64) -> End {
+    stand.world.store.activation(number).unwrap().last().unwrap().end().unwrap().clone()
+}
+
+#[test]
+fn what_does_not_stay_well_goes_back() {
+    let mut stand = slow();
+    let outcome = watch(&mut stand, |_| ()).unwrap();
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
+    assert!(matches!(end(&stand, 2), End::RolledBack { cause: Cause::Degraded { .. } }));
+    stand.serves(OLD);
+}
+
+#[test]
+fn what_came_between_the_last_look_and_the_lock_is_not_undone_by_the_watch() {
+    let mut stand = slow();
+    let outcome = watch(&mut stand, |store| {
+        let number = order(store, TWO);
+        let activation = Activation::new(Some(ONE), TWO);
+        let committed = (0..4).fold(activation, |activation, _| activation.after(Ok(())));
+        let writer = store.writer(FORKED, "test").unwrap();
+        writer.journal(number).unwrap().record(&committed).unwrap();
+    });
+    assert!(outcome.is_none_or(|outcome| outcome.conclusion() == Conclusion::Done));
+    assert_eq!([end(&stand, 2), end(&stand, 3)], [End::Committed, End::Committed]);
+    assert_eq!(stand.state().profile.as_deref(), Some(NEW));
+}
+
+/// The service manager runs it once more after each activation, while the next command may be there already.
+#[test]
+fn who_finds_an_activation_over_waits_for_nobody_and_keeps_nobody_waiting() {
+    let mut stand = slow();
+    watch(&mut stand, |_| ()).unwrap();
+    let store = stand.world.store.clone();
+    let _held = store.writer(FORKED, "test").unwrap();
+    assert!(activation(&mut stand.world, 2, Part::Rest, &silent).unwrap().is_none());
+}

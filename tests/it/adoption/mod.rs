@@ -1,0 +1,4 @@
+//! A server that somebody set up by hand.
+
+mod adopt;
+mod command_line;

@@ -1,0 +1,4 @@
+//! What engines answer.
+
+mod response_shape;
+mod sse;

@@ -1,0 +1,4 @@
+//! Generations, and what is told of them.
+
+mod declaration;
+mod notice;

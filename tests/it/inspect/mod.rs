@@ -1,0 +1,5 @@
+//! What is on record, and how it is shown.
+
+mod history;
+mod logs_and_diff;
+mod page;

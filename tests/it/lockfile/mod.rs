@@ -1,0 +1,6 @@
+//! Locks.
+
+mod model;
+mod runtime;
+mod signature;
+mod wheel_files;

@@ -1,0 +1,6 @@
+//! Models: where they come from, and the commands for them.
+
+mod commands;
+mod hub_answers;
+mod interop;
+pub(crate) mod remote;

@@ -1,0 +1,12 @@
+//! Plans.
+
+mod calibration;
+mod command_line;
+mod engine_config;
+mod gpus;
+mod memory;
+mod page;
+mod plan;
+mod prediction;
+mod preflight;
+mod rules;

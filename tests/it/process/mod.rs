@@ -1,0 +1,4 @@
+//! Processes.
+
+mod orphans;
+mod owned;

@@ -1,0 +1,4 @@
+//! The rehearsal, and its engine.
+
+mod engine;
+mod story;

@@ -1,0 +1,11 @@
+//! From evidence to a verdict.
+
+mod any_server;
+mod observed;
+mod quality;
+mod questions;
+pub(crate) mod sequential;
+mod stats;
+mod sweep;
+pub(crate) mod validate;
+mod verdict;

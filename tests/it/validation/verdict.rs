@@ -1,0 +1,205 @@
+//! From evidence to a verdict.
+
+use crate::running_engine::gates;
+use awqdeploy::domain::{
+    generation_id::GenerationId,
+    measure::{Sample, Throughput},
+    profile::{Baseline, Gates},
+    validation::{
+        report::{Check, CheckOutcome, KnownAnswers, Report, Verdict},
+        verdict::{Basis, Evidence, Judgement, judge},
+    },
+};
+
+fn check(name: &str, failure: Option<&str>) -> Check {
+    let verdict = if failure.is_some() { CheckOutcome::Fail } else { CheckOutcome::Pass };
+    Check { name: name.to_owned(), verdict, detail: failure.map(str::to_owned), ms: 1.0 }
+}
+
+/// Three requests at exactly this rate.
+fn throughput(rate: f64) -> Throughput {
+    of_rates(&[rate; 3])
+}
+
+fn of_rates(rates: &[f64]) -> Throughput {
+    let sample = |rate: &f64| Sample {
+        began_ms: 0.0,
+        prompt_tokens: 8,
+        ttft_ms: 100.0,
+        e2el_ms: 100.0 + 7000.0 / rate,
+        tokens: 8,
+        itl_ms: vec![1000.0 / rate; 7],
+    };
+    Throughput::of(&rates.iter().map(sample).collect::<Vec<_>>()).unwrap()
+}
+
+fn baseline(rate: f64) -> Report {
+    Report {
+        generation: Some(GenerationId(3)),
+        profile: "gptq".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        checks: vec![check("health", None)],
+        throughput: Some(throughput(rate)),
+        ..Report::default()
+    }
+}
+
+fn compared() -> Gates {
+    Gates { baseline: Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85 }), ..gates() }
+}
+
+const fn answers(right: u32, asked: u32) -> KnownAnswers {
+    KnownAnswers { right, asked, not_asked: 0, version: 1 }
+}
+
+/// The verdict on a generation that did `rate` after one good check.
+fn at(gates: &Gates, rate: f64, baseline: Option<&Report>) -> Judgement {
+    judge(Evidence {
+        gates,
+        checks: &[check("health", None)],
+        known_answers: None,
+        quality: None,
+        throughput: Some(&throughput(rate)),
+        basis: baseline.map(Basis::Stored),
+    })
+}
+
+#[test]
+fn a_floor_is_met_or_named() {
+    let gates = gates();
+    assert_eq!(at(&gates, 5.001, None).failures, [""; 0]);
+    for (rate, sentence) in [
+        (3.12, "decode 3.1 tokens/s is below the floor of 5.0"),
+        (4.98, "decode 4.98 tokens/s is below the floor of 5.00"),
+        (0.01, "decode 0.0 tokens/s is below the floor of 5.0"),
+    ] {
+        assert_eq!(at(&gates, rate, None).failures, [sentence]);
+    }
+}
+
+#[test]
+fn a_ratio_is_met_or_named() {
+    let gates = compared();
+    let passed = at(&gates, 8.5001, Some(&baseline(10.0)));
+    assert_eq!(passed.failures, [""; 0]);
+    let comparison = passed.comparison.unwrap();
+    assert_eq!(comparison.generation, GenerationId(3));
+    assert!((comparison.ratio - 0.85).abs() < 1e-3 && !comparison.live);
+
+    let failed = at(&gates, 7.1, Some(&baseline(10.0)));
+    assert_eq!(
+        failed.failures,
+        ["decode is 0.71 of the 10.0 tokens/s of `gptq` (generation 3), below the tolerated 0.85"]
+    );
+    assert!(failed.comparison.is_some());
+    // Both gates can fail.
+    assert_eq!(at(&gates, 3.0, Some(&baseline(10.0))).failures.len(), 2);
+}
+
+#[test]
+fn only_a_passed_report_of_the_named_profile_is_a_baseline() {
+    let gates = compared();
+    let unmeasured = Report { throughput: None, ..baseline(10.0) };
+    let failed = Report { failures: vec!["it was slow".to_owned()], ..baseline(10.0) };
+    let other = Report { profile: "fp16".to_owned(), ..baseline(10.0) };
+    for unfit in [None, Some(&unmeasured), Some(&failed), Some(&other)] {
+        let verdict = at(&gates, 6.0, unfit);
+        assert_eq!(verdict.failures, [""; 0]);
+        assert_eq!(verdict.comparison, None);
+    }
+}
+
+#[test]
+fn known_answers_count_only_where_they_are_asked_for() {
+    let strict = Gates { min_known_answers: Some(0.8), ..gates() };
+    let failures = |gates: &Gates, known_answers| {
+        judge(Evidence {
+            gates,
+            checks: &[check("health", None)],
+            known_answers,
+            quality: None,
+            throughput: Some(&throughput(9.0)),
+            basis: None,
+        })
+        .failures
+    };
+    assert_eq!(failures(&strict, Some(answers(8, 10))), [""; 0]);
+    assert_eq!(
+        failures(&strict, Some(answers(7, 10))),
+        ["7 of 10 known answers were right, below the share of 0.8"]
+    );
+    assert_eq!(failures(&strict, None), ["the questions with known answers were not asked"]);
+    assert_eq!(failures(&strict, Some(answers(0, 0))).len(), 1);
+    // Gibberish is no failure of its own.
+    assert_eq!(failures(&gates(), Some(answers(0, 10))), [""; 0]);
+}
+
+#[test]
+fn what_was_not_shown_does_not_pass() {
+    let strict = Gates { min_known_answers: Some(0.8), ..gates() };
+    let judged = |checks: &[Check], throughput: Option<&Throughput>| {
+        judge(Evidence {
+            gates: &strict,
+            checks,
+            known_answers: Some(answers(10, 10)),
+            quality: None,
+            throughput,
+            basis: None,
+        })
+        .failures
+    };
+    assert_eq!(judged(&[], Some(&throughput(9.0))), ["nothing was checked"]);
+    assert_eq!(judged(&[check("health", None)], None), ["the decode rate was not measured"]);
+}
+
+#[test]
+fn what_is_open_is_a_doubt() {
+    let judged = |rates: &[f64]| {
+        judge(Evidence {
+            gates: &compared(),
+            checks: &[check("health", None)],
+            known_answers: None,
+            quality: None,
+            throughput: Some(&of_rates(rates)),
+            basis: Some(Basis::Live(&baseline(6.0))),
+        })
+    };
+    let judgement = judged(&[4.0, 5.0, 7.0]);
+    assert_eq!(judgement.failures, [""; 0]);
+    assert_eq!(
+        judgement.doubts,
+        [
+            "decode 5.0 tokens/s (95 %: 2.6 to 10.5) after 3 requests neither meets nor misses the floor of 5.0",
+            "decode at 0.83 of `gptq` after 3 requests neither meets nor misses the tolerated 0.85",
+        ]
+    );
+    assert!(judgement.comparison.unwrap().live);
+    // One request says enough only where it is far too slow.
+    assert_eq!(judged(&[9.0]).doubts.len(), 2);
+    assert_eq!(judged(&[1.0]).failures, ["decode 1.0 tokens/s is below the floor of 5.0"]);
+
+    let report = |failures: &[&str], doubts: &[&str]| Report {
+        failures: failures.iter().map(ToString::to_string).collect(),
+        doubts: doubts.iter().map(ToString::to_string).collect(),
+        ..baseline(9.0)
+    };
+    assert_eq!(report(&[], &[]).verdict(), Verdict::Pass);
+    assert_eq!(report(&[], &["perhaps"]).verdict(), Verdict::Inconclusive);
+    assert_eq!(report(&["no"], &["perhaps"]).verdict(), Verdict::Fail);
+    assert!(!report(&[], &["perhaps"]).passed());
+}
+
+#[test]
+fn a_failed_check_explains_what_is_missing() {
+    let strict = Gates { min_known_answers: Some(0.8), ..compared() };
+    let verdict = judge(Evidence {
+        gates: &strict,
+        checks: &[check("health", None), check("chat", Some("the role is `user`"))],
+        known_answers: None,
+        quality: None,
+        throughput: None,
+        basis: Some(Basis::Stored(&baseline(10.0))),
+    });
+    assert_eq!(verdict.failures, ["check `chat`: the role is `user`"]);
+    assert_eq!(verdict.comparison, None);
+}

@@ -1,0 +1,5 @@
+//! The client of a running vLLM.
+
+mod api;
+pub(crate) mod hostile_servers;
+mod startup_log;
