@@ -3,6 +3,9 @@
 use super::tidy::each_source;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The most entries at the front of a layer that can be taken in at a glance.
+const FRONT: usize = 25;
+
 /// Who imports whom, by name.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
@@ -34,7 +37,7 @@ fn a_circle_is_found_however_it_is_written() {
     let rooms = sources([
         ("host/c/one.rs", "use crate::host::d::two::Two;\n"),
         ("host/d/two.rs", "use std::path::Path;\n"),
-        ("host/d/three.rs", "use crate::host::c::one::One;\n"),
+        ("host/d/three.rs", "use crate::{domain::d::{c::Other}, host::c::one::One};\n"),
     ]);
     assert_eq!(circle(&imports(&rooms)), None);
     assert_eq!(circle(&by_room(&imports(&rooms))).unwrap(), ["host/c", "host/d", "host/c"]);
@@ -61,13 +64,18 @@ fn imports(sources: &BTreeMap<String, String>) -> Imports {
         let here = module_of(path);
         let tokens = tokens(text);
         let mut found = BTreeSet::new();
-        for (index, token) in tokens.iter().enumerate() {
-            let begins = index == 0 || tokens[index - 1] != "::";
-            let is_path = tokens.get(index + 1).is_some_and(|next| next == "::");
-            let is_child = || modules.contains_key(&[here.as_slice(), std::slice::from_ref(token)].concat());
-            if begins && is_path && (["crate", "super", "self"].contains(&token.as_str()) || is_child()) {
-                let mut paths = Vec::new();
-                tree(&tokens, index, &[], &mut paths);
+        let mut index = 0;
+        while index < tokens.len() {
+            if !(is_name(&tokens[index]) && tokens.get(index + 1).is_some_and(|next| next == "::")) {
+                index += 1;
+                continue;
+            }
+            let mut paths = Vec::new();
+            let is_child = modules.contains_key(&[here.as_slice(), &tokens[index..=index]].concat());
+            let is_ours = ["crate", "super", "self"].contains(&tokens[index].as_str()) || is_child;
+            // What is below a path of somebody else's is not ours, whatever it is called.
+            index = tree(&tokens, index, &[], &mut paths);
+            if is_ours {
                 found.extend(paths.iter().filter_map(|path| file_of(&here, path, &modules)));
             }
         }
@@ -77,14 +85,25 @@ fn imports(sources: &BTreeMap<String, String>) -> Imports {
     sources.iter().map(|(path, text)| imported(path, text)).collect()
 }
 
-/// The same by room: the folders of a layer, and its files that lie in none.
+/// Which room imports which: the folders of a layer, and its files that lie in none. Of a layer with too many entries to
+/// take in at a glance only the folders count, since its files have no rooms yet.
 fn by_room(imports: &Imports) -> Imports {
+    let mut fronts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in imports.keys() {
+        fronts.entry(layer(path)).or_default().insert(room(path));
+    }
+    let is_flat = |path: &str| module_of(path).len() < 3 && !path.ends_with("/mod.rs");
+    let counts = |path: &&String| !is_flat(path) || fronts[&layer(path)].len() <= FRONT;
     let mut rooms = Imports::new();
-    for (from, to) in imports {
-        let others = to.iter().map(|to| room(to)).filter(|to| *to != room(from));
+    for (from, to) in imports.iter().filter(|(from, _)| counts(from)) {
+        let others = to.iter().filter(counts).map(|to| room(to)).filter(|to| *to != room(from));
         rooms.entry(room(from)).or_default().extend(others);
     }
     rooms
+}
+
+fn layer(path: &str) -> String {
+    module_of(path).into_iter().take(1).collect()
 }
 
 /// `domain/planning/plan` of `src/domain/planning/plan.rs` and of everything in `src/domain/planning/plan`.
