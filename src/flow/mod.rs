@@ -5,6 +5,7 @@ pub mod activate;
 pub mod activation;
 pub mod adopt;
 pub mod apply;
+mod busy;
 mod carry;
 pub mod check;
 pub mod collect;
