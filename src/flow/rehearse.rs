@@ -3,6 +3,7 @@
 
 use super::{
     activation::outcome::Outcome,
+    busy::Busy,
     context::{Engine, Executor, ServiceManager, World},
     deploy::deploy,
     event::{Event, Observer},
@@ -16,7 +17,7 @@ use crate::{
         lockfile::LockedModel,
         machine::facts::Facts,
         problem::{Kind, Problem},
-        profile::{Gates, Listen, Profile, Sweep, Timeouts},
+        profile::{Baseline, Gates, Listen, Profile, Sweep, Timeouts},
         size::ByteSize,
         store::layout::Layout,
     },
@@ -42,13 +43,16 @@ use std::{
 const OUTPUT_TOKENS: u32 = 40;
 const REPETITIONS: u32 = 3;
 const SWEEP: Duration = Duration::from_secs(6);
-/// How long a rehearsed engine may take: it loads nothing.
+/// How long a rehearsed engine may take on an idle host: it loads nothing.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the embedded engine pretends to load.
 const LOAD: Duration = Duration::from_millis(400);
 /// The rate where the plan predicts none.
 const UNPREDICTED_TOKENS_PER_SECOND: f64 = 50.0;
+/// On a busy host a single figure says little: the gates on speed ask for this share of what the engine is told to do,
+/// where they would ask for more. The slow engine makes a twentieth.
+const BUSY_SHARE: f64 = 0.25;
 /// VRAM of each GPU for the fault of a model that does not fit.
 const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 
@@ -110,6 +114,8 @@ pub struct Story {
     pub as_it_should: bool,
     /// Whether a signal ended it that was no part of it.
     pub interrupted: bool,
+    /// How late one was after a pause of 5 ms, if that says that this host was too busy.
+    pub late: Option<Duration>,
 }
 
 impl RehearsalFault {
@@ -172,7 +178,15 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
             .map_err(|e| Problem::doing("make a throw-away root", e))?;
         throw_away.path()
     };
-    let stage = Stage::set(request, folder)?;
+    let busy = Busy::look();
+    if busy.is_notable() {
+        observer.see(Event::Warning(format!(
+            "this host is busy: a pause of 5 ms ends {:.1} ms late. The rehearsal waits longer, and its gates on speed \
+             ask for less",
+            busy.late().as_secs_f64() * 1000.0
+        )));
+    }
+    let stage = Stage::set(request, busy, folder)?;
     let mut world = stage.world(request);
     let mut acts = vec![act(&mut world, &stage.from, observer)];
     if serving(&mut world)?.as_deref() == Some(stage.from.as_str()) {
@@ -194,7 +208,9 @@ pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Pro
     let serving = serving(&mut world)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
     let interrupted = request.interrupt.came() && request.fault != Some(RehearsalFault::Interrupted);
-    Ok(Story { acts, serving, as_it_should, interrupted })
+    let busy = [busy, Busy::look()].into_iter().filter(|busy| busy.is_notable());
+    let late = busy.map(Busy::late).max();
+    Ok(Story { acts, serving, as_it_should, interrupted, late })
 }
 
 fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
@@ -219,6 +235,7 @@ fn refused(act: &Act, kind: Kind) -> bool {
 /// The throw-away root, set for the story.
 struct Stage {
     root: PathBuf,
+    busy: Busy,
     /// The name of the profile that serves first.
     from: String,
     /// The name of the profile to move to.
@@ -229,7 +246,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(request: &Request, root: &Path) -> Result<Self, Problem> {
+    fn set(request: &Request, busy: Busy, root: &Path) -> Result<Self, Problem> {
         // One may be named by its file, and its model's folder must lie in here all the same.
         let [from, to] = [request.library.load(&request.from)?, request.library.load(&request.to)?];
         if from.name() == to.name() {
@@ -241,6 +258,7 @@ impl Stage {
         }
         let mut stage = Self {
             root: root.to_owned(),
+            busy,
             from: from.name().to_owned(),
             to: to.name().to_owned(),
             listen: listen()?,
@@ -274,7 +292,10 @@ impl Stage {
             .without_secrets()
             .with_path(model.to_owned())?
             .with_listen(self.listen)?
-            .with_timeouts(Timeouts { start: START_PATIENCE, request: REQUEST_PATIENCE })?
+            .with_timeouts(Timeouts {
+                start: self.busy.patience(START_PATIENCE),
+                request: self.busy.patience(REQUEST_PATIENCE),
+            })?
             .with_gates(gates)?
             .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
     }
@@ -289,8 +310,14 @@ impl Stage {
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
+            let gates = if self.busy.is_notable() {
+                lenient(profile.gates().clone(), predicted)
+            } else {
+                profile.gates().clone()
+            };
             *profile = profile
                 .clone()
+                .with_gates(gates)?
                 .with_environment(engine::TOKENS_PER_SECOND_VARIABLE, &predicted.to_string())?;
         }
         Ok(self)
@@ -302,7 +329,8 @@ impl Stage {
 
     fn world(&self, request: &Request) -> World {
         let layout = Layout::new(self.root.join("root"));
-        let service_manager = ServiceManager::embedded(&layout, self.root.join("service"), START_PATIENCE);
+        let patience = self.busy.patience(START_PATIENCE);
+        let service_manager = ServiceManager::embedded(&layout, self.root.join("service"), patience);
         let program = request.binary.to_string_lossy().into_owned();
         World {
             store: Store::new(layout),
@@ -362,6 +390,14 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// The gates of a rehearsal on a busy host, of an engine that is told to make so many tokens per second.
+fn lenient(gates: Gates, predicted: f64) -> Gates {
+    let floor = gates.min_decode_tokens_per_second.min(predicted * BUSY_SHARE);
+    let baseline =
+        gates.baseline.map(|baseline| Baseline { min_ratio: baseline.min_ratio.min(BUSY_SHARE), ..baseline });
+    Gates { min_decode_tokens_per_second: floor, baseline, ..gates }
 }
 
 /// The weights file of a stand-in model.

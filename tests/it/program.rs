@@ -1,6 +1,6 @@
 //! The program itself, as a shell runs it.
 
-use super::{docs::schemas::keeps_to_its_schema, stand::PROGRAM};
+use super::{docs::schemas::keeps_to_its_schema, scratch::SCRATCH, stand::PROGRAM};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},
@@ -29,7 +29,7 @@ pub(crate) fn settled(command: &mut Command) {
     for name in ["AWQDEPLOY_ROOT", "AWQDEPLOY_PROFILES", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null());
+    command.env("TMPDIR", SCRATCH).stdin(Stdio::null());
 }
 
 impl Said {

@@ -23,6 +23,7 @@ use crate::{
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Plays the story and tells it. The exit status says whether it ended as it should.
@@ -60,11 +61,12 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         screen,
     )?;
     screen.clear();
+    let late = story.late;
     let document = tell(story, fault);
     if global.json {
         print_json(&document)?;
     } else {
-        print(&shown(&document));
+        print(&shown(&document, late));
     }
     Ok(match (document.interrupted, document.as_it_should) {
         (true, _) => ExitStatus::Interrupted,
@@ -95,7 +97,7 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     ActDocument { activation, seconds: took.as_secs_f64() }
 }
 
-fn shown(document: &RehearsalDocument) -> String {
+fn shown(document: &RehearsalDocument, late: Option<Duration>) -> String {
     let mut out =
         format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
     for (number, act) in document.acts.iter().enumerate() {
@@ -119,6 +121,12 @@ fn shown(document: &RehearsalDocument) -> String {
                 "{BAD}{serving} serves{BAD:#}: its profile's `[validation]` does not notice the fault `{fault}`."
             )
         }
+        (false, _) if late.is_some() => writeln!(
+            out,
+            "{BAD}{serving} serves{BAD:#}: this host is too busy to tell how the story ends: a pause of 5 ms ends {:.0} ms late. \
+             Try again when it is calmer.",
+            late.unwrap_or_default().as_secs_f64() * 1000.0
+        ),
         (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
     };
     out

@@ -19,8 +19,9 @@ use rustix::{
 };
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    fs::{File, OpenOptions, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -48,7 +49,15 @@ impl PartialFile {
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(MODE);
-            options.open(path).map_err(|e| fs::failed("open", path, e))
+            let opened = options.open(path).or_else(|error| match error.kind() {
+                // It was whole, and a kill came before it got its name in the store: nobody but root can write to it.
+                ErrorKind::PermissionDenied => {
+                    std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
+                    options.open(path)
+                }
+                _ => Err(error),
+            });
+            opened.map_err(|e| fs::failed("open", path, e))
         };
         let bytes = open(&path)?;
         let marks_path = path_of(folder, file, MARKS);

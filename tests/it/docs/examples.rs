@@ -19,7 +19,9 @@ use awqdeploy::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet, fmt::Write, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration,
+};
 use tempfile::TempDir;
 
 const PAGE: &str = "docs/json.md";
@@ -245,7 +247,7 @@ impl Root {
         let (root, profiles) = (self.path("root"), self.path("profiles"));
         let mut words = vec!["--root", &root, "--profiles", &profiles, "--json", "--progress", "none"];
         words.extend(command.iter().map(String::as_str));
-        let said = awqdeploy(&words);
+        let said = super::command(&words).env("PATH", self.path("bin")).output().unwrap();
         let text = String::from_utf8(said.stdout).unwrap();
         assert_eq!(said.status.code(), Some(status), "{command:?}: {text}");
         let document = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{command:?}: {e}: {text}"));
@@ -274,6 +276,11 @@ fn root() -> Root {
         fs::copy(facts, root.path(name)).unwrap();
     }
     fs::write(format!("{model}/config.json"), "{}").unwrap();
+    // Not every host has systemd's journal, and none has anything of this service.
+    let journalctl = Path::new(&root.path("bin")).join("journalctl");
+    fs::create_dir(root.path("bin")).unwrap();
+    fs::write(&journalctl, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(journalctl, fs::Permissions::from_mode(0o755)).unwrap();
     let mine = format!(
         "service = 'mine'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\npath = '{model}'\n\
          [runtime]\nvllm = '0.26.0'\n[listen]\nport = 8001\n"

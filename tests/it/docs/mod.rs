@@ -62,15 +62,13 @@ fn settle(name: &str, is: &str, should: &str) {
 
 /// Runs the program away from every profile and root of this machine.
 fn awqdeploy(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_awqdeploy"))
-        .args(arguments)
-        .current_dir("/")
-        .env_remove("AWQDEPLOY_ROOT")
-        .env_remove("AWQDEPLOY_PROFILES")
-        .env_remove("COLUMNS")
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = crate::program::awqdeploy(arguments);
+    command.current_dir("/").env("NO_COLOR", "1");
+    command
 }
 
 fn printed(arguments: &[&str]) -> String {

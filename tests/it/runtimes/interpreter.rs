@@ -19,7 +19,7 @@ use awqdeploy::{
 };
 use insta::assert_snapshot;
 use serde_json::json;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// The shipped profiles.
 const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
@@ -200,10 +200,13 @@ fn what_a_host_lacks_is_named() {
     assert!(verify(&[Need::Compiler], &named).is_err(), "the one that it is told to take is gone");
     let glibc = |least: &str| verify(&[Need::Glibc { least: least.to_owned() }], &BTreeMap::new());
     glibc("2.17").unwrap();
-    assert_eq!(
-        glibc("2.99").unwrap_err().to_string(),
-        "it needs glibc 2.99 or newer, and this host has none"
-    );
+    let known = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    if known.is_ok_and(|known| known.status.success()) {
+        let lacks = glibc("2.99").unwrap_err();
+        assert_eq!(lacks.to_string(), "it needs glibc 2.99 or newer, and this host has none");
+    } else {
+        glibc("2.99").expect("what a host does not say is not held against it");
+    }
     let headers = Need::PythonHeaders { version: "3.99".to_owned() };
     let lacks = verify(&[headers], &BTreeMap::new()).unwrap_err();
     assert_eq!(lacks.to_string(), "it needs the headers of Python 3.99, and this host has none");
