@@ -123,7 +123,7 @@ fn profiles_are_set_side_by_side() {
     // Nothing served before the first: there is no downtime to compare with.
     assert_eq!(row("nothing served for")["values"][0], Value::Null);
     assert!(row("nothing served for")["values"][1].as_f64().unwrap() > 0.0);
-    assert_eq!(row("known answers")["values"], serde_json::json!([null, 10.0]));
+    assert_eq!(row("known answers")["values"], serde_json::json!([null, 30.0]));
 
     let (code, text) = run(&stand, &["compare", "gptq", "awq"]);
     assert_eq!(code, 0);

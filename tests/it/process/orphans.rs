@@ -23,7 +23,7 @@ fn lives(pid: i32) -> bool {
 /// Set in what only waits.
 const PART: &str = "AWQDEPLOY_LEFTOVERS_PART";
 /// How this test program is told to wait.
-const WAITS: [&str; 3] = ["--exact", "leftovers::part_waits", "--nocapture"];
+const WAITS: [&str; 3] = ["--exact", "process::orphans::part_waits", "--nocapture"];
 
 /// What a worker does: this test program, under another name.
 #[test]
