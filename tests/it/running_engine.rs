@@ -1,5 +1,6 @@
 //! A running rehearsal engine, and the plan that it serves.
 
+use crate::stand::{FOREVER, NEVER};
 use awqdeploy::{
     domain::{
         planning::{
@@ -86,7 +87,7 @@ pub(crate) fn start_with(options: Options) -> Running {
         })
     });
     let running = Running { address: address.recv().unwrap(), log, stop: Some(stop), thread: Some(thread) };
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + NEVER;
     while TcpStream::connect(running.address).is_err() && !running.has_ended() {
         assert!(Instant::now() < deadline, "the engine never listened");
         thread::sleep(Duration::from_millis(5));
@@ -101,7 +102,7 @@ impl Running {
 
     /// Waits until it ends by itself, and says how it did.
     pub(crate) fn end(mut self) -> Result<(), Problem> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + NEVER;
         while !self.has_ended() {
             assert!(Instant::now() < deadline, "the engine goes on");
             thread::sleep(Duration::from_millis(5));
@@ -161,7 +162,7 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
         secrets: Secrets::default(),
         gates: gates(),
         tolerances: Tolerances::default(),
-        timeouts: Timeouts { start: Duration::from_secs(20), request: Duration::from_secs(20) },
+        timeouts: Timeouts { start: FOREVER, request: FOREVER },
         watch: Watch::default(),
         findings: Vec::new(),
         unit: String::new(),

@@ -28,6 +28,7 @@ use awqdeploy::{
         systemd::service::Condition,
     },
 };
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     fs,
     net::TcpListener,
@@ -47,8 +48,10 @@ pub(crate) const NEW: &str = "awq";
 
 /// Longer than anything takes, however busy the machine is: what is waited for so long never comes.
 pub(crate) const NEVER: Duration = Duration::from_mins(10);
-/// The same for what a profile may say of a start, and of a request.
-const TIMEOUT: &str = "10min";
+/// What waits for so long is a test that fails: nothing may wait for a timeout like this one.
+pub(crate) const FOREVER: Duration = Duration::from_hours(1);
+/// The same, as a profile says it of a start and of a request.
+const TIMEOUT: &str = "1h";
 
 /// A root, a folder of profiles and a folder of models, all in one folder that goes with it.
 pub(crate) struct Stand {
@@ -69,19 +72,27 @@ pub(crate) struct Serving {
 
 /// How long a lock may be held by nobody: a child that another test forked meanwhile holds it, too, until it has
 /// become another program.
-pub(crate) const FORKED: Duration = Duration::from_secs(2);
+pub(crate) const FORKED: Duration = Duration::from_mins(1);
+/// The same where somebody may hold it in truth, who is waited for in vain.
+const FORKED_OR_BUSY: Duration = Duration::from_secs(10);
 
 /// Tries again while the root is locked, for as long as that may be another test's doing.
 pub(crate) fn patiently<T>(mut act: impl FnMut() -> Result<T, Problem>) -> Result<T, Problem> {
     let began = Instant::now();
     loop {
         match act() {
-            Err(problem) if problem.kind == Kind::Busy && began.elapsed() < FORKED => {
+            Err(problem) if problem.kind == Kind::Busy && began.elapsed() < FORKED_OR_BUSY => {
                 sleep(Duration::from_millis(20));
             }
             outcome => return outcome,
         }
     }
+}
+
+/// What this thread has computed for so far. Unlike a clock it stands still while others have the processor.
+pub(crate) fn computed() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap()
 }
 
 /// Nobody listens.

@@ -3,7 +3,7 @@
 
 use crate::{
     program::{Said, awqdeploy},
-    stand::{NEW, OLD, PROGRAM, Stand, patiently, repo, silent},
+    stand::{NEVER, NEW, OLD, PROGRAM, Stand, patiently, repo, silent},
 };
 use awqdeploy::{
     domain::{
@@ -55,7 +55,7 @@ impl ByHand {
             .unwrap();
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", stand.port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "it never listened");
+            assert!(began.elapsed() < NEVER, "it never listened");
             sleep(Duration::from_millis(10));
         }
         Self(child)

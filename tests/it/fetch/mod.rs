@@ -9,7 +9,7 @@ mod repairing;
 use super::{
     hub::{Entry, Hub, Repo},
     scratch::tempdir,
-    stand::patiently,
+    stand::{FOREVER, patiently},
 };
 use awqdeploy::{
     cli::problem::{Style, render},
@@ -119,10 +119,10 @@ impl Bench {
                 first_pause: Duration::from_millis(5),
                 longest_pause: Duration::from_millis(20),
                 longest_asked: Duration::from_secs(5),
-                connect: Duration::from_secs(2),
-                silence: Duration::from_millis(500),
-                whole: Duration::from_secs(20),
-                slow_after: Duration::from_millis(400),
+                connect: FOREVER,
+                silence: FOREVER,
+                whole: FOREVER,
+                slow_after: FOREVER,
                 slow_below: ByteSize(1 << 20),
             },
         };

@@ -1,6 +1,6 @@
 //! What hubs say, read; how patient we are; and who fetches what.
 
-use crate::vllm::hostile_servers::drip;
+use crate::{stand::NEVER, vllm::hostile_servers::drip};
 use awqdeploy::{
     domain::{
         hub::{
@@ -92,7 +92,7 @@ async fn a_listing_that_drips_is_late() {
     let began = Instant::now();
     assert_eq!(hub.list(&source).await.unwrap_err(), HubError::Late(Duration::from_secs(1)));
     assert!(matches!(hub.commit("owner/model", "main").await, Err(HubError::Late(_))));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < NEVER, "{:?}", began.elapsed());
 }
 
 #[test]

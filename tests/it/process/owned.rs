@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(10);
 const KEY: &str = "sk-of-the-house";
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::{
     program::{Running, Said, awqdeploy},
     scratch::tempdir,
-    stand::{Stand, patiently, silent, world},
+    stand::{NEVER, Stand, patiently, silent, world},
 };
 use awqdeploy::{
     domain::{
@@ -58,9 +58,6 @@ const FAULTS: &[(&str, &str, i64)] = &[
 
 /// By this variable the processes of an embedded service are found.
 const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
-
-/// How long the service of a killed rehearsal may take to notice.
-const NOTICE: Duration = Duration::from_secs(30);
 
 /// A rehearsal in a scratch folder of its own.
 fn rehearse(scratch: &TempDir, arguments: &[&str]) -> Command {
@@ -255,7 +252,7 @@ fn is_recovered_from(step: &str) {
     running.end();
     let began = Instant::now();
     while !left_running(scratch.path()).is_empty() {
-        assert!(began.elapsed() < NOTICE, "processes outlive their killed owner");
+        assert!(began.elapsed() < NEVER, "processes outlive their killed owner");
         sleep(Duration::from_millis(20));
     }
 

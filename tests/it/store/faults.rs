@@ -4,7 +4,10 @@
 //! A few rounds each time; `AWQDEPLOY_FAULT_ROUNDS=200` for many, `AWQDEPLOY_FAULT_SEED` to repeat one.
 
 use super::{Scene, flip, lock};
-use crate::scratch::{skipped, tempdir};
+use crate::{
+    scratch::{skipped, tempdir},
+    stand::FORKED,
+};
 use awqdeploy::{
     domain::{digest::Sha256Digest, problem::Kind, store::layout::Layout},
     host::{
@@ -26,7 +29,7 @@ const ROUNDS: u64 = 8;
 /// No import of these few MiB takes longer; some are killed before they begin, some after they end.
 const LATEST_KILL_MS: u64 = 400;
 /// A killed process lets go of the lock as soon as the kernel has taken it down.
-const LET_GO: Duration = Duration::from_secs(5);
+const LET_GO: Duration = FORKED;
 
 struct Chance(u64);
 

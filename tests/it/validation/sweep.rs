@@ -116,7 +116,7 @@ async fn streams_and_prompts_are_measured() {
     plan.gates.sweep = Sweep {
         prompt_tokens: vec![50, 400, 4096],
         concurrency: vec![1, 4, 16],
-        time: Duration::from_secs(20),
+        time: Duration::from_mins(10),
     };
     plan.serve.argv.extend(["--max-num-seqs".to_owned(), "8".to_owned()]);
     let report = judged(&plan).await;
@@ -132,8 +132,10 @@ async fn streams_and_prompts_are_measured() {
     let [one, four] = &sweep.streams[..] else { panic!("{:?}", sweep.streams) };
     assert_eq!((one.max_concurrency, four.max_concurrency, four.completed), (1, 4, 8));
     assert!(four.samples.iter().all(|sample| sample.tokens == 16));
-    // This engine's streams do not slow one another down.
-    assert!(four.output_throughput > one.output_throughput * 1.5, "{one:?} {four:?}");
+    // At once, not one after the other.
+    let first_end =
+        four.samples.iter().map(|sample| sample.began_ms + sample.e2el_ms).fold(f64::MAX, f64::min);
+    assert!(four.samples[..4].iter().all(|sample| sample.began_ms < first_end), "{four:?}");
 }
 
 /// In front of a server: turns away every connection beyond five.

@@ -1,6 +1,9 @@
 //! Validation of a running server: passes when it is well, and says what is wrong when it is not.
 
-use crate::running_engine::{plan, start};
+use crate::{
+    running_engine::{plan, start},
+    stand::NEVER,
+};
 use awqdeploy::{
     domain::{
         generation_id::GenerationId,
@@ -32,9 +35,6 @@ const RATE: f64 = 200.0;
 /// For what takes many tokens.
 const FAST: f64 = 2000.0;
 
-/// No verdict on a server that is not well may take longer. Mind that test machines are slow.
-const SWIFT: Duration = Duration::from_secs(20);
-
 async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) {
     let api = Api::of(plan, OwnedProcesses::Ours).unwrap();
     let events = RefCell::new(Vec::new());
@@ -48,7 +48,8 @@ async fn judged(plan: &Plan, baseline: Option<&Report>) -> (Report, Vec<Event>) 
         &observer,
     )
     .await;
-    assert!(began.elapsed() < SWIFT, "took {:?}", began.elapsed());
+    // No verdict waits for a timeout, however ill the server is.
+    assert!(began.elapsed() < NEVER, "took {:?}", began.elapsed());
     (report, events.into_inner())
 }
 
@@ -220,10 +221,10 @@ async fn crash_serving() {
 #[tokio::test]
 async fn hang() {
     let failures = failures(EngineFault::Hang, |plan| {
-        plan.timeouts.request = Duration::from_millis(300);
+        plan.timeouts.request = Duration::from_secs(4);
     })
     .await;
-    let sentence = "check `completion`: no complete answer within 0.3 s";
+    let sentence = "check `completion`: no complete answer within 4.0 s";
     assert_eq!(failures, [sentence]);
 }
 
