@@ -224,7 +224,7 @@ async fn hang() {
         plan.timeouts.request = Duration::from_secs(4);
     })
     .await;
-    let sentence = "check `completion`: no complete answer within 4.0 s";
+    let sentence = "check `completion`: no complete answer within 4 s";
     assert_eq!(failures, [sentence]);
 }
 
