@@ -19,7 +19,7 @@ const PROGRAMS: &str = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a file inside is looked at. A step of the machine takes some milliseconds at least.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A booted systemd, gone when this is dropped.
 pub(crate) struct Machine {

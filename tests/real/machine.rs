@@ -23,7 +23,7 @@ const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Two machines at once would only wait for each other: there may be two cores.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
