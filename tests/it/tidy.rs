@@ -7,7 +7,7 @@ const BANNED: &[(&str, &[&str])] = &[
     (
         "src/domain",
         &[
-            "super::private_host",
+            "crate::host",
             "crate::flow",
             "crate::cli",
             "std::fs",
