@@ -57,7 +57,7 @@ pub(crate) fn world(global: &Global) -> Result<World, Problem> {
     Ok(World { facts: own_facts(global)?, binary: own_file()?, ..interruptible(global)? })
 }
 
-/// The same for a long story, which a signal ends at a good place.
+/// The host for a long story, which a signal ends at a good place.
 pub(crate) fn interruptible(global: &Global) -> Result<World, Problem> {
     Ok(World { interrupt: Interrupt::listen()?, ..reading_world(global) })
 }

@@ -310,11 +310,8 @@ impl Stage {
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
                 .unwrap_or(UNPREDICTED_TOKENS_PER_SECOND);
-            let gates = if self.busy.is_notable() {
-                lenient(profile.gates().clone(), predicted)
-            } else {
-                profile.gates().clone()
-            };
+            let gates = profile.gates().clone();
+            let gates = if self.busy.is_notable() { lenient(gates, predicted) } else { gates };
             *profile = profile
                 .clone()
                 .with_gates(gates)?

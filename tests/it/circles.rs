@@ -1,10 +1,12 @@
-//! No two files and no two rooms import each other, by any way round.
+//! No two files, rooms or layers import each other, by any way round.
 
 use super::tidy::each_source;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most entries at the front of a layer that can be taken in at a glance.
-const FRONT: usize = 25;
+/// How many names of a module tell its layer: `domain`.
+const LAYER: usize = 1;
+/// Likewise its room: `domain/planning`, or a file of the layer that lies in none.
+const ROOM: usize = 2;
 
 /// Who imports whom, by name.
 type Imports = BTreeMap<String, BTreeSet<String>>;
@@ -19,7 +21,15 @@ fn no_files_import_each_other_in_a_circle() {
 
 #[test]
 fn no_rooms_import_each_other_in_a_circle() {
-    assert_eq!(circle(&by_room(&imports(&sources()))), None);
+    assert_eq!(circle(&grouped(&imports(&sources()), ROOM)), None);
+}
+
+/// Each layer imports all those below it: an import that points upwards makes a circle.
+#[test]
+fn no_layers_import_each_other_in_a_circle() {
+    let layers = grouped(&imports(&sources()), LAYER);
+    assert_eq!(layers["cli"], ["domain", "flow", "host"].map(str::to_owned).into());
+    assert_eq!(circle(&layers), None);
 }
 
 #[test]
@@ -40,7 +50,7 @@ fn a_circle_is_found_however_it_is_written() {
         ("host/d/three.rs", "use crate::{domain::d::{c::Other}, host::c::one::One};\n"),
     ]);
     assert_eq!(circle(&imports(&rooms)), None);
-    assert_eq!(circle(&by_room(&imports(&rooms))).unwrap(), ["host/c", "host/d", "host/c"]);
+    assert_eq!(circle(&grouped(&imports(&rooms), ROOM)).unwrap(), ["host/c", "host/d", "host/c"]);
     let children = sources([
         ("host/e/mod.rs", "mod one;\nfn f() { one::g() }\n"),
         ("host/e/one.rs", "use super::E;\n"),
@@ -85,30 +95,15 @@ fn imports(sources: &BTreeMap<String, String>) -> Imports {
     sources.iter().map(|(path, text)| imported(path, text)).collect()
 }
 
-/// Which room imports which: the folders of a layer, and its files that lie in none. Of a layer with too many entries to
-/// take in at a glance only the folders count, since its files have no rooms yet.
-fn by_room(imports: &Imports) -> Imports {
-    let mut fronts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in imports.keys() {
-        fronts.entry(layer(path)).or_default().insert(room(path));
+/// Which group of files imports which: those that have so many names of their module in common.
+fn grouped(imports: &Imports, names: usize) -> Imports {
+    let group = |path: &String| module_of(path).into_iter().take(names).collect::<Vec<_>>().join("/");
+    let mut groups = Imports::new();
+    for (from, to) in imports {
+        let others = to.iter().map(group).filter(|to| *to != group(from));
+        groups.entry(group(from)).or_default().extend(others);
     }
-    let is_flat = |path: &str| module_of(path).len() < 3 && !path.ends_with("/mod.rs");
-    let counts = |path: &&String| !is_flat(path) || fronts[&layer(path)].len() <= FRONT;
-    let mut rooms = Imports::new();
-    for (from, to) in imports.iter().filter(|(from, _)| counts(from)) {
-        let others = to.iter().filter(counts).map(|to| room(to)).filter(|to| *to != room(from));
-        rooms.entry(room(from)).or_default().extend(others);
-    }
-    rooms
-}
-
-fn layer(path: &str) -> String {
-    module_of(path).into_iter().take(1).collect()
-}
-
-/// `domain/planning/plan` of `src/domain/planning/plan.rs` and of everything in `src/domain/planning/plan`.
-fn room(path: &str) -> String {
-    module_of(path).into_iter().take(2).collect::<Vec<_>>().join("/")
+    groups
 }
 
 fn module_of(path: &str) -> Module {

@@ -50,7 +50,7 @@ pub(crate) const NEW: &str = "awq";
 pub(crate) const NEVER: Duration = Duration::from_mins(10);
 /// What waits for so long is a test that fails: nothing may wait for a timeout like this one.
 pub(crate) const FOREVER: Duration = Duration::from_hours(1);
-/// The same, as a profile says it of a start and of a request.
+/// [`FOREVER`], as a profile says it of a start and of a request.
 const TIMEOUT: &str = "1h";
 
 /// A root, a folder of profiles and a folder of models, all in one folder that goes with it.
@@ -73,7 +73,7 @@ pub(crate) struct Serving {
 /// How long a lock may be held by nobody: a child that another test forked meanwhile holds it, too, until it has
 /// become another program.
 pub(crate) const FORKED: Duration = Duration::from_mins(1);
-/// The same where somebody may hold it in truth, who is waited for in vain.
+/// How long it is waited for where somebody may hold it in truth, who is waited for in vain.
 const FORKED_OR_BUSY: Duration = Duration::from_secs(10);
 
 /// Tries again while the root is locked, for as long as that may be another test's doing.

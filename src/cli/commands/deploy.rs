@@ -1,4 +1,4 @@
-//! `deploy`, `rollback`, `watch`, `cancel` and `recover`.
+//! `deploy`, `rollback`, `follow`, `cancel` and `recover`.
 
 use crate::{
     cli::{
@@ -97,7 +97,7 @@ pub(super) fn rollback(
 }
 
 /// Follows an activation; its exit status becomes this process's.
-pub(super) fn watch(
+pub(super) fn follow(
     global: &Global,
     story: impl FnOnce(&World, &dyn Observer) -> Result<Outcome, Problem>,
     screen: &Screen,

@@ -1,4 +1,4 @@
-//! `verify`, `collect`, `pin`, `unpin` and `export`: what lies in the store.
+//! `verify`, `gc`, `pin`, `unpin` and `export`: what lies in the store.
 
 use super::models;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     },
     domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
     flow::{
-        gc::{self, Mode},
+        gc::{self, Mode, collect},
         models::{
             export,
             verify::{self, Damaged, Which},
@@ -43,9 +43,9 @@ pub(super) fn verify(
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }
 
-pub(super) fn collect(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
+pub(super) fn gc(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
     let mode = if dry_run { Mode::Look } else { Mode::Free };
-    let collected = gc::collect(&reading_world(global), mode)?;
+    let collected = collect(&reading_world(global), mode)?;
     show(global, &CollectDocument::of(collected, mode), render::collection)
 }
 

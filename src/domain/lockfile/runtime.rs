@@ -378,7 +378,7 @@ impl LockedRuntime {
         self.requirements_of(|_| true)
     }
 
-    /// The same for some of the wheels.
+    /// The lines of [`Self::requirements`] for some of the wheels.
     pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
         let mut lines = String::new();
         let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());

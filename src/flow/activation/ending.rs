@@ -111,7 +111,7 @@ pub(in crate::flow) fn ended(number: u64, activation: &Activation) -> Option<End
     activation.end().map(|end| Ended { number, activation: activation.clone(), end: end.clone() })
 }
 
-/// The same of everything that is on record of one.
+/// How the activation of this record ended, if it has.
 pub(in crate::flow) fn ended_on_record(recorded: &Recorded) -> Option<Ended> {
     ended(recorded.number, recorded.last()?)
 }

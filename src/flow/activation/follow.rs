@@ -108,7 +108,7 @@ fn refusal(
 }
 
 /// Follows the newest activation, or tells how it ended.
-pub fn watch(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
+pub fn follow_newest(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     follow(world, newest(&world.store)?, CtrlC::Leaves, observer)
 }
 

@@ -117,7 +117,7 @@ fn run(
         (None, Part::Whole, None) if !recorded.says_anything() => {
             return begin(world, &writer, number, order, observer).map(Some);
         }
-        (Some(_), ..) if is_over(&store, number)? => return Ok(None),
+        (Some(_), ..) if follow::end_was_told(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
         (None, ..) => recover::undo(world, &writer, ResumePolicy::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)

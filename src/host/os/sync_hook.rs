@@ -14,8 +14,8 @@ thread_local! {
 #[must_use]
 pub struct HookGuard(());
 
-/// Tells `witness` of each file and folder that this thread is about to sync, until the answer is dropped. What it
-/// answers is the outcome: the witness is the disk meanwhile, and nothing is synced to the machine's own.
+/// Tells `hook` of each file and folder that this thread is about to sync, until the answer is dropped. What it
+/// answers is the outcome: the hook is the disk meanwhile, and nothing is synced to the machine's own.
 pub fn install(hook: impl Fn(&Path) -> io::Result<()> + 'static) -> HookGuard {
     HOOK.set(Some(Rc::new(hook)));
     HookGuard(())
@@ -27,9 +27,9 @@ impl Drop for HookGuard {
     }
 }
 
-/// The outcome of a sync, where a witness is in the disk's place.
+/// The outcome of a sync, where a hook is in the disk's place.
 pub(crate) fn before_sync(path: &Path) -> Option<io::Result<()>> {
-    // Not borrowed meanwhile: a witness may end its own listening by a panic.
+    // Not borrowed meanwhile: a hook may end its own listening by a panic.
     let hook = HOOK.with_borrow(Clone::clone);
     hook.map(|hook| hook(path))
 }

@@ -10,6 +10,16 @@ use crate::{
 };
 use std::{fs::File, path::Path, time::Duration};
 
+/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
+/// with the process that holds them.
+const HOST: &str = "/run/awqdeploy";
+/// Where those of a user's own manager lie, for all roots of that user: below `$XDG_RUNTIME_DIR`.
+const USER: &str = "awqdeploy";
+/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
+const ALL: &str = "activation.lock";
+/// How long others may take for that.
+const TAKING: Duration = Duration::from_secs(2);
+
 /// The right to use these GPUs of the host, for an activation below `root`. It is held until all of it is dropped.
 ///
 /// # Errors
@@ -24,14 +34,7 @@ pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Res
     hold_gpus(&folder, claim, &format!("{command} --root {}", root.display()))
 }
 
-/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
-/// with the process that holds them.
-pub(crate) const HOST: &str = "/run/awqdeploy";
-
-/// The same for all roots of one user, below `$XDG_RUNTIME_DIR`.
-pub(crate) const USER: &str = "awqdeploy";
-
-/// The same, by locks in this folder. They are taken in one order by all, so that no two wait for each other.
+/// Takes the locks of these GPUs in this folder. They are taken in one order by all, so that no two wait for each other.
 ///
 /// # Errors
 /// As [`hold`].
@@ -51,16 +54,10 @@ pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File
     }
 }
 
-/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
-pub(crate) const ALL: &str = "activation.lock";
-
-/// How long others may take for that.
-pub(crate) const TAKING: Duration = Duration::from_secs(2);
-
-pub(crate) fn lock_of(gpu: u32) -> String {
+fn lock_of(gpu: u32) -> String {
     format!("gpu-{gpu}.lock")
 }
 
-pub(crate) fn gpu_of(name: &str) -> Option<u32> {
+fn gpu_of(name: &str) -> Option<u32> {
     name.strip_prefix("gpu-")?.strip_suffix(".lock")?.parse().ok()
 }
