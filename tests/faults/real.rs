@@ -1,7 +1,7 @@
 //! The same faults under a real systemd: real signals to real processes, a real power cut that loses what was not
 //! synced, a real boot. A fault strikes as soon as the journal shows the step that it is meant for.
 
-use super::{Table, choice::Choice, machine::Machine, skipped, story::Story, tell};
+use super::{Table, choice::Choice, machine::Machine, skipped::skipped, story::Story, tell};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{

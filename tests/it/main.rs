@@ -37,6 +37,8 @@ mod running_engine;
 mod runtimes;
 mod scratch;
 mod service;
+#[path = "../skipped.rs"]
+mod skipped;
 mod spelling;
 mod stand;
 mod store;

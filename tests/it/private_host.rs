@@ -4,7 +4,8 @@
 use super::{
     program::{Said, awqdeploy, settled},
     running_engine::plan,
-    scratch::{skipped, tempdir},
+    scratch::tempdir,
+    skipped::skipped,
     stand::{FORKED, PROGRAM},
 };
 use awqdeploy::{

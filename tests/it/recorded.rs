@@ -52,8 +52,9 @@ pub(crate) fn api(name: &str) -> Api {
     Api::at(serve(answer(name), 4096), "tiny", PATIENCE).unwrap()
 }
 
-/// Reads one request with its body, so that closing the connection does not reset it.
-fn read_request(connection: &mut TcpStream) {
+/// Reads one request with its body, however many pieces it comes in, and returns it. A server that closes a connection
+/// with something unread resets it, and its client may lose the answer.
+pub(crate) fn read_request(connection: &mut TcpStream) -> String {
     let mut read = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -64,11 +65,11 @@ fn read_request(connection: &mut TcpStream) {
                 .find_map(|line| line.strip_prefix("content-length: "))
                 .map_or(0, |length| length.parse().unwrap());
             if body.len() >= length {
-                return;
+                return String::from_utf8_lossy(&read).into_owned();
             }
         }
         match connection.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return String::from_utf8_lossy(&read).into_owned(),
             Ok(count) => read.extend_from_slice(&buffer[..count]),
         }
     }

@@ -1,10 +1,6 @@
 //! Folders that tests work in. They lie below `target/`: a test leaves nothing anywhere else.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-    sync::Once,
-};
+use std::{io, path::Path, sync::Once};
 use tempfile::TempDir;
 
 /// Where they lie.
@@ -16,11 +12,4 @@ pub(crate) fn tempdir() -> io::Result<TempDir> {
     // What the library makes by itself goes there, too.
     ONCE.call_once(|| drop(tempfile::env::override_temp_dir(Path::new(SCRATCH))));
     tempfile::tempdir()
-}
-
-/// Says that a test tests nothing here, and why, whatever the harness keeps back. Where `AWQDEPLOY_NOTHING_SKIPPED` is
-/// set, as CI does, that is a failure.
-pub(crate) fn skipped(why: &str) {
-    let _closed = writeln!(io::stderr(), "SKIPPED: {why}");
-    assert!(std::env::var_os("AWQDEPLOY_NOTHING_SKIPPED").is_none(), "skipped: {why}");
 }

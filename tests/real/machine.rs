@@ -241,12 +241,6 @@ pub(crate) fn tell(line: &str) {
     let _ = writeln!(stderr(), "real: {line}");
 }
 
-/// Says that something is not tested here, and why. Where nothing may be skipped, as in CI, that is a failure.
-pub(crate) fn skipped(why: &str) {
-    tell(&format!("SKIPPED: {why}"));
-    assert!(std::env::var_os("AWQDEPLOY_NOTHING_SKIPPED").is_none(), "skipped: {why}");
-}
-
 /// Copies the test's profiles to where they may be written to.
 pub(crate) fn profiles(scratch: &str) -> PathBuf {
     let profiles = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scratch).join("profiles");

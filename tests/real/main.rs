@@ -10,10 +10,13 @@ mod adopting;
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;
+#[path = "../skipped.rs"]
+mod skipped;
 mod systemd;
 
-use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles, skipped};
+use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles};
 use serde_json::Value;
+use skipped::skipped;
 use std::process::Child;
 use systemd::Systemd;
 

@@ -1,6 +1,9 @@
 //! Our tables of flags and variables against the installed vLLM's own.
 
-use super::machine::{HERE, prepare, skipped};
+use super::{
+    machine::{HERE, prepare},
+    skipped::skipped,
+};
 use awqdeploy::domain::vllm::{env_vars, flags, version::Version};
 use serde::Deserialize;
 use std::{collections::BTreeSet, env, fs, process::Command};

@@ -8,7 +8,8 @@ mod terminal;
 use super::{
     private_host::Host,
     program::{Said, awqdeploy},
-    scratch::{skipped, tempdir},
+    scratch::tempdir,
+    skipped::skipped,
     stand::PROGRAM,
 };
 use insta::assert_snapshot;

@@ -5,7 +5,7 @@
 
 use crate::{
     fetch::{Bench, LARGE, REPO, killed::program, model, same},
-    scratch::skipped,
+    skipped::skipped,
 };
 use std::{
     fs,

@@ -1,5 +1,6 @@
 //! Whose a process, a socket and an answer are: by control groups and sockets, never by names or numbers.
 
+use crate::recorded::read_request;
 use awqdeploy::{
     domain::{api::openai::ApiError, profile::secrets::SecretText},
     host::{
@@ -11,7 +12,7 @@ use awqdeploy::{
     },
 };
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command},
     sync::mpsc,
@@ -137,9 +138,7 @@ fn listening() -> (SocketAddr, mpsc::Receiver<String>) {
     thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
-            let mut buffer = [0; 4096];
-            let length = connection.read(&mut buffer).unwrap_or_default();
-            let _unheard = told.send(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            let _unheard = told.send(read_request(&mut connection));
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
             let _gone = connection.write_all(answer);
         }

@@ -4,10 +4,7 @@
 //! A few rounds each time; `AWQDEPLOY_FAULT_ROUNDS=200` for many, `AWQDEPLOY_FAULT_SEED` to repeat one.
 
 use super::{Scene, flip, lock};
-use crate::{
-    scratch::{skipped, tempdir},
-    stand::FORKED,
-};
+use crate::{scratch::tempdir, skipped::skipped, stand::FORKED};
 use awqdeploy::{
     domain::{digest::Sha256Digest, problem::Kind, store::layout::Layout},
     host::{

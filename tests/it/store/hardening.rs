@@ -4,7 +4,8 @@ use crate::{
     inputs::facts,
     program::Said,
     running_engine::plan,
-    scratch::{skipped, tempdir},
+    scratch::tempdir,
+    skipped::skipped,
     stand::{FORKED, NEW, OLD, Stand, patiently, silent},
 };
 use awqdeploy::{

@@ -1,9 +1,6 @@
 //! Whose files root believes, and whose locks it waits for.
 
-use crate::{
-    scratch::{skipped, tempdir},
-    stand::FORKED,
-};
+use crate::{scratch::tempdir, skipped::skipped, stand::FORKED};
 use awqdeploy::{
     domain::{
         problem::Kind,

@@ -2,6 +2,7 @@
 //! other people's tools get it.
 
 use crate::{
+    recorded::read_request,
     running_engine::{plan, start},
     stand::{PROGRAM, Stand},
 };
@@ -23,7 +24,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::Command,
     sync::{
@@ -155,7 +156,7 @@ fn overloaded(server: SocketAddr) -> SocketAddr {
                     let _hung_up = io::copy(&mut &server, &mut client);
                     let _gone = server.shutdown(Shutdown::Both);
                 } else {
-                    let _asked = client.read(&mut [0; 4096]);
+                    read_request(&mut client);
                     let _told = client.write_all(b"HTTP/1.1 503 Overloaded\r\ncontent-length: 0\r\n\r\n");
                 }
                 open.fetch_sub(1, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! The client, against the recorded answers of a real vLLM.
 
 use crate::{
-    recorded::{self, PATIENCE},
+    recorded::{self, PATIENCE, read_request},
     stand::NEVER,
 };
 use awqdeploy::{
@@ -9,7 +9,7 @@ use awqdeploy::{
     host::vllm::api::{Api, first_completion},
 };
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{SocketAddr, TcpListener},
     sync::{
         Arc,
@@ -215,7 +215,7 @@ fn closing_after(requests: usize) -> (SocketAddr, Arc<AtomicUsize>) {
             let mut connection = connection.unwrap();
             counted.fetch_add(1, Ordering::Relaxed);
             for _ in 0..requests {
-                let _asked = connection.read(&mut [0; 4096]).unwrap();
+                read_request(&mut connection);
                 connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
             }
         }

@@ -1,7 +1,7 @@
 //! Servers that mean harm, or have gone mad: each is a named finding, in time and in bounded memory.
 
 use crate::{
-    recorded::serve,
+    recorded::{read_request, serve},
     stand::{FOREVER, NEVER},
 };
 use awqdeploy::{
@@ -14,7 +14,7 @@ use awqdeploy::{
     host::vllm::api::Api,
 };
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{SocketAddr, TcpListener},
     thread,
     time::{Duration, Instant},
@@ -49,7 +49,7 @@ pub(crate) fn drip(head: &'static str, piece: &'static [u8], pause: Duration) ->
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
             thread::spawn(move || {
-                let _asked = connection.read(&mut [0; 4096]);
+                read_request(&mut connection);
                 let mut open = connection.write_all(head.as_bytes()).is_ok();
                 while open {
                     open = connection.write_all(piece).is_ok();

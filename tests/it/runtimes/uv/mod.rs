@@ -4,11 +4,7 @@
 
 mod mirror;
 
-use crate::{
-    scratch::{skipped, tempdir},
-    stand::FORKED,
-    wheel,
-};
+use crate::{scratch::tempdir, skipped::skipped, stand::FORKED, wheel};
 use awqdeploy::{
     domain::{
         digest::Sha256Digest,
