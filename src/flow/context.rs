@@ -102,7 +102,7 @@ impl ServiceManager {
     }
 
     /// Whose service manager it is, where that is one that runs.
-    pub fn manager(&self) -> Option<Scope> {
+    pub(crate) fn manager(&self) -> Option<Scope> {
         match self {
             Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
             Self::Embedded(_) => None,
@@ -110,7 +110,7 @@ impl ServiceManager {
     }
 
     /// Which processes are this service's own, now.
-    pub fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
+    pub(crate) fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
         match self {
             Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
             Self::Embedded(_) => Ok(OwnedProcesses::Ours),
@@ -119,7 +119,7 @@ impl ServiceManager {
 
     /// The right to stop and start what this root may run now, held until it is dropped. All roots share the GPUs; a
     /// rehearsal touches none. Users cannot write where root's locks lie: each has some for all roots of their own.
-    pub fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
+    pub(crate) fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
                 host_lock::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)

@@ -48,7 +48,7 @@ struct Given {
 
 /// What is written of one profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
+pub(crate) struct Texts {
     /// The profile.
     pub profile: String,
     /// The lock of its model, where there is one.
@@ -69,12 +69,15 @@ impl ProfileLibrary {
     }
 
     /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
-    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+    pub(crate) fn of(
+        profiles: BTreeMap<String, (Profile, String)>,
+        locks: BTreeMap<String, LockedModel>,
+    ) -> Self {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
     }
 
     /// Where the profiles are in a Nix store: then they are part of a NixOS system.
-    pub fn declared(&self) -> Option<StorePath> {
+    pub(crate) fn declared(&self) -> Option<StorePath> {
         match &self.shelf {
             Shelf::Folder(folder) => StorePath::behind(folder),
             Shelf::Embedded | Shelf::Given(_) => None,
@@ -137,7 +140,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// As [`ProfileLibrary::load`].
-    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+    pub(crate) fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
         let profile = self.load(wanted)?;
         Ok(Texts {
             profile: self.text(wanted)?,
@@ -213,7 +216,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
-    pub fn save_runtime(
+    pub(crate) fn save_runtime(
         &self,
         runtime: &LockedRuntime,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,

@@ -256,8 +256,8 @@ pub(crate) struct StatusDocument {
 /// What `current` points at.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Current {
-    pub(crate) generation: GenerationId,
-    pub(crate) profile: String,
+    pub generation: GenerationId,
+    pub profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
     /// The interpreter that vLLM was installed for. Null where somebody else keeps it, or Nix built both.

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 
-pub use remote::{HubReadError, read as read_from_hub};
+pub(crate) use remote::{HubReadError, read as read_from_hub};
 use std::{
     fs::File,
     io::{ErrorKind, Read},

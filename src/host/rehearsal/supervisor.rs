@@ -57,7 +57,7 @@ struct Running {
 
 impl EmbeddedSupervisor {
     /// A service that runs `argv` and keeps its socket and log in `directory`.
-    pub fn new(
+    pub(crate) fn new(
         argv: Vec<String>,
         environment: BTreeMap<String, String>,
         directory: PathBuf,

@@ -57,7 +57,7 @@ const LOG_LINES: u32 = 200;
 
 /// One service of the system's systemd.
 #[derive(Debug)]
-pub struct Systemd {
+pub(crate) struct Systemd {
     scope: Scope,
     unit: String,
     places: Places,
@@ -67,12 +67,12 @@ pub struct Systemd {
 
 impl Systemd {
     /// The service of this name, without suffix, of this manager.
-    pub fn new(service: &str, scope: Scope) -> Self {
+    pub(crate) fn new(service: &str, scope: Scope) -> Self {
         Self { scope, unit: format!("{service}.service"), places: Places::of(scope), group: None }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
-    pub fn usable(scope: Scope) -> Result<(), Problem> {
+    pub(crate) fn usable(scope: Scope) -> Result<(), Problem> {
         if scope == Scope::User {
             return places::user_manager_runs();
         }
@@ -88,7 +88,7 @@ impl Systemd {
     }
 
     /// Whether this host was booted with it.
-    pub fn runs_host() -> bool {
+    pub(crate) fn runs_host() -> bool {
         Places::of(Scope::System).runtime.is_dir()
     }
 

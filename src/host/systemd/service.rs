@@ -88,7 +88,7 @@ pub enum Lines {
 
 impl Lines {
     /// How many of those that are there already.
-    pub fn at_most(self) -> usize {
+    pub(crate) fn at_most(self) -> usize {
         const BEFORE_FOLLOWING: usize = 20;
         match self {
             Self::Last(lines) => lines as usize,
@@ -102,7 +102,7 @@ impl Lines {
 pub const TRIAL_VARIABLE: &str = "AWQDEPLOY_ON_TRIAL";
 
 /// Whether this process is a service on trial.
-pub fn on_trial() -> bool {
+pub(crate) fn on_trial() -> bool {
     std::env::var_os(TRIAL_VARIABLE).is_some()
 }
 
@@ -129,7 +129,7 @@ pub enum Condition {
 impl Condition {
     /// Whether somebody stopped it, or it was not started since the host was. One that fails is `failed`, or about to be
     /// started again.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         *self == Self::Down("inactive".to_owned())
     }
 }
