@@ -2,7 +2,7 @@
 
 pub mod checkpoint;
 pub mod fetch;
-pub mod gc;
+pub(crate) mod gc;
 pub mod hub;
 pub mod machine;
 pub mod models;

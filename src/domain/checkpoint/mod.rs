@@ -2,7 +2,7 @@
 //! class.
 
 pub mod architecture;
-pub mod quantization;
+pub(crate) mod quantization;
 pub mod safetensors;
 pub mod tensors;
 

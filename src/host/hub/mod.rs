@@ -1,6 +1,6 @@
 //! A model hub over HTTP: what a revision is, which files it has, and their bytes.
 
-pub mod pieces;
+pub(crate) mod pieces;
 mod settings;
 
 pub use settings::{Reach, Settings, Token};

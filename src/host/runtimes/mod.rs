@@ -4,7 +4,7 @@ mod byte_code;
 pub mod installed;
 pub mod interpreters;
 pub mod needs;
-pub mod resolver;
+pub(crate) mod resolver;
 pub mod uv;
 pub mod wheels;
 

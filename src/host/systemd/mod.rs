@@ -1,9 +1,9 @@
 //! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
 mod bus;
-pub mod failure_count;
+pub(crate) mod failure_count;
 pub mod host_lock;
-pub mod journald;
+pub(crate) mod journald;
 mod manager;
 mod places;
 pub mod service;
