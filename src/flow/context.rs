@@ -8,7 +8,7 @@ use crate::{
         store::layout::{Layout, Scope},
     },
     host::{
-        machine::gpu,
+        machine::{self, gpu},
         os::signals::Interrupt,
         process::owned::OwnedProcesses,
         profiles::ProfileLibrary,
@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
@@ -31,8 +32,8 @@ pub struct World {
     pub store: Store,
     /// Profiles and locks.
     pub library: ProfileLibrary,
-    /// The host.
-    pub facts: Facts,
+    /// What the host has.
+    pub facts: HostFacts,
     /// Where engines come from.
     pub engine: Engine,
     /// Whether a person wants it to stop.
@@ -43,6 +44,16 @@ pub struct World {
     pub service_manager: ServiceManager,
     /// Who carries activations out.
     pub executor: Executor,
+}
+
+/// The facts of a host: given, or asked of this host when they are first wanted.
+#[derive(Debug, Default)]
+pub struct HostFacts(OnceCell<Facts>);
+
+impl From<Facts> for HostFacts {
+    fn from(given: Facts) -> Self {
+        Self(given.into())
+    }
 }
 
 /// Who carries an activation out.
@@ -78,6 +89,16 @@ impl World {
     /// Where everything lies.
     pub fn layout(&self) -> &Layout {
         self.store.layout()
+    }
+
+    /// What the host has, and what its generations have shown.
+    pub fn facts(&self) -> Result<&Facts, Problem> {
+        if let Some(known) = self.facts.0.get() {
+            return Ok(known);
+        }
+        let asked =
+            Facts { experience: self.store.calibrations()?, ..machine::facts(self.layout().scope())? };
+        Ok(self.facts.0.get_or_init(|| asked))
     }
 }
 

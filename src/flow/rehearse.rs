@@ -305,7 +305,7 @@ impl Stage {
         let world = self.world(request);
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which then says why.
-            let predicted = plan::plan(&world, name, &request.facts, Weights::Known)?
+            let predicted = plan::plan(&world, name, Weights::Known)?
                 .planned
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
@@ -332,7 +332,7 @@ impl Stage {
         World {
             store: Store::new(layout),
             library: self.library(),
-            facts: request.facts.clone(),
+            facts: request.facts.clone().into(),
             engine: Engine::Command(vec![program, "engine".to_owned()]),
             interrupt: request.interrupt.clone(),
             binary: request.binary.clone(),
@@ -378,10 +378,12 @@ impl Stage {
             }
             RehearsalFault::MissingFile => fs::remove(&weights)?,
             RehearsalFault::DoesNotFit => {
-                for gpu in &mut world.facts.gpus {
+                let mut facts = world.facts()?.clone();
+                for gpu in &mut facts.gpus {
                     gpu.memory_total = TOO_LITTLE;
                     gpu.memory_free = TOO_LITTLE;
                 }
+                world.facts = facts.into();
             }
             RehearsalFault::Interrupted => {}
         }

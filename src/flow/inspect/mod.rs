@@ -3,7 +3,6 @@
 pub(crate) mod compare;
 pub mod diff;
 pub(crate) mod evidence;
-pub mod experience;
 pub mod history;
 pub mod logs;
 pub mod status;

@@ -90,26 +90,20 @@ pub(crate) struct Decision {
     pub(crate) engine: Vec<Compared>,
 }
 
-/// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
-pub(crate) fn plan(
-    world: &World,
-    name: &str,
-    facts: &Facts,
-    weights: Weights<'_>,
-) -> Result<Decision, Problem> {
-    let planned = GatheredInputs::gather(world, name, weights)?.plan(facts, world.layout());
+/// The plan for a profile. The model need not be locked, nor be on this machine.
+pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
+    let planned = GatheredInputs::gather(world, name, weights)?.plan(world.facts()?, world.layout());
     Ok(Decision { planned, engine: Vec::new() })
 }
 
-/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
+/// The plan for a profile, with the installed vLLM's consent: it is asked what it makes of the command line.
 pub(crate) fn plan_with_consent(
     world: &World,
     name: &str,
-    facts: &Facts,
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
     let materials = GatheredInputs::gather(world, name, weights)?;
-    let plan = match materials.plan(facts, world.layout()) {
+    let plan = match materials.plan(world.facts()?, world.layout()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
     };
@@ -126,7 +120,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
-    let plan = materials.plan(&world.facts, world.layout())?;
+    let plan = materials.plan(world.facts()?, world.layout())?;
     let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
@@ -149,7 +143,7 @@ impl Prepared {
     /// themselves, and against the word of the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
-        if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
+        if !materials.plan(world.facts()?, world.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),

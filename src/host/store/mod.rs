@@ -1,5 +1,6 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
+mod calibrations;
 mod checksums;
 mod damage;
 pub mod hash_cache;
