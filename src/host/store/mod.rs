@@ -41,7 +41,6 @@ use std::{
 
 /// The record of a generation in its directory.
 pub(super) const GENERATION: &str = "generation.json";
-
 /// What is on record of a generation that was found running, in its directory.
 const ADOPTED: &str = "adopted.json";
 /// The link to what Nix made and a program was copied from, beside the copy.
