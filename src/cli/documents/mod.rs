@@ -297,7 +297,7 @@ impl StatusDocument {
             },
             service: status.condition.map(|condition| match condition {
                 Condition::Active => "active".to_owned(),
-                Condition::Changing(word) | Condition::Down(word) => word,
+                Condition::Changing(state) | Condition::Down(state) => state.to_string(),
             }),
             as_found: status.as_found.map(|found| match found {
                 AsFound::Unit(path) => path.display().to_string(),

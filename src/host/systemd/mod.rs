@@ -34,7 +34,7 @@ use crate::domain::{
 };
 use manager::{Manager, reach};
 use places::Places;
-use service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust};
+use service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -135,8 +135,8 @@ impl Systemd {
 
     /// Whether this unit runs, or is about to. Nothing runs that has no unit.
     pub(super) fn is_up(&self) -> Result<bool, Problem> {
-        let State { active, .. } = self.manager()?.state(&self.unit)?;
-        Ok(!matches!(active.as_str(), "inactive" | "failed"))
+        let active = self.manager()?.state(&self.unit)?.active;
+        Ok(!matches!(active, ActiveState::Inactive | ActiveState::Failed))
     }
 
     /// Sends its main process what Ctrl-C sends.
@@ -290,8 +290,8 @@ impl Services for Systemd {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let mut manager = self.manager()?;
-        let State { load, group, .. } = manager.state(&self.unit)?;
-        if load == "not-found" {
+        let State { found, group, .. } = manager.state(&self.unit)?;
+        if !found {
             return Ok(());
         }
         self.group = ControlGroup::named(&group).or(self.group.take());
