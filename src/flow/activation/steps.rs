@@ -7,7 +7,7 @@ use crate::{
         generation::Generation,
         generation_id::GenerationId,
         problem::{Kind, Problem},
-        validation::{observed::Observed, report::Report},
+        validation::{limits::Limits, observed::Observed, report::Report},
     },
     flow::{
         event::{Event, Observer},
@@ -109,6 +109,9 @@ impl<'a> Live<'a> {
                 report.held_against(&plan, actual);
             }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
+        }
+        if let Some(given) = self.services.limits()? {
+            report.findings.extend(Limits::asked_by(&plan.unit).not_given(given));
         }
         for finding in &report.findings {
             self.observer.see(Event::Warning(finding.message.clone()));

@@ -6,6 +6,7 @@ use crate::{
         problem::Problem,
         service::unit::Unit,
         store::layout::Layout,
+        validation::limits::Limits,
     },
     host::{
         os::signals::Interrupt,
@@ -58,7 +59,7 @@ pub trait Services {
     /// What it does now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
-    /// The last lines that it logged.
+    /// The last lines that it logged since its last start.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
 
     /// Tells each line that it logged in a period, oldest first.
@@ -67,6 +68,11 @@ pub trait Services {
     /// Which of the generations below this root it runs.
     fn runs(&mut self, _layout: &Layout) -> Result<Runs, Problem> {
         Ok(Runs::Unknown)
+    }
+
+    /// The limits that it runs under. None where it does not run, or nobody tells.
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        Ok(None)
     }
 
     /// How often it was started again by itself since a person or a deployment started it.
@@ -257,6 +263,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
         (**self).runs(layout)
+    }
+
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        (**self).limits()
     }
 
     fn restarts(&mut self) -> Result<u32, Problem> {

@@ -2,7 +2,9 @@
 
 use super::{
     service::ActiveState,
-    transport::{CallError, EffectiveSettings, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb},
+    transport::{
+        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
+    },
 };
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
@@ -18,7 +20,7 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What [`State`] is made of.
 const PROPERTIES: &str =
-    "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
+    "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
 /// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
@@ -168,6 +170,7 @@ fn read(said: &str) -> State {
     State {
         found: value(said, "LoadState") != NOT_FOUND,
         active: ActiveState::named(value(said, "ActiveState")),
+        invocation: Invocation::of(value(said, "InvocationID")),
         status: text("StatusText"),
         result: text("Result"),
         tasks: value(said, "TasksCurrent").parse().ok(),
