@@ -148,8 +148,7 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
 }
 
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
-fn describe(placement: &Placement) -> String {
-    let Placement { budget, prediction } = placement;
+pub(crate) fn describe(budget: &Budget, prediction: &Prediction) -> String {
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
         ByteSize(0) => "all weights in VRAM".to_owned(),
@@ -174,7 +173,10 @@ fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
     let found = found(inputs);
     let help = match best(inputs, version) {
         Ok(placement) => {
-            format!("set `tensor-parallel-size = \"auto\"`: it would plan {}", describe(&placement))
+            format!(
+                "set `tensor-parallel-size = \"auto\"`: it would plan {}",
+                describe(&placement.budget, &placement.prediction)
+            )
         }
         Err(refusal) => {
             format!("`\"auto\"` finds no other way on this host: {}; {}", refusal.message, refusal.help)

@@ -1,0 +1,10 @@
+//! The shortest profile that serves a model well on a host, with its plan: what `awqdeploy init` writes.
+
+mod choice;
+mod names;
+mod subject;
+mod text;
+
+pub use choice::{Proposal, propose};
+pub use names::{address, profile_name, served_name};
+pub use subject::{Candidate, Source, Subject, Template};
