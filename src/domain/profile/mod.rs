@@ -10,7 +10,7 @@ mod keys;
 mod neighbours;
 mod raw;
 mod review;
-pub(super) mod rules;
+pub(crate) mod rules;
 pub mod secrets;
 mod values;
 

@@ -13,7 +13,7 @@ use crate::domain::{
         plan::Plan,
         preflight,
     },
-    problem::Problem,
+    problem::{Kind, Problem},
     profile::{Limits, Profile, VerifyAtStart},
     store::layout::Layout,
     vllm::version::Version,
@@ -58,7 +58,7 @@ pub struct Proposal {
 /// The profile that serves a checkpoint well on these facts, by the first of the candidates that can; or why none can.
 ///
 /// # Errors
-/// [`Kind::Usage`](crate::domain::problem::Kind::Usage) where a name, a path or an address cannot stand in a profile.
+/// [`Kind::Usage`] where a name, a path or an address cannot stand in a profile.
 pub fn propose(
     subject: &Subject<'_>,
     checkpoint: &Checkpoint,
@@ -73,10 +73,9 @@ pub fn propose(
             Err(refusal) => refused = refused.or(Some(refusal)),
         }
     }
-    Ok(Err(refused.unwrap_or_else(|| {
-        let what = "no vLLM is locked for what this host has";
-        Refusal::new("no-runtime", what, "lock one: `awqdeploy lock PROFILE --runtime`")
-    })))
+    refused.map(Err).ok_or_else(|| {
+        Problem::new(Kind::Usage, "no vLLM is locked").help("lock one: `awqdeploy lock PROFILE --runtime`")
+    })
 }
 
 struct Choice<'a> {

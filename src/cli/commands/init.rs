@@ -1,0 +1,161 @@
+//! `init`: the first command of whoever has a model's name.
+
+use crate::{
+    cli::{
+        args::{Global, InitRequest},
+        context::{self, facts_of, interruptible},
+        documents::{
+            PlanDocument,
+            init::{InitDocument, ModelDocument},
+        },
+        output::{self, show},
+        progress::Screen,
+        render,
+        terminal::{BOLD, CARE, FAINT, GOOD},
+    },
+    domain::{
+        exit_status::ExitStatus,
+        problem::{Kind, Problem},
+        profile::Profile,
+    },
+    flow::{
+        adopt::{self, Questions},
+        context::World,
+        init::{self, Baselines, Request},
+    },
+};
+use std::fmt::Write as _;
+
+pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> Result<ExitStatus, Problem> {
+    if let Some(target) = &request.adopt {
+        return adopted(global, request, target);
+    }
+    let world = interruptible(global)?;
+    let replaces = match (&request.migrate_to, &request.baseline) {
+        (Some(_), Some(baseline)) => Some(baseline.clone()),
+        (Some(_), None) => Some(baseline(global, &world)?),
+        (None, _) => None,
+    };
+    let repo = match request.migrate_to.as_ref().or(request.model.as_ref()) {
+        Some(repo) => repo.clone(),
+        None => output::ask(global, "which model? OWNER/MODEL, as on the hub", no_model)?,
+    };
+    let wanted = Request { repo, from: request.from.clone(), name: request.name.clone(), replaces };
+    let facts = facts_of(global, request.facts.as_deref())?;
+    let drafted = init::draft(&world, &wanted, &facts, screen)?;
+    screen.clear();
+    let proposal = &drafted.proposal;
+    let written = if request.dry_run {
+        None
+    } else {
+        Some(init::save(&world, &drafted.name, &proposal.text, &proposal.profile)?)
+    };
+    show(global, &InitDocument::of(drafted, written), render)
+}
+
+fn no_model() -> Problem {
+    Problem::new(Kind::Usage, "which model?")
+        .help("name its repository on the hub: `awqdeploy init OWNER/MODEL`")
+}
+
+/// The profile that a migration starts from.
+fn baseline(global: &Global, world: &World) -> Result<String, Problem> {
+    match init::baselines(world)? {
+        Baselines::One(name) => Ok(name),
+        Baselines::Several(names) => {
+            output::choose(global, "which profile is to be replaced?", &names, init::several)
+        }
+    }
+}
+
+/// The profile of a server that runs.
+fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitStatus, Problem> {
+    let name = request.name.clone().unwrap_or_else(|| "adopted".to_owned());
+    let world = context::world(global)?;
+    let wanted = adopt::Request {
+        target: target.to_owned(),
+        profile: name.clone(),
+        service: "vllm".to_owned(),
+        repo: None,
+        vllm: None,
+        questions: Questions::Asked,
+    };
+    let found = adopt::look(&world, wanted)?;
+    let path = world.library.place(&name);
+    let profile = Profile::parse(&name, &path, &found.profile)?;
+    let written =
+        if request.dry_run { Vec::new() } else { init::save(&world, &name, &found.profile, &profile)? };
+    let document = InitDocument {
+        schema: "awqdeploy/init/v1",
+        dry_run: request.dry_run,
+        path,
+        written,
+        text: found.profile,
+        model: None,
+        replaces: None,
+        plan: None,
+        notes: found.adopted.notes,
+        next: vec![
+            format!("sudo awqdeploy adopt {target} --profile {name}"),
+            "awqdeploy init --migrate-to OWNER/MODEL".to_owned(),
+        ],
+        profile: name,
+    };
+    show(global, &document, render)
+}
+
+fn render(document: &InitDocument) -> String {
+    let mut out = String::new();
+    if let Some(ModelDocument { repo, architecture, quantization, bytes, read_from }) = &document.model {
+        let stored = quantization
+            .as_deref()
+            .map_or_else(|| "not quantised".to_owned(), |method| format!("stored as {method}"));
+        let bytes = bytes.map_or(String::new(), |bytes| format!(", {bytes} of weights"));
+        let _ = writeln!(
+            out,
+            "{BOLD}{repo}{BOLD:#}: {architecture}, {stored}{bytes} {FAINT}(from {read_from}){FAINT:#}"
+        );
+    }
+    for note in &document.notes {
+        let _ = writeln!(out, "  {CARE}!{CARE:#} {note}");
+    }
+    if document.dry_run {
+        let _ = writeln!(out, "{BOLD}would write{BOLD:#} {}", document.path.display());
+    } else {
+        for path in &document.written {
+            let _ = writeln!(out, "{GOOD}wrote{GOOD:#} {}", path.display());
+        }
+    }
+    out.push('\n');
+    out.extend(document.text.lines().map(|line| format!("  {line}\n").replace("  \n", "\n")));
+    out.push('\n');
+    if let Some(plan) = &document.plan {
+        planned(&mut out, plan);
+    }
+    let _ = writeln!(out, "{BOLD}next{BOLD:#}");
+    for command in &document.next {
+        let _ = writeln!(out, "  {command}");
+    }
+    out
+}
+
+/// What a person decides by: how many GPUs, what lies in RAM, how long and how fast.
+fn planned(out: &mut String, plan: &PlanDocument) {
+    let _ = writeln!(out, "{BOLD}planned{BOLD:#}");
+    if let Some(memory) = &plan.memory {
+        let budget = &memory.budget;
+        render::style::row(out, "tensor parallel", &budget.tensor_parallel_size.to_string());
+        let offloaded = match budget.offloaded {
+            offloaded if offloaded.is_zero() => "nothing: all weights are in VRAM".to_owned(),
+            offloaded => format!("{offloaded} of weights for each GPU"),
+        };
+        render::style::row(out, "in RAM", &offloaded);
+        if let Some(longest) = budget.longest_context {
+            render::style::row(out, "longest context", &format!("{longest} tokens would fit"));
+        }
+    }
+    if let Some(prediction) = &plan.prediction {
+        render::plan::prediction(out, prediction);
+    }
+    out.push_str(&render::plan::findings(&plan.findings));
+}
