@@ -4,7 +4,7 @@ use super::{
     context::World,
     event::{Event, Observer},
     models::runtime,
-    plan,
+    plan::{self, Weights},
 };
 use crate::{
     domain::{
@@ -14,7 +14,7 @@ use crate::{
         machine::facts::Facts,
         problem::{Kind, Problem},
         profile::{Device, Model, Profile, Python, VerifyAtStart, document::DocumentError, rules},
-        proposal::{self, Candidate, Proposal, Source, Subject, Template},
+        proposal::{self, Candidate, Proposal, Replaced, Source, Subject, Template},
         spelling::listed,
     },
     host::{
@@ -60,6 +60,8 @@ pub struct Drafted {
     pub read_from: String,
     /// The profile that it is to replace.
     pub replaces: Option<String>,
+    /// What else a person should know.
+    pub notes: Vec<String>,
 }
 
 /// Which profiles a migration could start from.
@@ -133,11 +135,14 @@ pub fn draft(
             (None, None) => Source::Hub,
         },
         template: found.template,
-        replaces: replaces.as_ref(),
+        replaces: replaces
+            .as_ref()
+            .map(|profile| Replaced { profile, predicted: predicted(world, profile, facts) }),
     };
     let candidates = candidates(world, facts)?;
     let mut proposal = proposal::propose(&subject, &found.checkpoint, facts, &candidates, world.layout())??;
     proposal.plan.findings.extend(found.finding);
+    let notes = notes(&subject, &proposal.profile);
     Ok(Drafted {
         name,
         place,
@@ -145,7 +150,43 @@ pub fn draft(
         checkpoint: found.checkpoint,
         read_from: found.read_from,
         replaces: request.replaces.clone(),
+        notes,
     })
+}
+
+/// How fast one stream of a profile will be, where that can be said.
+fn predicted(world: &World, profile: &Profile, facts: &Facts) -> Option<f64> {
+    let decision = plan::plan(world, profile.name(), facts, Weights::Known).ok()?;
+    decision.planned.ok()?.prediction.expected()
+}
+
+/// What the plan does not say.
+fn notes(subject: &Subject<'_>, profile: &Profile) -> Vec<String> {
+    let template = match subject.template {
+        Template::Missing => Some(
+            "it has no chat template, and a deployment asks for chats: add one (`--chat-template`) to \
+             `vllm.arguments`, or take a model that was tuned to answer"
+                .to_owned(),
+        ),
+        Template::Thinks => {
+            Some("it thinks before it answers: whether its answers are right is not judged".to_owned())
+        }
+        Template::Unknown | Template::Answers | Template::MayThink => None,
+    };
+    let shorter = subject.replaces.and_then(|first| {
+        let (old, new) = (first.profile.limits(), profile.limits());
+        (old.max_model_len > new.max_model_len || old.max_num_seqs > new.max_num_seqs).then(|| {
+            format!(
+                "`{}` serves {} tokens to {} requests at once, and that does not fit with this model: {} to {} do",
+                first.profile.name(),
+                old.max_model_len,
+                old.max_num_seqs,
+                new.max_model_len,
+                new.max_num_seqs
+            )
+        })
+    });
+    template.into_iter().chain(shorter).collect()
 }
 
 /// Writes it, and the lock of its vLLM where there is none. Returns what was written.

@@ -8,9 +8,10 @@ use crate::{
             PlanDocument,
             init::{InitDocument, ModelDocument},
         },
+        library,
         output::{self, show},
         progress::Screen,
-        render,
+        render::{self, style},
         terminal::{BOLD, CARE, FAINT, GOOD},
     },
     domain::{
@@ -23,6 +24,7 @@ use crate::{
         context::World,
         init::{self, Baselines, Request},
     },
+    host::os::trust,
 };
 use std::fmt::Write as _;
 
@@ -50,7 +52,37 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
     } else {
         Some(init::save(&world, &drafted.name, &proposal.text, &proposal.profile)?)
     };
-    show(global, &InitDocument::of(drafted, written), render)
+    let name = &drafted.name;
+    let next = vec![
+        call(global, Rights::OfFolder, &format!("lock {name}")),
+        call(global, Rights::Root, &format!("deploy {name}")),
+    ];
+    show(global, &InitDocument::of(drafted, written, next), render)
+}
+
+/// Whose rights a command needs.
+#[derive(Clone, Copy)]
+enum Rights {
+    /// To write into the folder of profiles.
+    OfFolder,
+    /// To change services.
+    Root,
+}
+
+/// A command line that finds this folder of profiles again, whoever runs it: `sudo` forgets variables, and root looks
+/// elsewhere first.
+fn call(global: &Global, rights: Rights, command: &str) -> String {
+    let folder = library::folder(global);
+    let own = folder == global.own_profiles();
+    let scope = if global.user { " --user" } else { "" };
+    let sudo = !global.user && !trust::is_root() && (own || matches!(rights, Rights::Root));
+    let sudo = if sudo { "sudo " } else { "" };
+    let whose = if own {
+        String::new()
+    } else {
+        format!(" --profiles {}", style::shell_word(&folder.display().to_string()))
+    };
+    format!("{sudo}awqdeploy{scope}{whose} {command}")
 }
 
 fn no_model() -> Problem {
@@ -96,8 +128,8 @@ fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitS
         plan: None,
         notes: found.adopted.notes,
         next: vec![
-            format!("sudo awqdeploy adopt {target} --profile {name}"),
-            "awqdeploy init --migrate-to OWNER/MODEL".to_owned(),
+            call(global, Rights::Root, &format!("adopt {} --profile {name}", style::shell_word(target))),
+            call(global, Rights::OfFolder, "init --migrate-to OWNER/MODEL"),
         ],
         profile: name,
     };
@@ -120,15 +152,19 @@ fn render(document: &InitDocument) -> String {
         let _ = writeln!(out, "  {CARE}!{CARE:#} {note}");
     }
     if document.dry_run {
-        let _ = writeln!(out, "{BOLD}would write{BOLD:#} {}", document.path.display());
+        let _ = writeln!(out, "{BOLD}would write{BOLD:#} {}\n", document.path.display());
+        out.extend(
+            document
+                .text
+                .lines()
+                .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }),
+        );
+        out.push('\n');
     } else {
         for path in &document.written {
             let _ = writeln!(out, "{GOOD}wrote{GOOD:#} {}", path.display());
         }
     }
-    out.push('\n');
-    out.extend(document.text.lines().map(|line| format!("  {line}\n").replace("  \n", "\n")));
-    out.push('\n');
     if let Some(plan) = &document.plan {
         planned(&mut out, plan);
     }
@@ -144,14 +180,14 @@ fn planned(out: &mut String, plan: &PlanDocument) {
     let _ = writeln!(out, "{BOLD}planned{BOLD:#}");
     if let Some(memory) = &plan.memory {
         let budget = &memory.budget;
-        render::style::row(out, "tensor parallel", &budget.tensor_parallel_size.to_string());
+        style::row(out, "tensor parallel", &budget.tensor_parallel_size.to_string());
         let offloaded = match budget.offloaded {
             offloaded if offloaded.is_zero() => "nothing: all weights are in VRAM".to_owned(),
             offloaded => format!("{offloaded} of weights for each GPU"),
         };
-        render::style::row(out, "in RAM", &offloaded);
+        style::row(out, "in RAM", &offloaded);
         if let Some(longest) = budget.longest_context {
-            render::style::row(out, "longest context", &format!("{longest} tokens would fit"));
+            style::row(out, "longest context", &format!("{longest} tokens would fit"));
         }
     }
     if let Some(prediction) = &plan.prediction {

@@ -25,7 +25,7 @@ pub(crate) struct InitDocument {
     pub(crate) replaces: Option<String>,
     /// What comes of it on the host that it is for. Null for a server that runs.
     pub(crate) plan: Option<PlanDocument>,
-    /// What to know of a server that runs.
+    /// What else to know.
     pub(crate) notes: Vec<String>,
     /// The commands that come next, in their order.
     pub(crate) next: Vec<String>,
@@ -45,8 +45,8 @@ pub(crate) struct ModelDocument {
 }
 
 impl InitDocument {
-    pub(crate) fn of(drafted: Drafted, written: Option<Vec<PathBuf>>) -> Self {
-        let Drafted { name, place, proposal, checkpoint, read_from, replaces } = drafted;
+    pub(crate) fn of(drafted: Drafted, written: Option<Vec<PathBuf>>, next: Vec<String>) -> Self {
+        let Drafted { name, place, proposal, checkpoint, read_from, replaces, notes } = drafted;
         Self {
             schema: "awqdeploy/init/v1",
             dry_run: written.is_none(),
@@ -62,12 +62,8 @@ impl InitDocument {
             }),
             replaces,
             plan: Some(PlanDocument::of(&name, Ok(proposal.plan))),
-            notes: Vec::new(),
-            next: vec![
-                format!("sudo awqdeploy lock {name}"),
-                format!("awqdeploy plan {name}"),
-                format!("sudo awqdeploy deploy {name}"),
-            ],
+            notes,
+            next,
             profile: name,
         }
     }

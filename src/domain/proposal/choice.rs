@@ -160,7 +160,7 @@ impl Choice<'_> {
 
     /// The limits of what is replaced.
     fn kept(&self) -> Option<(u32, u32)> {
-        let Limits { max_model_len, max_num_seqs, .. } = self.subject.replaces?.limits();
+        let Limits { max_model_len, max_num_seqs, .. } = self.subject.replaces?.profile.limits();
         Some((max_model_len, max_num_seqs))
     }
 

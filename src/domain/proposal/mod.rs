@@ -7,4 +7,4 @@ mod text;
 
 pub use choice::{Proposal, propose};
 pub use names::{address, profile_name, served_name};
-pub use subject::{Candidate, Source, Subject, Template};
+pub use subject::{Candidate, Replaced, Source, Subject, Template};

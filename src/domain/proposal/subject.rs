@@ -23,8 +23,17 @@ pub struct Subject<'a> {
     pub source: Source<'a>,
     /// How it answers a chat.
     pub template: Template,
-    /// The profile that it is to replace.
-    pub replaces: Option<&'a Profile>,
+    /// What it is to replace.
+    pub replaces: Option<Replaced<'a>>,
+}
+
+/// What serves until then.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaced<'a> {
+    /// Its profile.
+    pub profile: &'a Profile,
+    /// What is predicted of one stream, tokens/s.
+    pub predicted: Option<f64>,
 }
 
 /// Where the files come from.

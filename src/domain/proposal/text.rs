@@ -1,6 +1,9 @@
 //! The text of a proposed profile.
 
-use super::subject::{Candidate, Source, Subject, Template};
+use super::{
+    names::served_name,
+    subject::{Candidate, Replaced, Source, Subject, Template},
+};
 use crate::domain::{
     checkpoint::Checkpoint,
     machine::facts::Facts,
@@ -82,10 +85,8 @@ impl Draft<'_> {
 
     fn head(&self) -> String {
         let Self { subject, plan, .. } = self;
-        let mut head = format!(
-            "# {} on this host. Written by `awqdeploy init`; change what you like, then `awqdeploy plan {}`.\n",
-            subject.repo, subject.name
-        );
+        let mut head =
+            format!("# {} on this host. Written by `awqdeploy init`; change what you like.\n", subject.repo);
         if let Some(plan) = plan {
             let placed = placement::describe(&plan.memory, &plan.prediction);
             let _ = writeln!(head, "# Planned: {placed}{}.", self.gpus(plan));
@@ -112,7 +113,7 @@ impl Draft<'_> {
             }
             Source::Cached(path) => {
                 let path = quoted(&path.display().to_string());
-                out.line("# path", path, "they are here, too: without the `#` nothing is downloaded");
+                out.line("# path", path, "they are here, too: without the first `#` nothing is downloaded");
             }
         }
     }
@@ -161,7 +162,7 @@ impl Draft<'_> {
         out.table("vllm");
         out.note("Without the sampling defaults of the checkpoint: an answer depends on the request alone.");
         if self.subject.template == Template::MayThink && knows(NO_THINKING[0]) {
-            out.note("It answers at once; a request that sends `chat_template_kwargs: {\"enable_thinking\": true}` lets it think.");
+            out.note("It answers at once. With `\"chat_template_kwargs\": {\"enable_thinking\": true}` a request lets it think.");
             words.extend(NO_THINKING);
         }
         let words: Vec<String> = words.into_iter().map(quoted).collect();
@@ -189,22 +190,38 @@ impl Draft<'_> {
         };
         out.table("validation");
         out.line("min-decode-tokens-per-second", format!("{floor:?}"), &why);
-        let replaces = self.subject.replaces;
-        if let Some(replaces) = replaces {
+        self.quality(out);
+        if let Some(replaces) = self.subject.replaces {
+            let ratio = predicted.zip(replaces.predicted).map(|(new, old)| new / old.max(f64::MIN_POSITIVE));
+            let why = match ratio {
+                Some(ratio) if ratio < 1.0 => format!("the least speed beside it; {ratio:.2} is predicted"),
+                _ => "the least speed beside it".to_owned(),
+            };
+            let least = (MIN_RATIO * ratio.unwrap_or(1.0).min(1.0) * 100.0).floor() / 100.0;
             out.table("validation.baseline");
-            out.line("profile", quoted(replaces.name()), "measured just before it is replaced");
-            out.line("min-ratio", MIN_RATIO, "the least speed beside it");
+            out.line("profile", quoted(replaces.profile.name()), "measured just before it is replaced");
+            out.line("min-ratio", least.max(0.01), &why);
         }
+    }
+
+    fn quality(&self, out: &mut Lines) {
         match self.subject.template {
             Template::Answers | Template::MayThink | Template::Unknown => {
                 out.table("validation.quality");
                 out.line("min-known-answers", KNOWN_ANSWERS, "the share of known questions to answer right");
-                if replaces.is_some() {
+                // Of another model it says nothing.
+                let same = |first: Replaced<'_>| {
+                    served_name(&first.profile.model().repo) == served_name(self.subject.repo)
+                };
+                if self.subject.replaces.is_some_and(same) {
                     out.line("max-perplexity-ratio", MAX_PERPLEXITY_RATIO, "the most beside the baseline");
                 }
             }
-            Template::Missing => out
-                .note("No `[validation.quality]`: it has no chat template, so it cannot be asked questions."),
+            Template::Missing => {
+                out.note(
+                    "No `[validation.quality]`: it has no chat template, so it cannot be asked questions.",
+                );
+            }
             Template::Thinks => {
                 out.note(
                     "No `[validation.quality]`: it thinks longer than the questions leave it time to answer.",
@@ -232,9 +249,16 @@ impl Lines {
         let _ = match (comment, line.chars().count()) {
             ("", _) => writeln!(self.0, "{line}"),
             (_, ..COMMENTS_AT) => writeln!(self.0, "{line:COMMENTS_AT$}# {comment}"),
-            _ => writeln!(self.0, "# {comment}\n{line}"),
+            _ => writeln!(self.0, "# {}\n{line}", sentence(comment)),
         };
     }
+}
+
+/// A comment that stands alone.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    format!("{}{}.", first.map(String::from).unwrap_or_default(), letters.as_str())
 }
 
 /// Half of what is predicted, in whole tokens where that is more than a few.
