@@ -63,7 +63,7 @@ pub(crate) struct Adopt {
 #[derive(Debug, Args)]
 pub(crate) struct InitRequest {
     /// The model's repository on the hub [default: you are asked, at a terminal]
-    #[arg(value_name = "OWNER/MODEL", conflicts_with_all = ["migrate_to", "adopt"])]
+    #[arg(value_name = "OWNER/MODEL", conflicts_with = "migrate_to")]
     pub(crate) model: Option<String>,
     /// Write the profile that is to replace what serves, and is measured against it
     #[arg(long, value_name = "OWNER/MODEL", conflicts_with = "adopt")]
@@ -71,6 +71,9 @@ pub(crate) struct InitRequest {
     /// Write the profile of a vLLM server that runs: the name of its systemd unit, or the number of its process
     #[arg(long, value_name = "UNIT|PID", conflicts_with_all = ["from", "facts"])]
     pub(crate) adopt: Option<String>,
+    /// The vLLM of that server, where the packages beside its interpreter do not say it
+    #[arg(long, value_name = "VERSION", requires = "adopt")]
+    pub(crate) vllm: Option<String>,
     /// A folder or Hugging Face cache that has the model's files; the profile then names it as `path`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) from: Option<PathBuf>,

@@ -108,8 +108,8 @@ fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitS
         target: target.to_owned(),
         profile: name.clone(),
         service: "vllm".to_owned(),
-        repo: None,
-        vllm: None,
+        repo: request.model.clone(),
+        vllm: request.vllm.clone(),
         questions: Questions::Asked,
     };
     let found = adopt::look(&world, wanted)?;

@@ -61,6 +61,14 @@ impl Profile {
         Self { secrets: Secrets::default(), ..self }
     }
 
+    /// The same profile with all of each GPU's memory to plan with, and the usual share of it.
+    #[must_use]
+    pub fn with_whole_gpus(mut self) -> Self {
+        self.memory.gpu = None;
+        self.memory.gpu_memory_utilization = review::UTILIZATION;
+        self
+    }
+
     /// The same profile with other patience.
     ///
     /// # Errors

@@ -198,7 +198,7 @@ pub(super) fn python(text: String) -> Checked<Python> {
     if text == "system" { Ok(Python::System) } else { whole_path(text).map(Python::Given) }
 }
 
-pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
+pub(in crate::domain) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {
         return Err(DocumentError::new("`~` means nothing to a service").help("write the whole path"));
