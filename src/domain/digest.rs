@@ -20,7 +20,7 @@ impl Sha256Digest {
     }
 
     /// The digest of what was fed to `hasher`.
-    pub fn finish(hasher: Sha256) -> Self {
+    pub(crate) fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 
@@ -72,21 +72,21 @@ pub struct GitHash([u8; 20]);
 
 /// What git calls bytes as a file's content: the SHA-1 of `blob LENGTH`, NUL and the bytes.
 #[derive(Clone, Debug)]
-pub struct GitName(Sha1);
+pub(crate) struct GitName(Sha1);
 
 impl GitName {
     /// Of a content of this length.
-    pub fn new(size: ByteSize) -> Self {
+    pub(crate) fn new(size: ByteSize) -> Self {
         Self(Sha1::new_with_prefix(format!("blob {}\0", size.0)))
     }
 
     /// More of the content.
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The name, once all bytes were given.
-    pub fn finish(self) -> GitHash {
+    pub(crate) fn finish(self) -> GitHash {
         GitHash(self.0.finalize().into())
     }
 }

@@ -37,7 +37,7 @@ pub struct Problem {
     /// Where in a file that a person wrote.
     pub place: Option<Box<Place>>,
     /// What it was caused by.
-    pub cause: Option<Box<dyn Error + Send + Sync>>,
+    pub(crate) cause: Option<Box<dyn Error + Send + Sync>>,
     /// Further mistakes found in the same go, so that a person need not run once for each.
     pub also: Vec<Self>,
 }

@@ -34,39 +34,39 @@ const REVISION: &str = "main";
 
 /// What a person wants.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// `owner/name` on the hub.
-    pub repo: String,
+    pub(crate) repo: String,
     /// A folder, or a hub's cache, with its files.
-    pub from: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     /// The profile to write. Absent: after the repository.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The profile that it is to replace.
-    pub replaces: Option<String>,
+    pub(crate) replaces: Option<String>,
 }
 
 /// A profile that could be written.
 #[derive(Clone, Debug)]
-pub struct Drafted {
+pub(crate) struct Drafted {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Where it would lie.
-    pub place: PathBuf,
+    pub(crate) place: PathBuf,
     /// Its text, and what comes of it here.
-    pub proposal: Proposal,
+    pub(crate) proposal: Proposal,
     /// What was read of the model.
-    pub checkpoint: Checkpoint,
+    pub(crate) checkpoint: Checkpoint,
     /// Where that was read: for people.
-    pub read_from: String,
+    pub(crate) read_from: String,
     /// The profile that it is to replace.
-    pub replaces: Option<String>,
+    pub(crate) replaces: Option<String>,
     /// What else a person should know.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Which profiles a migration could start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Baselines {
+pub(crate) enum Baselines {
     /// This one: it serves, or there is no other.
     One(String),
     /// A person has to say which.
@@ -87,7 +87,7 @@ struct Found {
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none.
-pub fn baselines(world: &World) -> Result<Baselines, Problem> {
+pub(crate) fn baselines(world: &World) -> Result<Baselines, Problem> {
     let names = world.library.names().unwrap_or_default();
     let serving = world.store.current_generation()?.map(|current| current.plan.profile);
     if let Some(serving) = serving.filter(|serving| names.contains(serving)) {
@@ -101,17 +101,13 @@ pub fn baselines(world: &World) -> Result<Baselines, Problem> {
     }
 }
 
-/// The profile that serves a model well on these facts. Nothing is written.
+/// The profile that serves a model well on this host. Nothing is written.
 ///
 /// # Errors
 /// [`Kind::Usage`] for an impossible name, and for a profile that is there already. [`Kind::Unverified`] where nothing
 /// can be read of the model. [`Kind::Refused`] where nothing of it can serve here.
-pub fn draft(
-    world: &World,
-    request: &Request,
-    facts: &Facts,
-    observer: &dyn Observer,
-) -> Result<Drafted, Problem> {
+pub(crate) fn draft(world: &World, request: &Request, observer: &dyn Observer) -> Result<Drafted, Problem> {
+    let facts = world.facts()?;
     let repo = rules::repo(request.repo.clone()).map_err(|fault| no_repository(&request.repo, fault))?;
     let name = request.name.clone().unwrap_or_else(|| proposal::profile_name(&repo));
     rules::name(name.clone()).map_err(|fault| no_name(&name, fault))?;
@@ -135,9 +131,7 @@ pub fn draft(
             (None, None) => Source::Hub,
         },
         template: found.template,
-        replaces: replaces
-            .as_ref()
-            .map(|profile| Replaced { profile, predicted: predicted(world, profile, facts) }),
+        replaces: replaces.as_ref().map(|profile| Replaced { profile, predicted: predicted(world, profile) }),
     };
     let candidates = candidates(world, facts)?;
     let mut proposal = proposal::propose(&subject, &found.checkpoint, facts, &candidates, world.layout())??;
@@ -155,8 +149,8 @@ pub fn draft(
 }
 
 /// How fast one stream of a profile will be, where that can be said.
-fn predicted(world: &World, profile: &Profile, facts: &Facts) -> Option<f64> {
-    let decision = plan::plan(world, profile.name(), facts, Weights::Known).ok()?;
+fn predicted(world: &World, profile: &Profile) -> Option<f64> {
+    let decision = plan::plan(world, profile.name(), Weights::Known).ok()?;
     decision.planned.ok()?.prediction.expected()
 }
 
@@ -193,7 +187,12 @@ fn notes(subject: &Subject<'_>, profile: &Profile) -> Vec<String> {
 ///
 /// # Errors
 /// [`Kind::Unexpected`] where it cannot be written; [`Kind::Usage`] for a folder in the Nix store.
-pub fn save(world: &World, name: &str, text: &str, profile: &Profile) -> Result<Vec<PathBuf>, Problem> {
+pub(crate) fn save(
+    world: &World,
+    name: &str,
+    text: &str,
+    profile: &Profile,
+) -> Result<Vec<PathBuf>, Problem> {
     let place = world.library.place(name);
     free(world, name, &place)?;
     let write = |path: &Path, bytes: &[u8]| {
@@ -350,7 +349,7 @@ fn no_name(name: &str, fault: DocumentError) -> Problem {
 }
 
 /// Nobody said which profile is to be replaced, and there are several.
-pub fn several(names: &[String]) -> Problem {
+pub(crate) fn several(names: &[String]) -> Problem {
     let there = listed(names.iter().map(String::as_str));
     Problem::new(Kind::Usage, "there are several profiles, and none of them serves")
         .help(format!("say which is to be replaced: `--baseline PROFILE`; there are {there}"))

@@ -26,7 +26,7 @@ const BLOCK: u64 = 512;
 
 impl Store {
     /// The generations that a person wants to keep.
-    pub fn pinned(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+    pub(crate) fn pinned(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         Ok(numbers(&self.layout().pins())?.into_iter().map(GenerationId).collect())
     }
 
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Bytes of the interrupted downloads that stay.
-    pub fn downloads(&self, collection: &Collection) -> Result<ByteSize, Problem> {
+    pub(crate) fn downloads(&self, collection: &Collection) -> Result<ByteSize, Problem> {
         let downloads = self.layout().downloads();
         let others = partial_file::others(&downloads, &collection.downloads)?;
         let mut links = BTreeMap::new();

@@ -52,7 +52,7 @@ struct Given {
 
 /// What is written of one profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
+pub(crate) struct Texts {
     /// The profile.
     pub profile: String,
     /// The lock of its model, where there is one.
@@ -73,12 +73,15 @@ impl ProfileLibrary {
     }
 
     /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
-    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+    pub(crate) fn of(
+        profiles: BTreeMap<String, (Profile, String)>,
+        locks: BTreeMap<String, LockedModel>,
+    ) -> Self {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
     }
 
     /// Where the profiles are in a Nix store: then they are part of a NixOS system.
-    pub fn declared(&self) -> Option<StorePath> {
+    pub(crate) fn declared(&self) -> Option<StorePath> {
         match &self.shelf {
             Shelf::Folder(folder) => StorePath::behind(folder),
             Shelf::Embedded | Shelf::Given(_) => None,
@@ -141,7 +144,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// As [`ProfileLibrary::load`].
-    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+    pub(crate) fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
         let profile = self.load(wanted)?;
         Ok(Texts {
             profile: self.text(wanted)?,
@@ -218,7 +221,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// [`Kind::Unexpected`] where the folder cannot be read.
-    pub fn locked_runtimes(&self) -> Result<Vec<LockedRuntime>, Problem> {
+    pub(crate) fn locked_runtimes(&self) -> Result<Vec<LockedRuntime>, Problem> {
         let mut texts: BTreeMap<String, String> =
             EMBEDDED_RUNTIMES.iter().map(|(stem, text)| ((*stem).to_owned(), (*text).to_owned())).collect();
         for stem in self.shelf.stems(RUNTIMES)?.unwrap_or_default() {
@@ -238,7 +241,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
-    pub fn bring_runtime(
+    pub(crate) fn bring_runtime(
         &self,
         runtime: &Runtime,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
@@ -254,7 +257,7 @@ impl ProfileLibrary {
     }
 
     /// Where the text of a profile of this name lies, or would.
-    pub fn place(&self, profile: &str) -> PathBuf {
+    pub(crate) fn place(&self, profile: &str) -> PathBuf {
         self.shelf.path(&format!("{profile}.toml"))
     }
 
@@ -262,7 +265,7 @@ impl ProfileLibrary {
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
-    pub fn save_runtime(
+    pub(crate) fn save_runtime(
         &self,
         runtime: &LockedRuntime,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, InitRequest},
-        context::{self, facts_of, interruptible},
+        context::{interruptible, planning},
         documents::{
             PlanDocument,
             init::{InitDocument, ModelDocument},
@@ -32,7 +32,7 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
     if let Some(target) = &request.adopt {
         return adopted(global, request, target);
     }
-    let world = interruptible(global)?;
+    let world = planning(global, request.facts.as_deref())?;
     let replaces = match (&request.migrate_to, &request.baseline) {
         (Some(_), Some(baseline)) => Some(baseline.clone()),
         (Some(_), None) => Some(baseline(global, &world)?),
@@ -43,8 +43,7 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
         None => output::ask(global, "which model? OWNER/MODEL, as on the hub", no_model)?,
     };
     let wanted = Request { repo, from: request.from.clone(), name: request.name.clone(), replaces };
-    let facts = facts_of(global, request.facts.as_deref())?;
-    let drafted = init::draft(&world, &wanted, &facts, screen)?;
+    let drafted = init::draft(&world, &wanted, screen)?;
     screen.clear();
     let proposal = &drafted.proposal;
     let written = if request.dry_run {
@@ -103,7 +102,7 @@ fn baseline(global: &Global, world: &World) -> Result<String, Problem> {
 /// The profile of a server that runs.
 fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitStatus, Problem> {
     let name = request.name.clone().unwrap_or_else(|| "adopted".to_owned());
-    let world = context::world(global)?;
+    let world = interruptible(global)?;
     let wanted = adopt::Request {
         target: target.to_owned(),
         profile: name.clone(),

@@ -257,8 +257,8 @@ pub(crate) struct StatusDocument {
 /// What `current` points at.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Current {
-    pub(crate) generation: GenerationId,
-    pub(crate) profile: String,
+    pub generation: GenerationId,
+    pub profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
     /// The interpreter that vLLM was installed for. Null where somebody else keeps it, or Nix built both.
@@ -298,7 +298,7 @@ impl StatusDocument {
             },
             service: status.condition.map(|condition| match condition {
                 Condition::Active => "active".to_owned(),
-                Condition::Changing(word) | Condition::Down(word) => word,
+                Condition::Changing(state) | Condition::Down(state) => state.to_string(),
             }),
             as_found: status.as_found.map(|found| match found {
                 AsFound::Unit(path) => path.display().to_string(),

@@ -30,7 +30,7 @@ pub struct Uptime {
 
 impl Uptime {
     /// Seconds from an earlier moment of the same boot. Boots without a name are not told apart.
-    pub fn since(&self, earlier: &Self) -> Option<f64> {
+    pub(crate) fn since(&self, earlier: &Self) -> Option<f64> {
         (self.boot == earlier.boot && !self.boot.is_empty())
             .then(|| (self.seconds - earlier.seconds).max(0.0))
     }
@@ -67,7 +67,7 @@ pub fn read(bytes: &[u8]) -> Reading {
 }
 
 /// How many bytes of a journal are whole lines.
-pub fn whole_lines(bytes: &[u8]) -> usize {
+pub(crate) fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
@@ -77,7 +77,7 @@ pub struct Phase {
     /// `start`, or `back: start` on the way back.
     pub name: String,
     /// Seconds from the activation's first record to its own.
-    pub begins: f64,
+    pub(crate) begins: f64,
     /// From its record to the next. A clock that was set back counts as no time.
     pub seconds: f64,
 }
@@ -174,7 +174,7 @@ pub fn plain_restart(journal: &[Entry], earlier: &[Entry], id: GenerationId) -> 
 }
 
 /// Seconds from the start of the new generation until it was ready. Absent if it never was.
-pub fn start_up(journal: &[Entry]) -> Option<f64> {
+pub(crate) fn start_up(journal: &[Entry]) -> Option<f64> {
     let at = |wanted: Step| {
         let wanted = State::Forward { step: wanted };
         journal.iter().find(|entry| entry.activation.state == wanted)

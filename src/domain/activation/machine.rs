@@ -103,7 +103,7 @@ pub enum End {
 }
 
 /// Tries for each step of the way back, before giving up.
-pub const BACK_TRIES: u8 = 3;
+pub(crate) const BACK_TRIES: u8 = 3;
 
 impl Activation {
     /// An activation that has not begun.
@@ -157,7 +157,7 @@ impl Activation {
 
     /// What a person's `recover` makes of a stuck activation: the way back, once more.
     #[must_use]
-    pub fn unstuck(self) -> Self {
+    pub(crate) fn unstuck(self) -> Self {
         match self.state {
             State::Done { end: End::Stuck { cause, .. } } => Self { state: State::back(cause), ..self },
             _ => self.resumed(),
@@ -177,7 +177,7 @@ impl Activation {
     }
 
     /// Whether it starts anew what is to be returned to: that is proven, and there is nothing to try.
-    pub fn is_restart(&self) -> bool {
+    pub(crate) fn is_restart(&self) -> bool {
         self.from == Some(self.to)
     }
 
@@ -211,13 +211,13 @@ impl Activation {
 
     /// Whether the state must be on record before anything goes on. The way back need not be: what
     /// finds an older state on record goes the same way back.
-    pub fn needs_its_record(&self) -> bool {
+    pub(crate) fn needs_its_record(&self) -> bool {
         matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
     }
 
     /// What becomes of a state that needs its record and cannot be recorded.
     #[must_use]
-    pub fn unrecorded(self, why: String) -> Self {
+    pub(crate) fn unrecorded(self, why: String) -> Self {
         let step = match &self.state {
             State::Forward { step } | State::Back { step, .. } => *step,
             State::Done { .. } => Step::Validate,
@@ -227,7 +227,7 @@ impl Activation {
 
     /// What becomes of an activation that nobody can carry out: a person is needed. One that is done stays as it is.
     #[must_use]
-    pub fn given_up(self, why: String) -> Self {
+    pub(crate) fn given_up(self, why: String) -> Self {
         let (cause, step) = match self.state {
             State::Forward { step } => (Cause::Interrupted { step }, step),
             State::Back { step, cause, .. } => (cause, step),
@@ -295,7 +295,7 @@ pub fn failed<'a>(
 
 impl Cause {
     /// Whether it speaks against the generation: it did not start, was not right, or did not stay well.
-    pub fn blames_the_generation(&self) -> bool {
+    pub(crate) fn blames_the_generation(&self) -> bool {
         match self {
             Self::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
             Self::Degraded { .. } => true,
@@ -306,7 +306,7 @@ impl Cause {
 
 impl State {
     /// Why it goes back, or went.
-    pub fn cause(&self) -> Option<&Cause> {
+    pub(crate) fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Back { cause, .. }
             | Self::Done { end: End::RolledBack { cause } | End::Stuck { cause, .. } } => Some(cause),

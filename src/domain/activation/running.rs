@@ -39,7 +39,7 @@ pub enum AtBoot {
 
 impl Runs {
     /// What runs, where that is something else than `current`.
-    pub fn other_than(self, current: Option<GenerationId>) -> Option<GenerationId> {
+    pub(crate) fn other_than(self, current: Option<GenerationId>) -> Option<GenerationId> {
         match self {
             Self::Generation(runs) => Some(runs).filter(|_| current != Some(runs)),
             Self::Nothing | Self::Unknown => None,

@@ -58,13 +58,13 @@ pub struct CommandLine {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// Its command line.
-    pub line: CommandLine,
+    pub(crate) line: CommandLine,
     /// A folder or a repository, as it was written.
-    pub model: String,
+    pub(crate) model: String,
     /// `--revision`.
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// What clients call it; the first is what it calls itself.
-    pub served_names: Vec<String>,
+    pub(crate) served_names: Vec<String>,
     /// Where it answers.
     pub listen: Listen,
     /// `--tensor-parallel-size`.

@@ -18,43 +18,43 @@ use std::{
 
 /// What is on record of how a generation came to be, where it was not deployed but found running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adopted {
+pub(crate) struct Adopted {
     /// The unit that ran it. Absent for a process of no unit.
-    pub unit: Option<ForeignUnit>,
+    pub(crate) unit: Option<ForeignUnit>,
     /// The process that was found.
-    pub process: Process,
+    pub(crate) process: Process,
     /// The command line as it was found.
-    pub argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     /// The packages beside its interpreter, by name. They are a record only: nothing keeps them as they are.
-    pub packages: BTreeMap<String, String>,
+    pub(crate) packages: BTreeMap<String, String>,
     /// What a person should know.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A unit that somebody else wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForeignUnit {
+pub(crate) struct ForeignUnit {
     /// With its suffix.
-    pub name: String,
+    pub(crate) name: String,
     /// The file that it was read from.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Of that file. A deployment may replace this text, and no other.
-    pub digest: Sha256Digest,
+    pub(crate) digest: Sha256Digest,
 }
 
 /// One process, told from any later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// When it started, in clock ticks since the boot.
-    pub started: u64,
+    pub(crate) started: u64,
     /// The boot that it belongs to.
-    pub boot: String,
+    pub(crate) boot: String,
 }
 
 /// What the model is called: as it was asked for, as its cache has it, or after its folder.
-pub fn repo(model: &str, folder: &Path) -> String {
+pub(crate) fn repo(model: &str, folder: &Path) -> String {
     let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
     if let Some((owner, name)) = cached {
@@ -69,7 +69,7 @@ pub fn repo(model: &str, folder: &Path) -> String {
 }
 
 /// A command line without the secrets that may stand in it.
-pub fn told(argv: &[String]) -> Vec<String> {
+pub(crate) fn told(argv: &[String]) -> Vec<String> {
     let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
     let mut told = Vec::new();
     for (index, word) in argv.iter().enumerate() {

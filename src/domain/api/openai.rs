@@ -22,7 +22,7 @@ pub enum Input {
 
 /// When the answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(crate) enum Ends {
     /// Where the model ends it, at the latest at the limit.
     Naturally,
     /// At the limit and not before: vLLM's `ignore_eos`.
@@ -31,7 +31,7 @@ pub enum Ends {
 
 /// How the answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// In one body.
     Whole,
     /// As server-sent events, a chunk for every token or few, with a usage chunk at the end.
@@ -44,11 +44,11 @@ pub struct Request {
     /// What is asked.
     pub input: Input,
     /// The most tokens to generate, at least 1.
-    pub max_tokens: u32,
+    pub(crate) max_tokens: u32,
     /// When to end.
-    pub ends: Ends,
+    pub(crate) ends: Ends,
     /// Texts that end the answer and are not part of it. vLLM takes any number, `OpenAI` four.
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
 }
 
 /// What one answer said, whichever way it came.
@@ -92,19 +92,19 @@ pub struct Model {
     /// The longest context, tokens.
     pub max_model_len: Option<u32>,
     /// Whose it is: `vllm`.
-    pub owned_by: Option<String>,
+    pub(crate) owned_by: Option<String>,
 }
 
 /// The `error` of an error body. vLLM's `code` is an integer, the HTTP status again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ApiErrorBody {
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// `NotFoundError`, `BadRequestError`, `Bad Request`, …
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The field at fault.
-    pub param: Option<String>,
+    pub(crate) param: Option<String>,
     /// The HTTP status.
     pub code: u16,
 }
@@ -208,7 +208,7 @@ impl Request {
     }
 
     /// The endpoint that answers.
-    pub const fn path(&self) -> &'static str {
+    pub(crate) const fn path(&self) -> &'static str {
         match self.input {
             Input::Prompt(_) => "/v1/completions",
             Input::Message(_) => "/v1/chat/completions",
@@ -216,7 +216,7 @@ impl Request {
     }
 
     /// The body to send.
-    pub fn body(&self, model: &str, delivery: Delivery) -> Value {
+    pub(crate) fn body(&self, model: &str, delivery: Delivery) -> Value {
         let mut body = json!({ "model": model, "max_tokens": self.max_tokens, "temperature": 0 });
         match &self.input {
             Input::Prompt(prompt) => body["prompt"] = json!(prompt),
@@ -260,7 +260,7 @@ struct Message {
 
 impl Answer {
     /// Reads the whole answer to a request for a completion or a chat.
-    pub fn parse(body: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &str) -> Result<Self, ApiError> {
         let Body { choices, usage } = parse(body)?;
         let [choice] = <[Choice; 1]>::try_from(choices)
             .map_err(|choices| ApiError::Malformed(format!("{} choices in place of one", choices.len())))?;
@@ -277,7 +277,7 @@ impl Answer {
 
 impl Models {
     /// Reads the answer of `/v1/models`.
-    pub fn parse(body: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &str) -> Result<Self, ApiError> {
         parse(body)
     }
 }
@@ -294,7 +294,7 @@ impl ApiErrorBody {
 }
 
 /// What an error body says: vLLM's own message, the framework's `detail`, or how the body begins.
-pub fn complaint(body: &str) -> String {
+pub(crate) fn complaint(body: &str) -> String {
     if let Ok(error) = ApiErrorBody::parse(body) {
         return quote(&error.message);
     }

@@ -12,7 +12,7 @@ const MAPS: [&str; 2] = ["top_logprobs", "prompt_logprobs"];
 /// The type of a value, without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Type {
+pub(crate) enum Type {
     /// `null`: there is none now.
     Null,
     /// `true` or `false`.
@@ -28,13 +28,13 @@ pub enum Type {
 }
 
 /// The types that each field was seen with, by its path: `choices[].message.content`.
-pub type ResponseShape = BTreeMap<String, BTreeSet<Type>>;
+pub(crate) type ResponseShape = BTreeMap<String, BTreeSet<Type>>;
 
 /// The shape of each kind of answer, by the name of the check that asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(rename = "Shapes")]
-pub struct ResponseShapes(pub BTreeMap<String, ResponseShape>);
+pub struct ResponseShapes(pub(crate) BTreeMap<String, ResponseShape>);
 
 /// What is different from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

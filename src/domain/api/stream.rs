@@ -25,17 +25,6 @@ impl From<Streamed> for Answer {
 }
 
 impl Streamed {
-    /// From sending to the first chunk.
-    pub fn ttft(&self) -> Duration {
-        self.chunks.first().copied().unwrap_or_default()
-    }
-
-    /// From sending to the last chunk of text. As in `vllm bench serve`, the usage chunk and the end of
-    /// the stream do not count.
-    pub fn e2el(&self) -> Duration {
-        self.chunks.last().copied().unwrap_or_default()
-    }
-
     /// What it took, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
         let Usage { prompt_tokens, completion_tokens, .. } = self.answer.usage;
@@ -58,7 +47,7 @@ fn sample(chunks: &[Duration], tokens: u32) -> Sample {
 
 /// A streamed answer being read.
 #[derive(Debug, Default)]
-pub struct Transcript {
+pub(crate) struct Transcript {
     role: Option<String>,
     text: String,
     finish_reason: Option<String>,
@@ -95,7 +84,7 @@ impl Transcript {
     ///
     /// For an error event: vLLM sends `{"error": …}` and then `[DONE]`, all under status 200, when its
     /// engine dies under a stream. For an event that is not of this API, and for one after the end.
-    pub fn take(&mut self, data: &str, at: Duration) -> Result<(), ApiError> {
+    pub(crate) fn take(&mut self, data: &str, at: Duration) -> Result<(), ApiError> {
         if self.done {
             return Err(ApiError::Malformed(format!("an event after `{DONE}`: {}", quote(data))));
         }
@@ -131,12 +120,12 @@ impl Transcript {
     }
 
     /// When the chunks of text came, so far.
-    pub fn chunks(&self) -> &[Duration] {
+    pub(crate) fn chunks(&self) -> &[Duration] {
         &self.chunks
     }
 
     /// What it took so far, a token a chunk: usage comes at the end only.
-    pub fn sample(&self) -> Sample {
+    pub(crate) fn sample(&self) -> Sample {
         sample(&self.chunks, u32::try_from(self.chunks.len()).unwrap_or(u32::MAX))
     }
 
@@ -145,7 +134,7 @@ impl Transcript {
     /// # Errors
     ///
     /// When `[DONE]`, the finish reason, the usage or the text is missing.
-    pub fn finish(self) -> Result<Streamed, ApiError> {
+    pub(crate) fn finish(self) -> Result<Streamed, ApiError> {
         let cut = |why: &str| ApiError::Cut { why: why.to_owned(), chunks: self.chunks.len() };
         if !self.done {
             return Err(cut("the stream ended without `[DONE]`"));

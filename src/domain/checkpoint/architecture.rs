@@ -23,7 +23,7 @@ pub enum Family {
 
 impl Family {
     /// The family of this name among `architectures`.
-    pub fn of(architecture: &str) -> Option<Self> {
+    pub(crate) fn of(architecture: &str) -> Option<Self> {
         Some(match architecture {
             "Qwen3NextForCausalLM" => Self::Qwen3Next,
             "LlamaForCausalLM" => Self::Llama,
@@ -47,12 +47,12 @@ impl Family {
     }
 
     /// Whether its layers have routed experts.
-    pub const fn is_sparse(self) -> bool {
+    pub(crate) const fn is_sparse(self) -> bool {
         matches!(self, Self::Qwen3Next | Self::Qwen3Moe | Self::Mixtral)
     }
 
     /// Whether queries and keys have norms.
-    pub const fn norms_heads(self) -> bool {
+    pub(crate) const fn norms_heads(self) -> bool {
         matches!(self, Self::Qwen3Next | Self::Qwen3 | Self::Qwen3Moe)
     }
 }
@@ -63,48 +63,48 @@ pub struct ModelDims {
     /// Whose names and peculiarities they have.
     pub family: Family,
     /// Width of the residual stream.
-    pub hidden_size: u64,
+    pub(crate) hidden_size: u64,
     /// Layers of both kinds.
-    pub num_hidden_layers: u64,
+    pub(crate) num_hidden_layers: u64,
     /// Every how-manieth layer is full attention; the others are linear. 1: all are full.
-    pub full_attention_interval: u64,
+    pub(crate) full_attention_interval: u64,
     /// Rows of the embedding and of the head.
-    pub vocab_size: u64,
+    pub(crate) vocab_size: u64,
     /// Query heads of full attention.
-    pub num_attention_heads: u64,
+    pub(crate) num_attention_heads: u64,
     /// Key-value heads of full attention.
-    pub num_key_value_heads: u64,
+    pub(crate) num_key_value_heads: u64,
     /// Width of such a head.
-    pub head_dim: u64,
+    pub(crate) head_dim: u64,
     /// Inner width of a layer's dense feed-forward part.
-    pub intermediate_size: u64,
+    pub(crate) intermediate_size: u64,
     /// Routed experts of a layer.
-    pub num_experts: u64,
+    pub(crate) num_experts: u64,
     /// Routed experts that a token passes in a layer.
-    pub num_experts_per_tok: u64,
+    pub(crate) num_experts_per_tok: u64,
     /// Inner width of a routed expert.
-    pub moe_intermediate_size: u64,
+    pub(crate) moe_intermediate_size: u64,
     /// Inner width of the shared expert.
-    pub shared_expert_intermediate_size: u64,
+    pub(crate) shared_expert_intermediate_size: u64,
     /// Key heads of linear attention.
-    pub linear_num_key_heads: u64,
+    pub(crate) linear_num_key_heads: u64,
     /// Value heads of linear attention.
-    pub linear_num_value_heads: u64,
+    pub(crate) linear_num_value_heads: u64,
     /// Width of such a key head.
-    pub linear_key_head_dim: u64,
+    pub(crate) linear_key_head_dim: u64,
     /// Width of such a value head.
-    pub linear_value_head_dim: u64,
+    pub(crate) linear_value_head_dim: u64,
     /// Taps of the causal convolution.
-    pub linear_conv_kernel_dim: u64,
+    pub(crate) linear_conv_kernel_dim: u64,
     /// The longest context that the model was made for.
-    pub max_position_embeddings: u64,
+    pub(crate) max_position_embeddings: u64,
     /// Whether the head is the embedding.
-    pub tie_word_embeddings: bool,
+    pub(crate) tie_word_embeddings: bool,
 }
 
 impl ModelDims {
     /// The kinds of all layers in order.
-    pub fn layers(&self) -> impl Iterator<Item = LayerKind> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = LayerKind> {
         let interval = self.full_attention_interval.max(1);
         (1..=self.num_hidden_layers).map(move |number| match number % interval {
             0 => LayerKind::Full,

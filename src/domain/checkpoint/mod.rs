@@ -2,7 +2,7 @@
 //! class.
 
 pub mod architecture;
-pub mod quantization;
+pub(crate) mod quantization;
 pub mod safetensors;
 pub mod tensors;
 
@@ -16,8 +16,8 @@ use safetensors::{Header, WeightFiles};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tensors::{Class, Tensors};
 
-pub use architecture::ModelDims;
-pub use quantization::Quantization;
+pub(crate) use architecture::ModelDims;
+pub(crate) use quantization::Quantization;
 
 /// A checkpoint's shape as far as a plan needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub struct Checkpoint {
     /// The quantisation that `config.json` names, if any.
     pub quantization: Option<Quantization>,
     /// Which of its parts are quantised.
-    pub quantized: Quantized,
+    pub(crate) quantized: Quantized,
     /// Whether its attention keeps latent vectors instead of keys and values (MLA, as of `DeepSeek`).
-    pub latent_attention: bool,
+    pub(crate) latent_attention: bool,
     /// Dimensions, where this architecture is modelled. Absent: only `files_total` is known.
     pub shape: Option<ModelDims>,
     /// Weights by class, where architecture and quantisation are modelled.
@@ -41,9 +41,9 @@ pub struct Checkpoint {
     /// What the index of its weight files says that they hold.
     pub by_index: Option<ByteSize>,
     /// The type that its weights had before they were quantised: `bfloat16`.
-    pub dtype: Option<String>,
+    pub(crate) dtype: Option<String>,
     /// Whether it also sees or hears: parts that are not modelled.
-    pub multimodal: bool,
+    pub(crate) multimodal: bool,
 }
 
 impl Checkpoint {
@@ -98,7 +98,7 @@ impl Checkpoint {
     /// The same with the bytes that its weight files tell, instead of those that `config.json` lets expect.
     /// Without files it stays as it is.
     #[must_use]
-    pub fn with_weights(self, files: &WeightFiles) -> Self {
+    pub(crate) fn with_weights(self, files: &WeightFiles) -> Self {
         let headers = &files.headers;
         if headers.is_empty() {
             return self;
@@ -135,7 +135,7 @@ impl Checkpoint {
     /// of reordered inputs, two of 4 bytes for each input of an expert. It makes them for these formats whether anything
     /// is reordered or not. Read in vLLM 0.26.0 (`compressed_tensors_moe.py`, `gptq_marlin.py`); with them what stayed in
     /// VRAM was as planned within 0.1 GiB for these formats and for AWQ's own, which has none.
-    pub fn emptied(&self, ranks: u32) -> ByteSize {
+    pub(crate) fn emptied(&self, ranks: u32) -> ByteSize {
         let stored = self.quantization.as_ref().map(|stored| stored.method.as_str());
         match (&self.shape, stored) {
             (Some(shape), Some("compressed-tensors" | "gptq")) => {

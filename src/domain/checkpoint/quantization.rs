@@ -17,14 +17,14 @@ pub struct Quantization {
     /// vLLM's name of the method: `compressed-tensors`, `gptq`, `awq`, …
     pub method: String,
     /// Bits of a weight. 0 where the method is not modelled.
-    pub bits: u32,
+    pub(crate) bits: u32,
     /// Weights that share a scale. 0 where a whole output shares one, or the method is not
     /// modelled.
-    pub group_size: u32,
+    pub(crate) group_size: u32,
     /// Whether no zero points are stored beside the scales.
-    pub symmetric: bool,
+    pub(crate) symmetric: bool,
     /// GPTQ's activation order.
-    pub desc_act: bool,
+    pub(crate) desc_act: bool,
 }
 
 impl Quantization {
@@ -47,18 +47,18 @@ pub(super) fn is_modelled(method: &str) -> bool {
 
 /// How one module is stored where it is quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scheme {
+pub(crate) struct Scheme {
     /// Bits of a weight.
-    pub bits: u32,
+    pub(crate) bits: u32,
     /// Weights that share a 16-bit scale. 0: a whole output shares one.
-    pub group_size: u32,
+    pub(crate) group_size: u32,
     /// Whether each group has a zero point of `bits` bits that vLLM keeps on the GPU.
-    pub zero_points: bool,
+    pub(crate) zero_points: bool,
 }
 
 /// Which module is quantised how.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     overrides: Vec<(Pattern, Option<Scheme>)>,
     /// Where given, only modules that match one of these are quantised by default.
     only: Vec<Pattern>,
@@ -107,19 +107,19 @@ fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
 
 /// Which of the parts that vLLM is choosy about are quantised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantized {
+pub(crate) struct Quantized {
     /// `in_proj_ba` of linear attention.
-    pub gdn_gates: bool,
+    pub(crate) gdn_gates: bool,
     /// The shared expert.
-    pub shared_expert: bool,
+    pub(crate) shared_expert: bool,
     /// The projections of attention, linear or full.
     #[serde(default)]
-    pub attention: bool,
+    pub(crate) attention: bool,
 }
 
 impl Rules {
     /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
-    pub fn quantized(&self) -> Result<Quantized, Problem> {
+    pub(crate) fn quantized(&self) -> Result<Quantized, Problem> {
         let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
         Ok(Quantized {
             gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
@@ -129,12 +129,12 @@ impl Rules {
     }
 
     /// Nothing is quantised.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { overrides: Vec::new(), only: Vec::new(), default: None }
     }
 
     /// How the module of this name is stored; `None`: in 16 bits.
-    pub fn scheme(&self, module: &str) -> Result<Option<Scheme>, Problem> {
+    pub(crate) fn scheme(&self, module: &str) -> Result<Option<Scheme>, Problem> {
         for (pattern, scheme) in &self.overrides {
             if pattern.matches(module)? {
                 return Ok(*scheme);

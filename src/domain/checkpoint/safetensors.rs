@@ -17,9 +17,9 @@ use std::{
 use thiserror::Error;
 
 /// The bytes before the header.
-pub const PREFIX: usize = 8;
+pub(crate) const PREFIX: usize = 8;
 /// No header is longer: the reference implementation's limit.
-pub const LONGEST_HEADER: u64 = 100_000_000;
+pub(crate) const LONGEST_HEADER: u64 = 100_000_000;
 /// No tensor has more dimensions.
 const MOST_DIMENSIONS: usize = 16;
 /// No name is longer.
@@ -76,7 +76,7 @@ pub struct Tensor {
     /// Its name: `model.layers.0.mlp.gate.weight`.
     pub name: String,
     /// Rows, columns, and so on.
-    pub shape: Vec<u64>,
+    pub(crate) shape: Vec<u64>,
     /// Its bytes.
     pub bytes: u64,
 }
@@ -91,7 +91,7 @@ pub struct Header {
 
 impl Header {
     /// The length of the header that these first bytes of a file announce.
-    pub fn length(prefix: [u8; PREFIX]) -> Result<u64, Flaw> {
+    pub(crate) fn length(prefix: [u8; PREFIX]) -> Result<u64, Flaw> {
         match u64::from_le_bytes(prefix) {
             length @ 2..=LONGEST_HEADER => Ok(length),
             length => Err(Flaw::Length(length)),
@@ -132,7 +132,7 @@ impl Header {
     }
 
     /// The size of the whole file.
-    pub fn file_size(&self) -> u64 {
+    pub(crate) fn file_size(&self) -> u64 {
         (PREFIX as u64).saturating_add(self.length).saturating_add(self.data)
     }
 
@@ -266,17 +266,17 @@ impl Index {
     }
 
     /// The files that it names.
-    pub fn files(&self) -> BTreeSet<&str> {
+    pub(crate) fn files(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }
 
     /// The bytes that it says all tensors have.
-    pub fn total_size(&self) -> Option<u64> {
+    pub(crate) fn total_size(&self) -> Option<u64> {
         self.metadata.total_size.as_ref()?.as_u64()
     }
 
     /// The tensors that it says are in this file, and that the file's header lacks.
-    pub fn missing_from<'a>(&'a self, file: &str, header: &Header) -> Vec<&'a str> {
+    pub(crate) fn missing_from<'a>(&'a self, file: &str, header: &Header) -> Vec<&'a str> {
         let there: BTreeSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let named = self.weight_map.iter().filter(|(_, of)| *of == file).map(|(name, _)| name.as_str());
         named.filter(|name| !there.contains(name)).collect()
@@ -289,5 +289,5 @@ pub struct WeightFiles {
     /// Their headers. None: only `config.json` is there.
     pub headers: Vec<Header>,
     /// The bytes that the index says they hold, where there is one and it says so.
-    pub total: Option<u64>,
+    pub(crate) total: Option<u64>,
 }

@@ -102,7 +102,7 @@ pub struct Tensors(Vec<Group>);
 
 impl Tensors {
     /// The tensors of a model of this shape under these rules.
-    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
+    pub(crate) fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
         let mut tensors = Self::default();
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
@@ -129,7 +129,7 @@ impl Tensors {
 
     /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
     /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
-    pub fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
+    pub(crate) fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {

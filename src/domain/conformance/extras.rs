@@ -241,13 +241,13 @@ fn metrics(seen: &Exchange, _: &Known) -> Result<(), Violation> {
 }
 
 /// Asks for the probabilities of the tokens of `text`.
-pub fn logprobs_of(known: &Known, text: &str) -> Ask {
+pub(crate) fn logprobs_of(known: &Known, text: &str) -> Ask {
     Ask::Post(with(completion(known, 1), json!({ "prompt": text, "echo": true, "logprobs": 1 })))
 }
 
 /// The natural logarithms of the probabilities of all tokens but the first, which has none, and the last,
 /// which was generated. Absent where the answer has none.
-pub fn read_logprobs(seen: &Exchange) -> Option<Vec<f64>> {
+pub(crate) fn read_logprobs(seen: &Exchange) -> Option<Vec<f64>> {
     let body = seen.json().ok()?;
     let mut values: Vec<f64> = body["choices"][0]["logprobs"]["token_logprobs"]
         .as_array()?

@@ -11,13 +11,13 @@ mod probe;
 mod refusals;
 mod streams;
 
-pub use extras::{logprobs_of, read_logprobs};
-pub use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
+pub(crate) use extras::{logprobs_of, read_logprobs};
+pub(crate) use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
 
 use serde_json::Value;
 
 /// All probes, those that the others build on first.
-pub fn probes() -> impl Iterator<Item = &'static Probe> {
+pub(crate) fn probes() -> impl Iterator<Item = &'static Probe> {
     [answers::PROBES, streams::PROBES, answers::LIMITS, extras::PROBES, refusals::PROBES]
         .into_iter()
         .flatten()
@@ -25,7 +25,7 @@ pub fn probes() -> impl Iterator<Item = &'static Probe> {
 
 impl Exchange {
     /// Every JSON value that the body is made of: one, or one an event. What is none is left out.
-    pub fn answers(&self) -> Vec<Value> {
+    pub(crate) fn answers(&self) -> Vec<Value> {
         if self.content_type.starts_with("text/event-stream") {
             return streams::chunks(self).unwrap_or_default();
         }
@@ -35,7 +35,7 @@ impl Exchange {
 
 impl Known {
     /// Takes note of a good answer to a probe.
-    pub fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
+    pub(crate) fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
         let Some(first) = probe.rules.first() else { return };
         match first.name {
             "chat-stream" | "completion-stream" => self.texts.extend(streams::text(exchange)),

@@ -5,17 +5,17 @@ use serde_json::Value;
 use std::fmt;
 
 /// What completions go on with.
-pub const PROMPT: &str = "The ships in the harbour";
+pub(crate) const PROMPT: &str = "The ships in the harbour";
 
 /// An answer as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The header, empty without one.
-    pub content_type: String,
+    pub(crate) content_type: String,
     /// The whole body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Exchange {
@@ -24,7 +24,7 @@ impl Exchange {
     /// # Errors
     ///
     /// For another status, and for a body that is no JSON.
-    pub fn json(&self) -> Result<Value, ApiError> {
+    pub(crate) fn json(&self) -> Result<Value, ApiError> {
         let text = self.good_text()?;
         parse(text)
     }
@@ -54,7 +54,7 @@ impl Exchange {
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// Nothing but the path.
     Get,
     /// A JSON body.
@@ -67,29 +67,29 @@ pub enum Ask {
 
 /// One request, and what to look at in its answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The endpoint.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// The request.
-    pub ask: fn(&Known) -> Ask,
+    pub(crate) ask: fn(&Known) -> Ask,
     /// The first stands for the answer as a whole: without it the others mean nothing.
-    pub rules: &'static [Rule],
+    pub(crate) rules: &'static [Rule],
 }
 
 /// One named check.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// A stable name: `chat-stream`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Who must keep to it.
-    pub need: Need,
+    pub(crate) need: Need,
     /// The check.
-    pub look: fn(&Exchange, &Known) -> Result<(), Violation>,
+    pub(crate) look: fn(&Exchange, &Known) -> Result<(), Violation>,
 }
 
 /// Who must keep to a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Every server, and nothing else means anything without it.
     Essential,
     /// Every server.
@@ -102,29 +102,29 @@ pub enum Need {
 
 /// What was learned of the server so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Known {
+pub(crate) struct Known {
     /// The name to ask for.
-    pub model: String,
+    pub(crate) model: String,
     /// Whether it is vLLM. A server of ours always is.
-    pub vllm: bool,
+    pub(crate) vllm: bool,
     /// The longest context, tokens.
-    pub max_model_len: Option<u32>,
+    pub(crate) max_model_len: Option<u32>,
     /// What the server counts in [`PROMPT`].
-    pub prompt_tokens: Option<u64>,
+    pub(crate) prompt_tokens: Option<u64>,
     /// The tokens of [`PROMPT`], by its own tokenizer.
-    pub tokens: Option<Vec<u64>>,
+    pub(crate) tokens: Option<Vec<u64>>,
     /// What it generated freely: the first answers, each way that they come.
-    pub texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
 }
 
 impl Known {
     /// Nothing yet, but the name to ask for.
-    pub fn of(model: &str) -> Self {
+    pub(crate) fn of(model: &str) -> Self {
         Self { model: model.to_owned(), ..Self::default() }
     }
 
     /// Takes note of what the list of models says.
-    pub fn learn_models(&mut self, models: &Models) {
+    pub(crate) fn learn_models(&mut self, models: &Models) {
         let ours = models.data.iter().find(|model| model.id == self.model);
         self.vllm = ours.is_some_and(|model| model.owned_by.as_deref() == Some("vllm"));
         self.max_model_len = ours.and_then(|model| model.max_model_len);
@@ -133,7 +133,7 @@ impl Known {
 
 /// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
+pub(crate) enum Violation {
     /// No good answer.
     Fault(ApiError),
     /// A wrong one.
@@ -144,7 +144,7 @@ pub enum Violation {
 
 impl Violation {
     /// Whether the checks that are left would only fail, or wait, alike.
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())
     }
 }

@@ -30,7 +30,7 @@ pub struct Finding {
     pub code: String,
     /// The number of the rule that found it: `P02`.
     #[serde(default)]
-    pub rule: String,
+    pub(crate) rule: String,
     /// How grave it is.
     #[serde(default)]
     pub severity: Severity,
@@ -45,7 +45,7 @@ pub struct Finding {
 
 impl Finding {
     /// A finding of the rule with this code.
-    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         let code = code.into();
         let rule = Rule::of(&code);
         Self {
@@ -60,14 +60,14 @@ impl Finding {
 
     /// Adds the remedy.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// Adds the remedy of its rule.
     #[must_use]
-    pub fn with_remedy(self) -> Self {
+    pub(crate) fn with_remedy(self) -> Self {
         let remedy = Rule::of(&self.code).map(|rule| rule.remedy.to_owned());
         Self { help: remedy, ..self }
     }

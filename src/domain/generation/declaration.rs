@@ -47,7 +47,7 @@ pub fn digest(profiles: &[Texts<'_>]) -> Sha256Digest {
 }
 
 /// Whether two TOML texts say the same.
-pub fn same(one: &str, other: &str) -> bool {
+pub(crate) fn same(one: &str, other: &str) -> bool {
     meaning(one) == meaning(other)
 }
 

@@ -12,13 +12,13 @@ const CONTEXT: usize = 1;
 
 /// One of the two.
 #[derive(Clone, Debug)]
-pub struct Side {
+pub(crate) struct Side {
     /// What it runs, and how it is judged.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
     /// Its model's files, by path. Absent where they are not locked.
-    pub files: Option<BTreeMap<PathBuf, (ByteSize, Sha256Digest)>>,
+    pub(crate) files: Option<BTreeMap<PathBuf, (ByteSize, Sha256Digest)>>,
     /// The packages of its runtime with their versions. Absent where they are not known.
-    pub packages: Option<BTreeMap<String, String>>,
+    pub(crate) packages: Option<BTreeMap<String, String>>,
 }
 
 /// A part in which the two differ.
@@ -54,7 +54,7 @@ pub enum Change {
 
 impl Side {
     /// A plan with the files that a lock lists.
-    pub fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (ByteSize, Sha256Digest)> {
+    pub(crate) fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (ByteSize, Sha256Digest)> {
         files.iter().map(|file| (file.path.clone(), (file.size, file.sha256))).collect()
     }
 
@@ -95,7 +95,7 @@ impl Side {
 }
 
 /// The parts in which two deployments differ.
-pub fn between(one: &Side, other: &Side) -> Vec<Section> {
+pub(crate) fn between(one: &Side, other: &Side) -> Vec<Section> {
     let pairs = one.parts().into_iter().zip(other.parts());
     pairs
         .filter(|((_, one), (_, other))| one != other)

@@ -8,7 +8,7 @@ use super::{generation_id::GenerationId, planning::plan::Plan};
 use serde::{Deserialize, Serialize};
 
 /// The format of a generation's record. A program that finds a later one says so, and leaves it alone.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What `generation.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

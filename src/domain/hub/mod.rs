@@ -96,12 +96,12 @@ impl HubError {
     }
 
     /// How long the hub asked to be left alone.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         if let Self::NotNow { retry_after, .. } = self { *retry_after } else { None }
     }
 
     /// What a person can do about it.
-    pub fn help(&self) -> &'static str {
+    pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::Denied(_) => {
                 "accept the model's terms on its page and set `HF_TOKEN`; the hub answers the same for a \
@@ -182,7 +182,7 @@ pub fn listing(json: &[u8]) -> Result<Vec<Listed>, HubError> {
 /// The most files of one listing: more than any model has.
 pub const MOST_FILES: usize = 100_000;
 /// The most bytes of all pages of one listing: such files take some 30 MB.
-pub const MOST_LISTED: ByteSize = ByteSize::mib(64);
+pub(crate) const MOST_LISTED: ByteSize = ByteSize::mib(64);
 
 /// A listing page by page, within its limits.
 #[derive(Clone, Debug, Default)]

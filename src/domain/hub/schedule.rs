@@ -88,12 +88,12 @@ impl Schedule {
     }
 
     /// Wants a piece again, before all others.
-    pub fn again(&mut self, run: Run) {
+    pub(crate) fn again(&mut self, run: Run) {
         self.waiting.push_front(run);
     }
 
     /// This connection gives up. What it had left nobody fetches.
-    pub fn abandon(&mut self, connection: usize) {
+    pub(crate) fn abandon(&mut self, connection: usize) {
         self.under_way[connection] = None;
     }
 

@@ -27,11 +27,11 @@ pub enum Deviation {
 }
 
 /// A file and how it deviates.
-pub type Deviations = BTreeMap<PathBuf, Deviation>;
+pub(crate) type Deviations = BTreeMap<PathBuf, Deviation>;
 
 /// The locked files that this listing does not have as they were locked. A file that git keeps and whose
 /// name in git is not locked is only compared by its length: its content is seen when it is fetched.
-pub fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+pub(crate) fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let listing: BTreeMap<&Path, &Listed> =
         listing.iter().map(|listed| (listed.path.as_path(), listed)).collect();
     files
@@ -47,7 +47,7 @@ pub fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
 }
 
 /// As [`deviations`], and the files that were not there when it was locked.
-pub fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+pub(crate) fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let mut changes = deviations(files, listing);
     let new = listing.iter().filter(|listed| files.iter().all(|file| file.path != listed.path));
     changes.extend(new.map(|listed| (listed.path.clone(), Deviation::New)));
@@ -67,7 +67,7 @@ fn deviation(file: &LockedFile, listed: &Listed) -> Option<Deviation> {
 
 impl Deviation {
     /// In words that follow a file's name.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Gone => "is gone".to_owned(),
             Self::Size { now } => format!("has {} bytes now", now.0),
@@ -78,7 +78,7 @@ impl Deviation {
 }
 
 /// The deviations, a line each.
-pub fn lines(deviations: &Deviations) -> String {
+pub(crate) fn lines(deviations: &Deviations) -> String {
     let line =
         |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
     deviations.iter().map(line).collect::<Vec<_>>().join("\n")

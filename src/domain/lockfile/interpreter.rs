@@ -111,7 +111,7 @@ impl Listed {
     }
 
     /// The lock of this build, whose archive has this hash.
-    pub fn locked(self, sha256: Sha256Digest) -> LockedInterpreter {
+    pub(crate) fn locked(self, sha256: Sha256Digest) -> LockedInterpreter {
         let Self { version, build, file, .. } = self;
         LockedInterpreter { version, build, file, sha256 }
     }

@@ -40,7 +40,7 @@ pub fn of_wheels(lock: &LockedRuntime, python: &Interpreter) -> Vec<Need> {
 }
 
 /// What any runtime needs for this device.
-pub fn driver(device: Device) -> Option<Need> {
+pub(crate) fn driver(device: Device) -> Option<Need> {
     (device == Device::Cuda).then_some(Need::Driver)
 }
 

@@ -35,7 +35,7 @@ pub struct Clash {
     /// Where both put it.
     pub path: PathBuf,
     /// Whose it is: `NAME VERSION`.
-    pub wheels: [String; 2],
+    pub(crate) wheels: [String; 2],
 }
 
 /// Finds the files that two wheels bring with different content. `brought` is the path, the wheel, and whatever tells
@@ -180,7 +180,7 @@ pub fn hold(
 }
 
 /// The problem with a file that is not what it should be.
-pub fn differs(path: &Path, how: &str) -> Problem {
+pub(crate) fn differs(path: &Path, how: &str) -> Problem {
     let what = format!("`{}` {how}", path.display());
     Problem::new(Kind::Unverified, what).help(
         "nothing was changed; what was unpacked is thrown away: deploy again, and mind the disk and the memory of this \

@@ -300,7 +300,7 @@ impl LockedRuntime {
 
     /// What else to ask for, where versions were resolved that bring the same files and do not say so: of NVIDIA's
     /// packages for Python, the old whole beside a new part of it.
-    pub fn constraints(&self) -> Vec<String> {
+    pub(crate) fn constraints(&self) -> Vec<String> {
         let major = |name: &str| {
             let wheel = self.wheels.iter().find(|wheel| wheel.name == name)?;
             wheel.version.split('.').next()?.parse::<u32>().ok()
@@ -379,7 +379,7 @@ impl LockedRuntime {
     }
 
     /// The lines of [`Self::requirements`] for some of the wheels.
-    pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
+    pub(crate) fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
         let mut lines = String::new();
         let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());
         for wheel in wheels.into_iter().filter(|wheel| wanted(wheel)) {
@@ -396,7 +396,7 @@ pub struct Resolved {
     /// What is to be written.
     pub lock: LockedRuntime,
     /// Where the wheels are.
-    pub addresses: BTreeMap<String, String>,
+    pub(crate) addresses: BTreeMap<String, String>,
 }
 
 /// A package, and that of which it was a part until this major version: the whole of before brings the same files.

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The name of the file with the signature, below the model's folder.
-pub const NAME: &str = "model.sig";
+pub(crate) const NAME: &str = "model.sig";
 
 const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -38,7 +38,7 @@ pub struct PublicKey(UnparsedPublicKey<Vec<u8>>);
 
 /// What a signature says that a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed(BTreeMap<PathBuf, Sha256Digest>);
+pub(crate) struct Signed(BTreeMap<PathBuf, Sha256Digest>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,7 +114,7 @@ impl Signed {
     ///
     /// # Errors
     /// [`Kind::Unverified`] if it did not, or where it cannot be told.
-    pub fn read(text: &[u8], key: &PublicKey) -> Result<Self, Problem> {
+    pub(crate) fn read(text: &[u8], key: &PublicKey) -> Result<Self, Problem> {
         let Bundle { dsse_envelope: envelope } = json(text)?;
         let decoded = |text: &str| BASE64.decode(text).map_err(|why| unreadable(&why.to_string()));
         let payload = decoded(&envelope.payload)?;
@@ -159,7 +159,7 @@ impl Signed {
     ///
     /// # Errors
     /// [`Kind::Unverified`] with each file that differs.
-    pub fn agrees(&self, model: &LockedModel) -> Result<(), Problem> {
+    pub(crate) fn agrees(&self, model: &LockedModel) -> Result<(), Problem> {
         let locked: BTreeMap<&Path, Sha256Digest> =
             model.files.iter().map(|file| (file.path.as_path(), file.sha256)).collect();
         let mut lines: Vec<String> = Vec::new();

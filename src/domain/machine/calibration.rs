@@ -27,15 +27,15 @@ pub struct Setting {
     /// The name of each rank's GPU.
     pub gpus: Vec<String>,
     /// vLLM's version.
-    pub vllm: String,
+    pub(crate) vllm: String,
     /// The model's architecture. Its quantisation may be another: how many bytes that makes is computed.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// What most of a step waits for.
-    pub limited_by: Limit,
+    pub(crate) limited_by: Limit,
     /// Where the rates of memory and link come from: what corrects a table says nothing about a probe.
-    pub rates: RatesFrom,
+    pub(crate) rates: RatesFrom,
     /// The digest of the profile's own arguments and variables: they may change how anything is computed.
-    pub arguments: Sha256Digest,
+    pub(crate) arguments: Sha256Digest,
 }
 
 /// The decode rate of one stream, in tokens/s.
@@ -45,12 +45,12 @@ pub struct Measurement {
     /// Of which generation.
     pub generation: GenerationId,
     /// Its profile.
-    pub profile: String,
+    pub(crate) profile: String,
     /// When.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
+    pub(crate) at: jiff::Timestamp,
     /// What is computed from tables and probes alone.
-    pub computed: f64,
+    pub(crate) computed: f64,
     /// The median that was measured.
     pub measured: f64,
 }
@@ -60,7 +60,7 @@ const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
 impl Setting {
     /// The newest measurement in this setting.
-    pub fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
+    pub(crate) fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
         let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
         alike.filter(|one| one.factor().is_some()).max_by_key(|one| one.at).cloned()
     }
@@ -68,7 +68,7 @@ impl Setting {
 
 impl Measurement {
     /// How many times as fast as computed it was, where that can be believed.
-    pub fn factor(&self) -> Option<f64> {
+    pub(crate) fn factor(&self) -> Option<f64> {
         Some(self.measured / self.computed).filter(|factor| BELIEVED.contains(factor))
     }
 }
@@ -76,7 +76,7 @@ impl Measurement {
 /// What a decode step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Limit {
+pub(crate) enum Limit {
     /// Kernel launches and the like.
     FixedWork,
     /// Reading VRAM.

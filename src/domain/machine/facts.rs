@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What the document of a host's facts says of itself.
-pub const SCHEMA: &str = "awqdeploy/facts/v1";
+pub(crate) const SCHEMA: &str = "awqdeploy/facts/v1";
 const SCHEMA_FAMILY: &str = "awqdeploy/facts/v";
 
 /// The host as the plan sees it.
@@ -152,25 +152,19 @@ impl Gpu {
     }
 
     /// What processes that are not of this unit hold.
-    pub fn held_by_others(&self, unit: &str) -> ByteSize {
+    pub(crate) fn held_by_others(&self, unit: &str) -> ByteSize {
         self.others(unit).map(|process| process.memory).sum()
     }
 
-    /// What processes of this unit hold.
-    pub fn held_by(&self, unit: &str) -> ByteSize {
-        let of_it = |process: &&GpuProcess| process.unit.as_deref() == Some(unit);
-        self.processes.iter().filter(of_it).map(|process| process.memory).sum()
-    }
-
     /// The processes that are not of this unit.
-    pub fn others<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a GpuProcess> {
+    pub(crate) fn others<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a GpuProcess> {
         self.processes.iter().filter(move |process| process.unit.as_deref() != Some(unit))
     }
 }
 
 impl Facts {
     /// Whether NVLink connects the first `ranks` GPUs.
-    pub fn nvlinked(&self, ranks: u32) -> bool {
+    pub(crate) fn nvlinked(&self, ranks: u32) -> bool {
         self.gpus.iter().take(ranks as usize).all(|gpu| gpu.nvlinks > 0)
     }
 

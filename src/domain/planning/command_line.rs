@@ -16,7 +16,7 @@ use crate::domain::{
 use std::{collections::BTreeMap, time::Duration};
 
 /// What is run under this budget.
-pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
+pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     let mut argv = inputs.runtime.command.clone();
     argv.push("serve".to_owned());
     // The model comes first: flags that take a list would swallow it.
@@ -63,7 +63,7 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
 }
 
 /// Whether ranks exchange by vLLM's own all-reduce: as the profile says, else where it works.
-pub fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
+pub(crate) fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
     all_reduce_of_profile(profile).unwrap_or(ranks <= 2 || facts.nvlinked(ranks))
 }
 
@@ -103,10 +103,10 @@ fn environment(profile: &Profile) -> BTreeMap<String, String> {
 }
 
 /// How long vLLM may take to load where no profile says so.
-pub const LOADING: Duration = Duration::from_mins(20);
+pub(crate) const LOADING: Duration = Duration::from_mins(20);
 
 /// The variables of every engine, one that may load for so long.
-pub fn surroundings(loading: Duration) -> BTreeMap<String, String> {
+pub(crate) fn surroundings(loading: Duration) -> BTreeMap<String, String> {
     let ready = loading.as_secs().to_string();
     let defaults = [
         ("HF_HUB_OFFLINE", "1"),

@@ -5,7 +5,7 @@ use crate::domain::{findings::refusal::Refusal, machine::facts::Facts, vllm::ver
 
 /// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
 /// serves holds its share.
-pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
+pub(crate) fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
     let changed =
         |message: String| Refusal::new("host-changed", message, "bring the host back to what it was");
     let ram = facts.ram_total;

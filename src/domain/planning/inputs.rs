@@ -66,7 +66,7 @@ pub struct PlannedRuntime {
 
 impl PlannedRuntime {
     /// What of it lies in the store: the runtime, and the interpreter where that is locked, each by its name there.
-    pub fn installed(&self) -> Vec<(Part, Sha256Digest)> {
+    pub(crate) fn installed(&self) -> Vec<(Part, Sha256Digest)> {
         let runtime = self.digest.map(|digest| (Part::Runtime, digest));
         let python = self.python.as_ref().and_then(Interpreter::locked);
         runtime.into_iter().chain(python.map(|name| (Part::Interpreter, name))).collect()

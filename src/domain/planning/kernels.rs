@@ -22,7 +22,7 @@ const MARLIN_EXPERT_COLUMNS: u64 = 64;
 const KNOWS_FP8: (u32, u32) = (8, 9);
 
 /// What this vLLM refuses of this checkpoint on so many ranks.
-pub fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     shared_expert(inputs, version, ranks)?;
     gates(inputs, version, ranks)?;
     gptq(inputs, version)?;
@@ -151,7 +151,7 @@ fn value<'a>(inputs: Inputs<'a>, name: &str) -> Option<&'a str> {
 }
 
 /// What is served, but not as it could be.
-pub fn findings(inputs: Inputs<'_>, ranks: u32) -> impl Iterator<Item = Finding> {
+pub(crate) fn findings(inputs: Inputs<'_>, ranks: u32) -> impl Iterator<Item = Finding> {
     [dtype(inputs), without_marlin(inputs, ranks)].into_iter().flatten()
 }
 

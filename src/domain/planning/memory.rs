@@ -60,21 +60,22 @@ pub struct Budget {
 
 /// The memory of one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Rank {
+#[expect(clippy::struct_field_names, reason = "`rank` is the document's word")]
+pub(crate) struct Rank {
     /// Counted from 0.
-    pub rank: u32,
+    pub(crate) rank: u32,
     /// All of its weights, in VRAM and RAM.
-    pub weights_bytes: Option<ByteSize>,
+    pub(crate) weights_bytes: Option<ByteSize>,
     /// Of them, what lies in RAM.
-    pub offloaded_bytes: ByteSize,
+    pub(crate) offloaded_bytes: ByteSize,
     /// The tokens that its KV cache holds.
-    pub kv_cache_tokens: Option<u64>,
+    pub(crate) kv_cache_tokens: Option<u64>,
     /// The bytes of that cache.
-    pub kv_cache_bytes: Option<ByteSize>,
+    pub(crate) kv_cache_bytes: Option<ByteSize>,
     /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
-    pub overhead_bytes: Option<ByteSize>,
+    pub(crate) overhead_bytes: Option<ByteSize>,
     /// Everything on its GPU. 0 on the CPU.
-    pub total_bytes: ByteSize,
+    pub(crate) total_bytes: ByteSize,
 }
 
 /// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
@@ -177,12 +178,12 @@ impl Budget {
     }
 
     /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
-    pub fn vram(&self) -> Option<ByteSize> {
+    pub(crate) fn vram(&self) -> Option<ByteSize> {
         self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
     }
 
     /// The memory of each rank, in their order.
-    pub fn ranks(&self) -> Vec<Rank> {
+    pub(crate) fn ranks(&self) -> Vec<Rank> {
         let rank = |rank| Rank {
             rank,
             weights_bytes: self.shard,
@@ -199,7 +200,7 @@ impl Budget {
     }
 
     /// Of the experts' bytes, the share that is read over the link: 0 to 1.
-    pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
+    pub(crate) fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
         match checkpoint.experts(self.tensor_parallel_size) {
             Some(ByteSize(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
             _ => 0.0,
@@ -209,7 +210,7 @@ impl Budget {
 
 /// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
-pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
+pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
@@ -218,14 +219,19 @@ pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
 /// RAM that the service may use: the profile's figure, but never more than the machine has beside
 /// its system. What is free now is not asked, for the service that is replaced still holds its
 /// share.
-pub fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
+pub(crate) fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
     let machine = facts.ram_total.less(RAM_SYSTEM);
     profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
 
 /// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
 /// may be. `None` where no context fits, or the architecture is not modelled.
-pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Option<u32> {
+pub(crate) fn longest_context(
+    checkpoint: &Checkpoint,
+    profile: &Profile,
+    facts: &Facts,
+    ranks: u32,
+) -> Option<u32> {
     let room = Room::of(checkpoint, profile, facts, ranks);
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
@@ -395,7 +401,7 @@ fn kv_cache_fixed(profile: &Profile) -> Option<ByteSize> {
 }
 
 /// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
-pub fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
+pub(crate) fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
     (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
 }
 

@@ -17,18 +17,18 @@ use crate::domain::{
 
 /// A placement that fits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// Where each byte goes.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
     /// How fast one stream will be.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
 }
 
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
 const SIZES: [u32; 4] = [8, 4, 2, 1];
 
 /// Places the model as the profile asks, or says why that cannot be, and what could.
-pub fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
+pub(crate) fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let wanted = inputs.profile.tensor_parallel();
     if inputs.profile.runtime().device == Device::Cpu {
         let ranks = match wanted {

@@ -76,7 +76,7 @@ impl Plan {
 
     /// Whether both run the same. What is only told may differ, the prediction and the findings: more is known of a host
     /// after each deployment, and that must not make another one of the same plan.
-    pub fn runs_as(&self, other: &Self) -> bool {
+    pub(crate) fn runs_as(&self, other: &Self) -> bool {
         let run =
             |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };
         run(self) == run(other)
@@ -84,7 +84,7 @@ impl Plan {
 
     /// The plan of what runs already, by these words. Nothing is refused, since it does run; its memory is that
     /// of the profile, as far as it is known.
-    pub fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
+    pub(crate) fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
         let Inputs { profile, checkpoint, facts, .. } = inputs;
         let version = preflight::version(inputs).ok();
         let placement = version.and_then(|version| placement::place(inputs, version).ok());
@@ -100,7 +100,7 @@ impl Plan {
     }
 
     /// Every unit that it needs: the service, its recovery at boot, and what it requires.
-    pub fn units(&self, layout: &Layout) -> Vec<Unit> {
+    pub(crate) fn units(&self, layout: &Layout) -> Vec<Unit> {
         let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
         let mut units = vec![
             unit(&format!("{}.service", self.service), self.unit.clone()),

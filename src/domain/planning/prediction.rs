@@ -82,11 +82,11 @@ pub struct Prediction {
     #[serde(default)]
     pub all_streams: Option<AllStreams>,
     /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
-    pub time_to_first_token_seconds: Option<f64>,
+    pub(crate) time_to_first_token_seconds: Option<f64>,
     /// What another server must have in common with this one, so that what is measured of it counts for it. Absent
     /// where no rate is predicted.
     #[serde(default)]
-    pub setting: Option<Setting>,
+    pub(crate) setting: Option<Setting>,
 }
 
 impl Prediction {
@@ -106,7 +106,7 @@ pub struct Decode {
     /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
     pub ceiling: f64,
     /// What most of a step waits for.
-    pub limited_by: Limit,
+    pub(crate) limited_by: Limit,
     /// Where the rates come from that it is computed with.
     #[serde(default)]
     pub rates: RatesFrom,
@@ -144,12 +144,12 @@ pub struct AllStreams {
     /// Of each.
     pub each: f64,
     /// Of all.
-    pub together: f64,
+    pub(crate) together: f64,
 }
 
 impl Setting {
     /// The setting of a plan with so many ranks, of which this is computed.
-    pub fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
+    pub(crate) fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
         let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
         let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
         let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
@@ -165,7 +165,7 @@ impl Setting {
 }
 
 /// What is predicted under this budget, of one stream and of as many as may be served at once.
-pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
+pub(crate) fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let one = decode(inputs, budget, 1);
     let streams = profile.limits().max_num_seqs;
@@ -282,7 +282,7 @@ fn touched(shape: &ModelDims, tokens: u32) -> f64 {
 
 /// What a step of so many streams touches: all dense weights but the embedding, and of the experts those
 /// that any of them is routed to.
-pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
+pub(crate) fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
     let (shape, tensors) = (checkpoint.shape.as_ref()?, checkpoint.tensors.as_ref()?);
     let ranks = budget.tensor_parallel_size;
     let experts = tensors.bytes_of(Class::Experts, ranks);
@@ -346,7 +346,7 @@ fn copy_rate(gpu: &Gpu) -> f64 {
 }
 
 /// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.
-pub fn memory_bandwidth(name: &str) -> Option<f64> {
+pub(crate) fn memory_bandwidth(name: &str) -> Option<f64> {
     let found = CARDS.iter().find(|(card, _)| *card == name);
     found.map(|(_, gigabytes)| f64::from(*gigabytes) * 1e9)
 }

@@ -20,7 +20,7 @@ use crate::domain::{
     },
 };
 
-pub use crate::domain::findings::Finding;
+pub(crate) use crate::domain::findings::Finding;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
@@ -32,7 +32,7 @@ const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
 const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
 
 /// The version that the profile pins.
-pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
+pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     let written = &inputs.profile.runtime().vllm;
     Version::of(written).ok_or_else(|| {
         Refusal::new(
@@ -44,7 +44,7 @@ pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
 }
 
 /// The engine's version, flags and quantisation.
-pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let checkpoint = inputs.checkpoint;
     if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
         return Err(Refusal::new(
@@ -114,7 +114,7 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
 }
 
 /// The first `ranks` GPUs, and the driver.
-pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+pub(crate) fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let method = inputs.checkpoint.quantization.as_ref();
     let least = least_capability(method.map(|quantization| quantization.method.as_str()), version);
     let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
@@ -141,7 +141,7 @@ pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refu
 }
 
 /// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
-pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
+pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
     let wanted = budget.vram().unwrap_or_default();
     let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
@@ -198,7 +198,7 @@ pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
 }
 
 /// Whether this version and environment can keep experts in RAM.
-pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let environment = inputs.profile.environment();
     let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
     if !OFFLOAD_WORKS.contains(&version) {
@@ -241,7 +241,7 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
 }
 
 /// What to know of a plan that can be made.
-pub fn findings(
+pub(crate) fn findings(
     inputs: Inputs<'_>,
     version: Version,
     budget: &Budget,

@@ -39,7 +39,7 @@ pub enum Presence {
 
 /// What to make of unknown keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownKeys {
+pub(crate) enum UnknownKeys {
     /// They are mistakes.
     Refused,
     /// A later program may have written them.
@@ -48,7 +48,7 @@ pub enum UnknownKeys {
 
 /// Why a value will not do.
 #[derive(Debug)]
-pub struct DocumentError {
+pub(crate) struct DocumentError {
     label: String,
     what: Option<String>,
     help: Option<String>,
@@ -61,7 +61,7 @@ enum Found {
 }
 
 /// A TOML file in memory, and what it may say.
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
     /// The text as problems show it: the same, but for secrets.
@@ -72,12 +72,12 @@ pub struct Document<'a> {
 
 impl Key {
     /// A key that its table must have.
-    pub const fn required(path: &'static str, takes: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn required(path: &'static str, takes: &'static str, example: &'static str) -> Self {
         Self { path, presence: Presence::Required, takes, example }
     }
 
     /// A key that may be left out.
-    pub const fn optional(path: &'static str, takes: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn optional(path: &'static str, takes: &'static str, example: &'static str) -> Self {
         Self { presence: Presence::Optional, ..Self::required(path, takes, example) }
     }
 
@@ -108,26 +108,26 @@ impl Key {
 
 impl DocumentError {
     /// What to write under the value.
-    pub fn new(label: impl Into<String>) -> Self {
+    pub(crate) fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), what: None, help: None }
     }
 
     /// Says something other than "`key` takes …".
     #[must_use]
-    pub fn what(mut self, what: impl Into<String>) -> Self {
+    pub(crate) fn what(mut self, what: impl Into<String>) -> Self {
         self.what = Some(what.into());
         self
     }
 
     /// Gives another remedy than the key's example.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// The problem where there is no text to point at: the value came from the program.
-    pub fn unplaced(self, keys: &'static [Key], path: &str) -> Problem {
+    pub(crate) fn unplaced(self, keys: &'static [Key], path: &str) -> Problem {
         let names: Vec<&str> = path.split('.').collect();
         let label = self.label.clone();
         let problem = self.explained(Key::find(keys, &names), path);
@@ -144,7 +144,7 @@ impl DocumentError {
 
 impl<'a> Document<'a> {
     /// Reads the syntax. `path` is only named in problems.
-    pub fn parse(path: &'a Path, text: &'a str, keys: &'static [Key]) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: &'a Path, text: &'a str, keys: &'static [Key]) -> Result<Self, Problem> {
         match DeTable::parse(text) {
             Ok(root) => Ok(Self { path, text, shown: text.to_owned(), keys, root: root.into_inner() }),
             Err(error) => Err(misspelt(path, text, &error)),
@@ -152,7 +152,7 @@ impl<'a> Document<'a> {
     }
 
     /// Reads the values, after a check that there are no keys but known ones, and all that must be there.
-    pub fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
         let mut problems = Vec::new();
         self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match (found, strangers) {
             (Found::Unknown(_), UnknownKeys::Ignored) => {}
@@ -165,7 +165,7 @@ impl<'a> Document<'a> {
     }
 
     /// A whole number at the top of the file, if that is what stands there: what decides how to read the rest.
-    pub fn integer(&self, name: &str) -> Option<Spanned<i64>> {
+    pub(crate) fn integer(&self, name: &str) -> Option<Spanned<i64>> {
         let value = self.root.get(name)?;
         match value.get_ref() {
             DeValue::Integer(integer) => {
@@ -178,7 +178,7 @@ impl<'a> Document<'a> {
 
     /// Covers a secret in all problems from now on: they end up in logs. Everything else keeps its place,
     /// so there is a star for each byte, and lines end where they did.
-    pub fn cover(&mut self, span: Range<usize>) {
+    pub(crate) fn cover(&mut self, span: Range<usize>) {
         if let Some(secret) = self.shown.get(span.clone()) {
             let stars = secret.bytes().map(|byte| match byte {
                 b'\n' => '\n',
@@ -190,7 +190,7 @@ impl<'a> Document<'a> {
     }
 
     /// The problem with the value at this span.
-    pub fn fault(&self, span: Range<usize>, fault: DocumentError) -> Problem {
+    pub(crate) fn fault(&self, span: Range<usize>, fault: DocumentError) -> Problem {
         let place = self.place(span.clone(), fault.label.clone());
         let path = self.value_at(&span).map(|(path, _)| path);
         let path = path.unwrap_or_default();

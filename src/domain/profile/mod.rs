@@ -57,13 +57,13 @@ impl Profile {
 
     /// The same profile without secrets: a rehearsal needs none, and whoever rehearses may not read them.
     #[must_use]
-    pub fn without_secrets(self) -> Self {
+    pub(crate) fn without_secrets(self) -> Self {
         Self { secrets: Secrets::default(), ..self }
     }
 
     /// The same profile with all of each GPU's memory to plan with, and the usual share of it.
     #[must_use]
-    pub fn with_whole_gpus(mut self) -> Self {
+    pub(crate) fn with_whole_gpus(mut self) -> Self {
         self.memory.gpu = None;
         self.memory.gpu_memory_utilization = review::UTILIZATION;
         self
@@ -83,7 +83,7 @@ impl Profile {
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a path that is not absolute.
-    pub fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
+    pub(crate) fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
         rules::whole_path(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
         self.model.path = Some(path);
         Ok(self)

@@ -15,7 +15,7 @@ pub struct Secrets {
 
 /// One kind of secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// vLLM's API key.
     ApiKey,
     /// A Hugging Face token.
@@ -24,7 +24,7 @@ pub enum Secret {
 
 impl Secrets {
     /// Those that there are.
-    pub fn all(&self) -> impl Iterator<Item = (Secret, &PathBuf)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Secret, &PathBuf)> {
         let each = [(Secret::ApiKey, &self.api_key), (Secret::HubToken, &self.hub_token)];
         each.into_iter().filter_map(|(secret, path)| Some((secret, path.as_ref()?)))
     }
@@ -37,7 +37,7 @@ impl Secrets {
 
 impl Secret {
     /// The name under which the service manager hands it over.
-    pub fn credential(self) -> &'static str {
+    pub(crate) fn credential(self) -> &'static str {
         match self {
             Self::ApiKey => "api-key",
             Self::HubToken => "hub-token",
@@ -45,7 +45,7 @@ impl Secret {
     }
 
     /// The variable in which the engine takes it.
-    pub fn variable(self) -> &'static str {
+    pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::ApiKey => "VLLM_API_KEY",
             Self::HubToken => "HF_TOKEN",
@@ -53,7 +53,7 @@ impl Secret {
     }
 
     /// The key of a profile that names its file.
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::ApiKey => "secrets.api-key-file",
             Self::HubToken => "secrets.hub-token-file",

@@ -46,20 +46,20 @@ const SPEED_SHARE: f64 = 0.95;
 
 /// A profile, and what comes of it on the host that it was made for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     /// The profile's text, with comments.
-    pub text: String,
+    pub(crate) text: String,
     /// The same, read.
-    pub profile: Profile,
+    pub(crate) profile: Profile,
     /// Its plan.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 /// The profile that serves a checkpoint well on these facts, by the first of the candidates that can; or why none can.
 ///
 /// # Errors
 /// [`Kind::Usage`] where a name, a path or an address cannot stand in a profile.
-pub fn propose(
+pub(crate) fn propose(
     subject: &Subject<'_>,
     checkpoint: &Checkpoint,
     facts: &Facts,

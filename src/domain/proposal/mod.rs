@@ -5,6 +5,7 @@ mod names;
 mod subject;
 mod text;
 
-pub use choice::{Proposal, propose};
+pub(crate) use choice::{Proposal, propose};
 pub use names::{address, profile_name, served_name};
-pub use subject::{Candidate, Replaced, Source, Subject, Template};
+pub use subject::Template;
+pub(crate) use subject::{Candidate, Replaced, Source, Subject};

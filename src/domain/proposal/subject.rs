@@ -8,37 +8,37 @@ use std::path::Path;
 
 /// What is to be served, and under which names.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// `owner/name` on the hub.
-    pub repo: &'a str,
+    pub(crate) repo: &'a str,
     /// The profile's name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The systemd unit's name without suffix.
-    pub service: &'a str,
+    pub(crate) service: &'a str,
     /// What clients write into `model`.
-    pub served_name: &'a str,
+    pub(crate) served_name: &'a str,
     /// Where it answers.
-    pub listen: Listen,
+    pub(crate) listen: Listen,
     /// Where the files come from.
-    pub source: Source<'a>,
+    pub(crate) source: Source<'a>,
     /// How it answers a chat.
-    pub template: Template,
+    pub(crate) template: Template,
     /// What it is to replace.
-    pub replaces: Option<Replaced<'a>>,
+    pub(crate) replaces: Option<Replaced<'a>>,
 }
 
 /// What serves until then.
 #[derive(Clone, Copy, Debug)]
-pub struct Replaced<'a> {
+pub(crate) struct Replaced<'a> {
     /// Its profile.
-    pub profile: &'a Profile,
+    pub(crate) profile: &'a Profile,
     /// What is predicted of one stream, tokens/s.
-    pub predicted: Option<f64>,
+    pub(crate) predicted: Option<f64>,
 }
 
 /// Where the files come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// The hub.
     Hub,
     /// A folder that a person named.
@@ -78,11 +78,11 @@ impl Template {
 
 /// A vLLM that a profile may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// As a plan takes it.
-    pub runtime: PlannedRuntime,
+    pub(crate) runtime: PlannedRuntime,
     /// What it computes on.
-    pub device: Device,
+    pub(crate) device: Device,
     /// The locked `transformers`.
-    pub transformers: Option<String>,
+    pub(crate) transformers: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::{net::IpAddr, path::Path};
 const HIDDEN: [&str; 3] = ["/root", "/home", "/tmp"];
 
 /// Whether a service of this manager cannot see what lies there. One without root hides nothing.
-pub fn hides(scope: Scope, path: &Path) -> bool {
+pub(crate) fn hides(scope: Scope, path: &Path) -> bool {
     scope == Scope::System && HIDDEN.iter().any(|hidden| path.starts_with(hidden))
 }
 

@@ -3,7 +3,7 @@
 //! The sandbox was tried with a real vLLM under a real systemd; what looks as if it could be
 //! tightened further is commented in the text where it was seen to break vLLM.
 
-pub use super::sandbox::hides;
+pub(crate) use super::sandbox::hides;
 
 use super::sandbox::Service;
 use crate::domain::{
@@ -21,7 +21,7 @@ pub const GPU_READY: &str = "awqdeploy-gpu-ready.service";
 const HEAD: &str = "# Made by awqdeploy";
 
 /// Whether a unit's text is awqdeploy's to replace.
-pub fn is_ours(text: &str) -> bool {
+pub(crate) fn is_ours(text: &str) -> bool {
     text.starts_with(HEAD)
 }
 
@@ -31,17 +31,17 @@ pub fn recover_name(service: &str) -> String {
 }
 
 /// The transient unit that carries out an activation of a service, without its suffix.
-pub fn activation_name(service: &str, activation: u64) -> String {
+pub(crate) fn activation_name(service: &str, activation: u64) -> String {
     format!("awqdeploy-activation-{service}-{activation}")
 }
 
 /// The transient unit that goes back from a generation of a service that failed too often.
-pub fn fallback_name(service: &str) -> String {
+pub(crate) fn fallback_name(service: &str) -> String {
     format!("awqdeploy-fallback-{service}.service")
 }
 
 /// The command of that unit which does the rest of an activation whose process died.
-pub fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
+pub(crate) fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
     let (program, root) = (path(program), command_word(&layout.root().display().to_string()));
     let option = option(layout.scope());
     format!("{program}{option} --root {root} --progress plain activate {activation} --rest")

@@ -33,7 +33,7 @@ impl Layout {
     }
 
     /// Whose service manager runs what lies here.
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         self.scope
     }
 
@@ -53,7 +53,7 @@ impl Layout {
     }
 
     /// The record of the last attempt at what a configuration declares.
-    pub fn declared(&self) -> PathBuf {
+    pub(crate) fn declared(&self) -> PathBuf {
         self.root.join("declared.json")
     }
 
@@ -68,7 +68,7 @@ impl Layout {
     }
 
     /// The generations that a person wants to keep: an empty file each, named by its number.
-    pub fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.root.join("pins")
     }
 
@@ -103,7 +103,7 @@ impl Layout {
     }
 
     /// The locks of the models in the store: what each of them is, apart from profiles that may change.
-    pub fn model_locks(&self) -> PathBuf {
+    pub(crate) fn model_locks(&self) -> PathBuf {
         self.root.join("store/locks")
     }
 
@@ -118,7 +118,7 @@ impl Layout {
     }
 
     /// All installed runtimes.
-    pub fn runtimes(&self) -> PathBuf {
+    pub(crate) fn runtimes(&self) -> PathBuf {
         self.root.join("store/runtimes")
     }
 
@@ -128,7 +128,7 @@ impl Layout {
     }
 
     /// All interpreters that came with locks.
-    pub fn pythons(&self) -> PathBuf {
+    pub(crate) fn pythons(&self) -> PathBuf {
         self.root.join("store/pythons")
     }
 
@@ -164,7 +164,7 @@ impl Layout {
 
     /// How often what serves failed in a row. Beside the root: below it everything is read-only to whatever the service's
     /// unit runs, root's own commands included.
-    pub fn tally(&self) -> PathBuf {
+    pub(crate) fn tally(&self) -> PathBuf {
         let name = self.root.file_name().unwrap_or_default().to_string_lossy();
         self.root.with_file_name(format!("{name}-tally.json"))
     }

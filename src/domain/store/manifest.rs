@@ -50,7 +50,7 @@ pub enum Mode {
 
 /// What is installed into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// An environment with vLLM.
     Runtime,
     /// What it runs on.

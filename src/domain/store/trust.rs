@@ -181,7 +181,7 @@ pub fn outside(map: &str, overflow: u32) -> Option<u32> {
 
 impl Distrust {
     /// The part of the way that is meant.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Stranger { path, .. } | Self::Writable { path, .. } => path,
         }

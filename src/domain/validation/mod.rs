@@ -1,6 +1,6 @@
 //! Evidence, and what is concluded from it.
 
-pub mod calibrate;
+pub(crate) mod calibrate;
 pub mod gibberish;
 pub mod observed;
 pub mod probation;

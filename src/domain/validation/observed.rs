@@ -196,7 +196,7 @@ pub struct Figure {
 }
 
 /// All figures that were both planned and seen. `decode` is what was measured of one stream, tokens/s.
-pub fn figures(plan: &Plan, actual: &Observed, decode: Option<f64>) -> Vec<Figure> {
+pub(crate) fn figures(plan: &Plan, actual: &Observed, decode: Option<f64>) -> Vec<Figure> {
     if actual.rehearsed {
         return Vec::new();
     }

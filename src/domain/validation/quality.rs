@@ -142,7 +142,7 @@ impl Quality {
 
 impl QualityComparison {
     /// How probable so great a loss is, in words.
-    pub fn by_chance(&self) -> String {
+    pub(crate) fn by_chance(&self) -> String {
         match self.loss_probability {
             small if small < 0.001 => "below 0.001".to_owned(),
             probability => format!("{probability:.3}"),

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 /// Which set this is. A newer one has more questions after the same: stored answers are compared by their place.
-pub const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 
 /// The most tokens to let a model answer in: enough for a sentence around the answer.
-pub const MAX_TOKENS: u32 = 48;
+pub(crate) const MAX_TOKENS: u32 = 48;
 
 /// How long the questions may take in all: with the probabilities of a text after them, two minutes. At 5 tokens/s there
 /// is time for all of them if answers are as short as they should be, and for ten that are as long as they can be.

@@ -129,9 +129,9 @@ pub struct Comparison {
     pub generation: GenerationId,
     /// When the baseline was measured.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
+    pub(crate) at: jiff::Timestamp,
     /// Its median decode tokens/s.
-    pub baseline_tokens_per_second: f64,
+    pub(crate) baseline_tokens_per_second: f64,
     /// This one's median over the baseline's.
     pub ratio: f64,
     /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
@@ -139,7 +139,7 @@ pub struct Comparison {
     #[serde(default)]
     pub live: bool,
     /// The least ratio that passes.
-    pub min_ratio: f64,
+    pub(crate) min_ratio: f64,
 }
 
 impl Report {
@@ -155,7 +155,7 @@ impl Report {
     }
 
     /// Whether it answers as an API should, at whatever speed.
-    pub fn answers(&self) -> bool {
+    pub(crate) fn answers(&self) -> bool {
         !self.checks.is_empty() && !self.checks.iter().any(Check::failed)
     }
 
@@ -192,7 +192,7 @@ impl KnownAnswers {
     }
 
     /// Of those asked, the share that was answered right: 0 to 1.
-    pub fn share(self) -> f64 {
+    pub(crate) fn share(self) -> f64 {
         f64::from(self.right) / f64::from(self.asked.max(1))
     }
 }
@@ -209,14 +209,14 @@ impl fmt::Display for KnownAnswers {
 
 impl Check {
     /// Whether it failed.
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.verdict == CheckOutcome::Fail
     }
 }
 
 impl Verdict {
     /// As in the documents.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Fail => "fail",

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub const ERROR_RATE: f64 = 0.05;
 
 /// How often the measurements are looked at.
-pub const LOOKS: u32 = 4;
+pub(crate) const LOOKS: u32 = 4;
 
 /// The least measurements for a first look. Two know next to nothing about their spread.
 const FIRST: u32 = 3;

@@ -40,9 +40,9 @@ pub struct PromptLength {
     /// Tokens of the prompt, as the server counts them: the median of the requests.
     pub input_len: u32,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Interval,
+    pub(crate) ttft_ms: Interval,
     /// Each request, in order.
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// So many streams at once, each making its next request when it has its answer.
@@ -63,13 +63,13 @@ pub struct Concurrency {
     /// Generated tokens per second, of all streams together.
     pub output_throughput: f64,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Interval,
+    pub(crate) ttft_ms: Interval,
     /// Time per output token after the first, milliseconds.
     pub tpot_ms: Interval,
     /// Time between two chunks of text, milliseconds, of all requests.
     pub itl_ms: Interval,
     /// End-to-end latency, milliseconds.
-    pub e2el_ms: Interval,
+    pub(crate) e2el_ms: Interval,
     /// Each request, by the time at which it began.
     pub samples: Vec<Sample>,
 }
@@ -100,7 +100,7 @@ pub struct Pace {
 
 impl Pace {
     /// That of these requests, so many at once. Absent without any.
-    pub fn of(streams: u32, samples: &[Sample]) -> Option<Self> {
+    pub(crate) fn of(streams: u32, samples: &[Sample]) -> Option<Self> {
         let lengths: Vec<f64> = samples.iter().map(|sample| f64::from(sample.prompt_tokens)).collect();
         let first: Vec<f64> = samples.iter().map(|sample| sample.ttft_ms / 1000.0).collect();
         let next: Vec<f64> = samples.iter().filter_map(Sample::tpot_ms).map(|ms| ms / 1000.0).collect();
@@ -143,7 +143,7 @@ pub fn longest_prompt(max_model_len: u32) -> u32 {
 
 impl PromptLength {
     /// Of these requests, for which so many tokens were asked. Absent without any.
-    pub fn of(prompt_tokens: u32, samples: Vec<Sample>) -> Option<Self> {
+    pub(crate) fn of(prompt_tokens: u32, samples: Vec<Sample>) -> Option<Self> {
         let lengths: Vec<f64> = samples.iter().map(|sample| f64::from(sample.prompt_tokens)).collect();
         Some(Self {
             prompt_tokens,
@@ -184,12 +184,12 @@ impl Concurrency {
 
 impl Concurrency {
     /// The rate of each request, tokens/s, its first token included.
-    pub fn rates(&self) -> Vec<f64> {
+    pub(crate) fn rates(&self) -> Vec<f64> {
         self.samples.iter().map(|sample| f64::from(sample.tokens) * 1000.0 / sample.e2el_ms).collect()
     }
 
     /// The throughput, and its bounds: known as well, in proportion, as the rate of one request.
-    pub fn throughput(&self) -> Interval {
+    pub(crate) fn throughput(&self) -> Interval {
         let exact = self.output_throughput;
         let rates = self.rates();
         let middle = Logarithms::of(&rates).map_or(exact, |rates| rates.mean.exp());

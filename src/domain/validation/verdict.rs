@@ -47,7 +47,7 @@ impl<'a> Basis<'a> {
 
     /// Its speed, if it is what these gates compare with. A baseline that failed its own gates would be
     /// an excuse, not a yardstick.
-    pub fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
+    pub(crate) fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
         self.fit(gates)?.throughput.as_ref()
     }
 
@@ -67,12 +67,12 @@ pub struct Judgement {
     /// Against the baseline, where both were measured.
     pub comparison: Option<Comparison>,
     /// Likewise of what it says.
-    pub quality: Option<QualityComparison>,
+    pub(crate) quality: Option<QualityComparison>,
 }
 
 /// Whether these decode rates are enough for the gates, beside those of the baseline: what the floor and
 /// the ratio show. Below in either is a failure, and open in either wants more measurements.
-pub fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
+pub(crate) fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
     let floor = sequential::floor(ours, gates.min_decode_tokens_per_second);
     let ratio = match (&gates.baseline, theirs) {
         (Some(Baseline { min_ratio, .. }), Some(theirs)) => sequential::ratio(ours, theirs, *min_ratio),

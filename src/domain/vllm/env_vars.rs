@@ -16,14 +16,14 @@ pub fn read_by(version: Version) -> impl Iterator<Item = &'static str> {
 
 /// A variable by its name, that is vLLM's and that this version does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub(crate) struct Unread {
     /// The one that it reads and that is spelled most alike.
-    pub like: Option<&'static str>,
+    pub(crate) like: Option<&'static str>,
 }
 
 /// Whether this version passes over this variable. Nothing is said of versions that are not in the table, and of
 /// variables that others read.
-pub fn unread(name: &str, version: Version) -> Option<Unread> {
+pub(crate) fn unread(name: &str, version: Version) -> Option<Unread> {
     let ours = name.starts_with("VLLM_") && flags::covers(version);
     if !ours || read_by(version).any(|known| known == name) {
         return None;

@@ -140,7 +140,7 @@ pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
 }
 
 /// Whether argparse would take it for a flag: negative numbers are values.
-pub fn is_flag(text: &str) -> bool {
+pub(crate) fn is_flag(text: &str) -> bool {
     text.starts_with('-') && text.parse::<f64>().is_err()
 }
 

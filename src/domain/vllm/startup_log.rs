@@ -230,7 +230,7 @@ pub struct Reason {
     /// What it is.
     pub failure: Failure,
     /// vLLM's words for it, without the log's prefix.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 impl Reason {

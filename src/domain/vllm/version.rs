@@ -8,12 +8,12 @@ pub struct Version(u32, u32, u32);
 
 impl Version {
     /// The version `major.minor.patch`.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+    pub(crate) const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self(major, minor, patch)
     }
 
     /// The first number.
-    pub const fn major(self) -> u32 {
+    pub(crate) const fn major(self) -> u32 {
         self.0
     }
 

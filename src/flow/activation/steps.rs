@@ -26,7 +26,7 @@ use crate::{
 const EVIDENCE_LINES: u32 = 1000;
 
 /// Acts on the real service.
-pub struct Live<'a> {
+pub(crate) struct Live<'a> {
     writer: &'a StoreWriter<'a>,
     services: Box<dyn Services + 'a>,
     observer: &'a dyn Observer,
@@ -45,7 +45,7 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// The host of this activation, which has this number.
-    pub fn new(
+    pub(crate) fn new(
         writer: &'a StoreWriter<'a>,
         services: Box<dyn Services + 'a>,
         observer: &'a dyn Observer,
@@ -59,7 +59,7 @@ impl<'a> Live<'a> {
 
     /// The same, with what was measured of the baseline while it still served.
     #[must_use]
-    pub fn beside(self, baseline: Option<Report>) -> Self {
+    pub(crate) fn beside(self, baseline: Option<Report>) -> Self {
         Self { baseline, ..self }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn verify_target(
     };
     let target = store.generation(target)?;
     let possible = whole(world, writer, &target, observer)
-        .and_then(|()| host_changed::still_fits(&target.plan, &world.facts).map_err(Problem::from));
+        .and_then(|()| host_changed::still_fits(&target.plan, world.facts()?).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 

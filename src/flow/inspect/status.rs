@@ -26,21 +26,21 @@ pub struct Status {
     /// What `current` points at.
     pub current: Option<Generation>,
     /// Whether that passed a validation.
-    pub proven: bool,
+    pub(crate) proven: bool,
     /// What the service does. Absent where there is none to ask.
     pub condition: Option<Condition>,
     /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
     pub as_found: Option<AsFound>,
     /// The newest activation.
-    pub last: Option<Recorded>,
+    pub(crate) last: Option<Recorded>,
     /// The newest validation of what is current.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// Until when what is current is watched, if it is.
-    pub watched_until: Option<jiff::Timestamp>,
+    pub(crate) watched_until: Option<jiff::Timestamp>,
     /// What runs, as far as that can be told.
-    pub runs: Runs,
+    pub(crate) runs: Runs,
     /// The profile of what serves.
-    pub serving: Option<String>,
+    pub(crate) serving: Option<String>,
     /// The records that cannot be read, in one line each.
     pub damaged: Vec<String>,
 }
@@ -56,18 +56,18 @@ pub enum AsFound {
 
 /// A generation and what is known of it.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The generation.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// Whether it passed a validation, serves, and so on.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// Whether a person wants to keep it.
-    pub pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// What a generation is to its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// `current` points at it, and it is proven.
     Current,
     /// `current` points at it, and it is being tried, or was interrupted.
@@ -138,7 +138,7 @@ fn watched_until(
 }
 
 /// All generations, oldest first.
-pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
+pub(crate) fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
     let proven = world.store.known_good()?;
     let current = world.store.current()?;
     let standing = |id| match id {

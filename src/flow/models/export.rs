@@ -13,7 +13,12 @@ use std::{path::Path, time::Duration};
 
 /// Exports a profile's model to a folder that is not there yet, or empty. Where the file system allows
 /// it, that takes no room.
-pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> Result<usize, Problem> {
+pub(crate) fn export(
+    world: &World,
+    name: &str,
+    to: &Path,
+    observer: &dyn Observer,
+) -> Result<usize, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let path = world.layout().model(model.digest());

@@ -61,18 +61,18 @@ pub(in crate::flow) fn of_lock(
 
 /// A runtime that must be in the store before a generation can use it.
 #[derive(Clone, Debug)]
-pub struct Supply {
+pub(crate) struct Supply {
     /// Its name in the store.
-    pub digest: Sha256Digest,
+    pub(crate) digest: Sha256Digest,
     /// Its wheels.
-    pub locked: LockedRuntime,
+    pub(crate) locked: LockedRuntime,
     /// Where it comes from.
-    pub source: RuntimeSource,
+    pub(crate) source: RuntimeSource,
 }
 
 /// Where a runtime comes from.
 #[derive(Clone, Debug)]
-pub enum RuntimeSource {
+pub(crate) enum RuntimeSource {
     /// Nix has it already.
     Nix(runtimes::Built),
     /// Its wheels are to be installed for this interpreter.

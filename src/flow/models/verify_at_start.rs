@@ -118,7 +118,7 @@ pub fn verify_runtime(
 }
 
 /// Where a part of this name lies.
-pub fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
+pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
     match part {
         Part::Runtime => layout.runtime(name),
         Part::Interpreter => layout.python(name),

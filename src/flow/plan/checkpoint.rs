@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the checkpoint is read.
 #[derive(Clone, Copy, Debug)]
-pub enum Weights<'a> {
+pub(crate) enum Weights<'a> {
     /// In the store, else in the profile's folder, else on the hub, else as it was published.
     Known,
     /// As it was published, whatever is in the store or in the profile's folder.

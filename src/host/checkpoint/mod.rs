@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use told::{CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, some_of, template_in, unverified};
 
-pub use remote::{HubReadError, read as read_from_hub, template as template_on_hub};
+pub(crate) use remote::{HubReadError, read as read_from_hub, template as template_on_hub};
 use std::{
     fs::File,
     io::{ErrorKind, Read},
@@ -41,7 +41,7 @@ pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Pro
 }
 
 /// The text of the model's chat template, or nothing where the folder has none.
-pub fn template(folder: &Path) -> Result<Option<String>, Problem> {
+pub(crate) fn template(folder: &Path) -> Result<Option<String>, Problem> {
     for name in TEMPLATES {
         if let Some(text) = fs::read(&folder.join(name))?
             && let Some(template) = template_in(name, &text)

@@ -31,7 +31,7 @@ const READ_AT_ONCE: usize = 4;
 
 /// Why the hub told nothing of a checkpoint.
 #[derive(Debug)]
-pub enum HubReadError {
+pub(crate) enum HubReadError {
     /// It could not, or must not, be asked.
     Unasked(Problem),
     /// What it has cannot be served.
@@ -53,7 +53,7 @@ impl From<HubReadError> for Problem {
 
 /// What these files of a repository tell. Small files are proven against their names' hashes; a header only against
 /// the length of its file, as the hash of a large file needs all of it.
-pub fn read(
+pub(crate) fn read(
     hub: &Hub,
     source: &Source,
     files: &[Listed],
@@ -63,7 +63,7 @@ pub fn read(
 }
 
 /// The text of the model's chat template, or nothing where the repository has none.
-pub fn template(
+pub(crate) fn template(
     hub: &Hub,
     source: &Source,
     files: &[Listed],

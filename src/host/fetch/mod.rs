@@ -9,7 +9,7 @@ mod proof;
 mod shared;
 
 use crate::domain::problem::Problem;
-pub use shared::{FetchOptions, FetchProgress, WantedFile};
+pub(crate) use shared::{FetchOptions, FetchProgress, WantedFile};
 use shared::{Message, Shared};
 use std::{
     sync::mpsc::{self},
@@ -22,7 +22,7 @@ use std::{
 /// # Errors
 /// [`Kind::Unverified`] where a file cannot be had from any of its sources, [`Kind::Interrupted`], or what
 /// `tell` says.
-pub fn fetch(
+pub(crate) fn fetch(
     wanted: &[WantedFile],
     means: &FetchOptions<'_>,
     tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,

@@ -151,29 +151,29 @@ pub(crate) enum Message {
 
 /// A file to fetch.
 #[derive(Clone, Debug)]
-pub struct WantedFile {
+pub(crate) struct WantedFile {
     /// What it must be.
-    pub file: LockedFile,
+    pub(crate) file: LockedFile,
     /// Where it is, best first; at least one.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
 }
 
 /// How to go about it.
 #[derive(Clone, Debug)]
-pub struct FetchOptions<'a> {
+pub(crate) struct FetchOptions<'a> {
     /// Where parts are kept, on the file system of the store.
-    pub folder: &'a Path,
+    pub(crate) folder: &'a Path,
     /// Which hub.
-    pub settings: &'a Settings,
+    pub(crate) settings: &'a Settings,
     /// How many connections at once, at least 1.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Whether a person wants it to stop.
-    pub interrupt: &'a Interrupt,
+    pub(crate) interrupt: &'a Interrupt,
 }
 
 /// What a fetch tells while it runs.
 #[derive(Debug)]
-pub enum FetchProgress<'a> {
+pub(crate) enum FetchProgress<'a> {
     /// So many bytes are there, those of earlier runs included.
     Progress(ByteSize),
     /// Something went wrong, and is tried in another way.

@@ -1,6 +1,6 @@
 //! A model hub over HTTP: what a revision is, which files it has, and their bytes.
 
-pub mod pieces;
+pub(crate) mod pieces;
 mod settings;
 
 pub use settings::{Reach, Settings, Token};
@@ -45,7 +45,7 @@ pub struct Hub {
 
 /// The bytes of a file as they come.
 #[derive(Debug)]
-pub struct BodyStream {
+pub(crate) struct BodyStream {
     response: Response,
     /// Bytes before the wanted ones, from a server that knows no ranges.
     skip: u64,
@@ -117,7 +117,7 @@ impl Hub {
     }
 
     /// These bytes of a file of length `size`, held in memory.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         source: &Source,
         path: &Path,
@@ -137,7 +137,7 @@ impl Hub {
     }
 
     /// The bytes of a file of length `size` in `from..to`, to be read as they come.
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         source: &Source,
         path: &Path,
@@ -161,7 +161,7 @@ impl Hub {
     }
 
     /// Asks until it succeeds, the fault will not pass, or the patience ends.
-    pub async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
+    pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
         &self,
         interrupt: &Interrupt,
         mut ask: impl FnMut() -> F,
@@ -189,7 +189,7 @@ impl Hub {
     }
 
     /// Where it is, for messages. An address may carry a password, which is left out.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let url = reqwest::Url::parse(&self.settings.endpoint).ok();
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
     }
@@ -233,7 +233,7 @@ impl Hub {
 
 /// How asking ended without an answer.
 #[derive(Debug)]
-pub enum HubFailure {
+pub(crate) enum HubFailure {
     /// A person wants it to stop.
     Interrupted,
     /// The last fault.
@@ -242,7 +242,7 @@ pub enum HubFailure {
 
 impl HubFailure {
     /// The problem of somebody who asked for `what`.
-    pub fn problem(self, what: impl std::fmt::Display) -> Problem {
+    pub(crate) fn problem(self, what: impl std::fmt::Display) -> Problem {
         match self {
             Self::Interrupted => Problem::new(Kind::Interrupted, "stopped before anything was changed"),
             Self::Failed(fault) => {
@@ -255,7 +255,7 @@ impl HubFailure {
 
 impl BodyStream {
     /// The next bytes; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
         loop {
             let Some(mut bytes) = within(self.silence, self.response.chunk()).await? else {
                 return Ok(None);

@@ -24,17 +24,17 @@ const MOST_NVLINKS: u32 = 18;
 
 /// What NVML says, or why it says nothing.
 #[derive(Debug, Default)]
-pub struct Gpus {
+pub(crate) struct Gpus {
     /// All GPUs, in NVML's order.
-    pub found: Vec<Gpu>,
+    pub(crate) found: Vec<Gpu>,
     /// The driver's version.
-    pub driver: Option<String>,
+    pub(crate) driver: Option<String>,
     /// Why the GPUs could not be asked.
-    pub unknown: Option<String>,
+    pub(crate) unknown: Option<String>,
 }
 
 /// Asks NVML. Never a problem: a host without GPUs is one that a plan can be made for, on the CPU.
-pub fn facts() -> Gpus {
+pub(crate) fn facts() -> Gpus {
     let nvml = match library() {
         Ok(nvml) => nvml,
         Err(error) => {
@@ -69,7 +69,7 @@ fn library() -> Result<Nvml, NvmlError> {
 }
 
 /// The number of the GPU of this UUID, written in full.
-pub fn number(uuid: &str) -> Option<u32> {
+pub(crate) fn number(uuid: &str) -> Option<u32> {
     let nvml = library().ok()?;
     let device = nvml.device_by_uuid(uuid).ok()?;
     device.index().ok()

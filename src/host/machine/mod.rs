@@ -68,14 +68,14 @@ fn memory() -> Result<Facts, Problem> {
 }
 
 /// This boot, by the name that the kernel gave it.
-pub fn boot() -> Result<String, Problem> {
+pub(crate) fn boot() -> Result<String, Problem> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let name = fs::read_to_string(path).map_err(|e| super::os::fs::failed("read", path, e))?;
     Ok(name.trim().to_owned())
 }
 
 /// All RAM of this host, and what of it could be had without pushing anything but cache out.
-pub fn ram() -> Result<(ByteSize, ByteSize), Problem> {
+pub(crate) fn ram() -> Result<(ByteSize, ByteSize), Problem> {
     let Facts { ram_total, ram_available, .. } = memory()?;
     Ok((ram_total, ram_available))
 }

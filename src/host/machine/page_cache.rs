@@ -73,7 +73,7 @@ pub fn read(
 }
 
 /// Lets go of files that need not be in the cache. The kernel keeps what is mapped or not written yet.
-pub fn let_go(files: &[(PathBuf, ByteSize)]) {
+pub(crate) fn let_go(files: &[(PathBuf, ByteSize)]) {
     for (path, _) in files {
         if let Ok(file) = File::open(path) {
             let _taken = fadvise(&file, 0, None, Advice::DontNeed);

@@ -8,13 +8,13 @@ use std::time::Duration;
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Now. Without a name where the kernel has none for its boot.
-pub fn now() -> Uptime {
+pub(crate) fn now() -> Uptime {
     let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
     Uptime { boot, seconds: seconds() }
 }
 
 /// Seconds since the boot, sleep included.
-pub fn seconds() -> f64 {
+pub(crate) fn seconds() -> f64 {
     let now = clock_gettime(ClockId::Boottime);
     let whole = Duration::from_secs(now.tv_sec.try_into().unwrap_or_default());
     let part = Duration::from_nanos(now.tv_nsec.try_into().unwrap_or_default());

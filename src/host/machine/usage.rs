@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What these processes hold now. Nothing where there are none, or nobody tells.
-pub fn of(whose: &OwnedProcesses) -> Held {
+pub(crate) fn of(whose: &OwnedProcesses) -> Held {
     let ours = whose.processes();
     let vram: Vec<ByteSize> = gpu::facts()
         .found

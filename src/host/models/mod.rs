@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// All models in the store.
-    pub fn models(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn models(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().models())
     }
 }
@@ -77,7 +77,7 @@ impl StoreWriter<'_> {
     }
 
     /// Remembers what a check has proven, so that the next need not read it.
-    pub fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
+    pub(crate) fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
         if checked.noted.is_empty() {
             return Ok(());
         }
@@ -88,7 +88,12 @@ impl StoreWriter<'_> {
 
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
     /// store had for it. The file is moved.
-    pub fn adopt(&self, staged: &Path, content: Sha256Digest, how: fs::Transfer) -> Result<(), Problem> {
+    pub(crate) fn adopt(
+        &self,
+        staged: &Path,
+        content: Sha256Digest,
+        how: fs::Transfer,
+    ) -> Result<(), Problem> {
         let layout = self.store().layout();
         // A file that is somebody else's too is left as it is.
         match how {
@@ -100,7 +105,7 @@ impl StoreWriter<'_> {
     }
 
     /// Lays a model out of contents that are all in the store. Returns its folder.
-    pub fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
+    pub(crate) fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
         let layout = self.store().layout();
         let digest = model.digest();
         let path = layout.model(digest);
@@ -121,7 +126,7 @@ impl StoreWriter<'_> {
     }
 
     /// Lays a model out in a folder outside of the store, which appears as a whole.
-    pub fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
+    pub(crate) fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
         if !fs::names(to)?.is_empty() {
             return Err(Problem::new(Kind::Usage, format!("`{}` is not empty", to.display()))
                 .help("name a folder that is not there yet"));
@@ -220,7 +225,7 @@ fn import_missing(
 
 /// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
 /// and how the last folder's file differed.
-pub fn gather(
+pub(crate) fn gather(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
     sources: &[Folder],
@@ -362,7 +367,7 @@ impl Import<'_> {
 }
 
 /// What is wrong with a model, file by file.
-pub fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
+pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
     let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     let count = damaged.len();
     let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };

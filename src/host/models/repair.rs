@@ -126,7 +126,7 @@ impl StoreWriter<'_> {
 
     /// Makes every content of a model a file of ours. What an earlier version linked may be somebody else's by another
     /// name, who can write to it. Each copy is hashed.
-    pub fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
+    pub(crate) fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
         let layout = self.store().layout();
         let foreign = |file: &&LockedFile| {
             let blob = layout.blob(file.sha256);

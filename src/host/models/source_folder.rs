@@ -54,7 +54,7 @@ impl Folder {
     }
 
     /// The folder that the files are in.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -67,7 +67,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`Kind::Unverified`] for what leads outside, or is no file.
-    pub fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
+    pub(crate) fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
         let path = self.path.join(file);
         let real = match std::fs::canonicalize(&path) {
             Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => return Ok(None),
@@ -101,7 +101,7 @@ impl Folder {
     }
 
     /// Bytes of all files that a survey reads.
-    pub fn size(&self) -> Result<ByteSize, Problem> {
+    pub(crate) fn size(&self) -> Result<ByteSize, Problem> {
         Ok(self.list()?.into_iter().map(|(_, _, size)| size).sum())
     }
 

@@ -91,7 +91,7 @@ struct Candidate<'a> {
 
 impl Difference {
     /// Its name in documents.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Size(_) => "size",
@@ -106,7 +106,7 @@ impl Difference {
 
 impl Damage {
     /// A file of which nothing is known to be right.
-    pub fn of(file: &LockedFile, difference: Difference) -> Self {
+    pub(crate) fn of(file: &LockedFile, difference: Difference) -> Self {
         Self { path: file.path.clone(), difference, pieces: (0..file.piece_count().max(1)).collect() }
     }
 }
@@ -154,7 +154,7 @@ pub fn stored(
 }
 
 /// Checks a model in a folder of somebody else's, who may keep other files there.
-pub fn given(
+pub(crate) fn given(
     folder: &Folder,
     model: &LockedModel,
     interrupt: &Interrupt,
@@ -271,7 +271,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// The bytes of a piece; nothing beyond the end of its file.
-pub fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
+pub(crate) fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
     let start = piece.checked_mul(PIECE.0)?;
     (start < size).then(|| start..size.min(start + PIECE.0))
 }

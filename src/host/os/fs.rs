@@ -46,19 +46,19 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
 }
 
 /// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
-pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_as(path, FILE_MODE, bytes)
 }
 
 /// The same with these permissions, whatever an older file of that name has.
-pub fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let staged = staged_name(path);
     write_synced(&staged, mode, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)
 }
 
 /// The same outside of the root, where no lock keeps others from writing at the same time: the last wins.
-pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
@@ -70,7 +70,7 @@ pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Proble
 }
 
 /// The same where no file of that name may be there yet: one that appears meanwhile stays, and is a problem.
-pub fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
@@ -83,12 +83,12 @@ pub fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Pr
 }
 
 /// Writes a file that nobody looks for yet, synced.
-pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_synced(path, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))
 }
 
 /// Makes `link` point at `target` in one step.
-pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
+pub(crate) fn point(link: &Path, target: &Path) -> Result<(), Problem> {
     let staged = staged_name(link);
     remove(&staged)?;
     symlink(target, &staged).map_err(|e| failed("make the link", link, e))?;
@@ -97,7 +97,7 @@ pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
 
 /// Removes a file or link, durably. One that is not there is no error: whoever removed it may have died before that
 /// was on the disk.
-pub fn remove(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove(path: &Path) -> Result<(), Problem> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound && !path.parent().is_some_and(Path::is_dir) => Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("remove", path, e)),
@@ -106,7 +106,7 @@ pub fn remove(path: &Path) -> Result<(), Problem> {
 }
 
 /// Removes a directory and all below it. One that is not there is no error.
-pub fn remove_tree(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Problem> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(|e| failed("remove", path, e)),
@@ -114,13 +114,13 @@ pub fn remove_tree(path: &Path) -> Result<(), Problem> {
 }
 
 /// Removes whatever is there, and all below it.
-pub fn remove_entry(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove_entry(path: &Path) -> Result<(), Problem> {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     if is_directory { remove_tree(path) } else { remove(path) }
 }
 
 /// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
-pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync(staged)?;
     rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE)
         .map_err(|e| failed("rename to", path, e.into()))?;
@@ -128,7 +128,7 @@ pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
 }
 
 /// The same in place of what may be there, which is then in `staged`.
-pub fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
     if !path.is_dir() {
         return publish(staged, path);
     }
@@ -139,13 +139,13 @@ pub fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
 }
 
 /// Makes sure that everything on the file system of `path` is on the disk: for whole trees.
-pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
+pub(crate) fn sync_file_system(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     rustix::fs::syncfs(&file).map_err(|e| failed("sync the file system of", path, e.into()))
 }
 
 /// Whether two files hold the same bytes. One that is not there holds none.
-pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
+pub(crate) fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
     let open = |path: &Path| match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         file => file.map(|file| Some(BufReader::new(file))).map_err(|e| failed("open", path, e)),
@@ -171,7 +171,7 @@ pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
 }
 
 /// Gives a finished file its final name, in place of what has it.
-pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
     rename(staged, path)
 }
 
@@ -235,7 +235,7 @@ pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
 
 /// Makes a file of its own with the same content, which may be written to. It takes the place of what is
 /// there.
-pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
+pub(crate) fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
     remove(to)?;
     if !clone(from, to)? {
         copy(from, to)?;
@@ -245,7 +245,7 @@ pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
 }
 
 /// Copies a file by sharing its blocks. `false` where the file system cannot.
-pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
+pub(crate) fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
     let source = open_file(from)?;
     let mut new = OpenOptions::new();
     let target =
@@ -259,13 +259,13 @@ pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
 }
 
 /// Gives `from`, which is on the same file system, a second name `to`, durable with `to`'s directory.
-pub fn link(from: &Path, to: &Path) -> Result<(), Problem> {
+pub(crate) fn link(from: &Path, to: &Path) -> Result<(), Problem> {
     fs::hard_link(from, to).map_err(|e| failed("link to", to, e))
 }
 
 /// Marks a file as finished: nobody may write to it, and its time of change is the same for ever, so
 /// that any later write shows.
-pub fn make_immutable(path: &Path) -> Result<(), Problem> {
+pub(crate) fn make_immutable(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
         .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))
@@ -274,7 +274,7 @@ pub fn make_immutable(path: &Path) -> Result<(), Problem> {
 }
 
 /// Bytes that may still be written to the file system of `path`.
-pub fn available(path: &Path) -> Result<ByteSize, Problem> {
+pub(crate) fn available(path: &Path) -> Result<ByteSize, Problem> {
     let found =
         rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
     Ok(ByteSize(found.f_bavail.saturating_mul(found.f_frsize)))
@@ -290,7 +290,7 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
 }
 
 /// Makes sure that everything written to `path` is on the disk.
-pub fn sync(path: &Path) -> Result<(), Problem> {
+pub(crate) fn sync(path: &Path) -> Result<(), Problem> {
     File::open(path).and_then(|file| flush(&file, path)).map_err(|e| failed("sync", path, e))
 }
 
@@ -300,7 +300,7 @@ pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
 }
 
 /// The text of a file, or nothing where there is none.
-pub fn read(path: &Path) -> Result<Option<String>, Problem> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, Problem> {
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         text => text.map(Some).map_err(|e| failed("read", path, e)),

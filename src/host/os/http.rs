@@ -12,7 +12,7 @@ const REDIRECTS: usize = 5;
 /// A client for the Internet, by the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY` …) and the
 /// system's certificates. It takes secrets to no other host than they were meant for (reqwest drops them),
 /// and never from an encrypted connection to a plain one.
-pub fn public() -> ClientBuilder {
+pub(crate) fn public() -> ClientBuilder {
     // Fails where it is installed already, which is as well.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     Client::builder().user_agent(USER_AGENT).redirect(Policy::custom(|attempt| {
@@ -30,7 +30,7 @@ pub fn public() -> ClientBuilder {
 
 /// The innermost cause: `Connection refused (os error 111)` says more than three layers of "error
 /// sending request".
-pub fn root_of(error: &dyn Error) -> String {
+pub(crate) fn root_of(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;

@@ -86,7 +86,7 @@ pub(crate) fn enter_alone(folder: &Path) -> Result<(), Problem> {
 ///
 /// # Errors
 /// [`Kind::Refused`] that names what is not ours.
-pub fn only_ours(directories: &[&Path]) -> Result<(), Problem> {
+pub(crate) fn only_ours(directories: &[&Path]) -> Result<(), Problem> {
     let ours = trust::ours();
     directories.iter().try_for_each(|path| trust::believe(path, &ours).map(drop))
 }

@@ -22,12 +22,12 @@ const CHUNK: usize = 64 << 10;
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Called with the bytes done so far.
-pub type Progress<'a> = &'a mut dyn FnMut(ByteSize);
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(ByteSize);
 
 /// One of the threads at work.
-pub struct Worker<'a> {
+pub(crate) struct Worker<'a> {
     /// A buffer of its own, always as long as is good to read at once.
-    pub chunk: Vec<u8>,
+    pub(crate) chunk: Vec<u8>,
     shared: &'a Shared<'a>,
 }
 
@@ -40,7 +40,7 @@ struct Shared<'a> {
 
 impl Worker<'_> {
     /// Counts bytes as done. A problem if there is no use in going on: to be called every few MiB.
-    pub fn count(&self, bytes: usize) -> Result<(), Problem> {
+    pub(crate) fn count(&self, bytes: usize) -> Result<(), Problem> {
         self.shared.done.fetch_add(bytes as u64, Ordering::Relaxed);
         if self.shared.failed.load(Ordering::Relaxed) {
             // Never seen: the problem that another thread found was told first.
@@ -51,7 +51,7 @@ impl Worker<'_> {
 }
 
 /// How many threads work: as many as this process may use cores.
-pub fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
@@ -60,7 +60,7 @@ pub fn threads() -> usize {
 ///
 /// # Errors
 /// The first problem that any of the work had; what was begun is then left as soon as it counts.
-pub fn each<T: Sync, R: Send>(
+pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     interrupt: &Interrupt,
     progress: Progress<'_>,

@@ -17,7 +17,7 @@ const FREE_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A problem that names the holder if something listens there.
-pub fn free(listen: Listen) -> Result<(), Problem> {
+pub(crate) fn free(listen: Listen) -> Result<(), Problem> {
     let address = SocketAddr::new(listen.host, listen.port);
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
@@ -33,7 +33,7 @@ pub fn free(listen: Listen) -> Result<(), Problem> {
 }
 
 /// Waits for a stopped service to let go of its port.
-pub fn wait_until_free(listen: Listen) -> Result<(), Problem> {
+pub(crate) fn wait_until_free(listen: Listen) -> Result<(), Problem> {
     let began = Instant::now();
     loop {
         match free(listen) {

@@ -33,12 +33,12 @@ pub fn verify(secrets: &Secrets) -> Result<(), Problem> {
 }
 
 /// What an engine is to be given beside its plan's environment. The service gets each secret from systemd.
-pub fn variables(secrets: &Secrets) -> Result<Vec<(String, SecretText)>, Problem> {
+pub(crate) fn variables(secrets: &Secrets) -> Result<Vec<(String, SecretText)>, Problem> {
     secrets.all().map(|(secret, path)| Ok((secret.variable().to_owned(), text(secret, path)?))).collect()
 }
 
 /// The key that clients of the engine must show.
-pub fn api_key(secrets: &Secrets) -> Result<Option<SecretText>, Problem> {
+pub(crate) fn api_key(secrets: &Secrets) -> Result<Option<SecretText>, Problem> {
     secrets.api_key.as_deref().map(|path| text(Secret::ApiKey, path)).transpose()
 }
 

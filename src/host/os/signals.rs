@@ -24,7 +24,7 @@ pub struct Interrupt(Arc<AtomicUsize>);
 
 /// What is meant by a signal to a process that only follows what another one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// Ctrl-C: what it follows shall stop.
     Stop,
     /// The terminal is gone, or this process alone is to end: what it follows goes on.
@@ -51,12 +51,12 @@ impl Interrupt {
     }
 
     /// Whether the last signal asks this process alone to end: after the commit, Ctrl-C comes too late.
-    pub fn is_to_leave(&self) -> bool {
+    pub(crate) fn is_to_leave(&self) -> bool {
         !matches!(i32::try_from(self.0.load(Ordering::Relaxed)), Ok(0 | SIGINT))
     }
 
     /// What the last signal means to a follower; it counts once.
-    pub fn wish(&self) -> Option<Wish> {
+    pub(crate) fn wish(&self) -> Option<Wish> {
         match i32::try_from(self.0.swap(0, Ordering::Relaxed)) {
             Ok(0) => None,
             Ok(SIGINT) => Some(Wish::Stop),
@@ -65,7 +65,7 @@ impl Interrupt {
     }
 
     /// Drives `work` to its end on an event loop of its own, unless a signal comes first.
-    pub fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
+    pub(crate) fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
         event_loop()?.block_on(async {
             tokio::select! {
                 done = work => Ok(done),
@@ -75,7 +75,7 @@ impl Interrupt {
     }
 
     /// Waits until a signal comes.
-    pub async fn arrival(&self) {
+    pub(crate) async fn arrival(&self) {
         while !self.came() {
             sleep(LOOK_EVERY).await;
         }
@@ -87,7 +87,7 @@ impl Interrupt {
     }
 
     /// A problem if a signal came: to be called between stages before anything is touched.
-    pub fn check(&self) -> Result<(), Problem> {
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.came() {
             return Err(Problem::new(Kind::Interrupted, "stopped before anything was changed"));
         }

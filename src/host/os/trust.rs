@@ -32,13 +32,13 @@ pub fn ours() -> Owners {
 }
 
 /// The same, and whoever became root by `sudo`: what they ask for may lie in their own folders.
-pub fn ours_and_callers() -> Owners {
+pub(crate) fn ours_and_callers() -> Owners {
     let caller = env::var(CALLER).ok().and_then(|number| number.parse().ok());
     ours().and_caller(caller.filter(|_| is_root()))
 }
 
 /// Whether this process has something to lose that its caller has not.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -59,7 +59,7 @@ pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Owner>, Problem> {
 ///
 /// # Errors
 /// As [`believe`].
-pub fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
+pub(crate) fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
     if is_root() { believe(path, &ours_and_callers()) } else { Ok(Some(Owner::Own)) }
 }
 
@@ -67,7 +67,7 @@ pub fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
 ///
 /// # Errors
 /// As [`believe`].
-pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
+pub(crate) fn believe_interpreter(python: &Path) -> Result<(), Problem> {
     believe_as_root(python)?;
     let Some(environment) = python.parent().and_then(Path::parent).filter(|_| is_root()) else {
         return Ok(());
@@ -83,7 +83,7 @@ pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
 }
 
 /// Whether nobody but root and whoever acts could change a file in place or replace it.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     matches!(believe(path, &ours()), Ok(Some(Owner::Own)))
 }
 

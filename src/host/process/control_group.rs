@@ -17,7 +17,7 @@ impl ControlGroup {
     }
 
     /// Whether this process belongs to it, or to a group below it. One that is gone does not.
-    pub fn has(&self, pid: i32) -> bool {
+    pub(crate) fn has(&self, pid: i32) -> bool {
         self.is_in(&membership(pid))
     }
 
@@ -30,7 +30,7 @@ impl ControlGroup {
     }
 
     /// All its processes.
-    pub fn processes(&self) -> Vec<i32> {
+    pub(crate) fn processes(&self) -> Vec<i32> {
         let names = crate::host::os::fs::names("/proc".as_ref()).unwrap_or_default();
         names.iter().filter_map(|name| name.parse().ok()).filter(|pid| self.has(*pid)).collect()
     }
@@ -45,7 +45,7 @@ pub struct Manager {
 
 impl Manager {
     /// The one that serves this scope: the system's, or that of the user who calls.
-    pub fn of(scope: Scope) -> Self {
+    pub(crate) fn of(scope: Scope) -> Self {
         let user = match scope {
             Scope::System => None,
             Scope::User => Some(rustix::process::getuid().as_raw()),

@@ -89,7 +89,7 @@ pub fn run_within<A: AsRef<OsStr>>(
 }
 
 /// As [`run_within`], with these variables and no others: nothing of the caller's environment, which may hold secrets.
-pub fn run_bare_within<A: AsRef<OsStr>>(
+pub(crate) fn run_bare_within<A: AsRef<OsStr>>(
     limit: Duration,
     program: &str,
     arguments: &[A],
@@ -203,7 +203,7 @@ fn each_line(mut output: impl BufRead, said: &mut dyn FnMut(&str)) -> io::Result
 
 /// Starts a program whose end is waited for while something else is watched. It gets a process
 /// group of its own, so that Ctrl-C on the terminal reaches only the deployer, which then decides.
-pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {
+pub(crate) fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {
     duct::cmd(program, arguments.iter().map(AsRef::as_ref))
         .stdin_null()
         .stdout_capture()
@@ -218,7 +218,7 @@ pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Ha
 }
 
 /// Starts a long-running service in a process group of its own, its output appended to `log`.
-pub fn service(
+pub(crate) fn service(
     argv: &[String],
     environment: &BTreeMap<String, String>,
     log: std::fs::File,
@@ -237,7 +237,7 @@ pub fn service(
 }
 
 /// Starts the engine below a supervisor, its output piped to it. `removed` variables are not passed on.
-pub fn engine(
+pub(crate) fn engine(
     argv: &[String],
     environment: &BTreeMap<String, String>,
     removed: &[&str],

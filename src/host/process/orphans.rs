@@ -25,7 +25,7 @@ pub struct OrphanProcess {
     /// Its number.
     pub pid: i32,
     /// Its command line, as it shows itself.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl fmt::Display for OrphanProcess {

@@ -28,7 +28,7 @@ pub enum OwnedProcesses {
 
 impl OwnedProcesses {
     /// Their numbers.
-    pub fn processes(&self) -> BTreeSet<u32> {
+    pub(crate) fn processes(&self) -> BTreeSet<u32> {
         let pids = match self {
             Self::Group(group) => group.processes(),
             Self::Ours => family(getpid()),

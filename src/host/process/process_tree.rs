@@ -21,12 +21,12 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// From now on this process inherits the orphans among its descendants.
-pub fn adopt_orphans() -> Result<(), Problem> {
+pub(crate) fn adopt_orphans() -> Result<(), Problem> {
     set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
 }
 
 /// From now on this process is told to stop when its parent dies. A problem if it died already.
-pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
+pub(crate) fn die_with_parent(parent: u32) -> Result<(), Problem> {
     let doing = "follow the parent process";
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|e| Problem::doing(doing, e))?;
     let now = getppid().map(|now| now.as_raw_nonzero().get().unsigned_abs());
@@ -34,7 +34,7 @@ pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
 }
 
 /// Everything that descends from a process, nearest first.
-pub fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
+pub(crate) fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
     Ok(family_of(ancestor)?.into_iter().map(ProcessHandle::pid).collect())
 }
 
@@ -63,10 +63,6 @@ fn family_of(ancestor: Pid) -> Result<Vec<ProcessHandle>, Problem> {
 }
 
 /// Every process that inherited this variable with this value, wherever it hangs now.
-pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
-    Ok(carrying(name, value)?.into_iter().map(ProcessHandle::pid).collect())
-}
-
 fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
     let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
     let carries = |process: &procfs::process::Process| {
@@ -81,7 +77,7 @@ fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
 }
 
 /// Ends everything that descends from this process and waits until it is gone.
-pub fn kill_descendants() -> Result<(), Problem> {
+pub(crate) fn kill_descendants() -> Result<(), Problem> {
     kill_all(|| {
         reap();
         family_of(getpid())
@@ -89,7 +85,7 @@ pub fn kill_descendants() -> Result<(), Problem> {
 }
 
 /// Ends every process that inherited this variable with this value, and waits until they are gone.
-pub fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
+pub(crate) fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
     kill_all(|| carrying(name, value))
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 const GONE: &str = " (deleted)";
 
 /// By the program that it runs: each generation has its own, and `current` is resolved when it starts.
-pub fn of_process(pid: u32, layout: &Layout) -> Runs {
+pub(crate) fn of_process(pid: u32, layout: &Layout) -> Runs {
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
     let generations = std::fs::canonicalize(layout.generations());
     let generation =

@@ -17,7 +17,7 @@ use crate::{
             signals::Interrupt,
         },
         process::{exec, owned::OwnedProcesses, process_tree, running_generation},
-        systemd::service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
+        systemd::service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -57,7 +57,7 @@ struct Running {
 
 impl EmbeddedSupervisor {
     /// A service that runs `argv` and keeps its socket and log in `directory`.
-    pub fn new(
+    pub(crate) fn new(
         argv: Vec<String>,
         environment: BTreeMap<String, String>,
         directory: PathBuf,
@@ -179,13 +179,13 @@ impl Services for EmbeddedSupervisor {
 
     fn condition(&mut self) -> Result<Condition, Problem> {
         let Some(running) = &mut self.running else {
-            return Ok(Condition::Down("inactive".into()));
+            return Ok(Condition::Down(ActiveState::Inactive));
         };
         let ended = running.child.try_wait().map_err(|e| Problem::doing("look after the service", e))?;
         Ok(match (ended, running.ready) {
-            (Some(ended), _) => Condition::Down(ended.to_string()),
+            (Some(_), _) => Condition::Down(ActiveState::Failed),
             (None, true) => Condition::Active,
-            (None, false) => Condition::Changing("activating".into()),
+            (None, false) => Condition::Changing(ActiveState::Activating),
         })
     }
 

@@ -48,17 +48,15 @@ const OWN: &str = "trees.json";
 
 /// The name of a folder in the store, each with the hash over its manifest and the stamps of all that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeHashCache(BTreeSet<(Sha256Digest, Sha256Digest)>);
+pub(crate) struct TreeHashCache(BTreeSet<(Sha256Digest, Sha256Digest)>);
 
 /// What a check found.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// What is not as it was installed, by path. Empty: all is well.
-    pub damaged: Vec<Damage>,
+    pub(crate) damaged: Vec<Damage>,
     /// The name and the hash by which the folder can be known again.
-    pub noted: Option<(Sha256Digest, Sha256Digest)>,
-    /// Bytes that had to be read.
-    pub read: ByteSize,
+    pub(crate) noted: Option<(Sha256Digest, Sha256Digest)>,
 }
 
 /// A folder that is complete.
@@ -76,18 +74,18 @@ pub struct Ready<'a> {
 
 impl TreeHashCache {
     /// The memo in a file. One that cannot be understood is none: everything is hashed again.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
     /// The service's own, in the directory that systemd gives it (`StateDirectory=`). Nothing where it has none.
-    pub fn of_service() -> Self {
+    pub(crate) fn of_service() -> Self {
         // It only saves time: without it the service hashes.
         of_service(OWN).and_then(|path| Self::read(&path).ok()).unwrap_or_default()
     }
 
     /// Adds to the service's own what was proven now.
-    pub fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
+    pub(crate) fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = Self::of_service();
         for (name, seal) in noted {
@@ -98,7 +96,7 @@ impl TreeHashCache {
 
     /// What either knows.
     #[must_use]
-    pub fn or(mut self, other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
@@ -129,17 +127,17 @@ impl Store {
     }
 
     /// All runtimes that are in the store.
-    pub fn runtimes(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn runtimes(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().runtimes())
     }
 
     /// All interpreters that are in the store.
-    pub fn pythons(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn pythons(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().pythons())
     }
 
     /// What was hashed before, by the store's memo.
-    pub fn trees(&self) -> Result<TreeHashCache, Problem> {
+    pub(crate) fn trees(&self) -> Result<TreeHashCache, Problem> {
         TreeHashCache::read(&self.layout().trees())
     }
 }
@@ -160,7 +158,7 @@ impl StoreWriter<'_> {
     }
 
     /// Writes down what was proven.
-    pub fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
+    pub(crate) fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         noted.iter().try_for_each(|(name, seal)| self.note_tree(*name, *seal))
     }
 
@@ -185,7 +183,7 @@ impl StoreWriter<'_> {
 }
 
 /// Holds the folder of this name against its manifest. Nothing is read where the memo knows it as it is.
-pub fn check(
+pub(crate) fn check(
     (name, folder): (Sha256Digest, &Path),
     manifest: &Manifest,
     cache: &TreeHashCache,
@@ -196,7 +194,7 @@ pub fn check(
     let there = verify::walk(folder)?;
     let before = seal(manifest, &there);
     if cache.knows(name, before) {
-        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: ByteSize(0) });
+        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)) });
     }
     let mut differences = BTreeMap::new();
     let mut jobs = Vec::new();
@@ -219,9 +217,7 @@ pub fn check(
     differences.extend(added.map(|path| (path, Difference::Added)));
     let found =
         parallel::each(&jobs, interrupt, progress, |(path, _, _), worker| hashing::whole(path, worker))?;
-    let mut read = ByteSize(0);
-    for ((_, path, expected), (size, sha256)) in jobs.iter().zip(found) {
-        read = read + size;
+    for ((_, path, expected), (_, sha256)) in jobs.iter().zip(found) {
         if sha256 != *expected {
             differences.insert(path, Difference::Content);
         }
@@ -234,7 +230,7 @@ pub fn check(
     let damaged: Vec<_> = differences.into_iter().map(damage).collect();
     let after = verify::walk(folder)?;
     let known = damaged.is_empty() && is_settled(&after, began) && seal(manifest, &after) == before;
-    Ok(Seen { damaged, noted: known.then_some((name, before)), read })
+    Ok(Seen { damaged, noted: known.then_some((name, before)) })
 }
 
 /// What differs without a look at the content.
@@ -267,7 +263,7 @@ pub fn finish(
 }
 
 /// Hashes everything below a folder.
-pub fn take_stock(
+pub(crate) fn take_stock(
     folder: &Path,
     interrupt: &Interrupt,
     progress: Progress<'_>,

@@ -59,7 +59,7 @@ pub fn newest(uv: &Uv, python: &str, interrupt: &Interrupt) -> Result<LockedInte
 }
 
 /// The program of an interpreter that is in the store; it is brought there if it is not.
-pub fn install(
+pub(crate) fn install(
     writer: &StoreWriter<'_>,
     uv: &Uv,
     python: &LockedInterpreter,

@@ -4,7 +4,7 @@ mod byte_code;
 pub mod installed;
 pub mod interpreters;
 pub mod needs;
-pub mod resolver;
+pub(crate) mod resolver;
 pub mod uv;
 pub mod wheels;
 
@@ -36,7 +36,7 @@ pub fn command(folder: &Path) -> Vec<String> {
 }
 
 /// The same for an interpreter that has vLLM, whoever installed it.
-pub fn command_of(python: &Path) -> Vec<String> {
+pub(crate) fn command_of(python: &Path) -> Vec<String> {
     // Not the `vllm` script: its first line names the folder that it was installed to.
     let python = python.to_string_lossy().into_owned();
     vec![python, "-m".into(), "vllm.entrypoints.cli.main".into()]
@@ -46,7 +46,7 @@ pub fn command_of(python: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// Where there is none.
-pub fn any_python(layout: &Layout) -> Result<String, Problem> {
+pub(crate) fn any_python(layout: &Layout) -> Result<String, Problem> {
     let folder = layout.runtimes();
     let mut names = if folder.is_dir() { fs::names(&folder)? } else { Vec::new() };
     names.sort_unstable();
@@ -89,7 +89,7 @@ pub fn built(folder: &Path, lock: Sha256Digest) -> Result<Built, Problem> {
 }
 
 /// Where a runtime that Nix has built looks for the driver, on NixOS and elsewhere.
-pub const DRIVER: &str = "/run/opengl-driver/lib";
+pub(crate) const DRIVER: &str = "/run/opengl-driver/lib";
 
 /// Proves that a runtime that Nix has built would find the driver's libraries in this folder.
 ///

@@ -5,22 +5,22 @@ use crate::{domain::problem::Problem, host::os::fs};
 
 /// What is to be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub(crate) struct Question {
     /// `NAME==VERSION`, each.
-    pub requirements: Vec<String>,
+    pub(crate) requirements: Vec<String>,
     /// The interpreter's version: `3.12`.
-    pub python: String,
+    pub(crate) python: String,
     /// The platform in uv's words: `x86_64-manylinux_2_31`.
-    pub platform: String,
+    pub(crate) platform: String,
     /// A day, `2026-11-23`: what the index got later is not seen.
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
 /// The text of uv's `pylock.toml`.
 ///
 /// # Errors
 /// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where uv finds no versions that belong together, or no index.
-pub fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
+pub(crate) fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
     let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder for uv", e))?;
     let (requirements, pylock) = (folder.path().join("requirements.in"), folder.path().join("pylock.toml"));
     fs::write_new(&requirements, question.requirements.join("\n") + "\n")?;

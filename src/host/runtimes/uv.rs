@@ -108,14 +108,14 @@ impl Uv {
 
     /// The same without any cache: what it unpacks is new.
     #[must_use]
-    pub fn without_cache(&self) -> Self {
+    pub(crate) fn without_cache(&self) -> Self {
         Self { environment: self.environment.clone(), cache: Cache::None, declared: self.declared.clone() }
     }
 
     /// The same for profiles that lie here in a Nix store, as part of a NixOS system: where uv is missing, that is where
     /// help is.
     #[must_use]
-    pub fn declared_by(self, profiles: Option<StorePath>) -> Self {
+    pub(crate) fn declared_by(self, profiles: Option<StorePath>) -> Self {
         Self { declared: profiles, ..self }
     }
 
@@ -123,7 +123,7 @@ impl Uv {
     ///
     /// # Errors
     /// [`Kind::Unverified`] with its own words where it fails.
-    pub fn run(&self, arguments: &[&str], said: &mut dyn FnMut(&str)) -> Result<Finished, Problem> {
+    pub(crate) fn run(&self, arguments: &[&str], said: &mut dyn FnMut(&str)) -> Result<Finished, Problem> {
         let mut all = vec!["--no-config"];
         let cache = match &self.cache {
             Cache::Own(folder) | Cache::Given(folder) => Some(folder.to_string_lossy()),
@@ -160,7 +160,7 @@ impl Uv {
     }
 
     /// Removes what was unpacked, unless somebody named the folder.
-    pub fn forget(&self) -> Result<(), Problem> {
+    pub(crate) fn forget(&self) -> Result<(), Problem> {
         match &self.cache {
             Cache::Own(folder) => fs::remove_tree(folder),
             Cache::Given(_) | Cache::None => Ok(()),
@@ -186,6 +186,6 @@ fn is_credential(name: &str) -> bool {
 }
 
 /// A path as an argument.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

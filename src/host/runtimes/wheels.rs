@@ -24,22 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A wheel at its index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// `NAME VERSION`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its file's name.
-    pub file: String,
+    pub(crate) file: String,
     /// Where it is.
-    pub url: String,
+    pub(crate) url: String,
     /// Its length.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// What each wheel holds, in the same order; or why that is not known.
 ///
 /// # Errors
 /// [`Kind::Interrupted`] when a signal comes.
-pub fn list(wheels: &[Remote], interrupt: &Interrupt) -> Result<Vec<Result<Vec<Member>, String>>, Problem> {
+pub(crate) fn list(
+    wheels: &[Remote],
+    interrupt: &Interrupt,
+) -> Result<Vec<Result<Vec<Member>, String>>, Problem> {
     let client = http::public().connect_timeout(CONNECT).build();
     let client = client.map_err(|e| Problem::doing("prepare an HTTP client", http::root_of(&e)))?;
     let ask = |wheel: &Remote| {

@@ -46,7 +46,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp of a file.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -57,12 +57,12 @@ impl Stamp {
     }
 
     /// Whether a change of content after this moment is sure to show.
-    pub fn is_settled(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         is_long_ago(self.modified, now)
     }
 
     /// Whether any change after this moment is sure to show, of the links and the mode too.
-    pub fn is_at_rest(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_at_rest(&self, now: SystemTime) -> bool {
         is_long_ago(self.changed, now)
     }
 
@@ -82,7 +82,7 @@ fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
 
 impl HashCache {
     /// Whether this file is known to hold this content.
-    pub fn knows(&self, content: &Sha256Digest, stamp: &Stamp) -> bool {
+    pub(crate) fn knows(&self, content: &Sha256Digest, stamp: &Stamp) -> bool {
         self.0.get(content) == Some(stamp)
     }
 
@@ -92,25 +92,25 @@ impl HashCache {
     }
 
     /// Notes that a known file got or lost a link, which is a change of the file that shows as one.
-    pub fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
+    pub(crate) fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
         if self.knows(content, before) && after.is_only_linked_since(before) {
             self.note(*content, *after);
         }
     }
 
     /// The memo in a file. One that cannot be understood is none: everything is hashed again.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
     /// The text of its file.
-    pub fn text(&self) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn text(&self) -> Result<Vec<u8>, Problem> {
         serde_json::to_vec(self).map_err(|e| Problem::doing("write down what was hashed", e))
     }
 
     /// What either knows; where both know a content, what was touched last.
     #[must_use]
-    pub fn or(mut self, other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         for (content, stamp) in other.0 {
             if self.0.get(&content).is_none_or(|known| known.changed < stamp.changed) {
                 self.note(content, stamp);
@@ -120,7 +120,7 @@ impl HashCache {
     }
 
     /// Forgets all contents but these.
-    pub fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
     }
 }
@@ -134,22 +134,22 @@ pub(crate) fn of_service(name: &str) -> Option<PathBuf> {
 
 /// The service's own memo: nowhere, where systemd does not run this process.
 #[derive(Clone, Debug)]
-pub struct ServiceHashCache(Option<PathBuf>);
+pub(crate) struct ServiceHashCache(Option<PathBuf>);
 
 impl ServiceHashCache {
     /// In the directory that systemd gives the service to write to (`StateDirectory=`).
-    pub fn of_service() -> Self {
+    pub(crate) fn of_service() -> Self {
         Self(of_service(OWN))
     }
 
     /// What it knows.
-    pub fn read(&self) -> HashCache {
+    pub(crate) fn read(&self) -> HashCache {
         // It only saves time: without it the service hashes.
         self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 
     /// Adds what was proven now.
-    pub fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
+    pub(crate) fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
         let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = self.read();
         for (content, stamp) in noted {

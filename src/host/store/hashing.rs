@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Everything that a lock says of a file, read from the file.
-pub fn locked(
+pub(crate) fn locked(
     path: &Path,
     name: PathBuf,
     size: ByteSize,
@@ -60,7 +60,7 @@ pub fn locked(
 }
 
 /// The length and digest of a file.
-pub fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Digest), Problem> {
+pub(crate) fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Digest), Problem> {
     let mut hasher = Sha256::new();
     let size = read(path, worker, &mut |bytes| hasher.update(bytes))?;
     Ok((size, Sha256Digest::finish(hasher)))
@@ -68,7 +68,7 @@ pub fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Di
 
 /// The digest of these bytes of a file; nothing if it ends before them. The bytes `ahead` are asked of
 /// the disk meanwhile.
-pub fn part(
+pub(crate) fn part(
     path: &Path,
     range: Range<u64>,
     ahead: Option<Range<u64>>,

@@ -28,7 +28,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::intact`].
-    pub fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
+    pub(crate) fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
         self.check(id, |name| name == GENERATION)
     }
 

@@ -1,5 +1,6 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
+mod calibrations;
 mod checksums;
 mod damage;
 pub mod hash_cache;
@@ -40,7 +41,6 @@ use std::{
 
 /// The record of a generation in its directory.
 pub(super) const GENERATION: &str = "generation.json";
-
 /// What is on record of a generation that was found running, in its directory.
 const ADOPTED: &str = "adopted.json";
 /// The link to what Nix made and a program was copied from, beside the copy.
@@ -81,9 +81,9 @@ pub struct Recorded {
     /// Activations are numbered from 1 in the order of their start.
     pub number: u64,
     /// Every state it reached, of those that can be read.
-    pub journal: Vec<Entry>,
+    pub(crate) journal: Vec<Entry>,
     /// The numbers of the journal's lines that cannot be read, from 1.
-    pub damaged: Vec<usize>,
+    pub(crate) damaged: Vec<usize>,
 }
 
 /// A report's place in an activation's directory.
@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// The same where there must be one: a problem with the remedy where nothing is deployed.
-    pub fn deployed(&self) -> Result<Generation, Problem> {
+    pub(crate) fn deployed(&self) -> Result<Generation, Problem> {
         self.current_generation()?.ok_or_else(|| {
             Problem::new(Kind::Usage, "nothing is deployed")
                 .help("deploy a profile: `awqdeploy deploy PROFILE`")
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// All generations, oldest first; a problem if the record of one cannot be read.
-    pub fn every_generation(&self) -> Result<Vec<Generation>, Problem> {
+    pub(crate) fn every_generation(&self) -> Result<Vec<Generation>, Problem> {
         self.generation_ids()?.into_iter().map(|id| self.generation(id)).collect()
     }
 
@@ -171,28 +171,28 @@ impl Store {
     }
 
     /// The text of the profile that a generation was made from.
-    pub fn profile(&self, id: GenerationId) -> Result<Option<String>, Problem> {
+    pub(crate) fn profile(&self, id: GenerationId) -> Result<Option<String>, Problem> {
         fs::read(&self.layout.generation(id).join(PROFILE))
     }
 
     /// The last attempt at what a configuration declares.
-    pub fn attempt(&self) -> Result<Option<Attempt>, Problem> {
+    pub(crate) fn attempt(&self) -> Result<Option<Attempt>, Problem> {
         read_json(&self.layout.declared())
     }
 
     /// How a generation came to be, if it was found running.
-    pub fn adopted(&self, id: GenerationId) -> Result<Option<Adopted>, Problem> {
+    pub(crate) fn adopted(&self, id: GenerationId) -> Result<Option<Adopted>, Problem> {
         read_json(&self.layout.generation(id).join(ADOPTED))
     }
 
     /// Everything that was adopted below this root, is still there, and can be read.
-    pub fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
+    pub(crate) fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
         let ids = self.generation_ids()?.into_iter();
         Ok(ids.filter_map(|id| self.adopted(id).ok().flatten()).collect())
     }
 
     /// The units of a plan. Those in the place of a unit that was adopted may replace it.
-    pub fn units(&self, plan: &Plan) -> Result<Vec<Unit>, Problem> {
+    pub(crate) fn units(&self, plan: &Plan) -> Result<Vec<Unit>, Problem> {
         let foreign: Vec<_> = self.all_adopted()?.into_iter().filter_map(|adopted| adopted.unit).collect();
         let replaces = |unit: &Unit| foreign.iter().rfind(|foreign| foreign.name == unit.name);
         let unit = |unit: Unit| Unit { replaces: replaces(&unit).map(|foreign| foreign.digest), ..unit };
@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// The activations before the one of this number, newest first. Each is read when it is asked for.
-    pub fn activations_before(
+    pub(crate) fn activations_before(
         &self,
         number: u64,
     ) -> Result<impl Iterator<Item = Result<Recorded, Problem>>, Problem> {
@@ -254,17 +254,17 @@ impl Store {
     }
 
     /// The service's log that an activation kept, if it kept one.
-    pub fn kept_log(&self, activation: u64) -> Result<Option<String>, Problem> {
+    pub(crate) fn kept_log(&self, activation: u64) -> Result<Option<String>, Problem> {
         fs::read(&self.layout.activation(activation).join(LOG))
     }
 
     /// The newest passed validation of any generation of this profile.
-    pub fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
+    pub(crate) fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
         self.last_good(|report| report.profile == profile)
     }
 
     /// The newest passed validation that is `wanted`.
-    pub fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
+    pub(crate) fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
         for recorded in self.activations()?.into_iter().rev() {
             for evidence in [Evidence::Returned, Evidence::Candidate] {
                 // A damaged one measures nothing.
@@ -322,7 +322,7 @@ impl StoreWriter<'_> {
     }
 
     /// The same for one that was found running, with what is on record of that.
-    pub fn add_adopted(
+    pub(crate) fn add_adopted(
         &self,
         plan: Plan,
         profile: &str,
@@ -366,7 +366,7 @@ impl StoreWriter<'_> {
     ///
     /// # Errors
     /// As [`StorePath::hold`].
-    pub fn hold_program(&self, id: GenerationId, program: &Path) -> Result<(), Problem> {
+    pub(crate) fn hold_program(&self, id: GenerationId, program: &Path) -> Result<(), Problem> {
         let Some(path) = StorePath::behind(program) else { return Ok(()) };
         let layout = &self.store.layout;
         [layout.generation(id), layout.binary().with_file_name("")]
@@ -401,7 +401,7 @@ impl StoreWriter<'_> {
     }
 
     /// Puts an attempt at what a configuration declares on record, in place of the one before.
-    pub fn keep_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
+    pub(crate) fn keep_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
         write_json(&self.store.layout.declared(), attempt)
     }
 
@@ -416,7 +416,7 @@ impl StoreWriter<'_> {
     }
 
     /// Keeps a comparison of what this activation proved with an earlier generation. Returns where.
-    pub fn keep_comparison(
+    pub(crate) fn keep_comparison(
         &self,
         activation: u64,
         baseline: GenerationId,
@@ -433,7 +433,7 @@ impl StoreWriter<'_> {
     }
 
     /// Keeps the deployer's own binary where boot recovery finds it. Returns where.
-    pub fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
+    pub(crate) fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
         let kept = self.store.layout.binary();
         if fs::same_content(binary, &kept)? {
             return Ok(kept);
@@ -462,7 +462,7 @@ impl Recorded {
     }
 
     /// Whether anything was recorded, even if nothing of it can be read.
-    pub fn says_anything(&self) -> bool {
+    pub(crate) fn says_anything(&self) -> bool {
         !self.journal.is_empty() || !self.damaged.is_empty()
     }
 }

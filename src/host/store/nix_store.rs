@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(30);
 
 /// What Nix says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathStatus {
+pub(crate) enum PathStatus {
     /// It is what was built.
     Whole,
     /// It is not, in Nix's words.
@@ -68,7 +68,7 @@ impl StorePath {
     }
 
     /// The same after all links.
-    pub fn behind(path: &Path) -> Option<Self> {
+    pub(crate) fn behind(path: &Path) -> Option<Self> {
         Self::of(&std::fs::canonicalize(path).ok()?)
     }
 
@@ -94,7 +94,7 @@ impl StorePath {
     ///
     /// # Errors
     /// As [`StorePath::hold`].
-    pub fn root(&self, link: &Path) -> Result<(), Problem> {
+    pub(crate) fn root(&self, link: &Path) -> Result<(), Problem> {
         let roots = self.nix.join("var/nix/gcroots/auto");
         if !leads_to(&roots, link) {
             self.make_root(&roots, link)?;
@@ -111,7 +111,7 @@ impl StorePath {
     ///
     /// # Errors
     /// Where Nix does not come to an end.
-    pub fn verify(&self) -> Result<PathStatus, Problem> {
+    pub(crate) fn verify(&self) -> Result<PathStatus, Problem> {
         let ask = |arguments: &[&OsStr]| exec::run_within(PATIENCE, "nix-store", arguments, &BTreeMap::new());
         let Ok(Some(listed)) = ask(&["--query".as_ref(), "--requisites".as_ref(), self.path.as_os_str()])
         else {

@@ -36,7 +36,7 @@ const MODE: u32 = 0o600;
 
 /// The staging file of one content.
 #[derive(Debug)]
-pub struct PartialFile {
+pub(crate) struct PartialFile {
     path: PathBuf,
     bytes: File,
     marks: File,
@@ -44,7 +44,7 @@ pub struct PartialFile {
 
 impl PartialFile {
     /// Opens the part of a file in `folder`, or begins it. Tells which pieces are marked as there.
-    pub fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
+    pub(crate) fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
         let path = path_of(folder, file, PART);
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
@@ -76,7 +76,7 @@ impl PartialFile {
     }
 
     /// Where the bytes are.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -103,7 +103,7 @@ impl PartialFile {
 }
 
 /// Bytes that parts in a folder already have on the disk, of those that these files need.
-pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFile>) -> u64 {
+pub(crate) fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFile>) -> u64 {
     let blocks = |file: &LockedFile| {
         let found = std::fs::metadata(path_of(folder, file, PART)).ok()?;
         // POSIX counts blocks of 512 bytes, whatever the file system's are.
@@ -113,19 +113,19 @@ pub fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFi
 }
 
 /// The contents of which a folder has parts.
-pub fn there(folder: &Path) -> Result<BTreeSet<Sha256Digest>, Problem> {
+pub(crate) fn there(folder: &Path) -> Result<BTreeSet<Sha256Digest>, Problem> {
     Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
 }
 
 /// Forgets the part of a file, whose bytes may have got another name already.
-pub fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
+pub(crate) fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
     fs::remove(&path_of(folder, file, PART))?;
     fs::remove(&path_of(folder, file, MARKS))
 }
 
 /// Removes what is in the folder and belongs to none of these files: the remains of models that nobody
 /// wants any more.
-pub fn discard_others<'a>(
+pub(crate) fn discard_others<'a>(
     folder: &Path,
     wanted: impl IntoIterator<Item = &'a LockedFile>,
 ) -> Result<(), Problem> {
@@ -137,7 +137,7 @@ pub fn discard_others<'a>(
 }
 
 /// What is in the folder and is no part of these contents.
-pub fn others(folder: &Path, wanted: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
+pub(crate) fn others(folder: &Path, wanted: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
     let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
     Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())
 }

@@ -1,6 +1,9 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
+use super::{
+    service::ActiveState,
+    transport::{CallError, EffectiveSettings, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb},
+};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::event_loop,
@@ -122,8 +125,8 @@ impl Bus {
     async fn state(&self, name: &str) -> zbus::Result<State> {
         let (unit, service) = self.unit_and_service(name).await?;
         Ok(State {
-            load: unit.load_state().await?,
-            active: unit.active_state().await?,
+            found: unit.load_state().await? != NOT_FOUND,
+            active: ActiveState::named(&unit.active_state().await?),
             status: service.status_text().await?,
             result: service.result().await?,
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),

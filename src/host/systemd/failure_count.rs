@@ -17,20 +17,20 @@ use std::{collections::BTreeMap, env, path::Path};
 const RESULT: &str = "SERVICE_RESULT";
 
 /// What was counted. A file that cannot be understood is none: to count anew is better than not to serve.
-pub fn read(layout: &Layout) -> Result<FailureCount, Problem> {
+pub(crate) fn read(layout: &Layout) -> Result<FailureCount, Problem> {
     let text = fs::read(&layout.tally())?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 /// Keeps it, synced.
-pub fn write(layout: &Layout, tally: &FailureCount) -> Result<(), Problem> {
+pub(crate) fn write(layout: &Layout, tally: &FailureCount) -> Result<(), Problem> {
     let text =
         serde_json::to_string(tally).map_err(|e| Problem::doing("write down the runs of the service", e))?;
     fs::write_unlocked(&layout.tally(), text)
 }
 
 /// Now.
-pub fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // It goes on while the host sleeps, and no wall clock moves it.
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn now() -> Moment {
 }
 
 /// How the service that has just stopped ended, as systemd tells its `ExecStopPost=`.
-pub fn ending() -> Ending {
+pub(crate) fn ending() -> Ending {
     match env::var(RESULT).as_deref() {
         Ok("success") => Ending::Asked,
         _ => Ending::Failed,
@@ -48,7 +48,7 @@ pub fn ending() -> Ending {
 
 /// Has the service manager go back from a generation that fails. It returns at once: whoever asks for it belongs to the
 /// service, which is stopped for it. One that is at it already is enough.
-pub fn go_back(service: &str, program: &Path, layout: &Layout) -> Result<(), Problem> {
+pub(crate) fn go_back(service: &str, program: &Path, layout: &Layout) -> Result<(), Problem> {
     let root = layout.root().to_string_lossy();
     let (unit, description) = (
         format!("--unit={}", unit::fallback_name(service)),

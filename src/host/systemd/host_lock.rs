@@ -24,7 +24,12 @@ const TAKING: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// As [`hold`].
-pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+pub(crate) fn hold_host(
+    scope: Scope,
+    root: &Path,
+    claim: &Claim,
+    command: &str,
+) -> Result<Vec<File>, Problem> {
     let folder = match scope {
         Scope::System => HOST.into(),
         Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),

@@ -9,7 +9,7 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tells the journal, if there is one. What ends an activation does not depend on who hears of it.
-pub fn tell(notice: &Notice) {
+pub(crate) fn tell(notice: &Notice) {
     let _unheard = UnixDatagram::unbound().and_then(|socket| {
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.send_to(&notice.datagram(), SOCKET)

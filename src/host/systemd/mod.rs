@@ -1,9 +1,9 @@
 //! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
 mod bus;
-pub mod failure_count;
+pub(crate) mod failure_count;
 pub mod host_lock;
-pub mod journald;
+pub(crate) mod journald;
 mod manager;
 mod places;
 pub mod service;
@@ -34,7 +34,7 @@ use crate::domain::{
 };
 use manager::{Manager, reach};
 use places::Places;
-use service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust};
+use service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -57,7 +57,7 @@ const LOG_LINES: u32 = 200;
 
 /// One service of the system's systemd.
 #[derive(Debug)]
-pub struct Systemd {
+pub(crate) struct Systemd {
     scope: Scope,
     unit: String,
     places: Places,
@@ -67,12 +67,12 @@ pub struct Systemd {
 
 impl Systemd {
     /// The service of this name, without suffix, of this manager.
-    pub fn new(service: &str, scope: Scope) -> Self {
+    pub(crate) fn new(service: &str, scope: Scope) -> Self {
         Self { scope, unit: format!("{service}.service"), places: Places::of(scope), group: None }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
-    pub fn usable(scope: Scope) -> Result<(), Problem> {
+    pub(crate) fn usable(scope: Scope) -> Result<(), Problem> {
         if scope == Scope::User {
             return places::user_manager_runs();
         }
@@ -88,7 +88,7 @@ impl Systemd {
     }
 
     /// Whether this host was booted with it.
-    pub fn runs_host() -> bool {
+    pub(crate) fn runs_host() -> bool {
         Places::of(Scope::System).runtime.is_dir()
     }
 
@@ -135,8 +135,8 @@ impl Systemd {
 
     /// Whether this unit runs, or is about to. Nothing runs that has no unit.
     pub(super) fn is_up(&self) -> Result<bool, Problem> {
-        let State { active, .. } = self.manager()?.state(&self.unit)?;
-        Ok(!matches!(active.as_str(), "inactive" | "failed"))
+        let active = self.manager()?.state(&self.unit)?.active;
+        Ok(!matches!(active, ActiveState::Inactive | ActiveState::Failed))
     }
 
     /// Sends its main process what Ctrl-C sends.
@@ -290,8 +290,8 @@ impl Services for Systemd {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let mut manager = self.manager()?;
-        let State { load, group, .. } = manager.state(&self.unit)?;
-        if load == "not-found" {
+        let State { found, group, .. } = manager.state(&self.unit)?;
+        if !found {
             return Ok(());
         }
         self.group = ControlGroup::named(&group).or(self.group.take());

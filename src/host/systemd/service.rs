@@ -12,7 +12,10 @@ use crate::{
         process::{orphans::OrphanProcess, owned::OwnedProcesses},
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// The keeper of one service. Every method is idempotent.
 pub trait Services {
@@ -88,7 +91,7 @@ pub enum Lines {
 
 impl Lines {
     /// How many of those that are there already.
-    pub fn at_most(self) -> usize {
+    pub(crate) fn at_most(self) -> usize {
         const BEFORE_FOLLOWING: usize = 20;
         match self {
             Self::Last(lines) => lines as usize,
@@ -102,7 +105,7 @@ impl Lines {
 pub const TRIAL_VARIABLE: &str = "AWQDEPLOY_ON_TRIAL";
 
 /// Whether this process is a service on trial.
-pub fn on_trial() -> bool {
+pub(crate) fn on_trial() -> bool {
     std::env::var_os(TRIAL_VARIABLE).is_some()
 }
 
@@ -120,17 +123,82 @@ pub enum Trust {
 pub enum Condition {
     /// Ready and running.
     Active,
-    /// On its way up or down, in the keeper's word: `activating`.
-    Changing(String),
-    /// Not running, in the keeper's word: `inactive`, `failed`.
-    Down(String),
+    /// On its way up or down: `activating`.
+    Changing(ActiveState),
+    /// Not running: `inactive`, `failed`.
+    Down(ActiveState),
+}
+
+/// systemd's `ActiveState=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActiveState {
+    /// It runs.
+    Active,
+    /// It reads its configuration anew, and runs.
+    Reloading,
+    /// It runs, and its mounts are renewed: since systemd 256.
+    Refreshing,
+    /// It does not run.
+    Inactive,
+    /// It does not run, and ended wrong.
+    Failed,
+    /// It is on its way up.
+    Activating,
+    /// It is on its way down.
+    Deactivating,
+    /// Something is done to it that starts nothing.
+    Maintenance,
+    /// A word that came later.
+    Unknown(String),
+}
+
+impl ActiveState {
+    const NAMED: [(Self, &str); 8] = [
+        (Self::Active, "active"),
+        (Self::Reloading, "reloading"),
+        (Self::Refreshing, "refreshing"),
+        (Self::Inactive, "inactive"),
+        (Self::Failed, "failed"),
+        (Self::Activating, "activating"),
+        (Self::Deactivating, "deactivating"),
+        (Self::Maintenance, "maintenance"),
+    ];
+
+    /// The state that systemd calls so.
+    pub(super) fn named(word: &str) -> Self {
+        let known = Self::NAMED.into_iter().find(|(_, name)| *name == word);
+        known.map_or_else(|| Self::Unknown(word.to_owned()), |(state, _)| state)
+    }
+
+    /// The state as the rest of the program knows it.
+    pub(super) fn condition(self) -> Condition {
+        match self {
+            Self::Active => Condition::Active,
+            Self::Reloading
+            | Self::Refreshing
+            | Self::Activating
+            | Self::Deactivating
+            | Self::Maintenance => Condition::Changing(self),
+            Self::Inactive | Self::Failed | Self::Unknown(_) => Condition::Down(self),
+        }
+    }
+}
+
+impl fmt::Display for ActiveState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Unknown(word) = self {
+            return f.write_str(word);
+        }
+        let name = Self::NAMED.iter().find(|(state, _)| state == self).map(|(_, name)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
 }
 
 impl Condition {
     /// Whether somebody stopped it, or it was not started since the host was. One that fails is `failed`, or about to be
     /// started again.
-    pub fn is_stopped(&self) -> bool {
-        *self == Self::Down("inactive".to_owned())
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self == Self::Down(ActiveState::Inactive)
     }
 }
 

@@ -1,6 +1,9 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
 
-use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
+use super::{
+    service::ActiveState,
+    transport::{CallError, EffectiveSettings, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb},
+};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::process::exec::{self, Finished},
@@ -163,8 +166,8 @@ impl Transport for Systemctl {
 fn read(said: &str) -> State {
     let text = |name| value(said, name).to_owned();
     State {
-        load: text("LoadState"),
-        active: text("ActiveState"),
+        found: value(said, "LoadState") != NOT_FOUND,
+        active: ActiveState::named(value(said, "ActiveState")),
         status: text("StatusText"),
         result: text("Result"),
         tasks: value(said, "TasksCurrent").parse().ok(),

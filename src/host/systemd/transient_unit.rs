@@ -38,7 +38,7 @@ const PROPERTIES: [&str; 13] = [
 ];
 
 /// Has the service manager carry out the activation of this number. Returns once its process runs.
-pub fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
+pub(crate) fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
     let name = unit::activation_name(service, activation);
     let number = activation.to_string();
     let mut arguments = vec![
@@ -63,11 +63,11 @@ pub fn start(service: &str, activation: u64, program: &Path, layout: &Layout) ->
 }
 
 /// Whether this activation is being carried out, or watched, or is about to be started again.
-pub fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
+pub(crate) fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
     Systemd::new(&unit::activation_name(service, activation), scope).is_up()
 }
 
 /// Asks this activation to stop and go back, as Ctrl-C does.
-pub fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
+pub(crate) fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
     Systemd::new(&unit::activation_name(service, activation), scope).interrupt()
 }

@@ -1,6 +1,6 @@
 //! A way to speak to a service manager, and what it answers.
 
-use super::service::Condition;
+use super::service::{ActiveState, Condition};
 use crate::domain::{problem::Problem, service::job::JobEnd};
 use std::time::Duration;
 
@@ -56,12 +56,12 @@ pub(super) enum Verb {
 }
 
 /// A unit at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
-    /// `LoadState`: `loaded`, `not-found`.
-    pub(super) load: String,
-    /// `ActiveState`: `active`, `failed`.
-    pub(super) active: String,
+    /// `LoadState`: whether there is such a unit, `not-found` where not.
+    pub(super) found: bool,
+    /// `ActiveState`.
+    pub(super) active: ActiveState,
     /// `StatusText`: what the service says of itself.
     pub(super) status: String,
     /// `Result`: how it ended last: `success`, `exit-code`.
@@ -79,13 +79,7 @@ pub(super) struct State {
 impl State {
     /// The state as the rest of the program knows it.
     pub(super) fn condition(&self) -> Condition {
-        match self.active.as_str() {
-            "active" => Condition::Active,
-            "activating" | "deactivating" | "reloading" | "maintenance" => {
-                Condition::Changing(self.active.clone())
-            }
-            _ => Condition::Down(self.active.clone()),
-        }
+        self.active.clone().condition()
     }
 }
 
@@ -108,6 +102,9 @@ pub(super) enum Persistence {
     /// Until the next boot: its file lies in `/run`.
     UntilBoot,
 }
+
+/// `LoadState` of a unit that is not there.
+pub(super) const NOT_FOUND: &str = "not-found";
 
 /// What [`Transport::goes_down`] looks for in `SystemState`.
 pub(super) const STOPPING: &str = "stopping";

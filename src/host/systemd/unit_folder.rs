@@ -60,7 +60,7 @@ impl UnitFolder {
     }
 
     /// The file of this unit that placing it would overwrite, and its text. What NixOS declares is never overwritten.
-    pub fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+    pub(crate) fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
         let (Self::Plain(folder) | Self::Declared { control: folder, .. }) = self;
         let path = folder.join(unit);
         Ok(fs::read(&path)?.map(|text| (path, text)))

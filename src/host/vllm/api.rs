@@ -58,7 +58,7 @@ pub struct Api {
 
 /// A streamed answer, as far as it was listened to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Received {
+pub(crate) enum Received {
     /// All of it.
     Whole(Streamed),
     /// What its beginning took, a token a chunk.
@@ -113,7 +113,7 @@ impl Api {
     /// # Errors
     ///
     /// For what is no URL of the scheme `http`.
-    pub fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
+    pub(crate) fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
         let base = url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
         match Url::parse(base) {
@@ -137,12 +137,12 @@ impl Api {
 
     /// The same, asked for another model.
     #[must_use]
-    pub fn with_model(self, model: &str) -> Self {
+    pub(crate) fn with_model(self, model: &str) -> Self {
         Self { model: model.to_owned(), ..self }
     }
 
     /// Whether it is asked with a key.
-    pub fn has_key(&self) -> bool {
+    pub(crate) fn has_key(&self) -> bool {
         self.key.is_some()
     }
 
@@ -165,13 +165,8 @@ impl Api {
     }
 
     /// The name that it is asked for.
-    pub fn model(&self) -> &str {
+    pub(crate) fn model(&self) -> &str {
         &self.model
-    }
-
-    /// Where it is.
-    pub fn base(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
     }
 
     fn below(base: Url, model: &str, timeout: Duration) -> Self {
@@ -211,7 +206,7 @@ impl Api {
     }
 
     /// The same, and hangs up once `enough` says so of the times at which chunks came.
-    pub async fn stream_until(
+    pub(crate) async fn stream_until(
         &self,
         request: &Request,
         enough: impl Fn(&[Duration]) -> bool,
@@ -237,7 +232,7 @@ impl Api {
     }
 
     /// Asks for an answer and takes it as it comes, whatever its status.
-    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, ApiError> {
+    pub(crate) async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, ApiError> {
         let request = match ask {
             Ask::Get | Ask::Skip(_) => self.request(Method::GET, path, None),
             Ask::Post(body) => self.request(Method::POST, path, Some(body.to_string())),
@@ -247,20 +242,20 @@ impl Api {
     }
 
     /// How much the engine does for everybody. Absent where it does not tell.
-    pub async fn load(&self) -> Option<Load> {
+    pub(crate) async fn load(&self) -> Option<Load> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Load::parse(&metrics)
     }
 
     /// How far the engine got with all that it was ever asked. Absent where it does not tell.
-    pub async fn progress(&self) -> Option<Progress> {
+    pub(crate) async fn progress(&self) -> Option<Progress> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Progress::parse(&metrics)
     }
 
     /// The same API with less patience for any one request.
     #[must_use]
-    pub fn within(self, timeout: Duration) -> Self {
+    pub(crate) fn within(self, timeout: Duration) -> Self {
         Self { timeout: self.timeout.min(timeout), ..self }
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Question {
 }
 
 /// Whether questions of this scope are asked in a sandbox.
-pub fn is_enclosed(scope: Scope) -> bool {
+pub(crate) fn is_enclosed(scope: Scope) -> bool {
     Systemd::usable(scope).is_ok()
 }
 

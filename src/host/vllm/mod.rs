@@ -5,5 +5,5 @@ mod connection;
 pub mod engine_config;
 pub mod isolated;
 pub mod link_probe;
-pub mod process;
-pub mod running_server;
+pub(crate) mod process;
+pub(crate) mod running_server;

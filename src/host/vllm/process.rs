@@ -27,14 +27,14 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A running engine.
 #[derive(Debug)]
-pub struct EngineProcess {
+pub(crate) struct EngineProcess {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl EngineProcess {
     /// Starts the engine. What it leaves behind when it dies is inherited by this process.
-    pub fn start(argv: &[String], environment: &BTreeMap<String, String>) -> Result<Self, Problem> {
+    pub(crate) fn start(argv: &[String], environment: &BTreeMap<String, String>) -> Result<Self, Problem> {
         process_tree::adopt_orphans()?;
         let mut child = exec::engine(argv, environment, &NOT_PASSED_ON)?;
         let (said, lines) = mpsc::channel(LINES_WAITING);
@@ -48,7 +48,7 @@ impl EngineProcess {
     }
 
     /// The next line that it writes, or its end with the last lines.
-    pub async fn next(&mut self) -> Result<Next, Problem> {
+    pub(crate) async fn next(&mut self) -> Result<Next, Problem> {
         let ended = tokio::select! {
             biased;
             Some(line) = self.lines.recv() => return Ok(Next::Line(line)),
@@ -65,7 +65,7 @@ impl EngineProcess {
     }
 
     /// Asks it to stop, waits for at most `grace`, and ends whatever is left of it.
-    pub async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
             // Gone already is what is wanted.
             let _gone = kill_process(pid, Signal::TERM);
@@ -76,7 +76,7 @@ impl EngineProcess {
     }
 
     /// Ends whatever an engine left that has itself ended.
-    pub fn clear(&mut self) -> Result<(), Problem> {
+    pub(crate) fn clear(&mut self) -> Result<(), Problem> {
         let _gone = self.child.start_kill();
         process_tree::kill_descendants()
     }
@@ -84,7 +84,7 @@ impl EngineProcess {
 
 /// What an engine did.
 #[derive(Debug)]
-pub enum Next {
+pub(crate) enum Next {
     /// It wrote this line.
     Line(String),
     /// It ended.

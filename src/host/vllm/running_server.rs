@@ -33,35 +33,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A unit as systemd has it loaded.
 #[derive(Clone, Debug)]
-pub struct LoadedUnit {
+pub(crate) struct LoadedUnit {
     /// With its suffix.
-    pub name: String,
+    pub(crate) name: String,
     /// Its file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The text of that file.
-    pub text: String,
+    pub(crate) text: String,
     /// Files that change it, which stay in force for whatever has its name.
-    pub drop_ins: Vec<PathBuf>,
+    pub(crate) drop_ins: Vec<PathBuf>,
     /// Its main process. Absent while it does not run.
-    pub main: Option<i32>,
+    pub(crate) main: Option<i32>,
 }
 
 /// A server that was found.
 #[derive(Clone, Debug)]
-pub struct FoundServer {
+pub(crate) struct FoundServer {
     /// Which process it is.
-    pub process: Process,
+    pub(crate) process: Process,
     /// What can be seen of it.
-    pub seen: Seen,
+    pub(crate) seen: Seen,
     /// When it started.
-    pub since: Option<SystemTime>,
+    pub(crate) since: Option<SystemTime>,
 }
 
 /// This manager's unit of this name, with or without suffix.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none, or where its text cannot be told.
-pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
+pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
     if scope == Scope::User {
         Systemd::usable(scope)?;
     }
@@ -94,7 +94,7 @@ pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
 }
 
 /// The service of this manager that a process belongs to: `vllm.service`.
-pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
+pub(crate) fn unit_of(pid: i32, scope: Scope) -> Option<String> {
     let unit = Manager::of(scope).unit(&membership(pid))?;
     // To the system all services of a user are that user's manager.
     (unit.ends_with(".service") && !unit.starts_with("user@")).then_some(unit)
@@ -104,7 +104,7 @@ pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is no such process, or none that may be looked at.
-pub fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
+pub(crate) fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
     let ancestor = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(|| no_process(pid))?;
     let pids = std::iter::once(ancestor).chain(process_tree::descendants_of(ancestor)?);
     let found: Vec<_> = pids.filter_map(|pid| sighting(pid.as_raw_nonzero().get())).collect();
@@ -144,20 +144,20 @@ fn identity(process: &proc::Process) -> Option<Process> {
 }
 
 /// Whether it is still this very process.
-pub fn lives(process: &Process) -> bool {
+pub(crate) fn lives(process: &Process) -> bool {
     let now = proc::Process::new(process.pid).ok();
     now.is_some_and(|now| identity(&now).as_ref() == Some(process))
 }
 
 /// What started a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
-pub fn parent(process: &Process) -> Option<String> {
+pub(crate) fn parent(process: &Process) -> Option<String> {
     let parent = proc::Process::new(process.pid).ok()?.stat().ok()?.ppid;
     let name = proc::Process::new(parent).ok()?.stat().ok()?.comm;
     (parent > 1).then(|| format!("`{name}` (process {parent})"))
 }
 
 /// Ends a process with all that descends from it, and waits until they are gone. One that is gone is no problem.
-pub fn end(process: &Process) -> Result<(), Problem> {
+pub(crate) fn end(process: &Process) -> Result<(), Problem> {
     let Some(pid) = Pid::from_raw(process.pid).filter(|_| lives(process)) else {
         return Ok(());
     };
@@ -194,7 +194,7 @@ fn signal(process: &Process, signal: Signal) {
 }
 
 /// A problem where a path is another file to this process than to us: it runs in a container.
-pub fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
+pub(crate) fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
     let theirs =
         PathBuf::from(format!("/proc/{}/root", process.pid)).join(path.strip_prefix("/").unwrap_or(path));
     let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
@@ -213,7 +213,7 @@ pub fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
 }
 
 /// The interpreter of a command line that begins with it, as a path that can be started again.
-pub fn program(seen: &Seen) -> PathBuf {
+pub(crate) fn program(seen: &Seen) -> PathBuf {
     let first = Path::new(seen.argv.first().map_or("", String::as_str));
     if first.is_absolute() {
         return first.to_owned();
@@ -228,7 +228,7 @@ pub fn program(seen: &Seen) -> PathBuf {
 }
 
 /// A problem with an interpreter that the service's sandbox would hide.
-pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
+pub(crate) fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
     let environment = python.parent().and_then(Path::parent).unwrap_or(python);
     if hides(scope, &real) && !real.starts_with(environment) {
@@ -241,7 +241,7 @@ pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
 }
 
 /// The packages installed beside an interpreter, by name, with their versions.
-pub fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
+pub(crate) fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let Some(environment) = python.parent().and_then(Path::parent) else {
         return Ok(BTreeMap::new());
     };

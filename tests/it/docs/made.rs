@@ -1,6 +1,6 @@
 //! The parts of the documents that are made from the program, between `<!-- made: WHAT -->` and `<!-- end -->`.
 
-use super::{commands, page, printed, settle};
+use super::{at_root, command, commands, page, printed, settle};
 use awqdeploy::domain::profile::{
     Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart,
     document::{Key, Presence},

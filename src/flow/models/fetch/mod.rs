@@ -44,7 +44,7 @@ pub struct Fetched {
     /// Bytes of the model.
     pub bytes: ByteSize,
     /// Bytes of contents that were on this host already: in the store, in folders, in caches.
-    pub found: ByteSize,
+    pub(crate) found: ByteSize,
     /// Bytes of contents that came from the hub.
     pub downloaded: ByteSize,
 }

@@ -4,7 +4,7 @@ mod runtime;
 mod signature;
 mod upstream;
 
-pub use runtime::lock_runtime;
+pub(crate) use runtime::lock_runtime;
 pub use upstream::{Standing, UpstreamCheck, check};
 
 use super::{fetch, online};

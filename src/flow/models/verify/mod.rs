@@ -3,7 +3,7 @@
 
 mod installed;
 
-pub use installed::{By, VerifiedTree};
+pub(crate) use installed::{By, VerifiedTree};
 
 use super::{not_locked, runtime, verify_at_start::folder_of};
 use crate::{
@@ -60,9 +60,9 @@ pub struct Verified {
     /// Each model.
     pub models: Vec<VerifiedModel>,
     /// Each runtime, and each interpreter.
-    pub runtimes: Vec<VerifiedTree>,
+    pub(crate) runtimes: Vec<VerifiedTree>,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// One model that was verified.
@@ -71,13 +71,13 @@ pub struct VerifiedModel {
     /// The profile that it is locked for, or its repository.
     pub name: String,
     /// Its folder.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// How many files it has.
-    pub files: usize,
+    pub(crate) files: usize,
     /// Their length.
-    pub bytes: ByteSize,
+    pub(crate) bytes: ByteSize,
     /// What is not as it was locked.
-    pub damaged: Vec<Damage>,
+    pub(crate) damaged: Vec<Damage>,
     /// What was not, and is again.
     pub repaired: Vec<Damage>,
 }

@@ -82,7 +82,7 @@ impl EngineFault {
     ];
 
     /// Its stable name: `dead-engine`.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Slow => "slow",
             Self::WrongText => "wrong-text",

@@ -52,7 +52,7 @@ pub struct Engine {
 /// # Errors
 ///
 /// When the port is in use, and for [`EngineFault::Crash`].
-pub async fn run(options: Options) -> Result<(), Problem> {
+pub(crate) async fn run(options: Options) -> Result<(), Problem> {
     Engine::bind(options, log::to_stderr)?.serve().await
 }
 

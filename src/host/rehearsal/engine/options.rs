@@ -40,15 +40,15 @@ pub struct Options {
     /// The longest context, tokens.
     pub max_model_len: u32,
     /// Wanted of every request under `/v1`.
-    pub api_key: Option<String>,
+    pub(crate) api_key: Option<String>,
     /// Every flag with its value, in order, for the log.
     pub flags: Vec<(String, Option<String>)>,
     /// One stream's decode rate, above 0.
     pub tokens_per_second: f64,
     /// Time to the first token.
-    pub ttft: Duration,
+    pub(crate) ttft: Duration,
     /// How long loading takes.
-    pub load: Duration,
+    pub(crate) load: Duration,
     /// How to go wrong.
     pub fault: Option<EngineFault>,
 }
