@@ -5,8 +5,8 @@ mod requests;
 
 pub(crate) use examples::exit_statuses;
 pub(crate) use requests::{
-    Adopt, Apply, Consent, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest, Tallied,
-    UnitsRequest, Validate, VerifyRequest,
+    Adopt, Apply, Consent, InitRequest, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest,
+    Tallied, UnitsRequest, Validate, VerifyRequest,
 };
 
 use super::{documents::schema, progress::Progress};
@@ -17,7 +17,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use examples::{
-    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES,
+    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, INIT_EXAMPLES, LOCK_EXAMPLES,
     ROLLBACK_EXAMPLES, with_statuses,
 };
 use std::path::PathBuf;
@@ -104,6 +104,7 @@ impl Command {
                 | Self::Adopt(_)
                 | Self::Diff { .. }
                 | Self::Export { .. }
+                | Self::Init(_)
                 | Self::Lock(_)
                 | Self::Fetch { .. }
                 | Self::Units(_)
@@ -119,6 +120,12 @@ fn below_home(variable: &str, otherwise: &str) -> PathBuf {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write the shortest profile that serves a model well on this host
+    ///
+    /// It reads the model's configuration and headers, from a folder, a Hugging Face cache or the hub, and what this host
+    /// has. It picks a vLLM, plans, and says what it planned and what comes next. It never overwrites anything.
+    #[command(after_help = INIT_EXAMPLES, after_long_help = with_statuses(INIT_EXAMPLES))]
+    Init(InitRequest),
     /// Show what would run, where each byte would go, and whether it fits
     #[command(after_help = "Examples:
   awqdeploy plan awq

@@ -6,6 +6,7 @@ pub(crate) mod deploy;
 mod evidence;
 mod generate;
 mod history;
+mod init;
 mod inspect;
 mod lookup;
 mod models;
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
     let screen = Screen::new(global.progress);
     library::announce(&global, &command, &screen)?;
     match command {
+        Command::Init(request) => init::init(&global, &request, &screen),
         Command::Plan(request) => plan::plan(&global, &request),
         Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
         Command::Doctor { facts } => plan::doctor(&global, facts.as_deref()),

@@ -4,6 +4,7 @@ pub(super) mod adoption;
 pub(super) mod collection;
 pub(super) mod evidence;
 pub(super) mod history;
+pub(super) mod init;
 pub(super) mod lookup;
 pub(super) mod models;
 pub(super) mod rehearsal;

@@ -69,6 +69,19 @@ pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(),
     Ok(())
 }
 
+/// The same where no file of that name may be there yet: one that appears meanwhile stays, and is a problem.
+pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
+    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
+    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rustix::fs::renameat_with(CWD, &*staged, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    // Its name is taken by nothing any more.
+    let _gone = staged.keep();
+    sync_parent(path)
+}
+
 /// Writes a file that nobody looks for yet, synced.
 pub(crate) fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_synced(path, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))

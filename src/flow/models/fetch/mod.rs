@@ -137,12 +137,16 @@ impl FetchJob<'_> {
         Ok(contents(model).into_iter().filter(missing).collect())
     }
 
-    /// The profile's folder, and what `huggingface_hub` keeps of the same repositories.
+    /// The profile's folder, the one that was locked, and what `huggingface_hub` keeps of the same repositories.
     fn folders(&self) -> Vec<Folder> {
         let Self { wanted, model, settings, .. } = self;
         let open = |path: &Path, repo: &str, revision: &str| Folder::open(path, repo, revision).ok();
-        let mut folders: Vec<Folder> =
-            wanted.path.iter().filter_map(|path| open(path, &model.repo, &model.revision)).collect();
+        let mut folders: Vec<Folder> = wanted
+            .path
+            .iter()
+            .chain(&model.from)
+            .filter_map(|path| open(path, &model.repo, &model.revision))
+            .collect();
         let revisions =
             model.commit.map(|commit| commit.to_string()).into_iter().chain([model.revision.clone()]);
         for revision in revisions {

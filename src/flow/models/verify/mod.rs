@@ -234,7 +234,8 @@ fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let digest = model.digest();
-    let source = profile.model().path.clone();
+    let remembered = || model.from.clone().filter(|folder| folder.is_dir());
+    let source = profile.model().path.clone().or_else(remembered);
     let place = match &source {
         _ if world.layout().model(digest).is_dir() => Place::Stored(digest),
         Some(path) => Place::Given(Folder::open(path, &model.repo, &model.revision)?),
@@ -269,5 +270,6 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
 fn stored(world: &World, digest: Sha256Digest, name: String) -> Result<Target, Problem> {
     let model = world.store.model_lock(digest)?;
     let source = world.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
+    let source = source.or_else(|| model.from.clone().filter(|folder| folder.is_dir()));
     Ok(Target { name, model, place: Place::Stored(digest), source })
 }
