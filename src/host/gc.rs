@@ -145,6 +145,10 @@ impl StoreWriter<'_> {
             fs::remove_entry(&path)?;
         }
         self.keep_trees()?;
+        let Collection { models, contents, .. } = collection;
+        self.change_damages(|damages| {
+            damages.keep(|model| !models.contains(model), |content| !contents.contains(content));
+        })?;
         let mut cache = self.store().hash_cache()?;
         cache.keep(|content| !collection.contents.contains(content));
         self.keep_hash_cache(&cache)

@@ -117,6 +117,11 @@ impl Layout {
         self.root.join("store/memo.json")
     }
 
+    /// The models and contents that were found damaged, and not repaired since.
+    pub fn damages(&self) -> PathBuf {
+        self.root.join("store/damaged.json")
+    }
+
     /// All installed runtimes.
     pub fn runtimes(&self) -> PathBuf {
         self.root.join("store/runtimes")

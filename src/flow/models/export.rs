@@ -22,12 +22,14 @@ pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> 
             .help(format!("`awqdeploy deploy {name}` takes it in")));
     }
     let writer = world.store.writer(Duration::ZERO, "awqdeploy export")?;
+    world.store.not_damaged(&model)?;
     let cache = world.store.hash_cache()?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
     let checked = verify::stored(&path, &model, &cache, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
+    writer.note(&model, &checked)?;
     if !checked.damaged.is_empty() {
         return Err(models::differ(&path, &checked.damaged)
             .help(format!("`awqdeploy verify {name} --repair` mends it")));

@@ -2,6 +2,7 @@
 
 pub mod repair;
 pub mod source_folder;
+mod state;
 pub mod verify;
 
 use super::{
@@ -30,14 +31,9 @@ use std::{
     str::FromStr,
     time::SystemTime,
 };
-use verify::{Damage, Difference, VerifyResult};
+use verify::{Damage, Difference};
 
 impl Store {
-    /// What was hashed, and is known to be the same while it stays untouched.
-    pub fn hash_cache(&self) -> Result<HashCache, Problem> {
-        HashCache::read(&self.layout().hash_cache())
-    }
-
     /// The lock of a model in the store.
     ///
     /// # Errors
@@ -69,23 +65,6 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Sha256Digest>, Problem> {
 }
 
 impl StoreWriter<'_> {
-    /// Keeps what was hashed.
-    pub fn keep_hash_cache(&self, cache: &HashCache) -> Result<(), Problem> {
-        let path = self.store().layout().hash_cache();
-        fs::make_directory(path.parent().unwrap_or(&path))?;
-        fs::write(&path, cache.text()?)
-    }
-
-    /// Remembers what a check has proven, so that the next need not read it.
-    pub fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
-        if checked.noted.is_empty() {
-            return Ok(());
-        }
-        let mut cache = self.store().hash_cache()?;
-        checked.noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
-        self.keep_hash_cache(&cache)
-    }
-
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
     /// store had for it. The file is moved.
     pub fn adopt(&self, staged: &Path, content: Sha256Digest, how: fs::Transfer) -> Result<(), Problem> {
@@ -116,6 +95,8 @@ impl StoreWriter<'_> {
         // The lock first: a model without one is none.
         self.keep_model_lock(model)?;
         fs::publish(&staged, &path)?;
+        // Each content was hashed on its way in.
+        self.change_damages(|damages| damages.checked(model, []))?;
         self.keep_hash_cache(&cache)?;
         Ok(path)
     }
@@ -182,11 +163,11 @@ pub fn import(
         // It may have learnt more, such as pieces.
         writer.keep_model_lock(model)?;
         let checked = verify::stored(&path, model, &HashCache::default(), interrupt, progress)?;
+        writer.note(model, &checked)?;
         if !checked.damaged.is_empty() {
             return Err(differ(&path, &checked.damaged)
                 .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
         }
-        writer.note(&checked)?;
         writer.own(model, interrupt)?;
         return Ok(path);
     }

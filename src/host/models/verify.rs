@@ -104,6 +104,18 @@ impl Difference {
     }
 }
 
+impl VerifyResult {
+    /// The contents of the locked files that are damaged.
+    pub fn damaged_contents<'a>(&'a self, model: &'a LockedModel) -> impl Iterator<Item = Sha256Digest> + 'a {
+        let by_path: BTreeMap<&Path, Sha256Digest> = if self.damaged.is_empty() {
+            BTreeMap::new()
+        } else {
+            model.files.iter().map(|file| (&*file.path, file.sha256)).collect()
+        };
+        self.damaged.iter().filter_map(move |damage| by_path.get(&*damage.path).copied())
+    }
+}
+
 impl Damage {
     /// A file of which nothing is known to be right.
     pub fn of(file: &LockedFile, difference: Difference) -> Self {

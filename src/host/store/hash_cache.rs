@@ -119,6 +119,11 @@ impl HashCache {
         self
     }
 
+    /// Forgets this content.
+    pub fn forget(&mut self, content: &Sha256Digest) {
+        self.0.remove(content);
+    }
+
     /// Forgets all contents but these.
     pub fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
@@ -148,13 +153,17 @@ impl ServiceHashCache {
         self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 
-    /// Adds what was proven now.
-    pub fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
-        let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
-        let mut cache = self.read();
-        for (content, stamp) in noted {
-            cache.note(*content, *stamp);
-        }
-        fs::write_unlocked(path, cache.text()?)
+    /// Adds what was proven now, and forgets what was found damaged.
+    pub fn update(
+        &self,
+        noted: &[(Sha256Digest, Stamp)],
+        damaged: impl IntoIterator<Item = Sha256Digest>,
+    ) -> Result<(), Problem> {
+        let Some(path) = self.0.as_deref() else { return Ok(()) };
+        let before = self.read();
+        let mut cache = before.clone();
+        noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
+        damaged.into_iter().for_each(|content| cache.forget(&content));
+        if cache == before { Ok(()) } else { fs::write_unlocked(path, cache.text()?) }
     }
 }
