@@ -117,6 +117,11 @@ impl Layout {
         self.root.join("store/memo.json")
     }
 
+    /// Where exports are half-made, outside of the root: a file each, so that what a kill leaves is found again.
+    pub fn exports(&self) -> PathBuf {
+        self.root.join("store/exports")
+    }
+
     /// The models and contents that were found damaged, and not repaired since.
     pub fn damages(&self) -> PathBuf {
         self.root.join("store/damaged.json")

@@ -238,11 +238,18 @@ impl Repairing<'_> {
 /// Lays down what is there of the damaged file, in the right length.
 fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> Result<(), Problem> {
     match damage.difference {
-        Difference::Content | Difference::Size(_) => {
+        Difference::Content => {
             fs::duplicate(damaged, staged)?;
             resize(file, staged)
         }
-        Difference::Missing
+        // Of one piece nothing is right.
+        Difference::Size(_) if file.piece_count() > 0 => {
+            fs::duplicate_part(damaged, staged, file.size.0)?;
+            resize(file, staged)
+        }
+        Difference::Size(_)
+        | Difference::Unreadable
+        | Difference::Missing
         | Difference::Link
         | Difference::Special
         | Difference::Added

@@ -47,6 +47,8 @@ pub enum Difference {
     Added,
     /// It can be run and should not, or the other way round.
     Mode,
+    /// It is there, and cannot be read.
+    Unreadable,
 }
 
 /// A file that is not as it was locked.
@@ -100,6 +102,7 @@ impl Difference {
             Self::Special => "special",
             Self::Added => "added",
             Self::Mode => "mode",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -134,6 +137,7 @@ impl fmt::Display for Damage {
             Difference::Special => write!(f, "`{path}` is not a file"),
             Difference::Added => write!(f, "`{path}` was added"),
             Difference::Mode => write!(f, "`{path}` has another mode"),
+            Difference::Unreadable => write!(f, "`{path}` cannot be read"),
         }
     }
 }
@@ -201,7 +205,7 @@ pub(crate) fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem
     let mut there = BTreeMap::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
-        for name in fs::names(&folder.join(&directory))? {
+        for name in fs::entries(&folder.join(&directory))? {
             let name = directory.join(name);
             let path = folder.join(&name);
             let metadata = std::fs::symlink_metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
@@ -322,7 +326,7 @@ fn compare(
         candidate.not_contradicted(&wrong, interrupt)?;
         if let Some(damage) = candidate.damage(wrong) {
             checked.damaged.push(damage);
-        } else if candidate.stamp.is_settled(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
+        } else if candidate.stamp.is_quiet(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
             checked.noted.push((candidate.locked.sha256, candidate.stamp));
         }
     }

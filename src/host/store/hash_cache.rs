@@ -25,6 +25,9 @@ use std::{
 /// time to show it: clocks of file systems are coarse (4 ms on Linux, 2 s on FAT).
 const TOO_FRESH: Duration = Duration::from_secs(2);
 
+/// Times of any change, which no program can set, are those of the kernel's clock: it ticks every 10 ms or oftener.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
 /// The service's own memo in its directory.
 const OWN: &str = "memo.json";
 
@@ -61,13 +64,27 @@ impl Stamp {
         is_long_ago(self.modified, now)
     }
 
+    /// Whether any change after this moment is sure to show, even one whose time of content was set back: the clock of
+    /// the file system has ticked since the last.
+    pub fn is_quiet(&self, now: SystemTime) -> bool {
+        self.is_settled(now) && self.ticked_since(now)
+    }
+
+    /// Whether the clock of the file system has ticked since the last change of anything.
+    pub(crate) fn ticked_since(&self, now: SystemTime) -> bool {
+        let now = now.checked_sub(TICK).and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let now =
+            now.and_then(|now| Some((i64::try_from(now.as_secs()).ok()?, i64::from(now.subsec_nanos()))));
+        now.is_some_and(|now| self.changed < now)
+    }
+
     /// Whether any change after this moment is sure to show, of the links and the mode too.
     pub fn is_at_rest(&self, now: SystemTime) -> bool {
         is_long_ago(self.changed, now)
     }
 
     /// Whether nothing but the file's links can have changed from the other stamp to this one.
-    fn is_only_linked_since(&self, other: &Self) -> bool {
+    pub(crate) fn is_only_linked_since(&self, other: &Self) -> bool {
         Self { changed: other.changed, ..*self } == *other
     }
 }
