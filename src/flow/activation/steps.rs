@@ -184,6 +184,7 @@ impl Steps for Live<'_> {
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {
-        another(&self.writer.store().returnable().ok()?, Some(self.activation.to))
+        let store = self.writer.store();
+        another(&store.without_damage(store.returnable().ok()?).ok()?, Some(self.activation.to))
     }
 }
