@@ -1,4 +1,4 @@
-//! A model hub over HTTP: what a revision is, which files it has, and their bytes.
+//! A model hub over HTTP: the commit of a revision, the list of its files, and their bytes.
 
 pub(crate) mod pieces;
 mod settings;
@@ -53,7 +53,7 @@ pub(crate) struct BodyStream {
     pace: Pace,
 }
 
-/// Whether enough comes: a connection that drips is worse than a new one.
+/// The rate of a connection: one that drips is worse than a new one.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -68,7 +68,7 @@ impl Hub {
         let build =
             |builder: reqwest::ClientBuilder| builder.connect_timeout(settings.patience.connect).build();
         let client = build(http::public()).or_else(|error| {
-            // A host without certificates can still talk to a hub that needs none.
+            // Without certificates a host can still talk to a hub that needs none.
             if settings.endpoint.starts_with("http://") {
                 build(http::public().tls_certs_only([]))
             } else {
@@ -82,7 +82,7 @@ impl Hub {
         Ok(Self { client, settings: settings.clone() })
     }
 
-    /// The commit that a revision is now.
+    /// The present commit of a revision.
     pub async fn commit(&self, repo: &str, revision: &str) -> Result<GitHash, HubError> {
         // A branch's name may have slashes, which are not part of the path here.
         let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
@@ -160,7 +160,7 @@ impl Hub {
         Ok(BodyStream { response, skip, silence: patience.silence, pace })
     }
 
-    /// Asks until it succeeds, the fault will not pass, or the patience ends.
+    /// Asks until it succeeds, the error is a lasting one, or the patience ends.
     pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
         &self,
         interrupt: &Interrupt,
@@ -188,7 +188,7 @@ impl Hub {
         Err(HubFailure::Interrupted)
     }
 
-    /// Where it is, for messages. An address may carry a password, which is left out.
+    /// The address for messages. Its password, if any, is left out.
     pub(crate) fn address(&self) -> String {
         let url = reqwest::Url::parse(&self.settings.endpoint).ok();
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
@@ -231,7 +231,7 @@ impl Hub {
     }
 }
 
-/// How asking ended without an answer.
+/// Why asking ended without an answer.
 #[derive(Debug)]
 pub(crate) enum HubFailure {
     /// A person wants it to stop.
@@ -241,7 +241,7 @@ pub(crate) enum HubFailure {
 }
 
 impl HubFailure {
-    /// The problem of somebody who asked for `what`.
+    /// The problem with asking for `what`.
     pub(crate) fn problem(self, what: impl std::fmt::Display) -> Problem {
         match self {
             Self::Interrupted => Problem::new(Kind::Interrupted, "stopped before anything was changed"),
@@ -283,7 +283,7 @@ impl Pace {
     }
 }
 
-/// How many bytes of the answer come before the wanted ones. A fault if it is of another file.
+/// The number of bytes before the wanted ones. An error if the answer is of another file.
 fn begin(response: &Response, whole: bool, from: u64, size: Size) -> Result<u64, HubError> {
     let changed = |there: u64| HubError::Changed(format!("{there} bytes instead of {}", size.0));
     if response.status() == StatusCode::PARTIAL_CONTENT && !whole {
@@ -311,7 +311,7 @@ fn parse_range(range: &str) -> Option<(u64, u64)> {
     Some((places.split_once('-')?.0.parse().ok()?, length.parse().ok()?))
 }
 
-/// What the answer says of when to come again.
+/// The wait that the answer asks for.
 fn retry_after(response: &Response) -> Option<Duration> {
     let header = |name| response.headers().get(name)?.to_str().ok();
     hub::retry_after(header(header::RETRY_AFTER)?, header(header::DATE))

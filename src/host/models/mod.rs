@@ -33,7 +33,7 @@ use std::{
 use verify::{Damage, Difference, VerifyResult};
 
 impl Store {
-    /// What was hashed, and is known to be the same while it stays untouched.
+    /// The hash cache of files, which need not be hashed again while they stay untouched.
     pub fn hash_cache(&self) -> Result<HashCache, Problem> {
         HashCache::read(&self.layout().hash_cache())
     }
@@ -69,14 +69,14 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Sha256Digest>, Problem> {
 }
 
 impl StoreWriter<'_> {
-    /// Keeps what was hashed.
+    /// Saves the hash cache.
     pub fn keep_hash_cache(&self, cache: &HashCache) -> Result<(), Problem> {
         let path = self.store().layout().hash_cache();
         fs::make_directory(path.parent().unwrap_or(&path))?;
         fs::write(&path, cache.text()?)
     }
 
-    /// Remembers what a check has proven, so that the next need not read it.
+    /// Notes in the hash cache what a check has proven, so that the next need not read it.
     pub(crate) fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
         if checked.noted.is_empty() {
             return Ok(());
@@ -86,8 +86,8 @@ impl StoreWriter<'_> {
         self.keep_hash_cache(&cache)
     }
 
-    /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
-    /// store had for it. The file is moved.
+    /// Takes a finished file, just hashed to be `content`, into the store, in place of an older one. The file
+    /// is moved.
     pub(crate) fn adopt(
         &self,
         staged: &Path,
@@ -95,7 +95,7 @@ impl StoreWriter<'_> {
         how: fs::Transfer,
     ) -> Result<(), Problem> {
         let layout = self.store().layout();
-        // A file that is somebody else's too is left as it is.
+        // A file with other owners is left as it is.
         match how {
             fs::Transfer::Linked => fs::sync(staged)?,
             fs::Transfer::Cloned | fs::Transfer::Copied => fs::make_immutable(staged)?,
@@ -118,7 +118,7 @@ impl StoreWriter<'_> {
         }
         fs::sync_file_system(&staged)?;
         fs::make_directory(&layout.models())?;
-        // The lock first: a model without one is none.
+        // The lock first: a model without one does not count.
         self.keep_model_lock(model)?;
         fs::publish(&staged, &path)?;
         self.keep_hash_cache(&cache)?;
@@ -152,7 +152,7 @@ impl StoreWriter<'_> {
         fs::publish(&staged, to)
     }
 
-    /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
+    /// Gives a content another name. That changes the file's stamp, so the hash cache is updated.
     fn link(&self, content: Sha256Digest, to: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
@@ -184,7 +184,7 @@ pub fn import(
 ) -> Result<PathBuf, Problem> {
     let path = writer.store().layout().model(model.digest());
     if path.is_dir() {
-        // It may have learnt more, such as pieces.
+        // The lock may have learnt more, such as pieces.
         writer.keep_model_lock(model)?;
         let checked = verify::stored(&path, model, &HashCache::default(), interrupt, progress)?;
         if !checked.damaged.is_empty() {
@@ -199,7 +199,7 @@ pub fn import(
     writer.lay_out(model)
 }
 
-/// Brings every content of a model that the store does not have yet.
+/// Imports every content of a model that the store does not have yet.
 fn import_missing(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
@@ -223,8 +223,8 @@ fn import_missing(
     })
 }
 
-/// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
-/// and how the last folder's file differed.
+/// Imports from these folders the contents that the store lacks. Returns what is still missing, and how the
+/// last folder's file differed.
 pub(crate) fn gather(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
@@ -269,7 +269,8 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    /// Makes sure that a content is in the store. The stamp that it was hashed under, or why it is not.
+    /// Makes sure that a content is in the store. Returns the stamp that it was hashed under, or why it is
+    /// not there.
     fn bring(
         &self,
         file: &LockedFile,
@@ -283,7 +284,8 @@ impl Import<'_> {
         {
             return Ok(Ok(stamp));
         }
-        // What somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
+        // A file that somebody else can write to, as an earlier version linked it, is imported again: from
+        // itself, too.
         if known.is_some()
             && !trust::is_ours(&blob)
             && let Ok(stamp) = self.take(file, &blob, worker)?
@@ -301,7 +303,7 @@ impl Import<'_> {
         Ok(Err(difference))
     }
 
-    /// Takes one file, if it is what was locked.
+    /// Imports one file, if it is the locked one.
     fn take(
         &self,
         file: &LockedFile,
@@ -312,7 +314,7 @@ impl Import<'_> {
         let staged = self.staging.join(file.sha256.to_string());
         fs::remove(&staged)?;
         let how = fs::reflink_or_copy(from, &staged)?;
-        // Hashed where it will be read from, so that a bad copy cannot pass.
+        // Hashed in the store, so that a bad copy cannot pass.
         let (size, sha256) = hashing::whole(&staged, worker)?;
         if size != file.size {
             return Ok(Err(Difference::Size(size)));
@@ -325,7 +327,7 @@ impl Import<'_> {
         stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
     }
 
-    /// Whether files of this folder share their blocks with what is made of them: tried with the smallest.
+    /// Whether copies of this folder's files can share their blocks: tried with the smallest.
     fn clones(&self, contents: &[&LockedFile], source: &Folder) -> bool {
         let smallest = contents.iter().rev().find(|file| file.size > ByteSize(0));
         let Some(Ok(Some(from))) = smallest.map(|file| source.find(&file.path)) else { return false };
@@ -334,8 +336,8 @@ impl Import<'_> {
         clones && fs::remove(&tried).is_ok()
     }
 
-    /// A problem if copies would not fit. Links and clones need no room, which cannot be told before they
-    /// are tried; then this is not asked either.
+    /// A problem if copies would not fit. Links and clones need no room; whether they work cannot be told
+    /// before, so the room is then not checked.
     fn room(&self, contents: &[&LockedFile]) -> Result<(), Problem> {
         if self.sources.is_empty() {
             return Ok(());
@@ -366,7 +368,7 @@ impl Import<'_> {
     }
 }
 
-/// What is wrong with a model, file by file.
+/// The problem with a damaged model, file by file.
 pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
     let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     let count = damaged.len();

@@ -27,11 +27,11 @@ use std::{
 
 const PART: &str = "part";
 const MARKS: &str = "marks";
-/// What stands for a piece that is there.
+/// The mark of a piece that is there.
 const THERE: u8 = b'x';
-/// What stands for one that turned out to be wrong.
+/// The mark of a piece that was found wrong.
 const MISSING: u8 = b'-';
-/// Nobody but us has business with a part; the store decides what a whole file's mode is.
+/// The mode of a partial file: only its owner reads it. The store sets the mode of the whole file.
 const MODE: u32 = 0o600;
 
 /// The staging file of one content.
@@ -43,14 +43,14 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Opens the part of a file in `folder`, or begins it. Tells which pieces are marked as there.
+    /// Opens or begins the partial file of a content in `folder`. Returns which pieces are marked as there.
     pub(crate) fn open(folder: &Path, file: &LockedFile) -> Result<(Self, Vec<bool>), Problem> {
         let path = path_of(folder, file, PART);
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(MODE);
             let opened = options.open(path).or_else(|error| match error.kind() {
-                // It was whole, and a kill came before it got its name in the store: nobody but root can write to it.
+                // The file was whole, and a kill came before the store named it: only root can write to it.
                 ErrorKind::PermissionDenied => {
                     std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
                     options.open(path)
@@ -64,7 +64,7 @@ impl PartialFile {
         let marks = open(&marks_path)?;
         let length = bytes.metadata().map_err(|e| fs::failed("look at", &path, e))?.len();
         if length != file.size.0 {
-            // Of an earlier format, or cut by somebody: nothing in it can be told.
+            // Of an earlier format, or cut short: its marks mean nothing.
             marks.set_len(0).map_err(|e| fs::failed("empty", &marks_path, e))?;
             allocate(&bytes, file.size.0).map_err(|e| fs::failed("make room for", &path, e))?;
         }
@@ -75,7 +75,7 @@ impl PartialFile {
         Ok((Self { path, bytes, marks }, there.into_iter().map(|mark| mark == THERE).collect()))
     }
 
-    /// Where the bytes are.
+    /// The path of the bytes.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -102,7 +102,7 @@ impl PartialFile {
     }
 }
 
-/// Bytes that parts in a folder already have on the disk, of those that these files need.
+/// Bytes on the disk that partial files in a folder already have, of those that these files need.
 pub(crate) fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a LockedFile>) -> u64 {
     let blocks = |file: &LockedFile| {
         let found = std::fs::metadata(path_of(folder, file, PART)).ok()?;
@@ -112,18 +112,18 @@ pub(crate) fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a L
     files.into_iter().filter_map(blocks).sum()
 }
 
-/// The contents of which a folder has parts.
+/// The contents that have partial files in a folder.
 pub(crate) fn there(folder: &Path) -> Result<BTreeSet<Sha256Digest>, Problem> {
     Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
 }
 
-/// Forgets the part of a file, whose bytes may have got another name already.
+/// Removes the partial file of a content, whose bytes may have another name already.
 pub(crate) fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
     fs::remove(&path_of(folder, file, PART))?;
     fs::remove(&path_of(folder, file, MARKS))
 }
 
-/// Removes what is in the folder and belongs to none of these files: the remains of models that nobody
+/// Removes everything in the folder that belongs to none of these files: the remains of models that nobody
 /// wants any more.
 pub(crate) fn discard_others<'a>(
     folder: &Path,
@@ -136,7 +136,7 @@ pub(crate) fn discard_others<'a>(
     Ok(())
 }
 
-/// What is in the folder and is no part of these contents.
+/// Everything in the folder that belongs to none of these contents.
 pub(crate) fn others(folder: &Path, wanted: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
     let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
     Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())
