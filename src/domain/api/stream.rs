@@ -11,10 +11,10 @@ const DONE: &str = "[DONE]";
 /// A whole streamed answer and when its parts came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// What it said.
+    /// The text and usage of the answer.
     pub answer: Answer,
-    /// When each chunk with a choice came, counted from sending the request. Never empty. The usage
-    /// chunk is none of them.
+    /// When each chunk with a choice came, counted from sending the request. Never empty. The usage chunk is
+    /// left out.
     pub chunks: Vec<Duration>,
 }
 
@@ -25,7 +25,7 @@ impl From<Streamed> for Answer {
 }
 
 impl Streamed {
-    /// What it took, with tokens from `usage`.
+    /// The times of the answer, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
         let Usage { prompt_tokens, completion_tokens, .. } = self.answer.usage;
         Sample { prompt_tokens, ..sample(&self.chunks, completion_tokens) }
@@ -33,7 +33,7 @@ impl Streamed {
 }
 
 fn sample(chunks: &[Duration], tokens: u32) -> Sample {
-    // To the microsecond: what is beyond is noise, and evidence is read by people.
+    // Rounded to microseconds: the rest is noise, and people read the evidence.
     let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
     Sample {
         began_ms: 0.0,
@@ -124,7 +124,7 @@ impl Transcript {
         &self.chunks
     }
 
-    /// What it took so far, a token a chunk: usage comes at the end only.
+    /// The times so far, counting a token a chunk: usage comes only at the end.
     pub(crate) fn sample(&self) -> Sample {
         sample(&self.chunks, u32::try_from(self.chunks.len()).unwrap_or(u32::MAX))
     }

@@ -1,4 +1,4 @@
-//! Which architectures are modelled, and their dimensions as `config.json` names them.
+//! The architectures that are modelled, and their dimensions as `config.json` names them.
 
 use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
@@ -57,10 +57,10 @@ impl Family {
     }
 }
 
-/// The dimensions of a modelled architecture. What it does not have is 0.
+/// The dimensions of a modelled architecture; 0 for what it does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelDims {
-    /// Whose names and peculiarities they have.
+    /// The family, which decides names and peculiarities.
     pub family: Family,
     /// Width of the residual stream.
     pub(crate) hidden_size: u64,
@@ -112,7 +112,7 @@ impl ModelDims {
         })
     }
 
-    /// How many layers are of this kind.
+    /// The number of layers of this kind.
     pub fn count(&self, kind: LayerKind) -> u64 {
         let full = self.num_hidden_layers / self.full_attention_interval.max(1);
         match kind {
@@ -155,13 +155,14 @@ const LARGEST_DIMENSION: u64 = 1 << 20;
 const MOST_LAYERS: u64 = 1024;
 
 impl Dimensions {
-    /// Variants with dense layers exist in the format, not in the field: they are not modelled.
+    /// Whether no layer is dense. Variants with dense layers exist in the format, but not in the field: they
+    /// are not modelled.
     fn all_layers_are_sparse(&self) -> bool {
         self.decoder_sparse_step.unwrap_or(1) == 1 && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
     }
 
-    /// The interval, also where only `layer_types` tells it. `None` where the kinds follow no
-    /// interval.
+    /// The interval of full attention, also where only `layer_types` tells it. `None` where the kinds follow
+    /// no interval.
     fn interval(&self) -> Option<u64> {
         let Some(types) = &self.layer_types else {
             return self.full_attention_interval;
@@ -207,7 +208,7 @@ impl Dimensions {
         Ok(Some(shape))
     }
 
-    /// What all families have.
+    /// The dimensions that all families have.
     fn common(&self, family: Family, taken: &mut Taken) -> ModelDims {
         let hidden_size = taken.take("hidden_size", self.hidden_size);
         let num_attention_heads = taken.take("num_attention_heads", self.num_attention_heads);
@@ -245,7 +246,7 @@ impl Dimensions {
         }
     }
 
-    /// What only Qwen3-Next has.
+    /// The dimensions that only Qwen3-Next has.
     fn hybrid(&self, shape: &mut ModelDims, taken: &mut Taken) {
         macro_rules! take {
             ($($name:ident),*) => { $( shape.$name = taken.take(stringify!($name), self.$name); )* };
@@ -257,7 +258,7 @@ impl Dimensions {
     }
 }
 
-/// What was found wrong while dimensions were taken, so that all of it is told at once.
+/// The mistakes found while dimensions were read, so that all of them are told at once.
 #[derive(Default)]
 struct Taken {
     absent: Vec<String>,

@@ -1,4 +1,4 @@
-//! What `quantization_config` says: the method, and which module is stored in how many bits.
+//! Reads `quantization_config`: the method, and which module is stored in how many bits.
 //!
 //! Every method has its own way to leave modules out (`ignore`, `dynamic`,
 //! `modules_to_not_convert`, `extra_config`). All of them become one list of rules here, of which
@@ -28,7 +28,7 @@ pub struct Quantization {
 }
 
 impl Quantization {
-    /// A method of which no more than the name is understood.
+    /// A method of which only the name is known.
     pub(super) fn unmodelled(method: &str) -> Self {
         Self { method: spelled(method), bits: 0, group_size: 0, symmetric: true, desc_act: false }
     }
@@ -39,7 +39,7 @@ fn spelled(method: &str) -> String {
     method.to_lowercase().replace('_', "-")
 }
 
-/// Whether the bytes of a checkpoint in this method can be told from its `config.json`.
+/// Whether `config.json` alone tells the bytes of a checkpoint in this method.
 pub(super) fn is_modelled(method: &str) -> bool {
     let modelled = ["compressed-tensors", "gptq", "awq", "auto-round", "inc"];
     modelled.contains(&spelled(method).as_str())
@@ -56,7 +56,7 @@ pub(crate) struct Scheme {
     pub(crate) zero_points: bool,
 }
 
-/// Which module is quantised how.
+/// Which module is quantised, and how.
 #[derive(Debug)]
 pub(crate) struct Rules {
     overrides: Vec<(Pattern, Option<Scheme>)>,
@@ -81,8 +81,8 @@ impl Pattern {
             .map_err(|e| unreadable(pattern, e))
     }
 
-    /// `re:…` is a pattern, anything else a whole name: as compressed-tensors and auto-round write
-    /// them.
+    /// Reads `re:…` as a pattern and anything else as a whole name, as compressed-tensors and auto-round
+    /// write them.
     fn name_or_regex(text: &str) -> Result<Self, Problem> {
         match text.strip_prefix("re:") {
             Some(pattern) => Self::regex(pattern),
@@ -105,7 +105,7 @@ fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
     Problem::new(Kind::Unverified, what).because(cause)
 }
 
-/// Which of the parts that vLLM is choosy about are quantised.
+/// Which of the parts that decide vLLM's kernels are quantised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Quantized {
     /// `in_proj_ba` of linear attention.
@@ -118,7 +118,7 @@ pub(crate) struct Quantized {
 }
 
 impl Rules {
-    /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
+    /// Which of the parts that decide vLLM's kernels are quantised, told by the first layer.
     pub(crate) fn quantized(&self) -> Result<Quantized, Problem> {
         let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
         Ok(Quantized {
@@ -128,7 +128,7 @@ impl Rules {
         })
     }
 
-    /// Nothing is quantised.
+    /// No module is quantised.
     pub(crate) fn none() -> Self {
         Self { overrides: Vec::new(), only: Vec::new(), default: None }
     }
@@ -239,7 +239,7 @@ struct RawOverride {
     sym: Option<bool>,
 }
 
-/// vLLM writes "one scale per output" as -1.
+/// The size of a group; vLLM writes "one scale per output" as -1.
 fn group_size(raw: Option<i64>) -> u32 {
     raw.and_then(|size| u32::try_from(size).ok()).unwrap_or(0)
 }
@@ -258,7 +258,7 @@ fn strings(value: &serde_json::Value) -> Vec<String> {
 }
 
 impl Raw {
-    /// What it says. Only for a method that [`is_modelled`].
+    /// The quantisation and its rules. Only for a method that [`is_modelled`].
     pub(super) fn read(self) -> Result<(Quantization, Rules), Problem> {
         match spelled(&self.quant_method).as_str() {
             "gptq" => self.gptq(),
@@ -303,7 +303,7 @@ impl Raw {
                 zero_points: weights.symmetric == Some(false),
             });
             for target in &group.targets {
-                // A class name stands for all that no name or pattern speaks of.
+                // A class name stands for all modules that no name or pattern covers.
                 if target == "Linear" {
                     rules.default = rules.default.or(scheme);
                 } else {
@@ -378,7 +378,7 @@ impl RawOverride {
     }
 }
 
-/// These methods quantise the head only where `lm_head` says so.
+/// Leaves the head out unless `lm_head` says so.
 fn unless_head(raw: &Raw) -> Rules {
     let mut rules = Rules::none();
     if raw.lm_head != Some(true) {

@@ -1,4 +1,4 @@
-//! Every rule of the preflight as data: what it watches, how grave it is, and who says so.
+//! Every rule of the preflight as data: its condition, severity and source.
 //!
 //! The checks themselves are in [`super::planning::preflight`] and [`super::planning::placement`]; what they find takes its
 //! severity and source from here, so that no finding lacks either.

@@ -1,4 +1,4 @@
-//! A model hub, as its HTTP interface describes repositories: what it says, read and checked.
+//! A model hub: reads and checks what its HTTP interface says of repositories.
 //!
 //! Shapes as `huggingface_hub` 1.x reads them: `/api/models/REPO/revision/REV` and
 //! `/api/models/REPO/tree/REV?recursive=true`.
@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// What git calls these bytes as a file's content.
+/// The name that git gives these bytes as a file's content.
 pub fn git_name(bytes: &[u8]) -> GitHash {
     let mut name = GitName::new(ByteSize(bytes.len() as u64));
     name.update(bytes);
@@ -38,11 +38,11 @@ pub struct Listed {
     pub path: PathBuf,
     /// Its length.
     pub size: ByteSize,
-    /// Its content.
+    /// The content, by the hub's name for it.
     pub content: Content,
 }
 
-/// By what the hub names a file's content.
+/// The hub's name for a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A large file, kept by LFS or Xet.
@@ -56,7 +56,7 @@ pub enum Content {
 pub enum HubError {
     /// No connection: the address does not resolve, nobody listens, TLS does not agree.
     Unreachable(String),
-    /// Nothing came for so long, or hardly anything.
+    /// The answer stopped for so long, or nearly so.
     Late(Duration),
     /// The connection ended before the answer did.
     Cut(String),
@@ -77,7 +77,7 @@ pub enum HubError {
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The file is not the one that was locked: it has another length or another name for its content.
+    /// The file is not the locked one: it has another length or another hash.
     Changed(String),
     /// A part was asked for, and the answer is not that part. The whole file can be asked for instead.
     NoPart(String),
@@ -86,7 +86,7 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// The fault that a status stands for; nothing for success.
+    /// The error that a status stands for; nothing for success.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         match status {
             200..=299 => None,
@@ -236,7 +236,7 @@ pub(crate) const MOST_LISTED: ByteSize = ByteSize::mib(64);
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     files: Vec<Listed>,
-    /// What has been read of it.
+    /// The bytes read so far.
     read: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What lies below the root: where, by whose word, and for how long.
+//! The store below the root: its places, who may change them, and how long things stay.
 
 pub mod gc;
 pub mod layout;

@@ -1,4 +1,4 @@
-//! Evidence, and what is concluded from it.
+//! From evidence to a verdict.
 
 pub(crate) mod calibrate;
 pub mod gibberish;

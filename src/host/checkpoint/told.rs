@@ -1,4 +1,4 @@
-//! What is said of a checkpoint's files, wherever they are read.
+//! Checks and messages for a checkpoint's files, wherever they are read.
 
 use crate::domain::{
     checkpoint::safetensors::{Flaw, Header, Index},
@@ -34,7 +34,7 @@ pub(crate) fn template_in(name: &str, text: &str) -> Option<String> {
 /// Missing names that are told; the rest are only counted.
 pub(crate) const NAMED: usize = 3;
 
-/// The header of a file that has all tensors that the index says are in it.
+/// The header, if its file has all tensors that the index places there.
 pub(crate) fn has_all(index: &Index, name: &str, header: Header, place: &str) -> Result<Header, Problem> {
     match index.missing_from(name, &header).as_slice() {
         [] => Ok(header),

@@ -30,20 +30,20 @@ use tokio::time::sleep;
 /// Bytes that a try must bring to count as progress. A server that always ends early must not be asked
 /// for ever.
 const PROGRESS: u64 = 256 << 10;
-/// How often a file may be whole and wrong, each time with what was damaged fetched anew.
+/// How often a complete file may be wrong, each time with its damaged pieces fetched again.
 const WRONG_TRIES: usize = 3;
 /// A file is refused so many times as often as all together before its source is given up: the others may be served.
 const REFUSALS_FOR_ONE: u32 = 4;
 /// The longest that a connection without work sleeps before it looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What a connection works with.
+/// The state of one connection.
 struct Connection<'s, 'a> {
     shared: &'s Shared<'a>,
     number: usize,
     messages: &'s Sender<Message>,
     hub: Hub,
-    /// An answer that is being read, and what comes next in it.
+    /// An open answer, and the next byte in it.
     open: Option<Answer>,
 }
 
@@ -52,11 +52,11 @@ struct Answer {
     source: Source,
     file: usize,
     at: u64,
-    /// What came, and is not taken yet.
+    /// Bytes that came and are not written yet.
     rest: Bytes,
 }
 
-/// A piece on its way: what of it has been written, and hashed, where it is the next to be.
+/// A piece that is being read: how much of it is written, and its hash, where it is the next to be hashed.
 struct Cursor {
     at: u64,
     led: Option<Follower>,
@@ -122,7 +122,7 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// Whether an earlier run left this piece. Whether it left it right, the whole file will tell.
+    /// Whether an earlier run left this piece. The hash of the whole file shows whether it is right.
     fn is_left(&self, file: &Fetched<'_>, piece: usize) -> bool {
         let left = file.left[piece].swap(false, Ordering::Relaxed);
         if left {
@@ -171,8 +171,8 @@ impl Connection<'_, '_> {
         }
     }
 
-    /// The last piece to ask for together with this one: up to where another connection may take over, or
-    /// an earlier run left something.
+    /// The last piece of one request: up to where another connection may take over, or an earlier run left
+    /// something.
     fn last_ahead(&self, file: &Fetched<'_>, piece: usize) -> usize {
         let end = self.shared.schedule().ahead(self.number).end;
         let wanted = |next: &usize| !file.left[*next].load(Ordering::Relaxed);
@@ -235,7 +235,7 @@ impl Connection<'_, '_> {
         let pause = patience.pause(*failures, fault.retry_after(), fastrand::f64());
         let path = file.wanted.file.path.display();
         if let Some(pause) = pause.filter(|_| fault.passes() && *failures < patience.tries) {
-            // The first failure of its kind is no news.
+            // The first failure of its kind is not reported.
             if *failures > 1 || fault.retry_after().is_some() {
                 self.tell(format!("`{path}`: {fault}; again in {:.1} s", pause.as_secs_f64()));
             }
@@ -307,7 +307,7 @@ impl Connection<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// All pieces of a file are there: hands it over, or fetches again what is wrong.
+    /// Ends a file whose pieces are all there: hands it over, or fetches the wrong pieces again.
     fn conclude(&self, number: usize) -> Result<(), Problem> {
         let file = &self.shared.files[number];
         let (found, wrong) = match file.proof.conclude(&file.part, file.size())? {
@@ -395,7 +395,8 @@ fn nowhere(file: &Fetched<'_>, fault: &HubError) -> Problem {
         .help(fault.help())
 }
 
-/// Only an edited lock says this of a file: both were once read from the same bytes.
+/// The problem of a lock that contradicts itself. Only an edited lock does: file and pieces were once hashed
+/// from the same bytes.
 fn contradicted(file: &Fetched<'_>, found: Sha256Digest) -> Problem {
     let path = file.wanted.file.path.display();
     Problem::new(Kind::Unverified, format!("the lock contradicts itself about `{path}`"))

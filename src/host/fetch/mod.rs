@@ -2,7 +2,7 @@
 //!
 //! Each connection is a thread with an event loop of its own: it reads, hashes and writes one after the
 //! other, so that nothing queues up between the three and memory stays small whatever the disk does. The
-//! caller's own thread takes the finished files and shows how far it is.
+//! caller's own thread takes the finished files and shows the progress.
 
 mod connection;
 mod proof;
@@ -17,8 +17,8 @@ use std::{
     thread,
 };
 
-/// Fetches these files. Each is handed over as [`FetchProgress::Whole`] once. What is there when it fails stays
-/// for the next run.
+/// Fetches these files. Each is handed over once, as [`FetchProgress::Whole`]. A failed run leaves its pieces
+/// for the next.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where a file cannot be had from any of its sources, [`Kind::Interrupted`], or what

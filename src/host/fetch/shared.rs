@@ -1,4 +1,4 @@
-//! What the connections of one fetch share.
+//! The state that the connections of one fetch share.
 
 use super::proof::Proof;
 use crate::{
@@ -25,12 +25,12 @@ use std::{
     time::Duration,
 };
 
-/// What the connections share.
+/// The state that the connections share.
 pub(crate) struct Shared<'a> {
     pub(super) means: &'a FetchOptions<'a>,
     pub(super) files: Vec<Fetched<'a>>,
     pub(super) schedule: Mutex<Schedule>,
-    /// Told when there may be new work, or none any more.
+    /// Notified when there may be new work, or none any more.
     pub(super) changed: Condvar,
     pub(super) stop: AtomicBool,
     pub(super) bytes: AtomicU64,
@@ -42,7 +42,7 @@ impl<'a> Shared<'a> {
     pub(super) fn new(wanted: &'a [WantedFile], means: &'a FetchOptions<'a>) -> Result<Self, Problem> {
         let files: Vec<Fetched<'a>> =
             wanted.iter().map(|wanted| Fetched::open(wanted, means.folder)).collect::<Result<_, _>>()?;
-        // Pieces that are left are wanted too: whoever comes to them looks whether they are right.
+        // Pieces that an earlier run left are wanted too: the connection that comes to them checks them.
         let all = files.iter().map(|file| vec![true; file.left.len()]);
         let schedule = Schedule::new(means.connections, all);
         Ok(Self {
@@ -63,7 +63,7 @@ impl<'a> Shared<'a> {
         tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         for file in self.files.iter().filter(|file| file.left.is_empty()) {
-            // Nothing has one hash only.
+            // An empty file has only one hash.
             if file.wanted.file.sha256 != Sha256Digest::of("") {
                 let what = format!(
                     "`{}` is empty, and locked with the hash of something",
@@ -125,7 +125,7 @@ pub(crate) struct Fetched<'a> {
     /// Pieces that an earlier run left, until they are looked at.
     pub(super) left: Vec<AtomicBool>,
     pub(super) missing: AtomicUsize,
-    /// Which of its sources is asked.
+    /// The index of the source that is asked.
     pub(super) source: AtomicUsize,
     /// Whether its sources give no parts of it.
     pub(super) no_parts: AtomicBool,
@@ -164,35 +164,35 @@ pub(crate) enum Message {
 /// A file to fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedFile {
-    /// What it must be.
+    /// The lock of the file.
     pub(crate) file: LockedFile,
-    /// Where it is, best first; at least one.
+    /// The sources, best first; at least one.
     pub(crate) sources: Vec<Source>,
 }
 
-/// How to go about it.
+/// The settings of a fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchOptions<'a> {
-    /// Where parts are kept, on the file system of the store.
+    /// The folder of partial files, on the file system of the store.
     pub(crate) folder: &'a Path,
-    /// Which hub.
+    /// The settings of the hub.
     pub(crate) settings: &'a Settings,
-    /// How many connections at once, at least 1.
+    /// The number of connections, at least 1.
     pub(crate) connections: usize,
     /// Whether a person wants it to stop.
     pub(crate) interrupt: &'a Interrupt,
 }
 
-/// What a fetch tells while it runs.
+/// The progress of a fetch.
 #[derive(Debug)]
 pub(crate) enum FetchProgress<'a> {
-    /// So many bytes are there, those of earlier runs included.
+    /// Bytes that are there, those of earlier runs included.
     Progress(ByteSize),
-    /// Something went wrong, and is tried in another way.
+    /// A fault, after which another way is tried.
     Trouble(String),
     /// A file is whole and proven; it is to be taken from its part.
     Whole(&'a LockedFile, &'a Path),
 }
 
-/// How often progress is told.
+/// The time between two reports of progress.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);

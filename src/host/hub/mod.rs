@@ -1,4 +1,4 @@
-//! A model hub over HTTP: what a revision is, which files it has, and their bytes.
+//! A model hub over HTTP: the commit of a revision, the list of its files, and their bytes.
 
 pub(crate) mod pieces;
 mod settings;
@@ -68,7 +68,7 @@ pub(crate) struct BodyStream {
     pace: Pace,
 }
 
-/// Whether enough comes: a connection that drips is worse than a new one.
+/// The rate of a connection: one that drips is worse than a new one.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -83,7 +83,7 @@ impl Hub {
         let build =
             |builder: reqwest::ClientBuilder| builder.connect_timeout(settings.patience.connect).build();
         let client = build(http::public()).or_else(|error| {
-            // A host without certificates can still talk to a hub that needs none.
+            // Without certificates a host can still talk to a hub that needs none.
             if settings.endpoint.starts_with("http://") {
                 build(http::public().tls_certs_only([]))
             } else {
@@ -97,7 +97,7 @@ impl Hub {
         Ok(Self { client, settings: settings.clone() })
     }
 
-    /// The commit that a revision is now.
+    /// The present commit of a revision.
     pub async fn commit(&self, repo: &str, revision: &str) -> Result<GitHash, HubError> {
         // A branch's name may have slashes, which are not part of the path here.
         let revision = hub::encoded_name(revision);
@@ -181,7 +181,7 @@ impl Hub {
         })
     }
 
-    /// Asks until it succeeds, the fault will not pass, or the patience ends.
+    /// Asks until it succeeds, the error is a lasting one, or the patience ends.
     pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
         &self,
         interrupt: &Interrupt,
@@ -211,7 +211,7 @@ impl Hub {
         Err(HubFailure::Interrupted)
     }
 
-    /// Where it is, for messages. An address may carry a password, which is left out.
+    /// The address for messages. Its password, if any, is left out.
     pub(crate) fn address(&self) -> String {
         let url = Url::parse(&self.settings.endpoint).ok();
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
@@ -280,7 +280,7 @@ impl Hub {
     }
 }
 
-/// How asking ended without an answer.
+/// Why asking ended without an answer.
 #[derive(Debug)]
 pub(crate) enum HubFailure {
     /// A person wants it to stop.
@@ -290,7 +290,7 @@ pub(crate) enum HubFailure {
 }
 
 impl HubFailure {
-    /// The problem of somebody who asked for `what`.
+    /// The problem with asking for `what`.
     pub(crate) fn problem(self, what: impl std::fmt::Display) -> Problem {
         match self {
             Self::Interrupted => Problem::new(Kind::Interrupted, "stopped before anything was changed"),
@@ -376,7 +376,7 @@ fn parse_range(range: &str) -> Option<(u64, Option<u64>)> {
     Some((places.split_once('-')?.0.parse().ok()?, length))
 }
 
-/// What the answer says of when to come again.
+/// The wait that the answer asks for.
 fn retry_after(response: &Response) -> Option<Duration> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok();
     let asked = header("retry-after").and_then(|text| hub::retry_after(text, header("date")));

@@ -1,4 +1,4 @@
-//! Which hub, with what right: the variables that `huggingface_hub` reads too.
+//! The settings of a hub, from the variables that `huggingface_hub` reads too.
 
 use crate::{
     domain::{
@@ -12,27 +12,27 @@ use std::path::{Path, PathBuf};
 
 const PUBLIC_HUB: &str = "https://huggingface.co";
 
-/// How to reach a hub.
+/// The settings of a hub.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its address, without a slash at the end: `HF_ENDPOINT`.
+    /// The address, without a slash at the end: `HF_ENDPOINT`.
     pub endpoint: String,
     /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds. Nobody with
     /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     pub token: Option<Token>,
-    /// Whether nothing may be asked of it: `HF_HUB_OFFLINE`.
+    /// Whether the hub may be asked: not under `HF_HUB_OFFLINE`.
     pub reach: Reach,
     /// Where `huggingface_hub` keeps what it downloaded: `HF_HUB_CACHE`, or by its old name `HUGGINGFACE_HUB_CACHE`;
     /// else `HF_HOME/hub`.
     pub cache: Option<PathBuf>,
-    /// How patient to be.
+    /// The limits of tries and times.
     pub patience: Patience,
 }
 
 /// Whether the hub may be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
-    /// It may.
+    /// The hub may be asked.
     #[default]
     Online,
     /// Nothing leaves this host.
@@ -74,12 +74,12 @@ impl Token {
 }
 
 impl Settings {
-    /// What this process's environment says.
+    /// Reads the settings from this process's environment.
     pub fn from_environment() -> Result<Self, Problem> {
         Self::of(|name| std::env::var(name).ok())
     }
 
-    /// What these variables say. An empty one is none.
+    /// Reads the settings from these variables. An empty variable counts as absent.
     ///
     /// # Errors
     /// [`Kind::Usage`] for an address that is none, or an impossible token.
@@ -135,7 +135,7 @@ fn endpoint(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// As `huggingface_hub` reads its switches.
+/// Reads a switch as `huggingface_hub` does.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_ascii_uppercase().as_str())
 }

@@ -69,7 +69,7 @@ impl StoreWriter<'_> {
         how: fs::Transfer,
     ) -> Result<(), Problem> {
         let layout = self.store().layout();
-        // A file that is somebody else's too is left as it is.
+        // A file with other owners is left as it is.
         match how {
             // It is synced since it was linked.
             fs::Transfer::Linked => {}
@@ -93,7 +93,7 @@ impl StoreWriter<'_> {
         }
         fs::sync_file_system(&staged)?;
         fs::make_directory(&layout.models())?;
-        // The lock first: a model without one is none.
+        // The lock first: a model without one does not count.
         self.keep_model_lock(model)?;
         fs::publish(&staged, &path)?;
         // Each content was hashed on its way in.

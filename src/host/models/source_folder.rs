@@ -25,7 +25,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Where its links may lead.
+    /// The folders that its links may lead to.
     within: Vec<PathBuf>,
     commit: Option<GitHash>,
 }
@@ -46,8 +46,8 @@ pub enum Found {
 }
 
 impl Folder {
-    /// The folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps: the
-    /// snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
+    /// Opens the folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps:
+    /// the snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where there is no such folder, or it is a cache without this revision.
@@ -73,7 +73,7 @@ impl Folder {
         &self.path
     }
 
-    /// The commit that the files are of, where the folder says it.
+    /// The commit of the files, where the folder tells it.
     pub fn commit(&self) -> Option<GitHash> {
         self.commit
     }
@@ -121,8 +121,8 @@ impl Folder {
         }
     }
 
-    /// Lists and hashes every file, as a lock records them. Hidden ones are left out: hubs and git keep
-    /// their own notes there.
+    /// Lists and hashes every file, as a lock records them. Hidden files are left out: they are notes of hubs
+    /// and git.
     pub fn survey(&self, interrupt: &Interrupt, progress: Progress<'_>) -> Result<Vec<LockedFile>, Problem> {
         let mut files = self.list()?;
         // The largest first, so that no core ends up alone with it.
@@ -171,7 +171,7 @@ fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, Problem> {
     let commit = named.as_deref().map_or(revision, str::trim);
     let snapshots = repository.join("snapshots");
     let path = snapshots.join(commit);
-    // A name of one part: what a file says must not lead elsewhere.
+    // A name of one part, so that it cannot lead elsewhere.
     if Path::new(commit).components().count() == 1 && path.is_dir() {
         return Ok(path);
     }

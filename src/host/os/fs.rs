@@ -1,4 +1,4 @@
-//! Files that are whole or not there: the only place that renames and syncs.
+//! Writes files that are whole or not there: the only place that renames and syncs.
 
 pub(crate) use super::reading::entries;
 pub use super::reading::{failed, names};
@@ -16,18 +16,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Readable by the service's own user, writable by nobody else.
+/// The mode of files: readable by the service's own user, writable by nobody else.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
-/// A program, executable by the service's own user.
+/// The mode of programs: executable by the service's own user.
 const PROGRAM_MODE: u32 = 0o755;
-/// Nobody else's before it has its content.
+/// The mode of unfinished files: nobody else may read them.
 const UNFINISHED_MODE: u32 = 0o600;
 /// Permission of the owner to execute.
 const EXECUTABLE: u32 = 0o100;
 /// All permissions, with those that lend the owner's identity.
 const ALL_BITS: u32 = 0o7777;
-/// Written to by nobody any more.
+/// The mode of finished files: nobody may write to them.
 const FROZEN_MODE: u32 = 0o444;
 /// Between two looks at whether somebody wants it to stop.
 const COPIED_AT_ONCE: u64 = 32 << 20;
@@ -62,21 +62,22 @@ pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem>
     write_as(path, FILE_MODE, bytes)
 }
 
-/// The same with these permissions, whatever an older file of that name has.
+/// Writes `bytes` at `path` in one step with these permissions, whatever an older file of that name has.
 pub(crate) fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let staged = staged_name(path);
     write_synced(&staged, mode, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)
 }
 
-/// The same outside of the root, where no lock keeps others from writing at the same time: the last wins.
+/// Writes `bytes` at `path` in one step outside of the root, where no lock keeps others from writing at the
+/// same time: the last wins.
 pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
     write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)?;
-    // Its name is taken by nothing any more.
+    // The temporary name is gone with the rename.
     let _gone = staged.keep();
     Ok(())
 }
@@ -206,8 +207,8 @@ pub(crate) fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
 pub(crate) type Tick<'a> = &'a dyn Fn(usize) -> Result<(), Problem>;
 
 /// Copies a file to where there is none, by reference where the file system can; synced, readable by all, and
-/// executable by all if it is by its owner. No other permission is taken over: the copy belongs to somebody else than
-/// the file did, whose identity it must not lend.
+/// executable by all if it is by its owner. No other permission is copied: the copy has another owner, whose
+/// identity it must not lend.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
     copy_part(from, to, u64::MAX, &|_| Ok(()))
 }
@@ -249,8 +250,7 @@ fn pour(source: &File, target: &mut File, most: u64, tick: Tick<'_>) -> Result<i
     Ok(Ok(()))
 }
 
-/// Opens a file that may be somebody else's, and nothing that only looks like one: to open a pipe would wait for
-/// whoever writes to it.
+/// Opens a regular file that may be somebody else's. Opening a pipe would wait for its writer.
 fn open_file(path: &Path) -> Result<File, Problem> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
@@ -261,20 +261,20 @@ fn open_file(path: &Path) -> Result<File, Problem> {
     Err(Problem::doing(format_args!("copy `{}`", path.display()), "it is no file"))
 }
 
-/// How a file came to have a second name.
+/// How [`reflink_or_copy`] put a content in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// A file of its own that shares the other's blocks until one of them is written to.
+    /// A new file that shares the other's blocks until one of them is written to.
     Cloned,
     /// The same file.
     Linked,
-    /// A file of its own.
+    /// A new file with blocks of its own.
     Copied,
 }
 
-/// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
-/// being the same file, else a copy. Synced. Only a file that everybody may read and nobody but us can change becomes
-/// the same, and only in a folder of ours: whoever owns one of its names owns all.
+/// Puts the content of `from` at `to`, which must not exist, at the least cost: by sharing blocks, else by a
+/// hard link, else by a copy. Synced. Only a file that everybody may read and nobody but us can change is
+/// linked, and only in a folder of ours: whoever owns one of its names owns all.
 pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
     transfer(from, to, &|_| Ok(()))
 }
@@ -304,8 +304,7 @@ pub(crate) fn transfer_own(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Tra
     copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
 }
 
-/// Makes a file of its own with the same content, which may be written to. It takes the place of what is
-/// there.
+/// Makes a writable copy in place of what is at `to`.
 pub(crate) fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
     remove(to)?;
     if !clone(from, to)? {
@@ -376,7 +375,7 @@ pub(crate) fn sync(path: &Path) -> Result<(), Problem> {
     File::open(path).and_then(|file| flush(&file, path)).map_err(|e| failed("sync", path, e))
 }
 
-/// The same for a file that is open. Everything that is synced by itself comes through here.
+/// Syncs an open file. Every sync goes through here.
 pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
     sync_hook::before_sync(path).unwrap_or_else(|| file.sync_all())
 }
@@ -395,7 +394,7 @@ fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(mode)
-        // A link in its place would lead elsewhere what root writes.
+        // A link in its place could lead root to write elsewhere.
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -416,7 +415,7 @@ fn sync_parent(path: &Path) -> Result<(), Problem> {
     }
 }
 
-/// Beside the final name, so that the rename stays within one file system. Only the holder of the
+/// A name beside the final one, so that the rename stays within one file system. Only the holder of the
 /// root's lock writes below the root, so one name is enough.
 fn staged_name(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

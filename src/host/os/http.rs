@@ -1,4 +1,4 @@
-//! HTTP clients: what all of them share.
+//! The common settings of all HTTP clients.
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect::Policy};
 use std::{env, error::Error, fs, path::Path};
@@ -8,17 +8,17 @@ const BUNDLES: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 /// The longest file of certificates that is read. That of a distribution takes some 220 KiB.
 const MOST_CERTIFICATES: u64 = 8 << 20;
 
-/// What servers are told of us.
+/// The `User-Agent` header.
 const USER_AGENT: &str = concat!("awqdeploy/", env!("CARGO_PKG_VERSION"));
 
 /// The most redirects that are followed. The hub needs two: a renamed repository, and the CDN.
 const REDIRECTS: usize = 5;
 
 /// A client for the Internet, by the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY` …) and the
-/// system's certificates. It takes secrets to no other host than they were meant for (reqwest drops them),
-/// and never from an encrypted connection to a plain one.
+/// system's certificates. Secrets go to no other host than they were meant for (reqwest drops them), and
+/// never from an encrypted connection to a plain one.
 pub(crate) fn public() -> ClientBuilder {
-    // Fails where it is installed already, which is as well.
+    // Fails where it is installed already, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let builder = bundles().into_iter().fold(Client::builder(), ClientBuilder::add_root_certificate);
     builder.user_agent(USER_AGENT).redirect(Policy::custom(|attempt| {

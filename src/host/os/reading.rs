@@ -1,4 +1,4 @@
-//! What a file system is asked, and how its refusals are told.
+//! Reads directories, and explains what a file system refuses.
 
 use crate::domain::problem::Problem;
 use std::{

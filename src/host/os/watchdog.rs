@@ -1,5 +1,6 @@
-//! Shows the service manager that a deployer gets on: each of its waits comes by here, and a process that is stuck
-//! anywhere else does not. Whoever supervises an engine tells of the engine instead, and never begins this.
+//! Tells the service manager that a deployer makes progress: each of its waits calls this, and a process that
+//! is stuck anywhere else does not. A supervisor of an engine reports the engine's health instead, and never
+//! begins this.
 
 use super::notify;
 use std::{
@@ -11,19 +12,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often it is told at most.
+/// The least time between two reports.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 static BEGUN: AtomicBool = AtomicBool::new(false);
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// From now on [`beat`] tells.
+/// Makes [`beat`] report from now on.
 pub(crate) fn begin() {
     BEGUN.store(true, Ordering::Relaxed);
     beat();
 }
 
-/// It gets on.
+/// Reports progress.
 pub(crate) fn beat() {
     if !BEGUN.load(Ordering::Relaxed) {
         return;
@@ -35,7 +36,7 @@ pub(crate) fn beat() {
     }
 }
 
-/// Waits for so long, in a loop that has an end.
+/// Waits for so long. For loops that have an end.
 pub(crate) fn pause(length: Duration) {
     beat();
     thread::sleep(length);

@@ -1,7 +1,7 @@
 //! The embedded supervisor: what systemd does for the service, in a rehearsal that has no systemd.
 //!
-//! It runs the same `awqdeploy supervise` that the unit runs, hears the same notifications, and
-//! leaves nothing behind. It does not restart a service that died, and it ends with its owner.
+//! It runs `awqdeploy supervise` as the unit does, receives the same notifications, and leaves nothing
+//! behind. It does not restart a service that died, and it ends with its owner.
 
 use crate::{
     domain::{
@@ -30,12 +30,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a starting or stopping service is looked at.
+/// The time between two looks at a starting or stopping service.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The variable by which the service's processes are found again, as systemd does by control group.
+/// The variable that marks the service's processes, as a control group does under systemd.
 const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
 
 /// Runs one service as a child of this process.
@@ -167,12 +167,12 @@ impl Services for EmbeddedSupervisor {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let Some(mut running) = self.running.take() else {
-            // Another owner that was killed may have left some.
+            // A killed owner may have left some.
             return process_tree::kill_marked(MARK, &self.mark());
         };
         let pid = Pid::from_child(&running.child);
         let began = Instant::now();
-        // A child that is gone already cannot be signalled, which is what is wanted.
+        // A child that is gone already cannot be signalled, which is fine.
         let _gone = kill_process(pid, Signal::TERM);
         while !matches!(running.child.try_wait(), Ok(Some(_))) {
             if began.elapsed() > STOP_PATIENCE {
@@ -211,7 +211,7 @@ impl Services for EmbeddedSupervisor {
         self.logged(begins, lines as usize)
     }
 
-    /// It keeps one log for as long as its owner lives, and nobody follows a rehearsal.
+    /// The one log lives as long as its owner, and nobody follows a rehearsal.
     fn log(&mut self, _period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
         self.logged(0, lines.at_most())?.lines().for_each(said);
         Ok(())
@@ -221,7 +221,7 @@ impl Services for EmbeddedSupervisor {
 impl Drop for EmbeddedSupervisor {
     fn drop(&mut self) {
         if self.running.is_some() {
-            // Nobody is left to tell; what matters is that nothing stays behind.
+            // Nobody is left to tell; all that matters is that nothing stays behind.
             let _unheard = self.stop();
         }
     }

@@ -1,12 +1,12 @@
-//! What was hashed once and has not been touched since: it need not be hashed again.
+//! The hash cache of files: a file that was hashed and has not been touched since need not be hashed again.
 //!
-//! A file counts as untouched while device, inode, length, and the times of its last change of content
-//! and of anything are the same. No program can set the latter. The memo is root's: it guards against
-//! accidents, not against root.
+//! A file counts as untouched while device, inode, length, and the times of its last change of content and of
+//! anything are the same. No program can set the latter. The cache is root's: it guards against accidents,
+//! not against root.
 //!
-//! The service may not write to the store, and keeps what it had to hash in a memo of its own, in the directory that
-//! systemd gives it. The engine runs as the same user and could forge that one; but it cannot write to the store,
-//! and to serve something else it would not need to.
+//! The service may not write to the store, and has a cache of its own, in the directory that systemd gives
+//! it. The engine runs as the same user and could forge that cache; but it cannot write to the store, and
+//! needs no forgery to serve something else.
 
 use crate::{
     domain::{digest::Sha256Digest, problem::Problem, size::ByteSize},
@@ -31,11 +31,11 @@ pub(crate) const TICK: Duration = Duration::from_millis(20);
 /// The service's own memo in its directory.
 const OWN: &str = "memo.json";
 
-/// By content, the one file that holds it.
+/// The stamp of the one file that holds each content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashCache(BTreeMap<Sha256Digest, Stamp>);
 
-/// What cannot stay the same when a file's content changes.
+/// The stamp of a file: it changes whenever the content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
@@ -93,7 +93,7 @@ fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
     let limit =
         now.checked_sub(TOO_FRESH).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
     let seconds = limit.and_then(|limit| i64::try_from(limit.as_secs()).ok());
-    // A time in the future, after a clock was set back, is not long ago either.
+    // A time in the future, after a clock was set back, is too fresh as well.
     seconds.is_some_and(|seconds| time.0 < seconds)
 }
 
@@ -108,24 +108,24 @@ impl HashCache {
         self.0.insert(content, stamp);
     }
 
-    /// Notes that a known file got or lost a link, which is a change of the file that shows as one.
+    /// Notes that a known file got or lost a link, which changes its stamp.
     pub(crate) fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
         if self.knows(content, before) && after.is_only_linked_since(before) {
             self.note(*content, *after);
         }
     }
 
-    /// The memo in a file. One that cannot be understood is none: everything is hashed again.
+    /// Reads the cache of a file. A damaged file counts as an empty one: everything is hashed again.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
-    /// The text of its file.
+    /// The text of the cache's file.
     pub(crate) fn text(&self) -> Result<Vec<u8>, Problem> {
         serde_json::to_vec(self).map_err(|e| Problem::doing("write down what was hashed", e))
     }
 
-    /// What either knows; where both know a content, what was touched last.
+    /// Merges two caches; where both know a content, the newer stamp counts.
     #[must_use]
     pub(crate) fn or(mut self, other: Self) -> Self {
         for (content, stamp) in other.0 {
@@ -154,19 +154,19 @@ pub(crate) fn of_service(name: &str) -> Option<PathBuf> {
     Some(Path::new(first).join(name))
 }
 
-/// The service's own memo: nowhere, where systemd does not run this process.
+/// The service's own cache: none where systemd does not run this process.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceHashCache(Option<PathBuf>);
 
 impl ServiceHashCache {
-    /// In the directory that systemd gives the service to write to (`StateDirectory=`).
+    /// The cache in the directory that systemd gives the service to write to (`StateDirectory=`).
     pub(crate) fn of_service() -> Self {
         Self(of_service(OWN))
     }
 
-    /// What it knows.
+    /// Reads the cache.
     pub(crate) fn read(&self) -> HashCache {
-        // It only saves time: without it the service hashes.
+        // The cache only saves time: without it the service hashes.
         self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 

@@ -28,11 +28,11 @@ use std::{
 
 const PART: &str = "part";
 const MARKS: &str = "marks";
-/// What stands for a piece that is there.
+/// The mark of a piece that is there.
 const THERE: u8 = b'x';
-/// What stands for one that turned out to be wrong.
+/// The mark of a piece that was found wrong.
 const MISSING: u8 = b'-';
-/// Nobody but us has business with a part; the store decides what a whole file's mode is.
+/// The mode of a partial file: only its owner reads it. The store sets the mode of the whole file.
 const MODE: u32 = 0o600;
 
 /// The staging file of one content. It is opened when it is first written to or read, and closed when it is whole: a
@@ -77,7 +77,7 @@ impl PartialFile {
         Ok(there.into_iter().map(|mark| mark == THERE).collect())
     }
 
-    /// Where the bytes are.
+    /// The path of the bytes.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -162,18 +162,18 @@ pub(crate) fn allocated<'a>(folder: &Path, files: impl IntoIterator<Item = &'a L
     files.into_iter().filter_map(blocks).sum()
 }
 
-/// The contents of which a folder has parts.
+/// The contents that have partial files in a folder.
 pub(crate) fn there(folder: &Path) -> Result<BTreeSet<Sha256Digest>, Problem> {
     Ok(fs::names(folder)?.iter().filter_map(|name| content_of(name)).collect())
 }
 
-/// Forgets the part of a file, whose bytes may have got another name already.
+/// Removes the partial file of a content, whose bytes may have another name already.
 pub(crate) fn discard(folder: &Path, file: &LockedFile) -> Result<(), Problem> {
     fs::remove(&path_of(folder, file, PART))?;
     fs::remove(&path_of(folder, file, MARKS))
 }
 
-/// Removes what is in the folder and belongs to none of these files: the remains of models that nobody
+/// Removes everything in the folder that belongs to none of these files: the remains of models that nobody
 /// wants any more.
 pub(crate) fn discard_others<'a>(
     folder: &Path,
@@ -186,7 +186,7 @@ pub(crate) fn discard_others<'a>(
     Ok(())
 }
 
-/// What is in the folder and is no part of these contents.
+/// Everything in the folder that belongs to none of these contents.
 pub(crate) fn others(folder: &Path, wanted: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
     let other = |name: &String| content_of(name).is_none_or(|content| !wanted.contains(&content));
     Ok(fs::names(folder)?.into_iter().filter(other).map(|name| folder.join(name)).collect())

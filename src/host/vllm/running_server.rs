@@ -1,4 +1,4 @@
-//! Servers that somebody else started: what can be seen of them, and their orderly end.
+//! Looks at servers that somebody else started, and ends them in order.
 
 use crate::{
     domain::{
@@ -27,31 +27,31 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How long a server may take to end when it is asked to; vLLM with requests in flight needs some seconds.
+/// The longest wait for a server to end; vLLM with requests in flight needs some seconds.
 const END_PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A unit as systemd has it loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedUnit {
-    /// With its suffix.
+    /// The name with its suffix.
     pub(crate) name: String,
-    /// Its file.
+    /// The path of the file.
     pub(crate) path: PathBuf,
     /// The text of that file.
     pub(crate) text: String,
-    /// Files that change it, which stay in force for whatever has its name.
+    /// The drop-ins, which stay in force for any unit of its name.
     pub(crate) drop_ins: Vec<PathBuf>,
-    /// Its main process. Absent while it does not run.
+    /// The main process. Absent while it does not run.
     pub(crate) main: Option<i32>,
 }
 
 /// A server that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundServer {
-    /// Which process it is.
+    /// The process.
     pub(crate) process: Process,
-    /// What can be seen of it.
+    /// The process as it can be seen.
     pub(crate) seen: Seen,
     /// When it started.
     pub(crate) since: Option<SystemTime>,
@@ -100,7 +100,7 @@ pub(crate) fn unit_of(pid: i32, scope: Scope) -> Option<String> {
     (unit.ends_with(".service") && !unit.starts_with("user@")).then_some(unit)
 }
 
-/// A process and all that descends from it, nearest first, as far as they may be looked at.
+/// A process and all that descends from it, nearest first, as far as this process may look at them.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is no such process, or none that may be looked at.
@@ -143,13 +143,13 @@ fn identity(process: &proc::Process) -> Option<Process> {
     })
 }
 
-/// Whether it is still this very process.
+/// Whether this very process still runs.
 pub(crate) fn lives(process: &Process) -> bool {
     let now = proc::Process::new(process.pid).ok();
     now.is_some_and(|now| identity(&now).as_ref() == Some(process))
 }
 
-/// What started a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
+/// The parent of a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
 pub(crate) fn parent(process: &Process) -> Option<String> {
     let parent = proc::Process::new(process.pid).ok()?.stat().ok()?.ppid;
     let name = proc::Process::new(parent).ok()?.stat().ok()?.comm;
@@ -161,7 +161,7 @@ pub(crate) fn end(process: &Process) -> Result<(), Problem> {
     let Some(pid) = Pid::from_raw(process.pid).filter(|_| lives(process)) else {
         return Ok(());
     };
-    // Whoever descends from it now is somebody else's orphan once it is gone.
+    // Its present descendants become orphans once it is gone.
     let pids = std::iter::once(pid).chain(process_tree::descendants_of(pid)?);
     let all = pids.filter_map(|pid| identity(&proc::Process::new(pid.as_raw_nonzero().get()).ok()?));
     let all: Vec<_> = all.collect();
