@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 /// How long a manager that went away may stay away: it becomes its new self (`daemon-reexec`), or its bus is started
 /// again. Neither ends what it runs.
-const RETURN_PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const RETURN_PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked for meanwhile.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// A service manager. One that went away in the middle is asked again once it is back: every question and order here
 /// may be given twice.

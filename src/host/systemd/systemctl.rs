@@ -7,6 +7,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -45,15 +46,20 @@ impl Systemctl {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Finished, CallError> {
-        let ended = exec::run("systemctl", &self.words(arguments), &BTreeMap::new())?;
-        if !ended.status.success() && is_lost(&ended.stderr) {
-            return Err(CallError::Lost(Problem::doing(
-                format_args!("run `{}`", ended.line),
-                ended.stderr.trim(),
-            )));
-        }
-        Ok(ended)
+        asked("systemctl", &self.words(arguments))
     }
+}
+
+/// Runs one of systemd's own programs to its end, and tells one that did not reach its manager.
+pub(super) fn asked<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<Finished, CallError> {
+    let ended = exec::run(program, arguments, &BTreeMap::new())?;
+    if !ended.status.success() && is_lost(&ended.stderr) {
+        return Err(CallError::Lost(Problem::doing(
+            format_args!("run `{}`", ended.line),
+            ended.stderr.trim(),
+        )));
+    }
+    Ok(ended)
 }
 
 /// How systemd's own programs, and this one, are told whose service manager is meant.

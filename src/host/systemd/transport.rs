@@ -33,7 +33,7 @@ pub(super) trait Transport {
 
 /// What came in the way of an answer.
 #[derive(Debug)]
-pub(super) enum CallError {
+pub enum CallError {
     /// The manager, or the way to it, is not there now.
     Lost(Problem),
     /// It was asked, and said no.
