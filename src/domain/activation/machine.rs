@@ -309,7 +309,7 @@ impl Cause {
 
 impl State {
     /// Why it rolls or rolled back.
-    pub(crate) fn cause(&self) -> Option<&Cause> {
+    pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Back { cause, .. }
             | Self::Done { end: End::RolledBack { cause } | End::Stuck { cause, .. } } => Some(cause),
