@@ -2,8 +2,12 @@
 //! environment say, which of it a generation takes over word for word, and which it must not.
 
 mod command_line;
+pub mod config_file;
 mod environment;
+pub mod files;
 mod profile;
+pub mod program;
+pub mod unit_file;
 
 pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
@@ -29,6 +33,9 @@ pub struct Adopted {
     pub packages: BTreeMap<String, String>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// Files that its command line names, as they were. They stay where they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, Sha256Digest>,
 }
 
 /// A unit that somebody else wrote.

@@ -381,7 +381,8 @@ fn without_graphs(inputs: Inputs<'_>) -> Option<Finding> {
         "--optimization-level" => argument.value == Some("0"),
         _ => false,
     };
-    let named = arguments.iter().find(eager)?.written;
+    let on_gpus = inputs.profile.runtime().device == Device::Cuda;
+    let named = arguments.iter().find(eager).filter(|_| on_gpus)?.written;
     let what = format!("with `{named}` vLLM launches each kernel anew: one stream is slower than predicted");
     Some(Finding::new("without-cuda-graphs", what).with_remedy())
 }

@@ -199,6 +199,11 @@ pub(in crate::domain) fn kept_variable(name: &str, value: &str) -> bool {
     variable(name.to_owned()).is_ok() && one_line(value.to_owned()).is_ok()
 }
 
+/// Whether a profile takes this word among its arguments.
+pub(in crate::domain) fn kept_argument(word: &str) -> bool {
+    argument(word.to_owned()).is_ok()
+}
+
 /// The flag that an argument sets. vLLM takes `--max_model_len` for `--max-model-len`.
 fn flag_of(argument: &str) -> String {
     let flag = argument.split('=').next().unwrap_or_default();
