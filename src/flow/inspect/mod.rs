@@ -6,4 +6,5 @@ pub mod evidence;
 pub mod experience;
 pub mod history;
 pub mod logs;
+pub mod profiles;
 pub mod status;

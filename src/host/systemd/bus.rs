@@ -58,6 +58,8 @@ trait Unit1 {
     #[zbus(property)]
     fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
     #[zbus(property)]
+    fn state_change_timestamp_monotonic(&self) -> zbus::Result<u64>;
+    #[zbus(property)]
     fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
 }
 
@@ -129,6 +131,7 @@ impl Bus {
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),
             restarts: service.n_restarts().await?,
             main: Some(service.main_pid().await?).filter(|pid| *pid != 0),
+            changed: Some(unit.state_change_timestamp_monotonic().await?).filter(|at| *at != 0),
             group: service.control_group().await?,
         })
     }

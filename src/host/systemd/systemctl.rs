@@ -14,8 +14,7 @@ use std::{
 /// How often a command that runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What [`State`] is made of.
-const PROPERTIES: &str =
-    "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
+const PROPERTIES: &str = "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,StateChangeTimestampMonotonic";
 /// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
@@ -171,6 +170,7 @@ fn read(said: &str) -> State {
         // Absent before its first start.
         restarts: value(said, "NRestarts").parse().unwrap_or_default(),
         main: value(said, "MainPID").parse().ok().filter(|pid| *pid != 0),
+        changed: value(said, "StateChangeTimestampMonotonic").parse().ok().filter(|at| *at != 0),
         group: text("ControlGroup"),
     }
 }

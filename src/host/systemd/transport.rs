@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) restarts: u32,
     /// `MainPID`: its own process, if it has one.
     pub(super) main: Option<u32>,
+    /// `StateChangeTimestampMonotonic`: when it became what it is, microseconds of the monotonic clock. Absent: never.
+    pub(super) changed: Option<u64>,
     /// `ControlGroup`: where its processes are. Empty where it has none.
     pub(super) group: String,
 }
