@@ -121,6 +121,7 @@ in
       baseline = {
         profile = optional types.str "Profile whose speed this one is compared with." "gptq";
         min-ratio = optional (types.numbers.between 0 1000) "Least share of that speed." 0.85;
+        required = optional types.bool "Whether it fails where that profile was never measured." false;
       };
       quality = {
         min-known-answers = optional (types.numbers.between 0 1) "Least share of known answers." 0.8;

@@ -286,6 +286,7 @@ impl Stage {
             output_tokens: OUTPUT_TOKENS.min(profile.gates().output_tokens),
             repetitions: REPETITIONS.min(profile.gates().repetitions),
             sweep: Sweep { time: SWEEP.min(profile.gates().sweep.time), ..profile.gates().sweep.clone() },
+            baseline: self.compared(&profile),
             ..profile.gates().clone()
         };
         profile
@@ -298,6 +299,14 @@ impl Stage {
             })?
             .with_gates(gates)?
             .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
+    }
+
+    /// The baseline of a profile. Only the first of the two is measured here: what is compared with another stays
+    /// without it.
+    fn compared(&self, profile: &Profile) -> Option<Baseline> {
+        let baseline = profile.gates().baseline.clone()?;
+        let measured = profile.name() == self.to && baseline.profile == self.from;
+        Some(Baseline { required: baseline.required && measured, ..baseline })
     }
 
     /// Lets each engine answer at the speed that its plan predicts.

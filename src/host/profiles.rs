@@ -34,6 +34,8 @@ const EMBEDDED_RUNTIMES: &[(&str, &str)] =
 #[derive(Clone, Debug)]
 pub struct ProfileLibrary {
     shelf: Shelf,
+    /// A folder whose locks come before those of the shelf.
+    beside: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,20 +66,37 @@ pub(crate) struct Texts {
 impl ProfileLibrary {
     /// The library in this folder. Nothing is read yet.
     pub fn at(dir: PathBuf) -> Self {
-        Self { shelf: Shelf::Folder(dir) }
+        Self { shelf: Shelf::Folder(dir), beside: None }
     }
 
     /// The profiles that came with the program.
     pub fn embedded() -> Self {
-        Self { shelf: Shelf::Embedded }
+        Self { shelf: Shelf::Embedded, beside: None }
     }
 
-    /// A library of these profiles, each with its text, and these locks by profile: for a rehearsal.
-    pub(crate) fn of(
-        profiles: BTreeMap<String, (Profile, String)>,
-        locks: BTreeMap<String, LockedModel>,
-    ) -> Self {
-        Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
+    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
+    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+        Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })), beside: None }
+    }
+
+    /// The same library, with the locks that lie beside this profile before its own, where it is named by its file.
+    #[must_use]
+    pub fn beside(&self, wanted: &str) -> Self {
+        let folder = is_path(wanted).then(|| Path::new(wanted).parent()).flatten();
+        let folder = folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        let given = matches!(self.shelf, Shelf::Given(_));
+        Self { beside: folder.filter(|_| !given).map(Path::to_owned), ..self.clone() }
+    }
+
+    /// A file, where there is one, and where it lies.
+    fn read(&self, file: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+        if let Some(folder) = &self.beside {
+            let path = below(folder, file);
+            if let Some(text) = read(&path)? {
+                return Ok(Some((path, text)));
+            }
+        }
+        Ok(self.shelf.read(file)?.map(|text| (self.shelf.path(file), text)))
     }
 
     /// The folder of the profiles in a Nix store: then they are part of a NixOS system.
@@ -105,7 +124,15 @@ impl ProfileLibrary {
             return Ok(profile.clone());
         }
         let Found { name, path, text } = self.find(wanted)?;
-        Profile::parse(&name, &path, &text)
+        let mut others = self.shelf.stems("")?.unwrap_or_default();
+        // Of a file that lies elsewhere the others may lie beside it.
+        if let (Shelf::Folder(_) | Shelf::Embedded, Some(beside)) = (&self.shelf, path.parent()) {
+            others.extend(Shelf::Folder(beside.to_owned()).stems("")?.unwrap_or_default());
+        }
+        others.retain(|other| *other != name);
+        others.sort();
+        others.dedup();
+        Profile::parse_among(&name, &path, &text, &others)
     }
 
     /// Reads all profiles, sorted by name.
@@ -136,8 +163,7 @@ impl ProfileLibrary {
             return Ok(given.locks.get(profile).cloned());
         }
         let file = lock_of(profile);
-        let text = self.shelf.read(&file)?;
-        text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
+        self.read(&file)?.map(|(path, text)| LockedModel::parse(&path, &text)).transpose()
     }
 
     /// The texts of a profile and of its locks, unchecked.
@@ -200,10 +226,9 @@ impl ProfileLibrary {
     /// [`Kind::Usage`] where there is none, with the versions that there are, or where it is wrong.
     pub fn locked_runtime(&self, runtime: &Runtime) -> Result<LockedRuntime, Problem> {
         let file = format!("{RUNTIMES}/{}.toml", stem_of(&runtime.vllm, runtime.device));
-        let Some(text) = self.shelf.read(&file)? else {
+        let Some((path, text)) = self.read(&file)? else {
             return Err(self.no_runtime(runtime, &file)?);
         };
-        let path = self.shelf.path(&file);
         let locked = LockedRuntime::parse(&path, &text)?;
         if (&locked.vllm, locked.device) != (&runtime.vllm, runtime.device) {
             let says = stem_of(&locked.vllm, locked.device);
@@ -297,8 +322,7 @@ impl ProfileLibrary {
     }
 
     fn find(&self, wanted: &str) -> Result<Found, Problem> {
-        let is_file = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("toml");
-        if wanted.contains('/') || Path::new(wanted).extension().is_some_and(is_file) {
+        if is_path(wanted) {
             return at_path(Path::new(wanted));
         }
         let file = format!("{wanted}.toml");
@@ -345,6 +369,12 @@ impl ProfileLibrary {
             self.shelf.path(file).display()
         )))
     }
+}
+
+/// Whether a profile is named by its file.
+fn is_path(wanted: &str) -> bool {
+    let is_file = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("toml");
+    wanted.contains('/') || Path::new(wanted).extension().is_some_and(is_file)
 }
 
 fn nowhere_to_write() -> Problem {

@@ -100,6 +100,7 @@ impl Command {
         matches!(
             self,
             Self::Plan(_)
+                | Self::Profiles
                 | Self::Deploy { .. }
                 | Self::Adopt(_)
                 | Self::Diff { .. }
@@ -157,11 +158,16 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[arg(long, value_name = "FILE")]
         facts: Option<PathBuf>,
     },
+    /// List the profiles, and how far each is
+    #[command(after_help = "Examples:
+  awqdeploy profiles
+  awqdeploy profiles --json | jq -r '.profiles[] | select(.stage == \"proven\").profile'")]
+    Profiles,
     /// Activate a profile, prove it, and go back if that fails
     #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
-        /// A profile's name, or the path of its file
-        profile: String,
+        /// A profile's name, or the path of its file; `awqdeploy profiles` lists them
+        profile: Option<String>,
         #[command(flatten)]
         consent: Consent,
         #[command(flatten)]

@@ -143,9 +143,12 @@ fn markdown(account: &GenerationEvidence) -> String {
     for reason in report.reasons() {
         let _ = writeln!(out, "- {reason}");
     }
-    out.push_str("\n| gate | wanted | measured | margin |\n|---|---:|---:|---:|\n");
-    for Gate { name, wanted, measured, margin, .. } in gates::gates(account) {
-        let _ = writeln!(out, "| {name} | {wanted} | {measured} | {margin} |");
+    for open in &report.not_judged {
+        let _ = writeln!(out, "- {open}");
+    }
+    out.push_str("\n| gate | wanted | measured | margin | judged |\n|---|---:|---:|---:|---|\n");
+    for Gate { name, wanted, measured, margin, state } in gates::gates(account) {
+        let _ = writeln!(out, "| {name} | {wanted} | {measured} | {margin} | {} |", state.word());
     }
     let findings: Vec<&Finding> = generation.plan.findings.iter().chain(&report.findings).collect();
     if !findings.is_empty() {

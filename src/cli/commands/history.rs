@@ -44,15 +44,18 @@ pub(crate) fn why(document: &WhyDocument) -> String {
 }
 
 fn line_text(out: &mut String, line: &Line) {
-    let shown =
-        |id: Option<GenerationId>| id.map_or_else(|| "nothing".to_owned(), |id| format!("generation {id}"));
+    let shown = |id: Option<GenerationId>, profile: &Option<String>| match (id, profile) {
+        (None, _) => "nothing".to_owned(),
+        (Some(id), None) => format!("generation {id}"),
+        (Some(id), Some(profile)) => format!("{profile} (generation {id})"),
+    };
     let (style, end) = match line.end {
         Some("committed") => (GOOD, "committed"),
         Some(end) => (BAD, end),
         None => (BAD, "not ended"),
     };
     let at = line.at.map_or_else(String::new, |at| at.strftime("%F %T UTC").to_string());
-    let (from, to) = (shown(line.from), shown(line.to));
+    let (from, to) = (shown(line.from, &line.from_profile), shown(line.to, &line.to_profile));
     let _ = writeln!(out, "activation {}, {at}: {from} → {to} {style}{end}{style:#}", line.activation);
     if let Some(cause) = &line.cause {
         let _ = writeln!(out, "  {cause}");

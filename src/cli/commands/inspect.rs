@@ -28,11 +28,13 @@ pub(super) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
 }
 
 pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
-    let history = history::history(&context(global)?)?;
-    show(global, &HistoryDocument::of(&history), told::history)
+    let world = context(global)?;
+    let history = history::history(&world)?;
+    show(global, &HistoryDocument::of(&history, &history::profiles(&world)?), told::history)
 }
 
 pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let why = history::why(&context(global)?, generation.map(GenerationId), screen)?;
-    show(global, &WhyDocument::of(why), told::why)
+    let world = context(global)?;
+    let why = history::why(&world, generation.map(GenerationId), screen)?;
+    show(global, &WhyDocument::of(why, &history::profiles(&world)?), told::why)
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod lookup;
 mod models;
 mod plan;
+mod profiles;
 mod rehearse;
 mod service;
 mod store;
@@ -39,9 +40,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Command::Plan(request) => plan::plan(&global, &request),
         Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
         Command::Doctor { facts } => plan::doctor(&global, facts.as_deref()),
-        Command::Deploy { profile, consent, insistence } => {
+        Command::Profiles => profiles::profiles(&global),
+        Command::Deploy { profile: Some(profile), consent, insistence } => {
             deploy::deploy(&global, &profile, &consent, &insistence, &screen)
         }
+        Command::Deploy { profile: None, .. } => Err(profiles::none_named(&global, "deploy")),
         Command::Apply(request) => apply::apply(&global, request, &screen),
         Command::Adopt(request) => adopt::adopt(&global, request, &screen),
         Command::Rollback { target, consent } => deploy::rollback(&global, target, &consent, &screen),

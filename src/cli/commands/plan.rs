@@ -26,7 +26,11 @@ pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus,
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {
     let refusal = decision.planned.as_ref().err().cloned();
-    let document = PlanDocument { engine: decision.engine, ..PlanDocument::of(profile, decision.planned) };
+    let document = PlanDocument {
+        engine: decision.engine,
+        readiness: Some(decision.readiness),
+        ..PlanDocument::of(profile, decision.planned)
+    };
     show(global, &document, render::plan::plan)?;
     match refusal {
         None => Ok(ExitStatus::Done),

@@ -16,9 +16,13 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Log lines that `why` shows.
 const LOG_LINES: usize = 20;
+
+/// The profile of each generation.
+type Profiles = BTreeMap<GenerationId, String>;
 
 /// `awqdeploy/history/v1`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -28,8 +32,9 @@ pub(crate) struct HistoryDocument {
 }
 
 impl HistoryDocument {
-    pub(crate) fn of(history: &[Recorded]) -> Self {
-        Self { schema: "awqdeploy/history/v1", activations: history.iter().map(Line::of).collect() }
+    pub(crate) fn of(history: &[Recorded], profiles: &Profiles) -> Self {
+        let line = |recorded| Line::of(recorded, profiles);
+        Self { schema: "awqdeploy/history/v1", activations: history.iter().map(line).collect() }
     }
 }
 
@@ -50,14 +55,14 @@ pub(crate) struct WhyDocument {
 }
 
 impl WhyDocument {
-    pub(crate) fn of(why: Why) -> Self {
+    pub(crate) fn of(why: Why, profiles: &Profiles) -> Self {
         let log: Vec<String> = why.log.unwrap_or_default().lines().map(str::to_owned).collect();
         let reason = Reason::among(log.iter().map(String::as_str));
         let shown = log.len().saturating_sub(LOG_LINES);
         Self {
             schema: "awqdeploy/why/v1",
             profile: why.profile,
-            line: Line::of(&why.recorded),
+            line: Line::of(&why.recorded, profiles),
             engine: reason.as_ref().map(Reason::to_string),
             help: reason.map(|reason| reason.failure.help()),
             report: why.report,
@@ -74,6 +79,9 @@ pub(crate) struct Line {
     pub(crate) at: Option<jiff::Timestamp>,
     pub(crate) from: Option<GenerationId>,
     pub(crate) to: Option<GenerationId>,
+    /// The profile of each. Null where there is none, or the generation was freed.
+    pub(crate) from_profile: Option<String>,
+    pub(crate) to_profile: Option<String>,
     /// Null while it goes on, or if it was interrupted and nobody has recovered yet.
     pub(crate) end: Option<&'static str>,
     pub(crate) cause: Option<String>,
@@ -82,7 +90,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn of(recorded: &Recorded) -> Self {
+    pub(crate) fn of(recorded: &Recorded, profiles: &Profiles) -> Self {
         let last = recorded.last();
         let end = last.and_then(Activation::end);
         let cause = match last.map(|activation| &activation.state) {
@@ -94,6 +102,8 @@ impl Line {
             at: recorded.journal.first().map(|entry| entry.at),
             from: last.and_then(|activation| activation.from),
             to: last.map(|activation| activation.to),
+            from_profile: last.and_then(|activation| profiles.get(&activation.from?).cloned()),
+            to_profile: last.and_then(|activation| profiles.get(&activation.to).cloned()),
             end: end.map(End::name),
             cause,
             phases: phases(&recorded.journal),

@@ -7,6 +7,7 @@ pub(super) mod history;
 pub(super) mod init;
 pub(super) mod lookup;
 pub(super) mod models;
+pub(super) mod profiles;
 pub(super) mod rehearsal;
 pub(super) mod schema;
 mod summary;
@@ -35,6 +36,7 @@ use crate::{
             prediction::Prediction,
             preflight::Finding,
         },
+        profile::Gates,
         size::ByteSize,
         validation::report::{Report, Verdict},
         vllm::serve::Serve,
@@ -42,6 +44,7 @@ use crate::{
     flow::{
         activation::outcome::{Action, Outcome},
         inspect::status::{AsFound, Listed, Standing, Status},
+        plan::Readiness,
     },
     host::{store::Recorded, systemd::service::Condition},
 };
@@ -70,7 +73,39 @@ pub(crate) struct PlanDocument {
     /// Everything to know, the grave first. Of a refusal, what refuses.
     pub(crate) findings: Vec<Finding>,
     pub(crate) unit: Option<String>,
+    /// How much of what it needs is on this host. Null of what is deployed already.
+    pub(crate) readiness: Option<Readiness>,
+    /// What a validation must show. Null of a refusal.
+    pub(crate) gates: Option<GatesDocument>,
     pub(crate) refusal: Option<Refusal>,
+}
+
+/// What a validation must show.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct GatesDocument {
+    pub(crate) min_decode_tokens_per_second: f64,
+    /// The profile to compare with.
+    pub(crate) baseline: Option<String>,
+    pub(crate) min_ratio: Option<f64>,
+    /// Whether it fails where that was never measured.
+    pub(crate) baseline_required: Option<bool>,
+    /// Null: the answers are not judged.
+    pub(crate) min_known_answers: Option<f64>,
+    pub(crate) max_perplexity_ratio: Option<f64>,
+}
+
+impl GatesDocument {
+    fn of(gates: &Gates) -> Self {
+        let baseline = gates.baseline.as_ref();
+        Self {
+            min_decode_tokens_per_second: gates.min_decode_tokens_per_second,
+            baseline: baseline.map(|baseline| baseline.profile.clone()),
+            min_ratio: baseline.map(|baseline| baseline.min_ratio),
+            baseline_required: baseline.map(|baseline| baseline.required),
+            min_known_answers: gates.min_known_answers,
+            max_perplexity_ratio: gates.max_perplexity_ratio,
+        }
+    }
 }
 
 /// Where each byte goes.
@@ -130,6 +165,8 @@ impl PlanDocument {
             engine: Vec::new(),
             findings: refusal.iter().map(Finding::from).collect(),
             unit: None,
+            readiness: None,
+            gates: None,
             refusal,
         };
         match plan {
@@ -146,6 +183,7 @@ impl PlanDocument {
                 prediction: Some(plan.prediction),
                 findings: plan.findings,
                 unit: Some(plan.unit),
+                gates: Some(GatesDocument::of(&plan.gates)),
                 ..empty
             },
         }
@@ -245,6 +283,15 @@ pub(crate) struct StatusDocument {
     pub(crate) watched_until: Option<jiff::Timestamp>,
     /// The service's state in its keeper's word.
     pub(crate) service: Option<String>,
+    /// Since when it is that.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// How often it was started again by itself since a person or a deployment started it.
+    pub(crate) restarts: u32,
+    /// Why it does not serve. Null if it does, or nothing is deployed.
+    pub(crate) why_not: Option<String>,
+    /// What a rollback would return to.
+    pub(crate) way_back: Option<GenerationId>,
     /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
     pub(crate) as_found: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
@@ -274,6 +321,10 @@ pub(crate) struct Current {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LastActivation {
     pub(crate) number: u64,
+    /// `deploy` or `rollback`. Null where that is damaged.
+    pub(crate) action: Option<&'static str>,
+    /// Of this profile.
+    pub(crate) profile: Option<String>,
     pub(crate) from: Option<GenerationId>,
     pub(crate) to: GenerationId,
     /// Null while it goes on, or if it was interrupted.
@@ -302,11 +353,15 @@ impl StatusDocument {
                 Condition::Active => "active".to_owned(),
                 Condition::Changing(state) | Condition::Down(state) => state.to_string(),
             }),
+            since: status.since,
+            restarts: status.restarts,
+            why_not: status.why_not,
+            way_back: status.way_back,
             as_found: status.as_found.map(|found| match found {
                 AsFound::Unit(path) => path.display().to_string(),
                 AsFound::Process(pid) => format!("process {pid}"),
             }),
-            last_activation: status.last.as_ref().and_then(last_activation),
+            last_activation: status.last.as_ref().and_then(|last| last_activation(last, status.last_request)),
             report: status.report.map(Summary::of),
             damaged: status.damaged,
             damaged_models: status.damaged_models,
@@ -412,7 +467,8 @@ fn current(generation: Generation) -> Current {
     }
 }
 
-fn last_activation(recorded: &Recorded) -> Option<LastActivation> {
+fn last_activation(recorded: &Recorded, request: Option<(Action, String)>) -> Option<LastActivation> {
+    let (action_, profile) = request.unzip();
     let Activation { from, to, state } = recorded.last()?.clone();
     let (end, step, why) = match &state {
         State::Done { end } => (Some(end.name()), None, why(end)),
@@ -420,5 +476,6 @@ fn last_activation(recorded: &Recorded) -> Option<LastActivation> {
         State::Back { step, cause, .. } => (None, Some(format!("back: {step}")), Some(cause.to_string())),
     };
     let at = recorded.journal.last().map(|entry| entry.at);
-    Some(LastActivation { number: recorded.number, from, to, end, step, at, why })
+    let action = action_.map(action);
+    Some(LastActivation { number: recorded.number, action, profile, from, to, end, step, at, why })
 }

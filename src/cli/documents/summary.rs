@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) verdict: Verdict,
     pub(crate) failures: Vec<String>,
     pub(crate) doubts: Vec<String>,
+    /// The gates that could not be judged.
+    pub(crate) not_judged: Vec<String>,
     pub(crate) checks: usize,
     pub(crate) failed_checks: usize,
     pub(crate) known_answers: Option<KnownAnswers>,
@@ -38,6 +40,7 @@ impl Summary {
             ttft_ms: speed.map(|speed| speed.ttft_ms),
             failures: report.failures,
             doubts: report.doubts,
+            not_judged: report.not_judged,
         }
     }
 }

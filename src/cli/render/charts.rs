@@ -22,9 +22,12 @@ const INK_COLOUR: RGBColor = RGBColor(1, 1, 1);
 const BAR_COLOUR: RGBColor = RGBColor(2, 2, 2);
 const OTHER_COLOUR: RGBColor = RGBColor(3, 3, 3);
 
-const WIDTH: u32 = 640;
+/// A telephone is 390 pixels wide: letters of 13 must be legible there.
+const WIDTH: u32 = 440;
 const HEIGHT: u32 = 220;
 const ROW: u32 = 44;
+/// Numbers along an axis, about.
+const LABELS: usize = 6;
 const BINS: usize = 40;
 
 /// A chart that cannot be drawn is left out: the numbers are in the text.
@@ -83,6 +86,8 @@ pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
             .disable_mesh()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
+            .x_labels(LABELS)
+            .y_labels(LABELS)
             .x_label_formatter(&short)
             .x_desc(format!("{unit}; the longest {last:.1}"))
             .y_desc("tokens")
@@ -143,6 +148,7 @@ fn rows_of<'a, 'b>(
         .disable_y_axis()
         .axis_style(INK_COLOUR)
         .label_style(letters(13))
+        .x_labels(LABELS)
         .x_label_formatter(&short)
         .x_desc(unit)
         .draw()?;
@@ -181,6 +187,8 @@ pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
             .disable_mesh()
             .axis_style(INK_COLOUR)
             .label_style(letters(13))
+            .x_labels(LABELS)
+            .y_labels(LABELS)
             .x_label_formatter(&whole)
             .y_label_formatter(&short)
             .x_desc(x)

@@ -2,8 +2,14 @@
 
 use crate::{
     domain::{
+        measure::stats::rates,
         size::ByteSize,
-        validation::{observed::Figure, report::KnownAnswers},
+        validation::{
+            observed::Figure,
+            report::{KnownAnswers, Report},
+            sequential::SequentialResult,
+            verdict::speed,
+        },
     },
     flow::inspect::evidence::GenerationEvidence,
 };
@@ -14,42 +20,113 @@ pub(crate) struct Gate {
     pub(crate) wanted: String,
     pub(crate) measured: String,
     pub(crate) margin: String,
-    pub(crate) met: bool,
+    pub(crate) state: GateState,
 }
 
-/// Each gate that something was measured for.
+/// How a gate was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateState {
+    Met,
+    Missed,
+    /// Within the measurements that were allowed.
+    Undecided,
+    /// Nothing was measured of it, or of what it compares with.
+    NotJudged,
+}
+
+impl GateState {
+    /// In words.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Undecided => "undecided",
+            Self::NotJudged => "not judged",
+        }
+    }
+}
+
+/// Each gate of the profile, whether or not something was measured for it.
 pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
     let Some(report) = &account.report else { return Vec::new() };
     let gates = &account.generation.plan.gates;
-    let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median);
-    let share = report.known_answers.map(KnownAnswers::share);
-    let perplexity = report.quality_comparison.as_ref().and_then(|quality| quality.perplexity_ratio);
-    let compared = report.comparison.as_ref();
-    let at_least = [
-        rate.map(|rate| at_least("decode, tokens/s".to_owned(), gates.min_decode_tokens_per_second, rate)),
-        compared.map(|of| at_least(format!("decode over {}", of.profile), of.min_ratio, of.ratio)),
-        gates
-            .min_known_answers
-            .zip(share)
-            .map(|(least, share)| at_least("known answers, share".to_owned(), least, share)),
-    ];
-    let at_most = gates.max_perplexity_ratio.zip(perplexity).map(|(most, ratio)| Gate {
-        name: "perplexity over the baseline's".to_owned(),
-        wanted: format!("≤ {most:.2}"),
-        measured: format!("{:.3}", ratio.value),
-        margin: percent(most / ratio.value),
-        met: ratio.high <= most,
-    });
-    at_least.into_iter().chain([at_most]).flatten().collect()
+    let ours = report.throughput.as_ref().and_then(|speed| rates(&speed.samples)).unwrap_or_default();
+    let theirs = account.baseline.as_ref().and_then(|of| rates(&of.throughput.as_ref()?.samples));
+    let [floor, ratio] = speed(gates, &ours, theirs.as_deref());
+    let decode = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second);
+    let mut all = vec![Gate {
+        name: "decode, tokens/s".to_owned(),
+        wanted: format!("≥ {:.2}", gates.min_decode_tokens_per_second),
+        measured: decode.map_or_else(unmeasured, |rate| within(rate.median, Some([rate.low, rate.high]))),
+        margin: decode
+            .map_or_else(String::new, |rate| percent(rate.median / gates.min_decode_tokens_per_second)),
+        state: decode.map_or(GateState::NotJudged, |_| floor.into()),
+    }];
+    all.extend(gates.baseline.as_ref().map(|baseline| {
+        let of = report.comparison.as_ref();
+        Gate {
+            name: format!("decode over {}", baseline.profile),
+            wanted: format!("≥ {:.2}", baseline.min_ratio),
+            measured: of.map_or_else(unmeasured, |of| within(of.ratio, of.bounds)),
+            margin: of.map_or_else(String::new, |of| percent(of.ratio / of.min_ratio)),
+            state: of.map_or(GateState::NotJudged, |_| ratio.into()),
+        }
+    }));
+    all.extend(gates.min_known_answers.map(|least| known_answers(report, least)));
+    all.extend(gates.max_perplexity_ratio.map(|most| perplexity(report, most)));
+    all
 }
 
-fn at_least(name: String, wanted: f64, measured: f64) -> Gate {
+fn known_answers(report: &Report, least: f64) -> Gate {
+    let share = report.known_answers.map(KnownAnswers::share);
     Gate {
-        name,
-        wanted: format!("≥ {wanted:.2}"),
-        measured: format!("{measured:.2}"),
-        margin: percent(measured / wanted),
-        met: measured >= wanted,
+        name: "known answers, share".to_owned(),
+        wanted: format!("≥ {least:.2}"),
+        measured: share.map_or_else(unmeasured, |share| within(share, None)),
+        margin: share.map_or_else(String::new, |share| percent(share / least)),
+        state: match share {
+            None => GateState::NotJudged,
+            Some(share) if share >= least => GateState::Met,
+            Some(_) => GateState::Missed,
+        },
+    }
+}
+
+fn perplexity(report: &Report, most: f64) -> Gate {
+    let ratio = report.quality_comparison.as_ref().and_then(|quality| quality.perplexity_ratio);
+    Gate {
+        name: "perplexity over the baseline's".to_owned(),
+        wanted: format!("≤ {most:.2}"),
+        measured: ratio.map_or_else(unmeasured, |ratio| within(ratio.value, Some([ratio.low, ratio.high]))),
+        margin: ratio.map_or_else(String::new, |ratio| percent(most / ratio.value)),
+        state: match ratio {
+            None => GateState::NotJudged,
+            Some(ratio) if ratio.low > most => GateState::Missed,
+            Some(ratio) if ratio.high > most => GateState::Undecided,
+            Some(_) => GateState::Met,
+        },
+    }
+}
+
+impl From<SequentialResult> for GateState {
+    fn from(shown: SequentialResult) -> Self {
+        match shown {
+            SequentialResult::Above => Self::Met,
+            SequentialResult::Below => Self::Missed,
+            SequentialResult::Open => Self::Undecided,
+        }
+    }
+}
+
+fn unmeasured() -> String {
+    "not measured".to_owned()
+}
+
+/// A value, and where it lies with 95 % confidence.
+fn within(value: f64, bounds: Option<[f64; 2]>) -> String {
+    match bounds {
+        Some([low, high]) => format!("{value:.2} ({low:.2} to {high:.2})"),
+        None => format!("{value:.2}"),
     }
 }
 
@@ -57,7 +134,7 @@ fn percent(ratio: f64) -> String {
     format!("{:+.0} %", (ratio - 1.0) * 100.0)
 }
 
-/// Something that was planned, and what came of it; empty where that is not known.
+/// Something that was planned, and what came of it, or that nobody knows.
 pub(crate) struct Beside {
     pub(crate) name: &'static str,
     pub(crate) planned: String,
@@ -73,15 +150,15 @@ pub(crate) fn plan_beside_actual(account: &GenerationEvidence) -> Vec<Beside> {
     let bytes = |name, planned: Option<ByteSize>, figure| Beside {
         name,
         planned: planned.map_or_else(|| "not modelled".to_owned(), |bytes| bytes.to_string()),
-        seen: seen(figure).map_or_else(String::new, gib),
+        seen: seen(figure).map_or_else(unmeasured, gib),
     };
-    let speed = account.report.as_ref().and_then(|report| report.throughput.as_ref());
-    let rate = |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!("{rate:.1} tokens/s"));
+    let measured = account.report.as_ref().and_then(|report| report.throughput.as_ref());
+    let rate = |rate: f64| format!("{rate:.1} tokens/s");
     vec![
         Beside {
             name: "decode",
-            planned: rate(plan.prediction.expected()),
-            seen: rate(speed.map(|speed| speed.decode_tokens_per_second.median)),
+            planned: plan.prediction.expected().map_or_else(|| "not predicted".to_owned(), rate),
+            seen: measured.map_or_else(unmeasured, |speed| rate(speed.decode_tokens_per_second.median)),
         },
         bytes("weights, each GPU", plan.memory.weights, "weights_on_gpu_bytes"),
         bytes("offloaded per rank", Some(plan.memory.offloaded), "offloaded_bytes"),
@@ -90,8 +167,8 @@ pub(crate) fn plan_beside_actual(account: &GenerationEvidence) -> Vec<Beside> {
         bytes("RAM", Some(plan.memory.ram), "ram_bytes"),
         Beside {
             name: "start until ready",
-            planned: String::new(),
-            seen: account.start_up().map_or_else(String::new, |seconds| format!("{seconds:.1} s")),
+            planned: "not predicted".to_owned(),
+            seen: account.start_up().map_or_else(unmeasured, |seconds| format!("{seconds:.1} s")),
         },
     ]
 }

@@ -4,12 +4,11 @@ mod charts;
 pub(super) mod gates;
 pub(super) mod page;
 pub(super) mod plan;
+mod status;
 pub(super) mod style;
 
 use super::{
-    documents::{
-        ActivationDocument, CollectDocument, GenerationsDocument, StatusDocument, ValidationDocument,
-    },
+    documents::{ActivationDocument, CollectDocument, GenerationsDocument, ValidationDocument},
     terminal::{BAD, BOLD, CARE, FAINT, GOOD},
 };
 use crate::domain::{
@@ -22,6 +21,7 @@ use crate::domain::{
     },
     vllm::serve::Serve,
 };
+pub(crate) use status::status;
 use std::fmt::Write;
 use style::{command, row, shell_word};
 
@@ -64,7 +64,9 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
     let generation = document.generation.map_or_else(String::new, |id| format!(" (generation {id})"));
     match document.end {
         "committed" => {
-            let _ = writeln!(out, "{GOOD}{profile} serves{GOOD:#}{generation}: validated and committed");
+            let open = document.report.as_ref().is_some_and(|report| !report.not_judged.is_empty());
+            let but = if open { ", with a gate not judged" } else { "" };
+            let _ = writeln!(out, "{GOOD}{profile} serves{GOOD:#}{generation}: validated{but} and committed");
         }
         "unchanged" => {
             let _ = writeln!(out, "{GOOD}{profile} serves already{GOOD:#}{generation}: nothing to do");
@@ -135,15 +137,26 @@ pub(crate) fn report(report: &Report) -> String {
         row(&mut out, "TTFT", &spread(&speed.ttft_ms, "ms"));
         row(&mut out, "TPOT", &spread(&speed.tpot_ms, "ms"));
         row(&mut out, "ITL", &spread(&speed.itl_ms, "ms"));
-        row(&mut out, "measured", &format!("{} requests of {} tokens", speed.requests, speed.output_tokens));
+        let thrown = match speed.thrown_away {
+            0 => String::new(),
+            anew => format!("; {anew} more thrown away: the client was stalled"),
+        };
+        row(
+            &mut out,
+            "measured",
+            &format!("{} requests of {} tokens{thrown}", speed.requests, speed.output_tokens),
+        );
     }
     if let Some(sweep) = &report.sweep {
         out.push_str(&self::sweep(sweep));
     }
     if let Some(comparison) = &report.comparison {
         let text = format!(
-            "{:.2} × generation {} ({:.1} tokens/s, {} {}); at least {:.2}",
+            "{:.2}{} × generation {} ({:.1} tokens/s, {} {}); at least {:.2}",
             comparison.ratio,
+            comparison
+                .bounds
+                .map_or_else(String::new, |[low, high]| format!(" (95 %: {low:.2} to {high:.2})")),
             comparison.generation,
             comparison.baseline_tokens_per_second,
             if comparison.live { "measured just before," } else { "stored" },
@@ -155,6 +168,9 @@ pub(crate) fn report(report: &Report) -> String {
     out.push_str(&plan::figures(&report.figures));
     for failure in &report.failures {
         let _ = writeln!(out, "  {BAD}✗{BAD:#} {failure}");
+    }
+    for open in report.not_judged.iter().filter(|open| !report.failures.contains(*open)) {
+        let _ = writeln!(out, "  {CARE}?{CARE:#} {open}");
     }
     for doubt in &report.doubts {
         let _ = writeln!(out, "  {CARE}?{CARE:#} {doubt}");
@@ -190,6 +206,7 @@ fn sweep(sweep: &Swept) -> String {
 /// What a validation that was asked for showed.
 pub(crate) fn validation(document: &ValidationDocument) -> String {
     let (style, word) = match document.verdict {
+        Verdict::Pass if !document.report.not_judged.is_empty() => (CARE, "passed, with a gate not judged"),
         Verdict::Pass => (GOOD, "passed"),
         Verdict::Fail => (BAD, "did not pass"),
         Verdict::Inconclusive => (CARE, "could not be judged"),
@@ -201,77 +218,6 @@ pub(crate) fn validation(document: &ValidationDocument) -> String {
     };
     let head = format!("{}{of} {style}{word}{style:#}\n", document.report.profile);
     head + &report(&document.report)
-}
-
-/// What is now.
-pub(crate) fn status(document: &StatusDocument) -> String {
-    let mut out = String::new();
-    let Some(current) = &document.current else {
-        let _ = writeln!(out, "nothing is deployed below {}", document.root.display());
-        damaged(&mut out, document);
-        return out;
-    };
-    let other = document.runs.filter(|runs| *runs != current.generation);
-    let (style, word) = match (&document.serving, &document.service) {
-        _ if other.is_some() => (BAD, "is current, and does not run"),
-        (Some(_), _) if document.proven => (GOOD, "serves"),
-        (Some(_), _) => (CARE, "answers, and is not proven yet"),
-        (None, Some(word)) if word == "inactive" => (BAD, "is stopped: by a person, or since the boot"),
-        (None, Some(word)) => (BAD, word.as_str()),
-        (None, None) => (CARE, "unknown: no service manager to ask"),
-    };
-    let _ = writeln!(
-        out,
-        "{BOLD}{}{BOLD:#} (generation {}) {style}{word}{style:#}",
-        current.profile, current.generation
-    );
-    if let Some(other) = other {
-        row(&mut out, "runs", &format!("generation {other}; `awqdeploy recover` starts what should run"));
-    }
-    row(&mut out, "API", &current.url);
-    row(&mut out, "model", &current.repo);
-    row(
-        &mut out,
-        "vLLM",
-        &format!("{}, tensor parallel size {}", current.vllm, current.tensor_parallel_size),
-    );
-    if let Some(python) = &current.python {
-        row(&mut out, "runs on", &python.to_string());
-    }
-    match &document.as_found {
-        Some(found) => {
-            row(&mut out, "run by", &format!("{found}, as adopted; the next deployment replaces it"));
-        }
-        None => row(&mut out, "unit", &format!("{}.service", current.service)),
-    }
-    if let Some(until) = &document.watched_until {
-        row(&mut out, "proven, watched until", &until.strftime("%F %T UTC").to_string());
-    }
-    if let Some(last) = &document.last_activation {
-        let how = match (last.end, &last.step) {
-            (Some(end), _) => end.to_owned(),
-            (None, step) => format!("at {}", step.as_deref().unwrap_or("-")),
-        };
-        let at = last.at.map_or_else(String::new, |at| at.strftime(", %F %T UTC").to_string());
-        row(&mut out, "last activation", &format!("{}: to generation {}, {how}{at}", last.number, last.to));
-        if let Some(why) = &last.why {
-            row(&mut out, "why", why);
-        }
-    }
-    if let Some(speed) = document.report.as_ref().and_then(|report| report.decode_tokens_per_second) {
-        row(&mut out, "last measured", &format!("{:.1} tokens/s, one stream", speed.median));
-    }
-    damaged(&mut out, document);
-    out
-}
-
-fn damaged(out: &mut String, document: &StatusDocument) {
-    for model in &document.damaged_models {
-        row(out, "damaged model", &format!("{model}; `awqdeploy verify --all --repair` mends it"));
-    }
-    for record in &document.damaged {
-        row(out, "damaged record", record);
-    }
 }
 
 /// All generations, a line each.

@@ -2,10 +2,11 @@
 
 use super::{
     charts::{self, BAR, INK, OTHER},
-    gates::{self, Beside, Gate},
+    gates::{self, Beside, Gate, GateState},
 };
 use crate::{
     domain::{
+        activation::machine::End,
         findings::Finding,
         measure::{Interval, Throughput},
         validation::{
@@ -24,8 +25,9 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:1.25rem 0 .25rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive,.skipped{color:var(--care)}.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowrap}.wide{overflow-x:auto}section{overflow-x:auto}svg{width:100%;min-width:27rem;height:auto}
-@media print{:root{--ink:#000;--paper:#fff;--soft:#333}section,.wide{overflow:visible}h2,h3{break-after:avoid}svg,tr{break-inside:avoid}svg{min-width:0}}
+td.n,th.n{text-align:right}code{overflow-wrap:anywhere}td code{white-space:nowrap}.wide{overflow-x:auto}.names code{margin-right:.6em}svg{width:100%;max-width:34rem;height:auto}
+@media (max-width:30rem){body{padding:.75rem}.wide{font-size:.85rem}}
+@media print{@page{size:A4;margin:12mm}:root{--ink:#000;--paper:#fff;--soft:#333}body{font-size:9.5px;line-height:1.35;max-width:none;padding:0}h2{margin:.8rem 0 .25rem}h3{margin:.4rem 0 0}th,td{padding:.05rem .4rem .05rem 0}p,ul{margin:.3rem 0}.wide{overflow:visible}h2,h3{break-after:avoid}.chart,tr{break-inside:avoid}.charts{display:grid;grid-template-columns:1fr 1fr;gap:0 1.5rem}svg{max-height:42mm}}
 ";
 
 /// The whole page.
@@ -49,9 +51,6 @@ pub(crate) fn html(account: &GenerationEvidence) -> String {
                 @if let Some(report) = &account.report { (speed(account, report)) (sweep(account, report)) (quality(report)) }
                 (timeline(account))
                 @if let Some(report) = &account.report { (checks(report)) }
-                @if let Some(returned) = &account.returned {
-                    section { h2 { "What serves again" } (verdict(returned)) (reasons(returned)) }
-                }
             }
         }
     };
@@ -75,6 +74,7 @@ fn head(account: &GenerationEvidence, title: &str) -> Markup {
             Some(report) => { (verdict(report)) (reasons(report)) }
             None => p.fail { "It never got so far that it could be validated." }
         }
+        (serves_now(account))
         @if account.report.as_ref().and_then(|report| report.actual.as_ref()).is_some_and(|actual| actual.rehearsed) {
             p.inconclusive { "A rehearsal: the embedded engine answered, at the predicted rate. Nothing here was measured of vLLM." }
         }
@@ -86,8 +86,31 @@ fn head(account: &GenerationEvidence, title: &str) -> Markup {
     }
 }
 
+/// What serves once it was gone back.
+fn serves_now(account: &GenerationEvidence) -> Markup {
+    let last = account.journal.last().map(|entry| &entry.activation);
+    let went_back = last.filter(|last| matches!(last.end(), Some(End::RolledBack { .. })));
+    let Some(last) = went_back else { return html! {} };
+    html! {
+        section {
+            h2 { "What serves again" }
+            p {
+                @match (last.from, &account.returned) {
+                    (Some(from), Some(returned)) => { "Generation " (from) " (" (returned.profile) ") serves again." }
+                    (Some(from), None) => { "Generation " (from) " was started again. It was not validated." }
+                    (None, _) => { "Nothing, as before: there was nothing to go back to." }
+                }
+            }
+            @if let Some(returned) = &account.returned { (verdict(returned)) (reasons(returned)) }
+        }
+    }
+}
+
 fn verdict(report: &Report) -> Markup {
     let (class, word) = match report.verdict() {
+        Verdict::Pass if !report.not_judged.is_empty() => {
+            ("inconclusive", "✓ passed, with a gate not judged")
+        }
         Verdict::Pass => ("pass", "✓ passed"),
         Verdict::Fail => ("fail", "✗ failed"),
         Verdict::Inconclusive => ("inconclusive", "? could not be judged"),
@@ -97,8 +120,10 @@ fn verdict(report: &Report) -> Markup {
 
 fn reasons(report: &Report) -> Markup {
     html! {
-        @if !report.reasons().is_empty() {
-            ul { @for reason in report.reasons() { li { (prose(reason)) } } }
+        @let open = report.not_judged.iter().map(String::as_str).filter(|open| !report.reasons().contains(open));
+        @let all: Vec<&str> = report.reasons().into_iter().chain(open).collect();
+        @if !all.is_empty() {
+            ul { @for reason in all { li { (prose(reason)) } } }
         }
     }
 }
@@ -108,11 +133,16 @@ fn gates(account: &GenerationEvidence) -> Markup {
         section {
             h2 { "Gates" }
             div.wide { table {
-                tr { th { "Gate" } th.n { "Wanted" } th.n { "Measured" } th.n { "Margin" } }
-                @for Gate { name, wanted, measured, margin, met } in gates::gates(account) {
+                tr { th { "Gate" } th.n { "Wanted" } th.n { "Measured" } th.n { "Margin" } th { "Judged" } }
+                @for Gate { name, wanted, measured, margin, state } in gates::gates(account) {
+                    @let class = match state {
+                        GateState::Met => "pass",
+                        GateState::Missed => "fail",
+                        GateState::Undecided | GateState::NotJudged => "inconclusive",
+                    };
                     tr {
-                        td { (name) } td.n { (wanted) } td.n { (measured) }
-                        td class=(if met { "n pass" } else { "n fail" }) { (margin) }
+                        td { (name) } td.n { (wanted) } td.n { (measured) } td.n { (margin) }
+                        td class=(class) { (state.word()) }
                     }
                 }
             } }
@@ -173,7 +203,6 @@ fn speed(account: &GenerationEvidence, report: &Report) -> Markup {
         rows.iter().map(|(name, speed)| (*name, which(speed))).collect()
     };
     let floor = Some(account.generation.plan.gates.min_decode_tokens_per_second);
-    let chart = |chart: Option<String>| chart.map(PreEscaped);
     html! {
         section {
             h2 { "Speed of one stream" }
@@ -185,12 +214,14 @@ fn speed(account: &GenerationEvidence, report: &Report) -> Markup {
                 (measure("ITL, ms", &speed.itl_ms))
                 (measure("end to end, ms", &speed.e2el_ms))
             } }
-            h3 { "Decode rate; the line is the floor" }
-            @if let Some(svg) = chart(charts::intervals(&of(|speed| speed.decode_tokens_per_second), floor, "tokens/s")) { (svg) }
-            h3 { "Time to the first token" }
-            @if let Some(svg) = chart(charts::intervals(&of(|speed| speed.ttft_ms), None, "ms")) { (svg) }
-            h3 { "Time between two tokens" }
-            @if let Some(svg) = chart(charts::histogram(&gaps, "ms")) { (svg) }
+            div.charts {
+                (chart("Decode rate; the line is the floor", charts::intervals(&of(|speed| speed.decode_tokens_per_second), floor, "tokens/s")))
+                (chart("Time to the first token", charts::intervals(&of(|speed| speed.ttft_ms), None, "ms")))
+                (chart("Time between two tokens", charts::histogram(&gaps, "ms")))
+            }
+            @if speed.thrown_away > 0 {
+                p.soft { (speed.thrown_away) " more requests were thrown away: this host stalled the measuring itself." }
+            }
             @if let Some(comparison) = &report.comparison {
                 p.soft { (comparison.profile) " was measured "
                     @if comparison.live { "just before, on this host." } @else { "earlier: " (comparison.at.strftime("%F %R")) " UTC." }
@@ -202,6 +233,9 @@ fn speed(account: &GenerationEvidence, report: &Report) -> Markup {
 
 fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
     let Some(swept) = &report.sweep else { return html! {} };
+    if swept.streams.is_empty() && swept.prompts.is_empty() && swept.left_out.is_empty() {
+        return html! {};
+    }
     let theirs = account.baseline.as_ref().and_then(|baseline| baseline.sweep.as_ref());
     let rows: Vec<(&str, &Swept)> = [
         Some((report.profile.as_str(), swept)),
@@ -236,7 +270,6 @@ fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
                         td.n { (level.completed) }
                     } }
                 } }
-                @if let Some(svg) = charts::curves(&rates, "streams at once", "tokens/s") { h3 { "Throughput by streams" } (PreEscaped(svg)) }
             }
             @if !swept.prompts.is_empty() {
                 div.wide { table {
@@ -247,11 +280,20 @@ fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
                         td.n { (length.ttft_ms.n) }
                     } }
                 } }
-                @if let Some(svg) = charts::curves(&firsts, "tokens of the prompt", "ms") { h3 { "Time to the first token by prompt" } (PreEscaped(svg)) }
+            }
+            div.charts {
+                (chart("Throughput by streams", charts::curves(&rates, "streams at once", "tokens/s")))
+                (chart("Time to the first token by prompt", charts::curves(&firsts, "tokens of the prompt", "ms")))
             }
             @if let Some((name, _)) = rows.get(1) { p.soft { "The curves of " (name) " are those of its own validation." } }
             @if !swept.left_out.is_empty() { p.soft { "Not measured: " (swept.left_out.join("; ")) "." } }
         }
+    }
+}
+
+fn chart(title: &str, svg: Option<String>) -> Markup {
+    html! {
+        @if let Some(svg) = svg { div.chart { h3 { (title) } (PreEscaped(svg)) } }
     }
 }
 
@@ -266,6 +308,10 @@ fn measure(name: &str, interval: &Interval) -> Markup {
 
 fn quality(report: &Report) -> Markup {
     let Some(quality) = &report.quality else { return html! {} };
+    let known = report.known_answers.is_some() || report.quality_comparison.is_some();
+    if !known && quality.perplexity().is_none() {
+        return html! {};
+    }
     html! {
         section {
             h2 { "Quality" }
@@ -290,16 +336,18 @@ fn quality(report: &Report) -> Markup {
 }
 
 fn timeline(account: &GenerationEvidence) -> Markup {
+    let Some(svg) = charts::timeline(&account.phases()) else { return html! {} };
     html! {
-        section {
-            h2 { "What happened when" }
-            @if let Some(svg) = charts::timeline(&account.phases()) { (PreEscaped(svg)) }
-        }
+        section { h2 { "What happened when" } div.chart { (PreEscaped(svg)) } }
     }
 }
 
 fn checks(report: &Report) -> Markup {
-    let good = report.checks.iter().filter(|check| check.verdict == CheckOutcome::Pass).count();
+    if report.checks.is_empty() {
+        return html! {};
+    }
+    let (good, others): (Vec<&Check>, Vec<&Check>) =
+        report.checks.iter().partition(|check| check.verdict == CheckOutcome::Pass);
     let row = |check: &Check| {
         let (class, mark) = match check.verdict {
             CheckOutcome::Pass => ("pass", "✓"),
@@ -312,8 +360,11 @@ fn checks(report: &Report) -> Markup {
     };
     html! {
         section {
-            h2 { "Checks: " (good) " of " (report.checks.len()) " passed" }
-            div.wide { table { @for check in &report.checks { (row(check)) } } }
+            h2 { "Checks: " (good.len()) " of " (report.checks.len()) " passed" }
+            @if !others.is_empty() { div.wide { table { @for check in others { (row(check)) } } } }
+            @if !good.is_empty() {
+                p.names { span.pass { "✓ " } @for check in good { code { (check.name) } " " } }
+            }
             @if !report.added_fields.is_empty() {
                 p.soft { "New in answers: " (report.added_fields.join(", ")) }
             }

@@ -3,7 +3,7 @@
 use super::style::{command, row};
 use crate::{
     cli::{
-        documents::{MemoryDocument, PlanDocument},
+        documents::{GatesDocument, MemoryDocument, PlanDocument},
         terminal::{BAD, BOLD, CARE, FAINT, TextStyle},
     },
     domain::{
@@ -17,6 +17,7 @@ use crate::{
         size::ByteSize,
         validation::observed::Figure,
     },
+    flow::plan::Readiness,
 };
 use std::fmt::Write;
 
@@ -43,10 +44,60 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     if let Some(prediction) = &document.prediction {
         self::prediction(&mut out, prediction);
     }
+    if let Some(readiness) = &document.readiness {
+        self::readiness(&mut out, readiness);
+    }
+    if let Some(gates) = &document.gates {
+        self::gates(&mut out, gates);
+    }
     let _ = writeln!(out, "{BOLD}runs{BOLD:#}");
     out.push_str(&command(&serve.argv));
     out.push_str(&findings(&document.findings));
     out
+}
+
+/// What is on this host already, and what is not.
+fn readiness(out: &mut String, readiness: &Readiness) {
+    let size =
+        |bytes: Option<ByteSize>| bytes.map_or_else(String::new, |bytes| format!(": {bytes} to download"));
+    let model = match (readiness.locked, readiness.fetched) {
+        (false, false) => "not locked: `awqdeploy lock` comes first".to_owned(),
+        (false, true) => "not locked: `awqdeploy lock` comes first; its files are here".to_owned(),
+        (true, true) => "locked and here".to_owned(),
+        (true, false) => format!("locked{}", size(readiness.model_download_bytes)),
+    };
+    row(out, "model's files", &model);
+    let vllm = match readiness.installed {
+        None => "not awqdeploy's to install".to_owned(),
+        Some(true) => "installed".to_owned(),
+        Some(false) => format!("not installed{}", size(readiness.wheels_download_bytes)),
+    };
+    row(out, "vLLM's wheels", &vllm);
+}
+
+/// What it must show before it is kept.
+fn gates(out: &mut String, gates: &GatesDocument) {
+    row(out, "must reach", &format!("{:.1} tokens/s, one stream", gates.min_decode_tokens_per_second));
+    if let (Some(profile), Some(ratio)) = (&gates.baseline, gates.min_ratio) {
+        let but = match gates.baseline_required {
+            Some(false) => "; not judged where that was never measured",
+            _ => "",
+        };
+        row(out, "  beside the baseline", &format!("{ratio:.2} of the speed of `{profile}`{but}"));
+    }
+    match gates.min_known_answers {
+        Some(share) => {
+            row(out, "  known answers", &format!("{:.0} % right, and no gibberish", share * 100.0))
+        }
+        None => row(
+            out,
+            "  known answers",
+            &format!("{CARE}no gate{CARE:#}: what it says is not judged; `[validation.quality]` does"),
+        ),
+    }
+    if let Some(ratio) = gates.max_perplexity_ratio {
+        row(out, "  perplexity", &format!("at most {ratio:.2} of the baseline's"));
+    }
 }
 
 /// How fast it will be.

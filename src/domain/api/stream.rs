@@ -42,6 +42,7 @@ fn sample(chunks: &[Duration], tokens: u32) -> Sample {
         e2el_ms: chunks.last().copied().map_or(0.0, ms),
         tokens,
         itl_ms: chunks.windows(2).map(|pair| ms(pair[1].saturating_sub(pair[0]))).collect(),
+        stalled_ms: 0.0,
     }
 }
 

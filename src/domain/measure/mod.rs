@@ -22,6 +22,9 @@ pub struct Throughput {
     pub itl_ms: Interval,
     /// End-to-end latency, milliseconds.
     pub e2el_ms: Interval,
+    /// Requests that were thrown away and made anew, since this client itself was stalled.
+    #[serde(default)]
+    pub thrown_away: u32,
     /// Each measured request, in order.
     #[serde(default)]
     pub samples: Vec<Sample>,
@@ -45,6 +48,10 @@ pub struct Sample {
     /// The time before each chunk of text after the first, milliseconds.
     #[serde(default)]
     pub itl_ms: Vec<f64>,
+    /// The longest that this client itself was kept from running meanwhile, milliseconds: so much later than it came a
+    /// chunk may have been stamped.
+    #[serde(default)]
+    pub stalled_ms: f64,
 }
 
 /// A median, and where it lies with 95 % confidence.

@@ -17,11 +17,20 @@ impl Sample {
         Some((self.e2el_ms - self.ttft_ms) / f64::from(after_first))
     }
 
+    /// Whether the client was stalled for so long that this tells of it, and not of the server: chunks that waited for
+    /// it came in one burst.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled_ms > MOST_STALLED * (self.e2el_ms - self.ttft_ms)
+    }
+
     /// The decode rate, tokens/s: `1 / TPOT`. Absent where TPOT is, or is not above zero.
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
         self.tpot_ms().filter(|&tpot| tpot > 0.0).map(|tpot| 1000.0 / tpot)
     }
 }
+
+/// A client that was kept from running for more than this share of the time of an answer's tokens has measured itself.
+const MOST_STALLED: f64 = 0.1;
 
 /// The mean of some logarithms, and how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -131,6 +140,7 @@ impl Throughput {
             tpot_ms: Interval::of(samples.iter().filter_map(Sample::tpot_ms))?,
             itl_ms: Interval::of_gaps(samples)?,
             e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
+            thrown_away: 0,
             samples: samples.to_vec(),
         })
     }

@@ -108,6 +108,7 @@ pub static KEYS: &[Key] = &[
     ),
     Key::required("validation.baseline.profile", "the name of another profile", r#"profile = "gptq""#),
     Key::required("validation.baseline.min-ratio", "a ratio above 0 and at most 1000", "min-ratio = 0.85"),
+    Key::optional("validation.baseline.required", "`true` or `false`", "required = true"),
     Key::optional("validation.quality", "a table with the least quality of answers", "[validation.quality]"),
     Key::required("validation.quality.min-known-answers", "a share from 0 to 1", "min-known-answers = 0.8"),
     Key::optional(

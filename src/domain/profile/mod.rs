@@ -33,10 +33,22 @@ impl Profile {
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) with the place of the first mistake; the others are in [`Problem::also`].
     pub fn parse(name: &str, path: &Path, text: &str) -> Result<Self, Problem> {
+        Self::read(name, path, text, None)
+    }
+
+    /// The same, among profiles of these names: what it says of another must be of one of them.
+    ///
+    /// # Errors
+    /// As [`Profile::parse`].
+    pub fn parse_among(name: &str, path: &Path, text: &str, others: &[String]) -> Result<Self, Problem> {
+        Self::read(name, path, text, Some(others))
+    }
+
+    fn read(name: &str, path: &Path, text: &str, others: Option<&[String]>) -> Result<Self, Problem> {
         rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
         let document = Document::parse(path, text, KEYS)?;
         let raw = document.read(UnknownKeys::Refused)?;
-        review::profile(name, document, raw)
+        review::profile(name, document, raw, others)
     }
 
     fn misnamed(name: &str, path: &Path, fault: DocumentError) -> Problem {

@@ -141,6 +141,7 @@ pub(super) struct RawSweep {
 pub(super) struct RawBaseline {
     pub(super) profile: Spanned<String>,
     pub(super) min_ratio: Spanned<f64>,
+    pub(super) required: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

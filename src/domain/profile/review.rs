@@ -15,7 +15,10 @@ use super::{
         Timeouts, Tolerances, VerifyAtStart, Watch,
     },
 };
-use crate::domain::problem::Problem;
+use crate::domain::{
+    problem::Problem,
+    spelling::{closest, listed},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
@@ -46,8 +49,13 @@ const CONCURRENCY: [u32; 4] = [1, 2, 4, 8];
 const SWEEP: Duration = Duration::from_mins(1);
 
 /// Checks every value of the profile `name`.
-pub(super) fn profile(name: &str, document: Document<'_>, raw: RawProfile) -> Result<Profile, Problem> {
-    let mut review = Review { document, problems: Vec::new() };
+pub(super) fn profile(
+    name: &str,
+    document: Document<'_>,
+    raw: RawProfile,
+    others: Option<&[String]>,
+) -> Result<Profile, Problem> {
+    let mut review = Review { document, others, problems: Vec::new() };
     let profile = review.profile(name, raw);
     match (Problem::of_many(review.problems), profile) {
         (Some(problem), _) => Err(problem),
@@ -61,6 +69,8 @@ pub(super) fn profile(name: &str, document: Document<'_>, raw: RawProfile) -> Re
 
 struct Review<'a> {
     document: Document<'a>,
+    /// The names that there are, where they are known.
+    others: Option<&'a [String]>,
     problems: Vec<Problem>,
 }
 
@@ -268,9 +278,10 @@ impl Review<'_> {
     }
 
     fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {
-        let profile = self.check(raw.profile, |text| other_profile(name, text));
+        let others = self.others;
+        let profile = self.check(raw.profile, |text| known(other_profile(name, text)?, others));
         let min_ratio = self.check(raw.min_ratio, rules::above_zero(rules::MOST_RATIO));
-        Some(Baseline { profile: profile?, min_ratio: min_ratio? })
+        Some(Baseline { profile: profile?, min_ratio: min_ratio?, required: raw.required.unwrap_or(true) })
     }
 
     /// Checks a value: returns it, or notes a problem.
@@ -309,6 +320,21 @@ pub(super) fn other_profile(name: &str, text: String) -> Result<String, Document
             .help("name the profile that is served today, or leave out the table"));
     }
     rules::name(text)
+}
+
+/// A name that is among those that there are: a comparison with nothing would never fail.
+fn known(name: String, others: Option<&[String]>) -> Result<String, DocumentError> {
+    let Some(others) = others.filter(|others| !others.contains(&name)) else { return Ok(name) };
+    let others = || others.iter().map(String::as_str);
+    let there = match others().count() {
+        0 => "there is no other profile".to_owned(),
+        _ => format!("there are {}", listed(others())),
+    };
+    let help = match closest(&name, others()) {
+        Some(meant) => format!("did you mean `{meant}`? {there}"),
+        None => there,
+    };
+    Err(DocumentError::new("no profile has this name").help(help))
 }
 
 impl Default for Gates {

@@ -183,6 +183,9 @@ pub struct Baseline {
     pub profile: String,
     /// Least decode tokens/s of this one over the other's.
     pub min_ratio: f64,
+    /// Whether it fails where the other was never measured. Plans of before there was this key ask for less.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// How far the running engine may differ from its plan before that is reported, as shares of the planned

@@ -1,5 +1,6 @@
 //! The service of a server: its unit, its sandbox, its liveness.
 
+pub mod account;
 pub mod job;
 pub mod liveness;
 pub mod sandbox;

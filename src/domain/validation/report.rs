@@ -59,6 +59,9 @@ pub struct Report {
     /// The questions that the allowed measurements could not decide.
     #[serde(default)]
     pub doubts: Vec<String>,
+    /// The gates that could not be judged, for want of something to compare with.
+    #[serde(default)]
+    pub not_judged: Vec<String>,
     /// Where the engine differs from its plan.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -137,8 +140,11 @@ pub struct Comparison {
     pub(crate) baseline_tokens_per_second: f64,
     /// This one's median over the baseline's.
     pub ratio: f64,
-    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
-    /// stored measurement.
+    /// Where that ratio lies with 95 % confidence. Absent where one of the two was measured only once.
+    #[serde(default)]
+    pub bounds: Option<[f64; 2]>,
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
+    /// a stored measurement, of the time and host that it was taken at.
     #[serde(default)]
     pub live: bool,
     /// The least ratio that passes.

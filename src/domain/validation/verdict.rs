@@ -64,7 +64,9 @@ pub struct Judgement {
     pub failures: Vec<String>,
     /// The questions that the measurements could not decide. With no failure and no doubt, it passes.
     pub doubts: Vec<String>,
-    /// The comparison of speed with the baseline, where both were measured.
+    /// The gates that could not be judged. Where the profile requires them, each is a failure too.
+    pub not_judged: Vec<String>,
+    /// Against the baseline, where both were measured.
     pub comparison: Option<Comparison>,
     /// The comparison of quality with the baseline, where both were measured.
     pub(crate) quality: Option<QualityComparison>,
@@ -79,6 +81,31 @@ pub(crate) fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [Seq
         _ => SequentialResult::Above,
     };
     [floor, ratio]
+}
+
+/// Each gate beside the baseline that cannot be judged with this basis, and why.
+pub fn not_judgeable(gates: &Gates, basis: Option<Basis<'_>>) -> Vec<String> {
+    let Some(Baseline { profile, .. }) = &gates.baseline else {
+        let alone = |_| "the gate on perplexity is not judged: the profile names no baseline".to_owned();
+        return gates.max_perplexity_ratio.map(alone).into_iter().collect();
+    };
+    let fit = basis.and_then(|basis| basis.fit(gates));
+    let mut open = Vec::new();
+    if fit.is_none_or(|report| report.throughput.is_none()) {
+        open.push(format!("the gate on speed is not judged: `{profile}` was never measured on this host"));
+    }
+    let text = fit.and_then(|report| report.quality.as_ref()).filter(|quality| !quality.logprobs.is_empty());
+    if gates.max_perplexity_ratio.is_some() && text.is_none() {
+        open.push(format!(
+            "the gate on perplexity is not judged: that of `{profile}` is not known on this host"
+        ));
+    }
+    open
+}
+
+/// Whether a gate that cannot be judged fails.
+pub fn requires(gates: &Gates) -> bool {
+    gates.baseline.as_ref().is_none_or(|baseline| baseline.required)
 }
 
 /// Judges the evidence.
@@ -103,6 +130,12 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
     if let Some(quality) = evidence.quality {
         good_enough(evidence, quality, &mut judgement);
     }
+    if complete {
+        judgement.not_judged = left_open(evidence, &judgement);
+        if requires(evidence.gates) {
+            judgement.failures.extend(judgement.not_judged.clone());
+        }
+    }
     let failures = &mut judgement.failures;
     match evidence.throughput {
         Some(throughput) => fast_enough(evidence, throughput, &mut judgement),
@@ -110,6 +143,20 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
         None => {}
     }
     judgement
+}
+
+/// The gates that this evidence cannot judge. What was not measured of the candidate has its own sentence.
+fn left_open(evidence: Evidence<'_>, judgement: &Judgement) -> Vec<String> {
+    let mut open = not_judgeable(evidence.gates, evidence.basis);
+    let perplexity = judgement.quality.as_ref().and_then(|quality| quality.perplexity_ratio);
+    let told = open.iter().any(|why| why.contains("perplexity"));
+    if evidence.gates.max_perplexity_ratio.is_some() && perplexity.is_none() && !told {
+        open.push(
+            "the gate on perplexity is not judged: the two share no text whose probabilities are known"
+                .to_owned(),
+        );
+    }
+    open
 }
 
 fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
@@ -171,23 +218,33 @@ fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut 
         SequentialResult::Above => {}
         SequentialResult::Below => judgement.failures.push(worse(comparison)),
         SequentialResult::Open => judgement.doubts.push(format!(
-            "decode at {:.2} of `{}` after {n} requests neither meets nor misses the tolerated {:.2}",
-            comparison.ratio, comparison.profile, comparison.min_ratio
+            "decode at {:.2} of `{}`{} after {n} requests neither meets nor misses the tolerated {:.2}",
+            comparison.ratio,
+            comparison.profile,
+            comparison
+                .bounds
+                .map_or_else(String::new, |[low, high]| format!(" (95 %: {low:.2} to {high:.2})")),
+            comparison.min_ratio
         )),
     }
 }
 
 fn compare(evidence: Evidence<'_>, throughput: &Throughput) -> Option<Comparison> {
-    let Baseline { profile, min_ratio } = evidence.gates.baseline.as_ref()?;
+    let Baseline { profile, min_ratio, .. } = evidence.gates.baseline.as_ref()?;
     let basis = evidence.basis?;
     let baseline = basis.report();
-    let theirs = basis.throughput(evidence.gates)?.decode_tokens_per_second.median;
+    let measured = basis.throughput(evidence.gates)?;
+    let theirs = measured.decode_tokens_per_second.median;
+    let bounds = rates(&throughput.samples)
+        .zip(rates(&measured.samples))
+        .and_then(|(ours, theirs)| sequential::bounds(&ours, &theirs));
     Some(Comparison {
         profile: profile.clone(),
         generation: baseline.generation?,
         at: baseline.at,
         baseline_tokens_per_second: theirs,
         ratio: throughput.decode_tokens_per_second.median / theirs,
+        bounds,
         live: matches!(basis, Basis::Live(_)),
         min_ratio: *min_ratio,
     })

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     domain::{
-        activation::{machine::Activation, request::ActivationRequest},
+        activation::{
+            machine::Activation,
+            request::{Action, ActivationRequest},
+        },
         generation_id::GenerationId,
         problem::Problem,
     },
@@ -79,6 +82,10 @@ pub(crate) fn execute_here(
         remark_on_packages(store, id, observer)?;
     }
     let baseline = generation::baseline(world, &plan, observer)?;
+    // What is gone back to was judged when it was proven.
+    if order.action == Action::Deploy {
+        generation::judgeable(world, &plan, baseline.as_ref(), observer)?;
+    }
     readahead::ahead(&plan, &world.interrupt, observer)?;
     let activation = Activation::new(from, order.to);
     let interrupt = world.interrupt.clone();

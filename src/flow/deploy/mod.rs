@@ -22,6 +22,7 @@ use super::{
     },
     plan::{Prepared, Waiver},
     running,
+    validate::generation,
 };
 use crate::{
     domain::{
@@ -82,6 +83,13 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     }
     if !prepared.waived.contains(&Waiver::Retry) {
         not_failed_before(&store, plan)?;
+    }
+    // One that serves is measured before the stop.
+    let measurable = serves.then_some(current.as_ref()).flatten().is_some_and(|current| {
+        plan.gates.baseline.as_ref().is_some_and(|baseline| baseline.profile == current.plan.profile)
+    });
+    if !measurable {
+        generation::judgeable(world, plan, None, observer)?;
     }
     let binary = stage(world, &writer, prepared, observer)?;
     world.interrupt.check()?;

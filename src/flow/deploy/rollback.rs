@@ -44,7 +44,8 @@ pub(crate) fn find(store: &Store, target: &Target) -> Result<Generation, Problem
     let found = match target {
         Target::Previous => {
             let before = |generation: &&Generation| current.is_none_or(|current| generation.id < current);
-            generations.iter().rfind(before).ok_or("no earlier generation passed its validation".to_owned())
+            let found = generations.iter().rfind(before);
+            return found.cloned().ok_or_else(|| nothing_earlier(&generations, current));
         }
         Target::Profile(profile) => generations
             .iter()
@@ -58,6 +59,26 @@ pub(crate) fn find(store: &Store, target: &Target) -> Result<Generation, Problem
     found.cloned().map_err(|what| {
         Problem::new(Kind::Usage, what).help("`awqdeploy generations` lists those that can be returned to")
     })
+}
+
+/// Names what there is where nothing is before what serves.
+fn nothing_earlier(proven: &[Generation], current: Option<GenerationId>) -> Problem {
+    let other = proven.iter().rfind(|generation| current != Some(generation.id));
+    let own = proven.iter().find(|generation| current == Some(generation.id));
+    let named =
+        |generation: &Generation| format!("generation {} ({})", generation.id, generation.plan.profile);
+    let (only, help) = match (other, own) {
+        (Some(other), _) => (
+            format!(": {} is, and is newer", named(other)),
+            format!("`awqdeploy rollback {}` activates it", other.id),
+        ),
+        (None, Some(own)) => (
+            format!(": {} is the only one that is, and is current", named(own)),
+            "deploy another profile: then there is something to go back to".to_owned(),
+        ),
+        (None, None) => (String::new(), "`awqdeploy deploy PROFILE` proves one".to_owned()),
+    };
+    Problem::new(Kind::Usage, format!("no earlier generation is proven{only}")).help(help)
 }
 
 /// Goes back to a proven generation. If that fails it returns to what serves now.

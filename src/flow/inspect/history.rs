@@ -1,5 +1,7 @@
 //! `history` and `why`: what happened, from the journals and the evidence kept with them.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         activation::machine::{Activation, End, State},
@@ -19,6 +21,12 @@ pub fn history(world: &World) -> Result<Vec<Recorded>, Problem> {
     let recorded = world.store.activations()?;
     // One whose first line never reached the disk did nothing.
     Ok(recorded.into_iter().filter(|recorded| !recorded.journal.is_empty()).collect())
+}
+
+/// The profile of each generation on record that can be read. One that was freed has none.
+pub fn profiles(world: &World) -> Result<BTreeMap<GenerationId, String>, Problem> {
+    let generations = world.store.generations()?;
+    Ok(generations.into_iter().map(|generation| (generation.id, generation.plan.profile)).collect())
 }
 
 /// What is known of the last time that a generation was to serve.

@@ -5,4 +5,5 @@ pub mod diff;
 pub(crate) mod evidence;
 pub mod history;
 pub mod logs;
+pub mod profiles;
 pub mod status;

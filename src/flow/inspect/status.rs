@@ -2,12 +2,19 @@
 
 use crate::{
     domain::{
-        activation::running::Runs, digest::Sha256Digest, generation::Generation, generation_id::GenerationId,
-        problem::Problem, validation::report::Report,
+        activation::running::Runs,
+        digest::Sha256Digest,
+        generation::Generation,
+        generation_id::GenerationId,
+        problem::Problem,
+        service::account::{Account, why_not},
+        validation::report::Report,
+        vllm::startup_log::Reason,
     },
     flow::{
-        activation::probation,
+        activation::{ending, outcome::Action, probation},
         context::{Executor, World},
+        deploy::rollback,
         running,
     },
     host::{
@@ -41,6 +48,16 @@ pub struct Status {
     pub(crate) runs: Runs,
     /// The profile of what serves.
     pub(crate) serving: Option<String>,
+    /// Since when the service is what it is.
+    pub since: Option<jiff::Timestamp>,
+    /// How often it was started again by itself.
+    pub restarts: u32,
+    /// Why it does not serve, if it does not.
+    pub why_not: Option<String>,
+    /// What the newest activation was asked for, and of which profile.
+    pub last_request: Option<(Action, String)>,
+    /// What a rollback would return to.
+    pub way_back: Option<GenerationId>,
     /// The records that cannot be read, in one line each.
     pub damaged: Vec<String>,
     /// The models that were found damaged, and not repaired since, in one line each.
@@ -109,6 +126,13 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
         None => Some(current.plan.profile.clone()),
     });
+    let (account, why_not) = account(world, current.as_ref(), condition.as_ref());
+    let since = account.since.and_then(|since| jiff::Timestamp::now().checked_sub(since).ok());
+    let last_request = last.as_ref().and_then(|last| {
+        let order = ending::ordered(&world.store, last.number).ok().flatten()?;
+        Some((order.action, world.store.generation(order.to).ok()?.plan.profile))
+    });
+    let way_back = rollback::find(&world.store, &rollback::Target::Previous).ok().map(|to| to.id);
     Ok(Status {
         current,
         proven,
@@ -119,9 +143,37 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         watched_until,
         runs,
         serving,
+        since,
+        restarts: account.restarts,
+        why_not,
+        last_request,
+        way_back,
         damaged,
         damaged_models,
     })
+}
+
+/// Log lines among which the cause of its end is looked for.
+const LOG_LINES: u32 = 200;
+
+/// How the service came to be what it is, and why it does not serve. Where nobody can be asked, nothing.
+fn account(
+    world: &mut World,
+    current: Option<&Generation>,
+    condition: Option<&Condition>,
+) -> (Account, Option<String>) {
+    let Some(current) = current else { return (Account::default(), None) };
+    let mut services = world.service_manager.observe(&current.plan.service);
+    let account = services.account().unwrap_or_default();
+    let Some(Condition::Changing(state) | Condition::Down(state)) = condition else {
+        return (account, None);
+    };
+    // The log tells of the run that ended, also where the last one ended well.
+    let failed = !matches!(account.result.as_str(), "" | "success");
+    let log = if failed { services.log_tail(LOG_LINES).unwrap_or_default() } else { String::new() };
+    let engine = Reason::among(log.lines()).map(|reason| reason.to_string());
+    let why_not = why_not(&state.to_string(), &account, engine.as_deref());
+    (account, Some(why_not))
 }
 
 /// What runs an adopted generation that no deployment has replaced yet.

@@ -9,11 +9,12 @@ use crate::{
         profile::{Profile, Python},
     },
     flow::context::{Engine, World},
-    host::{os::trust, runtimes},
+    host::{os::trust, profiles::ProfileLibrary, runtimes},
 };
 
 pub(in crate::flow) fn runtime(
     world: &World,
+    library: &ProfileLibrary,
     profile: &Profile,
 ) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
@@ -27,7 +28,7 @@ pub(in crate::flow) fn runtime(
         let needs = needs::driver(profile.runtime().device).into_iter().collect();
         return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
     }
-    let locked = world.library.locked_runtime(profile.runtime())?;
+    let locked = library.locked_runtime(profile.runtime())?;
     let (planned, supply) = of_lock(world, locked, &profile.runtime().python)?;
     Ok((planned, Some(supply)))
 }

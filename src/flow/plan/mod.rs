@@ -7,7 +7,7 @@ use super::{
     event::{Event, Observer},
     models::{
         not_locked,
-        runtime::{self, Supply},
+        runtime::{self, RuntimeSource, Supply},
     },
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         service::sandbox,
+        size::ByteSize,
         store::layout::Layout,
         vllm::version::Version,
     },
@@ -34,6 +35,8 @@ use crate::{
 use checkpoint::LoadedCheckpoint;
 pub(crate) use checkpoint::Weights;
 pub(in crate::flow) use checkpoint::sought;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// A plan and everything that carrying it out needs.
@@ -89,12 +92,30 @@ pub(crate) struct Decision {
     pub(crate) planned: Result<Plan, Refusal>,
     /// What both say of the same things.
     pub(crate) engine: Vec<Compared>,
+    /// How much of it is on this host.
+    pub readiness: Readiness,
+}
+
+/// How much of what a deployment needs is on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether the model is locked.
+    pub locked: bool,
+    /// Whether its files are in the store, or in the folder that the profile names.
+    pub fetched: bool,
+    /// Whether vLLM is installed. Null where it is not awqdeploy's to install.
+    pub installed: Option<bool>,
+    /// What is still to be downloaded of the model. Null where it is not locked.
+    pub model_download_bytes: Option<ByteSize>,
+    /// Of the wheels, at most: some may be in a cache. Null where there are none to install.
+    pub wheels_download_bytes: Option<ByteSize>,
 }
 
 /// The plan for a profile. The model need not be locked, nor be on this machine.
 pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
-    let planned = GatheredInputs::gather(world, name, weights)?.plan(world.facts()?, world.layout());
-    Ok(Decision { planned, engine: Vec::new() })
+    let inputs = GatheredInputs::gather(world, name, weights)?;
+    let readiness = inputs.readiness(world.layout());
+    Ok(Decision { planned: inputs.plan(world.facts()?, world.layout()), engine: Vec::new(), readiness })
 }
 
 /// The plan for a profile, with the installed vLLM's consent: it is asked what it makes of the command line.
@@ -104,15 +125,16 @@ pub(crate) fn plan_with_consent(
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
     let materials = GatheredInputs::gather(world, name, weights)?;
+    let readiness = materials.readiness(world.layout());
     let plan = match materials.plan(world.facts()?, world.layout()) {
         Ok(plan) => plan,
-        Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
+        Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new(), readiness }),
     };
     let engine = materials.ask(&plan, world.layout())?.map_err(|silent| {
         Problem::new(Kind::Unverified, "the installed vLLM cannot be asked").because(silent)
     })?;
     let planned = engine_config::agree(&engine).map(|()| plan);
-    Ok(Decision { planned, engine })
+    Ok(Decision { planned, engine, readiness })
 }
 
 /// Everything for a deployment, or why there cannot be one.
@@ -177,11 +199,34 @@ impl Prepared {
 }
 
 impl GatheredInputs {
+    fn readiness(&self, layout: &Layout) -> Readiness {
+        let stored = self.locked.as_ref().is_some_and(|model| layout.model(model.digest()).is_dir());
+        let given = self.profile.model().path.as_ref().is_some_and(|path| path.is_dir());
+        let fetched = stored || given;
+        let model = self.locked.as_ref().map(LockedModel::size);
+        let wheels = self.wheels.as_ref().filter(|supply| matches!(supply.source, RuntimeSource::Wheels(_)));
+        let installed = self.wheels.as_ref().map(|supply| match supply.source {
+            RuntimeSource::Nix(_) => true,
+            RuntimeSource::Wheels(_) => layout.runtime(supply.digest).exists(),
+        });
+        let of_wheels =
+            |supply: &Supply| ByteSize(supply.locked.wheels.iter().map(|wheel| wheel.size.0).sum());
+        let missing = |size: ByteSize, there: bool| if there { ByteSize(0) } else { size };
+        Readiness {
+            locked: self.locked.is_some(),
+            fetched,
+            installed,
+            model_download_bytes: model.map(|size| missing(size, fetched)),
+            wheels_download_bytes: wheels.map(|supply| missing(of_wheels(supply), installed == Some(true))),
+        }
+    }
+
     fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
         let profile = world.library.load(name)?;
         neighbours(world, &profile)?;
-        let locked = world.library.lock(profile.name())?;
-        let (runtime, wheels) = runtime::runtime(world, &profile)?;
+        let library = world.library.beside(name);
+        let locked = library.lock(profile.name())?;
+        let (runtime, wheels) = runtime::runtime(world, &library, &profile)?;
         let LoadedCheckpoint { checkpoint, folder, finding } =
             LoadedCheckpoint::read(world, &profile, locked.as_ref(), weights)?;
         let model = planned_model(world, &profile, locked.as_ref());

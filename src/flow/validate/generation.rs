@@ -5,9 +5,14 @@ use crate::{
     domain::{
         generation::Generation,
         generation_id::GenerationId,
+        measure::stats::rates,
         planning::plan::Plan,
-        problem::Problem,
-        validation::{report::Report, verdict::Basis},
+        problem::{Kind, Problem},
+        validation::{
+            report::Report,
+            sequential,
+            verdict::{Basis, not_judgeable, requires},
+        },
     },
     flow::{
         context::World,
@@ -80,6 +85,48 @@ pub(crate) fn baseline(
             observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
         })
         .ok())
+}
+
+/// What a candidate of this plan is compared with is told before anything is touched: nothing, or what cannot decide.
+///
+/// # Errors
+/// [`Kind::Refused`] where the profile requires what cannot be judged.
+pub fn judgeable(
+    world: &World,
+    plan: &Plan,
+    live: Option<&Report>,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let Some(baseline) = &plan.gates.baseline else { return Ok(()) };
+    let stored = if live.is_none() { world.store.last_passed(&baseline.profile)? } else { None };
+    let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
+    let mut open = not_judgeable(&plan.gates, basis);
+    let theirs = basis.and_then(|basis| rates(&basis.throughput(&plan.gates)?.samples)).unwrap_or_default();
+    let power = sequential::power(&theirs, baseline.min_ratio, plan.gates.repetitions);
+    let sound = format!(
+        "after {} requests `{}` is known so badly that a candidate just as fast would pass in {:.0} % of cases",
+        theirs.len(),
+        baseline.profile,
+        power * 100.0
+    );
+    match power {
+        _ if theirs.is_empty() => {}
+        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
+        power if power < sequential::LEAST_POWER => observer.see(Event::Warning(sound)),
+        _ => {}
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    if requires(&plan.gates) {
+        return Err(Problem::new(Kind::Refused, open.join("; ")).help(format!(
+            "nothing was stopped; deploy `{0}` first, so that it is measured, try again when it is less busy, or write \
+             `required = false` into `[validation.baseline]` of `{1}`",
+            baseline.profile, plan.profile
+        )));
+    }
+    open.into_iter().for_each(|why| observer.see(Event::Warning(why)));
+    Ok(())
 }
 
 /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else

@@ -23,15 +23,19 @@ use crate::{
             quality::{self, Answered, Quality},
             questions::{self, QUESTIONS},
             report::{Check, CheckOutcome, KnownAnswers, Report},
+            sequential::{self, SequentialResult},
             sweep::Swept,
-            verdict::{Basis, Evidence, judge},
+            verdict::{Basis, Evidence, judge, speed as speed_shown},
         },
         vllm::flags,
     },
     host::vllm::api::Api,
 };
-use speed::Prompting;
+use speed::{Prompting, Rule};
 use std::time::{Duration, Instant};
+
+/// A baseline that serves is not measured any longer than this, once it was looked at.
+const BASELINE_TIME: Duration = Duration::from_mins(10);
 
 /// What is validated, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -116,11 +120,8 @@ pub async fn validate(
         sweep = validation.sweep(&known, single).await;
         judgement = found(&validation.checks);
     }
-    if let (Some(wanted), Some(_), None) = (&gates.baseline, &throughput, &judgement.comparison) {
-        validation.observer.see(Event::Warning(format!(
-            "not compared with `{}`, which has no passed validation yet",
-            wanted.profile
-        )));
+    for why in &judgement.not_judged {
+        validation.observer.see(Event::Warning(why.clone()));
     }
     Report {
         generation: subject.generation,
@@ -137,26 +138,29 @@ pub async fn validate(
         comparison: judgement.comparison,
         failures: judgement.failures,
         doubts: judgement.doubts,
+        not_judged: judgement.not_judged,
         findings: Vec::new(),
         actual: None,
         figures: Vec::new(),
     }
 }
 
-/// Measures one stream of a server that serves now, for later comparison. Nothing else is asked of it.
-pub(crate) async fn measure(
-    api: &Api,
-    subject: Subject<'_>,
-    observer: &dyn Observer,
-) -> Result<Report, String> {
-    let samples = speed::measure(api, subject.gates, Prompting::Fixed, None, observer)
+/// Measures one stream of a server that serves now as the baseline of these gates, until a comparison with it can
+/// decide. Nothing else is asked of it.
+pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
+    let gates = subject.gates;
+    let least = gates.baseline.as_ref().map_or(1.0, |baseline| baseline.min_ratio);
+    let looks = sequential::baseline_looks(gates.repetitions);
+    let enough = |rates: &[f64]| sequential::is_precise(rates, least, gates.repetitions);
+    let rule = Rule { looks: &looks, time: BASELINE_TIME, enough: &enough };
+    let measured = speed::measure(api, gates, Prompting::Fixed, rule, observer)
         .await
         .map_err(|miss| miss.to_string())?;
     Ok(Report {
         generation: subject.generation,
         profile: subject.name.to_owned(),
         at: jiff::Timestamp::now(),
-        throughput: Throughput::of(&samples),
+        throughput: measured.throughput(),
         ..Report::default()
     })
 }
@@ -236,9 +240,14 @@ impl Validation<'_> {
         let gates = self.subject.gates;
         let prompting = self.prompting(known);
         let theirs = basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
-        let measured = speed::measure(self.api, gates, prompting, theirs.as_deref(), self.observer).await;
-        match measured {
-            Ok(samples) => Throughput::of(&samples),
+        let looks = sequential::looks(gates.repetitions);
+        let enough = |ours: &[f64]| {
+            let shown = speed_shown(gates, ours, theirs.as_deref());
+            shown.contains(&SequentialResult::Below) || !shown.contains(&SequentialResult::Open)
+        };
+        let rule = Rule { looks: &looks, time: Duration::MAX, enough: &enough };
+        match speed::measure(self.api, gates, prompting, rule, self.observer).await {
+            Ok(measured) => measured.throughput(),
             Err(miss) => {
                 self.fail("throughput", began, &miss);
                 None

@@ -7,17 +7,18 @@ use crate::{
             stream::Streamed,
         },
         conformance::Violation,
-        measure::{Sample, stats::rates},
+        measure::{Sample, Throughput, stats::rates},
         profile::Gates,
-        validation::{
-            sequential::{SequentialResult, is_clearly_below, looks},
-            verdict::speed,
-        },
+        validation::sequential::is_clearly_below,
     },
     flow::event::{Event, Observer},
     host::vllm::api::{Api, Received},
 };
-use std::time::Instant;
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
 
 /// What every measured request goes on with: some sixty tokens of plain text.
 pub(super) const PROMPT: &str = "of the harbour log. The wind turned north in the morning, and the ships at anchor \
@@ -38,49 +39,112 @@ pub(super) enum Prompting {
     Chat,
 }
 
+/// How often this client looks whether it is stalled.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How many requests are measured.
+pub(super) struct Rule<'a> {
+    /// After how many the measurements are looked at.
+    pub(super) looks: &'a [u32],
+    /// What is not decided after this is not measured any further.
+    pub(super) time: Duration,
+    /// Whether the rates so far are enough.
+    pub(super) enough: &'a dyn Fn(&[f64]) -> bool,
+}
+
+/// What was measured.
+pub(super) struct Measured {
+    pub(super) samples: Vec<Sample>,
+    /// Requests that were made anew, since this client was stalled.
+    pub(super) thrown_away: u32,
+}
+
+impl Measured {
+    /// All together. Absent where there is nothing, or no rate.
+    pub(super) fn throughput(&self) -> Option<Throughput> {
+        Some(Throughput { thrown_away: self.thrown_away, ..Throughput::of(&self.samples)? })
+    }
+}
+
 /// Streams the warm-ups and then the measured requests, one after the other, each to its full length,
-/// until they show enough for the gates beside the rates of the baseline, or are as many as is allowed.
+/// until they are enough by the rule, or as many as it allows.
 pub(super) async fn measure(
     api: &Api,
     gates: &Gates,
     prompting: Prompting,
-    theirs: Option<&[f64]>,
+    rule: Rule<'_>,
     observer: &dyn Observer,
-) -> Result<Vec<Sample>, Violation> {
+) -> Result<Measured, Violation> {
     let began = Instant::now();
     for number in 0..gates.warmups {
         let tokens = gates.output_tokens.min(WARMUP_TOKENS);
         let request = prompting.request(&number.to_string(), PROMPT, tokens);
         api.stream(&request).await?;
     }
-    let mut samples = Vec::new();
-    let mut measured = 0;
-    for of in looks(gates.repetitions) {
-        for number in measured..of {
-            let name = (gates.warmups + number).to_string();
-            let request = prompting.request(&name, PROMPT, gates.output_tokens);
+    let mut measured = Measured { samples: Vec::new(), thrown_away: 0 };
+    let told = |measured: Measured| {
+        if measured.thrown_away > 0 {
+            observer.see(Event::Warning(format!(
+                "{} requests were thrown away and made anew: this host is so busy that it stalled the measuring itself",
+                measured.thrown_away
+            )));
+        }
+        measured
+    };
+    for of in rule.looks.iter().copied() {
+        while measured.samples.len() < of as usize {
+            let number = measured.samples.len() + 1;
+            let made = number + measured.thrown_away as usize + gates.warmups as usize;
+            let request = prompting.request(&made.to_string(), PROMPT, gates.output_tokens);
             let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
-            let (sample, heard) = one(api, gates, &request).await?;
-            let sample = Sample { began_ms, ..sample };
+            let (heard, stalled) = watching(one(api, gates, &request)).await;
+            let (sample, heard) = heard?;
+            let sample = Sample { began_ms, stalled_ms: stalled.as_micros() as f64 / 1000.0, ..sample };
+            // On a host that is never calmer they count as they are: their spread then says so.
+            if sample.is_stalled() && measured.thrown_away < of {
+                measured.thrown_away += 1;
+                continue;
+            }
             let Some(tokens_per_second) = sample.decode_tokens_per_second() else {
                 return Err(Violation::Wrong(format!(
                     "all {} tokens came at once: there is no rate to measure",
                     sample.tokens
                 )));
             };
-            samples.push(sample);
-            observer.see(Event::Measured { request: number + 1, of, tokens_per_second });
+            measured.samples.push(sample);
+            let request = u32::try_from(number).unwrap_or(u32::MAX);
+            observer.see(Event::Measured { request, of, tokens_per_second });
             if heard == Extent::Part {
-                return Ok(samples);
+                return Ok(told(measured));
             }
         }
-        measured = of;
-        let shown = speed(gates, &rates(&samples).unwrap_or_default(), theirs);
-        if shown.contains(&SequentialResult::Below) || !shown.contains(&SequentialResult::Open) {
+        if (rule.enough)(&rates(&measured.samples).unwrap_or_default()) || began.elapsed() > rule.time {
             break;
         }
     }
-    Ok(samples)
+    Ok(told(measured))
+}
+
+/// What comes of `work`, and the longest that this client was kept from running meanwhile: so much later than it was
+/// asked to it woke.
+async fn watching<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let (since, longest) = (Cell::new(Instant::now()), Cell::new(Duration::ZERO));
+    let look = || {
+        longest.set(longest.get().max(since.get().elapsed().saturating_sub(TICK)));
+        since.set(Instant::now());
+    };
+    let ticking = async {
+        loop {
+            sleep(TICK).await;
+            look();
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        never = ticking => never,
+    };
+    look();
+    (done, longest.get())
 }
 
 /// How much of an answer was heard.

@@ -15,8 +15,17 @@ pub(crate) fn now() -> Uptime {
 
 /// Seconds since the boot, sleep included.
 pub(crate) fn seconds() -> f64 {
-    let now = clock_gettime(ClockId::Boottime);
+    read(ClockId::Boottime).as_secs_f64()
+}
+
+/// The clock by which systemd tells when something happened: sleep is not counted.
+pub(in crate::host) fn monotonic() -> Duration {
+    read(ClockId::Monotonic)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
     let whole = Duration::from_secs(now.tv_sec.try_into().unwrap_or_default());
     let part = Duration::from_nanos(now.tv_nsec.try_into().unwrap_or_default());
-    (whole + part).as_secs_f64()
+    whole + part
 }

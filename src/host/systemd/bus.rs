@@ -66,6 +66,8 @@ trait Unit1 {
     #[zbus(property, name = "InvocationID")]
     fn invocation_id(&self) -> zbus::Result<Vec<u8>>;
     #[zbus(property)]
+    fn state_change_timestamp_monotonic(&self) -> zbus::Result<u64>;
+    #[zbus(property)]
     fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
 }
 
@@ -138,6 +140,7 @@ impl Bus {
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),
             restarts: service.n_restarts().await?,
             main: Some(service.main_pid().await?).filter(|pid| *pid != 0),
+            changed: Some(unit.state_change_timestamp_monotonic().await?).filter(|at| *at != 0),
             group: service.control_group().await?,
         })
     }

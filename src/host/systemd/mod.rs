@@ -15,7 +15,7 @@ pub mod unit_folder;
 pub(super) use systemctl::scope_option;
 
 use super::{
-    machine::{self, gpu},
+    machine::{self, gpu, uptime},
     os::{fs, signals::Interrupt, watchdog},
     process::{
         control_group::ControlGroup,
@@ -28,7 +28,7 @@ use super::{
 use crate::domain::{
     activation::{journal::Period, running::Runs},
     problem::{Kind, Problem},
-    service::{job::JobEnd, unit::Unit},
+    service::{account::Account, job::JobEnd, unit::Unit},
     store::layout::{Layout, Scope},
     validation::limits::Limits,
     vllm::startup_log::Reason,
@@ -369,6 +369,12 @@ impl Services for Systemd {
 
     fn restarts(&mut self) -> Result<u32, Problem> {
         Ok(self.manager()?.state(&self.unit)?.restarts)
+    }
+
+    fn account(&mut self) -> Result<Account, Problem> {
+        let State { result, restarts, changed, status, .. } = self.manager()?.state(&self.unit)?;
+        let since = changed.and_then(|at| uptime::monotonic().checked_sub(Duration::from_micros(at)));
+        Ok(Account { result, restarts, since, said: status })
     }
 
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {

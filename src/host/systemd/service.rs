@@ -4,7 +4,7 @@ use crate::{
     domain::{
         activation::{journal::Period, running::Runs},
         problem::Problem,
-        service::unit::Unit,
+        service::{account::Account, unit::Unit},
         store::layout::Layout,
         validation::limits::Limits,
     },
@@ -79,6 +79,11 @@ pub trait Services {
     /// How often it was started again by itself since a person or a deployment started it.
     fn restarts(&mut self) -> Result<u32, Problem> {
         Ok(0)
+    }
+
+    /// How it came to be what it is.
+    fn account(&mut self) -> Result<Account, Problem> {
+        Ok(Account::default())
     }
 
     /// Whether the service manager itself is going down with the host, and starts nothing any more.
@@ -272,6 +277,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn restarts(&mut self) -> Result<u32, Problem> {
         (**self).restarts()
+    }
+
+    fn account(&mut self) -> Result<Account, Problem> {
+        (**self).account()
     }
 
     fn goes_down(&mut self) -> bool {

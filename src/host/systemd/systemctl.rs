@@ -21,8 +21,7 @@ use std::{
 /// The time between two looks at a running command.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The properties in a [`State`].
-const PROPERTIES: &str =
-    "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
+const PROPERTIES: &str = "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,StateChangeTimestampMonotonic";
 /// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.
@@ -184,6 +183,7 @@ fn read(said: &str) -> State {
         // Absent before its first start.
         restarts: value(said, "NRestarts").parse().unwrap_or_default(),
         main: value(said, "MainPID").parse().ok().filter(|pid| *pid != 0),
+        changed: value(said, "StateChangeTimestampMonotonic").parse().ok().filter(|at| *at != 0),
         group: text("ControlGroup"),
     }
 }

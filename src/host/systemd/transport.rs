@@ -74,7 +74,9 @@ pub(super) struct State {
     pub(super) restarts: u32,
     /// `MainPID`: the main process, if it has one.
     pub(super) main: Option<u32>,
-    /// `ControlGroup`: the group of its processes. Empty where it has none.
+    /// `StateChangeTimestampMonotonic`: when it became what it is, microseconds of the monotonic clock. Absent: never.
+    pub(super) changed: Option<u64>,
+    /// `ControlGroup`: where its processes are. Empty where it has none.
     pub(super) group: String,
 }
 

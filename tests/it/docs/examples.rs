@@ -268,7 +268,7 @@ fn root() -> Root {
     for folder in [&format!("{profiles}/runtimes"), &model] {
         fs::create_dir_all(folder).unwrap();
     }
-    for file in ["awq.toml", "runtimes/vllm-0.26.0.toml"] {
+    for file in ["awq.toml", "gptq.toml", "runtimes/vllm-0.26.0.toml"] {
         fs::copy(repository.join("profiles").join(file), format!("{profiles}/{file}")).unwrap();
     }
     for (name, facts) in [("four", "four-16gb"), ("one", "one-16gb")] {

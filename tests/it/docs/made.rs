@@ -75,6 +75,7 @@ fn made(what: &str) -> String {
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
         ("flags", _) => crate::vllm::effects::table(),
+        ("comparison", _) => crate::validation::sequential::comparison_table(),
         ("checks", _) => crate::validation::validate::checks(),
         ("init", arguments) => proposed(arguments),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
@@ -164,6 +165,13 @@ fn keys(table: &str) -> String {
 const LEAST: &str =
     "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
 
+/// Whether a baseline is required where the profile names one, and says no more of it.
+fn required(least: &str) -> bool {
+    let text = format!("{least}[validation.baseline]\nprofile = 'gptq'\nmin-ratio = 0.85\n");
+    let profile = Profile::parse("least", Path::new("least.toml"), &text).unwrap();
+    profile.gates().baseline.as_ref().unwrap().required
+}
+
 /// What holds where a profile leaves the key out.
 fn default_of(path: &str, least: &Profile) -> String {
     let (limits, gates, timeouts) = (least.limits(), least.gates(), least.timeouts());
@@ -201,6 +209,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.output-tokens" => format!("`{}`", gates.output_tokens),
         "validation.repetitions" => format!("`{}`", gates.repetitions),
         "validation.warmups" => format!("`{}`", gates.warmups),
+        "validation.baseline.required" => format!("`{}`", required(LEAST)),
         "validation.quality.max-perplexity-ratio" if gates.max_perplexity_ratio.is_none() => {
             "none".to_owned()
         }

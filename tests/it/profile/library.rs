@@ -185,3 +185,28 @@ fn what_is_no_text_is_refused() {
     help: no profile and no lock is: look whether it is the right file
     ");
 }
+
+/// What would never fail, since there is nothing to compare with, is a mistake.
+#[test]
+fn a_baseline_is_a_profile_that_there_is() {
+    let dir = tempdir().unwrap();
+    let with = |name: &str, baseline: &str| {
+        let text = include_str!("../../../profiles/awq.toml").replace("profile = \"gptq\"", baseline);
+        fs::write(dir.path().join(name), text).unwrap();
+    };
+    fs::write(dir.path().join("gptq.toml"), include_str!("../../../profiles/gptq.toml")).unwrap();
+    with("right.toml", "profile = \"gptq\"");
+    with("typo.toml", "profile = \"gtpq\"");
+    with("other.toml", "profile = \"something-else\"");
+    let library = library(&dir);
+    assert!(library.load("right").is_ok());
+    let typo = shown(&dir, &library.load("typo").unwrap_err());
+    assert!(typo.contains("no profile has this name") && typo.contains("typo.toml:9"), "{typo}");
+    assert!(typo.contains("did you mean `gptq`?"), "{typo}");
+    let other = shown(&dir, &library.load("other").unwrap_err());
+    assert!(other.contains("there are `gptq`, `right` and `typo`"), "{other}");
+    // A file that lies elsewhere has its neighbours there.
+    let path = dir.path().join("right.toml").display().to_string();
+    assert!(ProfileLibrary::embedded().load(&path).is_ok());
+    assert!(ProfileLibrary::embedded().load("awq").is_ok());
+}

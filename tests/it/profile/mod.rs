@@ -84,7 +84,10 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     assert_eq!(awq.memory().ram, Some(ByteSize::gib(120)));
     assert_eq!(awq.arguments(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
     assert_eq!((awq.arguments(), awq.environment()), (gptq.arguments(), gptq.environment()));
-    assert_eq!(awq.gates().baseline, Some(Baseline { profile: gptq.name().to_owned(), min_ratio: 0.85 }));
+    assert_eq!(
+        awq.gates().baseline,
+        Some(Baseline { profile: gptq.name().to_owned(), min_ratio: 0.85, required: false })
+    );
     assert_eq!(gptq.gates().baseline, None);
 }
 

@@ -103,15 +103,15 @@ async fn a_healthy_server_passes() {
 async fn the_baseline_is_compared_with() {
     let engine = start(RATE, None);
     let mut plan = engine.plan();
-    plan.gates.baseline = Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85 });
+    plan.gates.baseline = Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85, required: true });
     let (first, events) = judged(&plan, None).await;
-    assert_eq!(first.failures, [""; 0]);
-    let warned = events
-        .iter()
-        .any(|event| matches!(event, Event::Warning(text) if text.contains("not compared with `gptq`")));
+    assert_eq!(first.failures, ["the gate on speed is not judged: `gptq` was never measured on this host"]);
+    assert_eq!(first.not_judged, first.failures);
+    let warned =
+        events.iter().any(|event| matches!(event, Event::Warning(text) if *text == first.not_judged[0]));
     assert!(warned, "{events:?}");
 
-    let mut baseline = Report { profile: "gptq".to_owned(), ..first };
+    let mut baseline = Report { profile: "gptq".to_owned(), failures: Vec::new(), ..first };
     let measured = baseline.throughput.as_mut().unwrap();
     for sample in &mut measured.samples {
         sample.e2el_ms = sample.ttft_ms + (sample.e2el_ms - sample.ttft_ms) / 100.0;

@@ -6,6 +6,7 @@ use awqdeploy::domain::{
     measure::{Sample, Throughput},
     profile::{Baseline, Gates},
     validation::{
+        quality::Quality,
         report::{Check, CheckOutcome, KnownAnswers, Report, Verdict},
         verdict::{Basis, Evidence, Judgement, judge},
     },
@@ -29,6 +30,7 @@ fn of_rates(rates: &[f64]) -> Throughput {
         e2el_ms: 100.0 + 7000.0 / rate,
         tokens: 8,
         itl_ms: vec![1000.0 / rate; 7],
+        stalled_ms: 0.0,
     };
     Throughput::of(&rates.iter().map(sample).collect::<Vec<_>>()).unwrap()
 }
@@ -45,7 +47,10 @@ fn baseline(rate: f64) -> Report {
 }
 
 fn compared() -> Gates {
-    Gates { baseline: Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85 }), ..gates() }
+    Gates {
+        baseline: Some(Baseline { profile: "gptq".to_owned(), min_ratio: 0.85, required: true }),
+        ..gates()
+    }
 }
 
 const fn answers(right: u32, asked: u32) -> KnownAnswers {
@@ -104,8 +109,56 @@ fn only_a_passed_report_of_the_named_profile_is_a_baseline() {
     let other = Report { profile: "fp16".to_owned(), ..baseline(10.0) };
     for unfit in [None, Some(&unmeasured), Some(&failed), Some(&other)] {
         let verdict = at(&gates, 6.0, unfit);
-        assert_eq!(verdict.failures, [""; 0]);
+        assert_eq!(verdict.not_judged.len(), 1, "{:?}", verdict.not_judged);
+        assert_eq!(verdict.failures, verdict.not_judged);
         assert_eq!(verdict.comparison, None);
+    }
+}
+
+/// Whatever a gate asks for and nobody can tell, it does not pass: unless the profile says that it may, and then it is
+/// said all the same.
+#[test]
+fn a_gate_that_cannot_be_judged_is_never_green() {
+    const SPEED: &str = "the gate on speed is not judged: `gptq` was never measured on this host";
+    const UNKNOWN: &str = "the gate on perplexity is not judged: that of `gptq` is not known on this host";
+    const APART: &str =
+        "the gate on perplexity is not judged: the two share no text whose probabilities are known";
+    const ALONE: &str = "the gate on perplexity is not judged: the profile names no baseline";
+    let text = |tokens: usize| Quality { logprobs: vec![-1.0; tokens], ..Quality::default() };
+    let measured = baseline(10.0);
+    let of_text = Report { quality: Some(text(50)), ..baseline(10.0) };
+    let on_text = Gates { max_perplexity_ratio: Some(1.1), ..compared() };
+    let alone = Gates { baseline: None, ..on_text.clone() };
+    let cases: [(&str, &Gates, Option<&Report>, Option<Quality>, &[&str]); 8] = [
+        ("nothing to compare with", &compared(), None, None, &[SPEED]),
+        ("measured", &compared(), Some(&measured), None, &[]),
+        ("neither", &on_text, None, Some(text(50)), &[SPEED, UNKNOWN]),
+        ("its text is not known", &on_text, Some(&measured), Some(text(50)), &[UNKNOWN]),
+        ("the candidate's is not", &on_text, Some(&of_text), None, &[APART]),
+        ("of other tokens", &on_text, Some(&of_text), Some(text(40)), &[APART]),
+        ("both", &on_text, Some(&of_text), Some(text(50)), &[]),
+        ("no baseline at all", &alone, Some(&of_text), Some(text(50)), &[ALONE]),
+    ];
+    for (what, gates, basis, quality, open) in cases {
+        let judged = |gates: &Gates| {
+            judge(Evidence {
+                gates,
+                checks: &[check("health", None)],
+                known_answers: None,
+                quality: quality.as_ref(),
+                throughput: Some(&throughput(9.0)),
+                basis: basis.map(Basis::Stored),
+            })
+        };
+        let strict = judged(gates);
+        assert_eq!(strict.not_judged, open, "{what}");
+        assert_eq!(strict.failures, open, "{what}");
+        if let Some(baseline) = gates.baseline.clone() {
+            let may = Gates { baseline: Some(Baseline { required: false, ..baseline }), ..gates.clone() };
+            let lenient = judged(&may);
+            assert_eq!(lenient.not_judged, open, "{what}");
+            assert_eq!(lenient.failures, [""; 0], "{what}");
+        }
     }
 }
 
@@ -170,7 +223,7 @@ fn what_is_open_is_a_doubt() {
         judgement.doubts,
         [
             "decode 5.0 tokens/s (95 %: 2.6 to 10.5) after 3 requests neither meets nor misses the floor of 5.0",
-            "decode at 0.83 of `gptq` after 3 requests neither meets nor misses the tolerated 0.85",
+            "decode at 0.83 of `gptq` (95 %: 0.43 to 1.74) after 3 requests neither meets nor misses the tolerated 0.85",
         ]
     );
     assert!(judgement.comparison.unwrap().live);

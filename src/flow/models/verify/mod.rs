@@ -148,7 +148,8 @@ fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>,
         Which::Profile(name) => {
             let profile = world.library.load(name)?;
             // One that is not locked is not in the store either.
-            let planned = runtime::runtime(world, &profile).map(|(planned, _)| planned.installed());
+            let planned =
+                runtime::runtime(world, &world.library, &profile).map(|(planned, _)| planned.installed());
             planned.unwrap_or_default()
         }
         Which::All => {

@@ -1,0 +1,57 @@
+//! `profiles`: what can be deployed.
+
+use crate::{
+    cli::{
+        args::Global,
+        context::context,
+        documents::profiles::{ProfileLine, ProfilesDocument},
+        library,
+        output::show,
+        terminal::{BAD, FAINT, GOOD, TextStyle},
+    },
+    domain::{
+        exit_status::ExitStatus,
+        problem::{Kind, Problem},
+        spelling::listed,
+    },
+    flow::inspect::profiles,
+};
+use std::fmt::Write;
+
+pub(super) fn profiles(global: &Global) -> Result<ExitStatus, Problem> {
+    let document = ProfilesDocument::of(profiles::profiles(&mut context(global)?)?);
+    show(global, &document, list)
+}
+
+fn list(document: &ProfilesDocument) -> String {
+    if document.profiles.is_empty() {
+        return "there are no profiles\n".to_owned();
+    }
+    let width = document.profiles.iter().map(|line| line.profile.chars().count()).max().unwrap_or_default();
+    document.profiles.iter().fold(String::new(), |mut out, line| {
+        let ProfileLine { profile, stage, generation, repo, vllm, mistake, .. } = line;
+        let style = if *stage == "serves" { GOOD } else { TextStyle::Plain };
+        let stage = match generation {
+            Some(id) => format!("{stage} (generation {id})"),
+            None => (*stage).to_owned(),
+        };
+        let told = match (mistake, repo, vllm) {
+            (Some(mistake), ..) => format!("{BAD}{mistake}{BAD:#}"),
+            (None, Some(repo), Some(vllm)) => format!("{FAINT}{repo}, vLLM {vllm}{FAINT:#}"),
+            (None, ..) => String::new(),
+        };
+        let _ = writeln!(out, "{profile:<width$}  {style}{stage:<24}{style:#}  {told}");
+        out
+    })
+}
+
+/// What to say to somebody who names none.
+pub(super) fn none_named(global: &Global, command: &str) -> Problem {
+    let help = match library::library(global).names() {
+        Ok(names) if names.is_empty() => "there are no profiles yet".to_owned(),
+        Ok(names) => format!("there are {}", listed(names.iter().map(String::as_str))),
+        Err(problem) => problem.in_one_line(),
+    };
+    Problem::new(Kind::Usage, format!("`awqdeploy {command}` needs the name of a profile"))
+        .help(format!("{help}; `awqdeploy profiles` shows how far each is"))
+}
