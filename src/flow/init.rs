@@ -337,10 +337,7 @@ fn unread(repo: &str, why: Problem) -> Problem {
 
 fn no_repository(written: &str, fault: DocumentError) -> Problem {
     let problem = fault.what(format!("`{written}` is no repository of a model")).unplaced(&[], "");
-    match &problem.help {
-        Some(_) => problem,
-        None => problem.help("write it as on the hub, for example `Qwen/Qwen3-8B-AWQ`"),
-    }
+    problem.help("write it as on the hub: `awqdeploy init Qwen/Qwen3-8B-AWQ`; a folder goes behind `--from`")
 }
 
 fn no_name(name: &str, fault: DocumentError) -> Problem {
