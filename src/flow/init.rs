@@ -234,10 +234,10 @@ fn candidates(world: &World, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
         let fitting = locked.iter().filter(|locked| locked.device == device).cloned();
         fitting.map(|locked| candidate(world, locked)).collect()
     };
-    match facts.gpus.is_empty() {
-        false => of(Device::Cuda),
-        true => Ok(of(Device::Cpu)?.into_iter().chain(of(Device::Cuda)?).collect()),
+    if facts.gpus.is_empty() {
+        return Ok(of(Device::Cpu)?.into_iter().chain(of(Device::Cuda)?).collect());
     }
+    of(Device::Cuda)
 }
 
 fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem> {
@@ -312,7 +312,7 @@ fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, P
         Err(HubReadError::Unasked(problem)) if problem.kind == Kind::Interrupted => Err(problem),
         Err(HubReadError::Unasked(problem)) => match Checkpoint::known(repo) {
             Some(checkpoint) => Ok(published(checkpoint, &problem)),
-            None => Err(unread(repo, problem)),
+            None => Err(unread(repo, &problem)),
         },
     }
 }
@@ -328,7 +328,7 @@ fn published(checkpoint: Checkpoint, why: &Problem) -> Found {
     }
 }
 
-fn unread(repo: &str, why: Problem) -> Problem {
+fn unread(repo: &str, why: &Problem) -> Problem {
     let help = why.help.clone().map_or(String::new(), |help| format!("{help}; "));
     Problem::new(Kind::Unverified, format!("nothing can be read of `{repo}`"))
         .because(why.in_one_line())
