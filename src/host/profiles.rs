@@ -1,4 +1,4 @@
-//! Where profiles and locks are found: a folder, or the ones that came with the program.
+//! Reads profiles and locks from a folder, or those that came with the program.
 
 use super::{os::trust, store::nix_store::StorePath};
 use crate::domain::{
@@ -20,7 +20,7 @@ const LONGEST_FILE: u64 = 16 << 20;
 const LOCKS: &str = "locks";
 const RUNTIMES: &str = "runtimes";
 
-/// What the program brings along, so that a rehearsal needs no files at all.
+/// The profiles and locks in the program, so that a rehearsal needs no files.
 const EMBEDDED: &[(&str, &str)] = &[
     ("awq.toml", include_str!("../../profiles/awq.toml")),
     ("gptq.toml", include_str!("../../profiles/gptq.toml")),
@@ -43,14 +43,14 @@ enum Shelf {
     Given(Box<Given>),
 }
 
-/// Profiles that a story made up itself, each with its text.
+/// Profiles made by the program itself, each with its text.
 #[derive(Clone, Debug)]
 struct Given {
     profiles: BTreeMap<String, (Profile, String)>,
     locks: BTreeMap<String, LockedModel>,
 }
 
-/// What is written of one profile.
+/// The texts of one profile and its locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Texts {
     /// The profile.
@@ -72,7 +72,7 @@ impl ProfileLibrary {
         Self { shelf: Shelf::Embedded }
     }
 
-    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
+    /// A library of these profiles, each with its text, and these locks by profile: for a rehearsal.
     pub(crate) fn of(
         profiles: BTreeMap<String, (Profile, String)>,
         locks: BTreeMap<String, LockedModel>,
@@ -80,7 +80,7 @@ impl ProfileLibrary {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })) }
     }
 
-    /// Where the profiles are in a Nix store: then they are part of a NixOS system.
+    /// The folder of the profiles in a Nix store: then they are part of a NixOS system.
     pub(crate) fn declared(&self) -> Option<StorePath> {
         match &self.shelf {
             Shelf::Folder(folder) => StorePath::behind(folder),
@@ -111,7 +111,7 @@ impl ProfileLibrary {
     /// Reads all profiles, sorted by name.
     ///
     /// # Errors
-    /// As [`ProfileLibrary::load`], for the first that is wrong.
+    /// As [`ProfileLibrary::load`], for the first wrong one.
     pub fn load_all(&self) -> Result<Vec<Profile>, Problem> {
         self.names()?.iter().map(|name| self.load(name)).collect()
     }
@@ -119,7 +119,7 @@ impl ProfileLibrary {
     /// The text of a profile as it was written, comments and all.
     ///
     /// # Errors
-    /// As [`ProfileLibrary::load`], without a look at what it says.
+    /// As [`ProfileLibrary::load`], with an unchecked text.
     pub fn text(&self, wanted: &str) -> Result<String, Problem> {
         match self.given(wanted) {
             Some((_, text)) => Ok(text.clone()),
@@ -127,7 +127,7 @@ impl ProfileLibrary {
         }
     }
 
-    /// The lock of a profile's model. There is none before the first `awqdeploy lock`.
+    /// The lock of a profile's model. Absent before the first `awqdeploy lock`.
     ///
     /// # Errors
     /// [`Kind::Usage`] where it is wrong.
@@ -140,7 +140,7 @@ impl ProfileLibrary {
         text.map(|text| LockedModel::parse(&self.shelf.path(&file), &text)).transpose()
     }
 
-    /// The texts of a profile and of its locks, whatever they say.
+    /// The texts of a profile and of its locks, unchecked.
     ///
     /// # Errors
     /// As [`ProfileLibrary::load`].
@@ -167,7 +167,7 @@ impl ProfileLibrary {
         }
     }
 
-    /// Saves a profile by `write`, as [`ProfileLibrary::save_lock`] does a lock.
+    /// Saves a profile through `write`, as [`ProfileLibrary::save_lock`] saves a lock.
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
@@ -180,8 +180,8 @@ impl ProfileLibrary {
         self.save(&format!("{profile}.toml"), text, write)
     }
 
-    /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
-    /// path's folder need not exist yet.
+    /// Saves the lock of a profile's model through `write`, which is given the path and the whole content.
+    /// The path's folder need not exist yet.
     ///
     /// # Errors
     /// [`Kind::Usage`] for the profiles that came with the program; what `write` says otherwise.
@@ -352,7 +352,7 @@ fn nowhere_to_write() -> Problem {
         .help("name a folder of profiles: `--profiles DIR`")
 }
 
-/// On NixOS the profiles are part of the system.
+/// The problem of saving on NixOS, where the profiles are part of the system.
 fn not_ours_to_write(folder: &Path) -> Problem {
     let what = format!("`{}` is in the Nix store, where nothing is written", folder.display());
     Problem::new(Kind::Usage, what).help(
@@ -376,7 +376,7 @@ fn at_path(path: &Path) -> Result<Found, Problem> {
     Ok(Found { name: name.into_owned(), path: path.to_owned(), text })
 }
 
-/// Where the lock of a profile's model is.
+/// The path of the lock of a profile's model.
 fn lock_of(profile: &str) -> String {
     format!("{LOCKS}/{profile}.toml")
 }
@@ -398,7 +398,7 @@ impl Shelf {
         }
     }
 
-    /// The text of a file, where there is one.
+    /// The text of a file, if it exists.
     fn read(&self, file: &str) -> Result<Option<String>, Problem> {
         match self {
             Self::Folder(_) => read(&self.path(file)),
@@ -441,7 +441,7 @@ fn below(dir: &Path, file: &str) -> PathBuf {
     if file.is_empty() { dir.to_owned() } else { dir.join(file) }
 }
 
-/// The names of what is in a folder, those in UTF-8; nothing where there is no such folder.
+/// The names in a folder, those in UTF-8; nothing where there is no such folder.
 fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
     let failed = |cause: io::Error| Problem::doing(format_args!("list `{}`", dir.display()), cause);
     if trust::believe_as_root(dir)?.is_none() {
@@ -459,8 +459,8 @@ fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
     Ok(Some(names))
 }
 
-/// The text of a file; nothing where there is no such file. Root reads its own, and its caller's: what a profile says
-/// is run.
+/// The text of a file; nothing where there is none. Root reads only its own and its caller's, since what a
+/// profile says is run.
 fn read(path: &Path) -> Result<Option<String>, Problem> {
     if trust::believe_as_root(path)?.is_none() {
         return Ok(None);

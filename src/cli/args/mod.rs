@@ -307,13 +307,17 @@ Exit status 4 says that something is damaged.")]
     },
     /// Lay a profile's model out as a plain folder for other programs
     #[command(after_help = "Examples:
-  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system")]
+  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system
+  awqdeploy export awq . --copy          into this empty folder; its files may be written to")]
     Export {
         /// A profile's name
         profile: String,
         /// A folder that is not there yet, or empty
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// Copy every file: else they are the store's own where that is possible
+        #[arg(long)]
+        copy: bool,
     },
     /// Record every file of a profile's model by its hash
     #[command(after_help = LOCK_EXAMPLES, after_long_help = with_statuses(LOCK_EXAMPLES))]

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
     flow::activation::follow,
+    host::models::Sharing,
 };
 
 /// Runs a command. Returns its exit status.
@@ -57,7 +58,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Command::Gc { dry_run } => store::gc(&global, dry_run),
         Command::Pin { generation } => store::pin(&global, generation),
         Command::Unpin { generation } => store::unpin(&global, generation),
-        Command::Export { profile, folder } => store::export(&global, &profile, &folder, &screen),
+        Command::Export { profile, folder, copy } => {
+            let sharing = if copy { Sharing::Never } else { Sharing::WithStore };
+            store::export(&global, &profile, &folder, sharing, &screen)
+        }
         Command::Lock(request) => models::lock(&global, &request, &screen),
         Command::Fetch { profile, offline } => models::fetch(&global, &profile, offline, &screen),
         Command::Recover { boot } => deploy::recover(&global, boot, &screen),

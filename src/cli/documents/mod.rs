@@ -252,6 +252,8 @@ pub(crate) struct StatusDocument {
     pub(crate) report: Option<Summary>,
     /// Records that cannot be read, in one line each. They say nothing, and keep nobody from anything else.
     pub(crate) damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each. Nothing serves them.
+    pub(crate) damaged_models: Vec<String>,
 }
 
 /// What `current` points at.
@@ -307,6 +309,7 @@ impl StatusDocument {
             last_activation: status.last.as_ref().and_then(last_activation),
             report: status.report.map(Summary::of),
             damaged: status.damaged,
+            damaged_models: status.damaged_models,
         }
     }
 }

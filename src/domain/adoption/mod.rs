@@ -1,9 +1,13 @@
-//! A server that somebody set up by hand, read so that it can be returned to: what its command line and
-//! environment say, which of it a generation takes over word for word, and which it must not.
+//! Reads a server that somebody set up by hand, so that it can be a rollback target: its command line and
+//! environment, and what a generation takes over of them word for word.
 
 mod command_line;
+pub mod config_file;
 mod environment;
+pub mod files;
 mod profile;
+pub mod program;
+pub mod unit_file;
 
 pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
@@ -16,10 +20,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is on record of how a generation came to be, where it was not deployed but found running.
+/// The record of a generation that was adopted and not deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Adopted {
-    /// The unit that ran it. Absent for a process of no unit.
+    /// The unit that ran the server. Absent for a process of no unit.
     pub(crate) unit: Option<ForeignUnit>,
     /// The process that was found.
     pub(crate) process: Process,
@@ -27,8 +31,11 @@ pub(crate) struct Adopted {
     pub(crate) argv: Vec<String>,
     /// The packages beside its interpreter, by name. They are a record only: nothing keeps them as they are.
     pub(crate) packages: BTreeMap<String, String>,
-    /// What a person should know.
+    /// Remarks for a person.
     pub(crate) notes: Vec<String>,
+    /// Files that its command line names, as they were. They stay where they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, Sha256Digest>,
 }
 
 /// A unit that somebody else wrote.
@@ -38,14 +45,14 @@ pub(crate) struct ForeignUnit {
     pub(crate) name: String,
     /// The file that it was read from.
     pub(crate) path: PathBuf,
-    /// Of that file. A deployment may replace this text, and no other.
+    /// The digest of that file. A deployment may replace this text, and no other.
     pub(crate) digest: Sha256Digest,
 }
 
-/// One process, told from any later one of the same number.
+/// One process, told apart from any later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
-    /// Its number.
+    /// The number of the process.
     pub(crate) pid: i32,
     /// When it started, in clock ticks since the boot.
     pub(crate) started: u64,
@@ -53,7 +60,7 @@ pub(crate) struct Process {
     pub(crate) boot: String,
 }
 
-/// What the model is called: as it was asked for, as its cache has it, or after its folder.
+/// The name of the model: as it was asked for, as its cache has it, or after its folder.
 pub(crate) fn repo(model: &str, folder: &Path) -> String {
     let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
@@ -68,7 +75,7 @@ pub(crate) fn repo(model: &str, folder: &Path) -> String {
     format!("local/{}", name.chars().map(plain).collect::<String>())
 }
 
-/// A command line without the secrets that may stand in it.
+/// The command line without the secrets in it.
 pub(crate) fn told(argv: &[String]) -> Vec<String> {
     let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
     let mut told = Vec::new();

@@ -1,4 +1,4 @@
-//! What an OpenAI-compatible server is asked, and what must be true of its answers.
+//! Asks an OpenAI-compatible server, and says what must be true of its answers.
 //!
 //! A [`Probe`] is one request; its [`Rule`]s are looked at in one answer, so that some forty things are
 //! known after some twenty answers of a few tokens each. None of them looks at what the text means, and
@@ -16,7 +16,7 @@ pub(crate) use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violatio
 
 use serde_json::Value;
 
-/// All probes, those that the others build on first.
+/// All probes, those first that the others build on.
 pub(crate) fn probes() -> impl Iterator<Item = &'static Probe> {
     [answers::PROBES, streams::PROBES, answers::LIMITS, extras::PROBES, refusals::PROBES]
         .into_iter()
@@ -24,7 +24,7 @@ pub(crate) fn probes() -> impl Iterator<Item = &'static Probe> {
 }
 
 impl Exchange {
-    /// Every JSON value that the body is made of: one, or one an event. What is none is left out.
+    /// The JSON values of the body: one, or one an event. Events that are no JSON are left out.
     pub(crate) fn answers(&self) -> Vec<Value> {
         if self.content_type.starts_with("text/event-stream") {
             return streams::chunks(self).unwrap_or_default();
@@ -34,7 +34,7 @@ impl Exchange {
 }
 
 impl Known {
-    /// Takes note of a good answer to a probe.
+    /// Records what a good answer to a probe tells.
     pub(crate) fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
         let Some(first) = probe.rules.first() else { return };
         match first.name {

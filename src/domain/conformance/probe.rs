@@ -1,10 +1,10 @@
-//! What a request and the rules for its answer are.
+//! One request, and the rules for its answer.
 
 use crate::domain::api::openai::{ApiError, Models, complaint, parse};
 use serde_json::Value;
 use std::fmt;
 
-/// What completions go on with.
+/// The prompt of completions.
 pub(crate) const PROMPT: &str = "The ships in the harbour";
 
 /// An answer as it came.
@@ -12,7 +12,7 @@ pub(crate) const PROMPT: &str = "The ships in the harbour";
 pub(crate) struct Exchange {
     /// The HTTP status.
     pub(crate) status: u16,
-    /// The header, empty without one.
+    /// The `Content-Type` header, empty without one.
     pub(crate) content_type: String,
     /// The whole body.
     pub(crate) body: Vec<u8>,
@@ -38,12 +38,12 @@ impl Exchange {
             .map_err(|error| ApiError::Malformed(format!("{error}, of {} bytes", self.body.len())))
     }
 
-    /// What an error body says.
+    /// The message in an error body.
     fn complaint(&self) -> String {
         complaint(&String::from_utf8_lossy(&self.body))
     }
 
-    /// A refusal of something that a server need not offer is no failure.
+    /// The answer, or [`Violation::NotOffered`] for a refusal of something that a server need not offer.
     pub(super) fn offered(&self) -> Result<(), Violation> {
         match self.status {
             400..=499 | 501 => Err(Violation::NotOffered(self.complaint())),
@@ -52,16 +52,16 @@ impl Exchange {
     }
 }
 
-/// What is asked.
+/// The body of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ask {
-    /// Nothing but the path.
+    /// No body.
     Get,
     /// A JSON body.
     Post(Value),
     /// A body that need not be JSON, though its header says so.
     Raw(&'static str),
-    /// Nothing: something that it needs is not known. Why.
+    /// No request, for this reason: something that it needs is not known.
     Skip(&'static str),
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Probe {
     pub(crate) path: &'static str,
     /// The request.
     pub(crate) ask: fn(&Known) -> Ask,
-    /// The first stands for the answer as a whole: without it the others mean nothing.
+    /// The checks. The first is for the answer as a whole: without it the others mean nothing.
     pub(crate) rules: &'static [Rule],
 }
 
@@ -81,13 +81,13 @@ pub(crate) struct Probe {
 pub(crate) struct Rule {
     /// A stable name: `chat-stream`.
     pub(crate) name: &'static str,
-    /// Who must keep to it.
+    /// The servers that must keep to it.
     pub(crate) need: Need,
     /// The check.
     pub(crate) look: fn(&Exchange, &Known) -> Result<(), Violation>,
 }
 
-/// Who must keep to a rule.
+/// The servers that must keep to a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Every server, and nothing else means anything without it.
@@ -96,34 +96,36 @@ pub(crate) enum Need {
     Everyone,
     /// vLLM. Another server may do without.
     Vllm,
-    /// Nobody; but who offers it must do it right.
+    /// Every server that offers it.
     WhereOffered,
 }
 
-/// What was learned of the server so far.
+/// What the answers so far have told of the server.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Known {
-    /// The name to ask for.
+    /// The name of the model in requests.
     pub(crate) model: String,
     /// Whether it is vLLM. A server of ours always is.
     pub(crate) vllm: bool,
+    /// Whether it was started with metrics of its own, where that is known.
+    pub statistics: Option<bool>,
     /// The longest context, tokens.
     pub(crate) max_model_len: Option<u32>,
-    /// What the server counts in [`PROMPT`].
+    /// The tokens that the server counts in [`PROMPT`].
     pub(crate) prompt_tokens: Option<u64>,
     /// The tokens of [`PROMPT`], by its own tokenizer.
     pub(crate) tokens: Option<Vec<u64>>,
-    /// What it generated freely: the first answers, each way that they come.
+    /// The texts that it generated freely: the first answer of each kind.
     pub(crate) texts: Vec<String>,
 }
 
 impl Known {
-    /// Nothing yet, but the name to ask for.
+    /// Knows only the name of the model.
     pub(crate) fn of(model: &str) -> Self {
         Self { model: model.to_owned(), ..Self::default() }
     }
 
-    /// Takes note of what the list of models says.
+    /// Records what the list of models says.
     pub(crate) fn learn_models(&mut self, models: &Models) {
         let ours = models.data.iter().find(|model| model.id == self.model);
         self.vllm = ours.is_some_and(|model| model.owned_by.as_deref() == Some("vllm"));
@@ -131,7 +133,7 @@ impl Known {
     }
 }
 
-/// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
+/// Why a check failed: no good answer, or a wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     /// No good answer.
@@ -143,6 +145,11 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
+    /// Whether nobody answers at all: there, or in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Fault(ApiError::Unreachable { .. } | ApiError::Late { .. }))
+    }
+
     /// Whether the checks that are left would only fail, or wait, alike.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())

@@ -1,17 +1,21 @@
-//! Every rule of the preflight as data: what it watches, how grave it is, and who says so.
+//! Every rule of the preflight as data: its condition, severity and source.
 //!
 //! The checks themselves are in [`super::planning::preflight`] and [`super::planning::placement`]; what they find takes its
 //! severity and source from here, so that no finding lacks either.
 
+mod after;
+mod before;
 pub mod refusal;
 mod rule;
-mod table;
 
 pub use rule::{Concerns, Rule, Severity};
-pub use table::RULES;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+/// All rules.
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| [before::BEFORE, after::AFTER].concat());
 
 impl Rule {
     /// The rule with this code.

@@ -1,4 +1,4 @@
-//! What a hub lists now, against what was locked.
+//! Compares what a hub lists now with what was locked.
 
 use super::{Content, Listed};
 use crate::domain::{lockfile::LockedFile, size::ByteSize};
@@ -9,24 +9,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How a file upstream is another than was locked.
+/// How a file on the hub differs from the locked one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Deviation {
-    /// It is not there any more.
+    /// The file is gone.
     Gone,
-    /// It has another length.
+    /// The file has another length.
     Size {
-        /// The length that it has now.
+        /// The present length.
         now: ByteSize,
     },
     /// It has the same length and another content.
     Content,
-    /// It was not there then.
+    /// The file was not there then.
     New,
 }
 
-/// A file and how it deviates.
+/// The files that deviate.
 pub(crate) type Deviations = BTreeMap<PathBuf, Deviation>;
 
 /// The locked files that this listing does not have as they were locked. A file that git keeps and whose
@@ -46,7 +46,7 @@ pub(crate) fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations
         .collect()
 }
 
-/// As [`deviations`], and the files that were not there when it was locked.
+/// The [`deviations`], and the files that were not there when the model was locked.
 pub(crate) fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let mut changes = deviations(files, listing);
     let new = listing.iter().filter(|listed| files.iter().all(|file| file.path != listed.path));
@@ -66,7 +66,7 @@ fn deviation(file: &LockedFile, listed: &Listed) -> Option<Deviation> {
 }
 
 impl Deviation {
-    /// In words that follow a file's name.
+    /// The deviation in words that follow a file's name.
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Gone => "is gone".to_owned(),

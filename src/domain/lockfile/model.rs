@@ -1,4 +1,4 @@
-//! Reading `locks/PROFILE.toml`.
+//! Reads `locks/PROFILE.toml`.
 
 use super::text::{VERSION, quoted, sorted};
 use crate::domain::{
@@ -91,7 +91,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let files: Result<Vec<_>, _> =
         raw.file.into_inner().into_iter().map(|raw| file(&document, raw, &mut seen)).collect();
     let files = tidy(files?).map_err(|fault| document.fault(span, fault))?;
-    // Last: whoever changed a value is better helped by what is wrong with that value.
+    // Last: a mistake in a value is better explained by that value.
     untouched(&document, text, raw.checksum)?;
     Ok(LockedModel { repo, revision, commit, from, files })
 }
@@ -112,7 +112,7 @@ fn file(document: &Document<'_>, raw: RawFile, seen: &mut BTreeSet<String>) -> R
     Ok(locked)
 }
 
-/// A model that was not read from a file.
+/// Checks a model that was not read from a file.
 pub(super) fn checked(
     repo: String,
     revision: String,
@@ -138,7 +138,7 @@ pub(super) fn checked(
     Ok(LockedModel { repo, revision, commit, from: None, files })
 }
 
-/// Sorts the files, and refuses what cannot be laid out in a folder.
+/// Sorts the files, and refuses paths that cannot be laid out in a folder.
 fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, DocumentError> {
     if files.is_empty() {
         return Err(DocumentError::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
@@ -156,7 +156,7 @@ fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, DocumentError> {
     Ok(files)
 }
 
-/// Pieces cover their file exactly.
+/// Checks that the pieces cover the file exactly.
 fn right_pieces(file: &LockedFile) -> Result<(), DocumentError> {
     let Some(pieces) = &file.pieces else {
         return Ok(());
@@ -174,8 +174,8 @@ fn right_pieces(file: &LockedFile) -> Result<(), DocumentError> {
     }
 }
 
-/// Whether the lines below the checksum are those that it was made of. Line ends may be those of
-/// another system: git is known to change them.
+/// Checks that the lines below the checksum are those that it was made of. Line ends may be those of another
+/// system: git is known to change them.
 fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> Result<(), Problem> {
     let Range { end, .. } = checksum.span();
     let lines = text[end..].split_once('\n').map_or("", |(_, lines)| lines).replace("\r\n", "\n");
@@ -189,7 +189,7 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
     })
 }
 
-/// What to make of unknown keys: those of a later revision may be passed over.
+/// Decides about unknown keys: those of a later revision may be ignored.
 fn strangers(document: &Document<'_>) -> UnknownKeys {
     match document.integer("revision") {
         Some(revision) if *revision.get_ref() > REVISION => UnknownKeys::Ignored,
@@ -207,9 +207,9 @@ fn git_hash(text: String) -> Result<GitHash, DocumentError> {
     text.parse().map_err(|_| DocumentError::new("not a hash of git").help(REMEDY))
 }
 
-/// A lock by a newer program may mean something else by every key: its version is looked at first.
+/// Looks at the version first: a newer program may mean something else by every key.
 pub(super) fn known_version(document: &Document<'_>) -> Result<(), Problem> {
-    // No version, or one of another type: the reading of all keys will say so.
+    // A missing version, or one of another type, is reported with the other keys.
     let Some(version) = document.integer("version") else {
         return Ok(());
     };
@@ -289,12 +289,12 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// A file of which no more is known than what names it.
+    /// A file of which only its name is known, with its length and content.
     pub fn new(path: impl Into<PathBuf>, size: ByteSize, sha256: Sha256Digest) -> Self {
         Self { path: path.into(), size, sha256, git_sha1: None, pieces: None }
     }
 
-    /// How many pieces it has: none if it is no longer than one.
+    /// The number of pieces: none for a file no longer than one.
     pub fn piece_count(&self) -> u64 {
         if self.size > PIECE { self.size.0.div_ceil(PIECE.0) } else { 0 }
     }
@@ -317,7 +317,7 @@ pub struct LockedModel {
 }
 
 impl LockedModel {
-    /// A model of these files, in any order.
+    /// Checks a model of these files, in any order.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) where a file's path is not relative and plain, or
@@ -373,12 +373,12 @@ impl LockedModel {
         Sha256Digest::of(listing)
     }
 
-    /// Bytes of all its files.
+    /// Bytes of all files.
     pub fn size(&self) -> ByteSize {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// All of the canonical text that its checksum is of.
+    /// The part of the canonical text that the checksum covers.
     fn lines(&self) -> String {
         let (repo, revision) = (quoted(&self.repo), quoted(&self.revision));
         let mut text = format!("\n[model]\nrepo = {repo}\nrevision = {revision}\n");

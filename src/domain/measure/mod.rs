@@ -1,4 +1,4 @@
-//! What is measured of a server: samples, and what they say together.
+//! Measurements of a server: samples and their statistics.
 
 pub mod stats;
 

@@ -1,4 +1,4 @@
-//! What a deployment decides before anything is touched.
+//! Decides everything about a deployment before anything is touched.
 
 pub(crate) mod command_line;
 pub mod doctor;

@@ -1,4 +1,4 @@
-//! On how many GPUs the model goes, and how much of it stays in RAM.
+//! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
 use super::{
     inputs::Inputs,
@@ -18,7 +18,7 @@ use crate::domain::{
 /// A placement that fits.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Placement {
-    /// Where each byte goes.
+    /// The memory of the placement.
     pub(crate) budget: Budget,
     /// How fast one stream will be.
     pub(crate) prediction: Prediction,
@@ -51,7 +51,7 @@ fn found(inputs: Inputs<'_>) -> u32 {
     u32::try_from(inputs.facts.gpus.len()).unwrap_or(u32::MAX)
 }
 
-/// Among what fits: the most GPUs that need no offload, else the least offload.
+/// The best placement that fits: the most GPUs that need no offload, else the least offload.
 fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let mut fitting: Vec<Placement> = Vec::new();
     let mut refusals = Vec::new();
@@ -74,7 +74,7 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     }
 }
 
-/// Exactly this many ranks.
+/// The placement on exactly this many ranks.
 fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Refusal> {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let device = profile.runtime().device;
@@ -109,12 +109,19 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     Ok(Placement { budget, prediction })
 }
 
-/// vLLM splits heads and experts evenly, and Marlin keeps a quantisation group on one rank.
+/// Checks that the model divides by the ranks. vLLM splits heads and experts evenly, and Marlin keeps a
+/// quantisation group on one rank.
 fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), String> {
-    let Some(shape) = &checkpoint.shape else {
-        return Ok(());
-    };
     let ranks = u64::from(ranks.max(1));
+    let Some(shape) = &checkpoint.shape else {
+        // vLLM asks this of every model.
+        return match checkpoint.attention_heads {
+            Some(heads) if heads % ranks != 0 => {
+                Err(format!("its {heads} attention heads cannot be split evenly"))
+            }
+            _ => Ok(()),
+        };
+    };
     for (count, what) in [
         (shape.num_attention_heads, "attention heads"),
         (shape.linear_num_key_heads, "linear attention key heads"),

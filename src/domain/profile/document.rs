@@ -18,7 +18,7 @@ use toml::{
 /// A key that a file may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its dotted path; `*` stands for any one name. Elements of an array have the array's path.
+    /// The dotted path; `*` stands for any one name. Elements of an array have the array's path.
     pub path: &'static str,
     /// Whether its table must have it.
     pub presence: Presence,
@@ -33,11 +33,11 @@ pub struct Key {
 pub enum Presence {
     /// Missing is a mistake.
     Required,
-    /// Missing means the default, or nothing.
+    /// Missing means the default, or none.
     Optional,
 }
 
-/// What to make of unknown keys.
+/// What happens to unknown keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownKeys {
     /// They are mistakes.
@@ -46,7 +46,7 @@ pub(crate) enum UnknownKeys {
     Ignored,
 }
 
-/// Why a value will not do.
+/// Why a value is refused.
 #[derive(Debug)]
 pub(crate) struct DocumentError {
     label: String,
@@ -64,7 +64,7 @@ enum Found {
 pub(crate) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
-    /// The text as problems show it: the same, but for secrets.
+    /// The text as problems show it, with secrets covered.
     shown: String,
     keys: &'static [Key],
     root: DeTable<'a>,
@@ -92,7 +92,7 @@ impl Key {
             && names.next().is_none()
     }
 
-    /// Its own name, and whether `path` is its table.
+    /// The name of this key, and whether `path` is its table.
     fn child_of(&self, path: &[&str]) -> Option<&'static str> {
         let (table, name) = self.path.rsplit_once('.').unwrap_or(("", self.path));
         let names = table.split('.').filter(|name| !name.is_empty());
@@ -107,7 +107,7 @@ impl Key {
 }
 
 impl DocumentError {
-    /// What to write under the value.
+    /// A refusal with the text to write under the value.
     pub(crate) fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), what: None, help: None }
     }
@@ -151,7 +151,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Reads the values, after a check that there are no keys but known ones, and all that must be there.
+    /// Reads the values, after a check that all keys are known and all required ones are there.
     pub(crate) fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
         let mut problems = Vec::new();
         self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match (found, strangers) {
@@ -164,7 +164,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// A whole number at the top of the file, if that is what stands there: what decides how to read the rest.
+    /// A whole number at the top of the file, if there is one. It decides how to read the rest.
     pub(crate) fn integer(&self, name: &str) -> Option<Spanned<i64>> {
         let value = self.root.get(name)?;
         match value.get_ref() {
@@ -176,8 +176,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Covers a secret in all problems from now on: they end up in logs. Everything else keeps its place,
-    /// so there is a star for each byte, and lines end where they did.
+    /// Covers a secret in all problems from now on, since they end up in logs. Every byte becomes a star and
+    /// line ends stay, so that places stay right.
     pub(crate) fn cover(&mut self, span: Range<usize>) {
         if let Some(secret) = self.shown.get(span.clone()) {
             let stars = secret.bytes().map(|byte| match byte {
@@ -361,7 +361,7 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The problem of a text that is no TOML. What the parser calls a missing string may be any value.
+/// The problem of a text that is no TOML. A string that the parser calls missing may be any value.
 fn misspelt(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let message = error.message();
     let span = error.span().unwrap_or(0..0);

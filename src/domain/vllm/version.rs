@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Three numbers that compare in order. Whatever follows them (`rc1`, `+cpu`) is not looked at.
+/// Three numbers that compare in order. What follows them (`rc1`, `+cpu`) is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u32, u32, u32);
 

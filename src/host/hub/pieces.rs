@@ -1,4 +1,4 @@
-//! A hub as a place to repair from: only the damaged pieces are asked of it.
+//! Repairs from a hub, which is asked only for damaged pieces.
 
 use super::{Hub, Settings, Source};
 use crate::{

@@ -14,50 +14,50 @@ pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
 /// Longest message that is read.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// What goes on. It is told in one line, since the next one would be another message.
+/// Reports what the service does. It must be one line, since the next would be another message.
 pub(crate) fn status(text: &str) {
     send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
 }
 
-/// The service answers from now on.
+/// Reports that the service answers from now on.
 pub(crate) fn ready() {
     send(&[sd_notify::NotifyState::Ready]);
 }
 
-/// The service is going down.
+/// Reports that the service is going down.
 pub(crate) fn stopping() {
     send(&[sd_notify::NotifyState::Stopping]);
 }
 
-/// The service is alive.
+/// Reports that the service is alive.
 pub(crate) fn alive() {
     send(&[sd_notify::NotifyState::Watchdog]);
 }
 
-/// Starting or stopping takes this much longer from now.
+/// Extends the time for starting or stopping by so much from now.
 pub(crate) fn extend(by: Duration) {
     let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
     send(&[sd_notify::NotifyState::ExtendTimeoutUsec(microseconds)]);
 }
 
-/// A lost message is no reason to end a service, and there is nobody else to tell.
+/// Sends a message. A lost one is no reason to end a service, and there is nobody else to tell.
 fn send(states: &[sd_notify::NotifyState<'_>]) {
     let _unheard = sd_notify::notify(states);
 }
 
-/// The service manager's end, for the embedded supervisor.
+/// The service manager's end of the socket, for the embedded supervisor.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-/// What a service said of itself.
+/// A message of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notification {
-    /// It answers.
+    /// The service answers.
     Ready,
-    /// What it does.
+    /// The service does this.
     Status(String),
 }
 
@@ -76,7 +76,7 @@ impl Listener {
         &self.path
     }
 
-    /// All that was said since the last call.
+    /// The messages since the last call.
     pub fn heard(&self) -> Result<Vec<Notification>, Problem> {
         let mut said = Vec::new();
         let mut buffer = [0; MESSAGE_LIMIT];

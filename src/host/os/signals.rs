@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin: noted, never acted on here.
+//! Notes signals such as Ctrl-C. Nothing acts on them here.
 
 use super::watchdog;
 use crate::{
@@ -15,19 +15,19 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// How often a waiting story looks whether a signal came.
+/// How often a waiting thread checks for a signal.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether somebody asked this process to stop, and by which signal. Clones share the answer.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);
 
-/// What is meant by a signal to a process that only follows what another one does.
+/// The meaning of a signal to a process that only follows an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Ctrl-C: what it follows shall stop.
+    /// Ctrl-C: the activation shall stop.
     Stop,
-    /// The terminal is gone, or this process alone is to end: what it follows goes on.
+    /// The terminal is gone, or this process alone is to end: the activation goes on.
     Leave,
 }
 
@@ -45,7 +45,7 @@ impl Interrupt {
 
     /// Whether a signal came.
     pub fn came(&self) -> bool {
-        // Whoever waits asks this over and over.
+        // Every wait asks this again and again.
         watchdog::beat();
         self.0.load(Ordering::Relaxed) != 0
     }
@@ -55,7 +55,7 @@ impl Interrupt {
         !matches!(i32::try_from(self.0.load(Ordering::Relaxed)), Ok(0 | SIGINT))
     }
 
-    /// What the last signal means to a follower; it counts once.
+    /// The meaning of the last signal to a follower; it counts once.
     pub(crate) fn wish(&self) -> Option<Wish> {
         match i32::try_from(self.0.swap(0, Ordering::Relaxed)) {
             Ok(0) => None,
@@ -86,7 +86,7 @@ impl Interrupt {
         self.0.store(usize::try_from(SIGINT).unwrap_or(1), Ordering::Relaxed);
     }
 
-    /// A problem if a signal came: to be called between stages before anything is touched.
+    /// A problem if a signal came. It is called between stages before anything is touched.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.came() {
             return Err(Problem::new(Kind::Interrupted, "stopped before anything was changed"));

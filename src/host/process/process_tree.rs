@@ -17,15 +17,15 @@ use std::{
 /// How long killed processes may take to be gone. A process in uninterruptible sleep, such as one
 /// inside the GPU driver, takes its time.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
-/// How often they are looked for.
+/// The time between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// From now on this process inherits the orphans among its descendants.
+/// Makes this process inherit the orphans among its descendants.
 pub(crate) fn adopt_orphans() -> Result<(), Problem> {
     set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
 }
 
-/// From now on this process is told to stop when its parent dies. A problem if it died already.
+/// Has this process told to stop when its parent dies. A problem if it died already.
 pub(crate) fn die_with_parent(parent: u32) -> Result<(), Problem> {
     let doing = "follow the parent process";
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|e| Problem::doing(doing, e))?;
@@ -62,11 +62,11 @@ fn family_of(ancestor: Pid) -> Result<Vec<ProcessHandle>, Problem> {
     }
 }
 
-/// Every process that inherited this variable with this value, wherever it hangs now.
+/// Every process that inherited this variable with this value, wherever it is in the tree now.
 fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
     let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
     let carries = |process: &procfs::process::Process| {
-        // Who it is, is read first: what the variable says is then true of it, or of nobody.
+        // The start is read first: the variable then belongs to that process, or to none.
         let started = process.stat().ok()?.starttime;
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
@@ -110,7 +110,7 @@ fn kill_all(left: impl Fn() -> Result<Vec<ProcessHandle>, Problem>) -> Result<()
     }
 }
 
-/// Takes note of ended children, so that they do not stay as zombies.
+/// Reaps ended children, so that they do not stay as zombies.
 fn reap() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }

@@ -1,18 +1,18 @@
-//! uv, asked which versions belong together. It asks the index that this machine is set up with.
+//! Asks uv which versions belong together. uv asks the index that this machine is set up with.
 
 use super::uv::{Uv, shown};
 use crate::{domain::problem::Problem, host::os::fs};
 
-/// What is to be resolved.
+/// The question to uv.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// `NAME==VERSION`, each.
+    /// The requirements, each as `NAME==VERSION`.
     pub(crate) requirements: Vec<String>,
     /// The interpreter's version: `3.12`.
     pub(crate) python: String,
     /// The platform in uv's words: `x86_64-manylinux_2_31`.
     pub(crate) platform: String,
-    /// A day, `2026-11-23`: what the index got later is not seen.
+    /// A day, `2026-11-23`: uv ignores what the index got later.
     pub(crate) until: Option<String>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
     let (requirements, pylock) = (folder.path().join("requirements.in"), folder.path().join("pylock.toml"));
     fs::write_new(&requirements, question.requirements.join("\n") + "\n")?;
     let (pylock_shown, requirements_shown) = (shown(&pylock), shown(&requirements));
-    // It needs no interpreter of that version to say what is for it.
+    // uv needs no interpreter of that version for this.
     let mut arguments =
         vec!["pip", "compile", "--no-python-downloads", "--no-header", "--format", "pylock.toml"];
     arguments.extend(["--only-binary", ":all:"]);

@@ -1,4 +1,5 @@
-//! What wheels hold, asked of their index before anything is downloaded: the directory at the end of each archive.
+//! Asks an index what wheels hold before anything is downloaded: reads the directory at the end of each
+//! archive.
 
 use crate::{
     domain::{
@@ -12,13 +13,13 @@ use reqwest::{Client, StatusCode, header::RANGE};
 use std::{ops::Range, time::Duration};
 use tokio::time::timeout;
 
-/// So much of the end holds the directory of nearly every wheel.
+/// Bytes at the end of an archive that hold the directory of nearly every wheel.
 const TAIL: u64 = 256 << 10;
 /// The longest directory that is read: of 200,000 files.
 const MAX_DIRECTORY: u64 = 32 << 20;
-/// How many wheels are asked for at once.
+/// The number of wheels that are asked for at once.
 const AT_ONCE: usize = 16;
-/// How long a server may take to be reached, and one wheel in all.
+/// The longest wait for a server's connection, and for one wheel in all.
 const CONNECT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -27,15 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Remote {
     /// `NAME VERSION`.
     pub(crate) name: String,
-    /// Its file's name.
+    /// The file's name.
     pub(crate) file: String,
-    /// Where it is.
+    /// The address.
     pub(crate) url: String,
-    /// Its length.
+    /// The length.
     pub(crate) size: u64,
 }
 
-/// What each wheel holds, in the same order; or why that is not known.
+/// The contents of each wheel, in the same order; or why they are not known.
 ///
 /// # Errors
 /// [`Kind::Interrupted`] when a signal comes.

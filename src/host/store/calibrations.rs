@@ -1,4 +1,4 @@
-//! What the generations below a root have shown: what later plans for this host are corrected by.
+//! Reads the calibrations of the generations below a root, which correct later plans for this host.
 
 use super::{Evidence, Recorded, Store};
 use crate::domain::{activation::machine::End, machine::calibration::Calibration, problem::Problem};
@@ -14,10 +14,10 @@ impl Store {
         Ok(newest)
     }
 
-    /// What one activation has shown: nothing if it did not last, or its generation is gone.
+    /// The calibration of one activation: nothing if it did not stay committed, or its generation is gone.
     fn shown(&self, recorded: &Recorded) -> Option<Calibration> {
         let last = recorded.last().filter(|last| last.end() == Some(&End::Committed))?;
-        // What cannot be read has shown nothing.
+        // A record that cannot be read calibrates nothing.
         let generation = self.generation(last.to).ok()?;
         Calibration::of(&generation, &self.report(recorded.number, Evidence::Candidate).ok()??)
     }

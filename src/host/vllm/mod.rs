@@ -1,4 +1,4 @@
-//! A vLLM that runs: its process, its API, and what it says of itself.
+//! A running vLLM: its process, its API, its log.
 
 pub mod api;
 mod connection;

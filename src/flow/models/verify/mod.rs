@@ -34,6 +34,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long the record of damage waits for whoever is at work.
+const MARK_WAIT: Duration = Duration::from_secs(10);
+
 /// Which models are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -180,7 +183,7 @@ fn one(
     };
     if let Place::Stored(_) = place {
         checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
-        remember(world, &checked);
+        remember(world, &model, &checked, observer)?;
     }
     let mut verified = VerifiedModel {
         name,
@@ -224,10 +227,23 @@ fn repair(
     Ok(())
 }
 
-/// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
-fn remember(world: &World, checked: &VerifyResult) {
-    let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") else { return };
-    let _unkept = locked.note(checked);
+/// Writes down what was proven, and what was found damaged. Where the former is not allowed now, the next start has to
+/// hash it; where the latter is not, somebody has to be told.
+fn remember(
+    world: &World,
+    model: &LockedModel,
+    checked: &VerifyResult,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let wait = if checked.damaged.is_empty() { Duration::ZERO } else { MARK_WAIT };
+    let noted = world.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
+    if let (Err(problem), false) = (noted, checked.damaged.is_empty()) {
+        let why = problem.in_one_line();
+        observer.see(Event::Warning(format!(
+            "the damage could not be recorded, so the next start may not see it: {why}"
+        )));
+    }
+    Ok(())
 }
 
 fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
