@@ -254,6 +254,7 @@ fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem>
 fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer) -> Result<Found, Problem> {
     if let Some(folder) = from {
         let folder = Folder::open(folder, repo, REVISION)?;
+        host::checkpoint::check(folder.path())?;
         return in_folder(folder.path())?.ok_or_else(|| {
             let what = format!("there is no model in `{}`", folder.path().display());
             Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
