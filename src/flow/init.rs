@@ -237,10 +237,10 @@ fn candidates(world: &World, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
         let fitting = locked.iter().filter(|locked| locked.device == device).cloned();
         fitting.map(|locked| candidate(world, locked)).collect()
     };
-    match facts.gpus.is_empty() {
-        false => of(Device::Cuda),
-        true => Ok(of(Device::Cpu)?.into_iter().chain(of(Device::Cuda)?).collect()),
+    if facts.gpus.is_empty() {
+        return Ok(of(Device::Cpu)?.into_iter().chain(of(Device::Cuda)?).collect());
     }
+    of(Device::Cuda)
 }
 
 fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem> {
@@ -254,6 +254,7 @@ fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem>
 fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer) -> Result<Found, Problem> {
     if let Some(folder) = from {
         let folder = Folder::open(folder, repo, REVISION)?;
+        host::checkpoint::check(folder.path())?;
         return in_folder(folder.path())?.ok_or_else(|| {
             let what = format!("there is no model in `{}`", folder.path().display());
             Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
@@ -316,7 +317,7 @@ fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, P
         Err(HubReadError::Unasked(problem)) if problem.kind == Kind::Interrupted => Err(problem),
         Err(HubReadError::Unasked(problem)) => match Checkpoint::known(repo) {
             Some(checkpoint) => Ok(published(checkpoint, &problem)),
-            None => Err(unread(repo, problem)),
+            None => Err(unread(repo, &problem)),
         },
     }
 }
@@ -332,7 +333,7 @@ fn published(checkpoint: Checkpoint, why: &Problem) -> Found {
     }
 }
 
-fn unread(repo: &str, why: Problem) -> Problem {
+fn unread(repo: &str, why: &Problem) -> Problem {
     let help = why.help.clone().map_or(String::new(), |help| format!("{help}; "));
     Problem::new(Kind::Unverified, format!("nothing can be read of `{repo}`"))
         .because(why.in_one_line())
@@ -341,10 +342,7 @@ fn unread(repo: &str, why: Problem) -> Problem {
 
 fn no_repository(written: &str, fault: DocumentError) -> Problem {
     let problem = fault.what(format!("`{written}` is no repository of a model")).unplaced(&[], "");
-    match &problem.help {
-        Some(_) => problem,
-        None => problem.help("write it as on the hub, for example `Qwen/Qwen3-8B-AWQ`"),
-    }
+    problem.help("write it as on the hub: `awqdeploy init Qwen/Qwen3-8B-AWQ`; a folder goes behind `--from`")
 }
 
 fn no_name(name: &str, fault: DocumentError) -> Problem {

@@ -109,11 +109,13 @@ impl Draft<'_> {
             Source::Hub => {}
             Source::Folder(path) => {
                 let path = quoted(&path.display().to_string());
-                out.line("path", path, "the files are here already; each is checked against the lock");
+                out.note("The files are here already; each is checked against the lock.");
+                out.line("path", path, "");
             }
             Source::Cached(path) => {
                 let path = quoted(&path.display().to_string());
-                out.line("# path", path, "they are here, too: without the first `#` nothing is downloaded");
+                out.note("They are here, too: without the first `#` of the next line nothing is downloaded.");
+                out.line("# path", path, "");
             }
         }
     }

@@ -29,39 +29,303 @@ fn text(repo: &str, machine: &str) -> String {
 
 #[test]
 fn qwen3_8b_awq_on_one_card_of_24_gb() {
-    assert_snapshot!(shown("Qwen/Qwen3-8B-AWQ", &QWEN3_8B_AWQ, MAY_THINK, &cards_of_24_gb(1)), @"");
+    assert_snapshot!(shown("Qwen/Qwen3-8B-AWQ", &QWEN3_8B_AWQ, MAY_THINK, &cards_of_24_gb(1)), @r##"
+    Qwen/Qwen3-8B-AWQ: Qwen3ForCausalLM, stored as awq, 5.7 GiB of weights (from `DIR/model`)
+    would write DIR/profiles/qwen3-8b-awq.toml
+
+      # Qwen/Qwen3-8B-AWQ on this host. Written by `awqdeploy init`; change what you like.
+      # Planned: TP 1 with all weights in VRAM, predicted 104 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
+      service = "vllm"                        # the systemd unit that serves it
+
+      [model]
+      repo = "Qwen/Qwen3-8B-AWQ"              # where the files come from
+      # The files are here already; each is checked against the lock.
+      path = "DIR/model"
+      served-name = "qwen3-8b"                # what clients write into `model`
+
+      [runtime]
+      vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+      [listen]
+      port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+      [limits]
+      max-model-len = 16384                   # tokens of a prompt and its answer together; up to 25712 would fit
+      max-num-seqs = 4                        # requests that are answered at once; more of them wait
+
+      [vllm]
+      # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+      # It answers at once. With `"chat_template_kwargs": {"enable_thinking": true}` a request lets it think.
+      arguments = ["--generation-config", "vllm", "--default-chat-template-kwargs", '{"enable_thinking": false}']
+
+      [validation]
+      min-decode-tokens-per-second = 52.0     # tokens/s of one answer: half of the 104 that are predicted
+
+      [validation.quality]
+      min-known-answers = 0.8                 # the share of known questions to answer right
+
+    planned
+      tensor parallel          1
+      in RAM                   nothing: all weights are in VRAM
+      longest context          25712 tokens would fit
+      predicted                104.5 tokens/s, one stream (74.4 to at most 207.7; VRAM bandwidth limits it; rates from a table of cards and links)
+      with 4 at once           104.5 tokens/s each, 417.9 together
+      first token, roughly     0.2 s after a prompt of 128 tokens
+    next
+      awqdeploy --profiles DIR/profiles lock qwen3-8b-awq
+      awqdeploy --profiles DIR/profiles deploy qwen3-8b-awq
+    "##);
 }
 
 #[test]
 fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
     let repo = "Qwen/Qwen3-30B-A3B-GPTQ-Int4";
-    assert_snapshot!(shown(repo, &QWEN3_30B_A3B_GPTQ, MAY_THINK, &cards_of_24_gb(1)), @"");
+    assert_snapshot!(shown(repo, &QWEN3_30B_A3B_GPTQ, MAY_THINK, &cards_of_24_gb(1)), @r##"
+    Qwen/Qwen3-30B-A3B-GPTQ-Int4: Qwen3MoeForCausalLM, stored as gptq, 15.8 GiB of weights (from `DIR/model`)
+    would write DIR/profiles/qwen3-30b-a3b-gptq-int4.toml
+
+      # Qwen/Qwen3-30B-A3B-GPTQ-Int4 on this host. Written by `awqdeploy init`; change what you like.
+      # Planned: TP 1 with all weights in VRAM, predicted 155 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
+      service = "vllm"                        # the systemd unit that serves it
+
+      [model]
+      repo = "Qwen/Qwen3-30B-A3B-GPTQ-Int4"   # where the files come from
+      # The files are here already; each is checked against the lock.
+      path = "DIR/model"
+      served-name = "qwen3-30b-a3b"           # what clients write into `model`
+
+      [runtime]
+      vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+      [listen]
+      port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+      [limits]
+      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 11040 would fit
+      max-num-seqs = 4                        # requests that are answered at once; more of them wait
+
+      [vllm]
+      # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+      # It answers at once. With `"chat_template_kwargs": {"enable_thinking": true}` a request lets it think.
+      arguments = ["--generation-config", "vllm", "--default-chat-template-kwargs", '{"enable_thinking": false}']
+
+      [validation]
+      min-decode-tokens-per-second = 77.0     # tokens/s of one answer: half of the 155 that are predicted
+
+      [validation.quality]
+      min-known-answers = 0.8                 # the share of known questions to answer right
+
+    planned
+      tensor parallel          1
+      in RAM                   nothing: all weights are in VRAM
+      longest context          11040 tokens would fit
+      predicted                155.5 tokens/s, one stream (108.0 to at most 487.1; fixed work of a step limits it; rates from a table of cards and links)
+      with 4 at once           108.0 tokens/s each, 432.1 together
+      first token, roughly     0.2 s after a prompt of 128 tokens
+    next
+      awqdeploy --profiles DIR/profiles lock qwen3-30b-a3b-gptq-int4
+      awqdeploy --profiles DIR/profiles deploy qwen3-30b-a3b-gptq-int4
+    "##);
 }
 
 #[test]
 fn llama_3_70b_awq_on_two_cards_of_24_gb() {
     let repo = "owner/Meta-Llama-3.1-70B-Instruct-AWQ-INT4";
-    assert_snapshot!(shown(repo, &LLAMA3_70B_AWQ, ANSWERS, &cards_of_24_gb(2)), @"");
+    assert_snapshot!(shown(repo, &LLAMA3_70B_AWQ, ANSWERS, &cards_of_24_gb(2)), @r##"
+    owner/Meta-Llama-3.1-70B-Instruct-AWQ-INT4: LlamaForCausalLM, stored as awq, 37.0 GiB of weights (from `DIR/model`)
+    would write DIR/profiles/meta-llama-3-1-70b-instruct-awq-int4.toml
+
+      # owner/Meta-Llama-3.1-70B-Instruct-AWQ-INT4 on this host. Written by `awqdeploy init`; change what you like.
+      # Planned: TP 2 with all weights in VRAM, predicted 38 tokens/s (2 × NVIDIA GeForce RTX 4090, 24.0 GiB each).
+      service = "vllm"                        # the systemd unit that serves it
+
+      [model]
+      # Where the files come from.
+      repo = "owner/Meta-Llama-3.1-70B-Instruct-AWQ-INT4"
+      # The files are here already; each is checked against the lock.
+      path = "DIR/model"
+      # What clients write into `model`.
+      served-name = "meta-llama-3.1-70b-instruct"
+
+      [runtime]
+      vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+      [listen]
+      port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+      [limits]
+      max-model-len = 4096                    # tokens of a prompt and its answer together; up to 6800 would fit
+      max-num-seqs = 1                        # requests that are answered at once; more of them wait
+
+      [vllm]
+      # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+      arguments = ["--generation-config", "vllm"]
+
+      [validation]
+      min-decode-tokens-per-second = 19.0     # tokens/s of one answer: half of the 38 that are predicted
+
+      [validation.quality]
+      min-known-answers = 0.8                 # the share of known questions to answer right
+
+    planned
+      tensor parallel          2
+      in RAM                   nothing: all weights are in VRAM
+      longest context          6800 tokens would fit
+      predicted                38.1 tokens/s, one stream (27.9 to at most 53.5; VRAM bandwidth limits it; rates from a table of cards and links)
+      with 1 at once           38.1 tokens/s each, 38.1 together
+      first token, roughly     0.2 s after a prompt of 128 tokens
+    next
+      awqdeploy --profiles DIR/profiles lock meta-llama-3-1-70b-instruct-awq-int4
+      awqdeploy --profiles DIR/profiles deploy meta-llama-3-1-70b-instruct-awq-int4
+    "##);
 }
 
 #[test]
 fn the_shipped_awq_on_one_card_of_16_gb() {
-    assert_snapshot!(text(AWQ, "one-16gb"), @"");
+    assert_snapshot!(text(AWQ, "one-16gb"), @r##"
+    # cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit on this host. Written by `awqdeploy init`; change what you like.
+    # Planned: TP 1 with 32.0 GiB of experts in RAM, predicted 13 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
+    service = "vllm"                        # the systemd unit that serves it
+
+    [model]
+    # Where the files come from.
+    repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"
+    # What clients write into `model`.
+    served-name = "qwen3-next-80b-a3b-instruct"
+
+    [runtime]
+    vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+    [listen]
+    port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+    [limits]
+    max-model-len = 8192                    # tokens of a prompt and its answer together; up to 13600 would fit
+    max-num-seqs = 4                        # requests that are answered at once; more of them wait
+
+    [vllm]
+    # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+    arguments = ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]
+    # As this architecture was measured on a GPU.
+    environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
+
+    [validation]
+    min-decode-tokens-per-second = 6.7      # tokens/s of one answer: half of the 13 that are predicted
+
+    [validation.quality]
+    min-known-answers = 0.8                 # the share of known questions to answer right
+    "##);
 }
 
 #[test]
 fn the_shipped_awq_on_four_cards_of_16_gb() {
-    assert_snapshot!(text(AWQ, "four-16gb"), @"");
+    assert_snapshot!(text(AWQ, "four-16gb"), @r##"
+    # cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit on this host. Written by `awqdeploy init`; change what you like.
+    # Planned: TP 4 with all weights in VRAM, predicted 118 tokens/s (4 × NVIDIA RTX A4000, 16.0 GiB each).
+    service = "vllm"                        # the systemd unit that serves it
+
+    [model]
+    # Where the files come from.
+    repo = "cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit"
+    # What clients write into `model`.
+    served-name = "qwen3-next-80b-a3b-instruct"
+
+    [runtime]
+    vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+    [listen]
+    port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+    [limits]
+    max-model-len = 32768                   # tokens of a prompt and its answer together; up to 33456 would fit
+    max-num-seqs = 4                        # requests that are answered at once; more of them wait
+
+    [vllm]
+    # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+    arguments = ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]
+    # As this architecture was measured on a GPU.
+    environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
+
+    [validation]
+    min-decode-tokens-per-second = 59.0     # tokens/s of one answer: half of the 118 that are predicted
+
+    [validation.quality]
+    min-known-answers = 0.8                 # the share of known questions to answer right
+    "##);
 }
 
 #[test]
 fn the_shipped_gptq_on_one_card_of_16_gb() {
-    assert_snapshot!(text(GPTQ, "one-16gb"), @"");
+    assert_snapshot!(text(GPTQ, "one-16gb"), @r##"
+    # jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ on this host. Written by `awqdeploy init`; change what you like.
+    # Planned: TP 1 with 28.0 GiB of experts in RAM, predicted 15 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
+    service = "vllm"                        # the systemd unit that serves it
+
+    [model]
+    # Where the files come from.
+    repo = "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ"
+    # What clients write into `model`.
+    served-name = "qwen3-next-80b-a3b-instruct"
+
+    [runtime]
+    vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+    [listen]
+    port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+    [limits]
+    max-model-len = 8192                    # tokens of a prompt and its answer together; up to 21216 would fit
+    max-num-seqs = 2                        # requests that are answered at once; more of them wait
+
+    [vllm]
+    # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+    arguments = ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]
+    # As this architecture was measured on a GPU.
+    environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
+
+    [validation]
+    min-decode-tokens-per-second = 7.6      # tokens/s of one answer: half of the 15 that are predicted
+
+    [validation.quality]
+    min-known-answers = 0.8                 # the share of known questions to answer right
+    "##);
 }
 
 #[test]
 fn the_shipped_gptq_on_four_cards_of_16_gb() {
-    assert_snapshot!(text(GPTQ, "four-16gb"), @"");
+    assert_snapshot!(text(GPTQ, "four-16gb"), @r##"
+    # jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ on this host. Written by `awqdeploy init`; change what you like.
+    # Planned: TP 4 with all weights in VRAM, predicted 122 tokens/s (4 × NVIDIA RTX A4000, 16.0 GiB each).
+    service = "vllm"                        # the systemd unit that serves it
+
+    [model]
+    # Where the files come from.
+    repo = "jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ"
+    # What clients write into `model`.
+    served-name = "qwen3-next-80b-a3b-instruct"
+
+    [runtime]
+    vllm = "0.26.0"                         # every package of it is locked in runtimes/vllm-0.26.0.toml
+
+    [listen]
+    port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
+
+    [limits]
+    max-model-len = 32768                   # tokens of a prompt and its answer together; up to 53312 would fit
+    max-num-seqs = 4                        # requests that are answered at once; more of them wait
+
+    [vllm]
+    # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
+    arguments = ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]
+    # As this architecture was measured on a GPU.
+    environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
+
+    [validation]
+    min-decode-tokens-per-second = 60.0     # tokens/s of one answer: half of the 122 that are predicted
+
+    [validation.quality]
+    min-known-answers = 0.8                 # the share of known questions to answer right
+    "##);
 }
 
 #[test]
@@ -70,7 +334,10 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let folder = site.model("model", &LLAMA3_70B_AWQ, Some(ANSWERS));
     let facts = site.facts(&cards_of_24_gb(1));
     let refused = site.init(&["owner/Llama-70B", "--from", &folder, "--facts", &facts]).complaint(3);
-    assert_snapshot!(refused, @"");
+    assert_snapshot!(refused, @r##"
+    error: with TP 1 17.2 GiB of VRAM are missing, with nothing that can be offloaded: weights 37.0 GiB, overhead 1.1 GiB, KV cache 640.0 MiB do not fit into 21.6 GiB, beside which vLLM takes 544.0 MiB
+    help: use GPUs with more memory, more of them, or a smaller quantisation
+    "##);
     assert!(!site.path("profiles").exists());
 }
 
@@ -78,5 +345,9 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
 fn a_host_without_a_gpu_is_refused() {
     let site = Site::new();
     let refused = site.init(&[AWQ, "--facts", &site.facts(&facts("no-gpu"))]).complaint(3);
-    assert_snapshot!(refused, @"");
+    assert_snapshot!(refused, @r##"
+    read what `cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit` is
+    error: this host has no GPU that vLLM could use: no NVIDIA driver
+    help: deploy on a host with an NVIDIA GPU, set `runtime.device = "cpu"` for a small model, or try the whole story out with `awqdeploy rehearse`
+    "##);
 }
