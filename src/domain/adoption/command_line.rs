@@ -1,4 +1,4 @@
-//! The command line of a vLLM server, taken apart and put together again.
+//! Takes the command line of a vLLM server apart, and puts it together again.
 
 use super::environment::{Seen, asks_for_a_key, environment};
 use crate::domain::{
@@ -14,12 +14,12 @@ use std::{
     path::Path,
 };
 
-/// vLLM's own port.
+/// The default port of vLLM.
 const PORT: u16 = 8000;
 /// The module that `vllm serve` replaced.
 const OLD_MODULE: &str = "vllm.entrypoints.openai.api_server";
 
-/// Flags that say which revision of a repository is meant. The files that lie in the store are of it.
+/// Flags that name a revision of a repository. The store holds the files of that one revision.
 const REVISIONS: [&str; 3] = ["--revision", "--tokenizer-revision", "--code-revision"];
 /// Flags that a profile has keys for.
 const KEYS: [&str; 10] = [
@@ -54,18 +54,18 @@ pub struct CommandLine {
     flags: Vec<Flag>,
 }
 
-/// What a server that runs says of itself.
+/// A running server, as its command line and environment describe it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Its command line.
-    pub line: CommandLine,
+    /// The command line.
+    pub(crate) line: CommandLine,
     /// A folder or a repository, as it was written.
-    pub model: String,
+    pub(crate) model: String,
     /// `--revision`.
-    pub revision: Option<String>,
-    /// What clients call it; the first is what it calls itself.
-    pub served_names: Vec<String>,
-    /// Where it answers.
+    pub(crate) revision: Option<String>,
+    /// The names that clients may use; the first is the one in answers.
+    pub(crate) served_names: Vec<String>,
+    /// The address of the API.
     pub listen: Listen,
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
@@ -81,9 +81,9 @@ pub struct Reading {
     pub max_num_batched_tokens: Option<u32>,
     /// Every other flag, word for word.
     pub others: Vec<String>,
-    /// The variables that say how it computes.
+    /// The variables that say how vLLM computes.
     pub environment: BTreeMap<String, String>,
-    /// What a person should know.
+    /// Remarks for a person.
     pub notes: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ pub fn serves(argv: &[String]) -> bool {
 }
 
 impl Flag {
-    /// What was given to it, after `=` or as further words.
+    /// The values of the flag, after `=` or as further words.
     fn values(&self) -> Vec<&str> {
         let joined = self.words.first().and_then(|first| first.split_once('=')).map(|(_, value)| value);
         joined.into_iter().chain(self.words.iter().skip(1).map(String::as_str)).collect()
@@ -136,7 +136,7 @@ impl CommandLine {
         Ok(Self { command: command.to_vec(), model, flags })
     }
 
-    /// The values of a flag; the last one counts, as it does for vLLM.
+    /// The values of a flag. The last flag of this name counts, as it does for vLLM.
     fn values(&self, name: &str) -> Option<Vec<&str>> {
         self.flags.iter().rfind(|flag| flag.name == name).map(Flag::values)
     }
@@ -150,7 +150,7 @@ impl CommandLine {
         written.map(|text| text.parse().map_err(|_| not_a_number(name, text))).transpose()
     }
 
-    /// The words that run the same server on a model that lies in `folder` now, by the interpreter `program`.
+    /// The same command line with the model in `folder` and the interpreter `program`.
     fn on(&self, program: &Path, folder: &Path, served_name: &str) -> Vec<String> {
         let folder = folder.display().to_string();
         let mut argv = vec![program.display().to_string()];
@@ -224,7 +224,7 @@ impl Reading {
         })
     }
 
-    /// What its generation runs: the same words, on the model in `folder`.
+    /// The command line, environment and address of the adopted generation, with the model in `folder`.
     pub fn serve(&self, program: &Path, folder: &Path) -> Serve {
         let name = self.served_names.first().map_or("", String::as_str);
         let own = self.environment.clone();
@@ -246,7 +246,7 @@ impl CommandLine {
         }
     }
 
-    /// What neither a key of the profile says, nor the store.
+    /// The flags that neither a key of the profile nor the store covers.
     fn others(&self) -> Vec<String> {
         let known = |name: &str| {
             [&KEYS[..], &REVISIONS, &OFFLOAD].iter().any(|names| names.contains(&name))
@@ -279,7 +279,7 @@ impl CommandLine {
     }
 }
 
-/// The program with what leads to its arguments, and the arguments.
+/// Splits a command line into the program with its subcommand, and the arguments.
 fn split(argv: &[String]) -> Option<(&[String], &[String])> {
     let named = |word: &String, name: &str| Path::new(word).file_name().is_some_and(|file| file == name);
     let is_vllm = |(index, word): (usize, &String)| {
@@ -300,7 +300,7 @@ fn takes_one(name: &str) -> bool {
     KEYS.contains(&name) && name != "--served-model-name" || REVISIONS.contains(&name)
 }
 
-/// vLLM takes `32k` for 32,000 and `32K` for 32,768.
+/// Reads a number of tokens. vLLM takes `32k` for 32,000 and `32K` for 32,768.
 fn tokens(text: &str) -> Option<u32> {
     let unit = |suffix: char| match suffix {
         'k' => Some(1000),

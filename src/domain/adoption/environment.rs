@@ -1,4 +1,4 @@
-//! Which variables of a running server its generation keeps.
+//! Chooses which variables of a running server its generation keeps.
 
 use crate::domain::{
     problem::{Kind, Problem},
@@ -33,8 +33,8 @@ pub fn environment(
     Ok(kept)
 }
 
-/// Variables that say how vLLM computes. What else a process inherits (its shell's, its session's) does not
-/// belong to the server.
+/// Variables that say how vLLM computes. The others that a process inherits (from its shell or session) do
+/// not belong to the server.
 pub(crate) const KEPT: &[&str] = &[
     "VLLM_",
     "CUDA_",
@@ -59,7 +59,7 @@ pub(crate) const KEPT: &[&str] = &[
     "AWQDEPLOY_REHEARSAL_",
 ];
 
-/// Of those, the ones whose place the unit decides: each service has folders of its own.
+/// The kept variables whose place the unit decides: each service has folders of its own.
 pub(crate) const PLACES: &[&str] = &[
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -71,7 +71,7 @@ pub(crate) const PLACES: &[&str] = &[
     "TORCHINDUCTOR_CACHE_DIR",
     "TORCH_HOME",
     "CUDA_CACHE_PATH",
-    // A harness of systemd's own, and what a shell leaves.
+    // Set by systemd, or left by a shell.
     "VLLM_ENGINE_READY_TIMEOUT_S",
 ];
 
@@ -82,7 +82,7 @@ pub(crate) fn asks_for_a_key(whence: &str) -> Problem {
                its key was recorded nowhere")
 }
 
-/// What can be seen of a running process.
+/// A running process, as far as it can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its command line.

@@ -1,4 +1,4 @@
-//! Which architectures are modelled, and their dimensions as `config.json` names them.
+//! The architectures that are modelled, and their dimensions as `config.json` names them.
 
 use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub enum Family {
 
 impl Family {
     /// The family of this name among `architectures`.
-    pub fn of(architecture: &str) -> Option<Self> {
+    pub(crate) fn of(architecture: &str) -> Option<Self> {
         Some(match architecture {
             "Qwen3NextForCausalLM" => Self::Qwen3Next,
             "LlamaForCausalLM" => Self::Llama,
@@ -47,64 +47,64 @@ impl Family {
     }
 
     /// Whether its layers have routed experts.
-    pub const fn is_sparse(self) -> bool {
+    pub(crate) const fn is_sparse(self) -> bool {
         matches!(self, Self::Qwen3Next | Self::Qwen3Moe | Self::Mixtral)
     }
 
     /// Whether queries and keys have norms.
-    pub const fn norms_heads(self) -> bool {
+    pub(crate) const fn norms_heads(self) -> bool {
         matches!(self, Self::Qwen3Next | Self::Qwen3 | Self::Qwen3Moe)
     }
 }
 
-/// The dimensions of a modelled architecture. What it does not have is 0.
+/// The dimensions of a modelled architecture; 0 for what it does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelDims {
-    /// Whose names and peculiarities they have.
+    /// The family, which decides names and peculiarities.
     pub family: Family,
     /// Width of the residual stream.
-    pub hidden_size: u64,
+    pub(crate) hidden_size: u64,
     /// Layers of both kinds.
-    pub num_hidden_layers: u64,
+    pub(crate) num_hidden_layers: u64,
     /// Every how-manieth layer is full attention; the others are linear. 1: all are full.
-    pub full_attention_interval: u64,
+    pub(crate) full_attention_interval: u64,
     /// Rows of the embedding and of the head.
-    pub vocab_size: u64,
+    pub(crate) vocab_size: u64,
     /// Query heads of full attention.
-    pub num_attention_heads: u64,
+    pub(crate) num_attention_heads: u64,
     /// Key-value heads of full attention.
-    pub num_key_value_heads: u64,
+    pub(crate) num_key_value_heads: u64,
     /// Width of such a head.
-    pub head_dim: u64,
+    pub(crate) head_dim: u64,
     /// Inner width of a layer's dense feed-forward part.
-    pub intermediate_size: u64,
+    pub(crate) intermediate_size: u64,
     /// Routed experts of a layer.
-    pub num_experts: u64,
+    pub(crate) num_experts: u64,
     /// Routed experts that a token passes in a layer.
-    pub num_experts_per_tok: u64,
+    pub(crate) num_experts_per_tok: u64,
     /// Inner width of a routed expert.
-    pub moe_intermediate_size: u64,
+    pub(crate) moe_intermediate_size: u64,
     /// Inner width of the shared expert.
-    pub shared_expert_intermediate_size: u64,
+    pub(crate) shared_expert_intermediate_size: u64,
     /// Key heads of linear attention.
-    pub linear_num_key_heads: u64,
+    pub(crate) linear_num_key_heads: u64,
     /// Value heads of linear attention.
-    pub linear_num_value_heads: u64,
+    pub(crate) linear_num_value_heads: u64,
     /// Width of such a key head.
-    pub linear_key_head_dim: u64,
+    pub(crate) linear_key_head_dim: u64,
     /// Width of such a value head.
-    pub linear_value_head_dim: u64,
+    pub(crate) linear_value_head_dim: u64,
     /// Taps of the causal convolution.
-    pub linear_conv_kernel_dim: u64,
+    pub(crate) linear_conv_kernel_dim: u64,
     /// The longest context that the model was made for.
-    pub max_position_embeddings: u64,
+    pub(crate) max_position_embeddings: u64,
     /// Whether the head is the embedding.
-    pub tie_word_embeddings: bool,
+    pub(crate) tie_word_embeddings: bool,
 }
 
 impl ModelDims {
     /// The kinds of all layers in order.
-    pub fn layers(&self) -> impl Iterator<Item = LayerKind> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = LayerKind> {
         let interval = self.full_attention_interval.max(1);
         (1..=self.num_hidden_layers).map(move |number| match number % interval {
             0 => LayerKind::Full,
@@ -112,7 +112,7 @@ impl ModelDims {
         })
     }
 
-    /// How many layers are of this kind.
+    /// The number of layers of this kind.
     pub fn count(&self, kind: LayerKind) -> u64 {
         let full = self.num_hidden_layers / self.full_attention_interval.max(1);
         match kind {
@@ -155,13 +155,14 @@ const LARGEST_DIMENSION: u64 = 1 << 20;
 const MOST_LAYERS: u64 = 1024;
 
 impl Dimensions {
-    /// Variants with dense layers exist in the format, not in the field: they are not modelled.
+    /// Whether no layer is dense. Variants with dense layers exist in the format, but not in the field: they
+    /// are not modelled.
     fn all_layers_are_sparse(&self) -> bool {
         self.decoder_sparse_step.unwrap_or(1) == 1 && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
     }
 
-    /// The interval, also where only `layer_types` tells it. `None` where the kinds follow no
-    /// interval.
+    /// The interval of full attention, also where only `layer_types` tells it. `None` where the kinds follow
+    /// no interval.
     fn interval(&self) -> Option<u64> {
         let Some(types) = &self.layer_types else {
             return self.full_attention_interval;
@@ -207,7 +208,7 @@ impl Dimensions {
         Ok(Some(shape))
     }
 
-    /// What all families have.
+    /// The dimensions that all families have.
     fn common(&self, family: Family, taken: &mut Taken) -> ModelDims {
         let hidden_size = taken.take("hidden_size", self.hidden_size);
         let num_attention_heads = taken.take("num_attention_heads", self.num_attention_heads);
@@ -245,7 +246,7 @@ impl Dimensions {
         }
     }
 
-    /// What only Qwen3-Next has.
+    /// The dimensions that only Qwen3-Next has.
     fn hybrid(&self, shape: &mut ModelDims, taken: &mut Taken) {
         macro_rules! take {
             ($($name:ident),*) => { $( shape.$name = taken.take(stringify!($name), self.$name); )* };
@@ -257,7 +258,7 @@ impl Dimensions {
     }
 }
 
-/// What was found wrong while dimensions were taken, so that all of it is told at once.
+/// The mistakes found while dimensions were read, so that all of them are told at once.
 #[derive(Default)]
 struct Taken {
     absent: Vec<String>,

@@ -1,8 +1,7 @@
-//! What is known of a checkpoint from its `config.json`: architecture, quantisation, bytes by
-//! class.
+//! A checkpoint as its `config.json` describes it: architecture, quantisation, bytes by class.
 
 pub mod architecture;
-pub mod quantization;
+pub(crate) mod quantization;
 pub mod safetensors;
 pub mod tensors;
 
@@ -16,8 +15,8 @@ use safetensors::{Header, WeightFiles};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tensors::{Class, Tensors};
 
-pub use architecture::ModelDims;
-pub use quantization::Quantization;
+pub(crate) use architecture::ModelDims;
+pub(crate) use quantization::Quantization;
 
 /// A checkpoint's shape as far as a plan needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,24 +25,24 @@ pub struct Checkpoint {
     pub architecture: String,
     /// The quantisation that `config.json` names, if any.
     pub quantization: Option<Quantization>,
-    /// Which of its parts are quantised.
-    pub quantized: Quantized,
+    /// The parts that are quantised.
+    pub(crate) quantized: Quantized,
     /// Whether its attention keeps latent vectors instead of keys and values (MLA, as of `DeepSeek`).
-    pub latent_attention: bool,
+    pub(crate) latent_attention: bool,
     /// Dimensions, where this architecture is modelled. Absent: only `files_total` is known.
     pub shape: Option<ModelDims>,
     /// Weights by class, where architecture and quantisation are modelled.
     pub tensors: Option<Tensors>,
     /// Bytes of all weight files, where known.
     pub files_total: Option<ByteSize>,
-    /// Where headers told the bytes: what `config.json` had let expect.
+    /// The bytes that `config.json` let expect, where headers told the real ones.
     pub by_config: Option<ByteSize>,
-    /// What the index of its weight files says that they hold.
+    /// The bytes that the index of the weight files names.
     pub by_index: Option<ByteSize>,
     /// The type that its weights had before they were quantised: `bfloat16`.
-    pub dtype: Option<String>,
+    pub(crate) dtype: Option<String>,
     /// Whether it also sees or hears: parts that are not modelled.
-    pub multimodal: bool,
+    pub(crate) multimodal: bool,
 }
 
 impl Checkpoint {
@@ -95,10 +94,10 @@ impl Checkpoint {
         })
     }
 
-    /// The same with the bytes that its weight files tell, instead of those that `config.json` lets expect.
-    /// Without files it stays as it is.
+    /// Replaces the bytes that `config.json` lets expect by those that the weight files tell. Changes nothing
+    /// without files.
     #[must_use]
-    pub fn with_weights(self, files: &WeightFiles) -> Self {
+    pub(crate) fn with_weights(self, files: &WeightFiles) -> Self {
         let headers = &files.headers;
         if headers.is_empty() {
             return self;
@@ -124,18 +123,19 @@ impl Checkpoint {
         }
     }
 
-    /// Bytes on one of `ranks` ranks that `--cpu-offload-params experts` can move to RAM. `None` where
-    /// there are none, or nobody knows.
+    /// Bytes on one of `ranks` ranks that `--cpu-offload-params experts` can move to RAM. `None` where there
+    /// are none, or the number is unknown.
     pub fn experts(&self, ranks: u32) -> Option<ByteSize> {
         let experts = self.tensors.as_ref()?.bytes_of(Class::Experts, ranks);
         (experts.0 > 0).then_some(experts)
     }
 
-    /// Bytes on one of `ranks` ranks that vLLM counts as offloaded experts, and empties when they are repacked: the indices
-    /// of reordered inputs, two of 4 bytes for each input of an expert. It makes them for these formats whether anything
-    /// is reordered or not. Read in vLLM 0.26.0 (`compressed_tensors_moe.py`, `gptq_marlin.py`); with them what stayed in
-    /// VRAM was as planned within 0.1 GiB for these formats and for AWQ's own, which has none.
-    pub fn emptied(&self, ranks: u32) -> ByteSize {
+    /// Bytes on one of `ranks` ranks that vLLM counts as offloaded experts, and empties when they are
+    /// repacked: the indices of reordered inputs, two of 4 bytes for each input of an expert. vLLM makes them
+    /// for these formats whether anything is reordered or not. Read in vLLM 0.26.0
+    /// (`compressed_tensors_moe.py`, `gptq_marlin.py`); with them what stayed in VRAM was as planned within
+    /// 0.1 GiB for these formats and for AWQ's own, which has none.
+    pub(crate) fn emptied(&self, ranks: u32) -> ByteSize {
         let stored = self.quantization.as_ref().map(|stored| stored.method.as_str());
         match (&self.shape, stored) {
             (Some(shape), Some("compressed-tensors" | "gptq")) => {
@@ -163,8 +163,7 @@ pub fn known_config(repo: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads what `T` asks for; of an architecture or method that is not modelled, nothing more is
-/// asked for than its name.
+/// Reads the fields of `T`. For an architecture or method that is not modelled, only the name is read.
 fn read<T: DeserializeOwned>(config_json: &str) -> Result<T, Problem> {
     serde_json::from_str(config_json).map_err(|e| {
         Problem::new(Kind::Unverified, "cannot read the model's `config.json`")
@@ -183,7 +182,7 @@ struct Names {
     kv_lora_rank: Option<serde_json::Value>,
     #[serde(default)]
     dtype: Option<String>,
-    /// Its name until transformers 4.56.
+    /// The name of `dtype` until transformers 4.56.
     #[serde(default)]
     torch_dtype: Option<String>,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What `quantization_config` says: the method, and which module is stored in how many bits.
+//! Reads `quantization_config`: the method, and which module is stored in how many bits.
 //!
 //! Every method has its own way to leave modules out (`ignore`, `dynamic`,
 //! `modules_to_not_convert`, `extra_config`). All of them become one list of rules here, of which
@@ -17,18 +17,18 @@ pub struct Quantization {
     /// vLLM's name of the method: `compressed-tensors`, `gptq`, `awq`, …
     pub method: String,
     /// Bits of a weight. 0 where the method is not modelled.
-    pub bits: u32,
+    pub(crate) bits: u32,
     /// Weights that share a scale. 0 where a whole output shares one, or the method is not
     /// modelled.
-    pub group_size: u32,
+    pub(crate) group_size: u32,
     /// Whether no zero points are stored beside the scales.
-    pub symmetric: bool,
+    pub(crate) symmetric: bool,
     /// GPTQ's activation order.
-    pub desc_act: bool,
+    pub(crate) desc_act: bool,
 }
 
 impl Quantization {
-    /// A method of which no more than the name is understood.
+    /// A method of which only the name is known.
     pub(super) fn unmodelled(method: &str) -> Self {
         Self { method: spelled(method), bits: 0, group_size: 0, symmetric: true, desc_act: false }
     }
@@ -39,7 +39,7 @@ fn spelled(method: &str) -> String {
     method.to_lowercase().replace('_', "-")
 }
 
-/// Whether the bytes of a checkpoint in this method can be told from its `config.json`.
+/// Whether `config.json` alone tells the bytes of a checkpoint in this method.
 pub(super) fn is_modelled(method: &str) -> bool {
     let modelled = ["compressed-tensors", "gptq", "awq", "auto-round", "inc"];
     modelled.contains(&spelled(method).as_str())
@@ -47,18 +47,18 @@ pub(super) fn is_modelled(method: &str) -> bool {
 
 /// How one module is stored where it is quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scheme {
+pub(crate) struct Scheme {
     /// Bits of a weight.
-    pub bits: u32,
+    pub(crate) bits: u32,
     /// Weights that share a 16-bit scale. 0: a whole output shares one.
-    pub group_size: u32,
+    pub(crate) group_size: u32,
     /// Whether each group has a zero point of `bits` bits that vLLM keeps on the GPU.
-    pub zero_points: bool,
+    pub(crate) zero_points: bool,
 }
 
-/// Which module is quantised how.
+/// Which module is quantised, and how.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     overrides: Vec<(Pattern, Option<Scheme>)>,
     /// Where given, only modules that match one of these are quantised by default.
     only: Vec<Pattern>,
@@ -81,8 +81,8 @@ impl Pattern {
             .map_err(|e| unreadable(pattern, e))
     }
 
-    /// `re:…` is a pattern, anything else a whole name: as compressed-tensors and auto-round write
-    /// them.
+    /// Reads `re:…` as a pattern and anything else as a whole name, as compressed-tensors and auto-round
+    /// write them.
     fn name_or_regex(text: &str) -> Result<Self, Problem> {
         match text.strip_prefix("re:") {
             Some(pattern) => Self::regex(pattern),
@@ -105,21 +105,21 @@ fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
     Problem::new(Kind::Unverified, what).because(cause)
 }
 
-/// Which of the parts that vLLM is choosy about are quantised.
+/// Which of the parts that decide vLLM's kernels are quantised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantized {
+pub(crate) struct Quantized {
     /// `in_proj_ba` of linear attention.
-    pub gdn_gates: bool,
+    pub(crate) gdn_gates: bool,
     /// The shared expert.
-    pub shared_expert: bool,
+    pub(crate) shared_expert: bool,
     /// The projections of attention, linear or full.
     #[serde(default)]
-    pub attention: bool,
+    pub(crate) attention: bool,
 }
 
 impl Rules {
-    /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
-    pub fn quantized(&self) -> Result<Quantized, Problem> {
+    /// Which of the parts that decide vLLM's kernels are quantised, told by the first layer.
+    pub(crate) fn quantized(&self) -> Result<Quantized, Problem> {
         let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
         Ok(Quantized {
             gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
@@ -128,13 +128,13 @@ impl Rules {
         })
     }
 
-    /// Nothing is quantised.
-    pub fn none() -> Self {
+    /// No module is quantised.
+    pub(crate) fn none() -> Self {
         Self { overrides: Vec::new(), only: Vec::new(), default: None }
     }
 
     /// How the module of this name is stored; `None`: in 16 bits.
-    pub fn scheme(&self, module: &str) -> Result<Option<Scheme>, Problem> {
+    pub(crate) fn scheme(&self, module: &str) -> Result<Option<Scheme>, Problem> {
         for (pattern, scheme) in &self.overrides {
             if pattern.matches(module)? {
                 return Ok(*scheme);
@@ -239,7 +239,7 @@ struct RawOverride {
     sym: Option<bool>,
 }
 
-/// vLLM writes "one scale per output" as -1.
+/// The size of a group; vLLM writes "one scale per output" as -1.
 fn group_size(raw: Option<i64>) -> u32 {
     raw.and_then(|size| u32::try_from(size).ok()).unwrap_or(0)
 }
@@ -258,7 +258,7 @@ fn strings(value: &serde_json::Value) -> Vec<String> {
 }
 
 impl Raw {
-    /// What it says. Only for a method that [`is_modelled`].
+    /// The quantisation and its rules. Only for a method that [`is_modelled`].
     pub(super) fn read(self) -> Result<(Quantization, Rules), Problem> {
         match spelled(&self.quant_method).as_str() {
             "gptq" => self.gptq(),
@@ -303,7 +303,7 @@ impl Raw {
                 zero_points: weights.symmetric == Some(false),
             });
             for target in &group.targets {
-                // A class name stands for all that no name or pattern speaks of.
+                // A class name stands for all modules that no name or pattern covers.
                 if target == "Linear" {
                     rules.default = rules.default.or(scheme);
                 } else {
@@ -378,7 +378,7 @@ impl RawOverride {
     }
 }
 
-/// These methods quantise the head only where `lm_head` says so.
+/// Leaves the head out unless `lm_head` says so.
 fn unless_head(raw: &Raw) -> Rules {
     let mut rules = Rules::none();
     if raw.lm_head != Some(true) {

@@ -12,7 +12,7 @@ use super::{
 use crate::domain::{problem::Problem, size::ByteSize};
 use serde::{Deserialize, Serialize};
 
-/// What a tensor is for. `--cpu-offload-params experts` moves exactly the first class.
+/// The purpose of a tensor. `--cpu-offload-params experts` moves exactly the first class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -34,11 +34,11 @@ pub enum Class {
     Embedding,
     /// The output head.
     LmHead,
-    /// What no other class has.
+    /// All other tensors.
     Other,
 }
 
-/// What one rank holds of a tensor.
+/// The part of a tensor that one rank holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sharding {
@@ -53,18 +53,18 @@ pub enum Sharding {
 /// Equal tensors that are sharded alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What they are for.
+    /// The class of the tensors.
     pub class: Class,
-    /// Bytes of each, whole.
+    /// Bytes of each whole tensor.
     pub bytes: u64,
-    /// How many there are.
+    /// The number of tensors.
     pub copies: u64,
-    /// What one rank holds of each.
+    /// The part of each that one rank holds.
     pub sharding: Sharding,
 }
 
 impl Group {
-    /// Bytes on one of `ranks` ranks; where it does not divide, on the one that holds most.
+    /// Bytes on one of `ranks` ranks: on the one that holds most, where they do not divide evenly.
     fn on(&self, ranks: u32) -> u128 {
         let ranks = u64::from(ranks.max(1));
         let parts = match self.sharding {
@@ -102,7 +102,7 @@ pub struct Tensors(Vec<Group>);
 
 impl Tensors {
     /// The tensors of a model of this shape under these rules.
-    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
+    pub(crate) fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
         let mut tensors = Self::default();
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
@@ -129,7 +129,7 @@ impl Tensors {
 
     /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
     /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
-    pub fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
+    pub(crate) fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
@@ -312,7 +312,7 @@ fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
         () if has("k_proj") || has("v_proj") => (Class::Attention, keys_and_values),
         () if has("self_attn") => (Class::Attention, Sharding::Split),
         () if has("mlp") => (Class::Mlp, Sharding::Split),
-        // Nobody knows how it is split: not at all is the safe guess.
+        // How it is split is unknown: a whole copy is the safe guess.
         () => (Class::Other, Sharding::Replicated),
     };
     // Two numbers that every rank keeps.

@@ -1,11 +1,11 @@
-//! Which GPUs of its host a service may use, by what its environment says to CUDA.
+//! Finds the GPUs of its host that a service may use, by the variables that CUDA reads.
 
 use super::facts::Facts;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What CUDA reads: the GPUs that a process sees, by number or by UUID.
+/// The variable that names the GPUs which a process sees, by number or by UUID.
 pub const DEVICES: &str = "CUDA_VISIBLE_DEVICES";
-/// What the numbers count: CUDA's own order begins with the fastest.
+/// The variable that orders the numbers: CUDA's own order begins with the fastest.
 pub const ORDER: &str = "CUDA_DEVICE_ORDER";
 /// The order of the bus, which is that of NVML and of `nvidia-smi`.
 pub const BY_BUS: &str = "PCI_BUS_ID";
@@ -13,7 +13,7 @@ pub const BY_BUS: &str = "PCI_BUS_ID";
 /// The GPUs that nobody else may use at the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// All, or nobody can tell which.
+    /// All of them, or unknown ones.
     Host,
     /// These, by NVML's numbers.
     Gpus(BTreeSet<u32>),
@@ -28,7 +28,7 @@ enum Named<'a> {
 }
 
 impl Claim {
-    /// What an engine with these variables may use. `number` is asked for the number of the GPU of a UUID.
+    /// The GPUs that an engine with these variables may use. `number` finds the number of the GPU of a UUID.
     pub fn of(environment: &BTreeMap<String, String>, number: impl Fn(&str) -> Option<u32>) -> Self {
         let Some(devices) = environment.get(DEVICES) else { return Self::Host };
         let by_bus = environment.get(ORDER).is_some_and(|order| order == BY_BUS);
@@ -40,7 +40,7 @@ impl Claim {
         numbers.map_or(Self::Host, |numbers| Self::Gpus(numbers.into_iter().collect()))
     }
 
-    /// What both may use.
+    /// The GPUs that both may use.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -61,8 +61,8 @@ impl<'a> Named<'a> {
 }
 
 impl Facts {
-    /// The host as an engine with these variables sees it. By UUID the facts say nothing: then it sees as many GPUs as are
-    /// named, the first. What cannot be understood hides none.
+    /// The host as an engine with these variables sees it. The facts know no UUIDs: of these the engine sees
+    /// as many GPUs as are named, the first ones. A value that cannot be understood hides none.
     #[must_use]
     pub fn visible(&self, environment: &BTreeMap<String, String>) -> Self {
         let gpus = match environment.get(DEVICES).map(|devices| Named::of(devices)) {

@@ -1,8 +1,8 @@
 //! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
 //!
-//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the
-//! GPU + overhead + KV cache. Beside that share it takes what it never counts. Where a constant was
-//! measured the comment says on what; values that were only inferred say so.
+//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the GPU +
+//! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
+//! it was measured, or that it was inferred.
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, architecture::LayerKind},
@@ -21,7 +21,7 @@ pub struct Budget {
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: ByteSize,
-    /// What of the weights really goes to RAM under that limit, per rank.
+    /// The weights that really go to RAM under that limit, per rank.
     #[serde(default)]
     pub offloaded: ByteSize,
     /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
@@ -32,13 +32,13 @@ pub struct Budget {
     pub weights: Option<ByteSize>,
     /// Activations, graphs and libraries, as vLLM counts them. Absent on the CPU.
     pub overhead: Option<ByteSize>,
-    /// What vLLM takes before it looks at what is free, and so beside its share: CUDA's context, and
-    /// among ranks NCCL's buffers. Absent on the CPU.
+    /// The memory that vLLM takes before it looks at what is free, and so beside its share: CUDA's context,
+    /// and among ranks NCCL's buffers. Absent on the CPU.
     #[serde(default)]
     pub uncounted: Option<ByteSize>,
     /// What is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<ByteSize>,
-    /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
+    /// The bytes that the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
     /// tokens. Absent where the architecture is not modelled, and on the CPU.
     pub kv_cache_needed: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
@@ -49,10 +49,10 @@ pub struct Budget {
     /// The most sequences of `max-model-len` that this cache holds.
     #[serde(default)]
     pub largest_batch: Option<u64>,
-    /// What vLLM may use: utilisation × VRAM, or less, so that what it does not count has room.
-    /// Absent on the CPU.
+    /// The VRAM that vLLM may use: utilisation × VRAM, or less, so that uncounted memory has room. Absent on
+    /// the CPU.
     pub gpu: Option<ByteSize>,
-    /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
+    /// The memory that is missing on each GPU, with all offload counted. Above zero: it does not fit.
     pub missing: ByteSize,
     /// RAM of all ranks together.
     pub ram: ByteSize,
@@ -60,21 +60,22 @@ pub struct Budget {
 
 /// The memory of one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Rank {
-    /// Counted from 0.
-    pub rank: u32,
+#[expect(clippy::struct_field_names, reason = "`rank` is the document's word")]
+pub(crate) struct Rank {
+    /// The number of the rank, from 0.
+    pub(crate) rank: u32,
     /// All of its weights, in VRAM and RAM.
-    pub weights_bytes: Option<ByteSize>,
-    /// Of them, what lies in RAM.
-    pub offloaded_bytes: ByteSize,
+    pub(crate) weights_bytes: Option<ByteSize>,
+    /// The weights that lie in RAM.
+    pub(crate) offloaded_bytes: ByteSize,
     /// The tokens that its KV cache holds.
-    pub kv_cache_tokens: Option<u64>,
+    pub(crate) kv_cache_tokens: Option<u64>,
     /// The bytes of that cache.
-    pub kv_cache_bytes: Option<ByteSize>,
+    pub(crate) kv_cache_bytes: Option<ByteSize>,
     /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
-    pub overhead_bytes: Option<ByteSize>,
+    pub(crate) overhead_bytes: Option<ByteSize>,
     /// Everything on its GPU. 0 on the CPU.
-    pub total_bytes: ByteSize,
+    pub(crate) total_bytes: ByteSize,
 }
 
 /// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
@@ -83,37 +84,37 @@ const ACTIVATIONS: ByteSize = ByteSize::mib(656);
 const ACTIVATIONS_TOKENS: u64 = 2048;
 /// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
 const LIBRARIES: ByteSize = ByteSize::mib(512);
-/// What comes to it for each of several ranks. On two and four H100 they held 1.0 to 1.4 GiB beside
-/// weights, cache and what is uncounted.
+/// The part of libraries and graphs that each of several ranks adds. On two and four H100 they held 1.0 to
+/// 1.4 GiB beside weights, cache and uncounted memory.
 const LIBRARIES_TOGETHER: ByteSize = ByteSize::mib(768);
 
 /// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
 const UNCOUNTED_ALONE: ByteSize = ByteSize::mib(544);
-/// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were
-/// kept from talking to each other but through RAM, as cards without NVLink or peer access do.
+/// The uncounted memory of each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that
+/// could talk to each other only through RAM, as cards without NVLink or peer access do.
 const UNCOUNTED_TOGETHER: ByteSize = ByteSize::mib(1056);
-/// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on
-/// four H100.
+/// The uncounted memory of each rank where NVLink connects them, over which NCCL opens more channels: 1.94
+/// GiB on two and on four H100.
 const UNCOUNTED_NVLINKED: ByteSize = ByteSize::mib(2000);
-/// What a rank came to hold beyond its share and what is uncounted, once it served: up to 0.2 GiB.
+/// The growth of a rank beyond its share and uncounted memory, once it served: up to 0.2 GiB.
 const GROWTH: ByteSize = ByteSize::mib(256);
 
-/// How much more than must leave the GPU is offloaded: weights were up to 0.2 GiB larger than planned.
+/// How much more is offloaded than must leave the GPU: weights were up to 0.2 GiB larger than planned.
 const OFFLOAD_MARGIN: ByteSize = ByteSize::mib(256);
 
 /// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
 /// measured at TP 1.
 const RAM_SERVER: ByteSize = ByteSize::mib(1536);
 const RAM_RANK: ByteSize = ByteSize::mib(2560);
-/// The same for the CPU build, where 1.9, 2.7 and 4.2 GiB were measured at TP 1, 2 and 4 with a
-/// tiny model.
+/// RAM of the API server and the engine's core of the CPU build, for which 1.9, 2.7 and 4.2 GiB were measured
+/// at TP 1, 2 and 4 with a tiny model.
 const RAM_CPU_SERVER: ByteSize = ByteSize::mib(1280);
 const RAM_CPU_RANK: ByteSize = ByteSize::mib(768);
 /// RAM that the operating system keeps for itself.
 const RAM_SYSTEM: ByteSize = ByteSize::gib(2);
 
 impl Budget {
-    /// The memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
+    /// Budgets the memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
     /// fits.
     pub fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         match profile.runtime().device {
@@ -122,8 +123,8 @@ impl Budget {
         }
     }
 
-    /// The KV cache is not counted: its size on the CPU is set by the profile's arguments and
-    /// environment.
+    /// Budgets the memory on the CPU. The KV cache is not counted: the profile's arguments and environment
+    /// set its size.
     fn on_cpu(checkpoint: &Checkpoint, ranks: u32) -> Self {
         let weights = checkpoint.weights(1).unwrap_or_default();
         Self {
@@ -176,13 +177,13 @@ impl Budget {
         }
     }
 
-    /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
-    pub fn vram(&self) -> Option<ByteSize> {
+    /// The VRAM that a rank may hold: its share, and uncounted memory. Absent on the CPU.
+    pub(crate) fn vram(&self) -> Option<ByteSize> {
         self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
     }
 
     /// The memory of each rank, in their order.
-    pub fn ranks(&self) -> Vec<Rank> {
+    pub(crate) fn ranks(&self) -> Vec<Rank> {
         let rank = |rank| Rank {
             rank,
             weights_bytes: self.shard,
@@ -198,8 +199,8 @@ impl Budget {
         (0..self.tensor_parallel_size).map(rank).collect()
     }
 
-    /// Of the experts' bytes, the share that is read over the link: 0 to 1.
-    pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
+    /// The share of the experts' bytes that is read over the link: 0 to 1.
+    pub(crate) fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
         match checkpoint.experts(self.tensor_parallel_size) {
             Some(ByteSize(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
             _ => 0.0,
@@ -207,25 +208,29 @@ impl Budget {
     }
 }
 
-/// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
+/// The VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
-pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
+pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
 }
 
-/// RAM that the service may use: the profile's figure, but never more than the machine has beside
-/// its system. What is free now is not asked, for the service that is replaced still holds its
-/// share.
-pub fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
+/// RAM that the service may use: the profile's figure, but never more than the machine has beside its system.
+/// Free memory is not asked for, since the replaced service still holds its share.
+pub(crate) fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
     let machine = facts.ram_total.less(RAM_SYSTEM);
     profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
 
 /// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
 /// may be. `None` where no context fits, or the architecture is not modelled.
-pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Option<u32> {
+pub(crate) fn longest_context(
+    checkpoint: &Checkpoint,
+    profile: &Profile,
+    facts: &Facts,
+    ranks: u32,
+) -> Option<u32> {
     let room = Room::of(checkpoint, profile, facts, ranks);
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
@@ -247,10 +252,10 @@ struct Room {
     uncounted: ByteSize,
     /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
     kv_cache_fixed: Option<ByteSize>,
-    /// What must fit.
+    /// The bytes that the KV cache needs at least.
     kv_cache_needed: ByteSize,
     offloadable: ByteSize,
-    /// What comes to `offloadable` in vLLM's count, and is emptied.
+    /// The bytes that vLLM counts beside `offloadable`, and empties.
     emptied: ByteSize,
 }
 
@@ -276,8 +281,7 @@ impl Room {
                 .unwrap_or_default(),
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
-                // Of a model that is not modelled nobody knows what may move; a fixed size is then
-                // taken at its word.
+                // It is unknown which weights of this model may move; a fixed size is taken at its word.
                 (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
                 (None, _) => ByteSize::default(),
             },
@@ -285,8 +289,7 @@ impl Room {
         }
     }
 
-    /// `--cpu-offload-gb`: whole GiB, nothing where all fits. Where not even all experts are
-    /// enough, all of them.
+    /// `--cpu-offload-gb` in whole GiB: nothing where all fits, all experts where not even these are enough.
     fn offload(&self, policy: Offload) -> ByteSize {
         match policy {
             Offload::None => ByteSize::default(),
@@ -303,12 +306,12 @@ impl Room {
         }
     }
 
-    /// What vLLM counts while it moves so many bytes of experts to RAM.
+    /// The bytes that vLLM counts while it moves so many bytes of experts to RAM.
     fn counted(&self, moved: ByteSize) -> ByteSize {
         moved + self.emptied.part(moved, self.offloadable)
     }
 
-    /// What really goes to RAM when vLLM has counted so much.
+    /// The bytes that really go to RAM when vLLM has counted so many.
     fn offloaded(&self, counted: ByteSize) -> ByteSize {
         let all = self.offloadable + self.emptied;
         self.offloadable.part(counted.min(all), all)
@@ -394,8 +397,9 @@ fn kv_cache_fixed(profile: &Profile) -> Option<ByteSize> {
     fixed.next_back()?.value?.parse().ok().map(ByteSize)
 }
 
-/// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
-pub fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
+/// The activations that the shortest useful steps would spare, and the `max-num-batched-tokens` of these
+/// steps.
+pub(crate) fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
     (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
 }
 

@@ -1,4 +1,4 @@
-//! What is known to go wrong, checked before anything is touched.
+//! Checks for what is known to go wrong, before anything is touched.
 //!
 //! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
 //! What depends on where the weights lie is decided in [`super::placement`].
@@ -20,7 +20,7 @@ use crate::domain::{
     },
 };
 
-pub use crate::domain::findings::Finding;
+pub(crate) use crate::domain::findings::Finding;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
@@ -32,7 +32,7 @@ const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
 const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
 
 /// The version that the profile pins.
-pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
+pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     let written = &inputs.profile.runtime().vllm;
     Version::of(written).ok_or_else(|| {
         Refusal::new(
@@ -43,8 +43,8 @@ pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     })
 }
 
-/// The engine's version, flags and quantisation.
-pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+/// Checks the engine's version, flags and quantisation.
+pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let checkpoint = inputs.checkpoint;
     if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
         return Err(Refusal::new(
@@ -86,7 +86,7 @@ fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
     Err(Refusal::new("unknown-vllm-flag", message, help))
 }
 
-/// vLLM refuses a `--quantization` that differs from what `config.json` names.
+/// Refuses a `--quantization` that differs from what `config.json` names, as vLLM does.
 fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
     let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
         return Ok(());
@@ -113,8 +113,8 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
     ))
 }
 
-/// The first `ranks` GPUs, and the driver.
-pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+/// Checks the first `ranks` GPUs, and the driver.
+pub(crate) fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let method = inputs.checkpoint.quantization.as_ref();
     let least = least_capability(method.map(|quantization| quantization.method.as_str()), version);
     let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
@@ -140,8 +140,8 @@ pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refu
     driver(inputs.facts, version)
 }
 
-/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
-pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
+/// Refuses GPUs whose memory other processes hold. The replaced service gives its share back.
+pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
     let wanted = budget.vram().unwrap_or_default();
     let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
@@ -197,8 +197,8 @@ pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// Whether this version and environment can keep experts in RAM.
-pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+/// Checks whether this version and environment can keep experts in RAM.
+pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let environment = inputs.profile.environment();
     let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
     if !OFFLOAD_WORKS.contains(&version) {
@@ -240,8 +240,8 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What to know of a plan that can be made.
-pub fn findings(
+/// Finds what to know of a plan that can be made.
+pub(crate) fn findings(
     inputs: Inputs<'_>,
     version: Version,
     budget: &Budget,
@@ -266,7 +266,7 @@ pub fn findings(
     .collect()
 }
 
-/// The locked packages: transformers 5 lacks what vLLM used of it before 0.12.
+/// Refuses transformers 5 with a vLLM before 0.12, which uses what it lacks.
 pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
     let too_new = Version::of(locked).is_some_and(|found| found >= Version::new(5, 0, 0));
     if version >= Version::new(0, 12, 0) || !too_new {
@@ -279,7 +279,7 @@ pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// The headers against `config.json`, in percent of difference that is too much: zero points and index
+/// The difference between headers and `config.json`, in percent, that is too much: zero points and index
 /// tensors, which some kernels drop, make up to 3.
 const DIFFERENCE: u64 = 5;
 
@@ -338,7 +338,7 @@ fn expandable_segments(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
     let repo = &inputs.model.repo;
     let method = inputs.checkpoint.quantization.as_ref()?.method.as_str();
-    // The name, not whose it is.
+    // The name without its owner.
     let name = repo.rsplit('/').next().unwrap_or(repo).to_lowercase();
     let otherwise = method != "awq" && name.contains("awq");
     otherwise.then(|| {
@@ -405,7 +405,8 @@ fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Fi
     })
 }
 
-/// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
+/// Finds that the profile's share would not leave room for the memory that vLLM takes beside it: vLLM would
+/// not start.
 fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
     let asked = inputs.profile.memory().gpu_memory_utilization;

@@ -1,11 +1,11 @@
-//! What a profile may add to vLLM's arguments and environment, and what it may not.
+//! Checks what a profile adds to vLLM's arguments and environment.
 
 use super::{document::DocumentError, raw::RawVllm, rules::one_line};
 use std::ops::Range;
 use toml::Spanned;
 
-/// Flags that follow from a key of the profile. A second, different value would make the plan a lie:
-/// memory would be counted for one size and spent for another.
+/// Flags that follow from a key of the profile. A second, different value would make the plan wrong: it would
+/// count memory for one size and use another.
 const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("model.repo", &["--model"]),
     ("model.revision", &["--revision", "--tokenizer-revision", "--code-revision"]),
@@ -90,7 +90,7 @@ const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Names that end so hold secrets. Not `…TOKENS`, which is a number, as in `VLLM_MAX_TOKENS`.
+/// Endings of names that hold secrets. Not `…TOKENS`, which is a number, as in `VLLM_MAX_TOKENS`.
 const SECRET_ENDINGS: &[&str] = &[
     "TOKEN",
     "API_KEY",
@@ -108,7 +108,7 @@ const SECRET_HELP: &str = "every generation can be read by every user of this ho
      `secrets.hub-token-file` names one with a token of the hub; for another, `systemctl edit SERVICE`: `[Service]`, \
      `EnvironmentFile=/etc/SERVICE.env`";
 
-/// One argument of `vllm serve`, wherever it stands.
+/// Checks one argument of `vllm serve`, wherever it stands.
 pub(super) fn argument(text: String) -> Result<String, DocumentError> {
     let flag = flag_of(&text);
     let flag = flag.as_str();
@@ -130,7 +130,7 @@ pub(super) fn argument(text: String) -> Result<String, DocumentError> {
     one_line(text)
 }
 
-/// The first argument: what does not begin with `-` there would be taken for the model.
+/// Checks the first argument: vLLM would take it for the model if it did not begin with `-`.
 pub(super) fn first_argument(text: String) -> Result<String, DocumentError> {
     if text.starts_with('-') {
         argument(text)
@@ -141,7 +141,7 @@ pub(super) fn first_argument(text: String) -> Result<String, DocumentError> {
     }
 }
 
-/// The name of a variable.
+/// Checks the name of a variable.
 pub(super) fn variable(name: String) -> Result<String, DocumentError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !name.chars().all(allowed) || !name.starts_with(|c: char| !c.is_ascii_digit()) {
@@ -173,7 +173,7 @@ fn flag_of(argument: &str) -> String {
     flag.replace('_', "-")
 }
 
-/// Where secrets are written although they must not be.
+/// The places where secrets are written although they must not be.
 pub(super) fn secrets(raw: &RawVllm) -> Vec<Range<usize>> {
     let is_secret_flag = |argument: &Spanned<String>| {
         let flag = flag_of(argument.get_ref());

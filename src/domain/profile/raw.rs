@@ -1,4 +1,4 @@
-//! A profile as it is written: types are right, keys are known, values are unchecked and know their place.
+//! A profile as it is written: types are right, keys are known, values have their place and are unchecked.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What is known of vLLM, and how it is run.
+//! vLLM: its flags, variables, versions, logs and command line.
 
 pub mod env_vars;
 pub mod flags;

@@ -26,23 +26,25 @@ pub struct Status {
     /// What `current` points at.
     pub current: Option<Generation>,
     /// Whether that passed a validation.
-    pub proven: bool,
+    pub(crate) proven: bool,
     /// What the service does. Absent where there is none to ask.
     pub condition: Option<Condition>,
     /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
     pub as_found: Option<AsFound>,
     /// The newest activation.
-    pub last: Option<Recorded>,
+    pub(crate) last: Option<Recorded>,
     /// The newest validation of what is current.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// Until when what is current is watched, if it is.
-    pub watched_until: Option<jiff::Timestamp>,
+    pub(crate) watched_until: Option<jiff::Timestamp>,
     /// What runs, as far as that can be told.
-    pub runs: Runs,
+    pub(crate) runs: Runs,
     /// The profile of what serves.
-    pub serving: Option<String>,
+    pub(crate) serving: Option<String>,
     /// The records that cannot be read, in one line each.
     pub damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each.
+    pub damaged_models: Vec<String>,
 }
 
 /// What runs an adopted generation.
@@ -56,18 +58,18 @@ pub enum AsFound {
 
 /// A generation and what is known of it.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The generation.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// Whether it passed a validation, serves, and so on.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// Whether a person wants to keep it.
-    pub pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// What a generation is to its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// `current` points at it, and it is proven.
     Current,
     /// `current` points at it, and it is being tried, or was interrupted.
@@ -101,12 +103,25 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     let watched_until = watched_until(world, current.as_ref(), last.as_ref());
     let runs = current.as_ref().map_or(Runs::Unknown, |current| running::runs(world, &current.plan.service));
     let damaged = world.store.damages()?;
+    let damaged_models = world.store.damaged_models()?;
     let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
     let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
         Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
         None => Some(current.plan.profile.clone()),
     });
-    Ok(Status { current, proven, condition, as_found, last, report, watched_until, runs, serving, damaged })
+    Ok(Status {
+        current,
+        proven,
+        condition,
+        as_found,
+        last,
+        report,
+        watched_until,
+        runs,
+        serving,
+        damaged,
+        damaged_models,
+    })
 }
 
 /// What runs an adopted generation that no deployment has replaced yet.
@@ -138,7 +153,7 @@ fn watched_until(
 }
 
 /// All generations, oldest first.
-pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
+pub(crate) fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
     let proven = world.store.known_good()?;
     let current = world.store.current()?;
     let standing = |id| match id {

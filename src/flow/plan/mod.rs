@@ -32,7 +32,8 @@ use crate::{
     host::{self, vllm::isolated},
 };
 use checkpoint::LoadedCheckpoint;
-pub use checkpoint::Weights;
+pub(crate) use checkpoint::Weights;
+pub(in crate::flow) use checkpoint::sought;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// A plan and everything that carrying it out needs.
@@ -43,15 +44,15 @@ pub struct Prepared {
     /// What is to be.
     pub plan: Plan,
     /// The profile's text, kept with the generation.
-    pub profile: String,
+    pub(crate) profile: String,
     /// The model's files.
-    pub model: LockedModel,
+    pub(crate) model: LockedModel,
     /// Where to take them from, if they are not in the store.
-    pub wanted: Model,
+    pub(crate) wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
-    pub runtime: Option<Supply>,
+    pub(crate) runtime: Option<Supply>,
     /// What serves now.
-    pub current: Option<Generation>,
+    pub(crate) current: Option<Generation>,
     /// What a person has decided to do without.
     pub waived: BTreeSet<Waiver>,
 }
@@ -83,28 +84,27 @@ struct GatheredInputs {
 
 /// What was decided, and what the installed vLLM said to it, where it was asked.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// The plan, or why there is none.
-    pub planned: Result<Plan, Refusal>,
+    pub(crate) planned: Result<Plan, Refusal>,
     /// What both say of the same things.
-    pub engine: Vec<Compared>,
+    pub(crate) engine: Vec<Compared>,
 }
 
-/// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
-pub fn plan(world: &World, name: &str, facts: &Facts, weights: Weights<'_>) -> Result<Decision, Problem> {
-    let planned = GatheredInputs::gather(world, name, weights)?.plan(facts, world.layout());
+/// The plan for a profile. The model need not be locked, nor be on this machine.
+pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
+    let planned = GatheredInputs::gather(world, name, weights)?.plan(world.facts()?, world.layout());
     Ok(Decision { planned, engine: Vec::new() })
 }
 
-/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
-pub fn plan_with_consent(
+/// The plan for a profile, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub(crate) fn plan_with_consent(
     world: &World,
     name: &str,
-    facts: &Facts,
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
     let materials = GatheredInputs::gather(world, name, weights)?;
-    let plan = match materials.plan(facts, world.layout()) {
+    let plan = match materials.plan(world.facts()?, world.layout()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new() }),
     };
@@ -121,7 +121,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
-    let plan = materials.plan(&world.facts, world.layout())?;
+    let plan = materials.plan(world.facts()?, world.layout())?;
     let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
@@ -144,7 +144,7 @@ impl Prepared {
     /// themselves, and against the word of the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
-        if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
+        if !materials.plan(world.facts()?, world.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),

@@ -144,7 +144,11 @@ pub async fn validate(
 }
 
 /// Measures one stream of a server that serves now, for later comparison. Nothing else is asked of it.
-pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
+pub(crate) async fn measure(
+    api: &Api,
+    subject: Subject<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, String> {
     let samples = speed::measure(api, subject.gates, Prompting::Fixed, None, observer)
         .await
         .map_err(|miss| miss.to_string())?;

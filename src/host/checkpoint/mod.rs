@@ -1,5 +1,5 @@
-//! A checkpoint's folder: its `config.json`, its index, and the headers of its weight files. Of the weights
-//! themselves nothing is read: two megabytes of forty-five gigabytes.
+//! Reads a checkpoint's folder: its `config.json`, its index, and the headers of its weight files. The
+//! weights themselves are not read: two megabytes of forty-five gigabytes are.
 
 mod remote;
 mod told;
@@ -12,32 +12,44 @@ use crate::domain::{
     },
     problem::Problem,
 };
-use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use told::{CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, some_of, template_in, unverified};
 
-pub use remote::{HubReadError, read as read_from_hub};
+pub(crate) use remote::{HubReadError, read as read_from_hub, template as template_on_hub};
 use std::{
     fs::File,
     io::{ErrorKind, Read},
     path::Path,
 };
 
-/// How much of the weight files has to be there.
+/// The part of a weight file that must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// All of each.
+    /// The whole file.
     Whole,
     /// At least the header: what follows may have been cut off.
     Headers,
 }
 
-/// What is in this folder, or nothing where it has no `config.json`. A folder without safetensors files
-/// tells no more than its `config.json`.
+/// Reads the checkpoint in this folder, or nothing where it has no `config.json`. A folder without
+/// safetensors files tells no more than its `config.json`.
 pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Problem> {
     let Some(config) = fs::read(&folder.join(CONFIG))? else {
         return Ok(None);
     };
     let weights = weights(folder, presence)?;
     Ok(Some(Checkpoint::of(&config, None)?.with_weights(&weights)))
+}
+
+/// The text of the model's chat template, or nothing where the folder has none.
+pub(crate) fn template(folder: &Path) -> Result<Option<String>, Problem> {
+    for name in TEMPLATES {
+        if let Some(text) = fs::read(&folder.join(name))?
+            && let Some(template) = template_in(name, &text)
+        {
+            return Ok(Some(template));
+        }
+    }
+    Ok(None)
 }
 
 /// The headers of all weight files: of those that the index names, or where there is none of all.
@@ -70,7 +82,7 @@ fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
     let mut prefix = [0; PREFIX];
     read_exactly(&mut file, &mut prefix, path)?;
     let length = Header::length(prefix).map_err(|flaw| flawed(&flaw))?;
-    // Asked before anything is allocated for it.
+    // Checked before anything is allocated.
     if length > size.saturating_sub(PREFIX as u64) {
         return Err(flawed(&Flaw::Truncated));
     }

@@ -1,4 +1,4 @@
-//! What is said of a checkpoint's files, wherever they are read.
+//! Checks and messages for a checkpoint's files, wherever they are read.
 
 use crate::domain::{
     checkpoint::safetensors::{Flaw, Header, Index},
@@ -11,10 +11,30 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 pub(crate) const SUFFIX: &str = ".safetensors";
 
+/// Where a chat template may be, the first that has one counts.
+pub(crate) const TEMPLATES: [&str; 3] =
+    ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"];
+
+/// The chat template that a file of this name and text has. Several of one model, each with its name, are taken together.
+pub(crate) fn template_in(name: &str, text: &str) -> Option<String> {
+    if name.ends_with(".jinja") {
+        return Some(text.to_owned());
+    }
+    let document: serde_json::Value = serde_json::from_str(text).ok()?;
+    match document.get("chat_template")? {
+        serde_json::Value::String(template) => Some(template.clone()),
+        serde_json::Value::Array(templates) => {
+            let texts = templates.iter().filter_map(|named| named.get("template")?.as_str());
+            Some(texts.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }
+}
+
 /// Missing names that are told; the rest are only counted.
 pub(crate) const NAMED: usize = 3;
 
-/// The header of a file that has all tensors that the index says are in it.
+/// The header, if its file has all tensors that the index places there.
 pub(crate) fn has_all(index: &Index, name: &str, header: Header, place: &str) -> Result<Header, Problem> {
     match index.missing_from(name, &header).as_slice() {
         [] => Ok(header),

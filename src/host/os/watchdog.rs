@@ -2,7 +2,7 @@
 //! anywhere else does not. Whoever supervises an engine tells of the engine instead, and never begins this. A process to
 //! which the service manager does not listen ends itself.
 
-use super::notify::Notifier;
+use super::notify;
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -22,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 static BEGUN: AtomicBool = AtomicBool::new(false);
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// From now on [`beat`] tells.
-pub fn begin() {
+/// Makes [`beat`] report from now on.
+pub(crate) fn begin() {
     BEGUN.store(true, Ordering::Relaxed);
     beat();
 }
@@ -45,18 +45,18 @@ fn since_last() -> Duration {
 }
 
 /// It gets on.
-pub fn beat() {
+pub(crate) fn beat() {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
         *last = Some(Instant::now());
         if BEGUN.load(Ordering::Relaxed) {
-            Notifier.alive();
+            notify::alive();
         }
     }
 }
 
-/// Waits for so long, in a loop that has an end.
-pub fn pause(length: Duration) {
+/// Waits for so long. For loops that have an end.
+pub(crate) fn pause(length: Duration) {
     beat();
     thread::sleep(length);
 }

@@ -1,5 +1,5 @@
-//! The service manager as the one who carries an activation out: a transient unit that needs no terminal, outlives
-//! whoever started it, and is started again when it dies.
+//! Runs an activation in a transient unit: it needs no terminal, outlives its caller, and is restarted when
+//! it dies.
 
 use super::{
     Systemd,
@@ -21,25 +21,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the unit is told beside its command.
+/// The properties of the unit.
 ///
-/// Whatever kills the deployer (a person, the kernel, systemd-oomd), its group is cleared and `ExecStopPost=` goes
-/// back at once; what kills that too is followed by a restart, without a limit, which goes back as well. Exit
-/// statuses are ends, and are not tried again.
+/// Whatever kills the deployer (a person, the kernel, systemd-oomd), its group is cleared and `ExecStopPost=`
+/// rolls back at once. Where that is killed too, restarts without a limit roll back. An exit status is final,
+/// and leads to no restart.
 const PROPERTIES: [&str; 13] = [
     "Restart=on-failure",
     "RestartSec=1s",
     "RestartPreventExitStatus=1 2 3 4 5 6 7 130",
     "StartLimitIntervalSec=0",
-    // One that hangs is killed, and goes back like one that died. Each wait has a limit of its own, and tells that it goes
-    // on; the longest thing in between is a call to the service manager.
+    // A hanging worker is killed, and rolls back like one that died. Each wait has a limit of its own and
+    // reports progress; the longest time in between is a call to the service manager.
     "WatchdogSec=10min",
     "NotifyAccess=main",
     "TimeoutAbortSec=1min",
-    // The deployer decides what becomes of its children, and how long the way back takes.
+    // The deployer decides what becomes of its children, and how long a rollback takes.
     "KillMode=mixed",
     "TimeoutStopSec=infinity",
-    // The engine is what must give memory back. A user's manager may not grant it, and goes on without.
+    // The engine must give memory back first. A user's manager may not allow this, and goes on without.
     "OOMScoreAdjust=-900",
     "OOMPolicy=continue",
     "ManagedOOMPreference=omit",
@@ -48,14 +48,14 @@ const PROPERTIES: [&str; 13] = [
 
 /// Has the service manager carry out the activation of this number. Returns once its process runs. A manager that goes
 /// away in the middle (`daemon-reexec`, a restarted bus) is asked again.
-pub fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
+pub(crate) fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
     let name = unit::activation_name(service, activation);
     let number = activation.to_string();
     let mut arguments = vec![
         scope_option(layout.scope()).to_owned(),
         "--quiet".into(),
         "--no-ask-password".into(),
-        // Gone when it has ended, however it ended: its story is kept with the activation.
+        // The unit is removed when it has ended; its events stay with the activation.
         "--collect".into(),
         "--service-type=exec".into(),
         format!("--unit={name}.service"),
@@ -96,12 +96,12 @@ pub fn heard(
     }
 }
 
-/// Whether this activation is being carried out, or watched, or is about to be started again.
-pub fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
+/// Whether this activation is running, on probation, or about to be restarted.
+pub(crate) fn runs(service: &str, activation: u64, scope: Scope) -> Result<bool, Problem> {
     Systemd::new(&unit::activation_name(service, activation), scope).is_up()
 }
 
-/// Asks this activation to stop and go back, as Ctrl-C does.
-pub fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
+/// Asks this activation to stop and roll back, as Ctrl-C does.
+pub(crate) fn interrupt(service: &str, activation: u64, scope: Scope) -> Result<(), Problem> {
     Systemd::new(&unit::activation_name(service, activation), scope).interrupt()
 }

@@ -1,4 +1,4 @@
-//! Servers that somebody else started: what can be seen of them, and their orderly end.
+//! Looks at servers that somebody else started, and ends them in order.
 
 use crate::{
     domain::{
@@ -27,41 +27,41 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How long a server may take to end when it is asked to; vLLM with requests in flight needs some seconds.
+/// The longest wait for a server to end; vLLM with requests in flight needs some seconds.
 const END_PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A unit as systemd has it loaded.
 #[derive(Clone, Debug)]
-pub struct LoadedUnit {
-    /// With its suffix.
-    pub name: String,
-    /// Its file.
-    pub path: PathBuf,
+pub(crate) struct LoadedUnit {
+    /// The name with its suffix.
+    pub(crate) name: String,
+    /// The path of the file.
+    pub(crate) path: PathBuf,
     /// The text of that file.
-    pub text: String,
-    /// Files that change it, which stay in force for whatever has its name.
-    pub drop_ins: Vec<PathBuf>,
-    /// Its main process. Absent while it does not run.
-    pub main: Option<i32>,
+    pub(crate) text: String,
+    /// The drop-ins, which stay in force for any unit of its name.
+    pub(crate) drop_ins: Vec<PathBuf>,
+    /// The main process. Absent while it does not run.
+    pub(crate) main: Option<i32>,
 }
 
 /// A server that was found.
 #[derive(Clone, Debug)]
-pub struct FoundServer {
-    /// Which process it is.
-    pub process: Process,
-    /// What can be seen of it.
-    pub seen: Seen,
+pub(crate) struct FoundServer {
+    /// The process.
+    pub(crate) process: Process,
+    /// The process as it can be seen.
+    pub(crate) seen: Seen,
     /// When it started.
-    pub since: Option<SystemTime>,
+    pub(crate) since: Option<SystemTime>,
 }
 
 /// This manager's unit of this name, with or without suffix.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none, or where its text cannot be told.
-pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
+pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
     if scope == Scope::User {
         Systemd::usable(scope)?;
     }
@@ -94,17 +94,17 @@ pub fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
 }
 
 /// The service of this manager that a process belongs to: `vllm.service`.
-pub fn unit_of(pid: i32, scope: Scope) -> Option<String> {
+pub(crate) fn unit_of(pid: i32, scope: Scope) -> Option<String> {
     let unit = Manager::of(scope).unit(&membership(pid))?;
     // To the system all services of a user are that user's manager.
     (unit.ends_with(".service") && !unit.starts_with("user@")).then_some(unit)
 }
 
-/// A process and all that descends from it, nearest first, as far as they may be looked at.
+/// A process and all that descends from it, nearest first, as far as this process may look at them.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is no such process, or none that may be looked at.
-pub fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
+pub(crate) fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
     let ancestor = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(|| no_process(pid))?;
     let pids = std::iter::once(ancestor).chain(process_tree::descendants_of(ancestor)?);
     let found: Vec<_> = pids.filter_map(|pid| sighting(pid.as_raw_nonzero().get())).collect();
@@ -143,25 +143,25 @@ fn identity(process: &proc::Process) -> Option<Process> {
     })
 }
 
-/// Whether it is still this very process.
-pub fn lives(process: &Process) -> bool {
+/// Whether this very process still runs.
+pub(crate) fn lives(process: &Process) -> bool {
     let now = proc::Process::new(process.pid).ok();
     now.is_some_and(|now| identity(&now).as_ref() == Some(process))
 }
 
-/// What started a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
-pub fn parent(process: &Process) -> Option<String> {
+/// The parent of a process: "`supervisord` (process 1)". Absent where that is systemd or gone.
+pub(crate) fn parent(process: &Process) -> Option<String> {
     let parent = proc::Process::new(process.pid).ok()?.stat().ok()?.ppid;
     let name = proc::Process::new(parent).ok()?.stat().ok()?.comm;
     (parent > 1).then(|| format!("`{name}` (process {parent})"))
 }
 
 /// Ends a process with all that descends from it, and waits until they are gone. One that is gone is no problem.
-pub fn end(process: &Process) -> Result<(), Problem> {
+pub(crate) fn end(process: &Process) -> Result<(), Problem> {
     let Some(pid) = Pid::from_raw(process.pid).filter(|_| lives(process)) else {
         return Ok(());
     };
-    // Whoever descends from it now is somebody else's orphan once it is gone.
+    // Its present descendants become orphans once it is gone.
     let pids = std::iter::once(pid).chain(process_tree::descendants_of(pid)?);
     let all = pids.filter_map(|pid| identity(&proc::Process::new(pid.as_raw_nonzero().get()).ok()?));
     let all: Vec<_> = all.collect();
@@ -194,7 +194,7 @@ fn signal(process: &Process, signal: Signal) {
 }
 
 /// A problem where a path is another file to this process than to us: it runs in a container.
-pub fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
+pub(crate) fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
     let theirs =
         PathBuf::from(format!("/proc/{}/root", process.pid)).join(path.strip_prefix("/").unwrap_or(path));
     let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
@@ -213,7 +213,7 @@ pub fn same_files(process: &Process, path: &Path) -> Result<(), Problem> {
 }
 
 /// The interpreter of a command line that begins with it, as a path that can be started again.
-pub fn program(seen: &Seen) -> PathBuf {
+pub(crate) fn program(seen: &Seen) -> PathBuf {
     let first = Path::new(seen.argv.first().map_or("", String::as_str));
     if first.is_absolute() {
         return first.to_owned();
@@ -228,7 +228,7 @@ pub fn program(seen: &Seen) -> PathBuf {
 }
 
 /// A problem with an interpreter that the service's sandbox would hide.
-pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
+pub(crate) fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
     let environment = python.parent().and_then(Path::parent).unwrap_or(python);
     if hides(scope, &real) && !real.starts_with(environment) {
@@ -241,7 +241,7 @@ pub fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
 }
 
 /// The packages installed beside an interpreter, by name, with their versions.
-pub fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
+pub(crate) fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let Some(environment) = python.parent().and_then(Path::parent) else {
         return Ok(BTreeMap::new());
     };
