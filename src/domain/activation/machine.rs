@@ -157,7 +157,7 @@ impl Activation {
 
     /// What `recover` makes of a stuck activation: another rollback.
     #[must_use]
-    pub(crate) fn unstuck(self) -> Self {
+    pub fn unstuck(self) -> Self {
         match self.state {
             State::Done { end: End::Stuck { cause, .. } } => Self { state: State::back(cause), ..self },
             _ => self.resumed(),
@@ -212,13 +212,13 @@ impl Activation {
 
     /// Whether the state must be on record before anything goes on. A rollback need not be: resuming from an
     /// older state leads to the same rollback.
-    pub(crate) fn needs_its_record(&self) -> bool {
+    pub fn needs_its_record(&self) -> bool {
         matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
     }
 
     /// What becomes of a state that must be on record and cannot be recorded.
     #[must_use]
-    pub(crate) fn unrecorded(self, why: String) -> Self {
+    pub fn unrecorded(self, why: String) -> Self {
         let step = match &self.state {
             State::Forward { step } | State::Back { step, .. } => *step,
             State::Done { .. } => Step::Validate,
@@ -228,7 +228,7 @@ impl Activation {
 
     /// Ends an activation that nobody can carry out as stuck. An ended one stays as it is.
     #[must_use]
-    pub(crate) fn given_up(self, why: String) -> Self {
+    pub fn given_up(self, why: String) -> Self {
         let (cause, step) = match self.state {
             State::Forward { step } => (Cause::Interrupted { step }, step),
             State::Back { step, cause, .. } => (cause, step),
@@ -298,7 +298,7 @@ pub fn failed<'a>(
 impl Cause {
     /// Whether this cause speaks against the generation: it did not start, failed its validation, or failed
     /// its probation.
-    pub(crate) fn blames_the_generation(&self) -> bool {
+    pub fn blames_the_generation(&self) -> bool {
         match self {
             Self::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
             Self::Degraded { .. } => true,

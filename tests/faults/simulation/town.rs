@@ -334,7 +334,12 @@ impl Town {
 
     fn tell(&mut self, ended: Option<&Ended>) -> Exit {
         self.told = ended.map(|ended| ended.number);
-        ended.map_or(Exit::AlreadySo, |ended| Exit::of(&ended.end))
+        let exit = ended.map_or(Exit::AlreadySo, |ended| Exit::of(&ended.end));
+        // On a full disk that is told, and not on record.
+        if exit == Exit::Stuck && self.unfinished() {
+            self.shared.person_needed.set(true);
+        }
+        exit
     }
 
     fn ended_early(&self, problem: &Problem) -> Exit {
@@ -435,8 +440,7 @@ impl Town {
             (store.current().map_err(say)?, running.get(), store.known_good().map_err(say)?);
         self.shared.proven.replace(proven.clone());
         let last = store.last_activation().map_err(say)?;
-        // On a full disk that it is stuck may not be on record, either.
-        let stuck = not_stuck(last.as_ref()).is_err() || exit == Exit::Stuck;
+        let stuck = not_stuck(last.as_ref()).is_err();
         let told = last.as_ref().filter(|last| Some(last.number) == self.told);
         if let Some(wrong) = told.and_then(|told| exit.contradicts(told.last()?, current)) {
             return Err(wrong);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod failure_count;
+mod machine;
 mod overtaken;
 mod panicked;
 mod probation;
