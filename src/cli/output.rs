@@ -1,4 +1,4 @@
-//! What a command prints, and what it asks.
+//! Prints the result of a command, and asks for consent.
 
 use super::{
     args::{Consent, Global},
@@ -43,7 +43,7 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_agreed),
         Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
-            // The question hid the cursor, and Ctrl-C left it so.
+            // The question hid the cursor, and Ctrl-C left it hidden.
             let _closed = dialoguer::console::Term::stderr().show_cursor();
             Err(not_agreed)
         }

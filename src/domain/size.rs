@@ -34,7 +34,7 @@ impl ByteSize {
         self.0 == 0
     }
 
-    /// The same share of this as `part` is of `whole`, which may be more than all of it; zero where this is
+    /// The share of this amount that `part` is of `whole`. `part` may exceed `whole`. Zero where `whole` is
     /// zero.
     #[must_use]
     pub(crate) fn part(self, part: Self, whole: Self) -> Self {

@@ -1,4 +1,4 @@
-//! The command line, as typed.
+//! The command line.
 
 mod examples;
 mod requests;
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
@@ -72,12 +72,12 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Whose service manager is meant.
+    /// The scope of the service manager.
     pub(crate) fn scope(&self) -> Scope {
         if self.user { Scope::User } else { Scope::System }
     }
 
-    /// Where everything is kept.
+    /// The root directory.
     pub(crate) fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| match self.scope() {
             Scope::System => "/var/lib/awqdeploy".into(),
@@ -85,7 +85,7 @@ impl Global {
         })
     }
 
-    /// Where profiles are, unless they are said or in the working directory.
+    /// The default folder of profiles, where none is named and none is in the working directory.
     pub(crate) fn own_profiles(&self) -> PathBuf {
         match self.scope() {
             Scope::System => "/etc/awqdeploy".into(),
@@ -95,7 +95,7 @@ impl Global {
 }
 
 impl Command {
-    /// Whether it reads a folder of profiles. A rehearsal may read those that came with the program.
+    /// Whether the command reads a folder of profiles. A rehearsal may read those that came with the program.
     pub(crate) fn reads_profiles(&self) -> bool {
         matches!(
             self,

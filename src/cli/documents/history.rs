@@ -1,4 +1,4 @@
-//! What `history` and `why` print.
+//! The documents of `history` and `why`.
 
 use crate::{
     cli::documents,
@@ -42,7 +42,7 @@ pub(crate) struct WhyDocument {
     pub(crate) line: Line,
     /// The root cause that the engine's log names, if it names one.
     pub(crate) engine: Option<String>,
-    /// What to do about that.
+    /// The remedy for that.
     pub(crate) help: Option<&'static str>,
     pub(crate) report: Option<Report>,
     /// The end of the service's log.
@@ -74,7 +74,7 @@ pub(crate) struct Line {
     pub(crate) at: Option<jiff::Timestamp>,
     pub(crate) from: Option<GenerationId>,
     pub(crate) to: Option<GenerationId>,
-    /// Null while it goes on, or if it was interrupted and nobody has recovered yet.
+    /// The end. Null while the activation goes on, or if it was interrupted and not recovered yet.
     pub(crate) end: Option<&'static str>,
     pub(crate) cause: Option<String>,
     pub(crate) phases: Vec<Phase>,

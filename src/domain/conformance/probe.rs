@@ -100,7 +100,7 @@ pub(crate) enum Need {
     WhereOffered,
 }
 
-/// What the answers so far have told of the server.
+/// The facts about the server that its answers have told so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Known {
     /// The name of the model in requests.

@@ -34,7 +34,7 @@ const MOST: ByteSize = ByteSize::gib(1 << 10);
 pub struct Listed {
     /// Below the repository's root; relative and plain.
     pub path: PathBuf,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
     /// The content, by the hub's name for it.
     pub content: Content,
@@ -100,7 +100,7 @@ impl HubError {
         if let Self::NotNow { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// What a person can do about it.
+    /// The remedy.
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::Denied(_) => {
@@ -240,8 +240,8 @@ pub fn next_page(link: &str) -> Option<&str> {
     })
 }
 
-/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is held against the hub's
-/// own `Date`, so that no two clocks need agree; without that it says nothing.
+/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is compared with
+/// the hub's own `Date`, so that no two clocks need agree; without that it is ignored.
 pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));

@@ -271,9 +271,9 @@ pub const PIECE: ByteSize = ByteSize::mib(8);
 pub struct LockedFile {
     /// Relative to the model's folder.
     pub path: PathBuf,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
-    /// Its content.
+    /// The content.
     pub sha256: Sha256Digest,
     /// The name of its content in git, by which hubs list small files. Of a folder's files all get it that are no
     /// longer than a piece, of a hub's those that it keeps in git.

@@ -312,7 +312,7 @@ pub(super) fn other_profile(name: &str, text: String) -> Result<String, Document
 }
 
 impl Default for Gates {
-    /// What a profile without a `[validation]` asks for.
+    /// The gates of a profile without a `[validation]`.
     fn default() -> Self {
         Self {
             min_decode_tokens_per_second: MIN_TOKENS_PER_SECOND,

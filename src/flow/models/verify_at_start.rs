@@ -1,5 +1,5 @@
-//! Before each start the service proves that its model is what was locked, and its runtime what was installed; a rollback
-//! does so before it stops anything.
+//! Verifies the model and the runtime before each start of the service; a rollback does so before it stops
+//! anything.
 
 use crate::{
     domain::{
@@ -19,28 +19,28 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// What was hashed before, and need not be read again while it stays untouched.
+/// The hash cache to use: untouched files in it need not be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// What the store's memo says.
+    /// The store's cache.
     Stored,
-    /// The same, and what the service keeps of its own.
+    /// The store's cache, and the service's own.
     ToService,
-    /// Nothing: everything is read.
+    /// None: everything is read.
     Nothing,
 }
 
-/// A runtime that was proven.
+/// A runtime that was verified.
 #[derive(Clone, Debug, Default)]
 pub struct VerifiedRuntime {
-    /// By what its folders can be known again.
+    /// The names and hashes by which its folders can be recognised.
     pub noted: Vec<(Sha256Digest, Sha256Digest)>,
-    /// Folders of which nobody recorded what they held: an earlier version installed them.
+    /// Folders without a manifest: an earlier version installed them.
     pub unrecorded: Vec<PathBuf>,
 }
 
-/// Proves a model in the store. Files that are known to be untouched since they were last hashed, by the store's
-/// memo or by `own`, are not read, unless the profile wants it so.
+/// Verifies a model in the store. Files that the store's hash cache or `own` knows are not read, unless the
+/// profile asks for it.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
@@ -70,8 +70,8 @@ pub fn verify_model(
     }
 }
 
-/// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,
-/// and there is no other. What Nix built is in Nix's store, where nothing is ever changed.
+/// Verifies the runtime of a plan, and its interpreter: every file is as it was installed, and there is no
+/// other. What Nix built is in Nix's store, where nothing is ever changed.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: Python would run it without a word.
@@ -117,7 +117,7 @@ pub fn verify_runtime(
     Ok(proved)
 }
 
-/// Where a part of this name lies.
+/// The folder of a part of this name.
 pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
     match part {
         Part::Runtime => layout.runtime(name),
@@ -125,7 +125,7 @@ pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> Path
     }
 }
 
-/// Says all in one line: it becomes the service's status.
+/// The problem with all damage in one line: it becomes the service's status.
 fn refused(what: &str, damaged: &[Damage]) -> Problem {
     let first = damaged.first().map(ToString::to_string).unwrap_or_default();
     let others = match damaged.len() - 1 {

@@ -195,7 +195,7 @@ fn open_file(path: &Path) -> Result<File, Problem> {
 pub enum Transfer {
     /// A new file that shares the other's blocks until one of them is written to.
     Cloned,
-    /// The same file.
+    /// A hard link to the same file.
     Linked,
     /// A new file with blocks of its own.
     Copied,
