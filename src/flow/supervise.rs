@@ -1,7 +1,7 @@
 //! `supervise`: the program of the unit. It starts the engine, reports READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
-use super::models::verify_at_start::{Known, verify_model, verify_runtime};
+use super::models::verify_at_start::{Known, check_model, verify_runtime};
 use crate::{
     domain::{
         api::openai::Request,
@@ -142,10 +142,12 @@ async fn proven(
             let see = &mut telling("vLLM");
             let installed = verify_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
             let own = ServiceHashCache::of_service();
-            let checked = verify_model(&store, &model, own.read(), &interrupt, &mut telling("the model"))?;
-            // If it cannot be saved, the next start hashes again.
-            let _unkept = (own.add(&checked.noted), TreeHashCache::add_to_own(&installed.noted));
-            Ok::<_, Problem>(())
+            let checked = check_model(&store, &model, own.read(), &interrupt, &mut telling("the model"))?;
+            let damaged = checked.found.damaged_contents(&checked.lock);
+            // Where it cannot be kept, the next start hashes again.
+            let _unkept =
+                (own.update(&checked.found.noted, damaged), TreeHashCache::add_to_own(&installed.noted));
+            checked.judged().map(drop)
         }
     }));
     let mut extend = interval(EXTEND_EVERY);

@@ -128,6 +128,7 @@ impl Store {
 impl StoreWriter<'_> {
     /// Carries out a collection.
     pub fn collect(&self, collection: &Collection) -> Result<(), Problem> {
+        self.sweep_exports()?;
         let doomed = self.store().doomed(collection)?;
         let staging = self.store().layout().staging();
         fs::make_directory(&staging)?;
@@ -145,6 +146,10 @@ impl StoreWriter<'_> {
             fs::remove_entry(&path)?;
         }
         self.keep_trees()?;
+        let Collection { models, contents, .. } = collection;
+        self.change_damages(|damages| {
+            damages.keep(|model| !models.contains(model), |content| !contents.contains(content));
+        })?;
         let mut cache = self.store().hash_cache()?;
         cache.keep(|content| !collection.contents.contains(content));
         self.keep_hash_cache(&cache)
@@ -174,7 +179,7 @@ type Links = BTreeMap<(u64, u64), (u64, u64, u64)>;
 fn count(path: &Path, links: &mut Links) -> Result<(), Problem> {
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
     if metadata.is_dir() {
-        for name in fs::names(path)? {
+        for name in fs::entries(path)? {
             count(&path.join(name), links)?;
         }
         // A directory's own names are those of its children, and go with them.

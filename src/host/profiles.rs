@@ -6,6 +6,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     profile::{Device, Profile, Runtime},
     spelling::{closest, listed},
+    vllm::version::Version,
 };
 use std::{
     collections::BTreeMap,
@@ -22,9 +23,12 @@ const RUNTIMES: &str = "runtimes";
 /// The profiles and locks in the program, so that a rehearsal needs no files.
 const EMBEDDED: &[(&str, &str)] = &[
     ("awq.toml", include_str!("../../profiles/awq.toml")),
-    ("awq-auto.toml", include_str!("../../profiles/awq-auto.toml")),
     ("gptq.toml", include_str!("../../profiles/gptq.toml")),
 ];
+
+/// The runtimes that it brings along, for folders that lack them.
+const EMBEDDED_RUNTIMES: &[(&str, &str)] =
+    &[("vllm-0.26.0", include_str!("../../profiles/runtimes/vllm-0.26.0.toml"))];
 
 /// Profiles with their locks.
 #[derive(Clone, Debug)]
@@ -212,8 +216,52 @@ impl ProfileLibrary {
         Ok(locked)
     }
 
-    /// Saves the lock of a runtime under its own name, through `write`, as [`ProfileLibrary::save_lock`]
-    /// does.
+    /// The locks of all runtimes, also of those that came with the program, the newest version first. One that cannot
+    /// be read is told of by whoever needs it.
+    ///
+    /// # Errors
+    /// [`Kind::Unexpected`] where the folder cannot be read.
+    pub(crate) fn locked_runtimes(&self) -> Result<Vec<LockedRuntime>, Problem> {
+        let mut texts: BTreeMap<String, String> =
+            EMBEDDED_RUNTIMES.iter().map(|(stem, text)| ((*stem).to_owned(), (*text).to_owned())).collect();
+        for stem in self.shelf.stems(RUNTIMES)?.unwrap_or_default() {
+            let text = self.shelf.read(&format!("{RUNTIMES}/{stem}.toml"))?;
+            texts.extend(text.map(|text| (stem, text)));
+        }
+        let parsed = texts.iter().filter_map(|(stem, text)| {
+            let locked = LockedRuntime::parse(Path::new(stem), text).ok()?;
+            (stem_of(&locked.vllm, locked.device) == *stem).then_some(locked)
+        });
+        let mut runtimes: Vec<LockedRuntime> = parsed.collect();
+        runtimes.sort_by_key(|locked| std::cmp::Reverse(Version::of(&locked.vllm)));
+        Ok(runtimes)
+    }
+
+    /// Writes the lock of a runtime that came with the program, where the folder has none. Returns its path then.
+    ///
+    /// # Errors
+    /// As [`ProfileLibrary::save_lock`].
+    pub(crate) fn bring_runtime(
+        &self,
+        runtime: &Runtime,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<Option<PathBuf>, Problem> {
+        let stem = stem_of(&runtime.vllm, runtime.device);
+        let file = format!("{RUNTIMES}/{stem}.toml");
+        let brought = EMBEDDED_RUNTIMES.iter().find(|(own, _)| *own == stem);
+        let Some((_, text)) = brought.filter(|_| !self.shelf.path(&file).exists()) else {
+            return Ok(None);
+        };
+        self.save(&file, text, write)?;
+        Ok(Some(self.shelf.path(&file)))
+    }
+
+    /// Where the text of a profile of this name lies, or would.
+    pub(crate) fn place(&self, profile: &str) -> PathBuf {
+        self.shelf.path(&format!("{profile}.toml"))
+    }
+
+    /// Saves the lock of a runtime under its own name, by `write` as [`ProfileLibrary::save_lock`] does.
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].

@@ -19,7 +19,7 @@ use crate::{
             verify::{self, Damaged, Which},
         },
     },
-    host::models::repair::PieceSource,
+    host::models::{Exported, Sharing, repair::PieceSource},
 };
 use std::path::Path;
 
@@ -61,9 +61,16 @@ pub(super) fn export(
     global: &Global,
     profile: &str,
     folder: &Path,
+    sharing: Sharing,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
-    let files = export::export(&interruptible(global)?, profile, folder, screen)?;
+    let exported = export::export(&interruptible(global)?, profile, folder, sharing, screen)?;
+    let Exported { folder, files, shared } = exported;
     print(&format!("{profile}: {files} files in {}\n", folder.display()));
+    if shared > 0 {
+        print(&format!(
+            "{shared} of them are the store's own files: what is written to one damages the store; `--copy` copies\n"
+        ));
+    }
     Ok(ExitStatus::Done)
 }

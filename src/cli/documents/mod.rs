@@ -4,6 +4,7 @@ pub(super) mod adoption;
 pub(super) mod collection;
 pub(super) mod evidence;
 pub(super) mod history;
+pub(super) mod init;
 pub(super) mod lookup;
 pub(super) mod models;
 pub(super) mod rehearsal;
@@ -253,6 +254,8 @@ pub(crate) struct StatusDocument {
     pub(crate) report: Option<Summary>,
     /// The damaged records, each in one line. They are skipped, and prevent nothing else.
     pub(crate) damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each. Nothing serves them.
+    pub(crate) damaged_models: Vec<String>,
 }
 
 /// The current generation.
@@ -308,6 +311,7 @@ impl StatusDocument {
             last_activation: status.last.as_ref().and_then(last_activation),
             report: status.report.map(Summary::of),
             damaged: status.damaged,
+            damaged_models: status.damaged_models,
         }
     }
 }

@@ -207,7 +207,9 @@ pub(crate) fn validation(document: &ValidationDocument) -> String {
 pub(crate) fn status(document: &StatusDocument) -> String {
     let mut out = String::new();
     let Some(current) = &document.current else {
-        return format!("nothing is deployed below {}\n", document.root.display());
+        let _ = writeln!(out, "nothing is deployed below {}", document.root.display());
+        damaged(&mut out, document);
+        return out;
     };
     let other = document.runs.filter(|runs| *runs != current.generation);
     let (style, word) = match (&document.serving, &document.service) {
@@ -259,10 +261,17 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     if let Some(speed) = document.report.as_ref().and_then(|report| report.decode_tokens_per_second) {
         row(&mut out, "last measured", &format!("{:.1} tokens/s, one stream", speed.median));
     }
-    for damaged in &document.damaged {
-        row(&mut out, "damaged record", damaged);
-    }
+    damaged(&mut out, document);
     out
+}
+
+fn damaged(out: &mut String, document: &StatusDocument) {
+    for model in &document.damaged_models {
+        row(out, "damaged model", &format!("{model}; `awqdeploy verify --all --repair` mends it"));
+    }
+    for record in &document.damaged {
+        row(out, "damaged record", record);
+    }
 }
 
 /// All generations, a line each.

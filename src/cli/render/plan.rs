@@ -49,8 +49,8 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     out
 }
 
-/// The predicted speed.
-fn prediction(out: &mut String, prediction: &Prediction) {
+/// How fast it will be.
+pub(crate) fn prediction(out: &mut String, prediction: &Prediction) {
     match &prediction.decode_tokens_per_second {
         Some(decode) => self::decode(out, decode),
         None => row(out, "predicted", "-"),

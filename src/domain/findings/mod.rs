@@ -3,15 +3,19 @@
 //! The checks themselves are in [`super::planning::preflight`] and [`super::planning::placement`]; what they find takes its
 //! severity and source from here, so that no finding lacks either.
 
+mod after;
+mod before;
 pub mod refusal;
 mod rule;
-mod table;
 
 pub use rule::{Concerns, Rule, Severity};
-pub use table::RULES;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+/// All rules.
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| [before::BEFORE, after::AFTER].concat());
 
 impl Rule {
     /// The rule with this code.

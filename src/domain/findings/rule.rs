@@ -38,6 +38,8 @@ pub enum Concerns {
     Runtime,
     /// A running engine against its plan.
     Engine,
+    /// The limits that a running service is under.
+    Service,
 }
 
 /// One thing that is known to go wrong.

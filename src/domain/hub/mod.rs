@@ -3,15 +3,17 @@
 //! Shapes as `huggingface_hub` 1.x reads them: `/api/models/REPO/revision/REV` and
 //! `/api/models/REPO/tree/REV?recursive=true`.
 
+pub mod patience;
 pub mod schedule;
 pub mod upstream;
+
+pub use patience::{Patience, Quiet, rate_limit, retry_after};
 
 use super::{
     digest::{GitHash, GitName, Sha256Digest},
     lockfile,
     size::ByteSize,
 };
-use jiff::fmt::rfc2822;
 use serde::Deserialize;
 use std::{
     fmt,
@@ -58,8 +60,14 @@ pub enum HubError {
     Late(Duration),
     /// The connection ended before the answer did.
     Cut(String),
+    /// Nobody here vouches for the hub's certificate.
+    Untrusted(String),
     /// 401 or 403: the repository is gated, private, or not there.
     Denied(u16),
+    /// 401 with our token, and everybody else may read it.
+    StaleToken,
+    /// 401, 403, 404 or 410 from where the hub sent us to by an address that is good for a while. It gives another.
+    Expired(u16),
     /// 404 or 410: there is no such repository, revision or file.
     Missing,
     /// 429 or 5xx: not now.
@@ -71,6 +79,8 @@ pub enum HubError {
     },
     /// The file is not the locked one: it has another length or another hash.
     Changed(String),
+    /// A part was asked for, and the answer is not that part. The whole file can be asked for instead.
+    NoPart(String),
     /// An answer that cannot be understood.
     Malformed(String),
 }
@@ -87,11 +97,29 @@ impl HubError {
         }
     }
 
+    /// The same, of where the hub sent us to.
+    pub fn of_status_elsewhere(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+        match status {
+            401 | 403 | 404 | 410 => Some(Self::Expired(status)),
+            status => Self::of_status(status, retry_after),
+        }
+    }
+
     /// Whether the same request may well succeed later.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => true,
-            Self::Denied(_) | Self::Missing | Self::Changed(_) | Self::Malformed(_) => false,
+            Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Cut(_)
+            | Self::Expired(_)
+            | Self::NoPart(_)
+            | Self::NotNow { .. } => true,
+            Self::Untrusted(_)
+            | Self::Denied(_)
+            | Self::StaleToken
+            | Self::Missing
+            | Self::Changed(_)
+            | Self::Malformed(_) => false,
         }
     }
 
@@ -111,13 +139,24 @@ impl HubError {
                 "the repository, the revision or the file is gone: name another under `alternatives` in the \
                  profile's `[model]`, or a folder that has the files as its `path`"
             }
+            Self::Untrusted(_) => {
+                "name the file with the certificate of its authority in `SSL_CERT_FILE`, or a folder of them in \
+                 `SSL_CERT_DIR`"
+            }
+            Self::StaleToken => {
+                "the token is no longer valid, and this repository needs none: unset `HF_TOKEN`, or make another; it \
+                 may stand in the file `HF_TOKEN_PATH` or `HF_HOME/token`, too"
+            }
             Self::Changed(_) => {
                 "look at what changed upstream; if it is meant, lock it anew with `awqdeploy lock PROFILE`"
             }
             Self::Malformed(_) => "is `HF_ENDPOINT` a hub? A proxy's own page looks like this too",
-            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => {
-                "run it again; a fetch goes on where it stopped"
-            }
+            Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Cut(_)
+            | Self::Expired(_)
+            | Self::NoPart(_)
+            | Self::NotNow { .. } => "run it again; a fetch goes on where it stopped",
         }
     }
 }
@@ -130,6 +169,15 @@ impl fmt::Display for HubError {
             Self::Cut(why) => write!(f, "the connection ended early: {why}"),
             Self::Denied(status) => write!(f, "access denied (HTTP {status})"),
             Self::Missing => f.write_str("not there (HTTP 404)"),
+            Self::Untrusted(why) => write!(f, "its certificate is not trusted: {why}"),
+            Self::StaleToken => f.write_str("the hub refuses the token that is set (HTTP 401)"),
+            Self::Expired(status) => {
+                write!(f, "the address that the hub gave for it is not good any more (HTTP {status})")
+            }
+            Self::NoPart(what) => write!(f, "not the part that was asked for: {what}"),
+            Self::NotNow { status, retry_after: Some(wait) } => {
+                write!(f, "not now (HTTP {status}); it asks to wait {} s", wait.as_secs())
+            }
             Self::NotNow { status, .. } => write!(f, "not now (HTTP {status})"),
             Self::Changed(how) => write!(f, "not what was locked: {how}"),
             Self::Malformed(what) => write!(f, "not a hub's answer: {what}"),
@@ -240,16 +288,27 @@ pub fn next_page(link: &str) -> Option<&str> {
     })
 }
 
-/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is compared with
-/// the hub's own `Date`, so that no two clocks need agree; without that it is ignored.
-pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
+/// What of a link leads to the next page of the listing at `place`: its path and query, without the host and what a
+/// mirror has before the hub's own paths. Nothing for what is no such page.
+pub fn page_of(link: &str, place: &str) -> Option<String> {
+    let without_host = match link.split_once("://") {
+        Some((_, rest)) => &rest[rest.find('/')?..],
+        None => link,
+    };
+    if let Some(query) = without_host.strip_prefix('?') {
+        return Some(format!("{place}?{query}"));
     }
-    let moment = |text: &str| rfc2822::parse(text.trim()).ok().map(|moment| moment.timestamp());
-    let wait = moment(text)?.duration_since(moment(date?)?);
-    // What is past already may be asked for now.
-    Some(wait.try_into().unwrap_or_default())
+    let at = without_host.find("/api/models/")?;
+    let page = &without_host[at..];
+    let (path, _) = page.split_once('?')?;
+    let (asked, _) = place.split_once("/tree/")?;
+    // The revision may be spelt in another way, or be the commit behind it.
+    (path.starts_with(&format!("{asked}/tree/")) && !path.contains("..")).then(|| page.to_owned())
+}
+
+/// A name that is one part of a path, in an address: a branch may have slashes.
+pub fn encoded_name(name: &str) -> String {
+    encoded(Path::new(name)).replace('/', "%2F")
 }
 
 /// The path of a file in an address, each part percent-encoded (RFC 3986, unreserved characters stay).
@@ -264,53 +323,4 @@ pub fn encoded(path: &Path) -> String {
         }
     }
     address
-}
-
-/// The limits of a download: tries, pauses and times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Tries without any progress before giving up.
-    pub tries: u32,
-    /// The pause after the first failure; it doubles with each.
-    pub first_pause: Duration,
-    /// The longest pause of our own.
-    pub longest_pause: Duration,
-    /// The longest that a hub may ask us to wait.
-    pub longest_asked: Duration,
-    /// The longest wait for a connection.
-    pub connect: Duration,
-    /// The longest time without a byte.
-    pub silence: Duration,
-    /// The longest that a whole answer, or a whole listing with all its pages, may take.
-    pub whole: Duration,
-    /// Over how long a rate is taken…
-    pub slow_after: Duration,
-    /// … and below how many bytes a second the connection is given up for a new one.
-    pub slow_below: ByteSize,
-}
-
-impl Patience {
-    /// The limits for the Internet.
-    pub const DEFAULT: Self = Self {
-        tries: 6,
-        first_pause: Duration::from_millis(500),
-        longest_pause: Duration::from_secs(30),
-        longest_asked: Duration::from_mins(5),
-        connect: Duration::from_secs(10),
-        silence: Duration::from_secs(30),
-        whole: Duration::from_mins(2),
-        slow_after: Duration::from_mins(1),
-        slow_below: ByteSize(4 << 10),
-    };
-
-    /// How long to wait after so many failures in a row, at least 1. What the hub asked for, else
-    /// doubling from the first pause; `random` in [0, 1) takes away up to half, so that many clients
-    /// do not come back at once. Nothing where it asks for more than is sensible.
-    pub fn pause(&self, failures: u32, asked: Option<Duration>, random: f64) -> Option<Duration> {
-        if let Some(asked) = asked {
-            return (asked <= self.longest_asked).then_some(asked);
-        }
-        let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        Some(doubled.min(self.longest_pause).mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0))
-    }
 }

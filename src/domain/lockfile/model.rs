@@ -22,8 +22,10 @@ use toml::Spanned;
 
 pub(super) const REMEDY: &str = "undo the last edit: locks are made by the program, not by hand";
 
-/// The revision of the format. A later one only adds keys, which may be ignored.
-pub(super) const REVISION: i64 = 0;
+/// The revision of the format. A later one only says more: what it adds may be passed over.
+pub(super) const REVISION: i64 = 1;
+/// The revision of a lock that has nothing which came later: it stays as it was, byte for byte.
+const FIRST_REVISION: i64 = 0;
 
 static KEYS: &[Key] = &[
     Key::required("version", "the version of this format", "version = 1"),
@@ -37,6 +39,7 @@ static KEYS: &[Key] = &[
     ),
     Key::required("model.revision", "a branch, tag or commit", r#"revision = "main""#),
     Key::optional("model.commit", "40 hexadecimal digits", r#"commit = "da39…""#),
+    Key::optional("model.from", "an absolute folder", r#"from = "/srv/models/awq""#),
     Key::required("file", "the model's files", "[[file]]"),
     Key::required("file.path", "a path below the model's folder", r#"path = "config.json""#),
     Key::required("file.size", "a number of bytes", "size = 1234"),
@@ -58,6 +61,7 @@ struct RawModel {
     repo: Spanned<String>,
     revision: Spanned<String>,
     commit: Option<Spanned<String>>,
+    from: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +85,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let repo = check(&document, raw.model.repo, rules::repo)?;
     let revision = check(&document, raw.model.revision, rules::revision)?;
     let commit = raw.model.commit.map(|hash| check(&document, hash, git_hash)).transpose()?;
+    let from = raw.model.from.map(|path| check(&document, path, rules::whole_path)).transpose()?;
     let span = raw.file.span();
     let mut seen = BTreeSet::new();
     let files: Result<Vec<_>, _> =
@@ -88,7 +93,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let files = tidy(files?).map_err(|fault| document.fault(span, fault))?;
     // Last: a mistake in a value is better explained by that value.
     untouched(&document, text, raw.checksum)?;
-    Ok(LockedModel { repo, revision, commit, files })
+    Ok(LockedModel { repo, revision, commit, from, files })
 }
 
 fn file(document: &Document<'_>, raw: RawFile, seen: &mut BTreeSet<String>) -> Result<LockedFile, Problem> {
@@ -130,7 +135,7 @@ pub(super) fn checked(
         right_pieces(file).map_err(at("file.pieces"))?;
     }
     let files = tidy(files).map_err(at("file"))?;
-    Ok(LockedModel { repo, revision, commit, files })
+    Ok(LockedModel { repo, revision, commit, from: None, files })
 }
 
 /// Sorts the files, and refuses paths that cannot be laid out in a folder.
@@ -304,6 +309,9 @@ pub struct LockedModel {
     pub revision: String,
     /// The commit that the revision was then. Absent where the files came from a folder that does not say.
     pub commit: Option<GitHash>,
+    /// The folder that it was locked from, where a person named one: the files are sought there, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Sorted by path; relative, without `..`.
     pub files: Vec<LockedFile>,
 }
@@ -323,6 +331,13 @@ impl LockedModel {
         checked(repo, revision, commit, files)
     }
 
+    /// The same, which remembers the folder that it was made from. One that cannot stand in a lock is forgotten.
+    #[must_use]
+    pub fn taken_from(mut self, folder: &Path) -> Self {
+        self.from = folder.to_str().and_then(|path| rules::whole_path(path.to_owned()).ok());
+        self
+    }
+
     /// Reads a model's lock. Files may stand in any order.
     ///
     /// # Errors
@@ -340,7 +355,7 @@ impl LockedModel {
             "# Every file of one model, by its hash; a piece is {} MiB. Made by `awqdeploy lock`, not by hand.\n\
              version = {VERSION}\nrevision = {}\n# Of all lines below.\nchecksum = \"{checksum}\"\n{lines}",
             PIECE.0 >> 20,
-            REVISION,
+            if self.from.is_some() { REVISION } else { FIRST_REVISION },
         )
     }
 
@@ -369,6 +384,9 @@ impl LockedModel {
         let mut text = format!("\n[model]\nrepo = {repo}\nrevision = {revision}\n");
         if let Some(commit) = self.commit {
             let _ = writeln!(text, "commit = \"{commit}\"");
+        }
+        if let Some(from) = &self.from {
+            let _ = writeln!(text, "from = {}", quoted(&from.to_string_lossy()));
         }
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
             let path = quoted(&file.path.to_string_lossy());

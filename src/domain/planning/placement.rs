@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     checkpoint::Checkpoint,
-    findings::refusal::Refusal,
+    findings::{Finding, refusal::Refusal},
     profile::{Device, Offload, TensorParallel},
     size::ByteSize,
     vllm::version::Version,
@@ -148,9 +148,33 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
     Ok(())
 }
 
+/// What of a GPU may be left unused before it is told.
+const UNUSED: f64 = 0.3;
+
+/// A profile that uses far less of the GPUs than they have, and what using them would give.
+pub(crate) fn mostly_unused(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
+    let Inputs { profile, facts, .. } = inputs;
+    let (used, unit) = (budget.vram()?, format!("{}.service", profile.service()));
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let has = gpus.map(|gpu| gpu.usable().less(gpu.held_by_others(&unit))).min()?;
+    if used >= memory::share(has, 1.0 - UNUSED) {
+        return None;
+    }
+    let whole = profile.clone().with_whole_gpus();
+    let remedy = match profile.memory().gpu {
+        Some(_) => "take `gpu` out of the profile's `[memory]`",
+        None => "raise `memory.gpu-memory-utilization`",
+    };
+    let instead = place(Inputs { profile: &whole, ..inputs }, version).ok();
+    let gives = instead.map_or(String::new(), |placement| {
+        format!(": it would plan {}", describe(&placement.budget, &placement.prediction))
+    });
+    let what = format!("the profile lets vLLM use {used} of the {has} that each GPU has");
+    Some(Finding::new("gpu-mostly-unused", what).help(format!("{remedy}{gives}")))
+}
+
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
-fn describe(placement: &Placement) -> String {
-    let Placement { budget, prediction } = placement;
+pub(crate) fn describe(budget: &Budget, prediction: &Prediction) -> String {
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
         ByteSize(0) => "all weights in VRAM".to_owned(),
@@ -175,7 +199,10 @@ fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
     let found = found(inputs);
     let help = match best(inputs, version) {
         Ok(placement) => {
-            format!("set `tensor-parallel-size = \"auto\"`: it would plan {}", describe(&placement))
+            format!(
+                "set `tensor-parallel-size = \"auto\"`: it would plan {}",
+                describe(&placement.budget, &placement.prediction)
+            )
         }
         Err(refusal) => {
             format!("`\"auto\"` finds no other way on this host: {}; {}", refusal.message, refusal.help)

@@ -68,7 +68,8 @@ impl Plan {
         preflight::engine(inputs, version)?;
         let Placement { budget, prediction } = placement::place(inputs, version)?;
         let serve = command_line::serve(inputs, &budget);
-        let findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        let mut findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        findings.extend(placement::mostly_unused(inputs, version, &budget));
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 

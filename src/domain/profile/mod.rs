@@ -10,7 +10,7 @@ mod keys;
 mod neighbours;
 mod raw;
 mod review;
-pub(super) mod rules;
+pub(crate) mod rules;
 pub mod secrets;
 mod values;
 
@@ -61,7 +61,15 @@ impl Profile {
         Self { secrets: Secrets::default(), ..self }
     }
 
-    /// Sets the limits of time.
+    /// The same profile with all of each GPU's memory to plan with, and the usual share of it.
+    #[must_use]
+    pub(crate) fn with_whole_gpus(mut self) -> Self {
+        self.memory.gpu = None;
+        self.memory.gpu_memory_utilization = review::UTILIZATION;
+        self
+    }
+
+    /// The same profile with other patience.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a time that a profile's file could not have either.

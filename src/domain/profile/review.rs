@@ -24,7 +24,7 @@ use std::{
 use toml::Spanned;
 
 const PORT: u16 = 8000;
-const UTILIZATION: f64 = 0.9;
+pub(super) const UTILIZATION: f64 = 0.9;
 const MAX_MODEL_LEN: u32 = 8192;
 const MAX_NUM_SEQS: u32 = 4;
 /// The default of `max-num-batched-tokens`. With offloaded weights each chunk of a prompt reads nearly all of

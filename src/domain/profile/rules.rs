@@ -135,7 +135,7 @@ pub(super) fn service(text: String) -> Checked<String> {
 }
 
 /// Checks the name of a profile: its file's stem, a TOML key without quotes, and a word on command lines.
-pub(in crate::domain) fn name(text: String) -> Checked<String> {
+pub(crate) fn name(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(DocumentError::new("must begin with a letter or digit"));
@@ -144,7 +144,7 @@ pub(in crate::domain) fn name(text: String) -> Checked<String> {
     no_longer(text, NAME_LENGTH)
 }
 
-pub(in crate::domain) fn repo(text: String) -> Checked<String> {
+pub(crate) fn repo(text: String) -> Checked<String> {
     if text.starts_with(['/', '.', '~']) {
         return Err(DocumentError::new("this is a folder")
             .help("a local folder goes into `path`; `repo` still says what it is a copy of"));
@@ -200,7 +200,7 @@ pub(super) fn python(text: String) -> Checked<Python> {
     if text == "system" { Ok(Python::System) } else { whole_path(text).map(Python::Given) }
 }
 
-pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
+pub(in crate::domain) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {
         return Err(DocumentError::new("`~` means nothing to a service").help("write the whole path"));

@@ -117,6 +117,16 @@ impl Layout {
         self.root.join("store/memo.json")
     }
 
+    /// Where exports are half-made, outside of the root: a file each, so that what a kill leaves is found again.
+    pub fn exports(&self) -> PathBuf {
+        self.root.join("store/exports")
+    }
+
+    /// The models and contents that were found damaged, and not repaired since.
+    pub fn damages(&self) -> PathBuf {
+        self.root.join("store/damaged.json")
+    }
+
     /// All installed runtimes.
     pub(crate) fn runtimes(&self) -> PathBuf {
         self.root.join("store/runtimes")

@@ -2,6 +2,7 @@
 
 pub(crate) mod calibrate;
 pub mod gibberish;
+pub mod limits;
 pub mod observed;
 pub mod probation;
 pub mod quality;

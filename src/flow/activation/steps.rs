@@ -7,7 +7,7 @@ use crate::{
         generation::Generation,
         generation_id::GenerationId,
         problem::{Kind, Problem},
-        validation::{observed::Observed, report::Report},
+        validation::{limits::Limits, observed::Observed, report::Report},
     },
     flow::{
         event::{Event, Observer},
@@ -110,6 +110,9 @@ impl<'a> Live<'a> {
             }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
         }
+        if let Some(given) = self.services.limits()? {
+            report.findings.extend(Limits::asked_by(&plan.unit).not_given(given));
+        }
         for finding in &report.findings {
             self.observer.see(Event::Warning(finding.message.clone()));
         }
@@ -182,6 +185,7 @@ impl Steps for Live<'_> {
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {
-        another(&self.writer.store().returnable().ok()?, Some(self.activation.to))
+        let store = self.writer.store();
+        another(&store.without_damage(store.returnable().ok()?).ok()?, Some(self.activation.to))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         activation::ending::return_to,
         context::World,
         event::{Event, Observer},
-        models::verify_at_start::{Known, verify_model, verify_runtime},
+        models::verify_at_start::{Known, check_model, verify_runtime},
     },
     host::{
         os::secrets,
@@ -69,16 +69,12 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked = verify_model(
-        writer.store(),
-        &plan.model,
-        HashCache::default(),
-        &world.interrupt,
-        &mut |done, of| {
+    let checked =
+        check_model(writer.store(), &plan.model, HashCache::default(), &world.interrupt, &mut |done, of| {
             observer.see(Event::Progress { done, of });
-        },
-    )?;
-    writer.note(&checked)
+        })?;
+    writer.note(&checked.lock, &checked.found)?;
+    checked.judged().map(drop)
 }
 
 fn no_way_back(target: &Generation, problem: &Problem) -> Problem {

@@ -43,6 +43,8 @@ pub struct Status {
     pub(crate) serving: Option<String>,
     /// The damaged records, each in one line.
     pub damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each.
+    pub damaged_models: Vec<String>,
 }
 
 /// The unit or process of an adopted server.
@@ -101,12 +103,25 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     let watched_until = watched_until(world, current.as_ref(), last.as_ref());
     let runs = current.as_ref().map_or(Runs::Unknown, |current| running::runs(world, &current.plan.service));
     let damaged = world.store.damages()?;
+    let damaged_models = world.store.damaged_models()?;
     let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
     let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
         Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
         None => Some(current.plan.profile.clone()),
     });
-    Ok(Status { current, proven, condition, as_found, last, report, watched_until, runs, serving, damaged })
+    Ok(Status {
+        current,
+        proven,
+        condition,
+        as_found,
+        last,
+        report,
+        watched_until,
+        runs,
+        serving,
+        damaged,
+        damaged_models,
+    })
 }
 
 /// The unit or process of an adopted generation, if no deployment has replaced it yet.

@@ -19,6 +19,7 @@ use crate::{
         checkpoint::{HubReadError, Presence},
         event_loop,
         hub::{Hub, Reach, Settings, Source},
+        models::source_folder::Folder,
         os::fs,
     },
 };
@@ -100,7 +101,12 @@ impl LoadedCheckpoint {
     ) -> Result<Option<Self>, Problem> {
         let stored = locked.map(|model| world.layout().model(model.digest()));
         let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
-        for folder in stored.iter().chain(&model.path) {
+        // What a person named may be a hub's cache.
+        let named = model.path.iter().chain(locked.and_then(|locked| locked.from.as_ref())).map(|path| {
+            Folder::open(path, &model.repo, &model.revision)
+                .map_or_else(|_| path.clone(), |folder| folder.path().to_owned())
+        });
+        for folder in &stored.into_iter().chain(named).collect::<Vec<_>>() {
             // The engine of a rehearsal has weights in name only.
             if let Engine::Command(_) = world.engine {
                 if let Some(text) = fs::read(&folder.join("config.json"))? {
@@ -133,7 +139,7 @@ fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<
     host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)
 }
 
-fn sought(
+pub(in crate::flow) fn sought(
     world: &World,
     model: &Model,
     locked: Option<&LockedModel>,

@@ -33,6 +33,7 @@ use crate::{
 };
 use checkpoint::LoadedCheckpoint;
 pub(crate) use checkpoint::Weights;
+pub(in crate::flow) use checkpoint::sought;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// A plan and everything that its deployment needs.

@@ -12,9 +12,9 @@ use crate::domain::{
     },
     problem::Problem,
 };
-use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use told::{CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, some_of, template_in, unverified};
 
-pub(crate) use remote::{HubReadError, read as read_from_hub};
+pub(crate) use remote::{HubReadError, read as read_from_hub, template as template_on_hub};
 use std::{
     fs::File,
     io::{ErrorKind, Read},
@@ -40,7 +40,19 @@ pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Pro
     Ok(Some(Checkpoint::of(&config, None)?.with_weights(&weights)))
 }
 
-/// The headers of the weight files that the index names, or without an index of all.
+/// The text of the model's chat template, or nothing where the folder has none.
+pub(crate) fn template(folder: &Path) -> Result<Option<String>, Problem> {
+    for name in TEMPLATES {
+        if let Some(text) = fs::read(&folder.join(name))?
+            && let Some(template) = template_in(name, &text)
+        {
+            return Ok(Some(template));
+        }
+    }
+    Ok(None)
+}
+
+/// The headers of all weight files: of those that the index names, or where there is none of all.
 pub fn weights(folder: &Path, presence: Presence) -> Result<WeightFiles, Problem> {
     let path = folder.join(INDEX);
     let Some(text) = fs::read(&path)? else {

@@ -1,7 +1,7 @@
 //! Reads a checkpoint on a hub before anything is downloaded: its configuration and index whole, and the
 //! header of each weight file by range requests.
 
-use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use super::told::{CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, some_of, template_in, unverified};
 use crate::{
     domain::{
         checkpoint::{
@@ -61,6 +61,26 @@ pub(crate) fn read(
     interrupt: &Interrupt,
 ) -> Result<Checkpoint, HubReadError> {
     event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
+}
+
+/// The text of the model's chat template, or nothing where the repository has none.
+pub(crate) fn template(
+    hub: &Hub,
+    source: &Source,
+    files: &[Listed],
+    interrupt: &Interrupt,
+) -> Result<Option<String>, HubReadError> {
+    let remote = Remote { hub, source, files, interrupt };
+    event_loop()?.block_on(async {
+        for name in TEMPLATES {
+            if let Some(file) = remote.find(name)
+                && let Some(template) = template_in(name, &remote.text(file).await?)
+            {
+                return Ok(Some(template));
+            }
+        }
+        Ok(None)
+    })
 }
 
 struct Remote<'a> {

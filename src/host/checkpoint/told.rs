@@ -11,7 +11,27 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 pub(crate) const SUFFIX: &str = ".safetensors";
 
-/// The number of missing names in a message; the rest are only counted.
+/// Where a chat template may be, the first that has one counts.
+pub(crate) const TEMPLATES: [&str; 3] =
+    ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"];
+
+/// The chat template that a file of this name and text has. Several of one model, each with its name, are taken together.
+pub(crate) fn template_in(name: &str, text: &str) -> Option<String> {
+    if name.ends_with(".jinja") {
+        return Some(text.to_owned());
+    }
+    let document: serde_json::Value = serde_json::from_str(text).ok()?;
+    match document.get("chat_template")? {
+        serde_json::Value::String(template) => Some(template.clone()),
+        serde_json::Value::Array(templates) => {
+            let texts = templates.iter().filter_map(|named| named.get("template")?.as_str());
+            Some(texts.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }
+}
+
+/// Missing names that are told; the rest are only counted.
 pub(crate) const NAMED: usize = 3;
 
 /// The header, if its file has all tensors that the index places there.

@@ -13,18 +13,17 @@ use crate::{
         },
         lockfile::PIECE,
         problem::{Kind, Problem},
-        size::ByteSize as Size,
     },
     host::{
         event_loop,
-        hub::{BodyStream, Hub, Source},
+        hub::{Ask, BodyStream, Hub, Source},
     },
 };
 use bytes::Bytes;
 use std::{
     ops::Range,
     sync::{PoisonError, atomic::Ordering, mpsc::Sender},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::sleep;
 
@@ -33,6 +32,8 @@ use tokio::time::sleep;
 const PROGRESS: u64 = 256 << 10;
 /// How often a complete file may be wrong, each time with its damaged pieces fetched again.
 const WRONG_TRIES: usize = 3;
+/// A file is refused so many times as often as all together before its source is given up: the others may be served.
+const REFUSALS_FOR_ONE: u32 = 4;
 /// The longest that a connection without work sleeps before it looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -139,16 +140,31 @@ impl Connection<'_, '_> {
         let mut cursor = Cursor { at: bounds.start, led: file.proof.lead(piece) };
         let mut failures = 0;
         loop {
+            if !self.hush().await {
+                return Ok(None);
+            }
             let asked = file.source.load(Ordering::Relaxed);
-            let before = cursor.at;
+            let (before, sent) = (cursor.at, Instant::now());
             let read = self.read(number, asked, &mut cursor, bounds.end, to);
             let ended = tokio::select! {
                 ended = read => ended?,
                 () = stop(shared) => return Ok(None),
             };
+            if cursor.at > before {
+                shared.quiet().answered();
+            }
             let Err(fault) = ended else { return Ok(Some(cursor)) };
             self.open = None;
             failures = if cursor.at >= before + PROGRESS { 1 } else { failures + 1 };
+            if matches!(fault, HubError::NoPart(_)) && !file.no_parts.swap(true, Ordering::Relaxed) {
+                // All of the file is asked for from now on.
+                continue;
+            }
+            match self.leave_alone(file, &fault, sent, failures) {
+                Some(true) => continue,
+                Some(false) => failures = shared.means.settings.patience.tries,
+                None => {}
+            }
             if !self.bear(file, asked, &fault, &mut failures).await? {
                 return Ok(None);
             }
@@ -163,8 +179,51 @@ impl Connection<'_, '_> {
         (piece + 1..end).take_while(wanted).last().unwrap_or(piece)
     }
 
-    /// Handles a fault: pauses, or turns to another source. A problem where there is none. Returns whether to
-    /// go on.
+    /// Waits while the hub wants to be left alone. Whether to go on then.
+    async fn hush(&self) -> bool {
+        loop {
+            let left = self.shared.quiet().left(Instant::now());
+            if left.is_zero() {
+                return self.shared.stopped().is_ok();
+            }
+            tokio::select! {
+                () = sleep(left) => {}
+                () = stop(self.shared) => return false,
+            }
+        }
+    }
+
+    /// Where the hub wants to be left alone: lets all connections wait. Whether to go on then; nothing for any other
+    /// fault.
+    fn leave_alone(
+        &self,
+        file: &Fetched<'_>,
+        fault: &HubError,
+        sent: Instant,
+        failures: u32,
+    ) -> Option<bool> {
+        let HubError::NotNow { status: 429 | 503, retry_after } = fault else { return None };
+        let patience = self.shared.means.settings.patience;
+        if failures >= patience.tries * REFUSALS_FOR_ONE {
+            return Some(false);
+        }
+        let mut quiet = self.shared.quiet();
+        let (now, before) = (Instant::now(), quiet.left(Instant::now()));
+        let goes_on = quiet.refused(sent, now, |refused| {
+            let pause = patience.pause(refused, *retry_after, fastrand::f64());
+            pause.filter(|_| refused < patience.tries)
+        });
+        let left = quiet.left(now);
+        drop(quiet);
+        if goes_on && before.is_zero() {
+            let path = file.wanted.file.path.display();
+            self.tell(format!("`{path}`: {fault}; all wait {:.1} s", left.as_secs_f64()));
+        }
+        Some(goes_on)
+    }
+
+    /// After a fault: pauses, or turns to another source. A problem where there is none. Returns whether
+    /// to go on.
     async fn bear(
         &self,
         file: &Fetched<'_>,
@@ -188,6 +247,7 @@ impl Connection<'_, '_> {
         let sources = &file.wanted.sources;
         let Some(next) = sources.get(asked + 1) else { return Err(nowhere(file, fault)) };
         *failures = 0;
+        self.shared.quiet().answered();
         // Another connection may have turned away from it already.
         let turned = file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
         if turned.is_ok() {
@@ -213,7 +273,8 @@ impl Connection<'_, '_> {
         if !self.open.as_ref().is_some_and(fits) {
             self.open = None;
             let wanted = &file.wanted.file;
-            let flow = self.hub.open(source, &wanted.path, cursor.at, Size(to), wanted.size).await;
+            let ask = if file.no_parts.load(Ordering::Relaxed) { Ask::Whole } else { Ask::Part };
+            let flow = self.hub.open(source, &wanted.path, cursor.at..to, wanted.size, ask).await;
             match flow {
                 Ok(flow) => {
                     self.open = Some(Answer {
@@ -251,6 +312,7 @@ impl Connection<'_, '_> {
         let file = &self.shared.files[number];
         let (found, wrong) = match file.proof.conclude(&file.part, file.size())? {
             Verdict::Right => {
+                file.part.close();
                 let _over = self.messages.send(Message::Whole(number));
                 return Ok(());
             }

@@ -9,6 +9,7 @@ mod proof;
 mod shared;
 
 use crate::domain::problem::Problem;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) use shared::{FetchOptions, FetchProgress, WantedFile};
 use shared::{Message, Shared};
 use std::{
@@ -27,6 +28,7 @@ pub(crate) fn fetch(
     means: &FetchOptions<'_>,
     tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    raise_open_files();
     let shared = Shared::new(wanted, means)?;
     let (send, receive) = mpsc::channel();
     thread::scope(|scope| {
@@ -44,4 +46,11 @@ pub(crate) fn fetch(
         shared.halt();
         ended
     })
+}
+
+/// Lets this process open as many files as the host allows it: many of a model's may be under way at once.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused, the usual limit is enough for all that is open at once.
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

@@ -4,7 +4,7 @@ use super::proof::Proof;
 use crate::{
     domain::{
         digest::Sha256Digest,
-        hub::schedule::Schedule,
+        hub::{Quiet, schedule::Schedule},
         lockfile::LockedFile,
         problem::{Kind, Problem},
         size::ByteSize,
@@ -34,6 +34,8 @@ pub(crate) struct Shared<'a> {
     pub(super) changed: Condvar,
     pub(super) stop: AtomicBool,
     pub(super) bytes: AtomicU64,
+    /// Whether the hub wants to be left alone, by any of the connections.
+    pub(super) quiet: Mutex<Quiet>,
 }
 
 impl<'a> Shared<'a> {
@@ -50,6 +52,7 @@ impl<'a> Shared<'a> {
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
+            quiet: Mutex::default(),
         })
     }
 
@@ -70,6 +73,8 @@ impl<'a> Shared<'a> {
                     Problem::new(Kind::Unverified, what).help("lock it anew: `awqdeploy lock PROFILE`")
                 );
             }
+            file.part.begin()?;
+            file.part.close();
             tell(FetchProgress::Whole(&file.wanted.file, file.part.path()))?;
         }
         loop {
@@ -103,6 +108,10 @@ impl<'a> Shared<'a> {
         Ok(())
     }
 
+    pub(super) fn quiet(&self) -> MutexGuard<'_, Quiet> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn schedule(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,7 +127,9 @@ pub(crate) struct Fetched<'a> {
     pub(super) missing: AtomicUsize,
     /// The index of the source that is asked.
     pub(super) source: AtomicUsize,
-    /// How often the file was complete and wrong.
+    /// Whether its sources give no parts of it.
+    pub(super) no_parts: AtomicBool,
+    /// How often it was whole and not what was locked.
     pub(super) wrong: AtomicUsize,
 }
 
@@ -133,6 +144,7 @@ impl<'a> Fetched<'a> {
             missing: AtomicUsize::new(there.len()),
             left: there.into_iter().map(AtomicBool::new).collect(),
             source: AtomicUsize::new(0),
+            no_parts: AtomicBool::new(false),
             wrong: AtomicUsize::new(0),
         })
     }

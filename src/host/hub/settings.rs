@@ -17,11 +17,13 @@ const PUBLIC_HUB: &str = "https://huggingface.co";
 pub struct Settings {
     /// The address, without a slash at the end: `HF_ENDPOINT`.
     pub endpoint: String,
-    /// The token: `HF_TOKEN`, else the content of the file `HF_TOKEN_PATH` or `HF_HOME/token`.
+    /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds. Nobody with
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     pub token: Option<Token>,
     /// Whether the hub may be asked: not under `HF_HUB_OFFLINE`.
     pub reach: Reach,
-    /// The folder of `huggingface_hub`'s downloads: `HF_HUB_CACHE`, `HF_HOME/hub`.
+    /// Where `huggingface_hub` keeps what it downloaded: `HF_HUB_CACHE`, or by its old name `HUGGINGFACE_HUB_CACHE`;
+    /// else `HF_HOME/hub`.
     pub cache: Option<PathBuf>,
     /// The limits of tries and times.
     pub patience: Patience,
@@ -83,12 +85,16 @@ impl Settings {
     /// [`Kind::Usage`] for an address that is none, or an impossible token.
     pub fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let path = |name: &str| variable(name).map(PathBuf::from);
+        let user = variable("HOME").map(PathBuf::from);
+        // As `huggingface_hub` does.
+        let path = |name: &str| Some(at_home(variable(name)?, user.as_deref()));
         let home = path("HF_HOME")
             .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
             .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
         let in_home = |name: &str| home.as_ref().map(|home| home.join(name));
-        let token = match variable("HF_TOKEN") {
+        let implicit = !variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value));
+        let token = match variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")) {
+            _ if !implicit => None,
             Some(token) => Token::of(&token)?,
             None => match path("HF_TOKEN_PATH").or_else(|| in_home("token")) {
                 Some(path) => token_in(&path)?,
@@ -100,9 +106,19 @@ impl Settings {
             endpoint: endpoint(variable("HF_ENDPOINT").as_deref().unwrap_or(PUBLIC_HUB))?,
             token,
             reach: if offline { Reach::Offline } else { Reach::Online },
-            cache: path("HF_HUB_CACHE").or_else(|| in_home("hub")),
+            cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| in_home("hub")),
             patience: Patience::DEFAULT,
         })
+    }
+}
+
+/// `~` is the user's folder.
+fn at_home(text: String, user: Option<&Path>) -> PathBuf {
+    match (text.strip_prefix('~'), user) {
+        (Some(rest), Some(user)) if rest.is_empty() || rest.starts_with('/') => {
+            user.join(rest.trim_start_matches('/'))
+        }
+        _ => PathBuf::from(text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! This machine's memory, processors and GPUs.
 
 pub mod gpu;
+pub mod limits;
 pub mod page_cache;
 pub mod process;
 pub mod uptime;
@@ -115,22 +116,31 @@ fn numa_nodes(path: &Path) -> u32 {
 /// The least memory limit of the cgroup that `membership` (the text of `/proc/self/cgroup`) names,
 /// and of all above it, in the hierarchies below `root`. `None` where nothing limits.
 pub fn cgroup_limit(root: &Path, membership: &str) -> Option<ByteSize> {
+    least(root, membership, "memory", ["memory.max", "memory.limit_in_bytes"]).map(ByteSize)
+}
+
+/// As [`cgroup_limit`], of processes and threads.
+pub fn tasks_limit(root: &Path, membership: &str) -> Option<u64> {
+    least(root, membership, "pids", ["pids.max", "pids.max"])
+}
+
+/// The least number in a controller's files, whose names differ between the unified hierarchy and those of old.
+fn least(root: &Path, membership: &str, controller: &str, [unified, of_old]: [&str; 2]) -> Option<u64> {
     let limits = membership.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next().unwrap_or_default();
         let group = parts.next().unwrap_or_default().trim_start_matches('/');
         let (hierarchy, file) = match controllers {
-            "" => (root.to_owned(), "memory.max"),
-            _ => (root.join("memory"), "memory.limit_in_bytes"),
+            "" => (root.to_owned(), unified),
+            _ => (root.join(controller), of_old),
         };
-        let counts = controllers.split(',').any(|name| name.is_empty() || name == "memory");
+        let counts = controllers.split(',').any(|name| name.is_empty() || name == controller);
         let start = hierarchy.join(group);
         start
             .ancestors()
             .take_while(|directory| counts && directory.starts_with(&hierarchy))
             // `max`, and a missing file, stand for no limit.
             .filter_map(|directory| fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok())
-            .map(ByteSize)
             .collect::<Vec<_>>()
     });
     limits.min()

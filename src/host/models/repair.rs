@@ -6,6 +6,7 @@
 use super::{
     digests,
     source_folder::Folder,
+    state::reaching,
     verify::{Damage, Difference, range_of, stamp},
 };
 use crate::{
@@ -100,8 +101,8 @@ impl StoreWriter<'_> {
         let folder = self.store().layout().model(model.digest());
         let staging = self.stage("repair")?;
         let mut cache = self.store().hash_cache()?;
-        let mut left = Vec::new();
-        // Added files are removed first: they may be in the way.
+        let (mut left, mut mended) = (Vec::new(), Vec::new());
+        // What does not belong there first: it may be in the way.
         for strange in
             damaged.iter().filter(|damage| !model.files.iter().any(|file| file.path == damage.path))
         {
@@ -114,11 +115,16 @@ impl StoreWriter<'_> {
             let staged = staging.join(file.sha256.to_string());
             if repairing.assemble(&folder.join(&file.path), &damage, &staged)? {
                 self.replace(file.sha256, &staged, &mut cache)?;
+                mended.push(file.sha256);
             } else {
                 left.push(damage);
             }
         }
         fs::remove_tree(&staging)?;
+        self.change_damages(|damages| {
+            mended.into_iter().for_each(|content| damages.repaired(content));
+            damages.checked(model, reaching(&left));
+        })?;
         self.keep_hash_cache(&cache)?;
         Ok(left)
     }
@@ -231,11 +237,18 @@ impl Repairing<'_> {
 /// Copies what is left of the damaged file, in the right length.
 fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> Result<(), Problem> {
     match damage.difference {
-        Difference::Content | Difference::Size(_) => {
+        Difference::Content => {
             fs::duplicate(damaged, staged)?;
             resize(file, staged)
         }
-        Difference::Missing
+        // Of one piece nothing is right.
+        Difference::Size(_) if file.piece_count() > 0 => {
+            fs::duplicate_part(damaged, staged, file.size.0)?;
+            resize(file, staged)
+        }
+        Difference::Size(_)
+        | Difference::Unreadable
+        | Difference::Missing
         | Difference::Link
         | Difference::Special
         | Difference::Added

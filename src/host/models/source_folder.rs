@@ -30,6 +30,21 @@ pub struct Folder {
     commit: Option<GitHash>,
 }
 
+/// What is in the place of a file.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file: its real path, and its length.
+    File(PathBuf, ByteSize),
+    /// A link to this, outside of the folder.
+    Outside(PathBuf),
+    /// A folder, a pipe, a device.
+    NoFile,
+    /// Something that cannot be looked at.
+    Unreadable(Problem),
+}
+
 impl Folder {
     /// Opens the folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps:
     /// the snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
@@ -63,28 +78,47 @@ impl Folder {
         self.commit
     }
 
-    /// The real path of a file, behind links that stay inside. Nothing where there is no such file.
+    /// What is in the place of a file, behind links that stay inside.
+    pub fn look(&self, file: &Path) -> Found {
+        let path = self.path.join(file);
+        let real = match std::fs::canonicalize(&path) {
+            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => {
+                return Found::Nothing;
+            }
+            Err(e) => return Found::Unreadable(fs::failed("find", &path, e)),
+            Ok(real) => real,
+        };
+        if !self.within.iter().any(|folder| real.starts_with(folder)) {
+            return Found::Outside(real);
+        }
+        match std::fs::metadata(&real) {
+            Err(e) => Found::Unreadable(fs::failed("look at", &real, e)),
+            Ok(found) if found.is_file() => Found::File(real, ByteSize(found.len())),
+            Ok(_) => Found::NoFile,
+        }
+    }
+
+    /// The real path of a file, behind links that stay inside. Nothing where there is none.
     ///
     /// # Errors
     /// [`Kind::Unverified`] for what leads outside, or is no file.
     pub(crate) fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
         let path = self.path.join(file);
-        let real = match std::fs::canonicalize(&path) {
-            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => return Ok(None),
-            found => found.map_err(|e| fs::failed("find", &path, e))?,
-        };
-        if !self.within.iter().any(|folder| real.starts_with(folder)) {
-            let what =
-                format!("`{}` is a link to `{}`, outside of its folder", path.display(), real.display());
-            return Err(Problem::new(Kind::Unverified, what)
-                .help("put the file itself there: what is outside may change unseen"));
+        match self.look(file) {
+            Found::Nothing => Ok(None),
+            Found::File(real, _) => Ok(Some(real)),
+            Found::Unreadable(problem) => Err(problem),
+            Found::Outside(real) => {
+                let what =
+                    format!("`{}` is a link to `{}`, outside of its folder", path.display(), real.display());
+                Err(Problem::new(Kind::Unverified, what)
+                    .help("put the file itself there: what is outside may change unseen"))
+            }
+            Found::NoFile => {
+                Err(Problem::new(Kind::Unverified, format!("`{}` is not a file", path.display()))
+                    .help("take it away, or name another folder"))
+            }
         }
-        let metadata = std::fs::metadata(&real).map_err(|e| fs::failed("look at", &real, e))?;
-        if !metadata.is_file() {
-            return Err(Problem::new(Kind::Unverified, format!("`{}` is not a file", path.display()))
-                .help("take it away, or name another folder"));
-        }
-        Ok(Some(real))
     }
 
     /// Lists and hashes every file, as a lock records them. Hidden files are left out: they are notes of hubs
@@ -110,9 +144,8 @@ impl Folder {
         let mut files = Vec::new();
         let mut directories = vec![PathBuf::new()];
         while let Some(directory) = directories.pop() {
-            for name in
-                fs::names(&self.path.join(&directory))?.into_iter().filter(|name| !name.starts_with('.'))
-            {
+            let names = fs::entries(&self.path.join(&directory))?.into_iter();
+            for name in names.filter(|name| !name.as_encoded_bytes().starts_with(b".")) {
                 let name = directory.join(name);
                 let path = self.path.join(&name);
                 let metadata =

@@ -47,6 +47,8 @@ pub enum Difference {
     Added,
     /// The file can be run and should not, or the other way round.
     Mode,
+    /// It is there, and cannot be read.
+    Unreadable,
 }
 
 /// A file that is not as it was locked.
@@ -100,7 +102,20 @@ impl Difference {
             Self::Special => "special",
             Self::Added => "added",
             Self::Mode => "mode",
+            Self::Unreadable => "unreadable",
         }
+    }
+}
+
+impl VerifyResult {
+    /// The contents of the locked files that are damaged.
+    pub fn damaged_contents<'a>(&'a self, model: &'a LockedModel) -> impl Iterator<Item = Sha256Digest> + 'a {
+        let by_path: BTreeMap<&Path, Sha256Digest> = if self.damaged.is_empty() {
+            BTreeMap::new()
+        } else {
+            model.files.iter().map(|file| (&*file.path, file.sha256)).collect()
+        };
+        self.damaged.iter().filter_map(move |damage| by_path.get(&*damage.path).copied())
     }
 }
 
@@ -122,6 +137,7 @@ impl fmt::Display for Damage {
             Difference::Special => write!(f, "`{path}` is not a file"),
             Difference::Added => write!(f, "`{path}` was added"),
             Difference::Mode => write!(f, "`{path}` has another mode"),
+            Difference::Unreadable => write!(f, "`{path}` cannot be read"),
         }
     }
 }
@@ -189,7 +205,7 @@ pub(crate) fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem
     let mut there = BTreeMap::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
-        for name in fs::names(&folder.join(&directory))? {
+        for name in fs::entries(&folder.join(&directory))? {
             let name = directory.join(name);
             let path = folder.join(&name);
             let metadata = std::fs::symlink_metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
@@ -310,7 +326,7 @@ fn compare(
         candidate.not_contradicted(&wrong, interrupt)?;
         if let Some(damage) = candidate.damage(wrong) {
             checked.damaged.push(damage);
-        } else if candidate.stamp.is_settled(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
+        } else if candidate.stamp.is_quiet(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
             checked.noted.push((candidate.locked.sha256, candidate.stamp));
         }
     }

@@ -1,12 +1,16 @@
 //! Writes files that are whole or not there: the only place that renames and syncs.
 
+pub(crate) use super::reading::entries;
 pub use super::reading::{failed, names};
 use super::{sync_hook, trust};
 use crate::domain::{problem::Problem, size::ByteSize};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     path::Path,
     time::{Duration, SystemTime},
@@ -25,6 +29,8 @@ const EXECUTABLE: u32 = 0o100;
 const ALL_BITS: u32 = 0o7777;
 /// The mode of finished files: nobody may write to them.
 const FROZEN_MODE: u32 = 0o444;
+/// Between two looks at whether somebody wants it to stop.
+const COPIED_AT_ONCE: u64 = 32 << 20;
 /// Permission of everybody to read: the service runs as a user of its own.
 const WORLD_READABLE: u32 = 0o004;
 
@@ -43,6 +49,12 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
     fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
         .map_err(|e| failed("set the mode of", path, e))?;
     sync_parent(path)
+}
+
+/// Lets everybody read a directory, and nobody else write to it.
+pub(crate) fn open_to_all(path: &Path) -> Result<(), Problem> {
+    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(|e| failed("set the mode of", path, e))
 }
 
 /// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
@@ -68,6 +80,19 @@ pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(),
     // The temporary name is gone with the rename.
     let _gone = staged.keep();
     Ok(())
+}
+
+/// The same where no file of that name may be there yet: one that appears meanwhile stays, and is a problem.
+pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
+    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
+    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rustix::fs::renameat_with(CWD, &*staged, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    // Its name is taken by nothing any more.
+    let _gone = staged.keep();
+    sync_parent(path)
 }
 
 /// Writes a file that nobody looks for yet, synced.
@@ -110,19 +135,34 @@ pub(crate) fn remove_entry(path: &Path) -> Result<(), Problem> {
 /// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
 pub(crate) fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync(staged)?;
-    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE)
-        .map_err(|e| failed("rename to", path, e.into()))?;
+    match rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {
+        // A directory takes the place of an empty one only: nothing is lost where the file system cannot promise more.
+        Err(e) if is_unable(e) && staged.is_dir() => return rename(staged, path),
+        renamed => renamed.map_err(|e| failed("rename to", path, e.into()))?,
+    }
     sync_parent(path)
 }
 
-/// Gives a finished directory its final name, in place of what may be there, which is then in `staged`.
+/// What a file system answers that does not know a kind of rename: NFS, 9p, older ZFS.
+fn is_unable(error: Errno) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&error)
+}
+
+/// The same in place of what may be there, which is then in `staged`.
 pub(crate) fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
     if !path.is_dir() {
         return publish(staged, path);
     }
     sync(staged)?;
-    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE)
-        .map_err(|e| failed("rename to", path, e.into()))?;
+    match rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE) {
+        Err(e) if is_unable(e) => {
+            let aside = staged_name(staged);
+            rename(path, &aside)?;
+            rename(staged, path)?;
+            return rename(&aside, staged);
+        }
+        renamed => renamed.map_err(|e| failed("rename to", path, e.into()))?,
+    }
     sync_parent(path)
 }
 
@@ -163,20 +203,51 @@ pub(crate) fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
     rename(staged, path)
 }
 
+/// Called with the bytes that were copied since the last call. A problem ends the copy.
+pub(crate) type Tick<'a> = &'a dyn Fn(usize) -> Result<(), Problem>;
+
 /// Copies a file to where there is none, by reference where the file system can; synced, readable by all, and
 /// executable by all if it is by its owner. No other permission is copied: the copy has another owner, whose
 /// identity it must not lend.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
-    let mut source = open_file(from)?;
+    copy_part(from, to, u64::MAX, &|_| Ok(()))
+}
+
+/// The same of the first bytes only. A copy that does not end well is not there.
+pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Result<(), Problem> {
+    let source = open_file(from)?;
     let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
     let mode = if mode & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
     let mut new = OpenOptions::new();
     let target = new.write(true).create_new(true).mode(UNFINISHED_MODE).open(to);
     let mut target = target.map_err(|e| failed("write", to, e))?;
-    io::copy(&mut source, &mut target)
-        .and_then(|_| target.set_permissions(fs::Permissions::from_mode(mode)))
-        .and_then(|()| target.sync_all())
-        .map_err(|e| failed("copy to", to, e))
+    let copied = pour(&source, &mut target, most, tick).and_then(|copied| {
+        copied
+            .and_then(|()| target.set_permissions(fs::Permissions::from_mode(mode)))
+            .and_then(|()| target.sync_all())
+            .map_err(|e| failed("copy to", to, e))
+    });
+    if copied.is_err() {
+        // It may have filled the disk.
+        let _left = fs::remove_file(to);
+    }
+    copied
+}
+
+/// What the file system says, or whoever ends it.
+fn pour(source: &File, target: &mut File, most: u64, tick: Tick<'_>) -> Result<io::Result<()>, Problem> {
+    let mut left = most;
+    while left > 0 {
+        match io::copy(&mut source.take(left.min(COPIED_AT_ONCE)), target) {
+            Ok(0) => break,
+            Ok(copied) => {
+                left -= copied;
+                tick(usize::try_from(copied).unwrap_or(usize::MAX))?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Opens a regular file that may be somebody else's. Opening a pipe would wait for its writer.
@@ -205,6 +276,11 @@ pub enum Transfer {
 /// hard link, else by a copy. Synced. Only a file that everybody may read and nobody but us can change is
 /// linked, and only in a folder of ours: whoever owns one of its names owns all.
 pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
+    transfer(from, to, &|_| Ok(()))
+}
+
+/// The same, with somebody who watches the copy.
+pub(crate) fn transfer(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
     if clone(from, to)? {
         return Ok(Transfer::Cloned);
     }
@@ -217,7 +293,15 @@ pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
     if linked {
         return sync(to).map(|()| Transfer::Linked);
     }
-    copy(from, to).map(|()| Transfer::Copied)
+    copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
+}
+
+/// The same, and never the same file.
+pub(crate) fn transfer_own(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
+    if clone(from, to)? {
+        return Ok(Transfer::Cloned);
+    }
+    copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
 }
 
 /// Makes a writable copy in place of what is at `to`.
@@ -226,8 +310,19 @@ pub(crate) fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
     if !clone(from, to)? {
         copy(from, to)?;
     }
-    fs::set_permissions(to, fs::Permissions::from_mode(FILE_MODE))
-        .map_err(|e| failed("set the mode of", to, e))
+    make_writable(to)
+}
+
+/// The same of the first bytes only: what is damaged may be of any length.
+pub(crate) fn duplicate_part(from: &Path, to: &Path, most: u64) -> Result<(), Problem> {
+    remove(to)?;
+    copy_part(from, to, most, &|_| Ok(()))?;
+    make_writable(to)
+}
+
+fn make_writable(path: &Path) -> Result<(), Problem> {
+    fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
+        .map_err(|e| failed("set the mode of", path, e))
 }
 
 /// Copies a file by sharing its blocks. `false` where the file system cannot.

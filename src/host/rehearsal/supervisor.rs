@@ -46,6 +46,8 @@ pub struct EmbeddedSupervisor {
     directory: PathBuf,
     start_patience: Duration,
     running: Option<Running>,
+    /// Where in the log its last start begins, in bytes.
+    log_begins: u64,
 }
 
 #[derive(Debug)]
@@ -63,19 +65,26 @@ impl EmbeddedSupervisor {
         directory: PathBuf,
         start_patience: Duration,
     ) -> Self {
-        Self { argv, environment, directory, start_patience, running: None }
+        Self { argv, environment, directory, start_patience, running: None, log_begins: 0 }
     }
 
     fn log_file(&self) -> PathBuf {
         self.directory.join("service.log")
     }
 
-    /// The mark of this service's processes.
+    /// The last lines of the log from this byte on.
+    fn logged(&self, from: usize, lines: usize) -> Result<String, Problem> {
+        let text = fs::read(&self.log_file())?.unwrap_or_default();
+        let all: Vec<_> = text.get(from..).unwrap_or_default().lines().collect();
+        Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+    }
+
+    /// What marks the processes of this service, and of no other.
     fn mark(&self) -> String {
         self.directory.to_string_lossy().into_owned()
     }
 
-    fn spawn(&self) -> Result<Running, Problem> {
+    fn spawn(&mut self) -> Result<Running, Problem> {
         fs::make_directory(&self.directory)?;
         let listener = Listener::bind(&self.directory.join("notify"))?;
         let log = OpenOptions::new()
@@ -83,6 +92,7 @@ impl EmbeddedSupervisor {
             .append(true)
             .open(self.log_file())
             .map_err(|e| fs::failed("open", &self.log_file(), e))?;
+        self.log_begins = log.metadata().map_err(|e| fs::failed("look at", &self.log_file(), e))?.len();
         let mut environment = self.environment.clone();
         environment.insert(VARIABLE.into(), listener.path().to_string_lossy().into_owned());
         environment.insert(MARK.into(), self.mark());
@@ -197,15 +207,13 @@ impl Services for EmbeddedSupervisor {
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
-        let text = fs::read(&self.log_file())?.unwrap_or_default();
-        let all: Vec<_> = text.lines().collect();
-        Ok(all[all.len().saturating_sub(lines as usize)..].join("\n"))
+        let begins = usize::try_from(self.log_begins).unwrap_or(usize::MAX);
+        self.logged(begins, lines as usize)
     }
 
     /// The one log lives as long as its owner, and nobody follows a rehearsal.
     fn log(&mut self, _period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
-        let most = u32::try_from(lines.at_most()).unwrap_or(u32::MAX);
-        self.log_tail(most)?.lines().for_each(said);
+        self.logged(0, lines.at_most())?.lines().for_each(said);
         Ok(())
     }
 }

@@ -25,7 +25,10 @@ use std::{
 /// time to show it: clocks of file systems are coarse (4 ms on Linux, 2 s on FAT).
 const TOO_FRESH: Duration = Duration::from_secs(2);
 
-/// The service's own cache in its directory.
+/// Times of any change, which no program can set, are those of the kernel's clock: it ticks every 10 ms or oftener.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// The service's own memo in its directory.
 const OWN: &str = "memo.json";
 
 /// The stamp of the one file that holds each content.
@@ -61,13 +64,27 @@ impl Stamp {
         is_long_ago(self.modified, now)
     }
 
+    /// Whether any change after this moment is sure to show, even one whose time of content was set back: the clock of
+    /// the file system has ticked since the last.
+    pub fn is_quiet(&self, now: SystemTime) -> bool {
+        self.is_settled(now) && self.ticked_since(now)
+    }
+
+    /// Whether the clock of the file system has ticked since the last change of anything.
+    pub(crate) fn ticked_since(&self, now: SystemTime) -> bool {
+        let now = now.checked_sub(TICK).and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let now =
+            now.and_then(|now| Some((i64::try_from(now.as_secs()).ok()?, i64::from(now.subsec_nanos()))));
+        now.is_some_and(|now| self.changed < now)
+    }
+
     /// Whether any change after this moment is sure to show, of the links and the mode too.
     pub(crate) fn is_at_rest(&self, now: SystemTime) -> bool {
         is_long_ago(self.changed, now)
     }
 
-    /// Whether only the file's links can have changed since the other stamp.
-    fn is_only_linked_since(&self, other: &Self) -> bool {
+    /// Whether nothing but the file's links can have changed from the other stamp to this one.
+    pub(crate) fn is_only_linked_since(&self, other: &Self) -> bool {
         Self { changed: other.changed, ..*self } == *other
     }
 }
@@ -119,6 +136,11 @@ impl HashCache {
         self
     }
 
+    /// Forgets this content.
+    pub fn forget(&mut self, content: &Sha256Digest) {
+        self.0.remove(content);
+    }
+
     /// Forgets all contents but these.
     pub(crate) fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
@@ -148,13 +170,17 @@ impl ServiceHashCache {
         self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 
-    /// Adds what was proven now.
-    pub(crate) fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
-        let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
-        let mut cache = self.read();
-        for (content, stamp) in noted {
-            cache.note(*content, *stamp);
-        }
-        fs::write_unlocked(path, cache.text()?)
+    /// Adds what was proven now, and forgets what was found damaged.
+    pub fn update(
+        &self,
+        noted: &[(Sha256Digest, Stamp)],
+        damaged: impl IntoIterator<Item = Sha256Digest>,
+    ) -> Result<(), Problem> {
+        let Some(path) = self.0.as_deref() else { return Ok(()) };
+        let before = self.read();
+        let mut cache = before.clone();
+        noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
+        damaged.into_iter().for_each(|content| cache.forget(&content));
+        if cache == before { Ok(()) } else { fs::write_unlocked(path, cache.text()?) }
     }
 }

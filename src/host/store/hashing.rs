@@ -7,7 +7,10 @@ use crate::{
         problem::{Kind, Problem},
         size::ByteSize,
     },
-    host::os::{fs, parallel::Worker},
+    host::{
+        os::{fs, parallel::Worker},
+        store::hash_cache::Stamp,
+    },
 };
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
@@ -31,6 +34,7 @@ pub(crate) fn locked(
     // Hubs keep small files in git. A third hash of all others would cost as much again, and say nothing.
     let mut git = (size <= PIECE).then(|| GitName::new(size));
     let (mut pieces, mut room) = (Vec::new(), PIECE.0);
+    let before = stamp(path)?;
     let read = read(path, worker, &mut |mut bytes| {
         whole.update(bytes);
         if let Some(git) = &mut git {
@@ -47,7 +51,7 @@ pub(crate) fn locked(
             bytes = later;
         }
     })?;
-    if read != size {
+    if read != size || stamp(path)? != before {
         let what = format!("`{}` changed while it was read", path.display());
         return Err(Problem::new(Kind::Unverified, what).help("wait until its download is done"));
     }
@@ -57,6 +61,10 @@ pub(crate) fn locked(
     let file = LockedFile::new(name, size, Sha256Digest::finish(whole));
     let pieces = (file.piece_count() > 0).then_some(pieces);
     Ok(LockedFile { git_sha1: git.map(GitName::finish), pieces, ..file })
+}
+
+fn stamp(path: &Path) -> Result<Stamp, Problem> {
+    std::fs::metadata(path).map(|found| Stamp::of(&found)).map_err(|e| fs::failed("look at", path, e))
 }
 
 /// The length and digest of a file.

@@ -2,7 +2,9 @@
 
 use super::{
     service::ActiveState,
-    transport::{CallError, EffectiveSettings, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb},
+    transport::{
+        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
+    },
 };
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
@@ -60,6 +62,9 @@ trait Unit1 {
     /// The number and path of the unit's queued job; 0 where there is none.
     #[zbus(property)]
     fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+    /// Absent before its first start.
+    #[zbus(property, name = "InvocationID")]
+    fn invocation_id(&self) -> zbus::Result<Vec<u8>>;
     #[zbus(property)]
     fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
 }
@@ -127,6 +132,7 @@ impl Bus {
         Ok(State {
             found: unit.load_state().await? != NOT_FOUND,
             active: ActiveState::named(&unit.active_state().await?),
+            invocation: Invocation::of(&hex::encode(unit.invocation_id().await?)),
             status: service.status_text().await?,
             result: service.result().await?,
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),

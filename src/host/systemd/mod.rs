@@ -15,7 +15,7 @@ pub mod unit_folder;
 pub(super) use systemctl::scope_option;
 
 use super::{
-    machine::gpu,
+    machine::{self, gpu},
     os::{fs, signals::Interrupt, watchdog},
     process::{
         control_group::ControlGroup,
@@ -30,6 +30,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     service::{job::JobEnd, unit::Unit},
     store::layout::{Layout, Scope},
+    validation::limits::Limits,
     vllm::startup_log::Reason,
 };
 use manager::{Manager, reach};
@@ -342,9 +343,13 @@ impl Services for Systemd {
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
-        let lines = lines.to_string();
-        let arguments =
-            [self.whose_log(), &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
+        // Unbounded, the lines of the generation before it would be taken for its own.
+        let Some(invocation) = self.manager()?.state(&self.unit)?.invocation else {
+            return Ok(String::new());
+        };
+        let (lines, matches) = (lines.to_string(), invocation.matches());
+        let mut arguments = vec!["--lines", &lines, "--output", "short-iso", "--no-pager", "--quiet"];
+        arguments.extend(matches.iter().map(String::as_str));
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
 
@@ -369,6 +374,10 @@ impl Services for Systemd {
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
         let state = self.manager()?.state(&self.unit)?;
         Ok(state.main.map_or(Runs::Nothing, |pid| running_generation::of_process(pid, layout)))
+    }
+
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        Ok(self.manager()?.state(&self.unit)?.main.and_then(machine::limits::of_process))
     }
 
     fn goes_down(&mut self) -> bool {

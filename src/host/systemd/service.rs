@@ -6,6 +6,7 @@ use crate::{
         problem::Problem,
         service::unit::Unit,
         store::layout::Layout,
+        validation::limits::Limits,
     },
     host::{
         os::signals::Interrupt,
@@ -59,7 +60,7 @@ pub trait Services {
     /// The condition of the service now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
-    /// The last lines of the service's log.
+    /// The last lines that it logged since its last start.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
 
     /// Passes on each line that the service logged in a period, oldest first.
@@ -70,7 +71,12 @@ pub trait Services {
         Ok(Runs::Unknown)
     }
 
-    /// How often the service manager has restarted it since a person or a deployment started it.
+    /// The limits that it runs under. None where it does not run, or nobody tells.
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        Ok(None)
+    }
+
+    /// How often it was started again by itself since a person or a deployment started it.
     fn restarts(&mut self) -> Result<u32, Problem> {
         Ok(0)
     }
@@ -258,6 +264,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
         (**self).runs(layout)
+    }
+
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        (**self).limits()
     }
 
     fn restarts(&mut self) -> Result<u32, Problem> {

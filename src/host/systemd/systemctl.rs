@@ -3,7 +3,9 @@
 
 use super::{
     service::ActiveState,
-    transport::{CallError, EffectiveSettings, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb},
+    transport::{
+        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
+    },
 };
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
@@ -19,8 +21,8 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The properties in a [`State`].
 const PROPERTIES: &str =
-    "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
-/// The properties in [`EffectiveSettings`].
+    "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
+/// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.
 /// The words are those of the C library and of sd-bus.
@@ -169,6 +171,7 @@ fn read(said: &str) -> State {
     State {
         found: value(said, "LoadState") != NOT_FOUND,
         active: ActiveState::named(value(said, "ActiveState")),
+        invocation: Invocation::of(value(said, "InvocationID")),
         status: text("StatusText"),
         result: text("Result"),
         tasks: value(said, "TasksCurrent").parse().ok(),

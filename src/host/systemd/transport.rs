@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) found: bool,
     /// `ActiveState`.
     pub(super) active: ActiveState,
+    /// `InvocationID`: its last start. None before the first.
+    pub(super) invocation: Option<Invocation>,
     /// `StatusText`: what the service says of itself.
     pub(super) status: String,
     /// `Result`: how it last ended: `success`, `exit-code`.
@@ -74,6 +76,26 @@ pub(super) struct State {
     pub(super) main: Option<u32>,
     /// `ControlGroup`: the group of its processes. Empty where it has none.
     pub(super) group: String,
+}
+
+/// One start of a unit, by which the journal tells its lines from those of any other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invocation(String);
+
+impl Invocation {
+    /// The invocation with this number, in hexadecimal digits. None where there are none.
+    pub(super) fn of(digits: &str) -> Option<Self> {
+        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(digits.to_owned()))
+    }
+
+    /// What `journalctl` is asked for: the lines of its processes, and what the service manager says of it. See
+    /// systemd.journal-fields(7).
+    pub(super) fn matches(&self) -> [String; 5] {
+        let Self(id) = self;
+        let or = || "+".to_owned();
+        let of = |field: &str| format!("{field}={id}");
+        [of("_SYSTEMD_INVOCATION_ID"), or(), of("INVOCATION_ID"), or(), of("USER_INVOCATION_ID")]
+    }
 }
 
 impl State {

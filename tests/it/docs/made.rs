@@ -1,6 +1,6 @@
 //! The parts of the documents that are made from the program, between `<!-- made: WHAT -->` and `<!-- end -->`.
 
-use super::{commands, page, printed, settle};
+use super::{at_root, command, commands, page, printed, settle};
 use awqdeploy::domain::profile::{
     Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart,
     document::{Key, Presence},
@@ -20,6 +20,11 @@ fn the_profile_page_is_current() {
     let missing: Vec<_> =
         tables.filter(|table| !made.contains(&block_of(&format!("keys {table}")))).collect();
     assert!(missing.is_empty(), "docs/profile.md says nothing of {missing:?}");
+}
+
+#[test]
+fn the_page_on_a_first_model_is_current() {
+    assert!(remade("docs/first-model.md").contains("served-name = "));
 }
 
 #[test]
@@ -65,9 +70,25 @@ fn made(what: &str) -> String {
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
         ("checks", _) => crate::validation::validate::checks(),
+        ("init", arguments) => proposed(arguments),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
         _ => panic!("nobody makes `{what}`"),
     }
+}
+
+/// The profile that `init` would write, on a host that knows no hub and no cache.
+fn proposed(arguments: &str) -> String {
+    let own = |word: &str| match at_root(word) {
+        file if file.is_file() => file.display().to_string(),
+        _ => word.to_owned(),
+    };
+    let mut words = vec!["init".to_owned(), "--json".to_owned()];
+    words.extend(arguments.split(' ').map(own));
+    let mut command = command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nonexistent").output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = document["text"].as_str().unwrap_or_else(|| panic!("{document:#}"));
+    format!("```toml\n{text}```")
 }
 
 fn fenced(text: &str) -> String {

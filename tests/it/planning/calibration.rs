@@ -220,7 +220,7 @@ fn program(arguments: &[&str]) -> String {
 #[test]
 fn facts_that_are_replayed_elsewhere_correct_it_too_and_it_says_by_what() {
     let facts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/facts/one-16gb-shown.json");
-    let text = program(&["plan", "awq-auto", "--facts", facts]);
+    let text = program(&["plan", "awq", "--facts", facts]);
     let (_, after) = text.split_once("  predicted").unwrap();
     let (shown, _) = after.split_once("  first token").unwrap();
     let page = include_str!("../../../docs/planning.md");

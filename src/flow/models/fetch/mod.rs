@@ -109,6 +109,7 @@ impl FetchJob<'_> {
         if path.is_dir() {
             // It may have learnt more, such as pieces. `verify` tells whether the model is still whole.
             writer.keep_model_lock(model)?;
+            self.still_whole(writer, &path)?;
             return Ok(fetched(path, ByteSize(0)));
         }
         let missing = self.import(writer)?;
@@ -120,7 +121,25 @@ impl FetchJob<'_> {
         Ok(fetched(writer.lay_out(model)?, total(&missing)))
     }
 
-    /// Takes from folders on this host each file that is the locked one. Returns what is still missing.
+    /// A problem with a model in the store that is not what was locked. What was hashed before and is untouched is not
+    /// read.
+    fn still_whole(&self, writer: &StoreWriter<'_>, path: &Path) -> Result<(), Problem> {
+        let Self { world, model, observer, .. } = self;
+        world.store.not_damaged(model)?;
+        let (cache, of) = (world.store.hash_cache()?, model.size());
+        let checked = verify::stored(path, model, &cache, &world.interrupt, &mut |done| {
+            observer.see(Event::Progress { done, of });
+        })?;
+        writer.note(model, &checked)?;
+        if checked.damaged.is_empty() {
+            return Ok(());
+        }
+        Err(models::differ(path, &checked.damaged)
+            .help("`awqdeploy verify --all --repair` brings what is damaged from elsewhere"))
+    }
+
+    /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
+    /// still missing.
     fn import(&self, writer: &StoreWriter<'_>) -> Result<Vec<LockedFile>, Problem> {
         let Self { world, model, observer, .. } = self;
         observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
@@ -140,8 +159,12 @@ impl FetchJob<'_> {
     fn folders(&self) -> Vec<Folder> {
         let Self { wanted, model, settings, .. } = self;
         let open = |path: &Path, repo: &str, revision: &str| Folder::open(path, repo, revision).ok();
-        let mut folders: Vec<Folder> =
-            wanted.path.iter().filter_map(|path| open(path, &model.repo, &model.revision)).collect();
+        let mut folders: Vec<Folder> = wanted
+            .path
+            .iter()
+            .chain(&model.from)
+            .filter_map(|path| open(path, &model.repo, &model.revision))
+            .collect();
         let revisions =
             model.commit.map(|commit| commit.to_string()).into_iter().chain([model.revision.clone()]);
         for revision in revisions {

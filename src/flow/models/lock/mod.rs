@@ -36,7 +36,8 @@ const MOST_IN_GIT: ByteSize = ByteSize::mib(64);
 /// Small files read at once.
 const READ_AT_ONCE: usize = 4;
 
-/// Records the files of `folder`, else of the profile's own `path`, else of the hub, in the lock.
+/// Records the files of `folder`, else of the profile's own `path`, else of the hub, in the lock. It remembers `folder`:
+/// whoever needs the files later looks there, too.
 pub fn lock(
     world: &World,
     name: &str,
@@ -45,9 +46,13 @@ pub fn lock(
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
     let profile = world.library.load(name)?;
-    let locked = match folder.or(profile.model().path.as_deref()) {
-        Some(folder) => survey(world, profile.model(), folder, observer)?,
-        None => resolve(world, profile.model(), settings, observer)?,
+    let locked = match (folder, &profile.model().path) {
+        (Some(folder), _) => {
+            let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+            survey(world, profile.model(), folder, observer)?.taken_from(&whole)
+        }
+        (None, Some(folder)) => survey(world, profile.model(), folder, observer)?,
+        (None, None) => resolve(world, profile.model(), settings, observer)?,
     };
     let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
     save(world, &profile, &locked)?;
