@@ -308,8 +308,8 @@ impl Cause {
 }
 
 impl State {
-    /// The cause of the rollback, if there is one.
-    pub(crate) fn cause(&self) -> Option<&Cause> {
+    /// Why it rolls or rolled back.
+    pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Back { cause, .. }
             | Self::Done { end: End::RolledBack { cause } | End::Stuck { cause, .. } } => Some(cause),

@@ -1,6 +1,6 @@
-//! Tells the service manager that a deployer makes progress: each of its waits calls this, and a process that
-//! is stuck anywhere else does not. A supervisor of an engine reports the engine's health instead, and never
-//! begins this.
+//! Shows the service manager that a deployer gets on: each of its waits comes by here, and a process that is stuck
+//! anywhere else does not. Whoever supervises an engine tells of the engine instead, and never begins this. A process to
+//! which the service manager does not listen ends itself.
 
 use super::notify;
 use std::{
@@ -12,8 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The least time between two reports.
+/// What does not get on for so long hangs. `WatchdogSec=` of an activation's unit is as long.
+pub(crate) const HUNG_AFTER: Duration = Duration::from_mins(10);
+/// How often it is told at most.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How often [`guard`] looks at least.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 static BEGUN: AtomicBool = AtomicBool::new(false);
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
@@ -24,15 +28,30 @@ pub(crate) fn begin() {
     beat();
 }
 
-/// Reports progress.
+/// From now on this process is aborted once nothing has come by [`beat`] for so long.
+pub fn guard(limit: Duration) {
+    beat();
+    thread::spawn(move || {
+        while since_last() < limit {
+            thread::sleep(limit.saturating_sub(since_last()).max(LOOK_EVERY));
+        }
+        std::process::abort();
+    });
+}
+
+/// How long ago the last [`beat`] was.
+fn since_last() -> Duration {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |last| last.elapsed())
+}
+
+/// It gets on.
 pub(crate) fn beat() {
-    if !BEGUN.load(Ordering::Relaxed) {
-        return;
-    }
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
         *last = Some(Instant::now());
-        notify::alive();
+        if BEGUN.load(Ordering::Relaxed) {
+            notify::alive();
+        }
     }
 }
 

@@ -81,9 +81,9 @@ pub struct Recorded {
     /// Activations are numbered from 1 in the order of their start.
     pub number: u64,
     /// The states it reached, as far as they can be read.
-    pub(crate) journal: Vec<Entry>,
+    pub journal: Vec<Entry>,
     /// The numbers of the journal's lines that cannot be read, from 1.
-    pub(crate) damaged: Vec<usize>,
+    pub damaged: Vec<usize>,
 }
 
 /// A report in an activation's directory.

@@ -11,11 +11,11 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// How long a manager may stay away: during its re-execution (`daemon-reexec`), or while its bus is
-/// restarted. Neither ends the services.
-const RETURN_PATIENCE: Duration = Duration::from_mins(1);
-/// The time between two looks for it.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// How long a manager that went away may stay away: it becomes its new self (`daemon-reexec`), or its bus is started
+/// again. Neither ends what it runs.
+pub(super) const RETURN_PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is looked for meanwhile.
+pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// A service manager. One that went away is asked again once it is back: every request here may be given
 /// twice.

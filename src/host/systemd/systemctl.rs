@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -51,15 +52,20 @@ impl Systemctl {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Finished, CallError> {
-        let ended = exec::run("systemctl", &self.words(arguments), &BTreeMap::new())?;
-        if !ended.status.success() && is_lost(&ended.stderr) {
-            return Err(CallError::Lost(Problem::doing(
-                format_args!("run `{}`", ended.line),
-                ended.stderr.trim(),
-            )));
-        }
-        Ok(ended)
+        asked("systemctl", &self.words(arguments))
     }
+}
+
+/// Runs one of systemd's own programs to its end, and tells one that did not reach its manager.
+pub(super) fn asked<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<Finished, CallError> {
+    let ended = exec::run(program, arguments, &BTreeMap::new())?;
+    if !ended.status.success() && is_lost(&ended.stderr) {
+        return Err(CallError::Lost(Problem::doing(
+            format_args!("run `{}`", ended.line),
+            ended.stderr.trim(),
+        )));
+    }
+    Ok(ended)
 }
 
 /// The option that tells systemd's programs, and this one, which service manager is meant.

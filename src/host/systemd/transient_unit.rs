@@ -1,16 +1,25 @@
 //! Runs an activation in a transient unit: it needs no terminal, outlives its caller, and is restarted when
 //! it dies.
 
-use super::{Systemd, scope_option};
+use super::{
+    Systemd,
+    manager::{LOOK_AGAIN_EVERY, RETURN_PATIENCE},
+    scope_option,
+    systemctl::asked,
+    transport::CallError,
+};
 use crate::{
     domain::{
         problem::Problem,
         service::unit,
         store::layout::{Layout, Scope},
     },
-    host::process::exec,
+    host::os::watchdog,
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// The properties of the unit.
 ///
@@ -37,7 +46,8 @@ const PROPERTIES: [&str; 13] = [
     "SyslogIdentifier=awqdeploy",
 ];
 
-/// Asks the service manager to run the activation of this number. Returns once its process runs.
+/// Has the service manager carry out the activation of this number. Returns once its process runs. A manager that goes
+/// away in the middle (`daemon-reexec`, a restarted bus) is asked again.
 pub(crate) fn start(service: &str, activation: u64, program: &Path, layout: &Layout) -> Result<(), Problem> {
     let name = unit::activation_name(service, activation);
     let number = activation.to_string();
@@ -59,7 +69,31 @@ pub(crate) fn start(service: &str, activation: u64, program: &Path, layout: &Lay
         arguments.push(scope_option(Scope::User).into());
     }
     arguments.extend(["--root", &root, "--progress", "plain", "activate", &number].map(Into::into));
-    exec::run("systemd-run", &arguments, &BTreeMap::new())?.success().map(drop)
+    let order = || Ok(asked("systemd-run", &arguments)?.success().map(drop)?);
+    heard(RETURN_PATIENCE, order, || runs(service, activation, layout.scope()))
+}
+
+/// Gives an order until the manager has heard it. One that went away may have heard it before: `is_up` tells.
+///
+/// # Errors
+/// What the manager said; or that it did not come back within `patience`.
+pub fn heard(
+    patience: Duration,
+    mut order: impl FnMut() -> Result<(), CallError>,
+    mut is_up: impl FnMut() -> Result<bool, Problem>,
+) -> Result<(), Problem> {
+    let began = Instant::now();
+    loop {
+        match order() {
+            Ok(()) => return Ok(()),
+            Err(CallError::Said(problem)) => return Err(problem),
+            Err(CallError::Lost(problem)) if began.elapsed() >= patience => return Err(problem),
+            Err(CallError::Lost(_)) => watchdog::pause(LOOK_AGAIN_EVERY),
+        }
+        if is_up()? {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether this activation is running, on probation, or about to be restarted.

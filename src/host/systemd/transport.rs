@@ -33,7 +33,7 @@ pub(super) trait Transport {
 
 /// Why a call got no answer.
 #[derive(Debug)]
-pub(super) enum CallError {
+pub enum CallError {
     /// The manager, or the connection to it, is not there now.
     Lost(Problem),
     /// The manager refused.

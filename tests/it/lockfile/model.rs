@@ -281,6 +281,7 @@ fn digests_name_the_content() {
         repo: "someone/else".to_owned(),
         revision: "v2".to_owned(),
         commit: Some(commit()),
+        from: Some("/elsewhere".into()),
     };
     assert_eq!(backwards.digest(), name);
     for change in [
