@@ -18,8 +18,8 @@ pub(super) fn library(global: &Global) -> ProfileLibrary {
     ProfileLibrary::at(folder(global))
 }
 
-/// Where they are: as said, else in the working directory, else in their own place. Root's own place comes first:
-/// what lies where root happens to work is rarely root's.
+/// The folder of profiles: as named, else in the working directory, else the default. For root the default
+/// comes first: a directory where root happens to work is rarely root's.
 pub(super) fn folder(global: &Global) -> PathBuf {
     if let Some(said) = &global.profiles {
         return said.clone();

@@ -28,7 +28,7 @@ const STYLES: styling::Styles = styling::Styles::styled()
     .literal(styling::AnsiColor::Cyan.on_default().bold())
     .placeholder(styling::AnsiColor::Cyan.on_default());
 
-/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
+/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and rolls
 /// back by itself if it does not.
 #[derive(Debug, Parser)]
 #[command(
@@ -157,7 +157,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[arg(long, value_name = "FILE")]
         facts: Option<PathBuf>,
     },
-    /// Activate a profile, prove it, and go back if that fails
+    /// Activate a profile, prove it, and roll back if that fails
     #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
         /// A profile's name, or the path of its file
@@ -174,7 +174,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
     /// interrupted or could not be fetched is.
     #[command(after_help = APPLY_EXAMPLES, after_long_help = with_statuses(APPLY_EXAMPLES))]
     Apply(Apply),
-    /// Make a vLLM server that runs already the first generation: a way back
+    /// Make a vLLM server that runs already the first generation: a rollback target
     ///
     /// It is validated as it runs, and goes on as it does; the first deployment replaces it. What it runs is
     /// recorded: command line, variables, unit. Its model is hashed, locked, and taken into the store.
@@ -197,11 +197,11 @@ Exit status 3 says that nothing can be deployed as it is.")]
   awqdeploy follow --json                the document that `deploy --json` prints, once it has ended")]
     #[command(alias = "watch")]
     Follow,
-    /// Make the activation that goes on stop and go back
+    /// Stop the activation that goes on, and roll it back
     #[command(after_help = "Examples:
   awqdeploy cancel                       as Ctrl-C in `deploy`, from any terminal")]
     Cancel,
-    /// Show what serves, and how the last activation ended
+    /// Show the running server, and how the last activation ended
     #[command(after_help = "Examples:
   awqdeploy status
   awqdeploy status --json | jq .serving")]
@@ -245,7 +245,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[arg(value_name = "GENERATION|PROFILE")]
         b: String,
     },
-    /// Validate what serves now, or any server: API, answers, speed. Changes nothing
+    /// Validate the running server, or any other: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
   awqdeploy validate
   awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
@@ -394,7 +394,7 @@ At boot a unit does this before the service starts.")]
         /// What has happened
         what: Tallied,
     },
-    /// Go back from a generation that failed too often; the service manager does this
+    /// Roll back a generation that failed too often; the service manager does this
     #[command(hide = true)]
     Fallback,
     /// Run the current generation's engine; the systemd unit does this

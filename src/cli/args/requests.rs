@@ -140,7 +140,7 @@ pub(crate) struct Insistence {
     /// Try again what failed before
     #[arg(long)]
     pub(crate) retry: bool,
-    /// Go on even if what serves now could not come back
+    /// Go on even if a rollback to the running server would not work
     #[arg(long)]
     pub(crate) no_way_back: bool,
 }

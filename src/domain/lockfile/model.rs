@@ -331,7 +331,7 @@ impl LockedModel {
         checked(repo, revision, commit, files)
     }
 
-    /// The same, which remembers the folder that it was made from. One that cannot stand in a lock is forgotten.
+    /// Adds the folder that the lock was made from. A path that cannot stand in a lock is left out.
     #[must_use]
     pub fn taken_from(mut self, folder: &Path) -> Self {
         self.from = folder.to_str().and_then(|path| rules::whole_path(path.to_owned()).ok());

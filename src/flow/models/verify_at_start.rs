@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 const MENDS: &str = "`awqdeploy verify --all --repair` mends what is in the store";
 
-/// What was hashed before, and need not be read again while it stays untouched.
+/// The hash cache to use: untouched files in it need not be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// The store's cache.
@@ -42,17 +42,17 @@ pub struct VerifiedRuntime {
     pub unrecorded: Vec<PathBuf>,
 }
 
-/// A model in the store that was held against its lock.
+/// A model in the store that was compared with its lock.
 #[derive(Clone, Debug)]
 pub struct CheckedModel {
-    /// Its lock.
+    /// The lock.
     pub lock: LockedModel,
-    /// What was found.
+    /// The result.
     pub found: VerifyResult,
 }
 
-/// Holds a model in the store against its lock. Files that are known to be untouched since they were last hashed, by
-/// the store's memo or by `own`, are not read, unless the profile wants it so.
+/// Compares a model in the store with its lock. Files that the store's hash cache or `own` knows are not
+/// read, unless the profile asks for it.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where it was never locked, or was found damaged before and not repaired since.
@@ -79,7 +79,7 @@ pub fn check_model(
 }
 
 impl CheckedModel {
-    /// What was found, where nothing differs.
+    /// The result, if nothing differs.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where anything does: the engine would load it without a word.
@@ -92,7 +92,7 @@ impl CheckedModel {
     }
 }
 
-/// Proves a model in the store: [`check_model`], and that nothing differs.
+/// Verifies a model in the store: [`check_model`], and that nothing differs.
 ///
 /// # Errors
 /// As [`check_model`] and [`CheckedModel::judged`].
@@ -106,8 +106,8 @@ pub fn verify_model(
     check_model(store, model, own, interrupt, see)?.judged()
 }
 
-/// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,
-/// and there is no other. What Nix built is in Nix's store, where nothing is ever changed.
+/// Verifies the runtime of a plan, and its interpreter: every file is as it was installed, and there is no
+/// other. What Nix built is in Nix's store, where nothing is ever changed.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: Python would run it without a word.

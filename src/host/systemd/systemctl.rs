@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The properties in a [`State`].
 const PROPERTIES: &str =
     "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup";
-/// What [`EffectiveSettings`] is made of.
+/// The properties in [`EffectiveSettings`].
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.
 /// The words are those of the C library and of sd-bus.
