@@ -43,7 +43,8 @@ impl Exchange {
         complaint(&String::from_utf8_lossy(&self.body))
     }
 
-    /// The answer, or [`Violation::NotOffered`] for a refusal of something that a server need not offer.
+    /// Tells apart a refusal of something that a server need not offer: it is [`Violation::NotOffered`], and
+    /// no failure.
     pub(super) fn offered(&self) -> Result<(), Violation> {
         match self.status {
             400..=499 | 501 => Err(Violation::NotOffered(self.complaint())),

@@ -162,8 +162,7 @@ fn resumed(store: &Store, last: &Recorded, left: ResumePolicy) -> Result<Option<
     Ok(resumed.next().is_some().then_some(resumed))
 }
 
-/// The activation whose whole journal is damaged, as it must be treated. Nothing where its request is
-/// damaged, too.
+/// The activation to resume where a whole journal is damaged. Nothing where the request is damaged, too.
 fn unreadable(store: &Store, number: u64) -> Result<Option<Activation>, Problem> {
     let Some(to) = store.order(number).ok().flatten().map(|order| order.to) else { return Ok(None) };
     let back = way_back(&store.returnable()?, store.current()?, Some(to));
