@@ -25,7 +25,10 @@ use crate::{
         os::fs,
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// The service of a first profile.
 const SERVICE: &str = "vllm";
@@ -297,7 +300,8 @@ fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, P
     };
     let read = || {
         let (hub, source, files) = plan::sought(world, &model, None).map_err(HubReadError::Unasked)?;
-        let checkpoint = host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)?;
+        let checkpoint =
+            host::checkpoint::read_from_hub(&hub, &source, &files, &BTreeMap::new(), &world.interrupt)?;
         let template = host::checkpoint::template_on_hub(&hub, &source, &files, &world.interrupt)?;
         Ok(Found {
             checkpoint,

@@ -1,17 +1,20 @@
 //! Takes the command line of a vLLM server apart, and puts it together again.
 
-use super::environment::{Seen, asks_for_a_key, environment};
+use super::{
+    environment::{Seen, asks_for_a_key, environment},
+    files,
+};
 use crate::domain::{
     planning::command_line,
     problem::{Kind, Problem},
-    profile::Listen,
+    profile::{Listen, kept_argument},
     size::ByteSize,
-    vllm::{flags, serve::Serve},
+    vllm::{flags, serve::Serve, version::Version},
 };
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The default port of vLLM.
@@ -34,6 +37,8 @@ const KEYS: [&str; 10] = [
     "--max-num-seqs",
     "--max-num-batched-tokens",
 ];
+/// Flags with which clients need TLS.
+const TLS: [&str; 3] = ["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"];
 /// Flags that a plan derives where it offloads; a profile takes none of them.
 const OFFLOAD: [&str; 2] = ["--cpu-offload-params", "--offload-backend"];
 
@@ -85,6 +90,15 @@ pub struct Reading {
     pub environment: BTreeMap<String, String>,
     /// Remarks for a person.
     pub notes: Vec<String>,
+    /// `--download-dir`, as it was written.
+    pub download_dir: Option<PathBuf>,
+    /// Files and folders that the command line names beside the model.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where the arguments begin in the command line of a server.
+pub(super) fn arguments_at(argv: &[String]) -> Option<usize> {
+    split(argv).map(|(command, _)| command.len())
 }
 
 /// Whether this is the command line of a server of vLLM, rather than of a shell or tool that started one.
@@ -183,7 +197,24 @@ impl Reading {
     /// # Errors
     /// [`Kind::Refused`] for what its generation could not do as it does: ask for keys, listen at a socket file.
     pub fn of(seen: &Seen) -> Result<Self, Problem> {
-        let line = CommandLine::of(&seen.argv)?;
+        Self::beside(seen, None, &|_| false)
+    }
+
+    /// The same of a vLLM of this version, where `there` tells whether a file exists.
+    pub fn beside(
+        seen: &Seen,
+        version: Option<Version>,
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self, Problem> {
+        let mut line = CommandLine::of(&seen.argv)?;
+        let files = line.make_absolute(&seen.directory, there);
+        if let Some(flag) = line.flags.iter().find(|flag| TLS.contains(&flag.name.as_str())) {
+            let what =
+                format!("this server speaks TLS (`{}`), and a validation speaks plain HTTP", flag.name);
+            return Err(Problem::new(Kind::Refused, what).help(
+                "let a proxy in front of it speak TLS: start it without, restart it, and adopt it then",
+            ));
+        }
         if line.values("--api-key").is_some() {
             return Err(asks_for_a_key("`--api-key`"));
         }
@@ -193,7 +224,7 @@ impl Reading {
             ));
         }
         let mut notes = Vec::new();
-        let environment = environment(&seen.environment, &mut notes)?;
+        let environment = environment(&seen.environment, version, &mut notes)?;
         let served_names = match line.values("--served-model-name") {
             Some(names) if !names.is_empty() => names.into_iter().map(str::to_owned).collect(),
             _ => vec![line.model.clone()],
@@ -217,9 +248,11 @@ impl Reading {
             max_model_len: line.value("--max-model-len").and_then(tokens),
             max_num_seqs: line.number("--max-num-seqs")?,
             max_num_batched_tokens: line.value("--max-num-batched-tokens").and_then(tokens),
-            others: line.others(),
+            others: line.others(&mut notes),
             environment,
             notes,
+            files,
+            download_dir: line.value("--download-dir").map(PathBuf::from),
             line,
         })
     }
@@ -246,13 +279,45 @@ impl CommandLine {
         }
     }
 
-    /// The flags that neither a key of the profile nor the store covers.
-    fn others(&self) -> Vec<String> {
+    /// Makes paths absolute: its generation runs in another folder. Gives all of them.
+    fn make_absolute(&mut self, directory: &Path, there: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for flag in &mut self.flags {
+            let field = flag.words.first().and_then(|word| word.split('=').next()?.split_once('.'));
+            let field = field.map(|(_, field)| field.to_owned());
+            for (index, word) in flag.words.iter_mut().enumerate() {
+                let (head, value) = match word.split_once('=') {
+                    Some((head, value)) if index == 0 => (format!("{head}="), value),
+                    _ if index == 0 => continue,
+                    _ => (String::new(), word.as_str()),
+                };
+                if let Some((value, path)) =
+                    files::absolute(&flag.name, field.as_deref(), value, directory, there)
+                {
+                    *word = format!("{head}{value}");
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// What neither a key of the profile says, nor the store. What no profile takes is left out, and said.
+    fn others(&self, notes: &mut Vec<String>) -> Vec<String> {
         let known = |name: &str| {
             [&KEYS[..], &REVISIONS, &OFFLOAD].iter().any(|names| names.contains(&name))
                 || name == "--hf-token"
         };
-        self.flags.iter().filter(|flag| !known(&flag.name)).flat_map(|flag| flag.words.clone()).collect()
+        let others = self.flags.iter().filter(|flag| !known(&flag.name));
+        let (taken, not): (Vec<_>, Vec<_>) = others
+            .partition(|flag| flag.words.iter().all(|word| kept_argument(word)) && kept_argument(&flag.name));
+        notes.extend(not.iter().map(|flag| {
+            let named = if flag.words.len() > 1 { &flag.words[..2] } else { &flag.words[..] }.join(" ");
+            format!(
+                "`{named}` cannot be in a profile: generation 1 runs with it, and a deployment from the profile without"
+            )
+        }));
+        taken.into_iter().flat_map(|flag| flag.words.clone()).collect()
     }
 
     fn remark(&self, served_names: &[String], notes: &mut Vec<String>) {

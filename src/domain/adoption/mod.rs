@@ -2,8 +2,12 @@
 //! environment, and what a generation takes over of them word for word.
 
 mod command_line;
+pub mod config_file;
 mod environment;
+pub mod files;
 mod profile;
+pub mod program;
+pub mod unit_file;
 
 pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
@@ -29,6 +33,9 @@ pub(crate) struct Adopted {
     pub(crate) packages: BTreeMap<String, String>,
     /// Remarks for a person.
     pub(crate) notes: Vec<String>,
+    /// Files that its command line names, as they were. They stay where they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, Sha256Digest>,
 }
 
 /// A unit that somebody else wrote.

@@ -108,6 +108,8 @@ pub(crate) struct Known {
     pub(crate) model: String,
     /// Whether it is vLLM. A server of ours always is.
     pub(crate) vllm: bool,
+    /// Whether it was started with metrics of its own, where that is known.
+    pub statistics: Option<bool>,
     /// The longest context, tokens.
     pub(crate) max_model_len: Option<u32>,
     /// The tokens that the server counts in [`PROMPT`].
@@ -144,7 +146,12 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// Whether the remaining checks would fail or wait too.
+    /// Whether nobody answers at all: there, or in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Fault(ApiError::Unreachable { .. } | ApiError::Late { .. }))
+    }
+
+    /// Whether the checks that are left would only fail, or wait, alike.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())
     }

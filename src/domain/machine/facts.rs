@@ -71,6 +71,9 @@ pub struct Facts {
 pub struct Gpu {
     /// The name that NVML gives it.
     pub name: String,
+    /// The name that no other GPU has: `GPU-8932f937-…`. Left out where nobody told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Total VRAM.
     pub memory_total: ByteSize,
     /// The part that the driver keeps for itself, and that CUDA's total lacks. Left out where it is zero, or

@@ -13,7 +13,7 @@ const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("listen.host", &["--host", "--uds"]),
     ("listen.port", &["--port"]),
     ("parallelism.tensor-parallel-size", &["--tensor-parallel-size", "-tp"]),
-    ("memory.gpu-memory-utilization", &["--gpu-memory-utilization"]),
+    ("memory.gpu-memory-utilization", &["--gpu-memory-utilization", "--device-memory-utilization"]),
     (
         "memory.offload",
         &[
@@ -38,8 +38,32 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
         &[
             "--pipeline-parallel-size",
             "-pp",
+            "--prefill-context-parallel-size",
+            "-pcp",
             "--data-parallel-size",
             "-dp",
+            "--data-parallel-size-local",
+            "-dpl",
+            "--data-parallel-rank",
+            "-dpn",
+            "--data-parallel-start-rank",
+            "-dpr",
+            "--data-parallel-address",
+            "-dpa",
+            "--data-parallel-rpc-port",
+            "-dpp",
+            "--data-parallel-backend",
+            "-dpb",
+            "--data-parallel-hybrid-lb",
+            "-dph",
+            "--data-parallel-external-lb",
+            "-dpe",
+            "--data-parallel-multi-port-external-lb",
+            "-dpm",
+            "--elastic-ep-max-dp-size",
+            "--enable-elastic-ep",
+            "--master-addr",
+            "--master-port",
             "--nnodes",
             "-n",
             "--node-rank",
@@ -48,7 +72,15 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
         ],
         "the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`",
     ),
+    (
+        &["--device-ids"],
+        "the plan reads which GPUs are meant elsewhere: set `CUDA_VISIBLE_DEVICES` in `vllm.environment`",
+    ),
     (&["--api-key"], NO_KEYS),
+    (
+        &["--grpc", "--grpc-port", "--tokens-only", "--skip-tokenizer-init"],
+        "validation asks for text over HTTP, which such a server does not give: remove it",
+    ),
     (
         &["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"],
         "validation speaks plain HTTP to this host: let a proxy in front of it speak TLS",
@@ -165,6 +197,11 @@ pub(super) fn variable(name: String) -> Result<String, DocumentError> {
 /// Whether a variable with this value could stand in a profile. Secrets could not.
 pub(in crate::domain) fn kept_variable(name: &str, value: &str) -> bool {
     variable(name.to_owned()).is_ok() && one_line(value.to_owned()).is_ok()
+}
+
+/// Whether a profile takes this word among its arguments.
+pub(in crate::domain) fn kept_argument(word: &str) -> bool {
+    argument(word.to_owned()).is_ok()
 }
 
 /// The flag that an argument sets. vLLM takes `--max_model_len` for `--max-model-len`.

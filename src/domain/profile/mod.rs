@@ -18,7 +18,7 @@ use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
 use document::{Document, DocumentError, UnknownKeys};
-pub(super) use extra::kept_variable;
+pub(super) use extra::{kept_argument, kept_variable};
 pub use keys::KEYS;
 use secrets::Secrets;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,9 @@
 
 use crate::{
     domain::{
+        digest::Sha256Digest,
         generation::Generation,
+        generation_id::GenerationId,
         planning::host_changed,
         problem::{Kind, Problem},
     },
@@ -15,7 +17,7 @@ use crate::{
     host::{
         os::secrets,
         runtimes::needs,
-        store::{StoreWriter, hash_cache::HashCache},
+        store::{Store, StoreWriter, hash_cache::HashCache},
     },
 };
 use std::path::Path;
@@ -55,6 +57,7 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
+    as_adopted(writer.store(), generation.id)?;
     secrets::verify(&plan.secrets)?;
     needs::verify(&plan.runtime.needs, &plan.serve.env)?;
     writer.store().intact(generation.id)?;
@@ -75,6 +78,18 @@ pub(super) fn whole(
         })?;
     writer.note(&checked.lock, &checked.found)?;
     checked.judged().map(drop)
+}
+
+/// Files that an adopted command line names are as they were.
+fn as_adopted(store: &Store, id: GenerationId) -> Result<(), Problem> {
+    let files = store.adopted(id)?.map(|adopted| adopted.files).unwrap_or_default();
+    for (path, digest) in files {
+        if std::fs::read(&path).ok().map(Sha256Digest::of) != Some(digest) {
+            let what = format!("`{}` is not what it was when generation {id} was adopted", path.display());
+            return Err(Problem::new(Kind::Unverified, what).help("put the file back as it was"));
+        }
+    }
+    Ok(())
 }
 
 fn no_way_back(target: &Generation, problem: &Problem) -> Problem {

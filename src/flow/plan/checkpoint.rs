@@ -9,6 +9,10 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
+        vllm::{
+            overrides,
+            settings::{EngineSettings, Speculation},
+        },
     },
     flow::{
         context::{Engine, World},
@@ -20,10 +24,12 @@ use crate::{
         event_loop,
         hub::{Hub, Reach, Settings, Source},
         models::source_folder::Folder,
-        os::fs,
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// The source of a checkpoint's shape.
 #[derive(Clone, Copy, Debug)]
@@ -55,22 +61,48 @@ impl LoadedCheckpoint {
         locked: Option<&LockedModel>,
         weights: Weights<'_>,
     ) -> Result<Self, Problem> {
+        let overrides = overrides::of(profile.arguments());
+        let mut loaded = Self::without_draft(world, profile, locked, weights, &overrides)?;
+        if let Some(Speculation::Model(model)) = EngineSettings::of(profile.arguments()).speculation
+            && Path::new(&model).is_absolute()
+        {
+            // That it cannot be read is said by the plan: it is not counted then.
+            let draft = host::checkpoint::read(Path::new(&model), Presence::Headers).ok().flatten();
+            loaded.checkpoint.draft = draft.map(Box::new);
+        }
+        Ok(loaded)
+    }
+
+    fn without_draft(
+        world: &World,
+        profile: &Profile,
+        locked: Option<&LockedModel>,
+        weights: Weights<'_>,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         match weights {
-            Weights::Known => Self::known(world, profile, locked),
+            Weights::Known => Self::known(world, profile, locked, overrides),
             Weights::Published => match Checkpoint::known(&profile.model().repo) {
                 Some(checkpoint) => Ok(Self::published(checkpoint, None)),
                 None => Err(not_here(&profile.model().repo)),
             },
-            Weights::In(folder, presence) => match host::checkpoint::read(folder, presence)? {
-                Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
-                None => Err(nothing_in(folder)),
-            },
+            Weights::In(folder, presence) => {
+                match host::checkpoint::read_with(folder, presence, overrides)? {
+                    Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
+                    None => Err(host::checkpoint::check(folder).err().unwrap_or_else(|| nothing_in(folder))),
+                }
+            }
         }
     }
 
-    fn known(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Self, Problem> {
+    fn known(
+        world: &World,
+        profile: &Profile,
+        locked: Option<&LockedModel>,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         let model = profile.model();
-        if let Some(shape) = Self::on_this_host(world, model, locked)? {
+        if let Some(shape) = Self::on_this_host(world, model, locked, overrides)? {
             return Ok(shape);
         }
         let known = Checkpoint::known(&model.repo);
@@ -79,14 +111,14 @@ impl LoadedCheckpoint {
             (_, Some(path)) => Err(missing(path)),
             (Some(checkpoint), None) => match locked {
                 None => Ok(Self::published(checkpoint, None)),
-                // The hub's files may be refused; a hub that cannot be asked is no reason to refuse.
-                Some(locked) => match on_hub(world, model, Some(locked)) {
+                // What the hub has may be refused. That it cannot be asked is no reason to.
+                Some(locked) => match on_hub(world, model, Some(locked), overrides) {
                     Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                     Err(HubReadError::Flawed(problem)) => Err(problem),
                     Err(HubReadError::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
                 },
             },
-            (None, None) => match on_hub(world, model, locked) {
+            (None, None) => match on_hub(world, model, locked, overrides) {
                 Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                 Err(unread) => Err(unknown(&model.repo, unread.into())),
             },
@@ -98,6 +130,7 @@ impl LoadedCheckpoint {
         world: &World,
         model: &Model,
         locked: Option<&LockedModel>,
+        overrides: &BTreeMap<String, String>,
     ) -> Result<Option<Self>, Problem> {
         let stored = locked.map(|model| world.layout().model(model.digest()));
         let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
@@ -109,10 +142,12 @@ impl LoadedCheckpoint {
         for folder in &stored.into_iter().chain(named).collect::<Vec<_>>() {
             // The engine of a rehearsal has weights in name only.
             if let Engine::Command(_) = world.engine {
-                if let Some(text) = fs::read(&folder.join("config.json"))? {
-                    return Ok(Some(Self::here(Checkpoint::of(&text, files_total)?, folder)));
+                if let Some(files) = host::checkpoint::config_files(folder)? {
+                    return Ok(Some(Self::here(Checkpoint::of_files(&files, files_total)?, folder)));
                 }
-            } else if let Some(mut checkpoint) = host::checkpoint::read(folder, Presence::Whole)? {
+            } else if let Some(mut checkpoint) =
+                host::checkpoint::read_with(folder, Presence::Whole, overrides)?
+            {
                 checkpoint.files_total = checkpoint.files_total.or(files_total);
                 return Ok(Some(Self::here(checkpoint, folder)));
             }
@@ -133,10 +168,15 @@ impl LoadedCheckpoint {
     }
 }
 
-/// Reads the checkpoint on the hub: of the locked commit, else of the present revision.
-fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<Checkpoint, HubReadError> {
+/// What was locked, else what the revision is now.
+fn on_hub(
+    world: &World,
+    model: &Model,
+    locked: Option<&LockedModel>,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Checkpoint, HubReadError> {
     let (hub, source, files) = sought(world, model, locked).map_err(HubReadError::Unasked)?;
-    host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)
+    host::checkpoint::read_from_hub(&hub, &source, &files, overrides, &world.interrupt)
 }
 
 pub(in crate::flow) fn sought(
@@ -167,7 +207,7 @@ pub(in crate::flow) fn sought(
     let commit = commit.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`")))?;
     let source = Source { repo: repo.clone(), revision: commit.to_string() };
     let files = event_loop.block_on(hub.patiently(interrupt, || hub.list(&source)));
-    let files = files.map_err(|asked| asked.problem(format_args!("list the files of `{repo}`")))?;
+    let files = files.map_err(|asked| asked.while_listing(format_args!("list the files of `{repo}`")))?;
     Ok((hub, source, files))
 }
 
@@ -177,6 +217,11 @@ fn nothing_in(folder: &Path) -> Problem {
 }
 
 fn missing(path: &Path) -> Problem {
+    if path.is_dir()
+        && let Err(why) = host::checkpoint::check(path)
+    {
+        return why;
+    }
     Problem::new(
         Kind::Unverified,
         format!("there is no `config.json` in the model folder `{}`", path.display()),

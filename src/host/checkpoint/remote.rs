@@ -1,16 +1,20 @@
 //! Reads a checkpoint on a hub before anything is downloaded: its configuration and index whole, and the
 //! header of each weight file by range requests.
 
-use super::told::{CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, some_of, template_in, unverified};
+use super::told::{
+    CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, no_model, some_of, template_in, unverified,
+};
 use crate::{
     domain::{
         checkpoint::{
             Checkpoint,
+            config::{self, ConfigFiles},
+            files::{self, NotAModel},
             safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
         },
         digest::Sha256Digest,
         hub::{Content, Listed, git_name},
-        problem::{Kind, Problem},
+        problem::Problem,
         size::ByteSize,
     },
     host::{
@@ -20,7 +24,7 @@ use crate::{
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::{ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 /// Bytes read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far
 /// less.
@@ -54,13 +58,14 @@ impl From<HubReadError> for Problem {
 
 /// Reads the checkpoint from these files of a repository. Small files are proven against their names' hashes;
 /// a header only against the length of its file, as the hash of a large file needs all of it.
-pub(crate) fn read(
+pub fn read(
     hub: &Hub,
     source: &Source,
     files: &[Listed],
+    overrides: &BTreeMap<String, String>,
     interrupt: &Interrupt,
 ) -> Result<Checkpoint, HubReadError> {
-    event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
+    event_loop()?.block_on(Remote { hub, source, files, overrides, interrupt }.checkpoint())
 }
 
 /// The text of the model's chat template, or nothing where the repository has none.
@@ -70,7 +75,7 @@ pub(crate) fn template(
     files: &[Listed],
     interrupt: &Interrupt,
 ) -> Result<Option<String>, HubReadError> {
-    let remote = Remote { hub, source, files, interrupt };
+    let remote = Remote { hub, source, files, overrides: &BTreeMap::new(), interrupt };
     event_loop()?.block_on(async {
         for name in TEMPLATES {
             if let Some(file) = remote.find(name)
@@ -87,16 +92,25 @@ struct Remote<'a> {
     hub: &'a Hub,
     source: &'a Source,
     files: &'a [Listed],
+    overrides: &'a BTreeMap<String, String>,
     interrupt: &'a Interrupt,
 }
 
 impl Remote<'_> {
     async fn checkpoint(&self) -> Result<Checkpoint, HubReadError> {
         let Some(config) = self.find(CONFIG) else {
-            let what = format!("there is no `{CONFIG}` in `{}`", self.source.repo);
-            return Err(Problem::new(Kind::Unverified, what).help("name the repository of a model").into());
+            let why =
+                files::judge(self.names(), None::<std::iter::Empty<_>>).err().unwrap_or(NotAModel::NoConfig);
+            return Err(no_model(&self.source.repo, &why).into());
         };
-        let checkpoint = Checkpoint::of(&self.text(config).await?, None)?;
+        let mut texts = ConfigFiles::alone(&self.text(config).await?);
+        for name in config::BESIDE {
+            if let Some(file) = self.find(name) {
+                texts.beside.insert(name.to_owned(), self.text(file).await?);
+            }
+        }
+        texts.overrides.clone_from(self.overrides);
+        let checkpoint = Checkpoint::of_files(&texts, None)?;
         let index = match self.find(INDEX) {
             Some(file) => {
                 let text = self.text(file).await?;
@@ -120,10 +134,9 @@ impl Remote<'_> {
     /// The weight files that the index names, or without an index all beside the configuration.
     fn weight_files(&self, index: Option<&Index>) -> Result<Vec<&Listed>, Problem> {
         let Some(index) = index else {
-            let name = |file: &&Listed| {
-                file.path.to_str().is_some_and(|path| path.ends_with(SUFFIX) && !path.contains('/'))
-            };
-            return Ok(self.files.iter().filter(name).collect());
+            let names = files::weights(self.names());
+            let names = names.into_iter().filter(|name| name.ends_with(SUFFIX));
+            return Ok(names.filter_map(|name| self.find(name)).collect());
         };
         let missing: Vec<_> = index.files().into_iter().filter(|name| self.find(name).is_none()).collect();
         if !missing.is_empty() {
@@ -132,6 +145,10 @@ impl Remote<'_> {
             return Err(unverified(what));
         }
         Ok(index.files().into_iter().filter_map(|name| self.find(name)).collect())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.files.iter().filter_map(|file| file.path.to_str())
     }
 
     fn find(&self, name: &str) -> Option<&Listed> {

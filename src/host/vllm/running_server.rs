@@ -10,7 +10,7 @@ use crate::{
     host::{
         os::{fs, watchdog},
         process::{
-            control_group::{Manager, membership},
+            control_group::{ControlGroup, Manager, membership},
             exec,
             pidfd::ProcessHandle,
             process_tree,
@@ -44,6 +44,10 @@ pub(crate) struct LoadedUnit {
     pub(crate) drop_ins: Vec<PathBuf>,
     /// The main process. Absent while it does not run.
     pub(crate) main: Option<i32>,
+    /// `Type=`.
+    pub kind: String,
+    /// Where its processes are.
+    pub group: Option<ControlGroup>,
 }
 
 /// A server that was found.
@@ -55,6 +59,8 @@ pub(crate) struct FoundServer {
     pub(crate) seen: Seen,
     /// When it started.
     pub(crate) since: Option<SystemTime>,
+    /// The number of what started it.
+    pub parent: i32,
 }
 
 /// This manager's unit of this name, with or without suffix.
@@ -66,7 +72,8 @@ pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
         Systemd::usable(scope)?;
     }
     let name = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
-    let (manager, properties) = (scope_option(scope), "LoadState,FragmentPath,DropInPaths,MainPID");
+    let (manager, properties) =
+        (scope_option(scope), "LoadState,FragmentPath,DropInPaths,MainPID,Type,ControlGroup");
     let arguments = [manager, "show", "--property", properties, "--no-pager", "--", &name];
     let said = exec::run("systemctl", &arguments, &BTreeMap::new())?.success()?;
     let property = |wanted: &str| {
@@ -87,6 +94,8 @@ pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
     Ok(LoadedUnit {
         drop_ins: property("DropInPaths").split_whitespace().map(PathBuf::from).collect(),
         main: property("MainPID").parse().ok().filter(|pid| *pid > 0),
+        kind: property("Type").to_owned(),
+        group: ControlGroup::named(property("ControlGroup")),
         name,
         path,
         text,
@@ -111,6 +120,36 @@ pub(crate) fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
     if found.is_empty() { Err(no_process(pid)) } else { Ok(found) }
 }
 
+/// All processes of a unit, as far as they may be looked at.
+pub fn members(unit: &LoadedUnit) -> Vec<FoundServer> {
+    let pids = unit.group.as_ref().map(ControlGroup::processes).unwrap_or_default();
+    pids.into_iter().filter_map(sighting).collect()
+}
+
+/// The files with weights that these processes have open or mapped.
+pub fn open_weights(pids: impl Iterator<Item = i32>) -> Vec<PathBuf> {
+    let mut found = std::collections::BTreeSet::new();
+    for process in pids.filter_map(|pid| proc::Process::new(pid).ok()) {
+        let mapped = process.maps().into_iter().flatten().filter_map(|map| match map.pathname {
+            proc::MMapPath::Path(path) => Some(path),
+            _ => None,
+        });
+        let opened = process.fd().into_iter().flatten().flatten().filter_map(|fd| match fd.target {
+            proc::FDTarget::Path(path) => Some(path),
+            _ => None,
+        });
+        let weights = |path: &PathBuf| {
+            let kind = path
+                .extension()
+                .is_some_and(|kind| ["safetensors", "bin", "pt", "gguf"].iter().any(|known| kind == *known));
+            // A hub's cache keeps files under their hashes.
+            kind || path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "blobs")
+        };
+        found.extend(mapped.chain(opened).filter(weights));
+    }
+    found.into_iter().collect()
+}
+
 fn no_process(pid: i32) -> Problem {
     Problem::new(Kind::Usage, format!("there is no process {pid} that may be looked at"))
         .help("look at `systemctl status` or `nvidia-smi` for its number; another user's needs root")
@@ -129,6 +168,7 @@ fn sighting(pid: i32) -> Option<FoundServer> {
             executable: process.exe().ok()?,
         },
         since: std::fs::metadata(format!("/proc/{pid}")).and_then(|found| found.modified()).ok(),
+        parent: process.stat().ok()?.ppid,
     })
 }
 
@@ -240,6 +280,60 @@ pub(crate) fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Folders that this server's Python takes packages from, first those that it searches first.
+fn package_folders(seen: &Seen, python: &Path) -> Vec<PathBuf> {
+    let variable = |name: &str| seen.environment.get(name).filter(|value| !value.is_empty());
+    let environment = python.parent().and_then(Path::parent).unwrap_or(python);
+    let alone = fs::read(&environment.join("pyvenv.cfg")).ok().flatten();
+    let alone =
+        alone.is_some_and(|text| !text.to_lowercase().replace(' ', "").contains("site-packages=true"));
+    let flags = seen.argv.iter().skip(1).take_while(|word| word.starts_with('-'));
+    let isolated = flags.clone().any(|word| ["-I", "-s"].contains(&word.as_str()));
+    let mut folders = Vec::new();
+    if flags.clone().any(|word| word == "-m") {
+        folders.push(seen.directory.clone());
+    }
+    folders.extend(variable("PYTHONPATH").into_iter().flat_map(|paths| paths.split(':')).map(PathBuf::from));
+    let base = variable("PYTHONUSERBASE").map(PathBuf::from);
+    let base = base.or_else(|| Some(Path::new(variable("HOME")?).join(".local")));
+    let with_user = !alone && !isolated && variable("PYTHONNOUSERSITE").is_none();
+    let roots = base.filter(|_| with_user).into_iter().chain([environment.to_owned()]);
+    let system = (!alone && environment == Path::new("/usr")).then(|| PathBuf::from("/usr/local"));
+    for root in roots.chain(system) {
+        for library in fs::names(&root.join("lib")).unwrap_or_default() {
+            let library = root.join("lib").join(&library);
+            let python = library.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"));
+            let both = ["site-packages", "dist-packages"].map(|folder| library.join(folder));
+            folders.extend(both.into_iter().filter(|folder| python && folder.is_dir()));
+        }
+    }
+    folders
+}
+
+/// The folder that `vllm` is imported from, where it can be told.
+pub fn imported_from(seen: &Seen, python: &Path) -> Option<PathBuf> {
+    let has = |folder: &PathBuf| {
+        let names = fs::names(folder).unwrap_or_default();
+        let info = |name: &String| name.starts_with("vllm") && name.ends_with(".dist-info");
+        folder.join("vllm/__init__.py").is_file() || names.iter().any(info)
+    };
+    package_folders(seen, python).into_iter().find(has)
+}
+
+/// A problem with packages that the service's sandbox would hide.
+pub fn packages_visible(folder: &Path, python: &Path, scope: Scope) -> Result<(), Problem> {
+    let environment = python.parent().and_then(Path::parent).unwrap_or(python);
+    let real = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    if !hides(scope, &real) || folder.starts_with(environment) {
+        return Ok(());
+    }
+    let what = format!("its vLLM is imported from `{}`, which a service cannot see", folder.display());
+    Err(Problem::new(Kind::Refused, what).help(
+        "install it into a virtual environment (`python3 -m venv /opt/vllm`), restart the server with that, and adopt \
+         it then",
+    ))
+}
+
 /// The packages installed beside an interpreter, by name, with their versions.
 pub(crate) fn packages(python: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let Some(environment) = python.parent().and_then(Path::parent) else {
@@ -249,13 +343,17 @@ pub(crate) fn packages(python: &Path) -> Result<BTreeMap<String, String>, Proble
     for library in fs::names(&environment.join("lib"))? {
         for folder in ["site-packages", "dist-packages"] {
             let folder = environment.join("lib").join(&library).join(folder);
-            if !library.starts_with("python") || !folder.is_dir() {
-                continue;
+            if library.starts_with("python") && folder.is_dir() {
+                packages.extend(packages_in(&folder)?);
             }
-            let names = fs::names(&folder)?;
-            let infos = names.iter().filter_map(|name| name.strip_suffix(".dist-info")?.split_once('-'));
-            packages.extend(infos.map(|(name, version)| (name.to_lowercase(), version.to_owned())));
         }
     }
     Ok(packages)
+}
+
+/// The packages in one folder, by name, with their versions.
+pub fn packages_in(folder: &Path) -> Result<BTreeMap<String, String>, Problem> {
+    let names = fs::names(folder)?;
+    let infos = names.iter().filter_map(|name| name.strip_suffix(".dist-info")?.split_once('-'));
+    Ok(infos.map(|(name, version)| (name.to_lowercase(), version.to_owned())).collect())
 }

@@ -43,6 +43,11 @@ fn the_page_on_validation_is_current() {
     assert!(["simulation", "checks"].iter().all(|what| made.contains(&block_of(what))));
 }
 
+#[test]
+fn the_page_on_planning_has_every_flag() {
+    assert!(remade("docs/planning.md").contains(&block_of("flags")));
+}
+
 fn block_of(what: &str) -> String {
     format!("{BEGIN}{} -->", what.trim())
 }
@@ -69,6 +74,7 @@ fn made(what: &str) -> String {
         ("help", command) => help(command),
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
+        ("flags", _) => crate::vllm::effects::table(),
         ("checks", _) => crate::validation::validate::checks(),
         ("init", arguments) => proposed(arguments),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),

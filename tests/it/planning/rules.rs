@@ -2,7 +2,7 @@
 
 use crate::inputs::{AUTO, AWQ, awq, facts, h100, plan_of};
 use awqdeploy::domain::{
-    checkpoint::{Checkpoint, known_config},
+    checkpoint::{Checkpoint, config::ConfigFiles, known_config},
     findings::{Concerns, Finding, RULES, Rule, Severity},
     machine::facts::{Facts, GpuProcess},
     planning::{
@@ -132,6 +132,37 @@ fn planned() -> Vec<Vec<Finding>> {
         asked(),
         crate::models::remote::unread(),
     ]
+    .into_iter()
+    .chain(found_in_the_wild())
+    .collect()
+}
+
+/// Scenarios for what people really run.
+fn found_in_the_wild() -> Vec<Vec<Finding>> {
+    let four = facts("four-16gb");
+    let arguments = |text: &str| AWQ.replace(ARGUMENTS, text);
+    let mut beside = ConfigFiles::alone(&config_without_quantization());
+    beside.beside.insert(
+        "quantize_config.json".to_owned(),
+        r#"{"bits": 4, "group_size": 128, "sym": true}"#.to_owned(),
+    );
+    let sparse = json!({"quant_method": "compressed-tensors", "config_groups": {},
+        "sparsity_config": {"format": "dense", "targets": ["Linear"]}});
+    vec![
+        found(AWQ, &four, Some(Checkpoint::of_files(&beside, None).unwrap())),
+        found(AWQ, &four, Some(stored(sparse))),
+        on("four-16gb", &arguments(r#""--speculative-config", '{"model": "owner/draft"}'"#)),
+        on("four-16gb", &arguments(r#""--enable-lora""#)),
+        on("four-16gb", &arguments(r#""--enforce-eager""#)),
+        on("four-16gb", &arguments(r#""--max-logprobs", "0""#)),
+    ]
+}
+
+fn config_without_quantization() -> String {
+    let known = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let mut config: Value = serde_json::from_str(known).unwrap();
+    config["quantization_config"] = Value::Null;
+    config.to_string()
 }
 
 /// Scenarios for VRAM that is not enough.
