@@ -91,7 +91,7 @@ pub(crate) struct InitRequest {
     pub(crate) dry_run: bool,
 }
 
-/// Whose log, and how much of it.
+/// The arguments of `logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// A generation's number [default: what is current]

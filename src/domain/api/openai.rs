@@ -265,7 +265,7 @@ struct Message {
 pub(crate) struct Thought {
     #[serde(default)]
     reasoning: Option<String>,
-    /// Its name until vLLM 0.12.
+    /// The name of the field until vLLM 0.12.
     #[serde(default)]
     reasoning_content: Option<String>,
 }
