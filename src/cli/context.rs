@@ -1,4 +1,4 @@
-//! What a command acts on, from the command line.
+//! The context of a command, from the command line.
 
 use super::{args::Global, library};
 use crate::{
@@ -16,12 +16,12 @@ use crate::{
 use std::path::Path;
 
 pub(crate) fn layout(global: &Global) -> Layout {
-    // Units and links outlive the directory that this was called from.
+    // Units and links outlive the working directory.
     let root = global.root();
     Layout::new(std::path::absolute(&root).unwrap_or(root)).under(global.scope())
 }
 
-/// The facts of a host, as `awqdeploy facts` printed them.
+/// Reads the facts of a host, as `awqdeploy facts` printed them.
 pub(crate) fn read_facts(path: &Path) -> Result<Facts, Problem> {
     let text = fs::read(path)?.ok_or_else(|| {
         Problem::new(Kind::Usage, format!("there is no file `{}`", path.display()))
@@ -31,7 +31,7 @@ pub(crate) fn read_facts(path: &Path) -> Result<Facts, Problem> {
         .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
 
-/// This host, for a command that Ctrl-C may end anywhere.
+/// The context of this host, for a command that Ctrl-C may end anywhere.
 pub(crate) fn context(global: &Global) -> Result<World, Problem> {
     Ok(World {
         store: Store::new(layout(global)),
@@ -45,12 +45,12 @@ pub(crate) fn context(global: &Global) -> Result<World, Problem> {
     })
 }
 
-/// This host, for a long command: a signal ends it at a good place.
+/// The context of this host, for a long command: a signal ends it at a good place.
 pub(crate) fn interruptible(global: &Global) -> Result<World, Problem> {
     Ok(World { interrupt: Interrupt::listen()?, ..context(global)? })
 }
 
-/// A host to plan for: this one, or the one that these facts are of.
+/// The context of a host to plan for: this one, or that of these facts.
 pub(crate) fn planning(global: &Global, facts: Option<&Path>) -> Result<World, Problem> {
     let facts = facts.map(read_facts).transpose()?.map(HostFacts::from).unwrap_or_default();
     Ok(World { facts, ..interruptible(global)? })

@@ -1,4 +1,4 @@
-//! Which folder the profiles are taken from, and how that is said.
+//! Finds the folder of profiles, and reports it.
 
 use super::{
     args::{Command, Global},
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// In the working directory.
+/// The folder in the working directory.
 const HERE: &str = "profiles";
 
 /// The profiles that a command reads.
@@ -18,8 +18,8 @@ pub(super) fn library(global: &Global) -> ProfileLibrary {
     ProfileLibrary::at(folder(global))
 }
 
-/// Where they are: as said, else in the working directory, else in their own place. Root's own place comes first:
-/// what lies where root happens to work is rarely root's.
+/// The folder of profiles: as named, else in the working directory, else the default. For root the default
+/// comes first: a directory where root happens to work is rarely root's.
 pub(super) fn folder(global: &Global) -> PathBuf {
     if let Some(said) = &global.profiles {
         return said.clone();
@@ -29,10 +29,10 @@ pub(super) fn folder(global: &Global) -> PathBuf {
     order.into_iter().find(|folder| folder.is_dir()).unwrap_or(&own).clone()
 }
 
-/// Says which folder is taken where nobody said it, and whose it is where it is neither root's nor ours.
+/// Reports the folder where none was named, and its owner where that is neither root nor us.
 ///
 /// # Errors
-/// Where root is not to believe it.
+/// Where root must not believe it.
 pub(super) fn announce(global: &Global, command: &Command, screen: &Screen) -> Result<(), Problem> {
     if !command.reads_profiles() {
         return Ok(());

@@ -22,7 +22,8 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            // Help and the version come this way too, on the standard output. What was typed may be pasted.
+            // Help and the version come this way too, on the standard output. The typed arguments may have
+            // been pasted.
             let said = e.render().to_string();
             if said.contains(terminal::is_hidden) {
                 terminal::say(said.trim_end());

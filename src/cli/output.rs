@@ -1,4 +1,4 @@
-//! What a command prints, and what it asks.
+//! Prints the result of a command, and asks for consent.
 
 use super::{
     args::{Consent, Global},
@@ -55,7 +55,7 @@ pub(crate) fn ask(
     answered(Input::new().with_prompt(styled(question)).interact_text(), not_answered)
 }
 
-/// Likewise for one of these.
+/// Asks a person at a terminal to choose one of these; everybody else gets the problem of having left it out.
 pub(crate) fn choose(
     global: &Global,
     question: &str,
@@ -81,7 +81,7 @@ fn not_answered() -> Problem {
 fn answered<T>(asked: dialoguer::Result<T>, none: impl FnOnce() -> Problem) -> Result<T, Problem> {
     asked.map_err(|e| match e {
         dialoguer::Error::IO(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-            // The question hid the cursor, and Ctrl-C left it so.
+            // The question hid the cursor, and Ctrl-C left it hidden.
             let _closed = dialoguer::console::Term::stderr().show_cursor();
             none()
         }

@@ -1,4 +1,4 @@
-//! How a problem is shown: to a person on a terminal, to a program as JSON, to a shell as an exit status.
+//! Shows a problem: to a person on a terminal, to a program as JSON, to a shell as an exit status.
 
 use super::terminal::{is_hidden, plain};
 use crate::domain::{
@@ -28,13 +28,13 @@ pub struct ProblemJson<'a> {
     pub(crate) code: &'static str,
     /// The exit status that goes with it.
     pub(crate) exit_code: u8,
-    /// What went wrong.
+    /// The problem.
     pub(crate) message: &'a str,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) help: Option<&'a str>,
-    /// Where in a file that a person wrote.
+    /// The place in a file that a person wrote.
     pub(crate) place: Option<PlaceJson<'a>>,
-    /// What it was caused by, the nearest first.
+    /// The causes, the nearest first.
     pub(crate) causes: Vec<String>,
     /// Further mistakes found in the same go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -46,11 +46,11 @@ pub struct ProblemJson<'a> {
 pub(crate) struct PlaceJson<'a> {
     /// The file as the person named it.
     pub(crate) path: &'a Path,
-    /// From 1.
+    /// The line, from 1.
     pub(crate) line: usize,
-    /// In characters, from 1.
+    /// The column in characters, from 1.
     pub(crate) column: usize,
-    /// What is wrong with the text there.
+    /// The mistake in the text there.
     pub(crate) label: &'a str,
 }
 
@@ -94,7 +94,7 @@ fn render_one(problem: &Problem, renderer: &Renderer) -> String {
     let title = Level::ERROR.primary_title(visible(&problem.what));
     let remarks = remarks(problem);
     let Some(place) = &problem.place else {
-        // Without a snippet there is no frame for the remarks to stand in.
+        // Without a snippet there is no frame for the remarks.
         let titles = [Group::with_title(title)].into_iter();
         let remarks = remarks.into_iter().map(|(level, text)| Group::with_title(level.secondary_title(text)));
         let lines = titles.chain(remarks).map(|group| renderer.render(&[group]));
@@ -146,7 +146,7 @@ fn visible(text: &str) -> Cow<'_, str> {
     if text.contains(is_hidden) { Cow::Owned(plain(text)) } else { Cow::Borrowed(text) }
 }
 
-/// The same for the text of a place; its span moves along. The library's own columns are right only for
+/// Makes the text of a place visible, and moves its span along. The library's own columns are right only for
 /// characters that are shown as they are.
 fn visible_place(place: &Place) -> (String, Range<usize>) {
     let at = |offset: usize| place.text.floor_char_boundary(offset.min(place.text.len()));

@@ -1,4 +1,4 @@
-//! What goes on, shown on the standard error while it goes on.
+//! Shows progress on the standard error.
 
 use super::terminal::{BAD, FAINT, GOOD, say, say_json, styled};
 use crate::{
@@ -19,17 +19,17 @@ use std::{
 
 /// How often a spinner turns.
 const TURN_EVERY: Duration = Duration::from_millis(100);
-/// How long a rate is measured before it is believed.
+/// The least time of a rate before it is believed.
 const LEAST_RATED: Duration = Duration::from_secs(1);
 /// Percent between two lines of plain progress.
 const PLAIN_PERCENT: u64 = 10;
 
-/// Shows events in the way that was asked for.
+/// Shows events in the chosen way.
 pub(crate) struct Screen {
     how: How,
     bar: RefCell<Option<ProgressBar>>,
     percent: Cell<u64>,
-    /// When the first progress of this stage was told, and how far it was then.
+    /// The time and amount of the first progress of this stage.
     began: Cell<Option<(Instant, u64)>>,
 }
 
@@ -57,7 +57,7 @@ impl Screen {
         say(text);
     }
 
-    /// A line that stays, of something that takes no time.
+    /// Prints a line that stays, for something that takes no time.
     pub(crate) fn remark(&self, text: String) {
         match self.how {
             How::Bars | How::Lines => self.line(&text),
@@ -65,7 +65,7 @@ impl Screen {
         }
     }
 
-    /// A line that stays, and below it on a terminal how long it takes.
+    /// Prints a line that stays, and below it on a terminal the time so far.
     fn begin(&self, text: &str) {
         self.line(text);
         if self.how == How::Bars {
@@ -73,12 +73,12 @@ impl Screen {
         }
     }
 
-    /// A line that the next thing replaces, on a terminal; a line of its own elsewhere.
+    /// Prints a line that the next one replaces on a terminal; elsewhere a line of its own.
     fn passing(&self, text: &str) {
         if self.how == How::Bars { self.spin(text) } else { say(&format!("  {text}")) }
     }
 
-    /// Turns, and counts the time since what it stands below began.
+    /// Shows a spinner with the time since the line above it began.
     fn spin(&self, text: &str) {
         let mut bar = self.bar.borrow_mut();
         let spinner = bar.take_if(|bar| bar.length().is_none()).unwrap_or_else(|| {
@@ -93,7 +93,7 @@ impl Screen {
         *bar = Some(spinner);
     }
 
-    /// How long the rest takes at the rate so far; nothing while that cannot be told.
+    /// The remaining time at the rate so far; nothing while that cannot be told.
     fn left(&self, done: u64, of: u64) -> Option<String> {
         let (began, before) = self.began.get()?;
         let (took, came) = (began.elapsed().as_secs_f64(), done.checked_sub(before)?);
@@ -104,7 +104,7 @@ impl Screen {
         Some(HumanDuration(left).to_string())
     }
 
-    /// The percentage, if it came to another multiple of `step`: a model is hashed in 200,000 pieces.
+    /// The percentage, if it reached another multiple of `step`: a model is hashed in 200,000 pieces.
     fn advanced(&self, done: u64, of: u64, step: u64) -> Option<u64> {
         let percent = (done * 100).checked_div(of).unwrap_or(100);
         (percent / step != self.percent.replace(percent) / step).then_some(percent)
@@ -135,7 +135,7 @@ impl Screen {
         *bar = Some(counted);
     }
 
-    /// Takes away what would be replaced: something else is about to be printed.
+    /// Removes the line that would be replaced: something else is about to be printed.
     pub(crate) fn clear(&self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -183,7 +183,7 @@ impl Observer for Screen {
                 self.passing(&format!("{rate:.1} tokens/s"));
             }
             (_, Event::Watched { .. }) => self.passing("busy"),
-            // The command prints them as its own end.
+            // The command prints these as its own end.
             (_, Event::Ended(_) | Event::Refused { .. }) => self.clear(),
             (_, Event::Warning(text)) => self.line(&format!("{BAD}warning{BAD:#}: {text}")),
         }

@@ -1,8 +1,8 @@
 //! The one place where text leaves the program: nothing of a server, a log or a model drives the terminal.
 //!
-//! Text of ours and of others is mixed long before it is printed, and looks alike. So colours are marks of ours, which
-//! nobody else can write, and become escape sequences at the very end, after everything else that a terminal would
-//! obey was made visible.
+//! Our text is mixed with that of others long before it is printed. So colours are marks that nobody else can
+//! write. They become escape sequences at the very end, after everything else that a terminal would obey was
+//! made visible.
 
 use crate::domain::problem::Problem;
 use anstyle::{AnsiColor, Style};
@@ -14,26 +14,26 @@ use std::{
     sync::LazyLock,
 };
 
-/// Begins and ends a mark. No text has such a character.
+/// The first and last character of a mark. No text has it.
 const MARK: char = '\u{fdd0}';
-/// What nobody outside this process knows: without it a mark is text like any other.
+/// The secret of this process in each mark: without it a mark is text like any other.
 static OURS: LazyLock<String> =
     LazyLock::new(|| format!("{:016x}", RandomState::new().build_hasher().finish()));
 
-/// How text is shown. `{BAD}` begins it, and `{BAD:#}` ends it.
+/// The style of text. `{BAD}` begins it, and `{BAD:#}` ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextStyle {
-    /// As it is.
+    /// Plain.
     Plain,
-    /// What a line is of.
+    /// The subject of a line.
     Bold,
-    /// What only explains.
+    /// An explanation.
     Faint,
-    /// What went well.
+    /// A success.
     Good,
-    /// What deserves a look.
+    /// A warning.
     Care,
-    /// What is wrong.
+    /// A failure.
     Bad,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for TextStyle {
     }
 }
 
-/// Text as a terminal is to get it: our colours, and everything else that it would obey made visible.
+/// Text for a terminal: with our colours, and everything else that it would obey made visible.
 pub fn styled(text: &str) -> String {
     written(text, |ink, begins, out| {
         let style = ink.style();
@@ -84,7 +84,7 @@ pub fn styled(text: &str) -> String {
     })
 }
 
-/// The same without colours: for files, and for whoever adds their own.
+/// Text without colours: for files, and for callers that add their own.
 pub fn plain(text: &str) -> String {
     written(text, |_, _, _| {})
 }
@@ -107,7 +107,7 @@ fn written(text: &str, mut ink: impl FnMut(TextStyle, bool, &mut String)) -> Str
     out
 }
 
-/// A mark of ours at the beginning of a text: which, whether it begins there, and what follows.
+/// Our mark at the beginning of a text: its style, whether it begins the style, and the rest.
 fn mark(text: &str) -> Option<(TextStyle, bool, &str)> {
     let inside = text.strip_prefix(MARK)?.strip_prefix(OURS.as_str())?;
     let begins = inside.starts_with('+');
@@ -116,14 +116,14 @@ fn mark(text: &str) -> Option<(TextStyle, bool, &str)> {
     Some((ink, begins, inside[1..].strip_prefix(MARK)?))
 }
 
-/// A JSON text in which nothing is hidden. Between its strings there is nothing of the kind, and in them an escape
-/// means the same.
+/// A JSON text in which nothing is hidden. Hidden characters occur only in strings, where an escape means the
+/// same.
 pub(crate) fn json(document: &impl Serialize) -> Result<String, Problem> {
     let text = serde_json::to_string_pretty(document).map_err(|e| Problem::doing("write JSON", e))?;
     Ok(json_text(&text))
 }
 
-/// The same of what is JSON already.
+/// Escapes hidden characters in a text that is JSON already.
 pub fn json_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -139,7 +139,7 @@ pub fn json_text(text: &str) -> String {
     out
 }
 
-/// Whether a terminal would obey a character, or order what follows it anew: source that reads as it is not.
+/// Whether a terminal would obey a character, or reorder what follows it: text that does not read as it is.
 pub fn is_hidden(c: char) -> bool {
     let reorders = matches!(
         c,
@@ -172,18 +172,19 @@ pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Writes a line to the standard error. A closed one is no reason to stop, or for another exit status. Colours are
-/// left out where it is no terminal.
+/// Writes a line to the standard error. A closed one is no reason to stop, or for another exit status.
+/// Without a terminal colours are left out.
 pub(crate) fn say(text: &str) {
     let _closed = writeln!(anstream::stderr(), "{}", styled(text));
 }
 
-/// The same of text that has escape sequences, and in which everything else was made visible already.
+/// Writes a line with escape sequences, in which everything else was made visible already, to the standard
+/// error.
 pub(crate) fn say_coloured(text: &str) {
     let _closed = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Writes a line of JSON there.
+/// Writes a line of JSON to the standard error.
 pub(crate) fn say_json(event: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(event) {
         let _closed = writeln!(anstream::stderr(), "{}", json_text(&text));

@@ -1,4 +1,4 @@
-//! What went wrong, where, and what to do about it: the one error value of the program.
+//! A problem, its place and its remedy: the one error value of the program.
 //!
 //! Texts are lowercase fragments with values in backticks; the remedy goes into `help`.
 
@@ -34,7 +34,7 @@ pub struct Problem {
     pub what: String,
     /// The remedy.
     pub help: Option<String>,
-    /// Where in a file that a person wrote.
+    /// The place in a file that a person wrote.
     pub place: Option<Box<Place>>,
     /// The cause.
     pub(crate) cause: Option<Box<dyn Error + Send + Sync>>,
@@ -51,7 +51,7 @@ pub struct Place {
     pub text: String,
     /// Bytes of `text` to underline.
     pub span: Range<usize>,
-    /// What to write under the underlined piece.
+    /// The text to write under the underlined piece.
     pub label: String,
 }
 

@@ -1,43 +1,44 @@
-//! How busy this host is, by what it makes of a pause: whoever is played to measures with the same clock.
+//! Measures how busy this host is, by how late a pause ends: programs in a rehearsal measure with the same
+//! clock.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// Pauses that are looked at, and how long each is to be.
+/// The number of pauses, and the length of each.
 const PAUSES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(5);
-/// So late after a pause no one is on an idle host, which is late by a tenth of this.
+/// The lateness that is notable. On an idle host it is a tenth of this.
 const NOTABLE: Duration = Duration::from_millis(1);
-/// Nothing is waited for so many times longer than on an idle host.
+/// The greatest factor by which waits are lengthened.
 const MOST: f64 = 30.0;
 
-/// How late one is after a pause.
+/// The lateness after a pause.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Busy {
     late: Duration,
 }
 
 impl Busy {
-    /// Looks for a tenth of a second, or for as long as a busy host makes of it.
+    /// Measures for a tenth of a second, or longer on a busy host.
     pub(super) fn look() -> Self {
         let began = Instant::now();
         (0..PAUSES).for_each(|_| thread::sleep(PAUSE));
         Self { late: began.elapsed().saturating_sub(PAUSE * PAUSES) / PAUSES }
     }
 
-    /// Whether it is so busy that speeds say little.
+    /// Whether the host is so busy that speeds say little.
     pub(super) fn is_notable(self) -> bool {
         self.late > NOTABLE
     }
 
-    /// How late one is after a pause of [`PAUSE`].
+    /// The lateness after a pause of [`PAUSE`].
     pub(super) fn late(self) -> Duration {
         self.late
     }
 
-    /// How long to wait here for what takes so long at most on an idle host.
+    /// The wait on this host for something that takes so long at most on an idle one.
     pub(super) fn patience(self, idle: Duration) -> Duration {
         let times = 1.0 + self.late.as_secs_f64() / NOTABLE.as_secs_f64();
         idle.mul_f64(times.min(MOST))

@@ -1,4 +1,4 @@
-//! Everything that a story acts on, in one place: a rehearsal brings another world to the same stories.
+//! The context of a story: everything that it acts on. A rehearsal brings another one to the same stories.
 
 use crate::{
     domain::{
@@ -25,28 +25,28 @@ use std::{
     time::Duration,
 };
 
-/// What the stories act on.
+/// The context of a story.
 #[derive(Debug)]
 pub struct World {
     /// The root directory.
     pub store: Store,
     /// Profiles and locks.
     pub library: ProfileLibrary,
-    /// What the host has.
+    /// The facts of the host.
     pub facts: HostFacts,
-    /// Where engines come from.
+    /// The source of engines.
     pub engine: Engine,
     /// Whether a person wants it to stop.
     pub interrupt: Interrupt,
     /// This program's own file.
     pub binary: PathBuf,
-    /// What keeps the service running.
+    /// The service manager.
     pub service_manager: ServiceManager,
-    /// Who carries activations out.
+    /// The executor of activations.
     pub executor: Executor,
 }
 
-/// The facts of a host: given, or asked of this host when they are first wanted.
+/// The facts of a host: given, or asked of this host when first needed.
 #[derive(Debug, Default)]
 pub struct HostFacts(OnceCell<Facts>);
 
@@ -56,27 +56,28 @@ impl From<Facts> for HostFacts {
     }
 }
 
-/// Who carries an activation out.
+/// The executor of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Executor {
-    /// This process: it is the service manager's already, or a rehearsal's.
+    /// This process: the service manager runs it already, or it rehearses.
     Here,
     /// The service manager: the activation outlives this process and its terminal.
     ServiceManager,
 }
 
-/// Where engines come from.
+/// The source of engines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// The runtime that the profile's lock names.
     Locked,
-    /// The same, but built by Nix: this folder has one for each lock, named by the lock's digest.
+    /// The runtime that the profile's lock names, built by Nix: this folder has one for each lock, named by
+    /// the lock's digest.
     Built(PathBuf),
     /// This command, which `serve` and its arguments follow.
     Command(Vec<String>),
 }
 
-/// What keeps the service running.
+/// The service manager.
 #[derive(Debug)]
 pub enum ServiceManager {
     /// The host's systemd, or the user's own.
@@ -86,12 +87,12 @@ pub enum ServiceManager {
 }
 
 impl World {
-    /// Where everything lies.
+    /// The places below the root.
     pub fn layout(&self) -> &Layout {
         self.store.layout()
     }
 
-    /// What the host has, and what its generations have shown.
+    /// The facts of the host, with the calibrations of its generations.
     pub fn facts(&self) -> Result<&Facts, Problem> {
         if let Some(known) = self.facts.0.get() {
             return Ok(known);
@@ -114,7 +115,7 @@ impl ServiceManager {
         Self::Embedded(Box::new(EmbeddedSupervisor::new(argv, BTreeMap::new(), directory, patience)))
     }
 
-    /// The keeper of this service, for looking at it.
+    /// The service manager of this service, for looking at it.
     pub fn observe(&mut self, service: &str) -> Box<dyn Services + '_> {
         match self {
             Self::Systemd(scope) => Box::new(Systemd::new(service, *scope)),
@@ -122,7 +123,7 @@ impl ServiceManager {
         }
     }
 
-    /// Whose service manager it is, where that is one that runs.
+    /// The scope of the service manager, if it is a real one.
     pub(crate) fn manager(&self) -> Option<Scope> {
         match self {
             Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
@@ -130,7 +131,7 @@ impl ServiceManager {
         }
     }
 
-    /// Which processes are this service's own, now.
+    /// The processes of this service now.
     pub(crate) fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
         match self {
             Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
@@ -138,8 +139,9 @@ impl ServiceManager {
         }
     }
 
-    /// The right to stop and start what this root may run now, held until it is dropped. All roots share the GPUs; a
-    /// rehearsal touches none. Users cannot write where root's locks lie: each has some for all roots of their own.
+    /// Takes the right to stop and start the servers of this root, held until the files are dropped. All
+    /// roots share the GPUs; a rehearsal touches none. Users cannot write to the folder of root's locks: each
+    /// has locks for all roots of their own.
     pub(crate) fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
@@ -149,7 +151,7 @@ impl ServiceManager {
         }
     }
 
-    /// The keeper of this service, for changing what runs. A problem without the means or the right.
+    /// The service manager of this service, for changing what runs. A problem without systemd or the right.
     pub fn command(&mut self, service: &str) -> Result<Box<dyn Services + '_>, Problem> {
         if let Self::Systemd(scope) = self {
             Systemd::usable(*scope)?;
@@ -158,8 +160,9 @@ impl ServiceManager {
     }
 }
 
-/// The GPUs of everything below this root that may run now, or be stopped or started next: what is current, what is ordered,
-/// what the last activation came from and was to reach, and what there is to go back to. What cannot be read may use all.
+/// The GPUs of everything below this root that may run now, or be stopped or started next: of the current
+/// generation, the requested one, those of the last activation, and the rollback targets. A generation that
+/// cannot be read may use all.
 fn claim(store: &Store) -> Claim {
     let generations = || -> Result<BTreeSet<GenerationId>, Problem> {
         let mut ids: BTreeSet<_> =

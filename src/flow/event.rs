@@ -1,4 +1,4 @@
-//! What a running story tells while it runs. The command line renders it; nothing depends on who listens.
+//! The events of a running story. The command line renders them; nothing depends on who listens.
 
 use crate::domain::{
     activation::machine::{Conclusion, State},
@@ -9,72 +9,72 @@ use crate::domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Something that happened, or goes on.
+/// An event of a running story.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
     /// A stage before the activation began: "verify model", "install runtime".
     Stage(String),
-    /// So much of the current stage is done.
+    /// A part of the current stage is done.
     Progress {
-        /// Done so far.
+        /// The part that is done.
         done: ByteSize,
-        /// In all.
+        /// The whole.
         of: ByteSize,
     },
     /// The activation recorded this state and now runs its step.
     Activation {
-        /// What the step aims at.
+        /// The aim of the step.
         aim: Option<GenerationId>,
         /// The recorded state.
         state: State,
     },
-    /// What the installer of the runtime does, in its own words.
+    /// A line of the runtime's installer.
     Installing(String),
-    /// What the starting engine does, in its service's words.
+    /// The status of the starting engine.
     Engine(String),
     /// A check of the validation ended.
     Checked(Check),
     /// A measured request ended.
     Measured {
-        /// Its number, from 1.
+        /// The number of the request, from 1.
         request: u32,
-        /// How many there will be.
+        /// The number of all requests.
         of: u32,
-        /// Its decode rate.
+        /// The decode rate of the request.
         tokens_per_second: f64,
     },
     /// Something that a person should know, and that does not end the story.
     Warning(String),
-    /// It is watched from now on.
+    /// The probation begins.
     Watching {
-        /// Until then.
+        /// The end of the probation.
         until: jiff::Timestamp,
     },
-    /// It was looked at while it was watched.
+    /// The server on probation was looked at.
     Watched {
         /// The decode rate, where it was idle and answered.
         tokens_per_second: Option<f64>,
-        /// What was wrong, if anything was.
+        /// The fault, if there was one.
         wrong: Option<String>,
     },
     /// The activation has ended.
     Ended(Conclusion),
-    /// It never became one, or could not be carried on.
+    /// The activation never began, or could not be carried on.
     Refused {
-        /// What kind of problem it is.
+        /// The kind of the problem.
         kind: Kind,
         /// The problem in one line.
         what: String,
-        /// What to do about it.
+        /// The remedy.
         help: Option<String>,
     },
 }
 
-/// Someone who listens.
+/// A listener to events.
 pub trait Observer {
-    /// Takes note. Must not block for long.
+    /// Takes an event. Must not block for long.
     fn see(&self, event: Event);
 }
 

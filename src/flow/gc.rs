@@ -13,16 +13,16 @@ use std::time::Duration;
 /// Whether anything is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// It is.
+    /// Remove.
     Free,
-    /// It is only told what would be.
+    /// Only look.
     Look,
 }
 
-/// What was, or would be, removed.
+/// The things that were, or would be, removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Collected {
-    /// What the disk gets back.
+    /// The bytes that the disk gets back.
     pub(crate) freed: ByteSize,
     /// The generations that stay, each with its profile.
     pub(crate) kept: Vec<(GenerationId, String, Why)>,
@@ -34,13 +34,13 @@ pub(crate) struct Collected {
     pub(crate) runtimes: Vec<Sha256Digest>,
     /// The interpreters that go, which came with locks.
     pub(crate) pythons: Vec<Sha256Digest>,
-    /// How many contents of files go.
+    /// The number of contents of files that go.
     pub(crate) contents: usize,
-    /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
+    /// Bytes of interrupted downloads that stay, since a fetch would continue them.
     pub(crate) downloads: ByteSize,
 }
 
-/// Removes all that no generation needs which serves, can be returned to, or is pinned.
+/// Removes everything that no current, proven or pinned generation needs.
 pub(crate) fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
     match mode {
         Mode::Look => look(world).map(|(_, collected)| collected),
@@ -59,14 +59,14 @@ pub(crate) fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
     world.store.writer(Duration::ZERO, "awqdeploy pin")?.pin(id)
 }
 
-/// Lets a generation go again.
+/// Unpins a generation.
 pub(crate) fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
     world.store.writer(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
 }
 
 fn look(world: &World) -> Result<(Collection, Collected), Problem> {
     let store = &world.store;
-    // A lock that cannot be read stops this: who knows what it needs.
+    // A lock that cannot be read stops this, since its needs are unknown.
     let names = world.library.locked()?;
     let locked: Result<Vec<_>, _> = names.iter().map(|name| world.library.lock(name)).collect();
     let locked: Vec<_> = locked?.into_iter().flatten().collect();

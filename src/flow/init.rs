@@ -1,4 +1,4 @@
-//! `init`: from a model's name to a profile that serves it well on this host.
+//! `init`: makes a profile for a model on this host.
 
 use super::{
     context::World,
@@ -32,10 +32,10 @@ use std::{
 
 /// The service of a first profile.
 const SERVICE: &str = "vllm";
-/// What `lock` resolves.
+/// The revision that `lock` resolves.
 const REVISION: &str = "main";
 
-/// What a person wants.
+/// The request of a person.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// `owner/name` on the hub.
@@ -44,39 +44,39 @@ pub(crate) struct Request {
     pub(crate) from: Option<PathBuf>,
     /// The profile to write. Absent: after the repository.
     pub(crate) name: Option<String>,
-    /// The profile that it is to replace.
+    /// The profile that it replaces.
     pub(crate) replaces: Option<String>,
 }
 
 /// A profile that could be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Drafted {
-    /// Its name.
+    /// The name.
     pub(crate) name: String,
-    /// Where it would lie.
+    /// The path that it would get.
     pub(crate) place: PathBuf,
-    /// Its text, and what comes of it here.
+    /// The text, with its plan on this host.
     pub(crate) proposal: Proposal,
-    /// What was read of the model.
+    /// The checkpoint of the model.
     pub(crate) checkpoint: Checkpoint,
-    /// Where that was read: for people.
+    /// The source of the checkpoint, for people.
     pub(crate) read_from: String,
-    /// The profile that it is to replace.
+    /// The profile that it replaces.
     pub(crate) replaces: Option<String>,
-    /// What else a person should know.
+    /// Remarks for a person.
     pub(crate) notes: Vec<String>,
 }
 
-/// Which profiles a migration could start from.
+/// The profiles that a migration could start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Baselines {
     /// This one: it serves, or there is no other.
     One(String),
-    /// A person has to say which.
+    /// Several: a person has to choose.
     Several(Vec<String>),
 }
 
-/// What was read of a model, and where.
+/// The checkpoint of a model, and its source.
 struct Found {
     checkpoint: Checkpoint,
     template: Template,
@@ -86,7 +86,7 @@ struct Found {
     finding: Option<Finding>,
 }
 
-/// Which profile a migration starts from, where nobody says it.
+/// The profile that a migration starts from, where none is named.
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none.
@@ -104,7 +104,7 @@ pub(crate) fn baselines(world: &World) -> Result<Baselines, Problem> {
     }
 }
 
-/// The profile that serves a model well on this host. Nothing is written.
+/// Drafts a profile for a model on this host. Nothing is written.
 ///
 /// # Errors
 /// [`Kind::Usage`] for an impossible name, and for a profile that is there already. [`Kind::Unverified`] where nothing
@@ -151,13 +151,13 @@ pub(crate) fn draft(world: &World, request: &Request, observer: &dyn Observer) -
     })
 }
 
-/// How fast one stream of a profile will be, where that can be said.
+/// The predicted rate of one stream of a profile, where there is one.
 fn predicted(world: &World, profile: &Profile) -> Option<f64> {
     let decision = plan::plan(world, profile.name(), Weights::Known).ok()?;
     decision.planned.ok()?.prediction.expected()
 }
 
-/// What the plan does not say.
+/// Remarks that the plan does not have.
 fn notes(subject: &Subject<'_>, profile: &Profile) -> Vec<String> {
     let template = match subject.template {
         Template::Missing => Some(
@@ -186,7 +186,7 @@ fn notes(subject: &Subject<'_>, profile: &Profile) -> Vec<String> {
     template.into_iter().chain(shorter).collect()
 }
 
-/// Writes it, and the lock of its vLLM where there is none. Returns what was written.
+/// Writes the profile, and the lock of its vLLM where there is none. Returns what was written.
 ///
 /// # Errors
 /// [`Kind::Unexpected`] where it cannot be written; [`Kind::Usage`] for a folder in the Nix store.
@@ -211,7 +211,7 @@ pub(crate) fn save(
     Ok(written)
 }
 
-/// A problem where a profile or a lock of this name is there: nothing is overwritten.
+/// A problem where a profile or a lock of this name exists: nothing is overwritten.
 fn free(world: &World, name: &str, place: &Path) -> Result<(), Problem> {
     let lock = world.library.lock(name).ok().flatten();
     let what = match (place.exists(), lock) {
@@ -229,8 +229,8 @@ fn neighbours(world: &World) -> Vec<Profile> {
     names.iter().filter_map(|name| world.library.load(name).ok()).collect()
 }
 
-/// Every vLLM that is locked for what this host computes on, the newest first. A host without a GPU takes one for GPUs
-/// where there is no other: the refusal then says what is missing.
+/// The locked vLLMs for this host's device, the newest first. A host without a GPU takes one for GPUs where
+/// there is no other: the refusal then says what is missing.
 fn candidates(world: &World, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
     let locked = world.library.locked_runtimes()?;
     let of = |device: Device| -> Result<Vec<Candidate>, Problem> {
@@ -250,7 +250,8 @@ fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem>
     Ok(Candidate { runtime, device, transformers })
 }
 
-/// From the folder that a person named, else from a hub's cache on this host, else from the hub, else as published.
+/// Reads the checkpoint: from the folder that a person named, else from a hub's cache on this host, else from
+/// the hub, else as published.
 fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer) -> Result<Found, Problem> {
     if let Some(folder) = from {
         let folder = Folder::open(folder, repo, REVISION)?;
@@ -265,7 +266,7 @@ fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer)
         .map(|cache| cache.join(format!("models--{}", repo.replace('/', "--"))));
     if let Some(cache) = cache.filter(|cache| cache.is_dir())
         && let Ok(folder) = Folder::open(&cache, repo, REVISION)
-        // One that is not whole yet is passed over.
+        // An incomplete cache is passed over.
         && let Ok(Some(found)) = in_folder(folder.path())
     {
         return Ok(Found { cached: Some(cache), ..found });
@@ -350,7 +351,7 @@ fn no_name(name: &str, fault: DocumentError) -> Problem {
     problem.help("take another: `--name NAME`")
 }
 
-/// Nobody said which profile is to be replaced, and there are several.
+/// The problem of several profiles that could be replaced, where none was named.
 pub(crate) fn several(names: &[String]) -> Problem {
     let there = listed(names.iter().map(String::as_str));
     Problem::new(Kind::Usage, "there are several profiles, and none of them serves")

@@ -1,4 +1,4 @@
-//! Waiting for a lock that somebody holds, for as long as that takes: what has to go back does not give up.
+//! Waits for a held lock as long as it takes: a rollback does not give up.
 
 use super::{
     context::World,
@@ -13,8 +13,8 @@ use std::time::Duration;
 /// How often a lock that is held is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Takes a lock once it is free. Each of its holders is told once. Nothing where it is not `wanted` any more, or the
-/// host goes down, which waits for nobody.
+/// Takes a lock once it is free. Reports each of its holders once. Nothing where it is no longer `wanted`, or
+/// the host goes down, which waits for nobody.
 pub(super) fn take<T>(
     world: &mut World,
     mut lock: impl FnMut(&mut World) -> Result<T, Problem>,
@@ -32,7 +32,7 @@ pub(super) fn take<T>(
             }
             taken => return taken.map(Some),
         }
-        // Whether the host goes down is the manager's to say, whatever the service.
+        // The manager tells whether the host goes down, whatever the service.
         if !wanted(world) || world.service_manager.observe("awqdeploy").goes_down() {
             return Ok(None);
         }
@@ -40,5 +40,6 @@ pub(super) fn take<T>(
     }
 }
 
-/// How long the lock may still be held by whoever gave the order, or by one that was killed and is not gone yet.
+/// How long the lock may still be held by the process that gave the request, or by a killed one that is not
+/// gone yet.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);

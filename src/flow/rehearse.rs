@@ -1,5 +1,4 @@
-//! `rehearse`: the same stories in a throw-away root, with an embedded supervisor in systemd's place
-//! and an embedded engine in vLLM's.
+//! `rehearse`: the same stories in a throw-away root, with embedded stand-ins for systemd and vLLM.
 
 use super::{
     activation::outcome::Outcome,
@@ -43,41 +42,41 @@ use std::{
 const OUTPUT_TOKENS: u32 = 40;
 const REPETITIONS: u32 = 3;
 const SWEEP: Duration = Duration::from_secs(6);
-/// How long a rehearsed engine may take on an idle host: it loads nothing.
+/// The time for a rehearsed engine on an idle host: it loads nothing.
 const START_PATIENCE: Duration = Duration::from_secs(8);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the embedded engine pretends to load.
 const LOAD: Duration = Duration::from_millis(400);
-/// The rate where the plan predicts none.
+/// The rate where the plan predicts none, tokens/s.
 const UNPREDICTED_TOKENS_PER_SECOND: f64 = 50.0;
-/// On a busy host a single figure says little: the gates on speed ask for this share of what the engine is told to do,
-/// where they would ask for more. The slow engine makes a twentieth.
+/// The share of the engine's rate that gates on speed ask for at most on a busy host, where a single figure
+/// says little. The slow engine makes a twentieth.
 const BUSY_SHARE: f64 = 0.25;
 /// VRAM of each GPU for the fault of a model that does not fit.
 const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 
-/// What is rehearsed.
+/// The request of a rehearsal.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The profile that serves first: its name, or the path of its file.
+    /// The profile that runs first: its name, or the path of its file.
     pub(crate) from: String,
-    /// The profile to move to, likewise.
+    /// The profile to move to: its name, or the path of its file.
     pub(crate) to: String,
-    /// How the second deployment goes wrong, if it does.
+    /// The fault of the second deployment, if any.
     pub(crate) fault: Option<RehearsalFault>,
-    /// The host that is played.
+    /// The facts of the played host.
     pub(crate) facts: Facts,
-    /// Where the profiles are.
+    /// The library of profiles.
     pub(crate) library: ProfileLibrary,
     /// This program's own file.
     pub(crate) binary: PathBuf,
     /// Whether a person wants it to stop.
     pub(crate) interrupt: Interrupt,
-    /// A folder that is not there yet, to leave the root in: its evidence is worth a look. Absent: it goes.
+    /// A new folder to keep the root in, for a look at its evidence. Absent: the root is removed.
     pub(crate) keep: Option<PathBuf>,
 }
 
-/// How the second deployment goes wrong.
+/// The fault of the second deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RehearsalFault {
     /// The engine misbehaves.
@@ -92,29 +91,29 @@ pub(crate) enum RehearsalFault {
     Interrupted,
 }
 
-/// One deployment of the story.
+/// One deployment of a rehearsal.
 #[derive(Debug)]
 pub(crate) struct Act {
     /// The profile.
     pub(crate) profile: String,
-    /// How it ended, or why it never began.
+    /// The outcome, or why it never began.
     pub(crate) outcome: Result<Outcome, Problem>,
-    /// How long it took.
+    /// The time that it took.
     pub(crate) took: Duration,
 }
 
-/// What happened.
+/// The result of a rehearsal.
 #[derive(Debug)]
 pub(crate) struct Story {
-    /// Each deployment, in order.
+    /// The deployments, in order.
     pub(crate) acts: Vec<Act>,
-    /// The profile that serves in the end.
+    /// The profile that runs in the end.
     pub(crate) serving: Option<String>,
-    /// Whether it ended as such a story should.
+    /// Whether it ended as it should.
     pub(crate) as_it_should: bool,
     /// Whether a signal ended it that was no part of it.
     pub(crate) interrupted: bool,
-    /// How late one was after a pause of 5 ms, if that says that this host was too busy.
+    /// The lateness after a pause of 5 ms, if this host was too busy.
     pub(crate) late: Option<Duration>,
 }
 
@@ -125,7 +124,7 @@ impl RehearsalFault {
         engine.chain([Self::BadHash, Self::MissingFile, Self::DoesNotFit, Self::Interrupted]).collect()
     }
 
-    /// What happens, for the list of faults.
+    /// The fault in words, for the list of faults.
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Engine(fault) => fault.summary(),
@@ -160,9 +159,9 @@ impl FromStr for RehearsalFault {
     }
 }
 
-/// Plays the story: `from`, then `to`, which goes wrong if it is told to.
+/// Plays the rehearsal: `from`, then `to` with its fault, if any.
 pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
-    // Dropped at the end, and with it all that is in it.
+    // Dropped at the end with all its contents.
     let throw_away;
     let folder = if let Some(folder) = &request.keep {
         if folder.exists() {
@@ -232,11 +231,11 @@ fn refused(act: &Act, kind: Kind) -> bool {
     act.outcome.as_ref().is_err_and(|problem| problem.kind == kind)
 }
 
-/// The throw-away root, set for the story.
+/// The throw-away root, prepared for the rehearsal.
 struct Stage {
     root: PathBuf,
     busy: Busy,
-    /// The name of the profile that serves first.
+    /// The name of the profile that runs first.
     from: String,
     /// The name of the profile to move to.
     to: String,
@@ -247,7 +246,7 @@ struct Stage {
 
 impl Stage {
     fn set(request: &Request, busy: Busy, root: &Path) -> Result<Self, Problem> {
-        // One may be named by its file, and its model's folder must lie in here all the same.
+        // A profile may be named by its file, and its model's folder must still be in here.
         let [from, to] = [request.library.load(&request.from)?, request.library.load(&request.to)?];
         if from.name() == to.name() {
             return Err(Problem::new(
@@ -280,7 +279,7 @@ impl Stage {
         stage.pace(request)
     }
 
-    /// The same profile for the rehearsal's address, patience and measurement.
+    /// Adapts a profile to the rehearsal's address, times and measurement.
     fn adapt(&self, profile: Profile, model: &Path) -> Result<Profile, Problem> {
         let gates = Gates {
             output_tokens: OUTPUT_TOKENS.min(profile.gates().output_tokens),
@@ -313,7 +312,7 @@ impl Stage {
     fn pace(mut self, request: &Request) -> Result<Self, Problem> {
         let world = self.world(request);
         for (name, (profile, _)) in &mut self.profiles {
-            // A plan that is refused now is refused again by the deployment, which then says why.
+            // A plan that is refused now is refused again by the deployment, which says why.
             let predicted = plan::plan(&world, name, Weights::Known)?
                 .planned
                 .ok()
@@ -366,7 +365,7 @@ impl Stage {
         began && ended && serving == Some(expected.as_str())
     }
 
-    /// Makes the second deployment go wrong.
+    /// Plays the fault of the second deployment.
     fn spoil(&self, world: &mut World, fault: RehearsalFault) -> Result<(), Problem> {
         let weights = self.root.join("models").join(&self.to).join(WEIGHTS);
         match fault {
@@ -400,7 +399,7 @@ impl Stage {
     }
 }
 
-/// The gates of a rehearsal on a busy host, of an engine that is told to make so many tokens per second.
+/// The gates of a rehearsal on a busy host, for an engine of so many tokens per second.
 fn lenient(gates: Gates, predicted: f64) -> Gates {
     let floor = gates.min_decode_tokens_per_second.min(predicted * BUSY_SHARE);
     let baseline =
@@ -428,8 +427,8 @@ fn stand_in_weights(name: &str) -> Vec<u8> {
     format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
 }
 
-/// A free port of the loopback interface. It is taken seconds later: rehearsals side by side begin to look apart from each
-/// other, and below the ports that connections get.
+/// A free port of the loopback interface. It is taken seconds later, so rehearsals side by side begin to look
+/// at different ports, below those that connections get.
 fn listen() -> Result<Listen, Problem> {
     const FIRST: u32 = 12_000;
     const PORTS: u32 = 20_000;

@@ -1,4 +1,5 @@
-//! Whether what runs is what should: asked of the service manager and of the process itself, never of the records alone.
+//! Compares the running server with the one that should run: asks the service manager and the process itself,
+//! never the records alone.
 
 use super::{
     context::World,
@@ -9,19 +10,19 @@ use crate::domain::{
     problem::Problem,
 };
 
-/// What the service runs. Where nobody can be asked that is not known.
+/// The running server. Unknown where nobody can be asked.
 pub(super) fn runs(world: &mut World, service: &str) -> Runs {
     let layout = world.layout().clone();
     world.service_manager.observe(service).runs(&layout).unwrap_or(Runs::Unknown)
 }
 
-/// What ends a difference between what runs and what should, where there is one.
+/// The remedy for a wrong running server, if it is wrong.
 pub(super) fn remedy(world: &mut World, service: &str) -> Result<Option<Remedy>, Problem> {
     let runs = runs(world, service);
     Ok(runs.remedy(world.store.current()?, &world.store.returnable()?))
 }
 
-/// Tells such a difference. Whether there is one.
+/// Warns of a wrong running server. Returns whether it is wrong.
 pub(super) fn warn(world: &mut World, service: &str, observer: &dyn Observer) -> Result<bool, Problem> {
     let current = world.store.current()?;
     let Some(other) = runs(world, service).other_than(current) else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
+//! `supervise`: the program of the unit. It starts the engine, reports READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
 use super::models::verify_at_start::{Known, check_model, verify_runtime};
@@ -38,43 +38,43 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 
-/// How often a starting engine's health is asked.
+/// The time between two questions for a starting engine's health.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 /// Failed first completions after which a healthy engine is given up.
 const FIRST_TRIES: u32 = 3;
 /// How often the service manager is asked for more time while the engine loads.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
-/// How much time it is asked for: several missed turns must not end a loading engine.
+/// The time that is asked for: several missed turns must not end a loading engine.
 const EXTEND_BY: Duration = Duration::from_mins(1);
-/// How often a ready engine's health is asked: well below the unit's `WatchdogSec=`.
+/// The time between two questions for a ready engine's health: well below the unit's `WatchdogSec=`.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// How long an engine may take for one token, and for its metrics. With `/health` and the pause between them all is well
-/// below the unit's `WatchdogSec=`.
+/// The longest that an engine may take for one token, and for its metrics. With `/health` and the pause
+/// between them all is well below the unit's `WatchdogSec=`.
 const ASK_PATIENCE: Duration = Duration::from_secs(30);
-/// An idle engine is asked for a token every so many times the pause between two looks of the watch window: every three
-/// minutes, by default.
+/// An idle engine is asked for a token every so many pauses of the probation: every three minutes, by
+/// default.
 const IDLE_LOOKS: u32 = 12;
-/// How long the engine may take to stop. The unit's `TimeoutStopSec=` is longer.
+/// The longest that the engine may take to stop. The unit's `TimeoutStopSec=` is longer.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// Lines of the engine's log among which the cause of its end is looked for.
+/// Lines of the engine's log that are searched for the cause of its end.
 const LOG_LINES: usize = 2000;
 
 /// What a supervisor does when its own parent dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent {
-    /// Nothing: the service manager looks after it.
+    /// Nothing: the service manager takes care of it.
     Ignored,
-    /// It stops: a rehearsal ends with its owner.
+    /// Stops: a rehearsal ends with its owner.
     Followed {
-        /// Its process.
+        /// The number of the owner's process.
         owner: u32,
     },
 }
 
 /// Runs the current generation's engine until it is told to stop. A problem if the engine ends by itself.
 pub(crate) async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
-    // Before there is anything to leave behind: until now a signal ends this process, and no more.
+    // Before there is anything to clean up: until now a signal simply ends this process.
     let asked = pin!(asked_to_stop()?);
     if let Parent::Followed { owner } = parent {
         process_tree::die_with_parent(owner)?;
@@ -98,7 +98,7 @@ async fn run(store: &Store, mut asked: Pin<&mut impl Future<Output = ()>>) -> Re
         Err(problem) => return Err(problem),
     }
     notify::status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
-    // What it starts descends from it, wherever it is run.
+    // All that it starts descends from this process.
     let api = Api::of(&plan, OwnedProcesses::Ours)?;
     let mut environment = plan.serve.env.clone();
     for (name, secret) in secrets::variables(&plan.secrets)? {
@@ -112,8 +112,8 @@ async fn run(store: &Store, mut asked: Pin<&mut impl Future<Output = ()>>) -> Re
     outcome
 }
 
-/// After a power cut in the middle of an activation, whatever became of the recovery at boot: what was never proven
-/// serves nobody. Records that cannot be read say nothing.
+/// A problem with a generation that was never proven, as after a power cut in the middle of an activation.
+/// Records that cannot be read are ignored.
 fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
     let unproven = store.is_not_known_good(id).unwrap_or_default();
     if unproven && !service::on_trial() {
@@ -126,7 +126,8 @@ fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Proves the runtime and the model, however long that takes. [`Kind::Interrupted`] when a signal asks for the end.
+/// Verifies the runtime and the model, however long that takes. [`Kind::Interrupted`] when a signal asks for
+/// the end.
 async fn proven(
     store: &Store,
     plan: &Plan,
@@ -154,7 +155,7 @@ async fn proven(
         tokio::select! {
             proved = &mut proving => {
                 proved.map_err(|e| Problem::doing("verify what is to serve", e))??;
-                // It may have come while the last file was read.
+                // The signal may have come while the last file was read.
                 return interrupt.check();
             }
             _ = extend.tick() => notify::extend(EXTEND_BY),
@@ -163,7 +164,7 @@ async fn proven(
     }
 }
 
-/// Tells the service manager each percent of what is verified.
+/// Reports each verified percent to the service manager.
 fn telling(what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
     let mut shown = None;
     move |done, of| {
@@ -175,7 +176,7 @@ fn telling(what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
     }
 }
 
-/// Looks after a starting, then a ready engine. `Ok` when a signal asks for the end.
+/// Watches a starting, then a ready engine. `Ok` when a signal asks for the end.
 async fn watch(
     engine: &mut EngineProcess,
     api: &Api,
@@ -227,7 +228,7 @@ async fn watch(
     }
 }
 
-/// Waits for the engine's health, then for a completion that is one.
+/// Waits for the engine's health, then for a good completion.
 async fn first_answer(api: &Api) -> Result<(), Problem> {
     while !healthy(api).await {
         sleep(HEALTH_EVERY).await;
@@ -248,8 +249,7 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
     }
 }
 
-/// Tells the service manager that the engine is healthy, for as long as it is. Ends once it is so by its own word alone,
-/// and says why.
+/// Reports a healthy engine to the service manager. Ends once the engine is hung, and says why.
 async fn until_hung(api: &Api, ask_after: Duration) -> String {
     let began = Instant::now();
     let mut liveness = Liveness::since(Duration::ZERO, ask_after);
@@ -269,7 +269,7 @@ async fn until_hung(api: &Api, ask_after: Duration) -> String {
     }
 }
 
-/// The cheapest thing that only an engine that works can do.
+/// Asks for one token: the cheapest thing that only a working engine can do.
 async fn asked_for_a_token(api: &Api) -> Seen {
     let api = api.clone().within(ASK_PATIENCE);
     match api.answer(&Request::complete("1, 2,", 1)).await {
@@ -294,7 +294,7 @@ async fn healthy(api: &Api) -> bool {
     matches!(api.health().await, Ok(200))
 }
 
-/// The lines of a start that failed, for its cause.
+/// The last lines of the log, for the cause of a failure.
 #[derive(Debug, Default)]
 struct Log(VecDeque<String>);
 
@@ -307,7 +307,8 @@ impl Log {
     }
 }
 
-/// vLLM's API server ends with status 0 when its engine died, so every end is a failure here.
+/// The problem of an engine that ended. vLLM's API server ends with status 0 when its engine died, so every
+/// end is a failure.
 fn ended(status: std::process::ExitStatus, last: Vec<String>, mut log: Log) -> Problem {
     for line in last {
         log.push(line);

@@ -174,7 +174,7 @@ impl Stage {
         let on_record = recorded.last().and_then(Activation::end).cloned();
         let end = ended.map(|ended| ended.end).or(on_record);
         let serves = match &end {
-            // Nothing of the way back found room, and then the power went.
+            // No record of the rollback found room, and then the power went.
             Some(End::Committed) if self.full && self.story.withdraws() => {
                 store.current().map_err(|e| e.to_string())?
             }
@@ -220,7 +220,7 @@ impl Stage {
     }
 }
 
-/// What strikes a step on the way there makes it go back, and nothing else does.
+/// A fault at a forward step causes a rollback, and nothing else does.
 fn went_back(
     story: Story,
     blows: &[(usize, Blow)],
@@ -230,7 +230,7 @@ fn went_back(
 ) -> Result<(), String> {
     let first = blows.iter().min_by_key(|(at, _)| *at);
     let Some((at, blow)) = first.copied() else {
-        // What went to itself has nothing else to go back to.
+        // A restarted generation has no other rollback target.
         let works = story == Story::SameWithdrawal || committed != story.withdraws();
         return if works { Ok(()) } else { Err("it did not work".to_owned()) };
     };

@@ -169,7 +169,7 @@ fn run_on(
             Err(_) => "FAILED".to_owned(),
         };
         tell(&format!("{} of {}: {schedule}: {told}", number + 1, chosen.len()));
-        // What went back to itself serves again: it is stopped anew.
+        // A restarted generation runs again: it is stopped anew.
         let as_before = went.as_ref().is_ok_and(|committed| !committed) && *story != Story::Same;
         ready = as_before.then_some(*story);
         let faults: Vec<_> = blows.iter().map(|(blow, _)| blow.to_string()).collect();
@@ -221,7 +221,7 @@ fn schedules() -> Vec<Schedule> {
     all
 }
 
-/// After the first blow each of these, at each step of the way back.
+/// After the first blow each of these, at each step of the rollback.
 fn pairs(story: Story, first: (Blow, Place), again: &[Blow]) -> Vec<Schedule> {
     let second = steps_back(story).into_iter().flat_map(|place| again.iter().map(move |blow| (*blow, place)));
     second.map(|second| Schedule { story, blows: vec![first, second] }).collect()
@@ -313,7 +313,7 @@ fn strike_all(
             .wait(|machine| is_at(machine, before, *place) || refused(machine) || settled(machine, before));
         match (is_at(machine, before, *place), &struck) {
             (true, _) => {}
-            // On a busy machine a blow may come after the commit: then there is no way back to strike.
+            // On a busy machine a blow may come after the commit: then there is no rollback to strike.
             (false, Some(_)) => break,
             (false, None) => return Err(format!("never came to {place}")),
         }
@@ -404,7 +404,8 @@ fn settled(machine: &Machine, before: u64) -> bool {
     !machine.names("/run/systemd/transient").into_iter().any(at_work)
 }
 
-/// What must be so after any faults: an end on record that says what serves, and that is proven and answers.
+/// What must be so after any faults: an end on record that names the running generation, which is proven and
+/// answers.
 fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
     let Schedule { story, blows } = schedule;
     let status = machine.status();

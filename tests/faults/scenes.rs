@@ -190,7 +190,8 @@ fn crashes(machine: &Machine) -> Result<(), String> {
     is(&why, why.contains("its service ended 2 times"))
 }
 
-/// The deployer is told to end with everything else, and can start nothing any more: the next boot goes back.
+/// The deployer is told to end with everything else, and can start nothing any more: the next boot rolls
+/// back.
 fn shuts_down(machine: &Machine) -> Result<(), String> {
     let mut deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry"]);
     is("it starts", machine.wait(|machine| step(machine) == "start"))?;

@@ -16,11 +16,11 @@ pub(crate) enum Story {
     Replacement,
     /// To an earlier proven generation.
     Rollback,
-    /// What was committed does not stay well, and goes back.
+    /// The committed generation fails its probation, and is rolled back.
     Withdrawal,
     /// To the generation that is current, which a person stopped.
     Same,
-    /// The same, committed, does not stay well: there is nothing else to go back to.
+    /// The first committed generation fails its probation: there is no rollback target.
     SameWithdrawal,
 }
 

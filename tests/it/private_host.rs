@@ -89,7 +89,7 @@ impl Host {
         let store = self.store();
         let writer = store.writer(FORKED, "test").unwrap();
         let program = self.path("bin/systemctl");
-        // The default port of profiles, which `tiny` takes over from what serves.
+        // The default port of profiles, which `tiny` takes over from the running server.
         let to = writer.add_generation(plan(([127, 0, 0, 1], 8000).into()), "", &program).unwrap();
         writer.point(Some(to)).unwrap();
         let (_, mut journal) = writer.begin_activation().unwrap();

@@ -224,7 +224,7 @@ fn hangs(machine: &Machine) {
     serves(machine, "new");
 }
 
-/// The deployer hangs without dying: systemd ends it, and what it began goes back.
+/// The deployer hangs without dying: systemd ends it, and its activation rolls back.
 fn deployer_hangs(machine: &Machine) {
     shell(
         machine,

@@ -11,7 +11,7 @@ const NEW: [&str; 5] = ["apply", "new", "--fallback", "old", "--json"];
 const LATE: [&str; 3] = ["apply", "late", "--json"];
 const RECORD: &str = "/var/lib/awqdeploy/declared.json";
 
-/// The way back first, then what shall serve; and then nothing more, however often.
+/// The fallback first, then the active profile; and then nothing more, however often.
 pub(crate) fn first_and_unchanged(machine: &Machine) {
     let document = machine.awqdeploy(&NEW, 0);
     ended(&document, "committed");

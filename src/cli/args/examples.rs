@@ -2,8 +2,7 @@
 
 use crate::domain::exit_status::ExitStatus;
 
-/// The exit statuses, as every help text and the manual page show them.
-/// The exit statuses, as the end of a help has them.
+/// The exit statuses, as the end of every help text and of the manual page.
 pub(crate) fn exit_statuses() -> String {
     let lines = ExitStatus::ALL.map(|status| format!("\n{:>3}  {}", status.code(), status.meaning()));
     format!("Exit status:{}", lines.concat())
@@ -73,7 +72,7 @@ Examples:
 Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY,
 NO_PROXY.";
 
-/// The long help shows this in place of the short one's end, not behind it.
+/// The end of the long help, which replaces that of the short one.
 pub(super) fn with_statuses(examples: &str) -> String {
     format!("{examples}\n\n{}", exit_statuses())
 }

@@ -1,4 +1,4 @@
-//! The command line, as typed.
+//! The command line.
 
 mod examples;
 mod requests;
@@ -28,7 +28,7 @@ const STYLES: styling::Styles = styling::Styles::styled()
     .literal(styling::AnsiColor::Cyan.on_default().bold())
     .placeholder(styling::AnsiColor::Cyan.on_default());
 
-/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and goes
+/// Moves a vLLM server from one quantised model to another, proves that it serves as well, and rolls
 /// back by itself if it does not.
 #[derive(Debug, Parser)]
 #[command(
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
@@ -72,12 +72,12 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Whose service manager is meant.
+    /// The scope of the service manager.
     pub(crate) fn scope(&self) -> Scope {
         if self.user { Scope::User } else { Scope::System }
     }
 
-    /// Where everything is kept.
+    /// The root directory.
     pub(crate) fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| match self.scope() {
             Scope::System => "/var/lib/awqdeploy".into(),
@@ -85,7 +85,7 @@ impl Global {
         })
     }
 
-    /// Where profiles are, unless they are said or in the working directory.
+    /// The default folder of profiles, where none is named and none is in the working directory.
     pub(crate) fn own_profiles(&self) -> PathBuf {
         match self.scope() {
             Scope::System => "/etc/awqdeploy".into(),
@@ -95,7 +95,7 @@ impl Global {
 }
 
 impl Command {
-    /// Whether it reads a folder of profiles. A rehearsal may read those that came with the program.
+    /// Whether the command reads a folder of profiles. A rehearsal may read those that came with the program.
     pub(crate) fn reads_profiles(&self) -> bool {
         matches!(
             self,
@@ -180,7 +180,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
     /// interrupted or could not be fetched is.
     #[command(after_help = APPLY_EXAMPLES, after_long_help = with_statuses(APPLY_EXAMPLES))]
     Apply(Apply),
-    /// Make a vLLM server that runs already the first generation: a way back
+    /// Make a vLLM server that runs already the first generation: a rollback target
     ///
     /// It is validated as it runs, and goes on as it does; the first deployment replaces it. What it runs is
     /// recorded: command line, variables, unit. Its model is hashed, locked, and taken into the store.
@@ -203,11 +203,11 @@ Exit status 3 says that nothing can be deployed as it is.")]
   awqdeploy follow --json                the document that `deploy --json` prints, once it has ended")]
     #[command(alias = "watch")]
     Follow,
-    /// Make the activation that goes on stop and go back
+    /// Stop the activation that goes on, and roll it back
     #[command(after_help = "Examples:
   awqdeploy cancel                       as Ctrl-C in `deploy`, from any terminal")]
     Cancel,
-    /// Show what serves, and how the last activation ended
+    /// Show the running server, and how the last activation ended
     #[command(after_help = "Examples:
   awqdeploy status
   awqdeploy status --json | jq .serving")]
@@ -251,7 +251,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
         #[arg(value_name = "GENERATION|PROFILE")]
         b: String,
     },
-    /// Validate what serves now, or any server: API, answers, speed. Changes nothing
+    /// Validate the running server, or any other: API, answers, speed. Changes nothing
     #[command(after_help = "Examples:
   awqdeploy validate
   awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
@@ -400,7 +400,7 @@ At boot a unit does this before the service starts.")]
         /// What has happened
         what: Tallied,
     },
-    /// Go back from a generation that failed too often; the service manager does this
+    /// Roll back a generation that failed too often; the service manager does this
     #[command(hide = true)]
     Fallback,
     /// Run the current generation's engine; the systemd unit does this

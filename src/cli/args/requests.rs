@@ -1,9 +1,9 @@
-//! What single commands take, where that is more than a name.
+//! The arguments of single commands, where they are more than a name.
 
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// What is validated.
+/// The arguments of `validate`.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// A server of the API, in place of what this host's root has deployed
@@ -20,7 +20,7 @@ pub(crate) struct Validate {
     pub(crate) min_known_answers: Option<f64>,
 }
 
-/// What is declared.
+/// The arguments of `apply`.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
     /// The profile that shall serve
@@ -33,7 +33,7 @@ pub(crate) struct Apply {
     pub(crate) units: Option<PathBuf>,
 }
 
-/// What is adopted, and how it is called from then on.
+/// The arguments of `adopt`.
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
     /// The name of its systemd unit, or the number of its process
@@ -91,7 +91,7 @@ pub(crate) struct InitRequest {
     pub(crate) dry_run: bool,
 }
 
-/// Whose log, and how much of it.
+/// The arguments of `logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// A generation's number [default: what is current]
@@ -104,7 +104,7 @@ pub(crate) struct Logs {
     pub(crate) lines: u32,
 }
 
-/// Of what, and into which files.
+/// The arguments of `report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportRequest {
     /// A generation's number [default: what is current]
@@ -123,7 +123,7 @@ pub(crate) struct ReportRequest {
     pub(crate) guidellm: Option<PathBuf>,
 }
 
-/// Whether a person agrees.
+/// The options of commands that ask for consent.
 #[derive(Debug, Args)]
 pub(crate) struct Consent {
     /// Do not ask
@@ -134,18 +134,18 @@ pub(crate) struct Consent {
     pub(crate) dry_run: bool,
 }
 
-/// What a person insists on.
+/// The options that override a refusal.
 #[derive(Debug, Args)]
 pub(crate) struct Insistence {
     /// Try again what failed before
     #[arg(long)]
     pub(crate) retry: bool,
-    /// Go on even if what serves now could not come back
+    /// Go on even if a rollback to the running server would not work
     #[arg(long)]
     pub(crate) no_way_back: bool,
 }
 
-/// What is to be locked, and how.
+/// The arguments of `lock`.
 #[derive(Debug, Args)]
 pub(crate) struct LockRequest {
     /// A profile's name
@@ -170,7 +170,7 @@ pub(crate) struct LockRequest {
     pub(crate) check: bool,
 }
 
-/// What is rehearsed.
+/// The arguments of `rehearse`.
 #[derive(Debug, Args)]
 pub(crate) struct Rehearse {
     /// The profile that serves first
@@ -193,7 +193,7 @@ pub(crate) struct Rehearse {
     pub(crate) keep: Option<PathBuf>,
 }
 
-/// What has happened to the service.
+/// An event of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tallied {
     /// It starts
@@ -202,7 +202,7 @@ pub(crate) enum Tallied {
     Ended,
 }
 
-/// Whose units, for which host, and where to.
+/// The arguments of `units`.
 #[derive(Debug, Args)]
 pub(crate) struct UnitsRequest {
     /// A profile's name, or the path of its file
@@ -221,7 +221,7 @@ pub(crate) struct UnitsRequest {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// What is planned, from what.
+/// The arguments of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanRequest {
     /// A profile's name, or the path of its file
@@ -240,7 +240,7 @@ pub(crate) struct PlanRequest {
     pub(crate) ask_engine: bool,
 }
 
-/// What is compared with its locks.
+/// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyRequest {
     /// A profile's name [default: what serves]

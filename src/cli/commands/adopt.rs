@@ -1,4 +1,4 @@
-//! `adopt`: what was found, and what became of it.
+//! `adopt`: prints what was found, and what became of it.
 
 use crate::{
     cli::{

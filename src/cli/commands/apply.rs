@@ -1,4 +1,4 @@
-//! `apply`: what became of what is declared.
+//! `apply`: prints what became of a declaration.
 
 use super::deploy;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// It failed and was rolled back, now or when it was tried: what served before serves.
+/// The status of a declaration that was rolled back, now or when it was tried.
 const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
 
 pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<ExitStatus, Problem> {
@@ -51,7 +51,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
     }
 }
 
-/// What was found, and what to do.
+/// The reason in words, and the remedy.
 fn words(profile: &str, why: Why) -> (String, String) {
     match why {
         Why::Failed(why) => (

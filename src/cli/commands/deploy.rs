@@ -77,7 +77,7 @@ pub(super) fn rollback(
             Err(_) => rollback::Target::Profile(text),
         },
     };
-    // Nothing is asked of the host: whatever is wrong with it, one can go back.
+    // The host is not checked: a rollback must work whatever is wrong with it.
     let mut world = interruptible(global)?;
     let to = rollback::find(&world.store, &target)?;
     let profile = to.plan.profile.clone();
@@ -107,7 +107,7 @@ pub(super) fn follow(
     conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
 }
 
-/// What a person wrote into a unit is shown before it is overwritten.
+/// Shows what a person wrote into a unit before it is overwritten.
 fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
     for Drift { path, installed, found } in drift::drift(world)? {
         let changes = render::changes(&installed, &found);
@@ -142,7 +142,8 @@ pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Res
     Ok(if matches!(end, Some(End::Stuck { .. })) { ExitStatus::Stuck } else { ExitStatus::Done })
 }
 
-/// Prints how it ended. What never became an activation is a document too, so that scripts need one form only.
+/// Prints how it ended. A deployment without an activation prints a document too, so that scripts need one
+/// form only.
 pub(crate) fn conclude(
     global: &Global,
     action: Action,
@@ -167,7 +168,7 @@ pub(crate) fn conclude(
     }
 }
 
-/// Shows a plan, and what it changes in what serves.
+/// Shows a plan, and the changes from the running one.
 pub(crate) fn show_prepared(global: &Global, prepared: &Prepared) -> Result<(), Problem> {
     let plan = &prepared.plan;
     let document = PlanDocument::of(&plan.profile, Ok(plan.clone()));

@@ -1,4 +1,4 @@
-//! `report` and `compare`: evidence, shown and written.
+//! `report` and `compare`: shows and writes evidence.
 
 use crate::{
     cli::{
@@ -33,7 +33,7 @@ use crate::{
 };
 use std::{fmt::Write, path::PathBuf};
 
-/// Writes all that is known of a generation.
+/// Writes all evidence of a generation.
 type Form = fn(&GenerationEvidence) -> String;
 
 /// Shows or writes how a generation was proven.
@@ -57,7 +57,7 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitSta
     Ok(ExitStatus::Done)
 }
 
-/// Sets two profiles side by side.
+/// Compares two profiles.
 pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<ExitStatus, Problem> {
     let (compared, kept) = compare::compare(&context::context(global)?, profiles, screen)?;
     let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
@@ -90,7 +90,7 @@ fn shown(value: Option<Value>) -> String {
     }
 }
 
-/// With as many digits as say something.
+/// A number with as many digits as are meaningful.
 fn figure(value: f64) -> String {
     if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

@@ -1,4 +1,4 @@
-//! Completion scripts and the manual page, from the same definition as the command line itself.
+//! Prints completion scripts and the manual page, from the definition of the command line.
 
 use crate::{
     cli::{
@@ -25,7 +25,7 @@ pub(crate) fn manual() -> Result<ExitStatus, Problem> {
     Ok(ExitStatus::Done)
 }
 
-/// The program, then each command that is not hidden.
+/// The pages of the program and of each command that is not hidden.
 fn page() -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let command = Arguments::command().after_long_help(None).disable_help_subcommand(true);

@@ -1,4 +1,4 @@
-//! `history` and `why`: what happened.
+//! `history` and `why`: prints past activations.
 
 use crate::{
     cli::{

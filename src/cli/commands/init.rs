@@ -1,4 +1,4 @@
-//! `init`: the first command of whoever has a model's name.
+//! `init`: the first command for a model.
 
 use crate::{
     cli::{
@@ -59,17 +59,17 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
     show(global, &InitDocument::of(drafted, written, next), render)
 }
 
-/// Whose rights a command needs.
+/// The rights that a command needs.
 #[derive(Clone, Copy)]
 enum Rights {
-    /// To write into the folder of profiles.
+    /// The right to write into the folder of profiles.
     OfFolder,
-    /// To change services.
+    /// The right to change services.
     Root,
 }
 
-/// A command line that finds this folder of profiles again, whoever runs it: `sudo` forgets variables, and root looks
-/// elsewhere first.
+/// A command line that finds this folder of profiles again, whoever runs it. `sudo` forgets variables, and
+/// root looks elsewhere first.
 fn call(global: &Global, rights: Rights, command: &str) -> String {
     let folder = library::folder(global);
     let own = folder == global.own_profiles();
@@ -99,7 +99,7 @@ fn baseline(global: &Global, world: &World) -> Result<String, Problem> {
     }
 }
 
-/// The profile of a server that runs.
+/// Makes the profile of a running server.
 fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitStatus, Problem> {
     let name = request.name.clone().unwrap_or_else(|| "adopted".to_owned());
     let world = interruptible(global)?;
@@ -174,7 +174,7 @@ fn render(document: &InitDocument) -> String {
     out
 }
 
-/// What a person decides by: how many GPUs, what lies in RAM, how long and how fast.
+/// Prints the figures for a decision: the number of GPUs, the weights in RAM, the limits and the speed.
 fn planned(out: &mut String, plan: &PlanDocument) {
     let _ = writeln!(out, "{BOLD}planned{BOLD:#}");
     if let Some(memory) = &plan.memory {

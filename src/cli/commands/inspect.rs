@@ -1,4 +1,4 @@
-//! `status`, `generations`, `history` and `why`: what is, and how it came about.
+//! `status`, `generations`, `history` and `why`: prints the present state and its past.
 
 use super::history as told;
 use crate::{

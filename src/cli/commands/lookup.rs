@@ -1,4 +1,4 @@
-//! `logs` and `diff`: looking closer at what is there.
+//! `logs` and `diff`: prints details.
 
 use crate::{
     cli::{

@@ -1,4 +1,4 @@
-//! Each command: calls its story, prints what it tells.
+//! The commands: each calls its story, and prints the result.
 
 mod adopt;
 mod apply;

@@ -1,4 +1,4 @@
-//! `lock` and `fetch`: where models come from.
+//! `lock` and `fetch`: prints what was locked and fetched.
 
 use crate::{
     cli::{
@@ -97,7 +97,7 @@ pub(super) fn fetch(
     })
 }
 
-/// The hub to repair from, if it can be asked. If it cannot, there may be copies on this host.
+/// The hub to repair from, if it can be asked. Without it there may be copies on this host.
 pub(super) fn pieces(world: &World, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
     let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(world, profile, &settings));
     pieces.unwrap_or_else(|problem| {

@@ -34,7 +34,7 @@ fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitS
     show(global, &document, render::plan::plan)?;
     match refusal {
         None => Ok(ExitStatus::Done),
-        // The document has said it all.
+        // The document says everything.
         Some(_) if global.json => Ok(ExitStatus::Refused),
         Some(refusal) => Err(refusal.into()),
     }

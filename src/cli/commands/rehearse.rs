@@ -1,4 +1,4 @@
-//! `rehearse`: the story, told.
+//! `rehearse`: prints the rehearsal.
 
 use crate::{
     cli::{
@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-/// Plays the story and tells it. The exit status says whether it ended as it should.
+/// Runs a rehearsal and prints it. The exit status tells whether it ended as it should.
 pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<ExitStatus, Problem> {
     if request.list_faults {
         let mut list = String::new();
@@ -114,7 +114,7 @@ fn shown(document: &RehearsalDocument, late: Option<Duration>) -> String {
         (false, _) if document.interrupted => {
             writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")
         }
-        // The shipped profiles notice every fault. That one's own may not is what a rehearsal is for.
+        // The shipped profiles notice every fault. A person's own may not, and the rehearsal shows it.
         (false, Some(fault)) if document.acts.last().is_some_and(|act| act.activation.end == "committed") => {
             writeln!(
                 out,
@@ -132,7 +132,7 @@ fn shown(document: &RehearsalDocument, late: Option<Duration>) -> String {
     out
 }
 
-/// What is kept is linked to by its whole path.
+/// The absolute path, for a link to a kept folder.
 fn absolute(path: &Path) -> Result<PathBuf, Problem> {
     std::path::absolute(path).map_err(|e| Problem::doing(format_args!("find `{}`", path.display()), e))
 }

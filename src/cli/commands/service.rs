@@ -1,4 +1,4 @@
-//! Commands that no person gives: what the service manager runs.
+//! The commands that the service manager gives, and no person.
 
 use crate::{
     cli::{
@@ -16,7 +16,7 @@ use crate::{
     host::{event_loop, rehearsal::engine, store::Store},
 };
 
-/// What the service manager runs to carry an activation out.
+/// Runs the worker of an activation, for the service manager.
 pub(super) fn activate(
     global: &Global,
     number: u64,
@@ -29,7 +29,7 @@ pub(super) fn activate(
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 
-/// What the service's unit runs beside it.
+/// Counts a start or end of the service, for its unit.
 pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Problem> {
     let world = context(global)?;
     match what {
@@ -39,21 +39,21 @@ pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Proble
     .map(|()| ExitStatus::Done)
 }
 
-/// What the service manager runs once a service failed too often.
+/// Rolls back a service that failed too often, for the service manager.
 pub(super) fn fallback(global: &Global, screen: &Screen) -> Result<ExitStatus, Problem> {
     let mut world = interruptible(global)?;
     let outcome = fallback::fall_back(&mut world, screen)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 
-/// What the service's unit runs.
+/// Runs the supervisor, for the service's unit.
 pub(super) fn supervise(global: &Global, owner: Option<u32>) -> Result<ExitStatus, Problem> {
     let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
     let store = Store::new(layout(global));
     event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| ExitStatus::Done)
 }
 
-/// What a rehearsal's supervisor runs in vLLM's place.
+/// Runs the stand-in for vLLM, for a rehearsal's supervisor.
 pub(super) fn engine(arguments: &[String]) -> Result<ExitStatus, Problem> {
     let options = engine::Options::from_arguments(arguments, |name| std::env::var(name).ok())?;
     event_loop()?.block_on(engine::run(options)).map(|()| ExitStatus::Done)

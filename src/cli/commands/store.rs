@@ -1,4 +1,4 @@
-//! `verify`, `gc`, `pin`, `unpin` and `export`: what lies in the store.
+//! `verify`, `gc`, `pin`, `unpin` and `export`: the store.
 
 use super::models;
 use crate::{

@@ -1,4 +1,4 @@
-//! `units`: a profile's systemd units, for whoever installs them by other means, as NixOS does.
+//! `units`: prints a profile's systemd units, for installation by other means, as on NixOS.
 
 use crate::{
     cli::{

@@ -1,4 +1,4 @@
-//! `validate`: whether what runs answers as it should.
+//! `validate`: checks whether the running server answers as it should.
 
 use crate::{
     cli::{

@@ -1,4 +1,4 @@
-//! What `adopt` prints.
+//! The document of `adopt`.
 
 use crate::{
     domain::{generation_id::GenerationId, validation::report::Report},
@@ -14,7 +14,7 @@ pub(crate) struct AdoptionDocument {
     pub(crate) schema: &'static str,
     /// Whether it was only looked at.
     pub(crate) dry_run: bool,
-    /// Null in a dry run.
+    /// The generation. Null in a dry run.
     pub(crate) generation: Option<GenerationId>,
     pub(crate) profile: String,
     pub(crate) service: String,
@@ -25,7 +25,7 @@ pub(crate) struct AdoptionDocument {
     pub(crate) argv: Vec<String>,
     /// The variables that its generation keeps.
     pub(crate) environment: BTreeMap<String, String>,
-    /// What a person should know.
+    /// Remarks for a person.
     pub(crate) notes: Vec<String>,
     /// The text of the profile.
     pub(crate) profile_text: String,

@@ -1,4 +1,4 @@
-//! What `gc` tells.
+//! The document of `gc`.
 
 use crate::{
     domain::{digest::Sha256Digest, generation_id::GenerationId, size::ByteSize, store::gc::Why},
@@ -13,14 +13,14 @@ pub(crate) struct CollectDocument {
     pub(crate) schema: &'static str,
     /// Whether nothing was removed.
     pub(crate) dry_run: bool,
-    /// What the disk gets back.
+    /// The bytes that the disk gets back.
     pub(crate) freed_bytes: ByteSize,
     pub(crate) generations: Vec<CollectedLine<GenerationId>>,
     pub(crate) models: Vec<CollectedLine<Sha256Digest>>,
     pub(crate) runtimes: Vec<Sha256Digest>,
     /// Interpreters that came with locks.
     pub(crate) interpreters: Vec<Sha256Digest>,
-    /// How many contents of files.
+    /// The number of contents of files.
     pub(crate) contents: usize,
     /// Bytes of interrupted downloads that stay: `fetch` goes on with them.
     pub(crate) kept_downloads_bytes: ByteSize,

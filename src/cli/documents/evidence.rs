@@ -1,4 +1,4 @@
-//! What `report` and `compare` print.
+//! The documents of `report` and `compare`.
 
 use crate::{
     domain::{activation::journal::Phase, generation_id::GenerationId, validation::report::Report},
@@ -30,6 +30,6 @@ pub(crate) struct ComparisonDocument {
     pub(crate) schema: &'static str,
     #[serde(flatten)]
     pub(crate) compared: SideBySide,
-    /// Where it is kept. Null where it could not be.
+    /// The file of the comparison. Null where it could not be kept.
     pub(crate) kept: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What `history` and `why` print.
+//! The documents of `history` and `why`.
 
 use crate::{
     cli::documents,
@@ -47,7 +47,7 @@ pub(crate) struct WhyDocument {
     pub(crate) line: Line,
     /// The root cause that the engine's log names, if it names one.
     pub(crate) engine: Option<String>,
-    /// What to do about that.
+    /// The remedy for that.
     pub(crate) help: Option<&'static str>,
     pub(crate) report: Option<Report>,
     /// The end of the service's log.

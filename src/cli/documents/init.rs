@@ -1,4 +1,4 @@
-//! What `init` prints.
+//! The document of `init`.
 
 use super::PlanDocument;
 use crate::{domain::size::ByteSize, flow::init::Drafted};
@@ -19,28 +19,28 @@ pub(crate) struct InitDocument {
     pub(crate) written: Vec<PathBuf>,
     /// The text of the profile.
     pub(crate) text: String,
-    /// What was read of the model. Null for a server that runs.
+    /// The model. Null for a running server.
     pub(crate) model: Option<ModelDocument>,
-    /// The profile that it is to replace.
+    /// The profile that it replaces.
     pub(crate) replaces: Option<String>,
-    /// What comes of it on the host that it is for. Null for a server that runs.
+    /// The plan on its host. Null for a running server.
     pub(crate) plan: Option<PlanDocument>,
-    /// What else to know.
+    /// Remarks for a person.
     pub(crate) notes: Vec<String>,
     /// The commands that come next, in their order.
     pub(crate) next: Vec<String>,
 }
 
-/// What was read of a model.
+/// A model.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ModelDocument {
     pub(crate) repo: String,
     pub(crate) architecture: String,
-    /// How it is stored. Null: in 16 bits, or as it was trained.
+    /// The quantisation. Null: in 16 bits, or as it was trained.
     pub(crate) quantization: Option<String>,
-    /// Of all weights.
+    /// The bytes of all weights.
     pub(crate) bytes: Option<ByteSize>,
-    /// Where this was read.
+    /// The source of this.
     pub(crate) read_from: String,
 }
 

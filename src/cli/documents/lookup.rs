@@ -1,4 +1,4 @@
-//! What `logs` and `diff` print.
+//! The documents of `logs` and `diff`.
 
 use crate::domain::{generation::diff::Section, generation_id::GenerationId};
 use schemars::JsonSchema;
@@ -26,7 +26,7 @@ pub(crate) struct DiffDocument {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ComparedLine {
-    /// Null for a profile as it would be deployed now.
+    /// The generation. Null for a profile as it would be deployed now.
     pub(crate) generation: Option<GenerationId>,
     pub(crate) profile: String,
 }

@@ -1,4 +1,4 @@
-//! What the program prints with `--json`. Text for people is rendered from these same values.
+//! The documents of `--json`. Text for people is rendered from these same values.
 
 pub(super) mod adoption;
 pub(super) mod collection;
@@ -63,14 +63,14 @@ pub(crate) struct PlanDocument {
     pub(crate) vllm: Option<String>,
     /// The interpreter that vLLM is installed for. Null where somebody else keeps it, or Nix built both.
     pub(crate) python: Option<Interpreter>,
-    /// What else it needs of the host.
+    /// The other needs of the host.
     pub(crate) needs: Vec<Need>,
     pub(crate) serve: Option<Serve>,
     pub(crate) memory: Option<MemoryDocument>,
     pub(crate) prediction: Option<Prediction>,
-    /// What the installed vLLM says beside the plan, where it was asked.
+    /// The comparison with the installed vLLM, where it was asked.
     pub(crate) engine: Vec<Compared>,
-    /// Everything to know, the grave first. Of a refusal, what refuses.
+    /// The findings, the most severe first; of a refusal, its reasons.
     pub(crate) findings: Vec<Finding>,
     pub(crate) unit: Option<String>,
     /// How much of what it needs is on this host. Null of what is deployed already.
@@ -197,7 +197,7 @@ pub(crate) struct ActivationDocument {
     pub(crate) action: &'static str,
     pub(crate) profile: String,
     pub(crate) generation: Option<GenerationId>,
-    /// `committed`, `rolled-back`, `refused`, `stuck`, `unchanged`.
+    /// The end: `committed`, `rolled-back`, `refused`, `stuck`, `unchanged`.
     pub(crate) end: &'static str,
     pub(crate) exit_code: u8,
     pub(crate) why: Option<String>,
@@ -205,9 +205,9 @@ pub(crate) struct ActivationDocument {
     pub(crate) activation: Option<u64>,
     pub(crate) returned_to: Option<GenerationId>,
     pub(crate) downtime_seconds: Option<f64>,
-    /// The steps in which nothing served. Empty where nothing served before.
+    /// The steps without a running server. Empty where none ran before.
     pub(crate) outage: Vec<Phase>,
-    /// What a plain restart of the server before takes, as it was seen on this host.
+    /// The time of a plain restart of the server from before, as it was seen on this host.
     pub(crate) plain_restart_seconds: Option<f64>,
     pub(crate) report: Option<Report>,
     pub(crate) returned: Option<Report>,
@@ -237,7 +237,7 @@ impl ActivationDocument {
         }
     }
 
-    /// What never became an activation.
+    /// The document of a deployment without an activation.
     pub(crate) fn refused(
         action_: Action,
         profile: &str,
@@ -271,17 +271,18 @@ pub(crate) struct StatusDocument {
     pub(crate) schema: &'static str,
     pub(crate) root: PathBuf,
     pub(crate) current: Option<Current>,
-    /// The profile that serves now; null if nothing does.
+    /// The profile of the running server; null if there is none.
     pub(crate) serving: Option<String>,
-    /// The generation that runs, as its own process tells. Null if none does, or that cannot be told. Where it is not the
-    /// current one, `awqdeploy recover` mends that.
+    /// The generation of the running server, as its own process tells. Null if there is none, or that cannot
+    /// be told. Where it is not the current one, run `awqdeploy recover`.
     pub(crate) runs: Option<GenerationId>,
-    /// Whether what is current passed a validation.
+    /// Whether the current generation is proven.
     pub(crate) proven: bool,
-    /// Until when it is watched, and goes back if it does not stay well. Null if nobody watches.
+    /// The end of the probation, within which a server that does not stay well is rolled back. Null if there
+    /// is none.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub(crate) watched_until: Option<jiff::Timestamp>,
-    /// The service's state in its keeper's word.
+    /// The service's state in its service manager's words.
     pub(crate) service: Option<String>,
     /// Since when it is that.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -295,19 +296,19 @@ pub(crate) struct StatusDocument {
     /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
     pub(crate) as_found: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
-    /// The newest validation of what is current, in short.
+    /// The newest validation of the current generation, in short.
     pub(crate) report: Option<Summary>,
-    /// Records that cannot be read, in one line each. They say nothing, and keep nobody from anything else.
+    /// The damaged records, each in one line. They are skipped, and prevent nothing else.
     pub(crate) damaged: Vec<String>,
     /// The models that were found damaged, and not repaired since, in one line each. Nothing serves them.
     pub(crate) damaged_models: Vec<String>,
 }
 
-/// What `current` points at.
+/// The current generation.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Current {
-    pub generation: GenerationId,
-    pub profile: String,
+    pub(crate) generation: GenerationId,
+    pub(crate) profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
     /// The interpreter that vLLM was installed for. Null where somebody else keeps it, or Nix built both.
@@ -317,7 +318,7 @@ pub(crate) struct Current {
     pub(crate) url: String,
 }
 
-/// How the newest activation ended, or how far it is.
+/// The end of the newest activation, or its progress.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LastActivation {
     pub(crate) number: u64,
@@ -327,9 +328,9 @@ pub(crate) struct LastActivation {
     pub(crate) profile: Option<String>,
     pub(crate) from: Option<GenerationId>,
     pub(crate) to: GenerationId,
-    /// Null while it goes on, or if it was interrupted.
+    /// The end. Null while the activation goes on, or if it was interrupted.
     pub(crate) end: Option<&'static str>,
-    /// The step that it is at, or that was interrupted.
+    /// The step that goes on, or that was interrupted.
     pub(crate) step: Option<String>,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub(crate) at: Option<jiff::Timestamp>,
@@ -431,7 +432,7 @@ impl ValidationDocument {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecoveryDocument {
     pub(crate) schema: &'static str,
-    /// Null if there was nothing to recover.
+    /// The activation. Null if there was nothing to recover.
     pub(crate) activation: Option<u64>,
     pub(crate) end: Option<&'static str>,
     pub(crate) why: Option<String>,

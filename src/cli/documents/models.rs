@@ -1,4 +1,4 @@
-//! What `lock` and `fetch` print.
+//! The documents of `lock` and `fetch`.
 
 use crate::{
     domain::{
@@ -21,11 +21,11 @@ pub(crate) struct UpstreamDocument {
     pub(crate) profile: String,
     pub(crate) repo: String,
     pub(crate) revision: String,
-    /// What was locked.
+    /// The locked commit.
     pub(crate) commit: Option<String>,
     /// `same`, `moved`, `changed`, `vanished`.
     pub(crate) upstream: &'static str,
-    /// What the revision is now, where it moved.
+    /// The present commit of the revision, where it moved.
     pub(crate) now: Option<String>,
     pub(crate) changes: Deviations,
     pub(crate) why: Option<String>,

@@ -1,4 +1,4 @@
-//! What `rehearse` prints.
+//! The document of `rehearse`.
 
 use super::ActivationDocument;
 use schemars::JsonSchema;
@@ -9,10 +9,10 @@ use serde::Serialize;
 pub(crate) struct RehearsalDocument {
     pub(crate) schema: &'static str,
     pub(crate) acts: Vec<ActDocument>,
-    /// The profile that serves in the end; null if nothing does.
+    /// The profile that runs in the end; null if none does.
     pub(crate) serving: Option<String>,
     pub(crate) fault: Option<String>,
-    /// Whether the story ended as it should.
+    /// Whether the rehearsal ended as it should.
     pub(crate) as_it_should: bool,
     /// Whether a signal ended it.
     pub(crate) interrupted: bool,

@@ -1,4 +1,4 @@
-//! A validation in short, for `status` and whoever watches it.
+//! A validation in short, for `status` and for followers.
 
 use crate::domain::{
     generation_id::GenerationId,
@@ -8,7 +8,7 @@ use crate::domain::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What a validation came to. `awqdeploy report` has all of it.
+/// The result of a validation. `awqdeploy report` has all of it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Summary {
     pub(crate) generation: Option<GenerationId>,

@@ -1,4 +1,4 @@
-//! What `units` prints.
+//! The document of `units`.
 
 use schemars::JsonSchema;
 use serde::Serialize;

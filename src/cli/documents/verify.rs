@@ -1,4 +1,4 @@
-//! `verify`: its document, and how people are told.
+//! The document of `verify`, and its text for people.
 
 use crate::{
     cli::terminal::{BAD, CARE, FAINT, GOOD},
@@ -14,31 +14,31 @@ use std::{fmt::Write as _, path::PathBuf};
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VerifyDocument {
     pub(crate) schema: &'static str,
-    /// Of all models together.
+    /// The number of files of all models.
     pub(crate) files: usize,
     pub(crate) bytes: ByteSize,
     pub(crate) seconds: f64,
-    /// What is not as it was locked. Empty: all is well.
+    /// The files that differ from their lock. Empty: all is well.
     pub(crate) damaged: Vec<DamageLine>,
-    /// What was damaged, and is not any more.
+    /// The files that were damaged, and are repaired.
     pub(crate) repaired: Vec<DamageLine>,
     pub(crate) models: Vec<VerifiedLine>,
-    /// The runtimes and interpreters in the store. What of them is not as it was installed is among `damaged`.
+    /// The runtimes and interpreters in the store. Their damaged files are in `damaged`.
     pub(crate) runtimes: Vec<VerifiedRuntimeLine>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VerifiedRuntimeLine {
-    /// What it is, with the beginning of its name in the store.
+    /// The runtime, with the beginning of its name in the store.
     pub(crate) runtime: String,
     pub(crate) folder: PathBuf,
-    /// What it was held against: `record`, of its installation; `nix`; `nix-not-asked`; or `nothing`, where an earlier
-    /// version installed it.
+    /// The record that it was compared with: `record`, of its installation; `nix`; `nix-not-asked`; or
+    /// `nothing`, where an earlier version installed it.
     pub(crate) by: &'static str,
-    /// Files and links.
+    /// The number of files and links.
     pub(crate) files: usize,
     pub(crate) bytes: ByteSize,
-    /// What Nix says, where what it built was changed.
+    /// The message of Nix, where what it built was changed.
     pub(crate) complaint: Option<String>,
 }
 
@@ -53,10 +53,10 @@ pub(crate) struct VerifiedLine {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DamageLine {
-    /// The profile's name; of a runtime, what it is.
+    /// The profile's name, or the runtime.
     pub(crate) model: String,
     pub(crate) path: PathBuf,
-    /// `missing`, `size`, `content`, `link`, `special`, `added` or `mode`.
+    /// The difference: `missing`, `size`, `content`, `link`, `special`, `added` or `mode`.
     pub(crate) is: &'static str,
     /// The damaged pieces of 8 MiB, counted from 0.
     pub(crate) pieces: Vec<u64>,
@@ -117,7 +117,7 @@ impl VerifyDocument {
     }
 }
 
-/// What a verification found.
+/// The text of a verification.
 pub(crate) fn verification(document: &VerifyDocument) -> String {
     let mut out = String::new();
     for model in &document.models {
@@ -148,7 +148,7 @@ pub(crate) fn verification(document: &VerifyDocument) -> String {
     out
 }
 
-/// One model or runtime: that all is well, or what is not.
+/// The lines of one model or runtime: that all is well, or the damage.
 fn verified(out: &mut String, document: &VerifyDocument, name: &str, files: &str, how: &str) {
     let of = |lines: &[DamageLine]| lines.iter().filter(|line| line.model == name).count();
     let _ = match (of(&document.damaged), of(&document.repaired)) {

@@ -1,5 +1,5 @@
-//! Measurements in the shape of guidellm's report, version 2, as guidellm 0.8.1 writes and reads it. What is of its own
-//! scheduler (delays, queues) is zero: each stream makes its next request when it has its answer.
+//! Writes measurements as guidellm's report, version 2, as guidellm 0.8.1 writes and reads it. The figures of
+//! its own scheduler (delays, queues) are zero: each stream makes its next request when it has its answer.
 
 use super::levels::levels;
 use crate::{
@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, iter::once};
 
-/// guidellm takes what happens within a tenth of a millisecond to happen at once.
+/// The time within which guidellm takes events to be simultaneous: a tenth of a millisecond.
 const AT_ONCE: f64 = 1e-4;
 
-/// The percentiles that it has, by its names.
+/// The percentiles of guidellm, by name.
 const PERCENTILES: [(&str, f64); 11] = [
     ("p001", 0.001),
     ("p01", 0.01),
@@ -48,14 +48,14 @@ pub(crate) fn guidellm(account: &GenerationEvidence) -> String {
     report.to_string() + "\n"
 }
 
-/// A benchmark's requests on the clock of the world.
+/// A benchmark's requests in wall-clock time.
 struct Timed<'a> {
     samples: &'a [Sample],
-    /// When the measurement began, seconds of Unix time: reckoned back from the end of the validation.
+    /// The beginning of the measurement, seconds of Unix time: reckoned back from the end of the validation.
     epoch: f64,
-    /// When the first request was sent.
+    /// The time of the first request.
     start: f64,
-    /// When the last token came.
+    /// The time of the last token.
     end: f64,
 }
 
@@ -112,7 +112,8 @@ fn scheduling(start: f64, end: f64, made: &Value, level: &Concurrency) -> Value 
     })
 }
 
-/// By guidellm's definitions: its TPOT has the first token in it, and its ITL is a mean of each request.
+/// The metrics by guidellm's definitions: its TPOT includes the first token, and its ITL is a mean of each
+/// request.
 fn metrics(timed: &Timed<'_>, level: &Concurrency, made: &Value) -> Value {
     let each = |of: fn(&Sample) -> f64| spread(level.samples.iter().map(of));
     let nothing =
@@ -167,7 +168,7 @@ fn chunks(sample: &Sample) -> f64 {
 }
 
 impl Timed<'_> {
-    /// So many milliseconds from the beginning.
+    /// The time so many milliseconds after the beginning.
     fn at(&self, ms: f64) -> f64 {
         self.epoch + ms / 1000.0
     }
@@ -176,14 +177,14 @@ impl Timed<'_> {
         self.samples.iter().map(|sample| self.at(sample.began_ms + sample.e2el_ms))
     }
 
-    /// When each first token came, and how many tokens had been read for it.
+    /// The time of each first token, and the tokens that had been read for it.
     fn firsts(&self) -> impl Iterator<Item = (f64, f64)> {
         let first =
             |sample: &Sample| (self.at(sample.began_ms + sample.ttft_ms), f64::from(sample.prompt_tokens));
         self.samples.iter().map(first)
     }
 
-    /// When each chunk came, and the tokens in it.
+    /// The time of each chunk, and the tokens in it.
     fn tokens(&self) -> impl Iterator<Item = (f64, f64)> {
         self.samples.iter().flat_map(|sample| {
             let first = self.at(sample.began_ms + sample.ttft_ms);
@@ -196,7 +197,7 @@ impl Timed<'_> {
         })
     }
 
-    /// How often something happened, of (time, how often), each rate weighted by how long it held; from the first
+    /// The rate of events given as (time, count), each rate weighted by how long it held; from the first
     /// request to the last token.
     fn rate(&self, events: impl Iterator<Item = (f64, f64)>) -> Value {
         let mut events: Vec<(f64, f64)> = events.chain([(self.start, 0.0), (self.end, 0.0)]).collect();
@@ -242,7 +243,7 @@ impl Timed<'_> {
     }
 }
 
-/// What guidellm says of many values. All requests were successful: any other is a failed validation.
+/// The statistics of many values. All requests were successful: any other is a failed validation.
 #[derive(Default, Serialize)]
 struct Spread {
     mean: f64,
@@ -270,7 +271,7 @@ fn told(spread: Option<&Spread>) -> Value {
     json!({ "successful": spread, "incomplete": nothing, "errored": nothing, "total": spread })
 }
 
-/// Of values with weights. None: there are none.
+/// The statistics of weighted values. None: there are none.
 fn weighted(mut values: Vec<(f64, f64)>, count: usize) -> Option<Spread> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (min, max) = (values.first()?.0, values.last()?.0);

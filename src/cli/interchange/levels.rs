@@ -1,8 +1,8 @@
-//! What was measured, by the number of streams.
+//! Measurements by the number of streams.
 
 use crate::{domain::validation::sweep::Concurrency, flow::inspect::evidence::GenerationEvidence};
 
-/// What was measured with so many streams, one at least.
+/// The measurements with so many streams, from one on.
 pub(crate) fn levels(account: &GenerationEvidence) -> Vec<Concurrency> {
     let Some(report) = &account.report else { return Vec::new() };
     let mut levels = report.sweep.as_ref().map(|sweep| sweep.streams.clone()).unwrap_or_default();

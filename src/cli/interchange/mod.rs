@@ -1,4 +1,4 @@
-//! Measurements in the shapes of other programs, so that people's own tools read them.
+//! Writes measurements in the formats of other programs, so that people's own tools read them.
 
 mod guidellm;
 mod levels;

@@ -1,5 +1,4 @@
-//! Measurements in the shape of `vllm bench serve --save-result --save-detailed` of vLLM 0.32.0, so that
-//! people's own tools read them.
+//! Writes measurements as `vllm bench serve --save-result --save-detailed` of vLLM 0.32.0 does.
 
 use super::levels::levels;
 use crate::{
@@ -11,8 +10,8 @@ use serde_json::{Map, Value, json};
 /// The percentiles that are written.
 const PERCENTILES: [u32; 3] = [50, 90, 99];
 
-/// A JSON document a line for each number of streams, fewest first: what `vllm bench serve
-/// --append-result` makes of as many runs with `--max-concurrency`. Empty where nothing was measured.
+/// A JSON document a line for each number of streams, fewest first: the output of `vllm bench serve
+/// --append-result` over as many runs with `--max-concurrency`. Empty where nothing was measured.
 pub(crate) fn vllm_bench(account: &GenerationEvidence) -> String {
     let lines: Vec<String> = levels(account).iter().map(|level| run(account, level).to_string()).collect();
     lines.join("\n") + "\n"
@@ -52,7 +51,7 @@ fn run(account: &GenerationEvidence, level: &Concurrency) -> Value {
         "start_times": each(|sample| json!(sample.began_ms / 1000.0)),
         // Each stream makes its next request when it has its answer: none waits at the client.
         "queue_times": each(|_| json!(0.0)),
-        // Nobody kept what was said.
+        // The texts are not kept.
         "generated_texts": each(|_| json!("")),
         "errors": each(|_| json!("")),
         "max_output_tokens_per_s": peak(samples, tokens_of) as f64,
@@ -78,18 +77,18 @@ fn summary(run: &mut Map<String, Value>, name: &str, values: &[f64]) {
     }
 }
 
-/// The mean, 0 of nothing as vLLM writes it.
+/// The mean; 0 without values, as vLLM writes it.
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// The standard deviation of these values themselves, as numpy's `std`.
+/// The standard deviation of the values themselves, as numpy's `std`.
 fn deviation(values: &[f64]) -> f64 {
     let mean = mean(values);
     (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
 }
 
-/// The value below which so many percent lie, between two values in proportion, as numpy's `percentile`.
+/// The value below which so many percent lie, interpolated, as numpy's `percentile`.
 fn percentile(values: &[f64], percent: u32) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -100,7 +99,7 @@ fn percentile(values: &[f64], percent: u32) -> f64 {
     sorted[below] + (above - sorted[below]) * rest
 }
 
-/// The most of what `of` finds in any whole second since the first request.
+/// The greatest number that `of` finds in any whole second since the first request.
 fn peak(samples: &[Sample], of: fn(&Sample, f64) -> Vec<u64>) -> usize {
     let first = samples.iter().map(|sample| sample.began_ms).fold(f64::INFINITY, f64::min);
     let mut seconds: Vec<u64> = samples.iter().flat_map(|sample| of(sample, first)).collect();
@@ -119,7 +118,7 @@ fn tokens_of(sample: &Sample, first: f64) -> Vec<u64> {
     [vec![second(sample.began_ms - first + sample.ttft_ms)], rest].concat()
 }
 
-/// Each second in which it was under way.
+/// The seconds in which it was under way.
 fn seconds_of(sample: &Sample, first: f64) -> Vec<u64> {
     let began = sample.began_ms - first;
     (second(began)..=second(began + sample.e2el_ms)).collect()

@@ -1,4 +1,4 @@
-//! Charts as inline SVG. Their colours are given by the page's style sheet, so that they follow light, dark
+//! Draws charts as inline SVG. The page's style sheet gives their colours, so that they follow light, dark
 //! and print: each is drawn in a key colour that the sheet replaces.
 
 use crate::domain::{activation::journal::Phase, measure::Interval};
@@ -11,11 +11,11 @@ use plotters::{
     style::{Color, IntoFont, TextStyle},
 };
 
-/// What the style sheet makes the text's colour.
+/// The key colour of the text.
 pub(super) const INK: &str = "#010101";
-/// What it makes the accent's.
+/// The key colour of the accent.
 pub(super) const BAR: &str = "#020202";
-/// And the baseline's.
+/// The key colour of the baseline.
 pub(super) const OTHER: &str = "#030303";
 
 const INK_COLOUR: RGBColor = RGBColor(1, 1, 1);
@@ -40,7 +40,7 @@ fn svg(height: u32, draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> Dr
         draw(&area).ok()?;
         area.present().ok()?;
     }
-    // It scales with the page, also on a telephone.
+    // The size is that of the page, also on a telephone.
     let fixed = format!("width=\"{WIDTH}\" height=\"{height}\" ");
     Some(text.replacen(&fixed, "", 1))
 }
@@ -49,19 +49,19 @@ fn letters(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK_COLOUR)
 }
 
-/// A number on an axis: `20`, and `0.5` where that is what it is.
+/// A number on an axis: `20`, or `0.5` where it has a fraction.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as the charts want it")]
 fn short(value: &f64) -> String {
     format!("{}", (value * 1000.0).round() / 1000.0)
 }
 
-/// A number of things that cannot be halved; what lies between two of them has no name.
+/// A whole number on an axis; a fraction gets no label.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as the charts want it")]
 fn whole(value: &f64) -> String {
     if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { String::new() }
 }
 
-/// How often each time between two tokens came.
+/// The histogram of the times between tokens.
 pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
     let mut sorted: Vec<f64> = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -197,7 +197,7 @@ pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
         // The higher end is named above its curve, and the lower one below.
         let ends: Vec<f64> = curves.iter().filter_map(|(_, points)| Some(points.last()?.1)).collect();
         let first_is_above = ends.iter().skip(1).all(|end| ends[0] >= *end);
-        // The baseline first, so that it does not cover what is judged.
+        // The baseline first, so that it does not cover the candidate.
         for (index, (name, points)) in curves.iter().enumerate().rev() {
             let colour = if index == 0 { BAR_COLOUR } else { OTHER_COLOUR };
             chart.draw_series([PathElement::new(points.clone(), colour.stroke_width(2))])?;
@@ -222,7 +222,7 @@ pub(super) fn timeline(phases: &[Phase]) -> Option<String> {
         for (index, phase) in phases.iter().enumerate() {
             let bottom = (count - index - 1) as f64;
             let colour = if phase.name.starts_with("back") { OTHER_COLOUR } else { BAR_COLOUR };
-            // What takes no time is still there.
+            // A step that takes no time is still visible.
             let right = (phase.begins + phase.seconds).max(phase.begins + end * 0.004);
             chart.draw_series([Rectangle::new(
                 [(phase.begins, bottom + 0.15), (right, bottom + 0.85)],

@@ -1,4 +1,5 @@
-//! What a report's page and its Markdown both have: the gates with their margins, the plan beside what was seen.
+//! The parts that a report's page and its Markdown share: the gates with their margins, the plan beside what
+//! was seen.
 
 use crate::{
     domain::{
@@ -14,7 +15,7 @@ use crate::{
     flow::inspect::evidence::GenerationEvidence,
 };
 
-/// A gate and how far from it was measured.
+/// A gate and its margin.
 pub(crate) struct Gate {
     pub(crate) name: String,
     pub(crate) wanted: String,
@@ -46,7 +47,7 @@ impl GateState {
     }
 }
 
-/// Each gate of the profile, whether or not something was measured for it.
+/// The gates with a measurement.
 pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
     let Some(report) = &account.report else { return Vec::new() };
     let gates = &account.generation.plan.gates;
@@ -134,7 +135,7 @@ fn percent(ratio: f64) -> String {
     format!("{:+.0} %", (ratio - 1.0) * 100.0)
 }
 
-/// Something that was planned, and what came of it, or that nobody knows.
+/// A planned value beside what was seen; empty where that is not known.
 pub(crate) struct Beside {
     pub(crate) name: &'static str,
     pub(crate) planned: String,

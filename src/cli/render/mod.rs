@@ -31,7 +31,7 @@ pub(crate) fn serve(serve: &Serve) -> String {
     variables.chain([command(&serve.argv)]).collect()
 }
 
-/// What changes from one plan to another, as a unified diff of what they run.
+/// The changes from one plan to another, as a unified diff of what they run.
 pub(crate) fn difference(old: &str, new: &str) -> String {
     let diff = similar::TextDiff::from_lines(old, new);
     let mut out = String::new();
@@ -57,7 +57,7 @@ pub(crate) fn changes(old: &str, new: &str) -> String {
     changed.collect::<Vec<_>>().join("\n")
 }
 
-/// How a deployment or rollback ended.
+/// The end of a deployment or rollback.
 pub(crate) fn activation(document: &ActivationDocument) -> String {
     let mut out = String::new();
     let (action, profile) = (document.action, &document.profile);
@@ -109,7 +109,7 @@ pub(crate) fn activation(document: &ActivationDocument) -> String {
     out
 }
 
-/// Where to look after it failed.
+/// Where to look after a failure.
 pub(crate) fn evidence(document: &ActivationDocument) -> String {
     let mut out = String::new();
     if let Some(number) = document.activation.filter(|_| document.exit_code != 0) {
@@ -118,7 +118,7 @@ pub(crate) fn evidence(document: &ActivationDocument) -> String {
     out
 }
 
-/// What a validation measured.
+/// The measurements of a validation.
 pub(crate) fn report(report: &Report) -> String {
     let mut out = String::new();
     let count = |wanted: CheckOutcome| report.checks.iter().filter(|check| check.verdict == wanted).count();
@@ -178,7 +178,7 @@ pub(crate) fn report(report: &Report) -> String {
     out
 }
 
-/// What was measured beyond one stream, a line for each kind.
+/// The measurements beyond one stream, a line for each kind.
 fn sweep(sweep: &Swept) -> String {
     let mut out = String::new();
     let prompts: Vec<_> = sweep
@@ -203,7 +203,7 @@ fn sweep(sweep: &Swept) -> String {
     out
 }
 
-/// What a validation that was asked for showed.
+/// The result of a requested validation.
 pub(crate) fn validation(document: &ValidationDocument) -> String {
     let (style, word) = match document.verdict {
         Verdict::Pass if !document.report.not_judged.is_empty() => (CARE, "passed, with a gate not judged"),
@@ -242,7 +242,7 @@ pub(crate) fn generations(document: &GenerationsDocument) -> String {
     out
 }
 
-/// What a collection frees.
+/// The things that a collection frees.
 pub(crate) fn collection(document: &CollectDocument) -> String {
     let mut out = String::new();
     for line in &document.kept {

@@ -1,4 +1,4 @@
-//! A report as one HTML file that needs nothing else: no network, no script.
+//! Renders a report as one HTML file that needs nothing else: no network, no script.
 
 use super::{
     charts::{self, BAR, INK, OTHER},
@@ -150,7 +150,7 @@ fn gates(account: &GenerationEvidence) -> Markup {
     }
 }
 
-/// What to know, the plan's first, and what to do about it.
+/// The findings, the plan's first, with their remedies.
 fn findings(account: &GenerationEvidence) -> Markup {
     let plan = account.generation.plan.findings.iter();
     let all: Vec<&Finding> = plan.chain(account.report.iter().flat_map(|report| &report.findings)).collect();

@@ -1,4 +1,4 @@
-//! A plan as text: what would run, where each byte would go, and what to know before.
+//! Renders a plan as text: the command line, the memory, and the findings.
 
 use super::style::{command, row};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 };
 use std::fmt::Write;
 
-/// A plan. Nothing for a refusal, which is shown as a problem.
+/// The text of a plan. Nothing for a refusal, which is shown as a problem.
 pub(crate) fn plan(document: &PlanDocument) -> String {
     let mut out = engine(&document.engine);
     let Some(serve) = &document.serve else {
@@ -115,7 +115,7 @@ pub(crate) fn prediction(out: &mut String, prediction: &Prediction) {
     }
 }
 
-/// The rate, and by what measurement it was corrected.
+/// The rate, and the measurement that corrected it.
 fn decode(out: &mut String, decode: &Decode) {
     let Decode { low, expected, ceiling, limited_by, rates, corrected_by } = decode;
     let text = format!(
@@ -133,7 +133,7 @@ fn decode(out: &mut String, decode: &Decode) {
     }
 }
 
-/// What the plan has, and beside it what the installed vLLM makes of it.
+/// The comparison of the plan with the installed vLLM.
 fn engine(compared: &[Compared]) -> String {
     let mut out = String::new();
     if compared.is_empty() {
@@ -148,7 +148,7 @@ fn engine(compared: &[Compared]) -> String {
     out
 }
 
-/// What was planned, and what came of it.
+/// The planned and the seen figures.
 pub(crate) fn figures(figures: &[Figure]) -> String {
     let mut out = String::new();
     for Figure { name, planned, seen } in figures {
@@ -181,9 +181,9 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
     out
 }
 
-/// What fills a GPU, in the order in which it is filled.
+/// The parts of a GPU's memory, in the order in which it is filled.
 const PARTS: [(&str, char); 3] = [("weights", '█'), ("overhead", '▒'), ("KV cache", '░')];
-/// Characters of a bar.
+/// The length of a bar in characters.
 const WIDTH: u64 = 40;
 
 fn memory(out: &mut String, document: &MemoryDocument) {

@@ -1,4 +1,4 @@
-//! How words and rows are written.
+//! Writes words and rows.
 
 use crate::cli::terminal::FAINT;
 use std::{borrow::Cow, fmt::Write as _};

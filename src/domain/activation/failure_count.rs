@@ -36,7 +36,7 @@ pub enum Ending {
 pub struct FailureCount {
     /// The generation.
     generation: Option<GenerationId>,
-    /// Its failures in a row.
+    /// The failures in a row.
     failures: u32,
     /// When it was started, while its end is not known.
     running: Option<Moment>,

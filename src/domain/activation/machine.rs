@@ -33,12 +33,12 @@ pub enum State {
         step: Step,
         /// How often this step has failed.
         tries: u8,
-        /// Why it rolls back.
+        /// The cause of the rollback.
         cause: Cause,
     },
     /// Nothing is left to do.
     Done {
-        /// How it ended.
+        /// The end.
         end: End,
     },
 }
@@ -65,17 +65,17 @@ pub enum Cause {
     Failed {
         /// Which one.
         step: Step,
-        /// What it said.
+        /// The error of the step.
         why: String,
     },
     /// The process or the host went away, or a person stopped it, in the middle.
     Interrupted {
-        /// Of which step.
+        /// The interrupted step.
         step: Step,
     },
     /// The generation was committed, and failed its probation.
     Degraded {
-        /// What was seen.
+        /// The fault that was seen.
         why: String,
     },
 }
@@ -93,11 +93,11 @@ pub enum End {
     },
     /// The rollback failed too: a person is needed.
     Stuck {
-        /// Why it rolled back.
+        /// The cause of the rollback.
         cause: Cause,
         /// The step at which the rollback failed.
         step: Step,
-        /// What it said.
+        /// The error of that step.
         why: String,
     },
 }
@@ -194,8 +194,8 @@ impl Activation {
         if self.is_restart() && wanting { Self { from: other.or(self.from), ..self } } else { self }
     }
 
-    /// What becomes of an activation whose later records cannot be read: a rollback, for those records may
-    /// have taken a commit back.
+    /// What becomes of an activation whose later records cannot be read: one that was committed or stuck rolls
+    /// back, for those records may have taken the commit back.
     #[must_use]
     pub fn with_lost_records(self) -> Self {
         let state = match self.state {
@@ -237,7 +237,7 @@ impl Activation {
         Self { state: State::Done { end: End::Stuck { cause, step, why } }, ..self }
     }
 
-    /// How it ended, if it has.
+    /// The end, if it has ended.
     pub fn end(&self) -> Option<&End> {
         match &self.state {
             State::Done { end } => Some(end),

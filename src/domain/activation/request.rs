@@ -17,7 +17,7 @@ pub enum Action {
 /// A request for an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivationRequest {
-    /// What was asked for.
+    /// The action.
     pub action: Action,
     /// The generation to activate.
     pub to: GenerationId,

@@ -5,7 +5,7 @@ use super::machine::another;
 use crate::domain::generation_id::GenerationId;
 use std::collections::BTreeSet;
 
-/// What a service runs, as the service manager and the process itself tell.
+/// The running server, as the service manager and the process itself tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// No process.
@@ -25,7 +25,7 @@ pub enum Remedy {
     Stop,
 }
 
-/// What the recovery at boot has to do.
+/// The work of the recovery at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtBoot {
     /// Only point back: the service was not started yet, and the service manager starts it next.

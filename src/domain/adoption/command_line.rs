@@ -45,7 +45,7 @@ const OFFLOAD: [&str; 2] = ["--cpu-offload-params", "--offload-backend"];
 /// A flag with its values, as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Flag {
-    /// Its long name.
+    /// The long name.
     name: String,
     words: Vec<String>,
 }
@@ -164,7 +164,7 @@ impl CommandLine {
         written.map(|text| text.parse().map_err(|_| not_a_number(name, text))).transpose()
     }
 
-    /// The same command line with the model in `folder` and the interpreter `program`.
+    /// The command line for the model in `folder` and the interpreter `program`.
     fn on(&self, program: &Path, folder: &Path, served_name: &str) -> Vec<String> {
         let folder = folder.display().to_string();
         let mut argv = vec![program.display().to_string()];

@@ -12,8 +12,8 @@ pub fn named(argv: &[String]) -> Option<&str> {
     argv[at].split_once('=').map(|(_, file)| file).or_else(|| argv.get(at + 1).map(String::as_str))
 }
 
-/// The same words with those of the file in place of its name: before all other flags, so that what stands on the
-/// command line counts, as for vLLM.
+/// The command line with the words of the file in place of its name: before all other flags, so that what
+/// stands on the command line counts, as for vLLM.
 ///
 /// # Errors
 /// [`Kind::Refused`] for what is no flat list of keys and values.

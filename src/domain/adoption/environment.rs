@@ -154,11 +154,11 @@ pub(crate) fn asks_for_a_key(whence: &str) -> Problem {
 /// A running process, as far as it can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its command line.
+    /// The command line.
     pub argv: Vec<String>,
-    /// Its environment.
+    /// The environment.
     pub environment: BTreeMap<String, String>,
-    /// Its working directory.
+    /// The working directory.
     pub directory: PathBuf,
     /// The file that it executes.
     pub executable: PathBuf,

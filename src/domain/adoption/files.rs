@@ -74,7 +74,7 @@ fn in_json(
 pub struct Candidate {
     /// Where it is.
     pub path: PathBuf,
-    /// Its files, behind links.
+    /// The files, behind links.
     pub files: Vec<PathBuf>,
     /// Whether it holds a whole model.
     pub whole: bool,

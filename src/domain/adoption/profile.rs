@@ -24,7 +24,7 @@ pub struct Terms<'a> {
     pub service: &'a str,
     /// `owner/name`.
     pub repo: &'a str,
-    /// Where the files lie.
+    /// The folder of the files.
     pub folder: &'a Path,
     /// vLLM's version.
     pub vllm: &'a str,

@@ -46,7 +46,7 @@ pub fn is_interpreter(seen: &Seen) -> bool {
 /// One process among those of a unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// Its number.
+    /// The number of the process.
     pub pid: i32,
     /// That of what started it.
     pub parent: i32,

@@ -23,7 +23,7 @@ pub enum Input {
 /// When the answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// Where the model ends it, at the latest at the limit.
+    /// Where the model ends it, at the limit at the latest.
     Naturally,
     /// At the limit and not before: vLLM's `ignore_eos`.
     AtLimit,
@@ -41,7 +41,7 @@ pub(crate) enum Delivery {
 /// A request for a completion or a chat answer, always at temperature 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked.
+    /// The input.
     pub input: Input,
     /// The most tokens to generate, at least 1.
     pub(crate) max_tokens: u32,
@@ -265,7 +265,7 @@ struct Message {
 pub(crate) struct Thought {
     #[serde(default)]
     reasoning: Option<String>,
-    /// Its name until vLLM 0.12.
+    /// The name of the field until vLLM 0.12.
     #[serde(default)]
     reasoning_content: Option<String>,
 }
@@ -318,7 +318,7 @@ impl ApiErrorBody {
     }
 }
 
-/// What an error body says: vLLM's own message, the framework's `detail`, or how the body begins.
+/// The message of an error body: vLLM's own, the framework's `detail`, or the beginning of the body.
 pub(crate) fn complaint(body: &str) -> String {
     if let Ok(error) = ApiErrorBody::parse(body) {
         return quote(&error.message);

@@ -39,7 +39,7 @@ pub struct ResponseShapes(pub(crate) BTreeMap<String, ResponseShape>);
 /// The differences between two shapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What breaks clients: fields that are gone, or of another type.
+    /// The changes that break clients: fields that are gone, or of another type.
     pub breaking: Vec<String>,
     /// Fields that are new.
     pub added: Vec<String>,

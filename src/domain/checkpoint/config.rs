@@ -125,7 +125,7 @@ fn whole(number: f64) -> Option<u64> {
 pub(crate) struct Named {
     /// What is said of it.
     pub(crate) object: Object,
-    /// Its text.
+    /// The text.
     pub(crate) text: String,
     /// The file, where it is another than `config.json`.
     pub(crate) file: Option<String>,
@@ -145,7 +145,8 @@ pub(crate) fn quantization(config: &Object, beside: &BTreeMap<String, String>) -
     Some(Named { object: Object::parse(&text).ok()?, text: plain(&text).into_owned(), file })
 }
 
-/// The same JSON without what only Python reads: `NaN`, `Infinity`, and numbers too large for a float become `null`.
+/// The JSON without what only Python reads: `NaN`, `Infinity`, and numbers too large for a float become
+/// `null`.
 fn plain(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);

@@ -57,9 +57,9 @@ pub enum Flaw {
     Gap {
         /// The later tensor.
         name: String,
-        /// Where it begins.
+        /// The offset of its first byte.
         begins: u64,
-        /// Where the one before ends.
+        /// The offset at which the tensor before ends.
         ends: u64,
     },
     /// The file is longer or shorter than its header says.

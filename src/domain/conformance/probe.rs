@@ -43,7 +43,8 @@ impl Exchange {
         complaint(&String::from_utf8_lossy(&self.body))
     }
 
-    /// The answer, or [`Violation::NotOffered`] for a refusal of something that a server need not offer.
+    /// Tells apart a refusal of something that a server need not offer: it is [`Violation::NotOffered`], and
+    /// no failure.
     pub(super) fn offered(&self) -> Result<(), Violation> {
         match self.status {
             400..=499 | 501 => Err(Violation::NotOffered(self.complaint())),
@@ -100,7 +101,7 @@ pub(crate) enum Need {
     WhereOffered,
 }
 
-/// What the answers so far have told of the server.
+/// The facts about the server that its answers have told so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Known {
     /// The name of the model in requests.

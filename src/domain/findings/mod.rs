@@ -40,9 +40,9 @@ pub struct Finding {
     pub severity: Severity,
     /// A lowercase fragment.
     pub message: String,
-    /// What to do about it, if anything.
+    /// The remedy, if there is one.
     pub help: Option<String>,
-    /// Where this is known from.
+    /// The source of this knowledge.
     #[serde(default)]
     pub source: String,
 }

@@ -10,7 +10,7 @@ pub struct Refusal {
     pub code: String,
     /// A lowercase fragment.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub help: String,
 }
 

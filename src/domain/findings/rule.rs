@@ -45,7 +45,7 @@ pub enum Concerns {
 /// One thing that is known to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its number: `P03`. Rules of one number watch the same thing.
+    /// The number: `P03`. Rules of one number watch the same thing.
     pub number: &'static str,
     /// The stable name that findings carry. A trailing `*` stands for what differs.
     pub code: &'static str,

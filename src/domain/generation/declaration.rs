@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// The texts of one profile that decide what is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Texts<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
     /// The profile itself.
     pub profile: &'a str,
@@ -135,9 +135,9 @@ pub struct Now<'a> {
 /// The generation of `current`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current<'a> {
-    /// Its number.
+    /// The number.
     pub generation: GenerationId,
-    /// Its profile.
+    /// The profile.
     pub profile: &'a str,
     /// Whether it was made from the profile and the model that are declared.
     pub is_declared: bool,

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 /// The format of a generation's record. A program that finds a later one says so, and leaves it alone.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What `generation.json` holds.
+/// The content of `generation.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
     /// The version of this record's format: [`FORMAT`].
     pub format: u32,
-    /// Its number; they count up from 1 and are never used again.
+    /// The number. Numbers count up from 1 and are never used again.
     pub id: GenerationId,
     /// When it was made.
     pub created: jiff::Timestamp,

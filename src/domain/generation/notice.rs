@@ -20,7 +20,7 @@ pub const STUCK: &str = "d93e6a815c0b4f27860f1ab47e52c9d4";
 pub struct Notice {
     /// The kind: 32 hexadecimal digits.
     pub id: &'static str,
-    /// As syslog counts: 5 for a notice, 4 for a warning, 2 for what is critical.
+    /// The priority, as syslog counts: 5 for a notice, 4 for a warning, 2 for what is critical.
     pub priority: u8,
     /// For people, in one line.
     pub message: String,

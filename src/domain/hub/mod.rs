@@ -36,7 +36,7 @@ const MOST: ByteSize = ByteSize::gib(1 << 10);
 pub struct Listed {
     /// Below the repository's root; relative and plain.
     pub path: PathBuf,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
     /// The content, by the hub's name for it.
     pub content: Content,
@@ -60,13 +60,14 @@ pub enum HubError {
     Late(Duration),
     /// The connection ended before the answer did.
     Cut(String),
-    /// Nobody here vouches for the hub's certificate.
+    /// No certificate authority here vouches for the hub's certificate.
     Untrusted(String),
     /// 401 or 403: the repository is gated, private, or not there.
     Denied(u16),
-    /// 401 with our token, and everybody else may read it.
+    /// 401 with our token, although everybody else may read it.
     StaleToken,
-    /// 401, 403, 404 or 410 from where the hub sent us to by an address that is good for a while. It gives another.
+    /// 401, 403, 404 or 410 from an address to which the hub redirected us, and which has expired. The hub
+    /// gives another one.
     Expired(u16),
     /// 404 or 410: there is no such repository, revision or file.
     Missing,
@@ -97,7 +98,7 @@ impl HubError {
         }
     }
 
-    /// The same, of where the hub sent us to.
+    /// The error that a status stands for at an address to which the hub redirected us; nothing for success.
     pub fn of_status_elsewhere(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         match status {
             401 | 403 | 404 | 410 => Some(Self::Expired(status)),
@@ -128,7 +129,7 @@ impl HubError {
         if let Self::NotNow { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// What a person can do about it.
+    /// The remedy.
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::Denied(_) => {
@@ -288,8 +289,8 @@ pub fn next_page(link: &str) -> Option<&str> {
     })
 }
 
-/// What of a link leads to the next page of the listing at `place`: its path and query, without the host and what a
-/// mirror has before the hub's own paths. Nothing for what is no such page.
+/// The part of a link that leads to the next page of the listing at `place`: its path and query, without the
+/// host, and without what a mirror has before the hub's own paths. Nothing for any other link.
 pub fn page_of(link: &str, place: &str) -> Option<String> {
     let without_host = match link.split_once("://") {
         Some((_, rest)) => &rest[rest.find('/')?..],

@@ -1,11 +1,11 @@
-//! How patiently a hub is asked: its own wishes, and what is waited for without any.
+//! Decides how long to wait for a hub: by its own wishes, and without any.
 
 use crate::domain::size::ByteSize;
 use jiff::fmt::rfc2822;
 use std::time::{Duration, Instant};
 
-/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is held against the hub's
-/// own `Date`, so that no two clocks need agree; without that it says nothing.
+/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is compared with
+/// the hub's own `Date`, so that no two clocks need agree; without that it is ignored.
 pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
@@ -30,7 +30,7 @@ pub fn rate_limit(text: &str) -> Option<Duration> {
     text.split(',').filter_map(limit).max()
 }
 
-/// How often and how patiently something is tried again.
+/// The limits of a download: tries, pauses and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Tries without any progress before giving up.
@@ -54,7 +54,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For the Internet.
+    /// The limits for the Internet.
     pub const DEFAULT: Self = Self {
         tries: 6,
         first_pause: Duration::from_millis(500),
@@ -80,22 +80,22 @@ impl Patience {
     }
 }
 
-/// Who was told "not now" is told it for all: one patience for all connections to a hub.
+/// The pause that a hub asked for. It counts for all connections to the hub.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet {
-    /// Since when nothing is asked, and until when.
+    /// The beginning and the end of the pause.
     pause: Option<(Instant, Instant)>,
     /// Refusals in a row. Those of requests that were under way together count once.
     refused: u32,
 }
 
 impl Quiet {
-    /// How long nothing is to be asked from now on.
+    /// The rest of the pause.
     pub fn left(&self, now: Instant) -> Duration {
         self.pause.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now))
     }
 
-    /// Something was answered.
+    /// Records an answer.
     pub fn answered(&mut self) {
         self.refused = 0;
     }

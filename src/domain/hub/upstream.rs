@@ -20,7 +20,7 @@ pub enum Deviation {
         /// The present length.
         now: ByteSize,
     },
-    /// It has the same length and another content.
+    /// The file has the same length and another content.
     Content,
     /// The file was not there then.
     New,

@@ -19,11 +19,11 @@ const ELSEWHERE: u64 = 0xffff_ffff;
 /// A file in an archive, with what tells its content from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its path, as the archive says it.
+    /// The path, as the archive has it.
     pub path: String,
     /// The checksum of its content.
     pub crc32: u32,
-    /// Its length.
+    /// The length.
     pub size: u64,
 }
 

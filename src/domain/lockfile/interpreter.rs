@@ -26,9 +26,9 @@ pub enum Interpreter {
     Locked(LockedInterpreter),
     /// The host's own. Its updates change it, and may take it away.
     System {
-        /// Its minor version: `3.12`.
+        /// The minor version: `3.12`.
         version: String,
-        /// Why it is that.
+        /// The reason.
         why: Unlocked,
     },
 }

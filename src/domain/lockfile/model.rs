@@ -276,9 +276,9 @@ pub const PIECE: ByteSize = ByteSize::mib(8);
 pub struct LockedFile {
     /// Relative to the model's folder.
     pub path: PathBuf,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
-    /// Its content.
+    /// The content.
     pub sha256: Sha256Digest,
     /// The name of its content in git, by which hubs list small files. Of a folder's files all get it that are no
     /// longer than a piece, of a hub's those that it keeps in git.
@@ -331,7 +331,7 @@ impl LockedModel {
         checked(repo, revision, commit, files)
     }
 
-    /// The same, which remembers the folder that it was made from. One that cannot stand in a lock is forgotten.
+    /// Adds the folder that the lock was made from. A path that cannot stand in a lock is left out.
     #[must_use]
     pub fn taken_from(mut self, folder: &Path) -> Self {
         self.from = folder.to_str().and_then(|path| rules::whole_path(path.to_owned()).ok());

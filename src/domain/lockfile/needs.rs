@@ -1,5 +1,4 @@
-//! What a generation needs of its host beside the store. A host that has lost one of them has lost the
-//! rollback target.
+//! The needs of a generation beside the store. A host that has lost one of them has lost the rollback target.
 
 use super::{Interpreter, LockedRuntime};
 use crate::domain::profile::Device;

@@ -8,7 +8,7 @@ use crate::domain::{
 };
 use serde::Deserialize;
 
-/// What separates an index from the path that its mirrors share.
+/// The separator between an index and the path that its mirrors share.
 const PACKAGES: &str = "/packages/";
 
 #[derive(Deserialize)]

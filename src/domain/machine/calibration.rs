@@ -17,11 +17,11 @@ use std::fmt;
 pub struct Calibration {
     /// The setting in which it ran.
     pub setting: Setting,
-    /// Its measured speed.
+    /// The measured speed.
     pub measurement: Measurement,
 }
 
-/// What two servers must have in common for the speed of one to say something about that of the other.
+/// The setting of a server. The speed of one server says something about another only in the same setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
@@ -31,9 +31,9 @@ pub struct Setting {
     pub(crate) vllm: String,
     /// The model's architecture. Its quantisation may be another: how many bytes that makes is computed.
     pub(crate) architecture: String,
-    /// What most of a step waits for.
+    /// The resource that most of a decode step waits for.
     pub(crate) limited_by: Limit,
-    /// Where the rates of memory and link come from: what corrects a table says nothing about a probe.
+    /// The source of the rates of memory and link: what corrects a table says nothing about a probe.
     pub(crate) rates: RatesFrom,
     /// The digest of the profile's own arguments and variables: they may change how anything is computed.
     pub(crate) arguments: Sha256Digest,
@@ -74,7 +74,7 @@ impl Measurement {
     }
 }
 
-/// What a decode step waits for.
+/// The resource that a decode step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Limit {
@@ -99,7 +99,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Where the rates of memory and link come from.
+/// The source of the rates of memory and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RatesFrom {

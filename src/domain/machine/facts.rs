@@ -32,7 +32,7 @@ pub struct Facts {
     pub ram_available: ByteSize,
     /// Logical CPUs this process may use.
     pub cpus: u32,
-    /// Of the CPU's features, those that the CPU build of vLLM asks for: `avx512f`.
+    /// The features of the CPU that the CPU build of vLLM asks for: `avx512f`.
     #[serde(default)]
     pub cpu_features: Vec<String>,
     /// NUMA nodes. 0: not told.
@@ -59,7 +59,7 @@ pub struct Facts {
     /// Whether it is Windows' subsystem for Linux, which cannot pin memory.
     #[serde(default)]
     pub wsl: bool,
-    /// What the generations of this host were measured to do, the newest of each setting. Left out where there are
+    /// The calibrations by the generations of this host, the newest of each setting. Left out where there are
     /// none, so that facts without it stay readable to programs that do not know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experience: Vec<Calibration>,
@@ -76,7 +76,7 @@ pub struct Gpu {
     pub uuid: Option<String>,
     /// Total VRAM.
     pub memory_total: ByteSize,
-    /// Of it, what the driver keeps for itself, so that CUDA's total is less by so much. Left out where nothing is, or
+    /// The part that the driver keeps for itself, and that CUDA's total lacks. Left out where it is zero, or
     /// the facts are older than this field.
     #[serde(default, skip_serializing_if = "ByteSize::is_zero")]
     pub memory_reserved: ByteSize,

@@ -30,7 +30,7 @@ pub struct Throughput {
     pub samples: Vec<Sample>,
 }
 
-/// What one streamed request took.
+/// The times and tokens of one streamed request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// When it was sent, milliseconds from the beginning of its measurement.

@@ -1,4 +1,4 @@
-//! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
+//! Budgets each byte: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
 //!
 //! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the GPU +
 //! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
@@ -36,7 +36,7 @@ pub struct Budget {
     /// and among ranks NCCL's buffers. Absent on the CPU.
     #[serde(default)]
     pub uncounted: Option<ByteSize>,
-    /// What is left for the KV cache and recurrent state. Absent where the weights are.
+    /// The memory that is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<ByteSize>,
     /// The bytes that the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
     /// tokens. Absent where the architecture is not modelled, and on the CPU.

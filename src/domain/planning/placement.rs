@@ -154,7 +154,7 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
     Ok(())
 }
 
-/// What of a GPU may be left unused before it is told.
+/// The share of a GPU that may stay unused before a finding says so.
 const UNUSED: f64 = 0.3;
 
 /// A profile that uses far less of the GPUs than they have, and what using them would give.

@@ -106,7 +106,7 @@ pub struct Decode {
     pub expected: f64,
     /// The rate by data sheets and plain copies, without fixed work: nothing can be faster.
     pub ceiling: f64,
-    /// What most of a step waits for.
+    /// The resource that most of a step waits for.
     pub(crate) limited_by: Limit,
     /// The source of the rates in the computation.
     #[serde(default)]

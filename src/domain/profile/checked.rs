@@ -60,7 +60,7 @@ impl Profile {
         self.tensor_parallel
     }
 
-    /// What the service may use.
+    /// The memory that the service may use.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }

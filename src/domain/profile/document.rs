@@ -37,7 +37,7 @@ pub enum Presence {
     Optional,
 }
 
-/// What happens to unknown keys.
+/// The treatment of unknown keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownKeys {
     /// They are mistakes.

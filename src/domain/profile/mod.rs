@@ -73,7 +73,7 @@ impl Profile {
         Self { secrets: Secrets::default(), ..self }
     }
 
-    /// The same profile with all of each GPU's memory to plan with, and the usual share of it.
+    /// Plans with all of each GPU's memory, and the usual share of it.
     #[must_use]
     pub(crate) fn with_whole_gpus(mut self) -> Self {
         self.memory.gpu = None;
@@ -81,7 +81,7 @@ impl Profile {
         self
     }
 
-    /// The same profile with other patience.
+    /// Sets the limits of time.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a time that a profile's file could not have either.

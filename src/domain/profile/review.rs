@@ -338,7 +338,7 @@ fn known(name: String, others: Option<&[String]>) -> Result<String, DocumentErro
 }
 
 impl Default for Gates {
-    /// What a profile without a `[validation]` asks for.
+    /// The gates of a profile without a `[validation]`.
     fn default() -> Self {
         Self {
             min_decode_tokens_per_second: MIN_TOKENS_PER_SECOND,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-/// Where the model comes from and what clients call it.
+/// The source of the model, and its name for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     /// `owner/name` on the hub.
@@ -55,7 +55,7 @@ pub enum Python {
     Locked,
     /// The host's own, which its updates may change.
     System,
-    /// That of an installation with vLLM that somebody else keeps.
+    /// The interpreter of an installation with vLLM that somebody else keeps.
     Given(PathBuf),
 }
 
@@ -133,7 +133,7 @@ pub struct Timeouts {
     pub request: Duration,
 }
 
-/// What a validation must show.
+/// The gates of a validation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gates {
     /// The floor of one stream's decode rate, tokens/s (1 / TPOT).

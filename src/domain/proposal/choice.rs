@@ -1,4 +1,4 @@
-//! Which vLLM, and which limits: what serves the model well here.
+//! Chooses the vLLM and the limits for a proposed profile.
 
 use super::{
     subject::{Candidate, Source, Subject},
@@ -35,27 +35,28 @@ const LIMITS: [(u32, u32); 11] = [
     (4096, 1),
     (2048, 1),
 ];
-/// What is taken of a model whose KV cache is not modelled: what a profile has by default.
+/// The limits of a model whose KV cache is not modelled: the defaults of a profile.
 const LIMITS_UNMODELLED: (u32, u32) = (8192, 4);
 /// Steps of so many tokens: the default, and those that need the least VRAM.
 const STEPS: [Option<u32>; 2] = [None, Some(2048)];
 /// Shares of a GPU that are tried where others hold some of it. The first is the default.
 const SHARES: [Option<f64>; 6] = [None, Some(0.85), Some(0.8), Some(0.7), Some(0.6), Some(0.5)];
-/// Longer contexts may cost so much of the speed, where they push weights into RAM.
+/// The share of the speed that a longer context must keep, where it pushes weights into RAM.
 const SPEED_SHARE: f64 = 0.95;
 
-/// A profile, and what comes of it on the host that it was made for.
+/// A profile with its plan on the host that it was made for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Proposal {
     /// The profile's text, with comments.
     pub(crate) text: String,
-    /// The same, read.
+    /// The profile as it was read from the text.
     pub(crate) profile: Profile,
-    /// Its plan.
+    /// The plan of the profile.
     pub(crate) plan: Plan,
 }
 
-/// The profile that serves a checkpoint well on these facts, by the first of the candidates that can; or why none can.
+/// Proposes a profile for a checkpoint on these facts, with the first candidate that can serve it; or says
+/// why none can.
 ///
 /// # Errors
 /// [`Kind::Usage`] where a name, a path or an address cannot stand in a profile.
@@ -107,13 +108,13 @@ impl Choice<'_> {
         }
     }
 
-    /// The setting that is as good as it gets with this share of each GPU.
+    /// The best setting with this share of each GPU.
     fn with_share(&self, share: Option<f64>) -> Result<Result<Setting, Refusal>, Problem> {
         let mut fitting: Vec<(Setting, Option<f64>)> = Vec::new();
         let mut refused = None;
         for setting in self.settings(share) {
             match self.plan(&self.draft(setting, None).write())? {
-                // What clients have today they are to have again.
+                // Clients keep the limits that they have today.
                 Ok(_) if self.kept() == Some((setting.max_model_len, setting.max_num_seqs)) => {
                     return Ok(Ok(setting));
                 }
@@ -131,7 +132,7 @@ impl Choice<'_> {
         }
     }
 
-    /// What may be tried, the best first.
+    /// The settings to try, the best first.
     fn settings(&self, share: Option<f64>) -> Vec<Setting> {
         let longest = self.checkpoint.shape.as_ref().map(|shape| shape.max_position_embeddings);
         let longest = longest.and_then(|longest| u32::try_from(longest).ok());
@@ -158,7 +159,7 @@ impl Choice<'_> {
         settings
     }
 
-    /// The limits of what is replaced.
+    /// The limits of the replaced profile.
     fn kept(&self) -> Option<(u32, u32)> {
         let Limits { max_model_len, max_num_seqs, .. } = self.subject.replaces?.profile.limits();
         Some((max_model_len, max_num_seqs))
@@ -169,7 +170,7 @@ impl Choice<'_> {
         Draft { subject, checkpoint, candidate, setting, plan, facts }
     }
 
-    /// With what is planned in its comments, and the floor that follows from it.
+    /// The proposal with this setting: its comments have the plan, and its floor follows from it.
     fn proposal(&self, setting: Setting) -> Result<Result<Proposal, Refusal>, Problem> {
         let first = match self.plan(&self.draft(setting, None).write())? {
             Ok((_, plan)) => plan,

@@ -1,4 +1,4 @@
-//! What a profile, its model and its address are called.
+//! Names a profile, its model and its address.
 
 use crate::domain::profile::{Listen, Profile};
 use std::net::{IpAddr, Ipv4Addr};
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The port that is taken unless another service has it.
 const PORT: u16 = 8000;
 
-/// Ends of a repository's name that say how it is stored, and not what it is. With digits they may have a number:
-/// `int4`, `4bit`, `w4a16`, `g128`.
+/// Endings of a repository's name that say how it is stored, and not which model it is. With digits they may
+/// have a number: `int4`, `4bit`, `w4a16`, `g128`.
 const STORED: [&str; 16] = [
     "awq",
     "gptq",
@@ -34,8 +34,8 @@ pub fn profile_name(repo: &str) -> String {
     name.trim_matches('-').to_owned()
 }
 
-/// What clients are to call the model of a repository, however it is stored: `Qwen/Qwen3-8B-AWQ` is `qwen3-8b`. The next
-/// checkpoint of the same model then needs no other name.
+/// The name of a repository's model for clients, however it is stored: `Qwen/Qwen3-8B-AWQ` is `qwen3-8b`. The
+/// next checkpoint of the same model then needs no other name.
 pub fn served_name(repo: &str) -> String {
     let name = model(repo).to_lowercase();
     let mut words: Vec<&str> = name.split('-').collect();

@@ -1,4 +1,4 @@
-//! What a profile is proposed for.
+//! The subject of a proposal: the model, and the server that it replaces.
 
 use crate::domain::{
     planning::inputs::PlannedRuntime,
@@ -6,7 +6,7 @@ use crate::domain::{
 };
 use std::path::Path;
 
-/// What is to be served, and under which names.
+/// The model to serve, with its names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     /// `owner/name` on the hub.
@@ -15,56 +15,56 @@ pub(crate) struct Subject<'a> {
     pub(crate) name: &'a str,
     /// The systemd unit's name without suffix.
     pub(crate) service: &'a str,
-    /// What clients write into `model`.
+    /// The name that clients write into `model`.
     pub(crate) served_name: &'a str,
-    /// Where it answers.
+    /// The address of the API.
     pub(crate) listen: Listen,
-    /// Where the files come from.
+    /// The source of the files.
     pub(crate) source: Source<'a>,
-    /// How it answers a chat.
+    /// The chat template.
     pub(crate) template: Template,
-    /// What it is to replace.
+    /// The profile that is replaced, if any.
     pub(crate) replaces: Option<Replaced<'a>>,
 }
 
-/// What serves until then.
+/// The profile that is replaced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replaced<'a> {
-    /// Its profile.
+    /// The profile.
     pub(crate) profile: &'a Profile,
-    /// What is predicted of one stream, tokens/s.
+    /// The predicted rate of one stream, tokens/s.
     pub(crate) predicted: Option<f64>,
 }
 
-/// Where the files come from.
+/// The source of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source<'a> {
     /// The hub.
     Hub,
     /// A folder that a person named.
     Folder(&'a Path),
-    /// The hub; and this cache of a hub has them, too.
+    /// The hub, whose cache on this host has them, too.
     Cached(&'a Path),
 }
 
-/// What a chat template tells of how a model answers.
+/// What a chat template tells about the model's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// Nobody could read it.
     Unknown,
     /// There is none: a base model.
     Missing,
-    /// It answers at once.
+    /// The model answers at once.
     Answers,
-    /// It thinks before it answers, unless a request says `enable_thinking: false`.
+    /// The model thinks before it answers, unless a request says `enable_thinking: false`.
     MayThink,
-    /// It always thinks before it answers.
+    /// The model always thinks before it answers.
     Thinks,
 }
 
 impl Template {
-    /// What the text of a chat template tells. A template that handles `<think>` of earlier turns is of a model that
-    /// thinks; the switch is called the same in Qwen3, Qwen3.5, GLM and `DeepSeek`.
+    /// Reads the text of a chat template. A template that handles `<think>` of earlier turns is that of a
+    /// thinking model. The switch has the same name in Qwen3, Qwen3.5, GLM and `DeepSeek`.
     pub fn of(text: &str) -> Self {
         if text.contains("enable_thinking") {
             Self::MayThink
@@ -79,9 +79,9 @@ impl Template {
 /// A vLLM that a profile may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// As a plan takes it.
+    /// The runtime, as a plan takes it.
     pub(crate) runtime: PlannedRuntime,
-    /// What it computes on.
+    /// The device that it computes on.
     pub(crate) device: Device,
     /// The locked `transformers`.
     pub(crate) transformers: Option<String>,

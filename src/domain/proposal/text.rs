@@ -1,4 +1,4 @@
-//! The text of a proposed profile.
+//! Writes the text of a proposed profile.
 
 use super::{
     names::served_name,
@@ -18,37 +18,39 @@ use std::fmt::{Display, Write as _};
 
 /// Where comments begin, unless a line is longer.
 const COMMENTS_AT: usize = 40;
-/// The share of the predicted rate that is asked for: hosts are busier at times, and predictions are off.
+/// The share of the predicted rate that the floor asks for: hosts are busier at times, and predictions are
+/// off.
 const FLOOR_SHARE: f64 = 0.5;
-/// The floor where nothing is predicted: what a profile has by default.
+/// The floor where nothing is predicted: the default of a profile.
 const FLOOR: f64 = 5.0;
-/// As in the shipped profiles: any instruction-tuned model of a few billion parameters answers all questions.
+/// The share of known answers of the shipped profiles: any instruction-tuned model of a few billion
+/// parameters answers all questions.
 const KNOWN_ANSWERS: f64 = 0.8;
-/// As in the shipped profiles: a checkpoint with smaller groups is larger, and so a little slower.
+/// The ratio of the shipped profiles: a checkpoint with smaller groups is larger, and so a little slower.
 const MIN_RATIO: f64 = 0.85;
 const MAX_PERPLEXITY_RATIO: f64 = 1.1;
-/// What does not think unless a request asks for it.
+/// The arguments that turn thinking off, unless a request asks for it.
 const NO_THINKING: [&str; 2] = ["--default-chat-template-kwargs", r#"{"enable_thinking": false}"#];
 
-/// What is tried, until it fits.
+/// A setting to try.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Setting {
     pub(super) max_model_len: u32,
     pub(super) max_num_seqs: u32,
-    /// Left out of the text where it is what a profile has by default.
+    /// The tokens of a step. Left out of the text where it is the default.
     pub(super) max_num_batched_tokens: Option<u32>,
-    /// Likewise.
+    /// The share of each GPU. Left out of the text where it is the default.
     pub(super) gpu_memory_utilization: Option<f64>,
 }
 
-/// Everything that the text is made of.
+/// The inputs of the text.
 #[derive(Clone, Copy)]
 pub(super) struct Draft<'a> {
     pub(super) subject: &'a Subject<'a>,
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) candidate: &'a Candidate,
     pub(super) setting: Setting,
-    /// Where it is known already: the text then says what to expect.
+    /// The plan, where it is known already: the text then says what to expect.
     pub(super) plan: Option<&'a Plan>,
     pub(super) facts: &'a Facts,
 }
@@ -149,7 +151,8 @@ impl Draft<'_> {
         }
     }
 
-    /// What was measured with this architecture on a GPU, and what makes an answer depend on the request alone.
+    /// Adds the arguments that were measured with this architecture on a GPU, and those that make an answer
+    /// depend on the request alone.
     fn arguments(&self, out: &mut Lines) {
         let knows = |flag: &str| {
             let version = Version::of(&self.candidate.runtime.vllm);
@@ -211,7 +214,7 @@ impl Draft<'_> {
             Template::Answers | Template::MayThink | Template::Unknown => {
                 out.table("validation.quality");
                 out.line("min-known-answers", KNOWN_ANSWERS, "the share of known questions to answer right");
-                // Of another model it says nothing.
+                // It says nothing of another model.
                 let same = |first: Replaced<'_>| {
                     served_name(&first.profile.model().repo) == served_name(self.subject.repo)
                 };

@@ -27,7 +27,7 @@ impl Progress {
     }
 }
 
-/// What was seen of an engine whose `/health` is good.
+/// An observation of an engine whose `/health` is good.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     /// The work done so far. Absent where it does not say.
@@ -43,7 +43,7 @@ pub enum Seen {
     },
 }
 
-/// What to do about an engine.
+/// The verdict on an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing is wrong with it.

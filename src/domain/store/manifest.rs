@@ -20,7 +20,7 @@ const HEADING: &str = "awqdeploy manifest 1 ";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest(BTreeMap<PathBuf, Entry>);
 
-/// What is at a path.
+/// An entry of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A file.

@@ -1,7 +1,7 @@
-//! Whether a model in the store is what was locked, as far as that is known.
+//! Tells whether a model in the store is as it was locked, as far as that is known.
 //!
-//! Damage that was found once is remembered. Bytes may rot without any trace in a file's times: who only compares
-//! times would hand out what is known to be wrong.
+//! Damage that was found once is remembered. Bytes may rot without any trace in a file's times, so a
+//! comparison of times alone would hand out damaged files.
 
 use crate::domain::{
     digest::Sha256Digest,
@@ -13,14 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is known of a model in the store.
+/// The state of a model in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelState {
     /// Every file was hashed to what is locked, and is untouched since.
     Proven,
     /// These files were found damaged, and were not repaired since.
     Damaged(Vec<PathBuf>),
-    /// Some file has to be hashed before anybody can tell.
+    /// The state is unknown until some file is hashed.
     Unknown,
 }
 
@@ -36,7 +36,7 @@ pub enum Reach {
 /// All damage that was found and is not repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damages {
-    /// By model: the damaged files, each with the content that it should have. What was added has none.
+    /// The damaged files of each model, each with the content that it should have. Added files have none.
     models: BTreeMap<Sha256Digest, BTreeMap<PathBuf, Option<Sha256Digest>>>,
     /// Contents whose bytes are wrong.
     contents: BTreeSet<Sha256Digest>,
@@ -53,7 +53,7 @@ impl Damages {
         self.contents.contains(content)
     }
 
-    /// What is known of a model. `proven` tells whether a file was hashed, and is untouched since.
+    /// The state of a model. `proven` tells whether a file was hashed, and is untouched since.
     pub fn state(&self, model: &LockedModel, proven: impl Fn(&LockedFile) -> bool) -> ModelState {
         let files = self.files(model);
         if !files.is_empty() {
@@ -72,7 +72,7 @@ impl Damages {
         own.chain(shared).collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
-    /// Takes in a check of a whole model, which found this damage. What it did not find is repaired.
+    /// Records the check of a whole model, which found this damage. Other damage counts as repaired.
     pub fn checked<'a>(&mut self, model: &LockedModel, damaged: impl IntoIterator<Item = (&'a Path, Reach)>) {
         let content = |path: &Path| model.files.iter().find(|file| file.path == path).map(|file| file.sha256);
         for file in &model.files {
@@ -92,7 +92,7 @@ impl Damages {
         }
     }
 
-    /// A content was put under each of its names anew, and hashed.
+    /// Records that a content was put under each of its names anew, and hashed.
     pub fn repaired(&mut self, content: Sha256Digest) {
         self.contents.remove(&content);
         for files in self.models.values_mut() {

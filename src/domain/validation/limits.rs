@@ -1,4 +1,4 @@
-//! The limits that a unit asks for, beside those that its processes run under.
+//! Compares the limits that a unit asks for with those of its processes.
 //!
 //! systemd starts a service whose limits it cannot set: without the memory controller `MemoryMax=` is a wish, and a
 //! container's or a user's manager raises no limit of open files above its own.
@@ -17,7 +17,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a unit's text asks for: `MemoryMax=`, `TasksMax=` and `LimitNOFILE=`.
+    /// The limits in a unit's text: `MemoryMax=`, `TasksMax=` and `LimitNOFILE=`.
     pub fn asked_by(unit: &str) -> Self {
         let setting = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let number = |key: &str| setting(key)?.parse().ok();
@@ -28,7 +28,7 @@ impl Limits {
         }
     }
 
-    /// What of it the service did not get.
+    /// The limits that the service did not get.
     pub fn not_given(self, given: Self) -> Vec<Finding> {
         let more = |asked: Option<u64>, given: Option<u64>| {
             asked.is_some_and(|asked| given.is_none_or(|given| given > asked))

@@ -17,7 +17,7 @@ pub struct Held {
     pub ram: Option<ByteSize>,
 }
 
-/// What an engine did, by its log. Figures are per rank; where ranks differ, the largest counts.
+/// The behaviour of an engine, by its log. Figures are per rank; where ranks differ, the largest counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Actual")]
 pub struct Observed {

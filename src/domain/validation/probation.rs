@@ -7,12 +7,12 @@ pub const SLOW: u32 = 5;
 /// Ends of the service after which it counts as crashing again and again. One is what `Restart=` is for.
 pub const ENDS: u32 = 2;
 
-/// What was seen of a generation at one moment.
+/// An observation of a generation on probation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Look {
-    /// It was idle, and answered a short completion at this decode rate, tokens/s.
+    /// The engine was idle, and answered a short completion at this decode rate, tokens/s.
     Alone(f64),
-    /// It generates for others too, so that the rate says nothing.
+    /// The engine generates for others too, so that the rate says nothing.
     Busy,
     /// A short completion got no answer, and nothing was generated for anybody meanwhile.
     Unanswered(String),

@@ -33,7 +33,7 @@ pub struct Report {
     /// failed first.
     #[serde(default)]
     pub known_answers: Option<KnownAnswers>,
-    /// Its answers to the questions, and its probabilities of a text. Absent where the profile does not ask,
+    /// The answers to the questions, and the probabilities of a text. Absent where the profile does not ask,
     /// or a check failed first.
     #[serde(default)]
     pub quality: Option<Quality>,
@@ -65,7 +65,7 @@ pub struct Report {
     /// Where the engine differs from its plan.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// What the engine did, by its log. Absent where nobody asked.
+    /// The engine's behaviour, by its log. Absent where nobody asked.
     #[serde(default)]
     pub actual: Option<Observed>,
     /// The figures that were planned, beside those that were seen.
@@ -90,7 +90,7 @@ pub enum Verdict {
 pub struct Check {
     /// A stable name: `chat-stream`.
     pub name: String,
-    /// How it ended.
+    /// The outcome.
     pub verdict: CheckOutcome,
     /// Why it failed or was skipped. Absent: there is nothing to add.
     pub detail: Option<String>,

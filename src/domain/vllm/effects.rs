@@ -35,7 +35,7 @@ pub enum Heed {
 /// One flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its name: `--enforce-eager`.
+    /// The name: `--enforce-eager`.
     pub name: &'static str,
     /// What it changes.
     pub effect: Effect,

@@ -9,7 +9,7 @@ const TABLE: &str = include_str!("known/vllm-flags.txt");
 /// The line between the engine's flags and those of the front end.
 const FRONT_END: &str = "\nfront end\n";
 
-/// What the table says of a flag.
+/// The table's knowledge of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Knowledge {
     /// This version knows it.

@@ -1,4 +1,4 @@
-//! What a command line says of memory: how wide the cache is, and what comes to the weights.
+//! Reads what a command line says of memory: the width of the cache, and what is added to the weights.
 
 use super::flags::{self, Argument};
 use crate::domain::size::ByteSize;
@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Bits of a 16-bit element.
 const WHOLE: u64 = 16;
 
-/// What the arguments say of memory. Of a flag that comes twice the last one counts, as for vLLM.
+/// The memory settings of a command line. Of a flag that comes twice the last one counts, as for vLLM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Bits of an element of the KV cache (`--kv-cache-dtype`). Absent: as the checkpoint says.

@@ -267,8 +267,8 @@ fn in_order(mut line: &str, fragments: &[&str]) -> bool {
     fragments.iter().all(|fragment| line.split_once(fragment).map(|(_, rest)| line = rest).is_some())
 }
 
-/// What a line says behind `(EngineCore_DP0 pid=71) ERROR 11-23 06:30:02 [core.py:710] `. Each part of
-/// this prefix may be missing.
+/// The text of a line behind `(EngineCore_DP0 pid=71) ERROR 11-23 06:30:02 [core.py:710] `. Each part of this
+/// prefix may be missing.
 fn words_of(line: &str) -> &str {
     let mut rest = line.trim();
     if rest.starts_with('(')

@@ -14,43 +14,43 @@ use crate::{
     },
 };
 
-/// What an activation acts through. Each method is idempotent: `Ok` means that it is so now, whoever
-/// made it so. An `Err` is what a person will read as the reason of the rollback.
+/// The steps of an activation. Each is idempotent: `Ok` means that it is done, whoever did it. An `Err` is
+/// the reason of the rollback, in words for a person.
 pub trait Steps {
-    /// No process of the service is left.
+    /// Stops the service until no process of it is left.
     fn stop(&mut self) -> Result<(), String>;
     /// Renames `current` onto `to`: the one atomic point.
     fn point(&mut self, to: Option<GenerationId>) -> Result<(), String>;
-    /// Starts what `current` points at; `Ok` once it is ready.
+    /// Starts the generation of `current`; `Ok` once it is ready.
     fn start(&mut self) -> Result<(), String>;
-    /// Proves what was started.
+    /// Validates the generation that was started.
     fn validate(&mut self, generation: GenerationId) -> Result<(), String>;
-    /// From here on it goes back: whoever cuts that short would only make it longer.
+    /// Called when the rollback begins. From here on an interruption would only make it longer.
     fn turns_back(&mut self) {}
     /// Whether the host is going down, so that nothing can be started any more.
     fn goes_down(&mut self) -> bool {
         false
     }
-    /// Whether somebody stopped the service in this step, which failed: then it did not fail by itself.
+    /// Whether somebody stopped the service in this failed step: then it did not fail by itself.
     fn was_stopped(&mut self, _step: Step) -> bool {
         false
     }
-    /// Another proven generation than the one that is tried, for a restart that finds its own wanting.
+    /// Another proven generation, for a restart whose own generation fails.
     fn otherwise(&mut self) -> Option<GenerationId> {
         None
     }
 }
 
-/// What is done with an activation that an earlier process left.
+/// What to do with an activation that an earlier process left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumePolicy {
-    /// An interrupted one is undone; a stuck one is left to a person.
+    /// Roll back an interrupted one; leave a stuck one to a person.
     Finish,
-    /// A stuck one is undone too: a person asked for it.
+    /// Roll back a stuck one too: a person asked for it.
     Unstick,
 }
 
-/// Carries out the activation of this number, which has not begun. If it fails at any step it goes back.
+/// Carries out the activation of this number, which has not begun. It rolls back if any step fails.
 pub fn activate<H: Steps>(
     writer: &StoreWriter<'_>,
     number: u64,
@@ -63,7 +63,8 @@ pub fn activate<H: Steps>(
     Drive { number, journal, interrupt, observer }.run(activation, steps)
 }
 
-/// Goes back from the last activation, which was committed and did not stay well. Nothing if there is no way back.
+/// Rolls back the last activation, which was committed and failed its probation. Nothing if there is no
+/// rollback target.
 pub fn withdraw<H: Steps>(
     writer: &StoreWriter<'_>,
     why: String,
@@ -85,7 +86,7 @@ pub fn withdraw<H: Steps>(
     go_back(writer, last.number, activation, steps, observer).map(Some)
 }
 
-/// Ends what an earlier process left unfinished. Run at boot and before each command that changes anything.
+/// Finishes what an earlier process left. Run at boot and before each command that changes anything.
 pub fn recover<H: Steps>(
     writer: &StoreWriter<'_>,
     left: ResumePolicy,
@@ -95,7 +96,7 @@ pub fn recover<H: Steps>(
     let Some(last) = writer.store().last_activation()? else {
         return Ok(None);
     };
-    // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+    // The writer of the last record may have died before that was on the disk. From here on it is believed.
     writer.journal(last.number)?;
     let Some(activation) = resumed(writer.store(), &last, left)? else {
         return Ok(None);
@@ -118,12 +119,12 @@ fn go_back<H: Steps>(
 ) -> Result<Ended, Problem> {
     let mut steps = steps(number, &activation)?;
     let journal = writer.journal(number)?;
-    // Whoever interrupts the way back would only make it longer.
+    // Interrupting a rollback would only make it longer.
     let interrupt = Interrupt::default();
     Drive { number, journal, interrupt: &interrupt, observer }.run(activation, &mut steps)
 }
 
-/// What is said where the host goes down in the middle.
+/// The problem when the host goes down in the middle.
 pub(crate) fn next_boot_goes_back() -> Problem {
     Problem::new(Kind::Interrupted, "the host is going down: the next boot goes back")
 }
@@ -140,7 +141,7 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     }
 }
 
-/// Whether an earlier process left anything that [`recover`] would end.
+/// Whether an earlier process left anything that [`recover`] would finish.
 pub fn is_unfinished(store: &Store, left: ResumePolicy) -> Result<bool, Problem> {
     match store.last_activation()? {
         Some(last) => Ok(resumed(store, &last, left)?.is_some()),
@@ -161,7 +162,7 @@ fn resumed(store: &Store, last: &Recorded, left: ResumePolicy) -> Result<Option<
     Ok(resumed.next().is_some().then_some(resumed))
 }
 
-/// What is made of an activation whose journal is damaged as a whole. Where its order is, too, nothing is.
+/// The activation to resume where a whole journal is damaged. Nothing where the request is damaged, too.
 fn unreadable(store: &Store, number: u64) -> Result<Option<Activation>, Problem> {
     let Some(to) = store.order(number).ok().flatten().map(|order| order.to) else { return Ok(None) };
     let back = way_back(&store.returnable()?, store.current()?, Some(to));
@@ -183,7 +184,7 @@ impl Drive<'_> {
                     activation = activation.unrecorded(problem.to_string());
                     continue;
                 }
-                // Recovery would go the same way back from the last state that is on record.
+                // Recovery would take the same steps back from the last state on record.
                 self.observer.see(Event::Warning(problem.to_string()));
             }
             let Some((step, aim)) = activation.next() else {
@@ -208,8 +209,8 @@ impl Drive<'_> {
                 (Step::Validate, None) => Ok(()),
             };
             activation = match outcome {
-                // A step that a signal cut short did not fail by itself; and one that came through all the
-                // same is not kept against the wish of whoever sent it.
+                // A step that a signal cut short did not fail by itself. One that succeeded all the same is
+                // undone, as the sender wanted.
                 _ if forward && self.interrupt.came() => activation.resumed(),
                 Err(_) if forward && steps.was_stopped(step) => activation.resumed(),
                 outcome => activation.after(outcome),

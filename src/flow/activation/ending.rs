@@ -1,4 +1,4 @@
-//! What follows the end of an activation, and what is known of it.
+//! Ends an activation, and reads how one ended.
 
 use super::outcome::{Activated, Ended, Outcome};
 use crate::{
@@ -24,8 +24,8 @@ use crate::{
     },
 };
 
-/// What follows the end of an activation: what serves again after one that went back is validated, unless that was
-/// done, and the host's journal is told, whoever else listens.
+/// Ends an activation: validates the server after a rollback, unless that was done, and tells the host's
+/// journal.
 pub(in crate::flow) fn close(
     world: &World,
     writer: &StoreWriter<'_>,
@@ -33,7 +33,7 @@ pub(in crate::flow) fn close(
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let validated = validate_returned(world, writer, ended, observer);
-    // What cannot be read is told to whoever asks for it.
+    // A report that cannot be read is reported to those who ask for it.
     let returned = writer.store().report(ended.number, Evidence::Returned).unwrap_or_default();
     world.tell(ended, returned.as_ref());
     validated
@@ -48,7 +48,7 @@ pub(crate) fn validate_returned(
     let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
         return Ok(());
     };
-    // One that is damaged is measured anew.
+    // A damaged report is measured again.
     if writer.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
         return Ok(());
     }
@@ -57,13 +57,13 @@ pub(crate) fn validate_returned(
     generation::validate_returned(writer, ended.number, from, whose, observer)
 }
 
-/// How an activation that has ended went, with its evidence.
+/// The outcome of an activation that has ended, with its evidence.
 pub(in crate::flow) fn outcome(
     store: &Store,
     order: ActivationRequest,
     ended: Ended,
 ) -> Result<Outcome, Problem> {
-    // Evidence that is damaged does not change how it ended.
+    // Damaged evidence does not change the end.
     let report = store.report(ended.number, Evidence::Candidate).unwrap_or_default();
     let returned = match ended.end {
         End::RolledBack { .. } => store.report(ended.number, Evidence::Returned).unwrap_or_default(),
@@ -82,7 +82,7 @@ pub(in crate::flow) fn outcome(
     })
 }
 
-/// Seconds that a plain restart of what served before takes, by what is on record until this activation.
+/// Seconds that a plain restart of the server from before takes, by the records until this activation.
 pub(crate) fn restart_before(
     store: &Store,
     number: u64,
@@ -94,7 +94,7 @@ pub(crate) fn restart_before(
     Ok(plain_restart(journal, earlier.map(|recorded| recorded.journal), from))
 }
 
-/// What to go back to if `to` fails, which may not be there yet.
+/// The rollback target if `to` fails, which may not exist yet.
 pub(in crate::flow) fn return_to(
     store: &Store,
     to: Option<GenerationId>,
@@ -102,17 +102,17 @@ pub(in crate::flow) fn return_to(
     Ok(way_back(&store.returnable()?, store.current()?, to))
 }
 
-/// How an activation on record ended, if it has.
+/// The end of an activation on record, if it has ended.
 pub(in crate::flow) fn ended(number: u64, activation: &Activation) -> Option<Ended> {
     activation.end().map(|end| Ended { number, activation: activation.clone(), end: end.clone() })
 }
 
-/// How the activation of this record ended, if it has.
+/// The end of the activation of this record, if it has ended.
 pub(in crate::flow) fn ended_on_record(recorded: &Recorded) -> Option<Ended> {
     ended(recorded.number, recorded.last()?)
 }
 
-/// What an activation was asked to do. Where that is damaged, its journal tells what it is about.
+/// The request of an activation. Where that is damaged, its journal tells the generation.
 pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<ActivationRequest>, Problem> {
     store.order(number).or_else(|damaged| match store.activation(number)?.last() {
         Some(last) => Ok(Some(ActivationRequest { action: Action::Deploy, to: last.to })),
@@ -121,8 +121,8 @@ pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<Acti
 }
 
 impl World {
-    /// Tells the host's journal how an activation ended, and what became of what serves again, where that was
-    /// validated. A rehearsal is nothing that a host should know of.
+    /// Tells the host's journal how an activation ended, and the validation of the server after a rollback. A
+    /// rehearsal is not told.
     pub(in crate::flow) fn tell(&self, ended: &Ended, returned: Option<&Report>) {
         let Ended { number, activation, .. } = ended;
         let Ok(Generation { plan, .. }) = self.store.generation(activation.to) else { return };

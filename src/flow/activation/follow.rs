@@ -1,5 +1,5 @@
-//! Follows an activation that another process carries out: what `deploy` and `rollback` do once the service manager
-//! has it, and what `follow` does from any other terminal.
+//! Follows an activation that another process carries out: for `deploy` and `rollback` once the service
+//! manager has it, and for `follow` from any other terminal.
 
 use super::{ending, outcome::Outcome};
 use crate::{
@@ -19,26 +19,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the transcript is looked at.
+/// The time between two looks at the transcript.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often the service manager is asked whether it is still at work.
+/// How often the service manager is asked whether the worker still runs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long nobody may be at work before that is the end. One that died is started again after a second.
+/// How long no worker may run before the activation counts as abandoned. A dead one is restarted after a
+/// second.
 const GONE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the service manager may not answer whether somebody is.
+/// How long the service manager may give no answer about the worker.
 const UNHEARD_PATIENCE: Duration = Duration::from_mins(2);
 
-/// What Ctrl-C means to somebody who follows.
+/// The meaning of Ctrl-C to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CtrlC {
-    /// The activation is to go back.
+    /// The activation rolls back.
     GoesBack,
-    /// Only the following ends.
+    /// The follower alone ends.
     Leaves,
 }
 
-/// Shows what the activation of this number does until it has ended. A terminal that is lost leaves it alone.
+/// Shows the activation of this number until it has ended. Losing the terminal leaves the activation alone.
 pub(crate) fn follow(
     world: &World,
     number: u64,
@@ -48,7 +49,7 @@ pub(crate) fn follow(
     let store = &world.store;
     let (service, scope) = (service(store, number)?, store.layout().scope());
     let mut reader = Reader::new(&store.layout().activation(number));
-    // One that had ended before is followed while it is watched, if it is.
+    // An activation that had ended before is followed through its probation.
     let ended = ending::ended_on_record(&store.activation(number)?).is_some();
     let mut end_is_old = ended && transient_unit::runs(&service, number, scope)?;
     let mut asked = Instant::now();
@@ -83,7 +84,7 @@ pub(crate) fn follow(
             match transient_unit::runs(&service, number, scope) {
                 Ok(true) => seen_at_work = Instant::now(),
                 Ok(false) if seen_at_work.elapsed() > GONE_PATIENCE => return outcome(store, number),
-                // The transcript tells what goes on, even where the service manager does not.
+                // The transcript still shows the progress, even where the service manager is silent.
                 Err(problem) if seen_at_work.elapsed() > UNHEARD_PATIENCE => return Err(problem),
                 Ok(false) | Err(_) => {}
             }
@@ -92,8 +93,8 @@ pub(crate) fn follow(
     }
 }
 
-/// What one that carries the activation out could not do. It is the end only where the activation has not begun: else
-/// the next one goes on with it, and its end is the answer.
+/// Why the worker could not carry the activation out. That is the end only where the activation has not
+/// begun: else the next worker goes on with it, and its end is the answer.
 fn refusal(
     store: &Store,
     number: u64,
@@ -107,12 +108,12 @@ fn refusal(
     Ok(None)
 }
 
-/// Follows the newest activation, or tells how it ended.
+/// Follows the newest activation, or shows how it ended.
 pub(crate) fn follow_newest(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     follow(world, newest(&world.store)?, CtrlC::Leaves, observer)
 }
 
-/// Asks the activation that goes on to stop and go back, and follows it.
+/// Asks the running activation to stop and roll back, and follows it.
 pub(crate) fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let number = newest(&world.store)?;
     let (service, scope) = (service(&world.store, number)?, world.layout().scope());
@@ -137,7 +138,7 @@ pub(crate) fn end_was_told(store: &Store, number: u64) -> Result<bool, Problem> 
         for event in news {
             told = match event {
                 Event::Ended(_) => true,
-                // It went on after it: what did not stay well goes back.
+                // It went on after that: its probation failed, and it rolls back.
                 Event::Activation { .. } => false,
                 _ => told,
             };

@@ -1,4 +1,4 @@
-//! Activations: carried out, followed, and brought to an end.
+//! Carries activations out, follows them, and finishes interrupted ones.
 
 pub mod driver;
 pub mod ending;

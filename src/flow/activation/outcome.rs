@@ -1,4 +1,4 @@
-//! How a deployment or a rollback ended.
+//! The outcome of a deployment or a rollback.
 
 pub(crate) use crate::domain::activation::request::Action;
 use crate::domain::{
@@ -10,16 +10,16 @@ use crate::domain::{
     validation::report::Report,
 };
 
-/// How it ended.
+/// The outcome of a deployment or a rollback.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// The profile that was to serve.
+    /// The wanted profile.
     pub(crate) profile: String,
-    /// The generation that was to serve.
+    /// The wanted generation.
     pub generation: GenerationId,
-    /// The activation, unless it was so already.
+    /// The activation, unless the generation ran already.
     pub activation: Option<Activated>,
 }
 
@@ -28,25 +28,25 @@ pub struct Outcome {
 pub struct Activated {
     /// The activation's end.
     pub ended: Ended,
-    /// Its journal.
+    /// The journal.
     pub(crate) journal: Vec<Entry>,
     /// The candidate's validation, if it got so far.
     pub(crate) report: Option<Report>,
-    /// The validation of what was returned to.
+    /// The validation of the rollback target.
     pub returned: Option<Report>,
-    /// Seconds that a plain restart of what served before takes, as it was seen.
+    /// Seconds that a plain restart of the server from before takes, by past restarts.
     pub(crate) plain_restart: Option<f64>,
 }
 
 impl Outcome {
-    /// What serves after all.
+    /// The conclusion for the server.
     pub fn conclusion(&self) -> Conclusion {
         let Some(activated) = &self.activation else {
             return Conclusion::AlreadySo;
         };
         match &activated.ended.end {
             End::Committed => Conclusion::Done,
-            // Went back, and what it went back to does not answer as it should: nobody may call that safe.
+            // After this rollback the old server does not answer as it should: that is no safe end.
             End::RolledBack { .. } if activated.returned.as_ref().is_some_and(|report| !report.answers()) => {
                 Conclusion::Stuck
             }
@@ -59,10 +59,10 @@ impl Outcome {
 /// An activation that has ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Its number.
+    /// The number.
     pub number: u64,
     /// The activation in its last state.
     pub activation: Activation,
-    /// How it ended.
+    /// The end.
     pub end: End,
 }

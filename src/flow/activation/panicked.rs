@@ -1,5 +1,5 @@
-//! A deployer that panics is started again, and goes back. One that panics over and over would do so for ever: it is
-//! counted, and then a person is needed.
+//! Counts panics of a worker. One that panics is restarted, and rolls back. After too many panics a person is
+//! needed: it would panic for ever.
 
 use crate::{
     domain::{problem::Problem, store::layout::Layout},
@@ -11,21 +11,21 @@ use std::{
     path::PathBuf,
 };
 
-/// Panics in one activation after which nobody tries again.
+/// The panics in one activation after which it is given up.
 const MOST: usize = 3;
-/// Where they are noted, a line each, in the activation's folder.
+/// The file of panics, a line each, in the activation's folder.
 const FILE: &str = "panics";
 
-/// Does something for this activation. A panic is noted, and goes on.
+/// Runs `work` for this activation. A panic is noted, and goes on.
 pub(super) fn noting<T>(layout: &Layout, activation: u64, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        // What cannot be noted is not counted.
+        // A panic that cannot be noted is not counted.
         let _unnoted = note(layout, activation, &said(&*panic));
         resume_unwind(panic)
     })
 }
 
-/// Why nobody tries any more, where that is so.
+/// Why the activation is given up, if it is.
 pub(super) fn too_often(layout: &Layout, activation: u64) -> Result<Option<String>, Problem> {
     let noted = fs::read(&file(layout, activation))?.unwrap_or_default();
     let count = noted.lines().count();

@@ -1,5 +1,5 @@
-//! The watch window: after the commit the process that carried an activation out goes on looking at what it brought
-//! up, and goes back if that does not stay well. It holds no lock meanwhile: a person's command comes first.
+//! The probation: after the commit the worker goes on looking at the new server, and rolls back if it does
+//! not stay well. It holds no lock meanwhile: a person's command comes first.
 
 use super::{
     driver,
@@ -36,15 +36,15 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// Tokens of each short completion: enough for a rate, and a second of work at the slowest that is tolerated.
+/// Tokens of each short completion: enough for a rate, and a second of work at the slowest tolerated rate.
 const PROBE_TOKENS: u32 = 8;
-/// How long each may take.
+/// The longest that each may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
-/// How often a waiting watcher looks whether it is still wanted.
+/// How often a waiting probation checks whether it should go on.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Watches what the activation of this number committed until its window is over. How it ended after all, if it
-/// went back.
+/// Watches what the activation of this number committed until its probation is over. Returns the end, if it
+/// was rolled back.
 pub(crate) fn watch(
     world: &mut World,
     number: u64,
@@ -80,14 +80,14 @@ pub(crate) fn watch(
             if let Some(outcome) = go_back(world, number, order, &plan, why, observer)? {
                 return Ok(Some(outcome));
             }
-            // Where it is still wanted, somebody stopped the service: what comes after that is judged anew.
+            // If the probation goes on, somebody stopped the service: what comes after that is judged anew.
             judge = None;
         }
     }
 }
 
-/// Whether anybody still wants it watched: something newer that has begun, and what was undone, leave nothing to watch.
-/// What cannot be read now is read at the next look.
+/// Whether the probation should go on. It should not after a newer activation has begun, or after a rollback.
+/// Records that cannot be read now are read at the next look.
 fn is_wanted(world: &World, number: u64) -> bool {
     let last = world.store.last_activation();
     let ours = |last: Option<Recorded>| {
@@ -98,15 +98,15 @@ fn is_wanted(world: &World, number: u64) -> bool {
     !world.interrupt.is_to_leave() && last.map_or(true, ours)
 }
 
-/// Whether something newer, which was ordered and has not begun, is at work: its measurements are not to be disturbed.
-/// One that was refused is not.
+/// Whether a newer activation, which was requested and has not begun, is at work: its measurements must not
+/// be disturbed. A refused one does not count.
 fn is_measured(world: &World, number: u64, service: &str) -> bool {
     let newer = world.store.newest_order().ok().flatten().filter(|newest| *newest > number);
     newer
         .is_some_and(|newer| transient_unit::runs(service, newer, world.layout().scope()).unwrap_or_default())
 }
 
-/// How long an activation is still watched.
+/// The remaining time of an activation's probation.
 fn left(recorded: &Recorded, plan: &Plan) -> Option<Duration> {
     watch_left(&recorded.journal, plan.watch.minutes, &uptime::now())
 }
@@ -115,7 +115,7 @@ fn until(left: Duration) -> jiff::Timestamp {
     jiff::Timestamp::now().checked_add(left).unwrap_or(jiff::Timestamp::MAX)
 }
 
-/// When the window of an activation closes, if it is open, by the clock as it goes now.
+/// When the probation of an activation ends, if it goes on, by the clock as it goes now.
 pub(crate) fn closes(recorded: &Recorded, plan: &Plan) -> Option<jiff::Timestamp> {
     left(recorded, plan).map(until)
 }
@@ -127,13 +127,13 @@ fn pause(interrupt: &Interrupt, pause: Duration) {
     }
 }
 
-/// What the service manager says of the service.
+/// The answers of the service manager about the service.
 struct Asked {
-    /// How often it was started again.
+    /// The number of its restarts.
     restarts: u32,
-    /// What it does.
+    /// The condition of the service.
     condition: Condition,
-    /// Which processes are its own.
+    /// The processes of the service.
     whose: OwnedProcesses,
 }
 
@@ -146,8 +146,9 @@ fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
     })
 }
 
-/// One look. What the engine does for others tells a busy one from one that hangs. Where the service manager says
-/// nothing, nobody is asked: whose answer it would be is not known, and somebody may have stopped the service.
+/// Looks at the server once. What the engine does for others tells a busy one from a hung one. Where the
+/// service manager gives no answer, the server is not asked: it is not known whose answer would come, and
+/// somebody may have stopped the service.
 fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Look, Problem> {
     let whose = match asked {
         Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Look::Stopped),
@@ -209,7 +210,7 @@ fn go_back(
     // All roots share the GPUs.
     let host = |world: &mut World| world.service_manager.alone(store.layout().root(), &command);
     let Some(_alone) = lock_wait::take(world, host, wanted, observer)? else { return Ok(None) };
-    // While it waited somebody may have activated something else, or stopped the service.
+    // Meanwhile somebody may have activated something else, or stopped the service.
     if !is_wanted(world, number) || ask(world, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
     {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Reading ahead: what can be in RAM before the old server is stopped need not be waited for afterwards.
+//! Reads files into RAM before the old server is stopped, so that nobody waits for them afterwards.
 
 use crate::{
     domain::{
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Reads the candidate's files into the page cache, as far as RAM is free. That it could not be done is no reason not
-/// to deploy; a signal ends the deployment, as nothing was touched.
+/// Reads the candidate's files into the page cache, as far as RAM is free. A failure does not stop the
+/// deployment; a signal ends it, as nothing was touched.
 pub(super) fn ahead(plan: &Plan, interrupt: &Interrupt, observer: &dyn Observer) -> Result<(), Problem> {
     let read = || {
         let files = page_cache::files(&plan.model.path)?;
@@ -37,8 +37,8 @@ pub(super) fn ahead(plan: &Plan, interrupt: &Interrupt, observer: &dyn Observer)
     }
 }
 
-/// Once the candidate has loaded: makes room for the old generation's files where it pushed them out, so that a way
-/// back loads as fast as it can.
+/// Makes room for the old generation's files once the candidate has loaded, if it pushed them out: a rollback
+/// then loads as fast as it can.
 pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interrupt, observer: &dyn Observer) {
     if candidate.model.path == old.model.path {
         return;
@@ -58,7 +58,7 @@ pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interru
             }
         }
     };
-    // A signal ends the validation that comes next; the way back is only slower without this.
+    // A signal ends the validation that comes next; a rollback is only slower without this.
     if let Err(problem) = warm()
         && problem.kind != Kind::Interrupted
     {

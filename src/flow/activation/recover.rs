@@ -1,4 +1,4 @@
-//! `recover`: ends what an interrupted activation left, so that something proven serves.
+//! `recover`: finishes what an interrupted activation left, so that a proven generation runs.
 
 use super::{
     driver::{self, ResumePolicy, Steps},
@@ -32,17 +32,17 @@ use std::time::Duration;
 /// How long boot recovery waits for another awqdeploy.
 const BOOT_PATIENCE: Duration = Duration::from_mins(1);
 
-/// What is done where another root's activation has the host's lock.
+/// What to do where another root's activation has the host's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
-    /// Whoever asked may ask again.
+    /// Refuse: the caller can ask again.
     Refuses,
-    /// There is nobody to ask again: it waits, however long that takes.
+    /// Wait, however long that takes: there is nobody to ask again.
     Waits,
 }
 
-/// Goes back from an interrupted or stuck activation; then has what should run, where something else does. Nothing to do
-/// is no problem.
+/// Rolls back an interrupted or stuck activation; then starts the right server, if another one runs. Having
+/// nothing to do is no problem.
 pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let writer = store.writer(Duration::ZERO, "awqdeploy recover")?;
@@ -52,7 +52,7 @@ pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ende
     let Some(service) = service(&store)? else { return Ok(None) };
     match running::remedy(world, &service)? {
         None => {
-            // What is committed is never left on trial. Where there is no service manager, nothing is.
+            // A committed generation is never left on trial. Without a service manager none is.
             if let Ok(mut services) = world.service_manager.command(&service) {
                 services.trust(Trust::Committed)?;
             }
@@ -62,7 +62,7 @@ pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ende
     }
 }
 
-/// Ends a difference between what runs and what should.
+/// Applies the remedy for a wrong running server.
 fn mend(
     world: &mut World,
     writer: StoreWriter<'_>,
@@ -85,14 +85,15 @@ fn mend(
     }
 }
 
-/// The service below a root: that of what is current, else of what was tried last. Nothing where none is known.
+/// The service below a root: that of the current generation, else of the last tried one. Nothing where none
+/// is known.
 fn service(store: &Store) -> Result<Option<String>, Problem> {
     let last = store.last_activation()?.and_then(|last| Some(last.last()?.to));
     let known = store.current()?.into_iter().chain(last).find_map(|id| store.generation(id).ok());
     Ok(known.map(|generation| generation.plan.service))
 }
 
-/// The same under a lock that is held already.
+/// Finishes an activation under a lock that is already held.
 pub(crate) fn finish(
     world: &mut World,
     writer: &StoreWriter<'_>,
@@ -104,7 +105,7 @@ pub(crate) fn finish(
     Ok(ended)
 }
 
-/// The same for whoever tells the host's journal of it.
+/// Finishes an activation, for a caller that tells the host's journal itself.
 pub(crate) fn undo(
     world: &mut World,
     writer: &StoreWriter<'_>,
@@ -128,7 +129,7 @@ pub(crate) fn undo(
         writer,
         left,
         move |number, activation| {
-            // To go back, the record of what is left need not be whole.
+            // A rollback needs no intact record of what was left.
             let store = writer.store();
             let back = |problem| activation.from.map_or(Err(problem), |from| store.generation(from));
             let service = store.generation(activation.to).or_else(back)?.plan.service;
@@ -145,9 +146,9 @@ fn tell(world: &World, ended: Option<&Ended>) {
     }
 }
 
-/// What boot does. Where the service is up already, this is no boot: somebody isolated a target, or started it anew.
-/// Then whatever is to be done is handed to the service manager. To do it here would wait for ever, since the service
-/// is ordered after this.
+/// Recovers at boot. Where the service is up already, this is no boot: somebody isolated a target, or started
+/// this unit anew. Then the service manager gets the work. Doing it here would wait for ever, since the
+/// service is ordered after this.
 pub(crate) fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let Some(service) = service(&store)? else { return point_back(world, observer) };
@@ -184,12 +185,12 @@ pub(crate) fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Res
     }
 }
 
-/// Nothing runs yet, and systemd starts the service once this is done.
+/// Points back. Nothing runs yet, and systemd starts the service after this.
 fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let ended = if driver::is_unfinished(&store, ResumePolicy::Finish)? {
-        // Not for ever: whoever holds it may wait for the service, which waits for this. The next try finds it tried
-        // already, and hands all to the service manager.
+        // Not for ever: the holder may wait for the service, which waits for this. The next try then hands
+        // everything to the service manager.
         let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
         driver::recover(
             &writer,
@@ -201,7 +202,7 @@ fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended
         None
     };
     tell(world, ended.as_ref());
-    // What cannot be read cannot be started either, which its service says.
+    // A generation that cannot be read cannot be started either, and its service says so.
     if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {
         let units = store.units(&plan)?;
         world.service_manager.command(&plan.service)?.remember(&units)?;
@@ -223,7 +224,7 @@ impl Steps for Boot<'_> {
         self.writer.point(to).map_err(|problem| problem.to_string())
     }
 
-    /// Only the unit's text is made to fit what `current` points at.
+    /// Only fits the unit's text to the generation of `current`.
     fn start(&mut self) -> Result<(), String> {
         self.install().map_err(|problem| problem.to_string())
     }

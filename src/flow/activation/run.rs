@@ -1,4 +1,4 @@
-//! From an order to its outcome: carried out in this process, or handed to the service manager and followed.
+//! From a request to its outcome: carried out in this process, or handed to the service manager and followed.
 
 use super::{
     driver::activate,
@@ -30,8 +30,7 @@ use crate::{
 };
 use std::path::Path;
 
-/// One activation of a generation that is whole and verified. From here on it is in the hands of whoever carries
-/// activations out.
+/// Activates a generation that is whole and verified. From here on the executor does the work.
 pub(crate) fn execute(
     world: &mut World,
     writer: StoreWriter<'_>,
@@ -51,13 +50,13 @@ pub(crate) fn execute(
     }
 }
 
-/// Hands an order to the service manager. Returns the number of its activation once that has its process.
+/// Hands a request to the service manager. Returns the number of its activation once that has its process.
 pub(crate) fn hand_over(
     world: &World,
     writer: StoreWriter<'_>,
     order: ActivationRequest,
 ) -> Result<u64, Problem> {
-    // Wherever the caller's own file lies, this one is there when it must be started again.
+    // This copy is still there when the worker must be restarted, wherever the caller's own file is.
     let program = writer.keep_binary(&world.binary)?;
     let service = writer.store().generation(order.to)?.plan.service;
     let number = writer.order(&order)?;
@@ -66,7 +65,7 @@ pub(crate) fn hand_over(
     Ok(number)
 }
 
-/// Carries an order out in this process, and validates what serves after it.
+/// Carries a request out in this process, and validates the server after a rollback.
 pub(crate) fn execute_here(
     world: &mut World,
     writer: &StoreWriter<'_>,
@@ -98,7 +97,7 @@ pub(crate) fn execute_here(
     outcome(store, order, ended)
 }
 
-/// Warns where the packages of an adopted generation are not those that were found: nothing pins them.
+/// Warns where an adopted generation's packages have changed: nothing pins them.
 fn remark_on_packages(store: &Store, id: GenerationId, observer: &dyn Observer) -> Result<(), Problem> {
     let Some(adopted) = store.adopted(id).unwrap_or_default() else { return Ok(()) };
     let plan = store.generation(id)?.plan;

@@ -1,4 +1,4 @@
-//! The real host of an activation: the service, the `current` link and the validation.
+//! The real steps of an activation: the service, the `current` link and the validation.
 
 use super::{driver::Steps, readahead};
 use crate::{
@@ -33,18 +33,18 @@ pub(crate) struct Live<'a> {
     interrupt: Interrupt,
     /// The activation's number, under which evidence is kept.
     number: u64,
-    /// The activation as it was when this host took it over.
+    /// The activation as it was when these steps took it over.
     activation: Activation,
-    /// What `current` was pointed at last.
+    /// The last target of `current`.
     aim: Option<GenerationId>,
     /// Whether somebody else's stop ended the last start.
     stopped: bool,
-    /// The baseline's speed, measured before it was stopped.
+    /// The baseline's speed, measured before its stop.
     baseline: Option<Report>,
 }
 
 impl<'a> Live<'a> {
-    /// The host of this activation, which has this number.
+    /// The steps of this activation, which has this number.
     pub(crate) fn new(
         writer: &'a StoreWriter<'a>,
         services: Box<dyn Services + 'a>,
@@ -57,7 +57,7 @@ impl<'a> Live<'a> {
         Self { writer, services, observer, interrupt, number, activation, aim, stopped, baseline }
     }
 
-    /// The same, with what was measured of the baseline while it still served.
+    /// Adds the measurement of the baseline, taken while it still ran.
     #[must_use]
     pub(crate) fn beside(self, baseline: Option<Report>) -> Self {
         Self { baseline, ..self }
@@ -81,13 +81,13 @@ impl<'a> Live<'a> {
         started
     }
 
-    /// Stops the service, and waits until its processes are gone and the GPUs' memory is free. The port is waited for
-    /// by whatever is to start.
+    /// Stops the service, and waits until its processes are gone and the GPUs' memory is free. The next start
+    /// waits for the port.
     fn clear(&mut self) -> Result<(), Problem> {
         let store = self.writer.store();
         let observer = self.observer;
         self.services.stop()?;
-        // Nothing is tried any more: whoever starts it by hand before we do starts what is proven, or nothing.
+        // The trial is over: whoever starts the service by hand now starts a proven generation, or nothing.
         self.services.trust(Trust::Committed)?;
         self.services.clear(&store.layout().runtimes(), &mut |leftover| {
             observer.see(Event::Warning(format!("{leftover} outlived the service: it is ended")));
@@ -127,7 +127,7 @@ impl<'a> Live<'a> {
         Err(Problem::new(Kind::Unexpected, report.reasons().join("; ")))
     }
 
-    /// Ends a server that was adopted while no unit ran it: nobody else does.
+    /// Ends an adopted server that no unit runs: nobody else does.
     fn end_adopted(&self) -> Result<(), Problem> {
         let adopted = self.writer.store().all_adopted()?.into_iter();
         adopted
@@ -135,7 +135,7 @@ impl<'a> Live<'a> {
             .try_for_each(|adopted| running_server::end(&adopted.process))
     }
 
-    /// Evidence is worth having, and not worth failing for.
+    /// Keeps the log. A failure to do so is ignored.
     fn keep_log(&mut self) {
         let kept =
             self.services.log_tail(EVIDENCE_LINES).and_then(|text| self.writer.keep_log(self.number, &text));
@@ -164,7 +164,7 @@ impl Steps for Live<'_> {
         self.verify(generation).map_err(|problem| problem.in_one_line())
     }
 
-    /// The aim alone does not tell the way back: a restart returns to what it goes to.
+    /// The aim alone does not tell a rollback: a restart returns to its own generation.
     fn turns_back(&mut self) {
         self.interrupt = Interrupt::default();
     }
@@ -173,8 +173,9 @@ impl Steps for Live<'_> {
         self.services.goes_down()
     }
 
-    /// While it is validated, a service that failed is `failed`, or about to be started again: `inactive` is one that
-    /// somebody stopped. Where it could not be started it may be `inactive` for another reason.
+    /// Whether somebody stopped the service. During the validation a service that failed is `failed`, or
+    /// about to be restarted: `inactive` means that somebody stopped it. One that could not be started may be
+    /// `inactive` for another reason.
     fn was_stopped(&mut self, step: Step) -> bool {
         match step {
             Step::Start => self.stopped,

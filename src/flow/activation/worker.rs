@@ -1,5 +1,5 @@
-//! `activate`: what the service manager runs to carry out an activation. It begins where the records say, so that
-//! being killed and started again only ever leads back.
+//! `activate`: the worker that the service manager runs for an activation. It begins where the records end,
+//! so that being killed and restarted only leads to a rollback.
 
 use super::{
     driver::{self, ResumePolicy},
@@ -27,17 +27,17 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How much of an activation is to be done.
+/// The part of an activation to carry out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All.
+    /// The whole activation.
     Whole,
-    /// What a process that died left: nothing is begun.
+    /// The rest that a dead process left: nothing is begun.
     Rest,
 }
 
-/// Carries out the activation of this number as it was ordered, and tells everything to its transcript too.
-/// Nothing if there is nothing left to do.
+/// Carries out the requested activation of this number, and writes every event to its transcript too. Nothing
+/// if there is nothing left to do.
 pub fn activation(
     world: &mut World,
     number: u64,
@@ -57,7 +57,7 @@ pub fn activation(
     }
     let telling = |event: Event| {
         watchdog::beat();
-        // A full disk must not keep anybody from going back.
+        // A full disk must not prevent a rollback.
         let _untold = transcript.add(&event);
         observer.see(event);
     };
@@ -99,7 +99,7 @@ fn run(
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
-    // Who has nothing to do keeps nobody waiting: the next command may be there before this process is gone.
+    // A finished worker keeps nobody waiting: the next command may come before this process is gone.
     if is_over(&store, number)? {
         return Ok(None);
     }
@@ -109,7 +109,8 @@ fn run(
     let recorded = store.activation(number)?;
     let given_up = panicked::too_often(store.layout(), number)?;
     if recorded.says_anything() {
-        // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+        // The writer of the last record may have died before that was on the disk. From here on it is
+        // believed.
         writer.journal(number)?;
     }
     let ended = match (recorded.last().and_then(|last| ended(number, last)), part, given_up) {
@@ -128,8 +129,8 @@ fn run(
     ending::outcome(&store, order, ended).map(Some)
 }
 
-/// Ends an activation that nobody can carry out, as one that is stuck. Where nothing of it can be read nothing was
-/// touched, and that is said.
+/// Ends an activation that nobody can carry out, as stuck. Where it has no readable record nothing was
+/// touched, and the event says so.
 fn give_up(
     writer: &StoreWriter<'_>,
     recorded: &Recorded,
@@ -146,8 +147,8 @@ fn give_up(
     ended(recorded.number, &activation).ok_or_else(|| overtaken(recorded.number))
 }
 
-/// The root's lock. What has begun must go back, and waits for it however long that takes; nothing where the host goes
-/// down meanwhile. What has not begun is refused in the end.
+/// Takes the root's lock. An activation that has begun must roll back, and waits however long that takes;
+/// nothing where the host goes down meanwhile. One that has not begun is refused in the end.
 fn lock<'a>(
     world: &mut World,
     store: &'a Store,
@@ -172,12 +173,12 @@ pub(crate) fn goes_on(store: &Store, number: u64) -> Result<bool, Problem> {
     Ok(recorded.says_anything() && ended_on_record(&recorded).is_none())
 }
 
-/// Whether an activation has an end that was told.
+/// Whether an activation has an end that its transcript tells.
 fn is_over(store: &Store, number: u64) -> Result<bool, Problem> {
     Ok(ended_on_record(&store.activation(number)?).is_some() && follow::end_was_told(store, number)?)
 }
 
-/// What others are told that this process does.
+/// The description of this process for others.
 fn told(store: &Store, order: ActivationRequest) -> String {
     let profile =
         store.generation(order.to).map_or_else(|_| order.to.to_string(), |found| found.plan.profile);
@@ -205,7 +206,7 @@ fn begin(
     run::execute_here(world, writer, number, order, observer)
 }
 
-/// Since the order was given somebody else has activated something: what was checked for it holds no more.
+/// The problem that another activation came in between: what was checked for this one may no longer hold.
 fn overtaken(number: u64) -> Problem {
     Problem::new(
         Kind::Busy,

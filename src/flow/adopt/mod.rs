@@ -1,5 +1,5 @@
-//! `adopt`: makes what somebody set up by hand the first generation, so that the first migration has a way back.
-//! What serves is asked and read, and not touched.
+//! `adopt`: makes a server that somebody set up by hand the first generation, so that the first migration has
+//! a rollback target. The running server is asked and read, and not touched.
 
 mod found;
 
@@ -46,47 +46,47 @@ use std::{
     time::Duration,
 };
 
-/// How long one request to the running server may take: what profiles have by default.
+/// The time for one request to the running server: the default of profiles.
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
-/// The share of the measured rate that a return must reach: hosts are busier at times.
+/// The share of the measured rate that a rollback must reach: hosts are busier at times.
 const FLOOR_SHARE: f64 = 0.5;
-/// What it may answer worse than it did: a tenth of the questions.
+/// How much fewer answers may be right later: a tenth of the questions.
 const ANSWERS_MARGIN: f64 = 0.1;
 
-/// What is to be adopted, and how it is to be called.
+/// The server to adopt, and its names.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// A unit's name, or a process's number.
     pub target: String,
     /// The profile to write.
     pub profile: String,
-    /// The service of a process that has no unit.
+    /// The service to make for a process that has no unit.
     pub service: String,
     /// `owner/name` of a model that lies in a plain folder.
     pub repo: Option<String>,
-    /// vLLM's version, where the packages do not say it.
+    /// The version of vLLM, where the packages do not tell it.
     pub vllm: Option<String>,
-    /// Whether it has to answer questions.
+    /// Whether it is asked questions.
     pub questions: Questions,
 }
 
-/// Whether a server is asked the questions with known answers, now and whenever something returns to it.
+/// Whether the server is asked the questions with known answers, now and after each rollback to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Questions {
-    /// As many must be right later as are now.
+    /// Asked: as many must be right later as are now.
     Asked,
-    /// A base model, say, has no answers.
+    /// Not asked: a base model, say, has no answers.
     Spared,
 }
 
 /// A server that can be adopted.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// What it says of itself.
+    /// The server as its process describes it.
     pub(crate) reading: Reading,
-    /// Its profile, before anything was measured.
+    /// The profile, before anything was measured.
     pub(crate) profile: String,
-    /// What is on record of it.
+    /// The record of the adoption.
     pub(crate) adopted: Adopted,
     request: Request,
     unit: Option<LoadedUnit>,
@@ -98,18 +98,18 @@ pub struct Found {
     device: Device,
 }
 
-/// What was adopted.
+/// An adopted server.
 #[derive(Clone, Debug)]
 pub struct Adoption {
-    /// Its generation.
+    /// The generation.
     pub generation: GenerationId,
-    /// What it showed as it runs.
+    /// The validation of the running server.
     pub report: Report,
 }
 
 /// Looks at a server. Changes nothing.
 pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
-    // What was adopted can be adopted anew, as long as nothing has replaced it.
+    // An adopted server can be adopted again, as long as nothing has replaced it.
     let deployed = |id: &GenerationId| world.store.adopted(*id).is_ok_and(|adopted| adopted.is_none());
     if let Some(current) = world.store.current()?.filter(deployed) {
         return Err(Problem::new(Kind::Refused, format!("generation {current} serves below this root already"))
@@ -178,7 +178,7 @@ fn still_there(found: &Found) -> Result<(), Problem> {
         .help("adopt it again: what was hashed need not be hashed anew"))
 }
 
-/// Validates it as it runs, locks its model, and makes it the first generation, which can be returned to.
+/// Validates the running server, locks its model, and makes it the first generation, a rollback target.
 pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
     let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
     observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
@@ -214,8 +214,8 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     Ok(Adoption { generation, report })
 }
 
-/// On record as any that was committed. There was no step: had there been one, an interruption would stop what
-/// serves.
+/// Records the generation as committed. There was no step: after a recorded one, an interruption would stop
+/// the running server.
 fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
     let (number, mut journal) = writer.begin_activation()?;
     writer.keep_report(number, Evidence::Candidate, report)?;
@@ -245,7 +245,7 @@ fn version(
     Ok(version.split('+').next().unwrap_or(version).to_owned())
 }
 
-/// What may keep the way back from being what runs now.
+/// Remarks on what may keep a rollback from being what runs now.
 fn remarks(
     sighting: &FoundServer,
     unit: Option<&LoadedUnit>,
@@ -346,7 +346,7 @@ fn save(library: &ProfileLibrary, profile: &Profile, text: &str, model: &LockedM
     library.save_lock(profile.name(), model, write)
 }
 
-/// Rounded down to a tenth.
+/// Rounds down to a tenth.
 fn tenth(value: f64) -> f64 {
     (value * 10.0).floor() / 10.0
 }
@@ -382,13 +382,13 @@ impl Found {
         Profile::parse(name, Path::new(&format!("{name}.toml")), text)
     }
 
-    /// Asks the server as it runs, and for the context that it has.
+    /// Validates the running server, and asks for its context.
     fn validate(&self, world: &World, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
         let listen = self.reading.listen;
         let name = self.reading.served_names.first().map_or("", String::as_str);
         let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?
             .held_by(OwnedProcesses::Family(self.adopted.process.pid));
-        // Whatever its speed and answers are: they become what a return must show.
+        // Any speed and answers pass: they become what a rollback must show.
         let gates = Gates {
             min_decode_tokens_per_second: f64::MIN_POSITIVE,
             min_known_answers: (self.request.questions == Questions::Asked).then_some(0.0),
@@ -427,7 +427,7 @@ impl Found {
         };
         let read = host::checkpoint::read(&model.path, Presence::Whole).ok().flatten();
         let config = fs::read(&model.path.join("config.json"))?.unwrap_or_default();
-        // Weights that cannot be understood are no reason not to keep them: they do serve.
+        // Weights that cannot be understood are kept all the same: the server runs with them.
         let checkpoint = read.map_or_else(|| Checkpoint::of(&config, Some(locked.size())), Ok)?;
         let inputs = Inputs {
             profile,

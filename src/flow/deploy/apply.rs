@@ -1,4 +1,4 @@
-//! `apply`: deploys what a configuration declares, unless that was tried already.
+//! `apply`: deploys the declaration of a configuration, unless that was tried already.
 
 use crate::{
     domain::{
@@ -22,35 +22,35 @@ use crate::{
 };
 use std::{path::PathBuf, time::Duration};
 
-/// What is declared.
+/// A declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
-    /// The profile that shall serve.
+    /// The profile to run.
     pub(crate) active: String,
-    /// The profile to return to.
+    /// The profile of the rollback target.
     pub(crate) fallback: Option<String>,
-    /// The folder of the units that were rendered for it, where they were.
+    /// The folder of the units that were rendered for the declaration, if any.
     pub(crate) units: Option<PathBuf>,
 }
 
-/// What came of it.
+/// What was done about a declaration.
 #[derive(Clone, Debug)]
 pub(crate) enum Applied {
-    /// It was deployed, or its way back was, and that ended so.
+    /// It was deployed, or its fallback was, with this outcome.
     Deployed(Outcome),
-    /// Nothing was done: it is so already, as this outcome says.
+    /// Nothing was done: it runs already, as this outcome says.
     Unchanged(Outcome),
-    /// Nothing was done, and it does not serve.
+    /// Nothing was done, although it does not run.
     Stands(Why),
 }
 
-/// How long the root may still be held by whoever carried the deployment out, when its end is put on record.
+/// How long the deployment's process may still hold the root when its end is recorded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Brings about what is declared. `prepare` makes a profile ready, and may show it.
+/// Deploys a declaration. `prepare` makes a profile ready, and may show it.
 ///
 /// # Errors
-/// As a deployment. What did not come to an end that speaks for or against it is tried again by the next call.
+/// As a deployment. Without an end that speaks for or against the declaration, the next call tries again.
 pub(crate) fn apply(
     world: &mut World,
     declared: &Declared,
@@ -94,7 +94,7 @@ pub(crate) fn apply(
     }
 }
 
-/// The way back first, unless there is one that was proven; then what shall serve.
+/// Deploys the fallback first, unless one is proven; then the declared profile.
 fn bring_about(
     world: &mut World,
     store: &Store,
@@ -121,7 +121,7 @@ fn bring_about(
     deploy::deploy(world, &prepared, observer)
 }
 
-/// What is to be remembered of this outcome.
+/// The end of an attempt, by its outcome.
 fn end(outcome: &Outcome) -> Option<Ended> {
     let generation = outcome.generation;
     match outcome.activation.as_ref().map(|activated| &activated.ended.end) {
@@ -137,8 +137,8 @@ fn note(store: &Store, wait: Duration, attempt: &Attempt) -> Result<(), Problem>
     store.writer(wait, "awqdeploy apply")?.keep_attempt(attempt)
 }
 
-/// Where a distribution declares units, those of what is declared may be in place already: what serves goes on under its
-/// own, whatever becomes of the rest.
+/// Keeps the running server's units where a distribution has put those of the declaration in place already:
+/// the server goes on under its own, whatever becomes of the rest.
 fn keep_what_serves(world: &mut World, store: &Store) -> Result<(), Problem> {
     let Some(Generation { plan, .. }) = store.current_generation()? else { return Ok(()) };
     let units = store.units(&plan)?;
@@ -168,7 +168,7 @@ fn digest(world: &World, declared: &Declared) -> Result<Sha256Digest, Problem> {
     Ok(declaration::digest(&texts))
 }
 
-/// Whether this generation was made from the profile and the model that are declared.
+/// Whether this generation was made from the declared profile and model.
 fn is_declared(world: &World, store: &Store, declared: &Declared, id: GenerationId) -> Result<bool, Problem> {
     let generation = store.generation(id)?;
     let made_from = store.profile(id)?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What somebody changed by hand in what was deployed.
+//! Finds what somebody changed by hand in a deployment.
 
 use crate::{
     domain::{generation::Generation, problem::Problem, service::unit},
@@ -9,15 +9,15 @@ use std::path::PathBuf;
 /// A unit whose text is no longer what was installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Drift {
-    /// Its file.
+    /// The path of the file.
     pub(crate) path: PathBuf,
-    /// What was installed.
+    /// The installed text.
     pub(crate) installed: String,
-    /// What is there now.
+    /// The present text.
     pub(crate) found: String,
 }
 
-/// Every unit of what is current whose file was changed since. The next activation writes them anew.
+/// The units of the current generation whose files were changed. The next activation writes them anew.
 pub(crate) fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
     let Some(Generation { plan, .. }) = world.store.current_generation()? else {
         return Ok(Vec::new());
@@ -26,7 +26,7 @@ pub(crate) fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
     let mut services = world.service_manager.observe(&plan.service);
     let mut drifted = Vec::new();
     for unit in units {
-        // Of one that is gone nothing is overwritten, and one of somebody else's making is refused.
+        // A file that is gone is not overwritten, and a unit of somebody else is refused.
         match services.installed(&unit.name)? {
             Some((path, found)) if found != unit.text && unit::is_ours(&found) => {
                 drifted.push(Drift { path, installed: unit.text, found });

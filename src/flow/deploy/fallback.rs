@@ -1,5 +1,5 @@
-//! What becomes of a proven generation that fails over and over: its starts and ends are counted across boots, and
-//! after five failures in a row the newest other proven generation is activated in its place.
+//! Rolls back a proven generation that fails again and again: its starts and ends are counted across boots,
+//! and after five failures in a row the newest other proven generation is activated.
 
 use super::rollback_check;
 use crate::{
@@ -33,8 +33,8 @@ use crate::{
     },
 };
 
-/// The service starts. A problem where it failed too often to be started once more, and goes back instead: that is
-/// ordered then. Nothing that is wrong with the counting keeps a service from starting.
+/// Counts a start of the service. A problem where it failed too often: then a rollback is requested instead.
+/// A fault of the counting keeps no service from starting.
 pub(crate) fn begun(world: &World) -> Result<(), Problem> {
     let Ok(Some(current)) = counted(world, |tally, id| tally.begun(id, failure_count::now())) else {
         return Ok(());
@@ -46,17 +46,17 @@ pub(crate) fn begun(world: &World) -> Result<(), Problem> {
     .help("`awqdeploy follow` shows how; `awqdeploy logs` has why"))
 }
 
-/// The service has ended. Goes back where that was one failure too many.
+/// Counts an end of the service. Requests a rollback where that was one failure too many.
 pub(crate) fn ended(world: &World) -> Result<(), Problem> {
     counted(world, |tally, id| tally.ended(id, failure_count::ending(), &failure_count::now())).map(drop)
 }
 
-/// Counts, and has the service go back if it is time and there is something to go back to. What is left then.
+/// Counts, and requests a rollback if it is time and there is a target. Returns the generation that is left.
 fn counted(
     world: &World,
     count: impl FnOnce(FailureCount, GenerationId) -> FailureCount,
 ) -> Result<Option<Generation>, Problem> {
-    // What is tried is judged by whoever tries it.
+    // A generation on trial is judged by its activation.
     if service::on_trial() {
         return Ok(None);
     }
@@ -71,7 +71,7 @@ fn counted(
     Ok(Some(current))
 }
 
-/// Goes back from what serves, if it failed too often. Nothing where that is not so any more.
+/// Rolls back from the running generation, if it failed too often. Nothing where that is no longer so.
 pub(crate) fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
     let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
@@ -108,7 +108,7 @@ pub(crate) fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Op
     execute(world, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer).map(Some)
 }
 
-/// The best that can be gone back to, and is whole.
+/// The best rollback target that is whole.
 fn whole(
     world: &World,
     writer: &StoreWriter<'_>,

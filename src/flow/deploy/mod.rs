@@ -48,12 +48,12 @@ use std::{
     time::Duration,
 };
 
-/// Carries out what was prepared. Until the activation begins nothing that serves is touched, and a
-/// signal ends it; from then on a signal makes it go back.
+/// Deploys a prepared plan. Until the activation begins the running server is not touched, and a signal ends
+/// the deployment; from then on a signal rolls it back.
 pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let store = world.store.clone();
     let plan = &prepared.plan;
-    // The means first: nothing is worth preparing without them.
+    // First of all: without a service manager nothing is worth preparing.
     world.service_manager.command(&plan.service)?;
     secrets::verify(&plan.secrets)?;
     let from_nix =
@@ -64,10 +64,10 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
     recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
-    // Whoever activates on these GPUs is named before anything is fetched. Whoever carries this out takes the lock anew.
+    // Reports another activation on these GPUs before anything is fetched. The executor takes the lock anew.
     drop(world.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);
 
-    // One whose record is damaged is replaced like any other.
+    // A generation whose record is damaged is replaced like any other.
     let current = store.current()?.and_then(|id| store.generation(id).ok());
     let condition = world.service_manager.observe(&plan.service).condition()?;
     let serves = !running::warn(world, &plan.service, observer)? && condition == Condition::Active;
@@ -76,7 +76,7 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
     world.service_manager.command(&plan.service)?.claim(&store.units(plan)?)?;
-    // A service of ours that runs, or that systemd tries to start again and again, lets go of its own port.
+    // A service of ours that runs, or that systemd keeps restarting, frees its own port.
     let runs = !matches!(condition, Condition::Down(_)) || by_hand(&store)?;
     if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
         port::free(plan.serve.listen)?;
@@ -98,14 +98,14 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
     }
     prepared.confirm(world, observer)?;
     let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
-    // A rehearsal is over before anybody collects.
+    // A rehearsal is over before Nix collects.
     if matches!(world.service_manager, ServiceManager::Systemd(_)) {
         writer.hold_program(to, &world.binary)?;
     }
     execute(world, writer, ActivationRequest { action: Action::Deploy, to }, observer)
 }
 
-/// Whether a process that was adopted still serves: it ends when the service stops.
+/// Whether an adopted process still runs: it ends when the service stops.
 fn by_hand(store: &Store) -> Result<bool, Problem> {
     Ok(store
         .all_adopted()?
@@ -130,7 +130,7 @@ fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
     }
 }
 
-/// Puts everything that the generation needs into the store, and proves it. Returns the binary that is to
+/// Puts everything that the generation needs into the store, and verifies it. Returns the binary that is to
 /// run it.
 fn stage(
     world: &World,
@@ -143,7 +143,7 @@ fn stage(
     if prepared.wanted.path.is_none() && !world.layout().model(model.digest()).is_dir() {
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
-        // Proven while it came: it need not be hashed once more.
+        // Verified as it came: it need not be hashed again.
         fetch::FetchJob { world, wanted, model, settings: &settings, observer }.fill(writer)?;
     } else {
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
@@ -176,7 +176,7 @@ fn install(
     match verify_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
         Ok(proved) if proved.unrecorded.is_empty() => return writer.note_trees(&proved.noted),
         Err(problem) if problem.kind == Kind::Interrupted => return Err(problem),
-        // Missing, damaged, or of before there were records: it comes anew.
+        // Missing, damaged, or older than manifests: installed again.
         Ok(_) | Err(_) => {}
     }
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
@@ -184,7 +184,7 @@ fn install(
     let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
     let order = runtimes::InstallJob { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
     runtimes::install(writer, &order, said).map_err(|problem| {
-        // uv hears Ctrl-C too: that it failed then is not the wheels' fault.
+        // uv gets Ctrl-C too: its failure is then not the wheels' fault.
         if world.interrupt.came() {
             Problem::new(Kind::Interrupted, "stopped before anything was changed")
         } else {

@@ -1,5 +1,4 @@
-//! `rollback`: the same activation with a proven generation as its aim. It needs no network and
-//! installs nothing.
+//! `rollback`: activates a proven generation. It needs no network and installs nothing.
 
 use super::rollback_check;
 use crate::{
@@ -24,14 +23,14 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What to roll back to.
+/// The generation to roll back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The newest proven generation before the one that serves.
+    /// The newest proven generation before the current one.
     Previous,
     /// The newest proven generation of this profile.
     Profile(String),
-    /// This one.
+    /// This generation.
     Generation(GenerationId),
 }
 
@@ -94,7 +93,7 @@ pub fn rollback(world: &mut World, target: &Target, observer: &dyn Observer) -> 
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
     let serves = !running::warn(world, service, observer)?
         && world.service_manager.observe(service).condition()? == Condition::Active;
-    // A stuck activation is only over once another one has ended well.
+    // A stuck activation is over only once another one has ended well.
     if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });

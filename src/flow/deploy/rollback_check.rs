@@ -1,4 +1,4 @@
-//! Before anything is stopped: could what a failed deployment goes back to come back?
+//! Checks the rollback target before anything is stopped.
 
 use crate::{
     domain::{
@@ -22,7 +22,7 @@ use crate::{
 };
 use std::path::Path;
 
-/// Proves it, where there is anything to go back to.
+/// Verifies the rollback target, if there is one.
 pub(super) fn verify_target(
     world: &World,
     writer: &StoreWriter<'_>,
@@ -38,7 +38,7 @@ pub(super) fn verify_target(
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 
-/// Everything that a generation runs is there, and is what was recorded and locked.
+/// Checks that everything a generation runs is there, as it was recorded and locked.
 pub(super) fn whole(
     world: &World,
     writer: &StoreWriter<'_>,

@@ -32,51 +32,51 @@ const OUTSIDE: f64 = 0.025;
 /// Two profiles side by side, the baseline first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct SideBySide {
-    /// Their names.
+    /// The names of the profiles.
     pub(crate) profiles: [String; 2],
-    /// The generations of which this tells.
+    /// The generations that are compared.
     pub(crate) generations: [GenerationId; 2],
-    /// When the two were set side by side.
+    /// When they were compared.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub(crate) at: jiff::Timestamp,
-    /// Each measure.
+    /// The measures.
     pub(crate) rows: Vec<Row>,
-    /// What they answer, question by question. Absent where one was not asked.
+    /// The comparison of their answers, question by question. Absent where one was not asked.
     pub(crate) quality: Option<QualityComparison>,
 }
 
 /// One measure of both.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Row {
-    /// What is measured.
+    /// The name of the measure.
     pub(crate) name: String,
-    /// In which unit.
+    /// The unit.
     pub(crate) unit: String,
-    /// Of the first, and of the second. Null: not known.
+    /// The values of the first and of the second. Null: not known.
     pub(crate) values: [Option<Value>; 2],
-    /// The second over the first.
+    /// The ratio of the second to the first.
     pub(crate) ratio: Option<f64>,
-    /// Its lower bound at 95 % confidence. Null where both were not measured several times.
+    /// The lower bound of the ratio at 95 % confidence. Null where both were not measured several times.
     pub(crate) ratio_low: Option<f64>,
-    /// Its upper bound.
+    /// The upper bound of the ratio.
     pub(crate) ratio_high: Option<f64>,
 }
 
-/// A measure of one.
+/// The value of a measure.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Value {
-    /// Known, or seen once.
+    /// Known, or measured once.
     Exact(f64),
     /// Measured several times.
     Measured(Interval),
 }
 
-/// What one measure of one comes to, and the independent measurements behind it.
+/// The interval of a measure, and the independent measurements behind it.
 struct Measured(Interval, Vec<f64>);
 
-/// Sets the newest proven generations of two profiles side by side, and keeps that with the activation that
-/// proved the second. Where it could not be kept, which is no reason not to show it, the place is absent.
+/// Compares the newest proven generations of two profiles, and keeps the comparison with the activation that
+/// proved the second. Returns where; absent where it could not be kept, which does not stop the comparison.
 pub(crate) fn compare(
     world: &World,
     profiles: [&str; 2],
@@ -112,7 +112,7 @@ impl SideBySide {
     }
 }
 
-/// What it takes to have it.
+/// The measures of cost: memory, start-up, downtime.
 fn costs(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     let exact =
         |name, unit: &str, of: fn(&GenerationEvidence) -> Option<f64>| exact(name, unit, both.map(of));
@@ -149,7 +149,7 @@ fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     ]
 }
 
-/// After each length of prompt that one of them was measured with.
+/// The measures for each length of prompt that one of them was measured with.
 fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     let all = both.map(|account| swept(account, |sweep| &sweep.prompts));
     let lengths: BTreeSet<u32> = all.iter().copied().flatten().map(|length| length.prompt_tokens).collect();
@@ -163,7 +163,7 @@ fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     lengths.into_iter().map(row).collect()
 }
 
-/// With each number of streams that one of them was measured with.
+/// The measures for each number of streams that one of them was measured with.
 fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [

@@ -16,16 +16,16 @@ use crate::{
 };
 use std::{collections::BTreeMap, path::Path};
 
-/// One of the two, as it was asked for, and what was found.
+/// One of the two, as it was named and found.
 #[derive(Clone, Debug)]
 pub struct Compared {
-    /// Absent for a profile.
+    /// The generation. Absent for a profile.
     pub generation: Option<GenerationId>,
     /// The profile.
     pub profile: String,
 }
 
-/// What differs between `a` and `b`: numbers of generations, or profiles as they would be deployed now.
+/// The differences between `a` and `b`: numbers of generations, or profiles as they would be deployed now.
 pub fn difference(world: &World, a: &str, b: &str) -> Result<([Compared; 2], Vec<Section>), Problem> {
     let (one, here) = side(world, a)?;
     let (other, there) = side(world, b)?;
@@ -38,7 +38,7 @@ fn side(world: &World, wanted: &str) -> Result<(Compared, Side), Problem> {
         Err(_) => (None, plan::plan(world, wanted, Weights::Known)?.planned?),
     };
     let locked = match plan.model.digest {
-        // A lock that is gone says nothing of what it was.
+        // A lock that is gone tells no files.
         Some(digest) => world.store.model_lock(digest).ok(),
         None => None,
     };
@@ -52,7 +52,7 @@ fn side(world: &World, wanted: &str) -> Result<(Compared, Side), Problem> {
     Ok((compared, Side { plan, files, packages }))
 }
 
-/// What was found when it was adopted; what is installed; or what its lock would install.
+/// The packages of a deployment: as found at its adoption, as installed, or as its lock would install.
 fn packages(
     world: &World,
     generation: Option<GenerationId>,

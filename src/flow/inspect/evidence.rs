@@ -1,4 +1,4 @@
-//! `report` and `compare`: what is known of a generation, gathered from its activation's evidence.
+//! `report` and `compare`: gathers the evidence about a generation from its activation.
 
 use crate::{
     domain::{
@@ -15,25 +15,24 @@ use crate::{
     host::store::{Evidence, Recorded},
 };
 
-/// Everything that is known of how one generation was proven, or was not.
+/// The evidence of how one generation was proven, or was not.
 #[derive(Clone, Debug)]
 pub(crate) struct GenerationEvidence {
     /// The generation.
     pub(crate) generation: Generation,
-    /// The number of the activation that it tells of.
+    /// The number of its activation.
     pub(crate) activation: u64,
-    /// That activation's journal.
+    /// The journal of that activation.
     pub(crate) journal: Vec<Entry>,
-    /// Its validation, if it got so far.
+    /// The validation, if it got so far.
     pub(crate) report: Option<Report>,
-    /// The validation of what was returned to after it.
+    /// The validation of the rollback target.
     pub(crate) returned: Option<Report>,
-    /// What it was compared with: what was measured just before, else the newest good validation of that
-    /// profile.
+    /// The baseline: measured just before, else the newest good validation of that profile.
     pub(crate) baseline: Option<Report>,
 }
 
-/// The newest account of this generation, by default of what is current.
+/// The newest evidence of this generation, by default of the current one.
 pub(crate) fn of_generation(
     world: &World,
     generation: Option<GenerationId>,
@@ -51,11 +50,11 @@ pub(crate) fn of_generation(
     }
 }
 
-/// The newest account of a profile that was proven.
+/// The newest evidence of a proven generation of a profile.
 pub(crate) fn of_profile(world: &World, profile: &str) -> Result<GenerationEvidence, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
-        // One whose records are damaged proves nothing of it.
+        // An activation with damaged records proves nothing.
         let account = committed.then(|| gather(world, recorded).ok()).flatten();
         if let Some(account) = account.filter(|account| account.generation.plan.profile == profile) {
             return Ok(account);
@@ -93,12 +92,12 @@ impl GenerationEvidence {
         journal::phases(&self.journal)
     }
 
-    /// Seconds in which nothing served: see [`journal::downtime`].
+    /// Seconds without a running server: see [`journal::downtime`].
     pub(crate) fn downtime(&self) -> Option<f64> {
         journal::downtime(&self.journal)
     }
 
-    /// Seconds that the engine took to be ready. Absent if it never was.
+    /// Seconds until the engine was ready. Absent if it never was.
     pub(crate) fn start_up(&self) -> Option<f64> {
         journal::start_up(&self.journal)
     }

@@ -1,4 +1,4 @@
-//! `history` and `why`: what happened, from the journals and the evidence kept with them.
+//! `history` and `why`: past activations, from their journals and evidence.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
 /// All activations, oldest first.
 pub fn history(world: &World) -> Result<Vec<Recorded>, Problem> {
     let recorded = world.store.activations()?;
-    // One whose first line never reached the disk did nothing.
+    // An activation whose first line never reached the disk did nothing.
     Ok(recorded.into_iter().filter(|recorded| !recorded.journal.is_empty()).collect())
 }
 
@@ -34,7 +34,7 @@ pub fn profiles(world: &World) -> Result<BTreeMap<GenerationId, String>, Problem
 pub(crate) struct Why {
     /// The activation.
     pub(crate) recorded: Recorded,
-    /// Its profile.
+    /// The profile.
     pub(crate) profile: String,
     /// The candidate's validation, if it got so far.
     pub(crate) report: Option<Report>,
@@ -42,8 +42,8 @@ pub(crate) struct Why {
     pub(crate) log: Option<String>,
 }
 
-/// What is known of the last activation of a generation; by default of the last one that did not end well. A log that
-/// cannot be read is told of: it is for root alone, and the rest is not.
+/// The evidence of the last activation of a generation; by default of the last one that did not end well. A
+/// log that cannot be read is reported: it is for root alone, and the rest is not.
 pub(crate) fn why(
     world: &World,
     generation: Option<GenerationId>,

@@ -1,4 +1,4 @@
-//! `logs`: what a generation's server said, while it serves or after it has ended.
+//! `logs`: the log of a generation's server, while it runs or after it has ended.
 
 use super::history::history;
 use crate::{
@@ -11,16 +11,16 @@ use crate::{
     host::systemd::service::Lines,
 };
 
-/// Where the lines came from.
+/// The source of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Its keeper has them still.
+    /// The service manager still has them.
     ServiceManager,
-    /// They were kept as evidence of this activation.
+    /// This activation kept them as evidence.
     Kept(u64),
 }
 
-/// Tells what a generation said, each line; by default of the one that is current.
+/// Passes on each line of a generation's log; by default of the current one.
 pub fn logs(
     world: &mut World,
     generation: Option<GenerationId>,

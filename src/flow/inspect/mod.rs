@@ -1,4 +1,4 @@
-//! What is on record: status, history, logs, reports and comparisons.
+//! Reads what is on record: status, history, logs, reports and comparisons.
 
 pub(crate) mod compare;
 pub mod diff;

@@ -1,4 +1,4 @@
-//! `status` and `generations`: what is, read without changing anything.
+//! `status` and `generations`: the present state, read without changing anything.
 
 use crate::{
     domain::{
@@ -27,26 +27,26 @@ use crate::{
 
 use std::path::PathBuf;
 
-/// What is now.
+/// The present state.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// What `current` points at.
+    /// The current generation.
     pub current: Option<Generation>,
-    /// Whether that passed a validation.
+    /// Whether the current generation is proven.
     pub(crate) proven: bool,
-    /// What the service does. Absent where there is none to ask.
+    /// The condition of the service. Absent where there is none to ask.
     pub condition: Option<Condition>,
-    /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
+    /// The unit or process of an adopted server, if no deployment has replaced it yet.
     pub as_found: Option<AsFound>,
     /// The newest activation.
     pub(crate) last: Option<Recorded>,
-    /// The newest validation of what is current.
+    /// The newest validation of the current generation.
     pub(crate) report: Option<Report>,
-    /// Until when what is current is watched, if it is.
+    /// The end of the current generation's probation, if it goes on.
     pub(crate) watched_until: Option<jiff::Timestamp>,
-    /// What runs, as far as that can be told.
+    /// The running generation, as far as that can be told.
     pub(crate) runs: Runs,
-    /// The profile of what serves.
+    /// The profile of the running server.
     pub(crate) serving: Option<String>,
     /// Since when the service is what it is.
     pub since: Option<jiff::Timestamp>,
@@ -64,7 +64,7 @@ pub struct Status {
     pub damaged_models: Vec<String>,
 }
 
-/// What runs an adopted generation.
+/// The unit or process of an adopted server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AsFound {
     /// The unit that somebody wrote, in this file.
@@ -73,7 +73,7 @@ pub enum AsFound {
     Process(i32),
 }
 
-/// A generation and what is known of it.
+/// A generation and its standing.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
     /// The generation.
@@ -84,20 +84,20 @@ pub(crate) struct Listed {
     pub(crate) pinned: bool,
 }
 
-/// What a generation is to its root.
+/// The standing of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// `current` points at it, and it is proven.
+    /// It is current and proven.
     Current,
-    /// `current` points at it, and it is being tried, or was interrupted.
+    /// It is current and on trial, or was interrupted.
     Candidate,
-    /// It can be returned to.
+    /// It is a rollback target.
     Proven,
     /// It never passed a validation.
     Unproven,
 }
 
-/// What is now.
+/// Reads the present state.
 pub fn status(world: &mut World) -> Result<Status, Problem> {
     let current = world.store.current_generation()?;
     let condition = match &current {
@@ -107,7 +107,7 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     };
     let as_found = current.as_ref().map(|current| as_found(world, current.id)).transpose()?.flatten();
     let condition = match as_found {
-        // No keeper knows a process of no unit.
+        // No service manager knows a process of no unit.
         Some(AsFound::Process(_)) => Some(Condition::Active),
         _ => condition,
     };
@@ -188,7 +188,7 @@ fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem>
     })
 }
 
-/// A window that is open is of no use without somebody who looks.
+/// The end of the probation, if its worker still runs.
 fn watched_until(
     world: &World,
     current: Option<&Generation>,
@@ -198,7 +198,7 @@ fn watched_until(
         return None;
     };
     let until = probation::closes(last, &current.plan)?;
-    // Where there is no service manager to ask, nobody watches.
+    // Without a service manager to ask, there is no probation.
     transient_unit::runs(&current.plan.service, last.number, world.layout().scope())
         .unwrap_or_default()
         .then_some(until)
@@ -225,7 +225,7 @@ pub(crate) fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
 fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         for evidence in [Evidence::Returned, Evidence::Candidate] {
-            // A damaged one is told among the damages.
+            // A damaged report is among the damages.
             let report = world.store.report(recorded.number, evidence).unwrap_or_default();
             if report.as_ref().is_some_and(|report| report.generation == Some(id)) {
                 return Ok(report);

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{path::Path, time::Duration};
 
-/// Exports a profile's model to a folder that is not there yet, or empty. Where the file system allows
+/// Exports a profile's model to a folder that does not exist yet, or is empty. Where the file system allows
 /// it, that takes no room.
 pub(crate) fn export(
     world: &World,

@@ -1,4 +1,4 @@
-//! Models: locked, fetched, verified and laid out.
+//! Models: locks, fetches, verifies and exports them.
 
 pub(crate) mod export;
 pub mod fetch;
@@ -12,7 +12,7 @@ use crate::{
     host::hub::{Hub, Reach, Settings},
 };
 
-/// A client, where the hub may be asked at all.
+/// A client of the hub, if the hub may be asked.
 pub(in crate::flow) fn online(settings: &Settings) -> Result<Hub, Problem> {
     if settings.reach == Reach::Offline {
         return Err(Problem::new(Kind::Unverified, "this needs the hub, and offline mode is on")

@@ -1,4 +1,4 @@
-//! Which runtime a profile's generation is served by.
+//! Finds the runtime of a profile's generation.
 
 use crate::{
     domain::{
@@ -63,19 +63,19 @@ pub(in crate::flow) fn of_lock(
 /// A runtime that must be in the store before a generation can use it.
 #[derive(Clone, Debug)]
 pub(crate) struct Supply {
-    /// Its name in the store.
+    /// The name in the store.
     pub(crate) digest: Sha256Digest,
-    /// Its wheels.
+    /// The lock of the wheels.
     pub(crate) locked: LockedRuntime,
-    /// Where it comes from.
+    /// The source.
     pub(crate) source: RuntimeSource,
 }
 
-/// Where a runtime comes from.
+/// The source of a runtime.
 #[derive(Clone, Debug)]
 pub(crate) enum RuntimeSource {
-    /// Nix has it already.
+    /// Nix has built it.
     Nix(runtimes::Built),
-    /// Its wheels are to be installed for this interpreter.
+    /// The wheels, to be installed for this interpreter.
     Wheels(Interpreter),
 }

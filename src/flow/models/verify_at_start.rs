@@ -1,5 +1,5 @@
-//! Before each start the service proves that its model is what was locked, and its runtime what was installed; a rollback
-//! does so before it stops anything.
+//! Verifies the model and the runtime before each start of the service; a rollback does so before it stops
+//! anything.
 
 use crate::{
     domain::{
@@ -22,37 +22,37 @@ use std::path::PathBuf;
 
 const MENDS: &str = "`awqdeploy verify --all --repair` mends what is in the store";
 
-/// What was hashed before, and need not be read again while it stays untouched.
+/// The hash cache to use: untouched files in it need not be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// What the store's memo says.
+    /// The store's cache.
     Stored,
-    /// The same, and what the service keeps of its own.
+    /// The store's cache, and the service's own.
     ToService,
-    /// Nothing: everything is read.
+    /// None: everything is read.
     Nothing,
 }
 
-/// A runtime that was proven.
+/// A runtime that was verified.
 #[derive(Clone, Debug, Default)]
 pub struct VerifiedRuntime {
-    /// By what its folders can be known again.
+    /// The names and hashes by which its folders can be recognised.
     pub noted: Vec<(Sha256Digest, Sha256Digest)>,
-    /// Folders of which nobody recorded what they held: an earlier version installed them.
+    /// Folders without a manifest: an earlier version installed them.
     pub unrecorded: Vec<PathBuf>,
 }
 
-/// A model in the store that was held against its lock.
+/// A model in the store that was compared with its lock.
 #[derive(Clone, Debug)]
 pub struct CheckedModel {
-    /// Its lock.
+    /// The lock.
     pub lock: LockedModel,
-    /// What was found.
+    /// The result.
     pub found: VerifyResult,
 }
 
-/// Holds a model in the store against its lock. Files that are known to be untouched since they were last hashed, by
-/// the store's memo or by `own`, are not read, unless the profile wants it so.
+/// Compares a model in the store with its lock. Files that the store's hash cache or `own` knows are not
+/// read, unless the profile asks for it.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where it was never locked, or was found damaged before and not repaired since.
@@ -79,7 +79,7 @@ pub fn check_model(
 }
 
 impl CheckedModel {
-    /// What was found, where nothing differs.
+    /// The result, if nothing differs.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where anything does: the engine would load it without a word.
@@ -92,7 +92,7 @@ impl CheckedModel {
     }
 }
 
-/// Proves a model in the store: [`check_model`], and that nothing differs.
+/// Verifies a model in the store: [`check_model`], and that nothing differs.
 ///
 /// # Errors
 /// As [`check_model`] and [`CheckedModel::judged`].
@@ -106,8 +106,8 @@ pub fn verify_model(
     check_model(store, model, own, interrupt, see)?.judged()
 }
 
-/// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,
-/// and there is no other. What Nix built is in Nix's store, where nothing is ever changed.
+/// Verifies the runtime of a plan, and its interpreter: every file is as it was installed, and there is no
+/// other. What Nix built is in Nix's store, where nothing is ever changed.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where anything differs: Python would run it without a word.
@@ -153,7 +153,7 @@ pub fn verify_runtime(
     Ok(proved)
 }
 
-/// Where a part of this name lies.
+/// The folder of a part of this name.
 pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
     match part {
         Part::Runtime => layout.runtime(name),
@@ -161,7 +161,7 @@ pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> Path
     }
 }
 
-/// Says all in one line: it becomes the service's status.
+/// The problem with all damage in one line: it becomes the service's status.
 fn refused(what: &str, damaged: &[Damage]) -> Problem {
     let first = damaged.first().map(ToString::to_string).unwrap_or_default();
     let others = match damaged.len() - 1 {

@@ -1,5 +1,4 @@
-//! Where a checkpoint's shape is read: from its files where they are on this host, else from the hub, else as it
-//! was published.
+//! Reads a checkpoint's shape: from its files on this host, else from the hub, else as it was published.
 
 use crate::{
     domain::{
@@ -32,27 +31,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the checkpoint is read.
+/// The source of a checkpoint's shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Weights<'a> {
-    /// In the store, else in the profile's folder, else on the hub, else as it was published.
+    /// The store, else the profile's folder, else the hub, else the published shape.
     Known,
-    /// As it was published, whatever is in the store or in the profile's folder.
+    /// The published shape, whatever is in the store or in the profile's folder.
     Published,
-    /// In this folder, whatever the profile says.
+    /// This folder, whatever the profile says.
     In(&'a Path, Presence),
 }
 
-/// A checkpoint, and what is to be said of where it was read.
+/// A checkpoint, and remarks on its source.
 pub(super) struct LoadedCheckpoint {
     pub(super) checkpoint: Checkpoint,
-    /// Its folder, where it is on this host.
+    /// The folder, where it is on this host.
     pub(super) folder: Option<PathBuf>,
-    /// That something better than this could not be read.
+    /// The remark that something better could not be read.
     pub(super) finding: Option<Finding>,
 }
 
-/// Tries of one request. A plan falls back on what is known, and must not keep a person waiting.
+/// The tries of one request. A plan falls back on what is known, and must not keep a person waiting.
 const TRIES: u32 = 2;
 
 impl LoadedCheckpoint {
@@ -126,7 +125,7 @@ impl LoadedCheckpoint {
         }
     }
 
-    /// From the store, else from the profile's folder, else from the one that was locked.
+    /// Reads the checkpoint from the store, else from the profile's folder.
     fn on_this_host(
         world: &World,
         model: &Model,
@@ -188,7 +187,7 @@ pub(in crate::flow) fn sought(
     let mut settings = Settings::from_environment()?;
     settings.patience = Patience { tries: TRIES, ..settings.patience };
     if let Engine::Command(_) = world.engine {
-        // A rehearsal asks nobody.
+        // A rehearsal asks no hub.
         settings.reach = Reach::Offline;
     }
     let hub = online(&settings)?;

@@ -39,58 +39,58 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// A plan and everything that carrying it out needs.
+/// A plan and everything that its deployment needs.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The profile as it was asked for.
     name: String,
-    /// What is to be.
+    /// The plan.
     pub plan: Plan,
     /// The profile's text, kept with the generation.
     pub(crate) profile: String,
     /// The model's files.
     pub(crate) model: LockedModel,
-    /// Where to take them from, if they are not in the store.
+    /// The profile's sources of the files, if they are not in the store.
     pub(crate) wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
     pub(crate) runtime: Option<Supply>,
-    /// What serves now.
+    /// The current generation.
     pub(crate) current: Option<Generation>,
-    /// What a person has decided to do without.
+    /// The safeguards that a person does without.
     pub waived: BTreeSet<Waiver>,
 }
 
 /// A safeguard that a person can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Waiver {
-    /// What failed before is not tried again.
+    /// A plan that failed before is not tried again.
     Retry,
-    /// Nothing is stopped that could not come back.
+    /// A server that could not come back is not stopped.
     NoWayBack,
 }
 
-/// What a plan is made of, beside the host's facts.
+/// The inputs of a plan, without the host's facts.
 struct GatheredInputs {
     profile: Profile,
-    /// Absent where the model is not locked yet.
+    /// The lock of the model. Absent where it is not locked yet.
     locked: Option<LockedModel>,
     model: PlannedModel,
     checkpoint: Checkpoint,
-    /// Where the checkpoint is on this host.
+    /// The folder of the checkpoint on this host.
     folder: Option<PathBuf>,
-    /// What is to be said of where it was read.
+    /// The remark on the checkpoint's source.
     finding: Option<Finding>,
     runtime: PlannedRuntime,
-    /// Absent where the runtime is not awqdeploy's to install.
+    /// The runtime's wheels. Absent where the runtime is not awqdeploy's to install.
     wheels: Option<Supply>,
 }
 
-/// What was decided, and what the installed vLLM said to it, where it was asked.
+/// The decision, and what the installed vLLM makes of it, where it was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
     /// The plan, or why there is none.
     pub(crate) planned: Result<Plan, Refusal>,
-    /// What both say of the same things.
+    /// The values that plan and engine both have.
     pub(crate) engine: Vec<Compared>,
     /// How much of it is on this host.
     pub readiness: Readiness,
@@ -118,7 +118,7 @@ pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<De
     Ok(Decision { planned: inputs.plan(world.facts()?, world.layout()), engine: Vec::new(), readiness })
 }
 
-/// The plan for a profile, with the installed vLLM's consent: it is asked what it makes of the command line.
+/// The plan for a profile, after asking the installed vLLM what it makes of the command line.
 pub(crate) fn plan_with_consent(
     world: &World,
     name: &str,
@@ -137,7 +137,7 @@ pub(crate) fn plan_with_consent(
     Ok(Decision { planned, engine, readiness })
 }
 
-/// Everything for a deployment, or why there cannot be one.
+/// Prepares a deployment, or says why there cannot be one.
 pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     let materials = GatheredInputs::gather(world, name, Weights::Known)?;
     if materials.locked.is_none() {
@@ -162,8 +162,8 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
 }
 
 impl Prepared {
-    /// Proves the plan once everything is on this host, and nothing is stopped yet: against the weight files
-    /// themselves, and against the word of the installed vLLM.
+    /// Checks the plan once everything is on this host, and nothing is stopped yet: against the weight files,
+    /// and against the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
         if !materials.plan(world.facts()?, world.layout())?.runs_as(&self.plan) {
@@ -184,7 +184,7 @@ impl Prepared {
             ));
         }
         let asked = materials.ask(&self.plan, world.layout());
-        // Python hears Ctrl-C too: that it failed then says nothing about the plan.
+        // Python gets Ctrl-C too: its failure then says nothing about the plan.
         world.interrupt.check()?;
         match asked? {
             Ok(compared) => Ok(engine_config::agree(&compared)?),
@@ -246,7 +246,7 @@ impl GatheredInputs {
         Ok(plan)
     }
 
-    /// What the installed vLLM says beside the plan, or why it says nothing.
+    /// Compares the plan with the installed vLLM's answer, or says why there is none.
     fn ask(&self, plan: &Plan, layout: &Layout) -> Result<Result<Vec<Compared>, String>, Problem> {
         let folder = self.folder.as_deref().ok_or_else(|| {
             Problem::new(Kind::Unverified, format!("the files of `{}` are not on this host", self.model.repo))
@@ -269,8 +269,8 @@ impl GatheredInputs {
     }
 }
 
-/// Two profiles of one service must share its address: clients must not notice the migration. A
-/// neighbour that cannot be read says nothing.
+/// Checks that two profiles of one service share its address: clients must not notice the migration. A
+/// neighbour that cannot be read is skipped.
 fn neighbours(world: &World, profile: &Profile) -> Result<(), Problem> {
     let names = world.library.names().unwrap_or_default();
     let others: Vec<Profile> = names
@@ -308,7 +308,7 @@ fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>)
     }
 }
 
-/// One root keeps one service: its generations are what that service can return to.
+/// Checks that a root keeps one service: its generations are that service's rollback targets.
 fn one_service(current: Option<&Generation>, plan: &Plan) -> Result<(), Problem> {
     match current {
         Some(current) if current.plan.service != plan.service => Err(Problem::new(

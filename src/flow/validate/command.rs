@@ -1,4 +1,4 @@
-//! `validate`: proves again that what serves does so well.
+//! `validate`: validates the running server again.
 
 use super::{Subject, generation};
 use crate::{
@@ -12,26 +12,26 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How long one request to a server without a profile may take: what profiles have by default.
+/// The time for one request to a server without a profile: the default of profiles.
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
-/// Validates what serves now. Nothing is changed, whatever it shows.
+/// Validates the running server. Nothing is changed, whatever the result.
 pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
     let current = world.store.deployed()?;
     let whose = generation::whose(world, &current)?;
     generation::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
 }
 
-/// A server that need not be ours.
+/// A server, which need not be ours.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    /// Where it is: `http://HOST:PORT`.
+    /// The address: `http://HOST:PORT`.
     pub(crate) url: String,
-    /// The name to ask for; by default the first that it serves.
+    /// The name of the model in requests; by default the first that it serves.
     pub(crate) model: Option<String>,
-    /// Its key, if it wants one.
+    /// The API key, if it wants one.
     pub(crate) key: Option<SecretText>,
-    /// What it must show.
+    /// The gates.
     pub(crate) gates: Gates,
 }
 

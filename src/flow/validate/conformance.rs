@@ -1,4 +1,4 @@
-//! Asks every probe, and looks at what only several requests together show.
+//! Asks every probe, and checks what only several requests together show.
 
 use super::{Validation, connections};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// Whether there is any sense in going on.
+/// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     GoOn,
@@ -19,7 +19,7 @@ enum Next {
 }
 
 impl Validation<'_> {
-    /// Everything that needs no gate. What was learned on the way is of use for what follows.
+    /// Runs all checks that need no gate. Returns what was learned on the way.
     pub(super) async fn conformance(&mut self) -> Known {
         let mut known = Known::of(self.api.model());
         if self.begin(&mut known).await == Next::Enough {
@@ -111,7 +111,7 @@ impl Validation<'_> {
         Next::GoOn
     }
 
-    /// Nothing that clients read is gone or of another type since the previous generation.
+    /// Checks that nothing clients read is gone or of another type since the previous generation.
     fn same_shapes(&mut self, known: &Known) {
         let Some(previous) = self.previous else { return };
         let began = Instant::now();
@@ -135,7 +135,7 @@ impl Validation<'_> {
         Next::GoOn
     }
 
-    /// Records how a check ended, and whether there is any sense in going on.
+    /// Records how a check ended, and whether to go on.
     fn conclude(
         &mut self,
         name: &str,
@@ -150,7 +150,7 @@ impl Validation<'_> {
         };
         let excused = match &miss {
             Violation::NotOffered(_) => true,
-            // A server that breaks down has no excuse.
+            // A breakdown of the server is always a failure.
             miss if miss.is_fatal() => false,
             _ => !known.vllm && need == Need::Vllm,
         };

@@ -1,4 +1,4 @@
-//! What shows in several requests only: connections kept and cut, requests at the same time, keys.
+//! Checks what only several requests show: connections kept and cut, requests at the same time, keys.
 
 use crate::{
     domain::{
@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Each check and who must keep to it.
+/// The checks, and the servers that must pass them.
 pub(super) const CHECKS: [(&str, Need); 5] = [
     ("keep-alive", Need::Vllm),
     ("concurrency", Need::Everyone),
@@ -25,14 +25,14 @@ pub(super) const CHECKS: [(&str, Need); 5] = [
 const AT_ONCE: usize = 4;
 /// Tokens for each of them.
 const TOKENS: u32 = 3;
-/// Tokens of the answer that is not listened to: far more than are generated before that is noticed.
+/// Tokens of the abandoned answer: far more than are generated before the server notices.
 const UNHEARD_TOKENS: u32 = 512;
-/// What a context must have beside them.
+/// The tokens that a context must have beside them.
 const ROOM: u32 = 64;
-/// How long a server may take to notice that nobody listens. vLLM takes a tenth of a second.
+/// How long a server may take to notice an abandoned request. vLLM takes a tenth of a second.
 const NOTICE_WAIT: Duration = Duration::from_secs(5);
 const NOTICE_EVERY: Duration = Duration::from_millis(30);
-/// vLLM's gauge of requests that it is at work on.
+/// The metric of vLLM with the number of running requests.
 const RUNNING: &str = "vllm:num_requests_running";
 
 pub(super) async fn check(name: &str, api: &Api, known: &Known) -> Result<(), Violation> {
@@ -65,7 +65,7 @@ async fn concurrency(api: &Api) -> Result<(), Violation> {
     Ok(())
 }
 
-/// A client that goes away must not go on costing: its request is ended, and its memory given back.
+/// Checks that a client which goes away costs nothing more: its request ends, and its memory is freed.
 async fn disconnect(api: &Api, known: &Known) -> Result<(), Violation> {
     let before = running(api).await?;
     let room = known.max_model_len.map_or(UNHEARD_TOKENS, |length| length.saturating_sub(ROOM).max(1));
@@ -89,7 +89,7 @@ async fn disconnect(api: &Api, known: &Known) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Requests that the server is at work on.
+/// The number of requests that the server is at work on.
 async fn running(api: &Api) -> Result<f64, Violation> {
     let raw = api.get("/metrics").await?;
     let values: Vec<f64> = raw

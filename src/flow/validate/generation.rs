@@ -1,4 +1,4 @@
-//! A generation that runs is validated, or measured as somebody's baseline.
+//! Validates a running generation, or measures it as a baseline.
 
 use super::Subject;
 use crate::{
@@ -28,9 +28,8 @@ use crate::{
     },
 };
 
-/// Validates a generation that runs, against what was just measured of its baseline, or else the last good
-/// measurement that is stored. It takes minutes
-/// on a large model, so that a signal ends it: then there is no report.
+/// Validates a running generation, against the just measured baseline, or else the last good measurement on
+/// record. It takes minutes on a large model, so a signal ends it: then there is no report.
 pub(crate) fn report(
     store: &Store,
     plan: &Plan,
@@ -44,7 +43,7 @@ pub(crate) fn report(
         (Some(baseline), None) => store.last_passed(&baseline.profile)?,
         _ => None,
     };
-    // The newest good answers of anything on this service: what clients are used to.
+    // The newest good answers of this service: what clients are used to.
     let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan, whose)?;
@@ -53,15 +52,15 @@ pub(crate) fn report(
     interrupt.drive(validation)
 }
 
-/// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
-/// host, minutes before. A server that cannot be measured is no reason not to replace it; the last
-/// stored measurement stands in for it.
+/// Measures the baseline of `plan` if that runs now: with the same client and prompts, on the same host,
+/// minutes before. A server that cannot be measured is replaced all the same; the last measurement on record
+/// stands in for it.
 pub(crate) fn baseline(
     world: &mut World,
     plan: &Plan,
     observer: &dyn Observer,
 ) -> Result<Option<Report>, Problem> {
-    // One whose record is damaged cannot be measured, and is no less to be replaced.
+    // A generation whose record is damaged cannot be measured, and is replaced all the same.
     let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
         return Ok(None);
     };
@@ -77,7 +76,7 @@ pub(crate) fn baseline(
     let generation = Some(current.id);
     let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
     let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;
-    // What takes longer is as it was when it was proven.
+    // The slower measurements are those of its last passed validation.
     let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
     Ok(measured
         .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
@@ -139,14 +138,14 @@ pub(in crate::flow) fn validate_returned(
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let plan = writer.store().generation(generation)?.plan;
-    // What serves again is not worth less to know because somebody pressed Ctrl-C.
+    // Ctrl-C does not end this: the state of the old server is worth knowing.
     let patient = Interrupt::default();
     let report = report(writer.store(), &plan, generation, whose, None, &patient, observer)?;
     writer.keep_report(number, Evidence::Returned, &report)
 }
 
-/// Which processes may answer for what serves: those of its unit, or, while no unit runs it, the one that was adopted
-/// with what descends from it.
+/// The processes that may answer for the running server: those of its unit, or, while no unit runs it, the
+/// adopted process with its descendants.
 pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<OwnedProcesses, Problem> {
     match world.service_manager.processes(&current.plan.service)? {
         OwnedProcesses::Nobody => {

@@ -1,4 +1,4 @@
-//! Is this generation well? Asks its API everything that its gates want to know, and judges the answers.
+//! Validates a generation: asks its API everything that its gates need, and judges the answers.
 
 pub mod command;
 mod conformance;
@@ -42,12 +42,11 @@ const BASELINE_TIME: Duration = Duration::from_mins(10);
 pub struct Subject<'a> {
     /// The generation. Absent for a server that is none of ours.
     pub generation: Option<GenerationId>,
-    /// Its profile, or what else to call it.
+    /// The profile, or another name.
     pub name: &'a str,
-    /// What it must show.
+    /// The gates.
     pub gates: &'a Gates,
-    /// The words that the engine was started with, where they are known: what it serves must be among
-    /// them.
+    /// The command line of the engine, where it is known: the served model must be in it.
     pub argv: Option<&'a [String]>,
 }
 
@@ -71,7 +70,7 @@ struct Validation<'a> {
     checks: Vec<Check>,
     /// The shape of every kind of answer so far.
     shapes: ResponseShapes,
-    /// What the previous generation's answers looked like.
+    /// The shapes of the previous generation's answers.
     previous: Option<&'a ResponseShapes>,
     added_fields: Vec<String>,
 }
@@ -115,7 +114,7 @@ pub async fn validate(
     };
     let mut judgement = found(&validation.checks);
     let mut sweep = None;
-    // What fails already need not be measured any further.
+    // After a failure nothing more is measured.
     if let Some(single) = throughput.as_ref().filter(|_| judgement.failures.is_empty()) {
         sweep = validation.sweep(&known, single).await;
         judgement = found(&validation.checks);
@@ -166,8 +165,8 @@ pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -
 }
 
 impl Validation<'_> {
-    /// The served name is there, and what is behind it is what this generation runs: an old server that
-    /// kept the port would answer everything else just as well.
+    /// Checks that the served name is there, and stands for this generation's model: an old server that kept
+    /// the port would answer everything else just as well.
     fn right_model(&self, models: &Models) -> Result<(), Violation> {
         let wanted = self.api.model();
         let Some(model) = models.data.iter().find(|model| model.id == wanted) else {
@@ -255,8 +254,8 @@ impl Validation<'_> {
         }
     }
 
-    /// Measures longer prompts and more streams. It gates nothing, but for requests that are not answered
-    /// as they should be.
+    /// Measures longer prompts and more streams. It gates nothing, except that every request must be
+    /// answered.
     async fn sweep(&mut self, known: &Known, single: &Throughput) -> Option<Swept> {
         let began = Instant::now();
         let sweep = sweep::Sweep {
@@ -307,7 +306,7 @@ impl Validation<'_> {
     }
 }
 
-/// `--max-num-seqs` of a vLLM that was started with these words.
+/// The value of `--max-num-seqs` in this command line.
 fn most_streams(argv: &[String]) -> Option<u32> {
     let arguments = flags::arguments(argv);
     let value = arguments.iter().rev().find(|argument| argument.name == "--max-num-seqs")?.value?;

@@ -1,4 +1,4 @@
-//! How fast one stream is.
+//! Measures the speed of one stream.
 
 use crate::{
     domain::{
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// What every measured request goes on with: some sixty tokens of plain text.
+/// The text of every measured request: some sixty tokens.
 pub(super) const PROMPT: &str = "of the harbour log. The wind turned north in the morning, and the ships at anchor \
      swung round to face it. A clerk counted the barrels on the quay, wrote the number down and went \
      inside to warm his hands. Nothing else was seen before noon. In the afternoon";
@@ -28,14 +28,14 @@ pub(super) const PROMPT: &str = "of the harbour log. The wind turned north in th
 /// The most tokens of a warm-up: enough to have everything compiled and cached.
 const WARMUP_TOKENS: u32 = 16;
 
-/// How a server is made to generate.
+/// The way to make a server generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prompting {
-    /// So many tokens exactly, as only vLLM can be told.
+    /// Exactly so many tokens, as only vLLM can be told.
     Fixed,
-    /// As many as come, on a prompt.
+    /// As many tokens as come, on a prompt.
     Completion,
-    /// As many as come, in a chat.
+    /// As many tokens as come, in a chat.
     Chat,
 }
 
@@ -147,7 +147,7 @@ async fn watching<T>(work: impl Future<Output = T>) -> (T, Duration) {
     (done, longest.get())
 }
 
-/// How much of an answer was heard.
+/// The part of an answer that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     Whole,
@@ -163,7 +163,7 @@ async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Ext
     }
 }
 
-/// What the answer took, if it has the tokens that were asked for.
+/// The times of the answer, if it has the tokens that were asked for.
 pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result<Sample, Violation> {
     let sample = streamed.sample();
     let natural = request.ends == Ends::Naturally && sample.tokens < request.max_tokens;
@@ -177,8 +177,8 @@ pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result
 }
 
 impl Prompting {
-    /// A request to go on with `text`, which begins as none did before on the same server: vLLM would take what it knows from its prefix cache, and the time to the first token would be a fairy
-    /// tale.
+    /// A request to go on with `text`, with a beginning that no request had before on this server: vLLM would
+    /// use its prefix cache, and the time to the first token would be far too short.
     pub(super) fn request(self, name: &str, text: &str, tokens: u32) -> Request {
         let now = jiff::Timestamp::now().as_microsecond();
         let prompt = format!("Entry {now}-{name} {text}");

@@ -1,4 +1,4 @@
-//! How the speed changes with the length of the prompt and with the number of streams.
+//! Measures how the speed changes with the length of the prompt and with the number of streams.
 
 use super::speed::{PROMPT, Prompting, heard_to_the_end};
 use crate::{
@@ -24,13 +24,13 @@ pub(super) struct Sweep<'a> {
     pub(super) gates: &'a Gates,
     pub(super) known: &'a Known,
     pub(super) prompting: Prompting,
-    /// Requests that the engine answers at once, where that is known: more of them would only wait.
+    /// The requests that the engine answers at once, where that is known: more of them would only wait.
     pub(super) most_streams: Option<u32>,
     pub(super) observer: &'a dyn Observer,
 }
 
 impl Sweep<'_> {
-    /// Measures what fits into the time, beginning at what one stream showed. One stream itself is not
+    /// Measures what fits into the time, starting from the speed of one stream. One stream itself is not
     /// measured again.
     pub(super) async fn measure(&self, single: &Throughput) -> Result<Swept, Violation> {
         let mut swept = Swept::default();
@@ -101,7 +101,7 @@ impl Sweep<'_> {
                     characters *= f64::from(tokens) / f64::from(length.input_len.max(1));
                     swept.prompts.push(length);
                 }
-                // The context of a server that does not say how long it is.
+                // The context of a server that does not tell it.
                 Err(Violation::Fault(ApiError::Refused { status: 400..=499, message })) => {
                     swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
                 }
@@ -111,7 +111,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// So many requests of this length, one after the other.
+    /// Sends so many requests of this length, one after the other.
     async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Violation> {
         let began = Instant::now();
         let mut samples = Vec::new();
@@ -123,7 +123,7 @@ impl Sweep<'_> {
         Ok(samples)
     }
 
-    /// Every stream makes its next request when it has its answer.
+    /// Runs the streams, each making its next request when it has its answer.
     async fn streams(&self, level: Level) -> Result<Vec<Sample>, Violation> {
         self.api.connect(level.streams).await;
         let began = Instant::now();
@@ -150,7 +150,7 @@ fn characters_per_token(characters: usize, tokens: u32) -> f64 {
     characters as f64 / f64::from(tokens.max(1))
 }
 
-/// Words of the prompt, again and again, for so many characters.
+/// Repeats the words of the prompt for so many characters.
 fn text_of(characters: f64) -> String {
     let mut text = String::new();
     for word in PROMPT.split_inclusive(' ').cycle() {

@@ -39,7 +39,7 @@ pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Pro
     read_with(folder, presence, &BTreeMap::new())
 }
 
-/// The same with what a command line changes of its configuration.
+/// Reads the checkpoint in this folder, with what a command line changes of its configuration.
 pub fn read_with(
     folder: &Path,
     presence: Presence,

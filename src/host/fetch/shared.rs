@@ -154,7 +154,7 @@ impl<'a> Fetched<'a> {
     }
 }
 
-/// What a connection tells the caller's thread.
+/// A message from a connection to the caller's thread.
 pub(crate) enum Message {
     Whole(usize),
     Trouble(String),

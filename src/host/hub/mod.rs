@@ -30,13 +30,13 @@ const MAX_PAGES: usize = 100;
 
 /// How long an answer that is no file may come slowly.
 const SLOW_ANSWER: Duration = Duration::from_secs(10);
-/// As rustls begins what it says of a certificate.
+/// The beginning of rustls' message about a certificate.
 const UNTRUSTED: &str = "invalid peer certificate";
 
-/// What is asked of a file.
+/// The part of a file that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The bytes that are wanted.
+    /// The wanted bytes.
     Part,
     /// All of it, from a server that does not know how to give a part.
     Whole,
@@ -122,8 +122,8 @@ impl Hub {
             let (page, link) = self.whole(&address, MAX_PAGE).await?;
             listing.add(&page)?;
             let Some(link) = link.as_deref().and_then(hub::next_page) else { return Ok(listing.files()) };
-            // Whatever host the link names, and however it is spelt, the hub that we asked is asked for it: our token
-            // goes nowhere else.
+            // Our token goes nowhere else: whatever host the link names, the next request goes to the hub
+            // that we asked.
             next = hub::page_of(link, &place)
                 .ok_or_else(|| HubError::Malformed("a listing that goes on as something else".to_owned()))?;
             if asked.contains(&next) {
@@ -198,7 +198,7 @@ impl Hub {
             };
             let patience = self.settings.patience;
             let pause = patience.pause(failures, fault.retry_after(), fastrand::f64());
-            // Who hardly answers takes as long as several who do not.
+            // A hub that hardly answers takes as long as several that do not.
             let failures = if matches!(fault, HubError::Late(_)) { failures * 2 } else { failures };
             let Some(pause) = pause.filter(|_| fault.passes() && failures < patience.tries) else {
                 return Err(HubFailure::Failed(fault));
@@ -259,7 +259,7 @@ impl Hub {
         match fault {
             None => Ok(response),
             Some(HubError::Denied(401)) if token.is_some() => {
-                // A hub refuses a token that it does not know even where it asks for none.
+                // A hub refuses an unknown token even where it needs none.
                 let without = within(silence, self.request(address, Some("bytes=0-0"), None).send()).await?;
                 let public =
                     without.status().is_success() || without.status() == StatusCode::RANGE_NOT_SATISFIABLE;
@@ -272,7 +272,8 @@ impl Hub {
         }
     }
 
-    /// Whether the answer is from where the hub sent us to: another host, or a path that is none of a hub's.
+    /// Whether the answer is from an address to which the hub redirected us: another host, or a path that is
+    /// none of a hub's.
     fn is_elsewhere(&self, answered: &Url, address: &str) -> bool {
         let Ok(asked) = Url::parse(address) else { return false };
         let is_hubs = ["/api/models/", "/resolve/"].iter().any(|part| answered.path().contains(part));
@@ -354,7 +355,7 @@ impl Pace {
     }
 }
 
-/// How many bytes of the answer come before the wanted ones. A fault if it is of another file, or another part.
+/// The number of bytes before the wanted ones. An error if the answer is of another file, or another part.
 fn begin(response: &Response, whole: bool, from: u64, size: Size) -> Result<u64, HubError> {
     let changed = |there: u64| HubError::Changed(format!("{there} bytes instead of {}", size.0));
     let header = |name| response.headers().get(name)?.to_str().ok();

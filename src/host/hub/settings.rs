@@ -17,7 +17,7 @@ const PUBLIC_HUB: &str = "https://huggingface.co";
 pub struct Settings {
     /// The address, without a slash at the end: `HF_ENDPOINT`.
     pub endpoint: String,
-    /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds. Nobody with
+    /// The token: `HF_TOKEN`, else the content of the file `HF_TOKEN_PATH` or `HF_HOME/token`. None with
     /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     pub token: Option<Token>,
     /// Whether the hub may be asked: not under `HF_HUB_OFFLINE`.

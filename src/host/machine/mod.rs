@@ -119,7 +119,7 @@ pub fn cgroup_limit(root: &Path, membership: &str) -> Option<ByteSize> {
     least(root, membership, "memory", ["memory.max", "memory.limit_in_bytes"]).map(ByteSize)
 }
 
-/// As [`cgroup_limit`], of processes and threads.
+/// The least limit of processes and threads, found as [`cgroup_limit`] finds that of memory.
 pub fn tasks_limit(root: &Path, membership: &str) -> Option<u64> {
     least(root, membership, "pids", ["pids.max", "pids.max"])
 }

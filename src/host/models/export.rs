@@ -1,4 +1,4 @@
-//! A model laid out as a plain folder outside of the store.
+//! Lays a model out as a plain folder outside of the store.
 //!
 //! It is made beside its place, or inside of an empty folder that is there, under a name that nobody else has. That name
 //! is recorded before it is taken: what a kill leaves behind is removed by the next export or collection.
@@ -21,37 +21,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whether an export may be the store's own files by another name.
+/// Whether an export may share files with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// It may: that takes no room, and what is written to one shows in the other.
+    /// It may: that takes no room, and a change of one changes the other.
     WithStore,
-    /// Its files are its own.
+    /// It has files of its own.
     Never,
 }
 
-/// What was exported.
+/// The result of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// The folder, behind all links.
     pub folder: PathBuf,
-    /// How many files it has.
+    /// The number of files.
     pub files: usize,
-    /// How many of them are the store's own.
+    /// The number of files that it shares with the store.
     pub shared: usize,
 }
 
-/// What is half-made outside of the root, and how it goes on.
+/// The record of a half-made export.
 #[derive(Serialize, Deserialize)]
 struct Record {
     staged: PathBuf,
-    /// The folder that takes what is staged in it, once that is whole.
+    /// The folder that gets the staged files, once they are complete.
     into: Option<PathBuf>,
 }
 
-/// Where an export goes.
+/// The place of an export.
 enum Place {
-    /// A name that nothing has.
+    /// A new name.
     New(PathBuf),
     /// An empty folder, which stays: it may be a mount point, or somebody's working directory.
     Empty(PathBuf),
@@ -107,7 +107,7 @@ impl StoreWriter<'_> {
         done.and_then(|done| swept.map(|()| done))
     }
 
-    /// Where an export to this path goes, behind all links.
+    /// Finds the place of an export to this path, behind all links.
     fn place(&self, to: &Path) -> Result<Place, Problem> {
         let usage = |what: String| {
             Problem::new(Kind::Usage, what).help("name a folder that is not there yet, or an empty one")
@@ -137,7 +137,7 @@ impl StoreWriter<'_> {
         Ok(place)
     }
 
-    /// Makes the whole folder under a name that nobody looks for. How many of its files are the store's own.
+    /// Makes the whole folder under a temporary name. Returns how many of its files are the store's own.
     fn lay_out_at(
         &self,
         model: &LockedModel,
@@ -180,16 +180,16 @@ impl StoreWriter<'_> {
         Ok(laid.iter().filter(|(how, ..)| *how == fs::Transfer::Linked).count())
     }
 
-    /// Removes what exports left that were killed, and finishes those that were whole.
+    /// Removes the remains of killed exports, and finishes complete ones.
     pub(in crate::host) fn sweep_exports(&self) -> Result<(), Problem> {
         let exports = self.store().layout().exports();
         for name in fs::entries(&exports)? {
             let path = exports.join(name);
-            // One that cannot be understood was not whole: nothing was made for it yet.
+            // A record that cannot be read was not whole: nothing was made for it yet.
             let record = fs::read(&path)?.and_then(|text| serde_json::from_str::<Record>(&text).ok());
             if let Some(Record { staged, into }) = record {
                 if let Some(into) = into.filter(|_| staged.is_dir()) {
-                    // What stands in its way came later, and stays.
+                    // A file in its way came later, and stays.
                     let _incomplete = move_up(&staged, &into);
                 }
                 fs::remove_tree(&staged)?;

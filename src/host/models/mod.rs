@@ -60,8 +60,8 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Sha256Digest>, Problem> {
 }
 
 impl StoreWriter<'_> {
-    /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
-    /// store had for it. The file is moved.
+    /// Takes a finished file, just hashed to be `content`, into the store, in place of an older one. The file
+    /// is moved.
     pub(crate) fn adopt(
         &self,
         staged: &Path,
@@ -102,7 +102,7 @@ impl StoreWriter<'_> {
         Ok(path)
     }
 
-    /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
+    /// Gives a content another name. That changes the file's stamp, so the hash cache is updated.
     fn link(&self, content: Sha256Digest, to: &Path, cache: &mut HashCache) -> Result<(), Problem> {
         let blob = self.store().layout().blob(content);
         let stamp = || {
@@ -123,7 +123,7 @@ impl StoreWriter<'_> {
     }
 }
 
-/// What is wrong with a model, file by file.
+/// The problem with a damaged model, file by file.
 pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
     let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     let count = damaged.len();

@@ -30,7 +30,7 @@ pub struct Folder {
     commit: Option<GitHash>,
 }
 
-/// What is in the place of a file.
+/// The thing in the place of a file.
 #[derive(Debug)]
 pub enum Found {
     /// Nothing.
@@ -78,7 +78,7 @@ impl Folder {
         self.commit
     }
 
-    /// What is in the place of a file, behind links that stay inside.
+    /// Looks for a file, behind links that stay inside.
     pub fn look(&self, file: &Path) -> Found {
         let path = self.path.join(file);
         let real = match std::fs::canonicalize(&path) {
@@ -98,7 +98,7 @@ impl Folder {
         }
     }
 
-    /// The real path of a file, behind links that stay inside. Nothing where there is none.
+    /// The real path of a file, behind links that stay inside. Nothing where there is no such file.
     ///
     /// # Errors
     /// [`Kind::Unverified`] for what leads outside, or is no file.

@@ -1,4 +1,4 @@
-//! What is known of the models in the store: what was hashed, and what was found damaged.
+//! The state of the models in the store: proven, or found damaged.
 
 use super::verify::{self, Damage, Difference, VerifyResult};
 use crate::{
@@ -15,11 +15,11 @@ use crate::{
 };
 use std::{collections::BTreeSet, path::Path};
 
-/// As many damaged files of a model are named in its line.
+/// The number of damaged files of a model that its line names.
 const MOST_NAMES: usize = 3;
 
 impl Store {
-    /// What was hashed, and is known to be the same while it stays untouched. Never what was found damaged.
+    /// The hash cache of files, without contents that were found damaged.
     pub fn hash_cache(&self) -> Result<HashCache, Problem> {
         let Some(damages) = self.read_damages()? else { return Ok(HashCache::default()) };
         let mut cache = HashCache::read(&self.layout().hash_cache())?;
@@ -27,8 +27,8 @@ impl Store {
         Ok(cache)
     }
 
-    /// The damage that was found in models, and not repaired since. A record of it that cannot be understood says
-    /// nothing; then nothing is taken for proven either.
+    /// The damage that was found in models, and not repaired since. Where the record is damaged itself,
+    /// nothing counts as proven.
     pub fn model_damages(&self) -> Result<Damages, Problem> {
         Ok(self.read_damages()?.unwrap_or_default())
     }
@@ -38,7 +38,7 @@ impl Store {
         Ok(text.map_or_else(|| Some(Damages::default()), |text| serde_json::from_str(&text).ok()))
     }
 
-    /// What is known of a model in the store.
+    /// The state of a model in the store.
     pub fn model_state(&self, model: &LockedModel) -> Result<ModelState, Problem> {
         let (cache, folder) = (self.hash_cache()?, self.layout().model(model.digest()));
         let proven = |file: &LockedFile| {
@@ -48,8 +48,8 @@ impl Store {
         Ok(self.model_damages()?.state(model, proven))
     }
 
-    /// A problem with a model that was found damaged, and not repaired since: whatever its files look like, nothing
-    /// serves it, hands it out or returns to it.
+    /// A problem with a model that was found damaged, and not repaired since: it is not served, exported or
+    /// rolled back to.
     ///
     /// # Errors
     /// [`Kind::Unverified`] with the files.
@@ -86,7 +86,7 @@ impl Store {
         Ok(self.models()?.into_iter().filter_map(line).collect())
     }
 
-    /// Those of these generations whose model is not known to be damaged.
+    /// The generations of these whose model is not known to be damaged.
     pub fn without_damage(
         &self,
         mut generations: BTreeSet<GenerationId>,
@@ -104,17 +104,17 @@ impl Store {
 }
 
 impl StoreWriter<'_> {
-    /// Keeps what was hashed.
+    /// Saves the hash cache.
     pub fn keep_hash_cache(&self, cache: &HashCache) -> Result<(), Problem> {
         let path = self.store().layout().hash_cache();
         fs::make_directory(path.parent().unwrap_or(&path))?;
         fs::write(&path, cache.text()?)
     }
 
-    /// Remembers what a check of a model has proven, so that the next need not read it; and what it has found
-    /// damaged, so that nobody takes that for proven.
+    /// Notes what a check of a model has proven, so that the next need not read it, and what it has found
+    /// damaged, so that it does not count as proven.
     pub fn note(&self, model: &LockedModel, checked: &VerifyResult) -> Result<(), Problem> {
-        // The damage first: no memo is asked about what that names.
+        // The damage first: the hash cache is not used for damaged contents.
         self.change_damages(|damages| {
             damages.checked(model, reaching(&checked.damaged));
         })?;
@@ -125,7 +125,7 @@ impl StoreWriter<'_> {
         if cache == before { Ok(()) } else { self.keep_hash_cache(&cache) }
     }
 
-    /// Changes what is on record of damage, if it changes.
+    /// Changes the record of damage, if there is anything to change.
     pub(in crate::host) fn change_damages(&self, change: impl FnOnce(&mut Damages)) -> Result<(), Problem> {
         let path = self.store().layout().damages();
         let before = self.store().model_damages()?;
@@ -141,7 +141,7 @@ impl StoreWriter<'_> {
     }
 }
 
-/// How far each damage reaches.
+/// The reach of each damage.
 pub(super) fn reaching(damaged: &[Damage]) -> impl Iterator<Item = (&Path, Reach)> {
     damaged.iter().map(|damage| match damage.difference {
         Difference::Content => (&*damage.path, Reach::Content),

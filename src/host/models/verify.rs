@@ -47,7 +47,7 @@ pub enum Difference {
     Added,
     /// The file can be run and should not, or the other way round.
     Mode,
-    /// It is there, and cannot be read.
+    /// The file cannot be read.
     Unreadable,
 }
 

@@ -82,7 +82,8 @@ pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(),
     Ok(())
 }
 
-/// The same where no file of that name may be there yet: one that appears meanwhile stays, and is a problem.
+/// Writes `bytes` at `path` outside of the root, where no file of that name may exist yet. One that appears
+/// meanwhile stays, and is a problem.
 pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
@@ -143,12 +144,12 @@ pub(crate) fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync_parent(path)
 }
 
-/// What a file system answers that does not know a kind of rename: NFS, 9p, older ZFS.
+/// Whether this is the answer of a file system that does not know a kind of rename: NFS, 9p, older ZFS.
 fn is_unable(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&error)
 }
 
-/// The same in place of what may be there, which is then in `staged`.
+/// Gives a finished directory its final name, in place of what may be there, which is then in `staged`.
 pub(crate) fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
     if !path.is_dir() {
         return publish(staged, path);
@@ -213,7 +214,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
     copy_part(from, to, u64::MAX, &|_| Ok(()))
 }
 
-/// The same of the first bytes only. A copy that does not end well is not there.
+/// Copies only the first bytes of a file, as [`copy`] does. A copy that fails is removed.
 pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Result<(), Problem> {
     let source = open_file(from)?;
     let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
@@ -234,7 +235,7 @@ pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Re
     copied
 }
 
-/// What the file system says, or whoever ends it.
+/// Copies bytes. Returns the error of the file system, or the problem of the caller that ended it.
 fn pour(source: &File, target: &mut File, most: u64, tick: Tick<'_>) -> Result<io::Result<()>, Problem> {
     let mut left = most;
     while left > 0 {
@@ -266,7 +267,7 @@ fn open_file(path: &Path) -> Result<File, Problem> {
 pub enum Transfer {
     /// A new file that shares the other's blocks until one of them is written to.
     Cloned,
-    /// The same file.
+    /// A hard link to the same file.
     Linked,
     /// A new file with blocks of its own.
     Copied,
@@ -279,7 +280,7 @@ pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
     transfer(from, to, &|_| Ok(()))
 }
 
-/// The same, with somebody who watches the copy.
+/// Puts a content in place as [`reflink_or_copy`] does, and calls `tick` while it copies.
 pub(crate) fn transfer(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
     if clone(from, to)? {
         return Ok(Transfer::Cloned);
@@ -296,7 +297,7 @@ pub(crate) fn transfer(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfe
     copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
 }
 
-/// The same, and never the same file.
+/// Puts a content in place as [`transfer`] does, but never as a hard link.
 pub(crate) fn transfer_own(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
     if clone(from, to)? {
         return Ok(Transfer::Cloned);
@@ -313,7 +314,8 @@ pub(crate) fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
     make_writable(to)
 }
 
-/// The same of the first bytes only: what is damaged may be of any length.
+/// Makes a writable copy of only the first bytes in place of what is at `to`: a damaged file may be of any
+/// length.
 pub(crate) fn duplicate_part(from: &Path, to: &Path, most: u64) -> Result<(), Problem> {
     remove(to)?;
     copy_part(from, to, most, &|_| Ok(()))?;

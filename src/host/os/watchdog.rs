@@ -1,6 +1,6 @@
-//! Shows the service manager that a deployer gets on: each of its waits comes by here, and a process that is stuck
-//! anywhere else does not. Whoever supervises an engine tells of the engine instead, and never begins this. A process to
-//! which the service manager does not listen ends itself.
+//! Tells the service manager that a deployer makes progress: each of its waits calls this, and a process that
+//! is stuck anywhere else does not. A supervisor of an engine reports the engine's health instead, and never
+//! begins this. A process to which the service manager does not listen ends itself.
 
 use super::notify;
 use std::{
@@ -12,11 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What does not get on for so long hangs. `WatchdogSec=` of an activation's unit is as long.
+/// The time without progress after which a process counts as hung. `WatchdogSec=` of an activation's unit is
+/// as long.
 pub(crate) const HUNG_AFTER: Duration = Duration::from_mins(10);
-/// How often it is told at most.
+/// The least time between two reports.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// How often [`guard`] looks at least.
+/// The least time between two looks of [`guard`].
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 static BEGUN: AtomicBool = AtomicBool::new(false);
@@ -28,7 +29,7 @@ pub(crate) fn begin() {
     beat();
 }
 
-/// From now on this process is aborted once nothing has come by [`beat`] for so long.
+/// Aborts this process once [`beat`] was not called for so long.
 pub fn guard(limit: Duration) {
     beat();
     thread::spawn(move || {
@@ -39,12 +40,12 @@ pub fn guard(limit: Duration) {
     });
 }
 
-/// How long ago the last [`beat`] was.
+/// The time since the last [`beat`].
 fn since_last() -> Duration {
     LAST.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |last| last.elapsed())
 }
 
-/// It gets on.
+/// Reports progress.
 pub(crate) fn beat() {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {

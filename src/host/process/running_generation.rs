@@ -3,7 +3,7 @@
 use crate::domain::{activation::running::Runs, generation_id::GenerationId, store::layout::Layout};
 use std::path::Path;
 
-/// What the kernel adds to the name of a program whose file is gone.
+/// The suffix that the kernel adds to the name of a program whose file is gone.
 const GONE: &str = " (deleted)";
 
 /// The generation of a process, by the program that it runs. Each generation has its own, and `current` is

@@ -79,7 +79,7 @@ impl EmbeddedSupervisor {
         Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     }
 
-    /// What marks the processes of this service, and of no other.
+    /// The mark of this service's processes.
     fn mark(&self) -> String {
         self.directory.to_string_lossy().into_owned()
     }

@@ -28,7 +28,7 @@ const TOO_FRESH: Duration = Duration::from_secs(2);
 /// Times of any change, which no program can set, are those of the kernel's clock: it ticks every 10 ms or oftener.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 
-/// The service's own memo in its directory.
+/// The service's own cache in its directory.
 const OWN: &str = "memo.json";
 
 /// The stamp of the one file that holds each content.

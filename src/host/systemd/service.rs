@@ -60,7 +60,7 @@ pub trait Services {
     /// The condition of the service now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
-    /// The last lines that it logged since its last start.
+    /// The last lines of the service's log since its last start.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
 
     /// Passes on each line that the service logged in a period, oldest first.
@@ -71,12 +71,12 @@ pub trait Services {
         Ok(Runs::Unknown)
     }
 
-    /// The limits that it runs under. None where it does not run, or nobody tells.
+    /// The limits of the running service. None where it does not run, or they are unknown.
     fn limits(&mut self) -> Result<Option<Limits>, Problem> {
         Ok(None)
     }
 
-    /// How often it was started again by itself since a person or a deployment started it.
+    /// How often the service manager has restarted it since a person or a deployment started it.
     fn restarts(&mut self) -> Result<u32, Problem> {
         Ok(0)
     }

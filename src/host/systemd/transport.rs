@@ -62,7 +62,7 @@ pub(super) struct State {
     pub(super) found: bool,
     /// `ActiveState`.
     pub(super) active: ActiveState,
-    /// `InvocationID`: its last start. None before the first.
+    /// `InvocationID`: the last start. None before the first.
     pub(super) invocation: Option<Invocation>,
     /// `StatusText`: what the service says of itself.
     pub(super) status: String,
@@ -80,7 +80,7 @@ pub(super) struct State {
     pub(super) group: String,
 }
 
-/// One start of a unit, by which the journal tells its lines from those of any other.
+/// One start of a unit, which identifies its lines in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invocation(String);
 
@@ -90,8 +90,8 @@ impl Invocation {
         (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(digits.to_owned()))
     }
 
-    /// What `journalctl` is asked for: the lines of its processes, and what the service manager says of it. See
-    /// systemd.journal-fields(7).
+    /// The matches for `journalctl`: the lines of its processes, and those of the service manager about it.
+    /// See systemd.journal-fields(7).
     pub(super) fn matches(&self) -> [String; 5] {
         let Self(id) = self;
         let or = || "+".to_owned();

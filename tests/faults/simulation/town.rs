@@ -34,7 +34,7 @@ const BOOT: u64 = 60;
 const STARTED_AGAIN: u64 = 1;
 const LOCK_PATIENCE: u64 = 30;
 const BETWEEN_ACTS: u64 = 10;
-/// How long nothing may serve: an activation there and back, three tries at each step of the way back.
+/// How long nothing may serve: an activation there and back, three tries at each step of the rollback.
 const THERE_AND_BACK: u64 = 4 * (5 + 1 + 60 + 30);
 /// More processes than the faults of a schedule can end, and a lock can keep waiting.
 const MOST_LIVES: usize = 40;
@@ -251,7 +251,7 @@ impl Town {
         let lossy = self.shared.faults.iter().any(|fault| fault.trouble.loses_records());
         outcome::told(exit, self.told, before, &after, lossy)?;
         outcome::walks(&after, lossy)?;
-        // The end of a rollback may be missing on a full disk: whoever comes next goes the same way back.
+        // The end of a rollback may be missing on a full disk: the next process rolls back in the same way.
         if after.unfinished && !lossy && !after.stuck && !self.shared.person_needed.get() {
             return Err(format!("nobody goes on with what was left: {after}"));
         }

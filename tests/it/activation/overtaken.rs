@@ -1,4 +1,5 @@
-//! What was ordered, or is watched, and is overtaken by somebody else's command: it must leave alone what serves now.
+//! Activations that somebody else's command overtakes while they wait or are watched: they must leave the
+//! running server alone.
 
 use crate::stand::{FORKED, NEW, OLD, Stand, silent};
 use awqdeploy::{

@@ -1,4 +1,4 @@
-//! What a deployment wants to be sure of before it stops anything: a way back, and that the same did not fail before.
+//! The checks before the stop: there is a rollback target, and the same plan did not fail before.
 
 use crate::stand::{NEW, OLD, Stand, patiently, silent};
 use awqdeploy::{
@@ -65,7 +65,7 @@ fn nothing_is_stopped_that_could_not_come_back() {
     assert!(text.starts_with("error: there is no way back to generation 1 (gptq): "), "{text}");
     assert!(text.contains("`model.safetensors` is missing") && text.contains("`--no-way-back`"), "{text}");
     assert!(text.ends_with("exit status 3"), "{text}");
-    // The new model was taken in before: that is no change to what serves.
+    // The new model was taken in before: that does not change the running server.
     let now = stand.state();
     assert_eq!((now.profile, now.generations), (before.profile, before.generations));
 
@@ -81,7 +81,7 @@ fn a_host_that_changed_is_no_way_back() {
         ("ram", "it needs 11.5 GiB of RAM, and this host has 1.0 GiB"),
     ] {
         let mut stand = Stand::serving();
-        // The new plan is made before the host changes, so that it is the way back that is refused.
+        // The new plan is made before the host changes, so that the rollback target is what is refused.
         let prepared = prepare(&stand.world, NEW).unwrap();
         let mut facts = stand.world.facts().unwrap().clone();
         match change {
@@ -119,7 +119,7 @@ fn what_did_not_stay_well_is_not_proven_any_more() {
     // Also where an earlier activation had proven it.
     let again = done(Some(ONE), TWO, End::RolledBack { cause: degraded() });
     assert_eq!(known_good([&first, &second, &again]), BTreeSet::from([ONE]));
-    // There must be something to go back to, and something to go back from.
+    // There must be a rollback target, and a generation to roll back.
     assert_eq!(first.degraded("it hangs".to_owned()), None);
     assert_eq!(Activation::new(Some(ONE), TWO).degraded("it hangs".to_owned()), None);
 }
@@ -193,7 +193,7 @@ fn the_watch_goes_by_a_clock_that_nobody_sets() {
         let journal = [entry(0, then, &committed)];
         assert_eq!(watch_left(&journal, 10, &uptime("a", 1000.0)).map(|left| left.as_secs()), Some(600));
     }
-    // Only what was committed, and has something to go back to, is watched.
+    // Only a committed generation with a rollback target is watched.
     for activation in [done(None, TWO, End::Committed), committed.degraded("slow".to_owned()).unwrap()] {
         let journal = [entry(0, Some(uptime("a", 1000.0)), &activation)];
         assert_eq!(watch_left(&journal, 10, &uptime("a", 1000.0)), None);

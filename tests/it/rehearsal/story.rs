@@ -1,5 +1,5 @@
-//! The rehearsal's contract, played by the program itself: every fault ends as it should, a signal goes back,
-//! and nothing is left running.
+//! The rehearsal's contract, played by the program itself: every fault ends as it should, a signal rolls
+//! back, and nothing is left running.
 
 use crate::{
     program::{Running, Said, awqdeploy},

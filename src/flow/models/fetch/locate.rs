@@ -1,4 +1,4 @@
-//! Which file can be had from which repository: asked before anything is downloaded.
+//! Finds the repository for each file, before anything is downloaded.
 
 use super::FetchJob;
 use crate::{
@@ -22,14 +22,14 @@ use std::{
     path::Path,
 };
 
-/// What one repository has of the missing files, and what is to be said of the others.
+/// The missing files that one repository has, and remarks on the others.
 struct Holding<'a> {
     has: BTreeSet<&'a Path>,
     trouble: Option<Problem>,
 }
 
 impl FetchJob<'_> {
-    /// A problem if a file can be had from nowhere.
+    /// Finds a source for each file. A problem if one has none.
     pub(super) fn locate(&self, hub: &Hub, missing: &[LockedFile]) -> Result<Vec<WantedFile>, Problem> {
         let repos = self.repos();
         let mut located: BTreeMap<&Path, Vec<Source>> = BTreeMap::new();
@@ -61,7 +61,8 @@ impl FetchJob<'_> {
         Ok(all)
     }
 
-    /// The lock says which commit of its repository; others are taken at the profile's revision.
+    /// The repository at a revision: the lock names the commit of its own; others are taken at the profile's
+    /// revision.
     fn source(&self, repo: &str) -> Source {
         let revision = match self.model.commit {
             _ if repo != self.model.repo => self.wanted.revision.clone(),

@@ -1,4 +1,4 @@
-//! `fetch`: gets a locked model into the store: from what is on this host already, else from the hub.
+//! `fetch`: gets a locked model into the store: from this host, else from the hub.
 
 mod locate;
 
@@ -31,10 +31,10 @@ use std::{
 
 /// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
 const CONNECTIONS: usize = 8;
-/// What is left free on the file system of the store: a full one breaks more than a download.
+/// The space that stays free on the file system of the store: a full one breaks more than a download.
 const SPARE: ByteSize = ByteSize::mib(256);
 
-/// What a fetch did.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The model's folder in the store.
@@ -49,17 +49,17 @@ pub struct Fetched {
     pub downloaded: ByteSize,
 }
 
-/// A model to get, and how.
+/// A fetch of one model.
 pub(crate) struct FetchJob<'a> {
-    /// Everything that stories act on.
+    /// The context.
     pub(crate) world: &'a World,
-    /// Where the profile says that it comes from.
+    /// The model by the profile.
     pub(crate) wanted: &'a Model,
-    /// What it must be.
+    /// The lock of the model.
     pub(crate) model: &'a LockedModel,
-    /// Which hub, and with what right.
+    /// The settings of the hub.
     pub(crate) settings: &'a Settings,
-    /// Who listens.
+    /// The listener.
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -76,8 +76,8 @@ pub fn fetch(
     FetchJob { world, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
 }
 
-/// The hub as a place to repair the models from: of a profile also from its alternatives. Nothing where the
-/// hub may not be asked.
+/// The hub as a source for repairs: for a profile also its alternatives. Nothing where the hub may not be
+/// asked.
 pub fn pieces(
     world: &World,
     profile: Option<&str>,
@@ -107,7 +107,7 @@ impl FetchJob<'_> {
             Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
         };
         if path.is_dir() {
-            // It may have learnt more, such as pieces.
+            // It may have learnt more, such as pieces. `verify` tells whether the model is still whole.
             writer.keep_model_lock(model)?;
             self.still_whole(writer, &path)?;
             return Ok(fetched(path, ByteSize(0)));
@@ -155,7 +155,7 @@ impl FetchJob<'_> {
         Ok(contents(model).into_iter().filter(missing).collect())
     }
 
-    /// The profile's folder, the one that was locked, and what `huggingface_hub` keeps of the same repositories.
+    /// The profile's folder, and the cache of `huggingface_hub` for the same repositories.
     fn folders(&self) -> Vec<Folder> {
         let Self { wanted, model, settings, .. } = self;
         let open = |path: &Path, repo: &str, revision: &str| Folder::open(path, repo, revision).ok();
@@ -173,7 +173,7 @@ impl FetchJob<'_> {
                     .cache
                     .as_ref()
                     .map(|cache| cache.join(format!("models--{}", repo.replace('/', "--"))));
-                // A cache that is none, or has another commit only, has nothing for us.
+                // A cache without this commit has nothing for us.
                 let kept = kept.filter(|kept| kept.is_dir());
                 folders.extend(kept.and_then(|kept| open(&kept, repo, &revision)));
             }
@@ -181,7 +181,7 @@ impl FetchJob<'_> {
         folders
     }
 
-    /// The repository that was locked, then all others that may have the same files.
+    /// The locked repository, then all others that may have the same files.
     fn repos(&self) -> Vec<&str> {
         let mut repos = vec![self.model.repo.as_str()];
         for repo in std::iter::once(&self.wanted.repo).chain(&self.wanted.alternatives) {
@@ -192,12 +192,12 @@ impl FetchJob<'_> {
         repos
     }
 
-    /// Removes the remains of earlier fetches, but what some lock still wants and the store lacks.
+    /// Removes the remains of earlier fetches, except those that some lock still wants and the store lacks.
     fn tidy(&self, folder: &Path) -> Result<(), Problem> {
         let Self { world, model, .. } = self;
         let mut wanted = model.files.clone();
         for name in world.library.locked()? {
-            // A lock that cannot be read is told of by whoever needs it.
+            // A lock that cannot be read is reported when it is needed.
             wanted.extend(world.library.lock(&name).ok().flatten().into_iter().flat_map(|model| model.files));
         }
         wanted.retain(|file| !world.layout().blob(file.sha256).exists());
@@ -234,7 +234,7 @@ impl FetchJob<'_> {
                 FetchProgress::Whole(file, path) => {
                     writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;
-                    // It was hashed on its way, and is frozen now.
+                    // It was hashed on its way, and is immutable now.
                     if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {
                         cache.note(file.sha256, stamp);
                     }
@@ -278,7 +278,7 @@ fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
     .help("name a folder that has them as `path` in the profile's `[model]`, or go online")
 }
 
-/// A problem if these files do not fit beside what is there.
+/// A problem if these files do not fit on the disk.
 fn room(folder: &Path, missing: &[LockedFile]) -> Result<(), Problem> {
     let needed = total(missing).less(ByteSize(partial_file::allocated(folder, missing)));
     let free = fs::available(folder)?;

@@ -32,7 +32,7 @@ use crate::{
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::{path::Path, time::Duration};
 
-/// The largest file that git keeps, which is read into memory. The hub itself wants LFS from 10 MB on.
+/// The largest file in git, which is read into memory. The hub itself wants LFS from 10 MB on.
 const MOST_IN_GIT: ByteSize = ByteSize::mib(64);
 /// Which weights are in which file.
 const INDEX: &str = "model.safetensors.index.json";
@@ -62,7 +62,7 @@ pub fn lock(
     Ok(locked)
 }
 
-/// Records what the hub has, gets it into the store, and then records every piece of it too.
+/// Locks the files on the hub, gets them into the store, and then locks every piece too.
 pub fn lock_and_fetch(
     world: &World,
     name: &str,
@@ -83,7 +83,7 @@ pub fn lock_and_fetch(
         file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
     }
     save(world, &profile, &locked)?;
-    // What is in the store can be repaired by piece from now on, too.
+    // From now on the model in the store can be repaired by piece, too.
     world.store.writer(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
     Ok(locked)
 }
@@ -115,7 +115,7 @@ fn survey(
     Ok(locked)
 }
 
-/// What the hub has now: of the profile's repository, else of the first alternative that is there.
+/// The present files on the hub: of the profile's repository, else of the first alternative that exists.
 fn resolve(
     world: &World,
     wanted: &Model,
@@ -184,7 +184,7 @@ async fn whole(hub: &Hub, locked: &LockedModel, interrupt: &Interrupt) -> Result
     })
 }
 
-/// The bytes of a small file of what was just locked.
+/// The bytes of a small file, proven against the listing.
 async fn content(
     hub: &Hub,
     locked: &LockedModel,
@@ -197,7 +197,8 @@ async fn content(
     read.map_err(|asked| asked.problem(format_args!("read `{}` of `{}`", file.path.display(), locked.repo)))
 }
 
-/// What the hub says of a large file is taken; a small one is read, since the hub names it by a SHA-1 only.
+/// The lock of one file. A large file's hash is taken from the hub; a small one is read, since the hub names
+/// it by a SHA-1 only.
 async fn locked_file(
     hub: &Hub,
     source: &Source,
@@ -226,7 +227,7 @@ async fn locked_file(
     Ok(LockedFile { git_sha1: Some(hash), ..LockedFile::new(path, size, Sha256Digest::of(bytes)) })
 }
 
-/// A file that was locked before with the same content has the same pieces.
+/// Adds the pieces of files that were locked before with the same content.
 fn with_known_pieces(mut locked: LockedModel, before: Option<&LockedModel>) -> LockedModel {
     for file in locked.files.iter_mut().filter(|file| file.pieces.is_none()) {
         let same = |known: &&LockedFile| known.sha256 == file.sha256 && known.size == file.size;

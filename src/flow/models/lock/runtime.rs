@@ -1,4 +1,4 @@
-//! `lock --runtime`: which wheels the vLLM of a profile is made of, and what they run on, by hash.
+//! `lock --runtime`: locks the wheels of a profile's vLLM and their interpreter, by hash.
 
 use crate::{
     domain::{
@@ -22,14 +22,14 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// What a first lock is for: the newest Python that vLLM releases wheels for everywhere, and a C library that every
-/// supported distribution has.
+/// The Python of a first lock: the newest that vLLM releases wheels for everywhere. Its platform has a C
+/// library that every supported distribution has.
 const PYTHON: &str = "3.12";
 const PLATFORM: &str = "x86_64-manylinux_2_31";
 
-/// Resolves the vLLM that a profile names, with these further requirements, and records one wheel for each package, and
-/// the build of the interpreter, unless the profile takes the host's. A lock that is there already says for which Python
-/// and platform.
+/// Resolves the vLLM that a profile names, with these further requirements, and records one wheel for each
+/// package, and the build of the interpreter, unless the profile takes the host's. An existing lock names the
+/// Python and platform.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where no versions belong together, or two bring the same file, or one has no wheel.
@@ -86,8 +86,8 @@ fn resolve(
     LockedRuntime::resolved(wanted, &question.python, &question.platform, &text)
 }
 
-/// Of two wheels that bring the same file one would win by chance. The index is asked for their directories; what cannot
-/// be asked is held against the others when it is installed.
+/// Refuses two wheels that bring the same file, since one would win by chance. The index is asked for their
+/// directories; the installation checks wheels that cannot be asked for.
 fn no_clashes(world: &World, resolved: &Resolved, observer: &dyn Observer) -> Result<(), Problem> {
     let Resolved { lock, addresses } = resolved;
     let remote = |wheel: &crate::domain::lockfile::LockedWheel| Remote {
@@ -120,7 +120,7 @@ fn no_clashes(world: &World, resolved: &Resolved, observer: &dyn Observer) -> Re
     record::refuse(&record::clashes(brought).0)
 }
 
-/// A requirements file takes options too: a requirement must be able to say no more than what it names.
+/// Checks a requirement: it must name a package and no more, since a requirements file takes options too.
 fn requirement(text: &str) -> Result<String, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.[]<>=!~,+ ".contains(c);
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {

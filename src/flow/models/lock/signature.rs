@@ -1,4 +1,4 @@
-//! Whether a model is what its maker signed, asked before it is locked: from then on the lock vouches for it.
+//! Checks a model's signature before it is locked: from then on the lock vouches for it.
 
 use crate::{
     domain::{
@@ -18,7 +18,8 @@ use std::path::Path;
 /// The longest signature that is read into memory. A file takes some 200 bytes of one.
 const LONGEST: ByteSize = ByteSize::mib(16);
 
-/// A problem if the profile names a key, and the model is not what that key signed. `read` brings the signature.
+/// A problem if the profile names a key, and the model is not what that key signed. `read` gets the
+/// signature.
 pub(super) fn check(
     wanted: &Model,
     locked: &LockedModel,

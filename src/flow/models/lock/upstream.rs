@@ -1,4 +1,4 @@
-//! `lock --check`: whether the hub still has what was locked, and whether the revision has moved on.
+//! `lock --check`: checks whether the hub still has the locked files, and whether the revision has moved.
 
 use crate::{
     domain::{
@@ -22,38 +22,37 @@ use crate::{
     },
 };
 
-/// How the hub stands to a lock.
+/// The comparison of a lock with the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamCheck {
-    /// What was locked.
+    /// The lock.
     pub(crate) model: LockedModel,
-    /// What of it there is.
+    /// The state of the hub.
     pub standing: Standing,
 }
 
-/// How the hub stands to a lock.
+/// The state of the hub, compared with a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The revision is what it was.
+    /// The revision is unchanged.
     Same,
-    /// What was locked is there, and the revision is something else by now.
+    /// The locked files are there, and the revision has moved.
     Moved {
-        /// The commit that it is.
+        /// The commit that it is now.
         to: GitHash,
-        /// Files that are others there.
+        /// The files that differ there.
         changes: Deviations,
     },
-    /// Files that were locked are there no more, or are others.
+    /// Locked files are gone, or differ.
     Changed(Deviations),
-    /// The repository, or what was locked of it, is gone or closed.
+    /// The repository, or all that was locked of it, is gone or closed.
     Vanished(HubError),
 }
 
 /// Asks the hub. Nothing is written.
 ///
 /// # Errors
-/// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where it cannot be told, since the hub
-/// does not answer.
+/// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where the hub does not answer.
 pub fn check(
     world: &World,
     name: &str,

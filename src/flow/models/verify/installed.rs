@@ -1,4 +1,4 @@
-//! Runtimes and interpreters: every file against what it was when it was installed.
+//! Verifies runtimes and interpreters: every file against the manifest of the installation.
 
 use crate::{
     domain::{
@@ -30,46 +30,46 @@ use crate::{
 };
 use std::{path::PathBuf, time::Duration};
 
-/// What a runtime or an interpreter was held against.
+/// The record that a runtime or interpreter was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The record of its installation.
+    /// The manifest of its installation.
     Record,
     /// Nix's own record of what it has built.
     Nix,
-    /// Nothing: Nix built it, and could not be asked.
+    /// None: Nix built it, and could not be asked.
     NixUnasked,
-    /// Nothing: an earlier version installed it, and kept no record.
+    /// None: an earlier version installed it, without a manifest.
     Nobody,
 }
 
 /// A runtime or an interpreter that was verified.
 #[derive(Clone, Debug)]
 pub(crate) struct VerifiedTree {
-    /// What it is: `vLLM 0.26.0 (c1cb137e4323)`.
+    /// The name: `vLLM 0.26.0 (c1cb137e4323)`.
     pub(crate) name: String,
-    /// Its folder.
+    /// The folder.
     pub(crate) path: PathBuf,
-    /// What it was held against.
+    /// The record that it was compared with.
     pub(crate) by: By,
-    /// How many files and links it has.
+    /// The number of its files and links.
     pub(crate) files: usize,
-    /// Their length.
+    /// The sum of their lengths.
     pub(crate) bytes: ByteSize,
-    /// What is not as it was installed.
+    /// The files that differ.
     pub(crate) damaged: Vec<Damage>,
-    /// What was not, and is again.
+    /// The files that differed, and were repaired.
     pub(crate) repaired: Vec<Damage>,
-    /// What Nix says where it finds a difference.
+    /// The message of Nix, where it finds a difference.
     pub(crate) complaint: Option<String>,
 }
 
-/// Whether what is damaged is installed again.
+/// What to do with a damaged runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mend {
-    /// It is.
+    /// Install it again.
     Again,
-    /// It is only told.
+    /// Only report it.
     Never,
 }
 
@@ -135,7 +135,7 @@ fn look(
         &world.interrupt,
         progress,
     )?;
-    // Where that is not allowed now, the next start has to hash it.
+    // Without the right to record it, the next start has to hash it.
     if let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") {
         let _unkept = locked.note_trees(seen.noted.as_slice());
     }
@@ -151,7 +151,7 @@ impl VerifiedTree {
     }
 }
 
-/// By the newest generation that uses it.
+/// The name of a part, by the newest generation that uses it.
 fn name(world: &World, part: Part, digest: Sha256Digest) -> Result<String, Problem> {
     let generations = world.store.generations()?;
     let named = generations.iter().rev().find_map(|generation| {
@@ -167,7 +167,7 @@ fn name(world: &World, part: Part, digest: Sha256Digest) -> Result<String, Probl
     Ok(named.unwrap_or_else(|| part.to_string()))
 }
 
-/// Installs it again where a lock of a profile or a generation says what it is. `false`: none does.
+/// Installs a part again, if a profile's lock or a generation names it. `false`: none does.
 fn again(
     world: &World,
     writer: &StoreWriter<'_>,
@@ -196,7 +196,7 @@ fn again(
     }
 }
 
-/// Of every profile, what it locks. One that cannot be read says nothing.
+/// The runtime locks of all profiles. One that cannot be read is skipped.
 fn locks(world: &World) -> Vec<(LockedRuntime, Interpreter)> {
     let profiles = world.library.names().unwrap_or_default();
     let lock = |name: &String| {

@@ -1,5 +1,5 @@
-//! `verify`: compares every byte of models with their locks, and of runtimes with what was installed, offline, and
-//! repairs what is damaged.
+//! `verify`: compares every byte of models with their locks, and of runtimes with their manifests, offline,
+//! and repairs damage.
 
 mod installed;
 
@@ -40,31 +40,31 @@ const MARK_WAIT: Duration = Duration::from_secs(10);
 /// Which models are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// What serves.
+    /// The current generation's.
     Current,
-    /// That of a profile.
+    /// The model of a profile.
     Profile(String),
-    /// All that are in the store.
+    /// All in the store.
     All,
 }
 
-/// What is done about damage.
+/// What to do about damage.
 #[derive(Clone, Copy)]
 pub enum Damaged<'a> {
-    /// It is told.
+    /// Report it.
     Told,
-    /// It is repaired, from copies on this host and then from these sources.
+    /// Repair it, from copies on this host and then from these sources.
     Repaired(&'a [&'a dyn PieceSource]),
 }
 
-/// What was verified.
+/// The result of a verification.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// Each model.
+    /// The models.
     pub models: Vec<VerifiedModel>,
-    /// Each runtime, and each interpreter.
+    /// The runtimes and interpreters.
     pub(crate) runtimes: Vec<VerifiedTree>,
-    /// How long it took.
+    /// The time that it took.
     pub(crate) took: Duration,
 }
 
@@ -73,19 +73,19 @@ pub struct Verified {
 pub struct VerifiedModel {
     /// The profile that it is locked for, or its repository.
     pub name: String,
-    /// Its folder.
+    /// The folder.
     pub(crate) path: PathBuf,
-    /// How many files it has.
+    /// The number of its files.
     pub(crate) files: usize,
-    /// Their length.
+    /// The sum of their lengths.
     pub(crate) bytes: ByteSize,
-    /// What is not as it was locked.
+    /// The files that differ from their lock.
     pub(crate) damaged: Vec<Damage>,
-    /// What was not, and is again.
+    /// The files that differed, and were repaired.
     pub repaired: Vec<Damage>,
 }
 
-/// A model to verify, and where it is.
+/// A model to verify, and its folder.
 struct Target {
     name: String,
     model: LockedModel,
@@ -100,15 +100,15 @@ enum Place {
 }
 
 impl Verified {
-    /// Whether all is as it was locked.
+    /// Whether everything is as it was locked and installed.
     pub fn is_clean(&self) -> bool {
         self.models.iter().all(|model| model.damaged.is_empty())
             && self.runtimes.iter().all(VerifiedTree::is_clean)
     }
 }
 
-/// Hashes every file of these models. What was proven is remembered for the next start, if this process
-/// may write that down.
+/// Hashes every file of these models. Proven files are noted for the next start, if this process may write
+/// that down.
 pub fn verify(
     world: &World,
     which: &Which,
@@ -126,7 +126,7 @@ pub fn verify(
         Which::Profile(name) => vec![of_profile(world, name)?],
         Which::All => all(world)?,
     };
-    // Contents that are proven need not be read again for the next model that has them.
+    // Proven contents need not be read again for the next model that has them.
     let mut proven = HashCache::default();
     let mut models = Vec::new();
     for target in targets {
@@ -141,7 +141,7 @@ pub fn verify(
     Ok(Verified { models, runtimes, took: began.elapsed() })
 }
 
-/// What of runtimes is in the store, and is verified.
+/// The parts of runtimes in the store to verify.
 fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>, Problem> {
     let installed = match which {
         Which::Current => world.store.deployed()?.plan.runtime.installed(),
@@ -159,7 +159,7 @@ fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>,
         }
     };
     let there = |(part, name): &(Part, Sha256Digest)| folder_of(world.layout(), *part, *name).exists();
-    // What a generation needs and what is gone is found before it is started; there is nothing to read.
+    // A missing part is found before the generation is started; there is nothing to read.
     Ok(installed.into_iter().filter(there).collect())
 }
 
@@ -215,7 +215,7 @@ fn repair(
     sources: &[&dyn PieceSource],
     verified: &mut VerifiedModel,
 ) -> Result<(), Problem> {
-    // A folder that is gone is no reason not to ask elsewhere.
+    // A missing folder is no reason not to ask elsewhere.
     let folder = source.and_then(|path| Folder::open(&path, &model.repo, &model.revision).ok());
     let copies = Copies(&world.store);
     let mut all: Vec<&dyn PieceSource> = vec![&copies];
@@ -273,7 +273,7 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
     };
     let target = |digest| stored(world, digest, name(digest));
     let mut targets = world.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
-    // A profile that was locked anew has had more than one.
+    // A profile that was locked again has had several models.
     let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     for target in &mut targets {
         if names.iter().filter(|name| **name == target.name).count() > 1 {
