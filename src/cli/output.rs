@@ -2,7 +2,7 @@
 
 use super::{
     args::{Consent, Global},
-    terminal::{print, print_json, styled},
+    terminal::{print_json, print_wrapped, release, styled},
 };
 use crate::domain::{
     exit_status::ExitStatus,
@@ -22,7 +22,7 @@ pub(crate) fn show<D: Serialize>(
     } else {
         let text = text(document);
         if !text.is_empty() {
-            print(&text);
+            print_wrapped(&text);
         }
     }
     Ok(ExitStatus::Done)
@@ -39,6 +39,7 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         );
     }
     let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
+    release();
     match Confirm::new().with_prompt(styled(question)).default(false).interact() {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_agreed),

@@ -1,7 +1,7 @@
 //! How busy this host is, by what it makes of a pause: whoever is played to measures with the same clock.
 
 use std::{
-    thread,
+    fmt, thread,
     time::{Duration, Instant},
 };
 
@@ -15,8 +15,15 @@ const MOST: f64 = 30.0;
 
 /// How late one is after a pause.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Busy {
+pub struct Busy {
     late: Duration,
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let late = self.late.as_secs_f64() * 1000.0;
+        write!(f, "a pause of {} ms ends {late:.1} ms late", PAUSE.as_millis())
+    }
 }
 
 impl Busy {
@@ -32,9 +39,9 @@ impl Busy {
         self.late > NOTABLE
     }
 
-    /// How late one is after a pause of [`PAUSE`].
-    pub(super) fn late(self) -> Duration {
-        self.late
+    /// The busier of the two.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { late: self.late.max(other.late) }
     }
 
     /// How long to wait here for what takes so long at most on an idle host.

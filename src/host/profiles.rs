@@ -120,6 +120,18 @@ impl ProfileLibrary {
             return Ok(profile.clone());
         }
         let Found { name, path, text } = self.find(wanted)?;
+        Profile::parse(&name, &path, &text)
+    }
+
+    /// The same for a plan: what it compares itself with must be there. To lock or fetch its model it need not be yet.
+    ///
+    /// # Errors
+    /// As [`ProfileLibrary::load`]; [`Kind::Usage`] for a baseline that is no profile.
+    pub fn load_to_plan(&self, wanted: &str) -> Result<Profile, Problem> {
+        if let Some((profile, _)) = self.given(wanted) {
+            return Ok(profile.clone());
+        }
+        let Found { name, path, text } = self.find(wanted)?;
         let mut others = self.shelf.stems("")?.unwrap_or_default();
         // Of a file that lies elsewhere the others may lie beside it.
         if let (Shelf::Folder(_) | Shelf::Embedded, Some(beside)) = (&self.shelf, path.parent()) {

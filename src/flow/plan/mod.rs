@@ -222,7 +222,7 @@ impl GatheredInputs {
     }
 
     fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
-        let profile = world.library.load(name)?;
+        let profile = world.library.load_to_plan(name)?;
         neighbours(world, &profile)?;
         let library = world.library.beside(name);
         let locked = library.lock(profile.name())?;

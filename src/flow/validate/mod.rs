@@ -195,7 +195,8 @@ impl Validation<'_> {
         let began = Instant::now();
         let mut quality = Quality::default();
         let mut taken = Vec::new();
-        for question in &QUESTIONS {
+        let of = u32::try_from(QUESTIONS.len()).unwrap_or(u32::MAX);
+        for (question, number) in QUESTIONS.iter().zip(1..) {
             if !questions::is_time_for_another(&taken) {
                 self.observer.see(Event::Warning(format!(
                     "{} of {} questions were asked: at this speed all of them would take longer than {} s",
@@ -205,6 +206,7 @@ impl Validation<'_> {
                 )));
                 break;
             }
+            self.observer.see(Event::Asked { question: number, of });
             let asked = Instant::now();
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {
