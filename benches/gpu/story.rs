@@ -57,7 +57,7 @@ fn tell(
     let mut world = World {
         store: Store::new(layout),
         library: ProfileLibrary::at(PathBuf::from(profiles)),
-        facts: machine::facts(Scope::System)?,
+        facts: machine::facts(Scope::System)?.into(),
         engine: Engine::Command(command.to_vec()),
         interrupt: Interrupt::listen()?,
         binary: PathBuf::from(awqdeploy),

@@ -20,7 +20,7 @@ pub(super) fn library(global: &Global) -> ProfileLibrary {
 
 /// Where they are: as said, else in the working directory, else in their own place. Root's own place comes first:
 /// what lies where root happens to work is rarely root's.
-fn folder(global: &Global) -> PathBuf {
+pub(super) fn folder(global: &Global) -> PathBuf {
     if let Some(said) = &global.profiles {
         return said.clone();
     }

@@ -8,7 +8,7 @@ use crate::domain::{
     exit_status::ExitStatus,
     problem::{Kind, Problem},
 };
-use dialoguer::Confirm;
+use dialoguer::{Confirm, Input, Select};
 use serde::Serialize;
 use std::io::IsTerminal as _;
 
@@ -38,16 +38,56 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
             Problem::new(Kind::Usage, "nobody is there to ask").help("say `--yes` to go on without asking")
         );
     }
-    let not_agreed = Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
+    let not_agreed = || Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
     release();
-    match Confirm::new().with_prompt(styled(question)).default(false).interact() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(not_agreed),
-        Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
+    let asked = Confirm::new().with_prompt(styled(question)).default(false).interact();
+    if answered(asked, not_agreed)? { Ok(()) } else { Err(not_agreed()) }
+}
+
+/// Asks a person at a terminal for a word; everybody else gets the problem of having left it out.
+pub(crate) fn ask(
+    global: &Global,
+    question: &str,
+    unsaid: impl FnOnce() -> Problem,
+) -> Result<String, Problem> {
+    if !may_ask(global) {
+        return Err(unsaid());
+    }
+    release();
+    answered(Input::new().with_prompt(styled(question)).interact_text(), not_answered)
+}
+
+/// Likewise for one of these.
+pub(crate) fn choose(
+    global: &Global,
+    question: &str,
+    among: &[String],
+    unsaid: impl FnOnce(&[String]) -> Problem,
+) -> Result<String, Problem> {
+    if !may_ask(global) {
+        return Err(unsaid(among));
+    }
+    release();
+    let chosen = Select::new().with_prompt(styled(question)).items(among).default(0).interact();
+    let chosen = answered(chosen, not_answered)?;
+    among.get(chosen).cloned().ok_or_else(|| unsaid(among))
+}
+
+fn may_ask(global: &Global) -> bool {
+    !global.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+fn not_answered() -> Problem {
+    Problem::new(Kind::Interrupted, "not answered; nothing was changed")
+}
+
+fn answered<T>(asked: dialoguer::Result<T>, none: impl FnOnce() -> Problem) -> Result<T, Problem> {
+    asked.map_err(|e| match e {
+        dialoguer::Error::IO(e) if e.kind() == std::io::ErrorKind::Interrupted => {
             // The question hid the cursor, and Ctrl-C left it so.
             let _closed = dialoguer::console::Term::stderr().show_cursor();
-            Err(not_agreed)
+            none()
         }
-        Err(e) => Err(Problem::doing("ask", e)),
-    }
+        e => Problem::doing("ask", e),
+    })
 }

@@ -25,33 +25,33 @@ pub struct ProblemJson<'a> {
     /// `awqdeploy/error/v1`.
     pub schema: &'static str,
     /// The kind, as a stable word.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// The exit status that goes with it.
-    pub exit_code: u8,
+    pub(crate) exit_code: u8,
     /// What went wrong.
-    pub message: &'a str,
+    pub(crate) message: &'a str,
     /// What to do about it.
-    pub help: Option<&'a str>,
+    pub(crate) help: Option<&'a str>,
     /// Where in a file that a person wrote.
-    pub place: Option<PlaceJson<'a>>,
+    pub(crate) place: Option<PlaceJson<'a>>,
     /// What it was caused by, the nearest first.
-    pub causes: Vec<String>,
+    pub(crate) causes: Vec<String>,
     /// Further mistakes found in the same go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Self>,
+    pub(crate) also: Vec<Self>,
 }
 
 /// The JSON form of a place.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PlaceJson<'a> {
+pub(crate) struct PlaceJson<'a> {
     /// The file as the person named it.
-    pub path: &'a Path,
+    pub(crate) path: &'a Path,
     /// From 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// In characters, from 1.
-    pub column: usize,
+    pub(crate) column: usize,
     /// What is wrong with the text there.
-    pub label: &'a str,
+    pub(crate) label: &'a str,
 }
 
 /// A stable word for each kind of problem.

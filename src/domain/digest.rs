@@ -1,4 +1,4 @@
-//! SHA-256 digests, the names of things in the store; and the hashes by which git and hubs name things.
+//! SHA-256 digests, which name things in the store; and the hashes by which git and hubs name files.
 
 use super::size::ByteSize;
 use schemars::JsonSchema;
@@ -14,13 +14,13 @@ use std::{fmt, str::FromStr};
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
-    /// The digest of these bytes.
+    /// Hashes these bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self::finish(Sha256::new_with_prefix(bytes))
     }
 
-    /// The digest of what was fed to `hasher`.
-    pub fn finish(hasher: Sha256) -> Self {
+    /// The digest of all that was fed to `hasher`.
+    pub(crate) fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 
@@ -70,23 +70,23 @@ impl From<Sha256Digest> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct GitHash([u8; 20]);
 
-/// What git calls bytes as a file's content: the SHA-1 of `blob LENGTH`, NUL and the bytes.
+/// The name of a file's content in git: the SHA-1 of `blob LENGTH`, NUL and the bytes.
 #[derive(Clone, Debug)]
-pub struct GitName(Sha1);
+pub(crate) struct GitName(Sha1);
 
 impl GitName {
-    /// Of a content of this length.
-    pub fn new(size: ByteSize) -> Self {
+    /// Begins the name of a content of this length.
+    pub(crate) fn new(size: ByteSize) -> Self {
         Self(Sha1::new_with_prefix(format!("blob {}\0", size.0)))
     }
 
-    /// More of the content.
-    pub fn update(&mut self, bytes: &[u8]) {
+    /// Adds bytes of the content.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The name, once all bytes were given.
-    pub fn finish(self) -> GitHash {
+    pub(crate) fn finish(self) -> GitHash {
         GitHash(self.0.finalize().into())
     }
 }

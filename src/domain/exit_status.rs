@@ -1,15 +1,15 @@
-//! What a shell is told of how a command ended.
+//! The exit status of a command.
 
 use super::{activation::machine::Conclusion, problem::Kind};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// What was wanted is so.
+    /// The command did what was wanted.
     Done,
-    /// Something that should not happen.
+    /// Something happened that should not.
     Unexpected,
-    /// The command line, or a file that a person wrote, says what cannot be.
+    /// The command line, or a file that a person wrote, is wrong.
     Usage,
     /// The plan was refused.
     Refused,
@@ -55,7 +55,7 @@ impl ExitStatus {
         }
     }
 
-    /// What it says, in the words of the help, the manual page and the README.
+    /// The meaning, in the words of the help, the manual page and the README.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or already so",

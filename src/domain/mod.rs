@@ -17,6 +17,7 @@ pub mod measure;
 pub mod planning;
 pub mod problem;
 pub mod profile;
+pub mod proposal;
 pub mod service;
 pub mod size;
 pub mod spelling;

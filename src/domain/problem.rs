@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt, iter::successors, ops::Range, path::PathBuf};
 
-/// What kind of problem it is. The command line maps each to an exit status.
+/// The kind of a problem. The command line maps each to an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -28,16 +28,16 @@ pub enum Kind {
 /// A problem with its place, remedy and cause.
 #[derive(Debug)]
 pub struct Problem {
-    /// Decides the exit status.
+    /// The kind, which decides the exit status.
     pub kind: Kind,
-    /// A lowercase fragment: "no profile named `x`".
+    /// The problem as a lowercase fragment: "no profile named `x`".
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub help: Option<String>,
     /// Where in a file that a person wrote.
     pub place: Option<Box<Place>>,
-    /// What it was caused by.
-    pub cause: Option<Box<dyn Error + Send + Sync>>,
+    /// The cause.
+    pub(crate) cause: Option<Box<dyn Error + Send + Sync>>,
     /// Further mistakes found in the same go, so that a person need not run once for each.
     pub also: Vec<Self>,
 }
@@ -56,7 +56,7 @@ pub struct Place {
 }
 
 impl Problem {
-    /// A problem of this kind with nothing more known yet.
+    /// A problem of this kind, without place, remedy or cause.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), help: None, place: None, cause: None, also: Vec::new() }
     }

@@ -29,18 +29,20 @@ impl ByteSize {
     }
 
     /// Whether it is nothing.
-    pub const fn is_zero(&self) -> bool {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "`skip_serializing_if` asks by reference")]
+    pub(crate) const fn is_zero(&self) -> bool {
         self.0 == 0
     }
 
-    /// So much of this as `part` is of `whole`, which may be more than all of it; nothing of nothing.
+    /// The same share of this as `part` is of `whole`, which may be more than all of it; zero where this is
+    /// zero.
     #[must_use]
-    pub fn part(self, part: Self, whole: Self) -> Self {
+    pub(crate) fn part(self, part: Self, whole: Self) -> Self {
         let product = u128::from(self.0) * u128::from(part.0);
         Self(u64::try_from(product / u128::from(whole.0.max(1))).unwrap_or(u64::MAX))
     }
 
-    /// The difference, or nothing where `other` is larger.
+    /// The difference, or zero where `other` is larger.
     #[must_use]
     pub const fn less(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))

@@ -1,4 +1,4 @@
-//! What a person may have meant.
+//! Finds the word that a person may have meant.
 
 /// How alike two words must be, from 0 to 1, before one is offered for the other. At 0.6, one wrong
 /// letter in three is forgiven: enough for `modle` and `tensor_paralell_size`, too little for a guess.

@@ -8,7 +8,7 @@ use crate::{
         store::layout::{Layout, Scope},
     },
     host::{
-        machine::gpu,
+        machine::{self, gpu},
         os::signals::Interrupt,
         process::owned::OwnedProcesses,
         profiles::ProfileLibrary,
@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
@@ -31,8 +32,8 @@ pub struct World {
     pub store: Store,
     /// Profiles and locks.
     pub library: ProfileLibrary,
-    /// The host.
-    pub facts: Facts,
+    /// What the host has.
+    pub facts: HostFacts,
     /// Where engines come from.
     pub engine: Engine,
     /// Whether a person wants it to stop.
@@ -43,6 +44,16 @@ pub struct World {
     pub service_manager: ServiceManager,
     /// Who carries activations out.
     pub executor: Executor,
+}
+
+/// The facts of a host: given, or asked of this host when they are first wanted.
+#[derive(Debug, Default)]
+pub struct HostFacts(OnceCell<Facts>);
+
+impl From<Facts> for HostFacts {
+    fn from(given: Facts) -> Self {
+        Self(given.into())
+    }
 }
 
 /// Who carries an activation out.
@@ -79,6 +90,16 @@ impl World {
     pub fn layout(&self) -> &Layout {
         self.store.layout()
     }
+
+    /// What the host has, and what its generations have shown.
+    pub fn facts(&self) -> Result<&Facts, Problem> {
+        if let Some(known) = self.facts.0.get() {
+            return Ok(known);
+        }
+        let asked =
+            Facts { experience: self.store.calibrations()?, ..machine::facts(self.layout().scope())? };
+        Ok(self.facts.0.get_or_init(|| asked))
+    }
 }
 
 impl ServiceManager {
@@ -102,7 +123,7 @@ impl ServiceManager {
     }
 
     /// Whose service manager it is, where that is one that runs.
-    pub fn manager(&self) -> Option<Scope> {
+    pub(crate) fn manager(&self) -> Option<Scope> {
         match self {
             Self::Systemd(scope) => Some(*scope).filter(|_| Systemd::runs_host()),
             Self::Embedded(_) => None,
@@ -110,7 +131,7 @@ impl ServiceManager {
     }
 
     /// Which processes are this service's own, now.
-    pub fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
+    pub(crate) fn processes(&self, service: &str) -> Result<OwnedProcesses, Problem> {
         match self {
             Self::Systemd(scope) => Systemd::new(service, *scope).processes(),
             Self::Embedded(_) => Ok(OwnedProcesses::Ours),
@@ -119,7 +140,7 @@ impl ServiceManager {
 
     /// The right to stop and start what this root may run now, held until it is dropped. All roots share the GPUs; a
     /// rehearsal touches none. Users cannot write where root's locks lie: each has some for all roots of their own.
-    pub fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
+    pub(crate) fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
                 host_lock::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Whether anything is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// It is.
     Free,
     /// It is only told what would be.
@@ -21,27 +21,27 @@ pub enum Mode {
 
 /// What was, or would be, removed.
 #[derive(Clone, Debug)]
-pub struct Collected {
+pub(crate) struct Collected {
     /// What the disk gets back.
-    pub freed: ByteSize,
+    pub(crate) freed: ByteSize,
     /// The generations that stay, each with its profile.
-    pub kept: Vec<(GenerationId, String, Why)>,
+    pub(crate) kept: Vec<(GenerationId, String, Why)>,
     /// The generations that go, each with its profile.
-    pub generations: Vec<(GenerationId, String)>,
+    pub(crate) generations: Vec<(GenerationId, String)>,
     /// The models that go, each with its repository.
-    pub models: Vec<(Sha256Digest, String)>,
+    pub(crate) models: Vec<(Sha256Digest, String)>,
     /// The runtimes that go.
-    pub runtimes: Vec<Sha256Digest>,
+    pub(crate) runtimes: Vec<Sha256Digest>,
     /// The interpreters that go, which came with locks.
-    pub pythons: Vec<Sha256Digest>,
+    pub(crate) pythons: Vec<Sha256Digest>,
     /// How many contents of files go.
-    pub contents: usize,
+    pub(crate) contents: usize,
     /// Bytes of interrupted downloads that stay, since a fetch will go on with them.
-    pub downloads: ByteSize,
+    pub(crate) downloads: ByteSize,
 }
 
 /// Removes all that no generation needs which serves, can be returned to, or is pinned.
-pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
+pub(crate) fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
     match mode {
         Mode::Look => look(world).map(|(_, collected)| collected),
         Mode::Free => {
@@ -55,12 +55,12 @@ pub fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
 }
 
 /// Keeps a generation until it is unpinned.
-pub fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
+pub(crate) fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
     world.store.writer(Duration::ZERO, "awqdeploy pin")?.pin(id)
 }
 
 /// Lets a generation go again.
-pub fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
+pub(crate) fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
     world.store.writer(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
 }
 

@@ -7,6 +7,7 @@ pub mod context;
 pub mod deploy;
 pub mod event;
 pub mod gc;
+pub(crate) mod init;
 pub mod inspect;
 mod lock_wait;
 pub mod models;

@@ -59,28 +59,28 @@ const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 
 /// What is rehearsed.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The profile that serves first: its name, or the path of its file.
-    pub from: String,
+    pub(crate) from: String,
     /// The profile to move to, likewise.
-    pub to: String,
+    pub(crate) to: String,
     /// How the second deployment goes wrong, if it does.
-    pub fault: Option<RehearsalFault>,
+    pub(crate) fault: Option<RehearsalFault>,
     /// The host that is played.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
     /// Where the profiles are.
-    pub library: ProfileLibrary,
+    pub(crate) library: ProfileLibrary,
     /// This program's own file.
-    pub binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// Whether a person wants it to stop.
-    pub interrupt: Interrupt,
+    pub(crate) interrupt: Interrupt,
     /// A folder that is not there yet, to leave the root in: its evidence is worth a look. Absent: it goes.
-    pub keep: Option<PathBuf>,
+    pub(crate) keep: Option<PathBuf>,
 }
 
 /// How the second deployment goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RehearsalFault {
+pub(crate) enum RehearsalFault {
     /// The engine misbehaves.
     Engine(EngineFault),
     /// One byte of the model is flipped.
@@ -95,39 +95,39 @@ pub enum RehearsalFault {
 
 /// One deployment of the story.
 #[derive(Debug)]
-pub struct Act {
+pub(crate) struct Act {
     /// The profile.
-    pub profile: String,
+    pub(crate) profile: String,
     /// How it ended, or why it never began.
-    pub outcome: Result<Outcome, Problem>,
+    pub(crate) outcome: Result<Outcome, Problem>,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// What happened.
 #[derive(Debug)]
-pub struct Story {
+pub(crate) struct Story {
     /// Each deployment, in order.
-    pub acts: Vec<Act>,
+    pub(crate) acts: Vec<Act>,
     /// The profile that serves in the end.
-    pub serving: Option<String>,
+    pub(crate) serving: Option<String>,
     /// Whether it ended as such a story should.
-    pub as_it_should: bool,
+    pub(crate) as_it_should: bool,
     /// Whether a signal ended it that was no part of it.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
     /// How busy this host was, if that was too busy.
-    pub busy: Option<Busy>,
+    pub(crate) busy: Option<Busy>,
 }
 
 impl RehearsalFault {
     /// All faults.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let engine = EngineFault::ALL.iter().copied().map(Self::Engine);
         engine.chain([Self::BadHash, Self::MissingFile, Self::DoesNotFit, Self::Interrupted]).collect()
     }
 
     /// What happens, for the list of faults.
-    pub fn about(self) -> &'static str {
+    pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Engine(fault) => fault.summary(),
             Self::BadHash => "one byte of the model's weights is flipped: caught before anything is stopped",
@@ -165,7 +165,7 @@ impl FromStr for RehearsalFault {
 }
 
 /// Plays the story: `from`, then `to`, which goes wrong if it is told to.
-pub fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
+pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
     // Dropped at the end, and with it all that is in it.
     let throw_away;
     let folder = if let Some(folder) = &request.keep {
@@ -336,7 +336,7 @@ impl Stage {
         let world = self.world(request);
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which then says why.
-            let predicted = plan::plan(&world, name, &request.facts, Weights::Known)?
+            let predicted = plan::plan(&world, name, Weights::Known)?
                 .planned
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
@@ -381,7 +381,7 @@ impl Stage {
         World {
             store: Store::new(layout),
             library: self.library(),
-            facts: request.facts.clone(),
+            facts: request.facts.clone().into(),
             engine: Engine::Command(vec![program, "engine".to_owned()]),
             interrupt: request.interrupt.clone(),
             binary: request.binary.clone(),
@@ -427,10 +427,12 @@ impl Stage {
             }
             RehearsalFault::MissingFile => fs::remove(&weights)?,
             RehearsalFault::DoesNotFit => {
-                for gpu in &mut world.facts.gpus {
+                let mut facts = world.facts()?.clone();
+                for gpu in &mut facts.gpus {
                     gpu.memory_total = TOO_LITTLE;
                     gpu.memory_free = TOO_LITTLE;
                 }
+                world.facts = facts.into();
             }
             RehearsalFault::Interrupted => {}
         }

@@ -1,7 +1,7 @@
 //! `supervise`: what the unit runs. It starts the engine, says READY after the first verified
 //! completion, and leaves nothing of the engine behind.
 
-use super::models::verify_at_start::{Known, verify_model, verify_runtime};
+use super::models::verify_at_start::{Known, check_model, verify_runtime};
 use crate::{
     domain::{
         api::openai::Request,
@@ -15,7 +15,7 @@ use crate::{
         vllm::startup_log::{Phase, Reason},
     },
     host::{
-        os::{notify::Notifier, secrets, signals::Interrupt},
+        os::{notify, secrets, signals::Interrupt},
         process::{owned::OwnedProcesses, process_tree},
         runtimes::installed::TreeHashCache,
         store::{Store, hash_cache::ServiceHashCache},
@@ -62,7 +62,7 @@ const LOG_LINES: usize = 2000;
 
 /// What a supervisor does when its own parent dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parent {
+pub(crate) enum Parent {
     /// Nothing: the service manager looks after it.
     Ignored,
     /// It stops: a rehearsal ends with its owner.
@@ -73,36 +73,31 @@ pub enum Parent {
 }
 
 /// Runs the current generation's engine until it is told to stop. A problem if the engine ends by itself.
-pub async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
+pub(crate) async fn supervise(store: &Store, parent: Parent) -> Result<(), Problem> {
     // Before there is anything to leave behind: until now a signal ends this process, and no more.
     let asked = pin!(asked_to_stop()?);
     if let Parent::Followed { owner } = parent {
         process_tree::die_with_parent(owner)?;
     }
-    let told = Notifier;
-    let outcome = run(store, asked, told).await;
+    let outcome = run(store, asked).await;
     if let Err(problem) = &outcome {
         // The service manager shows it as the reason.
-        told.status(&problem.in_one_line());
+        notify::status(&problem.in_one_line());
     }
     outcome
 }
 
-async fn run(
-    store: &Store,
-    mut asked: Pin<&mut impl Future<Output = ()>>,
-    told: Notifier,
-) -> Result<(), Problem> {
+async fn run(store: &Store, mut asked: Pin<&mut impl Future<Output = ()>>) -> Result<(), Problem> {
     let Generation { id, plan, .. } = store.deployed()?;
     store.record_intact(id)?;
     trusted(store, id)?;
-    match proven(store, &plan, told, asked.as_mut()).await {
+    match proven(store, &plan, asked.as_mut()).await {
         Ok(()) => {}
         // Nothing runs yet that would have to be stopped.
         Err(problem) if problem.kind == Kind::Interrupted => return Ok(()),
         Err(problem) => return Err(problem),
     }
-    told.status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
+    notify::status(&format!("starting vLLM {} for `{}` (generation {id})", plan.runtime.vllm, plan.profile));
     // What it starts descends from it, wherever it is run.
     let api = Api::of(&plan, OwnedProcesses::Ours)?;
     let mut environment = plan.serve.env.clone();
@@ -111,8 +106,8 @@ async fn run(
     }
     let mut engine = EngineProcess::start(&plan.serve.argv, &environment)?;
     let ask_after = plan.watch.every * IDLE_LOOKS;
-    let outcome = watch(&mut engine, &api, plan.timeouts, ask_after, asked, told).await;
-    told.stopping();
+    let outcome = watch(&mut engine, &api, plan.timeouts, ask_after, asked).await;
+    notify::stopping();
     engine.stop(STOP_GRACE).await?;
     outcome
 }
@@ -135,23 +130,23 @@ fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
 async fn proven(
     store: &Store,
     plan: &Plan,
-    told: Notifier,
     mut asked: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Problem> {
-    told.status(&format!("verifying vLLM and the model of `{}`", plan.profile));
+    notify::status(&format!("verifying vLLM and the model of `{}`", plan.profile));
     let interrupt = Interrupt::default();
     let mut proving = pin!(spawn_blocking({
         let (store, interrupt) = (store.clone(), interrupt.clone());
         let (model, runtime) = (plan.model.clone(), plan.runtime.clone());
         move || {
-            let see = &mut telling(told, "vLLM");
+            let see = &mut telling("vLLM");
             let installed = verify_runtime(&store, &runtime, Known::ToService, &interrupt, see)?;
             let own = ServiceHashCache::of_service();
-            let checked =
-                verify_model(&store, &model, own.read(), &interrupt, &mut telling(told, "the model"))?;
+            let checked = check_model(&store, &model, own.read(), &interrupt, &mut telling("the model"))?;
+            let damaged = checked.found.damaged_contents(&checked.lock);
             // Where it cannot be kept, the next start hashes again.
-            let _unkept = (own.add(&checked.noted), TreeHashCache::add_to_own(&installed.noted));
-            Ok::<_, Problem>(())
+            let _unkept =
+                (own.update(&checked.found.noted, damaged), TreeHashCache::add_to_own(&installed.noted));
+            checked.judged().map(drop)
         }
     }));
     let mut extend = interval(EXTEND_EVERY);
@@ -162,19 +157,19 @@ async fn proven(
                 // It may have come while the last file was read.
                 return interrupt.check();
             }
-            _ = extend.tick() => told.extend(EXTEND_BY),
+            _ = extend.tick() => notify::extend(EXTEND_BY),
             () = &mut asked, if !interrupt.came() => interrupt.raise(),
         }
     }
 }
 
 /// Tells the service manager each percent of what is verified.
-fn telling(told: Notifier, what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
+fn telling(what: &'static str) -> impl FnMut(ByteSize, ByteSize) {
     let mut shown = None;
     move |done, of| {
         let percent = (done.0 * 100).checked_div(of.0);
         if shown != percent && done.0 > 0 {
-            told.status(&format!("verifying {what}: {} %", percent.unwrap_or(100)));
+            notify::status(&format!("verifying {what}: {} %", percent.unwrap_or(100)));
             shown = percent;
         }
     }
@@ -187,7 +182,6 @@ async fn watch(
     timeouts: Timeouts,
     ask_after: Duration,
     mut asked: Pin<&mut impl Future<Output = ()>>,
-    told: Notifier,
 ) -> Result<(), Problem> {
     let mut answering = pin!(first_answer(api));
     let mut extend = interval(EXTEND_EVERY);
@@ -200,7 +194,7 @@ async fn watch(
                 Next::Line(line) => {
                     let phase = Phase::of(&line).filter(|phase| Some(*phase) != told_phase);
                     if let Some(phase) = phase {
-                        told.status(&phase.to_string());
+                        notify::status(&phase.to_string());
                         told_phase = Some(phase);
                     }
                     log.push(line);
@@ -211,16 +205,16 @@ async fn watch(
                 answered?;
                 break;
             }
-            _ = extend.tick() => told.extend(EXTEND_BY),
+            _ = extend.tick() => notify::extend(EXTEND_BY),
             () = tokio::time::sleep_until(deadline) => {
                 return Err(failed(format!("no verified completion within {} s", timeouts.start.as_secs()), &log));
             }
             () = &mut asked => return Ok(()),
         }
     }
-    told.status("serving");
-    told.ready();
-    let mut hung = pin!(until_hung(api, ask_after, told));
+    notify::status("serving");
+    notify::ready();
+    let mut hung = pin!(until_hung(api, ask_after));
     loop {
         tokio::select! {
             next = engine.next() => match next? {
@@ -256,12 +250,12 @@ async fn first_answer(api: &Api) -> Result<(), Problem> {
 
 /// Tells the service manager that the engine is healthy, for as long as it is. Ends once it is so by its own word alone,
 /// and says why.
-async fn until_hung(api: &Api, ask_after: Duration, told: Notifier) -> String {
+async fn until_hung(api: &Api, ask_after: Duration) -> String {
     let began = Instant::now();
     let mut liveness = Liveness::since(Duration::ZERO, ask_after);
     loop {
         if healthy(api).await {
-            told.alive();
+            notify::alive();
             let progress = api.clone().within(ASK_PATIENCE).progress().await;
             let mut verdict = liveness.take(began.elapsed(), Seen::Progress(progress));
             if verdict == Verdict::Ask {

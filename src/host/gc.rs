@@ -1,6 +1,6 @@
 //! Frees what nothing needs, and pins what a person wants to keep.
 //!
-//! What goes first loses its name in one step, and is then removed: nothing half-removed has a final name.
+//! Each thing first loses its name in one step, and is then removed: nothing half-removed has a final name.
 
 use super::{
     models::digests,
@@ -26,11 +26,11 @@ const BLOCK: u64 = 512;
 
 impl Store {
     /// The generations that a person wants to keep.
-    pub fn pinned(&self) -> Result<BTreeSet<GenerationId>, Problem> {
+    pub(crate) fn pinned(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         Ok(numbers(&self.layout().pins())?.into_iter().map(GenerationId).collect())
     }
 
-    /// Everything that is in the store, and what needs it. `locked` are the models that profiles lock.
+    /// Takes stock of the store, and of what needs its contents. `locked` are the models that profiles lock.
     pub fn stock(&self, locked: &[LockedModel]) -> Result<Inventory, Problem> {
         let used = |plan: &crate::domain::planning::plan::Plan| Used {
             model: plan.model.digest,
@@ -41,7 +41,7 @@ impl Store {
         let layout = self.layout();
         let mut models = BTreeMap::new();
         for digest in self.models()? {
-            // Without its lock a model is as good as gone; its files are.
+            // A model without its lock is as good as gone, and so are its files.
             models.insert(digest, self.model_lock(digest).map(|model| contents(&model)).unwrap_or_default());
         }
         let unfinished = self.last_activation()?.and_then(|recorded| match recorded.last()? {
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Bytes of the interrupted downloads that stay.
-    pub fn downloads(&self, collection: &Collection) -> Result<ByteSize, Problem> {
+    pub(crate) fn downloads(&self, collection: &Collection) -> Result<ByteSize, Problem> {
         let downloads = self.layout().downloads();
         let others = partial_file::others(&downloads, &collection.downloads)?;
         let mut links = BTreeMap::new();
@@ -94,7 +94,7 @@ impl Store {
         Ok(ByteSize(links.into_values().map(|(_, _, blocks)| blocks * BLOCK).sum()))
     }
 
-    /// All that a collection removes, generations first: what is left must never miss what it needs.
+    /// The paths that a collection removes, generations first: what is left must never miss what it needs.
     fn doomed(&self, collection: &Collection) -> Result<Vec<PathBuf>, Problem> {
         let Collection { generations, models, runtimes, pythons, manifests, contents, .. } = collection;
         let layout = self.layout();
@@ -112,8 +112,8 @@ impl Store {
         Ok(paths)
     }
 
-    /// What activations that never proved these generations left. The newest activation stays, and so do
-    /// the measurements of proven ones: others are compared with them.
+    /// The activations that never proved these generations. The newest activation stays, and so do the
+    /// measurements of proven generations: others are compared with them.
     fn failed_activations(&self, generations: &BTreeSet<GenerationId>) -> Result<Vec<PathBuf>, Problem> {
         let proven = self.known_good()?;
         let newest = self.last_activation()?.map(|recorded| recorded.number);
@@ -128,6 +128,7 @@ impl Store {
 impl StoreWriter<'_> {
     /// Carries out a collection.
     pub fn collect(&self, collection: &Collection) -> Result<(), Problem> {
+        self.sweep_exports()?;
         let doomed = self.store().doomed(collection)?;
         let staging = self.store().layout().staging();
         fs::make_directory(&staging)?;
@@ -145,6 +146,10 @@ impl StoreWriter<'_> {
             fs::remove_entry(&path)?;
         }
         self.keep_trees()?;
+        let Collection { models, contents, .. } = collection;
+        self.change_damages(|damages| {
+            damages.keep(|model| !models.contains(model), |content| !contents.contains(content));
+        })?;
         let mut cache = self.store().hash_cache()?;
         cache.keep(|content| !collection.contents.contains(content));
         self.keep_hash_cache(&cache)
@@ -158,7 +163,7 @@ impl StoreWriter<'_> {
         fs::write(&pins.join(id.to_string()), "")
     }
 
-    /// Lets a generation go again. One that is not pinned is a mistake.
+    /// Unpins a generation. One that is not pinned is a mistake.
     pub fn unpin(&self, id: GenerationId) -> Result<(), Problem> {
         if !self.store().pinned()?.contains(&id) {
             return Err(Problem::new(Kind::Usage, format!("generation {id} is not pinned"))
@@ -168,16 +173,16 @@ impl StoreWriter<'_> {
     }
 }
 
-/// By device and inode: names seen, names that there are, blocks.
+/// By device and inode: names seen, names that exist, blocks.
 type Links = BTreeMap<(u64, u64), (u64, u64, u64)>;
 
 fn count(path: &Path, links: &mut Links) -> Result<(), Problem> {
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
     if metadata.is_dir() {
-        for name in fs::names(path)? {
+        for name in fs::entries(path)? {
             count(&path.join(name), links)?;
         }
-        // A directory's own names are those of its children: it goes with them.
+        // A directory's own names are those of its children, and go with them.
         links.insert((metadata.dev(), metadata.ino()), (1, 1, metadata.blocks()));
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 pub mod checkpoint;
 pub mod fetch;
-pub mod gc;
+pub(crate) mod gc;
 pub mod hub;
 pub mod machine;
 pub mod models;
@@ -18,7 +18,7 @@ pub mod vllm;
 use crate::domain::problem::Problem;
 
 /// An event loop on this thread, for one story that waits for several things at once.
-pub fn event_loop() -> Result<tokio::runtime::Runtime, Problem> {
+pub(crate) fn event_loop() -> Result<tokio::runtime::Runtime, Problem> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,4 +1,4 @@
-//! Where profiles and locks are found: a folder, or the ones that came with the program.
+//! Reads profiles and locks from a folder, or those that came with the program.
 
 use super::{os::trust, store::nix_store::StorePath};
 use crate::domain::{
@@ -6,6 +6,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     profile::{Device, Profile, Runtime},
     spelling::{closest, listed},
+    vllm::version::Version,
 };
 use std::{
     collections::BTreeMap,
@@ -19,12 +20,15 @@ const LONGEST_FILE: u64 = 16 << 20;
 const LOCKS: &str = "locks";
 const RUNTIMES: &str = "runtimes";
 
-/// What the program brings along, so that a rehearsal needs no files at all.
+/// The profiles and locks in the program, so that a rehearsal needs no files.
 const EMBEDDED: &[(&str, &str)] = &[
     ("awq.toml", include_str!("../../profiles/awq.toml")),
-    ("awq-auto.toml", include_str!("../../profiles/awq-auto.toml")),
     ("gptq.toml", include_str!("../../profiles/gptq.toml")),
 ];
+
+/// The runtimes that it brings along, for folders that lack them.
+const EMBEDDED_RUNTIMES: &[(&str, &str)] =
+    &[("vllm-0.26.0", include_str!("../../profiles/runtimes/vllm-0.26.0.toml"))];
 
 /// Profiles with their locks.
 #[derive(Clone, Debug)]
@@ -41,16 +45,16 @@ enum Shelf {
     Given(Box<Given>),
 }
 
-/// Profiles that a story made up itself, each with its text.
+/// Profiles made by the program itself, each with its text.
 #[derive(Clone, Debug)]
 struct Given {
     profiles: BTreeMap<String, (Profile, String)>,
     locks: BTreeMap<String, LockedModel>,
 }
 
-/// What is written of one profile.
+/// The texts of one profile and its locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
+pub(crate) struct Texts {
     /// The profile.
     pub profile: String,
     /// The lock of its model, where there is one.
@@ -70,14 +74,17 @@ impl ProfileLibrary {
         Self { shelf: Shelf::Embedded, beside: None }
     }
 
-    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
-    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+    /// A library of these profiles, each with its text, and these locks by profile: for a rehearsal.
+    pub(crate) fn of(
+        profiles: BTreeMap<String, (Profile, String)>,
+        locks: BTreeMap<String, LockedModel>,
+    ) -> Self {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })), beside: None }
     }
 
     /// The same library, with the locks that lie beside this profile before its own, where it is named by its file.
     #[must_use]
-    pub fn beside(&self, wanted: &str) -> Self {
+    pub(crate) fn beside(&self, wanted: &str) -> Self {
         let folder = is_path(wanted).then(|| Path::new(wanted).parent()).flatten();
         let folder = folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
         let given = matches!(self.shelf, Shelf::Given(_));
@@ -95,8 +102,8 @@ impl ProfileLibrary {
         Ok(self.shelf.read(file)?.map(|text| (self.shelf.path(file), text)))
     }
 
-    /// Where the profiles are in a Nix store: then they are part of a NixOS system.
-    pub fn declared(&self) -> Option<StorePath> {
+    /// The folder of the profiles in a Nix store: then they are part of a NixOS system.
+    pub(crate) fn declared(&self) -> Option<StorePath> {
         match &self.shelf {
             Shelf::Folder(folder) => StorePath::behind(folder),
             Shelf::Embedded | Shelf::Given(_) => None,
@@ -146,7 +153,7 @@ impl ProfileLibrary {
     /// Reads all profiles, sorted by name.
     ///
     /// # Errors
-    /// As [`ProfileLibrary::load`], for the first that is wrong.
+    /// As [`ProfileLibrary::load`], for the first wrong one.
     pub fn load_all(&self) -> Result<Vec<Profile>, Problem> {
         self.names()?.iter().map(|name| self.load(name)).collect()
     }
@@ -154,7 +161,7 @@ impl ProfileLibrary {
     /// The text of a profile as it was written, comments and all.
     ///
     /// # Errors
-    /// As [`ProfileLibrary::load`], without a look at what it says.
+    /// As [`ProfileLibrary::load`], with an unchecked text.
     pub fn text(&self, wanted: &str) -> Result<String, Problem> {
         match self.given(wanted) {
             Some((_, text)) => Ok(text.clone()),
@@ -162,7 +169,7 @@ impl ProfileLibrary {
         }
     }
 
-    /// The lock of a profile's model. There is none before the first `awqdeploy lock`.
+    /// The lock of a profile's model. Absent before the first `awqdeploy lock`.
     ///
     /// # Errors
     /// [`Kind::Usage`] where it is wrong.
@@ -174,11 +181,11 @@ impl ProfileLibrary {
         self.read(&file)?.map(|(path, text)| LockedModel::parse(&path, &text)).transpose()
     }
 
-    /// The texts of a profile and of its locks, whatever they say.
+    /// The texts of a profile and of its locks, unchecked.
     ///
     /// # Errors
     /// As [`ProfileLibrary::load`].
-    pub fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
+    pub(crate) fn texts(&self, wanted: &str) -> Result<Texts, Problem> {
         let profile = self.load(wanted)?;
         Ok(Texts {
             profile: self.text(wanted)?,
@@ -201,7 +208,7 @@ impl ProfileLibrary {
         }
     }
 
-    /// Saves a profile by `write`, as [`ProfileLibrary::save_lock`] does a lock.
+    /// Saves a profile through `write`, as [`ProfileLibrary::save_lock`] saves a lock.
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
@@ -214,8 +221,8 @@ impl ProfileLibrary {
         self.save(&format!("{profile}.toml"), text, write)
     }
 
-    /// Saves the lock of a profile's model by `write`, which is given the path and the whole content. The
-    /// path's folder need not exist yet.
+    /// Saves the lock of a profile's model through `write`, which is given the path and the whole content.
+    /// The path's folder need not exist yet.
     ///
     /// # Errors
     /// [`Kind::Usage`] for the profiles that came with the program; what `write` says otherwise.
@@ -249,11 +256,56 @@ impl ProfileLibrary {
         Ok(locked)
     }
 
+    /// The locks of all runtimes, also of those that came with the program, the newest version first. One that cannot
+    /// be read is told of by whoever needs it.
+    ///
+    /// # Errors
+    /// [`Kind::Unexpected`] where the folder cannot be read.
+    pub(crate) fn locked_runtimes(&self) -> Result<Vec<LockedRuntime>, Problem> {
+        let mut texts: BTreeMap<String, String> =
+            EMBEDDED_RUNTIMES.iter().map(|(stem, text)| ((*stem).to_owned(), (*text).to_owned())).collect();
+        for stem in self.shelf.stems(RUNTIMES)?.unwrap_or_default() {
+            let text = self.shelf.read(&format!("{RUNTIMES}/{stem}.toml"))?;
+            texts.extend(text.map(|text| (stem, text)));
+        }
+        let parsed = texts.iter().filter_map(|(stem, text)| {
+            let locked = LockedRuntime::parse(Path::new(stem), text).ok()?;
+            (stem_of(&locked.vllm, locked.device) == *stem).then_some(locked)
+        });
+        let mut runtimes: Vec<LockedRuntime> = parsed.collect();
+        runtimes.sort_by_key(|locked| std::cmp::Reverse(Version::of(&locked.vllm)));
+        Ok(runtimes)
+    }
+
+    /// Writes the lock of a runtime that came with the program, where the folder has none. Returns its path then.
+    ///
+    /// # Errors
+    /// As [`ProfileLibrary::save_lock`].
+    pub(crate) fn bring_runtime(
+        &self,
+        runtime: &Runtime,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
+    ) -> Result<Option<PathBuf>, Problem> {
+        let stem = stem_of(&runtime.vllm, runtime.device);
+        let file = format!("{RUNTIMES}/{stem}.toml");
+        let brought = EMBEDDED_RUNTIMES.iter().find(|(own, _)| *own == stem);
+        let Some((_, text)) = brought.filter(|_| !self.shelf.path(&file).exists()) else {
+            return Ok(None);
+        };
+        self.save(&file, text, write)?;
+        Ok(Some(self.shelf.path(&file)))
+    }
+
+    /// Where the text of a profile of this name lies, or would.
+    pub(crate) fn place(&self, profile: &str) -> PathBuf {
+        self.shelf.path(&format!("{profile}.toml"))
+    }
+
     /// Saves the lock of a runtime under its own name, by `write` as [`ProfileLibrary::save_lock`] does.
     ///
     /// # Errors
     /// As [`ProfileLibrary::save_lock`].
-    pub fn save_runtime(
+    pub(crate) fn save_runtime(
         &self,
         runtime: &LockedRuntime,
         write: impl FnOnce(&Path, &[u8]) -> Result<(), Problem>,
@@ -345,7 +397,7 @@ fn nowhere_to_write() -> Problem {
         .help("name a folder of profiles: `--profiles DIR`")
 }
 
-/// On NixOS the profiles are part of the system.
+/// The problem of saving on NixOS, where the profiles are part of the system.
 fn not_ours_to_write(folder: &Path) -> Problem {
     let what = format!("`{}` is in the Nix store, where nothing is written", folder.display());
     Problem::new(Kind::Usage, what).help(
@@ -369,7 +421,7 @@ fn at_path(path: &Path) -> Result<Found, Problem> {
     Ok(Found { name: name.into_owned(), path: path.to_owned(), text })
 }
 
-/// Where the lock of a profile's model is.
+/// The path of the lock of a profile's model.
 fn lock_of(profile: &str) -> String {
     format!("{LOCKS}/{profile}.toml")
 }
@@ -391,7 +443,7 @@ impl Shelf {
         }
     }
 
-    /// The text of a file, where there is one.
+    /// The text of a file, if it exists.
     fn read(&self, file: &str) -> Result<Option<String>, Problem> {
         match self {
             Self::Folder(_) => read(&self.path(file)),
@@ -434,7 +486,7 @@ fn below(dir: &Path, file: &str) -> PathBuf {
     if file.is_empty() { dir.to_owned() } else { dir.join(file) }
 }
 
-/// The names of what is in a folder, those in UTF-8; nothing where there is no such folder.
+/// The names in a folder, those in UTF-8; nothing where there is no such folder.
 fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
     let failed = |cause: io::Error| Problem::doing(format_args!("list `{}`", dir.display()), cause);
     if trust::believe_as_root(dir)?.is_none() {
@@ -452,8 +504,8 @@ fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
     Ok(Some(names))
 }
 
-/// The text of a file; nothing where there is no such file. Root reads its own, and its caller's: what a profile says
-/// is run.
+/// The text of a file; nothing where there is none. Root reads only its own and its caller's, since what a
+/// profile says is run.
 fn read(path: &Path) -> Result<Option<String>, Problem> {
     if trust::believe_as_root(path)?.is_none() {
         return Ok(None);

@@ -15,6 +15,7 @@ usage: cargo test --test faults -- [OPTION...] [TEXT...]
   --real[=N]         the scenes, and all schedules under a real systemd, or each Nth
   --ignored          the scenes, and a sample of those schedules: what needs root
   --include-ignored  the same, and all that needs nothing
+  --first-failure    ends with it, at once
   --machines=N       so many machines side by side (2)
   --systemd=257      under that systemd";
 
@@ -56,6 +57,8 @@ pub(crate) struct Choice {
     pub(crate) schedules: u64,
     /// The only one of them.
     pub(crate) seed: Option<u64>,
+    /// Whether the first failure ends it, unexplained.
+    pub(crate) first_failure: bool,
 }
 
 impl Choice {
@@ -69,6 +72,7 @@ impl Choice {
             systemd: Systemd::Own,
             schedules: SCHEDULES,
             seed: None,
+            first_failure: false,
         };
         for argument in arguments {
             let (name, value) =
@@ -97,6 +101,7 @@ impl Choice {
                     choice.kinds.extend(Kind::WITHIN);
                     choice.kinds.extend(Kind::OUTSIDE);
                 }
+                ("--first-failure", None) => choice.first_failure = true,
                 ("--machines", Some(value)) => choice.machines = number(name, value)?,
                 ("--systemd", Some("257")) => choice.systemd = Systemd::Trixie,
                 ("--only", Some(text)) => choice.only.push(text.to_owned()),

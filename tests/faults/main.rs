@@ -56,7 +56,10 @@ struct Row {
 
 /// All results, by what was done and what happened to it.
 #[derive(Default)]
-pub(crate) struct Table(BTreeMap<(usize, String, String), Row>);
+pub(crate) struct Table {
+    rows: BTreeMap<(usize, String, String), Row>,
+    first_failure: bool,
+}
 
 impl Table {
     /// Counts one schedule; `back` is how long it took until something proven served again.
@@ -68,7 +71,7 @@ impl Table {
         went: Result<bool, String>,
         back: f64,
     ) {
-        let row = self.0.entry((order, story.to_owned(), faults.to_owned())).or_default();
+        let row = self.rows.entry((order, story.to_owned(), faults.to_owned())).or_default();
         row.schedules += 1;
         row.slowest = row.slowest.max(back);
         match went {
@@ -77,17 +80,20 @@ impl Table {
             Err(why) => {
                 row.failed += 1;
                 let _ = writeln!(stderr(), "FAILED: {story}, {faults}: {why}");
+                if self.first_failure {
+                    std::process::exit(1);
+                }
             }
         }
     }
 
     fn show(&self) {
-        if self.0.is_empty() {
+        if self.rows.is_empty() {
             return;
         }
         tell("| story | faults | schedules | committed | went back | failed | back after at most |");
         tell("|---|---|---|---|---|---|---|");
-        for ((_, story, faults), row) in &self.0 {
+        for ((_, story, faults), row) in &self.rows {
             let Row { schedules, committed, went_back, failed, slowest } = row;
             let slowest = if *slowest > 0.0 { format!("{slowest:.1} s") } else { "-".to_owned() };
             tell(&format!(
@@ -97,8 +103,8 @@ impl Table {
     }
 
     fn sum(&self) -> (usize, usize) {
-        let failed = self.0.values().map(|row| row.failed).sum();
-        (self.0.values().map(|row| row.schedules).sum::<usize>() - failed, failed)
+        let failed = self.rows.values().map(|row| row.failed).sum();
+        (self.rows.values().map(|row| row.schedules).sum::<usize>() - failed, failed)
     }
 }
 
@@ -118,7 +124,8 @@ fn main() -> ExitCode {
         tell(&format!("error: {why}"));
         return ExitCode::FAILURE;
     }
-    let (mut table, mut real) = (Table::default(), Table::default());
+    let table = || Table { first_failure: choice.first_failure, ..Table::default() };
+    let (mut table, mut real) = (table(), table());
     if choice.plays(Kind::Played) {
         played_all(&choice, &mut table);
     }

@@ -21,6 +21,7 @@ mod fetch;
 mod generation;
 #[path = "../hub/mod.rs"]
 mod hub;
+mod init;
 mod inputs;
 mod inspect;
 mod lockfile;

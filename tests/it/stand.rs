@@ -213,7 +213,7 @@ pub(crate) fn world(folder: &Path) -> World {
     let layout = Layout::new(folder.join("root"));
     World {
         library: ProfileLibrary::at(folder.join("profiles")),
-        facts: crate::inputs::facts("four-16gb"),
+        facts: crate::inputs::facts("four-16gb").into(),
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
         interrupt: Interrupt::default(),
         binary: PROGRAM.into(),

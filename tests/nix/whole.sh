@@ -42,14 +42,14 @@ answers() {
   rm -rf "$asked"
   mkdir -p "$asked/profiles" "$asked/checkpoint"
   jq 'del(._provenance)' src/domain/checkpoint/known/qwen3-next-80b-awq.json > "$asked/checkpoint/config.json"
-  sed "s|^vllm = .*|&\npython = \"$out/bin/python\"|" profiles/awq-auto.toml > "$asked/profiles/awq-auto.toml"
-  with_driver cargo run --quiet --locked -- --profiles "$asked/profiles" plan awq-auto --facts tests/fixtures/facts/one-16gb.json \
+  sed "s|^vllm = .*|&\npython = \"$out/bin/python\"|" profiles/awq.toml > "$asked/profiles/awq.toml"
+  with_driver cargo run --quiet --locked -- --profiles "$asked/profiles" plan awq --facts tests/fixtures/facts/one-16gb.json \
     --checkpoint "$asked/checkpoint" --headers-only --ask-engine --json > "$work/document.json" || { cat "$work/document.json" >&2; die "vLLM was not asked"; }
   jq -e '.refusal == null and (.engine | length > 5 and all(.agrees))' "$work/document.json" > /dev/null || { cat "$work/document.json" >&2; die "vLLM says otherwise than the plan"; }
   # Our tables of its flags and variables are its own.
   with_driver "$out/bin/python" tests/real/parsers.py > "$work/known" 2> "$work/log" || { cat "$work/log" >&2; die "vLLM's parser says nothing"; }
   AWQDEPLOY_KNOWN=$work/known cargo test --quiet --locked --test real -- --ignored build_for_gpus >&2
-  say "vllm $said agrees with the plan of awq-auto in $(jq '.engine | length' "$work/document.json") points"
+  say "vllm $said agrees with the plan of awq in $(jq '.engine | length' "$work/document.json") points"
 }
 
 # with_store, with the stand-in for the driver in /run/opengl-driver/lib.

@@ -25,7 +25,7 @@ const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
 const PATIENCE: Duration = Duration::from_mins(20);
 
-/// Two machines at once would only wait for each other: there may be two cores.
+/// Two machines with a real vLLM at once would only wait for each other: there may be two cores.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)

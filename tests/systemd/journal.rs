@@ -25,6 +25,14 @@ pub(crate) fn tells(machine: &Machine) {
         message.starts_with("broken (generation 3) was rolled back, generation 2 serves again: "),
         "{message}"
     );
+    evidence_is_its_own(machine);
+}
+
+/// The log that is kept of a candidate tells nothing of the server before it, which the same unit ran.
+fn evidence_is_its_own(machine: &Machine) {
+    let log = machine.run(&["cat", "/var/lib/awqdeploy/activations/3/service.log"]).succeeded();
+    assert!(log.contains("Starting"), "{log}");
+    assert!(!log.contains("Stopped"), "the stop was that of the generation before: {log}");
 }
 
 fn entries(machine: &Machine, asked: &[&str]) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! The whole road under real systemds, 252 and 257, in half a minute each: the embedded engine answers in vLLM's place.
 //!
-//! It needs root. tests/real has the same with a real vLLM, and boots the machines.
+//! It needs root. tests/real has the same with a real vLLM, and boots the machines. Each has its own network, processes
+//! and disk, and waits most of the time: several run side by side.
 
 #![allow(clippy::disallowed_methods, reason = "tests start the programs that they test")]
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
@@ -24,7 +25,7 @@ mod systemd;
 mod units;
 mod user;
 
-use machine::{Machine, alone};
+use machine::Machine;
 use skipped::skipped;
 use std::path::{Path, PathBuf};
 use systemd::Systemd;
@@ -63,7 +64,6 @@ fn all(machine: &Machine, profiles: &Path) {
 #[test]
 #[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn under_this_machines_own_systemd() {
-    let _alone = alone();
     let Some((machine, profiles)) = machine("systemd-own", Systemd::Own) else { return };
     all(&machine, &profiles);
 }
@@ -71,7 +71,6 @@ fn under_this_machines_own_systemd() {
 #[test]
 #[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn attacked_under_this_machines_own_systemd() {
-    let _alone = alone();
     let Some((machine, _)) = machine("attacked-own", Systemd::Own) else { return };
     attacks::all(&machine);
 }
@@ -79,7 +78,6 @@ fn attacked_under_this_machines_own_systemd() {
 #[test]
 #[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn attacked_under_systemd_257() {
-    let _alone = alone();
     let Some((machine, _)) = machine("attacked-257", Systemd::Trixie) else { return };
     attacks::all(&machine);
 }
@@ -87,7 +85,6 @@ fn attacked_under_systemd_257() {
 #[test]
 #[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn under_systemd_257() {
-    let _alone = alone();
     let Some((machine, profiles)) = machine("systemd-257", Systemd::Trixie) else { return };
     let said = machine.run(&["systemctl", "--version"]).succeeded();
     assert!(said.starts_with("systemd 257 "), "{said}");
@@ -98,7 +95,6 @@ fn under_systemd_257() {
 #[test]
 #[ignore = "needs root, and boots a systemd: tests/real/all"]
 fn what_is_declared_under_this_machines_own_systemd() {
-    let _alone = alone();
     let Some((machine, _)) = machine("systemd-declared", Systemd::Own) else { return };
     side::by_side(&machine);
     declared::first_and_unchanged(&machine);

@@ -11,12 +11,23 @@ pub(crate) fn exit_statuses() -> String {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
+  awqdeploy init Qwen/Qwen3-8B-AWQ   write the profile of a model for this host
   awqdeploy rehearse                 see a migration and its rollback here, in seconds
   awqdeploy plan awq                 what would run, and whether it fits
   awqdeploy deploy awq               activate it, prove it, or go back
   awqdeploy rollback gptq            be back on GPTQ
 
 Every command has examples of its own: `awqdeploy help deploy`.";
+
+pub(super) const INIT_EXAMPLES: &str = "\
+Examples:
+  awqdeploy init Qwen/Qwen3-8B-AWQ
+  awqdeploy init Qwen/Qwen3-8B-AWQ --from /srv/models/qwen3-8b    files that are here already
+  awqdeploy init Qwen/Qwen3-8B-AWQ --facts gpu-host.json --dry-run    for another host; prints it
+  awqdeploy init --migrate-to Qwen/Qwen3-14B-AWQ          the second profile, measured against the first
+  awqdeploy init --adopt vllm.service --name old          of a server that runs
+
+Environment: HF_ENDPOINT, HF_TOKEN or HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HTTPS_PROXY, NO_PROXY.";
 
 pub(super) const DEPLOY_EXAMPLES: &str = "\
 Examples:

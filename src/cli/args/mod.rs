@@ -5,8 +5,8 @@ mod requests;
 
 pub(crate) use examples::exit_statuses;
 pub(crate) use requests::{
-    Adopt, Apply, Consent, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest, Tallied,
-    UnitsRequest, Validate, VerifyRequest,
+    Adopt, Apply, Consent, InitRequest, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest,
+    Tallied, UnitsRequest, Validate, VerifyRequest,
 };
 
 use super::{documents::schema, progress::Progress};
@@ -17,7 +17,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use examples::{
-    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, LOCK_EXAMPLES,
+    ADOPT_EXAMPLES, APPLY_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, FETCH_EXAMPLES, INIT_EXAMPLES, LOCK_EXAMPLES,
     ROLLBACK_EXAMPLES, with_statuses,
 };
 use std::path::PathBuf;
@@ -108,6 +108,7 @@ impl Command {
                 | Self::Adopt(_)
                 | Self::Diff { .. }
                 | Self::Export { .. }
+                | Self::Init(_)
                 | Self::Lock(_)
                 | Self::Fetch { .. }
                 | Self::Units(_)
@@ -123,6 +124,12 @@ fn below_home(variable: &str, otherwise: &str) -> PathBuf {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write the shortest profile that serves a model well on this host
+    ///
+    /// It reads the model's configuration and headers, from a folder, a Hugging Face cache or the hub, and what this host
+    /// has. It picks a vLLM, plans, and says what it planned and what comes next. It never overwrites anything.
+    #[command(after_help = INIT_EXAMPLES, after_long_help = with_statuses(INIT_EXAMPLES))]
+    Init(InitRequest),
     /// Show what would run, where each byte would go, and whether it fits
     #[command(after_help = "Examples:
   awqdeploy plan awq
@@ -309,13 +316,17 @@ Exit status 4 says that something is damaged.")]
     },
     /// Lay a profile's model out as a plain folder for other programs
     #[command(after_help = "Examples:
-  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system")]
+  awqdeploy export awq /srv/models/awq   takes no room on the store's own file system
+  awqdeploy export awq . --copy          into this empty folder; its files may be written to")]
     Export {
         /// A profile's name
         profile: String,
         /// A folder that is not there yet, or empty
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// Copy every file: else they are the store's own where that is possible
+        #[arg(long)]
+        copy: bool,
     },
     /// Record every file of a profile's model by its hash
     #[command(after_help = LOCK_EXAMPLES, after_long_help = with_statuses(LOCK_EXAMPLES))]

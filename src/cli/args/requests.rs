@@ -59,6 +59,38 @@ pub(crate) struct Adopt {
     pub(crate) dry_run: bool,
 }
 
+/// Which profile is to be written.
+#[derive(Debug, Args)]
+pub(crate) struct InitRequest {
+    /// The model's repository on the hub [default: you are asked, at a terminal]
+    #[arg(value_name = "OWNER/MODEL", conflicts_with = "migrate_to")]
+    pub(crate) model: Option<String>,
+    /// Write the profile that is to replace what serves, and is measured against it
+    #[arg(long, value_name = "OWNER/MODEL", conflicts_with = "adopt")]
+    pub(crate) migrate_to: Option<String>,
+    /// Write the profile of a vLLM server that runs: the name of its systemd unit, or the number of its process
+    #[arg(long, value_name = "UNIT|PID", conflicts_with_all = ["from", "facts"])]
+    pub(crate) adopt: Option<String>,
+    /// The vLLM of that server, where the packages beside its interpreter do not say it
+    #[arg(long, value_name = "VERSION", requires = "adopt")]
+    pub(crate) vllm: Option<String>,
+    /// A folder or Hugging Face cache that has the model's files; the profile then names it as `path`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) from: Option<PathBuf>,
+    /// What the profile is called [default: after the model]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The profile that is to be replaced [default: what serves, or the only one]
+    #[arg(long, value_name = "PROFILE", requires = "migrate_to")]
+    pub(crate) baseline: Option<String>,
+    /// Write it for these facts of a host instead of this host's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Whose log, and how much of it.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {

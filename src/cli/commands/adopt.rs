@@ -26,7 +26,7 @@ pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<
         vllm: request.vllm,
         questions: if request.no_questions { Questions::Spared } else { Questions::Asked },
     };
-    let world = context::world(global)?;
+    let world = context::interruptible(global)?;
     let found = adopt::look(&world, wanted)?;
     let adoption = if dry_run { None } else { Some(adopt::adopt(&world, found.clone(), screen)?) };
     screen.clear();

@@ -25,7 +25,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
-        let mut world = context::world(global)?;
+        let mut world = context::interruptible(global)?;
         let prepare = |world: &_, name: &str| {
             let prepared = plan::prepare(world, name)?;
             if !global.json {

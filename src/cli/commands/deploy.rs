@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Consent, Global, Insistence},
-        context::{interruptible, own_file, reading_world, world},
+        context::{context, interruptible},
         documents::{self, ActivationDocument, PlanDocument, RecoveryDocument},
         output::{agree, show},
         progress::Screen,
@@ -40,7 +40,7 @@ pub(super) fn deploy(
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let done = (|| {
-        let mut world = world(global)?;
+        let mut world = interruptible(global)?;
         let mut prepared = plan::prepare(&world, profile)?;
         prepared.waived = waived(insistence);
         if !global.json || consent.dry_run {
@@ -78,7 +78,7 @@ pub(super) fn rollback(
         },
     };
     // Nothing is asked of the host: whatever is wrong with it, one can go back.
-    let mut world = World { binary: own_file()?, ..interruptible(global)? };
+    let mut world = interruptible(global)?;
     let to = rollback::find(&world.store, &target)?;
     let profile = to.plan.profile.clone();
     let question = format!("Roll back to {profile} (generation {})?", to.id);
@@ -121,9 +121,9 @@ fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
 
 pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Result<ExitStatus, Problem> {
     let ended = if boot {
-        recover::recover_at_boot(&mut World { binary: own_file()?, ..reading_world(global) }, screen)?
+        recover::recover_at_boot(&mut context(global)?, screen)?
     } else {
-        recover::recover(&mut World { binary: own_file()?, ..interruptible(global)? }, screen)?
+        recover::recover(&mut interruptible(global)?, screen)?
     };
     let end = ended.as_ref().map(|ended| &ended.end);
     let document = RecoveryDocument {

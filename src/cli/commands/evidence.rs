@@ -38,8 +38,7 @@ type Form = fn(&GenerationEvidence) -> String;
 
 /// Shows or writes how a generation was proven.
 pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
-    let account =
-        evidence::of_generation(&context::reading_world(global), request.generation.map(GenerationId))?;
+    let account = evidence::of_generation(&context::context(global)?, request.generation.map(GenerationId))?;
     let forms: [(&Option<PathBuf>, Form); 4] = [
         (&request.html, |account| plain(&page::html(account))),
         (&request.markdown, |account| plain(&markdown(account))),
@@ -60,7 +59,7 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitSta
 
 /// Sets two profiles side by side.
 pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<ExitStatus, Problem> {
-    let (compared, kept) = compare::compare(&context::reading_world(global), profiles, screen)?;
+    let (compared, kept) = compare::compare(&context::context(global)?, profiles, screen)?;
     let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
     output::show(global, &document, side_by_side)
 }

@@ -4,7 +4,7 @@ use super::history as told;
 use crate::{
     cli::{
         args::Global,
-        context::reading_world,
+        context::context,
         documents::{
             GenerationsDocument, StatusDocument,
             history::{HistoryDocument, WhyDocument},
@@ -18,23 +18,23 @@ use crate::{
 };
 
 pub(super) fn status(global: &Global) -> Result<ExitStatus, Problem> {
-    let status = status::status(&mut reading_world(global))?;
+    let status = status::status(&mut context(global)?)?;
     show(global, &StatusDocument::of(global.root(), status), render::status)
 }
 
 pub(super) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
-    let document = GenerationsDocument::of(status::generations(&reading_world(global))?);
+    let document = GenerationsDocument::of(status::generations(&context(global)?)?);
     show(global, &document, render::generations)
 }
 
 pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
-    let world = reading_world(global);
+    let world = context(global)?;
     let history = history::history(&world)?;
     show(global, &HistoryDocument::of(&history, &history::profiles(&world)?), told::history)
 }
 
 pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let world = reading_world(global);
+    let world = context(global)?;
     let why = history::why(&world, generation.map(GenerationId), screen)?;
     show(global, &WhyDocument::of(why, &history::profiles(&world)?), told::why)
 }

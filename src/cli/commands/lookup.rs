@@ -24,7 +24,7 @@ use std::fmt::Write;
 
 pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Problem> {
     let generation = request.generation.map(GenerationId);
-    let mut world = context::reading_world(global);
+    let mut world = context::context(global)?;
     if !global.json {
         let lines = if request.follow { Lines::Follow } else { Lines::Last(request.lines) };
         logs::logs(&mut world, generation, lines, &mut |line| print(line))?;
@@ -48,7 +48,7 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Proble
 }
 
 pub(crate) fn diff(global: &Global, [a, b]: [&str; 2]) -> Result<ExitStatus, Problem> {
-    let ([a, b], sections) = diff::difference(&context::world(global)?, a, b)?;
+    let ([a, b], sections) = diff::difference(&context::interruptible(global)?, a, b)?;
     let line = |Compared { generation, profile }: Compared| ComparedLine { generation, profile };
     let document = DiffDocument { schema: "awqdeploy/diff/v1", a: line(a), b: line(b), sections };
     output::show(global, &document, render)

@@ -6,6 +6,7 @@ pub(crate) mod deploy;
 mod evidence;
 mod generate;
 mod history;
+mod init;
 mod inspect;
 mod lookup;
 mod models;
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
     flow::activation::follow,
+    host::models::Sharing,
 };
 
 /// Runs a command. Returns its exit status.
@@ -35,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Screen::new(global.progress, if global.verbose { Verbosity::Each } else { Verbosity::Short });
     library::announce(&global, &command, &screen)?;
     match command {
+        Command::Init(request) => init::init(&global, &request, &screen),
         Command::Plan(request) => plan::plan(&global, &request),
         Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
         Command::Doctor { facts } => plan::doctor(&global, facts.as_deref()),
@@ -59,7 +62,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Command::Gc { dry_run } => store::gc(&global, dry_run),
         Command::Pin { generation } => store::pin(&global, generation),
         Command::Unpin { generation } => store::unpin(&global, generation),
-        Command::Export { profile, folder } => store::export(&global, &profile, &folder, &screen),
+        Command::Export { profile, folder, copy } => {
+            let sharing = if copy { Sharing::Never } else { Sharing::WithStore };
+            store::export(&global, &profile, &folder, sharing, &screen)
+        }
         Command::Lock(request) => models::lock(&global, &request, &screen),
         Command::Fetch { profile, offline } => models::fetch(&global, &profile, offline, &screen),
         Command::Recover { boot } => deploy::recover(&global, boot, &screen),

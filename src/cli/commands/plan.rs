@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, PlanRequest},
-        context::{facts_of, interruptible, layout, own_facts, read_facts},
+        context::{self, layout, planning, read_facts},
         documents::{DoctorDocument, FactsDocument, PlanDocument},
         output::show,
         render,
@@ -19,10 +19,9 @@ pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus,
     let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
-    let world = interruptible(global)?;
-    let facts = facts_of(global, facts.as_deref())?;
+    let world = planning(global, facts.as_deref())?;
     let decide = if *ask_engine { plan::plan_with_consent } else { plan::plan };
-    show_plan(global, profile, decide(&world, profile, &facts, weights)?)
+    show_plan(global, profile, decide(&world, profile, weights)?)
 }
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {
@@ -54,7 +53,7 @@ pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus
 }
 
 pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<ExitStatus, Problem> {
-    let mut facts = own_facts(global)?;
+    let mut facts = context::context(global)?.facts()?.clone();
     if let Some(python) = probe {
         let python = match python {
             "" => runtimes::any_python(&layout(global))?,

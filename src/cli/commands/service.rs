@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, Tallied},
-        context::{interruptible, layout, own_file, reading_world},
+        context::{context, interruptible, layout},
         progress::Screen,
     },
     domain::{exit_status::ExitStatus, problem::Problem},
@@ -31,7 +31,7 @@ pub(super) fn activate(
 
 /// What the service's unit runs beside it.
 pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Problem> {
-    let world = reading_world(global);
+    let world = context(global)?;
     match what {
         Tallied::Begun => fallback::begun(&world),
         Tallied::Ended => fallback::ended(&world),
@@ -41,7 +41,7 @@ pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Proble
 
 /// What the service manager runs once a service failed too often.
 pub(super) fn fallback(global: &Global, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let mut world = World { binary: own_file()?, ..interruptible(global)? };
+    let mut world = interruptible(global)?;
     let outcome = fallback::fall_back(&mut world, screen)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }

@@ -4,7 +4,7 @@ use super::models;
 use crate::{
     cli::{
         args::{Global, VerifyRequest},
-        context::{interruptible, reading_world},
+        context::{context, interruptible},
         documents::{self, CollectDocument, verify::VerifyDocument},
         output::show,
         progress::Screen,
@@ -19,7 +19,7 @@ use crate::{
             verify::{self, Damaged, Which},
         },
     },
-    host::models::repair::PieceSource,
+    host::models::{Exported, Sharing, repair::PieceSource},
 };
 use std::path::Path;
 
@@ -45,25 +45,32 @@ pub(super) fn verify(
 
 pub(super) fn gc(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
     let mode = if dry_run { Mode::Look } else { Mode::Free };
-    let collected = collect(&reading_world(global), mode)?;
+    let collected = collect(&context(global)?, mode)?;
     show(global, &CollectDocument::of(collected, mode), render::collection)
 }
 
 pub(super) fn pin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
-    gc::pin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
+    gc::pin(&context(global)?, GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
 pub(super) fn unpin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
-    gc::unpin(&reading_world(global), GenerationId(generation)).map(|()| ExitStatus::Done)
+    gc::unpin(&context(global)?, GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
 pub(super) fn export(
     global: &Global,
     profile: &str,
     folder: &Path,
+    sharing: Sharing,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
-    let files = export::export(&interruptible(global)?, profile, folder, screen)?;
+    let exported = export::export(&interruptible(global)?, profile, folder, sharing, screen)?;
+    let Exported { folder, files, shared } = exported;
     print(&format!("{profile}: {files} files in {}\n", folder.display()));
+    if shared > 0 {
+        print(&format!(
+            "{shared} of them are the store's own files: what is written to one damages the store; `--copy` copies\n"
+        ));
+    }
     Ok(ExitStatus::Done)
 }

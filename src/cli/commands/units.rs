@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, UnitsRequest},
-        context::{facts_of, interruptible},
+        context::planning,
         documents::units::{UnitText, UnitsDocument},
         output::show,
     },
@@ -17,9 +17,8 @@ pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatu
     let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));
-    let world = interruptible(global)?;
-    let facts = facts_of(global, facts.as_deref())?;
-    let plan: Plan = plan::plan(&world, profile, &facts, weights)?.planned?;
+    let world = planning(global, facts.as_deref())?;
+    let plan: Plan = plan::plan(&world, profile, weights)?.planned?;
     let units = plan.units(world.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;

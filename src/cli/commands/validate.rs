@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, Validate},
-        context::reading_world,
+        context::context,
         documents::ValidationDocument,
         output::show,
         progress::Screen,
@@ -22,7 +22,7 @@ use crate::{
 pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let report = match &request.url {
-        None => command::validate(&World { interrupt, ..reading_world(global) }, screen)?,
+        None => command::validate(&World { interrupt, ..context(global)? }, screen)?,
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,

@@ -4,6 +4,7 @@ pub(super) mod adoption;
 pub(super) mod collection;
 pub(super) mod evidence;
 pub(super) mod history;
+pub(super) mod init;
 pub(super) mod lookup;
 pub(super) mod models;
 pub(super) mod profiles;
@@ -298,13 +299,15 @@ pub(crate) struct StatusDocument {
     pub(crate) report: Option<Summary>,
     /// Records that cannot be read, in one line each. They say nothing, and keep nobody from anything else.
     pub(crate) damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each. Nothing serves them.
+    pub(crate) damaged_models: Vec<String>,
 }
 
 /// What `current` points at.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Current {
-    pub(crate) generation: GenerationId,
-    pub(crate) profile: String,
+    pub generation: GenerationId,
+    pub profile: String,
     pub(crate) repo: String,
     pub(crate) vllm: String,
     /// The interpreter that vLLM was installed for. Null where somebody else keeps it, or Nix built both.
@@ -348,7 +351,7 @@ impl StatusDocument {
             },
             service: status.condition.map(|condition| match condition {
                 Condition::Active => "active".to_owned(),
-                Condition::Changing(word) | Condition::Down(word) => word,
+                Condition::Changing(state) | Condition::Down(state) => state.to_string(),
             }),
             since: status.since,
             restarts: status.restarts,
@@ -361,6 +364,7 @@ impl StatusDocument {
             last_activation: status.last.as_ref().and_then(|last| last_activation(last, status.last_request)),
             report: status.report.map(Summary::of),
             damaged: status.damaged,
+            damaged_models: status.damaged_models,
         }
     }
 }

@@ -101,7 +101,7 @@ fn gates(out: &mut String, gates: &GatesDocument) {
 }
 
 /// How fast it will be.
-fn prediction(out: &mut String, prediction: &Prediction) {
+pub(crate) fn prediction(out: &mut String, prediction: &Prediction) {
     match &prediction.decode_tokens_per_second {
         Some(decode) => self::decode(out, decode),
         None => row(out, "predicted", "-"),

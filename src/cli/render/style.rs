@@ -1,7 +1,7 @@
 //! How words and rows are written.
 
 use crate::cli::terminal::FAINT;
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 pub(crate) fn row(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "  {FAINT}{name:<24}{FAINT:#} {value}");
@@ -22,10 +22,6 @@ pub(crate) fn command(argv: &[String]) -> String {
 
 /// A word as a shell reads it.
 pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    // Only a NUL cannot be quoted, and no argument has one.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
 }

@@ -1,4 +1,5 @@
-//! How often a proven generation failed in a row, counted across boots, and what is gone back to when that is too much.
+//! Counts how often a proven generation failed in a row, across boots, and finds the rollback target when
+//! that is too much.
 
 use super::machine::{Activation, failed};
 use crate::domain::generation_id::GenerationId;
@@ -7,16 +8,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// Failures in a row after which a generation is left. The unit's `StartLimitBurst=` is as much.
 pub const LIMIT: u32 = 5;
-/// How long a service must have run for its failure to be the first of a new row. The unit's `StartLimitIntervalSec=`
-/// is as long.
+/// How long a service must have run for its next failure to start the count anew. The unit's
+/// `StartLimitIntervalSec=` is as long.
 pub const STOOD: Duration = Duration::from_hours(1);
 
-/// A moment, as no wall clock tells it.
+/// A moment by the clock of the boot, which nobody sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// The boot.
+    /// The name of the boot.
     pub boot: String,
-    /// Seconds since it.
+    /// Seconds since the boot.
     pub seconds: u64,
 }
 
@@ -29,7 +30,7 @@ pub enum Ending {
     Failed,
 }
 
-/// What is known of the runs of one generation.
+/// The runs of one generation, as they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FailureCount {
@@ -37,9 +38,9 @@ pub struct FailureCount {
     generation: Option<GenerationId>,
     /// Its failures in a row.
     failures: u32,
-    /// When it was started, while nobody has told of its end.
+    /// When it was started, while its end is not known.
     running: Option<Moment>,
-    /// What was left because it failed.
+    /// The generations that were left because they failed.
     left: Vec<Left>,
 }
 
@@ -52,7 +53,7 @@ struct Left {
 }
 
 impl FailureCount {
-    /// The service starts. One that was running without an end had its power cut, or its host has crashed.
+    /// Records a start. A run without an end before it had its power cut, or its host crashed.
     #[must_use]
     pub fn begun(self, generation: GenerationId, now: Moment) -> Self {
         let mut tally = self.of(generation);
@@ -63,7 +64,7 @@ impl FailureCount {
         tally
     }
 
-    /// The service has ended.
+    /// Records how a run ended.
     #[must_use]
     pub fn ended(self, generation: GenerationId, ending: Ending, now: &Moment) -> Self {
         let mut tally = self.of(generation);
@@ -76,7 +77,7 @@ impl FailureCount {
         tally
     }
 
-    /// Its failures in a row.
+    /// The failures of this generation in a row.
     pub fn failures(&self, generation: GenerationId) -> u32 {
         if self.generation == Some(generation) { self.failures } else { 0 }
     }
@@ -89,14 +90,14 @@ impl FailureCount {
         self
     }
 
-    /// Counts anew: there is nowhere to go, and to try once more is better than not to serve.
+    /// Counts anew: with no rollback target, another try is better than no service.
     #[must_use]
     pub fn excused(self) -> Self {
         Self { failures: 0, ..self }
     }
 
-    /// What can be gone back to from a generation that fails, best first: the newest that is proven, was not left for the
-    /// same reason since it was activated last, and did not fail when it was tried last.
+    /// The rollback targets for a generation that fails, best first. A target is proven, was not left for the
+    /// same reason since it was last activated, and did not fail when it was last tried.
     pub fn targets(
         &self,
         failing: GenerationId,
@@ -114,7 +115,7 @@ impl FailureCount {
         proven.iter().rev().filter(usable).copied().collect()
     }
 
-    /// The same for this generation: of another one nothing counts any more.
+    /// Keeps the count if it is of this generation, else starts one.
     fn of(self, generation: GenerationId) -> Self {
         match self.generation {
             Some(known) if known == generation => self,

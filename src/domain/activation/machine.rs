@@ -10,9 +10,9 @@ use std::{collections::BTreeSet, fmt};
 /// One switch of the service from `from` to `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activation {
-    /// What to return to. `None` on the first deployment.
+    /// The rollback target. `None` on the first deployment.
     pub from: Option<GenerationId>,
-    /// What is to serve.
+    /// The generation to activate.
     pub to: GenerationId,
     /// How far it is.
     pub state: State,
@@ -27,13 +27,13 @@ pub enum State {
         /// Next, or interrupted.
         step: Step,
     },
-    /// Moving back to `from`.
+    /// Rolling back to `from`.
     Back {
         /// Next, or interrupted.
         step: Step,
-        /// How often this step failed already.
+        /// How often this step has failed.
         tries: u8,
-        /// Why it goes back.
+        /// Why it rolls back.
         cause: Cause,
     },
     /// Nothing is left to do.
@@ -43,7 +43,7 @@ pub enum State {
     },
 }
 
-/// Every step is idempotent: doing it twice is doing it once.
+/// One step of an activation. Every step is idempotent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -51,13 +51,13 @@ pub enum Step {
     Stop,
     /// The one atomic point: `current` is renamed onto its target.
     Point,
-    /// What `current` points at runs and has answered once.
+    /// The generation of `current` runs and has answered once.
     Start,
-    /// It answers rightly and fast enough.
+    /// The server answers correctly and fast enough.
     Validate,
 }
 
-/// Why an activation goes back.
+/// Why an activation rolls back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -73,7 +73,7 @@ pub enum Cause {
         /// Of which step.
         step: Step,
     },
-    /// It was proven, and did not stay well while it was watched.
+    /// The generation was committed, and failed its probation.
     Degraded {
         /// What was seen.
         why: String,
@@ -84,26 +84,26 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
-    /// `to` serves, and is proven.
+    /// `to` runs, and is proven.
     Committed,
-    /// `from` serves again.
+    /// `from` runs again.
     RolledBack {
         /// Why.
         cause: Cause,
     },
-    /// Going back failed too: a person is needed.
+    /// The rollback failed too: a person is needed.
     Stuck {
-        /// Why it went back.
+        /// Why it rolled back.
         cause: Cause,
-        /// Where that failed.
+        /// The step at which the rollback failed.
         step: Step,
         /// What it said.
         why: String,
     },
 }
 
-/// Tries for each step of the way back, before giving up.
-pub const BACK_TRIES: u8 = 3;
+/// Tries for each step of a rollback before it is stuck.
+pub(crate) const BACK_TRIES: u8 = 3;
 
 impl Activation {
     /// An activation that has not begun.
@@ -144,7 +144,7 @@ impl Activation {
         Self { state, ..self }
     }
 
-    /// What a new process makes of an activation that it finds unfinished: nothing unproven is kept.
+    /// What a new process makes of an unfinished activation: a rollback, for nothing unproven is kept.
     #[must_use]
     pub fn resumed(self) -> Self {
         let state = match self.state {
@@ -155,17 +155,17 @@ impl Activation {
         Self { state, ..self }
     }
 
-    /// What a person's `recover` makes of a stuck activation: the way back, once more.
+    /// What `recover` makes of a stuck activation: another rollback.
     #[must_use]
-    pub fn unstuck(self) -> Self {
+    pub(crate) fn unstuck(self) -> Self {
         match self.state {
             State::Done { end: End::Stuck { cause, .. } } => Self { state: State::back(cause), ..self },
             _ => self.resumed(),
         }
     }
 
-    /// What becomes of an activation whose generation did not stay well after it was committed: the way back.
-    /// Nothing if it was not committed, or had nothing to go back to.
+    /// Rolls back an activation whose generation failed its probation. Nothing if it was not committed, or
+    /// has no rollback target.
     pub fn degraded(&self, why: String) -> Option<Self> {
         self.from?;
         match self.state {
@@ -176,25 +176,26 @@ impl Activation {
         }
     }
 
-    /// Whether it starts anew what is to be returned to: that is proven, and there is nothing to try.
-    pub fn is_restart(&self) -> bool {
+    /// Whether it restarts a generation that is already proven, so that there is nothing to try.
+    pub(crate) fn is_restart(&self) -> bool {
         self.from == Some(self.to)
     }
 
-    /// Whether this generation is only on trial while the activation runs it.
+    /// Whether this generation is on trial in this activation.
     pub fn tries(&self, generation: Option<GenerationId>) -> bool {
         generation == Some(self.to) && !self.is_restart()
     }
 
-    /// What becomes of a restart that found its generation wanting: it goes back to another one, if there is one that is
-    /// proven. One that was interrupted starts the same again.
+    /// Turns a failed restart into a rollback to another proven generation, if there is one. An interrupted
+    /// restart starts the same generation again.
     #[must_use]
     pub fn rather(self, other: Option<GenerationId>) -> Self {
         let wanting = self.state.cause().is_some_and(Cause::blames_the_generation);
         if self.is_restart() && wanting { Self { from: other.or(self.from), ..self } } else { self }
     }
 
-    /// What is made of an activation whose later records cannot be read: whatever they may have taken back is not kept.
+    /// What becomes of an activation whose later records cannot be read: a rollback, for those records may
+    /// have taken a commit back.
     #[must_use]
     pub fn with_lost_records(self) -> Self {
         let state = match self.state {
@@ -209,15 +210,15 @@ impl Activation {
         Self { state, ..self }
     }
 
-    /// Whether the state must be on record before anything goes on. The way back need not be: what
-    /// finds an older state on record goes the same way back.
-    pub fn needs_its_record(&self) -> bool {
+    /// Whether the state must be on record before anything goes on. A rollback need not be: resuming from an
+    /// older state leads to the same rollback.
+    pub(crate) fn needs_its_record(&self) -> bool {
         matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
     }
 
-    /// What becomes of a state that needs its record and cannot be recorded.
+    /// What becomes of a state that must be on record and cannot be recorded.
     #[must_use]
-    pub fn unrecorded(self, why: String) -> Self {
+    pub(crate) fn unrecorded(self, why: String) -> Self {
         let step = match &self.state {
             State::Forward { step } | State::Back { step, .. } => *step,
             State::Done { .. } => Step::Validate,
@@ -225,9 +226,9 @@ impl Activation {
         Self { state: State::back(Cause::Failed { step, why }), ..self }
     }
 
-    /// What becomes of an activation that nobody can carry out: a person is needed. One that is done stays as it is.
+    /// Ends an activation that nobody can carry out as stuck. An ended one stays as it is.
     #[must_use]
-    pub fn given_up(self, why: String) -> Self {
+    pub(crate) fn given_up(self, why: String) -> Self {
         let (cause, step) = match self.state {
             State::Forward { step } => (Cause::Interrupted { step }, step),
             State::Back { step, cause, .. } => (cause, step),
@@ -245,8 +246,9 @@ impl Activation {
     }
 }
 
-/// The generations that an activation proved and that none has found wanting since. Takes the activations in the
-/// order of their start. A restart that went back to the same generation says nothing against it: it serves.
+/// The generations that an activation proved and that none has found wanting since. Takes the activations in
+/// the order of their start. A rollback of a restart to its own generation does not count against that
+/// generation, which runs.
 pub fn known_good<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> BTreeSet<GenerationId> {
     let mut proven = BTreeSet::new();
     for activation in activations {
@@ -261,8 +263,8 @@ pub fn known_good<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> 
     proven
 }
 
-/// What to return to if `to` fails: what is current, if it is proven; else the newest other one that is; else `to`
-/// itself, where that is proven.
+/// The rollback target if `to` fails: the current generation, if it is proven; else the newest other proven
+/// one; else `to`, if it is proven.
 pub fn way_back(
     proven: &BTreeSet<GenerationId>,
     current: Option<GenerationId>,
@@ -277,14 +279,14 @@ pub fn another(proven: &BTreeSet<GenerationId>, than: Option<GenerationId>) -> O
     proven.iter().rev().copied().find(|id| Some(*id) != than)
 }
 
-/// An activation that was ordered, and of whose records none can be read: as one that was interrupted. Nothing where
-/// that leads nowhere else: what runs is left alone then.
+/// An activation that was requested and has no readable record: it is treated as interrupted. Nothing where
+/// that leads to the same generation: then the running server is left alone.
 pub fn without_records(to: GenerationId, back: Option<GenerationId>) -> Option<Activation> {
     back.filter(|back| *back != to).map(|from| Activation::new(Some(from), to))
 }
 
-/// Why this generation is not worth another try: what its last activation found wrong with it. An activation that
-/// was interrupted, or that could not stop what served, says nothing of it.
+/// Why this generation is not worth another try: what its last activation found wrong with it. An interrupted
+/// activation, and one that could not stop the old server, say nothing of it.
 pub fn failed<'a>(
     activations: impl IntoIterator<Item = &'a Activation>,
     generation: GenerationId,
@@ -294,8 +296,9 @@ pub fn failed<'a>(
 }
 
 impl Cause {
-    /// Whether it speaks against the generation: it did not start, was not right, or did not stay well.
-    pub fn blames_the_generation(&self) -> bool {
+    /// Whether this cause speaks against the generation: it did not start, failed its validation, or failed
+    /// its probation.
+    pub(crate) fn blames_the_generation(&self) -> bool {
         match self {
             Self::Failed { step, .. } => matches!(step, Step::Start | Step::Validate),
             Self::Degraded { .. } => true,
@@ -305,7 +308,7 @@ impl Cause {
 }
 
 impl State {
-    /// Why it goes back, or went.
+    /// Why it rolls or rolled back.
     pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Back { cause, .. }
@@ -329,7 +332,7 @@ impl Step {
         }
     }
 
-    /// The way back ends once the old generation serves again; with none to return to it ends with
+    /// The step after this one in a rollback. It ends once `from` runs again; without a rollback target, with
     /// nothing running.
     fn then_back(self, from: Option<GenerationId>) -> Option<Self> {
         match (self, from) {
@@ -340,7 +343,7 @@ impl Step {
 }
 
 impl End {
-    /// Its name in JSON output.
+    /// The name in JSON output.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Committed => "committed",
@@ -371,15 +374,15 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What serves after all, as far as it is known.
+/// The outcome for the server, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conclusion {
-    /// What was wanted serves, and is proven.
+    /// The wanted generation runs, and is proven.
     Done,
-    /// It was so already.
+    /// The wanted generation ran already.
     AlreadySo,
-    /// What served before serves again; or nothing does, as before.
+    /// It was rolled back: the server from before runs again, or none, as before.
     WentBack,
     /// A person is needed.
     Stuck,

@@ -1,4 +1,4 @@
-//! What an activation is: its states, its journal, what it was asked for and how it ended.
+//! Activations: their states, journals, requests and ends.
 
 pub mod failure_count;
 pub mod journal;

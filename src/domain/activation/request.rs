@@ -1,9 +1,10 @@
-//! What an activation was asked to do: on record before it begins, so that whoever carries it out needs nobody else.
+//! The request for an activation. It is on record before the activation begins, so that any executor can
+//! carry it out.
 
 use crate::domain::generation_id::GenerationId;
 use serde::{Deserialize, Serialize};
 
-/// What a person asked for.
+/// The command that a person gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -13,11 +14,11 @@ pub enum Action {
     Rollback,
 }
 
-/// An activation that is to be carried out.
+/// A request for an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivationRequest {
     /// What was asked for.
     pub action: Action,
-    /// What is to serve.
+    /// The generation to activate.
     pub to: GenerationId,
 }

@@ -1,52 +1,54 @@
-//! What runs, and what should: the two must be the same wherever no activation goes on.
+//! Compares the running server with the one that should run. The two must be the same wherever no activation
+//! goes on.
 
 use super::machine::another;
 use crate::domain::generation_id::GenerationId;
 use std::collections::BTreeSet;
 
-/// What a service runs, as its keeper and its own process tell.
+/// What a service runs, as the service manager and the process itself tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// No process.
     Nothing,
     /// This generation.
     Generation(GenerationId),
-    /// A process of which that cannot be told: somebody's own, or one that only root may look into.
+    /// A process whose generation cannot be told: somebody's own, or one that only root may look into.
     Unknown,
 }
 
-/// What ends a difference between the two.
+/// The remedy for a difference between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// This is to run.
+    /// Start this generation.
     Start(GenerationId),
-    /// Nothing is to run.
+    /// Stop the server.
     Stop,
 }
 
-/// What the recovery that the boot calls for has to do.
+/// What the recovery at boot has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtBoot {
-    /// The service was not started yet: it only points back, and the service manager starts the service after it.
+    /// Only point back: the service was not started yet, and the service manager starts it next.
     PointBack,
-    /// It was started, so that this is no boot, or a late one: all that was left is to be done.
+    /// Finish the unfinished activation: the service was started, so this is no boot, or a late one.
     Resume,
-    /// Likewise, and nothing was left, but something else runs than should.
+    /// Apply a remedy: the service was started, nothing is unfinished, and the wrong server runs.
     Mend(Remedy),
     /// Nothing.
     Nothing,
 }
 
 impl Runs {
-    /// What runs, where that is something else than `current`.
-    pub fn other_than(self, current: Option<GenerationId>) -> Option<GenerationId> {
+    /// The running server, where it is not that of `current`.
+    pub(crate) fn other_than(self, current: Option<GenerationId>) -> Option<GenerationId> {
         match self {
             Self::Generation(runs) => Some(runs).filter(|_| current != Some(runs)),
             Self::Nothing | Self::Unknown => None,
         }
     }
 
-    /// What ends the difference, if there is one: what is current, if that is proven; else the newest that is.
+    /// The remedy, if there is a difference: run the current generation, if it is proven; else the newest
+    /// proven one.
     pub fn remedy(self, current: Option<GenerationId>, proven: &BTreeSet<GenerationId>) -> Option<Remedy> {
         self.other_than(current)?;
         let Some(current) = current else { return Some(Remedy::Stop) };
@@ -56,7 +58,8 @@ impl Runs {
     }
 }
 
-/// `up` is whether the service runs, is about to, or failed to; `unfinished`, whether an activation is.
+/// Decides what the recovery at boot does. `up`: the service runs, is about to, or failed to. `unfinished`:
+/// an activation is.
 pub fn at_boot(up: bool, unfinished: bool, remedy: Option<Remedy>) -> AtBoot {
     match (up, unfinished, remedy) {
         (false, _, _) => AtBoot::PointBack,

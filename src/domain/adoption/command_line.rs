@@ -1,25 +1,28 @@
-//! The command line of a vLLM server, taken apart and put together again.
+//! Takes the command line of a vLLM server apart, and puts it together again.
 
-use super::environment::{Seen, asks_for_a_key, environment};
+use super::{
+    environment::{Seen, asks_for_a_key, environment},
+    files,
+};
 use crate::domain::{
     planning::command_line,
     problem::{Kind, Problem},
-    profile::Listen,
+    profile::{Listen, kept_argument},
     size::ByteSize,
-    vllm::{flags, serve::Serve},
+    vllm::{flags, serve::Serve, version::Version},
 };
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-/// vLLM's own port.
+/// The default port of vLLM.
 const PORT: u16 = 8000;
 /// The module that `vllm serve` replaced.
 const OLD_MODULE: &str = "vllm.entrypoints.openai.api_server";
 
-/// Flags that say which revision of a repository is meant. The files that lie in the store are of it.
+/// Flags that name a revision of a repository. The store holds the files of that one revision.
 const REVISIONS: [&str; 3] = ["--revision", "--tokenizer-revision", "--code-revision"];
 /// Flags that a profile has keys for.
 const KEYS: [&str; 10] = [
@@ -34,6 +37,8 @@ const KEYS: [&str; 10] = [
     "--max-num-seqs",
     "--max-num-batched-tokens",
 ];
+/// Flags with which clients need TLS.
+const TLS: [&str; 3] = ["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"];
 /// Flags that a plan derives where it offloads; a profile takes none of them.
 const OFFLOAD: [&str; 2] = ["--cpu-offload-params", "--offload-backend"];
 
@@ -54,18 +59,18 @@ pub struct CommandLine {
     flags: Vec<Flag>,
 }
 
-/// What a server that runs says of itself.
+/// A running server, as its command line and environment describe it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Its command line.
-    pub line: CommandLine,
+    /// The command line.
+    pub(crate) line: CommandLine,
     /// A folder or a repository, as it was written.
-    pub model: String,
+    pub(crate) model: String,
     /// `--revision`.
-    pub revision: Option<String>,
-    /// What clients call it; the first is what it calls itself.
-    pub served_names: Vec<String>,
-    /// Where it answers.
+    pub(crate) revision: Option<String>,
+    /// The names that clients may use; the first is the one in answers.
+    pub(crate) served_names: Vec<String>,
+    /// The address of the API.
     pub listen: Listen,
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
@@ -81,10 +86,19 @@ pub struct Reading {
     pub max_num_batched_tokens: Option<u32>,
     /// Every other flag, word for word.
     pub others: Vec<String>,
-    /// The variables that say how it computes.
+    /// The variables that say how vLLM computes.
     pub environment: BTreeMap<String, String>,
-    /// What a person should know.
+    /// Remarks for a person.
     pub notes: Vec<String>,
+    /// `--download-dir`, as it was written.
+    pub download_dir: Option<PathBuf>,
+    /// Files and folders that the command line names beside the model.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where the arguments begin in the command line of a server.
+pub(super) fn arguments_at(argv: &[String]) -> Option<usize> {
+    split(argv).map(|(command, _)| command.len())
 }
 
 /// Whether this is the command line of a server of vLLM, rather than of a shell or tool that started one.
@@ -93,7 +107,7 @@ pub fn serves(argv: &[String]) -> bool {
 }
 
 impl Flag {
-    /// What was given to it, after `=` or as further words.
+    /// The values of the flag, after `=` or as further words.
     fn values(&self) -> Vec<&str> {
         let joined = self.words.first().and_then(|first| first.split_once('=')).map(|(_, value)| value);
         joined.into_iter().chain(self.words.iter().skip(1).map(String::as_str)).collect()
@@ -136,7 +150,7 @@ impl CommandLine {
         Ok(Self { command: command.to_vec(), model, flags })
     }
 
-    /// The values of a flag; the last one counts, as it does for vLLM.
+    /// The values of a flag. The last flag of this name counts, as it does for vLLM.
     fn values(&self, name: &str) -> Option<Vec<&str>> {
         self.flags.iter().rfind(|flag| flag.name == name).map(Flag::values)
     }
@@ -150,7 +164,7 @@ impl CommandLine {
         written.map(|text| text.parse().map_err(|_| not_a_number(name, text))).transpose()
     }
 
-    /// The words that run the same server on a model that lies in `folder` now, by the interpreter `program`.
+    /// The same command line with the model in `folder` and the interpreter `program`.
     fn on(&self, program: &Path, folder: &Path, served_name: &str) -> Vec<String> {
         let folder = folder.display().to_string();
         let mut argv = vec![program.display().to_string()];
@@ -183,7 +197,24 @@ impl Reading {
     /// # Errors
     /// [`Kind::Refused`] for what its generation could not do as it does: ask for keys, listen at a socket file.
     pub fn of(seen: &Seen) -> Result<Self, Problem> {
-        let line = CommandLine::of(&seen.argv)?;
+        Self::beside(seen, None, &|_| false)
+    }
+
+    /// The same of a vLLM of this version, where `there` tells whether a file exists.
+    pub fn beside(
+        seen: &Seen,
+        version: Option<Version>,
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self, Problem> {
+        let mut line = CommandLine::of(&seen.argv)?;
+        let files = line.make_absolute(&seen.directory, there);
+        if let Some(flag) = line.flags.iter().find(|flag| TLS.contains(&flag.name.as_str())) {
+            let what =
+                format!("this server speaks TLS (`{}`), and a validation speaks plain HTTP", flag.name);
+            return Err(Problem::new(Kind::Refused, what).help(
+                "let a proxy in front of it speak TLS: start it without, restart it, and adopt it then",
+            ));
+        }
         if line.values("--api-key").is_some() {
             return Err(asks_for_a_key("`--api-key`"));
         }
@@ -193,7 +224,7 @@ impl Reading {
             ));
         }
         let mut notes = Vec::new();
-        let environment = environment(&seen.environment, &mut notes)?;
+        let environment = environment(&seen.environment, version, &mut notes)?;
         let served_names = match line.values("--served-model-name") {
             Some(names) if !names.is_empty() => names.into_iter().map(str::to_owned).collect(),
             _ => vec![line.model.clone()],
@@ -217,14 +248,16 @@ impl Reading {
             max_model_len: line.value("--max-model-len").and_then(tokens),
             max_num_seqs: line.number("--max-num-seqs")?,
             max_num_batched_tokens: line.value("--max-num-batched-tokens").and_then(tokens),
-            others: line.others(),
+            others: line.others(&mut notes),
             environment,
             notes,
+            files,
+            download_dir: line.value("--download-dir").map(PathBuf::from),
             line,
         })
     }
 
-    /// What its generation runs: the same words, on the model in `folder`.
+    /// The command line, environment and address of the adopted generation, with the model in `folder`.
     pub fn serve(&self, program: &Path, folder: &Path) -> Serve {
         let name = self.served_names.first().map_or("", String::as_str);
         let own = self.environment.clone();
@@ -246,13 +279,45 @@ impl CommandLine {
         }
     }
 
-    /// What neither a key of the profile says, nor the store.
-    fn others(&self) -> Vec<String> {
+    /// Makes paths absolute: its generation runs in another folder. Gives all of them.
+    fn make_absolute(&mut self, directory: &Path, there: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for flag in &mut self.flags {
+            let field = flag.words.first().and_then(|word| word.split('=').next()?.split_once('.'));
+            let field = field.map(|(_, field)| field.to_owned());
+            for (index, word) in flag.words.iter_mut().enumerate() {
+                let (head, value) = match word.split_once('=') {
+                    Some((head, value)) if index == 0 => (format!("{head}="), value),
+                    _ if index == 0 => continue,
+                    _ => (String::new(), word.as_str()),
+                };
+                if let Some((value, path)) =
+                    files::absolute(&flag.name, field.as_deref(), value, directory, there)
+                {
+                    *word = format!("{head}{value}");
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// What neither a key of the profile says, nor the store. What no profile takes is left out, and said.
+    fn others(&self, notes: &mut Vec<String>) -> Vec<String> {
         let known = |name: &str| {
             [&KEYS[..], &REVISIONS, &OFFLOAD].iter().any(|names| names.contains(&name))
                 || name == "--hf-token"
         };
-        self.flags.iter().filter(|flag| !known(&flag.name)).flat_map(|flag| flag.words.clone()).collect()
+        let others = self.flags.iter().filter(|flag| !known(&flag.name));
+        let (taken, not): (Vec<_>, Vec<_>) = others
+            .partition(|flag| flag.words.iter().all(|word| kept_argument(word)) && kept_argument(&flag.name));
+        notes.extend(not.iter().map(|flag| {
+            let named = if flag.words.len() > 1 { &flag.words[..2] } else { &flag.words[..] }.join(" ");
+            format!(
+                "`{named}` cannot be in a profile: generation 1 runs with it, and a deployment from the profile without"
+            )
+        }));
+        taken.into_iter().flat_map(|flag| flag.words.clone()).collect()
     }
 
     fn remark(&self, served_names: &[String], notes: &mut Vec<String>) {
@@ -279,7 +344,7 @@ impl CommandLine {
     }
 }
 
-/// The program with what leads to its arguments, and the arguments.
+/// Splits a command line into the program with its subcommand, and the arguments.
 fn split(argv: &[String]) -> Option<(&[String], &[String])> {
     let named = |word: &String, name: &str| Path::new(word).file_name().is_some_and(|file| file == name);
     let is_vllm = |(index, word): (usize, &String)| {
@@ -300,7 +365,7 @@ fn takes_one(name: &str) -> bool {
     KEYS.contains(&name) && name != "--served-model-name" || REVISIONS.contains(&name)
 }
 
-/// vLLM takes `32k` for 32,000 and `32K` for 32,768.
+/// Reads a number of tokens. vLLM takes `32k` for 32,000 and `32K` for 32,768.
 fn tokens(text: &str) -> Option<u32> {
     let unit = |suffix: char| match suffix {
         'k' => Some(1000),

@@ -1,9 +1,13 @@
-//! A server that somebody set up by hand, read so that it can be returned to: what its command line and
-//! environment say, which of it a generation takes over word for word, and which it must not.
+//! Reads a server that somebody set up by hand, so that it can be a rollback target: its command line and
+//! environment, and what a generation takes over of them word for word.
 
 mod command_line;
+pub mod config_file;
 mod environment;
+pub mod files;
 mod profile;
+pub mod program;
+pub mod unit_file;
 
 pub use command_line::{CommandLine, Reading, serves};
 pub use environment::{Seen, environment};
@@ -16,45 +20,48 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is on record of how a generation came to be, where it was not deployed but found running.
+/// The record of a generation that was adopted and not deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adopted {
-    /// The unit that ran it. Absent for a process of no unit.
-    pub unit: Option<ForeignUnit>,
+pub(crate) struct Adopted {
+    /// The unit that ran the server. Absent for a process of no unit.
+    pub(crate) unit: Option<ForeignUnit>,
     /// The process that was found.
-    pub process: Process,
+    pub(crate) process: Process,
     /// The command line as it was found.
-    pub argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     /// The packages beside its interpreter, by name. They are a record only: nothing keeps them as they are.
-    pub packages: BTreeMap<String, String>,
-    /// What a person should know.
-    pub notes: Vec<String>,
+    pub(crate) packages: BTreeMap<String, String>,
+    /// Remarks for a person.
+    pub(crate) notes: Vec<String>,
+    /// Files that its command line names, as they were. They stay where they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, Sha256Digest>,
 }
 
 /// A unit that somebody else wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForeignUnit {
+pub(crate) struct ForeignUnit {
     /// With its suffix.
-    pub name: String,
+    pub(crate) name: String,
     /// The file that it was read from.
-    pub path: PathBuf,
-    /// Of that file. A deployment may replace this text, and no other.
-    pub digest: Sha256Digest,
+    pub(crate) path: PathBuf,
+    /// The digest of that file. A deployment may replace this text, and no other.
+    pub(crate) digest: Sha256Digest,
 }
 
-/// One process, told from any later one of the same number.
+/// One process, told apart from any later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
+pub(crate) struct Process {
+    /// The number of the process.
+    pub(crate) pid: i32,
     /// When it started, in clock ticks since the boot.
-    pub started: u64,
+    pub(crate) started: u64,
     /// The boot that it belongs to.
-    pub boot: String,
+    pub(crate) boot: String,
 }
 
-/// What the model is called: as it was asked for, as its cache has it, or after its folder.
-pub fn repo(model: &str, folder: &Path) -> String {
+/// The name of the model: as it was asked for, as its cache has it, or after its folder.
+pub(crate) fn repo(model: &str, folder: &Path) -> String {
     let parts: Vec<_> = folder.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let cached = parts.iter().find_map(|part| part.strip_prefix("models--")?.split_once("--"));
     if let Some((owner, name)) = cached {
@@ -68,8 +75,8 @@ pub fn repo(model: &str, folder: &Path) -> String {
     format!("local/{}", name.chars().map(plain).collect::<String>())
 }
 
-/// A command line without the secrets that may stand in it.
-pub fn told(argv: &[String]) -> Vec<String> {
+/// The command line without the secrets in it.
+pub(crate) fn told(argv: &[String]) -> Vec<String> {
     let secret = |word: &str| word.replace('_', "-").split('=').next() == Some("--hf-token");
     let mut told = Vec::new();
     for (index, word) in argv.iter().enumerate() {

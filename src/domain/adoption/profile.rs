@@ -1,4 +1,4 @@
-//! The profile of a server that was adopted, as a text for people to read and go on with.
+//! Writes the profile of an adopted server, as a text for people to read and go on with.
 
 use super::command_line::Reading;
 use crate::domain::{profile::Device, size::ByteSize};
@@ -7,18 +7,18 @@ use std::{
     path::Path,
 };
 
-/// How the text begins. What begins otherwise is a person's own.
+/// The first words of the text. A profile that begins otherwise is a person's own.
 const HEAD: &str = "# Written by `awqdeploy adopt`";
 
-/// Whether a profile is one that an adoption wrote, and may write again.
+/// Whether an adoption wrote this profile, and may write it again.
 pub fn is_ours(text: &str) -> bool {
     text.starts_with(HEAD)
 }
 
-/// What a profile says beside the command line.
+/// The values of a profile that the command line does not have.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The unit or process that it was found as, for people.
+    /// The unit or process of the server, for people.
     pub found: &'a str,
     /// The systemd unit's name without suffix.
     pub service: &'a str,
@@ -28,9 +28,9 @@ pub struct Terms<'a> {
     pub folder: &'a Path,
     /// vLLM's version.
     pub vllm: &'a str,
-    /// What it computes on.
+    /// The device that it computes on.
     pub device: Device,
-    /// Its interpreter.
+    /// The interpreter.
     pub python: &'a Path,
     /// The context that the running server says it has.
     pub max_model_len: Option<u32>,

@@ -1,8 +1,8 @@
 //! The shapes of the OpenAI-compatible API as vLLM answers it.
 //!
-//! Requests say exactly what they mean (temperature 0, a token limit, nothing left to a server's
-//! defaults). Responses name only what is needed of them, and fields that a later vLLM adds are read
-//! over. The recorded answers of a real vLLM 0.32.0 that the tests replay are in `tests/fixtures/vllm-api`.
+//! Requests say exactly what they mean (temperature 0, a token limit, nothing left to a server's defaults).
+//! Responses name only the fields that are needed; other fields are ignored. The recorded answers of a real
+//! vLLM 0.32.0 that the tests replay are in `tests/fixtures/vllm-api`.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 /// The most characters of a server's answer that a message quotes.
 const MAX_QUOTED: usize = 300;
 
-/// What is asked, and so which endpoint answers.
+/// The input of a request, which decides the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Text to go on with: `/v1/completions`.
@@ -22,7 +22,7 @@ pub enum Input {
 
 /// When the answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(crate) enum Ends {
     /// Where the model ends it, at the latest at the limit.
     Naturally,
     /// At the limit and not before: vLLM's `ignore_eos`.
@@ -31,7 +31,7 @@ pub enum Ends {
 
 /// How the answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// In one body.
     Whole,
     /// As server-sent events, a chunk for every token or few, with a usage chunk at the end.
@@ -44,23 +44,23 @@ pub struct Request {
     /// What is asked.
     pub input: Input,
     /// The most tokens to generate, at least 1.
-    pub max_tokens: u32,
+    pub(crate) max_tokens: u32,
     /// When to end.
-    pub ends: Ends,
+    pub(crate) ends: Ends,
     /// Texts that end the answer and are not part of it. vLLM takes any number, `OpenAI` four.
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
 }
 
-/// What one answer said, whichever way it came.
+/// One answer, whole or streamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Who speaks, in a chat: `assistant`.
+    /// The role of the speaker in a chat: `assistant`.
     pub role: Option<String>,
     /// The generated text. May be empty: a token can be half of a character.
     pub text: String,
     /// `stop` or `length`.
     pub finish_reason: String,
-    /// What was counted.
+    /// The tokens of the request.
     pub usage: Usage,
 }
 
@@ -91,39 +91,39 @@ pub struct Model {
     pub root: Option<String>,
     /// The longest context, tokens.
     pub max_model_len: Option<u32>,
-    /// Whose it is: `vllm`.
-    pub owned_by: Option<String>,
+    /// The owner: `vllm`.
+    pub(crate) owned_by: Option<String>,
 }
 
 /// The `error` of an error body. vLLM's `code` is an integer, the HTTP status again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ApiErrorBody {
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// `NotFoundError`, `BadRequestError`, `Bad Request`, …
     #[serde(rename = "type")]
-    pub kind: String,
-    /// The field at fault.
-    pub param: Option<String>,
+    pub(crate) kind: String,
+    /// The field with the mistake.
+    pub(crate) param: Option<String>,
     /// The HTTP status.
     pub code: u16,
 }
 
-/// How an answer falls short of what vLLM answers when it is well. An expected outcome, for a verdict.
+/// How an answer falls short of what a healthy vLLM answers. An expected outcome, for a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// No connection, or it broke before an answer began.
     #[error("nobody answers at `{address}`: {why}")]
     Unreachable {
-        /// Who was asked.
+        /// The address of the server.
         address: String,
-        /// The system's words.
+        /// The error of the system.
         why: String,
     },
     /// The time for the request ran out.
     #[error("no complete answer within {} s{}", .after.as_secs_f64(), So(*.chunks))]
     Late {
-        /// The time that it had.
+        /// The limit of time.
         after: Duration,
         /// Chunks of the stream that had come by then.
         chunks: usize,
@@ -133,7 +133,7 @@ pub enum ApiError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the body says about it.
+        /// The message in the body.
         message: String,
     },
     /// The right status, and a body that is not the API's.
@@ -145,7 +145,7 @@ pub enum ApiError {
     /// The connection or the stream ended before the answer did.
     #[error("the answer broke off: {why}{}", So(*.chunks))]
     Cut {
-        /// What was missing.
+        /// The part that was missing.
         why: String,
         /// Chunks of the stream that had come by then.
         chunks: usize,
@@ -166,9 +166,9 @@ impl fmt::Display for So {
 }
 
 impl ApiError {
-    /// Whether the server itself is unwell, so that further requests would only fare, or wait, the same:
-    /// nobody listens, nobody answers in time, an internal error, an answer that breaks off. A refusal
-    /// and a body of the wrong shape are about one request.
+    /// Whether the server itself is unwell, so that further requests would fail or wait too: nobody listens,
+    /// nobody answers in time, an internal error, an answer that breaks off. A refusal and a body of the
+    /// wrong shape concern one request.
     pub const fn is_fatal(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Late { .. } | Self::InStream(_) | Self::Cut { .. } => true,
@@ -179,12 +179,12 @@ impl ApiError {
 }
 
 impl Request {
-    /// Goes on with `prompt`.
+    /// A request for a text that goes on after `prompt`.
     pub fn complete(prompt: impl Into<String>, max_tokens: u32) -> Self {
         Self::of(Input::Prompt(prompt.into()), max_tokens)
     }
 
-    /// Answers the user's `message`.
+    /// A request for an answer to the user's `message`.
     pub fn chat(message: impl Into<String>, max_tokens: u32) -> Self {
         Self::of(Input::Message(message.into()), max_tokens)
     }
@@ -193,14 +193,14 @@ impl Request {
         Self { input, max_tokens, ends: Ends::Naturally, stop: Vec::new() }
     }
 
-    /// The same, and generate until the limit even if the model wants to end.
+    /// Asks for tokens up to the limit, even where the model would end before.
     #[must_use]
     pub fn to_the_limit(mut self) -> Self {
         self.ends = Ends::AtLimit;
         self
     }
 
-    /// The same, and end before the first of these texts.
+    /// Ends the answer before the first of these texts.
     #[must_use]
     pub fn stopping_at<const N: usize>(mut self, stop: [&str; N]) -> Self {
         self.stop = stop.map(str::to_owned).into();
@@ -208,7 +208,7 @@ impl Request {
     }
 
     /// The endpoint that answers.
-    pub const fn path(&self) -> &'static str {
+    pub(crate) const fn path(&self) -> &'static str {
         match self.input {
             Input::Prompt(_) => "/v1/completions",
             Input::Message(_) => "/v1/chat/completions",
@@ -216,7 +216,7 @@ impl Request {
     }
 
     /// The body to send.
-    pub fn body(&self, model: &str, delivery: Delivery) -> Value {
+    pub(crate) fn body(&self, model: &str, delivery: Delivery) -> Value {
         let mut body = json!({ "model": model, "max_tokens": self.max_tokens, "temperature": 0 });
         match &self.input {
             Input::Prompt(prompt) => body["prompt"] = json!(prompt),
@@ -256,17 +256,42 @@ struct Message {
     role: String,
     /// Null where a reasoning parser put everything beside it.
     content: Option<String>,
+    #[serde(flatten)]
+    thought: Thought,
+}
+
+/// What a reasoning parser took out of the text.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Thought {
+    #[serde(default)]
+    reasoning: Option<String>,
+    /// Its name until vLLM 0.12.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+}
+
+impl Thought {
+    /// The text, by either name.
+    pub(crate) fn text(self) -> Option<String> {
+        self.reasoning.or(self.reasoning_content)
+    }
+}
+
+/// What was said: the text, or where there is none yet what the model thought aloud.
+pub(crate) fn said(content: Option<String>, thought: Option<String>) -> String {
+    let content = content.unwrap_or_default();
+    if content.trim().is_empty() { thought.unwrap_or(content) } else { content }
 }
 
 impl Answer {
     /// Reads the whole answer to a request for a completion or a chat.
-    pub fn parse(body: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &str) -> Result<Self, ApiError> {
         let Body { choices, usage } = parse(body)?;
         let [choice] = <[Choice; 1]>::try_from(choices)
             .map_err(|choices| ApiError::Malformed(format!("{} choices in place of one", choices.len())))?;
         let (role, text) = match (choice.text, choice.message) {
             (Some(text), None) => (None, text),
-            (None, Some(message)) => (Some(message.role), message.content.unwrap_or_default()),
+            (None, Some(message)) => (Some(message.role), said(message.content, message.thought.text())),
             _ => {
                 return Err(ApiError::Malformed(format!("a choice without text: {}", quote(body))));
             }
@@ -277,7 +302,7 @@ impl Answer {
 
 impl Models {
     /// Reads the answer of `/v1/models`.
-    pub fn parse(body: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &str) -> Result<Self, ApiError> {
         parse(body)
     }
 }
@@ -294,7 +319,7 @@ impl ApiErrorBody {
 }
 
 /// What an error body says: vLLM's own message, the framework's `detail`, or how the body begins.
-pub fn complaint(body: &str) -> String {
+pub(crate) fn complaint(body: &str) -> String {
     if let Ok(error) = ApiErrorBody::parse(body) {
         return quote(&error.message);
     }
@@ -320,7 +345,7 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
     serde_json::from_str(body).map_err(|error| ApiError::Malformed(format!("{error}: {}", quote(body))))
 }
 
-/// How much an engine does for everybody, by its own `/metrics`.
+/// The load of an engine, by its own `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
     /// Tokens generated since it started.

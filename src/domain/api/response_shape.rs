@@ -1,5 +1,5 @@
-//! The shape of answers: which fields there are and of which type, whatever they say. A client that worked
-//! yesterday works today if no field went and none changed its type.
+//! The shape of answers: the fields and their types, without the contents. A client that worked yesterday
+//! works today if no field went and none changed its type.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ const MAPS: [&str; 2] = ["top_logprobs", "prompt_logprobs"];
 /// The type of a value, without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Type {
+pub(crate) enum Type {
     /// `null`: there is none now.
     Null,
     /// `true` or `false`.
@@ -28,15 +28,15 @@ pub enum Type {
 }
 
 /// The types that each field was seen with, by its path: `choices[].message.content`.
-pub type ResponseShape = BTreeMap<String, BTreeSet<Type>>;
+pub(crate) type ResponseShape = BTreeMap<String, BTreeSet<Type>>;
 
-/// The shape of each kind of answer, by the name of the check that asks for it.
+/// The shape of each kind of answer, by the name of its check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(rename = "Shapes")]
-pub struct ResponseShapes(pub BTreeMap<String, ResponseShape>);
+pub struct ResponseShapes(pub(crate) BTreeMap<String, ResponseShape>);
 
-/// What is different from before.
+/// The differences between two shapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What breaks clients: fields that are gone, or of another type.
@@ -46,12 +46,12 @@ pub struct Changes {
 }
 
 impl ResponseShapes {
-    /// Takes note of an answer of this kind. Several make one shape.
+    /// Records the fields of an answer of this kind. Several answers make one shape.
     pub fn see(&mut self, kind: &str, answer: &Value) {
         note(answer, "", self.0.entry(kind.to_owned()).or_default());
     }
 
-    /// What is different from `before`, in the kinds of answers that both have seen.
+    /// The differences from `before`, in the kinds of answers that both have.
     pub fn changes_from(&self, before: &Self) -> Changes {
         let mut changes = Changes::default();
         for (kind, old) in &before.0 {
@@ -78,7 +78,7 @@ impl ResponseShapes {
     }
 }
 
-/// Whether a field is only gone because what it belongs to is empty now: its own check sees to that.
+/// Whether a field is gone only because its parent is empty now: the parent's own check sees to that.
 fn below_another(path: &str, old: &ResponseShape, new: &ResponseShape) -> bool {
     let parents = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
     parents.into_iter().any(|parent| {
@@ -95,7 +95,7 @@ fn is_below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.starts_with(['.', '[']))
 }
 
-/// Nothing in common, where nothing at all has everything in common.
+/// Whether the types have nothing in common. No types at all have everything in common.
 fn retyped(before: &BTreeSet<Type>, now: &BTreeSet<Type>) -> bool {
     let set = |types: &BTreeSet<Type>| types.iter().copied().filter(|of| *of != Type::Null).collect();
     let (before, now): (BTreeSet<Type>, BTreeSet<Type>) = (set(before), set(now));

@@ -1,6 +1,6 @@
 //! A streamed answer, put together from its events and their times of arrival.
 
-use super::openai::{Answer, ApiError, ApiErrorBody, Usage, parse, quote};
+use super::openai::{Answer, ApiError, ApiErrorBody, Thought, Usage, parse, quote, said};
 use crate::domain::measure::Sample;
 use serde::Deserialize;
 use std::time::Duration;
@@ -11,10 +11,10 @@ const DONE: &str = "[DONE]";
 /// A whole streamed answer and when its parts came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// What it said.
+    /// The text and usage of the answer.
     pub answer: Answer,
-    /// When each chunk with a choice came, counted from sending the request. Never empty. The usage
-    /// chunk is none of them.
+    /// When each chunk with a choice came, counted from sending the request. Never empty. The usage chunk is
+    /// left out.
     pub chunks: Vec<Duration>,
 }
 
@@ -25,18 +25,7 @@ impl From<Streamed> for Answer {
 }
 
 impl Streamed {
-    /// From sending to the first chunk.
-    pub fn ttft(&self) -> Duration {
-        self.chunks.first().copied().unwrap_or_default()
-    }
-
-    /// From sending to the last chunk of text. As in `vllm bench serve`, the usage chunk and the end of
-    /// the stream do not count.
-    pub fn e2el(&self) -> Duration {
-        self.chunks.last().copied().unwrap_or_default()
-    }
-
-    /// What it took, with tokens from `usage`.
+    /// The times of the answer, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
         let Usage { prompt_tokens, completion_tokens, .. } = self.answer.usage;
         Sample { prompt_tokens, ..sample(&self.chunks, completion_tokens) }
@@ -44,7 +33,7 @@ impl Streamed {
 }
 
 fn sample(chunks: &[Duration], tokens: u32) -> Sample {
-    // To the microsecond: what is beyond is noise, and evidence is read by people.
+    // Rounded to microseconds: the rest is noise, and people read the evidence.
     let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
     Sample {
         began_ms: 0.0,
@@ -59,9 +48,11 @@ fn sample(chunks: &[Duration], tokens: u32) -> Sample {
 
 /// A streamed answer being read.
 #[derive(Debug, Default)]
-pub struct Transcript {
+pub(crate) struct Transcript {
     role: Option<String>,
     text: String,
+    /// What a reasoning parser took out of the text.
+    thought: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,
     chunks: Vec<Duration>,
@@ -87,6 +78,8 @@ struct Choice {
 struct Delta {
     role: Option<String>,
     content: Option<String>,
+    #[serde(flatten)]
+    thought: Thought,
 }
 
 impl Transcript {
@@ -96,7 +89,7 @@ impl Transcript {
     ///
     /// For an error event: vLLM sends `{"error": …}` and then `[DONE]`, all under status 200, when its
     /// engine dies under a stream. For an event that is not of this API, and for one after the end.
-    pub fn take(&mut self, data: &str, at: Duration) -> Result<(), ApiError> {
+    pub(crate) fn take(&mut self, data: &str, at: Duration) -> Result<(), ApiError> {
         if self.done {
             return Err(ApiError::Malformed(format!("an event after `{DONE}`: {}", quote(data))));
         }
@@ -118,7 +111,10 @@ impl Transcript {
         self.chunks.push(at);
         let (role, text) = match (choice.text, choice.delta) {
             (Some(text), None) => (None, Some(text)),
-            (None, Some(delta)) => (delta.role, delta.content),
+            (None, Some(delta)) => {
+                self.thought.push_str(delta.thought.text().as_deref().unwrap_or_default());
+                (delta.role, delta.content)
+            }
             _ => {
                 return Err(ApiError::Malformed(format!("a chunk without text: {}", quote(data))));
             }
@@ -132,12 +128,12 @@ impl Transcript {
     }
 
     /// When the chunks of text came, so far.
-    pub fn chunks(&self) -> &[Duration] {
+    pub(crate) fn chunks(&self) -> &[Duration] {
         &self.chunks
     }
 
-    /// What it took so far, a token a chunk: usage comes at the end only.
-    pub fn sample(&self) -> Sample {
+    /// The times so far, counting a token a chunk: usage comes only at the end.
+    pub(crate) fn sample(&self) -> Sample {
         sample(&self.chunks, u32::try_from(self.chunks.len()).unwrap_or(u32::MAX))
     }
 
@@ -146,7 +142,7 @@ impl Transcript {
     /// # Errors
     ///
     /// When `[DONE]`, the finish reason, the usage or the text is missing.
-    pub fn finish(self) -> Result<Streamed, ApiError> {
+    pub(crate) fn finish(self) -> Result<Streamed, ApiError> {
         let cut = |why: &str| ApiError::Cut { why: why.to_owned(), chunks: self.chunks.len() };
         if !self.done {
             return Err(cut("the stream ended without `[DONE]`"));
@@ -157,7 +153,12 @@ impl Transcript {
         let usage = self.usage.ok_or_else(|| cut("the stream has no usage chunk"))?;
         let finish_reason = self.finish_reason.clone().ok_or_else(|| cut("no chunk has a finish reason"))?;
         Ok(Streamed {
-            answer: Answer { role: self.role, text: self.text, finish_reason, usage },
+            answer: Answer {
+                role: self.role,
+                text: said(Some(self.text), Some(self.thought)),
+                finish_reason,
+                usage,
+            },
             chunks: self.chunks,
         })
     }

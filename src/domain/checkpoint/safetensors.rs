@@ -1,5 +1,4 @@
-//! The header of a safetensors file, and the index of several: what a checkpoint's weights are, without
-//! reading one of them.
+//! The header of a safetensors file, and the index of several: they describe the weights, which are not read.
 //!
 //! A file is eight bytes with the header's length, the header in JSON, and the data. Nothing in it is
 //! believed: lengths have limits, offsets must tile the data exactly, and a size must follow from type and
@@ -17,9 +16,9 @@ use std::{
 use thiserror::Error;
 
 /// The bytes before the header.
-pub const PREFIX: usize = 8;
+pub(crate) const PREFIX: usize = 8;
 /// No header is longer: the reference implementation's limit.
-pub const LONGEST_HEADER: u64 = 100_000_000;
+pub(crate) const LONGEST_HEADER: u64 = 100_000_000;
 /// No tensor has more dimensions.
 const MOST_DIMENSIONS: usize = 16;
 /// No name is longer.
@@ -30,13 +29,16 @@ const MOST_TENSORS: usize = 1_000_000;
 /// Why something is not a header or an index.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Flaw {
+    /// What `git clone` leaves where Git LFS is not installed.
+    #[error("it is a pointer of Git LFS, not the file")]
+    Pointer,
     /// Fewer than eight bytes, or less than the header.
     #[error("it ends within its header")]
     Truncated,
     /// The length is zero or absurd.
     #[error("its header claims {0} bytes, and at most {LONGEST_HEADER} are read")]
     Length(u64),
-    /// No JSON of the right form.
+    /// The header is no JSON of the right form.
     #[error("its header is wrong: {0}")]
     Json(String),
     /// The index is wrong.
@@ -45,9 +47,9 @@ pub enum Flaw {
     /// Size, type and shape contradict each other, or one is absurd.
     #[error("`{name}` is wrong: {why}")]
     Tensor {
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// What is wrong.
+        /// The mistake.
         why: String,
     },
     /// Two tensors share bytes, or bytes belong to none.
@@ -63,9 +65,9 @@ pub enum Flaw {
     /// The file is longer or shorter than its header says.
     #[error("it has {found} bytes, and its header says {expected}")]
     Size {
-        /// What the file has.
+        /// The bytes that the file has.
         found: u64,
-        /// What it should have.
+        /// The bytes that it should have.
         expected: u64,
     },
 }
@@ -73,15 +75,15 @@ pub enum Flaw {
 /// A tensor as the header names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// Its name: `model.layers.0.mlp.gate.weight`.
+    /// The name: `model.layers.0.mlp.gate.weight`.
     pub name: String,
     /// Rows, columns, and so on.
-    pub shape: Vec<u64>,
-    /// Its bytes.
+    pub(crate) shape: Vec<u64>,
+    /// The number of its bytes.
     pub bytes: u64,
 }
 
-/// What a header says.
+/// The tensors of a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     tensors: Vec<Tensor>,
@@ -91,14 +93,14 @@ pub struct Header {
 
 impl Header {
     /// The length of the header that these first bytes of a file announce.
-    pub fn length(prefix: [u8; PREFIX]) -> Result<u64, Flaw> {
+    pub(crate) fn length(prefix: [u8; PREFIX]) -> Result<u64, Flaw> {
         match u64::from_le_bytes(prefix) {
             length @ 2..=LONGEST_HEADER => Ok(length),
             length => Err(Flaw::Length(length)),
         }
     }
 
-    /// Reads the header at the start of these bytes of a file. What follows it is not looked at.
+    /// Reads the header at the start of these bytes of a file. The rest is ignored.
     pub fn at_start_of(bytes: &[u8]) -> Result<Self, Flaw> {
         let (prefix, rest) = bytes.split_first_chunk().ok_or(Flaw::Truncated)?;
         let length = usize::try_from(Self::length(*prefix)?).map_err(|_| Flaw::Truncated)?;
@@ -131,8 +133,8 @@ impl Header {
         if found == expected { Ok(()) } else { Err(Flaw::Size { found, expected }) }
     }
 
-    /// The size of the whole file.
-    pub fn file_size(&self) -> u64 {
+    /// The size of the whole file, by its header.
+    pub(crate) fn file_size(&self) -> u64 {
         (PREFIX as u64).saturating_add(self.length).saturating_add(self.data)
     }
 
@@ -147,8 +149,8 @@ impl Header {
     }
 }
 
-/// The tensors of a header in its order. A name that comes twice is an error: parsers differ in which of
-/// both they take.
+/// The tensors of a header in its order. A name that comes twice is an error, since parsers differ in which
+/// of the two they take.
 struct Entries(Vec<(String, Entry)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -216,7 +218,7 @@ const TYPES: [(&str, u64); 21] = [
 ];
 
 impl Entry {
-    /// The tensor with the place of its first byte.
+    /// The checked tensor, with the place of its first byte.
     fn checked(self, name: String) -> Result<(u64, Tensor), Flaw> {
         let wrong = |why: String| Flaw::Tensor { name: name.clone(), why };
         let bits = TYPES.iter().find(|(known, _)| *known == self.dtype).map(|(_, bits)| *bits);
@@ -249,7 +251,7 @@ pub struct Index {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Metadata {
-    /// Some tools write it as a float.
+    /// The sum of bytes. Some tools write it as a float.
     #[serde(default)]
     total_size: Option<serde_json::Number>,
 }
@@ -265,18 +267,18 @@ impl Index {
         }
     }
 
-    /// The files that it names.
-    pub fn files(&self) -> BTreeSet<&str> {
+    /// The files that the index names.
+    pub(crate) fn files(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }
 
-    /// The bytes that it says all tensors have.
-    pub fn total_size(&self) -> Option<u64> {
+    /// The bytes of all tensors, by the index.
+    pub(crate) fn total_size(&self) -> Option<u64> {
         self.metadata.total_size.as_ref()?.as_u64()
     }
 
-    /// The tensors that it says are in this file, and that the file's header lacks.
-    pub fn missing_from<'a>(&'a self, file: &str, header: &Header) -> Vec<&'a str> {
+    /// The tensors that the index places in this file, and that the file's header lacks.
+    pub(crate) fn missing_from<'a>(&'a self, file: &str, header: &Header) -> Vec<&'a str> {
         let there: BTreeSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let named = self.weight_map.iter().filter(|(_, of)| *of == file).map(|(name, _)| name.as_str());
         named.filter(|name| !there.contains(name)).collect()
@@ -286,8 +288,8 @@ impl Index {
 /// All weight files of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WeightFiles {
-    /// Their headers. None: only `config.json` is there.
+    /// The headers. None: only `config.json` is there.
     pub headers: Vec<Header>,
-    /// The bytes that the index says they hold, where there is one and it says so.
-    pub total: Option<u64>,
+    /// The bytes that the index names, where there is one and it names them.
+    pub(crate) total: Option<u64>,
 }

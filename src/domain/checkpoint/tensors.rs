@@ -9,10 +9,10 @@ use super::{
     quantization::{Rules, Scheme},
     safetensors::Tensor,
 };
-use crate::domain::{problem::Problem, size::ByteSize};
+use crate::domain::size::ByteSize;
 use serde::{Deserialize, Serialize};
 
-/// What a tensor is for. `--cpu-offload-params experts` moves exactly the first class.
+/// The purpose of a tensor. `--cpu-offload-params experts` moves exactly the first class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -34,11 +34,11 @@ pub enum Class {
     Embedding,
     /// The output head.
     LmHead,
-    /// What no other class has.
+    /// All other tensors.
     Other,
 }
 
-/// What one rank holds of a tensor.
+/// The part of a tensor that one rank holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sharding {
@@ -53,18 +53,18 @@ pub enum Sharding {
 /// Equal tensors that are sharded alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What they are for.
+    /// The class of the tensors.
     pub class: Class,
-    /// Bytes of each, whole.
+    /// Bytes of each whole tensor.
     pub bytes: u64,
-    /// How many there are.
+    /// The number of tensors.
     pub copies: u64,
-    /// What one rank holds of each.
+    /// The part of each that one rank holds.
     pub sharding: Sharding,
 }
 
 impl Group {
-    /// Bytes on one of `ranks` ranks; where it does not divide, on the one that holds most.
+    /// Bytes on one of `ranks` ranks: on the one that holds most, where they do not divide evenly.
     fn on(&self, ranks: u32) -> u128 {
         let ranks = u64::from(ranks.max(1));
         let parts = match self.sharding {
@@ -102,7 +102,7 @@ pub struct Tensors(Vec<Group>);
 
 impl Tensors {
     /// The tensors of a model of this shape under these rules.
-    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
+    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, String> {
         let mut tensors = Self::default();
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
@@ -127,9 +127,9 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
-    /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
-    pub fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
+    /// The tensors that files hold, by their names; one that lies in two files is loaded once. What vLLM does not load is
+    /// not counted: layers for speculation, the frequencies of rotary embeddings, a head that is the embedding.
+    pub(crate) fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
@@ -183,7 +183,7 @@ impl Tensors {
         }
     }
 
-    fn attention(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn attention(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, head) = (shape.hidden_size, shape.head_dim);
         let query = shape.num_attention_heads * head;
         let key_value = (shape.num_key_value_heads * head, hidden);
@@ -209,7 +209,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn dense(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn dense(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, inner) = (shape.hidden_size, shape.intermediate_size);
         for (name, size) in
             [("gate_proj", (inner, hidden)), ("up_proj", (inner, hidden)), ("down_proj", (hidden, inner))]
@@ -220,7 +220,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixtral(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixtral(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, inner) = (shape.hidden_size, shape.moe_intermediate_size);
         for (name, size) in [("w1", (inner, hidden)), ("w2", (hidden, inner)), ("w3", (inner, hidden))] {
             let scheme = rules.scheme(&format!("{layer}.block_sparse_moe.experts.0.{name}"))?;
@@ -231,7 +231,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn gdn(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn gdn(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let hidden = shape.hidden_size;
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
@@ -253,7 +253,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixture(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixture(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let hidden = shape.hidden_size;
         let experts = shape.num_experts;
         for (name, shared, routed) in [
@@ -292,12 +292,17 @@ impl Tensors {
     }
 }
 
+/// Whether a tensor belongs to the layers that guess tokens ahead (MTP).
+pub(super) fn speculates(shape: &ModelDims, name: &str) -> bool {
+    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
+    name.split('.').any(|segment| segment == "mtp")
+        || layer.is_some_and(|layer| layer >= shape.num_hidden_layers)
+}
+
 /// Class and sharding of a tensor by its name in the files; `None` where vLLM does not load it.
 fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     let has = |part: &str| name.split('.').any(|segment| segment == part);
-    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
-    let speculation = has("mtp") || layer.is_some_and(|layer| layer >= shape.num_hidden_layers);
-    if speculation || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
+    if speculates(shape, name) || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
         return None;
     }
     let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);
@@ -312,7 +317,7 @@ fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
         () if has("k_proj") || has("v_proj") => (Class::Attention, keys_and_values),
         () if has("self_attn") => (Class::Attention, Sharding::Split),
         () if has("mlp") => (Class::Mlp, Sharding::Split),
-        // Nobody knows how it is split: not at all is the safe guess.
+        // How it is split is unknown: a whole copy is the safe guess.
         () => (Class::Other, Sharding::Replicated),
     };
     // Two numbers that every rank keeps.

@@ -1,4 +1,4 @@
-//! Answers in one body.
+//! The rules for answers in one body.
 
 use super::probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation, wrong};
 use crate::domain::api::openai::Answer;
@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 pub(super) const COMPLETIONS: &str = "/v1/completions";
 pub(super) const CHAT: &str = "/v1/chat/completions";
 
-/// What is asked in a chat.
+/// The message of a chat.
 pub(super) const MESSAGE: &str = "Name a fruit.";
-/// Few, because a server may be slow and the old one is stopped while this one is judged.
+/// The limit of tokens. It is low because a server may be slow, and the old one is stopped while this one is
+/// judged.
 pub(super) const TOKENS: u64 = 4;
 
-/// Exactly so many where the model may not end by itself.
+/// The exact number of tokens where the model may not end by itself.
 const EXACTLY: u64 = 3;
-/// Texts that hardly any prose goes without. A server that ignores `stop` is caught by their being there;
-/// one that honours it never shows them, whatever its model says.
+/// Texts that hardly any prose goes without. A server that ignores `stop` shows them; one that honours it
+/// never does, whatever its model says.
 const STOPS: [&str; 4] = [" ", "e", "a", "\n"];
-/// Tokens to let such a server show itself in.
+/// The limit of tokens for a server that ignores `stop` to show one of them.
 const STOP_TOKENS: u64 = 12;
 
 pub(super) const PROBES: &[Probe] = &[
@@ -90,12 +91,18 @@ fn to_the_limit(known: &Known, max_tokens: u64) -> Value {
     body
 }
 
-/// What a choice says.
+/// What a choice says: its text, or where a reasoning parser took all of it what it thought.
 pub(super) fn text(choice: &Value) -> Option<&str> {
-    choice["text"].as_str().or_else(|| choice["message"]["content"].as_str())
+    let message = &choice["message"];
+    choice["text"].as_str().or_else(|| message["content"].as_str()).or_else(|| thought(message))
 }
 
-/// It is an answer of this API.
+/// What a reasoning parser took out of the text of a message.
+pub(super) fn thought(message: &Value) -> Option<&str> {
+    message["reasoning"].as_str().or_else(|| message["reasoning_content"].as_str())
+}
+
+/// The body is an answer of this API.
 pub(super) fn whole(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.json()?;
     let answer = Answer::parse(seen.good_text()?)?;
@@ -146,7 +153,7 @@ fn finish_reason(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     }
 }
 
-/// What every answer repeats, and clients rely on.
+/// The fields that every answer repeats, and clients rely on.
 pub(super) fn identity(body: &Value, object: &str, known: &Known) -> Result<(), Violation> {
     let said = |field: &str| body[field].as_str().unwrap_or_default();
     if said("id").is_empty() {

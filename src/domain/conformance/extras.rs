@@ -1,4 +1,4 @@
-//! What vLLM offers beside plain answers.
+//! The rules for what vLLM offers beside plain answers.
 
 use super::{
     answers::{CHAT, COMPLETIONS, chat, completion, whole},
@@ -6,13 +6,13 @@ use super::{
 };
 use serde_json::{Value, json};
 
-/// What is to be echoed: a text that is cut in the middle of a character wherever bytes are cut.
+/// The text to be echoed. Half of its characters have several bytes, so that a cut between bytes shows.
 const ECHOED: &str = "Grüße: 港に船 🚢";
-/// How many answers to one request.
+/// The number of answers to one request.
 const CHOICES: usize = 2;
-/// Room for `true` or `false`, however they are split.
+/// Enough tokens for `true` or `false`, however they are split.
 const SCHEMA_TOKENS: u64 = 8;
-/// Above zero only by rounding.
+/// The greatest logarithm of a probability: above zero only by rounding.
 const MOST_LOGPROB: f64 = 1e-3;
 
 pub(super) const PROBES: &[Probe] = &[
@@ -109,7 +109,7 @@ pub(super) const PROBES: &[Probe] = &[
     },
 ];
 
-/// `body` with these fields set.
+/// Sets these fields in `body`.
 fn with(mut body: Value, fields: Value) -> Value {
     if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), fields) {
         body.extend(fields);
@@ -139,7 +139,7 @@ fn logprobs(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     if values.len() != tokens.len() {
         return wrong(format!("{} tokens have {} log probabilities", tokens.len(), values.len()));
     }
-    // Nothing comes before the first token of a prompt, so that it has none.
+    // The first token of a prompt has none, since nothing comes before it.
     are_logarithms(values.iter().filter(|value| !value.is_null()))
 }
 
@@ -191,7 +191,12 @@ fn tolerated(seen: &Exchange, _: &Known) -> Result<(), Violation> {
 fn schema(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     let body = seen.json()?;
-    let text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+    let message = &body["choices"][0]["message"];
+    let text = message["content"].as_str().unwrap_or_default();
+    if text.trim().is_empty() && super::answers::thought(message).is_some() {
+        let why = format!("it thinks first, and {SCHEMA_TOKENS} tokens do not reach the answer");
+        return Err(Violation::NotOffered(why));
+    }
     match text.trim() {
         "true" | "false" => Ok(()),
         other => wrong(format!("the answer by a schema of `true` and `false` is `{other}`")),
@@ -236,18 +241,28 @@ fn version(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     }
 }
 
-fn metrics(seen: &Exchange, _: &Known) -> Result<(), Violation> {
-    if seen.good_text()?.contains("\nvllm:") { Ok(()) } else { wrong("no metric begins with `vllm:`") }
+fn metrics(seen: &Exchange, known: &Known) -> Result<(), Violation> {
+    if seen.good_text()?.lines().any(|line| line.starts_with("vllm:")) {
+        return Ok(());
+    }
+    let why = "no metric begins with `vllm:`";
+    match known.statistics {
+        Some(true) => wrong(why),
+        Some(false) => {
+            Err(Violation::NotOffered(format!("{why}: it was started with `--disable-log-stats`")))
+        }
+        None => Err(Violation::NotOffered(format!("{why}, as with `--disable-log-stats`"))),
+    }
 }
 
 /// Asks for the probabilities of the tokens of `text`.
-pub fn logprobs_of(known: &Known, text: &str) -> Ask {
+pub(crate) fn logprobs_of(known: &Known, text: &str) -> Ask {
     Ask::Post(with(completion(known, 1), json!({ "prompt": text, "echo": true, "logprobs": 1 })))
 }
 
 /// The natural logarithms of the probabilities of all tokens but the first, which has none, and the last,
 /// which was generated. Absent where the answer has none.
-pub fn read_logprobs(seen: &Exchange) -> Option<Vec<f64>> {
+pub(crate) fn read_logprobs(seen: &Exchange) -> Option<Vec<f64>> {
     let body = seen.json().ok()?;
     let mut values: Vec<f64> = body["choices"][0]["logprobs"]["token_logprobs"]
         .as_array()?

@@ -1,4 +1,4 @@
-//! What an OpenAI-compatible server is asked, and what must be true of its answers.
+//! Asks an OpenAI-compatible server, and says what must be true of its answers.
 //!
 //! A [`Probe`] is one request; its [`Rule`]s are looked at in one answer, so that some forty things are
 //! known after some twenty answers of a few tokens each. None of them looks at what the text means, and
@@ -11,21 +11,21 @@ mod probe;
 mod refusals;
 mod streams;
 
-pub use extras::{logprobs_of, read_logprobs};
-pub use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
+pub(crate) use extras::{logprobs_of, read_logprobs};
+pub(crate) use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
 
 use serde_json::Value;
 
-/// All probes, those that the others build on first.
-pub fn probes() -> impl Iterator<Item = &'static Probe> {
+/// All probes, those first that the others build on.
+pub(crate) fn probes() -> impl Iterator<Item = &'static Probe> {
     [answers::PROBES, streams::PROBES, answers::LIMITS, extras::PROBES, refusals::PROBES]
         .into_iter()
         .flatten()
 }
 
 impl Exchange {
-    /// Every JSON value that the body is made of: one, or one an event. What is none is left out.
-    pub fn answers(&self) -> Vec<Value> {
+    /// The JSON values of the body: one, or one an event. Events that are no JSON are left out.
+    pub(crate) fn answers(&self) -> Vec<Value> {
         if self.content_type.starts_with("text/event-stream") {
             return streams::chunks(self).unwrap_or_default();
         }
@@ -34,8 +34,8 @@ impl Exchange {
 }
 
 impl Known {
-    /// Takes note of a good answer to a probe.
-    pub fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
+    /// Records what a good answer to a probe tells.
+    pub(crate) fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
         let Some(first) = probe.rules.first() else { return };
         match first.name {
             "chat-stream" | "completion-stream" => self.texts.extend(streams::text(exchange)),

@@ -1,21 +1,21 @@
-//! What a request and the rules for its answer are.
+//! One request, and the rules for its answer.
 
 use crate::domain::api::openai::{ApiError, Models, complaint, parse};
 use serde_json::Value;
 use std::fmt;
 
-/// What completions go on with.
-pub const PROMPT: &str = "The ships in the harbour";
+/// The prompt of completions.
+pub(crate) const PROMPT: &str = "The ships in the harbour";
 
 /// An answer as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The HTTP status.
-    pub status: u16,
-    /// The header, empty without one.
-    pub content_type: String,
+    pub(crate) status: u16,
+    /// The `Content-Type` header, empty without one.
+    pub(crate) content_type: String,
     /// The whole body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Exchange {
@@ -24,7 +24,7 @@ impl Exchange {
     /// # Errors
     ///
     /// For another status, and for a body that is no JSON.
-    pub fn json(&self) -> Result<Value, ApiError> {
+    pub(crate) fn json(&self) -> Result<Value, ApiError> {
         let text = self.good_text()?;
         parse(text)
     }
@@ -38,12 +38,12 @@ impl Exchange {
             .map_err(|error| ApiError::Malformed(format!("{error}, of {} bytes", self.body.len())))
     }
 
-    /// What an error body says.
+    /// The message in an error body.
     fn complaint(&self) -> String {
         complaint(&String::from_utf8_lossy(&self.body))
     }
 
-    /// A refusal of something that a server need not offer is no failure.
+    /// The answer, or [`Violation::NotOffered`] for a refusal of something that a server need not offer.
     pub(super) fn offered(&self) -> Result<(), Violation> {
         match self.status {
             400..=499 | 501 => Err(Violation::NotOffered(self.complaint())),
@@ -52,88 +52,90 @@ impl Exchange {
     }
 }
 
-/// What is asked.
+/// The body of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
-    /// Nothing but the path.
+pub(crate) enum Ask {
+    /// No body.
     Get,
     /// A JSON body.
     Post(Value),
     /// A body that need not be JSON, though its header says so.
     Raw(&'static str),
-    /// Nothing: something that it needs is not known. Why.
+    /// No request, for this reason: something that it needs is not known.
     Skip(&'static str),
 }
 
 /// One request, and what to look at in its answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The endpoint.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// The request.
-    pub ask: fn(&Known) -> Ask,
-    /// The first stands for the answer as a whole: without it the others mean nothing.
-    pub rules: &'static [Rule],
+    pub(crate) ask: fn(&Known) -> Ask,
+    /// The checks. The first is for the answer as a whole: without it the others mean nothing.
+    pub(crate) rules: &'static [Rule],
 }
 
 /// One named check.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// A stable name: `chat-stream`.
-    pub name: &'static str,
-    /// Who must keep to it.
-    pub need: Need,
+    pub(crate) name: &'static str,
+    /// The servers that must keep to it.
+    pub(crate) need: Need,
     /// The check.
-    pub look: fn(&Exchange, &Known) -> Result<(), Violation>,
+    pub(crate) look: fn(&Exchange, &Known) -> Result<(), Violation>,
 }
 
-/// Who must keep to a rule.
+/// The servers that must keep to a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Every server, and nothing else means anything without it.
     Essential,
     /// Every server.
     Everyone,
     /// vLLM. Another server may do without.
     Vllm,
-    /// Nobody; but who offers it must do it right.
+    /// Every server that offers it.
     WhereOffered,
 }
 
-/// What was learned of the server so far.
+/// What the answers so far have told of the server.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Known {
-    /// The name to ask for.
-    pub model: String,
+pub(crate) struct Known {
+    /// The name of the model in requests.
+    pub(crate) model: String,
     /// Whether it is vLLM. A server of ours always is.
-    pub vllm: bool,
+    pub(crate) vllm: bool,
+    /// Whether it was started with metrics of its own, where that is known.
+    pub statistics: Option<bool>,
     /// The longest context, tokens.
-    pub max_model_len: Option<u32>,
-    /// What the server counts in [`PROMPT`].
-    pub prompt_tokens: Option<u64>,
+    pub(crate) max_model_len: Option<u32>,
+    /// The tokens that the server counts in [`PROMPT`].
+    pub(crate) prompt_tokens: Option<u64>,
     /// The tokens of [`PROMPT`], by its own tokenizer.
-    pub tokens: Option<Vec<u64>>,
-    /// What it generated freely: the first answers, each way that they come.
-    pub texts: Vec<String>,
+    pub(crate) tokens: Option<Vec<u64>>,
+    /// The texts that it generated freely: the first answer of each kind.
+    pub(crate) texts: Vec<String>,
 }
 
 impl Known {
-    /// Nothing yet, but the name to ask for.
-    pub fn of(model: &str) -> Self {
+    /// Knows only the name of the model.
+    pub(crate) fn of(model: &str) -> Self {
         Self { model: model.to_owned(), ..Self::default() }
     }
 
-    /// Takes note of what the list of models says.
-    pub fn learn_models(&mut self, models: &Models) {
+    /// Records what the list of models says.
+    pub(crate) fn learn_models(&mut self, models: &Models) {
         let ours = models.data.iter().find(|model| model.id == self.model);
         self.vllm = ours.is_some_and(|model| model.owned_by.as_deref() == Some("vllm"));
         self.max_model_len = ours.and_then(|model| model.max_model_len);
     }
 }
 
-/// Why a check failed: a fault of the answer, or an answer that says the wrong thing.
+/// Why a check failed: no good answer, or a wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
+pub(crate) enum Violation {
     /// No good answer.
     Fault(ApiError),
     /// A wrong one.
@@ -143,8 +145,13 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// Whether nobody answers at all: there, or in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Fault(ApiError::Unreachable { .. } | ApiError::Late { .. }))
+    }
+
     /// Whether the checks that are left would only fail, or wait, alike.
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())
     }
 }

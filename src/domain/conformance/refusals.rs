@@ -1,4 +1,4 @@
-//! Clients' mistakes, which must be answered as such: a client that is told 200 or 500 retries for ever.
+//! The rules for clients' mistakes, which must be refused: a client that gets 200 or 500 retries for ever.
 
 use super::{
     answers::{CHAT, COMPLETIONS},
@@ -7,7 +7,7 @@ use super::{
 use crate::domain::api::openai::ApiErrorBody;
 use serde_json::json;
 
-/// More than any model generates.
+/// More tokens than any model generates.
 const TOO_MANY_TOKENS: u32 = 100_000_000;
 /// The longest context whose overflow is tried: the body of a longer one would be megabytes.
 const LONGEST_TRIED: u32 = 1 << 18;

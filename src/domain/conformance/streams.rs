@@ -1,4 +1,4 @@
-//! Answers as server-sent events.
+//! The rules for answers as server-sent events.
 
 use super::{
     answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant},
@@ -52,7 +52,7 @@ fn streamed(mut body: Value) -> Value {
     body
 }
 
-/// What the stream said, if it is whole.
+/// The text of the stream, if it is whole.
 pub(super) fn text(seen: &Exchange) -> Option<String> {
     read(seen).ok().map(|streamed| streamed.answer.text)
 }

@@ -1,17 +1,21 @@
-//! Every rule of the preflight as data: what it watches, how grave it is, and who says so.
+//! Every rule of the preflight as data: its condition, severity and source.
 //!
 //! The checks themselves are in [`super::planning::preflight`] and [`super::planning::placement`]; what they find takes its
 //! severity and source from here, so that no finding lacks either.
 
+mod after;
+mod before;
 pub mod refusal;
 mod rule;
-mod table;
 
 pub use rule::{Concerns, Rule, Severity};
-pub use table::RULES;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+/// All rules.
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| [before::BEFORE, after::AFTER].concat());
 
 impl Rule {
     /// The rule with this code.
@@ -30,7 +34,7 @@ pub struct Finding {
     pub code: String,
     /// The number of the rule that found it: `P02`.
     #[serde(default)]
-    pub rule: String,
+    pub(crate) rule: String,
     /// How grave it is.
     #[serde(default)]
     pub severity: Severity,
@@ -45,7 +49,7 @@ pub struct Finding {
 
 impl Finding {
     /// A finding of the rule with this code.
-    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         let code = code.into();
         let rule = Rule::of(&code);
         Self {
@@ -60,14 +64,14 @@ impl Finding {
 
     /// Adds the remedy.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// Adds the remedy of its rule.
     #[must_use]
-    pub fn with_remedy(self) -> Self {
+    pub(crate) fn with_remedy(self) -> Self {
         let remedy = Rule::of(&self.code).map(|rule| rule.remedy.to_owned());
         Self { help: remedy, ..self }
     }

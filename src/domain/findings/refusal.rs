@@ -16,7 +16,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal of this code.
-    pub fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into(), help: help.into() }
     }
 }

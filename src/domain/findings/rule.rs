@@ -1,4 +1,4 @@
-//! What a rule of the preflight is.
+//! A rule of the preflight.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What a rule has to know.
+/// The knowledge that a rule needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concerns {
     /// The host alone: `doctor` asks it.
@@ -38,6 +38,8 @@ pub enum Concerns {
     Runtime,
     /// A running engine against its plan.
     Engine,
+    /// The limits that a running service is under.
+    Service,
 }
 
 /// One thing that is known to go wrong.
@@ -47,14 +49,14 @@ pub struct Rule {
     pub number: &'static str,
     /// The stable name that findings carry. A trailing `*` stands for what differs.
     pub code: &'static str,
-    /// How grave it is.
+    /// The severity.
     pub severity: Severity,
-    /// What has to be known to judge it.
+    /// The knowledge that it needs.
     pub concerns: Concerns,
-    /// When it holds.
+    /// The condition under which it holds.
     pub condition: &'static str,
-    /// What helps, in general. A finding may know better.
+    /// The usual remedy. A finding may know a better one.
     pub remedy: &'static str,
-    /// Where this is known from.
+    /// The source of this knowledge.
     pub source: &'static str,
 }

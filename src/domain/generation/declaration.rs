@@ -1,4 +1,4 @@
-//! What a configuration declares shall serve, and what is left to do for it.
+//! Compares the declaration of a configuration with the host, and says what is left to do.
 //!
 //! It is known by what it says, and not by who says it: another nixpkgs, another awqdeploy or another order of the keys
 //! declares nothing else, and must not restart a model server.
@@ -7,7 +7,7 @@ use crate::domain::{activation::machine::Cause, digest::Sha256Digest, generation
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// The texts of one profile that decide what it deploys.
+/// The texts of one profile that decide what is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Texts<'a> {
     /// Its name.
@@ -18,11 +18,11 @@ pub struct Texts<'a> {
     pub model: Option<&'a str>,
     /// The lock of its vLLM, where there is one.
     pub runtime: Option<&'a str>,
-    /// The text of its unit, where somebody renders it beforehand.
+    /// The text of the unit, where somebody renders it beforehand.
     pub unit: Option<&'a str>,
 }
 
-/// The digest of these profiles, in this order: what shall serve, and what to return to.
+/// The digest of these profiles, in this order: the one to run, then its rollback targets.
 pub fn digest(profiles: &[Texts<'_>]) -> Sha256Digest {
     let mut said = String::from("awqdeploy declaration 1\n");
     for Texts { name, profile, model, runtime, unit } in profiles {
@@ -35,7 +35,7 @@ pub fn digest(profiles: &[Texts<'_>]) -> Sha256Digest {
         ];
         for part in parts {
             match part {
-                // With its length: no text runs into the next.
+                // The length keeps one text from running into the next.
                 Some(part) => {
                     let _ = writeln!(said, "{}\n{part}", part.len());
                 }
@@ -46,12 +46,12 @@ pub fn digest(profiles: &[Texts<'_>]) -> Sha256Digest {
     Sha256Digest::of(said)
 }
 
-/// Whether two TOML texts say the same.
-pub fn same(one: &str, other: &str) -> bool {
+/// Whether two TOML texts mean the same.
+pub(crate) fn same(one: &str, other: &str) -> bool {
     meaning(one) == meaning(other)
 }
 
-/// What a TOML text says, without its layout; the text itself where it is none.
+/// The values of a TOML text, without its layout; the text itself where it is no TOML.
 fn meaning(text: &str) -> String {
     text.parse::<toml::Table>()
         .map_or_else(|_| text.to_owned(), |table| canonical(&toml::Value::Table(table)))
@@ -74,8 +74,8 @@ fn canonical(value: &toml::Value) -> String {
     }
 }
 
-/// A unit's text without the names of runtimes: the same lock has another name with each build of Nix, and is in the
-/// declaration itself.
+/// The text of a unit without the names of runtimes. Each build of Nix gives the same lock another name, and
+/// the declaration holds the lock itself.
 fn built_from_any(unit: &str) -> String {
     const FOLDER: &str = "/store/runtimes/";
     let mut parts = unit.split(FOLDER);
@@ -87,51 +87,52 @@ fn built_from_any(unit: &str) -> String {
     text
 }
 
-/// The last attempt at a declaration, as it is on record.
+/// The record of the last attempt at a declaration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What was declared.
+    /// The digest of the declaration.
     pub declaration: Sha256Digest,
     /// The boot in which it began, by the kernel's own name.
     pub boot: String,
-    /// The newest activation before it; 0 where there was none.
+    /// The newest activation before the attempt; 0 where there was none.
     pub after: u64,
-    /// How it ended. Absent: it goes on, was stopped, or never came to an end that says anything of what is declared.
+    /// How the attempt ended. Absent: it goes on, was stopped, or ended in a way that says nothing of the
+    /// declaration.
     pub end: Option<Ended>,
 }
 
-/// An end that speaks for or against what was declared.
+/// An end that speaks for or against a declaration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Ended {
-    /// It serves, and is proven.
+    /// The declaration runs, and is proven.
     Committed {
-        /// As this generation.
+        /// The generation of the declaration.
         generation: GenerationId,
     },
-    /// It was tried, and went back by itself.
+    /// The declaration was tried, and was rolled back.
     WentBack {
-        /// As this generation.
+        /// The generation of the declaration.
         generation: GenerationId,
-        /// What was found wrong with it.
+        /// The reason of the rollback.
         why: String,
     },
     /// The host went down while it was tried, and this was told in the attempt's boot.
     HostWentDown,
 }
 
-/// What is on the host now.
+/// The present state of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now<'a> {
     /// The boot, by the kernel's own name.
     pub boot: &'a str,
     /// The newest activation; 0 where there is none.
     pub activations: u64,
-    /// What `current` points at.
+    /// The generation of `current`.
     pub current: Option<Current<'a>>,
 }
 
-/// What `current` points at.
+/// The generation of `current`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current<'a> {
     /// Its number.
@@ -142,29 +143,29 @@ pub struct Current<'a> {
     pub is_declared: bool,
 }
 
-/// What is left to do.
+/// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// To deploy what is declared.
+    /// Deploy the declaration.
     Deploy,
-    /// Nothing: this generation of it serves.
+    /// Nothing: this generation of the declaration runs.
     Serves(GenerationId),
-    /// Nothing, and it does not serve.
+    /// Nothing, although the declaration does not run.
     Stands(Why),
 }
 
-/// Why what is declared does not serve, and is not tried again by itself.
+/// Why a declaration does not run, and is not tried again by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It was tried, and this was wrong with it.
+    /// It was tried, and failed for this reason.
     Failed(String),
-    /// It was deployed, and something else has been activated since; of this profile, where anything serves.
+    /// Another generation has been activated since; of this profile, where there is one.
     Replaced(Option<String>),
     /// The host went down while it was tried.
     HostWentDown,
 }
 
-/// What is left to do for a declaration.
+/// Decides what to do for a declaration.
 pub fn next(declared: Sha256Digest, last: Option<&Attempt>, now: Now<'_>) -> Next {
     let Some(attempt) = last.filter(|attempt| attempt.declaration == declared) else { return Next::Deploy };
     // A person has deployed the same by hand since.
@@ -197,8 +198,8 @@ pub fn next(declared: Sha256Digest, last: Option<&Attempt>, now: Now<'_>) -> Nex
 }
 
 impl Ended {
-    /// What an activation that went back says of its generation. One that was interrupted, or that could not stop what
-    /// served, says nothing.
+    /// The end that a rollback stands for. An interrupted activation, and one that could not stop the old
+    /// server, say nothing of the generation.
     pub fn after(generation: GenerationId, cause: &Cause) -> Option<Self> {
         cause.blames_the_generation().then(|| Self::WentBack { generation, why: cause.to_string() })
     }

@@ -1,4 +1,4 @@
-//! What differs between two deployments, part by part.
+//! Compares two deployments, part by part.
 
 use crate::domain::{digest::Sha256Digest, lockfile::LockedFile, planning::plan::Plan, size::ByteSize};
 use schemars::JsonSchema;
@@ -10,15 +10,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// Unchanged lines that are shown around changed ones.
 const CONTEXT: usize = 1;
 
-/// One of the two.
+/// One of two deployments that are compared.
 #[derive(Clone, Debug)]
-pub struct Side {
-    /// What it runs, and how it is judged.
-    pub plan: Plan,
-    /// Its model's files, by path. Absent where they are not locked.
-    pub files: Option<BTreeMap<PathBuf, (ByteSize, Sha256Digest)>>,
-    /// The packages of its runtime with their versions. Absent where they are not known.
-    pub packages: Option<BTreeMap<String, String>>,
+pub(crate) struct Side {
+    /// The plan.
+    pub(crate) plan: Plan,
+    /// The files of the model, by path. Absent where they are not locked.
+    pub(crate) files: Option<BTreeMap<PathBuf, (ByteSize, Sha256Digest)>>,
+    /// The packages of the runtime with their versions. Absent where they are not known.
+    pub(crate) packages: Option<BTreeMap<String, String>>,
 }
 
 /// A part in which the two differ.
@@ -26,7 +26,7 @@ pub struct Side {
 pub struct Section {
     /// `command`, `environment`, `model`, `files`, `runtime`, `memory`, `gates` or `unit`.
     pub part: &'static str,
-    /// In the order of the text; what is far from any change is left out.
+    /// The lines in the order of the text, without those far from any change.
     pub lines: Vec<Line>,
 }
 
@@ -39,7 +39,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// Which of the two has a line.
+/// Which of the two deployments has a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Is")]
@@ -53,8 +53,8 @@ pub enum Change {
 }
 
 impl Side {
-    /// A plan with the files that a lock lists.
-    pub fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (ByteSize, Sha256Digest)> {
+    /// The files that a lock lists, by path.
+    pub(crate) fn files_of(files: &[LockedFile]) -> BTreeMap<PathBuf, (ByteSize, Sha256Digest)> {
         files.iter().map(|file| (file.path.clone(), (file.size, file.sha256))).collect()
     }
 
@@ -95,7 +95,7 @@ impl Side {
 }
 
 /// The parts in which two deployments differ.
-pub fn between(one: &Side, other: &Side) -> Vec<Section> {
+pub(crate) fn between(one: &Side, other: &Side) -> Vec<Section> {
     let pairs = one.parts().into_iter().zip(other.parts());
     pairs
         .filter(|((_, one), (_, other))| one != other)

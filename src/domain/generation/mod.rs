@@ -1,4 +1,4 @@
-//! A generation: one immutable, complete deployment, kept so that it can be returned to.
+//! A generation: one immutable, complete deployment, kept as a rollback target.
 
 pub mod declaration;
 pub mod diff;
@@ -8,7 +8,7 @@ use super::{generation_id::GenerationId, planning::plan::Plan};
 use serde::{Deserialize, Serialize};
 
 /// The format of a generation's record. A program that finds a later one says so, and leaves it alone.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What `generation.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether this version of the program made it from such a plan, so that another would be no other.
+    /// Whether this version of the program made it from such a plan, so that a new one would be equal.
     pub fn is_of(&self, plan: &Plan) -> bool {
         self.plan.runs_as(plan) && self.made_by == env!("CARGO_PKG_VERSION")
     }

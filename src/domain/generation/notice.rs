@@ -1,4 +1,4 @@
-//! What the host's journal is told of an activation that ended, under numbers that never change.
+//! Tells the host's journal of an activation that ended, under numbers that never change.
 //!
 //! `journalctl MESSAGE_ID=…` finds each kind on any host; the fields say the rest to programs.
 
@@ -10,15 +10,15 @@ use crate::domain::{
 
 /// A generation was proven and serves.
 pub const ACTIVATED: &str = "5f0c9e2b7d2e4c1f9a3b8c6d41e7a025";
-/// A generation failed, and what served before serves again.
+/// A generation failed, and the one before it runs again.
 pub const ROLLED_BACK: &str = "b1d7430c95a84e6ab2f90d5e76c3481f";
-/// Going back failed: a person is needed.
+/// The rollback failed: a person is needed.
 pub const STUCK: &str = "d93e6a815c0b4f27860f1ab47e52c9d4";
 
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Its kind: 32 hexadecimal digits.
+    /// The kind: 32 hexadecimal digits.
     pub id: &'static str,
     /// As syslog counts: 5 for a notice, 4 for a warning, 2 for what is critical.
     pub priority: u8,
@@ -29,7 +29,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What is told of this activation, if it has ended; `plan` is that of the generation that was to be proven.
+    /// The notice for this activation, if it has ended; `plan` is that of the generation on trial.
     pub fn of(number: u64, activation: &Activation, plan: &Plan, scope: Scope) -> Option<Self> {
         let Plan { profile, service, .. } = plan;
         let Activation { from, to, .. } = activation;
@@ -74,7 +74,7 @@ impl Notice {
         Some(Self { id, priority, message, fields })
     }
 
-    /// The same where what serves again was validated and failed: then a person is needed after all.
+    /// Raises the notice where the server after a rollback failed its validation too: a person is needed.
     #[must_use]
     pub fn failing(self, why: &str) -> Self {
         let message = format!("{}; and what serves again does not pass its validation: {why}", self.message);

@@ -1,17 +1,19 @@
-//! A model hub, as its HTTP interface describes repositories: what it says, read and checked.
+//! A model hub: reads and checks what its HTTP interface says of repositories.
 //!
 //! Shapes as `huggingface_hub` 1.x reads them: `/api/models/REPO/revision/REV` and
 //! `/api/models/REPO/tree/REV?recursive=true`.
 
+pub mod patience;
 pub mod schedule;
 pub mod upstream;
+
+pub use patience::{Patience, Quiet, rate_limit, retry_after};
 
 use super::{
     digest::{GitHash, GitName, Sha256Digest},
     lockfile,
     size::ByteSize,
 };
-use jiff::fmt::rfc2822;
 use serde::Deserialize;
 use std::{
     fmt,
@@ -19,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// What git calls these bytes as a file's content.
+/// The name that git gives these bytes as a file's content.
 pub fn git_name(bytes: &[u8]) -> GitHash {
     let mut name = GitName::new(ByteSize(bytes.len() as u64));
     name.update(bytes);
@@ -36,11 +38,11 @@ pub struct Listed {
     pub path: PathBuf,
     /// Its length.
     pub size: ByteSize,
-    /// Its content.
+    /// The content, by the hub's name for it.
     pub content: Content,
 }
 
-/// By what the hub names a file's content.
+/// The hub's name for a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A large file, kept by LFS or Xet.
@@ -54,12 +56,18 @@ pub enum Content {
 pub enum HubError {
     /// No connection: the address does not resolve, nobody listens, TLS does not agree.
     Unreachable(String),
-    /// Nothing came for so long, or hardly anything.
+    /// The answer stopped for so long, or nearly so.
     Late(Duration),
     /// The connection ended before the answer did.
     Cut(String),
+    /// Nobody here vouches for the hub's certificate.
+    Untrusted(String),
     /// 401 or 403: the repository is gated, private, or not there.
     Denied(u16),
+    /// 401 with our token, and everybody else may read it.
+    StaleToken,
+    /// 401, 403, 404 or 410 from where the hub sent us to by an address that is good for a while. It gives another.
+    Expired(u16),
     /// 404 or 410: there is no such repository, revision or file.
     Missing,
     /// 429 or 5xx: not now.
@@ -69,14 +77,16 @@ pub enum HubError {
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The file is not the one that was locked: it has another length or another name for its content.
+    /// The file is not the locked one: it has another length or another hash.
     Changed(String),
+    /// A part was asked for, and the answer is not that part. The whole file can be asked for instead.
+    NoPart(String),
     /// An answer that cannot be understood.
     Malformed(String),
 }
 
 impl HubError {
-    /// The fault that a status stands for; nothing for success.
+    /// The error that a status stands for; nothing for success.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         match status {
             200..=299 => None,
@@ -87,21 +97,39 @@ impl HubError {
         }
     }
 
+    /// The same, of where the hub sent us to.
+    pub fn of_status_elsewhere(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+        match status {
+            401 | 403 | 404 | 410 => Some(Self::Expired(status)),
+            status => Self::of_status(status, retry_after),
+        }
+    }
+
     /// Whether the same request may well succeed later.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => true,
-            Self::Denied(_) | Self::Missing | Self::Changed(_) | Self::Malformed(_) => false,
+            Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Cut(_)
+            | Self::Expired(_)
+            | Self::NoPart(_)
+            | Self::NotNow { .. } => true,
+            Self::Untrusted(_)
+            | Self::Denied(_)
+            | Self::StaleToken
+            | Self::Missing
+            | Self::Changed(_)
+            | Self::Malformed(_) => false,
         }
     }
 
     /// How long the hub asked to be left alone.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         if let Self::NotNow { retry_after, .. } = self { *retry_after } else { None }
     }
 
     /// What a person can do about it.
-    pub fn help(&self) -> &'static str {
+    pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::Denied(_) => {
                 "accept the model's terms on its page and set `HF_TOKEN`; the hub answers the same for a \
@@ -111,13 +139,24 @@ impl HubError {
                 "the repository, the revision or the file is gone: name another under `alternatives` in the \
                  profile's `[model]`, or a folder that has the files as its `path`"
             }
+            Self::Untrusted(_) => {
+                "name the file with the certificate of its authority in `SSL_CERT_FILE`, or a folder of them in \
+                 `SSL_CERT_DIR`"
+            }
+            Self::StaleToken => {
+                "the token is no longer valid, and this repository needs none: unset `HF_TOKEN`, or make another; it \
+                 may stand in the file `HF_TOKEN_PATH` or `HF_HOME/token`, too"
+            }
             Self::Changed(_) => {
                 "look at what changed upstream; if it is meant, lock it anew with `awqdeploy lock PROFILE`"
             }
             Self::Malformed(_) => "is `HF_ENDPOINT` a hub? A proxy's own page looks like this too",
-            Self::Unreachable(_) | Self::Late(_) | Self::Cut(_) | Self::NotNow { .. } => {
-                "run it again; a fetch goes on where it stopped"
-            }
+            Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Cut(_)
+            | Self::Expired(_)
+            | Self::NoPart(_)
+            | Self::NotNow { .. } => "run it again; a fetch goes on where it stopped",
         }
     }
 }
@@ -130,6 +169,15 @@ impl fmt::Display for HubError {
             Self::Cut(why) => write!(f, "the connection ended early: {why}"),
             Self::Denied(status) => write!(f, "access denied (HTTP {status})"),
             Self::Missing => f.write_str("not there (HTTP 404)"),
+            Self::Untrusted(why) => write!(f, "its certificate is not trusted: {why}"),
+            Self::StaleToken => f.write_str("the hub refuses the token that is set (HTTP 401)"),
+            Self::Expired(status) => {
+                write!(f, "the address that the hub gave for it is not good any more (HTTP {status})")
+            }
+            Self::NoPart(what) => write!(f, "not the part that was asked for: {what}"),
+            Self::NotNow { status, retry_after: Some(wait) } => {
+                write!(f, "not now (HTTP {status}); it asks to wait {} s", wait.as_secs())
+            }
             Self::NotNow { status, .. } => write!(f, "not now (HTTP {status})"),
             Self::Changed(how) => write!(f, "not what was locked: {how}"),
             Self::Malformed(what) => write!(f, "not a hub's answer: {what}"),
@@ -182,13 +230,13 @@ pub fn listing(json: &[u8]) -> Result<Vec<Listed>, HubError> {
 /// The most files of one listing: more than any model has.
 pub const MOST_FILES: usize = 100_000;
 /// The most bytes of all pages of one listing: such files take some 30 MB.
-pub const MOST_LISTED: ByteSize = ByteSize::mib(64);
+pub(crate) const MOST_LISTED: ByteSize = ByteSize::mib(64);
 
 /// A listing page by page, within its limits.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     files: Vec<Listed>,
-    /// What has been read of it.
+    /// The bytes read so far.
     read: u64,
 }
 
@@ -240,16 +288,27 @@ pub fn next_page(link: &str) -> Option<&str> {
     })
 }
 
-/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or until a date. A date is held against the hub's
-/// own `Date`, so that no two clocks need agree; without that it says nothing.
-pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
+/// What of a link leads to the next page of the listing at `place`: its path and query, without the host and what a
+/// mirror has before the hub's own paths. Nothing for what is no such page.
+pub fn page_of(link: &str, place: &str) -> Option<String> {
+    let without_host = match link.split_once("://") {
+        Some((_, rest)) => &rest[rest.find('/')?..],
+        None => link,
+    };
+    if let Some(query) = without_host.strip_prefix('?') {
+        return Some(format!("{place}?{query}"));
     }
-    let moment = |text: &str| rfc2822::parse(text.trim()).ok().map(|moment| moment.timestamp());
-    let wait = moment(text)?.duration_since(moment(date?)?);
-    // What is past already may be asked for now.
-    Some(wait.try_into().unwrap_or_default())
+    let at = without_host.find("/api/models/")?;
+    let page = &without_host[at..];
+    let (path, _) = page.split_once('?')?;
+    let (asked, _) = place.split_once("/tree/")?;
+    // The revision may be spelt in another way, or be the commit behind it.
+    (path.starts_with(&format!("{asked}/tree/")) && !path.contains("..")).then(|| page.to_owned())
+}
+
+/// A name that is one part of a path, in an address: a branch may have slashes.
+pub fn encoded_name(name: &str) -> String {
+    encoded(Path::new(name)).replace('/', "%2F")
 }
 
 /// The path of a file in an address, each part percent-encoded (RFC 3986, unreserved characters stay).
@@ -264,53 +323,4 @@ pub fn encoded(path: &Path) -> String {
         }
     }
     address
-}
-
-/// How often and how patiently something is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Tries without any progress before giving up.
-    pub tries: u32,
-    /// The pause after the first failure; it doubles with each.
-    pub first_pause: Duration,
-    /// The longest pause of our own.
-    pub longest_pause: Duration,
-    /// The longest that a hub may ask us to wait.
-    pub longest_asked: Duration,
-    /// The longest wait for a connection.
-    pub connect: Duration,
-    /// The longest time without a byte.
-    pub silence: Duration,
-    /// The longest that a whole answer, or a whole listing with all its pages, may take.
-    pub whole: Duration,
-    /// Over how long a rate is taken…
-    pub slow_after: Duration,
-    /// … and below how many bytes a second the connection is given up for a new one.
-    pub slow_below: ByteSize,
-}
-
-impl Patience {
-    /// For the Internet.
-    pub const DEFAULT: Self = Self {
-        tries: 6,
-        first_pause: Duration::from_millis(500),
-        longest_pause: Duration::from_secs(30),
-        longest_asked: Duration::from_mins(5),
-        connect: Duration::from_secs(10),
-        silence: Duration::from_secs(30),
-        whole: Duration::from_mins(2),
-        slow_after: Duration::from_mins(1),
-        slow_below: ByteSize(4 << 10),
-    };
-
-    /// How long to wait after so many failures in a row, at least 1. What the hub asked for, else
-    /// doubling from the first pause; `random` in [0, 1) takes away up to half, so that many clients
-    /// do not come back at once. Nothing where it asks for more than is sensible.
-    pub fn pause(&self, failures: u32, asked: Option<Duration>, random: f64) -> Option<Duration> {
-        if let Some(asked) = asked {
-            return (asked <= self.longest_asked).then_some(asked);
-        }
-        let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        Some(doubled.min(self.longest_pause).mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0))
-    }
 }

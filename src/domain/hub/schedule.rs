@@ -1,4 +1,4 @@
-//! Which connection fetches which pieces of which file next.
+//! Decides which connection fetches which pieces of which file next.
 //!
 //! Files are handed out whole, one a connection, for long reads are cheap. When none is left, a
 //! connection that is free takes over the second half of the longest run that is still under way. So
@@ -13,7 +13,7 @@ const LEAST_TO_SHARE: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     waiting: VecDeque<Run>,
-    /// By connection.
+    /// The run of each connection.
     under_way: Vec<Option<Run>>,
 }
 
@@ -26,7 +26,7 @@ pub struct Run {
     pub pieces: Range<usize>,
 }
 
-/// What a connection that is free is to do.
+/// The next work of a free connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Fetch these.
@@ -54,7 +54,7 @@ impl Schedule {
         Self { waiting, under_way: vec![None; connections.max(1)] }
     }
 
-    /// Work for this connection, which has none.
+    /// The next work of a connection that has none.
     pub fn next(&mut self, connection: usize) -> Next {
         let run = self.waiting.pop_front().or_else(|| self.share());
         match run {
@@ -67,8 +67,8 @@ impl Schedule {
         }
     }
 
-    /// This connection finished the first piece of its run. Returns whether there is more of it: another
-    /// connection may have taken the rest over.
+    /// Records that this connection finished the first piece of its run. Returns whether there is more of it:
+    /// another connection may have taken the rest over.
     pub fn finished_piece(&mut self, connection: usize) -> bool {
         let Some(run) = &mut self.under_way[connection] else { return false };
         run.pieces.start += 1;
@@ -79,8 +79,8 @@ impl Schedule {
         true
     }
 
-    /// What this connection should ask for in one go, from its next piece on: of a long run only the half
-    /// that another connection would leave it.
+    /// The pieces that this connection should ask for in one request, from its next one on. Of a long run
+    /// that is the half that another connection would leave it.
     pub fn ahead(&self, connection: usize) -> Range<usize> {
         let Some(run) = &self.under_way[connection] else { return 0..0 };
         let Range { start, end } = run.pieces;
@@ -88,12 +88,12 @@ impl Schedule {
     }
 
     /// Wants a piece again, before all others.
-    pub fn again(&mut self, run: Run) {
+    pub(crate) fn again(&mut self, run: Run) {
         self.waiting.push_front(run);
     }
 
-    /// This connection gives up. What it had left nobody fetches.
-    pub fn abandon(&mut self, connection: usize) {
+    /// Gives up this connection. Its remaining pieces are fetched by nobody.
+    pub(crate) fn abandon(&mut self, connection: usize) {
         self.under_way[connection] = None;
     }
 

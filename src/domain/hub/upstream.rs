@@ -1,4 +1,4 @@
-//! What a hub lists now, against what was locked.
+//! Compares what a hub lists now with what was locked.
 
 use super::{Content, Listed};
 use crate::domain::{lockfile::LockedFile, size::ByteSize};
@@ -9,29 +9,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How a file upstream is another than was locked.
+/// How a file on the hub differs from the locked one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Deviation {
-    /// It is not there any more.
+    /// The file is gone.
     Gone,
-    /// It has another length.
+    /// The file has another length.
     Size {
-        /// The length that it has now.
+        /// The present length.
         now: ByteSize,
     },
     /// It has the same length and another content.
     Content,
-    /// It was not there then.
+    /// The file was not there then.
     New,
 }
 
-/// A file and how it deviates.
-pub type Deviations = BTreeMap<PathBuf, Deviation>;
+/// The files that deviate.
+pub(crate) type Deviations = BTreeMap<PathBuf, Deviation>;
 
 /// The locked files that this listing does not have as they were locked. A file that git keeps and whose
 /// name in git is not locked is only compared by its length: its content is seen when it is fetched.
-pub fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+pub(crate) fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let listing: BTreeMap<&Path, &Listed> =
         listing.iter().map(|listed| (listed.path.as_path(), listed)).collect();
     files
@@ -46,8 +46,8 @@ pub fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations {
         .collect()
 }
 
-/// As [`deviations`], and the files that were not there when it was locked.
-pub fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
+/// The [`deviations`], and the files that were not there when the model was locked.
+pub(crate) fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let mut changes = deviations(files, listing);
     let new = listing.iter().filter(|listed| files.iter().all(|file| file.path != listed.path));
     changes.extend(new.map(|listed| (listed.path.clone(), Deviation::New)));
@@ -66,8 +66,8 @@ fn deviation(file: &LockedFile, listed: &Listed) -> Option<Deviation> {
 }
 
 impl Deviation {
-    /// In words that follow a file's name.
-    pub fn words(&self) -> String {
+    /// The deviation in words that follow a file's name.
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Gone => "is gone".to_owned(),
             Self::Size { now } => format!("has {} bytes now", now.0),
@@ -78,7 +78,7 @@ impl Deviation {
 }
 
 /// The deviations, a line each.
-pub fn lines(deviations: &Deviations) -> String {
+pub(crate) fn lines(deviations: &Deviations) -> String {
     let line =
         |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
     deviations.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -1,22 +1,22 @@
-//! What a wheel holds, by the directory at the end of its archive (ZIP): so much is read of gigabytes before anything is
-//! locked. Crates that read archives want the whole file.
+//! Reads the directory at the end of a wheel's archive (ZIP): a few bytes tell what gigabytes hold, before
+//! anything is locked. Crates that read archives want the whole file.
 
 use std::ops::Range;
 
 /// The end of the directory: a signature, then where the directory is. At most 64 KiB of comment follow.
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_LENGTH: usize = 22;
-/// The same for archives that are too large for 32 bits.
+/// The signature of the directory's end in archives that are too large for 32 bits.
 const END_64: [u8; 4] = *b"PK\x06\x06";
 const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
 const LOCATOR_64_LENGTH: usize = 20;
-/// A file in the directory.
+/// The signature of a file in the directory.
 const FILE: [u8; 4] = *b"PK\x01\x02";
 const FILE_LENGTH: usize = 46;
-/// Stands for a number that is too large for its field.
+/// The value that stands for a number too large for its field.
 const ELSEWHERE: u64 = 0xffff_ffff;
 
-/// A file in an archive, by what tells its content from another.
+/// A file in an archive, with what tells its content from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its path, as the archive says it.
@@ -27,7 +27,8 @@ pub struct Member {
     pub size: u64,
 }
 
-/// Where the directory of an archive of `size` bytes is, by its last bytes. Nothing where these are not the end of one.
+/// Finds the directory of an archive of `size` bytes by its last bytes. Nothing where these are not the end
+/// of one.
 pub fn directory(size: u64, tail: &[u8]) -> Option<Range<u64>> {
     let end = (0..=tail.len().checked_sub(END_LENGTH)?).rev().find(|at| tail[*at..].starts_with(&END))?;
     let record = &tail[end..];
@@ -51,7 +52,7 @@ pub fn directory(size: u64, tail: &[u8]) -> Option<Range<u64>> {
     (range.end <= size).then_some(range)
 }
 
-/// The files in a directory. Nothing where it is none.
+/// Reads the files of a directory. Nothing where the bytes are no directory.
 pub fn members(mut directory: &[u8]) -> Option<Vec<Member>> {
     let mut members = Vec::new();
     while !directory.is_empty() {
@@ -71,7 +72,7 @@ pub fn members(mut directory: &[u8]) -> Option<Vec<Member>> {
     Some(members)
 }
 
-/// The length of a file that has more than 32 bits: the first of the numbers in the extra field 1.
+/// The length of a file that has more than 32 bits: the first number in the extra field 1.
 fn large(mut extra: &[u8]) -> Option<u64> {
     while !extra.is_empty() {
         let (kind, length) = (half(extra, 0)?, usize::from(half(extra, 2)?));

@@ -1,4 +1,4 @@
-//! What a runtime runs on: a build of an interpreter that its lock names, or the host's own.
+//! The interpreter of a runtime: a build that the lock names, or the host's own.
 
 use crate::domain::digest::Sha256Digest;
 use schemars::JsonSchema;
@@ -39,12 +39,12 @@ pub enum Interpreter {
 pub enum Unlocked {
     /// The profile says `python = "system"`.
     Chosen,
-    /// The runtime's lock names none: it is of before there were any.
+    /// The lock of the runtime names none: it is older than locked interpreters.
     NotInLock,
 }
 
 impl Interpreter {
-    /// Its name in the store, where it lies there.
+    /// The name in the store, where the interpreter lies there.
     pub fn locked(&self) -> Option<Sha256Digest> {
         match self {
             Self::Locked(python) => Some(python.sha256),
@@ -78,7 +78,7 @@ pub struct Listed {
     pub build: String,
     /// The archive's file name.
     pub file: String,
-    /// Where the releases are: a folder for each, with the archives.
+    /// The base address of the releases: a folder for each, with the archives.
     pub base: String,
 }
 
@@ -91,7 +91,8 @@ struct Line {
 }
 
 impl Listed {
-    /// The newest of what `uv python list --output-format json` says: uv's own list, newest first.
+    /// Finds the newest build in the output of `uv python list --output-format json`, which is sorted newest
+    /// first.
     pub fn newest(json: &str) -> Option<Self> {
         let lines: Vec<Line> = serde_json::from_str(json).ok()?;
         lines
@@ -105,13 +106,13 @@ impl Listed {
             })
     }
 
-    /// Where the archive of another build is.
+    /// The address of the archive of another build.
     pub fn url_of(&self, python: &LockedInterpreter) -> String {
         format!("{}/{}/{}", self.base, python.build, python.file.replace('+', "%2B"))
     }
 
-    /// The lock of this build, whose archive has this hash.
-    pub fn locked(self, sha256: Sha256Digest) -> LockedInterpreter {
+    /// The lock of this build, with the hash of its archive.
+    pub(crate) fn locked(self, sha256: Sha256Digest) -> LockedInterpreter {
         let Self { version, build, file, .. } = self;
         LockedInterpreter { version, build, file, sha256 }
     }

@@ -1,4 +1,4 @@
-//! Reading `locks/PROFILE.toml`.
+//! Reads `locks/PROFILE.toml`.
 
 use super::text::{VERSION, quoted, sorted};
 use crate::domain::{
@@ -23,7 +23,9 @@ use toml::Spanned;
 pub(super) const REMEDY: &str = "undo the last edit: locks are made by the program, not by hand";
 
 /// The revision of the format. A later one only says more: what it adds may be passed over.
-pub(super) const REVISION: i64 = 0;
+pub(super) const REVISION: i64 = 1;
+/// The revision of a lock that has nothing which came later: it stays as it was, byte for byte.
+const FIRST_REVISION: i64 = 0;
 
 static KEYS: &[Key] = &[
     Key::required("version", "the version of this format", "version = 1"),
@@ -37,6 +39,7 @@ static KEYS: &[Key] = &[
     ),
     Key::required("model.revision", "a branch, tag or commit", r#"revision = "main""#),
     Key::optional("model.commit", "40 hexadecimal digits", r#"commit = "da39…""#),
+    Key::optional("model.from", "an absolute folder", r#"from = "/srv/models/awq""#),
     Key::required("file", "the model's files", "[[file]]"),
     Key::required("file.path", "a path below the model's folder", r#"path = "config.json""#),
     Key::required("file.size", "a number of bytes", "size = 1234"),
@@ -58,6 +61,7 @@ struct RawModel {
     repo: Spanned<String>,
     revision: Spanned<String>,
     commit: Option<Spanned<String>>,
+    from: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -81,14 +85,15 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<LockedModel, Problem> {
     let repo = check(&document, raw.model.repo, rules::repo)?;
     let revision = check(&document, raw.model.revision, rules::revision)?;
     let commit = raw.model.commit.map(|hash| check(&document, hash, git_hash)).transpose()?;
+    let from = raw.model.from.map(|path| check(&document, path, rules::whole_path)).transpose()?;
     let span = raw.file.span();
     let mut seen = BTreeSet::new();
     let files: Result<Vec<_>, _> =
         raw.file.into_inner().into_iter().map(|raw| file(&document, raw, &mut seen)).collect();
     let files = tidy(files?).map_err(|fault| document.fault(span, fault))?;
-    // Last: whoever changed a value is better helped by what is wrong with that value.
+    // Last: a mistake in a value is better explained by that value.
     untouched(&document, text, raw.checksum)?;
-    Ok(LockedModel { repo, revision, commit, files })
+    Ok(LockedModel { repo, revision, commit, from, files })
 }
 
 fn file(document: &Document<'_>, raw: RawFile, seen: &mut BTreeSet<String>) -> Result<LockedFile, Problem> {
@@ -107,7 +112,7 @@ fn file(document: &Document<'_>, raw: RawFile, seen: &mut BTreeSet<String>) -> R
     Ok(locked)
 }
 
-/// A model that was not read from a file.
+/// Checks a model that was not read from a file.
 pub(super) fn checked(
     repo: String,
     revision: String,
@@ -130,10 +135,10 @@ pub(super) fn checked(
         right_pieces(file).map_err(at("file.pieces"))?;
     }
     let files = tidy(files).map_err(at("file"))?;
-    Ok(LockedModel { repo, revision, commit, files })
+    Ok(LockedModel { repo, revision, commit, from: None, files })
 }
 
-/// Sorts the files, and refuses what cannot be laid out in a folder.
+/// Sorts the files, and refuses paths that cannot be laid out in a folder.
 fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, DocumentError> {
     if files.is_empty() {
         return Err(DocumentError::new("a model has files").help("make it anew: `awqdeploy lock PROFILE`"));
@@ -151,7 +156,7 @@ fn tidy(mut files: Vec<LockedFile>) -> Result<Vec<LockedFile>, DocumentError> {
     Ok(files)
 }
 
-/// Pieces cover their file exactly.
+/// Checks that the pieces cover the file exactly.
 fn right_pieces(file: &LockedFile) -> Result<(), DocumentError> {
     let Some(pieces) = &file.pieces else {
         return Ok(());
@@ -169,8 +174,8 @@ fn right_pieces(file: &LockedFile) -> Result<(), DocumentError> {
     }
 }
 
-/// Whether the lines below the checksum are those that it was made of. Line ends may be those of
-/// another system: git is known to change them.
+/// Checks that the lines below the checksum are those that it was made of. Line ends may be those of another
+/// system: git is known to change them.
 fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> Result<(), Problem> {
     let Range { end, .. } = checksum.span();
     let lines = text[end..].split_once('\n').map_or("", |(_, lines)| lines).replace("\r\n", "\n");
@@ -184,7 +189,7 @@ fn untouched(document: &Document<'_>, text: &str, checksum: Spanned<String>) -> 
     })
 }
 
-/// What to make of unknown keys: those of a later revision may be passed over.
+/// Decides about unknown keys: those of a later revision may be ignored.
 fn strangers(document: &Document<'_>) -> UnknownKeys {
     match document.integer("revision") {
         Some(revision) if *revision.get_ref() > REVISION => UnknownKeys::Ignored,
@@ -202,9 +207,9 @@ fn git_hash(text: String) -> Result<GitHash, DocumentError> {
     text.parse().map_err(|_| DocumentError::new("not a hash of git").help(REMEDY))
 }
 
-/// A lock by a newer program may mean something else by every key: its version is looked at first.
+/// Looks at the version first: a newer program may mean something else by every key.
 pub(super) fn known_version(document: &Document<'_>) -> Result<(), Problem> {
-    // No version, or one of another type: the reading of all keys will say so.
+    // A missing version, or one of another type, is reported with the other keys.
     let Some(version) = document.integer("version") else {
         return Ok(());
     };
@@ -284,12 +289,12 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// A file of which no more is known than what names it.
+    /// A file of which only its name is known, with its length and content.
     pub fn new(path: impl Into<PathBuf>, size: ByteSize, sha256: Sha256Digest) -> Self {
         Self { path: path.into(), size, sha256, git_sha1: None, pieces: None }
     }
 
-    /// How many pieces it has: none if it is no longer than one.
+    /// The number of pieces: none for a file no longer than one.
     pub fn piece_count(&self) -> u64 {
         if self.size > PIECE { self.size.0.div_ceil(PIECE.0) } else { 0 }
     }
@@ -304,12 +309,15 @@ pub struct LockedModel {
     pub revision: String,
     /// The commit that the revision was then. Absent where the files came from a folder that does not say.
     pub commit: Option<GitHash>,
+    /// The folder that it was locked from, where a person named one: the files are sought there, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Sorted by path; relative, without `..`.
     pub files: Vec<LockedFile>,
 }
 
 impl LockedModel {
-    /// A model of these files, in any order.
+    /// Checks a model of these files, in any order.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) where a file's path is not relative and plain, or
@@ -321,6 +329,13 @@ impl LockedModel {
         files: Vec<LockedFile>,
     ) -> Result<Self, Problem> {
         checked(repo, revision, commit, files)
+    }
+
+    /// The same, which remembers the folder that it was made from. One that cannot stand in a lock is forgotten.
+    #[must_use]
+    pub fn taken_from(mut self, folder: &Path) -> Self {
+        self.from = folder.to_str().and_then(|path| rules::whole_path(path.to_owned()).ok());
+        self
     }
 
     /// Reads a model's lock. Files may stand in any order.
@@ -340,7 +355,7 @@ impl LockedModel {
             "# Every file of one model, by its hash; a piece is {} MiB. Made by `awqdeploy lock`, not by hand.\n\
              version = {VERSION}\nrevision = {}\n# Of all lines below.\nchecksum = \"{checksum}\"\n{lines}",
             PIECE.0 >> 20,
-            REVISION,
+            if self.from.is_some() { REVISION } else { FIRST_REVISION },
         )
     }
 
@@ -358,17 +373,20 @@ impl LockedModel {
         Sha256Digest::of(listing)
     }
 
-    /// Bytes of all its files.
+    /// Bytes of all files.
     pub fn size(&self) -> ByteSize {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// All of the canonical text that its checksum is of.
+    /// The part of the canonical text that the checksum covers.
     fn lines(&self) -> String {
         let (repo, revision) = (quoted(&self.repo), quoted(&self.revision));
         let mut text = format!("\n[model]\nrepo = {repo}\nrevision = {revision}\n");
         if let Some(commit) = self.commit {
             let _ = writeln!(text, "commit = \"{commit}\"");
+        }
+        if let Some(from) = &self.from {
+            let _ = writeln!(text, "from = {}", quoted(&from.to_string_lossy()));
         }
         for file in sorted(&self.files, |file| file.path.to_string_lossy()) {
             let path = quoted(&file.path.to_string_lossy());

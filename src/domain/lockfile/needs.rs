@@ -1,4 +1,5 @@
-//! What a generation needs of its host beside what is in the store. A host that lost one of them is no way back.
+//! What a generation needs of its host beside the store. A host that has lost one of them has lost the
+//! rollback target.
 
 use super::{Interpreter, LockedRuntime};
 use crate::domain::profile::Device;
@@ -10,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "need")]
 pub enum Need {
-    /// A C library of at least this version: that of the platform which the wheels are for.
+    /// A C library of at least this version: that of the wheels' platform.
     Glibc {
         /// `2.31`.
         least: String,
@@ -26,7 +27,7 @@ pub enum Need {
     Driver,
 }
 
-/// What a runtime of this lock needs that awqdeploy installs. What Nix builds brings all but the driver.
+/// The needs of a runtime that awqdeploy installs from this lock. What Nix builds brings all but the driver.
 pub fn of_wheels(lock: &LockedRuntime, python: &Interpreter) -> Vec<Need> {
     let glibc = lock.platform.split_once("manylinux_").map(|(_, version)| version.replace('_', "."));
     let cuda = lock.device == Device::Cuda;
@@ -39,8 +40,8 @@ pub fn of_wheels(lock: &LockedRuntime, python: &Interpreter) -> Vec<Need> {
     glibc.into_iter().chain([Need::Compiler]).chain(headers).chain(driver(lock.device)).collect()
 }
 
-/// What any runtime needs for this device.
-pub fn driver(device: Device) -> Option<Need> {
+/// The needs of any runtime for this device.
+pub(crate) fn driver(device: Device) -> Option<Need> {
     (device == Device::Cuda).then_some(Need::Driver)
 }
 

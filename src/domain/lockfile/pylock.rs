@@ -1,4 +1,5 @@
-//! What uv has resolved (PEP 751, `pylock.toml`): every package with all its wheels, of which one is taken.
+//! Reads what uv has resolved (PEP 751, `pylock.toml`): every package with all its wheels, of which one is
+//! taken.
 
 use super::{wheel::LockedWheel, wheel_tags::Target};
 use crate::domain::{
@@ -36,7 +37,7 @@ struct Hashes {
     sha256: String,
 }
 
-/// Of each package the one wheel that an installer on this target would take, and where it is.
+/// For each package, the one wheel that an installer on this target would take, and its address.
 pub(super) fn wheels(text: &str, target: Target) -> Result<Vec<(LockedWheel, String)>, Problem> {
     let pylock: Pylock = toml::from_str(text).map_err(|e| Problem::doing("read what uv has resolved", e))?;
     pylock.packages.into_iter().map(|package| choose(package, target)).collect()

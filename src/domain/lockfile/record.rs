@@ -1,4 +1,4 @@
-//! What wheels bring, by their own `RECORD`s: held against each other, and against what was installed.
+//! Compares the `RECORD`s of wheels with each other, and with what was installed.
 //!
 //! An installer unpacks wheels side by side, in any order: of two that bring the same file with different content one
 //! wins by chance. Such a lock is not one environment, and is refused.
@@ -15,31 +15,32 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Files that several wheels bring by mistake, and that nothing imports, a name a line. Nix's farm reads the same list.
+/// Files that several wheels bring by mistake, and that nothing imports, a name a line. The Nix build reads
+/// the same list.
 const HARMLESS: &str = include_str!("harmless.txt");
-/// Where Python keeps what it has compiled. Each installer makes its own.
+/// The folder of Python's byte code. Each installer makes its own.
 const BYTE_CODE: &str = "__pycache__";
 
-/// What a wheel says of one of its files. A `RECORD` says nothing of itself.
+/// The entry of a wheel's `RECORD` for one of its files. The `RECORD` itself has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Its content.
+    /// The content.
     pub sha256: Sha256Digest,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
 }
 
 /// A file that two wheels bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clash {
-    /// Where both put it.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Whose it is: `NAME VERSION`.
-    pub wheels: [String; 2],
+    /// The two wheels: `NAME VERSION`.
+    pub(crate) wheels: [String; 2],
 }
 
-/// Finds the files that two wheels bring with different content. `brought` is the path, the wheel, and whatever tells
-/// contents apart. The harmless ones come second.
+/// Finds the files that two wheels bring with different content. `brought` is the path, the wheel, and
+/// whatever tells contents apart. The harmless ones are returned second.
 pub fn clashes<T: PartialEq>(
     brought: impl IntoIterator<Item = (PathBuf, String, T)>,
 ) -> (Vec<Clash>, Vec<PathBuf>) {
@@ -57,7 +58,7 @@ pub fn clashes<T: PartialEq>(
     (clashes, harmless.into_iter().collect())
 }
 
-/// The first of these as a problem, with the remedy.
+/// Refuses a lock for the first of these, with the remedy.
 pub fn refuse(clashes: &[Clash]) -> Result<(), Problem> {
     let Some(Clash { path, wheels: [one, other] }) = clashes.first() else { return Ok(()) };
     let others = match clashes.len() {
@@ -73,8 +74,9 @@ pub fn refuse(clashes: &[Clash]) -> Result<(), Problem> {
     )))
 }
 
-/// Where an installer puts a file of a wheel, from the environment on. Nothing for folders, and for headers, which lie
-/// apart for each wheel. `site` is where modules are, as `lib/python3.12/site-packages`.
+/// The path to which an installer unpacks a file of a wheel, from the environment on. Nothing for folders,
+/// and for headers, which lie apart for each wheel. `site` is the folder of modules, as
+/// `lib/python3.12/site-packages`.
 pub fn place(site: &Path, path: &str) -> Option<PathBuf> {
     if path.ends_with('/') {
         return None;
@@ -126,7 +128,7 @@ fn claim(site: &Path, line: &str) -> Option<(PathBuf, Option<Claim>)> {
     Some((path, Some(Claim { sha256, size: ByteSize(length.trim().parse().ok()?) })))
 }
 
-/// Without `..`; nothing where that leads out.
+/// The path without `..`; nothing where that leads out.
 fn plain(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -144,9 +146,9 @@ fn plain(path: &Path) -> Option<PathBuf> {
     Some(plain)
 }
 
-/// Holds an environment against what its wheels' `RECORD`s say together: every file is there and is what was said, and
-/// there is no other but byte code and what uv itself makes of an environment. Returns the files with another content
-/// than their wheel says: there are wheels that were changed after their `RECORD` was written.
+/// Checks an environment against the `RECORD`s of all its wheels: every file is there as recorded, and there
+/// is no other but byte code and what `uv venv` makes. Returns the files with another content than their
+/// wheel says: there are wheels that were changed after their `RECORD` was written.
 ///
 /// # Errors
 /// [`Kind::Unverified`] that names the first file which is missing, of another kind, or nobody's.
@@ -162,7 +164,7 @@ pub fn hold(
             (Some(Entry::Link { .. }), _) => {
                 return Err(differs(path, "is a link where its wheel has a file"));
             }
-            // We compile anew what a wheel brings compiled.
+            // Byte code is compiled anew.
             (Some(Entry::File { .. }), Some(_)) if is_byte_code(path) => {}
             (Some(Entry::File { sha256, size, .. }), Some(claim)) => {
                 if (*sha256, *size) != (claim.sha256, claim.size) {
@@ -180,7 +182,7 @@ pub fn hold(
 }
 
 /// The problem with a file that is not what it should be.
-pub fn differs(path: &Path, how: &str) -> Problem {
+pub(crate) fn differs(path: &Path, how: &str) -> Problem {
     let what = format!("`{}` {how}", path.display());
     Problem::new(Kind::Unverified, what).help(
         "nothing was changed; what was unpacked is thrown away: deploy again, and mind the disk and the memory of this \

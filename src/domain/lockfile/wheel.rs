@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct LockedWheel {
     /// The distribution's normalised name.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: String,
     /// The wheel's file name.
     pub file: String,
-    /// Its length.
+    /// The length.
     pub size: ByteSize,
-    /// Its content.
+    /// The content.
     pub sha256: Sha256Digest,
-    /// Where a mirror of the index has it: `mirror://pypi/…`, which Nix's `fetchurl` reads. uv asks its own index and
-    /// needs none.
+    /// The path on a mirror of the index: `mirror://pypi/…`, which Nix's `fetchurl` reads. uv asks its own
+    /// index and needs none.
     pub url: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Which wheels a target can use, and which of them an installer would take.
+//! Finds the wheels that a target can use, and the one that an installer would take.
 //!
 //! The order is that of PEP 425, PEP 513 and PEP 600 as Python's `packaging.tags` puts them.
 
@@ -61,7 +61,7 @@ impl Target {
         Some((group, place))
     }
 
-    /// The newest platform first; each old name stands right behind the version that it means.
+    /// The place of a platform, newest first; each old name stands right behind the version that it means.
     fn place(self, platform: &str) -> Option<u32> {
         if platform == "linux_x86_64" {
             return Some(u32::MAX);
@@ -72,7 +72,7 @@ impl Target {
             Some((_, glibc)) => (*glibc, 1),
             None => (name.strip_prefix("manylinux_2_")?.parse().ok()?, 0),
         };
-        // No architecture of ours had an older one.
+        // No supported architecture has an older one.
         (glibc >= 5).then_some(self.glibc.checked_sub(glibc)? * 2 + behind)
     }
 }

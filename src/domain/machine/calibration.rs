@@ -1,22 +1,23 @@
-//! What servers were measured to do on this host, and what that says of a plan like theirs.
+//! Corrects the prediction of a plan by what similar servers were measured to do on this host.
 //!
-//! The prediction knows cards and links by tables. How fast this host's own link, memory and processor are it learns
-//! from what was measured here: the newest server that was alike was so many times as fast as predicted, and so will
-//! this one be. Only one factor is learnt, and a plan shows from where, so that a person can judge it.
+//! The prediction knows cards and links by tables. The speed of this host's own link, memory and processor
+//! shows in its measurements: if the newest server in the same setting was so many times as fast as
+//! predicted, this one will be too. Only this one factor is learnt, and a plan shows its source, so that a
+//! person can judge it.
 
 use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A server that was proven on this host.
+/// The measured speed of a server that was proven on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Experience")]
 pub struct Calibration {
-    /// As what it ran.
+    /// The setting in which it ran.
     pub setting: Setting,
-    /// How fast it was.
+    /// Its measured speed.
     pub measurement: Measurement,
 }
 
@@ -27,48 +28,48 @@ pub struct Setting {
     /// The name of each rank's GPU.
     pub gpus: Vec<String>,
     /// vLLM's version.
-    pub vllm: String,
+    pub(crate) vllm: String,
     /// The model's architecture. Its quantisation may be another: how many bytes that makes is computed.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// What most of a step waits for.
-    pub limited_by: Limit,
+    pub(crate) limited_by: Limit,
     /// Where the rates of memory and link come from: what corrects a table says nothing about a probe.
-    pub rates: RatesFrom,
+    pub(crate) rates: RatesFrom,
     /// The digest of the profile's own arguments and variables: they may change how anything is computed.
-    pub arguments: Sha256Digest,
+    pub(crate) arguments: Sha256Digest,
 }
 
 /// The decode rate of one stream, in tokens/s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
-    /// Of which generation.
+    /// The generation that was measured.
     pub generation: GenerationId,
-    /// Its profile.
-    pub profile: String,
-    /// When.
+    /// The profile of that generation.
+    pub(crate) profile: String,
+    /// When it was measured.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
-    /// What is computed from tables and probes alone.
-    pub computed: f64,
+    pub(crate) at: jiff::Timestamp,
+    /// The rate computed from tables and probes alone.
+    pub(crate) computed: f64,
     /// The median that was measured.
     pub measured: f64,
 }
 
-/// What is believed of a factor: beyond it, something else was measured than was computed.
+/// The factors that are believed: beyond them, something else was measured than was computed.
 const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
 impl Setting {
     /// The newest measurement in this setting.
-    pub fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
+    pub(crate) fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
         let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
         alike.filter(|one| one.factor().is_some()).max_by_key(|one| one.at).cloned()
     }
 }
 
 impl Measurement {
-    /// How many times as fast as computed it was, where that can be believed.
-    pub fn factor(&self) -> Option<f64> {
+    /// The factor by which it was faster than computed, where that can be believed.
+    pub(crate) fn factor(&self) -> Option<f64> {
         Some(self.measured / self.computed).filter(|factor| BELIEVED.contains(factor))
     }
 }
@@ -76,7 +77,7 @@ impl Measurement {
 /// What a decode step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Limit {
+pub(crate) enum Limit {
     /// Kernel launches and the like.
     FixedWork,
     /// Reading VRAM.

@@ -1,4 +1,4 @@
-//! What is known of the host. Printed by `awqdeploy facts`, replayed by `plan --facts FILE`.
+//! The facts of a host. `awqdeploy facts` prints them, `plan --facts FILE` replays them.
 
 use super::calibration::Calibration;
 use crate::domain::{
@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What the document of a host's facts says of itself.
-pub const SCHEMA: &str = "awqdeploy/facts/v1";
+/// The schema of the document of a host's facts.
+pub(crate) const SCHEMA: &str = "awqdeploy/facts/v1";
 const SCHEMA_FAMILY: &str = "awqdeploy/facts/v";
 
 /// The host as the plan sees it.
@@ -69,8 +69,11 @@ pub struct Facts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
-    /// As NVML names it.
+    /// The name that NVML gives it.
     pub name: String,
+    /// The name that no other GPU has: `GPU-8932f937-…`. Left out where nobody told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Total VRAM.
     pub memory_total: ByteSize,
     /// Of it, what the driver keeps for itself, so that CUDA's total is less by so much. Left out where nothing is, or
@@ -88,14 +91,14 @@ pub struct Gpu {
     /// Links to other GPUs (`NVLink`) that are up.
     #[serde(default)]
     pub nvlinks: u32,
-    /// Whether it is cut into instances (MIG), of which this program knows nothing.
+    /// Whether it is cut into instances (MIG), which this program does not handle.
     #[serde(default)]
     pub mig: bool,
-    /// What a probe measured of it. Left out where nobody asked for it, so that facts without it stay readable to
-    /// programs that do not know it.
+    /// The rates that a probe measured. Left out where nobody asked for it, so that facts without it stay
+    /// readable to programs that do not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<MeasuredRates>,
-    /// Who holds its memory now, as far as the driver tells.
+    /// The processes that hold its memory now, as far as the driver tells.
     #[serde(default)]
     pub processes: Vec<GpuProcess>,
 }
@@ -116,17 +119,17 @@ pub struct MeasuredRates {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GpuProcess {
-    /// Its number, in the driver's eyes.
+    /// The number of the process, in the driver's eyes.
     pub pid: u32,
-    /// Its name, where it can be seen from here.
+    /// The name, where it can be seen from here.
     #[serde(default)]
     pub name: Option<String>,
-    /// The systemd unit that it belongs to: `vllm.service`. It is that of the service manager in question, the system's or
-    /// (`--user`) the caller's own, and absent where that one reports none. To the system a user's processes are
+    /// The systemd unit that it belongs to: `vllm.service`. The service manager is the system's or (`--user`)
+    /// the caller's own. Absent where it reports none. To the system a user's processes are
     /// `user@1000.service`'s.
     #[serde(default)]
     pub unit: Option<String>,
-    /// What it holds. 0 where the driver does not tell.
+    /// The VRAM that it holds. 0 where the driver does not tell.
     pub memory: ByteSize,
 }
 
@@ -146,35 +149,29 @@ impl fmt::Display for GpuProcess {
 }
 
 impl Gpu {
-    /// Its VRAM as CUDA counts it, and so vLLM.
+    /// The VRAM as CUDA counts it, and so vLLM.
     pub fn usable(&self) -> ByteSize {
         self.memory_total.less(self.memory_reserved)
     }
 
-    /// What processes that are not of this unit hold.
-    pub fn held_by_others(&self, unit: &str) -> ByteSize {
+    /// The VRAM that processes of other units hold.
+    pub(crate) fn held_by_others(&self, unit: &str) -> ByteSize {
         self.others(unit).map(|process| process.memory).sum()
     }
 
-    /// What processes of this unit hold.
-    pub fn held_by(&self, unit: &str) -> ByteSize {
-        let of_it = |process: &&GpuProcess| process.unit.as_deref() == Some(unit);
-        self.processes.iter().filter(of_it).map(|process| process.memory).sum()
-    }
-
-    /// The processes that are not of this unit.
-    pub fn others<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a GpuProcess> {
+    /// The processes of other units.
+    pub(crate) fn others<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = &'a GpuProcess> {
         self.processes.iter().filter(move |process| process.unit.as_deref() != Some(unit))
     }
 }
 
 impl Facts {
     /// Whether NVLink connects the first `ranks` GPUs.
-    pub fn nvlinked(&self, ranks: u32) -> bool {
+    pub(crate) fn nvlinked(&self, ranks: u32) -> bool {
         self.gpus.iter().take(ranks as usize).all(|gpu| gpu.nvlinks > 0)
     }
 
-    /// The same with what a probe measured of each GPU, in the same order.
+    /// Adds what a probe measured of each GPU, in the same order.
     ///
     /// # Errors
     /// Where it measured another number of GPUs, or something that no GPU does.

@@ -1,4 +1,4 @@
-//! What a host has: its memory, its GPUs, and who may use them.
+//! The host: its memory, its GPUs, and who may use them.
 
 pub mod calibration;
 pub mod facts;

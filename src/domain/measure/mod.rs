@@ -1,4 +1,4 @@
-//! What is measured of a server: samples, and what they say together.
+//! Measurements of a server: samples and their statistics.
 
 pub mod stats;
 
@@ -15,7 +15,7 @@ pub struct Throughput {
     /// 1 / TPOT, tokens/s.
     pub decode_tokens_per_second: Interval,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Interval,
+    pub(crate) ttft_ms: Interval,
     /// Time per output token after the first, milliseconds.
     pub tpot_ms: Interval,
     /// Time between two chunks of text, milliseconds, of all requests.

@@ -38,13 +38,14 @@ pub struct Logarithms {
     /// Their mean.
     pub mean: f64,
     /// The square of its standard error.
-    pub variance: f64,
+    pub(crate) variance: f64,
     /// Degrees of freedom of that.
-    pub freedom: f64,
+    pub(crate) freedom: f64,
 }
 
 impl Logarithms {
-    /// Of these values. Absent unless there are two and all are above zero and finite.
+    /// The mean of the logarithms of these values. Absent unless there are two and all are above zero and
+    /// finite.
     pub fn of(values: &[f64]) -> Option<Self> {
         let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
         mean_and_error(&logarithms)
@@ -76,20 +77,20 @@ impl Interval {
         Self::around(median(&values)?, &values, values.len())
     }
 
-    /// Of the gaps of all samples. Those of one request are no independent measurements, so that the
-    /// bounds come from the requests' own medians.
-    pub fn of_gaps(samples: &[Sample]) -> Option<Self> {
+    /// The median gap of all samples. The gaps of one request are not independent, so the bounds come from
+    /// the requests' own medians.
+    pub(crate) fn of_gaps(samples: &[Sample]) -> Option<Self> {
         let all: Vec<f64> = samples.iter().flat_map(|sample| sample.itl_ms.iter().copied()).collect();
         Self::around(median(&all)?, &Self::gap_medians(samples), all.len())
     }
 
-    /// Each request's own median gap, of those that have one.
-    pub fn gap_medians(samples: &[Sample]) -> Vec<f64> {
+    /// The median gap of each request that has one.
+    pub(crate) fn gap_medians(samples: &[Sample]) -> Vec<f64> {
         samples.iter().filter_map(|sample| median(&sample.itl_ms)).collect()
     }
 
-    /// What is known to lie at `median`, with bounds from independent measurements of it.
-    pub fn around(median: f64, independent: &[f64], n: usize) -> Option<Self> {
+    /// An interval around `median`, with bounds from independent measurements of it.
+    pub(crate) fn around(median: f64, independent: &[f64], n: usize) -> Option<Self> {
         let Some(logarithms) = Logarithms::of(independent) else {
             // One value, or a time of zero: what was seen is all that can be said.
             let low = independent.iter().copied().min_by(f64::total_cmp)?.min(median);
@@ -103,8 +104,8 @@ impl Interval {
     }
 }
 
-/// The mean of values that are logarithms already. Absent unless there are two and all are finite.
-pub fn mean_and_error(values: &[f64]) -> Option<Logarithms> {
+/// The mean and error of values that are logarithms already. Absent unless there are two and all are finite.
+pub(crate) fn mean_and_error(values: &[f64]) -> Option<Logarithms> {
     if values.len() < 2 || !values.iter().all(|value| value.is_finite()) {
         return None;
     }
@@ -117,7 +118,7 @@ pub fn mean_and_error(values: &[f64]) -> Option<Logarithms> {
 
 /// The middle value; of an even number, the mean of the middle two. Absent when there are none, or one is
 /// not finite.
-pub fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     if values.is_empty() || !values.iter().all(|value| value.is_finite()) {
         return None;
     }
@@ -145,7 +146,7 @@ impl Throughput {
     }
 }
 
-/// The decode rate of each. Absent if one has none.
-pub fn rates(samples: &[Sample]) -> Option<Vec<f64>> {
+/// The decode rate of each sample. Absent if one has none.
+pub(crate) fn rates(samples: &[Sample]) -> Option<Vec<f64>> {
     samples.iter().map(Sample::decode_tokens_per_second).collect()
 }

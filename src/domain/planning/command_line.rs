@@ -1,4 +1,4 @@
-//! The argument list and environment of `vllm serve`.
+//! Builds the argument list and environment of `vllm serve`.
 
 use super::{
     inputs::Inputs,
@@ -15,8 +15,8 @@ use crate::domain::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// What is run under this budget.
-pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
+/// The command line and environment under this budget.
+pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     let mut argv = inputs.runtime.command.clone();
     argv.push("serve".to_owned());
     // The model comes first: flags that take a list would swallow it.
@@ -26,7 +26,7 @@ pub fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
 }
 
-/// Flags in the order in which a person asks: what, where, how it is split, how much.
+/// The flags in the order in which a person asks: what, where, how it is split, how much.
 fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
     let Inputs { profile, model, checkpoint, facts, .. } = inputs;
     let (listen, limits) = (profile.listen(), profile.limits());
@@ -62,8 +62,8 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
     list
 }
 
-/// Whether ranks exchange by vLLM's own all-reduce: as the profile says, else where it works.
-pub fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
+/// Whether ranks use vLLM's own all-reduce: as the profile says, else where it works.
+pub(crate) fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bool {
     all_reduce_of_profile(profile).unwrap_or(ranks <= 2 || facts.nvlinked(ranks))
 }
 
@@ -73,8 +73,7 @@ fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
     decided.next_back().map(|argument| argument.name.starts_with("--no-"))
 }
 
-/// vLLM takes its share of what the GPU has; where less is planned than the profile asks for, the share
-/// shrinks with it.
+/// The share of the GPU for vLLM. Where less is planned than the profile asks for, it shrinks with it.
 fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
     let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     let asked = profile.memory().gpu_memory_utilization;
@@ -87,26 +86,26 @@ fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
     }
 }
 
-/// vLLM takes GiB as a decimal number.
+/// A size in GiB as a decimal number, as vLLM takes it.
 fn gib(size: ByteSize) -> String {
     format!("{}", (size.as_gib() * 1000.0).ceil() / 1000.0)
 }
 
-/// What makes the engine start without a network and talk to nobody. The profile's own variables
+/// The variables that let the engine start without a network and talk to nobody. The profile's own variables
 /// win.
 fn environment(profile: &Profile) -> BTreeMap<String, String> {
     let own = profile.environment().clone();
-    // Where GPUs are named by number, the numbers shall be those that everybody else counts by.
+    // The numbers of GPUs follow the order of the bus, as everywhere else.
     let order =
         own.contains_key(visible::DEVICES).then(|| (visible::ORDER.to_owned(), visible::BY_BUS.to_owned()));
     surroundings(profile.timeouts().start).into_iter().chain(order).chain(own).collect()
 }
 
 /// How long vLLM may take to load where no profile says so.
-pub const LOADING: Duration = Duration::from_mins(20);
+pub(crate) const LOADING: Duration = Duration::from_mins(20);
 
-/// The variables of every engine, one that may load for so long.
-pub fn surroundings(loading: Duration) -> BTreeMap<String, String> {
+/// The variables of every engine, with this limit on loading.
+pub(crate) fn surroundings(loading: Duration) -> BTreeMap<String, String> {
     let ready = loading.as_secs().to_string();
     let defaults = [
         ("HF_HUB_OFFLINE", "1"),

@@ -1,4 +1,4 @@
-//! The rules that concern the host alone, whatever is to be deployed on it.
+//! The rules that concern the host alone, whatever is deployed on it.
 
 use super::prediction;
 use crate::domain::{
@@ -7,20 +7,20 @@ use crate::domain::{
     size::ByteSize,
 };
 
-/// What vLLM 0.26.0 asks of a driver (CUDA 13), its major version.
+/// The major version of the driver that vLLM 0.26.0 needs (CUDA 13).
 const DRIVER: u64 = 580;
-/// No quantisation runs on less.
+/// The least compute capability of any quantisation.
 const LEAST_CAPABILITY: (u32, u32) = (7, 0);
-/// vLLM raises its own limit up to the hard one and warned at 20,000.
+/// The hard limit of open files. vLLM raises its own limit up to it and warned at 20,000.
 const OPEN_FILES: u64 = 65_536;
-/// Ranks talk through rings of 16 MiB chunks, and NCCL has its own.
+/// The size of /dev/shm. Ranks talk through rings of 16 MiB chunks, and NCCL has its own.
 const SHARED_MEMORY: ByteSize = ByteSize::gib(1);
-/// A 4-bit model of 80 billion parameters, and the runtime.
+/// Disk space for a 4-bit model of 80 billion parameters, and the runtime.
 const DISK: ByteSize = ByteSize::gib(60);
-/// 5 tokens/s with 32 GiB of experts in RAM need this much, in bytes per second.
+/// The rate of the link, bytes per second, that 5 tokens/s with 32 GiB of experts in RAM need.
 const LINK: f64 = 4.5e9;
 
-/// Everything that is known to be wrong, or slow, with this host.
+/// Finds everything that is known to be wrong, or slow, with this host.
 pub fn examine(facts: &Facts) -> Vec<Finding> {
     let findings = [gpus(facts), driver(facts), memory(facts), limits(facts)];
     let mut findings: Vec<_> = findings.into_iter().flatten().collect();
@@ -28,7 +28,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Whether nothing at all can be deployed as it is.
+/// Whether nothing can be deployed on the host as it is.
 pub fn is_fatal(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Fatal)
 }

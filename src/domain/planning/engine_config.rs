@@ -1,11 +1,11 @@
-//! What the installed vLLM makes of a plan's command line, against what the plan means by it.
+//! Compares what the installed vLLM makes of a plan's command line with what the plan means by it.
 
 use super::plan::Plan;
 use crate::domain::{checkpoint::Checkpoint, findings::refusal::Refusal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What begins the line of the answer; vLLM logs to the same place.
+/// The mark before the answer; vLLM logs to the same place.
 const MARK: &str = "awqdeploy-answer ";
 
 /// vLLM's own resolution of a command line. What a version does not tell is absent.
@@ -13,7 +13,7 @@ const MARK: &str = "awqdeploy-answer ";
 #[serde(default)]
 #[schemars(rename = "EngineWord")]
 pub struct ResolvedEngineConfig {
-    /// Why it could not be asked: it is another vLLM than those that the question was written for.
+    /// Why vLLM could not be asked: the question is not written for this version.
     pub silent: Option<String>,
     /// The class that will be loaded.
     pub architecture: Option<String>,
@@ -43,27 +43,27 @@ pub struct ResolvedEngineConfig {
     pub block_size: Option<u64>,
 }
 
-/// One thing that both spoke of.
+/// One value that plan and engine both have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
-    /// In the words of the command line: `max-model-len`.
+    /// The name on the command line: `max-model-len`.
     pub what: String,
-    /// What the plan has. Absent: it has no opinion.
+    /// The value in the plan. Absent: the plan leaves it open.
     pub planned: Option<String>,
-    /// What vLLM makes of it.
+    /// The value that vLLM makes of it.
     pub engine: String,
     /// Whether both mean the same.
     pub agrees: bool,
 }
 
 impl ResolvedEngineConfig {
-    /// The answer in what the program printed.
+    /// Finds the answer in what the program printed.
     pub fn of(printed: &str) -> Option<Self> {
         let line = printed.lines().find_map(|line| line.strip_prefix(MARK))?;
         serde_json::from_str(line).ok()
     }
 
-    /// Its words beside the plan's. What it does not tell is left out.
+    /// Compares with the plan. Values that vLLM does not tell are left out.
     pub fn beside(&self, plan: &Plan, checkpoint: &Checkpoint) -> Vec<Compared> {
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let flag = |flag: &str| argument(plan, flag);
@@ -105,7 +105,8 @@ impl ResolvedEngineConfig {
         rows.into_iter().flatten().collect()
     }
 
-    /// vLLM names a method after the kernels that it takes for it: `gptq_marlin` for `gptq`.
+    /// Compares the methods of quantisation. vLLM names a method after the kernels that it takes for it:
+    /// `gptq_marlin` for `gptq`.
     fn quantisation(&self, stored: Option<&str>) -> Compared {
         let said = self.quantization.as_deref();
         let agrees = match (said, stored) {
@@ -144,7 +145,8 @@ fn row(what: &str, planned: Option<String>, engine: Option<String>) -> Option<Co
     Some(Compared { what: what.to_owned(), planned, engine, agrees })
 }
 
-/// As precise as anybody writes a share or GiB: floats that went through another program are compared by it.
+/// A number with the precision in which people write a share or GiB, so that floats from another program
+/// compare.
 fn decimal(number: f64) -> String {
     format!("{number:.3}")
 }

@@ -1,11 +1,11 @@
-//! Whether a plan that was made earlier could still run.
+//! Checks whether an earlier plan could still run.
 
 use super::{plan::Plan, preflight::driver};
 use crate::domain::{findings::refusal::Refusal, machine::facts::Facts, vllm::version::Version};
 
-/// Whether a plan that was made for this host earlier could still run on it. What is free now is not asked: whatever
-/// serves holds its share.
-pub fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
+/// Checks whether an earlier plan for this host could still run on it. Free memory is not asked for: the
+/// running server holds its share.
+pub(crate) fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
     let changed =
         |message: String| Refusal::new("host-changed", message, "bring the host back to what it was");
     let ram = facts.ram_total;

@@ -1,4 +1,4 @@
-//! Everything that a plan is made of.
+//! The inputs of a plan.
 
 use crate::domain::{
     checkpoint::Checkpoint,
@@ -11,20 +11,20 @@ use crate::domain::{
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Everything that a plan is made of.
+/// The inputs of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// What is wanted.
+    /// The profile.
     pub profile: &'a Profile,
     /// The model: locked, or only known.
     pub model: &'a PlannedModel,
-    /// Its shape.
+    /// The checkpoint of the model.
     pub checkpoint: &'a Checkpoint,
     /// The runtime.
     pub runtime: &'a PlannedRuntime,
     /// The host.
     pub facts: &'a Facts,
-    /// Where everything lies.
+    /// The places below the root.
     pub layout: &'a Layout,
 }
 
@@ -37,11 +37,11 @@ pub struct PlannedModel {
     pub revision: String,
     /// `--served-model-name`.
     pub served_name: String,
-    /// Its name in the store. Absent while it is not locked yet.
+    /// The name in the store. Absent while the model is not locked yet.
     pub digest: Option<Sha256Digest>,
-    /// Its folder.
+    /// The folder.
     pub path: PathBuf,
-    /// What the service reads of it before each start. Generations of before this was known have none.
+    /// What the service reads of the files before each start. Absent in older generations.
     #[serde(default)]
     pub verify_at_start: VerifyAtStart,
 }
@@ -51,22 +51,22 @@ pub struct PlannedModel {
 pub struct PlannedRuntime {
     /// vLLM's version.
     pub vllm: String,
-    /// Its name in the store. Absent for a runtime that is not installed by awqdeploy.
+    /// The name in the store. Absent for a runtime that is not installed by awqdeploy.
     pub digest: Option<Sha256Digest>,
     /// The command that `serve` and its arguments follow.
     pub command: Vec<String>,
-    /// The interpreter that it was installed for. Absent where somebody else keeps the runtime, where Nix built it with
-    /// its interpreter, and in generations of before the files of runtimes were recorded.
+    /// The interpreter that it was installed for. Absent where somebody else keeps the runtime, where Nix
+    /// built it with its interpreter, and in older generations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<Interpreter>,
-    /// What else it needs of the host, as far as that is known.
+    /// The other needs of the host, as far as they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
 }
 
 impl PlannedRuntime {
-    /// What of it lies in the store: the runtime, and the interpreter where that is locked, each by its name there.
-    pub fn installed(&self) -> Vec<(Part, Sha256Digest)> {
+    /// The parts in the store with their names: the runtime, and the interpreter where it is locked.
+    pub(crate) fn installed(&self) -> Vec<(Part, Sha256Digest)> {
         let runtime = self.digest.map(|digest| (Part::Runtime, digest));
         let python = self.python.as_ref().and_then(Interpreter::locked);
         runtime.into_iter().chain(python.map(|name| (Part::Interpreter, name))).collect()

@@ -1,5 +1,5 @@
-//! Which kernels of vLLM take this checkpoint on so many ranks: what its loaders and kernels refuse, refused
-//! before the old service is stopped.
+//! Refuses what vLLM's loaders and kernels refuse of a checkpoint on so many ranks, before the old service is
+//! stopped.
 
 use super::inputs::Inputs;
 use crate::domain::{
@@ -8,27 +8,28 @@ use crate::domain::{
     vllm::{flags, version::Version},
 };
 
-/// The first vLLM that finds a shared expert which is not quantised.
+/// The first vLLM that loads a shared expert which is not quantised.
 const FINDS_SHARED_EXPERT: Version = Version::new(0, 11, 0);
-/// The first vLLM that pads matrices to what Marlin wants.
+/// The first vLLM that pads matrices to what Marlin needs.
 const PADS: Version = Version::new(0, 24, 0);
 /// The first vLLM without GPTQ's activation order.
 const WITHOUT_ACTIVATION_ORDER: Version = Version::new(0, 30, 0);
-/// What Marlin takes of a dense matrix at least, in columns of its input.
+/// The least columns of a dense matrix's input for Marlin.
 const MARLIN_COLUMNS: u64 = 128;
-/// What Marlin takes of an expert at least.
+/// The least columns of an expert's input for Marlin.
 const MARLIN_EXPERT_COLUMNS: u64 = 64;
-/// The first GPUs whose kernels know 8-bit floats.
+/// The compute capability of the first GPUs whose kernels have 8-bit floats.
 const KNOWS_FP8: (u32, u32) = (8, 9);
 
-/// What this vLLM refuses of this checkpoint on so many ranks.
-pub fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+/// Refuses what this vLLM refuses of this checkpoint on so many ranks.
+pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     shared_expert(inputs, version, ranks)?;
     gates(inputs, version, ranks)?;
     gptq(inputs, version)?;
     plain_kernels(inputs, version)?;
     cache(inputs, ranks)?;
-    context(inputs)
+    sparse(inputs, version)?;
+    context(inputs, version)
 }
 
 fn shared_expert(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
@@ -59,7 +60,8 @@ fn shared_expert(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(),
     Ok(())
 }
 
-/// Quantised gates of linear attention are 64 outputs wide: on several ranks too narrow for Marlin.
+/// Refuses quantised gates of linear attention on several ranks: they are 64 outputs wide, too narrow for
+/// Marlin.
 fn gates(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let dtype = value(inputs, "--dtype");
     let falls_back = matches!(dtype, Some("float16" | "half"));
@@ -95,7 +97,7 @@ fn gptq(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Asked for by name, the methods without Marlin take float16 and nothing else.
+/// Refuses types other than float16 for methods without Marlin, where these are asked for by name.
 fn plain_kernels(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let asked = value(inputs, "--quantization").filter(|method| ["awq", "gptq"].contains(method));
     let Some(method) = asked.filter(|_| version < PADS) else {
@@ -130,18 +132,45 @@ fn cache(inputs: Inputs<'_>, ranks: u32) -> Result<(), Refusal> {
     }
 }
 
-fn context(inputs: Inputs<'_>) -> Result<(), Refusal> {
-    let wanted = u64::from(inputs.profile.limits().max_model_len);
-    let longest = inputs.checkpoint.shape.as_ref().map(|shape| shape.max_position_embeddings);
-    let allowed = inputs.profile.environment().get("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
-    match longest {
-        Some(longest) if wanted > longest && allowed.is_none_or(|value| value != "1") => Err(Refusal::new(
-            "context-exceeds-model",
-            format!("`limits.max-model-len = {wanted}`, and the model was made for {longest} tokens"),
-            format!("set `limits.max-model-len` to {longest} or less"),
-        )),
-        _ => Ok(()),
+/// The first vLLM that raises an error at anything called sparse. The newest that was read still does.
+const WITHOUT_SPARSITY: Version = Version::new(0, 24, 0);
+
+fn sparse(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let sparse = inputs.checkpoint.quantization.as_ref().is_some_and(|stored| stored.sparse);
+    if !sparse || version < WITHOUT_SPARSITY {
+        return Ok(());
     }
+    Err(Refusal::new(
+        "sparsity-removed",
+        format!("`config.json` has a `sparsity_config`, at which vLLM `{version}` ends with an error"),
+        "pin `runtime.vllm` below 0.24.0; or remove `sparsity_config` from `config.json`, if its format is `dense`",
+    ))
+}
+
+/// The first vLLM that takes the longest context of YaRN as it is written (vLLM pull request 56446).
+const YARN_AS_WRITTEN: Version = Version::new(0, 32, 0);
+
+fn context(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let wanted = u64::from(inputs.profile.limits().max_model_len);
+    let Some(shape) = &inputs.checkpoint.shape else { return Ok(()) };
+    let allowed = inputs.profile.environment().get("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
+    let stretches = version < YARN_AS_WRITTEN;
+    let longest = if stretches { shape.longest_context() } else { shape.max_position_embeddings };
+    if wanted <= longest || allowed.is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    let help = match shape.stretched {
+        Some(stretched) if !stretches && wanted <= stretched => format!(
+            "vLLM `{version}` no longer multiplies by YaRN's factor: add `--hf-overrides` with \
+             `{{\"max_position_embeddings\": {stretched}}}` to `vllm.arguments`"
+        ),
+        _ => format!("set `limits.max-model-len` to {longest} or less"),
+    };
+    Err(Refusal::new(
+        "context-exceeds-model",
+        format!("`limits.max-model-len = {wanted}`, and the model was made for {longest} tokens"),
+        help,
+    ))
 }
 
 /// The value of this argument among the profile's own.
@@ -150,8 +179,8 @@ fn value<'a>(inputs: Inputs<'a>, name: &str) -> Option<&'a str> {
     arguments.into_iter().filter(|argument| argument.name == name).find_map(|argument| argument.value)
 }
 
-/// What is served, but not as it could be.
-pub fn findings(inputs: Inputs<'_>, ranks: u32) -> impl Iterator<Item = Finding> {
+/// Finds what runs, but not as well as it could.
+pub(crate) fn findings(inputs: Inputs<'_>, ranks: u32) -> impl Iterator<Item = Finding> {
     [dtype(inputs), without_marlin(inputs, ranks)].into_iter().flatten()
 }
 

@@ -1,15 +1,15 @@
 //! Where each byte goes: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
 //!
-//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the
-//! GPU + overhead + KV cache. Beside that share it takes what it never counts. Where a constant was
-//! measured the comment says on what; values that were only inferred say so.
+//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the GPU +
+//! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
+//! it was measured, or that it was inferred.
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, architecture::LayerKind},
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
     size::ByteSize,
-    vllm::flags,
+    vllm::settings::{EngineSettings, Speculation},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct Budget {
     pub tensor_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: ByteSize,
-    /// What of the weights really goes to RAM under that limit, per rank.
+    /// The weights that really go to RAM under that limit, per rank.
     #[serde(default)]
     pub offloaded: ByteSize,
     /// All weights of a rank, in VRAM and RAM. Absent where nothing is known of the model's size.
@@ -32,13 +32,13 @@ pub struct Budget {
     pub weights: Option<ByteSize>,
     /// Activations, graphs and libraries, as vLLM counts them. Absent on the CPU.
     pub overhead: Option<ByteSize>,
-    /// What vLLM takes before it looks at what is free, and so beside its share: CUDA's context, and
-    /// among ranks NCCL's buffers. Absent on the CPU.
+    /// The memory that vLLM takes before it looks at what is free, and so beside its share: CUDA's context,
+    /// and among ranks NCCL's buffers. Absent on the CPU.
     #[serde(default)]
     pub uncounted: Option<ByteSize>,
     /// What is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<ByteSize>,
-    /// What the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
+    /// The bytes that the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
     /// tokens. Absent where the architecture is not modelled, and on the CPU.
     pub kv_cache_needed: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
@@ -49,10 +49,10 @@ pub struct Budget {
     /// The most sequences of `max-model-len` that this cache holds.
     #[serde(default)]
     pub largest_batch: Option<u64>,
-    /// What vLLM may use: utilisation × VRAM, or less, so that what it does not count has room.
-    /// Absent on the CPU.
+    /// The VRAM that vLLM may use: utilisation × VRAM, or less, so that uncounted memory has room. Absent on
+    /// the CPU.
     pub gpu: Option<ByteSize>,
-    /// What is missing on each GPU, all offload counted. Above zero: it does not fit.
+    /// The memory that is missing on each GPU, with all offload counted. Above zero: it does not fit.
     pub missing: ByteSize,
     /// RAM of all ranks together.
     pub ram: ByteSize,
@@ -60,21 +60,22 @@ pub struct Budget {
 
 /// The memory of one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Rank {
-    /// Counted from 0.
-    pub rank: u32,
+#[expect(clippy::struct_field_names, reason = "`rank` is the document's word")]
+pub(crate) struct Rank {
+    /// The number of the rank, from 0.
+    pub(crate) rank: u32,
     /// All of its weights, in VRAM and RAM.
-    pub weights_bytes: Option<ByteSize>,
-    /// Of them, what lies in RAM.
-    pub offloaded_bytes: ByteSize,
+    pub(crate) weights_bytes: Option<ByteSize>,
+    /// The weights that lie in RAM.
+    pub(crate) offloaded_bytes: ByteSize,
     /// The tokens that its KV cache holds.
-    pub kv_cache_tokens: Option<u64>,
+    pub(crate) kv_cache_tokens: Option<u64>,
     /// The bytes of that cache.
-    pub kv_cache_bytes: Option<ByteSize>,
+    pub(crate) kv_cache_bytes: Option<ByteSize>,
     /// Activations, graphs, libraries, and what vLLM does not count: context and communication.
-    pub overhead_bytes: Option<ByteSize>,
+    pub(crate) overhead_bytes: Option<ByteSize>,
     /// Everything on its GPU. 0 on the CPU.
-    pub total_bytes: ByteSize,
+    pub(crate) total_bytes: ByteSize,
 }
 
 /// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
@@ -83,37 +84,37 @@ const ACTIVATIONS: ByteSize = ByteSize::mib(656);
 const ACTIVATIONS_TOKENS: u64 = 2048;
 /// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
 const LIBRARIES: ByteSize = ByteSize::mib(512);
-/// What comes to it for each of several ranks. On two and four H100 they held 1.0 to 1.4 GiB beside
-/// weights, cache and what is uncounted.
+/// The part of libraries and graphs that each of several ranks adds. On two and four H100 they held 1.0 to
+/// 1.4 GiB beside weights, cache and uncounted memory.
 const LIBRARIES_TOGETHER: ByteSize = ByteSize::mib(768);
 
 /// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
 const UNCOUNTED_ALONE: ByteSize = ByteSize::mib(544);
-/// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were
-/// kept from talking to each other but through RAM, as cards without NVLink or peer access do.
+/// The uncounted memory of each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that
+/// could talk to each other only through RAM, as cards without NVLink or peer access do.
 const UNCOUNTED_TOGETHER: ByteSize = ByteSize::mib(1056);
-/// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on
-/// four H100.
+/// The uncounted memory of each rank where NVLink connects them, over which NCCL opens more channels: 1.94
+/// GiB on two and on four H100.
 const UNCOUNTED_NVLINKED: ByteSize = ByteSize::mib(2000);
-/// What a rank came to hold beyond its share and what is uncounted, once it served: up to 0.2 GiB.
+/// The growth of a rank beyond its share and uncounted memory, once it served: up to 0.2 GiB.
 const GROWTH: ByteSize = ByteSize::mib(256);
 
-/// How much more than must leave the GPU is offloaded: weights were up to 0.2 GiB larger than planned.
+/// How much more is offloaded than must leave the GPU: weights were up to 0.2 GiB larger than planned.
 const OFFLOAD_MARGIN: ByteSize = ByteSize::mib(256);
 
 /// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
 /// measured at TP 1.
 const RAM_SERVER: ByteSize = ByteSize::mib(1536);
 const RAM_RANK: ByteSize = ByteSize::mib(2560);
-/// The same for the CPU build, where 1.9, 2.7 and 4.2 GiB were measured at TP 1, 2 and 4 with a
-/// tiny model.
+/// RAM of the API server and the engine's core of the CPU build, for which 1.9, 2.7 and 4.2 GiB were measured
+/// at TP 1, 2 and 4 with a tiny model.
 const RAM_CPU_SERVER: ByteSize = ByteSize::mib(1280);
 const RAM_CPU_RANK: ByteSize = ByteSize::mib(768);
 /// RAM that the operating system keeps for itself.
 const RAM_SYSTEM: ByteSize = ByteSize::gib(2);
 
 impl Budget {
-    /// The memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
+    /// Budgets the memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
     /// fits.
     pub fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         match profile.runtime().device {
@@ -122,8 +123,8 @@ impl Budget {
         }
     }
 
-    /// The KV cache is not counted: its size on the CPU is set by the profile's arguments and
-    /// environment.
+    /// Budgets the memory on the CPU. The KV cache is not counted: the profile's arguments and environment
+    /// set its size.
     fn on_cpu(checkpoint: &Checkpoint, ranks: u32) -> Self {
         let weights = checkpoint.weights(1).unwrap_or_default();
         Self {
@@ -136,12 +137,15 @@ impl Budget {
 
     fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let room = Room::of(checkpoint, profile, facts, ranks);
+        let settings = EngineSettings::of(profile.arguments());
         let offload = room.offload(profile.memory().offload);
         let offloaded = room.offloaded(offload);
         let weights = room.weights.map(|weights| weights.less(offloaded));
         let left = weights.map(|weights| room.gpu.less(weights + room.overhead));
         let free = room.kv_cache_fixed.or(left);
-        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
+        // The draft model's cache lies in the same pool.
+        let for_model = free.map(|free| free.less(room.draft_cache));
+        let paging = Paging::planned(checkpoint, &settings, ranks);
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
         let repacked = match (&checkpoint.shape, offloaded) {
@@ -157,32 +161,32 @@ impl Budget {
             overhead: Some(room.overhead),
             uncounted: Some(room.uncounted),
             kv_cache: free,
-            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
-            kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
-            longest_context: free.zip(paging).zip(checkpoint.shape.as_ref()).map(
+            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits()) + room.draft_cache),
+            kv_cache_tokens: for_model.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
+            longest_context: for_model.zip(paging).zip(checkpoint.shape.as_ref()).map(
                 |((free, paging), shape)| {
                     let longest = paging.longest(free, profile.limits().max_num_seqs);
-                    longest.min(shape.max_position_embeddings)
+                    longest.min(shape.longest_context())
                 },
             ),
-            largest_batch: free
+            largest_batch: for_model
                 .zip(paging)
                 .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
             gpu: Some(room.gpu),
             missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
-            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
+            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks) + settings.cache_in_ram,
         }
     }
 
-    /// All that a rank may hold of its GPU: its share, and what vLLM does not count. Absent on the CPU.
-    pub fn vram(&self) -> Option<ByteSize> {
+    /// The VRAM that a rank may hold: its share, and uncounted memory. Absent on the CPU.
+    pub(crate) fn vram(&self) -> Option<ByteSize> {
         self.gpu.map(|gpu| gpu + self.uncounted.unwrap_or_default())
     }
 
     /// The memory of each rank, in their order.
-    pub fn ranks(&self) -> Vec<Rank> {
+    pub(crate) fn ranks(&self) -> Vec<Rank> {
         let rank = |rank| Rank {
             rank,
             weights_bytes: self.shard,
@@ -198,8 +202,8 @@ impl Budget {
         (0..self.tensor_parallel_size).map(rank).collect()
     }
 
-    /// Of the experts' bytes, the share that is read over the link: 0 to 1.
-    pub fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
+    /// The share of the experts' bytes that is read over the link: 0 to 1.
+    pub(crate) fn offloaded_share(&self, checkpoint: &Checkpoint) -> f64 {
         match checkpoint.experts(self.tensor_parallel_size) {
             Some(ByteSize(experts @ 1..)) => self.offloaded.0 as f64 / experts as f64,
             _ => 0.0,
@@ -207,25 +211,29 @@ impl Budget {
     }
 }
 
-/// VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
+/// The VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
-pub fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
+pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
 }
 
-/// RAM that the service may use: the profile's figure, but never more than the machine has beside
-/// its system. What is free now is not asked, for the service that is replaced still holds its
-/// share.
-pub fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
+/// RAM that the service may use: the profile's figure, but never more than the machine has beside its system.
+/// Free memory is not asked for, since the replaced service still holds its share.
+pub(crate) fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
     let machine = facts.ram_total.less(RAM_SYSTEM);
     profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
 
 /// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
 /// may be. `None` where no context fits, or the architecture is not modelled.
-pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Option<u32> {
+pub(crate) fn longest_context(
+    checkpoint: &Checkpoint,
+    profile: &Profile,
+    facts: &Facts,
+    ranks: u32,
+) -> Option<u32> {
     let room = Room::of(checkpoint, profile, facts, ranks);
     let shape = checkpoint.shape.as_ref()?;
     let offloaded = match profile.memory().offload {
@@ -233,9 +241,10 @@ pub fn longest_context(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts
         Offload::None => ByteSize::default(),
         Offload::Fixed(size) => size.min(room.offloadable),
     };
-    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead);
-    let longest = Paging::of(shape, ranks)?.longest(free, profile.limits().max_num_seqs);
-    let longest = u32::try_from(longest.min(shape.max_position_embeddings)).ok()?;
+    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead + room.draft_cache);
+    let paging = Paging::planned(checkpoint, &EngineSettings::of(profile.arguments()), ranks)?;
+    let longest = paging.longest(free, profile.limits().max_num_seqs);
+    let longest = u32::try_from(longest.min(shape.longest_context())).ok()?;
     (longest > 0).then_some(longest)
 }
 
@@ -247,19 +256,24 @@ struct Room {
     uncounted: ByteSize,
     /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
     kv_cache_fixed: Option<ByteSize>,
-    /// What must fit.
+    /// The bytes that the KV cache needs at least.
     kv_cache_needed: ByteSize,
+    /// The cache of a model that guesses ahead.
+    draft_cache: ByteSize,
     offloadable: ByteSize,
-    /// What comes to `offloadable` in vLLM's count, and is emptied.
+    /// The bytes that vLLM counts beside `offloadable`, and empties.
     emptied: ByteSize,
 }
 
 impl Room {
     fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let vram = vram(profile, facts, ranks);
-        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
-        let weights = checkpoint.weights(ranks);
-        let kv_cache_fixed = kv_cache_fixed(profile);
+        let settings = EngineSettings::of(profile.arguments());
+        let paging = Paging::planned(checkpoint, &settings, ranks);
+        let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, &settings, ranks));
+        let kv_cache_fixed = settings.cache_fixed;
+        let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, &settings, ranks));
+        let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();
         let (libraries, uncounted) = match ranks {
             0 | 1 => (LIBRARIES, UNCOUNTED_ALONE),
             _ if facts.nvlinked(ranks) => (LIBRARIES_TOGETHER, UNCOUNTED_NVLINKED),
@@ -272,12 +286,12 @@ impl Room {
             uncounted,
             kv_cache_fixed,
             kv_cache_needed: kv_cache_fixed
-                .or_else(|| paging.map(|paging| paging.needed(profile.limits())))
+                .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
                 .unwrap_or_default(),
+            draft_cache,
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
-                // Of a model that is not modelled nobody knows what may move; a fixed size is then
-                // taken at its word.
+                // It is unknown which weights of this model may move; a fixed size is taken at its word.
                 (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
                 (None, _) => ByteSize::default(),
             },
@@ -285,8 +299,7 @@ impl Room {
         }
     }
 
-    /// `--cpu-offload-gb`: whole GiB, nothing where all fits. Where not even all experts are
-    /// enough, all of them.
+    /// `--cpu-offload-gb` in whole GiB: nothing where all fits, all experts where not even these are enough.
     fn offload(&self, policy: Offload) -> ByteSize {
         match policy {
             Offload::None => ByteSize::default(),
@@ -303,12 +316,12 @@ impl Room {
         }
     }
 
-    /// What vLLM counts while it moves so many bytes of experts to RAM.
+    /// The bytes that vLLM counts while it moves so many bytes of experts to RAM.
     fn counted(&self, moved: ByteSize) -> ByteSize {
         moved + self.emptied.part(moved, self.offloadable)
     }
 
-    /// What really goes to RAM when vLLM has counted so much.
+    /// The bytes that really go to RAM when vLLM has counted so many.
     fn offloaded(&self, counted: ByteSize) -> ByteSize {
         let all = self.offloadable + self.emptied;
         self.offloadable.part(counted.min(all), all)
@@ -335,14 +348,27 @@ impl Paging {
     /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
     /// linear: no such model is known.
     pub fn of(shape: &ModelDims, ranks: u32) -> Option<Self> {
+        Self::with(shape, ranks, 16, &EngineSettings::of(&[]))
+    }
+
+    /// The same with cache and state as the checkpoint and the command line have them, and with the layers that guess
+    /// ahead.
+    fn planned(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Option<Self> {
+        let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
+        let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });
+        Self::with(checkpoint.shape.as_ref()?, ranks, bits, settings)
+    }
+
+    fn with(shape: &ModelDims, ranks: u32, bits: u64, settings: &EngineSettings) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
-        let full = shape.count(LayerKind::Full);
+        let ahead = u64::from(settings.speculation == Some(Speculation::Own));
+        let full = shape.count(LayerKind::Full) + ahead;
         let linear = shape.count(LayerKind::Linear);
-        if full == 0 {
+        if full == ahead {
             return None;
         }
         let heads = (shape.num_key_value_heads / ranks).max(1);
-        let token = 2 * heads * shape.head_dim * 2;
+        let token = (2 * heads * shape.head_dim * bits).div_ceil(8);
         if linear == 0 {
             let block = ByteSize((16 * token).saturating_mul(full));
             return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
@@ -351,9 +377,10 @@ impl Paging {
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
         let taps = shape.linear_conv_kernel_dim.saturating_sub(1);
-        let convolution = taps * ((2 * keys + values) / ranks) * 2;
+        let convolution = taps * ((2 * keys + values) / ranks) * settings.convolution_bits / 8;
         let heads = shape.linear_num_value_heads / ranks;
-        let recurrent = heads * shape.linear_key_head_dim * shape.linear_value_head_dim * 2;
+        let recurrent =
+            heads * shape.linear_key_head_dim * shape.linear_value_head_dim * settings.state_bits / 8;
         let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
         Some(Self {
             block_tokens,
@@ -388,14 +415,24 @@ impl Paging {
     }
 }
 
-fn kv_cache_fixed(profile: &Profile) -> Option<ByteSize> {
-    let arguments = flags::arguments(profile.arguments()).into_iter();
-    let mut fixed = arguments.filter(|argument| argument.name == "--kv-cache-memory-bytes");
-    fixed.next_back()?.value?.parse().ok().map(ByteSize)
+/// Weights of what guesses tokens ahead, on one of `ranks` ranks.
+fn ahead(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> ByteSize {
+    let split = |bytes: ByteSize| ByteSize(bytes.0.div_ceil(u64::from(ranks.max(1))));
+    match (&settings.speculation, &checkpoint.draft) {
+        (Some(Speculation::Own), _) if checkpoint.speculation.0 > 0 => split(checkpoint.speculation),
+        // Such a layer is like the others (inferred), where no header told its size.
+        (Some(Speculation::Own), _) => match (&checkpoint.tensors, &checkpoint.shape) {
+            (Some(tensors), Some(shape)) => ByteSize(tensors.bytes(ranks).0 / shape.num_hidden_layers.max(1)),
+            _ => ByteSize::default(),
+        },
+        (Some(Speculation::Model(_)), Some(draft)) => draft.weights(ranks).unwrap_or_default(),
+        _ => ByteSize::default(),
+    }
 }
 
-/// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
-pub fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
+/// The activations that the shortest useful steps would spare, and the `max-num-batched-tokens` of these
+/// steps.
+pub(crate) fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
     (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
 }
 

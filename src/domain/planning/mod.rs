@@ -1,6 +1,6 @@
-//! What a deployment decides before anything is touched.
+//! Decides everything about a deployment before anything is touched.
 
-pub mod command_line;
+pub(crate) mod command_line;
 pub mod doctor;
 pub mod engine_config;
 pub mod host_changed;

@@ -1,4 +1,4 @@
-//! On how many GPUs the model goes, and how much of it stays in RAM.
+//! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
 use super::{
     inputs::Inputs,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     checkpoint::Checkpoint,
-    findings::refusal::Refusal,
+    findings::{Finding, refusal::Refusal},
     profile::{Device, Offload, TensorParallel},
     size::ByteSize,
     vllm::version::Version,
@@ -17,18 +17,18 @@ use crate::domain::{
 
 /// A placement that fits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Placement {
-    /// Where each byte goes.
-    pub budget: Budget,
+pub(crate) struct Placement {
+    /// The memory of the placement.
+    pub(crate) budget: Budget,
     /// How fast one stream will be.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
 }
 
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
 const SIZES: [u32; 4] = [8, 4, 2, 1];
 
 /// Places the model as the profile asks, or says why that cannot be, and what could.
-pub fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
+pub(crate) fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let wanted = inputs.profile.tensor_parallel();
     if inputs.profile.runtime().device == Device::Cpu {
         let ranks = match wanted {
@@ -51,7 +51,7 @@ fn found(inputs: Inputs<'_>) -> u32 {
     u32::try_from(inputs.facts.gpus.len()).unwrap_or(u32::MAX)
 }
 
-/// Among what fits: the most GPUs that need no offload, else the least offload.
+/// The best placement that fits: the most GPUs that need no offload, else the least offload.
 fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let mut fitting: Vec<Placement> = Vec::new();
     let mut refusals = Vec::new();
@@ -74,7 +74,7 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     }
 }
 
-/// Exactly this many ranks.
+/// The placement on exactly this many ranks.
 fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Refusal> {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let device = profile.runtime().device;
@@ -109,12 +109,19 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     Ok(Placement { budget, prediction })
 }
 
-/// vLLM splits heads and experts evenly, and Marlin keeps a quantisation group on one rank.
+/// Checks that the model divides by the ranks. vLLM splits heads and experts evenly, and Marlin keeps a
+/// quantisation group on one rank.
 fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), String> {
-    let Some(shape) = &checkpoint.shape else {
-        return Ok(());
-    };
     let ranks = u64::from(ranks.max(1));
+    let Some(shape) = &checkpoint.shape else {
+        // vLLM asks this of every model.
+        return match checkpoint.attention_heads {
+            Some(heads) if heads % ranks != 0 => {
+                Err(format!("its {heads} attention heads cannot be split evenly"))
+            }
+            _ => Ok(()),
+        };
+    };
     for (count, what) in [
         (shape.num_attention_heads, "attention heads"),
         (shape.linear_num_key_heads, "linear attention key heads"),
@@ -147,9 +154,33 @@ fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), 
     Ok(())
 }
 
+/// What of a GPU may be left unused before it is told.
+const UNUSED: f64 = 0.3;
+
+/// A profile that uses far less of the GPUs than they have, and what using them would give.
+pub(crate) fn mostly_unused(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
+    let Inputs { profile, facts, .. } = inputs;
+    let (used, unit) = (budget.vram()?, format!("{}.service", profile.service()));
+    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let has = gpus.map(|gpu| gpu.usable().less(gpu.held_by_others(&unit))).min()?;
+    if used >= memory::share(has, 1.0 - UNUSED) {
+        return None;
+    }
+    let whole = profile.clone().with_whole_gpus();
+    let remedy = match profile.memory().gpu {
+        Some(_) => "take `gpu` out of the profile's `[memory]`",
+        None => "raise `memory.gpu-memory-utilization`",
+    };
+    let instead = place(Inputs { profile: &whole, ..inputs }, version).ok();
+    let gives = instead.map_or(String::new(), |placement| {
+        format!(": it would plan {}", describe(&placement.budget, &placement.prediction))
+    });
+    let what = format!("the profile lets vLLM use {used} of the {has} that each GPU has");
+    Some(Finding::new("gpu-mostly-unused", what).help(format!("{remedy}{gives}")))
+}
+
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
-fn describe(placement: &Placement) -> String {
-    let Placement { budget, prediction } = placement;
+pub(crate) fn describe(budget: &Budget, prediction: &Prediction) -> String {
     let ranks = budget.tensor_parallel_size;
     let place = match budget.offload {
         ByteSize(0) => "all weights in VRAM".to_owned(),
@@ -174,7 +205,10 @@ fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
     let found = found(inputs);
     let help = match best(inputs, version) {
         Ok(placement) => {
-            format!("set `tensor-parallel-size = \"auto\"`: it would plan {}", describe(&placement))
+            format!(
+                "set `tensor-parallel-size = \"auto\"`: it would plan {}",
+                describe(&placement.budget, &placement.prediction)
+            )
         }
         Err(refusal) => {
             format!("`\"auto\"` finds no other way on this host: {}; {}", refusal.message, refusal.help)

@@ -28,26 +28,26 @@ pub struct Plan {
     pub model: PlannedModel,
     /// The runtime in the store.
     pub runtime: PlannedRuntime,
-    /// What is run.
+    /// The command line, environment and address.
     pub serve: Serve,
-    /// Where each byte goes.
+    /// The memory.
     pub memory: Budget,
     /// How fast one stream will be. A prediction, not a measurement.
     pub prediction: Prediction,
-    /// Files with secrets that the engine is given. Generations of before there were any have none.
+    /// Files with secrets for the engine. Older generations have none.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
-    /// What validation must show.
+    /// The gates of the validation.
     pub gates: Gates,
-    /// How far from this it may be. Generations of before this could be said have the usual ones.
+    /// The tolerances between plan and running engine. Older generations have the usual ones.
     #[serde(default)]
     pub tolerances: Tolerances,
-    /// How long to wait.
+    /// The limits of time.
     pub timeouts: Timeouts,
-    /// How it is watched once it serves. Generations of before this was known are not.
+    /// The probation after the commit. Older generations have none.
     #[serde(default)]
     pub watch: Watch,
-    /// What to know before going on.
+    /// The findings, for a person.
     pub findings: Vec<Finding>,
     /// The service's systemd unit.
     pub unit: String,
@@ -60,8 +60,7 @@ impl From<&Refusal> for Finding {
 }
 
 impl Plan {
-    /// Decides everything. What is free now in VRAM and RAM is not asked: the service that is
-    /// replaced still holds its share.
+    /// Decides everything. Free VRAM and RAM are not asked for: the replaced service still holds its share.
     pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
         let facts = inputs.facts.visible(inputs.profile.environment());
         let inputs = Inputs { facts: &facts, ..inputs };
@@ -69,21 +68,22 @@ impl Plan {
         preflight::engine(inputs, version)?;
         let Placement { budget, prediction } = placement::place(inputs, version)?;
         let serve = command_line::serve(inputs, &budget);
-        let findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        let mut findings = preflight::findings(inputs, version, &budget, prediction.expected());
+        findings.extend(placement::mostly_unused(inputs, version, &budget));
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 
-    /// Whether both run the same. What is only told may differ, the prediction and the findings: more is known of a host
-    /// after each deployment, and that must not make another one of the same plan.
-    pub fn runs_as(&self, other: &Self) -> bool {
+    /// Whether both run the same. The prediction and the findings may differ: more is known of a host after
+    /// each deployment, and that must not make a new generation of the same plan.
+    pub(crate) fn runs_as(&self, other: &Self) -> bool {
         let run =
             |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };
         run(self) == run(other)
     }
 
-    /// The plan of what runs already, by these words. Nothing is refused, since it does run; its memory is that
-    /// of the profile, as far as it is known.
-    pub fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
+    /// The plan of a server that runs already, with this command line. Nothing is refused, since it does run;
+    /// its memory is that of the profile, as far as it is known.
+    pub(crate) fn adopted(inputs: Inputs<'_>, serve: Serve) -> Self {
         let Inputs { profile, checkpoint, facts, .. } = inputs;
         let version = preflight::version(inputs).ok();
         let placement = version.and_then(|version| placement::place(inputs, version).ok());
@@ -98,8 +98,8 @@ impl Plan {
         Self::whole(inputs, placement, serve, Vec::new())
     }
 
-    /// Every unit that it needs: the service, its recovery at boot, and what it requires.
-    pub fn units(&self, layout: &Layout) -> Vec<Unit> {
+    /// Every unit of the plan: the service, its recovery at boot, and what it requires.
+    pub(crate) fn units(&self, layout: &Layout) -> Vec<Unit> {
         let unit = |name: &str, text: String| Unit { name: name.to_owned(), text, replaces: None };
         let mut units = vec![
             unit(&format!("{}.service", self.service), self.unit.clone()),

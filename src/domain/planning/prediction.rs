@@ -2,10 +2,10 @@
 //! measurement.
 //!
 //! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
-//! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out:
-//! together they are 4 % of the bytes of a short context. What was fitted is the fixed work, Machete's
-//! share of it and an all-reduce, each to one measured rate; docs/planning.md has what was predicted
-//! with them. What a host has shown already corrects all of it by one factor (see [`crate::domain::machine::calibration`]).
+//! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out: together
+//! they are 4 % of the bytes of a short context. The fixed work, Machete's share of it and an all-reduce were
+//! fitted, each to one measured rate; docs/planning.md has the predictions made with them. Measurements of
+//! the host correct all of it by one factor (see [`crate::domain::machine::calibration`]).
 
 use super::{command_line, inputs::Inputs, memory::Budget};
 use crate::domain::{
@@ -25,9 +25,9 @@ use std::time::Duration;
 /// 0.86 ms of reading.
 const FIXED: Duration = Duration::from_micros(4_100);
 
-/// What a step takes longer with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in
-/// groups of 128, and that only Hopper has: 5.69 ms instead of 5.04 with fewer bytes. Everywhere else,
-/// and for smaller groups, it is Marlin.
+/// The additional time of a step with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in
+/// groups of 128, and that only Hopper has: 5.69 ms instead of 5.04 with fewer bytes. Everywhere else, and
+/// for smaller groups, the kernel is Marlin.
 const MACHETE: Duration = Duration::from_micros(750);
 const HOPPER: (u32, u32) = (9, 0);
 const MACHETE_GROUP: u32 = 128;
@@ -35,18 +35,18 @@ const MACHETE_GROUP: u32 = 128;
 /// vLLM's own all-reduce, of which a layer has two: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives
 /// 198.3. 4 µs would explain what was reported for two RTX 5090.
 const ALL_REDUCE_OF_TWO: Duration = Duration::from_nanos(5_600);
-/// The same of more ranks, which NVLink connects: 194.1 tokens/s on four H100.
+/// vLLM's own all-reduce of more ranks, which NVLink connects: 194.1 tokens/s on four H100.
 const ALL_REDUCE_OF_MORE: Duration = Duration::from_nanos(8_700);
-/// NCCL's, of two ranks, or over NVLink: 164.5 and 170.3 tokens/s on two and four H100.
+/// NCCL's all-reduce of two ranks, or over NVLink: 164.5 and 170.3 tokens/s on two and four H100.
 const NCCL: Duration = Duration::from_micros(16);
-/// NCCL's of more ranks without NVLink. Four H100 whose ranks could only talk through RAM reached 148.2 tokens/s, as was
-/// predicted with what had been inferred.
+/// NCCL's all-reduce of more ranks without NVLink. Four H100 whose ranks could only talk through RAM reached
+/// 148.2 tokens/s, as was predicted from an inferred value.
 const NCCL_OF_MORE: Duration = Duration::from_micros(25);
 
 /// Share of the data sheet's bandwidth that a copy reaches: 2.95 of 3.35 TB/s on the H100.
 const REACHED_BANDWIDTH: f64 = 0.88;
 
-/// What one decode step reads on one rank.
+/// The bytes that one decode step reads on one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// From VRAM.
@@ -55,7 +55,7 @@ pub struct Traffic {
     pub linked: ByteSize,
 }
 
-/// What a rank reaches, in bytes per second, and what it does beside reading.
+/// The rates of a rank, in bytes per second, and its time beside reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     /// VRAM.
@@ -72,21 +72,22 @@ pub fn steps_per_second(traffic: Traffic, rates: Rates) -> f64 {
     1.0 / (rates.fixed.as_secs_f64() + reading)
 }
 
-/// What is predicted of one stream.
+/// The predicted speed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
-    /// After the first token. Absent where the model or the GPU is not known well enough, and on the
+    /// The rate after the first token. Absent where the model or the GPU is not known well enough, and on the
     /// CPU.
     pub decode_tokens_per_second: Option<Decode>,
-    /// With as many streams as may be served at once, corrected alike. Absent where the other is.
+    /// The rate with as many streams as may run at once, corrected alike. Absent where that of one stream is.
     #[serde(default)]
     pub all_streams: Option<AllStreams>,
-    /// For a prompt of 128 tokens. Rough: it is off by a factor of two for long prompts.
-    pub time_to_first_token_seconds: Option<f64>,
-    /// What another server must have in common with this one, so that what is measured of it counts for it. Absent
-    /// where no rate is predicted.
+    /// The time to the first token of a prompt of 128 tokens. Rough: it is off by a factor of two for long
+    /// prompts.
+    pub(crate) time_to_first_token_seconds: Option<f64>,
+    /// The setting that another server must share for its measurement to count for this one. Absent where no
+    /// rate is predicted.
     #[serde(default)]
-    pub setting: Option<Setting>,
+    pub(crate) setting: Option<Setting>,
 }
 
 impl Prediction {
@@ -99,18 +100,18 @@ impl Prediction {
 /// The rate of one stream, tokens/s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decode {
-    /// With three quarters of the rates and half as much again of fixed work.
+    /// The rate with three quarters of the rates and half as much again of fixed work.
     pub low: f64,
-    /// As it is computed, times what this host has shown.
+    /// The computed rate, corrected by what this host has shown.
     pub expected: f64,
-    /// With what data sheets and plain copies promise, and no fixed work: nothing can be faster.
+    /// The rate by data sheets and plain copies, without fixed work: nothing can be faster.
     pub ceiling: f64,
     /// What most of a step waits for.
-    pub limited_by: Limit,
-    /// Where the rates come from that it is computed with.
+    pub(crate) limited_by: Limit,
+    /// The source of the rates in the computation.
     #[serde(default)]
     pub rates: RatesFrom,
-    /// What was measured here in the same setting: by its factor all of this is corrected.
+    /// The measurement in the same setting that corrects all of this.
     #[serde(default)]
     pub corrected_by: Option<Measurement>,
 }
@@ -121,7 +122,7 @@ impl Decode {
         self.expected / self.corrected_by.as_ref().and_then(Measurement::factor).unwrap_or(1.0)
     }
 
-    /// The same, corrected by this measurement.
+    /// The rates corrected by this measurement.
     fn corrected(self, measurement: Measurement) -> Self {
         let factor = measurement.factor().unwrap_or(1.0);
         let expected = self.expected * factor;
@@ -139,17 +140,17 @@ impl Decode {
 /// The rates of as many streams as `max-num-seqs` has, tokens/s.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllStreams {
-    /// How many.
+    /// The number of streams.
     pub streams: u32,
-    /// Of each.
+    /// The rate of each stream.
     pub each: f64,
-    /// Of all.
-    pub together: f64,
+    /// The rate of all streams together.
+    pub(crate) together: f64,
 }
 
 impl Setting {
-    /// The setting of a plan with so many ranks, of which this is computed.
-    pub fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
+    /// The setting of a plan on so many ranks with this computed rate.
+    pub(crate) fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
         let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
         let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
         let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
@@ -164,8 +165,8 @@ impl Setting {
     }
 }
 
-/// What is predicted under this budget, of one stream and of as many as may be served at once.
-pub fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
+/// Predicts the speed under this budget, of one stream and of as many as may run at once.
+pub(crate) fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let one = decode(inputs, budget, 1);
     let streams = profile.limits().max_num_seqs;
@@ -232,7 +233,7 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
 }
 
-/// How long the ranks exchange, once.
+/// The time of one all-reduce.
 fn all_reduce(inputs: Inputs<'_>, ranks: u32) -> Duration {
     let nvlinked = inputs.facts.nvlinked(ranks);
     match (ranks, command_line::own_all_reduce(inputs.profile, inputs.facts, ranks)) {
@@ -253,15 +254,15 @@ fn is_machete(checkpoint: &Checkpoint, gpu: &Gpu) -> bool {
         && stored.is_some_and(|stored| stored.bits == 4 && stored.group_size == MACHETE_GROUP)
 }
 
-/// What a low prediction takes of the rates: reports of like machines differ by so much.
+/// The factor of a low prediction: reports of like machines differ by so much.
 const LOW_RATES: f64 = 0.75;
-/// A prompt of 128 tokens with all weights resident took 0.193 s on the H100.
+/// The time of a prompt of 128 tokens with all weights resident: 0.193 s on the H100.
 const PREFILL: f64 = 0.193;
 /// Tokens of the prompt that the prediction is for: one chunk.
 const PROMPT_TOKENS: u32 = 128;
 
-/// A prefill reads nearly all offloaded experts once a chunk, whatever the prompt: 0.60 s for 29.5 GiB
-/// over 49.3 GB/s, where 0.66 s were measured.
+/// The time to the first token, seconds. A prefill reads nearly all offloaded experts once a chunk, whatever
+/// the prompt: 0.60 s for 29.5 GiB over 49.3 GB/s, where 0.66 s were measured.
 fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Option<f64> {
     budget.gpu?;
     let shape = checkpoint.shape.as_ref()?;
@@ -271,7 +272,7 @@ fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Optio
     Some((budget.offloaded.0 as f64 * touched / slowest).max(PREFILL))
 }
 
-/// The share of a layer's experts that so many tokens are routed to, if each goes where it likes.
+/// The share of a layer's experts that so many tokens are routed to, if each is routed at random.
 fn touched(shape: &ModelDims, tokens: u32) -> f64 {
     if shape.num_experts == 0 {
         return 0.0;
@@ -280,9 +281,9 @@ fn touched(shape: &ModelDims, tokens: u32) -> f64 {
     1.0 - (1.0 - routed).powf(f64::from(tokens))
 }
 
-/// What a step of so many streams touches: all dense weights but the embedding, and of the experts those
-/// that any of them is routed to.
-pub fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
+/// The bytes that a step of so many streams reads: all dense weights but the embedding, and the experts that
+/// any of them is routed to.
+pub(crate) fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) -> Option<Traffic> {
     let (shape, tensors) = (checkpoint.shape.as_ref()?, checkpoint.tensors.as_ref()?);
     let ranks = budget.tensor_parallel_size;
     let experts = tensors.bytes_of(Class::Experts, ranks);
@@ -346,7 +347,7 @@ fn copy_rate(gpu: &Gpu) -> f64 {
 }
 
 /// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.
-pub fn memory_bandwidth(name: &str) -> Option<f64> {
+pub(crate) fn memory_bandwidth(name: &str) -> Option<f64> {
     let found = CARDS.iter().find(|(card, _)| *card == name);
     found.map(|(_, gigabytes)| f64::from(*gigabytes) * 1e9)
 }

@@ -1,4 +1,4 @@
-//! What is known to go wrong, checked before anything is touched.
+//! Checks for what is known to go wrong, before anything is touched.
 //!
 //! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
 //! What depends on where the weights lie is decided in [`super::placement`].
@@ -9,18 +9,19 @@ use super::{
     memory::{self, Budget},
 };
 use crate::domain::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, config},
     findings::refusal::Refusal,
     machine::facts::{Facts, Gpu, GpuProcess},
     profile::Device,
     vllm::{
-        env_vars,
+        effects, env_vars,
         flags::{self, Argument, Knowledge},
+        settings::{EngineSettings, Speculation},
         version::Version,
     },
 };
 
-pub use crate::domain::findings::Finding;
+pub(crate) use crate::domain::findings::Finding;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
@@ -32,7 +33,7 @@ const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
 const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
 
 /// The version that the profile pins.
-pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
+pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     let written = &inputs.profile.runtime().vllm;
     Version::of(written).ok_or_else(|| {
         Refusal::new(
@@ -43,8 +44,8 @@ pub fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
     })
 }
 
-/// The engine's version, flags and quantisation.
-pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+/// Checks the engine's version, flags and quantisation.
+pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let checkpoint = inputs.checkpoint;
     if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
         return Err(Refusal::new(
@@ -53,11 +54,45 @@ pub fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
             format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
         ));
     }
-    for argument in flags::arguments(inputs.profile.arguments()) {
-        known(&argument, version)?;
-        quantization(&argument, checkpoint)?;
+    let arguments = flags::arguments(inputs.profile.arguments());
+    for argument in &arguments {
+        known(argument, version)?;
+        quantization(argument, checkpoint)?;
+        answers(argument)?;
     }
-    Ok(())
+    named_in_old_file(&arguments, checkpoint)
+}
+
+/// What a server must answer, so that a validation can pass.
+fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
+    let Some(value) = argument.value else { return Ok(()) };
+    let why = match (argument.name.as_str(), value) {
+        ("--max-logprobs", "0") => "it then answers no probabilities of tokens",
+        ("--runner", "pooling" | "draft") => "it then answers no text",
+        ("--task", task) if !["auto", "generate"].contains(&task) => "it then answers no text",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(
+        "answers-not-validated",
+        format!("`{} {value}`: {why}, and validation asks for it", argument.written),
+        "remove it from `vllm.arguments`",
+    ))
+}
+
+/// vLLM looks for the files of the first tools only where it is told what is in them.
+fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    let Some(stored) = &checkpoint.quantization else { return Ok(()) };
+    let Some(file) = stored.file.as_ref().filter(|file| config::OLD.contains(&file.as_str())) else {
+        return Ok(());
+    };
+    if arguments.iter().any(|argument| argument.name == "--quantization") {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "quantization-not-named",
+        format!("only `{file}` says that the checkpoint is quantised, and vLLM does not read it by itself"),
+        format!("add `--quantization` `{}` to `vllm.arguments`", stored.method),
+    ))
 }
 
 fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
@@ -86,7 +121,7 @@ fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
     Err(Refusal::new("unknown-vllm-flag", message, help))
 }
 
-/// vLLM refuses a `--quantization` that differs from what `config.json` names.
+/// Refuses a `--quantization` that differs from what `config.json` names, as vLLM does.
 fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
     let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
         return Ok(());
@@ -101,6 +136,7 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
             "awq" => ["awq-marlin", "auto-awq", "moe-wna16"].contains(&spelled.as_str()),
             "gptq" => ["gptq-marlin", "auto-gptq", "moe-wna16"].contains(&spelled.as_str()),
             "auto-round" | "inc" => ["auto-round", "inc"].contains(&spelled.as_str()),
+            _ if method.starts_with("modelopt") => spelled.starts_with("modelopt"),
             _ => false,
         };
     if same {
@@ -113,8 +149,8 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
     ))
 }
 
-/// The first `ranks` GPUs, and the driver.
-pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+/// Checks the first `ranks` GPUs, and the driver.
+pub(crate) fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let method = inputs.checkpoint.quantization.as_ref();
     let least = least_capability(method.map(|quantization| quantization.method.as_str()), version);
     let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
@@ -140,8 +176,8 @@ pub fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refu
     driver(inputs.facts, version)
 }
 
-/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
-pub fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
+/// Refuses GPUs whose memory other processes hold. The replaced service gives its share back.
+pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
     let wanted = budget.vram().unwrap_or_default();
     let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
@@ -197,8 +233,8 @@ pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// Whether this version and environment can keep experts in RAM.
-pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+/// Checks whether this version and environment can keep experts in RAM.
+pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let environment = inputs.profile.environment();
     let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
     if !OFFLOAD_WORKS.contains(&version) {
@@ -240,8 +276,8 @@ pub fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What to know of a plan that can be made.
-pub fn findings(
+/// Finds what to know of a plan that can be made.
+pub(crate) fn findings(
     inputs: Inputs<'_>,
     version: Version,
     budget: &Budget,
@@ -254,6 +290,9 @@ pub fn findings(
         not_modelled(inputs.checkpoint),
         differing(inputs.checkpoint),
         differing_from_index(inputs.checkpoint),
+        draft_uncounted(inputs),
+        flags_uncounted(inputs),
+        without_graphs(inputs),
         offloaded(inputs, version, budget),
         expandable_segments(inputs, budget),
         utilization_lowered(inputs, budget),
@@ -266,7 +305,7 @@ pub fn findings(
     .collect()
 }
 
-/// The locked packages: transformers 5 lacks what vLLM used of it before 0.12.
+/// Refuses transformers 5 with a vLLM before 0.12, which uses what it lacks.
 pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
     let too_new = Version::of(locked).is_some_and(|found| found >= Version::new(5, 0, 0));
     if version >= Version::new(0, 12, 0) || !too_new {
@@ -279,7 +318,7 @@ pub fn transformers(version: Version, locked: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// The headers against `config.json`, in percent of difference that is too much: zero points and index
+/// The difference between headers and `config.json`, in percent, that is too much: zero points and index
 /// tensors, which some kernels drop, make up to 3.
 const DIFFERENCE: u64 = 5;
 
@@ -302,6 +341,50 @@ fn differing_from_index(checkpoint: &Checkpoint) -> Option<Finding> {
             format!("the index says that the weight files hold {} bytes, and they hold {}", said.0, found.0);
         Finding::new("index-total-differs", what).with_remedy()
     })
+}
+
+fn draft_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
+    let Some(Speculation::Model(model)) = EngineSettings::of(inputs.profile.arguments()).speculation else {
+        return None;
+    };
+    inputs.checkpoint.draft.is_none().then(|| {
+        let what =
+            format!("the draft model `{model}` is not on this host as a folder: its memory is not counted");
+        Finding::new("draft-not-counted", what).with_remedy()
+    })
+}
+
+fn flags_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
+    let arguments = flags::arguments(inputs.profile.arguments());
+    let names: Vec<_> = arguments
+        .iter()
+        .filter(|argument| effects::of(&argument.name).is_some_and(|row| row.is_uncounted_memory()))
+        .filter(|argument| match argument.name.as_str() {
+            // What is stored quantised stays as it is; a type of 16 bits is what is counted.
+            "--quantization" => inputs.checkpoint.quantization.is_none(),
+            "--dtype" => argument.value.is_some_and(|value| value.starts_with("float32") || value == "float"),
+            _ => true,
+        })
+        .map(|argument| format!("`{}`", argument.written))
+        .collect();
+    (!names.is_empty()).then(|| {
+        let what = format!("{} may change memory in a way that is not counted", names.join(", "));
+        Finding::new("flags-not-counted", what).with_remedy()
+    })
+}
+
+fn without_graphs(inputs: Inputs<'_>) -> Option<Finding> {
+    let arguments = flags::arguments(inputs.profile.arguments());
+    let eager = |argument: &&Argument<'_>| match argument.name.as_str() {
+        "--enforce-eager" => argument.value.is_none_or(|value| !value.eq_ignore_ascii_case("false")),
+        "-O" => argument.written == "-O0" || argument.value == Some("0"),
+        "--optimization-level" => argument.value == Some("0"),
+        _ => false,
+    };
+    let on_gpus = inputs.profile.runtime().device == Device::Cuda;
+    let named = arguments.iter().find(eager).filter(|_| on_gpus)?.written;
+    let what = format!("with `{named}` vLLM launches each kernel anew: one stream is slower than predicted");
+    Some(Finding::new("without-cuda-graphs", what).with_remedy())
 }
 
 fn variables_unread(inputs: Inputs<'_>, version: Version) -> Option<Finding> {
@@ -338,7 +421,7 @@ fn expandable_segments(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 fn named_otherwise(inputs: Inputs<'_>) -> Option<Finding> {
     let repo = &inputs.model.repo;
     let method = inputs.checkpoint.quantization.as_ref()?.method.as_str();
-    // The name, not whose it is.
+    // The name without its owner.
     let name = repo.rsplit('/').next().unwrap_or(repo).to_lowercase();
     let otherwise = method != "awq" && name.contains("awq");
     otherwise.then(|| {
@@ -369,14 +452,14 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
         (Some(_), Some(_)) => return None,
         (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
         (None, _) if checkpoint.multimodal => " and its parts for images or sound are",
-        _ => " in this quantisation is",
+        (None, _) => " is",
+        (Some(_), None) => " in this quantisation is",
     };
+    let why = checkpoint.unmodelled.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    let cache = if checkpoint.shape.is_some() { "" } else { ", the KV cache not counted" };
     Some(Finding::new(
         "architecture-not-modelled",
-        format!(
-            "`{architecture}`{what} not modelled: memory is estimated from file sizes, the KV cache not \
-             counted"
-        ),
+        format!("`{architecture}`{what} not modelled{why}: memory is estimated from file sizes{cache}"),
     ))
 }
 
@@ -405,7 +488,8 @@ fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Fi
     })
 }
 
-/// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
+/// Finds that the profile's share would not leave room for the memory that vLLM takes beside it: vLLM would
+/// not start.
 fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
     let asked = inputs.profile.memory().gpu_memory_utilization;

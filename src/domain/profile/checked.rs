@@ -1,4 +1,4 @@
-//! A profile that was reviewed.
+//! A profile that was checked.
 
 use super::{
     document::DocumentError,
@@ -30,7 +30,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Its name: the file's stem.
+    /// The name: the file's stem.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -40,12 +40,12 @@ impl Profile {
         &self.service
     }
 
-    /// Where the model comes from.
+    /// The source of the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Which vLLM serves it.
+    /// The runtime.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
@@ -85,28 +85,28 @@ impl Profile {
         &self.secrets
     }
 
-    /// How long to wait.
+    /// The limits of time.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
 
-    /// What a validation must show.
+    /// The gates of the validation.
     pub fn gates(&self) -> &Gates {
         &self.gates
     }
 
-    /// How far the engine that runs may be from its plan.
+    /// The tolerances between plan and running engine.
     pub fn tolerances(&self) -> Tolerances {
         self.tolerances
     }
 
-    /// How it is watched once it serves.
+    /// The probation after the commit.
     pub fn watch(&self) -> Watch {
         self.watch
     }
 }
 
-/// A mistake of the program's own making, said in the words of the file's key.
+/// Turns a mistake of the program's own making into a problem in the words of the file's key.
 pub(super) fn unplaced(path: impl Into<String>) -> impl Fn(DocumentError) -> Problem {
     let path = path.into();
     move |fault| fault.unplaced(KEYS, &path)

@@ -18,7 +18,7 @@ use toml::{
 /// A key that a file may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its dotted path; `*` stands for any one name. Elements of an array have the array's path.
+    /// The dotted path; `*` stands for any one name. Elements of an array have the array's path.
     pub path: &'static str,
     /// Whether its table must have it.
     pub presence: Presence,
@@ -33,22 +33,22 @@ pub struct Key {
 pub enum Presence {
     /// Missing is a mistake.
     Required,
-    /// Missing means the default, or nothing.
+    /// Missing means the default, or none.
     Optional,
 }
 
-/// What to make of unknown keys.
+/// What happens to unknown keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownKeys {
+pub(crate) enum UnknownKeys {
     /// They are mistakes.
     Refused,
     /// A later program may have written them.
     Ignored,
 }
 
-/// Why a value will not do.
+/// Why a value is refused.
 #[derive(Debug)]
-pub struct DocumentError {
+pub(crate) struct DocumentError {
     label: String,
     what: Option<String>,
     help: Option<String>,
@@ -61,10 +61,10 @@ enum Found {
 }
 
 /// A TOML file in memory, and what it may say.
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
-    /// The text as problems show it: the same, but for secrets.
+    /// The text as problems show it, with secrets covered.
     shown: String,
     keys: &'static [Key],
     root: DeTable<'a>,
@@ -72,12 +72,12 @@ pub struct Document<'a> {
 
 impl Key {
     /// A key that its table must have.
-    pub const fn required(path: &'static str, takes: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn required(path: &'static str, takes: &'static str, example: &'static str) -> Self {
         Self { path, presence: Presence::Required, takes, example }
     }
 
     /// A key that may be left out.
-    pub const fn optional(path: &'static str, takes: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn optional(path: &'static str, takes: &'static str, example: &'static str) -> Self {
         Self { presence: Presence::Optional, ..Self::required(path, takes, example) }
     }
 
@@ -92,7 +92,7 @@ impl Key {
             && names.next().is_none()
     }
 
-    /// Its own name, and whether `path` is its table.
+    /// The name of this key, and whether `path` is its table.
     fn child_of(&self, path: &[&str]) -> Option<&'static str> {
         let (table, name) = self.path.rsplit_once('.').unwrap_or(("", self.path));
         let names = table.split('.').filter(|name| !name.is_empty());
@@ -107,27 +107,27 @@ impl Key {
 }
 
 impl DocumentError {
-    /// What to write under the value.
-    pub fn new(label: impl Into<String>) -> Self {
+    /// A refusal with the text to write under the value.
+    pub(crate) fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), what: None, help: None }
     }
 
     /// Says something other than "`key` takes …".
     #[must_use]
-    pub fn what(mut self, what: impl Into<String>) -> Self {
+    pub(crate) fn what(mut self, what: impl Into<String>) -> Self {
         self.what = Some(what.into());
         self
     }
 
     /// Gives another remedy than the key's example.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// The problem where there is no text to point at: the value came from the program.
-    pub fn unplaced(self, keys: &'static [Key], path: &str) -> Problem {
+    pub(crate) fn unplaced(self, keys: &'static [Key], path: &str) -> Problem {
         let names: Vec<&str> = path.split('.').collect();
         let label = self.label.clone();
         let problem = self.explained(Key::find(keys, &names), path);
@@ -144,15 +144,15 @@ impl DocumentError {
 
 impl<'a> Document<'a> {
     /// Reads the syntax. `path` is only named in problems.
-    pub fn parse(path: &'a Path, text: &'a str, keys: &'static [Key]) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: &'a Path, text: &'a str, keys: &'static [Key]) -> Result<Self, Problem> {
         match DeTable::parse(text) {
             Ok(root) => Ok(Self { path, text, shown: text.to_owned(), keys, root: root.into_inner() }),
             Err(error) => Err(misspelt(path, text, &error)),
         }
     }
 
-    /// Reads the values, after a check that there are no keys but known ones, and all that must be there.
-    pub fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
+    /// Reads the values, after a check that all keys are known and all required ones are there.
+    pub(crate) fn read<T: DeserializeOwned>(&self, strangers: UnknownKeys) -> Result<T, Problem> {
         let mut problems = Vec::new();
         self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match (found, strangers) {
             (Found::Unknown(_), UnknownKeys::Ignored) => {}
@@ -166,7 +166,7 @@ impl<'a> Document<'a> {
 
     /// Reads the values beside any unknown keys, which are mistakes too: all are to be told at once. A key that is
     /// missing leaves nothing to read.
-    pub fn read_beside<T: DeserializeOwned>(&self) -> Result<(T, Vec<Problem>), Problem> {
+    pub(crate) fn read_beside<T: DeserializeOwned>(&self) -> Result<(T, Vec<Problem>), Problem> {
         let (mut unknown, mut missing) = (Vec::new(), Vec::new());
         self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match found {
             Found::Unknown(problem) => unknown.push(problem),
@@ -185,8 +185,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// A whole number at the top of the file, if that is what stands there: what decides how to read the rest.
-    pub fn integer(&self, name: &str) -> Option<Spanned<i64>> {
+    /// A whole number at the top of the file, if there is one. It decides how to read the rest.
+    pub(crate) fn integer(&self, name: &str) -> Option<Spanned<i64>> {
         let value = self.root.get(name)?;
         match value.get_ref() {
             DeValue::Integer(integer) => {
@@ -197,9 +197,9 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Covers a secret in all problems from now on: they end up in logs. Everything else keeps its place,
-    /// so there is a star for each byte, and lines end where they did.
-    pub fn cover(&mut self, span: Range<usize>) {
+    /// Covers a secret in all problems from now on, since they end up in logs. Every byte becomes a star and
+    /// line ends stay, so that places stay right.
+    pub(crate) fn cover(&mut self, span: Range<usize>) {
         if let Some(secret) = self.shown.get(span.clone()) {
             let stars = secret.bytes().map(|byte| match byte {
                 b'\n' => '\n',
@@ -211,7 +211,7 @@ impl<'a> Document<'a> {
     }
 
     /// The problem with the value at this span.
-    pub fn fault(&self, span: Range<usize>, fault: DocumentError) -> Problem {
+    pub(crate) fn fault(&self, span: Range<usize>, fault: DocumentError) -> Problem {
         let place = self.place(span.clone(), fault.label.clone());
         let path = self.value_at(&span).map(|(path, _)| path);
         let path = path.unwrap_or_default();
@@ -382,7 +382,7 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The problem of a text that is no TOML. What the parser calls a missing string may be any value.
+/// The problem of a text that is no TOML. A string that the parser calls missing may be any value.
 fn misspelt(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let message = error.message();
     let span = error.span().unwrap_or(0..0);

@@ -1,11 +1,11 @@
-//! What a profile may add to vLLM's arguments and environment, and what it may not.
+//! Checks what a profile adds to vLLM's arguments and environment.
 
 use super::{document::DocumentError, raw::RawVllm, rules::one_line};
 use std::ops::Range;
 use toml::Spanned;
 
-/// Flags that follow from a key of the profile. A second, different value would make the plan a lie:
-/// memory would be counted for one size and spent for another.
+/// Flags that follow from a key of the profile. A second, different value would make the plan wrong: it would
+/// count memory for one size and use another.
 const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("model.repo", &["--model"]),
     ("model.revision", &["--revision", "--tokenizer-revision", "--code-revision"]),
@@ -13,7 +13,7 @@ const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("listen.host", &["--host", "--uds"]),
     ("listen.port", &["--port"]),
     ("parallelism.tensor-parallel-size", &["--tensor-parallel-size", "-tp"]),
-    ("memory.gpu-memory-utilization", &["--gpu-memory-utilization"]),
+    ("memory.gpu-memory-utilization", &["--gpu-memory-utilization", "--device-memory-utilization"]),
     (
         "memory.offload",
         &[
@@ -38,8 +38,32 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
         &[
             "--pipeline-parallel-size",
             "-pp",
+            "--prefill-context-parallel-size",
+            "-pcp",
             "--data-parallel-size",
             "-dp",
+            "--data-parallel-size-local",
+            "-dpl",
+            "--data-parallel-rank",
+            "-dpn",
+            "--data-parallel-start-rank",
+            "-dpr",
+            "--data-parallel-address",
+            "-dpa",
+            "--data-parallel-rpc-port",
+            "-dpp",
+            "--data-parallel-backend",
+            "-dpb",
+            "--data-parallel-hybrid-lb",
+            "-dph",
+            "--data-parallel-external-lb",
+            "-dpe",
+            "--data-parallel-multi-port-external-lb",
+            "-dpm",
+            "--elastic-ep-max-dp-size",
+            "--enable-elastic-ep",
+            "--master-addr",
+            "--master-port",
             "--nnodes",
             "-n",
             "--node-rank",
@@ -48,7 +72,15 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
         ],
         "the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`",
     ),
+    (
+        &["--device-ids"],
+        "the plan reads which GPUs are meant elsewhere: set `CUDA_VISIBLE_DEVICES` in `vllm.environment`",
+    ),
     (&["--api-key"], NO_KEYS),
+    (
+        &["--grpc", "--grpc-port", "--tokens-only", "--skip-tokenizer-init"],
+        "validation asks for text over HTTP, which such a server does not give: remove it",
+    ),
     (
         &["--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs"],
         "validation speaks plain HTTP to this host: let a proxy in front of it speak TLS",
@@ -90,7 +122,7 @@ const REFUSED_VARIABLES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Names that end so hold secrets. Not `…TOKENS`, which is a number, as in `VLLM_MAX_TOKENS`.
+/// Endings of names that hold secrets. Not `…TOKENS`, which is a number, as in `VLLM_MAX_TOKENS`.
 const SECRET_ENDINGS: &[&str] = &[
     "TOKEN",
     "API_KEY",
@@ -108,7 +140,7 @@ const SECRET_HELP: &str = "every generation can be read by every user of this ho
      `secrets.hub-token-file` names one with a token of the hub; for another, `systemctl edit SERVICE`: `[Service]`, \
      `EnvironmentFile=/etc/SERVICE.env`";
 
-/// One argument of `vllm serve`, wherever it stands.
+/// Checks one argument of `vllm serve`, wherever it stands.
 pub(super) fn argument(text: String) -> Result<String, DocumentError> {
     let flag = flag_of(&text);
     let flag = flag.as_str();
@@ -138,7 +170,7 @@ pub(super) fn argument(text: String) -> Result<String, DocumentError> {
     one_line(text)
 }
 
-/// The first argument: what does not begin with `-` there would be taken for the model.
+/// Checks the first argument: vLLM would take it for the model if it did not begin with `-`.
 pub(super) fn first_argument(text: String) -> Result<String, DocumentError> {
     if text.starts_with('-') {
         argument(text)
@@ -149,7 +181,7 @@ pub(super) fn first_argument(text: String) -> Result<String, DocumentError> {
     }
 }
 
-/// The name of a variable.
+/// Checks the name of a variable.
 pub(super) fn variable(name: String) -> Result<String, DocumentError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !name.chars().all(allowed) || !name.starts_with(|c: char| !c.is_ascii_digit()) {
@@ -175,13 +207,18 @@ pub(in crate::domain) fn kept_variable(name: &str, value: &str) -> bool {
     variable(name.to_owned()).is_ok() && one_line(value.to_owned()).is_ok()
 }
 
+/// Whether a profile takes this word among its arguments.
+pub(in crate::domain) fn kept_argument(word: &str) -> bool {
+    argument(word.to_owned()).is_ok()
+}
+
 /// The flag that an argument sets. vLLM takes `--max_model_len` for `--max-model-len`.
 fn flag_of(argument: &str) -> String {
     let flag = argument.split('=').next().unwrap_or_default();
     flag.replace('_', "-")
 }
 
-/// Where secrets are written although they must not be.
+/// The places where secrets are written although they must not be.
 pub(super) fn secrets(raw: &RawVllm) -> Vec<Range<usize>> {
     let is_secret_flag = |argument: &Spanned<String>| {
         let flag = flag_of(argument.get_ref());

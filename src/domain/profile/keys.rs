@@ -1,11 +1,11 @@
-//! Every key of a profile: what it takes, and a line that would be right.
+//! Every key of a profile, with its values and an example.
 
 use super::document::Key;
 
 const SIZE: &str = "a size with its unit, from 1MiB to 1PiB";
 const TOKENS: &str = "a whole number of tokens from 1 to 16777216";
 
-/// In the order in which the shipped profiles write them.
+/// The keys in the order of the shipped profiles.
 pub static KEYS: &[Key] = &[
     Key::required("service", "the name of a systemd unit without its suffix", r#"service = "vllm""#),
     Key::required("model", "a table that says what to serve", "[model]"),

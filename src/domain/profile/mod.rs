@@ -1,4 +1,4 @@
-//! A profile: what a person wants served, and what counts as served well.
+//! A profile: the server that a person wants, and the gates of its validation.
 //!
 //! A text becomes a [`Profile`] in three stages: its syntax and keys (`document`), its types (`raw`), and
 //! its values (`review`, by the `rules`). Each stage reports all that it finds, with its place.
@@ -10,7 +10,7 @@ mod keys;
 mod neighbours;
 mod raw;
 mod review;
-pub(super) mod rules;
+pub(crate) mod rules;
 pub mod secrets;
 mod values;
 
@@ -18,7 +18,7 @@ use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
 use document::{Document, DocumentError};
-pub(super) use extra::kept_variable;
+pub(super) use extra::{kept_argument, kept_variable};
 pub use keys::KEYS;
 use secrets::Secrets;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Profile {
         problem.unplaced(KEYS, "")
     }
 
-    /// The same profile at another address: a rehearsal must not disturb what serves.
+    /// Moves the profile to another address: a rehearsal must not disturb the running server.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for port 0.
@@ -67,10 +67,18 @@ impl Profile {
         Ok(Self { listen, ..self })
     }
 
-    /// The same profile without secrets: a rehearsal needs none, and whoever rehearses may not read them.
+    /// Removes the secrets: a rehearsal needs none, and whoever rehearses may not read them.
     #[must_use]
-    pub fn without_secrets(self) -> Self {
+    pub(crate) fn without_secrets(self) -> Self {
         Self { secrets: Secrets::default(), ..self }
+    }
+
+    /// The same profile with all of each GPU's memory to plan with, and the usual share of it.
+    #[must_use]
+    pub(crate) fn with_whole_gpus(mut self) -> Self {
+        self.memory.gpu = None;
+        self.memory.gpu_memory_utilization = review::UTILIZATION;
+        self
     }
 
     /// The same profile with other patience.
@@ -83,17 +91,17 @@ impl Profile {
         Ok(Self { timeouts, ..self })
     }
 
-    /// The same profile with its files in another folder.
+    /// Sets the folder of the model's files.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a path that is not absolute.
-    pub fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
+    pub(crate) fn with_path(mut self, path: PathBuf) -> Result<Self, Problem> {
         rules::whole_path(path.to_string_lossy().into_owned()).map_err(unplaced("model.path"))?;
         self.model.path = Some(path);
         Ok(self)
     }
 
-    /// The same profile with a variable more, or with another value for it.
+    /// Adds a variable, or sets another value for it.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a name or value that a profile's file could not have either.
@@ -105,7 +113,7 @@ impl Profile {
         Ok(self)
     }
 
-    /// The same profile with other demands.
+    /// Sets the gates.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a demand that a profile's file could not have either.

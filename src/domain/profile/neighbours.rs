@@ -1,4 +1,4 @@
-//! Several profiles on one host: what they must share, and what they must not.
+//! Checks several profiles on one host: what they must share, and what they must not.
 
 use super::{checked::Profile, values::Listen};
 use crate::domain::problem::{Kind, Problem};
@@ -52,8 +52,8 @@ impl Listen {
         std::net::SocketAddr::new(self.host, self.port).to_string()
     }
 
-    /// Whether two sockets at these addresses would be in each other's way. An unspecified address is every
-    /// address, and `::` takes IPv4 with it unless the host is set up otherwise.
+    /// Whether sockets at these two addresses would collide. An unspecified address is every address, and
+    /// `::` takes IPv4 with it unless the host is set up otherwise.
     fn overlaps(self, other: Self) -> bool {
         self.port == other.port
             && (self.host == other.host || self.host.is_unspecified() || other.host.is_unspecified())

@@ -1,5 +1,4 @@
-//! From what is written to a profile that can be relied on. Goes on after a mistake, so that one run
-//! shows them all.
+//! Checks a profile as it is written. Goes on after a mistake, so that one run shows them all.
 
 use super::{
     checked::Profile,
@@ -28,12 +27,13 @@ use std::{
 use toml::Spanned;
 
 const PORT: u16 = 8000;
-const UTILIZATION: f64 = 0.9;
+pub(super) const UTILIZATION: f64 = 0.9;
 const MAX_MODEL_LEN: u32 = 8192;
 const MAX_NUM_SEQS: u32 = 4;
-/// With offloaded weights each chunk of a prompt reads nearly all of them once: few, large chunks.
+/// The default of `max-num-batched-tokens`. With offloaded weights each chunk of a prompt reads nearly all of
+/// them once: few, large chunks.
 const MAX_NUM_BATCHED_TOKENS: u32 = 4096;
-/// A real 80B model took 240 to 370 s to start, with nothing to read from disk.
+/// The default time to start. A real 80B model took 240 to 370 s, with nothing to read from disk.
 const START: Duration = Duration::from_mins(20);
 const REQUEST: Duration = Duration::from_mins(5);
 const WATCH_MINUTES: u32 = 10;
@@ -41,9 +41,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(15);
 const MIN_TOKENS_PER_SECOND: f64 = 5.0;
 const OUTPUT_TOKENS: u32 = 128;
 const REPETITIONS: u32 = 3;
-/// The first request after a start pays for compilation.
+/// The default warm-ups. The first request after a start pays for compilation.
 const WARMUPS: u32 = 1;
-/// A short, a usual and a long prompt.
+/// The default lengths of prompts: short, usual and long.
 const PROMPT_TOKENS: [u32; 3] = [128, 1024, 4096];
 const CONCURRENCY: [u32; 4] = [1, 2, 4, 8];
 const SWEEP: Duration = Duration::from_mins(1);
@@ -166,7 +166,7 @@ impl Review<'_> {
     }
 
     fn limits(&mut self, raw: RawLimits) -> Option<Limits> {
-        // The mistake is pointed at where one of the two numbers is written.
+        // The problem points at the one of the two numbers that is written.
         let written = [&raw.max_num_batched_tokens, &raw.max_num_seqs];
         let written = written.into_iter().flatten().next().map(Spanned::span);
         let max_model_len = self.check_or(raw.max_model_len, MAX_MODEL_LEN, rules::whole(rules::TOKENS));
@@ -285,7 +285,7 @@ impl Review<'_> {
         Some(Baseline { profile: profile?, min_ratio: min_ratio?, required: raw.required.unwrap_or(true) })
     }
 
-    /// The checked value, or nothing and a problem more.
+    /// Checks a value: returns it, or notes a problem.
     fn check<R, T>(
         &mut self,
         raw: Spanned<R>,
@@ -314,7 +314,7 @@ fn add<C: Extend<T>, T>(collected: Option<C>, next: Option<T>) -> Option<C> {
     Some(collected)
 }
 
-/// The name of a profile other than `name`.
+/// Checks the name of a profile other than `name`.
 pub(super) fn other_profile(name: &str, text: String) -> Result<String, DocumentError> {
     if text == name {
         return Err(DocumentError::new("this is the profile itself")
@@ -398,7 +398,7 @@ fn sweep(sweep: &Sweep) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Every running request needs room for at least one token in each batch; vLLM would not start.
+/// The problem of a batch too small for one token of every running request: vLLM would not start.
 fn too_small_a_batch(limits: Limits) -> DocumentError {
     let Limits { max_num_seqs, max_num_batched_tokens, .. } = limits;
     DocumentError::new(format!("{max_num_batched_tokens} tokens for {max_num_seqs} requests"))

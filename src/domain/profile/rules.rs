@@ -1,4 +1,4 @@
-//! What each value must be: from the raw value to the one that the program works with, or why not.
+//! Checks each value, and turns it into the one that the program works with.
 //!
 //! The limits are far beyond anything sensible; they are there so that a slip of the keyboard is found
 //! here and not by an overflow, or by a service that waits for a week.
@@ -15,30 +15,31 @@ use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf
 
 type Checked<T> = Result<T, DocumentError>;
 
-/// systemd allows 255 characters with the suffix; the rest is room for names derived from it.
+/// The longest name of a service. systemd allows 255 characters with the suffix; the rest is room for names
+/// derived from it.
 const SERVICE_LENGTH: usize = 200;
 /// The longest name that the hub allows for a repository, owner included.
 const REPO_LENGTH: usize = 193;
 const NAME_LENGTH: usize = 128;
-/// Below one MiB somebody forgot the unit.
+/// The least size: below one MiB somebody forgot the unit.
 const LEAST_SIZE: ByteSize = ByteSize::mib(1);
-/// One PiB.
+/// The greatest size: one PiB.
 const MOST_SIZE: ByteSize = ByteSize::gib(1 << 20);
 
 /// More ranks than any one host has GPUs.
 pub(super) const RANKS: RangeInclusive<u32> = 1..=64;
 pub(super) const TOKENS: RangeInclusive<u32> = 1..=1 << 24;
 pub(super) const SEQUENCES: RangeInclusive<u32> = 1..=65536;
-/// One token has no time per output token.
+/// The tokens of each answer. One token has no time per output token.
 pub(super) const OUTPUT_TOKENS: RangeInclusive<u32> = 2..=65536;
 pub(super) const REPETITIONS: RangeInclusive<u32> = 1..=1000;
 pub(super) const WARMUPS: RangeInclusive<u32> = 0..=1000;
-/// So many lengths of prompts, or numbers of streams: more make no curve any clearer.
+/// The most lengths of prompts, or numbers of streams: more make no curve any clearer.
 const MOST_POINTS: usize = 8;
 pub(super) const PROMPT_TOKENS: RangeInclusive<u32> = 1..=1 << 20;
 pub(super) const STREAMS: RangeInclusive<u32> = 1..=256;
 pub(super) const LONGEST_SWEEP: Duration = Duration::from_hours(1);
-/// A day.
+/// The longest probation, minutes: a day.
 pub(super) const WATCH_MINUTES: RangeInclusive<u32> = 0..=1440;
 pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
 pub(super) const MOST_RATIO: f64 = 1e3;
@@ -47,7 +48,7 @@ pub(super) const LONGEST_REQUEST: Duration = Duration::from_hours(1);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// A whole number in this range.
+/// Checks a whole number in this range.
 pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(i64) -> Checked<u32> {
     move |value| match u32::try_from(value) {
         Ok(value) if range.contains(&value) => Ok(value),
@@ -56,7 +57,7 @@ pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(i64) -> Checked<u32> 
     }
 }
 
-/// Some whole numbers in this range, each above the one before. None is allowed.
+/// Checks whole numbers in this range, each above the one before. None is allowed.
 pub(super) fn rising(range: RangeInclusive<u32>) -> impl Fn(Vec<i64>) -> Checked<Vec<u32>> {
     move |values| {
         let rule = whole(range.clone());
@@ -72,7 +73,7 @@ pub(super) fn rising(range: RangeInclusive<u32>) -> impl Fn(Vec<i64>) -> Checked
     }
 }
 
-/// A number above 0, and at most this.
+/// Checks a number above 0, and at most this.
 pub(super) fn above_zero(most: f64) -> impl Fn(f64) -> Checked<f64> {
     move |value| match value {
         value if value.is_nan() => Err(DocumentError::new("not a number")),
@@ -82,7 +83,7 @@ pub(super) fn above_zero(most: f64) -> impl Fn(f64) -> Checked<f64> {
     }
 }
 
-/// A number from 0 to 1.
+/// Checks a number from 0 to 1.
 pub(super) fn share(value: f64) -> Checked<f64> {
     match value {
         value if value.is_nan() => Err(DocumentError::new("not a number")),
@@ -114,7 +115,8 @@ pub(super) fn host(text: String) -> Checked<IpAddr> {
     })
 }
 
-/// The characters that systemd allows, without `@` (templates), `\` and `:` (escapes and devices).
+/// Checks the name of a service: the characters that systemd allows, without `@` (templates), `\` and `:`
+/// (escapes and devices).
 pub(super) fn service(text: String) -> Checked<String> {
     const SUFFIXES: [&str; 5] = [".service", ".socket", ".target", ".timer", ".mount"];
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -132,8 +134,8 @@ pub(super) fn service(text: String) -> Checked<String> {
     no_longer(text, SERVICE_LENGTH)
 }
 
-/// The name of a profile: its file's stem, a TOML key without quotes, and a word on command lines.
-pub(in crate::domain) fn name(text: String) -> Checked<String> {
+/// Checks the name of a profile: its file's stem, a TOML key without quotes, and a word on command lines.
+pub(crate) fn name(text: String) -> Checked<String> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(DocumentError::new("must begin with a letter or digit"));
@@ -142,7 +144,7 @@ pub(in crate::domain) fn name(text: String) -> Checked<String> {
     no_longer(text, NAME_LENGTH)
 }
 
-pub(in crate::domain) fn repo(text: String) -> Checked<String> {
+pub(crate) fn repo(text: String) -> Checked<String> {
     if text.starts_with(['/', '.', '~']) {
         return Err(DocumentError::new("this is a folder")
             .help("a local folder goes into `path`; `repo` still says what it is a copy of"));
@@ -165,7 +167,7 @@ pub(in crate::domain) fn repo(text: String) -> Checked<String> {
     }
 }
 
-/// Another repository than those named before it.
+/// Checks a repository that must differ from those named before it.
 pub(super) fn alternative(text: String, named: &mut BTreeSet<String>) -> Checked<String> {
     let repo = repo(text)?;
     if !named.insert(repo.clone()) {
@@ -198,7 +200,7 @@ pub(super) fn python(text: String) -> Checked<Python> {
     if text == "system" { Ok(Python::System) } else { whole_path(text).map(Python::Given) }
 }
 
-pub(super) fn whole_path(text: String) -> Checked<PathBuf> {
+pub(in crate::domain) fn whole_path(text: String) -> Checked<PathBuf> {
     let path = PathBuf::from(&text);
     if text.starts_with('~') {
         return Err(DocumentError::new("`~` means nothing to a service").help("write the whole path"));
@@ -226,7 +228,7 @@ pub(super) fn served_name(text: String) -> Checked<String> {
     no_longer(text, NAME_LENGTH)
 }
 
-/// A release or pre-release as PEP 440 writes it, without a local part: `0.26.0`, `0.27.0rc1`.
+/// Checks a release or pre-release as PEP 440 writes it, without a local part: `0.26.0`, `0.27.0rc1`.
 pub(in crate::domain) fn version(text: String) -> Checked<String> {
     if let Some(rest) = text.strip_prefix('v') {
         return Err(DocumentError::new("leave out the `v`").help(format!("write `vllm = \"{rest}\"`")));
@@ -317,7 +319,7 @@ pub(super) fn offload(text: String) -> Checked<Offload> {
     }
 }
 
-/// A duration as people write it (`20min`, `1h 30m`) or as ISO 8601 does (`PT20M`).
+/// Checks a duration as people write it (`20min`, `1h 30m`) or as ISO 8601 does (`PT20M`).
 pub(super) fn duration(longest: Duration) -> impl Fn(String) -> Checked<Duration> {
     move |text| {
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
@@ -340,7 +342,7 @@ pub(super) fn within(longest: Duration) -> impl Fn(Duration) -> Checked<Duration
     }
 }
 
-/// NUL ends a C string, and a line break ends a line of a unit file: neither can be passed on.
+/// Refuses NUL, which ends a C string, and line breaks, which end a line of a unit file.
 pub(in crate::domain) fn one_line(text: String) -> Checked<String> {
     match text.chars().find(|c| ['\0', '\n', '\r'].contains(c)) {
         Some('\0') => Err(DocumentError::new("contains a NUL character")),

@@ -1,4 +1,4 @@
-//! What only the engine may know: named by files, and never written down anywhere else.
+//! Secrets that only the engine may know: named by files, and never written down anywhere else.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -7,15 +7,15 @@ use std::{fmt, path::PathBuf};
 /// service, in memory, as `LoadCredential=` does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
-    /// What clients must show: vLLM's API key.
+    /// The API key that vLLM asks clients for.
     pub api_key: Option<PathBuf>,
-    /// What the hub asks for: a Hugging Face token.
+    /// The Hugging Face token that the hub asks for.
     pub hub_token: Option<PathBuf>,
 }
 
 /// One kind of secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// vLLM's API key.
     ApiKey,
     /// A Hugging Face token.
@@ -23,8 +23,8 @@ pub enum Secret {
 }
 
 impl Secrets {
-    /// Those that there are.
-    pub fn all(&self) -> impl Iterator<Item = (Secret, &PathBuf)> {
+    /// The secrets that there are.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Secret, &PathBuf)> {
         let each = [(Secret::ApiKey, &self.api_key), (Secret::HubToken, &self.hub_token)];
         each.into_iter().filter_map(|(secret, path)| Some((secret, path.as_ref()?)))
     }
@@ -36,24 +36,24 @@ impl Secrets {
 }
 
 impl Secret {
-    /// The name under which the service manager hands it over.
-    pub fn credential(self) -> &'static str {
+    /// The name of the credential in the service manager.
+    pub(crate) fn credential(self) -> &'static str {
         match self {
             Self::ApiKey => "api-key",
             Self::HubToken => "hub-token",
         }
     }
 
-    /// The variable in which the engine takes it.
-    pub fn variable(self) -> &'static str {
+    /// The variable in which the engine takes the secret.
+    pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::ApiKey => "VLLM_API_KEY",
             Self::HubToken => "HF_TOKEN",
         }
     }
 
-    /// The key of a profile that names its file.
-    pub fn key(self) -> &'static str {
+    /// The key of the profile that names the file.
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::ApiKey => "secrets.api-key-file",
             Self::HubToken => "secrets.hub-token-file",
@@ -66,8 +66,8 @@ impl Secret {
 pub struct SecretText(String);
 
 impl SecretText {
-    /// The secret in a file with this content: one line of characters that an HTTP header and an environment can
-    /// carry. Otherwise what is wrong with it, without it.
+    /// Reads the secret in a file with this content: one line of characters that an HTTP header and an
+    /// environment can carry. Returns what is wrong with it, never the secret, otherwise.
     pub fn of(content: &str) -> Result<Self, &'static str> {
         let text = content.strip_suffix('\n').unwrap_or(content);
         let text = text.strip_suffix('\r').unwrap_or(text);
@@ -81,7 +81,7 @@ impl SecretText {
         }
     }
 
-    /// The text, for whom it is meant.
+    /// The text of the secret.
     pub fn reveal(&self) -> &str {
         &self.0
     }

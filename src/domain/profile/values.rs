@@ -1,4 +1,4 @@
-//! What the keys of a profile may hold, once it was reviewed.
+//! The values of a checked profile.
 
 use crate::domain::size::ByteSize;
 use schemars::JsonSchema;
@@ -16,7 +16,7 @@ pub struct Model {
     pub revision: String,
     /// A local folder to take the files from.
     pub path: Option<PathBuf>,
-    /// The key, in PEM, whose signature is asked for when the model is locked.
+    /// The key, in PEM, that must have signed the model when it is locked.
     pub signed_by: Option<PathBuf>,
     /// `--served-model-name`.
     pub served_name: String,
@@ -31,35 +31,35 @@ pub enum VerifyAtStart {
     /// Files that were touched since they were last proven.
     #[default]
     Memo,
-    /// All.
+    /// All files.
     Full,
 }
 
-/// Which vLLM serves it.
+/// The runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
     /// The version without a local part: `0.26.0`.
     pub vllm: String,
-    /// What it computes on.
+    /// The device that it computes on.
     pub device: Device,
-    /// What it runs on.
+    /// The interpreter.
     pub python: Python,
 }
 
-/// What vLLM runs on.
+/// The interpreter of vLLM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Python {
     /// The interpreter that the runtime's lock names; the host's, where it names none.
     #[default]
     Locked,
-    /// The host's own, whatever its updates make of it.
+    /// The host's own, which its updates may change.
     System,
-    /// That of an installation that somebody else keeps, which has vLLM.
+    /// That of an installation with vLLM that somebody else keeps.
     Given(PathBuf),
 }
 
-/// What vLLM computes on.
+/// The device that vLLM computes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
@@ -88,7 +88,7 @@ pub enum TensorParallel {
     Fixed(u32),
 }
 
-/// What the service may use.
+/// The memory that the service may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// VRAM of each GPU to count on; absent: what the GPU has.
@@ -124,7 +124,7 @@ pub struct Limits {
     pub max_num_batched_tokens: u32,
 }
 
-/// How long to wait.
+/// Limits of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// From start to the first verified completion.
@@ -151,28 +151,28 @@ pub struct Gates {
     /// The most that the perplexity may be of the baseline's. Absent: whatever it is.
     #[serde(default)]
     pub max_perplexity_ratio: Option<f64>,
-    /// What is measured beyond one stream, and gates nothing.
+    /// The measurements beyond one stream, which gate nothing.
     #[serde(default)]
     pub sweep: Sweep,
 }
 
-/// What is measured beyond one stream on a short prompt.
+/// The measurements beyond one stream on a short prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
     /// Lengths of prompts whose time to the first token is measured, tokens, rising.
     pub prompt_tokens: Vec<u32>,
     /// Numbers of streams at once, rising.
     pub concurrency: Vec<u32>,
-    /// For all of it. What does not fit is measured shorter, or left out.
+    /// The time for all of it. What does not fit is measured shorter, or left out.
     pub time: Duration,
 }
 
-/// How a generation is watched after it was committed.
+/// The probation of a generation after its commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// For how long. 0: not at all.
+    /// How long it lasts, minutes. 0: not at all.
     pub minutes: u32,
-    /// How often it is asked for a short completion.
+    /// The time between two short completions.
     pub every: Duration,
 }
 
@@ -188,25 +188,26 @@ pub struct Baseline {
     pub required: bool,
 }
 
-/// How far the engine that runs may be from its plan before it is told, as shares of what was planned.
+/// How far the running engine may differ from its plan before that is reported, as shares of the planned
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tolerances {
-    /// Of a rank's weights: more or less of them on the GPU.
+    /// The share of a rank's weights on the GPU, more or less.
     pub weights: f64,
-    /// Of the offload: less of it.
+    /// The share of the offload that may be missing.
     pub offload: f64,
-    /// Of the KV cache's tokens: fewer.
+    /// The share of the KV cache's tokens that may be missing.
     pub kv_cache: f64,
-    /// Of the VRAM that vLLM was told to use: more.
+    /// The share beyond the VRAM that vLLM was told to use.
     pub vram: f64,
-    /// Of the RAM of all processes: more.
+    /// The share beyond the planned RAM of all processes.
     pub ram: f64,
 }
 
 impl Default for Tolerances {
-    /// Loading keeps a little more than the files hold (0.05 of 42.65 GiB resident, 0.23 with 33 GiB offloaded);
-    /// vLLM counts offloaded tensors whole; an H100 held 0.9 % more VRAM than its share; RAM differs by what Python
-    /// and its allocators leave behind.
+    /// The usual tolerances. Loading keeps a little more than the files hold (0.05 of 42.65 GiB resident,
+    /// 0.23 with 33 GiB offloaded); vLLM counts offloaded tensors whole; an H100 held 0.9 % more VRAM than
+    /// its share; RAM differs by what Python and its allocators leave behind.
     fn default() -> Self {
         Self { weights: 0.02, offload: 0.05, kv_cache: 0.05, vram: 0.05, ram: 0.25 }
     }

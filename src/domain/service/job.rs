@@ -1,9 +1,9 @@
-//! How a service manager's job ended, in systemd's words and in a person's.
+//! Tells how a service manager's job ended, in systemd's words and in a person's.
 
 use std::fmt;
 
-/// The result of one job, as the signal `JobRemoved` names it (`org.freedesktop.systemd1(5)`). It does not tell what
-/// became of the unit: one with a failed condition is `done` and inactive.
+/// The result of one job, as the signal `JobRemoved` names it (`org.freedesktop.systemd1(5)`). It says
+/// nothing of the unit: one with a failed condition is `done` and inactive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
     /// It was carried out.
@@ -24,9 +24,9 @@ pub enum JobEnd {
     Assertion,
     /// This systemd cannot do that.
     Unsupported,
-    /// It ended, and nobody heard how.
+    /// The job ended, and its end was not heard.
     Unheard,
-    /// In other words.
+    /// A result that this version does not know.
     Other(String),
 }
 
@@ -47,7 +47,7 @@ impl JobEnd {
         }
     }
 
-    /// The result that a `systemctl start` tells of when it fails, in the sentences of systemd 252 to 257.
+    /// The result in the error of `systemctl start`, by the sentences of systemd 252 to 257.
     pub fn said_by_systemctl(said: &str) -> Self {
         let known = [
             (" canceled.", Self::Canceled),

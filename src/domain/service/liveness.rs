@@ -1,16 +1,18 @@
-//! Does a serving engine still generate? `/health` does not say: it is answered while nothing is.
+//! Tells whether a running engine still generates. `/health` does not: it is answered by a hung engine too.
 
 use crate::domain::api::openai::metric;
 use std::time::Duration;
 
 /// Unanswered questions in a row after which an engine counts as hung.
 pub const UNANSWERED: u32 = 3;
-/// What of vLLM's metrics moves while it works, beside the tokens that it generates: prompts that were read, and the share
-/// of its KV cache in use, by its two names. A long prompt fills the cache for minutes before its first token.
+/// The metrics that move while vLLM works, beside the tokens that it generates: prompts that were read, and
+/// the share of its KV cache in use, by its two names. A long prompt fills the cache for minutes before its
+/// first token.
 const MOVES: [&str; 3] =
     ["vllm:prompt_tokens_total", "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"];
 
-/// How far an engine got with all that it was ever asked, by its own counts. One that works has another one each time.
+/// The work that an engine has done so far, by its own counts. A working engine shows another value each
+/// time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     generated: f64,
@@ -18,44 +20,44 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// What vLLM's metrics say of it. Nothing where it does not count.
+    /// Reads vLLM's metrics. Nothing where it does not count.
     pub fn parse(metrics: &str) -> Option<Self> {
         let generated = metric(metrics, "vllm:generation_tokens_total")?;
         Some(Self { generated, moves: MOVES.map(|name| metric(metrics, name)) })
     }
 }
 
-/// What a look at an engine that is healthy by its own word showed.
+/// What was seen of an engine whose `/health` is good.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// How far it got. Absent where it does not say.
+    /// The work done so far. Absent where it does not say.
     Progress(Option<Progress>),
-    /// It was asked for a token, and answered.
+    /// It answered a request for a token.
     Answered,
-    /// It was asked, and did not answer.
+    /// It did not answer a request for a token.
     Silent {
-        /// What came instead.
+        /// The error.
         why: String,
-        /// How far it got by then, as above.
+        /// The work done by then. Absent where it does not say.
         progress: Option<Progress>,
     },
 }
 
-/// What follows from it.
+/// What to do about an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing is wrong with it.
     Alive,
-    /// It is to be asked for a token.
+    /// Ask it for a token.
     Ask,
-    /// It answers `/health`, and nothing else.
+    /// It is hung: it answers `/health`, and nothing else.
     Hung(String),
 }
 
-/// What is remembered of an engine.
+/// The memory of a check for liveness.
 #[derive(Clone, Debug)]
 pub struct Liveness {
-    /// How long nothing may be seen of it before it is asked.
+    /// The time without visible work after which it is asked.
     ask_after: Duration,
     progress: Option<Progress>,
     /// When it was last known to work.
@@ -69,9 +71,9 @@ impl Liveness {
         Self { ask_after, progress: None, at: now, unanswered: 0 }
     }
 
-    /// Takes what was seen. An engine that works for others need not be asked, and one that is asked may have others to
-    /// answer first: what it does for anybody counts. One that does not count is never called hung, since nobody knows
-    /// for whom it may be at work.
+    /// Judges what was seen. An engine that works for others need not be asked, and one that is asked may
+    /// have others to answer first: work for anybody counts. An engine without counts is never called hung,
+    /// since it may be at work for others.
     pub fn take(&mut self, now: Duration, seen: Seen) -> Verdict {
         let (progress, silent) = match seen {
             Seen::Progress(progress) => (progress, None),

@@ -1,4 +1,4 @@
-//! The service that serves: its unit, its sandbox, and whether it is alive.
+//! The service of a server: its unit, its sandbox, its liveness.
 
 pub mod account;
 pub mod job;

@@ -1,4 +1,4 @@
-//! What a service may use and reach.
+//! The sandbox of a service.
 
 use crate::domain::{
     profile::{Device, Listen, secrets::Secrets},
@@ -11,12 +11,12 @@ use std::{net::IpAddr, path::Path};
 /// Folders that the system's sandbox hides: `ProtectHome=`, `PrivateTmp=`.
 const HIDDEN: [&str; 3] = ["/root", "/home", "/tmp"];
 
-/// Whether a service of this manager cannot see what lies there. One without root hides nothing.
-pub fn hides(scope: Scope, path: &Path) -> bool {
+/// Whether a service of this manager cannot see this path. A user's manager hides nothing.
+pub(crate) fn hides(scope: Scope, path: &Path) -> bool {
     scope == Scope::System && HIDDEN.iter().any(|hidden| path.starts_with(hidden))
 }
 
-/// The end of the service's section: limits, devices, and everything that is taken away.
+/// The end of the service's section: limits, devices, and restrictions.
 pub(crate) fn enclosure(service: &Service<'_>) -> String {
     let listen = service.serve.listen;
     match service.layout.scope() {
@@ -70,9 +70,9 @@ fn families(listen: Listen) -> String {
     )
 }
 
-/// On a loopback address nobody from outside is let in, and vLLM reaches nobody. Beyond it the
-/// clients' addresses are not known here, and a filter would stop them silently: there the host's
-/// firewall decides who may come.
+/// The filter of addresses. On a loopback address nobody from outside is let in, and vLLM reaches nobody.
+/// Beyond it the clients' addresses are not known here, and a filter would stop them silently: there the
+/// host's firewall decides.
 fn filter(listen: Listen) -> String {
     let filter = if listen.host.is_loopback() {
         "IPAddressDeny=any\nIPAddressAllow=localhost\n"
@@ -113,7 +113,7 @@ LockPersonality=yes
 KeyringMode=private
 ";
 
-/// What systemd can take away from a process without being root.
+/// The restrictions that systemd can apply to a process without being root.
 const WITHOUT_PRIVILEGE: &str = "
 # A user's own service manager may not hide files, devices, networks or other users: all that is in the
 # system's unit (ProtectSystem=, PrivateTmp=, DeviceAllow=, IPAddressDeny=, DynamicUser= and the like) is left out.
@@ -125,7 +125,7 @@ RestrictRealtime=yes
 LockPersonality=yes
 ";
 
-/// What may be asked of the kernel, whoever manages the service.
+/// The system calls that are allowed, whoever manages the service.
 const SYSTEM_CALLS: &str = "\
 SystemCallArchitectures=native
 # libzmq needs @resources.
@@ -136,21 +136,21 @@ SystemCallErrorNumber=EPERM
 MemoryDenyWriteExecute=no
 ";
 
-/// What a service's unit is made of.
+/// The inputs of a service's unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Service<'a> {
-    /// Its name without suffix.
+    /// The name without suffix.
     pub name: &'a str,
-    /// What it computes on.
+    /// The device that it computes on.
     pub device: Device,
     /// RAM it may use, pinned memory included. `None`: no limit.
     pub memory_max: Option<ByteSize>,
-    /// What it runs.
+    /// The command line, environment and address.
     pub serve: &'a Serve,
-    /// What only the engine may know.
+    /// The secrets of the engine.
     pub secrets: &'a Secrets,
     /// The model's folder.
     pub model: &'a Path,
-    /// Where everything lies.
+    /// The places below the root.
     pub layout: &'a Layout,
 }

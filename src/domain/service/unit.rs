@@ -1,9 +1,8 @@
 //! The text of systemd units. Works with systemd 252 and later.
 //!
-//! The sandbox was tried with a real vLLM under a real systemd; what looks as if it could be
-//! tightened further is commented in the text where it was seen to break vLLM.
+//! The sandbox was tried with a real vLLM under a real systemd; a comment in the text names what broke vLLM.
 
-pub use super::sandbox::hides;
+pub(crate) use super::sandbox::hides;
 
 use super::sandbox::Service;
 use crate::domain::{
@@ -17,11 +16,11 @@ use std::{fmt::Write as _, path::Path};
 /// Loads `nvidia-uvm` before any unit that may use GPUs starts.
 pub const GPU_READY: &str = "awqdeploy-gpu-ready.service";
 
-/// How every unit of awqdeploy begins.
+/// The first line of every unit of awqdeploy.
 const HEAD: &str = "# Made by awqdeploy";
 
 /// Whether a unit's text is awqdeploy's to replace.
-pub fn is_ours(text: &str) -> bool {
+pub(crate) fn is_ours(text: &str) -> bool {
     text.starts_with(HEAD)
 }
 
@@ -31,23 +30,23 @@ pub fn recover_name(service: &str) -> String {
 }
 
 /// The transient unit that carries out an activation of a service, without its suffix.
-pub fn activation_name(service: &str, activation: u64) -> String {
+pub(crate) fn activation_name(service: &str, activation: u64) -> String {
     format!("awqdeploy-activation-{service}-{activation}")
 }
 
-/// The transient unit that goes back from a generation of a service that failed too often.
-pub fn fallback_name(service: &str) -> String {
+/// The transient unit that rolls back a generation of a service that failed too often.
+pub(crate) fn fallback_name(service: &str) -> String {
     format!("awqdeploy-fallback-{service}.service")
 }
 
-/// The command of that unit which does the rest of an activation whose process died.
-pub fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
+/// The command of an activation's unit that does the rest where its process died.
+pub(crate) fn activation_rest(program: &Path, layout: &Layout, activation: u64) -> String {
     let (program, root) = (path(program), command_word(&layout.root().display().to_string()));
     let option = option(layout.scope());
     format!("{program}{option} --root {root} --progress plain activate {activation} --rest")
 }
 
-/// What a program that a manager starts is told of it.
+/// The option that tells a program which manager starts it.
 fn option(scope: Scope) -> &'static str {
     match scope {
         Scope::System => "",
@@ -58,11 +57,11 @@ fn option(scope: Scope) -> &'static str {
 /// One unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// With its suffix: `vllm.service`.
+    /// The name with its suffix: `vllm.service`.
     pub name: String,
     /// The whole text.
     pub text: String,
-    /// Of a text of somebody else's that this one may replace: that of a unit that was adopted.
+    /// The digest of a text of somebody else's that this one may replace: that of a unit that was adopted.
     pub replaces: Option<Sha256Digest>,
 }
 
@@ -79,19 +78,20 @@ pub fn service(service: &Service<'_>) -> String {
     .concat()
 }
 
-/// What starts it: its manager, and whatever makes the GPUs ready after that, however late.
+/// The units that start the service: its manager's target, and the unit that makes the GPUs ready, however
+/// late.
 fn install(service: &Service<'_>) -> String {
     let target = target(service.layout.scope());
     let late = if needs_gpu_ready(service) { format!(" {GPU_READY}") } else { String::new() };
     format!("\n[Install]\nWantedBy={target}{late}\n")
 }
 
-/// A user's manager loads no kernel modules.
+/// Whether the service needs [`GPU_READY`]. A user's manager loads no kernel modules.
 fn needs_gpu_ready(service: &Service<'_>) -> bool {
     service.layout.scope() == Scope::System && service.device == Device::Cuda
 }
 
-/// What pulls units in when its manager starts.
+/// The target that pulls units in when its manager starts.
 fn target(scope: Scope) -> &'static str {
     match scope {
         Scope::System => "multi-user.target",
@@ -99,9 +99,8 @@ fn target(scope: Scope) -> &'static str {
     }
 }
 
-/// The unit that finishes or undoes an interrupted activation of this service at boot. It is pulled
-/// in by the boot and not by the service: a restart in the middle of an activation must not undo
-/// it.
+/// The unit that finishes or undoes an interrupted activation of this service at boot. The boot pulls it in
+/// and not the service, so that a restart in the middle of an activation does not undo it.
 pub fn recover(layout: &Layout, service: &str) -> String {
     let root = layout.root();
     // A user's manager starts when all that is mounted at boot is there.
@@ -137,7 +136,8 @@ WantedBy={target}
     )
 }
 
-/// How often the driver is asked for in one run of [`gpu_ready`], every [`GPU_PAUSE`] seconds: boot waits for a minute.
+/// The tries to find the driver in one run of [`gpu_ready`], [`GPU_PAUSE`] seconds apart: boot waits for a
+/// minute.
 const GPU_TRIES: u32 = 30;
 const GPU_PAUSE: u32 = 2;
 
@@ -264,7 +264,7 @@ RestartSec=10s
     )
 }
 
-/// The user of its own that a service of the system gets.
+/// The user that a service of the system gets.
 fn user(scope: Scope) -> &'static str {
     match scope {
         Scope::System => "DynamicUser=yes\n",
@@ -272,7 +272,8 @@ fn user(scope: Scope) -> &'static str {
     }
 }
 
-/// What is seen even where the sandbox hides its surroundings (/home, /root, /tmp). The runtime is bound as a whole.
+/// The paths that a service sees even where the sandbox hides what is around them (/home, /root, /tmp). The
+/// runtime is bound as a whole.
 fn seen(service: &Service<'_>) -> String {
     let Service { layout, serve, model, .. } = service;
     if layout.scope() == Scope::User {
@@ -291,8 +292,8 @@ fn seen(service: &Service<'_>) -> String {
     format!("BindReadOnlyPaths={}\n", binds.join(" "))
 }
 
-/// What encloses the service, as `systemd-run --property=` takes it: for whatever may run code of its model or of its
-/// wheels before it runs itself. One text is the source of both.
+/// The sandbox of the service in the form of `systemd-run --property=`, for programs that run code of its
+/// model or of its wheels outside the service. The unit's text is its source.
 pub fn enclosure(service: &Service<'_>) -> Vec<String> {
     let text =
         [user(service.layout.scope()).to_owned(), seen(service), super::sandbox::enclosure(service)].concat();
@@ -301,7 +302,8 @@ pub fn enclosure(service: &Service<'_>) -> Vec<String> {
     set.map(|line| line.replace("%%", "%")).collect()
 }
 
-/// systemd reads each file as root and shows it to this service alone; the supervisor hands it on to the engine.
+/// The credentials of the service. systemd reads each file as root and shows it to this service alone; the
+/// supervisor hands it on to the engine.
 fn credentials(secrets: &Secrets) -> String {
     secrets.all().fold(String::new(), |text, (secret, path)| {
         text + &format!(
@@ -312,7 +314,7 @@ fn credentials(secrets: &Secrets) -> String {
     })
 }
 
-/// Longer than vLLM drains its requests where it was told to.
+/// The seconds before a stop is forced: longer than vLLM drains its requests where it was told to.
 fn stop_timeout(argv: &[String]) -> u64 {
     let drain = flags::arguments(argv)
         .into_iter()
@@ -349,7 +351,7 @@ fn commented(argv: &[String]) -> String {
     })
 }
 
-/// Units can be read by everybody.
+/// Whether the value of this flag is a secret: everybody can read units.
 fn is_secret(flag: &str) -> bool {
     matches!(flag.replace('_', "-").as_str(), "--api-key" | "--hf-token")
 }
@@ -364,20 +366,18 @@ fn shown(argument: &str) -> String {
     }
 }
 
-/// `%` begins a specifier everywhere in a unit.
+/// Escapes `%`, which begins a specifier everywhere in a unit.
 fn specifiers(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// One word of a list of paths, or the path of a program. Inside quotes, `:` separates nothing.
-/// systemd takes no program whose path has quotes in it: such a root is refused when the unit is
-/// loaded.
+/// A path, as one word of a list or as a program. Inside quotes, `:` separates nothing. systemd takes no
+/// program whose path has quotes in it: such a root is refused when the unit is loaded.
 fn path(path: &Path) -> String {
     quoted(&specifiers(&path.display().to_string()))
 }
 
-/// An argument of a command line, where `$` begins a variable too (in the program's own path it
-/// does not).
+/// An argument of a command line, where `$` begins a variable too. In the program's own path it does not.
 fn command_word(text: &str) -> String {
     quoted(&specifiers(text).replace('$', "$$"))
 }

@@ -1,27 +1,26 @@
-//! What may be freed: everything that nothing needs.
+//! Finds what may be freed: everything that nothing needs.
 //!
-//! Needed are the generation that serves, the proven one that a rollback returns to, those that a person
-//! pinned, and those that an unfinished activation is about; then the models and runtimes of these, and
-//! models that are locked and have not been deployed yet, since somebody fetched them on purpose. An interrupted
-//! download stays as long as a fetch would go on with it.
+//! Needed are the current generation, the rollback target, those that a person pinned, and those of an
+//! unfinished activation; then their models and runtimes, and locked models that are not deployed yet, since
+//! somebody fetched them on purpose. An interrupted download stays as long as a fetch would go on with it.
 
 use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What there is.
+/// The contents of the store, and what refers to them.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// All generations.
     pub generations: BTreeMap<GenerationId, Used>,
-    /// What `current` points at.
+    /// The current generation.
     pub current: Option<GenerationId>,
-    /// Those that passed a validation.
+    /// The generations that passed a validation.
     pub proven: BTreeSet<GenerationId>,
-    /// Those that a person wants to keep.
+    /// The generations that a person wants to keep.
     pub pinned: BTreeSet<GenerationId>,
-    /// Those that an activation without an end is about.
+    /// The generations of activations without an end.
     pub unfinished: BTreeSet<GenerationId>,
     /// The models in the store, each with its files' contents.
     pub models: BTreeMap<Sha256Digest, BTreeSet<Sha256Digest>>,
@@ -31,7 +30,7 @@ pub struct Inventory {
     pub runtimes: BTreeSet<Sha256Digest>,
     /// The installed interpreters.
     pub pythons: BTreeSet<Sha256Digest>,
-    /// The runtimes and interpreters of which it is recorded what they held.
+    /// The runtimes and interpreters that have a manifest.
     pub manifests: BTreeSet<Sha256Digest>,
     /// The contents in the store.
     pub contents: BTreeSet<Sha256Digest>,
@@ -39,14 +38,14 @@ pub struct Inventory {
     pub downloads: BTreeSet<Sha256Digest>,
 }
 
-/// What a generation uses.
+/// The models and runtimes that a generation uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Its model.
+    /// The model.
     pub model: Option<Sha256Digest>,
-    /// Its runtime.
+    /// The runtime.
     pub runtime: Option<Sha256Digest>,
-    /// The interpreter that the runtime stands on.
+    /// The interpreter of the runtime.
     pub python: Option<Sha256Digest>,
 }
 
@@ -54,20 +53,20 @@ pub struct Used {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
-    /// It serves.
+    /// It is current.
     Current,
-    /// A rollback returns to it.
+    /// It is the rollback target.
     Previous,
     /// A person pinned it.
     Pinned,
-    /// An activation of it, or from it, has no end yet.
+    /// An unfinished activation is to it or from it.
     Unfinished,
 }
 
-/// What goes, and what stays.
+/// The things that go, and those that stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collection {
-    /// Why each generation that stays does.
+    /// The generations that stay, with the reason.
     pub kept: BTreeMap<GenerationId, Why>,
     /// Generations that go.
     pub generations: BTreeSet<GenerationId>,
@@ -77,7 +76,7 @@ pub struct Collection {
     pub runtimes: BTreeSet<Sha256Digest>,
     /// Interpreters that go.
     pub pythons: BTreeSet<Sha256Digest>,
-    /// Records of what these held, and of what is gone.
+    /// Manifests of the runtimes and interpreters that go or are gone.
     pub manifests: BTreeSet<Sha256Digest>,
     /// Contents that go.
     pub contents: BTreeSet<Sha256Digest>,

@@ -1,15 +1,15 @@
-//! Where everything lies below the root. Pure path arithmetic.
+//! The places below the root. Pure path arithmetic.
 
 use crate::domain::{digest::Sha256Digest, generation_id::GenerationId};
 use std::path::{Path, PathBuf};
 
-/// Whose service manager runs what lies below a root.
+/// The service manager of a root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// The host's.
     #[default]
     System,
-    /// That of the user who calls: `systemctl --user`.
+    /// The calling user's: `systemctl --user`.
     User,
 }
 
@@ -26,14 +26,14 @@ impl Layout {
         Self { root: root.into(), scope: Scope::System }
     }
 
-    /// The same places, for this service manager.
+    /// Sets the service manager.
     #[must_use]
     pub fn under(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
 
-    /// Whose service manager runs what lies here.
-    pub fn scope(&self) -> Scope {
+    /// The service manager.
+    pub(crate) fn scope(&self) -> Scope {
         self.scope
     }
 
@@ -47,13 +47,13 @@ impl Layout {
         self.root.join("lock")
     }
 
-    /// The link to the generation that serves: the one atomic point of an activation.
+    /// The link to the current generation: the one atomic point of an activation.
     pub fn current(&self) -> PathBuf {
         self.root.join("current")
     }
 
     /// The record of the last attempt at what a configuration declares.
-    pub fn declared(&self) -> PathBuf {
+    pub(crate) fn declared(&self) -> PathBuf {
         self.root.join("declared.json")
     }
 
@@ -68,7 +68,7 @@ impl Layout {
     }
 
     /// The generations that a person wants to keep: an empty file each, named by its number.
-    pub fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.root.join("pins")
     }
 
@@ -102,8 +102,8 @@ impl Layout {
         self.blobs().join(content.to_string())
     }
 
-    /// The locks of the models in the store: what each of them is, apart from profiles that may change.
-    pub fn model_locks(&self) -> PathBuf {
+    /// The locks of the models in the store, apart from profiles that may change.
+    pub(crate) fn model_locks(&self) -> PathBuf {
         self.root.join("store/locks")
     }
 
@@ -112,13 +112,23 @@ impl Layout {
         self.model_locks().join(format!("{digest}.toml"))
     }
 
-    /// What was hashed, and need not be hashed again while it stays untouched.
+    /// The hash cache of files: they need not be hashed again while they stay untouched.
     pub fn hash_cache(&self) -> PathBuf {
         self.root.join("store/memo.json")
     }
 
+    /// Where exports are half-made, outside of the root: a file each, so that what a kill leaves is found again.
+    pub fn exports(&self) -> PathBuf {
+        self.root.join("store/exports")
+    }
+
+    /// The models and contents that were found damaged, and not repaired since.
+    pub fn damages(&self) -> PathBuf {
+        self.root.join("store/damaged.json")
+    }
+
     /// All installed runtimes.
-    pub fn runtimes(&self) -> PathBuf {
+    pub(crate) fn runtimes(&self) -> PathBuf {
         self.root.join("store/runtimes")
     }
 
@@ -128,7 +138,7 @@ impl Layout {
     }
 
     /// All interpreters that came with locks.
-    pub fn pythons(&self) -> PathBuf {
+    pub(crate) fn pythons(&self) -> PathBuf {
         self.root.join("store/pythons")
     }
 
@@ -137,22 +147,22 @@ impl Layout {
         self.pythons().join(archive.to_string())
     }
 
-    /// What each runtime and interpreter held when it was installed.
+    /// The manifests of runtimes and interpreters, as they were installed.
     pub fn manifests(&self) -> PathBuf {
         self.root.join("store/manifests")
     }
 
-    /// What the runtime or interpreter of this name held when it was installed.
+    /// The manifest of the runtime or interpreter of this name.
     pub fn manifest(&self, name: Sha256Digest) -> PathBuf {
         self.manifests().join(name.to_string())
     }
 
-    /// The runtimes and interpreters that were hashed, and need not be hashed again while they stay untouched.
+    /// The hash cache of runtimes and interpreters: they need not be hashed again while they stay untouched.
     pub fn trees(&self) -> PathBuf {
         self.root.join("store/trees.json")
     }
 
-    /// Where half-made things live until they are renamed to their final name.
+    /// The folder of half-made things, which are renamed to their final name.
     pub fn staging(&self) -> PathBuf {
         self.root.join("store/staging")
     }
@@ -162,14 +172,14 @@ impl Layout {
         self.staging().join("fetch")
     }
 
-    /// How often what serves failed in a row. Beside the root: below it everything is read-only to whatever the service's
-    /// unit runs, root's own commands included.
-    pub fn tally(&self) -> PathBuf {
+    /// The count of failures in a row. It lies beside the root: the service's unit shows everything below
+    /// read-only, even to commands of root.
+    pub(crate) fn tally(&self) -> PathBuf {
         let name = self.root.file_name().unwrap_or_default().to_string_lossy();
         self.root.with_file_name(format!("{name}-tally.json"))
     }
 
-    /// The deployer's own binary, for boot recovery.
+    /// The copy of awqdeploy for the recovery at boot.
     pub fn binary(&self) -> PathBuf {
         self.root.join("bin/awqdeploy")
     }

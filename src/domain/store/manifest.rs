@@ -1,4 +1,4 @@
-//! What was put into the store: every file by its hash, every link by its target.
+//! A manifest of what was put into the store: every file by its hash, every link by its target.
 //!
 //! A runtime has tens of thousands of files, so a manifest is one line for each, tab-separated:
 //! `file HASH SIZE PATH`, `program HASH SIZE PATH`, `link TARGET - PATH`. The first line holds the hash of all others.
@@ -25,16 +25,16 @@ pub struct Manifest(BTreeMap<PathBuf, Entry>);
 pub enum Entry {
     /// A file.
     File {
-        /// Its content.
+        /// The content.
         sha256: Sha256Digest,
-        /// Its length.
+        /// The length.
         size: ByteSize,
         /// Whether it can be run.
         mode: Mode,
     },
     /// A link.
     Link {
-        /// Where it leads, as it says itself.
+        /// The target, as the link has it.
         target: PathBuf,
     },
 }
@@ -42,18 +42,18 @@ pub enum Entry {
 /// Whether a file can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It is only read.
+    /// A file that is only read.
     Plain,
-    /// It is run.
+    /// A program.
     Program,
 }
 
-/// What is installed into the store.
+/// A thing that is installed into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// An environment with vLLM.
     Runtime,
-    /// What it runs on.
+    /// An interpreter of such environments.
     Interpreter,
 }
 
@@ -100,7 +100,7 @@ impl Manifest {
         sizes.sum()
     }
 
-    /// The hash of its lines: what the whole folder holds, in one value.
+    /// The hash of the lines, which stands for the whole folder.
     pub fn digest(&self) -> Sha256Digest {
         Sha256Digest::of(self.lines())
     }
@@ -111,7 +111,7 @@ impl Manifest {
         format!("{HEADING}{}\n{lines}", Sha256Digest::of(&lines))
     }
 
-    /// Reads such a text.
+    /// Reads the text of a manifest.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where anything of it was changed.

@@ -1,7 +1,8 @@
-//! What lies below the root: where, by whose word, and for how long.
+//! The store below the root: its places, who may change them, and how long things stay.
 
 pub mod gc;
 pub mod layout;
 pub mod manifest;
+pub mod model_state;
 pub mod page_cache;
 pub mod trust;

@@ -1,4 +1,5 @@
-//! Whom root believes. A path is worth what everybody is worth who could change what it leads to.
+//! Decides whose files root believes. A path is as trustworthy as everybody who could change what it leads
+//! to.
 
 use std::{
     collections::BTreeSet,
@@ -6,101 +7,101 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whoever may write to a folder may put something else in any name's place.
+/// The permission of the group to write. Whoever may write to a folder may replace any of its entries.
 const GROUP_WRITES: u32 = 0o020;
 const ANYBODY_WRITES: u32 = 0o002;
-/// In such a folder only the owner of an entry, or the folder's own, may rename or remove it.
+/// The sticky bit: only the owner of an entry, or the folder's own, may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// What was met on the way to a path.
+/// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathPart {
     /// A folder.
     Folder,
-    /// A symbolic link. Its target follows on the way.
+    /// A symbolic link. The steps of its target follow.
     Link,
-    /// A file, or whatever else.
+    /// A file, or anything else.
     File,
 }
 
-/// Who is in a file's group.
+/// The members of a file's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Its owner alone, as most systems make a group for each user: the group's permissions are the owner's.
+    /// The owner alone, as most systems make a group for each user: the group's permissions are the owner's.
     OwnersAlone,
-    /// Others, or nobody knows.
+    /// Others, or unknown.
     Shared,
 }
 
 /// One step of the way from `/` to a path: each folder, each link, and each folder of the link's target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Where it is, behind all links before it.
+    /// The path of the step, behind all links before it.
     pub path: PathBuf,
-    /// What it is.
+    /// The kind of the step.
     pub met: PathPart,
-    /// The number of its owner.
+    /// The number of the owner.
     pub owner: u32,
-    /// Its permissions, with the sticky bit.
+    /// The permissions, with the sticky bit.
     pub mode: u32,
-    /// Who is in its group.
+    /// The members of its group.
     pub group: Group,
 }
 
-/// Whose files are believed.
+/// The users whose files are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owners {
-    /// Root, and whoever acts.
+    /// Root, and the user who runs the program.
     own: BTreeSet<u32>,
-    /// Whoever became root by `sudo`.
+    /// The user who became root by `sudo`.
     caller: Option<u32>,
 }
 
-/// Whose what a way leads to is.
+/// The user who controls what a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody can change it but root, and whoever acts.
+    /// Root or the user who runs the program, and nobody else.
     Own,
-    /// The caller can, too.
+    /// The caller too.
     Callers {
         /// The number of the user who called `sudo`.
         caller: u32,
     },
 }
 
-/// Why something is not believed.
+/// Why a path is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Distrust {
-    /// A stranger owns a part of the way.
+    /// A stranger owns a step.
     Stranger {
-        /// That part.
+        /// The path of the step.
         path: PathBuf,
-        /// Its owner.
+        /// The owner.
         owner: u32,
     },
-    /// Others than its owner may write to a part of the way.
+    /// Others than the owner may write to a step.
     Writable {
-        /// That part.
+        /// The path of the step.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions.
         mode: u32,
     },
 }
 
 impl Owners {
-    /// Root, and whoever acts: `us`.
+    /// Root, and the user who runs the program: `us`.
     pub fn of(us: u32) -> Self {
         Self { own: [0, us].into(), caller: None }
     }
 
-    /// The same, and whoever became root by `sudo`.
+    /// Adds the user who became root by `sudo`.
     #[must_use]
     pub fn and_caller(self, caller: Option<u32>) -> Self {
         let caller = caller.filter(|caller| !self.own.contains(caller));
         Self { caller, ..self }
     }
 
-    /// The same, and the number that stands for every owner whom this user namespace does not know. They are the
+    /// Adds the number that stands for every owner whom this user namespace does not know. They are the
     /// host's: nobody inside can act as one of them.
     #[must_use]
     pub fn and_outside(mut self, number: Option<u32>) -> Self {
@@ -109,7 +110,7 @@ impl Owners {
     }
 }
 
-/// Whose what this way leads to is, or why it is not believed.
+/// Judges the steps of a path.
 ///
 /// # Errors
 /// The first part of the way that a stranger owns, or may write to.
@@ -121,10 +122,10 @@ pub fn judge(way: &[Step], owners: &Owners) -> Result<Owner, Distrust> {
             Some(caller) if caller == *owner => whose = Owner::Callers { caller },
             _ => return Err(Distrust::Stranger { path: path.clone(), owner: *owner }),
         }
-        // What is in a sticky folder stays in its place while its owner is trusted, which the next step shows. Whoever
-        // ends in one could be given anything.
+        // In a sticky folder an entry stays in place while its owner is trusted, which the next step shows. A
+        // path that ends in one is not trusted.
         let passed = *met == PathPart::Folder && mode & STICKY != 0 && number + 1 < way.len();
-        // The caller is trusted as a person. What is root's is to be so plainly.
+        // The group of a caller who is alone in it may write to the caller's files. No group may write to root's.
         let own_group = *group == Group::OwnersAlone && owners.caller == Some(*owner);
         let others_write = if own_group { ANYBODY_WRITES } else { GROUP_WRITES | ANYBODY_WRITES };
         // A link's own permissions mean nothing.
@@ -135,7 +136,7 @@ pub fn judge(way: &[Step], owners: &Owners) -> Result<Owner, Distrust> {
     Ok(whose)
 }
 
-/// Who is in the group of a file, by the host's own `passwd` and `group`: what another directory knows is not asked.
+/// The members of a file's group, by the host's own `passwd` and `group`: other directories are not asked.
 pub fn group(owner: u32, group: u32, passwd: &str, groups: &str) -> Group {
     let users: Vec<(&str, u32, u32)> = passwd
         .lines()
@@ -180,8 +181,8 @@ pub fn outside(map: &str, overflow: u32) -> Option<u32> {
 }
 
 impl Distrust {
-    /// The part of the way that is meant.
-    pub fn path(&self) -> &Path {
+    /// The path of the step that is not believed.
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Stranger { path, .. } | Self::Writable { path, .. } => path,
         }

@@ -1,4 +1,4 @@
-//! What a validation says for later predictions.
+//! Turns a validation into a calibration for later predictions.
 
 use super::report::Report;
 use crate::domain::{
@@ -7,8 +7,8 @@ use crate::domain::{
 };
 
 impl Calibration {
-    /// What a passed validation says of its generation. Nothing of one that was made before settings were kept, and
-    /// of a rehearsal's.
+    /// The calibration from a passed validation. Nothing for a generation without a setting, and for a
+    /// rehearsal.
     pub fn of(generation: &Generation, report: &Report) -> Option<Self> {
         let measured = report.throughput.as_ref()?.decode_tokens_per_second.median;
         let prediction = &generation.plan.prediction;

@@ -1,25 +1,24 @@
-//! Text that no working model says.
+//! Recognises text that no working model says.
 
 use std::collections::BTreeMap;
 
-/// The least characters that can be called monotonous.
+/// The fewest characters that can be called monotonous.
 const LEAST_CHARACTERS: usize = 6;
-/// The least answers that can be called so: one may be what was asked for.
+/// The fewest answers that can be called monotonous: a single one may be what was asked for.
 const LEAST_ANSWERS: usize = 3;
-/// So many characters can be judged by how they are distributed.
+/// The fewest characters whose distribution can be judged.
 const LEAST_TEXT: usize = 48;
 /// English has some four bits a character by single frequencies; a word over and over still has three.
 const LEAST_ENTROPY: f64 = 2.0;
-/// Of all runs of three words, the share that has been said before in the same text. Prose has a few
-/// percent, a list perhaps a third.
+/// The share of repeated runs of three words in one text. Prose has a few percent, a list perhaps a third.
 const MOST_REPEATED: f64 = 0.6;
-/// Words that can be judged so.
+/// The fewest words whose repetition can be judged.
 const LEAST_WORDS: usize = 16;
 /// The share of characters that stand for bytes that are no text.
 const MOST_INVALID: f64 = 0.05;
 
-/// The character that all of these texts consist of, if it is one. That is what a model says whose every
-/// number is NaN: not even a random one does.
+/// The character that all of these texts consist of, if it is one. A model whose every number is NaN says
+/// that; not even a random one does.
 pub fn one_character(texts: &[String]) -> Option<char> {
     let all: String = texts.concat();
     let first = all.chars().next()?;

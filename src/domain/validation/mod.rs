@@ -1,7 +1,8 @@
-//! Evidence, and what is concluded from it.
+//! From evidence to a verdict.
 
-pub mod calibrate;
+pub(crate) mod calibrate;
 pub mod gibberish;
+pub mod limits;
 pub mod observed;
 pub mod probation;
 pub mod quality;

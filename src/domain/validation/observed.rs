@@ -1,4 +1,4 @@
-//! What an engine really did, read from its own log, against what its plan said.
+//! Compares what an engine did, by its own log, with its plan.
 //!
 //! The lines are those of vLLM 0.20 to 0.33. What a log does not say is not compared: a later vLLM with other
 //! words tells less, and is not refused for it. Only that offload was planned and not set up is never
@@ -8,16 +8,16 @@ use crate::domain::{findings::Finding, planning::plan::Plan, size::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the processes of a running service hold.
+/// The memory that the processes of a running service hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
-    /// VRAM by GPU, of those on which they hold any. Empty where the driver does not tell.
+    /// VRAM by GPU, for those on which they hold any. Empty where the driver does not tell.
     pub vram: Vec<ByteSize>,
-    /// RAM of all together, beside pages of files.
+    /// RAM of all processes together, without pages of files.
     pub ram: Option<ByteSize>,
 }
 
-/// What the log says. Figures are per rank; where ranks differ, the largest counts.
+/// What an engine did, by its log. Figures are per rank; where ranks differ, the largest counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Actual")]
 pub struct Observed {
@@ -35,7 +35,7 @@ pub struct Observed {
     pub graphs: Option<ByteSize>,
     /// "Using 'MARLIN' `WNA16` `MoE` backend".
     pub experts_kernel: Option<String>,
-    /// What its processes held when the validation was done.
+    /// The memory that its processes held when the validation was done.
     #[serde(default)]
     pub held: Held,
     /// Whether it is a rehearsal's engine, which loads nothing.
@@ -44,7 +44,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What these lines of a log say.
+    /// Reads these lines of a log.
     pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
         let mut actual = Self::default();
         for line in log {
@@ -53,7 +53,7 @@ impl Observed {
         actual
     }
 
-    /// The same with what its processes hold.
+    /// Adds the memory that its processes hold.
     #[must_use]
     pub fn with(self, held: Held) -> Self {
         Self { held, ..self }
@@ -99,7 +99,7 @@ const OFFLOADER: &str = "UVAOffloader";
 /// The kernel of quantised experts that was measured.
 const KERNEL: &str = "MARLIN";
 
-/// Where an engine differs from its plan by more than it may.
+/// Finds where an engine differs from its plan by more than it may.
 pub fn compare(plan: &Plan, actual: &Observed) -> Vec<Finding> {
     if actual.rehearsed || plan.memory.gpu.is_none() {
         return Vec::new();
@@ -184,19 +184,19 @@ fn exceeds(planned: ByteSize, seen: ByteSize, tolerance: f64) -> bool {
     seen.0 as f64 > planned.0 as f64 * (1.0 + tolerance)
 }
 
-/// A figure that was planned, and what was seen of it.
+/// A figure that was planned and seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
-    /// What it is, with its unit: `kv_cache_tokens`.
+    /// The name, with its unit: `kv_cache_tokens`.
     pub name: String,
-    /// What the plan has.
+    /// The planned value.
     pub planned: f64,
-    /// What the engine did.
+    /// The value that was seen.
     pub seen: f64,
 }
 
 /// All figures that were both planned and seen. `decode` is what was measured of one stream, tokens/s.
-pub fn figures(plan: &Plan, actual: &Observed, decode: Option<f64>) -> Vec<Figure> {
+pub(crate) fn figures(plan: &Plan, actual: &Observed, decode: Option<f64>) -> Vec<Figure> {
     if actual.rehearsed {
         return Vec::new();
     }

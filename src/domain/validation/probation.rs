@@ -1,10 +1,10 @@
-//! Does a generation stay well after it was committed? Judges what is seen of it while it is watched.
+//! Judges what is seen of a generation on probation: whether it stays well after its commit.
 
 /// Short completions in a row that got no answer, after which the engine counts as hung.
 pub const UNANSWERED: u32 = 3;
 /// Short completions in a row below the floor, after which it counts as too slow. More than one: a host is busy at times.
 pub const SLOW: u32 = 5;
-/// Ends of the service after which it counts as crashing over and over. One is what `Restart=` is for.
+/// Ends of the service after which it counts as crashing again and again. One is what `Restart=` is for.
 pub const ENDS: u32 = 2;
 
 /// What was seen of a generation at one moment.
@@ -16,7 +16,7 @@ pub enum Look {
     Busy,
     /// A short completion got no answer, and nothing was generated for anybody meanwhile.
     Unanswered(String),
-    /// The service is being started again, which its own limits end.
+    /// The service is being started again. Its own limits end that.
     Starting,
     /// Somebody stopped the service: that is their will, and says nothing of the generation.
     Stopped,
@@ -24,7 +24,7 @@ pub enum Look {
     Nothing(String),
 }
 
-/// What is remembered of a watched generation.
+/// The memory of a probation.
 #[derive(Clone, Debug)]
 pub struct Probation {
     floor: f64,
@@ -40,8 +40,8 @@ impl Probation {
         Self { floor, restarts, unanswered: 0, slow: Vec::new() }
     }
 
-    /// Takes what was seen, with how often the service has been restarted by now. Says why the generation does not
-    /// stay well, once that is so.
+    /// Judges what was seen, with the number of restarts of the service so far. Says why the generation does
+    /// not stay well, once that is so.
     pub fn take(&mut self, restarts: u32, seen: Look) -> Option<String> {
         // A start by hand begins the count anew.
         self.restarts = self.restarts.min(restarts);

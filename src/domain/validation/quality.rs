@@ -1,5 +1,5 @@
-//! Whether a model says as good things as another one: answers and probabilities of the same texts, compared
-//! pair by pair, since what is hard for one is hard for the other.
+//! Compares the quality of two models: answers and probabilities of the same texts, pair by pair, since what
+//! is hard for one is hard for the other.
 
 use super::{
     gibberish::symptom,
@@ -26,19 +26,20 @@ const ERROR_RATE: f64 = 0.05;
 /// The share of answers that may be gibberish by chance.
 const MOST_GIBBERISH: f64 = 0.2;
 
-/// What a model said and thought likely.
+/// The answers of a model, and its probabilities of a text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
-    /// Its answers to the first of [`QUESTIONS`](super::questions::QUESTIONS), in order: to all of them, unless it is too slow for that.
+    /// The answers to the first of [`QUESTIONS`](super::questions::QUESTIONS), in order: to all of them,
+    /// unless it is too slow for that.
     pub answers: Vec<Answered>,
     /// The natural logarithms of the probabilities of the tokens of [`TEXT`]. Empty where it does not tell.
     pub logprobs: Vec<f64>,
 }
 
-/// One answer.
+/// The answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answered {
-    /// What it said.
+    /// The text of the answer.
     pub text: String,
     /// Whether that is right.
     pub right: bool,
@@ -64,28 +65,28 @@ pub struct QualityComparison {
 pub struct Ratio {
     /// The ratio.
     pub value: f64,
-    /// Its lower bound.
+    /// The lower bound.
     pub low: f64,
-    /// Its upper bound.
+    /// The upper bound.
     pub high: f64,
 }
 
 impl Answered {
-    /// An answer to this question.
+    /// Judges an answer to this question.
     pub fn of(question: &Question, text: String) -> Self {
         Self { right: question.is_answered_by(&text), text }
     }
 }
 
 impl Quality {
-    /// Two to the bits that it is surprised by a token of [`TEXT`], on average. Absent where it does not
-    /// tell.
+    /// The perplexity: two to the bits of surprise at a token of [`TEXT`], on average. Absent where it does
+    /// not tell.
     pub fn perplexity(&self) -> Option<f64> {
         let count = self.logprobs.len();
         (count > 0).then(|| (-self.logprobs.iter().sum::<f64>() / count as f64).exp())
     }
 
-    /// What is wrong with the answers themselves, whatever they should be.
+    /// What makes the answers gibberish, whatever they should be.
     pub fn gibberish(&self) -> Option<String> {
         let symptoms: Vec<_> =
             self.answers.iter().filter_map(|answer| Some((&answer.text, symptom(&answer.text)?))).collect();
@@ -100,9 +101,9 @@ impl Quality {
         ))
     }
 
-    /// This one against `baseline`. Absent where the two share nothing.
+    /// Compares with `baseline`. Absent where the two share nothing.
     pub fn against(&self, baseline: &Self) -> Option<QualityComparison> {
-        // What both were asked.
+        // The questions that both were asked.
         let pairs = || self.answers.iter().zip(&baseline.answers);
         let answered = pairs().count() >= FEWEST;
         let perplexity_ratio = self.perplexity_ratio(baseline);
@@ -142,7 +143,7 @@ impl Quality {
 
 impl QualityComparison {
     /// How probable so great a loss is, in words.
-    pub fn by_chance(&self) -> String {
+    pub(crate) fn by_chance(&self) -> String {
         match self.loss_probability {
             small if small < 0.001 => "below 0.001".to_owned(),
             probability => format!("{probability:.3}"),

@@ -1,22 +1,24 @@
 //! Questions with known answers, for telling a model that works from one that only runs.
 //!
-//! Any instruction-tuned model of a few billion parameters answers all of them; weights that were
-//! damaged, quantised with a wrong scale or run by a wrong kernel answer none. They gate nothing unless
-//! a profile asks for it (`min-known-answers`), because tiny random test models are wrong by nature.
+//! Any instruction-tuned model of a few billion parameters answers all of them; weights that were damaged,
+//! quantised with a wrong scale or run by a wrong kernel answer none. The questions gate nothing unless a
+//! profile asks for it (`min-known-answers`), because tiny random test models are wrong by nature.
 
 use std::time::Duration;
 
-/// Which set this is. A newer one has more questions after the same: stored answers are compared by their place.
-pub const VERSION: u32 = 2;
+/// The version of the set. A newer one only adds questions at the end: stored answers are compared by their
+/// place.
+pub(crate) const VERSION: u32 = 2;
 
-/// The most tokens to let a model answer in: enough for a sentence around the answer.
-pub const MAX_TOKENS: u32 = 48;
+/// The most tokens of an answer: enough for a sentence around it.
+pub(crate) const MAX_TOKENS: u32 = 48;
 
-/// How long the questions may take in all: with the probabilities of a text after them, two minutes. At 5 tokens/s there
-/// is time for all of them if answers are as short as they should be, and for ten that are as long as they can be.
+/// The time for all questions: with the probabilities of a text after them, two minutes. At 5 tokens/s there
+/// is time for all of them if answers are as short as they should be, and for ten that are as long as they
+/// can be.
 pub const TIME: Duration = Duration::from_secs(105);
 
-/// The fewest that are asked, however slow the server is: with fewer not even losing all of them would be shown.
+/// The fewest questions, however slow the server is: with fewer not even losing all of them would be shown.
 pub const FEWEST: usize = 5;
 
 /// Whether there is time for another question, if its answer takes as long as the longest of these did.
@@ -117,7 +119,7 @@ pub const QUESTIONS: [Question; 30] = [
     },
 ];
 
-/// Ends the part in which a reasoning model thinks aloud. Only what follows is its answer.
+/// The end of the part in which a reasoning model thinks aloud. Only what follows is its answer.
 const END_OF_THOUGHT: &str = "</think>";
 
 impl Question {

@@ -1,4 +1,4 @@
-//! What a validation measured and concluded. Stored with the activation.
+//! The report of a validation: its measurements and verdict. Stored with the activation.
 
 use super::{
     observed::{self, Figure, Observed},
@@ -20,9 +20,9 @@ use std::fmt;
 /// One validation of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// What was validated. Absent for a server that is none of ours.
+    /// The generation. Absent for a server that is none of ours.
     pub generation: Option<GenerationId>,
-    /// Its profile; the model's name, for a server that is none of ours.
+    /// The profile; the model's name, for a server that is none of ours.
     pub profile: String,
     /// When it ended.
     #[schemars(with = "String", extend("format" = "date-time"))]
@@ -33,10 +33,11 @@ pub struct Report {
     /// failed first.
     #[serde(default)]
     pub known_answers: Option<KnownAnswers>,
-    /// What it said to them, and how likely it finds a text. Absent likewise.
+    /// Its answers to the questions, and its probabilities of a text. Absent where the profile does not ask,
+    /// or a check failed first.
     #[serde(default)]
     pub quality: Option<Quality>,
-    /// Its quality against the baseline's, where both are known.
+    /// The comparison of its quality with the baseline's, where both are known.
     #[serde(default)]
     pub quality_comparison: Option<QualityComparison>,
     /// The shape of every kind of answer, for comparison with the next generation's.
@@ -45,16 +46,17 @@ pub struct Report {
     /// Fields that answers have now and had not before. Clients need not care.
     #[serde(default)]
     pub added_fields: Vec<String>,
-    /// How fast it is. Absent where a check failed first.
+    /// The speed of one stream. Absent where a check failed first.
     pub throughput: Option<Throughput>,
-    /// How the speed changes with prompts and streams. Absent likewise, and where the profile does not ask.
+    /// How the speed changes with prompts and streams. Absent where the profile does not ask, or a check
+    /// failed first.
     #[serde(default)]
     pub sweep: Option<Swept>,
-    /// Against the baseline profile, where there is one that was measured.
+    /// The comparison with the baseline profile, where there is one that was measured.
     pub comparison: Option<Comparison>,
-    /// What is wrong with it, for an operator.
+    /// The failures, for an operator.
     pub failures: Vec<String>,
-    /// What could not be decided by the measurements that it was given.
+    /// The questions that the allowed measurements could not decide.
     #[serde(default)]
     pub doubts: Vec<String>,
     /// The gates that could not be judged, for want of something to compare with.
@@ -63,15 +65,15 @@ pub struct Report {
     /// Where the engine differs from its plan.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// What the engine's log says of itself. Absent where nobody asked.
+    /// What the engine did, by its log. Absent where nobody asked.
     #[serde(default)]
     pub actual: Option<Observed>,
-    /// What was planned, and what came of it.
+    /// The figures that were planned, beside those that were seen.
     #[serde(default)]
     pub figures: Vec<Figure>,
 }
 
-/// What a validation comes to.
+/// The verdict of a validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -79,7 +81,7 @@ pub enum Verdict {
     Pass,
     /// A gate was shown not to be met.
     Fail,
-    /// Neither, within the measurements that are allowed.
+    /// A gate was shown neither to be met nor not, within the allowed measurements.
     Inconclusive,
 }
 
@@ -101,9 +103,9 @@ pub struct Check {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Checked")]
 pub enum CheckOutcome {
-    /// As it should be.
+    /// Passed.
     Pass,
-    /// Not as it should be.
+    /// Failed.
     Fail,
     /// The server does not offer this, and need not.
     Skipped,
@@ -112,14 +114,15 @@ pub enum CheckOutcome {
 /// How many of the shipped questions were answered right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KnownAnswers {
-    /// Answered right.
+    /// The number of right answers.
     pub right: u32,
-    /// Asked.
+    /// The number of questions that were asked.
     pub asked: u32,
-    /// Not asked, since at this server's speed they would have taken too long: [`super::questions::TIME`].
+    /// The number of questions that were not asked, since at this server's speed they would have taken too
+    /// long: [`super::questions::TIME`].
     #[serde(default)]
     pub not_asked: u32,
-    /// Which set of questions: [`super::questions::VERSION`].
+    /// The version of the set: [`super::questions::VERSION`].
     pub version: u32,
 }
 
@@ -128,28 +131,28 @@ pub struct KnownAnswers {
 pub struct Comparison {
     /// The baseline profile.
     pub profile: String,
-    /// Its generation.
+    /// The baseline's generation.
     pub generation: GenerationId,
     /// When the baseline was measured.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
-    /// Its median decode tokens/s.
-    pub baseline_tokens_per_second: f64,
+    pub(crate) at: jiff::Timestamp,
+    /// The baseline's median decode tokens/s.
+    pub(crate) baseline_tokens_per_second: f64,
     /// This one's median over the baseline's.
     pub ratio: f64,
     /// Where that ratio lies with 95 % confidence. Absent where one of the two was measured only once.
     #[serde(default)]
-    pub bounds: Option<[f64; 2]>,
-    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
-    /// a stored measurement, of the time and host that it was taken at.
+    pub(crate) bounds: Option<[f64; 2]>,
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
+    /// stored measurement.
     #[serde(default)]
     pub live: bool,
     /// The least ratio that passes.
-    pub min_ratio: f64,
+    pub(crate) min_ratio: f64,
 }
 
 impl Report {
-    /// Adds what the engine did, held against its plan. What is fatal fails the validation.
+    /// Adds what the engine did, compared with its plan. A fatal finding fails the validation.
     pub fn held_against(&mut self, plan: &Plan, actual: Observed) {
         self.findings = observed::compare(plan, &actual);
         let speed = self.throughput.as_ref();
@@ -160,12 +163,12 @@ impl Report {
         self.failures.extend(fatal.map(|finding| finding.message.clone()));
     }
 
-    /// Whether it answers as an API should, at whatever speed.
-    pub fn answers(&self) -> bool {
+    /// Whether it answers as an API should, at any speed.
+    pub(crate) fn answers(&self) -> bool {
         !self.checks.is_empty() && !self.checks.iter().any(Check::failed)
     }
 
-    /// What it comes to.
+    /// The verdict.
     pub fn verdict(&self) -> Verdict {
         match (self.failures.is_empty(), self.doubts.is_empty()) {
             (false, _) => Verdict::Fail,
@@ -186,7 +189,7 @@ impl Report {
 }
 
 impl KnownAnswers {
-    /// How many of these answers are right.
+    /// Counts the right answers.
     pub fn of(quality: &Quality) -> Self {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Self {
@@ -197,8 +200,8 @@ impl KnownAnswers {
         }
     }
 
-    /// Of those asked, the share that was answered right: 0 to 1.
-    pub fn share(self) -> f64 {
+    /// The share of right answers among those asked: 0 to 1.
+    pub(crate) fn share(self) -> f64 {
         f64::from(self.right) / f64::from(self.asked.max(1))
     }
 }
@@ -215,14 +218,14 @@ impl fmt::Display for KnownAnswers {
 
 impl Check {
     /// Whether it failed.
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.verdict == CheckOutcome::Fail
     }
 }
 
 impl Verdict {
-    /// As in the documents.
-    pub const fn name(self) -> &'static str {
+    /// The name in documents.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Fail => "fail",

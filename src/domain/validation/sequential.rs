@@ -1,4 +1,4 @@
-//! Fast enough, too slow, or more measurements: a rule that says how often it errs.
+//! Decides between fast enough, too slow, and more measurements, with a known rate of errors.
 //!
 //! The measurements are looked at a few times, and more are taken while the answer is open. Each look
 //! bounds the median (by Student's t on logarithms, see [`crate::domain::measure::stats`]) with a share of the error rate;
@@ -10,20 +10,20 @@ use crate::domain::measure::stats::Logarithms;
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::time::Duration;
 
-/// The greatest probability of passing what is too slow, and likewise of failing what is fast enough.
+/// The greatest probability of passing what is too slow, and of failing what is fast enough.
 pub const ERROR_RATE: f64 = 0.05;
 
 /// How often the measurements are looked at.
-pub const LOOKS: u32 = 4;
+pub(crate) const LOOKS: u32 = 4;
 
-/// The least measurements for a first look. Two know next to nothing about their spread.
+/// The fewest measurements for a first look. Two know next to nothing about their spread.
 const FIRST: u32 = 3;
 
-/// So many times slower than the floor needs no second look, nor a whole answer: it is seven standard
-/// deviations away where the coefficient of variation is 20 %.
+/// The factor below the floor that needs no second look, nor a whole answer: it is seven standard deviations
+/// away where the coefficient of variation is 20 %.
 const CLEARLY: f64 = 4.0;
 
-/// Tokens by which a rate can be called clear at all.
+/// The fewest tokens by which a rate can be called clear.
 const CLEAR_TOKENS: usize = 12;
 
 /// How often a baseline is looked at.
@@ -38,18 +38,18 @@ pub const LEAST_POWER: f64 = 0.5;
 /// The precision that a limit at or above 1 asks for, as a ratio.
 const LEAST_ROOM: f64 = 1.05;
 
-/// What the measurements show.
+/// The result of a look at the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequentialResult {
     /// At or above the limit.
     Above,
     /// Below it.
     Below,
-    /// Neither.
+    /// Neither is shown.
     Open,
 }
 
-/// After how many measurements each look is: `repetitions` or [`FIRST`], then a half more each time.
+/// The number of measurements at each look: `repetitions` or [`FIRST`], then a half more each time.
 pub fn looks(repetitions: u32) -> [u32; LOOKS as usize] {
     let mut next = repetitions.max(FIRST);
     std::array::from_fn(|_| {
@@ -67,8 +67,8 @@ pub fn floor(rates: &[f64], floor: f64) -> SequentialResult {
     Logarithms::of(rates).map_or(SequentialResult::Open, |ours| against(ours, floor))
 }
 
-/// Whether an answer need not be heard to its end: its chunks came at these times, and it is clearly too
-/// slow for `floor`, tokens/s. Chunks of several tokens each would have to be of [`CLEARLY`] to be wronged.
+/// Whether an answer can be cut short: its chunks came at these times, and it is clearly too slow for
+/// `floor`, tokens/s. An error would need chunks of [`CLEARLY`] tokens each.
 pub fn is_clearly_below(chunks: &[Duration], floor: f64) -> bool {
     let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
         return false;

@@ -1,5 +1,5 @@
-//! How the speed changes with the length of the prompt and with the number of streams: what of that fits
-//! into a given time, and what was measured. The names are those of `vllm bench serve`.
+//! Plans and reports how the speed changes with the length of the prompt and with the number of streams,
+//! within a given time. The names are those of `vllm bench serve`.
 
 use crate::domain::measure::{
     Interval, Sample,
@@ -8,27 +8,27 @@ use crate::domain::measure::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// So many requests each stream of a level makes, one after the other. One would show no more than how
-/// the server takes a burst.
+/// The requests that each stream of a level makes, one after the other. One would show no more than how the
+/// server takes a burst.
 const ROUNDS: u32 = 2;
 
 /// Requests of each length of prompt.
 const REPETITIONS: u32 = 3;
 
-/// Answers shorter than this say little of decoding.
+/// The fewest tokens of an answer: shorter ones say little of decoding.
 const LEAST_TOKENS: u32 = 16;
 
 /// The share of a context that a prompt may fill: its tokens are estimated before they are counted.
 const FILLED: f64 = 0.9;
 
-/// What was measured beyond one stream on a short prompt.
+/// The measurements beyond one stream on a short prompt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Swept {
     /// By the length of the prompt, shortest first.
     pub prompts: Vec<PromptLength>,
     /// By the number of streams at once, fewest first.
     pub streams: Vec<Concurrency>,
-    /// What was to be measured and was not, and why.
+    /// The measurements that were left out, and why.
     pub left_out: Vec<String>,
 }
 
@@ -40,17 +40,17 @@ pub struct PromptLength {
     /// Tokens of the prompt, as the server counts them: the median of the requests.
     pub input_len: u32,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Interval,
+    pub(crate) ttft_ms: Interval,
     /// Each request, in order.
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
-/// So many streams at once, each making its next request when it has its answer.
+/// The speed with so many streams at once, each making its next request when it has its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Concurrency {
-    /// Streams.
+    /// The number of streams.
     pub max_concurrency: u32,
-    /// Requests that were answered: all of them, since one that is not fails the validation.
+    /// Requests that were answered: all of them, since one without an answer fails the validation.
     pub completed: u32,
     /// From the first request to the last token, seconds.
     pub duration: f64,
@@ -63,18 +63,18 @@ pub struct Concurrency {
     /// Generated tokens per second, of all streams together.
     pub output_throughput: f64,
     /// Time to first token, milliseconds.
-    pub ttft_ms: Interval,
+    pub(crate) ttft_ms: Interval,
     /// Time per output token after the first, milliseconds.
     pub tpot_ms: Interval,
     /// Time between two chunks of text, milliseconds, of all requests.
     pub itl_ms: Interval,
     /// End-to-end latency, milliseconds.
-    pub e2el_ms: Interval,
+    pub(crate) e2el_ms: Interval,
     /// Each request, by the time at which it began.
     pub samples: Vec<Sample>,
 }
 
-/// What one level of streams asks for.
+/// The plan of one level of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     /// Streams at once.
@@ -85,7 +85,7 @@ pub struct Level {
     pub output_tokens: u32,
 }
 
-/// How fast the last measurement was, as far as it tells how long the next takes.
+/// The speed of the last measurement, for an estimate of the next one's time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Streams at once.
@@ -99,8 +99,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// That of these requests, so many at once. Absent without any.
-    pub fn of(streams: u32, samples: &[Sample]) -> Option<Self> {
+    /// The pace of these requests, so many at once. Absent without any.
+    pub(crate) fn of(streams: u32, samples: &[Sample]) -> Option<Self> {
         let lengths: Vec<f64> = samples.iter().map(|sample| f64::from(sample.prompt_tokens)).collect();
         let first: Vec<f64> = samples.iter().map(|sample| sample.ttft_ms / 1000.0).collect();
         let next: Vec<f64> = samples.iter().filter_map(Sample::tpot_ms).map(|ms| ms / 1000.0).collect();
@@ -112,8 +112,9 @@ impl Pace {
         })
     }
 
-    /// What fits into `seconds` at so many streams, with answers of at most `tokens`. That they share what
-    /// fewer had, and gain nothing from being at once, is the worst that a sound server does: it takes less.
+    /// The level that fits into `seconds` at so many streams, with answers of at most `tokens`. It assumes
+    /// that streams share what fewer had and gain nothing from being at once. A sound server does no worse,
+    /// so it takes less.
     pub fn level(self, streams: u32, tokens: u32, seconds: f64) -> Option<Level> {
         let slowdown = (f64::from(streams) / f64::from(self.streams.max(1))).max(1.0);
         let fitting = |rounds: u32| {
@@ -127,8 +128,8 @@ impl Pace {
         })
     }
 
-    /// How many prompts of this length fit into `seconds`. None: not even one. Reading a prompt takes
-    /// as much longer as it is.
+    /// The number of prompts of this length that fit into `seconds`. None: not even one. The time of a prompt
+    /// is taken to grow with its length.
     pub fn prompts(self, input_len: u32, seconds: f64) -> Option<u32> {
         let longer = (f64::from(input_len) / f64::from(self.input_len.max(1))).max(1.0);
         let each = (self.ttft * longer).max(1e-6);
@@ -136,14 +137,14 @@ impl Pace {
     }
 }
 
-/// The longest prompt that is put into this context.
+/// The longest prompt for this context.
 pub fn longest_prompt(max_model_len: u32) -> u32 {
     whole(f64::from(max_model_len) * FILLED)
 }
 
 impl PromptLength {
-    /// Of these requests, for which so many tokens were asked. Absent without any.
-    pub fn of(prompt_tokens: u32, samples: Vec<Sample>) -> Option<Self> {
+    /// Sums up these requests, whose prompts were to have so many tokens. Absent without any.
+    pub(crate) fn of(prompt_tokens: u32, samples: Vec<Sample>) -> Option<Self> {
         let lengths: Vec<f64> = samples.iter().map(|sample| f64::from(sample.prompt_tokens)).collect();
         Some(Self {
             prompt_tokens,
@@ -155,8 +156,7 @@ impl PromptLength {
 }
 
 impl Concurrency {
-    /// Of these requests, which were made by so many streams. Absent without any, or if one of them is
-    /// of a single token.
+    /// Sums up these requests of so many streams. Absent without any, or if one of them is of a single token.
     pub fn of(max_concurrency: u32, mut samples: Vec<Sample>) -> Option<Self> {
         samples.sort_by(|a, b| a.began_ms.total_cmp(&b.began_ms));
         let first = samples.first()?.began_ms;
@@ -184,12 +184,12 @@ impl Concurrency {
 
 impl Concurrency {
     /// The rate of each request, tokens/s, its first token included.
-    pub fn rates(&self) -> Vec<f64> {
+    pub(crate) fn rates(&self) -> Vec<f64> {
         self.samples.iter().map(|sample| f64::from(sample.tokens) * 1000.0 / sample.e2el_ms).collect()
     }
 
-    /// The throughput, and its bounds: known as well, in proportion, as the rate of one request.
-    pub fn throughput(&self) -> Interval {
+    /// The throughput and its bounds, which are in proportion those of one request's rate.
+    pub(crate) fn throughput(&self) -> Interval {
         let exact = self.output_throughput;
         let rates = self.rates();
         let middle = Logarithms::of(&rates).map_or(exact, |rates| rates.mean.exp());
@@ -203,7 +203,7 @@ impl Concurrency {
     }
 }
 
-/// A number that is not negative, without what is behind its point.
+/// A number as an integer, rounded down; 0 for a negative one.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded on both sides")]
 fn whole(value: f64) -> u32 {
     value.clamp(0.0, f64::from(u32::MAX)) as u32

@@ -1,6 +1,6 @@
 //! From measurements to a verdict.
 //!
-//! A generation passes only on evidence: what a gate asks for and nobody measured is a failure, not a pass.
+//! A generation passes only on evidence: a gate without a measurement fails.
 
 use super::{
     quality::{Quality, QualityComparison},
@@ -12,29 +12,29 @@ use crate::domain::{
     profile::{Baseline, Gates},
 };
 
-/// Everything that was found out about one generation.
+/// The evidence about one generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// What its profile asks for.
+    /// The gates of its profile.
     pub gates: &'a Gates,
     /// The checks that ran, in order.
     pub checks: &'a [Check],
-    /// The questions' result, if they were asked.
+    /// The result of the questions, if they were asked.
     pub known_answers: Option<KnownAnswers>,
-    /// What it said, if it was asked.
+    /// The answers, if they were asked for.
     pub quality: Option<&'a Quality>,
-    /// Its speed, if it was measured.
+    /// The speed, if it was measured.
     pub throughput: Option<&'a Throughput>,
-    /// What to compare with, if there is something.
+    /// The baseline, if there is one.
     pub basis: Option<Basis<'a>>,
 }
 
-/// What to compare with.
+/// The measurements of the baseline.
 #[derive(Clone, Copy, Debug)]
 pub enum Basis<'a> {
     /// The last report of the baseline's profile.
     Stored(&'a Report),
-    /// What was measured just now, on the server that the candidate replaces.
+    /// The measurement just made, on the server that the candidate replaces.
     Live(&'a Report),
 }
 
@@ -45,9 +45,9 @@ impl<'a> Basis<'a> {
         }
     }
 
-    /// Its speed, if it is what these gates compare with. A baseline that failed its own gates would be
-    /// an excuse, not a yardstick.
-    pub fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
+    /// The speed of the baseline, if these gates compare with it. A baseline that failed its own gates would
+    /// be an excuse, not a yardstick.
+    pub(crate) fn throughput(self, gates: &Gates) -> Option<&'a Throughput> {
         self.fit(gates)?.throughput.as_ref()
     }
 
@@ -57,24 +57,24 @@ impl<'a> Basis<'a> {
     }
 }
 
-/// What follows from it.
+/// The judgement of the evidence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judgement {
-    /// What is wrong, for an operator.
+    /// The failures, for an operator.
     pub failures: Vec<String>,
-    /// What the measurements could not decide. With neither, it passes.
+    /// The questions that the measurements could not decide. With no failure and no doubt, it passes.
     pub doubts: Vec<String>,
     /// The gates that could not be judged. Where the profile requires them, each is a failure too.
     pub not_judged: Vec<String>,
-    /// Against the baseline, where both were measured.
+    /// The comparison of speed with the baseline, where both were measured.
     pub comparison: Option<Comparison>,
-    /// Likewise of what it says.
-    pub quality: Option<QualityComparison>,
+    /// The comparison of quality with the baseline, where both were measured.
+    pub(crate) quality: Option<QualityComparison>,
 }
 
-/// Whether these decode rates are enough for the gates, beside those of the baseline: what the floor and
-/// the ratio show. Below in either is a failure, and open in either wants more measurements.
-pub fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
+/// Compares these decode rates with the gates, and with those of the baseline: returns what the floor and the
+/// ratio show. Below in either is a failure, and open in either wants more measurements.
+pub(crate) fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
     let floor = sequential::floor(ours, gates.min_decode_tokens_per_second);
     let ratio = match (&gates.baseline, theirs) {
         (Some(Baseline { min_ratio, .. }), Some(theirs)) => sequential::ratio(ours, theirs, *min_ratio),
@@ -115,7 +115,7 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
     failures.extend(evidence.checks.iter().filter(|check| check.failed()).map(|check| {
         format!("check `{}`: {}", check.name, check.detail.as_deref().unwrap_or("not as it should be"))
     }));
-    // After a failed check nothing more is measured, and its own sentence says why.
+    // After a failed check nothing more is measured, and its message says why.
     let complete = failures.is_empty();
     if complete && evidence.checks.is_empty() {
         failures.push("nothing was checked".to_owned());
@@ -258,7 +258,7 @@ fn worse(comparison: &Comparison) -> String {
     )
 }
 
-/// Both numbers with so many decimals, and more where they would read the same: "5.0 is below 5.0"
+/// Writes both numbers with so many decimals, and more where they would read the same: "5.0 is below 5.0"
 /// explains nothing.
 fn apart(value: f64, limit: f64, decimals: usize) -> (String, String) {
     const MOST_DECIMALS: usize = 6;

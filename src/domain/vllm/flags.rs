@@ -1,14 +1,12 @@
-//! Which version of vLLM knows which flag of `vllm serve`, and what a profile's extra arguments
-//! say.
+//! Tells which version of vLLM knows which flag of `vllm serve`, and reads a profile's extra arguments.
 //!
-//! The table was read from the argument parsers of vLLM's own wheels; its head says how. vLLM
-//! leaves with status 2 on an unknown flag, after the old service was stopped: so they are refused
-//! before.
+//! The table was read from the argument parsers of vLLM's own wheels; its head says how. vLLM exits with
+//! status 2 on an unknown flag, after the old service was stopped: so these are refused before.
 
 use super::version::Version;
 
 const TABLE: &str = include_str!("known/vllm-flags.txt");
-/// What stands between the engine's flags and those of the front end.
+/// The line between the engine's flags and those of the front end.
 const FRONT_END: &str = "\nfront end\n";
 
 /// What the table says of a flag.
@@ -20,7 +18,7 @@ pub enum Knowledge {
     Gone {
         /// The first version of the table that lacks it.
         since: &'static str,
-        /// What to do instead.
+        /// The remedy.
         instead: Option<&'static str>,
     },
     /// It came with `since`.
@@ -76,7 +74,7 @@ pub fn known_to(version: Version) -> impl Iterator<Item = &'static str> {
     rows().filter(move |row| row.knows(version)).map(|row| row.name)
 }
 
-/// Of them those of the engine, without those of the HTTP front end.
+/// The engine's flags that this version knows, without those of the HTTP front end.
 pub fn engine_flags(version: Version) -> impl Iterator<Item = &'static str> {
     let engine = TABLE.split_once(FRONT_END).map_or(TABLE, |(engine, _)| engine);
     rows_of(engine).filter(move |row| row.knows(version)).map(|row| row.name)
@@ -101,7 +99,7 @@ pub fn look_up(flag: &str, version: Version) -> Knowledge {
     Knowledge::Gone { since, instead: row.instead }
 }
 
-/// Of these names the one that is spelled most alike, if any is.
+/// The candidate that is spelled most alike, if any is.
 pub(crate) fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     /// Below this a suggestion confuses more than it helps.
     const ALIKE: f64 = 0.85;
@@ -115,15 +113,15 @@ pub(crate) fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static s
 /// One flag among a profile's extra arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument<'a> {
-    /// As it is written.
+    /// The flag as it is written.
     pub written: &'a str,
-    /// Its long name where we know one for the short, with dashes: `--tensor-parallel-size`.
+    /// The long name where the table has one for the short, with dashes: `--tensor-parallel-size`.
     pub name: String,
     /// The first value, written after `=` or as the next argument.
     pub value: Option<&'a str>,
 }
 
-/// The flags of an argument list. What is no flag belongs to the flag before it.
+/// The flags of an argument list. A word that is no flag belongs to the flag before it.
 pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
     let mut found = Vec::new();
     for (index, text) in list.iter().enumerate() {
@@ -140,12 +138,12 @@ pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
 }
 
 /// Whether argparse would take it for a flag: negative numbers are values.
-pub fn is_flag(text: &str) -> bool {
+pub(crate) fn is_flag(text: &str) -> bool {
     text.starts_with('-') && text.parse::<f64>().is_err()
 }
 
-/// vLLM's parser takes `_` for `-`, `--x.y` for a field of the JSON value of `--x`, and `-O3` for
-/// `-O 3`.
+/// The long name of a flag. vLLM's parser takes `_` for `-`, `--x.y` for a field of the JSON value of `--x`,
+/// and `-O3` for `-O 3`.
 fn canonical(written: &str) -> String {
     let whole = written.split('.').next().unwrap_or(written);
     if whole.starts_with("--") {

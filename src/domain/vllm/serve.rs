@@ -1,4 +1,4 @@
-//! What is run: the engine's command line, environment and address.
+//! The engine's command line, environment and address.
 
 use crate::domain::profile::Listen;
 use schemars::JsonSchema;
@@ -12,6 +12,6 @@ pub struct Serve {
     pub argv: Vec<String>,
     /// Variables beside those that the unit sets.
     pub env: BTreeMap<String, String>,
-    /// Where it answers.
+    /// The address of the API.
     pub listen: Listen,
 }

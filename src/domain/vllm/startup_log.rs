@@ -1,11 +1,11 @@
-//! Where a starting engine is, and why one failed, read from its log lines.
+//! Reads from log lines what a starting engine does, and why one failed.
 //!
 //! The texts are those of vLLM 0.10 to 0.33, found in its sources and in the logs of real starts. A line
 //! that is not known says nothing: a later vLLM with other words still starts, it only tells less.
 
 use std::fmt;
 
-/// What a starting engine does, in the order in which it does it.
+/// The phases of a start, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The program runs and has understood its arguments.
@@ -16,7 +16,7 @@ pub enum Phase {
     StartingEngine,
     /// The model's layers are made.
     LoadingModel,
-    /// So much of the shards has been read.
+    /// A part of the shards has been read.
     LoadingWeights {
         /// 0 to 100.
         percent: u8,
@@ -171,7 +171,7 @@ impl Failure {
         FAILURES.iter().find(|(fragments, _)| in_order(line, fragments)).map(|&(_, failure)| failure)
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub const fn help(self) -> &'static str {
         match self {
             Self::EngineInitialization | Self::EngineDied => {
@@ -227,15 +227,15 @@ impl fmt::Display for Failure {
 /// A failure with the log line that showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// What it is.
+    /// The failure.
     pub failure: Failure,
-    /// vLLM's words for it, without the log's prefix.
-    pub line: String,
+    /// The log line, without its prefix.
+    pub(crate) line: String,
 }
 
 impl Reason {
-    /// The most telling failure of a log. Of several lines with the same, the first: the later ones are
-    /// echoes of it in tracebacks of other processes.
+    /// The most telling failure of a log. Of several lines with the same failure, the first counts: the later
+    /// ones are its echoes in tracebacks of other processes.
     pub fn among<'a>(log: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut found: Option<Self> = None;
         for line in log {
@@ -257,7 +257,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A progress bar overwrites its line with carriage returns: what it shows last is what is so.
+/// The last state of a progress bar, which overwrites its line with carriage returns.
 fn last_state(line: &str) -> &str {
     let line = line.trim_end();
     line.rsplit('\r').next().unwrap_or(line)

@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// Three numbers that compare in order. Whatever follows them (`rc1`, `+cpu`) is not looked at.
+/// Three numbers that compare in order. What follows them (`rc1`, `+cpu`) is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u32, u32, u32);
 
 impl Version {
     /// The version `major.minor.patch`.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+    pub(crate) const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self(major, minor, patch)
     }
 
     /// The first number.
-    pub const fn major(self) -> u32 {
+    pub(crate) const fn major(self) -> u32 {
         self.0
     }
 

@@ -76,7 +76,8 @@ pub fn withdraw<H: Steps>(
     let Some(degraded) = last.last().and_then(|activation| activation.degraded(why)) else {
         return Ok(None);
     };
-    let other = another(&writer.store().returnable()?, Some(degraded.to));
+    let store = writer.store();
+    let other = another(&store.without_damage(store.returnable()?)?, Some(degraded.to));
     let activation = degraded.rather(other);
     if activation.is_restart() {
         return Ok(None);

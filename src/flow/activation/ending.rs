@@ -89,13 +89,9 @@ pub(crate) fn restart_before(
     journal: &[Entry],
     from: GenerationId,
 ) -> Result<Option<f64>, Problem> {
-    for earlier in store.activations_before(number)? {
-        let restart = plain_restart(journal, &earlier?.journal, from);
-        if restart.is_some() {
-            return Ok(restart);
-        }
-    }
-    Ok(None)
+    // A damaged record tells nothing, and concerns itself.
+    let earlier = store.activations_before(number)?.filter_map(Result::ok);
+    Ok(plain_restart(journal, earlier.map(|recorded| recorded.journal), from))
 }
 
 /// What to go back to if `to` fails, which may not be there yet.

@@ -31,7 +31,7 @@ const UNHEARD_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What Ctrl-C means to somebody who follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CtrlC {
+pub(crate) enum CtrlC {
     /// The activation is to go back.
     GoesBack,
     /// Only the following ends.
@@ -39,7 +39,7 @@ pub enum CtrlC {
 }
 
 /// Shows what the activation of this number does until it has ended. A terminal that is lost leaves it alone.
-pub fn follow(
+pub(crate) fn follow(
     world: &World,
     number: u64,
     ctrl_c: CtrlC,
@@ -108,12 +108,12 @@ fn refusal(
 }
 
 /// Follows the newest activation, or tells how it ended.
-pub fn follow_newest(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
+pub(crate) fn follow_newest(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     follow(world, newest(&world.store)?, CtrlC::Leaves, observer)
 }
 
 /// Asks the activation that goes on to stop and go back, and follows it.
-pub fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
+pub(crate) fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
     let number = newest(&world.store)?;
     let (service, scope) = (service(&world.store, number)?, world.layout().scope());
     let goes_on = ending::ended_on_record(&world.store.activation(number)?).is_none();

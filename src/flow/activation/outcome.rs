@@ -1,6 +1,6 @@
 //! How a deployment or a rollback ended.
 
-pub use crate::domain::activation::request::Action;
+pub(crate) use crate::domain::activation::request::Action;
 use crate::domain::{
     activation::{
         journal::Entry,
@@ -16,7 +16,7 @@ pub struct Outcome {
     /// What was done.
     pub action: Action,
     /// The profile that was to serve.
-    pub profile: String,
+    pub(crate) profile: String,
     /// The generation that was to serve.
     pub generation: GenerationId,
     /// The activation, unless it was so already.
@@ -29,13 +29,13 @@ pub struct Activated {
     /// The activation's end.
     pub ended: Ended,
     /// Its journal.
-    pub journal: Vec<Entry>,
+    pub(crate) journal: Vec<Entry>,
     /// The candidate's validation, if it got so far.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// The validation of what was returned to.
     pub returned: Option<Report>,
     /// Seconds that a plain restart of what served before takes, as it was seen.
-    pub plain_restart: Option<f64>,
+    pub(crate) plain_restart: Option<f64>,
 }
 
 impl Outcome {

@@ -148,7 +148,7 @@ fn tell(world: &World, ended: Option<&Ended>) {
 /// What boot does. Where the service is up already, this is no boot: somebody isolated a target, or started it anew.
 /// Then whatever is to be done is handed to the service manager. To do it here would wait for ever, since the service
 /// is ordered after this.
-pub fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+pub(crate) fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
     let store = world.store.clone();
     let Some(service) = service(&store)? else { return point_back(world, observer) };
     let (last, scope) = (store.last_activation()?, world.layout().scope());

@@ -7,7 +7,7 @@ use crate::{
         generation::Generation,
         generation_id::GenerationId,
         problem::{Kind, Problem},
-        validation::{observed::Observed, report::Report},
+        validation::{limits::Limits, observed::Observed, report::Report},
     },
     flow::{
         event::{Event, Observer},
@@ -26,7 +26,7 @@ use crate::{
 const EVIDENCE_LINES: u32 = 1000;
 
 /// Acts on the real service.
-pub struct Live<'a> {
+pub(crate) struct Live<'a> {
     writer: &'a StoreWriter<'a>,
     services: Box<dyn Services + 'a>,
     observer: &'a dyn Observer,
@@ -45,7 +45,7 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// The host of this activation, which has this number.
-    pub fn new(
+    pub(crate) fn new(
         writer: &'a StoreWriter<'a>,
         services: Box<dyn Services + 'a>,
         observer: &'a dyn Observer,
@@ -59,7 +59,7 @@ impl<'a> Live<'a> {
 
     /// The same, with what was measured of the baseline while it still served.
     #[must_use]
-    pub fn beside(self, baseline: Option<Report>) -> Self {
+    pub(crate) fn beside(self, baseline: Option<Report>) -> Self {
         Self { baseline, ..self }
     }
 
@@ -109,6 +109,9 @@ impl<'a> Live<'a> {
                 report.held_against(&plan, actual);
             }
             Err(problem) => self.observer.see(Event::Warning(problem.in_one_line())),
+        }
+        if let Some(given) = self.services.limits()? {
+            report.findings.extend(Limits::asked_by(&plan.unit).not_given(given));
         }
         for finding in &report.findings {
             self.observer.see(Event::Warning(finding.message.clone()));
@@ -181,6 +184,7 @@ impl Steps for Live<'_> {
     }
 
     fn otherwise(&mut self) -> Option<GenerationId> {
-        another(&self.writer.store().returnable().ok()?, Some(self.activation.to))
+        let store = self.writer.store();
+        another(&store.without_damage(store.returnable().ok()?).ok()?, Some(self.activation.to))
     }
 }

@@ -50,9 +50,10 @@ pub fn activation(
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
     let transcript = Transcript::open(&store.layout().activation(number))?;
-    // systemd listens to the main process of a unit alone.
-    if part == Part::Whole {
-        watchdog::begin();
+    // systemd listens to the main process of a unit alone. Where another one ends, `Restart=` goes on.
+    match part {
+        Part::Whole => watchdog::begin(),
+        Part::Rest => watchdog::guard(watchdog::HUNG_AFTER),
     }
     let telling = |event: Event| {
         watchdog::beat();

@@ -24,18 +24,18 @@ use std::{path::PathBuf, time::Duration};
 
 /// What is declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declared {
+pub(crate) struct Declared {
     /// The profile that shall serve.
-    pub active: String,
+    pub(crate) active: String,
     /// The profile to return to.
-    pub fallback: Option<String>,
+    pub(crate) fallback: Option<String>,
     /// The folder of the units that were rendered for it, where they were.
-    pub units: Option<PathBuf>,
+    pub(crate) units: Option<PathBuf>,
 }
 
 /// What came of it.
 #[derive(Clone, Debug)]
-pub enum Applied {
+pub(crate) enum Applied {
     /// It was deployed, or its way back was, and that ended so.
     Deployed(Outcome),
     /// Nothing was done: it is so already, as this outcome says.
@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// As a deployment. What did not come to an end that speaks for or against it is tried again by the next call.
-pub fn apply(
+pub(crate) fn apply(
     world: &mut World,
     declared: &Declared,
     prepare: &dyn Fn(&World, &str) -> Result<Prepared, Problem>,

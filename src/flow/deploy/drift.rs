@@ -8,17 +8,17 @@ use std::path::PathBuf;
 
 /// A unit whose text is no longer what was installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
+pub(crate) struct Drift {
     /// Its file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What was installed.
-    pub installed: String,
+    pub(crate) installed: String,
     /// What is there now.
-    pub found: String,
+    pub(crate) found: String,
 }
 
 /// Every unit of what is current whose file was changed since. The next activation writes them anew.
-pub fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
+pub(crate) fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
     let Some(Generation { plan, .. }) = world.store.current_generation()? else {
         return Ok(Vec::new());
     };

@@ -35,7 +35,7 @@ use crate::{
 
 /// The service starts. A problem where it failed too often to be started once more, and goes back instead: that is
 /// ordered then. Nothing that is wrong with the counting keeps a service from starting.
-pub fn begun(world: &World) -> Result<(), Problem> {
+pub(crate) fn begun(world: &World) -> Result<(), Problem> {
     let Ok(Some(current)) = counted(world, |tally, id| tally.begun(id, failure_count::now())) else {
         return Ok(());
     };
@@ -47,7 +47,7 @@ pub fn begun(world: &World) -> Result<(), Problem> {
 }
 
 /// The service has ended. Goes back where that was one failure too many.
-pub fn ended(world: &World) -> Result<(), Problem> {
+pub(crate) fn ended(world: &World) -> Result<(), Problem> {
     counted(world, |tally, id| tally.ended(id, failure_count::ending(), &failure_count::now())).map(drop)
 }
 
@@ -72,7 +72,7 @@ fn counted(
 }
 
 /// Goes back from what serves, if it failed too often. Nothing where that is not so any more.
-pub fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
+pub(crate) fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
     let store = world.store.clone();
     let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
     recover::finish(world, &writer, ResumePolicy::Finish, observer)?;

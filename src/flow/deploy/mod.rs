@@ -1,8 +1,8 @@
 //! `deploy`: everything on disk and verified first, then one activation.
 
-pub mod apply;
-pub mod drift;
-pub mod fallback;
+pub(crate) mod apply;
+pub(crate) mod drift;
+pub(crate) mod fallback;
 pub mod rollback;
 mod rollback_check;
 

@@ -36,7 +36,7 @@ pub enum Target {
 }
 
 /// The generation that a rollback would activate.
-pub fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
+pub(crate) fn find(store: &Store, target: &Target) -> Result<Generation, Problem> {
     let proven = store.known_good()?;
     let current = store.current()?;
     let generations: Vec<_> =

@@ -2,7 +2,9 @@
 
 use crate::{
     domain::{
+        digest::Sha256Digest,
         generation::Generation,
+        generation_id::GenerationId,
         planning::host_changed,
         problem::{Kind, Problem},
     },
@@ -10,12 +12,12 @@ use crate::{
         activation::ending::return_to,
         context::World,
         event::{Event, Observer},
-        models::verify_at_start::{Known, verify_model, verify_runtime},
+        models::verify_at_start::{Known, check_model, verify_runtime},
     },
     host::{
         os::secrets,
         runtimes::needs,
-        store::{StoreWriter, hash_cache::HashCache},
+        store::{Store, StoreWriter, hash_cache::HashCache},
     },
 };
 use std::path::Path;
@@ -32,7 +34,7 @@ pub(super) fn verify_target(
     };
     let target = store.generation(target)?;
     let possible = whole(world, writer, &target, observer)
-        .and_then(|()| host_changed::still_fits(&target.plan, &world.facts).map_err(Problem::from));
+        .and_then(|()| host_changed::still_fits(&target.plan, world.facts()?).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 
@@ -55,6 +57,7 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
+    as_adopted(writer.store(), generation.id)?;
     secrets::verify(&plan.secrets)?;
     needs::verify(&plan.runtime.needs, &plan.serve.env)?;
     writer.store().intact(generation.id)?;
@@ -69,16 +72,24 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked = verify_model(
-        writer.store(),
-        &plan.model,
-        HashCache::default(),
-        &world.interrupt,
-        &mut |done, of| {
+    let checked =
+        check_model(writer.store(), &plan.model, HashCache::default(), &world.interrupt, &mut |done, of| {
             observer.see(Event::Progress { done, of });
-        },
-    )?;
-    writer.note(&checked)
+        })?;
+    writer.note(&checked.lock, &checked.found)?;
+    checked.judged().map(drop)
+}
+
+/// Files that an adopted command line names are as they were.
+fn as_adopted(store: &Store, id: GenerationId) -> Result<(), Problem> {
+    let files = store.adopted(id)?.map(|adopted| adopted.files).unwrap_or_default();
+    for (path, digest) in files {
+        if std::fs::read(&path).ok().map(Sha256Digest::of) != Some(digest) {
+            let what = format!("`{}` is not what it was when generation {id} was adopted", path.display());
+            return Err(Problem::new(Kind::Unverified, what).help("put the file back as it was"));
+        }
+    }
+    Ok(())
 }
 
 fn no_way_back(target: &Generation, problem: &Problem) -> Problem {

@@ -31,41 +31,41 @@ const OUTSIDE: f64 = 0.025;
 
 /// Two profiles side by side, the baseline first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct SideBySide {
+pub(crate) struct SideBySide {
     /// Their names.
-    pub profiles: [String; 2],
+    pub(crate) profiles: [String; 2],
     /// The generations of which this tells.
-    pub generations: [GenerationId; 2],
+    pub(crate) generations: [GenerationId; 2],
     /// When the two were set side by side.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
+    pub(crate) at: jiff::Timestamp,
     /// Each measure.
-    pub rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
     /// What they answer, question by question. Absent where one was not asked.
-    pub quality: Option<QualityComparison>,
+    pub(crate) quality: Option<QualityComparison>,
 }
 
 /// One measure of both.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Row {
+pub(crate) struct Row {
     /// What is measured.
-    pub name: String,
+    pub(crate) name: String,
     /// In which unit.
-    pub unit: String,
+    pub(crate) unit: String,
     /// Of the first, and of the second. Null: not known.
-    pub values: [Option<Value>; 2],
+    pub(crate) values: [Option<Value>; 2],
     /// The second over the first.
-    pub ratio: Option<f64>,
+    pub(crate) ratio: Option<f64>,
     /// Its lower bound at 95 % confidence. Null where both were not measured several times.
-    pub ratio_low: Option<f64>,
+    pub(crate) ratio_low: Option<f64>,
     /// Its upper bound.
-    pub ratio_high: Option<f64>,
+    pub(crate) ratio_high: Option<f64>,
 }
 
 /// A measure of one.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Value {
+pub(crate) enum Value {
     /// Known, or seen once.
     Exact(f64),
     /// Measured several times.
@@ -77,7 +77,7 @@ struct Measured(Interval, Vec<f64>);
 
 /// Sets the newest proven generations of two profiles side by side, and keeps that with the activation that
 /// proved the second. Where it could not be kept, which is no reason not to show it, the place is absent.
-pub fn compare(
+pub(crate) fn compare(
     world: &World,
     profiles: [&str; 2],
     observer: &dyn Observer,

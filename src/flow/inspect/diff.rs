@@ -35,7 +35,7 @@ pub fn difference(world: &World, a: &str, b: &str) -> Result<([Compared; 2], Vec
 fn side(world: &World, wanted: &str) -> Result<(Compared, Side), Problem> {
     let (generation, plan) = match wanted.parse().map(GenerationId) {
         Ok(id) => (Some(id), world.store.generation(id)?.plan),
-        Err(_) => (None, plan::plan(world, wanted, &world.facts, Weights::Known)?.planned?),
+        Err(_) => (None, plan::plan(world, wanted, Weights::Known)?.planned?),
     };
     let locked = match plan.model.digest {
         // A lock that is gone says nothing of what it was.

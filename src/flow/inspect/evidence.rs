@@ -17,24 +17,27 @@ use crate::{
 
 /// Everything that is known of how one generation was proven, or was not.
 #[derive(Clone, Debug)]
-pub struct GenerationEvidence {
+pub(crate) struct GenerationEvidence {
     /// The generation.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// The number of the activation that it tells of.
-    pub activation: u64,
+    pub(crate) activation: u64,
     /// That activation's journal.
-    pub journal: Vec<Entry>,
+    pub(crate) journal: Vec<Entry>,
     /// Its validation, if it got so far.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// The validation of what was returned to after it.
-    pub returned: Option<Report>,
+    pub(crate) returned: Option<Report>,
     /// What it was compared with: what was measured just before, else the newest good validation of that
     /// profile.
-    pub baseline: Option<Report>,
+    pub(crate) baseline: Option<Report>,
 }
 
 /// The newest account of this generation, by default of what is current.
-pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<GenerationEvidence, Problem> {
+pub(crate) fn of_generation(
+    world: &World,
+    generation: Option<GenerationId>,
+) -> Result<GenerationEvidence, Problem> {
     let generation = match generation {
         Some(generation) => generation,
         None => world.store.deployed()?.id,
@@ -49,7 +52,7 @@ pub fn of_generation(world: &World, generation: Option<GenerationId>) -> Result<
 }
 
 /// The newest account of a profile that was proven.
-pub fn of_profile(world: &World, profile: &str) -> Result<GenerationEvidence, Problem> {
+pub(crate) fn of_profile(world: &World, profile: &str) -> Result<GenerationEvidence, Problem> {
     for recorded in world.store.activations()?.into_iter().rev() {
         let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
         // One whose records are damaged proves nothing of it.
@@ -86,17 +89,17 @@ fn gather(world: &World, recorded: Recorded) -> Result<GenerationEvidence, Probl
 
 impl GenerationEvidence {
     /// The steps, in order.
-    pub fn phases(&self) -> Vec<Phase> {
+    pub(crate) fn phases(&self) -> Vec<Phase> {
         journal::phases(&self.journal)
     }
 
     /// Seconds in which nothing served: see [`journal::downtime`].
-    pub fn downtime(&self) -> Option<f64> {
+    pub(crate) fn downtime(&self) -> Option<f64> {
         journal::downtime(&self.journal)
     }
 
     /// Seconds that the engine took to be ready. Absent if it never was.
-    pub fn start_up(&self) -> Option<f64> {
+    pub(crate) fn start_up(&self) -> Option<f64> {
         journal::start_up(&self.journal)
     }
 }

@@ -31,20 +31,24 @@ pub fn profiles(world: &World) -> Result<BTreeMap<GenerationId, String>, Problem
 
 /// What is known of the last time that a generation was to serve.
 #[derive(Clone, Debug)]
-pub struct Why {
+pub(crate) struct Why {
     /// The activation.
-    pub recorded: Recorded,
+    pub(crate) recorded: Recorded,
     /// Its profile.
-    pub profile: String,
+    pub(crate) profile: String,
     /// The candidate's validation, if it got so far.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// The end of the service's log, where it was kept.
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
 }
 
 /// What is known of the last activation of a generation; by default of the last one that did not end well. A log that
 /// cannot be read is told of: it is for root alone, and the rest is not.
-pub fn why(world: &World, generation: Option<GenerationId>, observer: &dyn Observer) -> Result<Why, Problem> {
+pub(crate) fn why(
+    world: &World,
+    generation: Option<GenerationId>,
+    observer: &dyn Observer,
+) -> Result<Why, Problem> {
     let wanted = |recorded: &Recorded| {
         let Some(Activation { to, state, .. }) = recorded.last() else { return false };
         match generation {

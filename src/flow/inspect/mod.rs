@@ -1,9 +1,8 @@
 //! What is on record: status, history, logs, reports and comparisons.
 
-pub mod compare;
+pub(crate) mod compare;
 pub mod diff;
-pub mod evidence;
-pub mod experience;
+pub(crate) mod evidence;
 pub mod history;
 pub mod logs;
 pub mod profiles;

@@ -33,33 +33,35 @@ pub struct Status {
     /// What `current` points at.
     pub current: Option<Generation>,
     /// Whether that passed a validation.
-    pub proven: bool,
+    pub(crate) proven: bool,
     /// What the service does. Absent where there is none to ask.
     pub condition: Option<Condition>,
     /// What runs it where no deployment has replaced that yet: a unit that somebody wrote, a process.
     pub as_found: Option<AsFound>,
     /// The newest activation.
-    pub last: Option<Recorded>,
+    pub(crate) last: Option<Recorded>,
     /// The newest validation of what is current.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// Until when what is current is watched, if it is.
-    pub watched_until: Option<jiff::Timestamp>,
+    pub(crate) watched_until: Option<jiff::Timestamp>,
     /// What runs, as far as that can be told.
-    pub runs: Runs,
+    pub(crate) runs: Runs,
     /// The profile of what serves.
-    pub serving: Option<String>,
+    pub(crate) serving: Option<String>,
     /// Since when the service is what it is.
-    pub since: Option<jiff::Timestamp>,
+    pub(crate) since: Option<jiff::Timestamp>,
     /// How often it was started again by itself.
-    pub restarts: u32,
+    pub(crate) restarts: u32,
     /// Why it does not serve, if it does not.
-    pub why_not: Option<String>,
+    pub(crate) why_not: Option<String>,
     /// What the newest activation was asked for, and of which profile.
-    pub last_request: Option<(Action, String)>,
+    pub(crate) last_request: Option<(Action, String)>,
     /// What a rollback would return to.
-    pub way_back: Option<GenerationId>,
+    pub(crate) way_back: Option<GenerationId>,
     /// The records that cannot be read, in one line each.
     pub damaged: Vec<String>,
+    /// The models that were found damaged, and not repaired since, in one line each.
+    pub damaged_models: Vec<String>,
 }
 
 /// What runs an adopted generation.
@@ -73,18 +75,18 @@ pub enum AsFound {
 
 /// A generation and what is known of it.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The generation.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// Whether it passed a validation, serves, and so on.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// Whether a person wants to keep it.
-    pub pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// What a generation is to its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// `current` points at it, and it is proven.
     Current,
     /// `current` points at it, and it is being tried, or was interrupted.
@@ -118,6 +120,7 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
     let watched_until = watched_until(world, current.as_ref(), last.as_ref());
     let runs = current.as_ref().map_or(Runs::Unknown, |current| running::runs(world, &current.plan.service));
     let damaged = world.store.damages()?;
+    let damaged_models = world.store.damaged_models()?;
     let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
     let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
         Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
@@ -146,6 +149,7 @@ pub fn status(world: &mut World) -> Result<Status, Problem> {
         last_request,
         way_back,
         damaged,
+        damaged_models,
     })
 }
 
@@ -168,7 +172,7 @@ fn account(
     let failed = !matches!(account.result.as_str(), "" | "success");
     let log = if failed { services.log_tail(LOG_LINES).unwrap_or_default() } else { String::new() };
     let engine = Reason::among(log.lines()).map(|reason| reason.to_string());
-    let why_not = why_not(word, &account, engine.as_deref());
+    let why_not = why_not(&word.to_string(), &account, engine.as_deref());
     (account, Some(why_not))
 }
 
@@ -201,7 +205,7 @@ fn watched_until(
 }
 
 /// All generations, oldest first.
-pub fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
+pub(crate) fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
     let proven = world.store.known_good()?;
     let current = world.store.current()?;
     let standing = |id| match id {

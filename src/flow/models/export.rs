@@ -7,13 +7,19 @@ use crate::{
         context::World,
         event::{Event, Observer},
     },
-    host::models::{self, verify},
+    host::models::{self, Exported, Sharing, verify},
 };
 use std::{path::Path, time::Duration};
 
 /// Exports a profile's model to a folder that is not there yet, or empty. Where the file system allows
 /// it, that takes no room.
-pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> Result<usize, Problem> {
+pub(crate) fn export(
+    world: &World,
+    name: &str,
+    to: &Path,
+    sharing: Sharing,
+    observer: &dyn Observer,
+) -> Result<Exported, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let path = world.layout().model(model.digest());
@@ -22,16 +28,20 @@ pub fn export(world: &World, name: &str, to: &Path, observer: &dyn Observer) -> 
             .help(format!("`awqdeploy deploy {name}` takes it in")));
     }
     let writer = world.store.writer(Duration::ZERO, "awqdeploy export")?;
+    world.store.not_damaged(&model)?;
     let cache = world.store.hash_cache()?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
     let checked = verify::stored(&path, &model, &cache, &world.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
+    writer.note(&model, &checked)?;
     if !checked.damaged.is_empty() {
         return Err(models::differ(&path, &checked.damaged)
             .help(format!("`awqdeploy verify {name} --repair` mends it")));
     }
-    writer.export(&model, to)?;
-    Ok(model.files.len())
+    observer.see(Event::Stage(format!("export to `{}`", to.display())));
+    writer.export(&model, to, sharing, &world.interrupt, &mut |done| {
+        observer.see(Event::Progress { done, of });
+    })
 }

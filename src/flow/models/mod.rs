@@ -1,6 +1,6 @@
 //! Models: locked, fetched, verified and laid out.
 
-pub mod export;
+pub(crate) mod export;
 pub mod fetch;
 pub mod lock;
 pub mod runtime;

@@ -29,6 +29,16 @@ pub(in crate::flow) fn runtime(
         return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
     }
     let locked = library.locked_runtime(profile.runtime())?;
+    let (planned, supply) = of_lock(world, locked, &profile.runtime().python)?;
+    Ok((planned, Some(supply)))
+}
+
+/// The runtime of a lock, and where it comes from.
+pub(in crate::flow) fn of_lock(
+    world: &World,
+    locked: LockedRuntime,
+    python: &Python,
+) -> Result<(PlannedRuntime, Supply), Problem> {
     let built = match &world.engine {
         Engine::Built(folder) => {
             trust::believe_as_root(&folder.join(locked.digest().to_string()))?;
@@ -37,7 +47,7 @@ pub(in crate::flow) fn runtime(
         Engine::Locked | Engine::Command(_) => None,
     };
     // Nix brings an interpreter of its own.
-    let python = Interpreter::of(&locked, &profile.runtime().python);
+    let python = Interpreter::of(&locked, python);
     let (digest, needs, python, source) = if let Some(built) = built {
         (built.digest, needs::driver(locked.device).into_iter().collect(), None, RuntimeSource::Nix(built))
     } else {
@@ -45,24 +55,25 @@ pub(in crate::flow) fn runtime(
         (locked.installed_for(&python), needs, Some(python.clone()), RuntimeSource::Wheels(python))
     };
     let command = runtimes::command(&world.layout().runtime(digest));
+    let vllm = locked.vllm.clone();
     let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
-    Ok((planned, Some(Supply { digest, locked, source })))
+    Ok((planned, Supply { digest, locked, source }))
 }
 
 /// A runtime that must be in the store before a generation can use it.
 #[derive(Clone, Debug)]
-pub struct Supply {
+pub(crate) struct Supply {
     /// Its name in the store.
-    pub digest: Sha256Digest,
+    pub(crate) digest: Sha256Digest,
     /// Its wheels.
-    pub locked: LockedRuntime,
+    pub(crate) locked: LockedRuntime,
     /// Where it comes from.
-    pub source: RuntimeSource,
+    pub(crate) source: RuntimeSource,
 }
 
 /// Where a runtime comes from.
 #[derive(Clone, Debug)]
-pub enum RuntimeSource {
+pub(crate) enum RuntimeSource {
     /// Nix has it already.
     Nix(runtimes::Built),
     /// Its wheels are to be installed for this interpreter.

@@ -4,6 +4,7 @@
 use crate::{
     domain::{
         digest::Sha256Digest,
+        lockfile::LockedModel,
         planning::inputs::{PlannedModel, PlannedRuntime},
         problem::{Kind, Problem},
         profile::VerifyAtStart,
@@ -18,6 +19,8 @@ use crate::{
     },
 };
 use std::path::PathBuf;
+
+const MENDS: &str = "`awqdeploy verify --all --repair` mends what is in the store";
 
 /// What was hashed before, and need not be read again while it stays untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +42,60 @@ pub struct VerifiedRuntime {
     pub unrecorded: Vec<PathBuf>,
 }
 
-/// Proves a model in the store. Files that are known to be untouched since they were last hashed, by the store's
-/// memo or by `own`, are not read, unless the profile wants it so.
+/// A model in the store that was held against its lock.
+#[derive(Clone, Debug)]
+pub struct CheckedModel {
+    /// Its lock.
+    pub lock: LockedModel,
+    /// What was found.
+    pub found: VerifyResult,
+}
+
+/// Holds a model in the store against its lock. Files that are known to be untouched since they were last hashed, by
+/// the store's memo or by `own`, are not read, unless the profile wants it so.
 ///
 /// # Errors
-/// [`Kind::Unverified`] where anything differs: the engine would load it without a word.
+/// [`Kind::Unverified`] where it was never locked, or was found damaged before and not repaired since.
+pub fn check_model(
+    store: &Store,
+    model: &PlannedModel,
+    own: HashCache,
+    interrupt: &Interrupt,
+    see: &mut dyn FnMut(ByteSize, ByteSize),
+) -> Result<CheckedModel, Problem> {
+    let digest = model.digest.ok_or_else(|| {
+        Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(MENDS)
+    })?;
+    let lock = store.model_lock(digest)?;
+    store.not_damaged(&lock)?;
+    let cache = match model.verify_at_start {
+        VerifyAtStart::Memo => store.hash_cache()?.or(own),
+        VerifyAtStart::Full => HashCache::default(),
+    };
+    let of = lock.size();
+    let folder = store.layout().model(digest);
+    let found = verify::stored(&folder, &lock, &cache, interrupt, &mut |done| see(done, of))?;
+    Ok(CheckedModel { lock, found })
+}
+
+impl CheckedModel {
+    /// What was found, where nothing differs.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] where anything does: the engine would load it without a word.
+    pub fn judged(self) -> Result<VerifyResult, Problem> {
+        if self.found.damaged.is_empty() {
+            Ok(self.found)
+        } else {
+            Err(refused("the model is not what was locked", &self.found.damaged).help(MENDS))
+        }
+    }
+}
+
+/// Proves a model in the store: [`check_model`], and that nothing differs.
+///
+/// # Errors
+/// As [`check_model`] and [`CheckedModel::judged`].
 pub fn verify_model(
     store: &Store,
     model: &PlannedModel,
@@ -51,23 +103,7 @@ pub fn verify_model(
     interrupt: &Interrupt,
     see: &mut dyn FnMut(ByteSize, ByteSize),
 ) -> Result<VerifyResult, Problem> {
-    let help = "`awqdeploy verify --all --repair` mends what is in the store";
-    let digest = model.digest.ok_or_else(|| {
-        Problem::new(Kind::Unverified, format!("the model `{}` was never locked", model.repo)).help(help)
-    })?;
-    let locked = store.model_lock(digest)?;
-    let cache = match model.verify_at_start {
-        VerifyAtStart::Memo => store.hash_cache()?.or(own),
-        VerifyAtStart::Full => HashCache::default(),
-    };
-    let of = locked.size();
-    let folder = store.layout().model(digest);
-    let checked = verify::stored(&folder, &locked, &cache, interrupt, &mut |done| see(done, of))?;
-    if checked.damaged.is_empty() {
-        Ok(checked)
-    } else {
-        Err(refused("the model is not what was locked", &checked.damaged).help(help))
-    }
+    check_model(store, model, own, interrupt, see)?.judged()
 }
 
 /// Proves the runtime of a plan, and the interpreter that it stands on: every file is what it was when it was installed,
@@ -118,7 +154,7 @@ pub fn verify_runtime(
 }
 
 /// Where a part of this name lies.
-pub fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
+pub(crate) fn folder_of(layout: &Layout, part: Part, name: Sha256Digest) -> PathBuf {
     match part {
         Part::Runtime => layout.runtime(name),
         Part::Interpreter => layout.python(name),

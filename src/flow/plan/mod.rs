@@ -33,7 +33,8 @@ use crate::{
     host::{self, vllm::isolated},
 };
 use checkpoint::LoadedCheckpoint;
-pub use checkpoint::Weights;
+pub(crate) use checkpoint::Weights;
+pub(in crate::flow) use checkpoint::sought;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf};
@@ -46,15 +47,15 @@ pub struct Prepared {
     /// What is to be.
     pub plan: Plan,
     /// The profile's text, kept with the generation.
-    pub profile: String,
+    pub(crate) profile: String,
     /// The model's files.
-    pub model: LockedModel,
+    pub(crate) model: LockedModel,
     /// Where to take them from, if they are not in the store.
-    pub wanted: Model,
+    pub(crate) wanted: Model,
     /// The runtime, unless it is not awqdeploy's to install.
-    pub runtime: Option<Supply>,
+    pub(crate) runtime: Option<Supply>,
     /// What serves now.
-    pub current: Option<Generation>,
+    pub(crate) current: Option<Generation>,
     /// What a person has decided to do without.
     pub waived: BTreeSet<Waiver>,
 }
@@ -86,47 +87,47 @@ struct GatheredInputs {
 
 /// What was decided, and what the installed vLLM said to it, where it was asked.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// The plan, or why there is none.
-    pub planned: Result<Plan, Refusal>,
+    pub(crate) planned: Result<Plan, Refusal>,
     /// What both say of the same things.
-    pub engine: Vec<Compared>,
+    pub(crate) engine: Vec<Compared>,
     /// How much of it is on this host.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
 }
 
 /// How much of what a deployment needs is on this host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// Whether the model is locked.
-    pub locked: bool,
+    pub(crate) locked: bool,
     /// Whether its files are in the store, or in the folder that the profile names.
-    pub fetched: bool,
+    pub(crate) fetched: bool,
     /// Whether vLLM is installed. Null where it is not awqdeploy's to install.
-    pub installed: Option<bool>,
+    pub(crate) installed: Option<bool>,
     /// What is still to be downloaded of the model. Null where it is not locked.
-    pub model_download_bytes: Option<ByteSize>,
+    pub(crate) model_download_bytes: Option<ByteSize>,
     /// Of the wheels, at most: some may be in a cache. Null where there are none to install.
-    pub wheels_download_bytes: Option<ByteSize>,
+    pub(crate) wheels_download_bytes: Option<ByteSize>,
 }
 
-/// The plan for a profile on these facts. The model need not be locked, nor be on this machine.
-pub fn plan(world: &World, name: &str, facts: &Facts, weights: Weights<'_>) -> Result<Decision, Problem> {
+/// The plan for a profile. The model need not be locked, nor be on this machine.
+pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
     let inputs = GatheredInputs::gather(world, name, weights)?;
     let readiness = inputs.readiness(world.layout());
-    Ok(Decision { planned: inputs.plan(facts, world.layout()), engine: Vec::new(), readiness })
+    let planned = inputs.plan(world.facts()?, world.layout());
+    Ok(Decision { planned, engine: Vec::new(), readiness })
 }
 
-/// The same, with the installed vLLM's consent: it is asked what it makes of the command line.
-pub fn plan_with_consent(
+/// The plan for a profile, with the installed vLLM's consent: it is asked what it makes of the command line.
+pub(crate) fn plan_with_consent(
     world: &World,
     name: &str,
-    facts: &Facts,
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
     let materials = GatheredInputs::gather(world, name, weights)?;
     let readiness = materials.readiness(world.layout());
-    let plan = match materials.plan(facts, world.layout()) {
+    let plan = match materials.plan(world.facts()?, world.layout()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new(), readiness }),
     };
@@ -143,7 +144,7 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
-    let plan = materials.plan(&world.facts, world.layout())?;
+    let plan = materials.plan(world.facts()?, world.layout())?;
     let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
@@ -166,7 +167,7 @@ impl Prepared {
     /// themselves, and against the word of the installed vLLM.
     pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
-        if !materials.plan(&world.facts, world.layout())?.runs_as(&self.plan) {
+        if !materials.plan(world.facts()?, world.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),

@@ -24,19 +24,19 @@ pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Proble
 
 /// A server that need not be ours.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where it is: `http://HOST:PORT`.
-    pub url: String,
+    pub(crate) url: String,
     /// The name to ask for; by default the first that it serves.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Its key, if it wants one.
-    pub key: Option<SecretText>,
+    pub(crate) key: Option<SecretText>,
     /// What it must show.
-    pub gates: Gates,
+    pub(crate) gates: Gates,
 }
 
 /// Validates any server of the API, without a profile.
-pub fn validate_at(
+pub(crate) fn validate_at(
     server: &Server,
     interrupt: &Interrupt,
     observer: &dyn Observer,

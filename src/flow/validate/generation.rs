@@ -31,7 +31,7 @@ use crate::{
 /// Validates a generation that runs, against what was just measured of its baseline, or else the last good
 /// measurement that is stored. It takes minutes
 /// on a large model, so that a signal ends it: then there is no report.
-pub fn report(
+pub(crate) fn report(
     store: &Store,
     plan: &Plan,
     generation: GenerationId,
@@ -56,7 +56,11 @@ pub fn report(
 /// Measures the baseline of `plan` if that is what serves now: the same client and prompts, on the same
 /// host, minutes before. A server that cannot be measured is no reason not to replace it; the last
 /// stored measurement stands in for it.
-pub fn baseline(world: &mut World, plan: &Plan, observer: &dyn Observer) -> Result<Option<Report>, Problem> {
+pub(crate) fn baseline(
+    world: &mut World,
+    plan: &Plan,
+    observer: &dyn Observer,
+) -> Result<Option<Report>, Problem> {
     // One whose record is damaged cannot be measured, and is no less to be replaced.
     let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
         return Ok(None);

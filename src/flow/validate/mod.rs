@@ -147,7 +147,11 @@ pub async fn validate(
 
 /// Measures one stream of a server that serves now as the baseline of these gates, until a comparison with it can
 /// decide. Nothing else is asked of it.
-pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
+pub(crate) async fn measure(
+    api: &Api,
+    subject: Subject<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, String> {
     let gates = subject.gates;
     let least = gates.baseline.as_ref().map_or(1.0, |baseline| baseline.min_ratio);
     let looks = sequential::baseline_looks(gates.repetitions);

@@ -1,16 +1,20 @@
-//! A checkpoint on a hub, before anything is downloaded: its configuration and its index whole, and of each weight
-//! file the header, by range requests.
+//! Reads a checkpoint on a hub before anything is downloaded: its configuration and index whole, and the
+//! header of each weight file by range requests.
 
-use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use super::told::{
+    CONFIG, INDEX, SUFFIX, TEMPLATES, flawed, has_all, no_model, some_of, template_in, unverified,
+};
 use crate::{
     domain::{
         checkpoint::{
             Checkpoint,
+            config::{self, ConfigFiles},
+            files::{self, NotAModel},
             safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
         },
         digest::Sha256Digest,
         hub::{Content, Listed, git_name},
-        problem::{Kind, Problem},
+        problem::Problem,
         size::ByteSize,
     },
     host::{
@@ -20,21 +24,22 @@ use crate::{
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::{ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
-/// What is read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far less.
+/// Bytes read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far
+/// less.
 const FIRST: u64 = 1 << 20;
 /// The largest configuration or index that is read. An index of 200,000 tensors takes 25 MB.
 const MOST: ByteSize = ByteSize::mib(64);
 /// Headers read at once.
 const READ_AT_ONCE: usize = 4;
 
-/// Why the hub told nothing of a checkpoint.
+/// Why the hub gave no checkpoint.
 #[derive(Debug)]
-pub enum HubReadError {
-    /// It could not, or must not, be asked.
+pub(crate) enum HubReadError {
+    /// The hub could not, or must not, be asked.
     Unasked(Problem),
-    /// What it has cannot be served.
+    /// The checkpoint on the hub cannot be loaded.
     Flawed(Problem),
 }
 
@@ -51,31 +56,61 @@ impl From<HubReadError> for Problem {
     }
 }
 
-/// What these files of a repository tell. Small files are proven against their names' hashes; a header only against
-/// the length of its file, as the hash of a large file needs all of it.
+/// Reads the checkpoint from these files of a repository. Small files are proven against their names' hashes;
+/// a header only against the length of its file, as the hash of a large file needs all of it.
 pub fn read(
     hub: &Hub,
     source: &Source,
     files: &[Listed],
+    overrides: &BTreeMap<String, String>,
     interrupt: &Interrupt,
 ) -> Result<Checkpoint, HubReadError> {
-    event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
+    event_loop()?.block_on(Remote { hub, source, files, overrides, interrupt }.checkpoint())
+}
+
+/// The text of the model's chat template, or nothing where the repository has none.
+pub(crate) fn template(
+    hub: &Hub,
+    source: &Source,
+    files: &[Listed],
+    interrupt: &Interrupt,
+) -> Result<Option<String>, HubReadError> {
+    let remote = Remote { hub, source, files, overrides: &BTreeMap::new(), interrupt };
+    event_loop()?.block_on(async {
+        for name in TEMPLATES {
+            if let Some(file) = remote.find(name)
+                && let Some(template) = template_in(name, &remote.text(file).await?)
+            {
+                return Ok(Some(template));
+            }
+        }
+        Ok(None)
+    })
 }
 
 struct Remote<'a> {
     hub: &'a Hub,
     source: &'a Source,
     files: &'a [Listed],
+    overrides: &'a BTreeMap<String, String>,
     interrupt: &'a Interrupt,
 }
 
 impl Remote<'_> {
     async fn checkpoint(&self) -> Result<Checkpoint, HubReadError> {
         let Some(config) = self.find(CONFIG) else {
-            let what = format!("there is no `{CONFIG}` in `{}`", self.source.repo);
-            return Err(Problem::new(Kind::Unverified, what).help("name the repository of a model").into());
+            let why =
+                files::judge(self.names(), None::<std::iter::Empty<_>>).err().unwrap_or(NotAModel::NoConfig);
+            return Err(no_model(&self.source.repo, &why).into());
         };
-        let checkpoint = Checkpoint::of(&self.text(config).await?, None)?;
+        let mut texts = ConfigFiles::alone(&self.text(config).await?);
+        for name in config::BESIDE {
+            if let Some(file) = self.find(name) {
+                texts.beside.insert(name.to_owned(), self.text(file).await?);
+            }
+        }
+        texts.overrides.clone_from(self.overrides);
+        let checkpoint = Checkpoint::of_files(&texts, None)?;
         let index = match self.find(INDEX) {
             Some(file) => {
                 let text = self.text(file).await?;
@@ -96,13 +131,12 @@ impl Remote<'_> {
             .with_weights(&WeightFiles { headers, total: index.and_then(|index| index.total_size()) }))
     }
 
-    /// Those that the index names, or where there is none all beside the configuration.
+    /// The weight files that the index names, or without an index all beside the configuration.
     fn weight_files(&self, index: Option<&Index>) -> Result<Vec<&Listed>, Problem> {
         let Some(index) = index else {
-            let name = |file: &&Listed| {
-                file.path.to_str().is_some_and(|path| path.ends_with(SUFFIX) && !path.contains('/'))
-            };
-            return Ok(self.files.iter().filter(name).collect());
+            let names = files::weights(self.names());
+            let names = names.into_iter().filter(|name| name.ends_with(SUFFIX));
+            return Ok(names.filter_map(|name| self.find(name)).collect());
         };
         let missing: Vec<_> = index.files().into_iter().filter(|name| self.find(name).is_none()).collect();
         if !missing.is_empty() {
@@ -113,11 +147,15 @@ impl Remote<'_> {
         Ok(index.files().into_iter().filter_map(|name| self.find(name)).collect())
     }
 
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.files.iter().filter_map(|file| file.path.to_str())
+    }
+
     fn find(&self, name: &str) -> Option<&Listed> {
         self.files.iter().find(|file| file.path == Path::new(name))
     }
 
-    /// How a file is called in messages.
+    /// The name of a file in messages.
     fn place(&self, file: &Listed) -> String {
         format!("{}/{}", self.source.repo, file.path.display())
     }
@@ -128,7 +166,7 @@ impl Remote<'_> {
         let mut bytes = self.bytes(file, 0..file.size.0.min(FIRST)).await?;
         let prefix = bytes.first_chunk::<PREFIX>().ok_or_else(|| flawed(&Flaw::Truncated))?;
         let end = Header::length(*prefix).map_err(|flaw| flawed(&flaw))? + PREFIX as u64;
-        // Asked before any more is.
+        // Checked before more is read.
         if end > file.size.0 {
             return Err(flawed(&Flaw::Truncated).into());
         }
@@ -141,7 +179,7 @@ impl Remote<'_> {
         Ok(header)
     }
 
-    /// A whole small file, proven.
+    /// Reads a small file whole, and proves it.
     async fn text(&self, file: &Listed) -> Result<String, HubReadError> {
         let place = self.place(file);
         if file.size > MOST {

@@ -13,36 +13,37 @@ use crate::{
         },
         lockfile::PIECE,
         problem::{Kind, Problem},
-        size::ByteSize as Size,
     },
     host::{
         event_loop,
-        hub::{BodyStream, Hub, Source},
+        hub::{Ask, BodyStream, Hub, Source},
     },
 };
 use bytes::Bytes;
 use std::{
     ops::Range,
     sync::{PoisonError, atomic::Ordering, mpsc::Sender},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::sleep;
 
 /// Bytes that a try must bring to count as progress. A server that always ends early must not be asked
 /// for ever.
 const PROGRESS: u64 = 256 << 10;
-/// How often a file may be whole and wrong, each time with what was damaged fetched anew.
+/// How often a complete file may be wrong, each time with its damaged pieces fetched again.
 const WRONG_TRIES: usize = 3;
+/// A file is refused so many times as often as all together before its source is given up: the others may be served.
+const REFUSALS_FOR_ONE: u32 = 4;
 /// The longest that a connection without work sleeps before it looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What a connection works with.
+/// The state of one connection.
 struct Connection<'s, 'a> {
     shared: &'s Shared<'a>,
     number: usize,
     messages: &'s Sender<Message>,
     hub: Hub,
-    /// An answer that is being read, and what comes next in it.
+    /// An open answer, and the next byte in it.
     open: Option<Answer>,
 }
 
@@ -51,11 +52,11 @@ struct Answer {
     source: Source,
     file: usize,
     at: u64,
-    /// What came, and is not taken yet.
+    /// Bytes that came and are not written yet.
     rest: Bytes,
 }
 
-/// A piece on its way: what of it has been written, and hashed, where it is the next to be.
+/// A piece that is being read: how much of it is written, and its hash, where it is the next to be hashed.
 struct Cursor {
     at: u64,
     led: Option<Follower>,
@@ -121,7 +122,7 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// Whether an earlier run left this piece. Whether it left it right, the whole file will tell.
+    /// Whether an earlier run left this piece. The hash of the whole file shows whether it is right.
     fn is_left(&self, file: &Fetched<'_>, piece: usize) -> bool {
         let left = file.left[piece].swap(false, Ordering::Relaxed);
         if left {
@@ -139,28 +140,86 @@ impl Connection<'_, '_> {
         let mut cursor = Cursor { at: bounds.start, led: file.proof.lead(piece) };
         let mut failures = 0;
         loop {
+            if !self.hush().await {
+                return Ok(None);
+            }
             let asked = file.source.load(Ordering::Relaxed);
-            let before = cursor.at;
+            let (before, sent) = (cursor.at, Instant::now());
             let read = self.read(number, asked, &mut cursor, bounds.end, to);
             let ended = tokio::select! {
                 ended = read => ended?,
                 () = stop(shared) => return Ok(None),
             };
+            if cursor.at > before {
+                shared.quiet().answered();
+            }
             let Err(fault) = ended else { return Ok(Some(cursor)) };
             self.open = None;
             failures = if cursor.at >= before + PROGRESS { 1 } else { failures + 1 };
+            if matches!(fault, HubError::NoPart(_)) && !file.no_parts.swap(true, Ordering::Relaxed) {
+                // All of the file is asked for from now on.
+                continue;
+            }
+            match self.leave_alone(file, &fault, sent, failures) {
+                Some(true) => continue,
+                Some(false) => failures = shared.means.settings.patience.tries,
+                None => {}
+            }
             if !self.bear(file, asked, &fault, &mut failures).await? {
                 return Ok(None);
             }
         }
     }
 
-    /// The last piece to ask for together with this one: up to where another connection may take over, or
-    /// an earlier run left something.
+    /// The last piece of one request: up to where another connection may take over, or an earlier run left
+    /// something.
     fn last_ahead(&self, file: &Fetched<'_>, piece: usize) -> usize {
         let end = self.shared.schedule().ahead(self.number).end;
         let wanted = |next: &usize| !file.left[*next].load(Ordering::Relaxed);
         (piece + 1..end).take_while(wanted).last().unwrap_or(piece)
+    }
+
+    /// Waits while the hub wants to be left alone. Whether to go on then.
+    async fn hush(&self) -> bool {
+        loop {
+            let left = self.shared.quiet().left(Instant::now());
+            if left.is_zero() {
+                return self.shared.stopped().is_ok();
+            }
+            tokio::select! {
+                () = sleep(left) => {}
+                () = stop(self.shared) => return false,
+            }
+        }
+    }
+
+    /// Where the hub wants to be left alone: lets all connections wait. Whether to go on then; nothing for any other
+    /// fault.
+    fn leave_alone(
+        &self,
+        file: &Fetched<'_>,
+        fault: &HubError,
+        sent: Instant,
+        failures: u32,
+    ) -> Option<bool> {
+        let HubError::NotNow { status: 429 | 503, retry_after } = fault else { return None };
+        let patience = self.shared.means.settings.patience;
+        if failures >= patience.tries * REFUSALS_FOR_ONE {
+            return Some(false);
+        }
+        let mut quiet = self.shared.quiet();
+        let (now, before) = (Instant::now(), quiet.left(Instant::now()));
+        let goes_on = quiet.refused(sent, now, |refused| {
+            let pause = patience.pause(refused, *retry_after, fastrand::f64());
+            pause.filter(|_| refused < patience.tries)
+        });
+        let left = quiet.left(now);
+        drop(quiet);
+        if goes_on && before.is_zero() {
+            let path = file.wanted.file.path.display();
+            self.tell(format!("`{path}`: {fault}; all wait {:.1} s", left.as_secs_f64()));
+        }
+        Some(goes_on)
     }
 
     /// After a fault: pauses, or turns to another source. A problem where there is none. Returns whether
@@ -176,7 +235,7 @@ impl Connection<'_, '_> {
         let pause = patience.pause(*failures, fault.retry_after(), fastrand::f64());
         let path = file.wanted.file.path.display();
         if let Some(pause) = pause.filter(|_| fault.passes() && *failures < patience.tries) {
-            // The first failure of its kind is no news.
+            // The first failure of its kind is not reported.
             if *failures > 1 || fault.retry_after().is_some() {
                 self.tell(format!("`{path}`: {fault}; again in {:.1} s", pause.as_secs_f64()));
             }
@@ -188,6 +247,7 @@ impl Connection<'_, '_> {
         let sources = &file.wanted.sources;
         let Some(next) = sources.get(asked + 1) else { return Err(nowhere(file, fault)) };
         *failures = 0;
+        self.shared.quiet().answered();
         // Another connection may have turned away from it already.
         let turned = file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
         if turned.is_ok() {
@@ -213,7 +273,8 @@ impl Connection<'_, '_> {
         if !self.open.as_ref().is_some_and(fits) {
             self.open = None;
             let wanted = &file.wanted.file;
-            let flow = self.hub.open(source, &wanted.path, cursor.at, Size(to), wanted.size).await;
+            let ask = if file.no_parts.load(Ordering::Relaxed) { Ask::Whole } else { Ask::Part };
+            let flow = self.hub.open(source, &wanted.path, cursor.at..to, wanted.size, ask).await;
             match flow {
                 Ok(flow) => {
                     self.open = Some(Answer {
@@ -246,11 +307,12 @@ impl Connection<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// All pieces of a file are there: hands it over, or fetches again what is wrong.
+    /// Ends a file whose pieces are all there: hands it over, or fetches the wrong pieces again.
     fn conclude(&self, number: usize) -> Result<(), Problem> {
         let file = &self.shared.files[number];
         let (found, wrong) = match file.proof.conclude(&file.part, file.size())? {
             Verdict::Right => {
+                file.part.close();
                 let _over = self.messages.send(Message::Whole(number));
                 return Ok(());
             }
@@ -333,7 +395,8 @@ fn nowhere(file: &Fetched<'_>, fault: &HubError) -> Problem {
         .help(fault.help())
 }
 
-/// Only an edited lock says this of a file: both were once read from the same bytes.
+/// The problem of a lock that contradicts itself. Only an edited lock does: file and pieces were once hashed
+/// from the same bytes.
 fn contradicted(file: &Fetched<'_>, found: Sha256Digest) -> Problem {
     let path = file.wanted.file.path.display();
     Problem::new(Kind::Unverified, format!("the lock contradicts itself about `{path}`"))

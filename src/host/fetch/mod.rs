@@ -2,31 +2,33 @@
 //!
 //! Each connection is a thread with an event loop of its own: it reads, hashes and writes one after the
 //! other, so that nothing queues up between the three and memory stays small whatever the disk does. The
-//! caller's own thread takes the finished files and shows how far it is.
+//! caller's own thread takes the finished files and shows the progress.
 
 mod connection;
 mod proof;
 mod shared;
 
 use crate::domain::problem::Problem;
-pub use shared::{FetchOptions, FetchProgress, WantedFile};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+pub(crate) use shared::{FetchOptions, FetchProgress, WantedFile};
 use shared::{Message, Shared};
 use std::{
     sync::mpsc::{self},
     thread,
 };
 
-/// Fetches these files. Each is handed over as [`FetchProgress::Whole`] once. What is there when it fails stays
-/// for the next run.
+/// Fetches these files. Each is handed over once, as [`FetchProgress::Whole`]. A failed run leaves its pieces
+/// for the next.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where a file cannot be had from any of its sources, [`Kind::Interrupted`], or what
 /// `tell` says.
-pub fn fetch(
+pub(crate) fn fetch(
     wanted: &[WantedFile],
     means: &FetchOptions<'_>,
     tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    raise_open_files();
     let shared = Shared::new(wanted, means)?;
     let (send, receive) = mpsc::channel();
     thread::scope(|scope| {
@@ -44,4 +46,11 @@ pub fn fetch(
         shared.halt();
         ended
     })
+}
+
+/// Lets this process open as many files as the host allows it: many of a model's may be under way at once.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused, the usual limit is enough for all that is open at once.
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

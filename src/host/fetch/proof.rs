@@ -1,4 +1,4 @@
-//! How a fetched file is proven to be what was locked, while it comes.
+//! Proves a fetched file against its lock while it comes.
 //!
 //! The hash of the whole file decides, whatever else the lock says: it is what people compare with the hub, and
 //! what names the content in the store. Pieces are hashed only where the whole is wrong, and then say where.
@@ -20,17 +20,17 @@ use std::sync::{
 /// Bytes read at once where a part is read again; it comes from the page cache.
 const CHUNK: usize = 256 << 10;
 
-/// What a file is compared with, and how far that is.
+/// The comparison of a file with its lock, and its progress.
 #[derive(Debug)]
 pub(super) struct Proof {
     due: Sha256Digest,
     pieces: Option<Vec<Sha256Digest>>,
     there: Vec<AtomicBool>,
-    /// Whoever hashes takes it meanwhile.
+    /// The follower, absent while a connection hashes with it.
     follower: Mutex<Option<Follower>>,
 }
 
-/// What was hashed from the start of the file on.
+/// The hash of a file from its start on.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     hasher: Sha256,
@@ -38,14 +38,14 @@ pub(super) struct Follower {
     next: usize,
 }
 
-/// What a file turned out to be.
+/// The result of the comparison.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// What was locked.
+    /// The file is the locked one.
     Right,
-    /// This instead, since these pieces are wrong: all of them, where the lock has none.
+    /// The file has this hash instead, since these pieces are wrong: all of them, where the lock has none.
     Wrong(Sha256Digest, Vec<usize>),
-    /// This instead, and yet each piece is what was locked: no file can be both.
+    /// The file has this hash instead, although each piece is the locked one: no file can be both.
     Contradicted(Sha256Digest),
 }
 
@@ -66,14 +66,14 @@ impl Proof {
         }
     }
 
-    /// Before a piece comes: the follower, if that piece is its next. Bytes are hashed as they come then, and
-    /// need not be read again.
+    /// Hands out the follower if this piece is its next. The piece is then hashed as it comes, and need not
+    /// be read again.
     pub(super) fn lead(&self, piece: usize) -> Option<Follower> {
         self.slot().take_if(|follower| follower.next == piece)
     }
 
-    /// A piece is there, and hashed by the follower that led it. Hashes what else can be, unless another connection
-    /// is about it: that one, or the last, comes to this piece too.
+    /// Takes back the follower with a finished piece, and hashes the pieces that follow. If another
+    /// connection has the follower, that one, or the last, comes to this piece too.
     pub(super) fn follow(
         &self,
         part: &PartialFile,
@@ -89,9 +89,9 @@ impl Proof {
         Ok(())
     }
 
-    /// All pieces are there.
+    /// The result once all pieces are there.
     pub(super) fn conclude(&self, part: &PartialFile, size: u64) -> Result<Verdict, Problem> {
-        // Each connection put it back before it counted its piece: it is there.
+        // Each connection put the follower back before it counted its piece.
         let mut follower = self.slot().take().unwrap_or_default();
         self.catch_up(&mut follower, part, size)?;
         *self.slot() = Some(Follower::default());
@@ -128,7 +128,7 @@ impl Proof {
     }
 }
 
-/// What a piece on the disk is.
+/// The hash of a piece on the disk.
 fn piece_on_disk(part: &PartialFile, piece: usize, size: u64) -> Result<Sha256Digest, Problem> {
     let mut hasher = Sha256::new();
     feed(&mut hasher, part, piece, size, &mut vec![0; CHUNK])?;

@@ -1,10 +1,10 @@
-//! What the connections of one fetch share.
+//! The state that the connections of one fetch share.
 
 use super::proof::Proof;
 use crate::{
     domain::{
         digest::Sha256Digest,
-        hub::schedule::Schedule,
+        hub::{Quiet, schedule::Schedule},
         lockfile::LockedFile,
         problem::{Kind, Problem},
         size::ByteSize,
@@ -25,22 +25,24 @@ use std::{
     time::Duration,
 };
 
-/// What the connections share.
+/// The state that the connections share.
 pub(crate) struct Shared<'a> {
     pub(super) means: &'a FetchOptions<'a>,
     pub(super) files: Vec<Fetched<'a>>,
     pub(super) schedule: Mutex<Schedule>,
-    /// Told when there may be new work, or none any more.
+    /// Notified when there may be new work, or none any more.
     pub(super) changed: Condvar,
     pub(super) stop: AtomicBool,
     pub(super) bytes: AtomicU64,
+    /// Whether the hub wants to be left alone, by any of the connections.
+    pub(super) quiet: Mutex<Quiet>,
 }
 
 impl<'a> Shared<'a> {
     pub(super) fn new(wanted: &'a [WantedFile], means: &'a FetchOptions<'a>) -> Result<Self, Problem> {
         let files: Vec<Fetched<'a>> =
             wanted.iter().map(|wanted| Fetched::open(wanted, means.folder)).collect::<Result<_, _>>()?;
-        // Pieces that are left are wanted too: whoever comes to them looks whether they are right.
+        // Pieces that an earlier run left are wanted too: the connection that comes to them checks them.
         let all = files.iter().map(|file| vec![true; file.left.len()]);
         let schedule = Schedule::new(means.connections, all);
         Ok(Self {
@@ -50,6 +52,7 @@ impl<'a> Shared<'a> {
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
+            quiet: Mutex::default(),
         })
     }
 
@@ -60,7 +63,7 @@ impl<'a> Shared<'a> {
         tell: &mut dyn FnMut(FetchProgress<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         for file in self.files.iter().filter(|file| file.left.is_empty()) {
-            // Nothing has one hash only.
+            // An empty file has only one hash.
             if file.wanted.file.sha256 != Sha256Digest::of("") {
                 let what = format!(
                     "`{}` is empty, and locked with the hash of something",
@@ -70,6 +73,8 @@ impl<'a> Shared<'a> {
                     Problem::new(Kind::Unverified, what).help("lock it anew: `awqdeploy lock PROFILE`")
                 );
             }
+            file.part.begin()?;
+            file.part.close();
             tell(FetchProgress::Whole(&file.wanted.file, file.part.path()))?;
         }
         loop {
@@ -103,6 +108,10 @@ impl<'a> Shared<'a> {
         Ok(())
     }
 
+    pub(super) fn quiet(&self) -> MutexGuard<'_, Quiet> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn schedule(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,8 +125,10 @@ pub(crate) struct Fetched<'a> {
     /// Pieces that an earlier run left, until they are looked at.
     pub(super) left: Vec<AtomicBool>,
     pub(super) missing: AtomicUsize,
-    /// Which of its sources is asked.
+    /// The index of the source that is asked.
     pub(super) source: AtomicUsize,
+    /// Whether its sources give no parts of it.
+    pub(super) no_parts: AtomicBool,
     /// How often it was whole and not what was locked.
     pub(super) wrong: AtomicUsize,
 }
@@ -133,6 +144,7 @@ impl<'a> Fetched<'a> {
             missing: AtomicUsize::new(there.len()),
             left: there.into_iter().map(AtomicBool::new).collect(),
             source: AtomicUsize::new(0),
+            no_parts: AtomicBool::new(false),
             wrong: AtomicUsize::new(0),
         })
     }
@@ -151,36 +163,36 @@ pub(crate) enum Message {
 
 /// A file to fetch.
 #[derive(Clone, Debug)]
-pub struct WantedFile {
-    /// What it must be.
-    pub file: LockedFile,
-    /// Where it is, best first; at least one.
-    pub sources: Vec<Source>,
+pub(crate) struct WantedFile {
+    /// The lock of the file.
+    pub(crate) file: LockedFile,
+    /// The sources, best first; at least one.
+    pub(crate) sources: Vec<Source>,
 }
 
-/// How to go about it.
+/// The settings of a fetch.
 #[derive(Clone, Debug)]
-pub struct FetchOptions<'a> {
-    /// Where parts are kept, on the file system of the store.
-    pub folder: &'a Path,
-    /// Which hub.
-    pub settings: &'a Settings,
-    /// How many connections at once, at least 1.
-    pub connections: usize,
+pub(crate) struct FetchOptions<'a> {
+    /// The folder of partial files, on the file system of the store.
+    pub(crate) folder: &'a Path,
+    /// The settings of the hub.
+    pub(crate) settings: &'a Settings,
+    /// The number of connections, at least 1.
+    pub(crate) connections: usize,
     /// Whether a person wants it to stop.
-    pub interrupt: &'a Interrupt,
+    pub(crate) interrupt: &'a Interrupt,
 }
 
-/// What a fetch tells while it runs.
+/// The progress of a fetch.
 #[derive(Debug)]
-pub enum FetchProgress<'a> {
-    /// So many bytes are there, those of earlier runs included.
+pub(crate) enum FetchProgress<'a> {
+    /// Bytes that are there, those of earlier runs included.
     Progress(ByteSize),
-    /// Something went wrong, and is tried in another way.
+    /// A fault, after which another way is tried.
     Trouble(String),
     /// A file is whole and proven; it is to be taken from its part.
     Whole(&'a LockedFile, &'a Path),
 }
 
-/// How often progress is told.
+/// The time between two reports of progress.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);

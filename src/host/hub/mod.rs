@@ -1,6 +1,6 @@
-//! A model hub over HTTP: what a revision is, which files it has, and their bytes.
+//! A model hub over HTTP: the commit of a revision, the list of its files, and their bytes.
 
-pub mod pieces;
+pub(crate) mod pieces;
 mod settings;
 
 pub use settings::{Reach, Settings, Token};
@@ -8,13 +8,14 @@ pub use settings::{Reach, Settings, Token};
 use super::os::{http, signals::Interrupt};
 use crate::domain::{
     digest::GitHash,
-    hub::{self, HubError, Listed, Listing},
+    hub::{self, HubError, Listed, Listing, Patience},
     problem::{Kind, Problem},
     size::ByteSize as Size,
 };
 use bytes::Bytes;
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use std::{
+    collections::BTreeSet,
     future::Future,
     ops::Range,
     path::Path,
@@ -26,6 +27,20 @@ use tokio::time::{sleep, timeout};
 const MAX_PAGE: usize = 16 << 20;
 /// The most pages of one listing: more files than any model has.
 const MAX_PAGES: usize = 100;
+
+/// How long an answer that is no file may come slowly.
+const SLOW_ANSWER: Duration = Duration::from_secs(10);
+/// As rustls begins what it says of a certificate.
+const UNTRUSTED: &str = "invalid peer certificate";
+
+/// What is asked of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The bytes that are wanted.
+    Part,
+    /// All of it, from a server that does not know how to give a part.
+    Whole,
+}
 
 /// A repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +60,7 @@ pub struct Hub {
 
 /// The bytes of a file as they come.
 #[derive(Debug)]
-pub struct BodyStream {
+pub(crate) struct BodyStream {
     response: Response,
     /// Bytes before the wanted ones, from a server that knows no ranges.
     skip: u64,
@@ -53,7 +68,7 @@ pub struct BodyStream {
     pace: Pace,
 }
 
-/// Whether enough comes: a connection that drips is worse than a new one.
+/// The rate of a connection: one that drips is worse than a new one.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -68,7 +83,7 @@ impl Hub {
         let build =
             |builder: reqwest::ClientBuilder| builder.connect_timeout(settings.patience.connect).build();
         let client = build(http::public()).or_else(|error| {
-            // A host without certificates can still talk to a hub that needs none.
+            // Without certificates a host can still talk to a hub that needs none.
             if settings.endpoint.starts_with("http://") {
                 build(http::public().tls_certs_only([]))
             } else {
@@ -82,10 +97,10 @@ impl Hub {
         Ok(Self { client, settings: settings.clone() })
     }
 
-    /// The commit that a revision is now.
+    /// The present commit of a revision.
     pub async fn commit(&self, repo: &str, revision: &str) -> Result<GitHash, HubError> {
         // A branch's name may have slashes, which are not part of the path here.
-        let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
+        let revision = hub::encoded_name(revision);
         let address = format!("{}/api/models/{repo}/revision/{revision}", self.settings.endpoint);
         hub::commit(&self.whole(&address, MAX_PAGE).await?.0)
     }
@@ -98,26 +113,28 @@ impl Hub {
 
     async fn pages(&self, source: &Source) -> Result<Vec<Listed>, HubError> {
         let Source { repo, revision } = source;
-        let revision = hub::encoded(Path::new(revision)).replace('/', "%2F");
-        let endpoint = &self.settings.endpoint;
-        let mut next =
-            Some(format!("{endpoint}/api/models/{repo}/tree/{revision}?recursive=true&expand=false"));
-        let mut listing = Listing::default();
+        let place = format!("/api/models/{repo}/tree/{}", hub::encoded_name(revision));
+        let mut next = format!("{place}?recursive=true&expand=false");
+        let (mut listing, mut asked) = (Listing::default(), BTreeSet::new());
         for _ in 0..MAX_PAGES {
-            let Some(address) = next else { return Ok(listing.files()) };
+            let address = format!("{}{next}", self.settings.endpoint);
+            asked.insert(next);
             let (page, link) = self.whole(&address, MAX_PAGE).await?;
             listing.add(&page)?;
-            next = link.as_deref().and_then(hub::next_page).map(str::to_owned);
-            // Our token goes with it: it must stay with the same hub.
-            if next.as_ref().is_some_and(|next| !next.starts_with(&format!("{endpoint}/"))) {
-                return Err(HubError::Malformed("a listing that goes on at another host".to_owned()));
+            let Some(link) = link.as_deref().and_then(hub::next_page) else { return Ok(listing.files()) };
+            // Whatever host the link names, and however it is spelt, the hub that we asked is asked for it: our token
+            // goes nowhere else.
+            next = hub::page_of(link, &place)
+                .ok_or_else(|| HubError::Malformed("a listing that goes on as something else".to_owned()))?;
+            if asked.contains(&next) {
+                return Err(HubError::Malformed("a listing that goes round in circles".to_owned()));
             }
         }
         Err(HubError::Malformed(format!("a listing of more than {MAX_PAGES} pages")))
     }
 
     /// These bytes of a file of length `size`, held in memory.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         source: &Source,
         path: &Path,
@@ -125,7 +142,11 @@ impl Hub {
         size: Size,
     ) -> Result<Vec<u8>, HubError> {
         let wanted = range.end - range.start;
-        let mut flow = self.open(source, path, range.start, Size(range.end), size).await?;
+        let open = |ask| self.open(source, path, range.clone(), size, ask);
+        let mut flow = match open(Ask::Part).await {
+            Err(HubError::NoPart(_)) => open(Ask::Whole).await?,
+            flow => flow?,
+        };
         let mut content = Vec::new();
         while (content.len() as u64) < wanted {
             let bytes = flow.next().await?;
@@ -136,32 +157,32 @@ impl Hub {
         Ok(content)
     }
 
-    /// The bytes of a file of length `size` in `from..to`, to be read as they come.
-    pub async fn open(
+    /// The bytes of a file of length `size` in this range, to be read as they come. More may follow.
+    pub(crate) async fn open(
         &self,
         source: &Source,
         path: &Path,
-        from: u64,
-        to: Size,
+        range: Range<u64>,
         size: Size,
+        ask: Ask,
     ) -> Result<BodyStream, HubError> {
         let Source { repo, revision } = source;
+        let revision = hub::encoded_name(revision);
         let address = format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, hub::encoded(path));
-        let mut request = self.request(&address);
-        let whole = from == 0 && to == size;
-        if !whole {
-            request = request.header(header::RANGE, format!("bytes={from}-{}", to.0 - 1));
-        }
-        let response = self.send(request).await?;
-        let skip = begin(&response, whole, from, size)?;
-        let patience = self.settings.patience;
-        let pace =
-            Pace { since: Instant::now(), bytes: 0, after: patience.slow_after, below: patience.slow_below };
-        Ok(BodyStream { response, skip, silence: patience.silence, pace })
+        let whole = ask == Ask::Whole || (range.start == 0 && range.end == size.0);
+        let part = (!whole).then(|| format!("bytes={}-{}", range.start, range.end - 1));
+        let response = self.send(&address, part.as_deref()).await?;
+        let skip = begin(&response, whole, range.start, size)?;
+        Ok(BodyStream {
+            response,
+            skip,
+            silence: self.settings.patience.silence,
+            pace: Pace::of(&self.settings),
+        })
     }
 
-    /// Asks until it succeeds, the fault will not pass, or the patience ends.
-    pub async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
+    /// Asks until it succeeds, the error is a lasting one, or the patience ends.
+    pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
         &self,
         interrupt: &Interrupt,
         mut ask: impl FnMut() -> F,
@@ -177,6 +198,8 @@ impl Hub {
             };
             let patience = self.settings.patience;
             let pause = patience.pause(failures, fault.retry_after(), fastrand::f64());
+            // Who hardly answers takes as long as several who do not.
+            let failures = if matches!(fault, HubError::Late(_)) { failures * 2 } else { failures };
             let Some(pause) = pause.filter(|_| fault.passes() && failures < patience.tries) else {
                 return Err(HubFailure::Failed(fault));
             };
@@ -188,9 +211,9 @@ impl Hub {
         Err(HubFailure::Interrupted)
     }
 
-    /// Where it is, for messages. An address may carry a password, which is left out.
-    pub fn address(&self) -> String {
-        let url = reqwest::Url::parse(&self.settings.endpoint).ok();
+    /// The address for messages. Its password, if any, is left out.
+    pub(crate) fn address(&self) -> String {
+        let url = Url::parse(&self.settings.endpoint).ok();
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
     }
 
@@ -200,12 +223,15 @@ impl Hub {
     }
 
     async fn body(&self, address: &str, most: usize) -> Result<(Vec<u8>, Option<String>), HubError> {
-        let mut response = self.send(self.request(address)).await?;
+        let mut response = self.send(address, None).await?;
         let link =
             response.headers().get(header::LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
         let silence = self.settings.patience.silence;
+        let mut pace =
+            Pace { after: self.settings.patience.slow_after.min(SLOW_ANSWER), ..Pace::of(&self.settings) };
         let mut body = Vec::new();
         while let Some(bytes) = within(silence, response.chunk()).await? {
+            pace.take(bytes.len() as u64)?;
             if body.len() + bytes.len() > most {
                 return Err(HubError::Malformed(format!("an answer of more than {}", Size(most as u64))));
             }
@@ -214,26 +240,49 @@ impl Hub {
         Ok((body, link))
     }
 
-    fn request(&self, address: &str) -> reqwest::RequestBuilder {
-        let request = self.client.get(address);
-        match &self.settings.token {
-            Some(token) => request.header(header::AUTHORIZATION, token.header()),
-            None => request,
+    fn request(&self, address: &str, range: Option<&str>, token: Option<&Token>) -> RequestBuilder {
+        let request = self.client.get(address).header(header::ACCEPT_ENCODING, "identity");
+        let request = range.iter().fold(request, |request, range| request.header(header::RANGE, *range));
+        token.iter().fold(request, |request, token| request.header(header::AUTHORIZATION, token.header()))
+    }
+
+    async fn send(&self, address: &str, range: Option<&str>) -> Result<Response, HubError> {
+        let silence = self.settings.patience.silence;
+        let token = self.settings.token.as_ref();
+        let response = within(silence, self.request(address, range, token).send()).await?;
+        let (status, wait) = (response.status().as_u16(), retry_after(&response));
+        let fault = if self.is_elsewhere(response.url(), address) {
+            HubError::of_status_elsewhere(status, wait)
+        } else {
+            HubError::of_status(status, wait)
+        };
+        match fault {
+            None => Ok(response),
+            Some(HubError::Denied(401)) if token.is_some() => {
+                // A hub refuses a token that it does not know even where it asks for none.
+                let without = within(silence, self.request(address, Some("bytes=0-0"), None).send()).await?;
+                let public =
+                    without.status().is_success() || without.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+                Err(if public { HubError::StaleToken } else { HubError::Denied(401) })
+            }
+            Some(HubError::Malformed(_)) if status == 416 && range.is_some() => {
+                Err(HubError::NoPart("HTTP 416".to_owned()))
+            }
+            Some(fault) => Err(fault),
         }
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, HubError> {
-        let response = within(self.settings.patience.silence, request.send()).await?;
-        match HubError::of_status(response.status().as_u16(), retry_after(&response)) {
-            Some(fault) => Err(fault),
-            None => Ok(response),
-        }
+    /// Whether the answer is from where the hub sent us to: another host, or a path that is none of a hub's.
+    fn is_elsewhere(&self, answered: &Url, address: &str) -> bool {
+        let Ok(asked) = Url::parse(address) else { return false };
+        let is_hubs = ["/api/models/", "/resolve/"].iter().any(|part| answered.path().contains(part));
+        answered.origin() != asked.origin() || (*answered != asked && !is_hubs)
     }
 }
 
-/// How asking ended without an answer.
+/// Why asking ended without an answer.
 #[derive(Debug)]
-pub enum HubFailure {
+pub(crate) enum HubFailure {
     /// A person wants it to stop.
     Interrupted,
     /// The last fault.
@@ -241,8 +290,8 @@ pub enum HubFailure {
 }
 
 impl HubFailure {
-    /// The problem of somebody who asked for `what`.
-    pub fn problem(self, what: impl std::fmt::Display) -> Problem {
+    /// The problem with asking for `what`.
+    pub(crate) fn problem(self, what: impl std::fmt::Display) -> Problem {
         match self {
             Self::Interrupted => Problem::new(Kind::Interrupted, "stopped before anything was changed"),
             Self::Failed(fault) => {
@@ -253,9 +302,26 @@ impl HubFailure {
     }
 }
 
+impl HubFailure {
+    /// The problem of somebody who asked a hub, which knows the revision, for the files of it.
+    pub fn while_listing(self, what: impl std::fmt::Display) -> Problem {
+        let missing = matches!(self, Self::Failed(HubError::Missing));
+        let problem = self.problem(what);
+        if !missing {
+            return problem;
+        }
+        problem
+            .because("it knows the revision, and does not list its files: the route `tree` is not there (HTTP 404)")
+            .help(
+                "a proxy that serves only some of a hub's routes does so: ask the hub itself (`HF_ENDPOINT`), or name a \
+                 folder that has the files as `path` in the profile's `[model]`",
+            )
+    }
+}
+
 impl BodyStream {
     /// The next bytes; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HubError> {
         loop {
             let Some(mut bytes) = within(self.silence, self.response.chunk()).await? else {
                 return Ok(None);
@@ -272,6 +338,11 @@ impl BodyStream {
 }
 
 impl Pace {
+    fn of(settings: &Settings) -> Self {
+        let Patience { slow_after, slow_below, .. } = settings.patience;
+        Self { since: Instant::now(), bytes: 0, after: slow_after, below: slow_below }
+    }
+
     fn take(&mut self, bytes: u64) -> Result<(), HubError> {
         self.bytes += bytes;
         if self.since.elapsed() < self.after {
@@ -283,38 +354,50 @@ impl Pace {
     }
 }
 
-/// How many bytes of the answer come before the wanted ones. A fault if it is of another file.
+/// How many bytes of the answer come before the wanted ones. A fault if it is of another file, or another part.
 fn begin(response: &Response, whole: bool, from: u64, size: Size) -> Result<u64, HubError> {
     let changed = |there: u64| HubError::Changed(format!("{there} bytes instead of {}", size.0));
-    if response.status() == StatusCode::PARTIAL_CONTENT && !whole {
-        let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
-        let (first, there) = range
-            .and_then(parse_range)
-            .ok_or_else(|| HubError::Malformed("a part of a file without saying which".to_owned()))?;
-        if there != size.0 {
-            return Err(changed(there));
-        }
-        if first != from {
-            return Err(HubError::Malformed(format!("the bytes from {first} instead of {from}")));
-        }
-        return Ok(0);
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    if let Some(coding) = header(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let coding: String = coding.chars().filter(char::is_ascii_graphic).take(20).collect();
+        return Err(HubError::Malformed(format!("a file coded as `{coding}`, which was not asked for")));
+    }
+    if whole {
+        return match response.content_length() {
+            Some(there) if there != size.0 => Err(changed(there)),
+            _ => Ok(from),
+        };
+    }
+    if response.status() == StatusCode::PARTIAL_CONTENT {
+        let Some((first, there)) = header(header::CONTENT_RANGE).and_then(parse_range) else {
+            return Err(HubError::NoPart("it does not say which part it is".to_owned()));
+        };
+        return match there {
+            Some(there) if there != size.0 => Err(changed(there)),
+            _ if first != from => Err(HubError::NoPart(format!("the bytes from {first} instead of {from}"))),
+            _ => Ok(0),
+        };
     }
     match response.content_length() {
-        Some(there) if there != size.0 => Err(changed(there)),
+        Some(there) if there != size.0 => {
+            Err(HubError::NoPart(format!("{there} bytes that are not said to be a part")))
+        }
         _ => Ok(from),
     }
 }
 
-/// The first byte and the whole length in `bytes A-B/LENGTH`.
-fn parse_range(range: &str) -> Option<(u64, u64)> {
+/// The first byte and the whole length in `bytes A-B/LENGTH`. The length may be unknown: `*`.
+fn parse_range(range: &str) -> Option<(u64, Option<u64>)> {
     let (places, length) = range.strip_prefix("bytes ")?.split_once('/')?;
-    Some((places.split_once('-')?.0.parse().ok()?, length.parse().ok()?))
+    let length = if length == "*" { None } else { Some(length.parse().ok()?) };
+    Some((places.split_once('-')?.0.parse().ok()?, length))
 }
 
-/// What the answer says of when to come again.
+/// The wait that the answer asks for.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name| response.headers().get(name)?.to_str().ok();
-    hub::retry_after(header(header::RETRY_AFTER)?, header(header::DATE))
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let asked = header("retry-after").and_then(|text| hub::retry_after(text, header("date")));
+    asked.max(header("ratelimit").and_then(hub::rate_limit))
 }
 
 async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, HubError> {
@@ -322,6 +405,9 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = reqwest::Result
         Err(_) => Err(HubError::Late(limit)),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) if error.is_timeout() => Err(HubError::Late(limit)),
+        Ok(Err(error)) if http::root_of(&error).contains(UNTRUSTED) => {
+            Err(HubError::Untrusted(http::root_of(&error)))
+        }
         Ok(Err(error)) if error.is_connect() => Err(HubError::Unreachable(http::root_of(&error))),
         Ok(Err(error)) if error.is_redirect() => Err(HubError::Malformed(http::root_of(&error))),
         Ok(Err(error)) => Err(HubError::Cut(http::root_of(&error))),

@@ -1,4 +1,4 @@
-//! A hub as a place to repair from: only the damaged pieces are asked of it.
+//! Repairs from a hub, which is asked only for damaged pieces.
 
 use super::{Hub, Settings, Source};
 use crate::{
@@ -22,7 +22,11 @@ pub struct HubPieces {
 
 impl HubPieces {
     /// `others` may have the same files.
-    pub fn new(settings: &Settings, others: Vec<Source>, interrupt: Interrupt) -> Result<Self, Problem> {
+    pub(crate) fn new(
+        settings: &Settings,
+        others: Vec<Source>,
+        interrupt: Interrupt,
+    ) -> Result<Self, Problem> {
         Ok(Self { hub: Hub::new(settings)?, event_loop: event_loop()?, others, interrupt })
     }
 }

@@ -1,4 +1,4 @@
-//! Which hub, with what right: the variables that `huggingface_hub` reads too.
+//! The settings of a hub, from the variables that `huggingface_hub` reads too.
 
 use crate::{
     domain::{
@@ -12,25 +12,27 @@ use std::path::{Path, PathBuf};
 
 const PUBLIC_HUB: &str = "https://huggingface.co";
 
-/// How to reach a hub.
+/// The settings of a hub.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its address, without a slash at the end: `HF_ENDPOINT`.
+    /// The address, without a slash at the end: `HF_ENDPOINT`.
     pub endpoint: String,
-    /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds.
+    /// Who we are: `HF_TOKEN`, else what the file `HF_TOKEN_PATH` or `HF_HOME/token` holds. Nobody with
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     pub token: Option<Token>,
-    /// Whether nothing may be asked of it: `HF_HUB_OFFLINE`.
+    /// Whether the hub may be asked: not under `HF_HUB_OFFLINE`.
     pub reach: Reach,
-    /// Where `huggingface_hub` keeps what it downloaded: `HF_HUB_CACHE`, `HF_HOME/hub`.
+    /// Where `huggingface_hub` keeps what it downloaded: `HF_HUB_CACHE`, or by its old name `HUGGINGFACE_HUB_CACHE`;
+    /// else `HF_HOME/hub`.
     pub cache: Option<PathBuf>,
-    /// How patient to be.
+    /// The limits of tries and times.
     pub patience: Patience,
 }
 
 /// Whether the hub may be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
-    /// It may.
+    /// The hub may be asked.
     #[default]
     Online,
     /// Nothing leaves this host.
@@ -72,23 +74,27 @@ impl Token {
 }
 
 impl Settings {
-    /// What this process's environment says.
+    /// Reads the settings from this process's environment.
     pub fn from_environment() -> Result<Self, Problem> {
         Self::of(|name| std::env::var(name).ok())
     }
 
-    /// What these variables say. An empty one is none.
+    /// Reads the settings from these variables. An empty variable counts as absent.
     ///
     /// # Errors
     /// [`Kind::Usage`] for an address that is none, or an impossible token.
     pub fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let path = |name: &str| variable(name).map(PathBuf::from);
+        let user = variable("HOME").map(PathBuf::from);
+        // As `huggingface_hub` does.
+        let path = |name: &str| Some(at_home(variable(name)?, user.as_deref()));
         let home = path("HF_HOME")
             .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
             .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
         let in_home = |name: &str| home.as_ref().map(|home| home.join(name));
-        let token = match variable("HF_TOKEN") {
+        let implicit = !variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value));
+        let token = match variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")) {
+            _ if !implicit => None,
             Some(token) => Token::of(&token)?,
             None => match path("HF_TOKEN_PATH").or_else(|| in_home("token")) {
                 Some(path) => token_in(&path)?,
@@ -100,9 +106,19 @@ impl Settings {
             endpoint: endpoint(variable("HF_ENDPOINT").as_deref().unwrap_or(PUBLIC_HUB))?,
             token,
             reach: if offline { Reach::Offline } else { Reach::Online },
-            cache: path("HF_HUB_CACHE").or_else(|| in_home("hub")),
+            cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| in_home("hub")),
             patience: Patience::DEFAULT,
         })
+    }
+}
+
+/// `~` is the user's folder.
+fn at_home(text: String, user: Option<&Path>) -> PathBuf {
+    match (text.strip_prefix('~'), user) {
+        (Some(rest), Some(user)) if rest.is_empty() || rest.starts_with('/') => {
+            user.join(rest.trim_start_matches('/'))
+        }
+        _ => PathBuf::from(text),
     }
 }
 
@@ -119,7 +135,7 @@ fn endpoint(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// As `huggingface_hub` reads its switches.
+/// Reads a switch as `huggingface_hub` does.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_ascii_uppercase().as_str())
 }

@@ -22,19 +22,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// No GPU has more of these links.
 const MOST_NVLINKS: u32 = 18;
 
-/// What NVML says, or why it says nothing.
+/// The answers of NVML, or why there are none.
 #[derive(Debug, Default)]
-pub struct Gpus {
+pub(crate) struct Gpus {
     /// All GPUs, in NVML's order.
-    pub found: Vec<Gpu>,
+    pub(crate) found: Vec<Gpu>,
     /// The driver's version.
-    pub driver: Option<String>,
+    pub(crate) driver: Option<String>,
     /// Why the GPUs could not be asked.
-    pub unknown: Option<String>,
+    pub(crate) unknown: Option<String>,
 }
 
-/// Asks NVML. Never a problem: a host without GPUs is one that a plan can be made for, on the CPU.
-pub fn facts() -> Gpus {
+/// Asks NVML. Never a problem: for a host without GPUs a plan can be made for the CPU.
+pub(crate) fn facts() -> Gpus {
     let nvml = match library() {
         Ok(nvml) => nvml,
         Err(error) => {
@@ -48,8 +48,8 @@ pub fn facts() -> Gpus {
     }
 }
 
-/// Where the driver's library is where the loader does not look: a program that Nix built does not search the
-/// distribution's folders.
+/// Folders of the driver's library that the loader may not search: a program that Nix built does not search
+/// the distribution's folders.
 const LIBRARIES: [&str; 4] = [
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
@@ -69,7 +69,7 @@ fn library() -> Result<Nvml, NvmlError> {
 }
 
 /// The number of the GPU of this UUID, written in full.
-pub fn number(uuid: &str) -> Option<u32> {
+pub(crate) fn number(uuid: &str) -> Option<u32> {
     let nvml = library().ok()?;
     let device = nvml.device_by_uuid(uuid).ok()?;
     device.index().ok()
@@ -121,12 +121,13 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
     let unsigned = |number: i32| u32::try_from(number).unwrap_or(0);
     Ok(Gpu {
         name: device.name()?,
+        uuid: device.uuid().ok(),
         memory_total: ByteSize(memory.total),
         memory_reserved: ByteSize(memory.reserved),
         memory_free: ByteSize(memory.free),
         compute_capability: (unsigned(capability.major), unsigned(capability.minor)),
-        // The best that GPU and slot can do together: what is current drops while idle. Virtual
-        // GPUs do not tell; the slowest link is then the honest guess.
+        // The best that GPU and slot can do together, since the present link drops while idle. Virtual GPUs
+        // do not tell; the slowest link is then the safe guess.
         pcie_generation: device.max_pcie_link_gen().unwrap_or(1),
         pcie_width: device.max_pcie_link_width().unwrap_or(1),
         nvlinks: nvlinks(device),
@@ -141,7 +142,7 @@ fn nvlinks(device: &Device<'_>) -> u32 {
     u32::try_from((0..MOST_NVLINKS).filter(up).count()).unwrap_or(0)
 }
 
-/// Who computes on it or draws with it. A driver that does not tell is one that nobody is known to use.
+/// The processes that compute on a GPU or draw with it. None where the driver does not tell.
 fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
     let compute = device.running_compute_processes().unwrap_or_default();
     let graphics = device.running_graphics_processes().unwrap_or_default();
@@ -155,7 +156,7 @@ fn processes(device: &Device<'_>) -> Vec<GpuProcess> {
             UsedGpuMemory::Used(bytes) => ByteSize(bytes),
             UsedGpuMemory::Unavailable => ByteSize::default(),
         };
-        // Whose unit it is depends on who asks.
+        // The unit depends on the service manager that asks.
         found.push(GpuProcess { pid: process.pid, name: process::name(process.pid), unit: None, memory });
     }
     found

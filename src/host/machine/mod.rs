@@ -1,6 +1,7 @@
 //! This machine's memory, processors and GPUs.
 
 pub mod gpu;
+pub mod limits;
 pub mod page_cache;
 pub mod process;
 pub mod uptime;
@@ -17,8 +18,8 @@ use process::memory_line;
 use rustix::process::{Resource, getrlimit};
 use std::{fs, path::Path, thread};
 
-/// What the plan needs to know of this host. A host without GPU or driver is a fact, not a problem. Units are those of this
-/// scope's service manager.
+/// The facts of this host for a plan. A host without GPU or driver is a fact, not a problem. Units are those
+/// of this scope's service manager.
 pub fn facts(scope: Scope) -> Result<Facts, Problem> {
     let cpus = thread::available_parallelism().map_err(|e| Problem::doing("count the CPUs", e))?;
     let mut gpus = gpu::facts();
@@ -44,7 +45,7 @@ pub fn facts(scope: Scope) -> Result<Facts, Problem> {
     })
 }
 
-/// Of the facts, those about memory.
+/// The facts about memory alone.
 fn memory() -> Result<Facts, Problem> {
     let path = "/proc/meminfo";
     let meminfo = fs::read_to_string(path).map_err(|e| Problem::doing(format!("read `{path}`"), e))?;
@@ -61,26 +62,26 @@ fn memory() -> Result<Facts, Problem> {
         ram_total: total.min(limit),
         ram_available: amount("MemAvailable")?.min(limit),
         swap_total: memory_line(&meminfo, "SwapTotal").unwrap_or_default(),
-        // A hierarchy of the first version writes a huge number where nothing limits.
+        // A hierarchy of the first version has a huge number where nothing limits.
         cgroup_limit: limited.filter(|limit| *limit < total),
         ..Facts::default()
     })
 }
 
-/// This boot, by the name that the kernel gave it.
-pub fn boot() -> Result<String, Problem> {
+/// The name that the kernel gave this boot.
+pub(crate) fn boot() -> Result<String, Problem> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let name = fs::read_to_string(path).map_err(|e| super::os::fs::failed("read", path, e))?;
     Ok(name.trim().to_owned())
 }
 
-/// All RAM of this host, and what of it could be had without pushing anything but cache out.
-pub fn ram() -> Result<(ByteSize, ByteSize), Problem> {
+/// All RAM of this host, and the RAM that can be had by pushing out nothing but cache.
+pub(crate) fn ram() -> Result<(ByteSize, ByteSize), Problem> {
     let Facts { ram_total, ram_available, .. } = memory()?;
     Ok((ram_total, ram_available))
 }
 
-/// Where awqdeploy keeps its state unless told otherwise.
+/// The default root.
 const STATE: &str = "/var/lib/awqdeploy";
 
 /// Size and free bytes of a file system.
@@ -98,7 +99,7 @@ fn disk_free(path: &Path) -> Option<ByteSize> {
 /// The instructions without which the CPU build of vLLM does not start, or is slow.
 const CPU_FEATURES: [&str; 5] = ["avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16"];
 
-/// Of `/proc/cpuinfo`'s flags, those that vLLM asks for.
+/// The flags in `/proc/cpuinfo` that vLLM asks for.
 pub fn cpu_features(cpuinfo: &str) -> Vec<String> {
     let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
     let has = |name: &str| flags.is_some_and(|(_, flags)| flags.split_whitespace().any(|flag| flag == name));
@@ -115,22 +116,31 @@ fn numa_nodes(path: &Path) -> u32 {
 /// The least memory limit of the cgroup that `membership` (the text of `/proc/self/cgroup`) names,
 /// and of all above it, in the hierarchies below `root`. `None` where nothing limits.
 pub fn cgroup_limit(root: &Path, membership: &str) -> Option<ByteSize> {
+    least(root, membership, "memory", ["memory.max", "memory.limit_in_bytes"]).map(ByteSize)
+}
+
+/// As [`cgroup_limit`], of processes and threads.
+pub fn tasks_limit(root: &Path, membership: &str) -> Option<u64> {
+    least(root, membership, "pids", ["pids.max", "pids.max"])
+}
+
+/// The least number in a controller's files, whose names differ between the unified hierarchy and those of old.
+fn least(root: &Path, membership: &str, controller: &str, [unified, of_old]: [&str; 2]) -> Option<u64> {
     let limits = membership.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next().unwrap_or_default();
         let group = parts.next().unwrap_or_default().trim_start_matches('/');
         let (hierarchy, file) = match controllers {
-            "" => (root.to_owned(), "memory.max"),
-            _ => (root.join("memory"), "memory.limit_in_bytes"),
+            "" => (root.to_owned(), unified),
+            _ => (root.join(controller), of_old),
         };
-        let counts = controllers.split(',').any(|name| name.is_empty() || name == "memory");
+        let counts = controllers.split(',').any(|name| name.is_empty() || name == controller);
         let start = hierarchy.join(group);
         start
             .ancestors()
             .take_while(|directory| counts && directory.starts_with(&hierarchy))
-            // `max`, and a missing file, say that nothing limits here.
+            // `max`, and a missing file, stand for no limit.
             .filter_map(|directory| fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok())
-            .map(ByteSize)
             .collect::<Vec<_>>()
     });
     limits.min()

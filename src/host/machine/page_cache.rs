@@ -1,4 +1,4 @@
-//! Reads files into the page cache, and lets go of what is there.
+//! Reads files into the page cache, and drops them from it.
 
 use crate::{
     domain::{problem::Problem, size::ByteSize},
@@ -12,9 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Read at once; a signal is heard between two pieces.
+/// Bytes read at once; a signal is noticed between two pieces.
 const PIECE: usize = 8 << 20;
-/// So far ahead of the reading the disk is told what comes next.
+/// Bytes that the disk is told of before they are read.
 const AHEAD: u64 = 64 << 20;
 
 /// The regular files below a folder with their lengths, in the order of their names: that of the shards, in which
@@ -72,8 +72,8 @@ pub fn read(
     Ok(ByteSize(done))
 }
 
-/// Lets go of files that need not be in the cache. The kernel keeps what is mapped or not written yet.
-pub fn let_go(files: &[(PathBuf, ByteSize)]) {
+/// Lets the kernel drop files from the cache. It keeps what is mapped or not written yet.
+pub(crate) fn let_go(files: &[(PathBuf, ByteSize)]) {
     for (path, _) in files {
         if let Ok(file) = File::open(path) {
             let _taken = fadvise(&file, 0, None, Advice::DontNeed);

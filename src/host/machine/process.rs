@@ -8,7 +8,7 @@ pub(in crate::host) fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
 }
 
-/// What a process holds of RAM beside files, which the kernel can take back: its own pages, and shared ones.
+/// The RAM of a process without files, which the kernel can take back: its own pages, and shared ones.
 pub(in crate::host) fn resident(pid: u32) -> ByteSize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     anonymous(&status)

@@ -1,4 +1,4 @@
-//! How long this host is up: the clock that nobody sets.
+//! The uptime of this host: the clock that nobody sets.
 
 use crate::domain::activation::journal::Uptime;
 use rustix::time::{ClockId, clock_gettime};
@@ -7,14 +7,14 @@ use std::time::Duration;
 /// The name of this boot.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Now. Without a name where the kernel has none for its boot.
-pub fn now() -> Uptime {
+/// The uptime now. Without a name where the kernel has none for its boot.
+pub(crate) fn now() -> Uptime {
     let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
     Uptime { boot, seconds: seconds() }
 }
 
 /// Seconds since the boot, sleep included.
-pub fn seconds() -> f64 {
+pub(crate) fn seconds() -> f64 {
     read(ClockId::Boottime).as_secs_f64()
 }
 

@@ -1,4 +1,4 @@
-//! What the processes of a service hold, asked of the kernel and of the driver.
+//! Asks the kernel and the driver what the processes of a service hold.
 
 use super::gpu;
 use crate::{
@@ -6,8 +6,8 @@ use crate::{
     host::{machine, process::owned::OwnedProcesses},
 };
 
-/// What these processes hold now. Nothing where there are none, or nobody tells.
-pub fn of(whose: &OwnedProcesses) -> Held {
+/// The memory that these processes hold now. Nothing where there are none, or it is unknown.
+pub(crate) fn of(whose: &OwnedProcesses) -> Held {
     let ours = whose.processes();
     let vram: Vec<ByteSize> = gpu::facts()
         .found

@@ -1,43 +1,34 @@
 //! Models in the store: taken in file by file, each proven to be what was locked.
 
+mod export;
+mod import;
 pub mod repair;
 pub mod source_folder;
+mod state;
 pub mod verify;
 
+pub use export::{Exported, Sharing};
+pub use import::{gather, import};
+
 use super::{
-    os::{
-        fs,
-        parallel::{self, Progress},
-        signals::Interrupt,
-        trust,
-    },
+    os::fs,
     store::{
         Store, StoreWriter,
         hash_cache::{HashCache, Stamp},
-        hashing,
     },
 };
 use crate::domain::{
     digest::Sha256Digest,
-    lockfile::{LockedFile, LockedModel},
+    lockfile::LockedModel,
     problem::{Kind, Problem},
-    size::ByteSize,
 };
-use source_folder::Folder;
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
-    time::SystemTime,
 };
-use verify::{Damage, Difference, VerifyResult};
+use verify::Damage;
 
 impl Store {
-    /// What was hashed, and is known to be the same while it stays untouched.
-    pub fn hash_cache(&self) -> Result<HashCache, Problem> {
-        HashCache::read(&self.layout().hash_cache())
-    }
-
     /// The lock of a model in the store.
     ///
     /// # Errors
@@ -58,7 +49,7 @@ impl Store {
     }
 
     /// All models in the store.
-    pub fn models(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn models(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().models())
     }
 }
@@ -69,30 +60,19 @@ pub(super) fn digests(directory: &Path) -> Result<Vec<Sha256Digest>, Problem> {
 }
 
 impl StoreWriter<'_> {
-    /// Keeps what was hashed.
-    pub fn keep_hash_cache(&self, cache: &HashCache) -> Result<(), Problem> {
-        let path = self.store().layout().hash_cache();
-        fs::make_directory(path.parent().unwrap_or(&path))?;
-        fs::write(&path, cache.text()?)
-    }
-
-    /// Remembers what a check has proven, so that the next need not read it.
-    pub fn note(&self, checked: &VerifyResult) -> Result<(), Problem> {
-        if checked.noted.is_empty() {
-            return Ok(());
-        }
-        let mut cache = self.store().hash_cache()?;
-        checked.noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
-        self.keep_hash_cache(&cache)
-    }
-
     /// Takes a finished file, which was just hashed to be `content`, into the store, in place of what the
     /// store had for it. The file is moved.
-    pub fn adopt(&self, staged: &Path, content: Sha256Digest, how: fs::Transfer) -> Result<(), Problem> {
+    pub(crate) fn adopt(
+        &self,
+        staged: &Path,
+        content: Sha256Digest,
+        how: fs::Transfer,
+    ) -> Result<(), Problem> {
         let layout = self.store().layout();
-        // A file that is somebody else's too is left as it is.
+        // A file with other owners is left as it is.
         match how {
-            fs::Transfer::Linked => fs::sync(staged)?,
+            // It is synced since it was linked.
+            fs::Transfer::Linked => {}
             fs::Transfer::Cloned | fs::Transfer::Copied => fs::make_immutable(staged)?,
         }
         fs::make_directory(&layout.blobs())?;
@@ -100,7 +80,7 @@ impl StoreWriter<'_> {
     }
 
     /// Lays a model out of contents that are all in the store. Returns its folder.
-    pub fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
+    pub(crate) fn lay_out(&self, model: &LockedModel) -> Result<PathBuf, Problem> {
         let layout = self.store().layout();
         let digest = model.digest();
         let path = layout.model(digest);
@@ -113,38 +93,13 @@ impl StoreWriter<'_> {
         }
         fs::sync_file_system(&staged)?;
         fs::make_directory(&layout.models())?;
-        // The lock first: a model without one is none.
+        // The lock first: a model without one does not count.
         self.keep_model_lock(model)?;
         fs::publish(&staged, &path)?;
+        // Each content was hashed on its way in.
+        self.change_damages(|damages| damages.checked(model, []))?;
         self.keep_hash_cache(&cache)?;
         Ok(path)
-    }
-
-    /// Lays a model out in a folder outside of the store, which appears as a whole.
-    pub fn export(&self, model: &LockedModel, to: &Path) -> Result<(), Problem> {
-        if !fs::names(to)?.is_empty() {
-            return Err(Problem::new(Kind::Usage, format!("`{}` is not empty", to.display()))
-                .help("name a folder that is not there yet"));
-        }
-        let name = to.file_name().unwrap_or_default().to_string_lossy();
-        let staged = to.with_file_name(format!(".{name}.new"));
-        fs::remove_tree(&staged)?;
-        fs::make_directory(&staged)?;
-        let from = self.store().layout().model(model.digest());
-        let mut cache = self.store().hash_cache()?;
-        for file in &model.files {
-            let (from, to) = (from.join(&file.path), staged.join(&file.path));
-            fs::make_directory(to.parent().unwrap_or(&to))?;
-            let before = verify::stamp(&from)?;
-            fs::reflink_or_copy(&from, &to)?;
-            if let (Some(before), Some(after)) = (before, verify::stamp(&from)?) {
-                cache.note_links(&file.sha256, &before, &after);
-            }
-        }
-        self.keep_hash_cache(&cache)?;
-        // An empty folder may have been made for it.
-        fs::remove_tree(to)?;
-        fs::publish(&staged, to)
     }
 
     /// Gives a content another name. That changes the file's stamp, so the memo has to follow.
@@ -168,201 +123,8 @@ impl StoreWriter<'_> {
     }
 }
 
-/// Takes a model into the store from `source`, unless it is there already; every file is hashed
-/// either way. Returns its folder.
-pub fn import(
-    writer: &StoreWriter<'_>,
-    model: &LockedModel,
-    source: Option<&Path>,
-    interrupt: &Interrupt,
-    progress: Progress<'_>,
-) -> Result<PathBuf, Problem> {
-    let path = writer.store().layout().model(model.digest());
-    if path.is_dir() {
-        // It may have learnt more, such as pieces.
-        writer.keep_model_lock(model)?;
-        let checked = verify::stored(&path, model, &HashCache::default(), interrupt, progress)?;
-        if !checked.damaged.is_empty() {
-            return Err(differ(&path, &checked.damaged)
-                .help("`awqdeploy verify PROFILE --repair` brings what is damaged from elsewhere"));
-        }
-        writer.note(&checked)?;
-        writer.own(model, interrupt)?;
-        return Ok(path);
-    }
-    import_missing(writer, model, source, interrupt, progress)?;
-    writer.lay_out(model)
-}
-
-/// Brings every content of a model that the store does not have yet.
-fn import_missing(
-    writer: &StoreWriter<'_>,
-    model: &LockedModel,
-    source: Option<&Path>,
-    interrupt: &Interrupt,
-    progress: Progress<'_>,
-) -> Result<(), Problem> {
-    let source = source.map(|path| Folder::open(path, &model.repo, &model.revision)).transpose();
-    let source = source.map_err(|problem| problem.help("correct `path` in the profile's `[model]`"))?;
-    let damaged = gather(writer, model, source.as_slice(), interrupt, progress)?;
-    interrupt.check()?;
-    if damaged.is_empty() {
-        return Ok(());
-    }
-    Err(match &source {
-        Some(source) => differ(source.path(), &damaged).help(
-            "fetch these files again; or, if they are meant to be so, lock them anew with `awqdeploy lock PROFILE`",
-        ),
-        None => Problem::new(Kind::Unverified, format!("the files of `{}` are not in the store", model.repo))
-            .help("`awqdeploy fetch PROFILE` gets them; or name their folder as `path` in the profile's `[model]`"),
-    })
-}
-
-/// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
-/// and how the last folder's file differed.
-pub fn gather(
-    writer: &StoreWriter<'_>,
-    model: &LockedModel,
-    sources: &[Folder],
-    interrupt: &Interrupt,
-    progress: Progress<'_>,
-) -> Result<Vec<Damage>, Problem> {
-    let mut contents: Vec<&LockedFile> = model
-        .files
-        .iter()
-        .map(|file| (file.sha256, file))
-        .collect::<BTreeMap<_, _>>()
-        .into_values()
-        .collect();
-    // The largest first, so that no core ends up alone with it.
-    contents.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let staging = writer.stage("import")?;
-    let began = SystemTime::now();
-    let bringing = Import { writer, sources, staging: &staging };
-    bringing.room(&contents)?;
-    let brought = parallel::each(&contents, interrupt, progress, |file, worker| bringing.bring(file, worker));
-    fs::remove_tree(&staging)?;
-    let brought = brought?;
-    let mut cache = writer.store().hash_cache()?;
-    let mut damaged = Vec::new();
-    for (file, brought) in contents.iter().zip(brought) {
-        match brought {
-            Ok(stamp) if stamp.is_settled(began) => cache.note(file.sha256, stamp),
-            Ok(_) => {}
-            Err(difference) => damaged.push(Damage::of(file, difference)),
-        }
-    }
-    writer.keep_hash_cache(&cache)?;
-    damaged.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(damaged)
-}
-
-struct Import<'a> {
-    writer: &'a StoreWriter<'a>,
-    sources: &'a [Folder],
-    staging: &'a Path,
-}
-
-impl Import<'_> {
-    /// Makes sure that a content is in the store. The stamp that it was hashed under, or why it is not.
-    fn bring(
-        &self,
-        file: &LockedFile,
-        worker: &mut parallel::Worker<'_>,
-    ) -> Result<Result<Stamp, Difference>, Problem> {
-        let blob = self.writer.store().layout().blob(file.sha256);
-        let known = verify::stamp(&blob)?;
-        if let Some(stamp) = known
-            && trust::is_ours(&blob)
-            && hashing::whole(&blob, worker)? == (file.size, file.sha256)
-        {
-            return Ok(Ok(stamp));
-        }
-        // What somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
-        if known.is_some()
-            && !trust::is_ours(&blob)
-            && let Ok(stamp) = self.take(file, &blob, worker)?
-        {
-            return Ok(Ok(stamp));
-        }
-        let mut difference = Difference::Missing;
-        for source in self.sources {
-            let Some(from) = source.find(&file.path)? else { continue };
-            match self.take(file, &from, worker)? {
-                Ok(stamp) => return Ok(Ok(stamp)),
-                Err(found) => difference = found,
-            }
-        }
-        Ok(Err(difference))
-    }
-
-    /// Takes one file, if it is what was locked.
-    fn take(
-        &self,
-        file: &LockedFile,
-        from: &Path,
-        worker: &mut parallel::Worker<'_>,
-    ) -> Result<Result<Stamp, Difference>, Problem> {
-        let blob = self.writer.store().layout().blob(file.sha256);
-        let staged = self.staging.join(file.sha256.to_string());
-        fs::remove(&staged)?;
-        let how = fs::reflink_or_copy(from, &staged)?;
-        // Hashed where it will be read from, so that a bad copy cannot pass.
-        let (size, sha256) = hashing::whole(&staged, worker)?;
-        if size != file.size {
-            return Ok(Err(Difference::Size(size)));
-        }
-        if sha256 != file.sha256 {
-            return Ok(Err(Difference::Content));
-        }
-        self.writer.adopt(&staged, sha256, how)?;
-        let stamp = verify::stamp(&blob)?;
-        stamp.map(Ok).ok_or_else(|| Problem::doing(format_args!("find `{}`", blob.display()), "it went away"))
-    }
-
-    /// Whether files of this folder share their blocks with what is made of them: tried with the smallest.
-    fn clones(&self, contents: &[&LockedFile], source: &Folder) -> bool {
-        let smallest = contents.iter().rev().find(|file| file.size > ByteSize(0));
-        let Some(Ok(Some(from))) = smallest.map(|file| source.find(&file.path)) else { return false };
-        let tried = self.staging.join("clone");
-        let clones = fs::clone(&from, &tried).unwrap_or(false);
-        clones && fs::remove(&tried).is_ok()
-    }
-
-    /// A problem if copies would not fit. Links and clones need no room, which cannot be told before they
-    /// are tried; then this is not asked either.
-    fn room(&self, contents: &[&LockedFile]) -> Result<(), Problem> {
-        if self.sources.is_empty() {
-            return Ok(());
-        }
-        let device = |path: &Path| {
-            let found = std::fs::metadata(path).map_err(|e| fs::failed("look at", path, e))?;
-            Ok::<_, Problem>(std::os::unix::fs::MetadataExt::dev(&found))
-        };
-        let ours = device(self.staging)?;
-        let costs_nothing = |source: &Folder| {
-            device(source.path()).is_ok_and(|theirs| theirs == ours)
-                && (trust::is_ours(source.path()) || self.clones(contents, source))
-        };
-        if self.sources.iter().all(costs_nothing) {
-            return Ok(());
-        }
-        let layout = self.writer.store().layout();
-        let missing = contents.iter().filter(|file| !layout.blob(file.sha256).exists());
-        let needed: ByteSize = missing.map(|file| file.size).sum();
-        let free = fs::available(self.staging)?;
-        if needed <= free {
-            return Ok(());
-        }
-        let what =
-            format!("the model needs {needed} more in `{}`, and {free} are free", layout.root().display());
-        Err(Problem::new(Kind::Unverified, what)
-            .help("`awqdeploy gc` removes what nothing needs; or put the model's folder on that file system"))
-    }
-}
-
 /// What is wrong with a model, file by file.
-pub fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
+pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
     let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     let count = damaged.len();
     let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };

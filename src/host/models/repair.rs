@@ -1,4 +1,4 @@
-//! Repairs a model in the store: only what is damaged is brought again, and only what is proven gets in.
+//! Repairs a model in the store: only damaged pieces are brought again, and only proven ones get in.
 //!
 //! Nothing is written to in place. The damaged file may be somebody else's too, and an engine may have it
 //! mapped: a whole new file takes its name.
@@ -6,6 +6,7 @@
 use super::{
     digests,
     source_folder::Folder,
+    state::reaching,
     verify::{Damage, Difference, range_of, stamp},
 };
 use crate::{
@@ -28,12 +29,12 @@ use std::{
     time::SystemTime,
 };
 
-/// Where bytes of a model's files can be had. What it gives is not trusted, but hashed.
+/// A source of a model's bytes. They are not trusted, but hashed.
 pub trait PieceSource {
-    /// Its name for people: "`/srv/models/awq`".
+    /// The name for people: "`/srv/models/awq`".
     fn name(&self) -> String;
 
-    /// These bytes of a file, at most a piece of them. Nothing where it does not have them.
+    /// Reads these bytes of a file, at most a piece. Nothing where the source does not have them.
     ///
     /// # Errors
     /// What kept it from finding out. The next source is then asked.
@@ -89,8 +90,7 @@ impl PieceSource for Copies<'_> {
 }
 
 impl StoreWriter<'_> {
-    /// Makes a model in the store what was locked, as far as the sources allow. Returns the damage that is
-    /// left.
+    /// Repairs a model in the store, as far as the sources allow. Returns the damage that is left.
     pub fn repair(
         &self,
         model: &LockedModel,
@@ -101,7 +101,7 @@ impl StoreWriter<'_> {
         let folder = self.store().layout().model(model.digest());
         let staging = self.stage("repair")?;
         let mut cache = self.store().hash_cache()?;
-        let mut left = Vec::new();
+        let (mut left, mut mended) = (Vec::new(), Vec::new());
         // What does not belong there first: it may be in the way.
         for strange in
             damaged.iter().filter(|damage| !model.files.iter().any(|file| file.path == damage.path))
@@ -115,18 +115,23 @@ impl StoreWriter<'_> {
             let staged = staging.join(file.sha256.to_string());
             if repairing.assemble(&folder.join(&file.path), &damage, &staged)? {
                 self.replace(file.sha256, &staged, &mut cache)?;
+                mended.push(file.sha256);
             } else {
                 left.push(damage);
             }
         }
         fs::remove_tree(&staging)?;
+        self.change_damages(|damages| {
+            mended.into_iter().for_each(|content| damages.repaired(content));
+            damages.checked(model, reaching(&left));
+        })?;
         self.keep_hash_cache(&cache)?;
         Ok(left)
     }
 
-    /// Makes every content of a model a file of ours. What an earlier version linked may be somebody else's by another
-    /// name, who can write to it. Each copy is hashed.
-    pub fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
+    /// Makes every content of a model a file of ours. A file that an earlier version linked may have another
+    /// name, by which others can write to it. Each copy is hashed.
+    pub(crate) fn own(&self, model: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
         let layout = self.store().layout();
         let foreign = |file: &&LockedFile| {
             let blob = layout.blob(file.sha256);
@@ -182,14 +187,14 @@ struct Repairing<'a> {
 }
 
 impl Repairing<'_> {
-    /// Puts the right content at `staged`. `false` where no source has what is missing.
+    /// Puts the right content at `staged`. `false` where no source has a missing piece.
     fn assemble(&self, damaged: &Path, damage: &Damage, staged: &Path) -> Result<bool, Problem> {
         let known = self.file.pieces.is_some() || self.file.piece_count() == 0;
         if known {
             begin(damaged, damage, self.file, staged)?;
             return Ok(self.fill(&damage.pieces, self.sources, staged)? && self.is_right(staged)?);
         }
-        // Nobody can tell which pieces are right: all of them, from one source after the other.
+        // The right pieces are unknown: all of them are read, from one source after the other.
         let all: Vec<u64> = (0..self.file.piece_count()).collect();
         for source in self.sources {
             create(self.file, staged)?;
@@ -212,7 +217,7 @@ impl Repairing<'_> {
                     && expected.is_none_or(|expected| Sha256Digest::of(bytes) == expected)
             };
             let mut found = sources.iter().filter_map(|source| {
-                // A source that cannot be asked is as good as one that has nothing.
+                // A source that cannot be asked counts as one that has nothing.
                 source.read(self.model, self.file, range.clone()).ok().flatten().filter(right)
             });
             let Some(bytes) = found.next() else { return Ok(false) };
@@ -229,14 +234,21 @@ impl Repairing<'_> {
     }
 }
 
-/// Lays down what is there of the damaged file, in the right length.
+/// Copies what is left of the damaged file, in the right length.
 fn begin(damaged: &Path, damage: &Damage, file: &LockedFile, staged: &Path) -> Result<(), Problem> {
     match damage.difference {
-        Difference::Content | Difference::Size(_) => {
+        Difference::Content => {
             fs::duplicate(damaged, staged)?;
             resize(file, staged)
         }
-        Difference::Missing
+        // Of one piece nothing is right.
+        Difference::Size(_) if file.piece_count() > 0 => {
+            fs::duplicate_part(damaged, staged, file.size.0)?;
+            resize(file, staged)
+        }
+        Difference::Size(_)
+        | Difference::Unreadable
+        | Difference::Missing
         | Difference::Link
         | Difference::Special
         | Difference::Added
@@ -255,7 +267,7 @@ fn resize(file: &LockedFile, staged: &Path) -> Result<(), Problem> {
     target.and_then(|target| target.set_len(file.size.0)).map_err(|e| fs::failed("write", staged, e))
 }
 
-/// What the bytes of a piece must hash to; nothing where that is not locked.
+/// The locked hash of a piece; nothing where none is locked.
 fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Sha256Digest> {
     if file.piece_count() == 0 {
         return Some(file.sha256);
@@ -264,11 +276,11 @@ fn piece_of(file: &LockedFile, range: &Range<u64>) -> Option<Sha256Digest> {
     file.pieces.as_ref()?.get(index).copied()
 }
 
-/// Where the models in the store have this content.
+/// The paths in the store's models that have this content.
 fn links(store: &Store, content: Sha256Digest) -> Result<Vec<PathBuf>, Problem> {
     let mut links = Vec::new();
     for digest in digests(&store.layout().models())? {
-        // A model without a lock is none of ours to mend.
+        // A model without a lock cannot be repaired.
         let Ok(model) = store.model_lock(digest) else { continue };
         let folder = store.layout().model(digest);
         let same = model.files.iter().filter(|file| file.sha256 == content);
@@ -277,7 +289,7 @@ fn links(store: &Store, content: Sha256Digest) -> Result<Vec<PathBuf>, Problem> 
     Ok(links)
 }
 
-/// These bytes of a file; nothing where it is not there, is no file, or is too short.
+/// Reads these bytes of a file; nothing where there is no file, or it is too short.
 fn bytes(path: &Path, range: &Range<u64>) -> Result<Option<Vec<u8>>, Problem> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() >= range.end => {}

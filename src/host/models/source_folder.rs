@@ -25,14 +25,29 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Where its links may lead.
+    /// The folders that its links may lead to.
     within: Vec<PathBuf>,
     commit: Option<GitHash>,
 }
 
+/// What is in the place of a file.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file: its real path, and its length.
+    File(PathBuf, ByteSize),
+    /// A link to this, outside of the folder.
+    Outside(PathBuf),
+    /// A folder, a pipe, a device.
+    NoFile,
+    /// Something that cannot be looked at.
+    Unreadable(Problem),
+}
+
 impl Folder {
-    /// The folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps: the
-    /// snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
+    /// Opens the folder at this path. It may be the model's folder itself, or what `huggingface_hub` keeps:
+    /// the snapshot of a commit, a repository (`models--OWNER--NAME`), or its whole cache.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where there is no such folder, or it is a cache without this revision.
@@ -54,41 +69,60 @@ impl Folder {
     }
 
     /// The folder that the files are in.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The commit that the files are of, where the folder says it.
+    /// The commit of the files, where the folder tells it.
     pub fn commit(&self) -> Option<GitHash> {
         self.commit
+    }
+
+    /// What is in the place of a file, behind links that stay inside.
+    pub fn look(&self, file: &Path) -> Found {
+        let path = self.path.join(file);
+        let real = match std::fs::canonicalize(&path) {
+            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => {
+                return Found::Nothing;
+            }
+            Err(e) => return Found::Unreadable(fs::failed("find", &path, e)),
+            Ok(real) => real,
+        };
+        if !self.within.iter().any(|folder| real.starts_with(folder)) {
+            return Found::Outside(real);
+        }
+        match std::fs::metadata(&real) {
+            Err(e) => Found::Unreadable(fs::failed("look at", &real, e)),
+            Ok(found) if found.is_file() => Found::File(real, ByteSize(found.len())),
+            Ok(_) => Found::NoFile,
+        }
     }
 
     /// The real path of a file, behind links that stay inside. Nothing where there is none.
     ///
     /// # Errors
     /// [`Kind::Unverified`] for what leads outside, or is no file.
-    pub fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
+    pub(crate) fn find(&self, file: &Path) -> Result<Option<PathBuf>, Problem> {
         let path = self.path.join(file);
-        let real = match std::fs::canonicalize(&path) {
-            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => return Ok(None),
-            found => found.map_err(|e| fs::failed("find", &path, e))?,
-        };
-        if !self.within.iter().any(|folder| real.starts_with(folder)) {
-            let what =
-                format!("`{}` is a link to `{}`, outside of its folder", path.display(), real.display());
-            return Err(Problem::new(Kind::Unverified, what)
-                .help("put the file itself there: what is outside may change unseen"));
+        match self.look(file) {
+            Found::Nothing => Ok(None),
+            Found::File(real, _) => Ok(Some(real)),
+            Found::Unreadable(problem) => Err(problem),
+            Found::Outside(real) => {
+                let what =
+                    format!("`{}` is a link to `{}`, outside of its folder", path.display(), real.display());
+                Err(Problem::new(Kind::Unverified, what)
+                    .help("put the file itself there: what is outside may change unseen"))
+            }
+            Found::NoFile => {
+                Err(Problem::new(Kind::Unverified, format!("`{}` is not a file", path.display()))
+                    .help("take it away, or name another folder"))
+            }
         }
-        let metadata = std::fs::metadata(&real).map_err(|e| fs::failed("look at", &real, e))?;
-        if !metadata.is_file() {
-            return Err(Problem::new(Kind::Unverified, format!("`{}` is not a file", path.display()))
-                .help("take it away, or name another folder"));
-        }
-        Ok(Some(real))
     }
 
-    /// Lists and hashes every file, as a lock records them. Hidden ones are left out: hubs and git keep
-    /// their own notes there.
+    /// Lists and hashes every file, as a lock records them. Hidden files are left out: they are notes of hubs
+    /// and git.
     pub fn survey(&self, interrupt: &Interrupt, progress: Progress<'_>) -> Result<Vec<LockedFile>, Problem> {
         let mut files = self.list()?;
         // The largest first, so that no core ends up alone with it.
@@ -101,7 +135,7 @@ impl Folder {
     }
 
     /// Bytes of all files that a survey reads.
-    pub fn size(&self) -> Result<ByteSize, Problem> {
+    pub(crate) fn size(&self) -> Result<ByteSize, Problem> {
         Ok(self.list()?.into_iter().map(|(_, _, size)| size).sum())
     }
 
@@ -110,9 +144,8 @@ impl Folder {
         let mut files = Vec::new();
         let mut directories = vec![PathBuf::new()];
         while let Some(directory) = directories.pop() {
-            for name in
-                fs::names(&self.path.join(&directory))?.into_iter().filter(|name| !name.starts_with('.'))
-            {
+            let names = fs::entries(&self.path.join(&directory))?.into_iter();
+            for name in names.filter(|name| !name.as_encoded_bytes().starts_with(b".")) {
                 let name = directory.join(name);
                 let path = self.path.join(&name);
                 let metadata =
@@ -138,7 +171,7 @@ fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, Problem> {
     let commit = named.as_deref().map_or(revision, str::trim);
     let snapshots = repository.join("snapshots");
     let path = snapshots.join(commit);
-    // A name of one part: what a file says must not lead elsewhere.
+    // A name of one part, so that it cannot lead elsewhere.
     if Path::new(commit).components().count() == 1 && path.is_dir() {
         return Ok(path);
     }

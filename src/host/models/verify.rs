@@ -33,20 +33,22 @@ use std::{
 /// How one file differs from its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// There is no such file.
+    /// The file is missing.
     Missing,
-    /// It has another length: this one.
+    /// The file has this length instead.
     Size(ByteSize),
-    /// It has the right length and another content.
+    /// The file has the right length and another content.
     Content,
-    /// It is a link, which may lead elsewhere tomorrow.
+    /// The file is a link, which may lead elsewhere tomorrow.
     Link,
-    /// It is no file: a pipe, a device, a folder.
+    /// A pipe, device or folder is in its place.
     Special,
-    /// It is not in the lock.
+    /// The file is not in the lock.
     Added,
-    /// It can be run and should not, or the other way round.
+    /// The file can be run and should not, or the other way round.
     Mode,
+    /// It is there, and cannot be read.
+    Unreadable,
 }
 
 /// A file that is not as it was locked.
@@ -54,18 +56,18 @@ pub enum Difference {
 pub struct Damage {
     /// Relative to the model's folder.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The difference.
     pub difference: Difference,
-    /// The pieces that are not what was locked, counted from 0.
+    /// The wrong pieces, counted from 0.
     pub pieces: Vec<u64>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyResult {
-    /// What is not as it was locked, by path. Empty: all is well.
+    /// The files that differ from their lock, by path. Empty: the model is whole.
     pub damaged: Vec<Damage>,
-    /// The contents that were seen to be right, and the stamps by which their files can be known again.
+    /// The contents that were proven, and the stamps by which their files can be recognised.
     pub noted: Vec<(Sha256Digest, Stamp)>,
     /// Bytes that had to be read.
     pub read: ByteSize,
@@ -81,7 +83,7 @@ struct Job<'a> {
     expected: Sha256Digest,
 }
 
-/// A locked file and what is at its place.
+/// A locked file, and the file in its place.
 struct Candidate<'a> {
     locked: &'a LockedFile,
     path: PathBuf,
@@ -90,8 +92,8 @@ struct Candidate<'a> {
 }
 
 impl Difference {
-    /// Its name in documents.
-    pub fn name(self) -> &'static str {
+    /// The name in documents.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Size(_) => "size",
@@ -100,13 +102,26 @@ impl Difference {
             Self::Special => "special",
             Self::Added => "added",
             Self::Mode => "mode",
+            Self::Unreadable => "unreadable",
         }
     }
 }
 
+impl VerifyResult {
+    /// The contents of the locked files that are damaged.
+    pub fn damaged_contents<'a>(&'a self, model: &'a LockedModel) -> impl Iterator<Item = Sha256Digest> + 'a {
+        let by_path: BTreeMap<&Path, Sha256Digest> = if self.damaged.is_empty() {
+            BTreeMap::new()
+        } else {
+            model.files.iter().map(|file| (&*file.path, file.sha256)).collect()
+        };
+        self.damaged.iter().filter_map(move |damage| by_path.get(&*damage.path).copied())
+    }
+}
+
 impl Damage {
-    /// A file of which nothing is known to be right.
-    pub fn of(file: &LockedFile, difference: Difference) -> Self {
+    /// The damage of a file none of whose pieces is known to be right.
+    pub(crate) fn of(file: &LockedFile, difference: Difference) -> Self {
         Self { path: file.path.clone(), difference, pieces: (0..file.piece_count().max(1)).collect() }
     }
 }
@@ -122,11 +137,12 @@ impl fmt::Display for Damage {
             Difference::Special => write!(f, "`{path}` is not a file"),
             Difference::Added => write!(f, "`{path}` was added"),
             Difference::Mode => write!(f, "`{path}` has another mode"),
+            Difference::Unreadable => write!(f, "`{path}` cannot be read"),
         }
     }
 }
 
-/// Checks a model in the store. Files that the memo knows are not read again.
+/// Checks a model in the store. Files in the hash cache are not read again.
 pub fn stored(
     folder: &Path,
     model: &LockedModel,
@@ -154,7 +170,7 @@ pub fn stored(
 }
 
 /// Checks a model in a folder of somebody else's, who may keep other files there.
-pub fn given(
+pub(crate) fn given(
     folder: &Folder,
     model: &LockedModel,
     interrupt: &Interrupt,
@@ -184,12 +200,12 @@ pub fn stamp(path: &Path) -> Result<Option<Stamp>, Problem> {
     }
 }
 
-/// Everything below a folder but folders. No link is followed.
+/// Everything below a folder but folders. Links are not followed.
 pub(crate) fn walk(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem> {
     let mut there = BTreeMap::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
-        for name in fs::names(&folder.join(&directory))? {
+        for name in fs::entries(&folder.join(&directory))? {
             let name = directory.join(name);
             let path = folder.join(&name);
             let metadata = std::fs::symlink_metadata(&path).map_err(|e| fs::failed("look at", &path, e))?;
@@ -216,8 +232,8 @@ impl<'a> Candidate<'a> {
         Self { locked, path, stamp: Stamp::of(metadata), size: ByteSize(metadata.len()) }
     }
 
-    /// What has to be hashed: each piece where they are locked, so that many cores share one file, and
-    /// damage is found to the piece; else the whole file. The disk is asked for pieces so far `ahead`.
+    /// The jobs of hashing: one for each locked piece, so that many cores share one file, and damage is found
+    /// to the piece; else one for the whole file. The disk is told of pieces so far `ahead`.
     fn jobs(&self, file: usize, ahead: u64) -> Vec<Job<'_>> {
         let end = self.locked.size.0;
         let job = |piece: u64, range: Range<u64>, expected| Job {
@@ -237,8 +253,8 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// A problem if the file is what was locked although these of its pieces are not: then the lock is wrong, and
-    /// nothing could ever be repaired.
+    /// A problem if the whole file is the locked one although these of its pieces are not: then the lock is
+    /// wrong, and no repair could ever succeed.
     fn not_contradicted(&self, wrong: &[u64], interrupt: &Interrupt) -> Result<(), Problem> {
         let Self { locked, path, size, .. } = self;
         if wrong.is_empty() || *size != locked.size || locked.pieces.is_none() {
@@ -255,7 +271,7 @@ impl<'a> Candidate<'a> {
             .help("make it anew: `awqdeploy lock PROFILE`"))
     }
 
-    /// What is wrong, if these jobs' pieces are.
+    /// The damage of the file, if these pieces are wrong.
     fn damage(&self, wrong: Vec<u64>) -> Option<Damage> {
         let locked = self.locked;
         let difference = match self.size == locked.size {
@@ -271,7 +287,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// The bytes of a piece; nothing beyond the end of its file.
-pub fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
+pub(crate) fn range_of(piece: u64, size: u64) -> Option<Range<u64>> {
     let start = piece.checked_mul(PIECE.0)?;
     (start < size).then(|| start..size.min(start + PIECE.0))
 }
@@ -288,7 +304,7 @@ fn compare(
         candidate.size == candidate.locked.size && cache.knows(&candidate.locked.sha256, &candidate.stamp)
     });
     drop(known);
-    // By the time that a thread is done with its piece, the disk shall have the next.
+    // The disk is to have the next piece by the time a thread is done with its own.
     let ahead = parallel::threads() as u64;
     let mut jobs: Vec<Job<'_>> =
         candidates.iter().enumerate().flat_map(|(index, candidate)| candidate.jobs(index, ahead)).collect();
@@ -310,7 +326,7 @@ fn compare(
         candidate.not_contradicted(&wrong, interrupt)?;
         if let Some(damage) = candidate.damage(wrong) {
             checked.damaged.push(damage);
-        } else if candidate.stamp.is_settled(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
+        } else if candidate.stamp.is_quiet(began) && stamp(&candidate.path)? == Some(candidate.stamp) {
             checked.noted.push((candidate.locked.sha256, candidate.stamp));
         }
     }

@@ -1,30 +1,36 @@
-//! Files that are whole or not there: the only place that renames and syncs.
+//! Writes files that are whole or not there: the only place that renames and syncs.
 
+pub(crate) use super::reading::entries;
 pub use super::reading::{failed, names};
 use super::{sync_hook, trust};
 use crate::domain::{problem::Problem, size::ByteSize};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     path::Path,
     time::{Duration, SystemTime},
 };
 
-/// Readable by the service's own user, writable by nobody else.
+/// The mode of files: readable by the service's own user, writable by nobody else.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
-/// A program, executable by the service's own user.
+/// The mode of programs: executable by the service's own user.
 const PROGRAM_MODE: u32 = 0o755;
-/// Nobody else's before it has its content.
+/// The mode of unfinished files: nobody else may read them.
 const UNFINISHED_MODE: u32 = 0o600;
 /// Permission of the owner to execute.
 const EXECUTABLE: u32 = 0o100;
 /// All permissions, with those that lend the owner's identity.
 const ALL_BITS: u32 = 0o7777;
-/// Written to by nobody any more.
+/// The mode of finished files: nobody may write to them.
 const FROZEN_MODE: u32 = 0o444;
+/// Between two looks at whether somebody wants it to stop.
+const COPIED_AT_ONCE: u64 = 32 << 20;
 /// Permission of everybody to read: the service runs as a user of its own.
 const WORLD_READABLE: u32 = 0o004;
 
@@ -45,37 +51,57 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
     sync_parent(path)
 }
 
+/// Lets everybody read a directory, and nobody else write to it.
+pub(crate) fn open_to_all(path: &Path) -> Result<(), Problem> {
+    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(|e| failed("set the mode of", path, e))
+}
+
 /// Puts `bytes` at `path` in one step: after a power cut it holds the old content or the new.
-pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_as(path, FILE_MODE, bytes)
 }
 
-/// The same with these permissions, whatever an older file of that name has.
-pub fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+/// Writes `bytes` at `path` in one step with these permissions, whatever an older file of that name has.
+pub(crate) fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let staged = staged_name(path);
     write_synced(&staged, mode, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)
 }
 
-/// The same outside of the root, where no lock keeps others from writing at the same time: the last wins.
-pub fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+/// Writes `bytes` at `path` in one step outside of the root, where no lock keeps others from writing at the
+/// same time: the last wins.
+pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
     write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
     rename(&staged, path)?;
-    // Its name is taken by nothing any more.
+    // The temporary name is gone with the rename.
     let _gone = staged.keep();
     Ok(())
 }
 
+/// The same where no file of that name may be there yet: one that appears meanwhile stays, and is a problem.
+pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
+    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
+    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    rustix::fs::renameat_with(CWD, &*staged, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|e| failed("rename to", path, e.into()))?;
+    // Its name is taken by nothing any more.
+    let _gone = staged.keep();
+    sync_parent(path)
+}
+
 /// Writes a file that nobody looks for yet, synced.
-pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+pub(crate) fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
     write_synced(path, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))
 }
 
 /// Makes `link` point at `target` in one step.
-pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
+pub(crate) fn point(link: &Path, target: &Path) -> Result<(), Problem> {
     let staged = staged_name(link);
     remove(&staged)?;
     symlink(target, &staged).map_err(|e| failed("make the link", link, e))?;
@@ -84,7 +110,7 @@ pub fn point(link: &Path, target: &Path) -> Result<(), Problem> {
 
 /// Removes a file or link, durably. One that is not there is no error: whoever removed it may have died before that
 /// was on the disk.
-pub fn remove(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove(path: &Path) -> Result<(), Problem> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound && !path.parent().is_some_and(Path::is_dir) => Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("remove", path, e)),
@@ -93,7 +119,7 @@ pub fn remove(path: &Path) -> Result<(), Problem> {
 }
 
 /// Removes a directory and all below it. One that is not there is no error.
-pub fn remove_tree(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Problem> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(|e| failed("remove", path, e)),
@@ -101,38 +127,53 @@ pub fn remove_tree(path: &Path) -> Result<(), Problem> {
 }
 
 /// Removes whatever is there, and all below it.
-pub fn remove_entry(path: &Path) -> Result<(), Problem> {
+pub(crate) fn remove_entry(path: &Path) -> Result<(), Problem> {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     if is_directory { remove_tree(path) } else { remove(path) }
 }
 
 /// Gives a finished directory its final name, which must not be taken. Its files must be synced already.
-pub fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn publish(staged: &Path, path: &Path) -> Result<(), Problem> {
     sync(staged)?;
-    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE)
-        .map_err(|e| failed("rename to", path, e.into()))?;
+    match rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {
+        // A directory takes the place of an empty one only: nothing is lost where the file system cannot promise more.
+        Err(e) if is_unable(e) && staged.is_dir() => return rename(staged, path),
+        renamed => renamed.map_err(|e| failed("rename to", path, e.into()))?,
+    }
     sync_parent(path)
 }
 
+/// What a file system answers that does not know a kind of rename: NFS, 9p, older ZFS.
+fn is_unable(error: Errno) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&error)
+}
+
 /// The same in place of what may be there, which is then in `staged`.
-pub fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn publish_over(staged: &Path, path: &Path) -> Result<(), Problem> {
     if !path.is_dir() {
         return publish(staged, path);
     }
     sync(staged)?;
-    rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE)
-        .map_err(|e| failed("rename to", path, e.into()))?;
+    match rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::EXCHANGE) {
+        Err(e) if is_unable(e) => {
+            let aside = staged_name(staged);
+            rename(path, &aside)?;
+            rename(staged, path)?;
+            return rename(&aside, staged);
+        }
+        renamed => renamed.map_err(|e| failed("rename to", path, e.into()))?,
+    }
     sync_parent(path)
 }
 
 /// Makes sure that everything on the file system of `path` is on the disk: for whole trees.
-pub fn sync_file_system(path: &Path) -> Result<(), Problem> {
+pub(crate) fn sync_file_system(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     rustix::fs::syncfs(&file).map_err(|e| failed("sync the file system of", path, e.into()))
 }
 
 /// Whether two files hold the same bytes. One that is not there holds none.
-pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
+pub(crate) fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
     let open = |path: &Path| match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         file => file.map(|file| Some(BufReader::new(file))).map_err(|e| failed("open", path, e)),
@@ -158,28 +199,58 @@ pub fn same_content(one: &Path, other: &Path) -> Result<bool, Problem> {
 }
 
 /// Gives a finished file its final name, in place of what has it.
-pub fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
+pub(crate) fn replace(staged: &Path, path: &Path) -> Result<(), Problem> {
     rename(staged, path)
 }
 
+/// Called with the bytes that were copied since the last call. A problem ends the copy.
+pub(crate) type Tick<'a> = &'a dyn Fn(usize) -> Result<(), Problem>;
+
 /// Copies a file to where there is none, by reference where the file system can; synced, readable by all, and
-/// executable by all if it is by its owner. No other permission is taken over: the copy belongs to somebody else than
-/// the file did, whose identity it must not lend.
+/// executable by all if it is by its owner. No other permission is copied: the copy has another owner, whose
+/// identity it must not lend.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
-    let mut source = open_file(from)?;
+    copy_part(from, to, u64::MAX, &|_| Ok(()))
+}
+
+/// The same of the first bytes only. A copy that does not end well is not there.
+pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Result<(), Problem> {
+    let source = open_file(from)?;
     let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
     let mode = if mode & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
     let mut new = OpenOptions::new();
     let target = new.write(true).create_new(true).mode(UNFINISHED_MODE).open(to);
     let mut target = target.map_err(|e| failed("write", to, e))?;
-    io::copy(&mut source, &mut target)
-        .and_then(|_| target.set_permissions(fs::Permissions::from_mode(mode)))
-        .and_then(|()| target.sync_all())
-        .map_err(|e| failed("copy to", to, e))
+    let copied = pour(&source, &mut target, most, tick).and_then(|copied| {
+        copied
+            .and_then(|()| target.set_permissions(fs::Permissions::from_mode(mode)))
+            .and_then(|()| target.sync_all())
+            .map_err(|e| failed("copy to", to, e))
+    });
+    if copied.is_err() {
+        // It may have filled the disk.
+        let _left = fs::remove_file(to);
+    }
+    copied
 }
 
-/// Opens a file that may be somebody else's, and nothing that only looks like one: to open a pipe would wait for
-/// whoever writes to it.
+/// What the file system says, or whoever ends it.
+fn pour(source: &File, target: &mut File, most: u64, tick: Tick<'_>) -> Result<io::Result<()>, Problem> {
+    let mut left = most;
+    while left > 0 {
+        match io::copy(&mut source.take(left.min(COPIED_AT_ONCE)), target) {
+            Ok(0) => break,
+            Ok(copied) => {
+                left -= copied;
+                tick(usize::try_from(copied).unwrap_or(usize::MAX))?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Opens a regular file that may be somebody else's. Opening a pipe would wait for its writer.
 fn open_file(path: &Path) -> Result<File, Problem> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
@@ -190,21 +261,26 @@ fn open_file(path: &Path) -> Result<File, Problem> {
     Err(Problem::doing(format_args!("copy `{}`", path.display()), "it is no file"))
 }
 
-/// How a file came to have a second name.
+/// How [`reflink_or_copy`] put a content in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// A file of its own that shares the other's blocks until one of them is written to.
+    /// A new file that shares the other's blocks until one of them is written to.
     Cloned,
     /// The same file.
     Linked,
-    /// A file of its own.
+    /// A new file with blocks of its own.
     Copied,
 }
 
-/// Puts the content of `from` at `to`, which must not exist, at the least cost: sharing blocks, else
-/// being the same file, else a copy. Synced. Only a file that everybody may read and nobody but us can change becomes
-/// the same, and only in a folder of ours: whoever owns one of its names owns all.
+/// Puts the content of `from` at `to`, which must not exist, at the least cost: by sharing blocks, else by a
+/// hard link, else by a copy. Synced. Only a file that everybody may read and nobody but us can change is
+/// linked, and only in a folder of ours: whoever owns one of its names owns all.
 pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
+    transfer(from, to, &|_| Ok(()))
+}
+
+/// The same, with somebody who watches the copy.
+pub(crate) fn transfer(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
     if clone(from, to)? {
         return Ok(Transfer::Cloned);
     }
@@ -217,22 +293,40 @@ pub fn reflink_or_copy(from: &Path, to: &Path) -> Result<Transfer, Problem> {
     if linked {
         return sync(to).map(|()| Transfer::Linked);
     }
-    copy(from, to).map(|()| Transfer::Copied)
+    copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
 }
 
-/// Makes a file of its own with the same content, which may be written to. It takes the place of what is
-/// there.
-pub fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
+/// The same, and never the same file.
+pub(crate) fn transfer_own(from: &Path, to: &Path, tick: Tick<'_>) -> Result<Transfer, Problem> {
+    if clone(from, to)? {
+        return Ok(Transfer::Cloned);
+    }
+    copy_part(from, to, u64::MAX, tick).map(|()| Transfer::Copied)
+}
+
+/// Makes a writable copy in place of what is at `to`.
+pub(crate) fn duplicate(from: &Path, to: &Path) -> Result<(), Problem> {
     remove(to)?;
     if !clone(from, to)? {
         copy(from, to)?;
     }
-    fs::set_permissions(to, fs::Permissions::from_mode(FILE_MODE))
-        .map_err(|e| failed("set the mode of", to, e))
+    make_writable(to)
+}
+
+/// The same of the first bytes only: what is damaged may be of any length.
+pub(crate) fn duplicate_part(from: &Path, to: &Path, most: u64) -> Result<(), Problem> {
+    remove(to)?;
+    copy_part(from, to, most, &|_| Ok(()))?;
+    make_writable(to)
+}
+
+fn make_writable(path: &Path) -> Result<(), Problem> {
+    fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
+        .map_err(|e| failed("set the mode of", path, e))
 }
 
 /// Copies a file by sharing its blocks. `false` where the file system cannot.
-pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
+pub(crate) fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
     let source = open_file(from)?;
     let mut new = OpenOptions::new();
     let target =
@@ -246,13 +340,13 @@ pub fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
 }
 
 /// Gives `from`, which is on the same file system, a second name `to`, durable with `to`'s directory.
-pub fn link(from: &Path, to: &Path) -> Result<(), Problem> {
+pub(crate) fn link(from: &Path, to: &Path) -> Result<(), Problem> {
     fs::hard_link(from, to).map_err(|e| failed("link to", to, e))
 }
 
 /// Marks a file as finished: nobody may write to it, and its time of change is the same for ever, so
 /// that any later write shows.
-pub fn make_immutable(path: &Path) -> Result<(), Problem> {
+pub(crate) fn make_immutable(path: &Path) -> Result<(), Problem> {
     let file = File::open(path).map_err(|e| failed("open", path, e))?;
     file.set_permissions(fs::Permissions::from_mode(FROZEN_MODE))
         .and_then(|()| file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))
@@ -261,7 +355,7 @@ pub fn make_immutable(path: &Path) -> Result<(), Problem> {
 }
 
 /// Bytes that may still be written to the file system of `path`.
-pub fn available(path: &Path) -> Result<ByteSize, Problem> {
+pub(crate) fn available(path: &Path) -> Result<ByteSize, Problem> {
     let found =
         rustix::fs::statvfs(path).map_err(|e| failed("look at the file system of", path, e.into()))?;
     Ok(ByteSize(found.f_bavail.saturating_mul(found.f_frsize)))
@@ -277,17 +371,17 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), Problem> {
 }
 
 /// Makes sure that everything written to `path` is on the disk.
-pub fn sync(path: &Path) -> Result<(), Problem> {
+pub(crate) fn sync(path: &Path) -> Result<(), Problem> {
     File::open(path).and_then(|file| flush(&file, path)).map_err(|e| failed("sync", path, e))
 }
 
-/// The same for a file that is open. Everything that is synced by itself comes through here.
+/// Syncs an open file. Every sync goes through here.
 pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
     sync_hook::before_sync(path).unwrap_or_else(|| file.sync_all())
 }
 
 /// The text of a file, or nothing where there is none.
-pub fn read(path: &Path) -> Result<Option<String>, Problem> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, Problem> {
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         text => text.map(Some).map_err(|e| failed("read", path, e)),
@@ -300,7 +394,7 @@ fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(mode)
-        // A link in its place would lead elsewhere what root writes.
+        // A link in its place could lead root to write elsewhere.
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -321,7 +415,7 @@ fn sync_parent(path: &Path) -> Result<(), Problem> {
     }
 }
 
-/// Beside the final name, so that the rename stays within one file system. Only the holder of the
+/// A name beside the final one, so that the rename stays within one file system. Only the holder of the
 /// root's lock writes below the root, so one name is enough.
 fn staged_name(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,7 +1,7 @@
-//! Locks that one process of a host holds, with its name for whoever finds them held.
+//! Locks that one process of a host holds, with its name for others who want them.
 //!
-//! Whoever can open a file can lock it, even for reading. So only we may open ours: an older version's, which anybody
-//! could open, is replaced by one of our own, whoever holds the old one.
+//! Whoever can open a file can lock it, even for reading. So only we may open ours. The file of an older
+//! version, which anybody could open, is replaced, whoever holds it.
 
 use super::{fs, trust, watchdog};
 use crate::domain::problem::{Kind, Problem};
@@ -16,14 +16,14 @@ use std::{
 
 /// How often a held lock is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(200);
-/// Nobody else opens a lock.
+/// The mode of a lock's file: only its owner opens it.
 const LOCK_MODE: u32 = 0o600;
-/// Nobody else enters the folder of the locks of a host.
+/// The mode of the folder of a host's locks: only its owner enters it.
 const FOLDER_MODE: u32 = 0o700;
-/// Permissions of others than the owner, and what changes whose the rights are.
+/// Permissions of others than the owner, and those that change the identity of a program.
 const OTHERS: u32 = 0o7077;
 
-/// Who holds a lock; the lock file's text.
+/// The holder of a lock; the lock file's text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Holder {
     pid: u32,
@@ -31,15 +31,15 @@ struct Holder {
     since: jiff::Timestamp,
 }
 
-/// Who may open a lock's file.
+/// The users who may open a lock's file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Openers {
     We,
     Anybody,
 }
 
-/// Takes the lock of a file, waiting for at most `wait`. `command` is what another process is told meanwhile. It is
-/// held until the file is closed.
+/// Takes the lock of a file, waiting for at most `wait`. `command` is shown to processes that wait for it.
+/// The lock is held until the file is closed.
 ///
 /// # Errors
 /// [`Kind::Busy`] with the holder's name. A stranger is never waited for.
@@ -49,7 +49,7 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
         let (file, openers) = open(path)?;
         match (file.try_lock(), openers) {
             (Ok(()), Openers::We) if is_at(&file, path)? => break file,
-            // Its name was given to another file meanwhile.
+            // The name was given to another file meanwhile.
             (Ok(()), Openers::We) => {}
             (Ok(()), Openers::Anybody) => replace(path)?,
             (Err(TryLockError::WouldBlock), Openers::Anybody) if !held_by_us(&file) => replace(path)?,
@@ -60,8 +60,8 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
     };
     let holder =
         Holder { pid: std::process::id(), command: command.to_owned(), since: jiff::Timestamp::now() };
-    // Only for people who find the lock held: it need not survive a power cut, and a full disk must not
-    // keep anybody from going back.
+    // For people who find the lock held. It need not survive a power cut, and a full disk must not prevent a
+    // rollback.
     let _unnamed = file
         .set_len(0)
         .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
@@ -69,7 +69,7 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
     Ok(file)
 }
 
-/// Makes a folder that only we can enter. That of an older version is closed.
+/// Makes a folder that only we can enter. An older version's folder is closed.
 pub(crate) fn enter_alone(folder: &Path) -> Result<(), Problem> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
     made.map_err(|e| fs::failed("make the directory", folder, e))?;
@@ -86,7 +86,7 @@ pub(crate) fn enter_alone(folder: &Path) -> Result<(), Problem> {
 ///
 /// # Errors
 /// [`Kind::Refused`] that names what is not ours.
-pub fn only_ours(directories: &[&Path]) -> Result<(), Problem> {
+pub(crate) fn only_ours(directories: &[&Path]) -> Result<(), Problem> {
     let ours = trust::ours();
     directories.iter().try_for_each(|path| trust::believe(path, &ours).map(drop))
 }
@@ -111,11 +111,12 @@ fn open(path: &Path) -> Result<(File, Openers), Problem> {
     Ok((file, if ours { Openers::We } else { Openers::Anybody }))
 }
 
-/// Gives the name to a new file that only we can open: whoever has the old one open keeps that.
+/// Gives the name to a new file that only we can open. Whoever has the old one open keeps that.
 fn replace(path: &Path) -> Result<(), Problem> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let turn = path.with_file_name(format!(".{name}.turn"));
-    // One after the other: a file that was replaced twice would be held twice. No older version makes this one.
+    // One process at a time: a file that was replaced twice would be held twice. No older version makes this
+    // one.
     let (turn, _) = open(&turn)?;
     turn.lock().map_err(|e| fs::failed("lock", path, e))?;
     match open(path)? {
@@ -135,8 +136,8 @@ fn is_at(file: &File, path: &Path) -> Result<bool, Problem> {
     }
 }
 
-/// Whether the lock of a file that anybody can open is held by root or by us: an older version at work. Who cannot be
-/// told is taken for one: two at once would be worse than to wait.
+/// Whether root or we hold the lock of a file that anybody can open: then an older version is at work. An
+/// unknown holder counts as one: two at once would be worse than to wait.
 fn held_by_us(file: &File) -> bool {
     let ours = |pid: u32| {
         let owner = std::fs::metadata(format!("/proc/{pid}")).map(|found| found.uid());
@@ -152,7 +153,7 @@ fn held_by_us(file: &File) -> bool {
     )
 }
 
-/// The process that holds the lock of this file, as the kernel has it. Nothing where that cannot be told, as in
+/// The process that holds the lock of this file, by the kernel. Nothing where that cannot be told, as in
 /// another namespace.
 fn holder_of(file: &File) -> Option<u32> {
     let ours = file.metadata().ok()?;
@@ -164,11 +165,11 @@ fn holder_of(file: &File) -> Option<u32> {
         let inode = words.next()?.rsplit(':').next()?.parse::<u64>().ok()?;
         (kind == "FLOCK" && inode == ours.ino() && pid != 0).then_some(pid)
     });
-    // The number of the device is another there than what a file says of itself, on some file systems.
+    // On some file systems the kernel's number of the device differs from the file's own.
     candidates.into_iter().find(|pid| times_open(*pid, (ours.dev(), ours.ino())) > 0)
 }
 
-/// Every process that has this file open, beside this one's own look at it.
+/// Every process that has this file open, besides this call's own descriptor.
 fn openers(file: &File) -> Vec<u32> {
     let Ok(ours) = file.metadata() else { return Vec::new() };
     let pids = std::fs::read_dir("/proc").into_iter().flatten();
@@ -187,7 +188,7 @@ fn times_open(pid: u32, file: (u64, u64)) -> usize {
     open.filter(|found| (found.dev(), found.ino()) == file).count()
 }
 
-/// Names the process that holds it: what the file says of another one is an older holder's.
+/// The problem that names the holder. The file's text may be that of an older holder.
 fn busy(mut file: File) -> Problem {
     let mut text = String::new();
     let told = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());

@@ -1,4 +1,4 @@
-//! The `sd_notify` protocol, from both ends.
+//! The `sd_notify` protocol, from both ends. Without a service manager, telling it something does nothing.
 
 use crate::domain::problem::Problem;
 use std::{
@@ -9,61 +9,55 @@ use std::{
 };
 
 /// The variable that names the socket.
-pub const VARIABLE: &str = "NOTIFY_SOCKET";
+pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// Longest message that is read.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// Tells the service manager about this process. Without one it does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Notifier;
-
-impl Notifier {
-    /// What goes on. It is told in one line, since the next one would be another message.
-    pub fn status(self, text: &str) {
-        Self::send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
-    }
-
-    /// The service answers from now on.
-    pub fn ready(self) {
-        Self::send(&[sd_notify::NotifyState::Ready]);
-    }
-
-    /// The service is going down.
-    pub fn stopping(self) {
-        Self::send(&[sd_notify::NotifyState::Stopping]);
-    }
-
-    /// The service is alive.
-    pub fn alive(self) {
-        Self::send(&[sd_notify::NotifyState::Watchdog]);
-    }
-
-    /// Starting or stopping takes this much longer from now.
-    pub fn extend(self, by: Duration) {
-        let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-        Self::send(&[sd_notify::NotifyState::ExtendTimeoutUsec(microseconds)]);
-    }
-
-    /// A lost message is no reason to end a service, and there is nobody else to tell.
-    fn send(states: &[sd_notify::NotifyState<'_>]) {
-        let _unheard = sd_notify::notify(states);
-    }
+/// Reports what the service does. It must be one line, since the next would be another message.
+pub(crate) fn status(text: &str) {
+    send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
 }
 
-/// The service manager's end, for the embedded supervisor.
+/// Reports that the service answers from now on.
+pub(crate) fn ready() {
+    send(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Reports that the service is going down.
+pub(crate) fn stopping() {
+    send(&[sd_notify::NotifyState::Stopping]);
+}
+
+/// Reports that the service is alive.
+pub(crate) fn alive() {
+    send(&[sd_notify::NotifyState::Watchdog]);
+}
+
+/// Extends the time for starting or stopping by so much from now.
+pub(crate) fn extend(by: Duration) {
+    let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+    send(&[sd_notify::NotifyState::ExtendTimeoutUsec(microseconds)]);
+}
+
+/// Sends a message. A lost one is no reason to end a service, and there is nobody else to tell.
+fn send(states: &[sd_notify::NotifyState<'_>]) {
+    let _unheard = sd_notify::notify(states);
+}
+
+/// The service manager's end of the socket, for the embedded supervisor.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-/// What a service said of itself.
+/// A message of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notification {
-    /// It answers.
+    /// The service answers.
     Ready,
-    /// What it does.
+    /// The service does this.
     Status(String),
 }
 
@@ -78,11 +72,11 @@ impl Listener {
     }
 
     /// The socket's path, for the service's environment.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All that was said since the last call.
+    /// The messages since the last call.
     pub fn heard(&self) -> Result<Vec<Notification>, Problem> {
         let mut said = Vec::new();
         let mut buffer = [0; MESSAGE_LIMIT];

@@ -1,4 +1,4 @@
-//! The same work on many items, on all cores, while one thread tells how far it is.
+//! Does the same work on many items, on all cores, while one thread reports the progress.
 
 use super::signals::Interrupt;
 use crate::domain::{
@@ -18,16 +18,16 @@ use std::{
 /// Bytes read at once. Measured: 256 KiB and more cost a third more system time on busy machines, since they
 /// fall out of the cache between the kernel's copy and the hashing.
 const CHUNK: usize = 64 << 10;
-/// How often the progress is told.
+/// The time between two reports of progress.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Called with the bytes done so far.
-pub type Progress<'a> = &'a mut dyn FnMut(ByteSize);
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(ByteSize);
 
-/// One of the threads at work.
-pub struct Worker<'a> {
-    /// A buffer of its own, always as long as is good to read at once.
-    pub chunk: Vec<u8>,
+/// One of the working threads.
+pub(crate) struct Worker<'a> {
+    /// A buffer, always as long as is good to read at once.
+    pub(crate) chunk: Vec<u8>,
     shared: &'a Shared<'a>,
 }
 
@@ -39,19 +39,19 @@ struct Shared<'a> {
 }
 
 impl Worker<'_> {
-    /// Counts bytes as done. A problem if there is no use in going on: to be called every few MiB.
-    pub fn count(&self, bytes: usize) -> Result<(), Problem> {
+    /// Counts bytes as done, every few MiB. A problem if there is no use in going on.
+    pub(crate) fn count(&self, bytes: usize) -> Result<(), Problem> {
         self.shared.done.fetch_add(bytes as u64, Ordering::Relaxed);
         if self.shared.failed.load(Ordering::Relaxed) {
-            // Never seen: the problem that another thread found was told first.
+            // Never seen: the other thread's problem is returned first.
             return Err(Problem::new(Kind::Interrupted, "stopped, since something else failed"));
         }
         self.shared.interrupt.check()
     }
 }
 
-/// How many threads work: as many as this process may use cores.
-pub fn threads() -> usize {
+/// The number of threads: as many as this process may use cores.
+pub(crate) fn threads() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
@@ -59,8 +59,8 @@ pub fn threads() -> usize {
 /// of the items.
 ///
 /// # Errors
-/// The first problem that any of the work had; what was begun is then left as soon as it counts.
-pub fn each<T: Sync, R: Send>(
+/// The first problem that any of the work had; the other threads then stop at their next count.
+pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     interrupt: &Interrupt,
     progress: Progress<'_>,

@@ -16,8 +16,8 @@ use std::{
 const FREE_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A problem that names the holder if something listens there.
-pub fn free(listen: Listen) -> Result<(), Problem> {
+/// A problem that names the holder if something listens on the port.
+pub(crate) fn free(listen: Listen) -> Result<(), Problem> {
     let address = SocketAddr::new(listen.host, listen.port);
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
@@ -33,7 +33,7 @@ pub fn free(listen: Listen) -> Result<(), Problem> {
 }
 
 /// Waits for a stopped service to let go of its port.
-pub fn wait_until_free(listen: Listen) -> Result<(), Problem> {
+pub(crate) fn wait_until_free(listen: Listen) -> Result<(), Problem> {
     let began = Instant::now();
     loop {
         match free(listen) {
@@ -43,7 +43,7 @@ pub fn wait_until_free(listen: Listen) -> Result<(), Problem> {
     }
 }
 
-/// The process that listens there, as far as this process may know: "`nginx` (process 123)".
+/// The process that listens on an address, as far as this process may know: "`nginx` (process 123)".
 fn holder(address: SocketAddr) -> Option<String> {
     let sockets = [procfs::net::tcp(), procfs::net::tcp6()];
     let inode = sockets

@@ -1,14 +1,21 @@
-//! What a file system is asked, and how its refusals are told.
+//! Reads directories, and explains what a file system refuses.
 
 use crate::domain::problem::Problem;
 use std::{
+    ffi::OsString,
     fs,
     io::{self, ErrorKind},
     path::Path,
 };
 
-/// The names in a directory, or none where there is no such directory.
+/// The names in a directory that people can read, or none where there is no such directory. One that is no UTF-8 is
+/// spelt as well as can be, and leads nowhere.
 pub fn names(path: &Path) -> Result<Vec<String>, Problem> {
+    Ok(entries(path)?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
+/// The names in a directory as they are, or none where there is no such directory.
+pub(crate) fn entries(path: &Path) -> Result<Vec<OsString>, Problem> {
     let entries = match fs::read_dir(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|e| failed("list", path, e))?,
@@ -16,7 +23,7 @@ pub fn names(path: &Path) -> Result<Vec<String>, Problem> {
     entries
         .map(|entry| {
             let entry = entry.map_err(|e| failed("list", path, e))?;
-            Ok(entry.file_name().to_string_lossy().into_owned())
+            Ok(entry.file_name())
         })
         .collect()
 }

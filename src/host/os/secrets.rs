@@ -1,4 +1,4 @@
-//! Secrets where they lie: in root's files, and in what systemd hands to the service.
+//! Reads secrets from root's files, and from the credentials that systemd gives the service.
 
 use super::{fs, trust};
 use crate::domain::{
@@ -11,12 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where systemd puts a service's credentials.
+/// The variable that names the folder of a service's credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// Read or written by others than the owner.
+/// Permissions of others than the owner.
 const OTHERS: u32 = 0o077;
 
-/// A problem if one of these files could not serve, or is no secret: found before anything is stopped.
+/// A problem if one of these files cannot be used, or is no secret: found before anything is stopped.
 pub fn verify(secrets: &Secrets) -> Result<(), Problem> {
     for (secret, path) in secrets.all() {
         in_file(secret, path)?;
@@ -26,23 +26,24 @@ pub fn verify(secrets: &Secrets) -> Result<(), Problem> {
             return Err(Problem::new(Kind::Refused, format!("`{shown}` is no secret: others may read it"))
                 .help(format!("`chmod 600 {shown}`")));
         }
-        // Whose it is knows it, and whoever can put another in its place chooses it.
+        // The file's owner knows the secret, and whoever can replace the file chooses it.
         trust::believe(path, &trust::ours_and_callers())?;
     }
     Ok(())
 }
 
-/// What an engine is to be given beside its plan's environment. The service gets each secret from systemd.
-pub fn variables(secrets: &Secrets) -> Result<Vec<(String, SecretText)>, Problem> {
+/// The secret variables of an engine, beside its plan's environment. The service gets each secret from
+/// systemd.
+pub(crate) fn variables(secrets: &Secrets) -> Result<Vec<(String, SecretText)>, Problem> {
     secrets.all().map(|(secret, path)| Ok((secret.variable().to_owned(), text(secret, path)?))).collect()
 }
 
-/// The key that clients of the engine must show.
-pub fn api_key(secrets: &Secrets) -> Result<Option<SecretText>, Problem> {
+/// The API key that the engine asks clients for.
+pub(crate) fn api_key(secrets: &Secrets) -> Result<Option<SecretText>, Problem> {
     secrets.api_key.as_deref().map(|path| text(Secret::ApiKey, path)).transpose()
 }
 
-/// As it was handed to this service; elsewhere, from its file.
+/// The text of a secret: in the service its credential, elsewhere its file.
 fn text(secret: Secret, path: &Path) -> Result<SecretText, Problem> {
     let handed = env::var_os(CREDENTIALS).map(|folder| PathBuf::from(folder).join(secret.credential()));
     match handed.filter(|handed| handed.exists()) {

@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin: noted, never acted on here.
+//! Notes signals such as Ctrl-C. Nothing acts on them here.
 
 use super::watchdog;
 use crate::{
@@ -15,19 +15,19 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// How often a waiting story looks whether a signal came.
+/// How often a waiting thread checks for a signal.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether somebody asked this process to stop, and by which signal. Clones share the answer.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);
 
-/// What is meant by a signal to a process that only follows what another one does.
+/// The meaning of a signal to a process that only follows an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Ctrl-C: what it follows shall stop.
+pub(crate) enum Wish {
+    /// Ctrl-C: the activation shall stop.
     Stop,
-    /// The terminal is gone, or this process alone is to end: what it follows goes on.
+    /// The terminal is gone, or this process alone is to end: the activation goes on.
     Leave,
 }
 
@@ -45,18 +45,18 @@ impl Interrupt {
 
     /// Whether a signal came.
     pub fn came(&self) -> bool {
-        // Whoever waits asks this over and over.
+        // Every wait asks this again and again.
         watchdog::beat();
         self.0.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the last signal asks this process alone to end: after the commit, Ctrl-C comes too late.
-    pub fn is_to_leave(&self) -> bool {
+    pub(crate) fn is_to_leave(&self) -> bool {
         !matches!(i32::try_from(self.0.load(Ordering::Relaxed)), Ok(0 | SIGINT))
     }
 
-    /// What the last signal means to a follower; it counts once.
-    pub fn wish(&self) -> Option<Wish> {
+    /// The meaning of the last signal to a follower; it counts once.
+    pub(crate) fn wish(&self) -> Option<Wish> {
         match i32::try_from(self.0.swap(0, Ordering::Relaxed)) {
             Ok(0) => None,
             Ok(SIGINT) => Some(Wish::Stop),
@@ -65,7 +65,7 @@ impl Interrupt {
     }
 
     /// Drives `work` to its end on an event loop of its own, unless a signal comes first.
-    pub fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
+    pub(crate) fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
         event_loop()?.block_on(async {
             tokio::select! {
                 done = work => Ok(done),
@@ -75,7 +75,7 @@ impl Interrupt {
     }
 
     /// Waits until a signal comes.
-    pub async fn arrival(&self) {
+    pub(crate) async fn arrival(&self) {
         while !self.came() {
             sleep(LOOK_EVERY).await;
         }
@@ -86,8 +86,8 @@ impl Interrupt {
         self.0.store(usize::try_from(SIGINT).unwrap_or(1), Ordering::Relaxed);
     }
 
-    /// A problem if a signal came: to be called between stages before anything is touched.
-    pub fn check(&self) -> Result<(), Problem> {
+    /// A problem if a signal came. It is called between stages before anything is touched.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.came() {
             return Err(Problem::new(Kind::Interrupted, "stopped before anything was changed"));
         }

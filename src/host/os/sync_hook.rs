@@ -1,5 +1,5 @@
-//! Who wants to know what is on the disk for certain. Nobody does in production: a test that plays power cuts
-//! rebuilds from it what a cut may leave, and lets a disk fail.
+//! A hook for each sync. Production has none. A test that plays power cuts learns from it what a cut may
+//! leave, and lets the disk fail.
 
 use std::{cell::RefCell, io, path::Path, rc::Rc};
 
@@ -14,8 +14,8 @@ thread_local! {
 #[must_use]
 pub struct HookGuard(());
 
-/// Tells `hook` of each file and folder that this thread is about to sync, until the answer is dropped. What it
-/// answers is the outcome: the hook is the disk meanwhile, and nothing is synced to the machine's own.
+/// Tells `hook` of each file and folder that this thread is about to sync, until the guard is dropped. The
+/// hook's answer is the outcome, and nothing is synced to the machine's own disk.
 pub fn install(hook: impl Fn(&Path) -> io::Result<()> + 'static) -> HookGuard {
     HOOK.set(Some(Rc::new(hook)));
     HookGuard(())
@@ -27,9 +27,9 @@ impl Drop for HookGuard {
     }
 }
 
-/// The outcome of a sync, where a hook is in the disk's place.
+/// The outcome of a sync, where a hook replaces the disk.
 pub(crate) fn before_sync(path: &Path) -> Option<io::Result<()>> {
-    // Not borrowed meanwhile: a hook may end its own listening by a panic.
+    // Not borrowed meanwhile: a hook may panic and end itself.
     let hook = HOOK.with_borrow(Clone::clone);
     hook.map(|hook| hook(path))
 }

@@ -1,4 +1,4 @@
-//! The way to a path, as it is on this host, and whether it is believed.
+//! Walks the steps to a path on this host, and judges whether it is believed.
 
 use super::reading::{failed, names};
 use crate::domain::{
@@ -14,16 +14,16 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// As many links as the kernel follows.
+/// The most links that the kernel follows.
 const MOST_LINKS: usize = 40;
 /// Permission of the group to write.
 const GROUP_WRITES: u32 = 0o020;
-/// Set by `sudo` and `run0`.
+/// The variable of the caller's number, set by `sudo` and `run0`.
 const CALLER: &str = "SUDO_UID";
-/// Where the kernel says which number it shows for owners that it does not know.
+/// The file with the number that the kernel shows for unknown owners.
 const OVERFLOW: &str = "/proc/sys/kernel/overflowuid";
 
-/// Root, and whoever acts: what is run as a service, or holds a secret, is theirs alone.
+/// Root, and the user who runs the program: programs of a service and secrets must be theirs alone.
 pub fn ours() -> Owners {
     let number = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let overflow = number(OVERFLOW).trim().parse().ok();
@@ -31,18 +31,19 @@ pub fn ours() -> Owners {
     Owners::of(rustix::process::geteuid().as_raw()).and_outside(outside)
 }
 
-/// The same, and whoever became root by `sudo`: what they ask for may lie in their own folders.
-pub fn ours_and_callers() -> Owners {
+/// Root, the user who runs the program, and the one who became root by `sudo`: files that these name may lie
+/// in their own folders.
+pub(crate) fn ours_and_callers() -> Owners {
     let caller = env::var(CALLER).ok().and_then(|number| number.parse().ok());
     ours().and_caller(caller.filter(|_| is_root()))
 }
 
-/// Whether this process has something to lose that its caller has not.
-pub fn is_root() -> bool {
+/// Whether this process has rights that its caller has not.
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whose this path is. Nothing where it is not there, and nobody but those who are trusted could put it there.
+/// The owner of this path. Nothing where it does not exist, and only trusted users could make it.
 ///
 /// What is believed is still so when it is opened: nobody else could have changed any part of its way.
 ///
@@ -54,20 +55,20 @@ pub fn believe(path: &Path, owners: &Owners) -> Result<Option<Owner>, Problem> {
     Ok((end == End::There).then_some(whose))
 }
 
-/// The same of what root is to read, wherever it was named: its own, or that of whoever called `sudo`. Anybody else
-/// reads as themselves, and may read what they like.
+/// The owner of a path that root is to read, wherever it was named: root, or the user who called `sudo`.
+/// Other users read as themselves, and may read what they like.
 ///
 /// # Errors
 /// As [`believe`].
-pub fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
+pub(crate) fn believe_as_root(path: &Path) -> Result<Option<Owner>, Problem> {
     if is_root() { believe(path, &ours_and_callers()) } else { Ok(Some(Owner::Own)) }
 }
 
-/// A problem for root with an interpreter that is to run vLLM, or with the environment that it finds its packages in.
+/// A problem for root with an interpreter that is to run vLLM, or with its environment of packages.
 ///
 /// # Errors
 /// As [`believe`].
-pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
+pub(crate) fn believe_interpreter(python: &Path) -> Result<(), Problem> {
     believe_as_root(python)?;
     let Some(environment) = python.parent().and_then(Path::parent).filter(|_| is_root()) else {
         return Ok(());
@@ -82,8 +83,8 @@ pub fn believe_interpreter(python: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether nobody but root and whoever acts could change a file in place or replace it.
-pub fn is_ours(path: &Path) -> bool {
+/// Whether only root and the user who runs the program could change or replace a file.
+pub(crate) fn is_ours(path: &Path) -> bool {
     matches!(believe(path, &ours()), Ok(Some(Owner::Own)))
 }
 
@@ -102,15 +103,15 @@ fn doubted(doubt: &Distrust) -> Problem {
     Problem::new(Kind::Refused, doubt.to_string()).help(help)
 }
 
-/// Whether a way leads to something.
+/// Whether the steps lead to something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     There,
     Missing,
 }
 
-/// Each step of the way to a path: what a link leads to follows the link. Where something is missing, the way ends in
-/// the folder that would hold it.
+/// The steps to a path: those of a link's target follow the link. Where something is missing, the steps end
+/// in the folder that would hold it.
 fn way(path: &Path) -> io::Result<(Vec<Step>, End)> {
     let path = std::path::absolute(path)?;
     let (mut here, mut links, mut end) = (PathBuf::from("/"), 0, End::There);
@@ -145,7 +146,7 @@ fn way(path: &Path) -> io::Result<(Vec<Step>, End)> {
         }
         parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
     }
-    // Where the way led up again, or nowhere, the last step is not what it ends in.
+    // After a step up, or to nothing, the last step is not where the path ends.
     steps.push(step(&here)?);
     Ok((steps, end))
 }
@@ -167,7 +168,7 @@ fn step(path: &Path) -> io::Result<Step> {
         _ => PathPart::File,
     };
     let mode = found.mode() & 0o7777;
-    // Who is in it matters only where it may do something.
+    // The group matters only where it may write.
     let group = if mode & GROUP_WRITES == 0 { Group::Shared } else { group(found.uid(), found.gid()) };
     Ok(Step { path: path.to_owned(), met, owner: found.uid(), mode, group })
 }

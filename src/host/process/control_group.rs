@@ -1,5 +1,5 @@
-//! Which processes a unit has: those of its control group, as its manager reports it. A name proves nothing: each user's
-//! own manager, and each container's, has units of the same names.
+//! Finds the processes of a unit: those of its control group, as its manager reports it. A name proves
+//! nothing: each user's own manager, and each container's, has units of the same names.
 
 use crate::domain::store::layout::Scope;
 use std::fs;
@@ -9,19 +9,19 @@ use std::fs;
 pub struct ControlGroup(String);
 
 impl ControlGroup {
-    /// What a manager's `ControlGroup` property says. Nothing where the unit has none.
+    /// The group that a manager's `ControlGroup` property names. Nothing where the unit has none.
     pub fn named(path: &str) -> Option<Self> {
-        // The root is nobody's unit.
+        // The root is no unit's group.
         let path = path.trim_end_matches('/');
         path.starts_with('/').then(|| Self(path.to_owned()))
     }
 
-    /// Whether this process belongs to it, or to a group below it. One that is gone does not.
-    pub fn has(&self, pid: i32) -> bool {
+    /// Whether this process belongs to the group, or to one below it. A process that is gone does not.
+    pub(crate) fn has(&self, pid: i32) -> bool {
         self.is_in(&membership(pid))
     }
 
-    /// Whether it is, or is above, what the text of a `/proc/PID/cgroup` names.
+    /// Whether the group is, or is above, the one in the text of a `/proc/PID/cgroup`.
     pub fn is_in(&self, membership: &str) -> bool {
         let Self(group) = self;
         groups(membership).any(|path| {
@@ -29,14 +29,14 @@ impl ControlGroup {
         })
     }
 
-    /// All its processes.
-    pub fn processes(&self) -> Vec<i32> {
+    /// The processes of the group.
+    pub(crate) fn processes(&self) -> Vec<i32> {
         let names = crate::host::os::fs::names("/proc".as_ref()).unwrap_or_default();
         names.iter().filter_map(|name| name.parse().ok()).filter(|pid| self.has(*pid)).collect()
     }
 }
 
-/// A service manager, by where its units' control groups are.
+/// A service manager, by the place of its units' control groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager {
     root: String,
@@ -44,8 +44,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// The one that serves this scope: the system's, or that of the user who calls.
-    pub fn of(scope: Scope) -> Self {
+    /// The manager of this scope: the system's, or that of the user who calls.
+    pub(crate) fn of(scope: Scope) -> Self {
         let user = match scope {
             Scope::System => None,
             Scope::User => Some(rustix::process::getuid().as_raw()),
@@ -53,16 +53,16 @@ impl Manager {
         Self::beside(&membership(1), user)
     }
 
-    /// The system's or this user's, where the text of a `/proc/PID/cgroup` is that of the system's manager. In a
-    /// container without a namespace of its own all groups are below the container's.
+    /// The manager of the system or of this user, where `first` is the `/proc/PID/cgroup` of the system's
+    /// manager. In a container without a namespace of its own all groups are below the container's.
     pub fn beside(first: &str, user: Option<u32>) -> Self {
         let group = groups(first).next().unwrap_or_default();
         let root = ["/init.scope", "/system.slice"].iter().find_map(|own| group.strip_suffix(own));
         Self { root: root.unwrap_or(group).trim_end_matches('/').to_owned(), user }
     }
 
-    /// The unit that this manager reports for what the text of a `/proc/PID/cgroup` names: the outermost one, after
-    /// slices. Whatever is below it is named by somebody else: a user's manager, a container, the service itself.
+    /// The unit that this manager reports for the text of a `/proc/PID/cgroup`: the outermost one, after
+    /// slices. Units below it belong to others: a user's manager, a container, the service itself.
     pub fn unit(&self, membership: &str) -> Option<String> {
         groups(membership).find_map(|path| {
             let below = path.strip_prefix(self.root.as_str()).filter(|below| below.starts_with('/'))?;
@@ -91,8 +91,8 @@ fn outermost(path: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Whether the text of a `/proc/PID/cgroup` names a service, other than a user's manager itself: whatever runs there is
-/// that service's.
+/// Whether the text of a `/proc/PID/cgroup` names a service, other than a user's manager itself: whatever
+/// runs there belongs to that service.
 pub fn is_a_service(membership: &str) -> bool {
     groups(membership).any(|path| {
         let mut parts = path.rsplit('/').filter_map(|part| part.rsplit_once('.'));
@@ -101,7 +101,7 @@ pub fn is_a_service(membership: &str) -> bool {
     })
 }
 
-/// The same of this process.
+/// The text of this process's `/proc/PID/cgroup`.
 pub(crate) fn own() -> String {
     fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
@@ -111,8 +111,8 @@ pub(crate) fn membership(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
 }
 
-/// The groups by which systemd keeps account: that of the one hierarchy (`0::`), and where there are many, that of its
-/// own.
+/// The groups by which systemd tracks units: that of the one hierarchy (`0::`), or where there are many, that
+/// of its own.
 fn groups(membership: &str) -> impl Iterator<Item = &str> {
     membership.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;

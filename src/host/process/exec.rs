@@ -13,21 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A program that has ended, with what it said.
+/// A program that has ended, with its output.
 #[derive(Debug)]
 pub struct Finished {
-    /// Program and arguments as a person would type them.
+    /// The command line as a person would type it.
     pub line: String,
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it wrote to its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// What it wrote to its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
 impl Finished {
-    /// Its standard output, or a problem that names the command and what it said.
+    /// The standard output, or a problem that names the command and quotes its error.
     pub fn success(self) -> Result<String, Problem> {
         if self.status.success() {
             return Ok(self.stdout);
@@ -41,7 +41,7 @@ impl Finished {
 #[derive(Debug)]
 struct Failed(Finished);
 
-/// How long a program may take that has no limit of its own.
+/// The limit of time for programs that have none of their own.
 const LONGEST: Duration = Duration::from_hours(1);
 /// The longest line that is held in memory.
 const LONGEST_LINE: u64 = 64 << 10;
@@ -61,8 +61,8 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Runs a program to its end. Its input is empty; what it says is kept, not shown: the beginning and the end, where it
-/// says very much.
+/// Runs a program to its end. Its input is empty; its output is kept, not shown: the beginning and the end,
+/// where it is very long.
 pub fn run<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
@@ -75,7 +75,7 @@ pub fn run<A: AsRef<OsStr>>(
     })
 }
 
-/// As [`run`], for at most `limit`. None: it had not ended by then, and was killed.
+/// Runs a program as [`run`] does, for at most `limit`. None: it had not ended by then, and was killed.
 pub fn run_within<A: AsRef<OsStr>>(
     limit: Duration,
     program: &str,
@@ -88,8 +88,9 @@ pub fn run_within<A: AsRef<OsStr>>(
     Running::start(program, arguments, prepared)?.within(limit)
 }
 
-/// As [`run_within`], with these variables and no others: nothing of the caller's environment, which may hold secrets.
-pub fn run_bare_within<A: AsRef<OsStr>>(
+/// Runs a program as [`run_within`] does, with these variables and no others: nothing of the caller's
+/// environment, which may hold secrets.
+pub(crate) fn run_bare_within<A: AsRef<OsStr>>(
     limit: Duration,
     program: &str,
     arguments: &[A],
@@ -98,7 +99,7 @@ pub fn run_bare_within<A: AsRef<OsStr>>(
     Running::start(program, arguments, |command| command.full_env(environment))?.within(limit)
 }
 
-/// A program that runs, and what it says.
+/// A running program and its output.
 struct Running {
     line: String,
     handle: duct::Handle,
@@ -124,8 +125,8 @@ impl Running {
         Ok(Self { line, handle, stdout, stderr })
     }
 
-    /// To its end: that of all that it has started and that can still say something, too. None: it took longer, and was
-    /// killed.
+    /// Waits for its end, and for that of all its children that can still write. None: it took longer, and
+    /// was killed.
     fn within(self, limit: Duration) -> Result<Option<Finished>, Problem> {
         let Self { line, handle, stdout, stderr } = self;
         let deadline = Instant::now() + limit;
@@ -142,8 +143,8 @@ impl Running {
     }
 }
 
-/// Runs a program to its end with these variables and no others, in a folder where nothing lies, and tells each line
-/// that it writes, to whichever output, as it comes.
+/// Runs a program to its end with these variables and no others, in an empty folder. Passes on each line of
+/// either output as it comes.
 pub fn watch_alone<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
@@ -175,7 +176,7 @@ pub fn watch_alone<A: AsRef<OsStr>>(
     }
 }
 
-/// Runs a program that may go on for ever, and tells each line of its standard output. Nothing is kept of it.
+/// Runs a program that may go on for ever, and passes on each line of its standard output. Nothing is kept.
 pub fn stream<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
@@ -184,11 +185,11 @@ pub fn stream<A: AsRef<OsStr>>(
     let line = line(program, arguments);
     let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref)).stdin_null();
     let output = command.reader().map_err(|e| not_started(&line, program, e))?;
-    // A program that fails ends the reading with its status.
+    // The status of a program that fails ends the reading.
     each_line(BufReader::new(output), said).map_err(|e| Problem::doing(format_args!("run `{line}`"), e))
 }
 
-/// Tells each line. Bytes that are no text are replaced, and a line without end is told in parts.
+/// Passes on each line. Bytes that are no text are replaced, and a line without end is passed on in parts.
 fn each_line(mut output: impl BufRead, said: &mut dyn FnMut(&str)) -> io::Result<()> {
     loop {
         let mut line = Vec::new();
@@ -201,9 +202,9 @@ fn each_line(mut output: impl BufRead, said: &mut dyn FnMut(&str)) -> io::Result
     }
 }
 
-/// Starts a program whose end is waited for while something else is watched. It gets a process
+/// Starts a program, so that the caller can watch something else while it waits. The program gets a process
 /// group of its own, so that Ctrl-C on the terminal reaches only the deployer, which then decides.
-pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {
+pub(crate) fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Handle, Problem> {
     duct::cmd(program, arguments.iter().map(AsRef::as_ref))
         .stdin_null()
         .stdout_capture()
@@ -218,7 +219,7 @@ pub fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<duct::Ha
 }
 
 /// Starts a long-running service in a process group of its own, its output appended to `log`.
-pub fn service(
+pub(crate) fn service(
     argv: &[String],
     environment: &BTreeMap<String, String>,
     log: std::fs::File,
@@ -237,7 +238,7 @@ pub fn service(
 }
 
 /// Starts the engine below a supervisor, its output piped to it. `removed` variables are not passed on.
-pub fn engine(
+pub(crate) fn engine(
     argv: &[String],
     environment: &BTreeMap<String, String>,
     removed: &[&str],

@@ -1,4 +1,4 @@
-//! Processes: started, told apart, watched and ended.
+//! Processes: starts, identifies, watches and ends them.
 
 pub mod control_group;
 pub mod exec;

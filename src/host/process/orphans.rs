@@ -22,10 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A process that outlived its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrphanProcess {
-    /// Its number.
+    /// The number of the process.
     pub pid: i32,
-    /// Its command line, as it shows itself.
-    pub name: String,
+    /// The command line, as the process shows it.
+    pub(crate) name: String,
 }
 
 impl fmt::Display for OrphanProcess {
@@ -34,9 +34,9 @@ impl fmt::Display for OrphanProcess {
     }
 }
 
-/// Ends what is left of a stopped service that is ours without doubt: what is in its unit's control group, and
-/// orphans of our own user that run code of our store's runtimes and belong to no other service. Tells each. A problem
-/// names what does not go.
+/// Ends the processes of a stopped service that are ours without doubt: those in its unit's control group,
+/// and orphans of our own user that run code of our store's runtimes and belong to no other service. Reports
+/// each. A problem names those that do not end.
 pub fn end(
     group: Option<&ControlGroup>,
     runtimes: &Path,
@@ -71,7 +71,7 @@ fn ours(
     runtimes: &Path,
 ) -> Result<Vec<(ProcessHandle, OrphanProcess)>, Problem> {
     let all = all_processes().map_err(|e| Problem::doing("list processes", e))?;
-    // Links of programs and mapped files are told as they are behind all links.
+    // The kernel names programs and mapped files by their real paths.
     let runtimes = std::fs::canonicalize(runtimes).unwrap_or_else(|_| runtimes.to_owned());
     let own = control_group::own();
     let mut found = Vec::new();
@@ -105,15 +105,15 @@ fn ours(
     Ok(kept.map(|(_, known, leftover)| (known, leftover)).collect())
 }
 
-/// Whether it runs as the user who asks. What another user starts is never ours: anybody can run what everybody can
-/// read.
+/// Whether it runs as the user who asks. A process of another user is never ours: anybody can run what
+/// everybody can read.
 fn is_our_users(process: &Process) -> bool {
     let us = geteuid().as_raw();
     process.status().is_ok_and(|status| [status.ruid, status.euid, status.suid] == [us; 3])
 }
 
-/// Whether it runs code of our runtimes: that is true of a renamed worker, too, and of an environment whose interpreter
-/// is the system's. What it calls itself says nothing.
+/// Whether it runs code of our runtimes. That finds renamed workers, too, and environments whose interpreter
+/// is the system's. The name of a process proves nothing.
 fn runs_from(process: &Process, runtimes: &Path) -> bool {
     if process.exe().is_ok_and(|program| program.starts_with(runtimes)) {
         return true;
@@ -125,7 +125,7 @@ fn runs_from(process: &Process, runtimes: &Path) -> bool {
     process.maps().is_ok_and(|maps| maps.iter().any(code))
 }
 
-/// Its command line with the program's name alone: the path of a runtime would be all that one sees.
+/// The command line with the program's name alone, since the path of a runtime is long.
 fn name(process: &Process) -> Option<String> {
     const SHOWN: usize = 80;
     let words = process.cmdline().ok()?;

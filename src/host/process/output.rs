@@ -1,4 +1,4 @@
-//! What a program says, as far as it is kept: it may print without end.
+//! Keeps a program's output, within limits: it may print without end.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +11,12 @@ use std::{
     time::Instant,
 };
 
-/// Bytes that are kept of the beginning, and of the end. What programs are asked for is a hundredth of it.
+/// Bytes kept of the beginning, and of the end. Programs are asked for a hundredth of it.
 const FIRST: usize = 2 << 20;
 const LAST: usize = 2 << 20;
 const CHUNK: usize = 64 << 10;
 
-/// The beginning and the end of what was said.
+/// The beginning and the end of an output.
 #[derive(Debug, Default)]
 pub(super) struct KeptOutput {
     first: Vec<u8>,
@@ -34,7 +34,7 @@ impl KeptOutput {
         self.left_out += over as u64;
     }
 
-    /// As text that says what was left out. Bytes that are no text are replaced.
+    /// The kept output as text, with a note of what was left out. Bytes that are no text are replaced.
     pub(super) fn into_text(mut self) -> String {
         if self.left_out > 0 {
             let note = format!("\n[{} bytes are left out]\n", self.left_out);
@@ -44,7 +44,8 @@ impl KeptOutput {
         String::from_utf8_lossy(&self.first).into_owned()
     }
 
-    /// As long as somebody wants it: after that whoever goes on printing finds nobody at the other end.
+    /// Reads as long as the output is wanted. After that, a program that goes on printing finds the pipe
+    /// closed.
     fn all(mut output: PipeReader, wanted: &Weak<()>) -> io::Result<Self> {
         let (mut kept, mut chunk) = (Self::default(), vec![0; CHUNK]);
         loop {
@@ -59,7 +60,7 @@ impl KeptOutput {
     }
 }
 
-/// Hears one output of a program to its end, beside whatever else goes on.
+/// Reads one output of a program to its end, while other work goes on.
 #[derive(Debug)]
 pub(super) struct OutputReader {
     heard: Receiver<io::Result<KeptOutput>>,
@@ -67,7 +68,7 @@ pub(super) struct OutputReader {
 }
 
 impl OutputReader {
-    /// Begins. The other end is for the program.
+    /// Begins to read. The returned end is for the program.
     pub(super) fn begin() -> io::Result<(Self, PipeWriter)> {
         let (output, program) = io::pipe()?;
         let (told, heard) = channel();
@@ -78,7 +79,7 @@ impl OutputReader {
         Ok((Self { heard, _wanted: wanted }, program))
     }
 
-    /// What was said, once nobody can say more. None: somebody still could at `deadline`.
+    /// The output, once all writers have ended. None: one still ran at `deadline`.
     pub(super) fn end(self, deadline: Instant) -> io::Result<Option<String>> {
         match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(kept) => kept.map(|kept| Some(kept.into_text())),

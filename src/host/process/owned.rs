@@ -1,4 +1,4 @@
-//! Which processes count as a service's own, and whether a connection leads to one of them.
+//! Finds the processes of a service, and whether a connection leads to one of them.
 
 use super::{control_group::ControlGroup, process_tree};
 use procfs::{
@@ -11,24 +11,24 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// Whose processes are meant.
+/// The processes that count as a service's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedProcesses {
-    /// Those of a unit's control group.
+    /// The processes of a unit's control group.
     Group(ControlGroup),
     /// This process and all that descends from it.
     Ours,
     /// A process and all that descends from it.
     Family(i32),
-    /// Nobody's: the service has none now.
+    /// None: the service has none now.
     Nobody,
-    /// Anybody's: whose sockets those of another user's service are, only root sees.
+    /// Any: only root sees whose sockets those of another user's service are.
     Anybody,
 }
 
 impl OwnedProcesses {
-    /// Their numbers.
-    pub fn processes(&self) -> BTreeSet<u32> {
+    /// The numbers of the processes.
+    pub(crate) fn processes(&self) -> BTreeSet<u32> {
         let pids = match self {
             Self::Group(group) => group.processes(),
             Self::Ours => family(getpid()),
@@ -38,9 +38,9 @@ impl OwnedProcesses {
         pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect()
     }
 
-    /// Proves that the other end of a connection on this host is theirs: that one of them accepted it, or, where nobody
-    /// has yet, that nobody else listens there. What they share with a service manager, which may have opened the
-    /// socket for them, is theirs.
+    /// Proves that these processes hold the other end of a connection on this host: that one of them accepted
+    /// it, or, where nobody has yet, that nobody else listens there. A socket shared with a service manager,
+    /// which may have opened it for them, counts as theirs.
     ///
     /// # Errors
     /// Who it is instead.
@@ -49,8 +49,8 @@ impl OwnedProcesses {
             return Ok(());
         }
         let (ours, theirs) = (canonical(ours), canonical(theirs));
-        // Listeners first: one that came after the connection was made cannot have it, one that went away took what it had
-        // not accepted along.
+        // Listeners first: one that came after the connection cannot have it, and one that went away took
+        // unaccepted connections along.
         let sockets = sockets();
         let listens = |entry: &&TcpNetEntry| {
             let local = canonical(entry.local_address);
@@ -73,7 +73,7 @@ impl OwnedProcesses {
         }
     }
 
-    /// Which of these sockets one of them has open.
+    /// The sockets of these that one of the processes has open.
     fn held(&self, inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
         let mut held = BTreeSet::new();
         for pid in self.processes() {
@@ -103,12 +103,12 @@ fn open_sockets(process: &Process) -> Vec<u64> {
         .collect()
 }
 
-/// Listeners come before everything else in these lists.
+/// All sockets. Listeners come before everything else in these lists.
 fn sockets() -> Vec<TcpNetEntry> {
     [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten().collect()
 }
 
-/// IPv4 as such where a socket of IPv6 serves it too.
+/// The address as IPv4, where a socket of IPv6 serves it too.
 fn canonical(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V6(ip) => ip.to_canonical(),

@@ -17,16 +17,16 @@ use std::{
 /// How long killed processes may take to be gone. A process in uninterruptible sleep, such as one
 /// inside the GPU driver, takes its time.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
-/// How often they are looked for.
+/// The time between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// From now on this process inherits the orphans among its descendants.
-pub fn adopt_orphans() -> Result<(), Problem> {
+/// Makes this process inherit the orphans among its descendants.
+pub(crate) fn adopt_orphans() -> Result<(), Problem> {
     set_child_subreaper(Some(getpid())).map_err(|e| Problem::doing("adopt orphaned processes", e))
 }
 
-/// From now on this process is told to stop when its parent dies. A problem if it died already.
-pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
+/// Has this process told to stop when its parent dies. A problem if it died already.
+pub(crate) fn die_with_parent(parent: u32) -> Result<(), Problem> {
     let doing = "follow the parent process";
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|e| Problem::doing(doing, e))?;
     let now = getppid().map(|now| now.as_raw_nonzero().get().unsigned_abs());
@@ -34,7 +34,7 @@ pub fn die_with_parent(parent: u32) -> Result<(), Problem> {
 }
 
 /// Everything that descends from a process, nearest first.
-pub fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
+pub(crate) fn descendants_of(ancestor: Pid) -> Result<Vec<Pid>, Problem> {
     Ok(family_of(ancestor)?.into_iter().map(ProcessHandle::pid).collect())
 }
 
@@ -62,15 +62,11 @@ fn family_of(ancestor: Pid) -> Result<Vec<ProcessHandle>, Problem> {
     }
 }
 
-/// Every process that inherited this variable with this value, wherever it hangs now.
-pub fn marked(name: &str, value: &str) -> Result<Vec<Pid>, Problem> {
-    Ok(carrying(name, value)?.into_iter().map(ProcessHandle::pid).collect())
-}
-
+/// Every process that inherited this variable with this value, wherever it is in the tree now.
 fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
     let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
     let carries = |process: &procfs::process::Process| {
-        // Who it is, is read first: what the variable says is then true of it, or of nobody.
+        // The start is read first: the variable then belongs to that process, or to none.
         let started = process.stat().ok()?.starttime;
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
@@ -81,7 +77,7 @@ fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
 }
 
 /// Ends everything that descends from this process and waits until it is gone.
-pub fn kill_descendants() -> Result<(), Problem> {
+pub(crate) fn kill_descendants() -> Result<(), Problem> {
     kill_all(|| {
         reap();
         family_of(getpid())
@@ -89,7 +85,7 @@ pub fn kill_descendants() -> Result<(), Problem> {
 }
 
 /// Ends every process that inherited this variable with this value, and waits until they are gone.
-pub fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
+pub(crate) fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
     kill_all(|| carrying(name, value))
 }
 
@@ -114,7 +110,7 @@ fn kill_all(left: impl Fn() -> Result<Vec<ProcessHandle>, Problem>) -> Result<()
     }
 }
 
-/// Takes note of ended children, so that they do not stay as zombies.
+/// Reaps ended children, so that they do not stay as zombies.
 fn reap() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }

@@ -1,4 +1,4 @@
-//! Which generation a service's process was started as.
+//! Finds the generation that a service's process was started as.
 
 use crate::domain::{activation::running::Runs, generation_id::GenerationId, store::layout::Layout};
 use std::path::Path;
@@ -6,8 +6,9 @@ use std::path::Path;
 /// What the kernel adds to the name of a program whose file is gone.
 const GONE: &str = " (deleted)";
 
-/// By the program that it runs: each generation has its own, and `current` is resolved when it starts.
-pub fn of_process(pid: u32, layout: &Layout) -> Runs {
+/// The generation of a process, by the program that it runs. Each generation has its own, and `current` is
+/// resolved at the start.
+pub(crate) fn of_process(pid: u32, layout: &Layout) -> Runs {
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
     let generations = std::fs::canonicalize(layout.generations());
     let generation =

@@ -1,4 +1,4 @@
-//! The stand-ins of a rehearsal: an engine in vLLM's place, and a supervisor in systemd's.
+//! The stand-ins of a rehearsal: an engine for vLLM, and a supervisor for systemd.
 
 pub mod engine;
 pub mod supervisor;

@@ -1,7 +1,7 @@
 //! The embedded supervisor: what systemd does for the service, in a rehearsal that has no systemd.
 //!
-//! It runs the same `awqdeploy supervise` that the unit runs, hears the same notifications, and
-//! leaves nothing behind. It does not restart a service that died, and it ends with its owner.
+//! It runs `awqdeploy supervise` as the unit does, receives the same notifications, and leaves nothing
+//! behind. It does not restart a service that died, and it ends with its owner.
 
 use crate::{
     domain::{
@@ -17,7 +17,7 @@ use crate::{
             signals::Interrupt,
         },
         process::{exec, owned::OwnedProcesses, process_tree, running_generation},
-        systemd::service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
+        systemd::service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,12 +30,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a starting or stopping service is looked at.
+/// The time between two looks at a starting or stopping service.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The variable by which the service's processes are found again, as systemd does by control group.
+/// The variable that marks the service's processes, as a control group does under systemd.
 const MARK: &str = "AWQDEPLOY_EMBEDDED_SERVICE";
 
 /// Runs one service as a child of this process.
@@ -46,6 +46,8 @@ pub struct EmbeddedSupervisor {
     directory: PathBuf,
     start_patience: Duration,
     running: Option<Running>,
+    /// Where in the log its last start begins, in bytes.
+    log_begins: u64,
 }
 
 #[derive(Debug)]
@@ -57,17 +59,24 @@ struct Running {
 
 impl EmbeddedSupervisor {
     /// A service that runs `argv` and keeps its socket and log in `directory`.
-    pub fn new(
+    pub(crate) fn new(
         argv: Vec<String>,
         environment: BTreeMap<String, String>,
         directory: PathBuf,
         start_patience: Duration,
     ) -> Self {
-        Self { argv, environment, directory, start_patience, running: None }
+        Self { argv, environment, directory, start_patience, running: None, log_begins: 0 }
     }
 
     fn log_file(&self) -> PathBuf {
         self.directory.join("service.log")
+    }
+
+    /// The last lines of the log from this byte on.
+    fn logged(&self, from: usize, lines: usize) -> Result<String, Problem> {
+        let text = fs::read(&self.log_file())?.unwrap_or_default();
+        let all: Vec<_> = text.get(from..).unwrap_or_default().lines().collect();
+        Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     }
 
     /// What marks the processes of this service, and of no other.
@@ -75,7 +84,7 @@ impl EmbeddedSupervisor {
         self.directory.to_string_lossy().into_owned()
     }
 
-    fn spawn(&self) -> Result<Running, Problem> {
+    fn spawn(&mut self) -> Result<Running, Problem> {
         fs::make_directory(&self.directory)?;
         let listener = Listener::bind(&self.directory.join("notify"))?;
         let log = OpenOptions::new()
@@ -83,6 +92,7 @@ impl EmbeddedSupervisor {
             .append(true)
             .open(self.log_file())
             .map_err(|e| fs::failed("open", &self.log_file(), e))?;
+        self.log_begins = log.metadata().map_err(|e| fs::failed("look at", &self.log_file(), e))?.len();
         let mut environment = self.environment.clone();
         environment.insert(VARIABLE.into(), listener.path().to_string_lossy().into_owned());
         environment.insert(MARK.into(), self.mark());
@@ -157,12 +167,12 @@ impl Services for EmbeddedSupervisor {
 
     fn stop(&mut self) -> Result<(), Problem> {
         let Some(mut running) = self.running.take() else {
-            // Another owner that was killed may have left some.
+            // A killed owner may have left some.
             return process_tree::kill_marked(MARK, &self.mark());
         };
         let pid = Pid::from_child(&running.child);
         let began = Instant::now();
-        // A child that is gone already cannot be signalled, which is what is wanted.
+        // A child that is gone already cannot be signalled, which is fine.
         let _gone = kill_process(pid, Signal::TERM);
         while !matches!(running.child.try_wait(), Ok(Some(_))) {
             if began.elapsed() > STOP_PATIENCE {
@@ -179,13 +189,13 @@ impl Services for EmbeddedSupervisor {
 
     fn condition(&mut self) -> Result<Condition, Problem> {
         let Some(running) = &mut self.running else {
-            return Ok(Condition::Down("inactive".into()));
+            return Ok(Condition::Down(ActiveState::Inactive));
         };
         let ended = running.child.try_wait().map_err(|e| Problem::doing("look after the service", e))?;
         Ok(match (ended, running.ready) {
-            (Some(ended), _) => Condition::Down(ended.to_string()),
+            (Some(_), _) => Condition::Down(ActiveState::Failed),
             (None, true) => Condition::Active,
-            (None, false) => Condition::Changing("activating".into()),
+            (None, false) => Condition::Changing(ActiveState::Activating),
         })
     }
 
@@ -197,15 +207,13 @@ impl Services for EmbeddedSupervisor {
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
-        let text = fs::read(&self.log_file())?.unwrap_or_default();
-        let all: Vec<_> = text.lines().collect();
-        Ok(all[all.len().saturating_sub(lines as usize)..].join("\n"))
+        let begins = usize::try_from(self.log_begins).unwrap_or(usize::MAX);
+        self.logged(begins, lines as usize)
     }
 
-    /// It keeps one log for as long as its owner lives, and nobody follows a rehearsal.
+    /// The one log lives as long as its owner, and nobody follows a rehearsal.
     fn log(&mut self, _period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem> {
-        let most = u32::try_from(lines.at_most()).unwrap_or(u32::MAX);
-        self.log_tail(most)?.lines().for_each(said);
+        self.logged(0, lines.at_most())?.lines().for_each(said);
         Ok(())
     }
 }
@@ -213,7 +221,7 @@ impl Services for EmbeddedSupervisor {
 impl Drop for EmbeddedSupervisor {
     fn drop(&mut self) {
         if self.running.is_some() {
-            // Nobody is left to tell; what matters is that nothing stays behind.
+            // Nobody is left to tell; all that matters is that nothing stays behind.
             let _unheard = self.stop();
         }
     }

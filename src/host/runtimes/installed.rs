@@ -1,8 +1,8 @@
-//! Folders in the store that were installed: runtimes and interpreters, held against the manifest that was written
-//! when they were.
+//! Installed folders in the store, runtimes and interpreters: checks them against the manifest that was
+//! written at the installation.
 //!
-//! A runtime has tens of thousands of files. While the stamps of all of them are what they were when all were hashed,
-//! none is read: one hash over the stamps is all that has to be remembered.
+//! A runtime has tens of thousands of files. While all their stamps are unchanged since they were hashed,
+//! none is read: one hash over the stamps is remembered.
 
 use crate::{
     domain::{
@@ -38,56 +38,56 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How often a folder is looked at that was written to just now, and the longest that this is waited for: a clock that
-/// was set back may never come to pass.
+/// How often a folder that was just written to is looked at again. It is also the longest wait: after a clock
+/// was set back the moment might never come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
-/// The service's own memo in its directory.
+/// The service's own hash cache in its directory.
 const OWN: &str = "trees.json";
 
-/// The name of a folder in the store, each with the hash over its manifest and the stamps of all that it holds.
+/// The hash cache of folders: the name of each in the store, with the hash over its manifest and all its
+/// stamps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeHashCache(BTreeSet<(Sha256Digest, Sha256Digest)>);
+pub(crate) struct TreeHashCache(BTreeSet<(Sha256Digest, Sha256Digest)>);
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// What is not as it was installed, by path. Empty: all is well.
-    pub damaged: Vec<Damage>,
-    /// The name and the hash by which the folder can be known again.
-    pub noted: Option<(Sha256Digest, Sha256Digest)>,
-    /// Bytes that had to be read.
-    pub read: ByteSize,
+pub(crate) struct Seen {
+    /// The files that differ from their manifest, by path. Empty: the folder is whole.
+    pub(crate) damaged: Vec<Damage>,
+    /// The name and the hash by which the folder can be recognised.
+    pub(crate) noted: Option<(Sha256Digest, Sha256Digest)>,
 }
 
-/// A folder that is complete.
+/// A complete folder, ready to be published.
 #[derive(Debug)]
 pub struct Ready<'a> {
-    /// Where it is now.
+    /// The path of the folder now.
     pub staged: &'a Path,
-    /// What it holds, as [`finish`] found it.
+    /// The contents, as [`finish`] found them.
     pub entries: BTreeMap<PathBuf, Entry>,
-    /// Its name in the store.
+    /// The name in the store.
     pub name: Sha256Digest,
-    /// Where it is to be.
+    /// The final path.
     pub to: &'a Path,
 }
 
 impl TreeHashCache {
-    /// The memo in a file. One that cannot be understood is none: everything is hashed again.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
+    /// Reads the hash cache of a file. A damaged file counts as an empty one: everything is hashed again.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
-    /// The service's own, in the directory that systemd gives it (`StateDirectory=`). Nothing where it has none.
-    pub fn of_service() -> Self {
-        // It only saves time: without it the service hashes.
+    /// Reads the service's own hash cache, in the directory that systemd gives it (`StateDirectory=`). Empty
+    /// where it has none.
+    pub(crate) fn of_service() -> Self {
+        // The cache only saves time: without it the service hashes.
         of_service(OWN).and_then(|path| Self::read(&path).ok()).unwrap_or_default()
     }
 
-    /// Adds to the service's own what was proven now.
-    pub fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
+    /// Adds to the service's own hash cache what was proven now.
+    pub(crate) fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = Self::of_service();
         for (name, seal) in noted {
@@ -96,9 +96,9 @@ impl TreeHashCache {
         fs::write_unlocked(&path, cache.text()?)
     }
 
-    /// What either knows.
+    /// Merges two caches.
     #[must_use]
-    pub fn or(mut self, other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
@@ -107,7 +107,7 @@ impl TreeHashCache {
         self.0.contains(&(name, seal))
     }
 
-    /// What was known of this folder before is of the past.
+    /// Replaces what was known of this folder.
     fn note(&mut self, name: Sha256Digest, seal: Sha256Digest) {
         self.0.retain(|(known, _)| *known != name);
         self.0.insert((name, seal));
@@ -119,7 +119,7 @@ impl TreeHashCache {
 }
 
 impl Store {
-    /// What was installed under this name. Nothing, where an earlier version did it, which kept no record.
+    /// The manifest of this name. Nothing for installations of an earlier version, which wrote none.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where the record was changed.
@@ -129,23 +129,23 @@ impl Store {
     }
 
     /// All runtimes that are in the store.
-    pub fn runtimes(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn runtimes(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().runtimes())
     }
 
     /// All interpreters that are in the store.
-    pub fn pythons(&self) -> Result<Vec<Sha256Digest>, Problem> {
+    pub(crate) fn pythons(&self) -> Result<Vec<Sha256Digest>, Problem> {
         digests(&self.layout().pythons())
     }
 
-    /// What was hashed before, by the store's memo.
-    pub fn trees(&self) -> Result<TreeHashCache, Problem> {
+    /// The store's hash cache of folders.
+    pub(crate) fn trees(&self) -> Result<TreeHashCache, Problem> {
         TreeHashCache::read(&self.layout().trees())
     }
 }
 
 impl StoreWriter<'_> {
-    /// Gives a finished folder its final name, with a manifest of what it holds. It is never there without one.
+    /// Gives a finished folder its final name, with a manifest. The folder is never there without one.
     pub fn publish(&self, ready: Ready<'_>) -> Result<(), Problem> {
         let Ready { staged, entries, name, to } = ready;
         let layout = self.store().layout();
@@ -155,12 +155,12 @@ impl StoreWriter<'_> {
         }
         fs::write(&layout.manifest(name), manifest.to_text())?;
         fs::publish_over(staged, to)?;
-        // A rename does not touch what is inside: what was hashed is what lies there now.
+        // A rename touches nothing inside: the hashes stay true.
         self.note_tree(name, seal(&manifest, &verify::walk(to)?))
     }
 
-    /// Writes down what was proven.
-    pub fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
+    /// Saves what was proven.
+    pub(crate) fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         noted.iter().try_for_each(|(name, seal)| self.note_tree(*name, *seal))
     }
 
@@ -173,7 +173,7 @@ impl StoreWriter<'_> {
         fs::write(&self.store().layout().trees(), cache.text()?)
     }
 
-    /// Forgets what is in the store no more.
+    /// Forgets folders that are no longer in the store.
     pub(crate) fn keep_trees(&self) -> Result<(), Problem> {
         let store = self.store();
         let mut cache = store.trees()?;
@@ -184,8 +184,8 @@ impl StoreWriter<'_> {
     }
 }
 
-/// Holds the folder of this name against its manifest. Nothing is read where the memo knows it as it is.
-pub fn check(
+/// Checks the folder of this name against its manifest. Nothing is read if the hash cache knows it as it is.
+pub(crate) fn check(
     (name, folder): (Sha256Digest, &Path),
     manifest: &Manifest,
     cache: &TreeHashCache,
@@ -196,7 +196,7 @@ pub fn check(
     let there = verify::walk(folder)?;
     let before = seal(manifest, &there);
     if cache.knows(name, before) {
-        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)), read: ByteSize(0) });
+        return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)) });
     }
     let mut differences = BTreeMap::new();
     let mut jobs = Vec::new();
@@ -219,9 +219,7 @@ pub fn check(
     differences.extend(added.map(|path| (path, Difference::Added)));
     let found =
         parallel::each(&jobs, interrupt, progress, |(path, _, _), worker| hashing::whole(path, worker))?;
-    let mut read = ByteSize(0);
-    for ((_, path, expected), (size, sha256)) in jobs.iter().zip(found) {
-        read = read + size;
+    for ((_, path, expected), (_, sha256)) in jobs.iter().zip(found) {
         if sha256 != *expected {
             differences.insert(path, Difference::Content);
         }
@@ -234,10 +232,10 @@ pub fn check(
     let damaged: Vec<_> = differences.into_iter().map(damage).collect();
     let after = verify::walk(folder)?;
     let known = damaged.is_empty() && is_settled(&after, began) && seal(manifest, &after) == before;
-    Ok(Seen { damaged, noted: known.then_some((name, before)), read })
+    Ok(Seen { damaged, noted: known.then_some((name, before)) })
 }
 
-/// What differs without a look at the content.
+/// The difference that shows without reading the content.
 fn plainly(found: &Metadata, size: ByteSize, mode: Mode) -> Option<Difference> {
     if found.is_symlink() {
         return Some(Difference::Link);
@@ -255,7 +253,7 @@ fn mode_of(found: &Metadata) -> Mode {
     if found.mode() & 0o111 == 0 { Mode::Plain } else { Mode::Program }
 }
 
-/// Makes sure that a folder to which nothing more is written is on the disk, and hashes everything below it.
+/// Syncs a folder to which nothing more is written, and hashes everything below it.
 pub fn finish(
     folder: &Path,
     interrupt: &Interrupt,
@@ -267,7 +265,7 @@ pub fn finish(
 }
 
 /// Hashes everything below a folder.
-pub fn take_stock(
+pub(crate) fn take_stock(
     folder: &Path,
     interrupt: &Interrupt,
     progress: Progress<'_>,
@@ -294,7 +292,7 @@ pub fn take_stock(
     Ok(entries)
 }
 
-/// One hash over what a folder is to hold, and all that cannot stay the same when anything of it changes.
+/// The hash over a manifest and the stamps of its files: it changes with any of them.
 fn seal(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Sha256Digest {
     let mut text = Vec::with_capacity(there.len() * 128);
     text.extend(manifest.digest().to_string().bytes());
@@ -309,7 +307,7 @@ fn is_settled(there: &BTreeMap<PathBuf, Metadata>, now: SystemTime) -> bool {
     there.values().all(|found| Stamp::of(found).is_at_rest(now))
 }
 
-/// Waits until a change of what was written just now is sure to show.
+/// Waits until any later change is sure to show in the stamps.
 fn settle(folder: &Path) -> Result<(), Problem> {
     let there = verify::walk(folder)?;
     let began = Instant::now();

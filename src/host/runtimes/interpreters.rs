@@ -1,7 +1,7 @@
 //! Interpreters in the store: builds of python-build-standalone, which uv installs too, by the hash of their archive.
 //!
-//! uv says where they are (a mirror, if `UV_PYTHON_INSTALL_MIRROR` names one). It does not say their hashes, and knows
-//! only those builds that are older than itself; so the archive is fetched here, and is held against the lock.
+//! uv tells their addresses (on a mirror, if `UV_PYTHON_INSTALL_MIRROR` names one), but not their hashes, and
+//! knows only builds older than itself. So the archive is fetched here, and checked against the lock.
 
 use super::{
     byte_code,
@@ -32,12 +32,12 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The mirror's address, in uv's own variable.
+/// The variable of uv with the mirror's address.
 const MIRROR: &str = "UV_PYTHON_INSTALL_MIRROR";
-/// The largest archive that is read, and the most that one may hold. They have 30 and 110 MB.
+/// The largest archive that is read, and the most that one may unpack to. They have 30 and 110 MB.
 const MAX_ARCHIVE: u64 = 1 << 30;
 const MAX_UNPACKED: u64 = 4 << 30;
-/// How long a server may take to be reached, and may be silent.
+/// The longest wait for a server's connection, and for its next bytes.
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
 
@@ -58,8 +58,8 @@ pub fn newest(uv: &Uv, python: &str, interrupt: &Interrupt) -> Result<LockedInte
     Ok(listed.locked(sha256))
 }
 
-/// The program of an interpreter that is in the store; it is brought there if it is not.
-pub fn install(
+/// The program of an interpreter in the store, which is installed first if it is missing.
+pub(crate) fn install(
     writer: &StoreWriter<'_>,
     uv: &Uv,
     python: &LockedInterpreter,
@@ -128,7 +128,7 @@ fn compile(python: &Path, library: &Path) -> Result<(), Problem> {
     })
 }
 
-/// Writes what is at an address to a file. Returns its hash.
+/// Downloads an address to a file. Returns its hash.
 fn fetch(url: &str, to: &Path, interrupt: &Interrupt) -> Result<Sha256Digest, Problem> {
     let unreached = |why: String| {
         Problem::new(Kind::Unverified, format!("cannot get the interpreter `{url}`: {why}")).help(format!(
@@ -193,7 +193,7 @@ async fn download(
     Ok(())
 }
 
-/// Unpacks an archive whose hash was locked. Nothing of it may lie outside all the same.
+/// Unpacks an archive whose hash was locked. Nothing may lie outside of the folder all the same.
 fn unpack(archive: &Path, into: &Path) -> Result<(), Problem> {
     let broken = |e: std::io::Error| {
         Problem::new(Kind::Unverified, format!("cannot unpack the interpreter's archive: {e}"))

@@ -4,7 +4,7 @@ mod byte_code;
 pub mod installed;
 pub mod interpreters;
 pub mod needs;
-pub mod resolver;
+pub(crate) mod resolver;
 pub mod uv;
 pub mod wheels;
 
@@ -26,8 +26,7 @@ use std::{
 };
 use uv::{Uv, shown};
 
-/// Where the system's interpreters are. An interpreter in somebody's home is of no use: the
-/// service cannot see it.
+/// The folders of the system's interpreters. One in somebody's home is of no use: the service cannot see it.
 const SYSTEM_INTERPRETERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 /// The command that `serve` and its arguments follow, for the runtime of this digest.
@@ -35,18 +34,19 @@ pub fn command(folder: &Path) -> Vec<String> {
     command_of(&folder.join("bin/python"))
 }
 
-/// The same for an interpreter that has vLLM, whoever installed it.
-pub fn command_of(python: &Path) -> Vec<String> {
-    // Not the `vllm` script: its first line names the folder that it was installed to.
+/// The command that `serve` and its arguments follow, for an interpreter with vLLM that somebody else
+/// installed.
+pub(crate) fn command_of(python: &Path) -> Vec<String> {
+    // Not the `vllm` script: its first line names the folder of its installation.
     let python = python.to_string_lossy().into_owned();
     vec![python, "-m".into(), "vllm.entrypoints.cli.main".into()]
 }
 
-/// The interpreter of a runtime that is in the store, whichever.
+/// The interpreter of any runtime in the store.
 ///
 /// # Errors
 /// Where there is none.
-pub fn any_python(layout: &Layout) -> Result<String, Problem> {
+pub(crate) fn any_python(layout: &Layout) -> Result<String, Problem> {
     let folder = layout.runtimes();
     let mut names = if folder.is_dir() { fs::names(&folder)? } else { Vec::new() };
     names.sort_unstable();
@@ -61,13 +61,13 @@ pub fn any_python(layout: &Layout) -> Result<String, Problem> {
 /// A runtime that Nix has built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
-    /// Where it lies.
+    /// The path.
     pub path: StorePath,
-    /// Its name in our store: another interpreter or compiler makes it another, though its wheels are the same.
+    /// The name in our store: another interpreter or compiler changes it, even with the same wheels.
     pub digest: Sha256Digest,
 }
 
-/// Of a folder with runtimes that Nix has built, the one of this lock.
+/// Finds the runtime of this lock in a folder of runtimes that Nix has built.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where the folder has none, and [`Kind::Usage`] where it was not built by Nix.
@@ -88,8 +88,8 @@ pub fn built(folder: &Path, lock: Sha256Digest) -> Result<Built, Problem> {
     Ok(Built { path, digest })
 }
 
-/// Where a runtime that Nix has built looks for the driver, on NixOS and elsewhere.
-pub const DRIVER: &str = "/run/opengl-driver/lib";
+/// The folder in which a runtime that Nix has built looks for the driver, on NixOS and elsewhere.
+pub(crate) const DRIVER: &str = "/run/opengl-driver/lib";
 
 /// Proves that a runtime that Nix has built would find the driver's libraries in this folder.
 ///
@@ -115,22 +115,23 @@ pub fn adopt(writer: &StoreWriter<'_>, built: &Built) -> Result<(), Problem> {
     built.path.hold(&writer.store().layout().runtime(built.digest))
 }
 
-/// What is to be installed.
+/// The inputs of an installation.
 #[derive(Clone, Copy, Debug)]
 pub struct InstallJob<'a> {
-    /// Its name in the store.
+    /// The name in the store.
     pub name: Sha256Digest,
-    /// Its wheels.
+    /// The lock with the wheels.
     pub runtime: &'a LockedRuntime,
-    /// What it is to run on.
+    /// The interpreter.
     pub interpreter: &'a Interpreter,
-    /// What installs it.
+    /// The uv that installs it.
     pub uv: &'a Uv,
     /// Whether a person wants it to stop.
     pub interrupt: &'a Interrupt,
 }
 
-/// Installs a runtime into the store, in place of what may be there under its name. `said` hears what uv does meanwhile.
+/// Installs a runtime into the store, in place of what may be there under its name. `said` gets the lines of
+/// uv.
 ///
 /// # Errors
 /// [`Kind::Unverified`] where uv cannot install it, or where what it installed is not what the wheels' `RECORD`s say.
@@ -160,7 +161,7 @@ pub fn install(
     let held = hold(&folder, runtime, interrupt).and_then(|Held { entries, doubtful }| {
         again(order, &python, &staged, &doubtful, &entries, said).map(|()| entries)
     });
-    // What was unpacked is in its place, or is not what it should be.
+    // The unpacked wheels are in place, or wrong: the cache is not needed any more.
     uv.forget()?;
     let ready = Ready { staged: &folder, entries: held?, name, to: &layout.runtime(name) };
     writer.publish(ready)
@@ -176,7 +177,7 @@ fn unpack(
 ) -> Result<PathBuf, Problem> {
     uv.run(&["venv", "--no-project", "--relocatable", "--python", python, &shown(folder)], said)?;
     let inside = folder.join("bin/python");
-    // Before a wheel could put a program of its own there.
+    // Asked before a wheel could put a program of its own there.
     let base = std::fs::canonicalize(&inside).map_err(|e| fs::failed("find", &inside, e))?;
     let mut pip = vec!["pip", "install", "--no-deps", "--require-hashes", "--no-build"];
     let (inside, requirements) = (shown(&inside), shown(requirements));
@@ -184,13 +185,13 @@ fn unpack(
     uv.run(&pip, said).map(|_| base)
 }
 
-/// What an environment holds, and the files that are not what their wheel says, each with the wheel.
+/// The contents of an environment, and the files that are not what their wheel says, each with the wheel.
 struct Held {
     entries: BTreeMap<PathBuf, Entry>,
     doubtful: BTreeMap<PathBuf, String>,
 }
 
-/// Holds what uv has installed against the wheels' `RECORD`s.
+/// Checks what uv has installed against the wheels' `RECORD`s.
 fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result<Held, Problem> {
     let site = PathBuf::from(format!("lib/python{}/site-packages", runtime.python));
     let (mut claims, mut owners, mut brought) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -213,7 +214,7 @@ fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result
     }
     let (clashes, harmless) = record::clashes(brought);
     record::refuse(&clashes)?;
-    // Of these one or the other came: without it every installation is the same.
+    // Either wheel may have won: without these files every installation is the same.
     for path in harmless {
         claims.remove(&path);
         fs::remove(&folder.join(path))?;
@@ -224,8 +225,8 @@ fn hold(folder: &Path, runtime: &LockedRuntime, interrupt: &Interrupt) -> Result
     Ok(Held { entries, doubtful: doubtful.into_iter().filter_map(owner).collect() })
 }
 
-/// Of a wheel that says something else of a file than came out of it, the archive is the authority, by its hash: it is
-/// unpacked once more, without any cache, and must give the same.
+/// Unpacks a wheel once more whose `RECORD` differs from its files, without any cache. The archive decides,
+/// by its hash: it must give the same files.
 fn again(
     order: &InstallJob<'_>,
     python: &str,
@@ -267,7 +268,7 @@ fn system(version: &str) -> String {
     system.map_or_else(|| version.to_owned(), |path| shown(&path))
 }
 
-/// Refuses an interpreter that the service's sandbox hides.
+/// Refuses an interpreter that the service's sandbox would hide.
 fn visible(python: &Path, layout: &Layout) -> Result<(), Problem> {
     let whole = |path: &Path| std::fs::canonicalize(path).map_err(|e| fs::failed("find", path, e));
     let real = whole(python)?;

@@ -1,4 +1,4 @@
-//! Whether this host has what a generation needs of it.
+//! Checks whether this host has what a generation needs.
 
 use crate::{
     domain::{
@@ -10,14 +10,14 @@ use crate::{
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-/// Where a service without a path of its own finds programs.
+/// The folders of programs for a service without a path of its own.
 const PROGRAMS: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 const COMPILERS: [&str; 3] = ["cc", "gcc", "clang"];
 /// How long `getconf` may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A problem with the first of these that this host lacks. `environment` is the engine's: a compiler that it names
-/// counts. The driver is looked at with the GPUs.
+/// A problem with the first of these that this host lacks. A compiler that the engine's `environment` names
+/// counts. The driver is checked with the GPUs.
 ///
 /// # Errors
 /// [`Kind::Refused`] that names it.
@@ -48,7 +48,7 @@ fn is_met(need: &Need, environment: &BTreeMap<String, String>) -> bool {
     }
 }
 
-/// Nothing where the host does not say.
+/// The version of the C library. Nothing where the host does not tell.
 fn glibc() -> Option<Version> {
     let asked = exec::run_within(PATIENCE, "getconf", &["GNU_LIBC_VERSION"], &BTreeMap::new());
     let said = asked.ok()??.success().ok()?;

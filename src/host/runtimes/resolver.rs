@@ -1,31 +1,31 @@
-//! uv, asked which versions belong together. It asks the index that this machine is set up with.
+//! Asks uv which versions belong together. uv asks the index that this machine is set up with.
 
 use super::uv::{Uv, shown};
 use crate::{domain::problem::Problem, host::os::fs};
 
-/// What is to be resolved.
+/// The question to uv.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// `NAME==VERSION`, each.
-    pub requirements: Vec<String>,
+pub(crate) struct Question {
+    /// The requirements, each as `NAME==VERSION`.
+    pub(crate) requirements: Vec<String>,
     /// The interpreter's version: `3.12`.
-    pub python: String,
+    pub(crate) python: String,
     /// The platform in uv's words: `x86_64-manylinux_2_31`.
-    pub platform: String,
-    /// A day, `2026-11-23`: what the index got later is not seen.
-    pub until: Option<String>,
+    pub(crate) platform: String,
+    /// A day, `2026-11-23`: uv ignores what the index got later.
+    pub(crate) until: Option<String>,
 }
 
 /// The text of uv's `pylock.toml`.
 ///
 /// # Errors
 /// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where uv finds no versions that belong together, or no index.
-pub fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
+pub(crate) fn resolve(uv: &Uv, question: &Question) -> Result<String, Problem> {
     let folder = tempfile::tempdir().map_err(|e| Problem::doing("make a folder for uv", e))?;
     let (requirements, pylock) = (folder.path().join("requirements.in"), folder.path().join("pylock.toml"));
     fs::write_new(&requirements, question.requirements.join("\n") + "\n")?;
     let (pylock_shown, requirements_shown) = (shown(&pylock), shown(&requirements));
-    // It needs no interpreter of that version to say what is for it.
+    // uv needs no interpreter of that version for this.
     let mut arguments =
         vec!["pip", "compile", "--no-python-downloads", "--no-header", "--format", "pylock.toml"];
     arguments.extend(["--only-binary", ":all:"]);

@@ -1,5 +1,5 @@
-//! uv, and nothing around it: no configuration of the folder that somebody happens to stand in, no variable that was
-//! not meant for it, and no cache that others can write to.
+//! Runs uv without its surroundings: without the configuration of the working directory, without variables
+//! that were not meant for it, and without a cache that others can write to.
 //!
 //! uv reads `uv.toml` and `pyproject.toml` of the working directory and of all above it, of the user and of the system
 //! (`--no-config` ends that), and takes an unpacked wheel from its cache without hashing it again, whatever
@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What uv needs of any process's environment: programs, a home for `.netrc`, and the way to the network.
+/// The variables that uv needs: programs, a home for `.netrc`, and the way to the network.
 const PLAIN: [&str; 17] = [
     "PATH",
     "HOME",
@@ -41,7 +41,8 @@ const PLAIN: [&str; 17] = [
     "TERM",
     "NO_COLOR",
 ];
-/// Where packages come from: hashes decide what is installed, these only where it is asked for.
+/// The variables of package indexes. Hashes decide what is installed; these only decide where it is asked
+/// for.
 const INDEX: [&str; 13] = [
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
@@ -57,10 +58,11 @@ const INDEX: [&str; 13] = [
     "UV_OFFLINE",
     "UV_PYTHON_INSTALL_MIRROR",
 ];
-/// Names a cache of uv's that is to be used, and kept: for tests, and for hosts that are given their wheels.
+/// The variable that names a cache of uv's to be used, and kept: for tests, and for hosts that are given
+/// their wheels.
 pub const CACHE: &str = "AWQDEPLOY_UV_CACHE";
 
-/// A way to run uv.
+/// A uv with its environment and cache.
 #[derive(Debug)]
 pub struct Uv {
     environment: BTreeMap<String, String>,
@@ -68,24 +70,24 @@ pub struct Uv {
     declared: Option<StorePath>,
 }
 
-/// Where uv keeps what it has unpacked.
+/// The cache in which uv keeps unpacked wheels.
 #[derive(Debug)]
 enum Cache {
-    /// In this folder of ours. It goes once everything is installed.
+    /// A folder of ours. It is removed once everything is installed.
     Own(PathBuf),
-    /// In a folder that whoever runs us named on purpose.
+    /// A folder that the caller named on purpose.
     Given(PathBuf),
-    /// Nowhere.
+    /// None.
     None,
 }
 
 impl Uv {
-    /// For asking: nothing is kept. `variables` are those of this process.
+    /// A uv for questions: nothing is kept. `variables` are those of this process.
     pub fn asking(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { environment: environment(variables), cache: Cache::None, declared: None }
     }
 
-    /// For installing below a root that only we can write to.
+    /// A uv for installations below a root that only we can write to.
     ///
     /// # Errors
     /// [`Kind::Refused`] where a cache is named that others can write to.
@@ -101,29 +103,29 @@ impl Uv {
         }
         lock_file::only_ours(&[given.as_deref().unwrap_or(&own)])?;
         let mut environment = environment(variables);
-        // An interpreter that uv has to bring must lie where the service can read it.
+        // An interpreter that uv installs must lie where the service can read it.
         environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&layout.root().join("store/python")));
         Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given), declared: None })
     }
 
-    /// The same without any cache: what it unpacks is new.
+    /// The uv without any cache: what it unpacks is new.
     #[must_use]
-    pub fn without_cache(&self) -> Self {
+    pub(crate) fn without_cache(&self) -> Self {
         Self { environment: self.environment.clone(), cache: Cache::None, declared: self.declared.clone() }
     }
 
-    /// The same for profiles that lie here in a Nix store, as part of a NixOS system: where uv is missing, that is where
-    /// help is.
+    /// Sets the Nix store path of the profiles, as part of a NixOS system: the remedy for a missing uv is
+    /// then there.
     #[must_use]
-    pub fn declared_by(self, profiles: Option<StorePath>) -> Self {
+    pub(crate) fn declared_by(self, profiles: Option<StorePath>) -> Self {
         Self { declared: profiles, ..self }
     }
 
-    /// Runs it to its end, and tells each line that it writes.
+    /// Runs uv to its end, and passes on each line that it writes.
     ///
     /// # Errors
     /// [`Kind::Unverified`] with its own words where it fails.
-    pub fn run(&self, arguments: &[&str], said: &mut dyn FnMut(&str)) -> Result<Finished, Problem> {
+    pub(crate) fn run(&self, arguments: &[&str], said: &mut dyn FnMut(&str)) -> Result<Finished, Problem> {
         let mut all = vec!["--no-config"];
         let cache = match &self.cache {
             Cache::Own(folder) | Cache::Given(folder) => Some(folder.to_string_lossy()),
@@ -145,7 +147,7 @@ impl Uv {
         Err(problem.help("nothing was changed; what uv said is above"))
     }
 
-    /// What to do where it cannot be run.
+    /// The remedy where uv cannot be run.
     fn remedy(&self) -> String {
         match &self.declared {
             None => "install uv (`pipx install uv`, or your distribution's package), or use the Nix package"
@@ -159,8 +161,8 @@ impl Uv {
         }
     }
 
-    /// Removes what was unpacked, unless somebody named the folder.
-    pub fn forget(&self) -> Result<(), Problem> {
+    /// Removes the cache, unless the caller named it.
+    pub(crate) fn forget(&self) -> Result<(), Problem> {
         match &self.cache {
             Cache::Own(folder) => fs::remove_tree(folder),
             Cache::Given(_) | Cache::None => Ok(()),
@@ -174,18 +176,18 @@ pub fn variables() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Of a process's variables those that uv may see.
+/// The variables that uv may see, of those of a process.
 pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let taken = |name: &str| PLAIN.contains(&name) || INDEX.contains(&name) || is_credential(name);
     variables.into_iter().filter(|(name, _)| taken(name)).collect()
 }
 
-/// `UV_INDEX_NAME_USERNAME`, `UV_INDEX_NAME_PASSWORD`: for the index of this name.
+/// Whether a variable holds an index's credentials: `UV_INDEX_NAME_USERNAME`, `UV_INDEX_NAME_PASSWORD`.
 fn is_credential(name: &str) -> bool {
     name.starts_with("UV_INDEX_") && (name.ends_with("_USERNAME") || name.ends_with("_PASSWORD"))
 }
 
 /// A path as an argument.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

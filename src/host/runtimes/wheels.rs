@@ -1,4 +1,5 @@
-//! What wheels hold, asked of their index before anything is downloaded: the directory at the end of each archive.
+//! Asks an index what wheels hold before anything is downloaded: reads the directory at the end of each
+//! archive.
 
 use crate::{
     domain::{
@@ -12,34 +13,37 @@ use reqwest::{Client, StatusCode, header::RANGE};
 use std::{ops::Range, time::Duration};
 use tokio::time::timeout;
 
-/// So much of the end holds the directory of nearly every wheel.
+/// Bytes at the end of an archive that hold the directory of nearly every wheel.
 const TAIL: u64 = 256 << 10;
 /// The longest directory that is read: of 200,000 files.
 const MAX_DIRECTORY: u64 = 32 << 20;
-/// How many wheels are asked for at once.
+/// The number of wheels that are asked for at once.
 const AT_ONCE: usize = 16;
-/// How long a server may take to be reached, and one wheel in all.
+/// The longest wait for a server's connection, and for one wheel in all.
 const CONNECT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A wheel at its index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// `NAME VERSION`.
-    pub name: String,
-    /// Its file's name.
-    pub file: String,
-    /// Where it is.
-    pub url: String,
-    /// Its length.
-    pub size: u64,
+    pub(crate) name: String,
+    /// The file's name.
+    pub(crate) file: String,
+    /// The address.
+    pub(crate) url: String,
+    /// The length.
+    pub(crate) size: u64,
 }
 
-/// What each wheel holds, in the same order; or why that is not known.
+/// The contents of each wheel, in the same order; or why they are not known.
 ///
 /// # Errors
 /// [`Kind::Interrupted`] when a signal comes.
-pub fn list(wheels: &[Remote], interrupt: &Interrupt) -> Result<Vec<Result<Vec<Member>, String>>, Problem> {
+pub(crate) fn list(
+    wheels: &[Remote],
+    interrupt: &Interrupt,
+) -> Result<Vec<Result<Vec<Member>, String>>, Problem> {
     let client = http::public().connect_timeout(CONNECT).build();
     let client = client.map_err(|e| Problem::doing("prepare an HTTP client", http::root_of(&e)))?;
     let ask = |wheel: &Remote| {

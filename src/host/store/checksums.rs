@@ -1,4 +1,4 @@
-//! What a generation was made of, by its digests: a record that was changed afterwards is not run.
+//! The checksums of a generation: a record that was changed afterwards is not run.
 
 use super::hashing;
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::path::Path;
 
-/// The digests of all files of a generation, as `sha256sum -c` reads them.
+/// The name of the file with the digests of all files of a generation, as `sha256sum -c` reads them.
 pub(super) const SEAL: &str = "SHA256SUMS";
 
-/// Writes the seal of a finished directory.
+/// Writes the checksums of a finished directory.
 pub(super) fn write(directory: &Path) -> Result<(), Problem> {
     let mut names = fs::names(directory)?;
     names.sort();
@@ -23,7 +23,7 @@ fn sums(directory: &Path, names: &[String]) -> Result<Vec<(String, Sha256Digest)
 }
 
 pub(super) fn sum(path: &Path) -> Result<Sha256Digest, Problem> {
-    // Some megabytes: nobody waits for it.
+    // Some megabytes: progress is not shown.
     let sums = parallel::each(&[path], &Interrupt::default(), &mut |_| (), |path, worker| {
         hashing::whole(path, worker)
     })?;

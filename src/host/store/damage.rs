@@ -1,10 +1,10 @@
-//! Records that cannot be read. Each concerns itself: it says nothing, and keeps nobody from anything else.
+//! Finds damaged records. A damaged record is skipped, and prevents nothing else.
 
 use super::{Evidence, Recorded, Store, journal, numbers};
 use crate::domain::{generation_id::GenerationId, problem::Problem, store::layout::Layout};
 
 impl Store {
-    /// All of them, in one line each.
+    /// The damaged records, each in one line.
     pub fn damages(&self) -> Result<Vec<String>, Problem> {
         let mut found = Vec::new();
         let mut note = |problem: Option<Problem>| found.extend(problem.map(|problem| problem.in_one_line()));
@@ -22,7 +22,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Whether a generation is known not to be proven. A record of it that cannot be read might say otherwise.
+    /// Whether a generation is known not to be proven. A damaged record of it might say otherwise.
     pub fn is_not_known_good(&self, id: GenerationId) -> Result<bool, Problem> {
         if self.known_good()?.contains(&id) {
             return Ok(false);

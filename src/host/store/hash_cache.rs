@@ -1,12 +1,12 @@
-//! What was hashed once and has not been touched since: it need not be hashed again.
+//! The hash cache of files: a file that was hashed and has not been touched since need not be hashed again.
 //!
-//! A file counts as untouched while device, inode, length, and the times of its last change of content
-//! and of anything are the same. No program can set the latter. The memo is root's: it guards against
-//! accidents, not against root.
+//! A file counts as untouched while device, inode, length, and the times of its last change of content and of
+//! anything are the same. No program can set the latter. The cache is root's: it guards against accidents,
+//! not against root.
 //!
-//! The service may not write to the store, and keeps what it had to hash in a memo of its own, in the directory that
-//! systemd gives it. The engine runs as the same user and could forge that one; but it cannot write to the store,
-//! and to serve something else it would not need to.
+//! The service may not write to the store, and has a cache of its own, in the directory that systemd gives
+//! it. The engine runs as the same user and could forge that cache; but it cannot write to the store, and
+//! needs no forgery to serve something else.
 
 use crate::{
     domain::{digest::Sha256Digest, problem::Problem, size::ByteSize},
@@ -25,14 +25,17 @@ use std::{
 /// time to show it: clocks of file systems are coarse (4 ms on Linux, 2 s on FAT).
 const TOO_FRESH: Duration = Duration::from_secs(2);
 
+/// Times of any change, which no program can set, are those of the kernel's clock: it ticks every 10 ms or oftener.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
 /// The service's own memo in its directory.
 const OWN: &str = "memo.json";
 
-/// By content, the one file that holds it.
+/// The stamp of the one file that holds each content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashCache(BTreeMap<Sha256Digest, Stamp>);
 
-/// What cannot stay the same when a file's content changes.
+/// The stamp of a file: it changes whenever the content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
@@ -46,7 +49,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp of a file.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -57,17 +60,31 @@ impl Stamp {
     }
 
     /// Whether a change of content after this moment is sure to show.
-    pub fn is_settled(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         is_long_ago(self.modified, now)
     }
 
+    /// Whether any change after this moment is sure to show, even one whose time of content was set back: the clock of
+    /// the file system has ticked since the last.
+    pub fn is_quiet(&self, now: SystemTime) -> bool {
+        self.is_settled(now) && self.ticked_since(now)
+    }
+
+    /// Whether the clock of the file system has ticked since the last change of anything.
+    pub(crate) fn ticked_since(&self, now: SystemTime) -> bool {
+        let now = now.checked_sub(TICK).and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let now =
+            now.and_then(|now| Some((i64::try_from(now.as_secs()).ok()?, i64::from(now.subsec_nanos()))));
+        now.is_some_and(|now| self.changed < now)
+    }
+
     /// Whether any change after this moment is sure to show, of the links and the mode too.
-    pub fn is_at_rest(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_at_rest(&self, now: SystemTime) -> bool {
         is_long_ago(self.changed, now)
     }
 
     /// Whether nothing but the file's links can have changed from the other stamp to this one.
-    fn is_only_linked_since(&self, other: &Self) -> bool {
+    pub(crate) fn is_only_linked_since(&self, other: &Self) -> bool {
         Self { changed: other.changed, ..*self } == *other
     }
 }
@@ -76,13 +93,13 @@ fn is_long_ago(time: (i64, i64), now: SystemTime) -> bool {
     let limit =
         now.checked_sub(TOO_FRESH).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
     let seconds = limit.and_then(|limit| i64::try_from(limit.as_secs()).ok());
-    // A time in the future, after a clock was set back, is not long ago either.
+    // A time in the future, after a clock was set back, is too fresh as well.
     seconds.is_some_and(|seconds| time.0 < seconds)
 }
 
 impl HashCache {
     /// Whether this file is known to hold this content.
-    pub fn knows(&self, content: &Sha256Digest, stamp: &Stamp) -> bool {
+    pub(crate) fn knows(&self, content: &Sha256Digest, stamp: &Stamp) -> bool {
         self.0.get(content) == Some(stamp)
     }
 
@@ -91,26 +108,26 @@ impl HashCache {
         self.0.insert(content, stamp);
     }
 
-    /// Notes that a known file got or lost a link, which is a change of the file that shows as one.
-    pub fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
+    /// Notes that a known file got or lost a link, which changes its stamp.
+    pub(crate) fn note_links(&mut self, content: &Sha256Digest, before: &Stamp, after: &Stamp) {
         if self.knows(content, before) && after.is_only_linked_since(before) {
             self.note(*content, *after);
         }
     }
 
-    /// The memo in a file. One that cannot be understood is none: everything is hashed again.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
+    /// Reads the cache of a file. A damaged file counts as an empty one: everything is hashed again.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
-    /// The text of its file.
-    pub fn text(&self) -> Result<Vec<u8>, Problem> {
+    /// The text of the cache's file.
+    pub(crate) fn text(&self) -> Result<Vec<u8>, Problem> {
         serde_json::to_vec(self).map_err(|e| Problem::doing("write down what was hashed", e))
     }
 
-    /// What either knows; where both know a content, what was touched last.
+    /// Merges two caches; where both know a content, the newer stamp counts.
     #[must_use]
-    pub fn or(mut self, other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         for (content, stamp) in other.0 {
             if self.0.get(&content).is_none_or(|known| known.changed < stamp.changed) {
                 self.note(content, stamp);
@@ -119,8 +136,13 @@ impl HashCache {
         self
     }
 
+    /// Forgets this content.
+    pub fn forget(&mut self, content: &Sha256Digest) {
+        self.0.remove(content);
+    }
+
     /// Forgets all contents but these.
-    pub fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&Sha256Digest) -> bool) {
         self.0.retain(|content, _| wanted(content));
     }
 }
@@ -132,29 +154,33 @@ pub(crate) fn of_service(name: &str) -> Option<PathBuf> {
     Some(Path::new(first).join(name))
 }
 
-/// The service's own memo: nowhere, where systemd does not run this process.
+/// The service's own cache: none where systemd does not run this process.
 #[derive(Clone, Debug)]
-pub struct ServiceHashCache(Option<PathBuf>);
+pub(crate) struct ServiceHashCache(Option<PathBuf>);
 
 impl ServiceHashCache {
-    /// In the directory that systemd gives the service to write to (`StateDirectory=`).
-    pub fn of_service() -> Self {
+    /// The cache in the directory that systemd gives the service to write to (`StateDirectory=`).
+    pub(crate) fn of_service() -> Self {
         Self(of_service(OWN))
     }
 
-    /// What it knows.
-    pub fn read(&self) -> HashCache {
-        // It only saves time: without it the service hashes.
+    /// Reads the cache.
+    pub(crate) fn read(&self) -> HashCache {
+        // The cache only saves time: without it the service hashes.
         self.0.as_deref().and_then(|path| HashCache::read(path).ok()).unwrap_or_default()
     }
 
-    /// Adds what was proven now.
-    pub fn add(&self, noted: &[(Sha256Digest, Stamp)]) -> Result<(), Problem> {
-        let Some(path) = self.0.as_deref().filter(|_| !noted.is_empty()) else { return Ok(()) };
-        let mut cache = self.read();
-        for (content, stamp) in noted {
-            cache.note(*content, *stamp);
-        }
-        fs::write_unlocked(path, cache.text()?)
+    /// Adds what was proven now, and forgets what was found damaged.
+    pub fn update(
+        &self,
+        noted: &[(Sha256Digest, Stamp)],
+        damaged: impl IntoIterator<Item = Sha256Digest>,
+    ) -> Result<(), Problem> {
+        let Some(path) = self.0.as_deref() else { return Ok(()) };
+        let before = self.read();
+        let mut cache = before.clone();
+        noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
+        damaged.into_iter().for_each(|content| cache.forget(&content));
+        if cache == before { Ok(()) } else { fs::write_unlocked(path, cache.text()?) }
     }
 }

@@ -1,4 +1,4 @@
-//! The content of files: hashed as a whole, by pieces, or both in one go.
+//! Hashes the content of files: as a whole, by pieces, or both in one go.
 
 use crate::{
     domain::{
@@ -7,7 +7,10 @@ use crate::{
         problem::{Kind, Problem},
         size::ByteSize,
     },
-    host::os::{fs, parallel::Worker},
+    host::{
+        os::{fs, parallel::Worker},
+        store::hash_cache::Stamp,
+    },
 };
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
@@ -19,8 +22,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Everything that a lock says of a file, read from the file.
-pub fn locked(
+/// Reads a file into its entry of a lock.
+pub(crate) fn locked(
     path: &Path,
     name: PathBuf,
     size: ByteSize,
@@ -28,9 +31,10 @@ pub fn locked(
 ) -> Result<LockedFile, Problem> {
     let mut whole = Sha256::new();
     let mut piece = Sha256::new();
-    // Hubs keep in git what is small. A third hash of all else would cost as much again, and say nothing.
+    // Hubs keep small files in git. A third hash of all others would cost as much again, and say nothing.
     let mut git = (size <= PIECE).then(|| GitName::new(size));
     let (mut pieces, mut room) = (Vec::new(), PIECE.0);
+    let before = stamp(path)?;
     let read = read(path, worker, &mut |mut bytes| {
         whole.update(bytes);
         if let Some(git) = &mut git {
@@ -47,7 +51,7 @@ pub fn locked(
             bytes = later;
         }
     })?;
-    if read != size {
+    if read != size || stamp(path)? != before {
         let what = format!("`{}` changed while it was read", path.display());
         return Err(Problem::new(Kind::Unverified, what).help("wait until its download is done"));
     }
@@ -59,16 +63,20 @@ pub fn locked(
     Ok(LockedFile { git_sha1: git.map(GitName::finish), pieces, ..file })
 }
 
+fn stamp(path: &Path) -> Result<Stamp, Problem> {
+    std::fs::metadata(path).map(|found| Stamp::of(&found)).map_err(|e| fs::failed("look at", path, e))
+}
+
 /// The length and digest of a file.
-pub fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Digest), Problem> {
+pub(crate) fn whole(path: &Path, worker: &mut Worker<'_>) -> Result<(ByteSize, Sha256Digest), Problem> {
     let mut hasher = Sha256::new();
     let size = read(path, worker, &mut |bytes| hasher.update(bytes))?;
     Ok((size, Sha256Digest::finish(hasher)))
 }
 
-/// The digest of these bytes of a file; nothing if it ends before them. The bytes `ahead` are asked of
-/// the disk meanwhile.
-pub fn part(
+/// The digest of these bytes of a file; nothing if it ends before them. The disk is told of the bytes `ahead`
+/// meanwhile.
+pub(crate) fn part(
     path: &Path,
     range: Range<u64>,
     ahead: Option<Range<u64>>,
@@ -76,7 +84,7 @@ pub fn part(
 ) -> Result<Option<Sha256Digest>, Problem> {
     let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     if let Some(ahead) = ahead {
-        // Only a hint: where it is not taken, the disk is waited for.
+        // Only a hint: without it the disk is waited for.
         let _unheard =
             fadvise(&file, ahead.start, NonZeroU64::new(ahead.end - ahead.start), Advice::WillNeed);
     }
@@ -95,7 +103,7 @@ pub fn part(
     Ok(Some(Sha256Digest::finish(hasher)))
 }
 
-/// Shows all bytes of a file, in order. Returns how many there were.
+/// Reads a file in order. Returns the number of its bytes.
 fn read(path: &Path, worker: &mut Worker<'_>, see: &mut dyn FnMut(&[u8])) -> Result<ByteSize, Problem> {
     let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     let _unheard = fadvise(&file, 0, None, Advice::Sequential);

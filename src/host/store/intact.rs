@@ -1,4 +1,4 @@
-//! Whether a generation is still as it was made.
+//! Checks whether a generation is still as it was made.
 
 use super::{
     GENERATION, Store,
@@ -15,7 +15,7 @@ use crate::{
 use std::str::FromStr;
 
 impl Store {
-    /// A problem if anything of a generation is not as it was made. One of before there were seals has none.
+    /// A problem if anything of a generation is not as it was made. Older generations have no checksums.
     ///
     /// # Errors
     /// [`Kind::Unverified`] that names the file.
@@ -23,12 +23,12 @@ impl Store {
         self.check(id, |_| true)
     }
 
-    /// The same of what the service reads as it starts. Its program is not among it: one that was changed would
-    /// hardly say so, and whoever deploys or returns has looked.
+    /// A problem if anything that the service reads at its start is not as it was made. The program is left
+    /// out: a changed one would hardly report itself, and deployment and rollback check it.
     ///
     /// # Errors
     /// As [`Store::intact`].
-    pub fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
+    pub(crate) fn record_intact(&self, id: GenerationId) -> Result<(), Problem> {
         self.check(id, |name| name == GENERATION)
     }
 

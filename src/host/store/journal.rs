@@ -27,7 +27,7 @@ pub const NAME: &str = "journal.jsonl";
 pub struct Journal {
     file: File,
     path: PathBuf,
-    /// Bytes of whole records, each on the disk.
+    /// The bytes of whole records, which are on the disk.
     good: u64,
 }
 
@@ -45,18 +45,18 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Adds a state, on the disk when this returns. One that could not be added whole leaves nothing behind: the next
-    /// would run into it.
+    /// Adds a state, which is on the disk when this returns. A failure leaves nothing behind that the next
+    /// record could run into.
     pub fn record(&mut self, activation: &Activation) -> Result<(), Problem> {
         let entry =
             Entry { at: jiff::Timestamp::now(), uptime: Some(uptime::now()), activation: activation.clone() };
         let mut line = serde_json::to_vec(&entry).map_err(|e| Problem::doing("write the journal", e))?;
         line.push(b'\n');
-        // Where it could not be cut after a failure, it must be now.
+        // Cut now what could not be cut after a failure.
         self.cut()?;
         let written = self.file.write_all(&line).and_then(|()| flush(&self.file, &self.path));
         if let Err(e) = written {
-            // What is left is cut before the next record, or by whoever opens the journal next.
+            // The rest is cut before the next record, or by the next to open the journal.
             let _left = self.cut();
             return Err(failed("write", &self.path, e));
         }
@@ -64,7 +64,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Cuts off what follows the last whole record.
+    /// Cuts off everything after the last whole record.
     fn cut(&mut self) -> Result<(), Problem> {
         let there = self.file.metadata().map_err(|e| failed("look at", &self.path, e))?.len();
         if there > self.good {
@@ -74,7 +74,7 @@ impl Journal {
     }
 }
 
-/// What can be read of the journal in `directory`.
+/// Reads the journal in `directory`, as far as it can be read.
 pub fn read(directory: &Path) -> Result<Reading, Problem> {
     let path = directory.join(NAME);
     match std::fs::read(&path) {

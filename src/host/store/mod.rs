@@ -1,5 +1,6 @@
 //! The root directory: generations, activations, and the lock that guards them.
 
+mod calibrations;
 mod checksums;
 mod damage;
 pub mod hash_cache;
@@ -40,60 +41,59 @@ use std::{
 
 /// The record of a generation in its directory.
 pub(super) const GENERATION: &str = "generation.json";
-
-/// What is on record of a generation that was found running, in its directory.
+/// The record of an adopted generation, in its directory.
 const ADOPTED: &str = "adopted.json";
-/// The link to what Nix made and a program was copied from, beside the copy.
+/// The link to the Nix store path that a program was copied from, beside the copy.
 const PROGRAM: &str = "program";
 
 /// The text of the profile that a generation was made from, in its directory.
 const PROFILE: &str = "profile.toml";
 
-/// The service's log in an activation's directory. What it holds is the journal's, and is read by whom that is: it may
-/// tell what clients asked.
+/// The service's log in an activation's directory. It may tell what clients asked, so only those may read it
+/// who may read the journal.
 const LOG: &str = "service.log";
 const LOG_MODE: u32 = 0o640;
-/// What an activation was asked to do.
+/// The request of an activation.
 const ORDER: &str = "order.json";
 
-/// Reads what is below a root. Everything that changes it is on [`StoreWriter`].
+/// Reads the store below a root. Everything that changes it is on [`StoreWriter`].
 #[derive(Clone, Debug)]
 pub struct Store {
     layout: Layout,
 }
 
-/// The right to change what is below the root. Only [`Store::writer`] gives it.
+/// The right to change the store. Only [`Store::writer`] gives it.
 #[derive(Debug)]
 pub struct StoreWriter<'a> {
     store: &'a Store,
     _file: File,
 }
 
-/// Only the format of a generation's record, which every version can read.
+/// The format of a generation's record, which every version can read.
 #[derive(Deserialize)]
 struct Format {
     format: u32,
 }
 
-/// What is on record of one activation.
+/// The records of one activation.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Activations are numbered from 1 in the order of their start.
     pub number: u64,
-    /// Every state it reached, of those that can be read.
+    /// The states it reached, as far as they can be read.
     pub journal: Vec<Entry>,
     /// The numbers of the journal's lines that cannot be read, from 1.
     pub damaged: Vec<usize>,
 }
 
-/// A report's place in an activation's directory.
+/// A report in an activation's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// What was measured of the baseline just before it was stopped.
+    /// The measurement of the baseline, just before it was stopped.
     Baseline,
     /// The validation of the generation that was activated.
     Candidate,
-    /// The validation of the generation that was returned to.
+    /// The validation of the rollback target.
     Returned,
 }
 
@@ -103,12 +103,12 @@ impl Store {
         Self { layout }
     }
 
-    /// Where everything lies.
+    /// The places below the root.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The generation that `current` points at.
+    /// The number of the current generation.
     pub fn current(&self) -> Result<Option<GenerationId>, Problem> {
         let link = self.layout.current();
         let target = match std::fs::read_link(&link) {
@@ -125,27 +125,27 @@ impl Store {
         })
     }
 
-    /// The generation that `current` points at, with all that it runs.
+    /// The current generation.
     pub fn current_generation(&self) -> Result<Option<Generation>, Problem> {
         self.current()?.map(|id| self.generation(id)).transpose()
     }
 
-    /// The same where there must be one: a problem with the remedy where nothing is deployed.
-    pub fn deployed(&self) -> Result<Generation, Problem> {
+    /// The current generation, or a problem with the remedy where nothing is deployed.
+    pub(crate) fn deployed(&self) -> Result<Generation, Problem> {
         self.current_generation()?.ok_or_else(|| {
             Problem::new(Kind::Usage, "nothing is deployed")
                 .help("deploy a profile: `awqdeploy deploy PROFILE`")
         })
     }
 
-    /// All generations whose record can be read, oldest first. A damaged one concerns itself: [`Store::damages`] has it.
+    /// All generations whose record can be read, oldest first. [`Store::damages`] has the damaged ones.
     pub fn generations(&self) -> Result<Vec<Generation>, Problem> {
         let ids = self.generation_ids()?.into_iter();
         Ok(ids.filter_map(|id| self.generation(id).ok()).collect())
     }
 
     /// All generations, oldest first; a problem if the record of one cannot be read.
-    pub fn every_generation(&self) -> Result<Vec<Generation>, Problem> {
+    pub(crate) fn every_generation(&self) -> Result<Vec<Generation>, Problem> {
         self.generation_ids()?.into_iter().map(|id| self.generation(id)).collect()
     }
 
@@ -171,28 +171,28 @@ impl Store {
     }
 
     /// The text of the profile that a generation was made from.
-    pub fn profile(&self, id: GenerationId) -> Result<Option<String>, Problem> {
+    pub(crate) fn profile(&self, id: GenerationId) -> Result<Option<String>, Problem> {
         fs::read(&self.layout.generation(id).join(PROFILE))
     }
 
-    /// The last attempt at what a configuration declares.
-    pub fn attempt(&self) -> Result<Option<Attempt>, Problem> {
+    /// The last attempt at a declaration.
+    pub(crate) fn attempt(&self) -> Result<Option<Attempt>, Problem> {
         read_json(&self.layout.declared())
     }
 
-    /// How a generation came to be, if it was found running.
-    pub fn adopted(&self, id: GenerationId) -> Result<Option<Adopted>, Problem> {
+    /// The record of a generation's adoption, if it was adopted.
+    pub(crate) fn adopted(&self, id: GenerationId) -> Result<Option<Adopted>, Problem> {
         read_json(&self.layout.generation(id).join(ADOPTED))
     }
 
-    /// Everything that was adopted below this root, is still there, and can be read.
-    pub fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
+    /// The records of all adopted generations that are still there and can be read.
+    pub(crate) fn all_adopted(&self) -> Result<Vec<Adopted>, Problem> {
         let ids = self.generation_ids()?.into_iter();
         Ok(ids.filter_map(|id| self.adopted(id).ok().flatten()).collect())
     }
 
-    /// The units of a plan. Those in the place of a unit that was adopted may replace it.
-    pub fn units(&self, plan: &Plan) -> Result<Vec<Unit>, Problem> {
+    /// The units of a plan. One in the place of an adopted unit may replace it.
+    pub(crate) fn units(&self, plan: &Plan) -> Result<Vec<Unit>, Problem> {
         let foreign: Vec<_> = self.all_adopted()?.into_iter().filter_map(|adopted| adopted.unit).collect();
         let replaces = |unit: &Unit| foreign.iter().rfind(|foreign| foreign.name == unit.name);
         let unit = |unit: Unit| Unit { replaces: replaces(&unit).map(|foreign| foreign.digest), ..unit };
@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// The activations before the one of this number, newest first. Each is read when it is asked for.
-    pub fn activations_before(
+    pub(crate) fn activations_before(
         &self,
         number: u64,
     ) -> Result<impl Iterator<Item = Result<Recorded, Problem>>, Problem> {
@@ -220,7 +220,7 @@ impl Store {
         Ok(numbers.into_iter().rev().map(|earlier| self.activation(earlier)))
     }
 
-    /// The generations that passed a validation, and were not found wanting since.
+    /// The generations that passed a validation and were not found wanting since.
     pub fn known_good(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         let activations = self.activations()?;
         let mut proven = machine::known_good(activations.iter().filter_map(Recorded::last));
@@ -229,7 +229,7 @@ impl Store {
         Ok(proven)
     }
 
-    /// Those of them that could be returned to, as far as their own records tell.
+    /// The known good generations that can be rollback targets, as far as their own records tell.
     pub fn returnable(&self) -> Result<BTreeSet<GenerationId>, Problem> {
         let mut returnable = self.known_good()?;
         let record = |id: GenerationId| self.layout.generation(id).join(GENERATION);
@@ -237,37 +237,37 @@ impl Store {
         Ok(returnable)
     }
 
-    /// What an activation was asked to do. Those of earlier versions have no such record.
+    /// The request of an activation. Those of earlier versions have no such record.
     pub fn order(&self, activation: u64) -> Result<Option<ActivationRequest>, Problem> {
         read_json(&self.layout.activation(activation).join(ORDER))
     }
 
-    /// The newest activation that was ordered, whether or not it has begun, or its order can be read.
+    /// The newest activation that was requested, whether or not it has begun, or its request can be read.
     pub fn newest_order(&self) -> Result<Option<u64>, Problem> {
         let ordered = |number: &u64| self.layout.activation(*number).join(ORDER).exists();
         Ok(numbers(&self.layout.activations())?.into_iter().rfind(ordered))
     }
 
-    /// The report that an activation kept, if it got so far.
+    /// The report of an activation, if it has one.
     pub fn report(&self, activation: u64, evidence: Evidence) -> Result<Option<Report>, Problem> {
         read_json(&self.layout.activation(activation).join(evidence.file()))
     }
 
-    /// The service's log that an activation kept, if it kept one.
-    pub fn kept_log(&self, activation: u64) -> Result<Option<String>, Problem> {
+    /// The service's log of an activation, if it has one.
+    pub(crate) fn kept_log(&self, activation: u64) -> Result<Option<String>, Problem> {
         fs::read(&self.layout.activation(activation).join(LOG))
     }
 
     /// The newest passed validation of any generation of this profile.
-    pub fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
+    pub(crate) fn last_passed(&self, profile: &str) -> Result<Option<Report>, Problem> {
         self.last_good(|report| report.profile == profile)
     }
 
     /// The newest passed validation that is `wanted`.
-    pub fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
+    pub(crate) fn last_good(&self, wanted: impl Fn(&Report) -> bool) -> Result<Option<Report>, Problem> {
         for recorded in self.activations()?.into_iter().rev() {
             for evidence in [Evidence::Returned, Evidence::Candidate] {
-                // A damaged one measures nothing.
+                // A damaged report is skipped.
                 let report = self.report(recorded.number, evidence).unwrap_or_default();
                 if let Some(report) = report.filter(|report| wanted(report) && report.passed()) {
                     return Ok(Some(report));
@@ -277,7 +277,7 @@ impl Store {
         Ok(None)
     }
 
-    /// Takes the lock, waiting for at most `wait`. `command` is what another process is told meanwhile.
+    /// Takes the lock, waiting for at most `wait`. `command` is shown to processes that wait for it.
     pub fn writer(&self, wait: Duration, command: &str) -> Result<StoreWriter<'_>, Problem> {
         fs::make_directory(self.layout.root())?;
         let layout = &self.layout;
@@ -290,12 +290,12 @@ impl Store {
         let parts = parts.iter().map(PathBuf::as_path).chain([layout.root()]);
         lock_file::only_ours(&parts.collect::<Vec<_>>())?;
         let file = lock_file::hold(&layout.lock(), wait, command)?;
-        // Whoever made a folder here may have died before that was on the disk.
+        // A killed process may not have synced the folders it made here.
         fs::sync(layout.root())?;
         Ok(StoreWriter { store: self, _file: file })
     }
 
-    /// The number after all that ever were: a journal must not speak of another generation than it did.
+    /// The number after the highest ever used, so that no journal speaks of another generation.
     fn next_generation(&self) -> Result<GenerationId, Problem> {
         let there = numbers(&self.layout.generations())?.last().copied();
         let activations = self.activations()?;
@@ -303,7 +303,7 @@ impl Store {
         Ok(GenerationId(there.max(recorded).map_or(1, |last| last + 1)))
     }
 
-    /// What is on record of one activation, as far as it can be read.
+    /// The records of one activation, as far as they can be read.
     pub fn activation(&self, number: u64) -> Result<Recorded, Problem> {
         let Reading { entries, damaged } = journal::read(&self.layout.activation(number))?;
         Ok(Recorded { number, journal: entries, damaged })
@@ -311,7 +311,7 @@ impl Store {
 }
 
 impl StoreWriter<'_> {
-    /// The store that is locked.
+    /// The store of the lock.
     pub fn store(&self) -> &Store {
         self.store
     }
@@ -321,8 +321,8 @@ impl StoreWriter<'_> {
         self.add(plan, profile, binary, |_| Ok(()))
     }
 
-    /// The same for one that was found running, with what is on record of that.
-    pub fn add_adopted(
+    /// Adds an adopted generation, with the record of its adoption.
+    pub(crate) fn add_adopted(
         &self,
         plan: Plan,
         profile: &str,
@@ -361,12 +361,12 @@ impl StoreWriter<'_> {
         Ok(id)
     }
 
-    /// Keeps Nix from removing what this generation's program was copied from, if Nix made it: the copy loads its
+    /// Keeps Nix from removing the original of this generation's program, if Nix made it: the copy loads its
     /// libraries from there.
     ///
     /// # Errors
     /// As [`StorePath::hold`].
-    pub fn hold_program(&self, id: GenerationId, program: &Path) -> Result<(), Problem> {
+    pub(crate) fn hold_program(&self, id: GenerationId, program: &Path) -> Result<(), Problem> {
         let Some(path) = StorePath::behind(program) else { return Ok(()) };
         let layout = &self.store.layout;
         [layout.generation(id), layout.binary().with_file_name("")]
@@ -383,7 +383,7 @@ impl StoreWriter<'_> {
         }
     }
 
-    /// A new, numbered activation and its journal.
+    /// Begins a new, numbered activation with its journal.
     pub fn begin_activation(&self) -> Result<(u64, Journal), Problem> {
         let layout = &self.store.layout;
         let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
@@ -391,7 +391,7 @@ impl StoreWriter<'_> {
         Ok((number, self.journal(number)?))
     }
 
-    /// A new, numbered activation that has not begun, with what it is to do.
+    /// Records the request of a new activation, which has not begun, under a new number.
     pub fn order(&self, order: &ActivationRequest) -> Result<u64, Problem> {
         let layout = &self.store.layout;
         let number = numbers(&layout.activations())?.last().map_or(1, |last| last + 1);
@@ -400,8 +400,8 @@ impl StoreWriter<'_> {
         Ok(number)
     }
 
-    /// Puts an attempt at what a configuration declares on record, in place of the one before.
-    pub fn keep_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
+    /// Records an attempt at a declaration, in place of the one before.
+    pub(crate) fn keep_attempt(&self, attempt: &Attempt) -> Result<(), Problem> {
         write_json(&self.store.layout.declared(), attempt)
     }
 
@@ -410,13 +410,13 @@ impl StoreWriter<'_> {
         Journal::open(&self.store.layout.activation(activation))
     }
 
-    /// Keeps a validation's report with its activation.
+    /// Stores a validation's report with its activation.
     pub fn keep_report(&self, activation: u64, evidence: Evidence, report: &Report) -> Result<(), Problem> {
         write_json(&self.store.layout.activation(activation).join(evidence.file()), report)
     }
 
-    /// Keeps a comparison of what this activation proved with an earlier generation. Returns where.
-    pub fn keep_comparison(
+    /// Stores a comparison of this activation's measurement with an earlier generation. Returns its path.
+    pub(crate) fn keep_comparison(
         &self,
         activation: u64,
         baseline: GenerationId,
@@ -427,13 +427,13 @@ impl StoreWriter<'_> {
         Ok(path)
     }
 
-    /// Keeps the service's log with its activation.
+    /// Stores the service's log with its activation.
     pub fn keep_log(&self, activation: u64, text: &str) -> Result<(), Problem> {
         fs::write_as(&self.store.layout.activation(activation).join(LOG), LOG_MODE, text)
     }
 
-    /// Keeps the deployer's own binary where boot recovery finds it. Returns where.
-    pub fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
+    /// Copies the deployer's own binary for the recovery at boot. Returns its path.
+    pub(crate) fn keep_binary(&self, binary: &Path) -> Result<PathBuf, Problem> {
         let kept = self.store.layout.binary();
         if fs::same_content(binary, &kept)? {
             return Ok(kept);
@@ -446,7 +446,7 @@ impl StoreWriter<'_> {
         Ok(kept)
     }
 
-    /// An empty directory for something half-made; what an earlier process left there is removed.
+    /// Makes an empty directory for something half-made. What an earlier process left there is removed.
     pub fn stage(&self, name: &str) -> Result<StagingDir, Problem> {
         let path = self.store.layout.staging().join(name);
         fs::remove_tree(&path)?;
@@ -461,8 +461,8 @@ impl Recorded {
         self.journal.last().map(|entry| &entry.activation)
     }
 
-    /// Whether anything was recorded, even if nothing of it can be read.
-    pub fn says_anything(&self) -> bool {
+    /// Whether anything was recorded, even if it cannot be read.
+    pub(crate) fn says_anything(&self) -> bool {
         !self.journal.is_empty() || !self.damaged.is_empty()
     }
 }
@@ -491,7 +491,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Problem> {
     fs::write(path, text)
 }
 
-/// Nothing where there is no such file. A problem that names it where it cannot be read.
+/// Reads JSON. Nothing where there is no such file. A problem names a file that cannot be read.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Problem> {
     fs::read(path)?
         .map(|text| serde_json::from_str(&text))

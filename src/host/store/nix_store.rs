@@ -1,9 +1,9 @@
-//! The Nix store, as far as something of ours lies in it: going back runs no Nix, so that a host may lose it.
+//! The parts of the Nix store that we need. A rollback runs no Nix, so that a host may lose it.
 //!
-//! Nix's collector removes every store path that no root leads to. A root is a link below `gcroots/auto` of Nix's state
-//! directory to a link of ours, which leads into the store (as `nix-store --add-root` makes them). It holds for as long
-//! as our link is there, and Nix itself removes it after that. Profiles are of no use here: `nix-collect-garbage -d`
-//! removes their older generations, and with them what a rollback needs.
+//! Nix's collector removes every store path that no root leads to. A root is a link below `gcroots/auto` of
+//! Nix's state directory to a link of ours, which leads into the store (as `nix-store --add-root` makes
+//! them). It holds as long as our link is there; Nix removes it after that. Profiles are of no use here:
+//! `nix-collect-garbage -d` removes their older generations, and with them what a rollback needs.
 //!
 //! Only root may make a root. For everybody else Nix's daemon does, when something new is held.
 
@@ -27,21 +27,21 @@ use std::{
 /// How long Nix may take to hash a runtime. One of 8 GiB took a minute.
 const PATIENCE: Duration = Duration::from_mins(30);
 
-/// What Nix says of a path.
+/// The answer of Nix about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathStatus {
-    /// It is what was built.
+pub(crate) enum PathStatus {
+    /// The path is as it was built.
     Whole,
-    /// It is not, in Nix's words.
+    /// The path is damaged, in Nix's words.
     Damaged(String),
-    /// Nothing: there is no Nix to ask.
+    /// There is no Nix to ask.
     Unasked,
 }
 
 /// The length of the digest that every name in the store begins with.
 const DIGEST_LENGTH: usize = 32;
 
-/// A path of a Nix store: what Nix keeps or removes as a whole.
+/// A path of a Nix store, which Nix keeps or removes as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorePath {
     /// The parent of `store` and `var`: `/nix`.
@@ -50,8 +50,8 @@ pub struct StorePath {
 }
 
 impl StorePath {
-    /// The store path that this file or folder is, or lies in; nothing where it is in no Nix store. Links are not
-    /// followed.
+    /// The store path that this file or folder is or lies in; nothing where it is in no Nix store. Links are
+    /// not followed.
     pub fn of(path: &Path) -> Option<Self> {
         let mut components = path.components();
         let mut nix = PathBuf::new();
@@ -67,8 +67,8 @@ impl StorePath {
         }
     }
 
-    /// The same after all links.
-    pub fn behind(path: &Path) -> Option<Self> {
+    /// The store path of a file or folder, after all links.
+    pub(crate) fn behind(path: &Path) -> Option<Self> {
         Self::of(&std::fs::canonicalize(path).ok()?)
     }
 
@@ -77,8 +77,8 @@ impl StorePath {
         &self.path
     }
 
-    /// Makes `link` lead to this path, and Nix's collector keep the path, with all that it refers to, for as long as
-    /// the link is there. Idempotent: it mends what was lost.
+    /// Makes `link` lead to this path, and Nix's collector keep the path, with all that it refers to, for as
+    /// long as the link is there. Idempotent: it repairs a lost root.
     ///
     /// # Errors
     /// [`Kind::Unverified`] where Nix cannot be told, or has removed the path already.
@@ -90,16 +90,16 @@ impl StorePath {
         self.root(link)
     }
 
-    /// The same for a link that is there already.
+    /// Makes Nix's collector keep the path, for a link that is there already.
     ///
     /// # Errors
     /// As [`StorePath::hold`].
-    pub fn root(&self, link: &Path) -> Result<(), Problem> {
+    pub(crate) fn root(&self, link: &Path) -> Result<(), Problem> {
         let roots = self.nix.join("var/nix/gcroots/auto");
         if !leads_to(&roots, link) {
             self.make_root(&roots, link)?;
         }
-        // A collector that had begun before it saw the root may have been here.
+        // A collector that began before it saw the root may have removed the path.
         if self.path.exists() {
             return Ok(());
         }
@@ -107,11 +107,11 @@ impl StorePath {
             .help("build it again: run the same `nix run` once more"))
     }
 
-    /// Whether this path, and all that it refers to, is what Nix built. Nix reads every byte.
+    /// Asks Nix whether this path, and all that it refers to, is as it was built. Nix reads every byte.
     ///
     /// # Errors
     /// Where Nix does not come to an end.
-    pub fn verify(&self) -> Result<PathStatus, Problem> {
+    pub(crate) fn verify(&self) -> Result<PathStatus, Problem> {
         let ask = |arguments: &[&OsStr]| exec::run_within(PATIENCE, "nix-store", arguments, &BTreeMap::new());
         let Ok(Some(listed)) = ask(&["--query".as_ref(), "--requisites".as_ref(), self.path.as_os_str()])
         else {
@@ -130,14 +130,14 @@ impl StorePath {
         })
     }
 
-    /// A root of our own making where that is allowed; else one that Nix's daemon makes for any user who asks.
+    /// Makes a root where that is allowed; else asks Nix's daemon, which makes one for any user.
     fn make_root(&self, roots: &Path, link: &Path) -> Result<(), Problem> {
         let root = roots
             .join(format!("awqdeploy-{}", Sha256Digest::of(link.as_os_str().as_encoded_bytes()).short()));
         let Err(problem) = fs::make_directory(roots).and_then(|()| fs::point(&root, link)) else {
             return Ok(());
         };
-        // Nix before 2.4 wants to be told that the link is not one of its own.
+        // Nix before 2.4 needs to be told that the link is not one of its own.
         let add = ["--indirect", "--add-root"].map(OsStr::new);
         let arguments = [&add[..], &[link.as_os_str(), "--realise".as_ref(), self.path.as_os_str()]].concat();
         let asked = exec::run("nix-store", &arguments, &BTreeMap::new()).and_then(Finished::success);
@@ -153,14 +153,14 @@ impl StorePath {
     }
 }
 
-/// Whether a root leads to this link, whoever made it.
+/// Whether a root leads to this link.
 fn leads_to(roots: &Path, link: &Path) -> bool {
-    // What cannot be read is found out by making a root there.
+    // A folder that cannot be read shows when a root is made there.
     let names = fs::names(roots).unwrap_or_default();
     names.into_iter().any(|name| std::fs::read_link(roots.join(name)).is_ok_and(|target| target == link))
 }
 
-/// `DIGEST-NAME`, the digest in Nix's own 32 digits.
+/// Whether a name is `DIGEST-NAME`, with the digest in Nix's own 32 digits.
 fn is_object(name: &OsStr) -> bool {
     let digit =
         |digit: u8| digit.is_ascii_digit() || (digit.is_ascii_lowercase() && !b"eotu".contains(&digit));

@@ -1,4 +1,4 @@
-//! Folders of what is half-made.
+//! Folders of half-made things.
 
 use crate::host::os::fs;
 use std::{
@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A directory of something half-made. Unless it was published it goes when this does: a copy that ended on a
-/// full disk must not keep the disk full.
+/// A directory of something half-made. Unless it was published it is removed when this is dropped: a copy
+/// that ended on a full disk must not keep the disk full.
 #[derive(Debug)]
 pub struct StagingDir(PathBuf);
 
@@ -26,7 +26,7 @@ impl Deref for StagingDir {
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // What stays is removed before the next attempt; there is nobody to tell now.
+        // A remainder is removed before the next attempt; there is nobody to tell now.
         let _left = fs::remove_tree(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! What a running activation tells, a line of JSON for each event: whoever follows it reads it from here, in
-//! whichever process it runs. Evidence for people; nothing is decided by it, so that it need not survive a power cut.
+//! The events of a running activation, a line of JSON each: any process can follow it here. Evidence for
+//! people; nothing is decided by it, so it need not survive a power cut.
 
 use crate::{domain::problem::Problem, host::os::fs::failed};
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +11,7 @@ use std::{
 
 /// The transcript's name in an activation's directory.
 const NAME: &str = "events.jsonl";
-/// Most bytes that are read at once.
+/// The most bytes that are read at once.
 const MAX_READ: u64 = 1 << 20;
 
 /// A transcript that is being written.
@@ -29,12 +29,12 @@ pub struct Reader {
 }
 
 impl Transcript {
-    /// Goes on with the transcript of the activation in `directory`.
+    /// Opens the transcript of the activation in `directory` for more events.
     pub fn open(directory: &Path) -> Result<Self, Problem> {
         let path = directory.join(NAME);
         let options = OpenOptions::new().create(true).append(true).read(true).open(&path);
         let mut file = options.map_err(|e| failed("open", &path, e))?;
-        // What a killed process left half-written must not run into the next line.
+        // A line that a killed process left half-written must not run into the next.
         let torn = !std::fs::read(&path).map_err(|e| failed("read", &path, e))?.ends_with(b"\n");
         if torn {
             file.write_all(b"\n").map_err(|e| failed("write", &path, e))?;
@@ -51,12 +51,12 @@ impl Transcript {
 }
 
 impl Reader {
-    /// Begins at the beginning of the transcript of the activation in `directory`, which need not be there yet.
+    /// Reads the transcript of the activation in `directory` from its beginning. It need not be there yet.
     pub fn new(directory: &Path) -> Self {
         Self { path: directory.join(NAME), at: 0 }
     }
 
-    /// Every whole line that came since the last call. One that cannot be read was torn, or is a later version's.
+    /// The whole lines since the last call. One that cannot be read was torn, or is a later version's.
     pub fn news<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Problem> {
         let mut file = match File::open(&self.path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,6 +1,11 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
+use super::{
+    service::ActiveState,
+    transport::{
+        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
+    },
+};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::event_loop,
@@ -11,16 +16,16 @@ use std::{fmt::Display, num::NonZeroUsize, time::Duration};
 use tokio::{runtime::Runtime, time::timeout};
 use zbus::{Connection, OwnedObjectPath, connection, fdo, proxy::CacheProperties};
 
-/// How long the bus, and the manager on it, may take to answer at first.
+/// The longest wait for the bus and its manager at first.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long the signal of a job that is gone may still be on its way.
+/// The longest wait for the signal of a job that is gone.
 const LAST_SIGNAL: Duration = Duration::from_secs(1);
 
-/// How long one call may take. Reading all units anew on a busy host is the slowest.
+/// The longest wait for one call. Reading all units anew on a busy host is the slowest.
 const CALL_WAIT: Duration = Duration::from_secs(90);
-/// Signals that may wait to be heard while a call is answered: more than the jobs of a boot.
+/// The most signals that may queue while a call is answered: more than the jobs of a boot.
 const QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-/// What systemd says of a unit that was never loaded, so that it has no failures to forget.
+/// The error of systemd for a unit that was never loaded, which has no failures to forget.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 #[zbus::proxy(
@@ -54,9 +59,12 @@ trait Unit1 {
     fn load_state(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn active_state(&self) -> zbus::Result<String>;
-    /// Number and path of the job that is queued for it; 0 where there is none.
+    /// The number and path of the unit's queued job; 0 where there is none.
     #[zbus(property)]
     fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+    /// Absent before its first start.
+    #[zbus(property, name = "InvocationID")]
+    fn invocation_id(&self) -> zbus::Result<Vec<u8>>;
     #[zbus(property)]
     fn state_change_timestamp_monotonic(&self) -> zbus::Result<u64>;
     #[zbus(property)]
@@ -92,18 +100,18 @@ pub(super) struct Bus {
     job: Option<Job>,
 }
 
-/// A queued job, and the unit that it is for.
+/// A queued job, and its unit.
 struct Job {
     path: OwnedObjectPath,
     unit: String,
 }
 
 impl Bus {
-    /// The manager of this scope; nothing where there is no bus, or no manager on it.
+    /// Connects to the manager of this scope; nothing where there is no bus, or no manager on it.
     pub(super) fn connect(scope: Scope) -> Result<Option<Self>, Problem> {
         let events = event_loop()?;
         let connected = events.block_on(async { timeout(CONNECT_WAIT, reached(scope)).await });
-        // Why there is none does not matter: `systemctl` is asked next, and says what is wrong.
+        // The reason does not matter: `systemctl` is asked next, and tells it.
         let Ok(Ok((connection, manager, removed))) = connected else { return Ok(None) };
         Ok(Some(Self { events, connection, manager, removed, job: None }))
     }
@@ -124,8 +132,9 @@ impl Bus {
     async fn state(&self, name: &str) -> zbus::Result<State> {
         let (unit, service) = self.unit_and_service(name).await?;
         Ok(State {
-            load: unit.load_state().await?,
-            active: unit.active_state().await?,
+            found: unit.load_state().await? != NOT_FOUND,
+            active: ActiveState::named(&unit.active_state().await?),
+            invocation: Invocation::of(&hex::encode(unit.invocation_id().await?)),
             status: service.status_text().await?,
             result: service.result().await?,
             tasks: Some(service.tasks_current().await?).filter(|tasks| *tasks != u64::MAX),
@@ -166,7 +175,7 @@ impl Transport for Bus {
         self.events
             .block_on(async {
                 self.manager.enable_unit_files(units, runtime, false).await?;
-                // What was linked takes effect with the next reading only; `systemctl enable` does the same.
+                // A new link takes effect only with the next reload; `systemctl enable` does the same.
                 self.manager.reload().await
             })
             .map_err(failed(format_args!("enable `{}`", units.join("`, `"))))
@@ -230,7 +239,8 @@ impl Transport for Bus {
     }
 }
 
-/// Subscribed before anything is queued: a job can end before the answer that names it is read.
+/// Connects and subscribes. That comes before any job is queued: a job can end before the answer that names
+/// it is read.
 async fn reached(scope: Scope) -> zbus::Result<(Connection, Manager1Proxy<'static>, JobRemovedStream)> {
     let builder = match scope {
         Scope::System => connection::Builder::system(),
@@ -252,7 +262,7 @@ async fn unit_named(
     Unit1Proxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await
 }
 
-/// How this job ended, if it does within `wait`.
+/// The end of this job, if it comes within `wait`.
 async fn next_end(
     connection: &Connection,
     manager: &Manager1Proxy<'_>,
@@ -283,7 +293,7 @@ async fn heard(removed: &mut JobRemovedStream, job: &Job) -> zbus::Result<JobEnd
     Err(zbus::Error::Failure("the message bus went away".to_owned()))
 }
 
-/// What went wrong with doing this, in systemd's own words where it has any.
+/// The error of doing this, in systemd's own words where it has any.
 fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> CallError {
     let doing = doing.to_string();
     move |error| match error {
@@ -293,8 +303,8 @@ fn failed(doing: impl Display) -> impl FnOnce(zbus::Error) -> CallError {
     }
 }
 
-/// Whether this says that the bus, or the manager on it, is not there now: both come back, the bus when it was started
-/// again, the manager when it has become its new self. A message bus tries meanwhile to start it, which fails.
+/// Whether this says that the bus, or the manager on it, is not there now. Both come back: the bus after its
+/// restart, the manager after its re-execution. Meanwhile a message bus tries to start it, which fails.
 fn is_lost(error: &zbus::Error) -> bool {
     match error {
         zbus::Error::InputOutput(_)

@@ -1,4 +1,4 @@
-//! The right to stop and start what runs on this host: one root at a time, and one for each GPU.
+//! The right to stop and start servers on this host: one root at a time, and one for each GPU.
 
 use super::Systemd;
 use crate::{
@@ -10,21 +10,27 @@ use crate::{
 };
 use std::{fs::File, path::Path, time::Duration};
 
-/// Where the locks of the host lie: one activation at a time on each GPU, whatever its root. They go with a reboot, and
-/// with the process that holds them.
+/// The folder of the host's locks: one activation at a time on each GPU, whatever its root. They go with a
+/// reboot, and with the process that holds them.
 const HOST: &str = "/run/awqdeploy";
-/// Where those of a user's own manager lie, for all roots of that user: below `$XDG_RUNTIME_DIR`.
+/// The folder of a user's locks, for all roots of that user: below `$XDG_RUNTIME_DIR`.
 const USER: &str = "awqdeploy";
-/// Held by whoever needs the whole host; by others while they take the locks of their GPUs.
+/// The lock of the whole host. Others hold it while they take the locks of their GPUs.
 const ALL: &str = "activation.lock";
-/// How long others may take for that.
+/// The longest that others may take for that.
 const TAKING: Duration = Duration::from_secs(2);
 
-/// The right to use these GPUs of the host, for an activation below `root`. It is held until all of it is dropped.
+/// The right to use these GPUs of the host, for an activation below `root`. It is held until all files are
+/// dropped.
 ///
 /// # Errors
 /// As [`hold`].
-pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+pub(crate) fn hold_host(
+    scope: Scope,
+    root: &Path,
+    claim: &Claim,
+    command: &str,
+) -> Result<Vec<File>, Problem> {
     let folder = match scope {
         Scope::System => HOST.into(),
         Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
@@ -39,7 +45,7 @@ pub fn hold_host(scope: Scope, root: &Path, claim: &Claim, command: &str) -> Res
 /// # Errors
 /// As [`hold`].
 pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
-    // While this is held, no other lock comes to be.
+    // While this is held, no other lock is taken.
     let whole = hold(&folder.join(ALL), TAKING, command)?;
     let one = |gpu: u32| hold(&folder.join(lock_of(gpu)), Duration::ZERO, command);
     match claim {

@@ -1,4 +1,4 @@
-//! What is asked of systemd, however it is reached.
+//! The service manager, whatever the transport.
 
 use super::{
     bus::Bus,
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 /// How long a manager that went away may stay away: it becomes its new self (`daemon-reexec`), or its bus is started
 /// again. Neither ends what it runs.
-const RETURN_PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const RETURN_PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked for meanwhile.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 
-/// A service manager. One that went away in the middle is asked again once it is back: every question and order here
-/// may be given twice.
+/// A service manager. One that went away is asked again once it is back: every request here may be given
+/// twice.
 pub(super) struct Manager {
     scope: Scope,
     way: Box<dyn Transport>,
@@ -101,7 +101,8 @@ impl Manager {
         }
     }
 
-    /// Asks by a new way. Signals of the old one may be lost: the unit's own job is looked for first.
+    /// Asks again over a new connection. Signals of the old one may be lost: the unit's own job is looked for
+    /// first.
     fn again<T>(
         &mut self,
         question: &mut impl FnMut(&mut dyn Transport) -> Result<T, CallError>,
@@ -119,9 +120,9 @@ pub(super) fn reach(scope: Scope) -> Result<Manager, Problem> {
     Ok(Manager { scope, way: way_to(scope)?, job: None })
 }
 
-/// The message bus where there is one, which tells how each job ended; else `systemctl`, which reaches its manager
-/// without a bus, as in a container or early at boot. systemd's own socket is no third way: there it signs its
-/// messages with a name that is none by the D-Bus specification, and zbus refuses them.
+/// The message bus where there is one, which tells how each job ended; else `systemctl`, which reaches its
+/// manager without a bus, as in a container or early at boot. systemd's own socket is no alternative: there
+/// the sender's name is invalid by the D-Bus specification, and zbus refuses the messages.
 fn way_to(scope: Scope) -> Result<Box<dyn Transport>, Problem> {
     Ok(match Bus::connect(scope)? {
         Some(bus) => Box::new(bus),

@@ -1,9 +1,9 @@
 //! systemd: over D-Bus where there is a message bus, else by `systemctl`.
 
 mod bus;
-pub mod failure_count;
+pub(crate) mod failure_count;
 pub mod host_lock;
-pub mod journald;
+pub(crate) mod journald;
 mod manager;
 mod places;
 pub mod service;
@@ -15,7 +15,7 @@ pub mod unit_folder;
 pub(super) use systemctl::scope_option;
 
 use super::{
-    machine::{gpu, uptime},
+    machine::{self, gpu, uptime},
     os::{fs, signals::Interrupt, watchdog},
     process::{
         control_group::ControlGroup,
@@ -30,11 +30,12 @@ use crate::domain::{
     problem::{Kind, Problem},
     service::{account::Account, job::JobEnd, unit::Unit},
     store::layout::{Layout, Scope},
+    validation::limits::Limits,
     vllm::startup_log::Reason,
 };
 use manager::{Manager, reach};
 use places::Places;
-use service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust};
+use service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -43,36 +44,36 @@ use std::{
 use transport::{EffectiveSettings, Persistence, State};
 use unit_folder::UnitFolder;
 
-/// The drop-in that keeps a candidate from being restarted. A reboot forgets it. Drop-ins are read in the order of
-/// their names: this one after a person's `override.conf`.
+/// The drop-in that keeps a candidate from being restarted. A reboot forgets it. Drop-ins are read in the
+/// order of their names: this one after a person's `override.conf`.
 const CANDIDATE: &str = "zz-awqdeploy-candidate.conf";
-/// What earlier versions called it.
+/// The name of that drop-in in earlier versions.
 const CANDIDATE_BEFORE: &str = "50-awqdeploy-candidate.conf";
-/// How often a starting service is asked what it does.
+/// The time between two looks at a starting service.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after its stop the control group may still hold processes.
 const EMPTY_PATIENCE: Duration = Duration::from_mins(1);
-/// Log lines among which the cause of a failed start is looked for.
+/// The log lines that are searched for the cause of a failed start.
 const LOG_LINES: u32 = 200;
 
 /// One service of the system's systemd.
 #[derive(Debug)]
-pub struct Systemd {
+pub(crate) struct Systemd {
     scope: Scope,
     unit: String,
     places: Places,
-    /// Where its processes were before it was stopped last.
+    /// The control group before the last stop.
     group: Option<ControlGroup>,
 }
 
 impl Systemd {
-    /// The service of this name, without suffix, of this manager.
-    pub fn new(service: &str, scope: Scope) -> Self {
+    /// The service of this name, without suffix, under this manager.
+    pub(crate) fn new(service: &str, scope: Scope) -> Self {
         Self { scope, unit: format!("{service}.service"), places: Places::of(scope), group: None }
     }
 
     /// A problem where there is no systemd, or no right to change its services.
-    pub fn usable(scope: Scope) -> Result<(), Problem> {
+    pub(crate) fn usable(scope: Scope) -> Result<(), Problem> {
         if scope == Scope::User {
             return places::user_manager_runs();
         }
@@ -87,8 +88,8 @@ impl Systemd {
         Ok(())
     }
 
-    /// Whether this host was booted with it.
-    pub fn runs_host() -> bool {
+    /// Whether systemd runs this host.
+    pub(crate) fn runs_host() -> bool {
         Places::of(Scope::System).runtime.is_dir()
     }
 
@@ -96,14 +97,13 @@ impl Systemd {
         self.places.runtime.join(format!("{}.d", self.unit)).join(name)
     }
 
-    /// The control group of this service, with which processes are told from those of others. Nothing while it has
-    /// none.
+    /// The control group of this service, which identifies its processes. Nothing while it has none.
     fn group(&self) -> Result<Option<ControlGroup>, Problem> {
         Ok(ControlGroup::named(&self.manager()?.state(&self.unit)?.group))
     }
 
-    /// A problem where something else decides what the candidate's drop-in says: it would come back by itself, or
-    /// refuse to start.
+    /// A problem where something overrides the candidate's drop-in: the candidate would be restarted by
+    /// itself, or refuse to start.
     fn on_trial_in_force(&self) -> Result<(), Problem> {
         let EffectiveSettings { restart, environment, drop_ins } = self.manager()?.in_force(&self.unit)?;
         let trial = format!("{TRIAL_VARIABLE}=1");
@@ -123,20 +123,20 @@ impl Systemd {
         .help("a candidate must not be restarted by itself: take that setting out, then `systemctl daemon-reload`"))
     }
 
-    /// Where the user's own manager keeps what goes with the session; nothing where there is none.
+    /// The runtime folder of the user's own manager; nothing where there is none.
     pub(super) fn user_runtime() -> Option<PathBuf> {
         places::runtime()
     }
 
-    /// Reached anew for each thing that is done: a bus that went away must not stop the way back.
+    /// Connects anew for each action: a bus that went away must not stop a rollback.
     fn manager(&self) -> Result<Manager, Problem> {
         reach(self.scope)
     }
 
-    /// Whether this unit runs, or is about to. Nothing runs that has no unit.
+    /// Whether this unit runs, or is about to. A missing unit does not.
     pub(super) fn is_up(&self) -> Result<bool, Problem> {
-        let State { active, .. } = self.manager()?.state(&self.unit)?;
-        Ok(!matches!(active.as_str(), "inactive" | "failed"))
+        let active = self.manager()?.state(&self.unit)?.active;
+        Ok(!matches!(active, ActiveState::Inactive | ActiveState::Failed))
     }
 
     /// Sends its main process what Ctrl-C sends.
@@ -144,8 +144,8 @@ impl Systemd {
         self.manager()?.interrupt(&self.unit)
     }
 
-    /// How the job that is waited for ended, if it did within a moment. Where nobody heard how, what the unit does tells
-    /// whether it has.
+    /// The end of the job that is waited for, if it came within a moment. Where its signal was lost, the
+    /// unit's state tells whether it has ended.
     fn ended(&self, manager: &mut Manager) -> Result<Option<JobEnd>, Problem> {
         let end = manager.ended(LOOK_EVERY)?;
         if end == Some(JobEnd::Unheard)
@@ -157,7 +157,7 @@ impl Systemd {
         Ok(end)
     }
 
-    /// What `journalctl` calls units of this manager.
+    /// The option of `journalctl` for units of this manager.
     fn whose_log(&self) -> &'static str {
         match self.scope {
             Scope::System => "--unit",
@@ -165,7 +165,7 @@ impl Systemd {
         }
     }
 
-    /// Why the last start failed, as well as it can be told.
+    /// Why the last start failed, as far as it can be told.
     fn why(&mut self, end: &JobEnd, state: &State) -> Result<String, Problem> {
         let words = match end.reason() {
             Some(reason) => format!("{reason} (systemd says `{end}`)"),
@@ -193,7 +193,7 @@ impl Services for Systemd {
             }
         }
         folder.claim(units)?;
-        // Ours would win over what lies here, which is no reason to hide somebody else's.
+        // Our unit would win over the one here; that is no reason to hide somebody else's.
         UnitFolder::Plain(self.places.runtime.clone()).claim(units)
     }
 
@@ -223,7 +223,7 @@ impl Services for Systemd {
             return Ok(());
         }
         self.install(units)?;
-        // Nobody waits for it: it may be ordered after whoever calls.
+        // Not waited for: the service may be ordered after the caller.
         self.manager()?.start(&self.unit)
     }
 
@@ -257,9 +257,9 @@ impl Services for Systemd {
 
     fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem> {
         let mut manager = self.manager()?;
-        // Earlier failures, and starts that count towards the limit, must not count against this one.
+        // Earlier failures, and starts that count towards the limit, must not count against this start.
         manager.forget_failures(&self.unit)?;
-        // What the last run of the service said is not said of this one.
+        // The status of the service's last run is not repeated.
         let mut last = manager.state(&self.unit)?.status;
         manager.start(&self.unit)?;
         let end = loop {
@@ -267,7 +267,7 @@ impl Services for Systemd {
                 break end;
             }
             if interrupt.came() {
-                // Stopping the unit cancels its start job; the way back does that first of all.
+                // Stopping the unit cancels its start job; a rollback does that first.
                 manager.stop(&self.unit)?;
                 return Err(Problem::doing(format_args!("start `{}`", self.unit), "stopped by a signal"));
             }
@@ -277,21 +277,21 @@ impl Services for Systemd {
                 last = status;
             }
         };
-        // A job can end well and leave the unit down: a failed condition does that.
+        // A job can succeed and leave the unit down: a failed condition does that.
         let state = manager.state(&self.unit)?;
         if state.condition() == Condition::Active {
             return Ok(());
         }
         let why = self.why(&end, &state)?;
         let problem = Problem::doing(format_args!("start `{}`", self.unit), why);
-        // Who stops it does not say that it fails.
+        // A stop by somebody is not a failure.
         Err(if end == JobEnd::Canceled { Problem { kind: Kind::Interrupted, ..problem } } else { problem })
     }
 
     fn stop(&mut self) -> Result<(), Problem> {
         let mut manager = self.manager()?;
-        let State { load, group, .. } = manager.state(&self.unit)?;
-        if load == "not-found" {
+        let State { found, group, .. } = manager.state(&self.unit)?;
+        if !found {
             return Ok(());
         }
         self.group = ControlGroup::named(&group).or(self.group.take());
@@ -343,9 +343,13 @@ impl Services for Systemd {
     }
 
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem> {
-        let lines = lines.to_string();
-        let arguments =
-            [self.whose_log(), &self.unit, "--lines", &lines, "--output", "short-iso", "--no-pager"];
+        // Unbounded, the lines of the generation before it would be taken for its own.
+        let Some(invocation) = self.manager()?.state(&self.unit)?.invocation else {
+            return Ok(String::new());
+        };
+        let (lines, matches) = (lines.to_string(), invocation.matches());
+        let mut arguments = vec!["--lines", &lines, "--output", "short-iso", "--no-pager", "--quiet"];
+        arguments.extend(matches.iter().map(String::as_str));
         exec::run("journalctl", &arguments, &BTreeMap::new())?.success()
     }
 
@@ -378,13 +382,17 @@ impl Services for Systemd {
         Ok(state.main.map_or(Runs::Nothing, |pid| running_generation::of_process(pid, layout)))
     }
 
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        Ok(self.manager()?.state(&self.unit)?.main.and_then(machine::limits::of_process))
+    }
+
     fn goes_down(&mut self) -> bool {
-        // One that answers nobody any more is asked through `systemctl` in vain, too.
+        // A manager that answers nobody is asked through `systemctl` in vain, too.
         self.manager().and_then(|mut manager| manager.goes_down()).unwrap_or_default()
     }
 }
 
-/// A unit in `/etc` wins over one in `/run`, so that another generation could not be started.
+/// The problem of a unit in `/etc`, which wins over one in `/run`: another generation could not be started.
 fn hidden(winning: &Path, folder: &Path) -> Problem {
     let (winning, folder) = (winning.display(), folder.display());
     Problem::new(Kind::Refused, format!("`{winning}` cannot be written, and wins over units in `{folder}`"))

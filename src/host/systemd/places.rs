@@ -1,4 +1,4 @@
-//! Where a service manager looks for units.
+//! The folders in which a service manager looks for units.
 
 use super::{transport::Persistence, unit_folder::UnitFolder};
 use crate::domain::{
@@ -14,19 +14,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders of unit files; these win over those of the distribution.
+/// The folders of unit files; these win over those of the distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
-    /// Kept beyond the next boot.
+    /// The folder that a boot keeps.
     pub(super) lasting: PathBuf,
-    /// Forgotten by it.
+    /// The folder that a boot forgets.
     pub(super) runtime: PathBuf,
-    /// Kept, too, and read before both: where units go that NixOS declares otherwise.
+    /// The folder that a boot keeps and systemd reads first: for units that NixOS declares otherwise.
     pub(super) control: PathBuf,
 }
 
 impl Places {
-    /// As `systemd.unit(5)` has them.
+    /// The folders by `systemd.unit(5)`.
     pub(super) fn of(scope: Scope) -> Self {
         match scope {
             Scope::System => Self {
@@ -44,14 +44,14 @@ impl Places {
 }
 
 impl Places {
-    /// Where units go: where they last, unless that is kept read-only. In the Nix store it always is, and what NixOS
-    /// declares there is what boot starts.
+    /// The folder for units: the lasting one, unless it is read-only. In the Nix store it always is, and boot
+    /// starts what NixOS declares there.
     pub(super) fn writable(&self) -> (UnitFolder, Persistence) {
         match UnitFolder::at(&self.lasting, &self.control) {
             declared @ UnitFolder::Declared { .. } => (declared, Persistence::Always),
             plain @ UnitFolder::Plain(_) => match access(&self.lasting, Access::WRITE_OK) {
                 Err(Errno::ROFS) => (UnitFolder::Plain(self.runtime.clone()), Persistence::UntilBoot),
-                // What else may be wrong shows when it is written to.
+                // Other faults show when the folder is written to.
                 _ => (plain, Persistence::Always),
             },
         }
@@ -69,7 +69,7 @@ pub(super) fn runtime() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
 }
 
-/// A variable of the XDG base directories; a relative path counts as none, says their specification.
+/// A variable of the XDG base directories; by their specification a relative path counts as none.
 fn absolute(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -1,4 +1,4 @@
-//! What keeps the engine running: systemd, or the embedded supervisor of a rehearsal.
+//! The service manager of the engine: systemd, or the embedded supervisor of a rehearsal.
 
 use crate::{
     domain::{
@@ -6,15 +6,19 @@ use crate::{
         problem::Problem,
         service::{account::Account, unit::Unit},
         store::layout::Layout,
+        validation::limits::Limits,
     },
     host::{
         os::signals::Interrupt,
         process::{orphans::OrphanProcess, owned::OwnedProcesses},
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-/// The keeper of one service. Every method is idempotent.
+/// The service manager of one service. Every method is idempotent.
 pub trait Services {
     /// A problem if one of these units is somebody else's. Changes nothing.
     fn claim(&mut self, units: &[Unit]) -> Result<(), Problem>;
@@ -25,11 +29,12 @@ pub trait Services {
     /// Makes these units known and started at boot. Changes nothing that runs.
     fn install(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
-    /// Called at boot, before the service: makes units known again that a boot forgets, and has the service started.
+    /// Makes units known again that a boot forgets, and has the service started. Called at boot, before the
+    /// service.
     fn remember(&mut self, units: &[Unit]) -> Result<(), Problem>;
 
-    /// Sees to it that these units are the ones that are known, where others may have been put in their place by whoever
-    /// declares units on this host. Elsewhere nobody does.
+    /// Makes sure that these units are in force, on hosts where a configuration may have put others in their
+    /// place. Elsewhere this does nothing.
     fn keep(&mut self, _units: &[Unit]) -> Result<(), Problem> {
         Ok(())
     }
@@ -37,33 +42,38 @@ pub trait Services {
     /// Sets what happens when the service dies by itself from now on.
     fn trust(&mut self, trust: Trust) -> Result<(), Problem>;
 
-    /// Starts the service and waits until it is ready. `said` hears what it does meanwhile.
+    /// Starts the service and waits until it is ready. `said` gets its status meanwhile.
     fn start(&mut self, interrupt: &Interrupt, said: &mut dyn FnMut(String)) -> Result<(), Problem>;
 
-    /// Stops it and waits until no process of it is left.
+    /// Stops the service and waits until no process of it is left.
     fn stop(&mut self) -> Result<(), Problem>;
 
-    /// Ends what outlived the stopped service and is ours without doubt, telling each, and waits until the GPUs'
-    /// memory is back. `runtimes` is where our engines lie.
+    /// Ends the processes that outlived the stopped service and are ours without doubt, and reports each.
+    /// Waits until the GPUs' memory is free. `runtimes` is the folder of our engines.
     fn clear(&mut self, _runtimes: &Path, _tell: &mut dyn FnMut(&OrphanProcess)) -> Result<(), Problem> {
         Ok(())
     }
 
-    /// Which processes are its own, now.
+    /// The processes of the service now.
     fn processes(&mut self) -> Result<OwnedProcesses, Problem>;
 
-    /// What it does now.
+    /// The condition of the service now.
     fn condition(&mut self) -> Result<Condition, Problem>;
 
-    /// The last lines that it logged.
+    /// The last lines that it logged since its last start.
     fn log_tail(&mut self, lines: u32) -> Result<String, Problem>;
 
-    /// Tells each line that it logged in a period, oldest first.
+    /// Passes on each line that the service logged in a period, oldest first.
     fn log(&mut self, period: &Period, lines: Lines, said: &mut dyn FnMut(&str)) -> Result<(), Problem>;
 
-    /// Which of the generations below this root it runs.
+    /// The generation below this root that the service runs.
     fn runs(&mut self, _layout: &Layout) -> Result<Runs, Problem> {
         Ok(Runs::Unknown)
+    }
+
+    /// The limits that it runs under. None where it does not run, or nobody tells.
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        Ok(None)
     }
 
     /// How often it was started again by itself since a person or a deployment started it.
@@ -76,24 +86,24 @@ pub trait Services {
         Ok(Account::default())
     }
 
-    /// Whether the keeper itself is going down with the host, and starts nothing any more.
+    /// Whether the service manager itself is going down with the host, and starts nothing any more.
     fn goes_down(&mut self) -> bool {
         false
     }
 }
 
-/// Which lines of a log are wanted.
+/// The wanted lines of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// So many, the newest.
+    /// The newest lines, at most so many.
     Last(u32),
-    /// Some of the newest, and all that are to come.
+    /// Some of the newest lines, and all later ones.
     Follow,
 }
 
 impl Lines {
-    /// How many of those that are there already.
-    pub fn at_most(self) -> usize {
+    /// The most lines of those that are there already.
+    pub(crate) fn at_most(self) -> usize {
         const BEFORE_FOLLOWING: usize = 20;
         match self {
             Self::Last(lines) => lines as usize,
@@ -102,40 +112,105 @@ impl Lines {
     }
 }
 
-/// Set for a service that is on trial: whoever tries it will stop it if it fails. What is not proven and not on
-/// trial is not to serve.
+/// The variable that marks a service on trial: its activation stops it if it fails. A generation that is
+/// neither proven nor on trial must not run.
 pub const TRIAL_VARIABLE: &str = "AWQDEPLOY_ON_TRIAL";
 
 /// Whether this process is a service on trial.
-pub fn on_trial() -> bool {
+pub(crate) fn on_trial() -> bool {
     std::env::var_os(TRIAL_VARIABLE).is_some()
 }
 
-/// How far a generation is trusted.
+/// The trust in a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Unproven: it must not come back by itself, so that a failure is seen as one.
+    /// Unproven: it is not restarted, so that a failure shows.
     Candidate,
     /// Proven: it is restarted whenever it dies.
     Committed,
 }
 
-/// What a service does now.
+/// The condition of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Ready and running.
     Active,
-    /// On its way up or down, in the keeper's word: `activating`.
-    Changing(String),
-    /// Not running, in the keeper's word: `inactive`, `failed`.
-    Down(String),
+    /// On its way up or down: `activating`.
+    Changing(ActiveState),
+    /// Not running: `inactive`, `failed`.
+    Down(ActiveState),
+}
+
+/// systemd's `ActiveState=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActiveState {
+    /// The service runs.
+    Active,
+    /// The service reads its configuration anew, and runs.
+    Reloading,
+    /// The service runs, and its mounts are renewed: since systemd 256.
+    Refreshing,
+    /// The service does not run.
+    Inactive,
+    /// The service does not run, and ended wrong.
+    Failed,
+    /// The service is on its way up.
+    Activating,
+    /// The service is on its way down.
+    Deactivating,
+    /// The service is being maintained: nothing starts.
+    Maintenance,
+    /// A state of a later systemd.
+    Unknown(String),
+}
+
+impl ActiveState {
+    const NAMED: [(Self, &str); 8] = [
+        (Self::Active, "active"),
+        (Self::Reloading, "reloading"),
+        (Self::Refreshing, "refreshing"),
+        (Self::Inactive, "inactive"),
+        (Self::Failed, "failed"),
+        (Self::Activating, "activating"),
+        (Self::Deactivating, "deactivating"),
+        (Self::Maintenance, "maintenance"),
+    ];
+
+    /// The state of this name in systemd.
+    pub(super) fn named(word: &str) -> Self {
+        let known = Self::NAMED.into_iter().find(|(_, name)| *name == word);
+        known.map_or_else(|| Self::Unknown(word.to_owned()), |(state, _)| state)
+    }
+
+    /// The state as the rest of the program knows it.
+    pub(super) fn condition(self) -> Condition {
+        match self {
+            Self::Active => Condition::Active,
+            Self::Reloading
+            | Self::Refreshing
+            | Self::Activating
+            | Self::Deactivating
+            | Self::Maintenance => Condition::Changing(self),
+            Self::Inactive | Self::Failed | Self::Unknown(_) => Condition::Down(self),
+        }
+    }
+}
+
+impl fmt::Display for ActiveState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Unknown(word) = self {
+            return f.write_str(word);
+        }
+        let name = Self::NAMED.iter().find(|(state, _)| state == self).map(|(_, name)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
 }
 
 impl Condition {
-    /// Whether somebody stopped it, or it was not started since the host was. One that fails is `failed`, or about to be
-    /// started again.
-    pub fn is_stopped(&self) -> bool {
-        *self == Self::Down("inactive".to_owned())
+    /// Whether a person stopped the service, or it was not started since the boot. A failing one is `failed`,
+    /// or about to be started again.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self == Self::Down(ActiveState::Inactive)
     }
 }
 
@@ -194,6 +269,10 @@ impl<S: Services + ?Sized> Services for &mut S {
 
     fn runs(&mut self, layout: &Layout) -> Result<Runs, Problem> {
         (**self).runs(layout)
+    }
+
+    fn limits(&mut self) -> Result<Option<Limits>, Problem> {
+        (**self).limits()
     }
 
     fn restarts(&mut self) -> Result<u32, Problem> {

@@ -1,24 +1,32 @@
-//! systemd through `systemctl`, which reaches its manager by a socket of their own where there is no message bus.
+//! systemd through `systemctl`, which reaches its manager by a socket of its own where there is no message
+//! bus.
 
-use super::transport::{CallError, EffectiveSettings, Persistence, STOPPING, State, Transport, Verb};
+use super::{
+    service::ActiveState,
+    transport::{
+        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
+    },
+};
 use crate::{
     domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
     host::process::exec::{self, Finished},
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-/// How often a command that runs is looked at.
+/// The time between two looks at a running command.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// What [`State`] is made of.
-const PROPERTIES: &str = "LoadState,ActiveState,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,StateChangeTimestampMonotonic";
+/// The properties in a [`State`].
+const PROPERTIES: &str = "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,\
+     StateChangeTimestampMonotonic";
 /// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
-/// What `systemctl` says where its manager is not there: it becomes its new self, or its bus is started again. The
-/// words are those of the C library and of sd-bus.
+/// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.
+/// The words are those of the C library and of sd-bus.
 const LOST: [&str; 6] = [
     "Transport endpoint is not connected",
     "Connection reset by peer",
@@ -44,18 +52,23 @@ impl Systemctl {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Finished, CallError> {
-        let ended = exec::run("systemctl", &self.words(arguments), &BTreeMap::new())?;
-        if !ended.status.success() && is_lost(&ended.stderr) {
-            return Err(CallError::Lost(Problem::doing(
-                format_args!("run `{}`", ended.line),
-                ended.stderr.trim(),
-            )));
-        }
-        Ok(ended)
+        asked("systemctl", &self.words(arguments))
     }
 }
 
-/// How systemd's own programs, and this one, are told whose service manager is meant.
+/// Runs one of systemd's own programs to its end, and tells one that did not reach its manager.
+pub(super) fn asked<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<Finished, CallError> {
+    let ended = exec::run(program, arguments, &BTreeMap::new())?;
+    if !ended.status.success() && is_lost(&ended.stderr) {
+        return Err(CallError::Lost(Problem::doing(
+            format_args!("run `{}`", ended.line),
+            ended.stderr.trim(),
+        )));
+    }
+    Ok(ended)
+}
+
+/// The option that tells systemd's programs, and this one, which service manager is meant.
 pub(in crate::host) fn scope_option(scope: Scope) -> &'static str {
     match scope {
         Scope::System => "--system",
@@ -92,7 +105,7 @@ impl Transport for Systemctl {
     }
 
     fn forget_failures(&mut self, unit: &str) -> Result<(), CallError> {
-        // It fails for a unit that never ran, which has none; what else may be wrong shows when it is started.
+        // It fails for a unit that never ran; other faults show when the unit is started.
         self.run(&["reset-failed", unit]).map(drop)
     }
 
@@ -126,7 +139,7 @@ impl Transport for Systemctl {
     }
 
     fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), CallError> {
-        // A second request joins a job that is queued. Where none is, it would begin anew what has ended.
+        // A second request joins a queued job. With none queued it would repeat a job that has ended.
         if self
             .run(&["show", "--value", "--property", "Job", unit])?
             .success()?
@@ -158,12 +171,13 @@ impl Transport for Systemctl {
     }
 }
 
-/// What `systemctl show` says.
+/// Reads the output of `systemctl show`.
 fn read(said: &str) -> State {
     let text = |name| value(said, name).to_owned();
     State {
-        load: text("LoadState"),
-        active: text("ActiveState"),
+        found: value(said, "LoadState") != NOT_FOUND,
+        active: ActiveState::named(value(said, "ActiveState")),
+        invocation: Invocation::of(value(said, "InvocationID")),
         status: text("StatusText"),
         result: text("Result"),
         tasks: value(said, "TasksCurrent").parse().ok(),
@@ -175,7 +189,7 @@ fn read(said: &str) -> State {
     }
 }
 
-/// The value of a property in it.
+/// The value of a property in that output.
 fn value<'a>(said: &'a str, name: &str) -> &'a str {
     let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     line.unwrap_or_default()

@@ -1,14 +1,14 @@
-//! A way to speak to a service manager, and what it answers.
+//! The transports to a service manager, and its answers.
 
-use super::service::Condition;
+use super::service::{ActiveState, Condition};
 use crate::domain::{problem::Problem, service::job::JobEnd};
 use std::time::Duration;
 
-/// A way to speak to a service manager.
+/// A transport to a service manager.
 pub(super) trait Transport {
-    /// What this unit is and does.
+    /// The state of this unit.
     fn state(&mut self, unit: &str) -> Result<State, CallError>;
-    /// What is set for this unit, drop-ins included.
+    /// The settings of this unit, drop-ins included.
     fn in_force(&mut self, unit: &str) -> Result<EffectiveSettings, CallError>;
     /// Reads all unit files anew.
     fn reload(&mut self) -> Result<(), CallError>;
@@ -18,25 +18,25 @@ pub(super) trait Transport {
     fn forget_failures(&mut self, unit: &str) -> Result<(), CallError>;
     /// Queues a job that starts the unit; [`Transport::ended`] tells of it.
     fn start(&mut self, unit: &str) -> Result<(), CallError>;
-    /// How the job ended, if it does within `wait`.
+    /// The end of the job, if it comes within `wait`.
     fn ended(&mut self, wait: Duration) -> Result<Option<JobEnd>, CallError>;
-    /// Has [`Transport::ended`] tell of the job that this unit has now, which somebody else may have queued. None is no
-    /// problem: then nobody heard how it ended.
+    /// Makes [`Transport::ended`] report the job that this unit has now, which somebody else may have queued.
+    /// Having none is no problem: its end is then unheard.
     fn follow(&mut self, unit: &str, verb: Verb) -> Result<(), CallError>;
-    /// Queues a job that stops the unit, which cancels one that starts it; [`Transport::ended`] tells of it.
+    /// Queues a job that stops the unit and cancels one that starts it; [`Transport::ended`] tells of it.
     fn stop(&mut self, unit: &str) -> Result<(), CallError>;
-    /// Sends the main process of the unit what Ctrl-C sends.
+    /// Sends SIGINT to the main process of the unit, as Ctrl-C does.
     fn interrupt(&mut self, unit: &str) -> Result<(), CallError>;
-    /// Whether it is going down with all that it runs, and starts nothing any more.
+    /// Whether the manager is going down with all that it runs, and starts nothing any more.
     fn goes_down(&mut self) -> Result<bool, CallError>;
 }
 
-/// What came in the way of an answer.
+/// Why a call got no answer.
 #[derive(Debug)]
-pub(super) enum CallError {
-    /// The manager, or the way to it, is not there now.
+pub enum CallError {
+    /// The manager, or the connection to it, is not there now.
     Lost(Problem),
-    /// It was asked, and said no.
+    /// The manager refused.
     Said(Problem),
 }
 
@@ -46,48 +46,64 @@ impl From<Problem> for CallError {
     }
 }
 
-/// What a job does.
+/// The kind of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// It starts a unit.
+    /// The job starts a unit.
     Start,
-    /// It stops one.
+    /// The job stops a unit.
     Stop,
 }
 
 /// A unit at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
-    /// `LoadState`: `loaded`, `not-found`.
-    pub(super) load: String,
-    /// `ActiveState`: `active`, `failed`.
-    pub(super) active: String,
+    /// `LoadState`: whether the unit exists, `not-found` where not.
+    pub(super) found: bool,
+    /// `ActiveState`.
+    pub(super) active: ActiveState,
+    /// `InvocationID`: its last start. None before the first.
+    pub(super) invocation: Option<Invocation>,
     /// `StatusText`: what the service says of itself.
     pub(super) status: String,
-    /// `Result`: how it ended last: `success`, `exit-code`.
+    /// `Result`: how it last ended: `success`, `exit-code`.
     pub(super) result: String,
     /// `TasksCurrent`: processes and threads in its control group, where that is counted.
     pub(super) tasks: Option<u64>,
-    /// `NRestarts`: how often it was started again by itself.
+    /// `NRestarts`: how often systemd restarted it.
     pub(super) restarts: u32,
-    /// `MainPID`: its own process, if it has one.
+    /// `MainPID`: the main process, if it has one.
     pub(super) main: Option<u32>,
     /// `StateChangeTimestampMonotonic`: when it became what it is, microseconds of the monotonic clock. Absent: never.
     pub(super) changed: Option<u64>,
-    /// `ControlGroup`: where its processes are. Empty where it has none.
+    /// `ControlGroup`: the group of its processes. Empty where it has none.
     pub(super) group: String,
+}
+
+/// One start of a unit, by which the journal tells its lines from those of any other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invocation(String);
+
+impl Invocation {
+    /// The invocation with this number, in hexadecimal digits. None where there are none.
+    pub(super) fn of(digits: &str) -> Option<Self> {
+        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(digits.to_owned()))
+    }
+
+    /// What `journalctl` is asked for: the lines of its processes, and what the service manager says of it. See
+    /// systemd.journal-fields(7).
+    pub(super) fn matches(&self) -> [String; 5] {
+        let Self(id) = self;
+        let or = || "+".to_owned();
+        let of = |field: &str| format!("{field}={id}");
+        [of("_SYSTEMD_INVOCATION_ID"), or(), of("INVOCATION_ID"), or(), of("USER_INVOCATION_ID")]
+    }
 }
 
 impl State {
     /// The state as the rest of the program knows it.
     pub(super) fn condition(&self) -> Condition {
-        match self.active.as_str() {
-            "active" => Condition::Active,
-            "activating" | "deactivating" | "reloading" | "maintenance" => {
-                Condition::Changing(self.active.clone())
-            }
-            _ => Condition::Down(self.active.clone()),
-        }
+        self.active.clone().condition()
     }
 }
 
@@ -111,5 +127,8 @@ pub(super) enum Persistence {
     UntilBoot,
 }
 
-/// What [`Transport::goes_down`] looks for in `SystemState`.
+/// `LoadState` of a unit that is not there.
+pub(super) const NOT_FOUND: &str = "not-found";
+
+/// The value of `SystemState` that [`Transport::goes_down`] looks for.
 pub(super) const STOPPING: &str = "stopping";

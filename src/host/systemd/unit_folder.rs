@@ -1,7 +1,7 @@
-//! Where unit files go: into a plain folder, or beside `/etc/systemd/system` where NixOS declares what is in it.
+//! Writes unit files: into a plain folder, or beside `/etc/systemd/system` where NixOS declares its contents.
 //!
-//! On NixOS a unit is what the system's configuration declares. awqdeploy's module declares ours, and says that they are
-//! wanted at boot. Where what shall run has another text than what is declared (after a rollback, say), the text goes to
+//! On NixOS a unit is what the system's configuration declares. awqdeploy's module declares ours, and says
+//! that they are wanted at boot. A unit that differs from the declared one (after a rollback, say) goes to
 //! `system.control`, which systemd reads first and a reboot keeps; once both agree again it is removed.
 
 use crate::{
@@ -14,25 +14,25 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// What the name of an adopted unit's file ends in once ours has its place. systemd reads no such file.
+/// The suffix of an adopted unit's file once ours has its place. systemd reads no such file.
 const BY_HAND: &str = ".by-hand";
 
-/// The folder that units are written to.
+/// The folder for units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitFolder {
     /// A plain folder.
     Plain(PathBuf),
     /// Units that NixOS declares, and the folder of those that deviate.
     Declared {
-        /// Read-only.
+        /// The read-only folder of declared units.
         declared: PathBuf,
-        /// Read first.
+        /// The folder that systemd reads first.
         control: PathBuf,
     },
 }
 
 impl UnitFolder {
-    /// The folder at `units`, with `control` to go to where that is in the Nix store.
+    /// The folder at `units`, or `control` where that is in the Nix store.
     pub fn at(units: &Path, control: &Path) -> Self {
         match StorePath::behind(units) {
             Some(_) => Self::Declared { declared: units.to_owned(), control: control.to_owned() },
@@ -40,7 +40,7 @@ impl UnitFolder {
         }
     }
 
-    /// A problem if one of these units is somebody else's, or cannot be started at boot. Changes nothing.
+    /// A problem if one of these units is somebody else's, or boot would not start it. Changes nothing.
     ///
     /// # Errors
     /// [`Kind::Refused`].
@@ -59,8 +59,9 @@ impl UnitFolder {
         }
     }
 
-    /// The file of this unit that placing it would overwrite, and its text. What NixOS declares is never overwritten.
-    pub fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
+    /// The file of this unit that placing it would overwrite, and its text. A declared unit is never
+    /// overwritten.
+    pub(crate) fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
         let (Self::Plain(folder) | Self::Declared { control: folder, .. }) = self;
         let path = folder.join(unit);
         Ok(fs::read(&path)?.map(|text| (path, text)))
@@ -81,7 +82,7 @@ impl UnitFolder {
             let found = fs::read(&path)?;
             if wanted && found.as_ref() != Some(text) {
                 if found.is_some_and(|found| is_adopted(unit, &found)) {
-                    // Nowhere else: it may hold secrets, and keeps its mode.
+                    // In the same folder: it may hold secrets, and keeps its mode.
                     let aside = folder.join(format!("{name}{BY_HAND}"));
                     fs::remove(&aside)?;
                     fs::link(&path, &aside)?;
@@ -97,7 +98,7 @@ impl UnitFolder {
         Ok(changed)
     }
 
-    /// Whether systemd has to be told which units boot starts: NixOS declares that.
+    /// Whether systemd has to be told which units boot starts. On NixOS the configuration does that.
     pub fn enables(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
@@ -110,12 +111,12 @@ impl UnitFolder {
     }
 }
 
-/// Whether this text of somebody else's is the one that this unit may replace.
+/// Whether this unit may replace this text of somebody else's.
 fn is_adopted(unit: &Unit, found: &str) -> bool {
     unit.replaces == Some(Sha256Digest::of(found))
 }
 
-/// A unit that boot would not start is no deployment.
+/// A problem with a unit that boot would not start.
 fn wanted(declared: &Path, unit: &Unit) -> Result<(), Problem> {
     if declared.join("multi-user.target.wants").join(&unit.name).symlink_metadata().is_ok() {
         return Ok(());
@@ -126,7 +127,7 @@ fn wanted(declared: &Path, unit: &Unit) -> Result<(), Problem> {
     ))
 }
 
-/// A person's own unit is not overwritten: it may be the only record of how they served until now.
+/// The problem of a person's own unit. It is not overwritten: it may be the only record of their server.
 fn foreign(path: &Path) -> Problem {
     Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
         .help(

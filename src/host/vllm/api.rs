@@ -1,4 +1,4 @@
-//! Talking to a serving engine: the OpenAI-compatible API over HTTP on this host.
+//! The client of a running engine: the OpenAI-compatible API over HTTP on this host.
 
 use super::connection::{Arriving, Connection, Connections};
 use crate::{
@@ -41,27 +41,27 @@ const MAX_STREAM_BYTES: usize = 64 << 20;
 /// The longest wait for `/health`, which does no work.
 const HEALTH_WAIT: Duration = Duration::from_secs(10);
 
-/// How many tokens the first verified completion asks for: enough to show that decoding goes on after
-/// the first, and quick at any speed.
+/// The tokens of the first verified completion: enough to show that decoding goes on after the first, and
+/// quick at any speed.
 const FIRST_COMPLETION_TOKENS: u32 = 2;
 
 /// One engine's API.
 #[derive(Clone, Debug)]
 pub struct Api {
     connections: Connections,
-    /// `http://HOST:PORT`, and whatever is before `/v1`.
+    /// `http://HOST:PORT`, and the path before `/v1`.
     base: Url,
     model: String,
     key: Option<SecretText>,
     timeout: Duration,
 }
 
-/// A streamed answer, as far as it was listened to.
+/// A streamed answer, whole or in part.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Received {
-    /// All of it.
+pub(crate) enum Received {
+    /// The whole answer.
     Whole(Streamed),
-    /// What its beginning took, a token a chunk.
+    /// The times of its beginning, a token a chunk.
     Part(Sample),
 }
 
@@ -81,9 +81,8 @@ pub struct Raw {
 }
 
 impl Api {
-    /// The API that this plan's engine will answer, as long as these processes hold the other end: an answer of
-    /// anybody else counts for nothing, and nobody else is sent anything. A key that the plan gives to vLLM is used
-    /// here too.
+    /// The API of this plan's engine, as long as these processes hold the other end: answers of others do not
+    /// count, and nothing is sent to them. A key that the plan gives to vLLM is used here too.
     pub fn of(plan: &Plan, whose: OwnedProcesses) -> Result<Self, Problem> {
         let api = Self::at(
             SocketAddr::new(plan.serve.listen.host, plan.serve.listen.port),
@@ -97,8 +96,8 @@ impl Api {
         Ok(api.with_key(key).held_by(whose))
     }
 
-    /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine that
-    /// listens on every address is asked on loopback.
+    /// The API at `address`, asked for `model`, with `timeout` for any one request. An engine on every
+    /// address is asked on loopback.
     pub fn at(address: SocketAddr, model: &str, timeout: Duration) -> Result<Self, Problem> {
         let host = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -113,7 +112,7 @@ impl Api {
     /// # Errors
     ///
     /// For what is no URL of the scheme `http`.
-    pub fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
+    pub(crate) fn on(url: &str, model: &str, timeout: Duration) -> Result<Self, Problem> {
         let base = url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
         match Url::parse(base) {
@@ -123,33 +122,33 @@ impl Api {
         }
     }
 
-    /// The same, with a key for everything under `/v1`.
+    /// Sets the key for everything under `/v1`.
     #[must_use]
     pub fn with_key(self, key: Option<SecretText>) -> Self {
         Self { key, ..self }
     }
 
-    /// The same, asked only where these processes hold the other end.
+    /// Restricts the API to these processes at the other end.
     #[must_use]
     pub fn held_by(self, whose: OwnedProcesses) -> Self {
         Self { connections: self.connections.held_by(whose), ..self }
     }
 
-    /// The same, asked for another model.
+    /// Sets the model to ask for.
     #[must_use]
-    pub fn with_model(self, model: &str) -> Self {
+    pub(crate) fn with_model(self, model: &str) -> Self {
         Self { model: model.to_owned(), ..self }
     }
 
-    /// Whether it is asked with a key.
-    pub fn has_key(&self) -> bool {
+    /// Whether it has a key.
+    pub(crate) fn has_key(&self) -> bool {
         self.key.is_some()
     }
 
-    /// Has so many connections in hand before a clock starts, as far as the server keeps them. It costs
-    /// requests that do no work.
+    /// Opens so many connections before a clock starts, as far as the server keeps them. It costs requests
+    /// that do no work.
     pub async fn connect(&self, connections: u32) {
-        // Whoever cannot be reached is found out by the requests that follow.
+        // A server that cannot be reached shows in the requests that follow.
         let _answers = join_all((0..connections).map(|_| self.health())).await;
     }
 
@@ -164,14 +163,9 @@ impl Api {
         Ok(alone.in_time(second).await.is_ok())
     }
 
-    /// The name that it is asked for.
-    pub fn model(&self) -> &str {
+    /// The name of the model in requests.
+    pub(crate) fn model(&self) -> &str {
         &self.model
-    }
-
-    /// Where it is.
-    pub fn base(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
     }
 
     fn below(base: Url, model: &str, timeout: Duration) -> Self {
@@ -180,8 +174,8 @@ impl Api {
         Self { connections, base, model: model.to_owned(), key: None, timeout }
     }
 
-    /// The status of `/health`, which needs no key and is sent none. vLLM answers 200 as soon as it listens, and 503 once its engine is dead;
-    /// neither says that it can generate.
+    /// The status of `/health`, which is asked without a key. vLLM answers 200 as soon as it listens, and 503
+    /// once its engine is dead; neither says that it can generate.
     pub async fn health(&self) -> Result<u16, ApiError> {
         let request = Self { key: None, ..self.clone() }.request(Method::GET, "/health", None)?;
         let raw = self.clone().within(HEALTH_WAIT).raw(request).await?;
@@ -201,8 +195,8 @@ impl Api {
         Answer::parse(&raw.expect_ok()?)
     }
 
-    /// Asks for a streamed answer and reads it to its end, stamping each chunk on arrival with the
-    /// monotonic clock. The connection is there already, unless this is the first request.
+    /// Asks for a streamed answer and reads it to its end, stamping each chunk on arrival with the monotonic
+    /// clock. The connection exists already, unless this is the first request.
     pub async fn stream(&self, request: &Request) -> Result<Streamed, ApiError> {
         match self.stream_until(request, |_| false).await? {
             Received::Whole(streamed) => Ok(streamed),
@@ -210,8 +204,9 @@ impl Api {
         }
     }
 
-    /// The same, and hangs up once `enough` says so of the times at which chunks came.
-    pub async fn stream_until(
+    /// Reads a streamed answer as [`Api::stream`] does, and hangs up once `enough` says so of the times at
+    /// which chunks came.
+    pub(crate) async fn stream_until(
         &self,
         request: &Request,
         enough: impl Fn(&[Duration]) -> bool,
@@ -236,8 +231,8 @@ impl Api {
         }
     }
 
-    /// Asks for an answer and takes it as it comes, whatever its status.
-    pub async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, ApiError> {
+    /// Asks for an answer and returns it as it comes, whatever its status.
+    pub(crate) async fn exchange(&self, path: &str, ask: Ask) -> Result<Exchange, ApiError> {
         let request = match ask {
             Ask::Get | Ask::Skip(_) => self.request(Method::GET, path, None),
             Ask::Post(body) => self.request(Method::POST, path, Some(body.to_string())),
@@ -246,30 +241,30 @@ impl Api {
         self.exchanged(request?).await
     }
 
-    /// How much the engine does for everybody. Absent where it does not tell.
-    pub async fn load(&self) -> Option<Load> {
+    /// The load of the engine by all clients. Absent where it does not tell.
+    pub(crate) async fn load(&self) -> Option<Load> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Load::parse(&metrics)
     }
 
-    /// How far the engine got with all that it was ever asked. Absent where it does not tell.
-    pub async fn progress(&self) -> Option<Progress> {
+    /// The work that the engine has done for all clients. Absent where it does not tell.
+    pub(crate) async fn progress(&self) -> Option<Progress> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Progress::parse(&metrics)
     }
 
-    /// The same API with less patience for any one request.
+    /// Sets a shorter limit for any one request.
     #[must_use]
-    pub fn within(self, timeout: Duration) -> Self {
+    pub(crate) fn within(self, timeout: Duration) -> Self {
         Self { timeout: self.timeout.min(timeout), ..self }
     }
 
-    /// Gets what is at `path`.
+    /// Sends a GET request for `path`.
     pub async fn get(&self, path: &str) -> Result<Raw, ApiError> {
         self.raw(self.request(Method::GET, path, None)?).await
     }
 
-    /// Posts `body` as JSON, well-formed or not.
+    /// Sends a POST request with `body` as JSON, well-formed or not.
     pub async fn post(&self, path: &str, body: String) -> Result<Raw, ApiError> {
         self.raw(self.request(Method::POST, path, Some(body))?).await
     }
@@ -327,7 +322,7 @@ impl Api {
     }
 }
 
-/// All of a body that has an end.
+/// Reads a whole body.
 async fn whole(mut answer: Arriving) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::new();
     while let Some(bytes) = answer.chunk().await.map_err(|error| broken(&error, 0))? {
@@ -375,8 +370,8 @@ impl Raw {
     }
 }
 
-/// The completion that makes a server ready: answered with status 200, at least one token counted, and
-/// ended for a reason. `/health` shows none of this.
+/// Asks for the completion that shows a server to be ready: answered with status 200, at least one token
+/// counted, and ended for a reason. `/health` shows none of this.
 pub async fn first_completion(api: &Api) -> Result<Answer, ApiError> {
     let request = Request::complete("The capital of France is", FIRST_COMPLETION_TOKENS);
     let answer = api.answer(&request).await?;
@@ -389,7 +384,7 @@ pub async fn first_completion(api: &Api) -> Result<Answer, ApiError> {
     Ok(answer)
 }
 
-/// An answer that broke off, after so many chunks.
+/// The error of an answer that broke off, after so many chunks.
 fn broken(error: &hyper::Error, chunks: usize) -> ApiError {
     ApiError::Cut { why: root_of(error), chunks }
 }
@@ -398,7 +393,7 @@ fn refusal(status: u16, body: &str) -> ApiError {
     ApiError::Refused { status, message: complaint(body) }
 }
 
-/// The key that vLLM asks for on everything under `/v1`: `--api-key`, or the variable that stands for it.
+/// The key that vLLM asks for on everything under `/v1`: `--api-key`, or its variable.
 fn key(serve: &Serve) -> Option<&str> {
     let mut words = serve.argv.iter();
     while let Some(word) = words.next() {

@@ -1,5 +1,5 @@
-//! HTTP/1.1 connections to one server, kept for the next request. Each is driven by whoever waits for an
-//! answer on it, in the same future: nothing lies between a clock and the socket.
+//! HTTP/1.1 connections to one server, kept for the next request. The future that waits for an answer also
+//! drives its connection: nothing lies between a clock and the socket.
 
 use crate::{
     domain::api::openai::ApiError,
@@ -27,7 +27,7 @@ use tokio::{net::TcpStream, task::yield_now, time::timeout};
 /// The longest wait for a connection. Everything here is on this host.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
-/// The connections to one server that nobody uses now.
+/// The idle connections to one server.
 #[derive(Clone, Debug)]
 pub(super) struct Connections(Arc<Server>);
 
@@ -35,7 +35,7 @@ pub(super) struct Connections(Arc<Server>);
 struct Server {
     host: String,
     port: u16,
-    /// Whose the server must be.
+    /// The processes that must hold the other end.
     whose: Option<OwnedProcesses>,
     idle: Mutex<Vec<Connection>>,
 }
@@ -65,7 +65,7 @@ impl Connections {
         Self(Arc::new(Server { host, port, whose: None, idle: Mutex::default() }))
     }
 
-    /// Others to the same server.
+    /// A new set of connections to the same server.
     pub(super) fn apart(&self) -> Self {
         let Server { host, port, whose, .. } = &*self.0;
         Self(Arc::new(Server {
@@ -76,13 +76,13 @@ impl Connections {
         }))
     }
 
-    /// Others, which are only made where these processes hold the other end.
+    /// A new set of connections, which are only made where these processes hold the other end.
     pub(super) fn held_by(&self, whose: OwnedProcesses) -> Self {
         let Server { host, port, .. } = &*self.0;
         Self(Arc::new(Server { host: host.clone(), port: *port, whose: Some(whose), idle: Mutex::default() }))
     }
 
-    /// One that was kept and is still open, else a new one.
+    /// A kept connection that is still open, else a new one.
     pub(super) async fn take(&self) -> Result<Connection, ApiError> {
         match self.kept().await {
             Some(kept) => Ok(kept),
@@ -90,9 +90,9 @@ impl Connections {
         }
     }
 
-    /// One that was kept and is still open.
+    /// A kept connection that is still open.
     pub(super) async fn kept(&self) -> Option<Connection> {
-        // What the server closed meanwhile shows once the event loop has looked.
+        // A connection that the server closed shows once the event loop has looked.
         yield_now().await;
         loop {
             let mut kept = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
@@ -146,7 +146,7 @@ impl Connection {
         Ok(Self { sender, driver: Box::new(driver.fuse()) })
     }
 
-    /// Whether it takes a request: it is open, and the last answer was read.
+    /// Whether the connection takes a request: it is open, and the last answer was read.
     async fn is_ready(&mut self) -> bool {
         let Self { sender, driver } = self;
         beside(driver, sender.ready()).await.is_ok()
@@ -159,13 +159,13 @@ impl Connection {
 }
 
 impl Arriving {
-    /// The next bytes of the body. None: that was all.
+    /// The next bytes of the body. None: the body has ended.
     pub(super) async fn chunk(&mut self) -> hyper::Result<Option<Bytes>> {
         while let Some(connection) = &mut self.connection {
             match beside(&mut connection.driver, self.body.frame()).await {
                 Some(frame) => match frame?.into_data() {
                     Ok(bytes) => return Ok(Some(bytes)),
-                    // What follows a body says nothing here.
+                    // Trailers are ignored.
                     Err(_trailers) => {}
                 },
                 None => self.connection.take().into_iter().for_each(|whole| self.connections.keep(whole)),
@@ -175,12 +175,12 @@ impl Arriving {
     }
 }
 
-/// What comes of `wanted` while the connection is driven, which is always asked first: it finds out that it ended, and
-/// has read what is wanted.
+/// Waits for `wanted` and drives the connection meanwhile. The connection is polled first: it reads the bytes
+/// of `wanted`, and finds its own end.
 async fn beside<T>(driver: &mut (impl Future + Unpin), wanted: impl Future<Output = T>) -> T {
     let mut wanted = pin!(wanted);
     poll_fn(|context| {
-        // That it ended shows in what is wanted.
+        // The end of the connection shows in `wanted`.
         let _ended: Poll<_> = driver.poll_unpin(context);
         wanted.as_mut().poll(context)
     })

@@ -1,5 +1,4 @@
-//! Asks the installed vLLM what it makes of a command line. Nothing is loaded, and no GPU is touched beyond
-//! being looked for.
+//! Asks the installed vLLM what it makes of a command line. Nothing is loaded, and GPUs are only looked for.
 
 use super::isolated::{self, Question};
 use crate::domain::{
@@ -10,11 +9,12 @@ use crate::domain::{
 use std::time::Duration;
 
 const SCRIPT: &str = include_str!("ask-engine.py");
-/// How long it may take. Importing vLLM took 20 to 40 seconds where it was measured, from a cold disk more.
+/// The longest wait for the answer. Importing vLLM took 20 to 40 seconds where it was measured, from a cold
+/// disk more.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What it makes of a service's command line for its model. The model's own code may run for it
-/// (`--trust-remote-code`): it is asked where the service would run, with what the service may do.
+/// Asks vLLM what it makes of a service's command line. The model's own code may run for it
+/// (`--trust-remote-code`), so it runs in the service's sandbox.
 ///
 /// # Errors
 /// [`Kind::Refused`] where it does not take the command line: the old service must not be stopped for it.
@@ -27,7 +27,7 @@ pub fn ask(service: &Service<'_>, patience: Duration) -> Result<ResolvedEngineCo
     let arguments: Vec<String> = std::iter::once(model).chain(flags.cloned()).collect();
     let question = Question { name: "ask-engine.py", script: SCRIPT, patience };
     let asked = match isolated::ask(service, python, &question, &arguments) {
-        // As on a host without a message bus. Nobody is asked as root instead.
+        // As on a host without a message bus. The question never runs as root instead.
         Err(problem) if problem.kind == Kind::Unverified => {
             return Ok(ResolvedEngineConfig {
                 silent: Some(problem.what),

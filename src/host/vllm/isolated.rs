@@ -1,6 +1,6 @@
-//! Questions to a runtime before its service runs. What answers may run code of a model or of a wheel: it runs in a unit
-//! of its own, with the user, the sandbox and the little environment that the service would have. Where no service manager
-//! is, or none that the caller may use, it runs as the caller, without the caller's environment.
+//! Asks a runtime before its service runs. The answer may run code of a model or of a wheel: so it runs in a
+//! unit of its own, with the user, the sandbox and the small environment of the service. Without a service
+//! manager that the caller may use, it runs as the caller, without the caller's environment.
 
 use crate::{
     domain::{
@@ -24,35 +24,35 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How much longer than the question its unit may take to be gone.
+/// The additional time for the unit to end after the question.
 const GONE_PATIENCE: Duration = Duration::from_secs(30);
-/// Variables that name folders in which vLLM and its libraries keep things. The service has folders of its own
-/// for them; whoever only asks leaves nothing behind.
+/// Variables that name folders of vLLM and its libraries. The service has folders of its own for them; a
+/// question leaves nothing behind.
 const FOLDERS: [&str; 4] = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"];
-/// Where programs are looked for, as systemd has it.
+/// The search path of programs, as systemd has it.
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What `systemd-run` says where it could not even begin.
+/// The messages of `systemd-run` where it could not begin.
 const NOT_RUN: [&str; 3] =
     ["Failed to connect to", "Failed to start transient service unit", "Unknown assignment"];
 
-/// A script that is asked.
+/// A script to run in a runtime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     /// The name of its file.
     pub(crate) name: &'static str,
-    /// Its text.
+    /// The text.
     pub(crate) script: &'static str,
     /// How long the answer may take.
     pub(crate) patience: Duration,
 }
 
-/// Whether questions of this scope are asked in a sandbox.
-pub fn is_enclosed(scope: Scope) -> bool {
+/// Whether questions of this scope run in a sandbox.
+pub(crate) fn is_enclosed(scope: Scope) -> bool {
     Systemd::usable(scope).is_ok()
 }
 
-/// What this interpreter answers, enclosed as this service would be. None: nothing in time.
+/// Runs the question with this interpreter, in the sandbox of this service. None: no answer in time.
 pub(crate) fn ask(
     service: &Service<'_>,
     python: &str,
@@ -66,11 +66,11 @@ pub(crate) fn ask(
     fs::write_new(&script, question.script)?;
     let words = [script.display().to_string()].into_iter().chain(arguments.iter().cloned());
     let mut environment = service.serve.env.clone();
-    // Its own `/tmp`, which is empty, and gone with it.
+    // A `/tmp` of its own, empty at first and removed afterwards.
     let home =
         if enclosed && scope == Scope::System { PathBuf::from("/tmp") } else { folder.path().to_owned() };
     environment.extend(FOLDERS.map(|name| (name.to_owned(), home.display().to_string())));
-    // The runtime is held against what was installed: nothing may be added to it.
+    // The runtime is checked against its manifest: nothing may be added to it.
     environment.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
     if !enclosed {
         environment.entry("PATH".to_owned()).or_insert_with(|| PROGRAMS.to_owned());
@@ -92,9 +92,9 @@ pub(crate) fn ask(
     {
         return Err(Problem::new(Kind::Unverified, format!("it has no unit to be asked in: {why}")));
     }
-    // systemd ends what is late.
+    // systemd ends a late unit.
     Ok(ended.filter(|ended| ended.status.success() || began.elapsed() < question.patience).map(|ended| {
-        // What was asked of whom, and not how: that is a page.
+        // The interpreter and script alone: the whole command line is a page.
         Finished { line: command.join(" "), ..ended }
     }))
 }
@@ -124,12 +124,12 @@ fn systemd_run(
     words.extend(unit::enclosure(service).into_iter().map(|set| format!("--property={set}")));
     words.extend(environment.iter().map(|(name, value)| format!("--setenv={name}={value}")));
     words.push("--".to_owned());
-    // systemd puts variables into a command line.
+    // systemd expands variables in a command line.
     words.extend(command.iter().map(|word| word.replace('$', "$$")));
     words
 }
 
-/// A folder for the script: for a service of the system one that its user can read and nobody can write to.
+/// A folder for the script: for a service of the system, its user can read it and nobody can write to it.
 fn folder(scope: Scope, enclosed: bool) -> Result<TempDir, Problem> {
     let made =
         |made: std::io::Result<TempDir>| made.map_err(|e| Problem::doing("make a folder for a question", e));
@@ -150,8 +150,8 @@ fn folder(scope: Scope, enclosed: bool) -> Result<TempDir, Problem> {
     }
 }
 
-/// Has the driver make its device nodes, as the service's own unit has it: nothing can in a sandbox. A host whose nodes
-/// are there already needs no `nvidia-modprobe`.
+/// Makes the driver's device nodes, as the service's own unit does: a sandbox cannot. A host that has them
+/// already needs no `nvidia-modprobe`.
 fn device_nodes() {
     let _unneeded = exec::run("nvidia-modprobe", &["-u", "-c", "0"], &BTreeMap::new());
 }

@@ -1,4 +1,5 @@
-//! Measures what GPUs copy and read, with the torch of a runtime: this program has no CUDA of its own.
+//! Measures the copy and read rates of GPUs, with the torch of a runtime: this program has no CUDA of its
+//! own.
 
 use super::isolated::{self, Question};
 use crate::domain::{
@@ -12,12 +13,13 @@ use crate::domain::{
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 const SCRIPT: &str = include_str!("probe-link.py");
-/// What begins the line of the answer.
+/// The mark before the answer.
 const MARK: &str = "awqdeploy-answer ";
-/// Importing torch and vLLM takes most of it; the measuring is a second for each GPU.
+/// The longest wait. Importing torch and vLLM takes most of it; the measuring is a second for each GPU.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What this Python's torch measures of each GPU, in the driver's order. It runs as a service would.
+/// The rates of each GPU, in the driver's order, as this Python's torch measures them. It runs as a service
+/// would.
 pub fn rates(python: &str, layout: &Layout) -> Result<Vec<MeasuredRates>, Problem> {
     // CUDA would put the fastest first.
     let order = ("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());

@@ -1,9 +1,9 @@
-//! A vLLM that runs: its process, its API, and what it says of itself.
+//! A running vLLM: its process, its API, its log.
 
 pub mod api;
 mod connection;
 pub mod engine_config;
 pub mod isolated;
 pub mod link_probe;
-pub mod process;
-pub mod running_server;
+pub(crate) mod process;
+pub(crate) mod running_server;

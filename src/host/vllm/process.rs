@@ -1,4 +1,4 @@
-//! The engine below its supervisor: its output passed on, its lines heard, its descendants ended.
+//! The engine below its supervisor: passes its output on, reads its lines, ends its descendants.
 
 use crate::{
     domain::problem::Problem,
@@ -13,28 +13,28 @@ use tokio::{
     time::timeout,
 };
 
-/// What a service manager tells its service, and the engine must not hear.
+/// Variables of the service manager that the engine must not get.
 const NOT_PASSED_ON: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"];
 /// Bytes of output passed on at once.
 const CHUNK: usize = 8 << 10;
-/// Longest line that is heard; the rest of a longer one is only passed on.
+/// The longest line that is read; the rest of a longer one is only passed on.
 const LINE_LIMIT: usize = 4 << 10;
-/// Lines that may wait to be heard; the engine is held up beyond that.
+/// The most lines that may wait; the engine is held up beyond that.
 const LINES_WAITING: usize = 256;
 
-/// How long an ended engine's last lines are waited for, each.
+/// The longest wait for each of an ended engine's last lines.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A running engine.
 #[derive(Debug)]
-pub struct EngineProcess {
+pub(crate) struct EngineProcess {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl EngineProcess {
-    /// Starts the engine. What it leaves behind when it dies is inherited by this process.
-    pub fn start(argv: &[String], environment: &BTreeMap<String, String>) -> Result<Self, Problem> {
+    /// Starts the engine. This process inherits the orphans that it leaves.
+    pub(crate) fn start(argv: &[String], environment: &BTreeMap<String, String>) -> Result<Self, Problem> {
         process_tree::adopt_orphans()?;
         let mut child = exec::engine(argv, environment, &NOT_PASSED_ON)?;
         let (said, lines) = mpsc::channel(LINES_WAITING);
@@ -47,8 +47,8 @@ impl EngineProcess {
         Ok(Self { child, lines })
     }
 
-    /// The next line that it writes, or its end with the last lines.
-    pub async fn next(&mut self) -> Result<Next, Problem> {
+    /// The next line of the engine, or its end with the last lines.
+    pub(crate) async fn next(&mut self) -> Result<Next, Problem> {
         let ended = tokio::select! {
             biased;
             Some(line) = self.lines.recv() => return Ok(Next::Line(line)),
@@ -56,47 +56,47 @@ impl EngineProcess {
         };
         let status = ended.map_err(|e| Problem::doing("wait for the engine", e))?;
         let mut last = Vec::new();
-        // What it wrote last says why it ended, and may still be in the pipe. Its orphans may hold the
-        // pipe open for ever.
+        // The last lines say why it ended, and may still be in the pipe. Its orphans may hold the pipe open
+        // for ever.
         while let Ok(Some(line)) = timeout(LAST_WORDS, self.lines.recv()).await {
             last.push(line);
         }
         Ok(Next::Ended { status, last })
     }
 
-    /// Asks it to stop, waits for at most `grace`, and ends whatever is left of it.
-    pub async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
+    /// Asks the engine to stop, waits for at most `grace`, and ends whatever is left of it.
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<(), Problem> {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-            // Gone already is what is wanted.
+            // An engine that is gone already is fine.
             let _gone = kill_process(pid, Signal::TERM);
-            // One that swallowed the signal, as vLLM can while it starts, is killed below.
+            // An engine that ignored the signal, as vLLM can while it starts, is killed below.
             let _late = timeout(grace, self.child.wait()).await;
         }
         self.clear()
     }
 
-    /// Ends whatever an engine left that has itself ended.
-    pub fn clear(&mut self) -> Result<(), Problem> {
+    /// Ends the processes that an ended engine left.
+    pub(crate) fn clear(&mut self) -> Result<(), Problem> {
         let _gone = self.child.start_kill();
         process_tree::kill_descendants()
     }
 }
 
-/// What an engine did.
+/// An event of the engine.
 #[derive(Debug)]
-pub enum Next {
-    /// It wrote this line.
+pub(crate) enum Next {
+    /// The engine wrote this line.
     Line(String),
-    /// It ended.
+    /// The engine ended.
     Ended {
-        /// How.
+        /// The exit status.
         status: ExitStatus,
-        /// The lines that nobody had heard yet.
+        /// The lines that were not read yet.
         last: Vec<String>,
     },
 }
 
-/// Copies output as it comes, and tells each line.
+/// Copies output as it comes, and passes on each line.
 async fn pass_on(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

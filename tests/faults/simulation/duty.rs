@@ -112,6 +112,8 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         let mut host = Played::new(machine, &writer);
         return activate(&writer, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
     };
+    // Whoever wrote its last record may have died before that was on the disk. From here on it is believed.
+    writer.journal(number)?;
     if let Some(end) = last.end().cloned() {
         return Ok(Some(Ended { number, activation: last.clone(), end }));
     }

@@ -1,12 +1,13 @@
 //! Random schedules of faults, users, clocks and locks, each from a seed: the same seed is the same schedule.
 
 mod duty;
+mod outcome;
 mod schedule;
 mod town;
 
 use super::{Table, choice::Choice, tell};
 use schedule::Schedule;
-use std::{ops::Range, path::Path, time::Instant};
+use std::{collections::BTreeSet, ops::Range, path::Path, time::Instant};
 use town::Town;
 
 /// Schedules with a name of their own.
@@ -29,9 +30,10 @@ pub(crate) fn names(choice: &Choice) -> Vec<String> {
 /// Plays the schedules of the first seeds, or of one.
 pub(crate) fn run(choice: &Choice, scratch: &Path, table: &mut Table) {
     let (began, mut played) = (Instant::now(), 0);
+    let mut seen = BTreeSet::new();
     for seed in parts(choice).filter(|(_, name)| choice.wants(name)).flat_map(|(seeds, _)| seeds) {
         let schedule = Schedule::of(seed);
-        let (went, story) = play(&schedule, scratch);
+        let (went, story) = play(&schedule, scratch, &mut seen);
         if choice.seed.is_some() {
             tell(&format!("{schedule:?}"));
             for line in &story {
@@ -39,38 +41,55 @@ pub(crate) fn run(choice: &Choice, scratch: &Path, table: &mut Table) {
             }
         }
         let faults = format!("{} at random", schedule.faults.len());
-        let went = went.map_err(|why| explained(&schedule, &why, scratch));
+        let went = went.map_err(|why| {
+            if choice.first_failure {
+                format!("{why}; repeat it with `--seed={seed}`")
+            } else {
+                explained(&schedule, &why, scratch)
+            }
+        });
         table.add(usize::MAX, "simulation", &faults, went, 0.0);
-        played += 1;
+        played += 1_usize;
+    }
+    if played >= PART {
+        let missing: Vec<_> = outcome::MUST_HAPPEN.into_iter().filter(|what| !seen.contains(*what)).collect();
+        let went = if missing.is_empty() { Ok(true) } else { Err(format!("never: {missing:?}")) };
+        table.add(usize::MAX, "simulation", "what must have happened", went, 0.0);
     }
     tell(&format!("simulation: {played} schedules in {:.1} s", began.elapsed().as_secs_f64()));
 }
 
 /// Plays one schedule: whether it ends with a commit. What must never be so is the error; beside it the story,
 /// told step by step.
-fn play(schedule: &Schedule, scratch: &Path) -> (Result<bool, String>, Vec<String>) {
+fn play(
+    schedule: &Schedule,
+    scratch: &Path,
+    seen: &mut BTreeSet<String>,
+) -> (Result<bool, String>, Vec<String>) {
     let root = tempfile::tempdir_in(scratch).expect("the scratch folder can be written");
     let mut town = Town::new(schedule, root.path());
     let _listening = town.machine.plug_in();
     let went = schedule.acts.iter().enumerate().try_for_each(|(number, act)| town.play(number, *act));
     let went = went.and_then(|()| town.end()).map(|()| town.is_committed());
     let story = town.shared.story.take();
+    seen.append(&mut town.shared.seen.borrow_mut());
     (went, story)
 }
 
 /// A failure with how to repeat it, and with the least that leads to it.
 fn explained(schedule: &Schedule, why: &str, scratch: &Path) -> String {
     let (mut least, mut why) = (schedule.clone(), why.to_owned());
+    let play = |schedule: &Schedule| play(schedule, scratch, &mut BTreeSet::new());
     'shrink: loop {
         for smaller in least.smaller() {
-            if let (Err(still), _) = play(&smaller, scratch) {
+            if let (Err(still), _) = play(&smaller) {
                 (least, why) = (smaller, still);
                 continue 'shrink;
             }
         }
         break;
     }
-    let story = play(&least, scratch).1.join("\n");
+    let story = play(&least).1.join("\n");
     let Schedule { seed, acts, faults } = least;
     format!(
         "{why}\nrepeat it with `--seed={seed}`; the least that leads to it: {acts:?}, with {faults:?}:\n{story}"

@@ -1,6 +1,7 @@
 //! What happens in a random schedule, all of it drawn before anything does: so it can be played again, and shrunk.
 
 use crate::host::Blow;
+use awqdeploy::domain::activation::machine::Step;
 
 /// Something that a person does, or that happens to the host.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,8 +34,17 @@ pub(crate) enum Trouble {
     Meanwhile(Act),
     /// If the deployer is killed, somebody does this before it is started again.
     First(Act),
+    /// From now on this step fails, until somebody mends it after the act.
+    Breaks(Step),
     /// Somebody holds the root's lock for so many seconds, as soon as it is free.
     Squat(u64),
+}
+
+impl Trouble {
+    /// Whether records may be missing after it.
+    pub(crate) fn loses_records(self) -> bool {
+        matches!(self, Self::Blow(Blow::Fails | Blow::Torn | Blow::Full))
+    }
 }
 
 /// One trouble: at which moment of which act it comes.
@@ -113,7 +123,8 @@ fn clock(chance: &mut fastrand::Rng) -> Act {
 }
 
 fn trouble(chance: &mut fastrand::Rng) -> Trouble {
-    match chance.u8(..10) {
+    match chance.u8(..11) {
+        10 => Trouble::Breaks([Step::Stop, Step::Point, Step::Start, Step::Validate][chance.usize(..4)]),
         0..6 => Trouble::Blow(Blow::ALL[chance.usize(..Blow::ALL.len())]),
         6 => Trouble::Squat(chance.u64(1..LONGEST_SQUAT)),
         7 => Trouble::First(act(chance)),

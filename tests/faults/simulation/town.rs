@@ -3,6 +3,7 @@
 
 use super::{
     duty::{self, Exit},
+    outcome::{self, Around, View},
     schedule::{Act, Fault, Schedule, Trouble},
 };
 use crate::{
@@ -55,6 +56,12 @@ pub(super) struct Shared {
     squat: Cell<u64>,
     first: Cell<Option<Act>>,
     wrong: RefCell<Option<String>>,
+    /// The step that fails, whoever runs it.
+    broken: Cell<Option<Step>>,
+    /// How many troubles came in this act.
+    troubled: Cell<usize>,
+    /// What happened at all: how which act ended, and each kind of trouble.
+    pub(super) seen: RefCell<BTreeSet<String>>,
     pub(super) story: RefCell<Vec<String>>,
 }
 
@@ -79,7 +86,7 @@ impl Shared {
             .map(|fault| match fault.trouble {
                 Trouble::Squat(seconds) => seconds + 2 * LOCK_PATIENCE,
                 Trouble::First(_) => 2 * THERE_AND_BACK,
-                Trouble::Blow(_) | Trouble::Meanwhile(_) => THERE_AND_BACK + BOOT,
+                Trouble::Blow(_) | Trouble::Breaks(_) | Trouble::Meanwhile(_) => THERE_AND_BACK + BOOT,
             })
             .sum();
         Self {
@@ -95,12 +102,19 @@ impl Shared {
             squat: Cell::default(),
             first: Cell::default(),
             wrong: RefCell::default(),
+            broken: Cell::default(),
+            troubled: Cell::default(),
+            seen: RefCell::default(),
             story: RefCell::default(),
         }
     }
 
     pub(super) fn tell(&self, what: impl FnOnce() -> String) {
         self.story.borrow_mut().push(format!("{:>6} s  {}", self.clock.get(), what()));
+    }
+
+    fn saw(&self, what: &str) {
+        self.seen.borrow_mut().insert(what.to_owned());
     }
 
     /// The first thing that was wrong is what counts.
@@ -138,12 +152,19 @@ impl Shared {
             self.tell(|| format!("moment {at}: {step}"));
         }
         let now = |fault: &&Fault| fault.act == self.act.get() && fault.moment == at;
-        match self.faults.iter().find(now)?.trouble {
+        let Some(trouble) = self.faults.iter().find(now).map(|fault| fault.trouble) else {
+            let broken = self.broken.get().is_some_and(|step| moment == Moment::Call(step));
+            return broken.then_some(Blow::Fails);
+        };
+        self.troubled.set(self.troubled.get() + 1);
+        match trouble {
             Trouble::Blow(blow) if blow.fits(moment) => {
+                self.saw(&format!("{blow:?}"));
                 self.tell(|| format!("moment {at}, {moment:?}: {blow:?}"));
                 return Some(blow);
             }
             Trouble::Blow(_) => {}
+            Trouble::Breaks(step) => self.broken.set(Some(step)),
             Trouble::Meanwhile(act) => machine.calmly(|| self.meanwhile(machine, act)),
             Trouble::First(act) => self.first.set(Some(act)),
             Trouble::Squat(seconds) => self.squat.set(seconds),
@@ -207,11 +228,34 @@ impl Town {
         self.shared.moment.set(0);
         self.pass(BETWEEN_ACTS);
         self.shared.tell(|| format!("{act:?}"));
+        self.shared.troubled.set(0);
+        let around = Around { locked: self.squatter.is_some(), watched: self.watched };
+        let before = View::of(&self.machine)?;
         let exit = self.act(act)?;
         self.shared.tell(|| format!("{act:?}: {exit:?}"));
-        self.judge(exit).map_err(|why| format!("after {act:?}, which ended with {exit:?}: {why}"))?;
+        self.shared.saw(&format!("{act:?}: {exit:?}"));
+        self.judge(exit)
+            .and_then(|()| self.compare(act, exit, around, &before))
+            .map_err(|why| format!("after {act:?}, which ended with {exit:?}: {why}"))?;
+        self.shared.broken.set(None);
         self.squat();
         self.shared.wrong.take().map_or(Ok(()), Err)
+    }
+
+    /// Holds what became of an act against what was before it.
+    fn compare(&self, act: Act, exit: Exit, around: Around, before: &View) -> Result<(), String> {
+        let after = View::of(&self.machine)?;
+        if self.shared.troubled.get() == 0 {
+            outcome::calm(act, exit, around, before, &after)?;
+        }
+        let lossy = self.shared.faults.iter().any(|fault| fault.trouble.loses_records());
+        outcome::told(exit, self.told, before, &after, lossy)?;
+        outcome::walks(&after, lossy)?;
+        // The end of a rollback may be missing on a full disk: whoever comes next goes the same way back.
+        if after.unfinished && !lossy && !after.stuck && !self.shared.person_needed.get() {
+            return Err(format!("nobody goes on with what was left: {after}"));
+        }
+        Ok(())
     }
 
     /// Whatever happened: a person who asks for it has a host that serves what is proven, also after a power cut.
@@ -220,6 +264,10 @@ impl Town {
         let machine = Rc::clone(&self.machine);
         machine.calmly(|| {
             let exit = self.act(Act::Recover)?;
+            let view = View::of(&machine)?;
+            if view.stuck || view.unfinished || !matches!(exit, Exit::AlreadySo | Exit::WentBack) {
+                return Err(format!("the last `recover` ended with {exit:?}: {view}"));
+            }
             self.judge(exit).map_err(|why| format!("after the last `recover`: {why}"))?;
             self.luck = Luck::Bad;
             self.boot()?;
@@ -328,6 +376,7 @@ impl Town {
                 Err(Gone::Killed) => {
                     self.squat();
                     if let Some(act) = self.shared.first.take() {
+                        self.shared.saw("First");
                         self.shared.tell(|| format!("first: {act:?}"));
                         let exit = machine.calmly(|| self.act(act))?;
                         self.shared.tell(|| format!("first: {act:?}: {exit:?}"));
@@ -365,6 +414,7 @@ impl Town {
         if seconds > 0 && self.squatter.is_none() {
             let lock = self.machine.store.layout().lock();
             if let Ok(file) = lock_file::hold(&lock, Duration::ZERO, "a stranger") {
+                self.shared.saw("Squat");
                 self.shared.tell(|| format!("a stranger holds the lock for {seconds} s"));
                 self.squatter = Some((file, self.shared.clock.get() + seconds));
             }
@@ -385,7 +435,8 @@ impl Town {
             (store.current().map_err(say)?, running.get(), store.known_good().map_err(say)?);
         self.shared.proven.replace(proven.clone());
         let last = store.last_activation().map_err(say)?;
-        let stuck = not_stuck(last.as_ref()).is_err();
+        // On a full disk that it is stuck may not be on record, either.
+        let stuck = not_stuck(last.as_ref()).is_err() || exit == Exit::Stuck;
         let told = last.as_ref().filter(|last| Some(last.number) == self.told);
         if let Some(wrong) = told.and_then(|told| exit.contradicts(told.last()?, current)) {
             return Err(wrong);

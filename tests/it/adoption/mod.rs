@@ -2,3 +2,4 @@
 
 mod adopt;
 mod command_line;
+mod found;

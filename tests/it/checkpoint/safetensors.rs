@@ -24,7 +24,7 @@ pub(crate) fn header(tensors: &[(String, &str, Vec<u64>)]) -> (Vec<u8>, u64) {
     let mut end = 0;
     for (name, dtype, shape) in tensors {
         let width = match *dtype {
-            "BF16" => 2,
+            "BF16" | "F16" => 2,
             "I64" => 8,
             _ => 4,
         };

@@ -83,11 +83,13 @@ fn a_host_that_changed_is_no_way_back() {
         let mut stand = Stand::serving();
         // The new plan is made before the host changes, so that it is the way back that is refused.
         let prepared = prepare(&stand.world, NEW).unwrap();
+        let mut facts = stand.world.facts().unwrap().clone();
         match change {
-            "driver" => stand.world.facts.driver = Some("400.1".to_owned()),
-            "gpus" => stand.world.facts.gpus.truncate(3),
-            _ => stand.world.facts.ram_total = ByteSize::gib(1),
+            "driver" => facts.driver = Some("400.1".to_owned()),
+            "gpus" => facts.gpus.truncate(3),
+            _ => facts.ram_total = ByteSize::gib(1),
         }
+        stand.world.facts = facts.into();
         let problem = patiently(|| deploy(&mut stand.world, &prepared, &silent)).unwrap_err();
         let text = shown(&stand, &problem);
         assert!(text.contains("no way back to generation 1") && text.contains(why), "{change}: {text}");

@@ -1,6 +1,6 @@
 //! The parts of the documents that are made from the program, between `<!-- made: WHAT -->` and `<!-- end -->`.
 
-use super::{commands, page, printed, settle};
+use super::{at_root, command, commands, page, printed, settle};
 use awqdeploy::domain::profile::{
     Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart,
     document::{Key, Presence},
@@ -23,6 +23,11 @@ fn the_profile_page_is_current() {
 }
 
 #[test]
+fn the_page_on_a_first_model_is_current() {
+    assert!(remade("docs/first-model.md").contains("served-name = "));
+}
+
+#[test]
 fn the_command_page_is_current() {
     let made = remade("docs/cli.md");
     let missing: Vec<_> = commands()
@@ -36,6 +41,11 @@ fn the_command_page_is_current() {
 fn the_page_on_validation_is_current() {
     let made = remade("docs/validation.md");
     assert!(["simulation", "checks"].iter().all(|what| made.contains(&block_of(what))));
+}
+
+#[test]
+fn the_page_on_planning_has_every_flag() {
+    assert!(remade("docs/planning.md").contains(&block_of("flags")));
 }
 
 fn block_of(what: &str) -> String {
@@ -65,10 +75,27 @@ fn made(what: &str) -> String {
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
         ("comparison", _) => crate::validation::sequential::comparison_table(),
+        ("flags", _) => crate::vllm::effects::table(),
         ("checks", _) => crate::validation::validate::checks(),
+        ("init", arguments) => proposed(arguments),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
         _ => panic!("nobody makes `{what}`"),
     }
+}
+
+/// The profile that `init` would write, on a host that knows no hub and no cache.
+fn proposed(arguments: &str) -> String {
+    let own = |word: &str| match at_root(word) {
+        file if file.is_file() => file.display().to_string(),
+        _ => word.to_owned(),
+    };
+    let mut words = vec!["init".to_owned(), "--json".to_owned()];
+    words.extend(arguments.split(' ').map(own));
+    let mut command = command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nonexistent").output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = document["text"].as_str().unwrap_or_else(|| panic!("{document:#}"));
+    format!("```toml\n{text}```")
 }
 
 fn fenced(text: &str) -> String {

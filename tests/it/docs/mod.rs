@@ -236,3 +236,39 @@ fn the_documents_can_be_wrong() {
     assert!(has("# A\n## Exit statuses\n", "exit-statuses"));
     assert!(!has("exit-statuses\n", "exit-statuses"));
 }
+
+/// A table that names its tests is worth no more than they are there.
+#[test]
+fn tests_that_are_named_are_there() {
+    let mut named = 0;
+    let mut missing = vec![];
+    for name in &pages() {
+        for code in page(name).split('`').skip(1).step_by(2) {
+            let there = match code.split_once(": ") {
+                Some((suite @ ("it" | "systemd"), path)) => has_test(&format!("tests/{suite}"), path),
+                Some(("faults", words)) => ["scenes", "persons", "played"].iter().any(|file| {
+                    let quoted = format!("\"{words}");
+                    page(&format!("tests/faults/{file}.rs")).contains(&quoted)
+                }),
+                _ => continue,
+            };
+            named += 1;
+            if !there {
+                missing.push(format!("{name}: {code}"));
+            }
+        }
+    }
+    assert!(named > 30 && missing.is_empty(), "of {named} these are nowhere: {missing:#?}");
+}
+
+/// Whether a module or test of this path is below a folder of tests.
+fn has_test(folder: &str, path: &str) -> bool {
+    let (parents, last) = path.rsplit_once("::").unwrap_or(("", path));
+    let place = |path: &str| format!("{folder}/{}", path.replace("::", "/"));
+    let text = |path: &str| {
+        let files = [format!("{}.rs", place(path)), format!("{}/mod.rs", place(path))];
+        files.iter().find_map(|file| fs::read_to_string(at_root(file)).ok())
+    };
+    let module = text(path).is_some_and(|text| text.contains("#[test]") || text.contains("mod "));
+    module || text(parents).is_some_and(|text| text.contains(&format!("fn {last}")))
+}

@@ -44,6 +44,38 @@ fn a_lock_records_the_commit_and_every_file() {
     assert!(read.iter().all(|seen| !seen.path.contains("safetensors")), "no weights are read");
 }
 
+/// A folder with the model's files, that no profile names.
+fn folder(bench: &Bench) -> std::path::PathBuf {
+    let folder = bench.root.path().join("here");
+    for (path, entry) in &model().files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, entry.bytes.read(0, 1 << 30).unwrap()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_folder_that_was_locked_is_remembered_and_nothing_is_downloaded() {
+    let bench = Bench::new();
+    let folder = folder(&bench);
+    let lock = || lock::lock(&bench.world(), "awq", Some(&folder), &bench.settings, &|_| ()).unwrap();
+    let locked = lock();
+    assert_eq!(locked.from.as_deref(), Some(folder.as_path()));
+    assert_eq!(bench.fetch().unwrap().downloaded.0, 0);
+    assert!(bench.hub.seen().is_empty(), "the hub was asked");
+    // It is only a place to look: what is wrong there, or gone, comes from the hub.
+    bench.empty();
+    std::fs::write(folder.join("config.json"), "other").unwrap();
+    std::fs::remove_file(folder.join(LARGE)).unwrap();
+    assert!(bench.fetch().unwrap().downloaded.0 > 0);
+    bench.empty();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(bench.fetch().unwrap().downloaded.0 > 0);
+    // A lock that the hub tells knows no folder.
+    assert_eq!(bench.lock().unwrap().from, None);
+}
+
 #[test]
 fn what_is_locked_checked_and_fetched_is_told_as_json() {
     let bench = Bench::new();

@@ -133,7 +133,7 @@ impl Bench {
         World {
             store: Store::new(Layout::new(self.root.path().join("root"))),
             library: ProfileLibrary::at(self.profiles()),
-            facts: awqdeploy::domain::machine::facts::Facts::default(),
+            facts: awqdeploy::domain::machine::facts::Facts::default().into(),
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
             binary: PathBuf::new(),

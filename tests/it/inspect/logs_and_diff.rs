@@ -20,6 +20,7 @@ use awqdeploy::{
 
 const ONE: GenerationId = GenerationId(1);
 const TWO: GenerationId = GenerationId(2);
+const NONE: [&[Entry]; 0] = [];
 
 fn lines(stand: &mut Stand, id: Option<GenerationId>, wanted: Lines) -> Result<(Source, Vec<String>), Kind> {
     let mut said = Vec::new();
@@ -45,6 +46,7 @@ fn the_log_of_what_serves_and_of_what_failed() {
     let (source, said) = lines(&mut stand, Some(TWO), Lines::Last(1000)).unwrap();
     assert_eq!(source, Source::Kept(2));
     assert!(said.iter().any(|line| line.contains("out of memory")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("startup complete")), "it is of generation 1: {said:#?}");
     assert_eq!(lines(&mut stand, Some(TWO), Lines::Follow), Err(Kind::Usage));
     assert_eq!(lines(&mut stand, Some(GenerationId(9)), Lines::Last(9)), Err(Kind::Usage));
 }
@@ -103,8 +105,13 @@ fn the_outage_has_its_steps_and_a_plain_restart_beside_it() {
     let second = journal(Some(ONE), TWO, 100, &[(3, true), (4, true), (40, true), (90, true)]);
     let names: Vec<_> = outage(&second).into_iter().map(|phase| (phase.name, phase.seconds)).collect();
     assert_eq!(names, [("stop".to_owned(), 3.0), ("point".to_owned(), 1.0), ("start".to_owned(), 36.0)]);
-    let plain = plain_restart(&second, &first, ONE);
-    assert_eq!(plain, Some(3.0 + 48.0));
-    assert_eq!(plain_restart(&second, &[], ONE), None);
+    assert_eq!(plain_restart(&second, NONE, ONE), None);
+    assert_eq!(plain_restart(&second, [&first], ONE), None, "a first start compiles, and a restart does not");
+    // It is started again after a candidate that failed, and once in vain.
+    let back =
+        [(3, true), (4, true), (30, false), (31, true), (32, true), (52, false), (62, true), (63, true)];
+    let failed = journal(Some(ONE), TWO, 90, &back);
+    assert_eq!(plain_restart(&second, [&failed, &first], ONE), Some(3.0 + 10.0));
+    assert_eq!(plain_restart(&second, [&failed, &first], TWO), None, "it never was ready");
     assert!(outage(&first).is_empty(), "nothing served before");
 }

@@ -84,6 +84,19 @@ fn another_version_is_refused_before_anything_else() {
     ");
 }
 
+/// A lock remembers the folder that it was made from, and is of a later revision only then: older programs pass it over.
+#[test]
+fn the_folder_is_remembered_and_names_the_same_model() {
+    let plain = whole();
+    let from = plain.clone().taken_from(Path::new("/srv/a \"b\""));
+    assert_eq!(parse(&from.to_toml()), from);
+    assert_eq!(from.digest(), plain.digest());
+    assert!(plain.to_toml().contains("\nrevision = 0\n") && from.to_toml().contains("\nrevision = 1\n"));
+    for impossible in ["relative", "/a/../b", "/a\nb"] {
+        assert_eq!(plain.clone().taken_from(Path::new(impossible)), plain, "{impossible:?}");
+    }
+}
+
 /// What a later revision says beside what this program knows is passed over; it is still what was locked.
 #[test]
 fn a_later_revision_is_read() {
@@ -268,6 +281,7 @@ fn digests_name_the_content() {
         repo: "someone/else".to_owned(),
         revision: "v2".to_owned(),
         commit: Some(commit()),
+        from: Some("/elsewhere".into()),
     };
     assert_eq!(backwards.digest(), name);
     for change in [

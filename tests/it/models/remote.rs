@@ -181,7 +181,10 @@ fn what_lies_on_the_hub_is_refused_before_it_is_fetched() {
     assert!(spoilt(SHARDS[0], longer).contains("and its header says"));
     assert!(spoilt(SHARDS[0], file(&tensors()[1], 0)).contains("lacks `model.embed_tokens.weight`"));
     assert!(spoilt(SHARDS[0], Vec::new()).contains("which it lacks"));
-    assert!(spoilt("config.json", Vec::new()).contains("there is no `config.json` in `owner/model`"));
+    assert!(
+        spoilt("config.json", Vec::new())
+            .contains("`owner/model` holds no model that can be served: it has no `config.json`")
+    );
     let site = Site::new(STRANGER, repo(|_| ()));
     site.hub.trap("config.json", Fault::Flip { at: 3 }, When::Always);
     assert!(site.refused().contains("came damaged"));

@@ -15,7 +15,6 @@ use awqdeploy::{
         store::layout::Layout,
         validation::{observed::Observed, report::Report},
     },
-    flow::inspect::experience,
     host::store::{Evidence, Store},
 };
 use serde_json::{Value, json};
@@ -180,7 +179,7 @@ fn activate(store: &Store, plan: &Plan, end: End, at: &str, measured: f64) {
 fn the_newest_that_was_committed_is_what_the_store_has_shown() {
     let folder = tempdir().unwrap();
     let store = Store::new(Layout::new(folder.path().join("root")));
-    assert_eq!(experience::of(&store).unwrap(), [], "nothing was ever deployed");
+    assert_eq!(store.calibrations().unwrap(), [], "nothing was ever deployed");
     let (one, four) = (plan_with(vec![]), plan_of(AWQ, &facts("four-16gb"), None).unwrap());
     activate(&store, &one, End::Committed, NOON, 11.0);
     activate(&store, &four, End::Committed, NOON, 100.0);
@@ -199,11 +198,11 @@ fn the_newest_that_was_committed_is_what_the_store_has_shown() {
         };
         found.iter().map(line).collect()
     };
-    let found = experience::of(&store).unwrap();
+    let found = store.calibrations().unwrap();
     assert_eq!(told(&found), ["12 × 1, generation 3", "100 × 4, generation 2"]);
     // What was collected shows nothing any more.
     std::fs::remove_dir_all(store.layout().generation(GenerationId(3))).unwrap();
-    assert_eq!(told(&experience::of(&store).unwrap()), ["100 × 4, generation 2", "11 × 1, generation 1"]);
+    assert_eq!(told(&store.calibrations().unwrap()), ["100 × 4, generation 2", "11 × 1, generation 1"]);
 
     let root = folder.path().join("root");
     let printed: Value =
@@ -221,7 +220,7 @@ fn program(arguments: &[&str]) -> String {
 #[test]
 fn facts_that_are_replayed_elsewhere_correct_it_too_and_it_says_by_what() {
     let facts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/facts/one-16gb-shown.json");
-    let text = program(&["plan", "awq-auto", "--facts", facts]);
+    let text = program(&["plan", "awq", "--facts", facts]);
     let (_, after) = text.split_once("  predicted").unwrap();
     let (shown, _) = after.split_once("  first token").unwrap();
     let page = include_str!("../../../docs/planning.md");

@@ -298,7 +298,7 @@ fn the_cpu_needs_no_gpu() {
       --enforce-eager
     TP 4: weights - + overhead - + KV cache - (needs -, 0 tokens) = -; offload 0 B, missing 0 B; RAM 4.2 GiB
     no prediction
-    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` is not modelled: memory is estimated from file sizes, the KV cache not counted
     ");
     assert_snapshot!(refused(&cpu, "no-gpu"), @"
     ram-does-not-fit
@@ -328,7 +328,7 @@ fn a_model_that_is_not_modelled_is_estimated_and_says_so() {
       --generation-config vllm
     TP 4: weights 10.0 GiB + overhead 2.0 GiB + KV cache 2.4 GiB (needs -, 0 tokens) = 14.4 GiB; offload 0 B, missing 0 B; RAM 11.5 GiB
     no prediction
-    architecture-not-modelled: `FalconForCausalLM` in this quantisation is not modelled: memory is estimated from file sizes, the KV cache not counted
+    architecture-not-modelled: `FalconForCausalLM` is not modelled: memory is estimated from file sizes, the KV cache not counted
     custom-all-reduce-disabled: vLLM's own all-reduce does not work on more than two GPUs that only PCIe connects: it is switched off
     ");
     assert_snapshot!(refused_with(AWQ, &facts("four-16gb"), Some(falcon(60).unwrap())), @"

@@ -1,8 +1,8 @@
 //! Every rule of the table: each is triggered here, and each finding takes its severity and source from it.
 
-use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
+use crate::inputs::{AUTO, AWQ, awq, facts, h100, plan_of};
 use awqdeploy::domain::{
-    checkpoint::{Checkpoint, known_config},
+    checkpoint::{Checkpoint, config::ConfigFiles, known_config},
     findings::{Concerns, Finding, RULES, Rule, Severity},
     machine::facts::{Facts, GpuProcess},
     planning::{
@@ -13,6 +13,7 @@ use awqdeploy::domain::{
     size::ByteSize,
     vllm::version::Version,
 };
+use insta::assert_snapshot;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -131,6 +132,37 @@ fn planned() -> Vec<Vec<Finding>> {
         asked(),
         crate::models::remote::unread(),
     ]
+    .into_iter()
+    .chain(found_in_the_wild())
+    .collect()
+}
+
+/// Scenarios for what people really run.
+fn found_in_the_wild() -> Vec<Vec<Finding>> {
+    let four = facts("four-16gb");
+    let arguments = |text: &str| AWQ.replace(ARGUMENTS, text);
+    let mut beside = ConfigFiles::alone(&config_without_quantization());
+    beside.beside.insert(
+        "quantize_config.json".to_owned(),
+        r#"{"bits": 4, "group_size": 128, "sym": true}"#.to_owned(),
+    );
+    let sparse = json!({"quant_method": "compressed-tensors", "config_groups": {},
+        "sparsity_config": {"format": "dense", "targets": ["Linear"]}});
+    vec![
+        found(AWQ, &four, Some(Checkpoint::of_files(&beside, None).unwrap())),
+        found(AWQ, &four, Some(stored(sparse))),
+        on("four-16gb", &arguments(r#""--speculative-config", '{"model": "owner/draft"}'"#)),
+        on("four-16gb", &arguments(r#""--enable-lora""#)),
+        on("four-16gb", &arguments(r#""--enforce-eager""#)),
+        on("four-16gb", &arguments(r#""--max-logprobs", "0""#)),
+    ]
+}
+
+fn config_without_quantization() -> String {
+    let known = known_config("cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit").unwrap();
+    let mut config: Value = serde_json::from_str(known).unwrap();
+    config["quantization_config"] = Value::Null;
+    config.to_string()
 }
 
 /// Scenarios for VRAM that is not enough.
@@ -140,7 +172,8 @@ fn crowded() -> Vec<Vec<Finding>> {
         facts.gpus[2].processes.push(holder);
     });
     let linked = changed("four-16gb", |facts| facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = 4));
-    vec![found(AWQ, &held, None), found(AWQ, &linked, None), on("four-4gb", AWQ)]
+    let unused = found(&awq(AUTO.0, AUTO.1), &h100(), None);
+    vec![found(AWQ, &held, None), found(AWQ, &linked, None), on("four-4gb", AWQ), unused]
 }
 
 /// Scenarios for what files and versions say that contradict each other.
@@ -197,7 +230,8 @@ fn each_rule_is_triggered_by_something() {
     let found = planned().into_iter().chain(crowded()).chain(contradicting()).chain(examined()).flatten();
     let triggered: BTreeSet<_> =
         found.map(|finding| Rule::of(&finding.code).expect(&finding.code).code).collect();
-    let asked = RULES.iter().filter(|rule| rule.concerns != Concerns::Engine).map(|rule| rule.code);
+    let after = [Concerns::Engine, Concerns::Service];
+    let asked = RULES.iter().filter(|rule| !after.contains(&rule.concerns)).map(|rule| rule.code);
     let missed: Vec<_> = asked.filter(|code| !triggered.contains(code)).collect();
     assert!(missed.is_empty(), "nothing triggers {missed:?}");
 }
@@ -243,6 +277,30 @@ fn what_the_old_service_holds_is_given_back() {
     for other in [Some("ollama.service"), None] {
         assert_eq!(plan_of(AWQ, &busy(other), None).unwrap_err().code, "vram-held-by-others");
     }
+}
+
+#[test]
+fn a_profile_that_uses_little_of_a_gpu_is_told_what_it_loses() {
+    let told = |text: &str, facts: &Facts| {
+        let plan = plan_of(text, facts, None).unwrap();
+        let found = plan.findings.into_iter().find(|finding| finding.code == "gpu-mostly-unused");
+        found.map(|finding| format!("{}; {}", finding.message, finding.help.unwrap()))
+    };
+    let text = awq(AUTO.0, AUTO.1);
+    let (mine, theirs) = (Some("vllm.service"), Some("ollama.service"));
+    let held = |unit: Option<&str>| {
+        let mut facts = h100();
+        let unit = unit.map(str::to_owned);
+        facts.gpus[0].processes.push(GpuProcess { pid: 1, name: None, unit, memory: ByteSize::gib(60) });
+        facts
+    };
+    assert_snapshot!(told(&text, &h100()).unwrap(), @"");
+    let little = text.replace("gpu = \"16GiB\"", "gpu-memory-utilization = 0.6");
+    assert_snapshot!(told(&little, &h100()).unwrap(), @"");
+    assert!(told(&text, &held(mine)).is_some(), "the service that is replaced lets go");
+    assert_eq!(told(&text, &held(theirs)), None, "others hold the rest");
+    assert_eq!(told(&text.replace("gpu = \"16GiB\"", ""), &h100()), None);
+    assert_eq!(told(&text, &facts("one-16gb")), None);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Processes.
 
+mod hanging;
 mod orphans;
 mod owned;

@@ -154,7 +154,7 @@ fn each_profile_has_a_lock_once_it_is_saved() {
 #[test]
 fn the_program_brings_profiles_along() {
     let library = ProfileLibrary::embedded();
-    assert_eq!(library.names().unwrap(), ["awq", "awq-auto", "gptq"]);
+    assert_eq!(library.names().unwrap(), ["awq", "gptq"]);
     for profile in library.load_all().unwrap() {
         let shipped = Path::new("profiles").join(format!("{}.toml", profile.name()));
         assert_eq!(library.text(profile.name()).unwrap(), fs::read_to_string(shipped).unwrap());
@@ -165,7 +165,7 @@ fn the_program_brings_profiles_along() {
     let refused = library.load("apq").unwrap_err();
     assert_snapshot!(render(&refused, Style::Plain), @r"
     error: no profile named `apq`
-    help: did you mean `awq`? there are `awq`, `awq-auto` and `gptq` in `<embedded>`
+    help: did you mean `awq`? there are `awq` and `gptq` in `<embedded>`
     ");
 }
 

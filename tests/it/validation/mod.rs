@@ -1,6 +1,7 @@
 //! From evidence to a verdict.
 
 mod any_server;
+mod limits;
 mod observed;
 mod quality;
 mod questions;

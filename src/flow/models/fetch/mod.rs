@@ -44,7 +44,7 @@ pub struct Fetched {
     /// Bytes of the model.
     pub bytes: ByteSize,
     /// Bytes of contents that were on this host already: in the store, in folders, in caches.
-    pub found: ByteSize,
+    pub(crate) found: ByteSize,
     /// Bytes of contents that came from the hub.
     pub downloaded: ByteSize,
 }
@@ -107,8 +107,9 @@ impl FetchJob<'_> {
             Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
         };
         if path.is_dir() {
-            // It may have learnt more, such as pieces. Whether it is still whole is for `verify` to say.
+            // It may have learnt more, such as pieces.
             writer.keep_model_lock(model)?;
+            self.still_whole(writer, &path)?;
             return Ok(fetched(path, ByteSize(0)));
         }
         let missing = self.import(writer)?;
@@ -118,6 +119,23 @@ impl FetchJob<'_> {
             self.download(writer, &folder, &missing)?;
         }
         Ok(fetched(writer.lay_out(model)?, total(&missing)))
+    }
+
+    /// A problem with a model in the store that is not what was locked. What was hashed before and is untouched is not
+    /// read.
+    fn still_whole(&self, writer: &StoreWriter<'_>, path: &Path) -> Result<(), Problem> {
+        let Self { world, model, observer, .. } = self;
+        world.store.not_damaged(model)?;
+        let (cache, of) = (world.store.hash_cache()?, model.size());
+        let checked = verify::stored(path, model, &cache, &world.interrupt, &mut |done| {
+            observer.see(Event::Progress { done, of });
+        })?;
+        writer.note(model, &checked)?;
+        if checked.damaged.is_empty() {
+            return Ok(());
+        }
+        Err(models::differ(path, &checked.damaged)
+            .help("`awqdeploy verify --all --repair` brings what is damaged from elsewhere"))
     }
 
     /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
@@ -137,12 +155,16 @@ impl FetchJob<'_> {
         Ok(contents(model).into_iter().filter(missing).collect())
     }
 
-    /// The profile's folder, and what `huggingface_hub` keeps of the same repositories.
+    /// The profile's folder, the one that was locked, and what `huggingface_hub` keeps of the same repositories.
     fn folders(&self) -> Vec<Folder> {
         let Self { wanted, model, settings, .. } = self;
         let open = |path: &Path, repo: &str, revision: &str| Folder::open(path, repo, revision).ok();
-        let mut folders: Vec<Folder> =
-            wanted.path.iter().filter_map(|path| open(path, &model.repo, &model.revision)).collect();
+        let mut folders: Vec<Folder> = wanted
+            .path
+            .iter()
+            .chain(&model.from)
+            .filter_map(|path| open(path, &model.repo, &model.revision))
+            .collect();
         let revisions =
             model.commit.map(|commit| commit.to_string()).into_iter().chain([model.revision.clone()]);
         for revision in revisions {

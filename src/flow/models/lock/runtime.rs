@@ -33,7 +33,7 @@ const PLATFORM: &str = "x86_64-manylinux_2_31";
 ///
 /// # Errors
 /// [`Kind::Unverified`] where no versions belong together, or two bring the same file, or one has no wheel.
-pub fn lock_runtime(
+pub(crate) fn lock_runtime(
     world: &World,
     name: &str,
     with: &[String],

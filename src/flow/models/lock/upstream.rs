@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamCheck {
     /// What was locked.
-    pub model: LockedModel,
+    pub(crate) model: LockedModel,
     /// What of it there is.
     pub standing: Standing,
 }

@@ -32,7 +32,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// What a runtime or an interpreter was held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// The record of its installation.
     Record,
     /// Nix's own record of what it has built.
@@ -45,23 +45,23 @@ pub enum By {
 
 /// A runtime or an interpreter that was verified.
 #[derive(Clone, Debug)]
-pub struct VerifiedTree {
+pub(crate) struct VerifiedTree {
     /// What it is: `vLLM 0.26.0 (c1cb137e4323)`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its folder.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it was held against.
-    pub by: By,
+    pub(crate) by: By,
     /// How many files and links it has.
-    pub files: usize,
+    pub(crate) files: usize,
     /// Their length.
-    pub bytes: ByteSize,
+    pub(crate) bytes: ByteSize,
     /// What is not as it was installed.
-    pub damaged: Vec<Damage>,
+    pub(crate) damaged: Vec<Damage>,
     /// What was not, and is again.
-    pub repaired: Vec<Damage>,
+    pub(crate) repaired: Vec<Damage>,
     /// What Nix says where it finds a difference.
-    pub complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 /// Whether what is damaged is installed again.
@@ -146,7 +146,7 @@ fn look(
 
 impl VerifiedTree {
     /// Whether it is as it was installed, as far as that is known.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.damaged.is_empty() && self.complaint.is_none()
     }
 }

@@ -3,7 +3,7 @@
 
 mod installed;
 
-pub use installed::{By, VerifiedTree};
+pub(crate) use installed::{By, VerifiedTree};
 
 use super::{not_locked, runtime, verify_at_start::folder_of};
 use crate::{
@@ -34,6 +34,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long the record of damage waits for whoever is at work.
+const MARK_WAIT: Duration = Duration::from_secs(10);
+
 /// Which models are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -60,9 +63,9 @@ pub struct Verified {
     /// Each model.
     pub models: Vec<VerifiedModel>,
     /// Each runtime, and each interpreter.
-    pub runtimes: Vec<VerifiedTree>,
+    pub(crate) runtimes: Vec<VerifiedTree>,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// One model that was verified.
@@ -71,13 +74,13 @@ pub struct VerifiedModel {
     /// The profile that it is locked for, or its repository.
     pub name: String,
     /// Its folder.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// How many files it has.
-    pub files: usize,
+    pub(crate) files: usize,
     /// Their length.
-    pub bytes: ByteSize,
+    pub(crate) bytes: ByteSize,
     /// What is not as it was locked.
-    pub damaged: Vec<Damage>,
+    pub(crate) damaged: Vec<Damage>,
     /// What was not, and is again.
     pub repaired: Vec<Damage>,
 }
@@ -181,7 +184,7 @@ fn one(
     };
     if let Place::Stored(_) = place {
         checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
-        remember(world, &checked);
+        remember(world, &model, &checked, observer)?;
     }
     let mut verified = VerifiedModel {
         name,
@@ -225,17 +228,31 @@ fn repair(
     Ok(())
 }
 
-/// Writes down what was proven. Where that is not allowed now, the next start has to hash it.
-fn remember(world: &World, checked: &VerifyResult) {
-    let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") else { return };
-    let _unkept = locked.note(checked);
+/// Writes down what was proven, and what was found damaged. Where the former is not allowed now, the next start has to
+/// hash it; where the latter is not, somebody has to be told.
+fn remember(
+    world: &World,
+    model: &LockedModel,
+    checked: &VerifyResult,
+    observer: &dyn Observer,
+) -> Result<(), Problem> {
+    let wait = if checked.damaged.is_empty() { Duration::ZERO } else { MARK_WAIT };
+    let noted = world.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
+    if let (Err(problem), false) = (noted, checked.damaged.is_empty()) {
+        let why = problem.in_one_line();
+        observer.see(Event::Warning(format!(
+            "the damage could not be recorded, so the next start may not see it: {why}"
+        )));
+    }
+    Ok(())
 }
 
 fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
     let profile = world.library.load(name)?;
     let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let digest = model.digest();
-    let source = profile.model().path.clone();
+    let remembered = || model.from.clone().filter(|folder| folder.is_dir());
+    let source = profile.model().path.clone().or_else(remembered);
     let place = match &source {
         _ if world.layout().model(digest).is_dir() => Place::Stored(digest),
         Some(path) => Place::Given(Folder::open(path, &model.repo, &model.revision)?),
@@ -270,5 +287,6 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
 fn stored(world: &World, digest: Sha256Digest, name: String) -> Result<Target, Problem> {
     let model = world.store.model_lock(digest)?;
     let source = world.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
+    let source = source.or_else(|| model.from.clone().filter(|folder| folder.is_dir()));
     Ok(Target { name, model, place: Place::Stored(digest), source })
 }

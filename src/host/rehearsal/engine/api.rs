@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Named in every answer, so that none can be taken for a real engine's.
+/// The fingerprint in every answer, so that none can be taken for a real engine's.
 const FINGERPRINT: &str = "awqdeploy-rehearsal";
 
 /// Completions that a [`EngineFault::DeadEngine`] still answers. Readiness needs one of them.
@@ -44,10 +44,10 @@ const FATAL_COMPLETION: u32 = 3;
 /// Tokens that [`EngineFault::ErrorStream`] sends before its error.
 const TOKENS_BEFORE_ERROR: usize = 3;
 
-/// What a slow engine takes for a token, of what it is told.
+/// The factor by which a slow engine takes longer for a token.
 const SLOWNESS: f64 = 20.0;
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Clone)]
 pub(super) struct State(Arc<Engine>);
 
@@ -59,7 +59,7 @@ struct Engine {
     /// Requests being answered.
     running: Arc<AtomicU32>,
     slow: AtomicBool,
-    /// No completion is answered any more.
+    /// Whether completions are no longer answered.
     hangs: AtomicBool,
     /// Tokens of all answers.
     generated: AtomicU64,
@@ -67,7 +67,7 @@ struct Engine {
     gone: Notify,
 }
 
-/// Counts a request while it is being answered: until its answer ends, or nobody listens any more.
+/// Counts a request while it is being answered: until its answer ends, or its client goes away.
 struct Running(Arc<AtomicU32>);
 
 impl Running {
@@ -83,7 +83,7 @@ impl Drop for Running {
     }
 }
 
-/// One request being answered: what every chunk of it repeats.
+/// One request: the fields that every chunk of its answer repeats.
 struct Ticket {
     id: String,
     created: i64,
@@ -111,12 +111,12 @@ impl State {
         self.0.gone.notified().await;
     }
 
-    /// From now on as [`EngineFault::Hang`] is.
+    /// Hangs from now on, as [`EngineFault::Hang`] does.
     pub(super) fn hang(&self) {
         self.0.hangs.store(true, Ordering::Relaxed);
     }
 
-    /// From now on as slow as [`EngineFault::Slow`].
+    /// Answers slowly from now on, as [`EngineFault::Slow`] does.
     pub(super) fn slow_down(&self) {
         self.0.slow.store(true, Ordering::Relaxed);
     }
@@ -312,8 +312,8 @@ async fn answer(
     Json(body).into_response()
 }
 
-/// When each token is due: counted from the arrival of the request and not from the token before, so
-/// that late wake-ups do not add up.
+/// The due time of each token, counted from the arrival of the request and not from the token before, so that
+/// late wake-ups do not add up.
 #[derive(Clone, Copy)]
 struct Pace {
     first: Instant,
@@ -382,7 +382,7 @@ fn choice(request: &Request, reply: &Reply, index: u32) -> Value {
     choice
 }
 
-/// The events of a stream, and when each is due.
+/// The events of a stream, each with its due time.
 fn events(
     engine: &Engine,
     request: &Request,

@@ -1,8 +1,8 @@
-//! How a rehearsal engine can be told to go wrong.
+//! The faults that a rehearsal engine can play.
 
 use std::{fmt, str::FromStr};
 
-/// A way in which real servers were seen to go wrong.
+/// A fault that was seen in real servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineFault {
     /// Decodes at a twentieth of its rate.
@@ -13,43 +13,43 @@ pub enum EngineFault {
     Crash,
     /// Exits with status 0 on its third completion, as vLLM's API server does when its engine dies.
     CrashServing,
-    /// `/health` is fine, and no completion is ever answered.
+    /// Answers `/health` well, and no completion ever.
     Hang,
-    /// Two completions work; then `/health` answers 503 and every request 500.
+    /// Answers two completions; then `/health` with 503 and every request with 500.
     DeadEngine,
-    /// `/health` is fine, and every completion is answered with 500.
+    /// Answers `/health` well, and every completion with 500.
     Broken,
-    /// Streams end in an error event under status 200.
+    /// Ends streams with an error event under status 200.
     ErrorStream,
-    /// Streams end without the chunk that counts tokens.
+    /// Ends streams without the chunk that counts tokens.
     NoUsage,
-    /// Streams end without `[DONE]`.
+    /// Ends streams without `[DONE]`.
     NoDone,
-    /// The first chunk of a chat stream names no role.
+    /// Names no role in the first chunk of a chat stream.
     NoRole,
-    /// A chunk in the middle of a stream has a reason for the end.
+    /// Gives a reason for the end in the middle of a stream.
     TwoEnds,
-    /// A stream is cut in the middle of a character, and is no UTF-8.
+    /// Cuts a stream in the middle of a character, so that it is no UTF-8.
     HalfCharacter,
-    /// The usage does not add up.
+    /// Counts a usage that does not add up.
     WrongUsage,
-    /// An error's code is a text, as after an upgrade of the API.
+    /// Gives an error's code as a text, as after an upgrade of the API.
     TextCode,
-    /// Texts in `stop` end nothing.
+    /// Ignores the texts in `stop`.
     IgnoresStop,
     /// Generates some tokens more than `max_tokens`.
     IgnoresLimit,
-    /// Requests for another model are answered all the same.
+    /// Answers requests for any other model, too.
     AnyModel,
-    /// A request goes on when its client went away.
+    /// Goes on with a request when its client went away.
     KeepsRunning,
-    /// The tokenizer is not the model's: it counts another number of tokens.
+    /// Counts tokens by a tokenizer that is not the model's.
     WrongTokens,
-    /// The chat template loses the question: fluent answers to nothing.
+    /// Loses the question in the chat template: fluent answers to nothing.
     WrongTemplate,
-    /// The first token is the end of the answer.
+    /// Ends the answer with its first token.
     EmptyAnswers,
-    /// Says the same two words until it is stopped, as a shuffled layer makes it.
+    /// Says the same two words until it is stopped, as a shuffled layer does.
     Repeats,
 }
 
@@ -81,8 +81,8 @@ impl EngineFault {
         Self::Repeats,
     ];
 
-    /// Its stable name: `dead-engine`.
-    pub const fn name(self) -> &'static str {
+    /// The stable name: `dead-engine`.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Slow => "slow",
             Self::WrongText => "wrong-text",
@@ -110,7 +110,7 @@ impl EngineFault {
         }
     }
 
-    /// What it does, in a few words.
+    /// The fault in a few words.
     pub const fn summary(self) -> &'static str {
         match self {
             Self::Slow => "decodes at a twentieth of the predicted rate",

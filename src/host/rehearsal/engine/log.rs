@@ -3,7 +3,7 @@
 use super::options::Options;
 use std::{io::Write as _, net::SocketAddr};
 
-/// What vLLM logs from its start until it serves, in its order, one line each.
+/// The lines that vLLM logs from its start until it serves, in order.
 pub fn startup_log(options: &Options, address: SocketAddr) -> Vec<String> {
     let Options { model, max_model_len, .. } = options;
     let args = arguments(options);
@@ -52,7 +52,7 @@ fn arguments(options: &Options) -> String {
     let shown = options.flags.iter().map(|(flag, value)| {
         let name = flag.trim_start_matches('-').replace('-', "_");
         match (name.as_str(), value) {
-            // vLLM logs its key; a rehearsal with somebody's real profile had better not.
+            // vLLM logs its key; a rehearsal with a real profile must not.
             ("api_key", _) => "'api_key': '***'".to_owned(),
             (_, Some(value)) => format!("'{name}': '{value}'"),
             (_, None) => format!("'{name}': True"),
@@ -61,7 +61,7 @@ fn arguments(options: &Options) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// What a real engine logs when its GPU is too small, and its server after it.
+/// The lines of a real engine when its GPU is too small, and those of its server after it.
 pub(super) fn out_of_memory() -> [String; 2] {
     let pid = std::process::id();
     let now = now();
@@ -75,7 +75,7 @@ pub(super) fn out_of_memory() -> [String; 2] {
     ]
 }
 
-/// Writes one line where vLLM writes its log. Nobody reading is no reason to stop.
+/// Writes one line where vLLM writes its log. A closed log is no reason to stop.
 pub(super) fn to_stderr(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
@@ -85,7 +85,7 @@ fn line(process: &str, place: &str, text: &str) -> String {
     format!("({process} pid={pid}) INFO {} [{place}] {text}", now())
 }
 
-/// vLLM stamps local time without a year; a rehearsal's is UTC.
+/// The time of a log line. vLLM stamps local time without a year; a rehearsal uses UTC.
 fn now() -> String {
     jiff::Timestamp::now().strftime("%m-%d %H:%M:%S").to_string()
 }

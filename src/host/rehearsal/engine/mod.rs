@@ -1,12 +1,11 @@
 //! The rehearsal engine: a stand-in for vLLM that `awqdeploy rehearse` starts where a deployment would
 //! start the real one.
 //!
-//! It is not an inference engine. It takes the very command line of `vllm serve`, logs what vLLM logs
-//! while it loads, and answers vLLM's API in the shapes that were recorded from a real server, at the
-//! decode rate that it is told. What it says is made up, except that it knows the answers to
-//! [`crate::domain::validation::questions`]. It can be told to go wrong in the ways in which real servers were seen
-//! to go wrong ([`EngineFault`]), and SIGUSR1 makes one that serves well a slow one, SIGUSR2 one that
-//! is healthy and answers nothing. Nothing but a rehearsal uses it, and it listens on loopback only.
+//! It is not an inference engine. It takes the command line of `vllm serve`, logs what vLLM logs while it
+//! loads, and answers vLLM's API in the shapes that were recorded from a real server, at a given decode rate.
+//! Its text is made up, except that it knows the answers to [`crate::domain::validation::questions`]. It can
+//! play the faults that were seen in real servers ([`EngineFault`]). SIGUSR1 makes it slow; SIGUSR2 makes it
+//! hang with a good `/health`. Nothing but a rehearsal uses it, and it listens on loopback only.
 
 mod api;
 mod fault;
@@ -52,7 +51,7 @@ pub struct Engine {
 /// # Errors
 ///
 /// When the port is in use, and for [`EngineFault::Crash`].
-pub async fn run(options: Options) -> Result<(), Problem> {
+pub(crate) async fn run(options: Options) -> Result<(), Problem> {
     Engine::bind(options, log::to_stderr)?.serve().await
 }
 
@@ -73,7 +72,7 @@ impl Engine {
         Ok(Self { options, log, socket, address })
     }
 
-    /// Where it will listen: the real port, where port 0 was asked for.
+    /// The address on which it will listen: with the real port, where port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,4 +1,4 @@
-//! What the rehearsal engine is told: `vllm serve`'s own command line, and a few variables beside it.
+//! The options of the rehearsal engine: `vllm serve`'s own command line, and a few variables.
 
 use super::fault::EngineFault;
 use crate::domain::problem::{Kind, Problem};
@@ -21,12 +21,12 @@ pub const FAULT_VARIABLE: &str = "AWQDEPLOY_REHEARSAL_FAULT";
 const DEFAULT_TOKENS_PER_SECOND: f64 = 50.0;
 const DEFAULT_TTFT: Duration = Duration::from_millis(20);
 const DEFAULT_LOAD: Duration = Duration::from_millis(200);
-/// vLLM's own.
+/// vLLM's default port.
 const DEFAULT_PORT: u16 = 8000;
-/// That of the profiles.
+/// The context of the shipped profiles.
 const DEFAULT_MAX_MODEL_LEN: u32 = 8192;
 
-/// How the engine is to behave.
+/// The behaviour of a rehearsal engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// A loopback address.
@@ -35,27 +35,27 @@ pub struct Options {
     pub port: u16,
     /// The model's path, which `/v1/models` names as `root`. It is not opened.
     pub model: String,
-    /// What requests call the model.
+    /// The name of the model in requests.
     pub served_name: String,
     /// The longest context, tokens.
     pub max_model_len: u32,
-    /// Wanted of every request under `/v1`.
-    pub api_key: Option<String>,
+    /// The key that every request under `/v1` must show.
+    pub(crate) api_key: Option<String>,
     /// Every flag with its value, in order, for the log.
     pub flags: Vec<(String, Option<String>)>,
     /// One stream's decode rate, above 0.
     pub tokens_per_second: f64,
     /// Time to the first token.
-    pub ttft: Duration,
-    /// How long loading takes.
-    pub load: Duration,
-    /// How to go wrong.
+    pub(crate) ttft: Duration,
+    /// The time that loading takes.
+    pub(crate) load: Duration,
+    /// The fault to play.
     pub fault: Option<EngineFault>,
 }
 
 impl Options {
-    /// Reads the words that follow the program: `serve MODEL --host H --port P …`. Flags that mean
-    /// nothing to a rehearsal are kept for the log only. `env` looks a variable up.
+    /// Reads the arguments: `serve MODEL --host H --port P …`. Flags that mean nothing to a rehearsal are
+    /// kept for the log only. `env` looks a variable up.
     ///
     /// # Errors
     ///
@@ -100,7 +100,8 @@ impl Options {
     }
 }
 
-/// `--flag value`, `--flag=value` and `--flag` alone. A word that begins with two dashes is no value.
+/// Splits the flags: `--flag value`, `--flag=value` and `--flag` alone. A word that begins with two dashes is
+/// no value.
 fn flags(words: &[String]) -> Result<Vec<(String, Option<String>)>, Problem> {
     let mut flags: Vec<(String, Option<String>)> = Vec::new();
     for word in words {

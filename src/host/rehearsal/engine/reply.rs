@@ -1,4 +1,4 @@
-//! What the rehearsal engine says: made up, except for the questions with known answers.
+//! The answers of the rehearsal engine: made up, except to the questions with known answers.
 
 use super::{
     fault::EngineFault,
@@ -6,17 +6,17 @@ use super::{
 };
 use crate::domain::validation::questions::Question;
 
-/// Where a completion ends by itself, tokens.
+/// The tokens after which a completion ends by itself.
 const NATURAL_LENGTH: usize = 24;
 
-/// What a completion goes on with, over and over.
+/// The words of a completion, repeated.
 const WORDS: &[&str] = &[
     " the", " harbour", " was", " quiet", " and", " the", " ships", " lay", " at", " anchor", " while", " a",
     " clerk", " wrote", " down", " what", " each", " of", " them", " carried", " from", " port", " to",
     " port", ".", " Then",
 ];
 
-/// What it says in a chat when it does not know.
+/// The answer in a chat to an unknown question.
 const SMALL_TALK: &[&str] = &[
     "This",
     " is",
@@ -35,13 +35,13 @@ const SMALL_TALK: &[&str] = &[
     ".",
 ];
 
-/// Tokens beyond the limit.
+/// Tokens that [`EngineFault::IgnoresLimit`] adds.
 const EXCESS: usize = 3;
 
-/// How often the same words are said.
+/// How often [`EngineFault::Repeats`] says its words.
 const REPETITIONS: usize = 24;
 
-/// What damaged weights say.
+/// The words of damaged weights.
 const GIBBERISH: &[&str] = &["!"];
 
 /// An answer before it is sent.
@@ -56,7 +56,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The answer to `request`. The same request always gets the same one.
+    /// The answer to `request`. The same request always gets the same answer.
     pub(super) fn to(request: &Request, fault: Option<EngineFault>) -> Self {
         let excess = if fault == Some(EngineFault::IgnoresLimit) { EXCESS } else { 0 };
         let limit = request.max_tokens as usize + excess;
@@ -79,7 +79,7 @@ impl Reply {
         Self { pieces, finish_reason: if ended { "stop" } else { "length" }, stop_reason }
     }
 
-    /// All of it.
+    /// The whole text.
     pub(super) fn text(&self) -> String {
         self.pieces.concat()
     }
@@ -92,9 +92,9 @@ fn pool(fault: Option<EngineFault>) -> &'static [&'static str] {
     }
 }
 
-/// What is said until the end comes by itself.
+/// The words of an answer up to its natural end.
 fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
-    // A grammar leaves even damaged weights no choice.
+    // A grammar forces a valid answer, even from damaged weights.
     if request.grammar == Grammar::Boolean {
         return vec!["true"];
     }
@@ -113,7 +113,7 @@ fn natural(request: &Request, fault: Option<EngineFault>) -> Vec<&'static str> {
             None => SMALL_TALK.to_vec(),
         },
         Endpoint::Completions => {
-            // Where to begin depends on the prompt, so that different prompts get different answers.
+            // The beginning depends on the prompt, so that different prompts get different answers.
             let begin = request.text.bytes().map(usize::from).sum::<usize>() % WORDS.len();
             let endless = WORDS.iter().copied().cycle();
             endless.skip(begin).take(NATURAL_LENGTH).collect()

@@ -1,4 +1,4 @@
-//! Requests as vLLM reads them, and what it answers to those that it refuses.
+//! Reads requests as vLLM does, and refuses what it refuses.
 //!
 //! The messages are those that a real vLLM 0.32.0 gave (`tests/fixtures/vllm-api/err_*.txt`).
 
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 /// factor is the tokenizer's longest token; this is that of the recorded server.
 const MOST_CHARACTERS_PER_TOKEN: usize = 13;
 
-/// What a completion's `max_tokens` is when it is not given.
+/// The default `max_tokens` of a completion.
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 
-/// More answers to one request than anybody rehearses.
+/// The most answers to one request.
 const MOST_CHOICES: u32 = 16;
 
-/// Which endpoint was asked.
+/// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Completions,
@@ -43,15 +43,15 @@ pub(super) struct Request {
     pub(super) echo: bool,
     /// Whether the tokens' log probabilities are wanted.
     pub(super) logprobs: bool,
-    /// What the answer must be.
+    /// The grammar of the answer.
     pub(super) grammar: Grammar,
     pub(super) streaming: Option<Streaming>,
 }
 
-/// What an answer must be.
+/// The grammar of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grammar {
-    /// Anything.
+    /// Any text.
     Free,
     /// `true` or `false`: the one schema that is rehearsed.
     Boolean,
@@ -66,14 +66,14 @@ impl Grammar {
     }
 }
 
-/// What is wanted of a stream.
+/// The wanted form of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streaming {
     /// A last chunk that counts the tokens.
     pub(super) include_usage: bool,
 }
 
-/// An answer that is an error.
+/// An error that answers a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -117,7 +117,7 @@ impl Refusal {
         }
     }
 
-    /// What every request gets once the engine is dead.
+    /// The answer to every request once the engine is dead.
     pub(super) fn engine_dead() -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -269,7 +269,7 @@ fn prompt(body: &Value) -> Result<(String, u32), Refusal> {
 
 /// The last message of a conversation, and the tokens of all of it.
 fn conversation(body: &Value) -> Result<(String, u32), Refusal> {
-    /// What a chat template puts around each message.
+    /// The tokens that a chat template puts around each message.
     const TEMPLATE_TOKENS: u32 = 4;
     let Some(messages) = body["messages"].as_array() else {
         return Err(Refusal::invalid(
@@ -296,7 +296,7 @@ fn conversation(body: &Value) -> Result<(String, u32), Refusal> {
     })
 }
 
-/// How many tokens to generate at most.
+/// The most tokens to generate.
 fn limit(
     endpoint: Endpoint,
     wanted: Option<u32>,
@@ -358,7 +358,7 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// A word is a token here. Real tokenizers come to some four thirds of that for English.
+/// Counts a word as a token. Real tokenizers come to some four thirds of that for English.
 fn tokens(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX).max(1)
 }

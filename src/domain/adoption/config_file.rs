@@ -1,0 +1,72 @@
+//! The file of `vllm serve --config FILE`, as the words that vLLM makes of it.
+
+use crate::domain::problem::{Kind, Problem};
+use serde_json::Value;
+
+const CONFIG: &str = "--config";
+const HELP: &str = "start it with its flags on the command line, and adopt it then";
+
+/// The file that these words name, if they name one.
+pub fn named(argv: &[String]) -> Option<&str> {
+    let at = argv.iter().position(|word| word == CONFIG || word.starts_with("--config="))?;
+    argv[at].split_once('=').map(|(_, file)| file).or_else(|| argv.get(at + 1).map(String::as_str))
+}
+
+/// The same words with those of the file in place of its name: before all other flags, so that what stands on the
+/// command line counts, as for vLLM.
+///
+/// # Errors
+/// [`Kind::Refused`] for what is no flat list of keys and values.
+pub fn expanded(argv: &[String], text: &str) -> Result<Vec<String>, Problem> {
+    let mut words: Vec<String> = Vec::new();
+    let mut skip = false;
+    for word in argv {
+        match word.as_str() {
+            _ if std::mem::take(&mut skip) => {}
+            CONFIG => skip = true,
+            word if word.starts_with("--config=") => {}
+            word => words.push(word.to_owned()),
+        }
+    }
+    // After `serve`, or the old module, and after the model where it stands first.
+    let start = super::command_line::arguments_at(&words).unwrap_or(words.len());
+    let start = start + usize::from(words.get(start).is_some_and(|word| !word.starts_with('-')));
+    let more = flags(text)?;
+    words.splice(start..start, more);
+    Ok(words)
+}
+
+/// The words of the file: `true` is the flag alone, `false` its negation, a list several values, an object JSON.
+fn flags(text: &str) -> Result<Vec<String>, Problem> {
+    let unusable = |why: String| {
+        Problem::new(Kind::Refused, "the file that `--config` names cannot be read").because(why).help(HELP)
+    };
+    let read: Value = serde_yaml_ng::from_str(text).map_err(|e| unusable(e.to_string()))?;
+    let keys = match read {
+        Value::Object(keys) => keys,
+        Value::Null => return Ok(Vec::new()),
+        _ => return Err(unusable("it is no list of keys with values".to_owned())),
+    };
+    let mut words = Vec::new();
+    for (key, value) in keys {
+        let key = key.replace('_', "-");
+        match value {
+            Value::Null => {}
+            Value::Bool(true) => words.push(format!("--{key}")),
+            Value::Bool(false) => words.push(format!("--no-{key}")),
+            Value::Array(values) => {
+                words.push(format!("--{key}"));
+                words.extend(values.into_iter().map(word));
+            }
+            value => words.extend([format!("--{key}"), word(value)]),
+        }
+    }
+    Ok(words)
+}
+
+fn word(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The files that a command line names: below which folder they are meant, and which a service cannot see.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Flags whose value is a file or folder.
+const PATHS: [&str; 12] = [
+    "--tool-parser-plugin",
+    "--reasoning-parser-plugin",
+    "--hf-config-path",
+    "--log-config-file",
+    "--logging-config",
+    "--ssl-keyfile",
+    "--ssl-certfile",
+    "--ssl-ca-certs",
+    "--mm-encoder-fp8-scale-path",
+    "--spec-model",
+    "--fault-tolerance-config",
+    "--watchdog-config",
+];
+/// Flags whose value may be a file, or something else.
+const PERHAPS: [&str; 3] = ["--chat-template", "--tokenizer", "--generation-config"];
+/// Flags whose values are `NAME=PATH`, or JSON with a `path`.
+const NAMED: [&str; 2] = ["--lora-modules", "--default-mm-loras"];
+/// Flags whose value is JSON with a `model`.
+const DRAFTS: [&str; 2] = ["--speculative-config", "-sc"];
+
+/// One value of a flag, with the path in it made absolute, and that path. Nothing where it names none. `there` tells
+/// whether a path exists.
+pub(super) fn absolute(
+    flag: &str,
+    field: Option<&str>,
+    value: &str,
+    directory: &Path,
+    there: &dyn Fn(&Path) -> bool,
+) -> Option<(String, PathBuf)> {
+    let at = |path: &str| directory.join(path.strip_prefix("./").unwrap_or(path));
+    let whole = |path: &str| {
+        let path = at(path);
+        Some((path.display().to_string(), path))
+    };
+    let is_path = |text: &str| {
+        !text.contains(['{', '\n'])
+            && (Path::new(text).is_absolute() || text.starts_with('.') || there(&at(text)))
+    };
+    match flag {
+        _ if PATHS.contains(&flag) && !value.starts_with('{') => whole(value),
+        _ if PERHAPS.contains(&flag) && (is_path(value) || value.ends_with(".jinja")) => whole(value),
+        _ if DRAFTS.contains(&flag) && field == Some("model") && is_path(value) => whole(value),
+        _ if DRAFTS.contains(&flag) => in_json(value, "model", &is_path, &at),
+        _ if NAMED.contains(&flag) => in_json(value, "path", &is_path, &at).or_else(|| {
+            let (name, path) = value.split_once('=').filter(|(_, path)| is_path(path))?;
+            let path = at(path);
+            Some((format!("{name}={}", path.display()), path))
+        }),
+        _ => None,
+    }
+}
+
+fn in_json(
+    value: &str,
+    key: &str,
+    is_path: &dyn Fn(&str) -> bool,
+    at: &dyn Fn(&str) -> PathBuf,
+) -> Option<(String, PathBuf)> {
+    let mut json: Value = serde_json::from_str(value).ok()?;
+    let path = at(json.get(key)?.as_str().filter(|path| is_path(path))?);
+    json[key] = Value::String(path.display().to_string());
+    Some((json.to_string(), path))
+}
+
+/// A folder that the model may have been loaded from.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its files, behind links.
+    pub files: Vec<PathBuf>,
+    /// Whether it holds a whole model.
+    pub whole: bool,
+}
+
+/// Which of these the server has loaded: the one whose files it has open; where none of them is open, the first that holds
+/// a whole model. A folder without weights is never a model.
+pub fn loaded<'a>(candidates: &'a [Candidate], open: &[PathBuf]) -> Option<&'a Candidate> {
+    let is_open =
+        |candidate: &&Candidate| candidate.whole && candidate.files.iter().any(|file| open.contains(file));
+    candidates.iter().find(is_open).or_else(|| candidates.iter().find(|candidate| candidate.whole))
+}

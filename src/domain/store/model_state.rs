@@ -1,0 +1,109 @@
+//! Whether a model in the store is what was locked, as far as that is known.
+//!
+//! Damage that was found once is remembered. Bytes may rot without any trace in a file's times: who only compares
+//! times would hand out what is known to be wrong.
+
+use crate::domain::{
+    digest::Sha256Digest,
+    lockfile::{LockedFile, LockedModel},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// What is known of a model in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelState {
+    /// Every file was hashed to what is locked, and is untouched since.
+    Proven,
+    /// These files were found damaged, and were not repaired since.
+    Damaged(Vec<PathBuf>),
+    /// Some file has to be hashed before anybody can tell.
+    Unknown,
+}
+
+/// How far damage reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The bytes of the content are wrong, under whatever name.
+    Content,
+    /// Only this name is: it is missing, or something else has it.
+    Name,
+}
+
+/// All damage that was found and is not repaired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damages {
+    /// By model: the damaged files, each with the content that it should have. What was added has none.
+    models: BTreeMap<Sha256Digest, BTreeMap<PathBuf, Option<Sha256Digest>>>,
+    /// Contents whose bytes are wrong.
+    contents: BTreeSet<Sha256Digest>,
+}
+
+impl Damages {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty() && self.contents.is_empty()
+    }
+
+    /// Whether the bytes of this content were found to be wrong.
+    pub fn concerns(&self, content: &Sha256Digest) -> bool {
+        self.contents.contains(content)
+    }
+
+    /// What is known of a model. `proven` tells whether a file was hashed, and is untouched since.
+    pub fn state(&self, model: &LockedModel, proven: impl Fn(&LockedFile) -> bool) -> ModelState {
+        let files = self.files(model);
+        if !files.is_empty() {
+            return ModelState::Damaged(files);
+        }
+        if model.files.iter().all(proven) { ModelState::Proven } else { ModelState::Unknown }
+    }
+
+    /// The damaged files of a model, by path.
+    pub fn files(&self, model: &LockedModel) -> Vec<PathBuf> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let own = self.models.get(&model.digest()).into_iter().flat_map(BTreeMap::keys);
+        let shared = model.files.iter().filter(|file| self.concerns(&file.sha256)).map(|file| &file.path);
+        own.chain(shared).collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// Takes in a check of a whole model, which found this damage. What it did not find is repaired.
+    pub fn checked<'a>(&mut self, model: &LockedModel, damaged: impl IntoIterator<Item = (&'a Path, Reach)>) {
+        let content = |path: &Path| model.files.iter().find(|file| file.path == path).map(|file| file.sha256);
+        for file in &model.files {
+            self.contents.remove(&file.sha256);
+        }
+        let mut files = BTreeMap::new();
+        for (path, reach) in damaged {
+            let content = content(path);
+            files.insert(path.to_owned(), content);
+            self.contents.extend(content.filter(|_| reach == Reach::Content));
+        }
+        let digest = model.digest();
+        if files.is_empty() {
+            self.models.remove(&digest);
+        } else {
+            self.models.insert(digest, files);
+        }
+    }
+
+    /// A content was put under each of its names anew, and hashed.
+    pub fn repaired(&mut self, content: Sha256Digest) {
+        self.contents.remove(&content);
+        for files in self.models.values_mut() {
+            files.retain(|_, damaged| *damaged != Some(content));
+        }
+        self.models.retain(|_, files| !files.is_empty());
+    }
+
+    /// Forgets the models and contents that are not there any more.
+    pub fn keep(&mut self, model: impl Fn(&Sha256Digest) -> bool, content: impl Fn(&Sha256Digest) -> bool) {
+        self.models.retain(|digest, _| model(digest));
+        self.contents.retain(content);
+    }
+}

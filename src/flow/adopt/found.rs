@@ -1,0 +1,216 @@
+//! Which process serves, which folder it serves from, and which other files it needs.
+
+use super::Request;
+use crate::{
+    domain::{
+        adoption::{
+            Reading, config_file,
+            files::{Candidate, loaded},
+            program::{self, Member},
+            unit_file,
+        },
+        digest::Sha256Digest,
+        problem::{Kind, Problem},
+        service::{self, sandbox::hides},
+        store::layout::Scope,
+    },
+    flow::context::World,
+    host::{
+        self,
+        models::source_folder::Folder,
+        os::fs,
+        vllm::running_server::{self, FoundServer, LoadedUnit},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The largest file that is hashed for the record: templates and plugins are text.
+const MOST_HASHED: u64 = 64 << 20;
+
+/// The unit, where there is one, and the process that serves.
+pub(super) fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, FoundServer), Problem> {
+    let scope = world.layout().scope();
+    let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
+        let manager = world.service_manager.manager();
+        let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
+        let unit = named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?;
+        if let Some(unit) = &unit {
+            followed(unit)?;
+        }
+        (unit, pid)
+    } else {
+        let unit = running_server::unit(&request.target, scope)?;
+        followed(&unit)?;
+        let pid = unit.main.ok_or_else(|| {
+            Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
+                .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
+        })?;
+        (Some(unit), pid)
+    };
+    let mut family = running_server::family(pid)?;
+    // What a unit has is replaced as a whole.
+    for member in unit.iter().flat_map(running_server::members) {
+        if family.iter().all(|known| known.process.pid != member.process.pid) {
+            family.push(member);
+        }
+    }
+    let mut server = the_server(&family, pid)?;
+    if let Some(file) = config_file::named(&server.seen.argv) {
+        let path = server.seen.directory.join(file);
+        let text = fs::read(&path)?.ok_or_else(|| {
+            Problem::new(Kind::Refused, format!("`--config` names `{}`, which is gone", path.display()))
+                .help("put it back, restart the server, and adopt it then")
+        })?;
+        server.seen.argv = config_file::expanded(&server.seen.argv, &text)?;
+    }
+    Ok((unit, server))
+}
+
+/// The one server among these processes.
+fn the_server(family: &[FoundServer], pid: i32) -> Result<FoundServer, Problem> {
+    let members: Vec<_> = family
+        .iter()
+        .map(|found| Member { pid: found.process.pid, parent: found.parent, seen: &found.seen })
+        .collect();
+    let servers = program::servers(&members);
+    if let [one] = servers.as_slice() {
+        let found = family.iter().find(|found| found.process.pid == one.pid);
+        return found
+            .cloned()
+            .ok_or_else(|| Problem::new(Kind::Unexpected, "the server that was found is gone"));
+    }
+    if servers.len() > 1 {
+        let named: Vec<_> = servers.iter().map(|one| one.pid.to_string()).collect();
+        let what = format!("{} servers run there, as processes {}", servers.len(), named.join(" and "));
+        return Err(Problem::new(Kind::Refused, what).help(
+            "give each a unit of its own, and adopt them one by one, each with a `--root` of its own",
+        ));
+    }
+    if let Some(engine) = members.iter().find_map(|member| program::container_engine(member.seen)) {
+        let what = format!(
+            "`{engine}` runs it in a container, whose files and command line are not those of this host"
+        );
+        return Err(Problem::new(Kind::Refused, what)
+            .help("deploy the same model from a profile of your own: `awqdeploy lock` takes its folder"));
+    }
+    Err(Problem::new(Kind::Refused, format!("neither process {pid} nor any below it is a vLLM server"))
+        .help("name the unit, or the process, of `vllm serve …`"))
+}
+
+/// A problem with a unit that ours could not follow.
+fn followed(unit: &LoadedUnit) -> Result<(), Problem> {
+    if service::unit::is_ours(&unit.text) {
+        return Err(Problem::new(Kind::Refused, format!("`{}` is made by awqdeploy already", unit.name))
+            .help("`awqdeploy status` shows what it serves; another root than the one that it belongs to cannot have it"));
+    }
+    if let Some((what, help)) = unit_file::not_followed(&unit.name, &unit.kind) {
+        return Err(Problem::new(Kind::Refused, what).help(help));
+    }
+    for path in &unit.drop_ins {
+        let text = fs::read(path)?.unwrap_or_default();
+        if text.lines().any(|line| line.trim_start().starts_with("Exec")) {
+            let what = format!(
+                "`{}` changes what `{}` runs, and would change ours as well",
+                path.display(),
+                unit.name
+            );
+            return Err(Problem::new(Kind::Refused, what).help(
+                "write its commands into the unit itself, remove it, restart the service, and adopt it then",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The folder that the model was loaded from: what the server has open decides, where that can be seen.
+pub(super) fn folder(server: &FoundServer, reading: &Reading) -> Result<Folder, Problem> {
+    let revision = reading.revision.as_deref().unwrap_or("main");
+    let places = places(server, reading);
+    let mut candidates = Vec::new();
+    let mut found = Vec::new();
+    for place in &places {
+        let Ok(folder) = Folder::open(place, &reading.model, revision) else { continue };
+        let names = fs::names(folder.path()).unwrap_or_default();
+        let files =
+            names.iter().filter_map(|name| std::fs::canonicalize(folder.path().join(name)).ok()).collect();
+        let judged = host::checkpoint::check(folder.path());
+        candidates.push(Candidate { path: folder.path().to_owned(), files, whole: judged.is_ok() });
+        found.push((folder, judged));
+    }
+    let pid = server.process.pid;
+    let family = running_server::family(pid).unwrap_or_default();
+    let open = running_server::open_weights(family.iter().map(|member| member.process.pid));
+    if let Some(chosen) = loaded(&candidates, &open) {
+        return Folder::open(&chosen.path, "", revision);
+    }
+    // A folder that holds no model is told as what it is.
+    if let Some((_, Err(why))) =
+        found.into_iter().find(|(folder, _)| folder.path().join("config.json").exists())
+    {
+        return Err(why);
+    }
+    let looked: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
+    let what = format!("the model `{}` is in none of {}", reading.model, looked.join(", "));
+    Err(Problem::new(Kind::Unverified, what)
+        .help("start it with the model's folder, or with `HF_HOME` set to its cache, and adopt it then"))
+}
+
+/// Where the model may lie, in the order in which vLLM looks.
+fn places(server: &FoundServer, reading: &Reading) -> Vec<PathBuf> {
+    let seen = &server.seen;
+    let variable =
+        |name: &str| seen.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/root"));
+    let mut places = vec![seen.directory.join(&reading.model)];
+    let asked = |name: &str| {
+        seen.environment.get(name).is_some_and(|value| ["1", "true"].contains(&value.to_lowercase().as_str()))
+    };
+    if asked("VLLM_USE_MODELSCOPE") {
+        let caches = variable("MODELSCOPE_CACHE").map_or_else(
+            || vec![home.join(".cache/modelscope/hub"), home.join(".cache/modelscope")],
+            |cache| vec![cache.join("hub"), cache],
+        );
+        // ModelScope writes a dot of a name so.
+        let names = [reading.model.clone(), reading.model.replace('.', "___")];
+        for cache in reading.download_dir.iter().map(|folder| seen.directory.join(folder)).chain(caches) {
+            places.extend(names.iter().flat_map(|name| [cache.join("models").join(name), cache.join(name)]));
+        }
+        return places;
+    }
+    places.extend(reading.download_dir.as_ref().map(|folder| seen.directory.join(folder)));
+    let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE"));
+    let cache = cache.or_else(|| Some(variable("HF_HOME")?.join("hub")));
+    let cache = cache.or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")));
+    places.push(cache.unwrap_or_else(|| home.join(".cache/huggingface/hub")));
+    places
+}
+
+/// The files that the command line names beside the model, by their content. Folders are none.
+pub(super) fn files(
+    reading: &Reading,
+    model: &Path,
+    scope: Scope,
+) -> Result<BTreeMap<PathBuf, Sha256Digest>, Problem> {
+    let others = reading.files.iter().filter(|path| !path.starts_with(model));
+    let hidden: Vec<_> = others
+        .clone()
+        .filter(|path| hides(scope, path))
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    if !hidden.is_empty() {
+        let what = format!("its command line names {}, which a service cannot see", hidden.join(", "));
+        return Err(Problem::new(Kind::Refused, what)
+            .help("move it to /etc, /opt or /srv, restart the server with that, and adopt it then"));
+    }
+    let mut files = BTreeMap::new();
+    for path in others {
+        let small = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MOST_HASHED);
+        if small && let Ok(bytes) = std::fs::read(path) {
+            files.insert(path.clone(), Sha256Digest::of(bytes));
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,232 @@
+//! What is found where a server was set up by hand: units, processes, files, variables, in every shape that people give them.
+
+use awqdeploy::domain::{
+    adoption::{
+        Reading, Seen, config_file,
+        files::{Candidate, loaded},
+        program::{Member, container_engine, servers},
+        unit_file::{left_out, not_followed},
+    },
+    problem::Kind,
+    vllm::version::Version,
+};
+use std::path::{Path, PathBuf};
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn seen(executable: &str, line: &str) -> Seen {
+    Seen {
+        argv: words(line),
+        environment: [].into(),
+        directory: "/srv/llm".into(),
+        executable: executable.into(),
+    }
+}
+
+const PYTHON: &str = "/usr/bin/python3.11";
+const SERVE: &str = "/opt/v/bin/python3 /opt/v/bin/vllm serve /srv/m --port 8000";
+
+/// Which of these processes, as (number, parent, program, words), are servers.
+fn found(processes: &[(i32, i32, &str, &str)]) -> Vec<i32> {
+    let seen: Vec<_> = processes.iter().map(|(.., program, line)| seen(program, line)).collect();
+    let members: Vec<_> = processes
+        .iter()
+        .zip(&seen)
+        .map(|((pid, parent, ..), seen)| Member { pid: *pid, parent: *parent, seen })
+        .collect();
+    servers(&members).iter().map(|one| one.pid).collect()
+}
+
+#[test]
+fn only_python_with_the_words_of_a_server_is_one() {
+    assert_eq!(found(&[(1, 0, PYTHON, SERVE)]), [1]);
+    assert_eq!(found(&[(1, 0, "/usr/bin/bash", "bash -c exec\\ vllm"), (2, 1, PYTHON, SERVE)]), [2]);
+    // What starts it, and its own copies, are not further servers.
+    assert_eq!(found(&[(1, 0, "/usr/bin/uv", "uv run vllm serve /srv/m"), (2, 1, PYTHON, SERVE)]), [2]);
+    assert_eq!(found(&[(1, 0, PYTHON, "python3 launch.py vllm serve /srv/m"), (2, 1, PYTHON, SERVE)]), [2]);
+    assert_eq!(
+        found(&[(1, 0, PYTHON, SERVE), (2, 1, PYTHON, SERVE), (3, 1, PYTHON, "VLLM::EngineCore")]),
+        [1]
+    );
+    let other = SERVE.replace("8000", "8001");
+    assert_eq!(
+        found(&[(1, 0, "/usr/bin/bash", "bash /opt/two.sh"), (2, 1, PYTHON, SERVE), (3, 1, PYTHON, &other)]),
+        [2, 3]
+    );
+    // A server that left its unit's main process behind.
+    assert_eq!(found(&[(1, 0, "/usr/bin/sleep", "sleep 9"), (7, 0, PYTHON, SERVE)]), [7]);
+}
+
+#[test]
+fn clients_of_containers_are_no_servers() {
+    let command =
+        "run --rm --name vllm --env HF_TOKEN=hush -p 8000:8000 vllm/vllm-openai serve owner/m --port 8000";
+    for engine in ["docker", "podman", "nerdctl"] {
+        let program = format!("/usr/bin/{engine}");
+        let line = format!("{program} {command}");
+        assert!(found(&[(1, 0, &program, &line)]).is_empty(), "{engine}");
+        assert_eq!(container_engine(&seen(&program, &line)), Some(engine));
+    }
+    assert_eq!(container_engine(&seen("/usr/bin/conmon", "/usr/bin/conmon --api-version 1")), Some("conmon"));
+    assert_eq!(container_engine(&seen("/usr/local/bin/docker-29", "docker run x")), Some("docker"));
+    assert_eq!(container_engine(&seen(PYTHON, SERVE)), None);
+}
+
+#[test]
+fn directives_that_are_lost_are_named() {
+    let text = "[Unit]\nDescription=vLLM\nAfter=mnt.mount\nRequiresMountsFor=/mnt\n[Service]\nUser=nobody\n# Nice=3\n\
+                ExecStartPre=/bin/sh -c 'echo \\\n  Hidden=1'\nExecStart=/opt/v/bin/vllm serve m \\\n  --x=y\nNice=-5\n\
+                CPUAffinity=0\nMemoryMax=\nEnvironment=HF_TOKEN=hush\nRuntimeMaxSec=86400\n[Install]\nWantedBy=x.target\n";
+    let names = left_out([text, "[Service]\nNice=3\nCPUWeight=50\n"]);
+    assert_eq!(
+        names,
+        ["RequiresMountsFor", "User", "ExecStartPre", "Nice", "CPUAffinity", "RuntimeMaxSec", "CPUWeight"]
+    );
+}
+
+#[test]
+fn units_that_ours_could_not_be_have_words_of_their_own() {
+    let (what, help) = not_followed("vllm@qwen.service", "simple").unwrap();
+    assert!(
+        what.contains("instance of the template `vllm@.service`") && help.contains("`vllm-qwen.service`")
+    );
+    assert!(not_followed("vllm.service", "oneshot").unwrap().0.contains("`Type=oneshot`"));
+    for kind in ["simple", "exec", "notify", "forking"] {
+        assert_eq!(not_followed("vllm.service", kind), None);
+    }
+}
+
+#[test]
+fn a_file_of_flags_is_read_as_vllm_reads_it() {
+    let file = "model: /srv/m\nport: 6379\nhost: \"127.0.0.1\"\nenforce_eager: true\nenable-prefix-caching: false\n\
+                served-model-name: [a, b]\ncompilation-config:\n  level: 3\nrevision:\n";
+    let flags = "--model /srv/m --port 6379 --host 127.0.0.1 --enforce-eager --no-enable-prefix-caching \
+                 --served-model-name a b --compilation-config {\"level\":3}";
+    for (line, wanted) in [
+        ("p /o/vllm serve --config c.yaml", format!("p /o/vllm serve {flags}")),
+        ("p /o/vllm serve m --config=c.yaml --port 1", format!("p /o/vllm serve m {flags} --port 1")),
+        (
+            "p -m vllm.entrypoints.openai.api_server --port 1 --config c.yaml",
+            format!("p -m vllm.entrypoints.openai.api_server {flags} --port 1"),
+        ),
+    ] {
+        let argv = words(line);
+        assert_eq!(config_file::named(&argv), Some("c.yaml"), "{line}");
+        let mut expanded = config_file::expanded(&argv, file).unwrap();
+        let mut wanted = words(&wanted);
+        // The order of keys in the file is nobody's: a later flag on the command line counts.
+        assert_eq!(expanded.iter().take(3).collect::<Vec<_>>(), wanted.iter().take(3).collect::<Vec<_>>());
+        expanded.sort();
+        wanted.sort();
+        assert_eq!(expanded, wanted, "{line}");
+        let reading =
+            Reading::of(&Seen { argv: config_file::expanded(&argv, file).unwrap(), ..seen(PYTHON, "") })
+                .unwrap();
+        assert_eq!(reading.listen.port, if line.contains("--port 1") { 1 } else { 6379 });
+    }
+    for bad in ["- a\n- b\n", "a: [", "just text"] {
+        assert_eq!(
+            config_file::expanded(&words("p /o/vllm serve --config c"), bad).unwrap_err().kind,
+            Kind::Refused
+        );
+    }
+}
+
+#[test]
+fn paths_become_absolute_and_are_told() {
+    let line = "p /o/vllm serve m --chat-template ./t.jinja --tool-parser-plugin=plug.py --lora-modules sql=lora/sql \
+                {\"name\":\"b\",\"path\":\"/srv/b\"} --speculative-config {\"model\":\"draft\",\"num_speculative_tokens\":3} \
+                --tokenizer owner/tok --generation-config vllm --seed 1";
+    let there =
+        |path: &Path| ["/srv/llm/draft", "/srv/llm/lora/sql"].iter().any(|known| path == Path::new(known));
+    let reading = Reading::beside(&seen(PYTHON, line), None, &there).unwrap();
+    let files: Vec<_> = reading.files.iter().map(|path| path.display().to_string()).collect();
+    assert_eq!(
+        files,
+        ["/srv/llm/t.jinja", "/srv/llm/plug.py", "/srv/llm/lora/sql", "/srv/b", "/srv/llm/draft"]
+    );
+    let argv = reading.serve(Path::new("/p"), Path::new("/store/m")).argv.join(" ");
+    for word in [
+        "--chat-template /srv/llm/t.jinja",
+        "--tool-parser-plugin=/srv/llm/plug.py",
+        "sql=/srv/llm/lora/sql",
+        "\"model\":\"/srv/llm/draft\"",
+        "--tokenizer owner/tok --generation-config vllm --seed 1",
+    ] {
+        assert!(argv.contains(word), "{word} in {argv}");
+    }
+    // A template that is no file stays one.
+    let inline =
+        Reading::beside(&seen(PYTHON, "p /o/vllm serve m --chat-template {{messages}}"), None, &there)
+            .unwrap();
+    assert!(inline.files.is_empty());
+}
+
+#[test]
+fn variables_of_what_runs_inside_are_kept_and_every_other_is_named() {
+    let variables = [
+        ("LMCACHE_LOCAL_CPU", "True"),
+        ("UCX_TLS", "tcp"),
+        ("RAY_ADDRESS", "x"),
+        ("DG_JIT_CACHE_DIR", "/var/x"),
+        ("CC", "/usr/bin/gcc-12"),
+        ("CCACHE_DIR", "/x"),
+        ("VLLM_LOGGING_LEVEL", "DEBUG"),
+        ("VLLM_MODEL", "/srv/m"),
+        ("VLLM_SERVE_ARGS", "--x"),
+        ("XDG_CACHE_HOME", "/var/x"),
+        ("HF_TOKEN", "hush"),
+        ("HOME", "/root"),
+        ("PATH", "/opt/x/bin:/usr/bin"),
+    ];
+    let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let seen = Seen { environment, ..seen(PYTHON, "p /o/vllm serve m") };
+    let reading = Reading::beside(&seen, Version::of("0.26.0"), &|_| false).unwrap();
+    let kept: Vec<_> = reading.environment.keys().map(String::as_str).collect();
+    assert_eq!(
+        kept,
+        ["CC", "DG_JIT_CACHE_DIR", "LMCACHE_LOCAL_CPU", "RAY_ADDRESS", "UCX_TLS", "VLLM_LOGGING_LEVEL"]
+    );
+    let note = reading.notes.iter().find(|note| note.starts_with("variables are left out")).unwrap();
+    for name in ["CCACHE_DIR", "HF_TOKEN", "PATH", "VLLM_MODEL", "VLLM_SERVE_ARGS", "XDG_CACHE_HOME"] {
+        assert!(note.contains(&format!("`{name}`")), "{name} in {note}");
+    }
+    assert!(!note.contains("`HOME`") && !note.contains("hush"));
+}
+
+#[test]
+fn flags_that_no_profile_takes_stay_in_generation_1() {
+    let reading = Reading::of(&seen(PYTHON, "p /o/vllm serve m -pp 2 -tp 2 --enforce-eager")).unwrap();
+    assert_eq!(reading.others, ["--enforce-eager"]);
+    assert!(
+        reading.notes.iter().any(|note| note.starts_with("`-pp 2` cannot be in a profile")),
+        "{:?}",
+        reading.notes
+    );
+    assert!(reading.serve(Path::new("/p"), Path::new("/m")).argv.join(" ").contains("-pp 2"));
+    let problem = Reading::of(&seen(PYTHON, "p /o/vllm serve m --ssl-keyfile /etc/k.pem")).unwrap_err();
+    assert_eq!(problem.kind, Kind::Refused);
+    assert!(problem.what.contains("speaks TLS"));
+}
+
+#[test]
+fn the_bytes_that_are_open_decide_which_folder_is_the_model() {
+    let candidate = |path: &str, whole: bool| Candidate {
+        path: path.into(),
+        files: vec![PathBuf::from(path).join("model.safetensors")],
+        whole,
+    };
+    let open = |path: &str| vec![PathBuf::from(path).join("model.safetensors")];
+    let chosen = |candidates: &[Candidate], open: &[PathBuf]| {
+        loaded(candidates, open).map(|one| one.path.display().to_string()).unwrap_or_default()
+    };
+    let both = [candidate("/a", true), candidate("/b", true)];
+    assert_eq!(chosen(&both, &[]), "/a");
+    assert_eq!(chosen(&both, &open("/b")), "/b");
+    assert_eq!(chosen(&both, &open("/draft")), "/a", "a draft model says nothing of this one");
+    // A folder of that name without weights is never the model.
+    assert_eq!(chosen(&[candidate("/a", false), candidate("/b", true)], &[]), "/b");
+    assert_eq!(chosen(&[candidate("/a", false)], &open("/a")), "");
+}
