@@ -12,18 +12,40 @@ mod progress;
 mod render;
 pub mod terminal;
 
-use crate::domain::exit_status::ExitStatus;
+use crate::domain::{exit_status::ExitStatus, spelling::closest};
 use args::Arguments;
-use clap::Parser;
+use clap::{
+    CommandFactory, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use std::process::ExitCode;
+
+/// The same mistake, with only such commands proposed as are not hidden.
+fn without_hidden(mut mistake: clap::Error) -> clap::Error {
+    if mistake.kind() != ErrorKind::InvalidSubcommand {
+        return mistake;
+    }
+    let typed = match mistake.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) => typed.clone(),
+        _ => return mistake,
+    };
+    let command = Arguments::command();
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let meant = closest(&typed, shown.map(clap::Command::get_name)).map(str::to_owned);
+    match meant {
+        Some(meant) => mistake.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![meant])),
+        None => mistake.remove(ContextKind::SuggestedSubcommand),
+    };
+    mistake
+}
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            // Help and the version come this way too, on the standard output. The typed arguments may have
-            // been pasted.
+            let e = without_hidden(e);
+            // Help and the version come this way too, on the standard output. What was typed may be pasted.
             let said = e.render().to_string();
             if said.contains(terminal::is_hidden) {
                 terminal::say(said.trim_end());

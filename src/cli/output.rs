@@ -2,7 +2,7 @@
 
 use super::{
     args::{Consent, Global},
-    terminal::{print, print_json, styled},
+    terminal::{print_json, print_wrapped, release, styled},
 };
 use crate::domain::{
     exit_status::ExitStatus,
@@ -22,7 +22,7 @@ pub(crate) fn show<D: Serialize>(
     } else {
         let text = text(document);
         if !text.is_empty() {
-            print(&text);
+            print_wrapped(&text);
         }
     }
     Ok(ExitStatus::Done)
@@ -39,6 +39,7 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
         );
     }
     let not_agreed = || Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
+    release();
     let asked = Confirm::new().with_prompt(styled(question)).default(false).interact();
     if answered(asked, not_agreed)? { Ok(()) } else { Err(not_agreed()) }
 }
@@ -52,6 +53,7 @@ pub(crate) fn ask(
     if !may_ask(global) {
         return Err(unsaid());
     }
+    release();
     answered(Input::new().with_prompt(styled(question)).interact_text(), not_answered)
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn choose(
     if !may_ask(global) {
         return Err(unsaid(among));
     }
+    release();
     let chosen = Select::new().with_prompt(styled(question)).items(among).default(0).interact();
     let chosen = answered(chosen, not_answered)?;
     among.get(chosen).cloned().ok_or_else(|| unsaid(among))

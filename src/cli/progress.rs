@@ -1,6 +1,6 @@
 //! Shows progress on the standard error.
 
-use super::terminal::{BAD, FAINT, GOOD, say, say_json, styled};
+use super::terminal::{BAD, FAINT, GOOD, live, say, say_json, styled};
 use crate::{
     domain::{
         activation::machine::{End, State, Step},
@@ -23,6 +23,8 @@ const TURN_EVERY: Duration = Duration::from_millis(100);
 const LEAST_RATED: Duration = Duration::from_secs(1);
 /// Percent between two lines of plain progress.
 const PLAIN_PERCENT: u64 = 10;
+/// Questions between two.
+const ASKED_BETWEEN: u32 = 10;
 
 /// Shows events in the chosen way.
 pub(crate) struct Screen {
@@ -31,6 +33,51 @@ pub(crate) struct Screen {
     percent: Cell<u64>,
     /// The time and amount of the first progress of this stage.
     began: Cell<Option<(Instant, u64)>>,
+    verbosity: Verbosity,
+    /// The checks that ended, and were not told one by one.
+    checks: Cell<Checks>,
+}
+
+/// Whether each check is told, or only those that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    #[default]
+    Short,
+    Each,
+}
+
+/// How many checks ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Checks {
+    passed: u32,
+    skipped: u32,
+    failed: u32,
+}
+
+impl Checks {
+    fn with(self, verdict: CheckOutcome) -> Self {
+        match verdict {
+            CheckOutcome::Pass => Self { passed: self.passed + 1, ..self },
+            CheckOutcome::Skipped => Self { skipped: self.skipped + 1, ..self },
+            CheckOutcome::Fail => Self { failed: self.failed + 1, ..self },
+        }
+    }
+
+    fn all(self) -> u32 {
+        self.passed + self.skipped + self.failed
+    }
+
+    /// `60 checks passed, 3 skipped`
+    fn told(self) -> String {
+        let some =
+            |count: u32, how: &str| if count == 0 { String::new() } else { format!(", {count} {how}") };
+        format!(
+            "{} checks passed{}{}",
+            self.passed,
+            some(self.skipped, "skipped"),
+            some(self.failed, "failed")
+        )
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,25 +89,72 @@ enum How {
 }
 
 impl Screen {
-    pub(crate) fn new(asked: Progress) -> Self {
+    pub(crate) fn new(asked: Progress, verbosity: Verbosity) -> Self {
         let how = match asked {
             Progress::Auto if std::io::stderr().is_terminal() => How::Bars,
             Progress::Auto | Progress::Plain => How::Lines,
             Progress::Json => How::Json,
             Progress::None => How::Nothing,
         };
-        Self { how, bar: RefCell::new(None), percent: Cell::new(0), began: Cell::new(None) }
+        Self {
+            how,
+            bar: RefCell::new(None),
+            percent: Cell::new(0),
+            began: Cell::new(None),
+            verbosity,
+            checks: Cell::default(),
+        }
     }
 
     fn line(&self, text: &str) {
         self.clear();
-        say(text);
+        self.stay(text);
+    }
+
+    /// A line that stays, with the time where nobody sees how long things take.
+    fn stay(&self, text: &str) {
+        match self.how {
+            How::Lines => say(&format!("{FAINT}{}{FAINT:#} {text}", jiff::Timestamp::now().strftime("%T"))),
+            _ => say(text),
+        }
+    }
+
+    /// One check more: those that are not as they should be are named, the others counted.
+    fn check(&self, check: &Check) {
+        self.checks.set(self.checks.get().with(check.verdict));
+        let Check { name, verdict, detail, ms } = check;
+        let why = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+        match (verdict, self.verbosity) {
+            (CheckOutcome::Fail, _) => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
+            (CheckOutcome::Pass, Verbosity::Each) => {
+                self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
+            }
+            (CheckOutcome::Skipped, Verbosity::Each) => {
+                self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}"))
+            }
+            (CheckOutcome::Pass | CheckOutcome::Skipped, Verbosity::Short) if self.how == How::Bars => {
+                self.spin(&format!("check {}: {FAINT}{name}{FAINT:#}", self.checks.get().all()));
+            }
+            (CheckOutcome::Pass | CheckOutcome::Skipped, Verbosity::Short) => {}
+        }
+    }
+
+    /// The checks are over: how many there were.
+    fn sum_up(&self) {
+        let checks = self.checks.take();
+        if checks.passed + checks.skipped > 0 {
+            let (style, mark) = if checks.failed == 0 { (GOOD, "✓") } else { (BAD, "✗") };
+            self.line(&format!("  {style}{mark}{style:#} {}", checks.told()));
+        }
     }
 
     /// Prints a line that stays, for something that takes no time.
     pub(crate) fn remark(&self, text: String) {
         match self.how {
-            How::Bars | How::Lines => self.line(&text),
+            How::Bars | How::Lines => {
+                self.clear();
+                say(&text);
+            }
             How::Json | How::Nothing => self.see(Event::Stage(text)),
         }
     }
@@ -75,33 +169,38 @@ impl Screen {
 
     /// Prints a line that the next one replaces on a terminal; elsewhere a line of its own.
     fn passing(&self, text: &str) {
-        if self.how == How::Bars { self.spin(text) } else { say(&format!("  {text}")) }
+        if self.how == How::Bars { self.spin(text) } else { self.stay(&format!("  {text}")) }
     }
 
     /// Shows a spinner with the time since the line above it began.
     fn spin(&self, text: &str) {
         let mut bar = self.bar.borrow_mut();
-        let spinner = bar.take_if(|bar| bar.length().is_none()).unwrap_or_else(|| {
+        let spinner = bar.take_if(|bar| bar.length().is_none() && !bar.is_finished()).unwrap_or_else(|| {
             if let Some(counted) = bar.take() {
                 counted.finish_and_clear();
             }
-            let style = ProgressStyle::with_template("  {spinner} {elapsed} {msg}");
+            let style = ProgressStyle::with_template("  {spinner} {elapsed} {wide_msg}");
             ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
+        live(&spinner);
         spinner.set_message(styled(text));
         spinner.enable_steady_tick(TURN_EVERY);
         *bar = Some(spinner);
     }
 
-    /// The remaining time at the rate so far; nothing while that cannot be told.
-    fn left(&self, done: u64, of: u64) -> Option<String> {
+    /// How fast it goes and how long the rest takes at that rate; nothing while that cannot be told. What was there
+    /// already when it began took no time, and tells nothing.
+    fn left(&self, done: u64, of: u64) -> Option<(ByteSize, String)> {
         let (began, before) = self.began.get()?;
         let (took, came) = (began.elapsed().as_secs_f64(), done.checked_sub(before)?);
         if came == 0 || took < LEAST_RATED.as_secs_f64() {
             return None;
         }
         let left = Duration::try_from_secs_f64(of.saturating_sub(done) as f64 / came as f64 * took).ok()?;
-        Some(HumanDuration(left).to_string())
+        // As many bytes as were counted, so that they fit.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of counted bytes")]
+        let rate = (came as f64 / took) as u64;
+        Some((ByteSize(rate), HumanDuration(left).to_string()))
     }
 
     /// The percentage, if it reached another multiple of `step`: a model is hashed in 200,000 pieces.
@@ -116,21 +215,24 @@ impl Screen {
         }
         if self.how == How::Lines {
             if let Some(percent) = self.advanced(done, of, PLAIN_PERCENT) {
-                let left = self.left(done, of).map(|left| format!(", {left} left")).unwrap_or_default();
-                say(&format!("  {percent} % of {}{left}", ByteSize(of)));
+                let left = self.left(done, of).map_or_else(String::new, |(_, left)| format!(", {left} left"));
+                self.stay(&format!("  {percent} % of {}{left}", ByteSize(of)));
             }
             return;
         }
         let mut bar = self.bar.borrow_mut();
-        let counted = bar.take_if(|bar| bar.length() == Some(of)).unwrap_or_else(|| {
-            if let Some(spinner) = bar.take() {
-                spinner.finish_and_clear();
-            }
-            let style = ProgressStyle::with_template(
-                "  {bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
-            );
-            ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
+        let counted =
+            bar.take_if(|bar| bar.length() == Some(of) && !bar.is_finished()).unwrap_or_else(|| {
+                if let Some(spinner) = bar.take() {
+                    spinner.finish_and_clear();
+                }
+                let style = ProgressStyle::with_template("  {wide_bar} {msg}");
+                ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            });
+        live(&counted);
+        let rate =
+            self.left(done, of).map_or_else(String::new, |(rate, left)| format!(", {rate}/s, {left} left"));
+        counted.set_message(format!("{} of {}{rate}", ByteSize(done), ByteSize(of)));
         counted.set_position(done);
         *bar = Some(counted);
     }
@@ -147,6 +249,9 @@ impl Screen {
 
 impl Observer for Screen {
     fn see(&self, event: Event) {
+        if matches!(self.how, How::Bars | How::Lines) && !matches!(event, Event::Checked(_)) {
+            self.sum_up();
+        }
         match (self.how, event) {
             (How::Nothing, _) => {}
             (How::Json, Event::Progress { done, of }) if self.advanced(done.0, of.0, 1).is_none() => {}
@@ -154,6 +259,11 @@ impl Observer for Screen {
             (_, Event::Progress { done, of }) => self.progress(done.0, of.0),
             (_, Event::Engine(status) | Event::Installing(status)) => {
                 self.passing(&format!("{FAINT}{status}{FAINT:#}"));
+            }
+            (how, Event::Asked { question, of }) => {
+                if how == How::Bars || question == of || question % ASKED_BETWEEN == 0 {
+                    self.passing(&format!("question {question} of {of}"));
+                }
             }
             (_, Event::Measured { request, of, tokens_per_second }) => {
                 let text = format!("request {request} of {of}: {tokens_per_second:.1} tokens/s");
@@ -165,16 +275,7 @@ impl Observer for Screen {
                 let text = state_line(&state, &aim);
                 if matches!(state, State::Done { .. }) { self.line(&text) } else { self.begin(&text) }
             }
-            (_, Event::Checked(Check { name, verdict, detail, ms })) => {
-                let why = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-                match verdict {
-                    CheckOutcome::Pass => {
-                        self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
-                    }
-                    CheckOutcome::Skipped => self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}")),
-                    CheckOutcome::Fail => self.line(&format!("  {BAD}✗ {name}{BAD:#}{why}")),
-                }
-            }
+            (_, Event::Checked(check)) => self.check(&check),
             (_, Event::Watching { until }) => {
                 self.begin(&format!("watched until {}", until.strftime("%F %T UTC")));
             }
@@ -192,6 +293,7 @@ impl Observer for Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        self.sum_up();
         self.clear();
     }
 }

@@ -6,13 +6,23 @@
 
 use crate::domain::problem::Problem;
 use anstyle::{AnsiColor, Style};
+use dialoguer::console::Term;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::{
     fmt::{self, Write as _},
     hash::{BuildHasher, Hasher, RandomState},
     io::Write as _,
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, PoisonError},
 };
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm, core::display_width, fill};
+
+/// In fewer columns nothing can be read anyway.
+const LEAST_WIDTH: usize = 20;
+/// The column at which the value of a row begins.
+const VALUE: usize = 27;
+/// As much as any line is indented.
+const INDENT: &str = "                                                                                ";
 
 /// The first and last character of a mark. No text has it.
 const MARK: char = '\u{fdd0}';
@@ -157,9 +167,68 @@ pub(crate) fn show(c: char, out: &mut String) {
     }
 }
 
+/// What is shown now, and goes before anything else is printed.
+static LIVE: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Shows this from now on, until something is printed.
+pub(crate) fn live(bar: &ProgressBar) {
+    *LIVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+}
+
+/// Takes away what is shown: something that stays is about to be printed, or asked.
+pub(crate) fn release() {
+    if let Some(bar) = LIVE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        bar.finish_and_clear();
+    }
+}
+
+/// The width of the terminal that a person reads text on. Absent where it is none.
+pub(crate) fn width(of: &Term) -> Option<usize> {
+    of.features().is_attended().then(|| usize::from(of.size().1)).filter(|width| *width >= LEAST_WIDTH)
+}
+
+/// Text with lines of at most `width` columns: those that are longer go on in the next one, at a word, below where their
+/// value began. What has no space is left whole, so that it can be copied.
+pub fn wrapped(text: &str, width: usize) -> String {
+    let lines: Vec<String> = text.split('\n').map(|line| wrapped_line(line, width)).collect();
+    lines.join("\n")
+}
+
+fn wrapped_line(line: &str, width: usize) -> String {
+    if display_width(line) <= width {
+        return line.to_owned();
+    }
+    let visible: Vec<char> = plain(line).chars().collect();
+    let own = visible.iter().take_while(|c| **c == ' ').count();
+    // A row has its name in 24 columns, and then its value.
+    let is_row = own == 2 && visible.len() > VALUE && visible[VALUE - 1] == ' ' && visible[VALUE] != ' ';
+    let is_row =
+        is_row && (visible[VALUE - 2] == ' ' || visible[VALUE - 4..VALUE - 1].iter().all(|c| *c != ' '));
+    let indent = if is_row && width >= 2 * VALUE { VALUE } else { own + 2 };
+    let options = Options::new(width)
+        .subsequent_indent(INDENT.get(..indent).unwrap_or_default())
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .word_separator(WordSeparator::AsciiSpace)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    fill(line, options)
+}
+
+/// Writes text for people to the standard output, in lines that fit.
+pub(crate) fn print_wrapped(text: &str) {
+    match width(&Term::stdout()) {
+        Some(width) => print_styled(&wrapped(&styled(text), width)),
+        None => print(text),
+    }
+}
+
 /// Writes to the standard output; a reader that left is no problem.
 pub(crate) fn print(text: &str) {
-    let text = styled(text);
+    print_styled(&styled(text));
+}
+
+fn print_styled(text: &str) {
+    release();
     let mut out = anstream::stdout();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _closed = write!(out, "{text}{end}").and_then(|()| out.flush());
@@ -167,6 +236,7 @@ pub(crate) fn print(text: &str) {
 
 /// Writes a document to the standard output.
 pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
+    release();
     let mut out = anstream::stdout();
     let _closed = writeln!(out, "{}", json(document)?).and_then(|()| out.flush());
     Ok(())
@@ -175,12 +245,16 @@ pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Problem> {
 /// Writes a line to the standard error. A closed one is no reason to stop, or for another exit status.
 /// Without a terminal colours are left out.
 pub(crate) fn say(text: &str) {
-    let _closed = writeln!(anstream::stderr(), "{}", styled(text));
+    release();
+    let text = styled(text);
+    let text = width(&Term::stderr()).map_or_else(|| text.clone(), |width| wrapped(&text, width));
+    let _closed = writeln!(anstream::stderr(), "{text}");
 }
 
 /// Writes a line with escape sequences, in which everything else was made visible already, to the standard
 /// error.
 pub(crate) fn say_coloured(text: &str) {
+    release();
     let _closed = writeln!(anstream::stderr(), "{text}");
 }
 

@@ -2,7 +2,7 @@
 //! clock.
 
 use std::{
-    thread,
+    fmt, thread,
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,13 @@ pub(super) struct Busy {
     late: Duration,
 }
 
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let late = self.late.as_secs_f64() * 1000.0;
+        write!(f, "a pause of {} ms ends {late:.1} ms late", PAUSE.as_millis())
+    }
+}
+
 impl Busy {
     /// Measures for a tenth of a second, or longer on a busy host.
     pub(super) fn look() -> Self {
@@ -33,9 +40,9 @@ impl Busy {
         self.late > NOTABLE
     }
 
-    /// The lateness after a pause of [`PAUSE`].
-    pub(super) fn late(self) -> Duration {
-        self.late
+    /// The busier of the two.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { late: self.late.max(other.late) }
     }
 
     /// The wait on this host for something that takes so long at most on an idle one.

@@ -36,6 +36,13 @@ pub enum Event {
     Engine(String),
     /// A check of the validation ended.
     Checked(Check),
+    /// A question is asked.
+    Asked {
+        /// Its number, from 1.
+        question: u32,
+        /// How many there are.
+        of: u32,
+    },
     /// A measured request ended.
     Measured {
         /// The number of the request, from 1.

@@ -2,7 +2,7 @@
 
 pub mod activation;
 pub mod adopt;
-mod busy;
+pub mod busy;
 pub mod context;
 pub mod deploy;
 pub mod event;

@@ -18,6 +18,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Baseline, Gates, Listen, Profile, Sweep, Timeouts},
         size::ByteSize,
+        spelling::{closest, listed},
         store::layout::Layout,
     },
     host::{
@@ -113,8 +114,8 @@ pub(crate) struct Story {
     pub(crate) as_it_should: bool,
     /// Whether a signal ended it that was no part of it.
     pub(crate) interrupted: bool,
-    /// The lateness after a pause of 5 ms, if this host was too busy.
-    pub(crate) late: Option<Duration>,
+    /// How busy this host was, if that was too busy.
+    pub(crate) busy: Option<Busy>,
 }
 
 impl RehearsalFault {
@@ -152,9 +153,12 @@ impl FromStr for RehearsalFault {
     type Err = Problem;
     fn from_str(text: &str) -> Result<Self, Problem> {
         Self::all().into_iter().find(|fault| fault.to_string() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::all().iter().map(|fault| format!("`{fault}`")).collect();
+            let names: Vec<String> = Self::all().iter().map(ToString::to_string).collect();
+            let names = || names.iter().map(String::as_str);
+            let meant =
+                closest(text, names()).map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
             Problem::new(Kind::Usage, format!("no fault is named `{text}`"))
-                .help(format!("choose one of {}", names.join(", ")))
+                .help(format!("{meant}choose one of {}", listed(names())))
         })
     }
 }
@@ -177,18 +181,14 @@ pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Sto
             .map_err(|e| Problem::doing("make a throw-away root", e))?;
         throw_away.path()
     };
-    let busy = Busy::look();
-    if busy.is_notable() {
-        observer.see(Event::Warning(format!(
-            "this host is busy: a pause of 5 ms ends {:.1} ms late. The rehearsal waits longer, and its gates on speed \
-             ask for less",
-            busy.late().as_secs_f64() * 1000.0
-        )));
-    }
-    let stage = Stage::set(request, busy, folder)?;
+    let mut stage = Stage::set(request, look(observer), folder)?;
     let mut world = stage.world(request);
     let mut acts = vec![act(&mut world, &stage.from, observer)];
     if serving(&mut world)?.as_deref() == Some(stage.from.as_str()) {
+        // It may have become so since the first act.
+        let busy = if stage.busy.is_notable() { Busy::look() } else { look(observer) };
+        stage = stage.calmed(request, busy)?;
+        world.library = stage.library();
         if let Some(fault) = request.fault {
             stage.spoil(&mut world, fault)?;
         }
@@ -207,9 +207,34 @@ pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Sto
     let serving = serving(&mut world)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
     let interrupted = request.interrupt.came() && request.fault != Some(RehearsalFault::Interrupted);
-    let busy = [busy, Busy::look()].into_iter().filter(|busy| busy.is_notable());
-    let late = busy.map(Busy::late).max();
-    Ok(Story { acts, serving, as_it_should, interrupted, late })
+    // What went wrong by itself has its own sentence.
+    let by_load = |act: &Act| match &act.outcome {
+        Ok(_) => true,
+        Err(problem) => problem.kind == Kind::Refused,
+    };
+    let busy = Some(stage.busy.or(Busy::look())).filter(|_| acts.iter().all(by_load));
+    let busy = busy.filter(|busy| busy.is_notable() || acts.iter().any(Act::was_stalled));
+    Ok(Story { acts, serving, as_it_should, interrupted, busy })
+}
+
+/// Looks how busy this host is, and says so where that changes the story.
+fn look(observer: &dyn Observer) -> Busy {
+    let busy = Busy::look();
+    if busy.is_notable() {
+        observer.see(Event::Warning(format!(
+            "this host is busy: {busy}. The rehearsal waits longer, and its gates on speed ask for less"
+        )));
+    }
+    busy
+}
+
+impl Act {
+    /// Whether this host stalled the measuring itself.
+    fn was_stalled(&self) -> bool {
+        let activated = self.outcome.as_ref().ok().and_then(|outcome| outcome.activation.as_ref());
+        let speed = activated.and_then(|activated| activated.report.as_ref()?.throughput.as_ref());
+        speed.is_some_and(|speed| speed.thrown_away > 0)
+    }
 }
 
 fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
@@ -292,10 +317,7 @@ impl Stage {
             .without_secrets()
             .with_path(model.to_owned())?
             .with_listen(self.listen)?
-            .with_timeouts(Timeouts {
-                start: self.busy.patience(START_PATIENCE),
-                request: self.busy.patience(REQUEST_PATIENCE),
-            })?
+            .with_timeouts(self.timeouts())?
             .with_gates(gates)?
             .with_environment(engine::LOAD_MS_VARIABLE, &LOAD.as_millis().to_string())
     }
@@ -326,6 +348,24 @@ impl Stage {
                 .with_environment(engine::TOKENS_PER_SECOND_VARIABLE, &predicted.to_string())?;
         }
         Ok(self)
+    }
+
+    /// The same with the patience and the gates of a host that is as busy as the busiest that was seen.
+    fn calmed(mut self, request: &Request, busy: Busy) -> Result<Self, Problem> {
+        let was_notable = self.busy.is_notable();
+        self.busy = self.busy.or(busy);
+        if was_notable || !self.busy.is_notable() {
+            return Ok(self);
+        }
+        let timeouts = self.timeouts();
+        for (profile, _) in self.profiles.values_mut() {
+            *profile = profile.clone().with_timeouts(timeouts)?;
+        }
+        self.pace(request)
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        Timeouts { start: self.busy.patience(START_PATIENCE), request: self.busy.patience(REQUEST_PATIENCE) }
     }
 
     fn library(&self) -> ProfileLibrary {

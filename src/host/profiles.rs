@@ -74,8 +74,11 @@ impl ProfileLibrary {
         Self { shelf: Shelf::Embedded, beside: None }
     }
 
-    /// These profiles, each with its text, and these locks by profile: what a rehearsal plays.
-    pub fn of(profiles: BTreeMap<String, (Profile, String)>, locks: BTreeMap<String, LockedModel>) -> Self {
+    /// A library of these profiles, each with its text, and these locks by profile: for a rehearsal.
+    pub(crate) fn of(
+        profiles: BTreeMap<String, (Profile, String)>,
+        locks: BTreeMap<String, LockedModel>,
+    ) -> Self {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })), beside: None }
     }
 
@@ -120,6 +123,18 @@ impl ProfileLibrary {
     /// # Errors
     /// [`Kind::Usage`] where there is none, with the names that there are, or where it is wrong.
     pub fn load(&self, wanted: &str) -> Result<Profile, Problem> {
+        if let Some((profile, _)) = self.given(wanted) {
+            return Ok(profile.clone());
+        }
+        let Found { name, path, text } = self.find(wanted)?;
+        Profile::parse(&name, &path, &text)
+    }
+
+    /// The same for a plan: what it compares itself with must be there. To lock or fetch its model it need not be yet.
+    ///
+    /// # Errors
+    /// As [`ProfileLibrary::load`]; [`Kind::Usage`] for a baseline that is no profile.
+    pub fn load_to_plan(&self, wanted: &str) -> Result<Profile, Problem> {
         if let Some((profile, _)) = self.given(wanted) {
             return Ok(profile.clone());
         }

@@ -69,6 +69,9 @@ pub(crate) struct Global {
     /// How to show what goes on
     #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
     pub(crate) progress: Progress,
+    /// List each check of a validation, and not only those that fail
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
 }
 
 impl Global {

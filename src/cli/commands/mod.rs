@@ -22,7 +22,7 @@ use super::{
     args::{Arguments, Command},
     documents::schema,
     library,
-    progress::Screen,
+    progress::{Screen, Verbosity},
 };
 use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
@@ -33,7 +33,8 @@ use crate::{
 /// Runs a command. Returns its exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
     let Arguments { global, command } = arguments;
-    let screen = Screen::new(global.progress);
+    let screen =
+        Screen::new(global.progress, if global.verbose { Verbosity::Each } else { Verbosity::Short });
     library::announce(&global, &command, &screen)?;
     match command {
         Command::Init(request) => init::init(&global, &request, &screen),

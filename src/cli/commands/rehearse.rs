@@ -11,11 +11,12 @@ use crate::{
         library,
         progress::Screen,
         render,
-        terminal::{BAD, BOLD, GOOD, print, print_json},
+        terminal::{BAD, BOLD, GOOD, print, print_json, print_wrapped},
     },
     domain::{exit_status::ExitStatus, machine::facts::Facts, problem::Problem},
     flow::{
         activation::outcome::Action,
+        busy::Busy,
         rehearse::{self, Act, RehearsalFault, Request, Story},
     },
     host::{os::signals::Interrupt, profiles::ProfileLibrary},
@@ -23,7 +24,6 @@ use crate::{
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// Runs a rehearsal and prints it. The exit status tells whether it ended as it should.
@@ -44,8 +44,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         }
     };
     // The shipped profiles are in the program: nothing need be installed.
-    let library =
-        if global.profiles.is_some() { library::library(global) } else { ProfileLibrary::embedded() };
+    let library = library_of(global, request);
     let binary = std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?;
     let story = rehearse::rehearse(
         &Request {
@@ -61,18 +60,30 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
         screen,
     )?;
     screen.clear();
-    let late = story.late;
+    let busy = story.busy;
     let document = tell(story, fault);
     if global.json {
         print_json(&document)?;
     } else {
-        print(&shown(&document, late));
+        print_wrapped(&shown(&document, busy));
     }
     Ok(match (document.interrupted, document.as_it_should) {
         (true, _) => ExitStatus::Interrupted,
         (false, true) => ExitStatus::Done,
         (false, false) => ExitStatus::Unexpected,
     })
+}
+
+/// As said; else the folder that others take, if it has both; else those that came with the program.
+fn library_of(global: &Global, request: &Rehearse) -> ProfileLibrary {
+    let found = library::library(global);
+    let names = found.names().unwrap_or_default();
+    let has = |wanted: &String| names.contains(wanted) || wanted.contains('/');
+    if global.profiles.is_some() || (has(&request.from) && has(&request.to)) {
+        found
+    } else {
+        ProfileLibrary::embedded()
+    }
 }
 
 fn tell(story: Story, fault: Option<RehearsalFault>) -> RehearsalDocument {
@@ -97,7 +108,7 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     ActDocument { activation, seconds: took.as_secs_f64() }
 }
 
-fn shown(document: &RehearsalDocument, late: Option<Duration>) -> String {
+fn shown(document: &RehearsalDocument, busy: Option<Busy>) -> String {
     let mut out =
         format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
     for (number, act) in document.acts.iter().enumerate() {
@@ -121,11 +132,11 @@ fn shown(document: &RehearsalDocument, late: Option<Duration>) -> String {
                 "{BAD}{serving} serves{BAD:#}: its profile's `[validation]` does not notice the fault `{fault}`."
             )
         }
-        (false, _) if late.is_some() => writeln!(
+        (false, _) if busy.is_some() => writeln!(
             out,
-            "{BAD}{serving} serves{BAD:#}: this host is too busy to tell how the story ends: a pause of 5 ms ends {:.0} ms late. \
-             Try again when it is calmer.",
-            late.unwrap_or_default().as_secs_f64() * 1000.0
+            "{BAD}{serving} serves{BAD:#}: this host is too busy to tell how the story ends: {}. Try again when it is \
+             calmer.",
+            busy.map_or_else(String::new, |busy| busy.to_string())
         ),
         (false, _) => writeln!(out, "{BAD}{serving} serves: this is not how the story should end.{BAD:#}"),
     };

@@ -14,6 +14,7 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     let mut out = String::new();
     let Some(current) = &document.current else {
         let _ = writeln!(out, "nothing is deployed below {}", document.root.display());
+        damaged(&mut out, document);
         row(&mut out, "next", &next(document));
         return out;
     };
@@ -50,11 +51,18 @@ pub(crate) fn status(document: &StatusDocument) -> String {
     }
     described(&mut out, document);
     tried(&mut out, document);
-    for damaged in &document.damaged {
-        row(&mut out, "damaged record", damaged);
-    }
+    damaged(&mut out, document);
     row(&mut out, "next", &next(document));
     out
+}
+
+fn damaged(out: &mut String, document: &StatusDocument) {
+    for model in &document.damaged_models {
+        row(out, "damaged model", &format!("{model}; `awqdeploy verify --all --repair` mends it"));
+    }
+    for record in &document.damaged {
+        row(out, "damaged record", record);
+    }
 }
 
 /// How well it was proven.

@@ -87,7 +87,7 @@ impl Side {
             ),
             ("files", files),
             ("runtime", format!("vLLM {}\n{packages}", plan.runtime.vllm)),
-            ("memory", flat(&serde_json::to_value(&plan.memory).unwrap_or_default())),
+            ("memory", flat(&sized(serde_json::to_value(&plan.memory).unwrap_or_default()))),
             ("gates", flat(&gates)),
             ("unit", plan.unit.clone()),
         ]
@@ -133,6 +133,19 @@ fn options(argv: &[String]) -> Vec<String> {
     lines
 }
 
+/// The same with sizes as people read them. What is counted in tokens or GPUs is no size.
+fn sized(value: Value) -> Value {
+    const COUNTED: [&str; 4] = ["tokens", "size", "context", "batch"];
+    let Value::Object(fields) = value else { return value };
+    let sized = |(name, value): (String, Value)| {
+        let counted = COUNTED.iter().any(|word| name.ends_with(word));
+        let bytes = value.as_u64().filter(|bytes| !counted && *bytes >= 1 << 20);
+        let shown = bytes.map_or(value, |bytes| Value::String(ByteSize(bytes).to_string()));
+        (name, shown)
+    };
+    Value::Object(fields.into_iter().map(sized).collect())
+}
+
 /// A value as lines `path = value`.
 fn flat(value: &Value) -> String {
     fn walk(path: &str, value: &Value, out: &mut Vec<String>) {
@@ -141,6 +154,7 @@ fn flat(value: &Value) -> String {
             Value::Object(fields) => fields.iter().for_each(|(name, value)| walk(&below(name), value, out)),
             // The parts of a pair need no number: their fields have names.
             Value::Array(values) => values.iter().for_each(|value| walk(path, value, out)),
+            Value::String(text) => out.push(format!("{path} = {text}")),
             value => out.push(format!("{path} = {value}")),
         }
     }

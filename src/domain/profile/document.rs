@@ -164,6 +164,27 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Reads the values beside any unknown keys, which are mistakes too: all are to be told at once. A key that is
+    /// missing leaves nothing to read.
+    pub(crate) fn read_beside<T: DeserializeOwned>(&self) -> Result<(T, Vec<Problem>), Problem> {
+        let (mut unknown, mut missing) = (Vec::new(), Vec::new());
+        self.survey(&self.root, &mut Vec::new(), 0..0, &mut |found| match found {
+            Found::Unknown(problem) => unknown.push(problem),
+            Found::Missing(problem) => missing.push(problem),
+        });
+        let incomplete = !missing.is_empty();
+        unknown.extend(missing);
+        match toml::from_str(self.text) {
+            Ok(raw) if !incomplete => Ok((raw, unknown)),
+            Err(error) if !incomplete => {
+                unknown.push(self.mistyped(&error));
+                Err(Problem::of_many(unknown).unwrap_or_else(|| self.mistyped(&error)))
+            }
+            Ok(_) | Err(_) => Err(Problem::of_many(unknown)
+                .unwrap_or_else(|| Problem::doing("read the file", "a key is missing, and none is named"))),
+        }
+    }
+
     /// A whole number at the top of the file, if there is one. It decides how to read the rest.
     pub(crate) fn integer(&self, name: &str) -> Option<Spanned<i64>> {
         let value = self.root.get(name)?;

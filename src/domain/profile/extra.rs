@@ -159,6 +159,14 @@ pub(super) fn argument(text: String) -> Result<String, DocumentError> {
             .what(format!("`{flag}` cannot be an extra argument"))
             .help(SECRET_HELP));
     }
+    // `--flag value` in one string would reach vLLM as one word. A value after `=` may have spaces.
+    if let Some((flag, value)) =
+        text.split_once(' ').filter(|(flag, _)| flag.starts_with('-') && !flag.contains('='))
+    {
+        return Err(DocumentError::new("these are two arguments in one string")
+            .what("each string is one argument")
+            .help(format!("split it: `{:?}, {:?}`", flag, value.trim())));
+    }
     one_line(text)
 }
 

@@ -17,7 +17,7 @@ mod values;
 use super::problem::Problem;
 pub use checked::Profile;
 use checked::unplaced;
-use document::{Document, DocumentError, UnknownKeys};
+use document::{Document, DocumentError};
 pub(super) use extra::{kept_argument, kept_variable};
 pub use keys::KEYS;
 use secrets::Secrets;
@@ -47,8 +47,8 @@ impl Profile {
     fn read(name: &str, path: &Path, text: &str, others: Option<&[String]>) -> Result<Self, Problem> {
         rules::name(name.to_owned()).map_err(|fault| Self::misnamed(name, path, fault))?;
         let document = Document::parse(path, text, KEYS)?;
-        let raw = document.read(UnknownKeys::Refused)?;
-        review::profile(name, document, raw, others)
+        let (raw, unknown) = document.read_beside()?;
+        review::profile(name, document, raw, others, unknown)
     }
 
     fn misnamed(name: &str, path: &Path, fault: DocumentError) -> Problem {

@@ -1,11 +1,12 @@
-//! A profile as it is written: types are right, keys are known, values have their place and are unchecked.
+//! A profile as it is written: types are right, values are unchecked and know their place. Unknown keys are refused
+//! where the document is surveyed, so that they are told with all other mistakes.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawProfile {
     pub(super) service: Spanned<String>,
     pub(super) model: RawModel,
@@ -33,7 +34,7 @@ pub(super) struct RawProfile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawModel {
     pub(super) repo: Spanned<String>,
     #[serde(default)]
@@ -46,7 +47,7 @@ pub(super) struct RawModel {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawRuntime {
     pub(super) vllm: Spanned<String>,
     pub(super) device: Option<Spanned<String>>,
@@ -54,14 +55,14 @@ pub(super) struct RawRuntime {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawListen {
     pub(super) host: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawParallelism {
     pub(super) tensor_parallel_size: Option<Spanned<CountOrWord>>,
 }
@@ -75,7 +76,7 @@ pub(super) enum CountOrWord {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawMemory {
     pub(super) gpu: Option<Spanned<String>>,
     pub(super) ram: Option<Spanned<String>>,
@@ -85,7 +86,7 @@ pub(super) struct RawMemory {
 
 #[allow(clippy::struct_field_names)] // The names are vLLM's.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawLimits {
     pub(super) max_model_len: Option<Spanned<i64>>,
     pub(super) max_num_seqs: Option<Spanned<i64>>,
@@ -93,7 +94,7 @@ pub(super) struct RawLimits {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawVllm {
     #[serde(default)]
     pub(super) arguments: Vec<Spanned<String>>,
@@ -102,21 +103,21 @@ pub(super) struct RawVllm {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawSecrets {
     pub(super) api_key_file: Option<Spanned<String>>,
     pub(super) hub_token_file: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawTimeouts {
     pub(super) start: Option<Spanned<String>>,
     pub(super) request: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawValidation {
     pub(super) min_decode_tokens_per_second: Option<Spanned<f64>>,
     pub(super) output_tokens: Option<Spanned<i64>>,
@@ -129,7 +130,7 @@ pub(super) struct RawValidation {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawSweep {
     pub(super) prompt_tokens: Option<Spanned<Vec<i64>>>,
     pub(super) concurrency: Option<Spanned<Vec<i64>>>,
@@ -137,7 +138,7 @@ pub(super) struct RawSweep {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawBaseline {
     pub(super) profile: Spanned<String>,
     pub(super) min_ratio: Spanned<f64>,
@@ -145,14 +146,14 @@ pub(super) struct RawBaseline {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
     pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawTolerances {
     pub(super) weights: Option<Spanned<f64>>,
     pub(super) offload: Option<Spanned<f64>>,
@@ -162,7 +163,7 @@ pub(super) struct RawTolerances {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct RawWatch {
     pub(super) minutes: Option<Spanned<i64>>,
     pub(super) every: Option<Spanned<String>>,

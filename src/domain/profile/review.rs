@@ -54,8 +54,9 @@ pub(super) fn profile(
     document: Document<'_>,
     raw: RawProfile,
     others: Option<&[String]>,
+    unknown: Vec<Problem>,
 ) -> Result<Profile, Problem> {
-    let mut review = Review { document, others, problems: Vec::new() };
+    let mut review = Review { document, others, problems: unknown };
     let profile = review.profile(name, raw);
     match (Problem::of_many(review.problems), profile) {
         (Some(problem), _) => Err(problem),

@@ -26,7 +26,7 @@ pub struct Report {
     pub profile: String,
     /// When it ended.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: jiff::Timestamp,
+    pub(crate) at: jiff::Timestamp,
     /// Each check, in order.
     pub checks: Vec<Check>,
     /// How many questions were answered right. Absent where the profile does not ask, or a check
@@ -143,8 +143,11 @@ pub struct Comparison {
     /// Where that ratio lies with 95 % confidence. Absent where one of the two was measured only once.
     #[serde(default)]
     pub bounds: Option<[f64; 2]>,
-    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is
-    /// a stored measurement, of the time and host that it was taken at.
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
+    /// stored measurement.
+>>>>>>>>> Temporary merge branch 2
+    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
+    /// stored measurement.
     #[serde(default)]
     pub live: bool,
     /// The least ratio that passes.

@@ -38,7 +38,9 @@ pub const LEAST_POWER: f64 = 0.5;
 /// The precision that a limit at or above 1 asks for, as a ratio.
 const LEAST_ROOM: f64 = 1.05;
 
-/// What the measurements show.
+/// The result of a look at the measurements.
+>>>>>>>>> Temporary merge branch 2
+/// The result of a look at the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequentialResult {
     /// At or above the limit.

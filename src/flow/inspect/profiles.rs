@@ -68,7 +68,7 @@ pub fn profiles(world: &mut World) -> Result<Vec<ListedProfile>, Problem> {
                 };
                 (stage, None)
             };
-            let profile = world.library.load(&name);
+            let profile = world.library.load_to_plan(&name);
             ListedProfile { name, profile, stage, generation }
         })
         .collect())

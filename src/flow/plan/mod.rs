@@ -115,7 +115,8 @@ pub struct Readiness {
 pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
     let inputs = GatheredInputs::gather(world, name, weights)?;
     let readiness = inputs.readiness(world.layout());
-    Ok(Decision { planned: inputs.plan(world.facts()?, world.layout()), engine: Vec::new(), readiness })
+    let planned = inputs.plan(world.facts()?, world.layout());
+    Ok(Decision { planned, engine: Vec::new(), readiness })
 }
 
 /// The plan for a profile, after asking the installed vLLM what it makes of the command line.
@@ -222,7 +223,7 @@ impl GatheredInputs {
     }
 
     fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
-        let profile = world.library.load(name)?;
+        let profile = world.library.load_to_plan(name)?;
         neighbours(world, &profile)?;
         let library = world.library.beside(name);
         let locked = library.lock(profile.name())?;

@@ -146,7 +146,11 @@ pub async fn validate(
 
 /// Measures one stream of a server that serves now as the baseline of these gates, until a comparison with it can
 /// decide. Nothing else is asked of it.
-pub async fn measure(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Result<Report, String> {
+pub(crate) async fn measure(
+    api: &Api,
+    subject: Subject<'_>,
+    observer: &dyn Observer,
+) -> Result<Report, String> {
     let gates = subject.gates;
     let least = gates.baseline.as_ref().map_or(1.0, |baseline| baseline.min_ratio);
     let looks = sequential::baseline_looks(gates.repetitions);
@@ -194,7 +198,8 @@ impl Validation<'_> {
         let began = Instant::now();
         let mut quality = Quality::default();
         let mut taken = Vec::new();
-        for question in &QUESTIONS {
+        let of = u32::try_from(QUESTIONS.len()).unwrap_or(u32::MAX);
+        for (question, number) in QUESTIONS.iter().zip(1..) {
             if !questions::is_time_for_another(&taken) {
                 self.observer.see(Event::Warning(format!(
                     "{} of {} questions were asked: at this speed all of them would take longer than {} s",
@@ -204,6 +209,7 @@ impl Validation<'_> {
                 )));
                 break;
             }
+            self.observer.see(Event::Asked { question: number, of });
             let asked = Instant::now();
             let request = Request::chat(question.ask, questions::MAX_TOKENS);
             match self.api.answer(&request).await {

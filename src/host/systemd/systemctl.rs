@@ -21,7 +21,8 @@ use std::{
 /// The time between two looks at a running command.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The properties in a [`State`].
-const PROPERTIES: &str = "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,StateChangeTimestampMonotonic";
+const PROPERTIES: &str = "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,\
+     StateChangeTimestampMonotonic";
 /// What [`EffectiveSettings`] is made of.
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.

@@ -76,7 +76,9 @@ pub(super) struct State {
     pub(super) main: Option<u32>,
     /// `StateChangeTimestampMonotonic`: when it became what it is, microseconds of the monotonic clock. Absent: never.
     pub(super) changed: Option<u64>,
-    /// `ControlGroup`: where its processes are. Empty where it has none.
+    /// `ControlGroup`: the group of its processes. Empty where it has none.
+>>>>>>>>> Temporary merge branch 2
+    /// `ControlGroup`: the group of its processes. Empty where it has none.
     pub(super) group: String,
 }
 

@@ -199,14 +199,16 @@ fn a_baseline_is_a_profile_that_there_is() {
     with("typo.toml", "profile = \"gtpq\"");
     with("other.toml", "profile = \"something-else\"");
     let library = library(&dir);
-    assert!(library.load("right").is_ok());
-    let typo = shown(&dir, &library.load("typo").unwrap_err());
+    assert!(library.load_to_plan("right").is_ok());
+    let typo = shown(&dir, &library.load_to_plan("typo").unwrap_err());
     assert!(typo.contains("no profile has this name") && typo.contains("typo.toml:9"), "{typo}");
     assert!(typo.contains("did you mean `gptq`?"), "{typo}");
-    let other = shown(&dir, &library.load("other").unwrap_err());
+    let other = shown(&dir, &library.load_to_plan("other").unwrap_err());
     assert!(other.contains("there are `gptq`, `right` and `typo`"), "{other}");
+    // Its model can be locked before that profile is written.
+    assert!(library.load("other").is_ok());
     // A file that lies elsewhere has its neighbours there.
     let path = dir.path().join("right.toml").display().to_string();
-    assert!(ProfileLibrary::embedded().load(&path).is_ok());
-    assert!(ProfileLibrary::embedded().load("awq").is_ok());
+    assert!(ProfileLibrary::embedded().load_to_plan(&path).is_ok());
+    assert!(ProfileLibrary::embedded().load_to_plan("awq").is_ok());
 }

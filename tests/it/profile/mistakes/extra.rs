@@ -1,7 +1,9 @@
 //! Arguments and variables that a profile must not give to vLLM.
 
-use super::{changed, refused};
+use super::{LEAST, changed, refused};
+use awqdeploy::domain::profile::Profile;
 use insta::assert_snapshot;
+use std::path::Path;
 
 #[test]
 fn arguments() {
@@ -140,4 +142,33 @@ fn alternatives() {
       |
       = help: a local folder goes into `path`; `repo` still says what it is a copy of
     "#);
+}
+
+#[test]
+fn two_arguments_in_one_string_are_split() {
+    assert_snapshot!(refused("[vllm]\narguments = [\"--seed 1\"]"), @r#"
+    error: each string is one argument
+     --> profiles/awq.toml:8:14
+      |
+    8 | arguments = ["--seed 1"]
+      |              ^^^^^^^^^^ these are two arguments in one string
+      |
+      = help: split it: `"--seed", "1"`
+    "#);
+    // A value may have spaces.
+    let fine = format!(
+        "{LEAST}[vllm]\narguments = ['--override-generation-config={{\"a\": 1}}', \"--seed\", \"1\"]\n"
+    );
+    assert!(Profile::parse("awq", Path::new("awq.toml"), &fine).is_ok());
+}
+
+#[test]
+fn all_mistakes_are_told_also_beside_an_unknown_key() {
+    let told = refused("[listen]\nprot = 8000\nport = 0\n[limits]\nmax-model-len = 0");
+    for mistake in ["unknown key `prot`", "`listen.port` takes", "`limits.max-model-len` takes"] {
+        assert!(told.contains(mistake), "{told}");
+    }
+    // Where a value is of another type nothing more can be read; the unknown key is told all the same.
+    let told = refused("[listen]\nprot = 8000\nport = \"x\"");
+    assert!(told.contains("unknown key `prot`") && told.contains("this is a string"), "{told}");
 }
