@@ -59,7 +59,7 @@ pub struct Member<'a> {
 pub fn servers<'a>(members: &[Member<'a>]) -> Vec<Member<'a>> {
     let all: Vec<_> = members
         .iter()
-        .filter(|one| is_interpreter(one.seen) && super::serves(&one.seen.argv))
+        .filter(|one| is_interpreter(one.seen) && super::command_line::serves(&one.seen.argv))
         .copied()
         .collect();
     let parent_of = |pid: i32| members.iter().find(|one| one.pid == pid).map(|one| one.parent);

@@ -232,7 +232,10 @@ fn what_could_not_be_returned_to_is_refused_before_anything_is_done() {
             ["--api-key", SECRET],
             "this server asks its clients for a key (`--api-key`), and its generation would not",
         ),
-        (["--pipeline-parallel-size", "2"], "`--pipeline-parallel-size` cannot be an extra argument"),
+        (
+            ["--ssl-certfile", "/etc/c.pem"],
+            "this server speaks TLS (`--ssl-certfile`), and a validation speaks plain HTTP",
+        ),
     ];
     for (more, what) in refusals {
         let server = ByHand::start(&stand, &more, &[]);
