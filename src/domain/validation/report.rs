@@ -145,9 +145,6 @@ pub struct Comparison {
     pub bounds: Option<[f64; 2]>,
     /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
     /// stored measurement.
->>>>>>>>> Temporary merge branch 2
-    /// Whether the baseline was measured just before, on the server that this one replaced. Else it is a
-    /// stored measurement.
     #[serde(default)]
     pub live: bool,
     /// The least ratio that passes.

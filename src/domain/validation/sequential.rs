@@ -39,8 +39,6 @@ pub const LEAST_POWER: f64 = 0.5;
 const LEAST_ROOM: f64 = 1.05;
 
 /// The result of a look at the measurements.
->>>>>>>>> Temporary merge branch 2
-/// The result of a look at the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequentialResult {
     /// At or above the limit.

@@ -67,8 +67,6 @@ pub struct Judgement {
     /// The gates that could not be judged. Where the profile requires them, each is a failure too.
     pub not_judged: Vec<String>,
     /// The comparison of speed with the baseline, where both were measured.
->>>>>>>>> Temporary merge branch 2
-    /// The comparison of speed with the baseline, where both were measured.
     pub comparison: Option<Comparison>,
     /// The comparison of quality with the baseline, where both were measured.
     pub(crate) quality: Option<QualityComparison>,

@@ -77,8 +77,6 @@ pub(super) struct State {
     /// `StateChangeTimestampMonotonic`: when it became what it is, microseconds of the monotonic clock. Absent: never.
     pub(super) changed: Option<u64>,
     /// `ControlGroup`: the group of its processes. Empty where it has none.
->>>>>>>>> Temporary merge branch 2
-    /// `ControlGroup`: the group of its processes. Empty where it has none.
     pub(super) group: String,
 }
 

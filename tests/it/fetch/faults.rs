@@ -82,7 +82,7 @@ fn a_hub_that_asks_for_too_long_is_given_up() {
     let began = Instant::now();
     assert_snapshot!(shown_of(bench.fetch()), @r"
     error: cannot fetch `model-00001-of-00002.safetensors` from `owner/model`
-    caused by: not now (HTTP 429)
+    caused by: not now (HTTP 429); it asks to wait 3600 s
     help: run it again; a fetch goes on where it stopped
     ");
     assert!(began.elapsed() < NEVER);
@@ -90,16 +90,21 @@ fn a_hub_that_asks_for_too_long_is_given_up() {
 
 #[test]
 fn statuses_that_do_not_pass_are_told_of_at_once() {
-    for (status, due) in
-        [(403, "access denied (HTTP 403)"), (404, "not there (HTTP 404)"), (418, "the status 418")]
-    {
+    const SMALLER: &str = "sub folder/tokenizer.json";
+    for (path, status, due) in [
+        (SMALLER, 403, "access denied (HTTP 403)"),
+        (SMALLER, 404, "not there (HTTP 404)"),
+        (LARGE, 418, "the status 418"),
+        // It comes from elsewhere: that does not know who may read what.
+        (LARGE, 403, "not good any more (HTTP 403)"),
+    ] {
         let bench = Bench::new();
         bench.lock().unwrap();
-        bench.hub.trap(LARGE, Fault::Status { status, retry_after: None }, When::Always);
+        bench.hub.trap(path, Fault::Status { status, retry_after: None }, When::Always);
         let problem = bench.fetch().unwrap_err();
         assert_eq!(problem.kind, Kind::Unverified);
         let shown = super::shown(&problem);
-        assert!(shown.contains(due) && shown.contains(LARGE), "{shown}");
+        assert!(shown.contains(due) && shown.contains(path), "{shown}");
         // What came of the others is kept, and only the rest is fetched.
         bench.hub.mend();
         bench.fetched();

@@ -150,8 +150,15 @@ proptest! {
     #[test]
     fn a_hub_is_left_alone_as_long_as_it_asks(seconds in 0..1000u64) {
         let asked = Duration::from_secs(seconds);
-        let pause = Patience::DEFAULT.pause(1, Some(asked), 0.9);
-        prop_assert_eq!(pause, (seconds <= 300).then_some(asked));
+        let patience = Patience::DEFAULT;
+        for failures in [1, 4] {
+            let pause = patience.pause(failures, Some(asked), 0.9);
+            prop_assert_eq!(pause.is_some(), seconds <= 300);
+            // Never earlier, nor all at once, nor at once again and again.
+            let least = patience.pause(failures, None, 0.9).unwrap();
+            let most = least.max(asked + patience.first_pause);
+            prop_assert!(pause.is_none_or(|pause| pause >= asked.max(least) && pause <= most));
+        }
     }
 
     /// Whatever the order in which connections work, every wanted piece is fetched once, and no other.
