@@ -256,6 +256,31 @@ struct Message {
     role: String,
     /// Null where a reasoning parser put everything beside it.
     content: Option<String>,
+    #[serde(flatten)]
+    thought: Thought,
+}
+
+/// What a reasoning parser took out of the text.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Thought {
+    #[serde(default)]
+    reasoning: Option<String>,
+    /// Its name until vLLM 0.12.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+}
+
+impl Thought {
+    /// The text, by either name.
+    pub(crate) fn text(self) -> Option<String> {
+        self.reasoning.or(self.reasoning_content)
+    }
+}
+
+/// What was said: the text, or where there is none yet what the model thought aloud.
+pub(crate) fn said(content: Option<String>, thought: Option<String>) -> String {
+    let content = content.unwrap_or_default();
+    if content.trim().is_empty() { thought.unwrap_or(content) } else { content }
 }
 
 impl Answer {
@@ -266,7 +291,7 @@ impl Answer {
             .map_err(|choices| ApiError::Malformed(format!("{} choices in place of one", choices.len())))?;
         let (role, text) = match (choice.text, choice.message) {
             (Some(text), None) => (None, text),
-            (None, Some(message)) => (Some(message.role), message.content.unwrap_or_default()),
+            (None, Some(message)) => (Some(message.role), said(message.content, message.thought.text())),
             _ => {
                 return Err(ApiError::Malformed(format!("a choice without text: {}", quote(body))));
             }

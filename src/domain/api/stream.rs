@@ -1,6 +1,6 @@
 //! A streamed answer, put together from its events and their times of arrival.
 
-use super::openai::{Answer, ApiError, ApiErrorBody, Usage, parse, quote};
+use super::openai::{Answer, ApiError, ApiErrorBody, Thought, Usage, parse, quote, said};
 use crate::domain::measure::Sample;
 use serde::Deserialize;
 use std::time::Duration;
@@ -50,6 +50,8 @@ fn sample(chunks: &[Duration], tokens: u32) -> Sample {
 pub(crate) struct Transcript {
     role: Option<String>,
     text: String,
+    /// What a reasoning parser took out of the text.
+    thought: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,
     chunks: Vec<Duration>,
@@ -75,6 +77,8 @@ struct Choice {
 struct Delta {
     role: Option<String>,
     content: Option<String>,
+    #[serde(flatten)]
+    thought: Thought,
 }
 
 impl Transcript {
@@ -106,7 +110,10 @@ impl Transcript {
         self.chunks.push(at);
         let (role, text) = match (choice.text, choice.delta) {
             (Some(text), None) => (None, Some(text)),
-            (None, Some(delta)) => (delta.role, delta.content),
+            (None, Some(delta)) => {
+                self.thought.push_str(delta.thought.text().as_deref().unwrap_or_default());
+                (delta.role, delta.content)
+            }
             _ => {
                 return Err(ApiError::Malformed(format!("a chunk without text: {}", quote(data))));
             }
@@ -145,7 +152,12 @@ impl Transcript {
         let usage = self.usage.ok_or_else(|| cut("the stream has no usage chunk"))?;
         let finish_reason = self.finish_reason.clone().ok_or_else(|| cut("no chunk has a finish reason"))?;
         Ok(Streamed {
-            answer: Answer { role: self.role, text: self.text, finish_reason, usage },
+            answer: Answer {
+                role: self.role,
+                text: said(Some(self.text), Some(self.thought)),
+                finish_reason,
+                usage,
+            },
             chunks: self.chunks,
         })
     }

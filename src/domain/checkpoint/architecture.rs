@@ -1,5 +1,6 @@
 //! Which architectures are modelled, and their dimensions as `config.json` names them.
 
+use super::config::Object;
 use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +98,10 @@ pub struct ModelDims {
     /// Taps of the causal convolution.
     pub(crate) linear_conv_kernel_dim: u64,
     /// The longest context that the model was made for.
-    pub(crate) max_position_embeddings: u64,
+    pub max_position_embeddings: u64,
+    /// The longest context that vLLM below 0.32 derives where YaRN stretches it.
+    #[serde(default)]
+    pub stretched: Option<u64>,
     /// Whether the head is the embedding.
     pub(crate) tie_word_embeddings: bool,
 }
@@ -112,6 +116,11 @@ impl ModelDims {
         })
     }
 
+    /// The longest context that any vLLM serves it with.
+    pub fn longest_context(&self) -> u64 {
+        self.max_position_embeddings.max(self.stretched.unwrap_or_default())
+    }
+
     /// How many layers are of this kind.
     pub fn count(&self, kind: LayerKind) -> u64 {
         let full = self.num_hidden_layers / self.full_attention_interval.max(1);
@@ -122,7 +131,8 @@ impl ModelDims {
     }
 }
 
-#[derive(Deserialize)]
+/// The dimensions as they are written. Absent: the file does not say it.
+#[derive(Default)]
 pub(crate) struct Dimensions {
     hidden_size: Option<u64>,
     num_hidden_layers: Option<u64>,
@@ -143,18 +153,88 @@ pub(crate) struct Dimensions {
     linear_key_head_dim: Option<u64>,
     linear_value_head_dim: Option<u64>,
     linear_conv_kernel_dim: Option<u64>,
-    max_position_embeddings: Option<u64>,
     tie_word_embeddings: Option<bool>,
     decoder_sparse_step: Option<u64>,
     mlp_only_layers: Option<Vec<u64>>,
+    context: Context,
+}
+
+/// The longest context, as vLLM derives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Context {
+    longest: Option<u64>,
+    stretched: Option<u64>,
+}
+
+/// Keys that may say the longest context: the smallest counts. Read in vLLM 0.32 (`model_arch_config_convertor.py`).
+const LENGTHS: [&str; 8] = [
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+];
+/// Kinds of RoPE whose factor is in the longest context already. Read in vLLM 0.32 (`config/model.py:2595`).
+const SCALED: [&str; 3] = ["su", "longrope", "llama3"];
+
+impl Context {
+    fn of(config: &Object) -> Self {
+        let shortest = LENGTHS.iter().filter_map(|key| config.count(key)).min();
+        // This one may be longer than the others, and is then allowed.
+        let Some(mut longest) = config.count("model_max_length").or(shortest) else { return Self::default() };
+        let mut stretched = None;
+        let ropes = ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| config.object(key));
+        for rope in ropes.flat_map(|rope| rope.objects().chain([rope.clone()]).collect::<Vec<_>>()) {
+            let kind: String = rope.read("rope_type").or_else(|| rope.read("type")).unwrap_or_default();
+            let Some(factor) = rope.read::<f64>("factor") else { continue };
+            if kind.ends_with("yarn") {
+                let base = rope.count("original_max_position_embeddings").unwrap_or(longest);
+                stretched = Some(times(base, factor));
+            } else if !kind.is_empty() && !SCALED.contains(&kind.as_str()) {
+                longest = times(longest, factor);
+            }
+        }
+        Self { longest: Some(longest), stretched }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it saturates, and is checked later"
+)]
+fn times(length: u64, factor: f64) -> u64 {
+    (length as f64 * factor) as u64
 }
 
 /// No dimension of a model is larger: guards the arithmetic against absurd files.
 const LARGEST_DIMENSION: u64 = 1 << 20;
+/// No context is longer, however it is stretched.
+const LONGEST_CONTEXT: u64 = 1 << 30;
 /// No model has more layers: guards the loop over them.
 const MOST_LAYERS: u64 = 1024;
 
 impl Dimensions {
+    /// What `config.json` says. Absent where a dimension is no number: such a variant is not modelled.
+    pub(crate) fn of(config: &Object) -> Option<Self> {
+        let mut dimensions = Self { context: Context::of(config), ..Self::default() };
+        macro_rules! counts {
+            ($($name:ident),*) => { $( dimensions.$name = count(config, stringify!($name))?; )* };
+        }
+        counts!(hidden_size, num_hidden_layers, full_attention_interval, vocab_size, num_attention_heads);
+        counts!(num_key_value_heads, head_dim, intermediate_size, num_experts, num_local_experts);
+        counts!(num_experts_per_tok, moe_intermediate_size, shared_expert_intermediate_size);
+        counts!(linear_num_key_heads, linear_num_value_heads, linear_key_head_dim, linear_value_head_dim);
+        counts!(linear_conv_kernel_dim, decoder_sparse_step);
+        dimensions.layer_types = config.read("layer_types");
+        dimensions.tie_word_embeddings = config.read("tie_word_embeddings");
+        dimensions.mlp_only_layers = config.read("mlp_only_layers");
+        Some(dimensions)
+    }
+
     /// Variants with dense layers exist in the format, not in the field: they are not modelled.
     fn all_layers_are_sparse(&self) -> bool {
         self.decoder_sparse_step.unwrap_or(1) == 1 && self.mlp_only_layers.as_ref().is_none_or(Vec::is_empty)
@@ -173,10 +253,10 @@ impl Dimensions {
         regular.then_some(interval as u64)
     }
 
-    /// The shape that these dimensions have in this family. `None` where a variant is not modelled.
-    pub(crate) fn shape(&self, family: Family) -> Result<Option<ModelDims>, Problem> {
+    /// The shape that these dimensions have in this family, or why this variant is not modelled.
+    pub(crate) fn shape(&self, family: Family) -> Result<Result<ModelDims, String>, Problem> {
         if family.is_sparse() && !self.all_layers_are_sparse() {
-            return Ok(None);
+            return Ok(Err("some of its layers are dense".to_owned()));
         }
         let mut taken = Taken::default();
         let mut shape = self.common(family, &mut taken);
@@ -197,6 +277,10 @@ impl Dimensions {
         if family.is_sparse() {
             shape.num_experts_per_tok = taken.take("num_experts_per_tok", self.num_experts_per_tok);
         }
+        if !taken.absent.is_empty() {
+            // transformers has values for them, of each version its own.
+            return Ok(Err(format!("`config.json` leaves out {}", taken.absent.join(", "))));
+        }
         taken.check(family)?;
         if shape.num_key_value_heads > shape.num_attention_heads
             || shape.num_experts_per_tok > shape.num_experts
@@ -204,7 +288,7 @@ impl Dimensions {
             let what = "has more key-value heads than heads, or routes to more experts than there are";
             return Err(unusable(family, what));
         }
-        Ok(Some(shape))
+        Ok(Ok(shape))
     }
 
     /// What all families have.
@@ -240,7 +324,8 @@ impl Dimensions {
             linear_key_head_dim: 0,
             linear_value_head_dim: 0,
             linear_conv_kernel_dim: 0,
-            max_position_embeddings: taken.take("max_position_embeddings", self.max_position_embeddings),
+            max_position_embeddings: taken.take("max_position_embeddings", self.context.longest),
+            stretched: self.context.stretched.map(|length| length.min(LONGEST_CONTEXT)),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
         }
     }
@@ -254,6 +339,14 @@ impl Dimensions {
         take!(linear_num_key_heads, linear_num_value_heads, linear_key_head_dim);
         take!(linear_value_head_dim, linear_conv_kernel_dim);
         shape.full_attention_interval = taken.take("full_attention_interval", self.interval());
+    }
+}
+
+/// A number, or nothing where the file does not say it. Absent where it is something else.
+fn count(config: &Object, key: &str) -> Option<Option<u64>> {
+    match config.count(key) {
+        None if config.has(key) => None,
+        found => Some(found),
     }
 }
 
@@ -275,12 +368,10 @@ impl Taken {
     }
 
     fn check(self, family: Family) -> Result<(), Problem> {
-        for (verb, fields) in [("lacks", self.absent), ("says", self.absurd)] {
-            if !fields.is_empty() {
-                return Err(unusable(family, &format!("{verb} {}", fields.join(", "))));
-            }
+        match self.absurd.as_slice() {
+            [] => Ok(()),
+            fields => Err(unusable(family, &format!("says {}", fields.join(", ")))),
         }
-        Ok(())
     }
 }
 

@@ -2,7 +2,9 @@
 //! class.
 
 pub mod architecture;
-pub(crate) mod quantization;
+pub mod config;
+pub mod files;
+pub mod quantization;
 pub mod safetensors;
 pub mod tensors;
 
@@ -11,9 +13,11 @@ use super::{
     size::ByteSize,
 };
 use architecture::{Dimensions, Family};
+use config::{ConfigFiles, Object};
 use quantization::{Quantized, Rules};
-use safetensors::{Header, WeightFiles};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use safetensors::{Header, Tensor, WeightFiles};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use tensors::{Class, Tensors};
 
 pub(crate) use architecture::ModelDims;
@@ -43,71 +47,124 @@ pub struct Checkpoint {
     /// The type that its weights had before they were quantised: `bfloat16`.
     pub(crate) dtype: Option<String>,
     /// Whether it also sees or hears: parts that are not modelled.
-    pub(crate) multimodal: bool,
+    pub multimodal: bool,
+    /// Attention heads of the language model, also of one that is not modelled: as many ranks must divide them.
+    #[serde(default)]
+    pub attention_heads: Option<u64>,
+    /// Why it is not modelled, where its architecture is.
+    #[serde(default)]
+    pub unmodelled: Option<String>,
+    /// Bytes of the layers that guess tokens ahead, where headers told them. vLLM loads them for speculation only.
+    #[serde(default)]
+    pub speculation: ByteSize,
+    /// A smaller model beside it that guesses tokens ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Box<Checkpoint>>,
 }
 
 impl Checkpoint {
-    /// Reads a `config.json`. An architecture that is not modelled is no error; a modelled one with
-    /// missing or absurd dimensions is.
+    /// Reads a `config.json` with nothing beside it.
+    ///
+    /// # Errors
+    /// As [`Self::of_files`].
     pub fn of(config_json: &str, files_total: Option<ByteSize>) -> Result<Self, Problem> {
-        let names: Names = read(config_json)?;
-        let architecture = names.architectures.into_iter().next().ok_or_else(|| {
+        Self::of_files(&ConfigFiles::alone(config_json), files_total)
+    }
+
+    /// Reads what these files say. What vLLM can read, and this cannot, is not modelled and no error.
+    ///
+    /// # Errors
+    /// [`Kind::Unverified`] for what is no JSON to Python either, names no architecture, or has absurd dimensions.
+    pub fn of_files(files: &ConfigFiles, files_total: Option<ByteSize>) -> Result<Self, Problem> {
+        let mut config = Object::parse(&files.config).map_err(|e| unreadable(&files.config, &e))?;
+        for (key, json) in &files.overrides {
+            config.set(key, json);
+        }
+        let names: Vec<String> = config.read("architectures").unwrap_or_default();
+        let architecture = names.into_iter().next().ok_or_else(|| {
             Problem::new(Kind::Unverified, "`config.json` lacks `architectures`")
                 .help("vLLM needs it to choose the model's code; take the original file")
         })?;
-        let (quantization, rules) = match names.quantization_config {
-            None => (None, Some(Rules::none())),
-            Some(Method { quant_method }) if !quantization::is_modelled(&quant_method) => {
-                (Some(Quantization::unmodelled(&quant_method)), None)
-            }
-            Some(_) => {
-                let written: WithQuantization = read(config_json)?;
-                let (quantization, rules) = written.quantization_config.read()?;
-                (Some(quantization), Some(rules))
+        let (quantization, mut rules) = match config::quantization(&config, &files.beside) {
+            None => (None, Ok(Rules::none())),
+            Some(named) => {
+                let (quantization, rules) = Quantization::of(named)?;
+                (Some(quantization), rules)
             }
         };
-        let shape = match Family::of(&architecture) {
-            Some(family) => read::<Dimensions>(config_json)?.shape(family)?,
-            None => None,
-        };
+        let (mut shape, mut unmodelled) = (None, None);
+        if let Some(family) = Family::of(&architecture) {
+            match Dimensions::of(&config).map(|dimensions| dimensions.shape(family)).transpose()? {
+                Some(Ok(dimensions)) => shape = Some(dimensions),
+                Some(Err(why)) => unmodelled = Some(why),
+                None => unmodelled = Some("one of its dimensions is no number".to_owned()),
+            }
+        }
         let tensors = match (&shape, &rules) {
-            (Some(shape), Some(rules)) => Some(Tensors::of(shape, rules)?),
+            (Some(shape), Ok(known)) => Tensors::of(shape, known).map_err(|why| rules = Err(why)).ok(),
             _ => None,
         };
         let quantized = match (&shape, &rules) {
-            (Some(_), Some(rules)) => rules.quantized()?,
+            (Some(_), Ok(known)) => known.quantized().unwrap_or_default(),
             _ => Quantized::default(),
         };
-        let latent_attention = names.kv_lora_rank.is_some();
-        let multimodal = names.vision_config.is_some() || names.audio_config.is_some();
+        let unmodelled = unmodelled.or_else(|| rules.err().filter(|_| shape.is_some()));
+        let configs = config.with_nested();
+        let says = |key: &str| configs.iter().any(|config| config.has(key));
+        let heads = ["num_attention_heads", "n_head", "n_heads", "num_heads"];
+        let attention_heads =
+            configs.iter().rev().find_map(|config| heads.iter().find_map(|key| config.count(key)));
+        let read = |key: &str| configs.iter().find_map(|config| config.read::<String>(key));
         Ok(Self {
             architecture,
             quantization,
             quantized,
-            latent_attention,
+            latent_attention: says("kv_lora_rank"),
             shape,
             tensors,
             files_total,
             by_config: None,
             by_index: None,
-            dtype: names.dtype.or(names.torch_dtype),
-            multimodal,
+            // Its name until transformers 4.56 is the second.
+            dtype: read("dtype").or_else(|| read("torch_dtype")),
+            multimodal: says("vision_config") || says("audio_config"),
+            attention_heads,
+            unmodelled,
+            speculation: ByteSize::default(),
+            draft: None,
         })
     }
 
     /// The same with the bytes that its weight files tell, instead of those that `config.json` lets expect.
     /// Without files it stays as it is.
     #[must_use]
-    pub(crate) fn with_weights(self, files: &WeightFiles) -> Self {
-        let headers = &files.headers;
-        if headers.is_empty() {
+    pub fn with_weights(self, files: &WeightFiles) -> Self {
+        if files.headers.is_empty() {
             return self;
         }
         let by_config = self.tensors.as_ref().map(|tensors| tensors.bytes(1));
-        let named = headers.iter().flat_map(Header::tensors);
-        let tensors = self.shape.as_ref().map(|shape| Tensors::of_headers(shape, named));
-        let files_total = Some(headers.iter().map(|header| ByteSize(header.data())).sum());
-        Self { tensors, files_total, by_config, by_index: files.total.map(ByteSize), ..self }
+        // A tensor that lies in two files is loaded into the same place.
+        let named: BTreeMap<&str, &Tensor> = files
+            .headers
+            .iter()
+            .flat_map(Header::tensors)
+            .map(|tensor| (tensor.name.as_str(), tensor))
+            .collect();
+        let tensors = || named.values().copied();
+        let sum =
+            |tensors: &mut dyn Iterator<Item = &Tensor>| tensors.map(|tensor| ByteSize(tensor.bytes)).sum();
+        let speculation = self
+            .shape
+            .as_ref()
+            .map(|shape| sum(&mut tensors().filter(|tensor| tensors::speculates(shape, &tensor.name))));
+        Self {
+            tensors: self.shape.as_ref().map(|shape| Tensors::of_headers(shape, tensors())),
+            files_total: Some(sum(&mut tensors())),
+            by_config,
+            by_index: files.total.map(ByteSize),
+            speculation: speculation.unwrap_or_default(),
+            ..self
+        }
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].
@@ -163,41 +220,15 @@ pub fn known_config(repo: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads what `T` asks for; of an architecture or method that is not modelled, nothing more is
-/// asked for than its name.
-fn read<T: DeserializeOwned>(config_json: &str) -> Result<T, Problem> {
-    serde_json::from_str(config_json).map_err(|e| {
-        Problem::new(Kind::Unverified, "cannot read the model's `config.json`")
-            .help("is the download complete, and the repository the right one?")
-            .because(e)
-    })
-}
-
-#[derive(Deserialize)]
-struct Names {
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    quantization_config: Option<Method>,
-    #[serde(default)]
-    kv_lora_rank: Option<serde_json::Value>,
-    #[serde(default)]
-    dtype: Option<String>,
-    /// Its name until transformers 4.56.
-    #[serde(default)]
-    torch_dtype: Option<String>,
-    #[serde(default)]
-    vision_config: Option<serde_json::Value>,
-    #[serde(default)]
-    audio_config: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Method {
-    quant_method: String,
-}
-
-#[derive(Deserialize)]
-struct WithQuantization {
-    quantization_config: quantization::Raw,
+/// Why a text is no `config.json`, to Python neither.
+fn unreadable(text: &str, error: &serde_json::Error) -> Problem {
+    let problem = Problem::new(Kind::Unverified, "cannot read the model's `config.json`");
+    if files::is_pointer(text.as_bytes()) {
+        return problem.because("it is a pointer of Git LFS, not the file").help(files::POINTER_HELP);
+    }
+    let problem = problem.because(error.to_string());
+    if error.is_eof() {
+        return problem.help("it ends too early: fetch it again");
+    }
+    problem.help("it is no JSON object, to vLLM neither: take the model's original file")
 }

@@ -4,6 +4,7 @@
 //! `modules_to_not_convert`, `extra_config`). All of them become one list of rules here, of which
 //! the first that matches a module's name decides, as in vLLM.
 
+use super::config::{Named, Object};
 use crate::domain::problem::{Kind, Problem};
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -17,21 +18,90 @@ pub struct Quantization {
     /// vLLM's name of the method: `compressed-tensors`, `gptq`, `awq`, …
     pub method: String,
     /// Bits of a weight. 0 where the method is not modelled.
-    pub(crate) bits: u32,
+    pub bits: u32,
     /// Weights that share a scale. 0 where a whole output shares one, or the method is not
     /// modelled.
-    pub(crate) group_size: u32,
+    pub group_size: u32,
     /// Whether no zero points are stored beside the scales.
     pub(crate) symmetric: bool,
     /// GPTQ's activation order.
-    pub(crate) desc_act: bool,
+    pub desc_act: bool,
+    /// The file that says so, where it is another than `config.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Whether parts are named as sparse, as compressed-tensors once could.
+    #[serde(default)]
+    pub sparse: bool,
+    /// Whether the checkpoint asks for a KV cache of 8 bits.
+    #[serde(default)]
+    pub cache_in_8_bits: bool,
 }
 
 impl Quantization {
     /// A method of which no more than the name is understood.
     pub(super) fn unmodelled(method: &str) -> Self {
-        Self { method: spelled(method), bits: 0, group_size: 0, symmetric: true, desc_act: false }
+        Self {
+            method: spelled(method),
+            bits: 0,
+            group_size: 0,
+            symmetric: true,
+            desc_act: false,
+            file: None,
+            sparse: false,
+            cache_in_8_bits: false,
+        }
     }
+
+    /// What is named there, and which module is stored how. The second is absent with the reason where that is
+    /// not modelled: vLLM may well read it.
+    pub(super) fn of(named: Named) -> Result<(Self, Result<Rules, String>), Problem> {
+        let method = method(&named.object, named.file.is_some());
+        let (mut quantization, rules) = if is_modelled(&method) {
+            match serde_json::from_str::<Raw>(&named.text) {
+                Ok(raw) => raw.read(&method)?,
+                Err(_) => {
+                    (Self::unmodelled(&method), Err(format!("it writes `{method}` in a way of its own")))
+                }
+            }
+        } else {
+            (Self::unmodelled(&method), Err(format!("its quantisation `{method}` is not modelled")))
+        };
+        quantization.cache_in_8_bits = cache_in_8_bits(&named.object);
+        quantization.file = named.file;
+        Ok((quantization, rules))
+    }
+}
+
+/// The name of the method. Tools that leave it out are told by what they write instead.
+fn method(object: &Object, in_old_file: bool) -> String {
+    if let Some(named) = object.read::<String>("quant_method").filter(|named| !named.is_empty()) {
+        return named;
+    }
+    let inner = object.object("quantization");
+    let algorithm = inner.as_ref().unwrap_or(object).read::<String>("quant_algo");
+    match algorithm.map(|algorithm| algorithm.to_uppercase()) {
+        Some(algorithm) if algorithm.contains("NVFP4") => "modelopt_fp4".to_owned(),
+        Some(algorithm) if algorithm.contains("MIXED") => "modelopt_mixed".to_owned(),
+        Some(_) => "modelopt".to_owned(),
+        None if object.has("w_bit") || object.has("q_group_size") || object.has("zero_point") => {
+            "awq".to_owned()
+        }
+        None if in_old_file && object.has("bits") => "gptq".to_owned(),
+        None => "unnamed".to_owned(),
+    }
+}
+
+/// Whether vLLM keeps an 8-bit KV cache of itself for what is written here. Read in vLLM 0.32
+/// (`attention.py:287`, `torch_utils.py:457`).
+fn cache_in_8_bits(object: &Object) -> bool {
+    let inner = object.object("quantization");
+    [Some(object), inner.as_ref()].into_iter().flatten().any(|object| {
+        let scheme = object.object("kv_cache_scheme");
+        let algorithm: Option<String> =
+            object.read("kv_cache_quant_algo").or_else(|| object.read("kv_cache_scheme"));
+        scheme.is_some_and(|scheme| scheme.count("num_bits") == Some(8))
+            || algorithm.is_some_and(|algorithm| algorithm.to_uppercase().contains("FP8"))
+    })
 }
 
 /// The method's name as vLLM spells it.
@@ -40,7 +110,7 @@ fn spelled(method: &str) -> String {
 }
 
 /// Whether the bytes of a checkpoint in this method can be told from its `config.json`.
-pub(super) fn is_modelled(method: &str) -> bool {
+fn is_modelled(method: &str) -> bool {
     let modelled = ["compressed-tensors", "gptq", "awq", "auto-round", "inc"];
     modelled.contains(&spelled(method).as_str())
 }
@@ -49,9 +119,9 @@ pub(super) fn is_modelled(method: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scheme {
     /// Bits of a weight.
-    pub(crate) bits: u32,
+    pub bits: u32,
     /// Weights that share a 16-bit scale. 0: a whole output shares one.
-    pub(crate) group_size: u32,
+    pub group_size: u32,
     /// Whether each group has a zero point of `bits` bits that vLLM keeps on the GPU.
     pub(crate) zero_points: bool,
 }
@@ -75,34 +145,33 @@ enum Pattern {
 }
 
 impl Pattern {
-    fn regex(pattern: &str) -> Result<Self, Problem> {
+    fn regex(pattern: &str) -> Result<Self, String> {
         fancy_regex::Regex::new(&format!(r"\A(?:{pattern})"))
             .map(|regex| Self::Regex(Box::new(regex)))
-            .map_err(|e| unreadable(pattern, e))
+            .map_err(|_| unreadable(pattern))
     }
 
     /// `re:…` is a pattern, anything else a whole name: as compressed-tensors and auto-round write
     /// them.
-    fn name_or_regex(text: &str) -> Result<Self, Problem> {
+    fn name_or_regex(text: &str) -> Result<Self, String> {
         match text.strip_prefix("re:") {
             Some(pattern) => Self::regex(pattern),
             None => Ok(Self::Exactly(text.to_owned())),
         }
     }
 
-    fn matches(&self, module: &str) -> Result<bool, Problem> {
+    fn matches(&self, module: &str) -> Result<bool, String> {
         Ok(match self {
             Self::Exactly(name) => name == module,
             Self::Contains(part) => module.contains(part.as_str()),
             Self::EndsWith(suffix) => module.ends_with(suffix),
-            Self::Regex(regex) => regex.is_match(module).map_err(|e| unreadable(regex.as_str(), e))?,
+            Self::Regex(regex) => regex.is_match(module).map_err(|_| unreadable(regex.as_str()))?,
         })
     }
 }
 
-fn unreadable(pattern: &str, cause: fancy_regex::Error) -> Problem {
-    let what = format!("cannot read the pattern `{pattern}` of `quantization_config` in `config.json`");
-    Problem::new(Kind::Unverified, what).because(cause)
+fn unreadable(pattern: &str) -> String {
+    format!("the pattern `{pattern}` of its quantisation cannot be read here")
 }
 
 /// Which of the parts that vLLM is choosy about are quantised.
@@ -119,7 +188,7 @@ pub(crate) struct Quantized {
 
 impl Rules {
     /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
-    pub(crate) fn quantized(&self) -> Result<Quantized, Problem> {
+    pub fn quantized(&self) -> Result<Quantized, String> {
         let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
         Ok(Quantized {
             gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
@@ -134,7 +203,7 @@ impl Rules {
     }
 
     /// How the module of this name is stored; `None`: in 16 bits.
-    pub(crate) fn scheme(&self, module: &str) -> Result<Option<Scheme>, Problem> {
+    pub fn scheme(&self, module: &str) -> Result<Option<Scheme>, String> {
         for (pattern, scheme) in &self.overrides {
             if pattern.matches(module)? {
                 return Ok(*scheme);
@@ -185,8 +254,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
 
 /// `quantization_config` as the methods write it. Fields of one method are absent in another.
 #[derive(Debug, Deserialize)]
-pub(super) struct Raw {
-    quant_method: String,
+struct Raw {
     #[serde(default)]
     config_groups: Option<Entries<RawGroup>>,
     #[serde(default)]
@@ -195,6 +263,14 @@ pub(super) struct Raw {
     bits: Option<u32>,
     #[serde(default)]
     group_size: Option<i64>,
+    /// AutoAWQ's first name for `bits`.
+    #[serde(default)]
+    w_bit: Option<u32>,
+    /// AutoAWQ's first name for `group_size`.
+    #[serde(default)]
+    q_group_size: Option<i64>,
+    #[serde(default)]
+    sparsity_config: Option<RawSparsity>,
     #[serde(default)]
     sym: Option<bool>,
     #[serde(default)]
@@ -214,9 +290,17 @@ pub(super) struct Raw {
 }
 
 #[derive(Debug, Deserialize)]
+struct RawSparsity {
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    targets: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
 struct RawGroup {
     #[serde(default)]
-    targets: Vec<String>,
+    targets: Option<Vec<String>>,
     weights: Option<RawWeights>,
 }
 
@@ -257,69 +341,92 @@ fn strings(value: &serde_json::Value) -> Vec<String> {
     }
 }
 
+/// Weights that are stored as they are.
+const WHOLE: Scheme = Scheme { bits: 16, group_size: 0, zero_points: false };
+
 impl Raw {
     /// What it says. Only for a method that [`is_modelled`].
-    pub(super) fn read(self) -> Result<(Quantization, Rules), Problem> {
-        match spelled(&self.quant_method).as_str() {
-            "gptq" => self.gptq(),
-            "awq" => self.awq(),
-            "auto-round" | "inc" => self.auto_round(),
-            _ => self.compressed_tensors(),
-        }
-    }
-
-    fn summary(&self, scheme: Scheme) -> Quantization {
-        Quantization {
-            method: spelled(&self.quant_method),
+    fn read(self, method: &str) -> Result<(Quantization, Result<Rules, String>), Problem> {
+        let method = spelled(method);
+        let scheme = match method.as_str() {
+            "compressed-tensors" => self.first_scheme(),
+            _ => self.flat(&method)?,
+        };
+        let quantization = Quantization {
             bits: scheme.bits,
             group_size: scheme.group_size,
             symmetric: !scheme.zero_points && self.sym != Some(false),
             desc_act: self.desc_act == Some(true),
-        }
+            sparse: self
+                .sparsity_config
+                .as_ref()
+                .is_some_and(|sparsity| sparsity.targets.as_ref().is_some_and(|targets| !targets.is_empty())),
+            ..Quantization::unmodelled(&method)
+        };
+        let rules = match method.as_str() {
+            "gptq" => self.gptq(scheme),
+            "awq" => self.awq(scheme),
+            "auto-round" | "inc" => self.auto_round(scheme),
+            _ => self.compressed_tensors(),
+        };
+        Ok((quantization, rules))
     }
 
     /// The scheme of the methods that name one at their top level.
-    fn flat(&self) -> Result<Scheme, Problem> {
-        let bits = self.bits.filter(|bits| (1..=16).contains(bits));
+    fn flat(&self, method: &str) -> Result<Scheme, Problem> {
+        let awq = method == "awq";
+        let bits = self.w_bit.filter(|_| awq).or(self.bits).filter(|bits| (1..=16).contains(bits));
         let bits = bits.ok_or_else(|| missing("quantization_config.bits"))?;
-        let zero_points = match spelled(&self.quant_method).as_str() {
-            // vLLM's Marlin kernels drop the zero points of a symmetric GPTQ: 39.2 GiB for 80B at
-            // g128.
-            "awq" => self.zero_point.unwrap_or(true),
-            _ => !self.sym.unwrap_or(true),
+        let zero_points = if awq {
+            self.zero_point.unwrap_or(true)
+        } else {
+            // vLLM's Marlin kernels drop the zero points of a symmetric GPTQ: 39.2 GiB for 80B at g128.
+            !self.sym.unwrap_or(true)
         };
-        Ok(Scheme { bits, group_size: group_size(self.group_size), zero_points })
+        let size = self.q_group_size.filter(|_| awq).or(self.group_size);
+        Ok(Scheme { bits, group_size: group_size(size), zero_points })
     }
 
-    fn compressed_tensors(self) -> Result<(Quantization, Rules), Problem> {
-        let mut rules = Rules::none();
-        for name in self.ignore.iter().flatten() {
-            rules.overrides.push((Pattern::name_or_regex(name)?, None));
-        }
-        for (_, group) in self.config_groups.iter().flat_map(|groups| &groups.0) {
+    /// The groups of compressed-tensors: what they speak of, and how it is stored.
+    fn groups(&self) -> impl Iterator<Item = (&String, Option<Scheme>)> {
+        self.config_groups.iter().flat_map(|groups| &groups.0).flat_map(|(_, group)| {
             let scheme = group.weights.as_ref().map(|weights| Scheme {
                 bits: weights.num_bits,
                 group_size: group_size(weights.group_size),
                 zero_points: weights.symmetric == Some(false),
             });
-            for target in &group.targets {
-                // A class name stands for all that no name or pattern speaks of.
-                if target == "Linear" {
-                    rules.default = rules.default.or(scheme);
-                } else {
-                    let pattern = Pattern::name_or_regex(target)?;
-                    rules.overrides.push((pattern, scheme));
-                }
-            }
-        }
-        let of_names = || rules.overrides.iter().find_map(|(_, scheme)| *scheme);
-        let scheme = rules.default.or_else(of_names);
-        let scheme = scheme.ok_or_else(|| missing("quantization_config.config_groups"))?;
-        Ok((self.summary(scheme), rules))
+            group.targets.iter().flatten().map(move |target| (target, scheme))
+        })
     }
 
-    fn gptq(self) -> Result<(Quantization, Rules), Problem> {
-        let scheme = self.flat()?;
+    /// What stands for all: that of all linear layers, else the first. A checkpoint may name none, where it quantises
+    /// only its cache, or is only sparse.
+    fn first_scheme(&self) -> Scheme {
+        let of_all = self.groups().find_map(|(target, scheme)| scheme.filter(|_| target == "Linear"));
+        of_all.or_else(|| self.groups().find_map(|(_, scheme)| scheme)).unwrap_or(WHOLE)
+    }
+
+    fn compressed_tensors(self) -> Result<Rules, String> {
+        let packed = self.sparsity_config.as_ref().and_then(|sparsity| sparsity.format.as_deref());
+        if let Some(format) = packed.filter(|format| *format != "dense") {
+            return Err(format!("its weights are stored as `{format}`"));
+        }
+        let mut rules = Rules::none();
+        for name in self.ignore.iter().flatten() {
+            rules.overrides.push((Pattern::name_or_regex(name)?, None));
+        }
+        for (target, scheme) in self.groups() {
+            // A class name stands for all that no name or pattern speaks of.
+            if target == "Linear" {
+                rules.default = rules.default.or(scheme);
+            } else {
+                rules.overrides.push((Pattern::name_or_regex(target)?, scheme));
+            }
+        }
+        Ok(rules)
+    }
+
+    fn gptq(self, scheme: Scheme) -> Result<Rules, String> {
         let mut rules = unless_head(&self);
         // GPTQ configurations have no list of ignored modules, so vLLM never quantises the router.
         rules.overrides.push((Pattern::EndsWith(".mlp.gate"), None));
@@ -337,21 +444,19 @@ impl Raw {
             }
         }
         rules.default = Some(scheme);
-        Ok((self.summary(scheme), rules))
+        Ok(rules)
     }
 
-    fn awq(self) -> Result<(Quantization, Rules), Problem> {
-        let scheme = self.flat()?;
+    fn awq(self, scheme: Scheme) -> Result<Rules, String> {
         let mut rules = unless_head(&self);
         for part in self.modules_to_not_convert.iter().flatten() {
             rules.overrides.push((Pattern::Contains(part.clone()), None));
         }
         rules.default = Some(scheme);
-        Ok((self.summary(scheme), rules))
+        Ok(rules)
     }
 
-    fn auto_round(self) -> Result<(Quantization, Rules), Problem> {
-        let scheme = self.flat()?;
+    fn auto_round(self, scheme: Scheme) -> Result<Rules, String> {
         let mut rules = unless_head(&self);
         for (name, change) in self.extra_config.iter().flat_map(|extra| &extra.0) {
             // Whole names; where it holds a pattern's signs it is one.
@@ -363,7 +468,7 @@ impl Raw {
             rules.overrides.push((pattern, change.applied_to(scheme)));
         }
         rules.default = Some(scheme);
-        Ok((self.summary(scheme), rules))
+        Ok(rules)
     }
 }
 
@@ -389,5 +494,5 @@ fn unless_head(raw: &Raw) -> Rules {
 
 fn missing(field: &str) -> Problem {
     Problem::new(Kind::Unverified, format!("`config.json` lacks `{field}`"))
-        .help("is the download complete, and the repository the right one?")
+        .help("vLLM cannot serve it without; take the model's original `config.json`")
 }

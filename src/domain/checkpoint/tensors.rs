@@ -9,7 +9,7 @@ use super::{
     quantization::{Rules, Scheme},
     safetensors::Tensor,
 };
-use crate::domain::{problem::Problem, size::ByteSize};
+use crate::domain::size::ByteSize;
 use serde::{Deserialize, Serialize};
 
 /// What a tensor is for. `--cpu-offload-params experts` moves exactly the first class.
@@ -102,7 +102,7 @@ pub struct Tensors(Vec<Group>);
 
 impl Tensors {
     /// The tensors of a model of this shape under these rules.
-    pub(crate) fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, Problem> {
+    pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, String> {
         let mut tensors = Self::default();
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
@@ -127,9 +127,9 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// The tensors that files hold, by their names. What vLLM does not load is not counted: layers for
-    /// speculation, the frequencies of rotary embeddings, a head that is the embedding.
-    pub(crate) fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
+    /// The tensors that files hold, by their names; one that lies in two files is loaded once. What vLLM does not load is
+    /// not counted: layers for speculation, the frequencies of rotary embeddings, a head that is the embedding.
+    pub fn of_headers<'a>(shape: &ModelDims, named: impl Iterator<Item = &'a Tensor>) -> Self {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
@@ -183,7 +183,7 @@ impl Tensors {
         }
     }
 
-    fn attention(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn attention(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, head) = (shape.hidden_size, shape.head_dim);
         let query = shape.num_attention_heads * head;
         let key_value = (shape.num_key_value_heads * head, hidden);
@@ -209,7 +209,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn dense(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn dense(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, inner) = (shape.hidden_size, shape.intermediate_size);
         for (name, size) in
             [("gate_proj", (inner, hidden)), ("up_proj", (inner, hidden)), ("down_proj", (hidden, inner))]
@@ -220,7 +220,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixtral(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixtral(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let (hidden, inner) = (shape.hidden_size, shape.moe_intermediate_size);
         for (name, size) in [("w1", (inner, hidden)), ("w2", (hidden, inner)), ("w3", (inner, hidden))] {
             let scheme = rules.scheme(&format!("{layer}.block_sparse_moe.experts.0.{name}"))?;
@@ -231,7 +231,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn gdn(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn gdn(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let hidden = shape.hidden_size;
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
@@ -253,7 +253,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn mixture(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), Problem> {
+    fn mixture(&mut self, shape: &ModelDims, rules: &Rules, layer: &str) -> Result<(), String> {
         let hidden = shape.hidden_size;
         let experts = shape.num_experts;
         for (name, shared, routed) in [
@@ -292,12 +292,17 @@ impl Tensors {
     }
 }
 
+/// Whether a tensor belongs to the layers that guess tokens ahead (MTP).
+pub(super) fn speculates(shape: &ModelDims, name: &str) -> bool {
+    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
+    name.split('.').any(|segment| segment == "mtp")
+        || layer.is_some_and(|layer| layer >= shape.num_hidden_layers)
+}
+
 /// Class and sharding of a tensor by its name in the files; `None` where vLLM does not load it.
 fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     let has = |part: &str| name.split('.').any(|segment| segment == part);
-    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
-    let speculation = has("mtp") || layer.is_some_and(|layer| layer >= shape.num_hidden_layers);
-    if speculation || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
+    if speculates(shape, name) || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
         return None;
     }
     let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);

@@ -191,7 +191,12 @@ fn tolerated(seen: &Exchange, _: &Known) -> Result<(), Violation> {
 fn schema(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     seen.offered()?;
     let body = seen.json()?;
-    let text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+    let message = &body["choices"][0]["message"];
+    let text = message["content"].as_str().unwrap_or_default();
+    if text.trim().is_empty() && super::answers::thought(message).is_some() {
+        let why = format!("it thinks first, and {SCHEMA_TOKENS} tokens do not reach the answer");
+        return Err(Violation::NotOffered(why));
+    }
     match text.trim() {
         "true" | "false" => Ok(()),
         other => wrong(format!("the answer by a schema of `true` and `false` is `{other}`")),
@@ -236,8 +241,18 @@ fn version(seen: &Exchange, _: &Known) -> Result<(), Violation> {
     }
 }
 
-fn metrics(seen: &Exchange, _: &Known) -> Result<(), Violation> {
-    if seen.good_text()?.contains("\nvllm:") { Ok(()) } else { wrong("no metric begins with `vllm:`") }
+fn metrics(seen: &Exchange, known: &Known) -> Result<(), Violation> {
+    if seen.good_text()?.lines().any(|line| line.starts_with("vllm:")) {
+        return Ok(());
+    }
+    let why = "no metric begins with `vllm:`";
+    match known.statistics {
+        Some(true) => wrong(why),
+        Some(false) => {
+            Err(Violation::NotOffered(format!("{why}: it was started with `--disable-log-stats`")))
+        }
+        None => Err(Violation::NotOffered(format!("{why}, as with `--disable-log-stats`"))),
+    }
 }
 
 /// Asks for the probabilities of the tokens of `text`.

@@ -106,7 +106,9 @@ pub(crate) struct Known {
     /// The name to ask for.
     pub(crate) model: String,
     /// Whether it is vLLM. A server of ours always is.
-    pub(crate) vllm: bool,
+    pub vllm: bool,
+    /// Whether it was started with metrics of its own, where that is known.
+    pub statistics: Option<bool>,
     /// The longest context, tokens.
     pub(crate) max_model_len: Option<u32>,
     /// What the server counts in [`PROMPT`].
@@ -143,6 +145,11 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
+    /// Whether nobody answers at all: there, or in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Fault(ApiError::Unreachable { .. } | ApiError::Late { .. }))
+    }
+
     /// Whether the checks that are left would only fail, or wait, alike.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_fatal())

@@ -71,6 +71,9 @@ pub struct Facts {
 pub struct Gpu {
     /// As NVML names it.
     pub name: String,
+    /// The name that no other GPU has: `GPU-8932f937-…`. Left out where nobody told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Total VRAM.
     pub memory_total: ByteSize,
     /// Of it, what the driver keeps for itself, so that CUDA's total is less by so much. Left out where nothing is, or

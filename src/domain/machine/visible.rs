@@ -61,18 +61,44 @@ impl<'a> Named<'a> {
 }
 
 impl Facts {
-    /// The host as an engine with these variables sees it. By UUID the facts say nothing: then it sees as many GPUs as are
-    /// named, the first. What cannot be understood hides none.
+    /// The host as an engine with these variables sees it. A UUID that the facts do not know stands for the next GPU that
+    /// is not named. What cannot be understood hides none.
     #[must_use]
     pub fn visible(&self, environment: &BTreeMap<String, String>) -> Self {
-        let gpus = match environment.get(DEVICES).map(|devices| Named::of(devices)) {
+        let Some(devices) = environment.get(DEVICES) else { return self.clone() };
+        let words: Vec<_> = devices.split(',').map(str::trim).collect();
+        let known = |word: &&str| word.is_empty() || word.parse::<i64>().is_ok() || word.starts_with("GPU-");
+        if !words.iter().all(|word| known(&word))
+            && !["NoDevFiles", "none", "void"].contains(&devices.as_str())
+        {
+            return self.clone();
+        }
+        let mut order: Vec<usize> = (0..self.gpus.len()).collect();
+        if environment.get(ORDER).is_some_and(|order| order == "FASTEST_FIRST") {
+            // CUDA does not say how it ranks them.
+            let rank = |index: &usize| (self.gpus[*index].compute_capability, self.gpus[*index].memory_total);
+            order.sort_by_key(|index| std::cmp::Reverse(rank(index)));
+        }
+        let mut seen: Vec<usize> = Vec::new();
+        for word in words {
+            let by_uuid = |index: &usize| {
+                let uuid = self.gpus[*index].uuid.as_deref();
+                uuid.is_some_and(|uuid| uuid.starts_with(word))
+            };
+            let found = match word.parse::<usize>() {
+                Ok(number) => order.get(number).copied(),
+                Err(_) if word.starts_with("GPU-") => order.iter().copied().find(by_uuid).or_else(|| {
+                    order
+                        .iter()
+                        .copied()
+                        .find(|index| self.gpus[*index].uuid.is_none() && !seen.contains(index))
+                }),
+                Err(_) => None,
+            };
             // CUDA stops at the first that is not there.
-            Some(Named::ByNumber(numbers)) => {
-                numbers.iter().map_while(|number| self.gpus.get(*number as usize)).cloned().collect()
-            }
-            Some(Named::ByUuid(uuids)) => self.gpus.iter().take(uuids.len()).cloned().collect(),
-            Some(Named::Otherwise) | None => self.gpus.clone(),
-        };
-        Self { gpus, ..self.clone() }
+            let Some(found) = found else { break };
+            seen.push(found);
+        }
+        Self { gpus: seen.into_iter().map(|index| self.gpus[index].clone()).collect(), ..self.clone() }
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result
     gptq(inputs, version)?;
     plain_kernels(inputs, version)?;
     cache(inputs, ranks)?;
-    context(inputs)
+    sparse(inputs, version)?;
+    context(inputs, version)
 }
 
 fn shared_expert(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
@@ -130,18 +131,45 @@ fn cache(inputs: Inputs<'_>, ranks: u32) -> Result<(), Refusal> {
     }
 }
 
-fn context(inputs: Inputs<'_>) -> Result<(), Refusal> {
-    let wanted = u64::from(inputs.profile.limits().max_model_len);
-    let longest = inputs.checkpoint.shape.as_ref().map(|shape| shape.max_position_embeddings);
-    let allowed = inputs.profile.environment().get("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
-    match longest {
-        Some(longest) if wanted > longest && allowed.is_none_or(|value| value != "1") => Err(Refusal::new(
-            "context-exceeds-model",
-            format!("`limits.max-model-len = {wanted}`, and the model was made for {longest} tokens"),
-            format!("set `limits.max-model-len` to {longest} or less"),
-        )),
-        _ => Ok(()),
+/// The first vLLM that raises an error at anything called sparse. The newest that was read still does.
+const WITHOUT_SPARSITY: Version = Version::new(0, 24, 0);
+
+fn sparse(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let sparse = inputs.checkpoint.quantization.as_ref().is_some_and(|stored| stored.sparse);
+    if !sparse || version < WITHOUT_SPARSITY {
+        return Ok(());
     }
+    Err(Refusal::new(
+        "sparsity-removed",
+        format!("`config.json` has a `sparsity_config`, at which vLLM `{version}` ends with an error"),
+        "pin `runtime.vllm` below 0.24.0; or remove `sparsity_config` from `config.json`, if its format is `dense`",
+    ))
+}
+
+/// The first vLLM that takes the longest context of YaRN as it is written (vLLM pull request 56446).
+const YARN_AS_WRITTEN: Version = Version::new(0, 32, 0);
+
+fn context(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
+    let wanted = u64::from(inputs.profile.limits().max_model_len);
+    let Some(shape) = &inputs.checkpoint.shape else { return Ok(()) };
+    let allowed = inputs.profile.environment().get("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
+    let stretches = version < YARN_AS_WRITTEN;
+    let longest = if stretches { shape.longest_context() } else { shape.max_position_embeddings };
+    if wanted <= longest || allowed.is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    let help = match shape.stretched {
+        Some(stretched) if !stretches && wanted <= stretched => format!(
+            "vLLM `{version}` no longer multiplies by YaRN's factor: add `--hf-overrides` with \
+             `{{\"max_position_embeddings\": {stretched}}}` to `vllm.arguments`"
+        ),
+        _ => format!("set `limits.max-model-len` to {longest} or less"),
+    };
+    Err(Refusal::new(
+        "context-exceeds-model",
+        format!("`limits.max-model-len = {wanted}`, and the model was made for {longest} tokens"),
+        help,
+    ))
 }
 
 /// The value of this argument among the profile's own.

@@ -9,7 +9,7 @@ use crate::domain::{
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
     size::ByteSize,
-    vllm::flags,
+    vllm::settings::{EngineSettings, Speculation},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,12 +137,15 @@ impl Budget {
 
     fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let room = Room::of(checkpoint, profile, facts, ranks);
+        let settings = EngineSettings::of(profile.arguments());
         let offload = room.offload(profile.memory().offload);
         let offloaded = room.offloaded(offload);
         let weights = room.weights.map(|weights| weights.less(offloaded));
         let left = weights.map(|weights| room.gpu.less(weights + room.overhead));
         let free = room.kv_cache_fixed.or(left);
-        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
+        // The draft model's cache lies in the same pool.
+        let for_model = free.map(|free| free.less(room.draft_cache));
+        let paging = Paging::planned(checkpoint, &settings, ranks);
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
         let repacked = match (&checkpoint.shape, offloaded) {
@@ -158,22 +161,22 @@ impl Budget {
             overhead: Some(room.overhead),
             uncounted: Some(room.uncounted),
             kv_cache: free,
-            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits())),
-            kv_cache_tokens: free.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
-            longest_context: free.zip(paging).zip(checkpoint.shape.as_ref()).map(
+            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits()) + room.draft_cache),
+            kv_cache_tokens: for_model.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
+            longest_context: for_model.zip(paging).zip(checkpoint.shape.as_ref()).map(
                 |((free, paging), shape)| {
                     let longest = paging.longest(free, profile.limits().max_num_seqs);
-                    longest.min(shape.max_position_embeddings)
+                    longest.min(shape.longest_context())
                 },
             ),
-            largest_batch: free
+            largest_batch: for_model
                 .zip(paging)
                 .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
             gpu: Some(room.gpu),
             missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
-            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks),
+            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks) + settings.cache_in_ram,
         }
     }
 
@@ -239,9 +242,10 @@ pub(crate) fn longest_context(
         Offload::None => ByteSize::default(),
         Offload::Fixed(size) => size.min(room.offloadable),
     };
-    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead);
-    let longest = Paging::of(shape, ranks)?.longest(free, profile.limits().max_num_seqs);
-    let longest = u32::try_from(longest.min(shape.max_position_embeddings)).ok()?;
+    let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead + room.draft_cache);
+    let paging = Paging::planned(checkpoint, &EngineSettings::of(profile.arguments()), ranks)?;
+    let longest = paging.longest(free, profile.limits().max_num_seqs);
+    let longest = u32::try_from(longest.min(shape.longest_context())).ok()?;
     (longest > 0).then_some(longest)
 }
 
@@ -255,6 +259,8 @@ struct Room {
     kv_cache_fixed: Option<ByteSize>,
     /// What must fit.
     kv_cache_needed: ByteSize,
+    /// The cache of a model that guesses ahead.
+    draft_cache: ByteSize,
     offloadable: ByteSize,
     /// What comes to `offloadable` in vLLM's count, and is emptied.
     emptied: ByteSize,
@@ -263,9 +269,12 @@ struct Room {
 impl Room {
     fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let vram = vram(profile, facts, ranks);
-        let paging = checkpoint.shape.as_ref().and_then(|shape| Paging::of(shape, ranks));
-        let weights = checkpoint.weights(ranks);
-        let kv_cache_fixed = kv_cache_fixed(profile);
+        let settings = EngineSettings::of(profile.arguments());
+        let paging = Paging::planned(checkpoint, &settings, ranks);
+        let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, &settings, ranks));
+        let kv_cache_fixed = settings.cache_fixed;
+        let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, &settings, ranks));
+        let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();
         let (libraries, uncounted) = match ranks {
             0 | 1 => (LIBRARIES, UNCOUNTED_ALONE),
             _ if facts.nvlinked(ranks) => (LIBRARIES_TOGETHER, UNCOUNTED_NVLINKED),
@@ -278,8 +287,9 @@ impl Room {
             uncounted,
             kv_cache_fixed,
             kv_cache_needed: kv_cache_fixed
-                .or_else(|| paging.map(|paging| paging.needed(profile.limits())))
+                .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
                 .unwrap_or_default(),
+            draft_cache,
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
                 // Of a model that is not modelled nobody knows what may move; a fixed size is then
@@ -341,14 +351,27 @@ impl Paging {
     /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
     /// linear: no such model is known.
     pub fn of(shape: &ModelDims, ranks: u32) -> Option<Self> {
+        Self::with(shape, ranks, 16, &EngineSettings::of(&[]))
+    }
+
+    /// The same with cache and state as the checkpoint and the command line have them, and with the layers that guess
+    /// ahead.
+    fn planned(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Option<Self> {
+        let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
+        let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });
+        Self::with(checkpoint.shape.as_ref()?, ranks, bits, settings)
+    }
+
+    fn with(shape: &ModelDims, ranks: u32, bits: u64, settings: &EngineSettings) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
-        let full = shape.count(LayerKind::Full);
+        let ahead = u64::from(settings.speculation == Some(Speculation::Own));
+        let full = shape.count(LayerKind::Full) + ahead;
         let linear = shape.count(LayerKind::Linear);
-        if full == 0 {
+        if full == ahead {
             return None;
         }
         let heads = (shape.num_key_value_heads / ranks).max(1);
-        let token = 2 * heads * shape.head_dim * 2;
+        let token = (2 * heads * shape.head_dim * bits).div_ceil(8);
         if linear == 0 {
             let block = ByteSize((16 * token).saturating_mul(full));
             return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
@@ -357,9 +380,10 @@ impl Paging {
         let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
         let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
         let taps = shape.linear_conv_kernel_dim.saturating_sub(1);
-        let convolution = taps * ((2 * keys + values) / ranks) * 2;
+        let convolution = taps * ((2 * keys + values) / ranks) * settings.convolution_bits / 8;
         let heads = shape.linear_num_value_heads / ranks;
-        let recurrent = heads * shape.linear_key_head_dim * shape.linear_value_head_dim * 2;
+        let recurrent =
+            heads * shape.linear_key_head_dim * shape.linear_value_head_dim * settings.state_bits / 8;
         let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
         Some(Self {
             block_tokens,
@@ -394,10 +418,19 @@ impl Paging {
     }
 }
 
-fn kv_cache_fixed(profile: &Profile) -> Option<ByteSize> {
-    let arguments = flags::arguments(profile.arguments()).into_iter();
-    let mut fixed = arguments.filter(|argument| argument.name == "--kv-cache-memory-bytes");
-    fixed.next_back()?.value?.parse().ok().map(ByteSize)
+/// Weights of what guesses tokens ahead, on one of `ranks` ranks.
+fn ahead(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> ByteSize {
+    let split = |bytes: ByteSize| ByteSize(bytes.0.div_ceil(u64::from(ranks.max(1))));
+    match (&settings.speculation, &checkpoint.draft) {
+        (Some(Speculation::Own), _) if checkpoint.speculation.0 > 0 => split(checkpoint.speculation),
+        // Such a layer is like the others (inferred), where no header told its size.
+        (Some(Speculation::Own), _) => match (&checkpoint.tensors, &checkpoint.shape) {
+            (Some(tensors), Some(shape)) => ByteSize(tensors.bytes(ranks).0 / shape.num_hidden_layers.max(1)),
+            _ => ByteSize::default(),
+        },
+        (Some(Speculation::Model(_)), Some(draft)) => draft.weights(ranks).unwrap_or_default(),
+        _ => ByteSize::default(),
+    }
 }
 
 /// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.

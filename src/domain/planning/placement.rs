@@ -111,10 +111,16 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
 
 /// vLLM splits heads and experts evenly, and Marlin keeps a quantisation group on one rank.
 fn divisible(checkpoint: &Checkpoint, device: Device, ranks: u32) -> Result<(), String> {
-    let Some(shape) = &checkpoint.shape else {
-        return Ok(());
-    };
     let ranks = u64::from(ranks.max(1));
+    let Some(shape) = &checkpoint.shape else {
+        // vLLM asks this of every model.
+        return match checkpoint.attention_heads {
+            Some(heads) if heads % ranks != 0 => {
+                Err(format!("its {heads} attention heads cannot be split evenly"))
+            }
+            _ => Ok(()),
+        };
+    };
     for (count, what) in [
         (shape.num_attention_heads, "attention heads"),
         (shape.linear_num_key_heads, "linear attention key heads"),

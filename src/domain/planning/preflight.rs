@@ -9,13 +9,14 @@ use super::{
     memory::{self, Budget},
 };
 use crate::domain::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, config},
     findings::refusal::Refusal,
     machine::facts::{Facts, Gpu, GpuProcess},
     profile::Device,
     vllm::{
-        env_vars,
+        effects, env_vars,
         flags::{self, Argument, Knowledge},
+        settings::{EngineSettings, Speculation},
         version::Version,
     },
 };
@@ -53,11 +54,45 @@ pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal
             format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
         ));
     }
-    for argument in flags::arguments(inputs.profile.arguments()) {
-        known(&argument, version)?;
-        quantization(&argument, checkpoint)?;
+    let arguments = flags::arguments(inputs.profile.arguments());
+    for argument in &arguments {
+        known(argument, version)?;
+        quantization(argument, checkpoint)?;
+        answers(argument)?;
     }
-    Ok(())
+    named_in_old_file(&arguments, checkpoint)
+}
+
+/// What a server must answer, so that a validation can pass.
+fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
+    let Some(value) = argument.value else { return Ok(()) };
+    let why = match (argument.name.as_str(), value) {
+        ("--max-logprobs", "0") => "it then answers no probabilities of tokens",
+        ("--runner", "pooling" | "draft") => "it then answers no text",
+        ("--task", task) if !["auto", "generate"].contains(&task) => "it then answers no text",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(
+        "answers-not-validated",
+        format!("`{} {value}`: {why}, and validation asks for it", argument.written),
+        "remove it from `vllm.arguments`",
+    ))
+}
+
+/// vLLM looks for the files of the first tools only where it is told what is in them.
+fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    let Some(stored) = &checkpoint.quantization else { return Ok(()) };
+    let Some(file) = stored.file.as_ref().filter(|file| config::OLD.contains(&file.as_str())) else {
+        return Ok(());
+    };
+    if arguments.iter().any(|argument| argument.name == "--quantization") {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "quantization-not-named",
+        format!("only `{file}` says that the checkpoint is quantised, and vLLM does not read it by itself"),
+        format!("add `--quantization` `{}` to `vllm.arguments`", stored.method),
+    ))
 }
 
 fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
@@ -101,6 +136,7 @@ fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), 
             "awq" => ["awq-marlin", "auto-awq", "moe-wna16"].contains(&spelled.as_str()),
             "gptq" => ["gptq-marlin", "auto-gptq", "moe-wna16"].contains(&spelled.as_str()),
             "auto-round" | "inc" => ["auto-round", "inc"].contains(&spelled.as_str()),
+            _ if method.starts_with("modelopt") => spelled.starts_with("modelopt"),
             _ => false,
         };
     if same {
@@ -254,6 +290,9 @@ pub(crate) fn findings(
         not_modelled(inputs.checkpoint),
         differing(inputs.checkpoint),
         differing_from_index(inputs.checkpoint),
+        draft_uncounted(inputs),
+        flags_uncounted(inputs),
+        without_graphs(inputs),
         offloaded(inputs, version, budget),
         expandable_segments(inputs, budget),
         utilization_lowered(inputs, budget),
@@ -302,6 +341,49 @@ fn differing_from_index(checkpoint: &Checkpoint) -> Option<Finding> {
             format!("the index says that the weight files hold {} bytes, and they hold {}", said.0, found.0);
         Finding::new("index-total-differs", what).with_remedy()
     })
+}
+
+fn draft_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
+    let Some(Speculation::Model(model)) = EngineSettings::of(inputs.profile.arguments()).speculation else {
+        return None;
+    };
+    inputs.checkpoint.draft.is_none().then(|| {
+        let what =
+            format!("the draft model `{model}` is not on this host as a folder: its memory is not counted");
+        Finding::new("draft-not-counted", what).with_remedy()
+    })
+}
+
+fn flags_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
+    let arguments = flags::arguments(inputs.profile.arguments());
+    let names: Vec<_> = arguments
+        .iter()
+        .filter(|argument| effects::of(&argument.name).is_some_and(|row| row.is_uncounted_memory()))
+        .filter(|argument| match argument.name.as_str() {
+            // What is stored quantised stays as it is; a type of 16 bits is what is counted.
+            "--quantization" => inputs.checkpoint.quantization.is_none(),
+            "--dtype" => argument.value.is_some_and(|value| value.starts_with("float32") || value == "float"),
+            _ => true,
+        })
+        .map(|argument| format!("`{}`", argument.written))
+        .collect();
+    (!names.is_empty()).then(|| {
+        let what = format!("{} may change memory in a way that is not counted", names.join(", "));
+        Finding::new("flags-not-counted", what).with_remedy()
+    })
+}
+
+fn without_graphs(inputs: Inputs<'_>) -> Option<Finding> {
+    let arguments = flags::arguments(inputs.profile.arguments());
+    let eager = |argument: &&Argument<'_>| match argument.name.as_str() {
+        "--enforce-eager" => argument.value.is_none_or(|value| !value.eq_ignore_ascii_case("false")),
+        "-O" => argument.written == "-O0" || argument.value == Some("0"),
+        "--optimization-level" => argument.value == Some("0"),
+        _ => false,
+    };
+    let named = arguments.iter().find(eager)?.written;
+    let what = format!("with `{named}` vLLM launches each kernel anew: one stream is slower than predicted");
+    Some(Finding::new("without-cuda-graphs", what).with_remedy())
 }
 
 fn variables_unread(inputs: Inputs<'_>, version: Version) -> Option<Finding> {
@@ -369,14 +451,14 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
         (Some(_), Some(_)) => return None,
         (None, _) if checkpoint.latent_attention => " and its latent attention (MLA) are",
         (None, _) if checkpoint.multimodal => " and its parts for images or sound are",
-        _ => " in this quantisation is",
+        (None, _) => " is",
+        (Some(_), None) => " in this quantisation is",
     };
+    let why = checkpoint.unmodelled.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    let cache = if checkpoint.shape.is_some() { "" } else { ", the KV cache not counted" };
     Some(Finding::new(
         "architecture-not-modelled",
-        format!(
-            "`{architecture}`{what} not modelled: memory is estimated from file sizes, the KV cache not \
-             counted"
-        ),
+        format!("`{architecture}`{what} not modelled{why}: memory is estimated from file sizes{cache}"),
     ))
 }
 

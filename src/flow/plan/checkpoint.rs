@@ -10,6 +10,10 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
+        vllm::{
+            overrides,
+            settings::{EngineSettings, Speculation},
+        },
     },
     flow::{
         context::{Engine, World},
@@ -20,10 +24,12 @@ use crate::{
         checkpoint::{HubReadError, Presence},
         event_loop,
         hub::{Hub, Reach, Settings, Source},
-        os::fs,
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Where the checkpoint is read.
 #[derive(Clone, Copy, Debug)]
@@ -55,22 +61,48 @@ impl LoadedCheckpoint {
         locked: Option<&LockedModel>,
         weights: Weights<'_>,
     ) -> Result<Self, Problem> {
+        let overrides = overrides::of(profile.arguments());
+        let mut loaded = Self::without_draft(world, profile, locked, weights, &overrides)?;
+        if let Some(Speculation::Model(model)) = EngineSettings::of(profile.arguments()).speculation
+            && Path::new(&model).is_absolute()
+        {
+            // That it cannot be read is said by the plan: it is not counted then.
+            let draft = host::checkpoint::read(Path::new(&model), Presence::Headers).ok().flatten();
+            loaded.checkpoint.draft = draft.map(Box::new);
+        }
+        Ok(loaded)
+    }
+
+    fn without_draft(
+        world: &World,
+        profile: &Profile,
+        locked: Option<&LockedModel>,
+        weights: Weights<'_>,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         match weights {
-            Weights::Known => Self::known(world, profile, locked),
+            Weights::Known => Self::known(world, profile, locked, overrides),
             Weights::Published => match Checkpoint::known(&profile.model().repo) {
                 Some(checkpoint) => Ok(Self::published(checkpoint, None)),
                 None => Err(not_here(&profile.model().repo)),
             },
-            Weights::In(folder, presence) => match host::checkpoint::read(folder, presence)? {
-                Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
-                None => Err(nothing_in(folder)),
-            },
+            Weights::In(folder, presence) => {
+                match host::checkpoint::read_with(folder, presence, overrides)? {
+                    Some(checkpoint) => Ok(Self::here(checkpoint, folder)),
+                    None => Err(host::checkpoint::check(folder).err().unwrap_or_else(|| nothing_in(folder))),
+                }
+            }
         }
     }
 
-    fn known(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> Result<Self, Problem> {
+    fn known(
+        world: &World,
+        profile: &Profile,
+        locked: Option<&LockedModel>,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         let model = profile.model();
-        if let Some(shape) = Self::on_this_host(world, model, locked)? {
+        if let Some(shape) = Self::on_this_host(world, model, locked, overrides)? {
             return Ok(shape);
         }
         let known = Checkpoint::known(&model.repo);
@@ -80,13 +112,13 @@ impl LoadedCheckpoint {
             (Some(checkpoint), None) => match locked {
                 None => Ok(Self::published(checkpoint, None)),
                 // What the hub has may be refused. That it cannot be asked is no reason to.
-                Some(locked) => match on_hub(world, model, Some(locked)) {
+                Some(locked) => match on_hub(world, model, Some(locked), overrides) {
                     Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                     Err(HubReadError::Flawed(problem)) => Err(problem),
                     Err(HubReadError::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
                 },
             },
-            (None, None) => match on_hub(world, model, locked) {
+            (None, None) => match on_hub(world, model, locked, overrides) {
                 Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                 Err(unread) => Err(unknown(&model.repo, unread.into())),
             },
@@ -98,16 +130,19 @@ impl LoadedCheckpoint {
         world: &World,
         model: &Model,
         locked: Option<&LockedModel>,
+        overrides: &BTreeMap<String, String>,
     ) -> Result<Option<Self>, Problem> {
         let stored = locked.map(|model| world.layout().model(model.digest()));
         let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
         for folder in stored.iter().chain(&model.path) {
             // The engine of a rehearsal has weights in name only.
             if let Engine::Command(_) = world.engine {
-                if let Some(text) = fs::read(&folder.join("config.json"))? {
-                    return Ok(Some(Self::here(Checkpoint::of(&text, files_total)?, folder)));
+                if let Some(files) = host::checkpoint::config_files(folder)? {
+                    return Ok(Some(Self::here(Checkpoint::of_files(&files, files_total)?, folder)));
                 }
-            } else if let Some(mut checkpoint) = host::checkpoint::read(folder, Presence::Whole)? {
+            } else if let Some(mut checkpoint) =
+                host::checkpoint::read_with(folder, Presence::Whole, overrides)?
+            {
                 checkpoint.files_total = checkpoint.files_total.or(files_total);
                 return Ok(Some(Self::here(checkpoint, folder)));
             }
@@ -129,9 +164,14 @@ impl LoadedCheckpoint {
 }
 
 /// What was locked, else what the revision is now.
-fn on_hub(world: &World, model: &Model, locked: Option<&LockedModel>) -> Result<Checkpoint, HubReadError> {
+fn on_hub(
+    world: &World,
+    model: &Model,
+    locked: Option<&LockedModel>,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Checkpoint, HubReadError> {
     let (hub, source, files) = sought(world, model, locked).map_err(HubReadError::Unasked)?;
-    host::checkpoint::read_from_hub(&hub, &source, &files, &world.interrupt)
+    host::checkpoint::read_from_hub(&hub, &source, &files, overrides, &world.interrupt)
 }
 
 fn sought(
@@ -162,7 +202,7 @@ fn sought(
     let commit = commit.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`")))?;
     let source = Source { repo: repo.clone(), revision: commit.to_string() };
     let files = event_loop.block_on(hub.patiently(interrupt, || hub.list(&source)));
-    let files = files.map_err(|asked| asked.problem(format_args!("list the files of `{repo}`")))?;
+    let files = files.map_err(|asked| asked.while_listing(format_args!("list the files of `{repo}`")))?;
     Ok((hub, source, files))
 }
 
@@ -172,6 +212,11 @@ fn nothing_in(folder: &Path) -> Problem {
 }
 
 fn missing(path: &Path) -> Problem {
+    if path.is_dir()
+        && let Err(why) = host::checkpoint::check(path)
+    {
+        return why;
+    }
     Problem::new(
         Kind::Unverified,
         format!("there is no `config.json` in the model folder `{}`", path.display()),

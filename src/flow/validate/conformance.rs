@@ -5,6 +5,7 @@ use crate::{
     domain::{
         conformance::{Ask, Known, Need, Probe, Rule, Violation, probes},
         validation::{gibberish::one_character, report::CheckOutcome},
+        vllm::flags::{self, Argument},
     },
     host::vllm::api::Api,
 };
@@ -53,6 +54,7 @@ impl Validation<'_> {
     async fn begin(&mut self, known: &mut Known) -> Next {
         let began = Instant::now();
         known.vllm = self.subject.argv.is_some();
+        known.statistics = self.subject.argv.map(keeps_statistics);
         let health = match alive(self.api).await {
             Err(Violation::Wrong(why)) if !known.vllm && why.contains("404") => {
                 Err(Violation::NotOffered(why))
@@ -154,8 +156,20 @@ impl Validation<'_> {
         };
         let verdict = if excused { CheckOutcome::Skipped } else { CheckOutcome::Fail };
         self.record(name, verdict, Some(miss.to_string()), took);
-        if !excused && (need == Need::Essential || miss.is_fatal()) { Next::Enough } else { Next::GoOn }
+        // Of a server that is none of ours a person wants to see all; in a deployment the old one is stopped meanwhile.
+        let pointless = match self.subject.generation {
+            Some(_) => need == Need::Essential || miss.is_fatal(),
+            None => miss.is_silence(),
+        };
+        if !excused && pointless { Next::Enough } else { Next::GoOn }
     }
+}
+
+/// Whether a vLLM that was started with these words has metrics.
+fn keeps_statistics(argv: &[String]) -> bool {
+    let arguments = flags::arguments(argv);
+    let decides = |argument: &&Argument<'_>| argument.name.ends_with("disable-log-stats");
+    arguments.iter().rfind(decides).is_none_or(|argument| argument.name.starts_with("--no-"))
 }
 
 async fn alive(api: &Api) -> Result<(), Violation> {

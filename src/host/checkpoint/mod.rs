@@ -8,6 +8,8 @@ use super::os::fs;
 use crate::domain::{
     checkpoint::{
         Checkpoint,
+        config::{self, ConfigFiles},
+        files::{self, NotAModel},
         safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
     },
     problem::Problem,
@@ -16,6 +18,7 @@ use told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
 
 pub(crate) use remote::{HubReadError, read as read_from_hub};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{ErrorKind, Read},
     path::Path,
@@ -33,21 +36,70 @@ pub enum Presence {
 /// What is in this folder, or nothing where it has no `config.json`. A folder without safetensors files
 /// tells no more than its `config.json`.
 pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Problem> {
+    read_with(folder, presence, &BTreeMap::new())
+}
+
+/// The same with what a command line changes of its configuration.
+pub fn read_with(
+    folder: &Path,
+    presence: Presence,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Option<Checkpoint>, Problem> {
+    let Some(mut files) = config_files(folder)? else {
+        return Ok(None);
+    };
+    files.overrides.clone_from(overrides);
+    let weights = weights(folder, presence)?;
+    Ok(Some(Checkpoint::of_files(&files, None)?.with_weights(&weights)))
+}
+
+/// The small files that say what a checkpoint is, or nothing where the folder has no `config.json`.
+pub fn config_files(folder: &Path) -> Result<Option<ConfigFiles>, Problem> {
     let Some(config) = fs::read(&folder.join(CONFIG))? else {
         return Ok(None);
     };
-    let weights = weights(folder, presence)?;
-    Ok(Some(Checkpoint::of(&config, None)?.with_weights(&weights)))
+    let mut files = ConfigFiles::alone(&config);
+    for name in config::BESIDE {
+        files.beside.extend(fs::read(&folder.join(name))?.map(|text| (name.to_owned(), text)));
+    }
+    Ok(Some(files))
+}
+
+/// A problem with a folder that holds no whole model: none at all, a part of one, or pointers instead of files.
+pub fn check(folder: &Path) -> Result<(), Problem> {
+    let names = fs::names(folder)?;
+    let index = match fs::read(&folder.join(INDEX))? {
+        Some(text) if !files::is_pointer(text.as_bytes()) => {
+            let place = folder.join(INDEX).display().to_string();
+            Some(Index::parse(&text).map_err(|flaw| flawed(&place, &flaw))?)
+        }
+        _ => None,
+    };
+    let names = names.iter().map(String::as_str);
+    let judged = files::judge(names.clone(), index.as_ref().map(|index| index.files().into_iter()));
+    let pointer = || names.clone().find(|name| is_pointer(&folder.join(name)));
+    let judged = judged.and_then(|()| match pointer() {
+        Some(name) => Err(NotAModel::Pointer(name.to_owned())),
+        None => Ok(()),
+    });
+    judged.map_err(|why| told::no_model(&folder.display().to_string(), &why))
+}
+
+fn is_pointer(path: &Path) -> bool {
+    let Ok(metadata) = std::fs::metadata(path) else { return false };
+    metadata.is_file()
+        && metadata.len() <= files::LONGEST_POINTER
+        && std::fs::read(path).is_ok_and(|bytes| files::is_pointer(&bytes))
 }
 
 /// The headers of all weight files: of those that the index names, or where there is none of all.
 pub fn weights(folder: &Path, presence: Presence) -> Result<WeightFiles, Problem> {
     let path = folder.join(INDEX);
     let Some(text) = fs::read(&path)? else {
-        let mut names = fs::names(folder)?;
-        names.retain(|name| name.ends_with(SUFFIX));
-        names.sort_unstable();
-        let headers = names.iter().map(|name| header(&folder.join(name), presence));
+        let names = fs::names(folder)?;
+        let names = files::weights(names.iter().map(String::as_str));
+        let names = names.iter().filter(|name| name.ends_with(SUFFIX));
+        let headers = names.map(|name| header(&folder.join(name), presence));
         return Ok(WeightFiles { headers: headers.collect::<Result<_, _>>()?, total: None });
     };
     let place = path.display().to_string();
@@ -67,6 +119,9 @@ fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
     let flawed = |flaw: &Flaw| flawed(&path.display().to_string(), flaw);
     let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
     let size = file.metadata().map_err(|e| fs::failed("read", path, e))?.len();
+    if is_pointer(path) {
+        return Err(flawed(&Flaw::Pointer));
+    }
     let mut prefix = [0; PREFIX];
     read_exactly(&mut file, &mut prefix, path)?;
     let length = Header::length(prefix).map_err(|flaw| flawed(&flaw))?;

@@ -1,16 +1,18 @@
 //! A checkpoint on a hub, before anything is downloaded: its configuration and its index whole, and of each weight
 //! file the header, by range requests.
 
-use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, some_of, unverified};
+use super::told::{CONFIG, INDEX, SUFFIX, flawed, has_all, no_model, some_of, unverified};
 use crate::{
     domain::{
         checkpoint::{
             Checkpoint,
+            config::{self, ConfigFiles},
+            files::{self, NotAModel},
             safetensors::{Flaw, Header, Index, PREFIX, WeightFiles},
         },
         digest::Sha256Digest,
         hub::{Content, Listed, git_name},
-        problem::{Kind, Problem},
+        problem::Problem,
         size::ByteSize,
     },
     host::{
@@ -20,7 +22,7 @@ use crate::{
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::{ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 /// What is read of a weight file at once. Headers of the largest published shards take some 3 MiB, most far less.
 const FIRST: u64 = 1 << 20;
@@ -57,25 +59,35 @@ pub(crate) fn read(
     hub: &Hub,
     source: &Source,
     files: &[Listed],
+    overrides: &BTreeMap<String, String>,
     interrupt: &Interrupt,
 ) -> Result<Checkpoint, HubReadError> {
-    event_loop()?.block_on(Remote { hub, source, files, interrupt }.checkpoint())
+    event_loop()?.block_on(Remote { hub, source, files, overrides, interrupt }.checkpoint())
 }
 
 struct Remote<'a> {
     hub: &'a Hub,
     source: &'a Source,
     files: &'a [Listed],
+    overrides: &'a BTreeMap<String, String>,
     interrupt: &'a Interrupt,
 }
 
 impl Remote<'_> {
     async fn checkpoint(&self) -> Result<Checkpoint, HubReadError> {
         let Some(config) = self.find(CONFIG) else {
-            let what = format!("there is no `{CONFIG}` in `{}`", self.source.repo);
-            return Err(Problem::new(Kind::Unverified, what).help("name the repository of a model").into());
+            let why =
+                files::judge(self.names(), None::<std::iter::Empty<_>>).err().unwrap_or(NotAModel::NoConfig);
+            return Err(no_model(&self.source.repo, &why).into());
         };
-        let checkpoint = Checkpoint::of(&self.text(config).await?, None)?;
+        let mut texts = ConfigFiles::alone(&self.text(config).await?);
+        for name in config::BESIDE {
+            if let Some(file) = self.find(name) {
+                texts.beside.insert(name.to_owned(), self.text(file).await?);
+            }
+        }
+        texts.overrides.clone_from(self.overrides);
+        let checkpoint = Checkpoint::of_files(&texts, None)?;
         let index = match self.find(INDEX) {
             Some(file) => {
                 let text = self.text(file).await?;
@@ -99,10 +111,9 @@ impl Remote<'_> {
     /// Those that the index names, or where there is none all beside the configuration.
     fn weight_files(&self, index: Option<&Index>) -> Result<Vec<&Listed>, Problem> {
         let Some(index) = index else {
-            let name = |file: &&Listed| {
-                file.path.to_str().is_some_and(|path| path.ends_with(SUFFIX) && !path.contains('/'))
-            };
-            return Ok(self.files.iter().filter(name).collect());
+            let names = files::weights(self.names());
+            let names = names.into_iter().filter(|name| name.ends_with(SUFFIX));
+            return Ok(names.filter_map(|name| self.find(name)).collect());
         };
         let missing: Vec<_> = index.files().into_iter().filter(|name| self.find(name).is_none()).collect();
         if !missing.is_empty() {
@@ -111,6 +122,10 @@ impl Remote<'_> {
             return Err(unverified(what));
         }
         Ok(index.files().into_iter().filter_map(|name| self.find(name)).collect())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.files.iter().filter_map(|file| file.path.to_str())
     }
 
     fn find(&self, name: &str) -> Option<&Listed> {

@@ -1,7 +1,10 @@
 //! What is said of a checkpoint's files, wherever they are read.
 
 use crate::domain::{
-    checkpoint::safetensors::{Flaw, Header, Index},
+    checkpoint::{
+        files::{self, NotAModel},
+        safetensors::{Flaw, Header, Index},
+    },
     problem::{Kind, Problem},
 };
 
@@ -31,7 +34,14 @@ pub(crate) fn some_of(names: &[&str]) -> String {
 }
 
 pub(crate) fn flawed(place: &str, flaw: &Flaw) -> Problem {
-    unverified(format!("`{place}` cannot be served: {flaw}"))
+    let problem = unverified(format!("`{place}` cannot be served: {flaw}"));
+    if *flaw == Flaw::Pointer { problem.help(files::POINTER_HELP) } else { problem }
+}
+
+/// A problem with a folder, or repository, that holds no model.
+pub(crate) fn no_model(place: &str, why: &NotAModel) -> Problem {
+    Problem::new(Kind::Unverified, format!("`{place}` holds no model that can be served: {why}"))
+        .help(why.help())
 }
 
 pub(crate) fn unverified(what: String) -> Problem {

@@ -253,6 +253,23 @@ impl HubFailure {
     }
 }
 
+impl HubFailure {
+    /// The problem of somebody who asked a hub, which knows the revision, for the files of it.
+    pub fn while_listing(self, what: impl std::fmt::Display) -> Problem {
+        let missing = matches!(self, Self::Failed(HubError::Missing));
+        let problem = self.problem(what);
+        if !missing {
+            return problem;
+        }
+        problem
+            .because("it knows the revision, and does not list its files: the route `tree` is not there (HTTP 404)")
+            .help(
+                "a proxy that serves only some of a hub's routes does so: ask the hub itself (`HF_ENDPOINT`), or name a \
+                 folder that has the files as `path` in the profile's `[model]`",
+            )
+    }
+}
+
 impl BodyStream {
     /// The next bytes; nothing at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HubError> {

@@ -121,6 +121,7 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
     let unsigned = |number: i32| u32::try_from(number).unwrap_or(0);
     Ok(Gpu {
         name: device.name()?,
+        uuid: device.uuid().ok(),
         memory_total: ByteSize(memory.total),
         memory_reserved: ByteSize(memory.reserved),
         memory_free: ByteSize(memory.free),

@@ -2,6 +2,7 @@
 //! measured, elsewhere.
 
 mod architecture;
+mod found;
 pub(crate) mod safetensors;
 
 use awqdeploy::domain::{
@@ -156,10 +157,6 @@ fn problem(config: &str) -> String {
 #[test]
 fn a_broken_configuration_is_named() {
     let mut config: Value = serde_json::from_str(&config(None)).unwrap();
-    for field in ["head_dim", "num_experts"] {
-        config.as_object_mut().unwrap().remove(field);
-    }
-    assert_snapshot!(problem(&config.to_string()), @"`config.json` of a Qwen3-Next lacks `head_dim`, `num_experts`");
     config["head_dim"] = json!(256);
     config["num_experts"] = json!(u64::MAX);
     config["vocab_size"] = json!(0);
@@ -168,8 +165,6 @@ fn a_broken_configuration_is_named() {
     assert_snapshot!(problem("{"), @"cannot read the model's `config.json`");
     let no_bits = super::checkpoint::config(Some(json!({"quant_method": "awq"})));
     assert_snapshot!(problem(&no_bits), @"`config.json` lacks `quantization_config.bits`");
-    let pattern = super::checkpoint::config(Some(compressed(32, &["re:("])));
-    assert_snapshot!(problem(&pattern), @"cannot read the pattern `(` of `quantization_config` in `config.json`");
 }
 
 proptest! {

@@ -10,6 +10,7 @@ pub use upstream::{Standing, UpstreamCheck, check};
 use super::{fetch, online};
 use crate::{
     domain::{
+        checkpoint::{files, safetensors::Index},
         digest::Sha256Digest,
         hub::{Content, Listed, git_name},
         lockfile::{LockedFile, LockedModel},
@@ -22,8 +23,8 @@ use crate::{
         event::{Event, Observer},
     },
     host::{
-        event_loop,
-        hub::{Hub, HubFailure, Settings, Source},
+        self, event_loop,
+        hub::{Hub, Settings, Source},
         models::source_folder::Folder,
         os::{fs, signals::Interrupt},
     },
@@ -33,6 +34,8 @@ use std::{path::Path, time::Duration};
 
 /// The largest file that git keeps, which is read into memory. The hub itself wants LFS from 10 MB on.
 const MOST_IN_GIT: ByteSize = ByteSize::mib(64);
+/// Which weights are in which file.
+const INDEX: &str = "model.safetensors.index.json";
 /// Small files read at once.
 const READ_AT_ONCE: usize = 4;
 
@@ -95,12 +98,7 @@ fn survey(
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
     let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
-    if !folder.path().join("config.json").is_file() {
-        let what = format!("there is no model in `{}`", folder.path().display());
-        return Err(
-            Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
-        );
-    }
+    host::checkpoint::check(folder.path())?;
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
     let of = folder.size()?;
     let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
@@ -148,24 +146,37 @@ async fn record(
     revision: &str,
     interrupt: &Interrupt,
 ) -> Result<LockedModel, Problem> {
-    let failed = |what: &str| {
-        let what = format!("{what} `{repo}` at `{revision}`");
-        move |asked: HubFailure| asked.problem(what)
-    };
-    let commit = hub.patiently(interrupt, || hub.commit(repo, revision)).await.map_err(failed("find"))?;
+    let commit = hub.patiently(interrupt, || hub.commit(repo, revision)).await;
+    let commit = commit.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`")))?;
     let source = Source { repo: repo.to_owned(), revision: commit.to_string() };
-    let listing =
-        hub.patiently(interrupt, || hub.list(&source)).await.map_err(failed("list the files of"))?;
+    let listing = hub.patiently(interrupt, || hub.list(&source)).await;
+    let listing = listing
+        .map_err(|asked| asked.while_listing(format_args!("list the files of `{repo}` at `{revision}`")))?;
     let files: Vec<LockedFile> = stream::iter(listing)
         .map(|listed| locked_file(hub, &source, listed, interrupt))
         .buffered(READ_AT_ONCE)
         .try_collect()
         .await?;
-    if !files.iter().any(|file| file.path == Path::new("config.json")) {
-        return Err(Problem::new(Kind::Unverified, format!("there is no `config.json` in `{repo}`"))
-            .help("name the repository of a model, not of an adapter or of a collection"));
-    }
-    LockedModel::of(repo.to_owned(), revision.to_owned(), Some(commit), files)
+    let locked = LockedModel::of(repo.to_owned(), revision.to_owned(), Some(commit), files)?;
+    whole(hub, &locked, interrupt).await?;
+    Ok(locked)
+}
+
+/// A problem with a repository that holds no whole model.
+async fn whole(hub: &Hub, locked: &LockedModel, interrupt: &Interrupt) -> Result<(), Problem> {
+    let index = match locked.files.iter().find(|file| file.path == Path::new(INDEX)) {
+        Some(file) if file.size <= MOST_IN_GIT => {
+            let bytes = content(hub, locked, file, interrupt).await?;
+            // What is no index is said where the checkpoint is read.
+            std::str::from_utf8(&bytes).ok().and_then(|text| Index::parse(text).ok())
+        }
+        _ => None,
+    };
+    let names = locked.files.iter().filter_map(|file| file.path.to_str());
+    files::judge(names, index.as_ref().map(|index| index.files().into_iter())).map_err(|why| {
+        let what = format!("`{}` holds no model that can be served: {why}", locked.repo);
+        Problem::new(Kind::Unverified, what).help(why.help())
+    })
 }
 
 /// The bytes of a small file of what was just locked.
