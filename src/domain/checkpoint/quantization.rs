@@ -188,7 +188,7 @@ pub(crate) struct Quantized {
 
 impl Rules {
     /// Which of the parts that vLLM is choosy about are quantised, told by the first layer.
-    pub fn quantized(&self) -> Result<Quantized, String> {
+    pub(crate) fn quantized(&self) -> Result<Quantized, String> {
         let scheme = |module: &str| self.scheme(&format!("model.layers.0.{module}"));
         Ok(Quantized {
             gdn_gates: scheme("linear_attn.in_proj_ba")?.is_some(),
@@ -203,7 +203,7 @@ impl Rules {
     }
 
     /// How the module of this name is stored; `None`: in 16 bits.
-    pub fn scheme(&self, module: &str) -> Result<Option<Scheme>, String> {
+    pub(crate) fn scheme(&self, module: &str) -> Result<Option<Scheme>, String> {
         for (pattern, scheme) in &self.overrides {
             if pattern.matches(module)? {
                 return Ok(*scheme);

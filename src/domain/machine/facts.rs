@@ -154,6 +154,12 @@ impl Gpu {
         self.memory_total.less(self.memory_reserved)
     }
 
+    /// Whether it shares one memory with the processors (Grace Blackwell, Jetson).
+    pub(crate) fn is_unified(&self) -> bool {
+        const SHARED: [&str; 4] = ["GB10", "Thor", "Orin", "Tegra"];
+        self.memory_total.is_zero() || SHARED.iter().any(|name| self.name.contains(name))
+    }
+
     /// What processes that are not of this unit hold.
     pub(crate) fn held_by_others(&self, unit: &str) -> ByteSize {
         self.others(unit).map(|process| process.memory).sum()
@@ -166,6 +172,11 @@ impl Gpu {
 }
 
 impl Facts {
+    /// The memory that this GPU shares with the processors.
+    pub(crate) fn unified(&self, gpu: &Gpu) -> ByteSize {
+        if gpu.memory_total.is_zero() { self.ram_total } else { gpu.usable().min(self.ram_total) }
+    }
+
     /// Whether NVLink connects the first `ranks` GPUs.
     pub(crate) fn nvlinked(&self, ranks: u32) -> bool {
         self.gpus.iter().take(ranks as usize).all(|gpu| gpu.nvlinks > 0)

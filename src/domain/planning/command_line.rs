@@ -3,6 +3,7 @@
 use super::{
     inputs::Inputs,
     memory::{self, Budget},
+    runner::{self, Runner},
 };
 use crate::domain::{
     machine::{
@@ -11,7 +12,7 @@ use crate::domain::{
     },
     profile::{Device, Profile},
     size::ByteSize,
-    vllm::{flags, serve::Serve},
+    vllm::{flags, serve::Serve, version::Version},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,7 +24,7 @@ pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     argv.push(inputs.model.path.display().to_string());
     argv.extend(flags(inputs, budget));
     argv.extend(inputs.profile.arguments().iter().cloned());
-    Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
+    Serve { argv, env: environment(inputs, budget), listen: inputs.profile.listen() }
 }
 
 /// Flags in the order in which a person asks: what, where, how it is split, how much.
@@ -94,12 +95,17 @@ fn gib(size: ByteSize) -> String {
 
 /// What makes the engine start without a network and talk to nobody. The profile's own variables
 /// win.
-fn environment(profile: &Profile) -> BTreeMap<String, String> {
+fn environment(inputs: Inputs<'_>, budget: &Budget) -> BTreeMap<String, String> {
+    let profile = inputs.profile;
     let own = profile.environment().clone();
+    // The second model runner would ignore the offload without a word.
+    let version = Version::of(&profile.runtime().vllm).filter(|version| *version < runner::SECOND_OFFLOADS);
+    let second = version.is_some_and(|version| runner::of(inputs.checkpoint, version) == Runner::Second);
+    let first = (second && budget.offload.0 > 0).then(|| (runner::VARIABLE.to_owned(), "0".to_owned()));
     // Where GPUs are named by number, the numbers shall be those that everybody else counts by.
     let order =
         own.contains_key(visible::DEVICES).then(|| (visible::ORDER.to_owned(), visible::BY_BUS.to_owned()));
-    surroundings(profile.timeouts().start).into_iter().chain(order).chain(own).collect()
+    surroundings(profile.timeouts().start).into_iter().chain(order).chain(first).chain(own).collect()
 }
 
 /// How long vLLM may take to load where no profile says so.
