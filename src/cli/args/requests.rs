@@ -111,6 +111,9 @@ pub(crate) struct Insistence {
     /// Go on even if what serves now could not come back
     #[arg(long)]
     pub(crate) no_way_back: bool,
+    /// Go on with a model that is not modelled, whose memory is estimated from file sizes
+    #[arg(long)]
+    pub(crate) accept_estimate: bool,
 }
 
 /// What is to be locked, and how.
@@ -206,6 +209,9 @@ pub(crate) struct PlanRequest {
     /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
     #[arg(long)]
     pub(crate) ask_engine: bool,
+    /// Plan a model that is not modelled: its memory is estimated from file sizes
+    #[arg(long)]
+    pub(crate) accept_estimate: bool,
 }
 
 /// What is compared with its locks.

@@ -308,7 +308,13 @@ impl Dimensions {
         counts!(num_key_value_heads, head_dim, intermediate_size, num_experts, num_local_experts);
         counts!(num_experts_per_tok, moe_intermediate_size, shared_expert_intermediate_size);
         counts!(linear_num_key_heads, linear_num_value_heads, linear_key_head_dim, linear_value_head_dim);
-        counts!(linear_conv_kernel_dim, decoder_sparse_step, n_routed_experts, kv_lora_rank, qk_rope_head_dim);
+        counts!(
+            linear_conv_kernel_dim,
+            decoder_sparse_step,
+            n_routed_experts,
+            kv_lora_rank,
+            qk_rope_head_dim
+        );
         counts!(sliding_window, sliding_window_pattern);
         dimensions.layer_types = config.read("layer_types");
         dimensions.tie_word_embeddings = config.read("tie_word_embeddings");

@@ -344,7 +344,9 @@ fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);
     let (class, sharding) = match () {
         () if has("experts") => (Class::Experts, Sharding::Split),
-        () if has("shared_expert_gate") || has("gate") || has("router") => (Class::Router, Sharding::Replicated),
+        () if has("shared_expert_gate") || has("gate") || has("router") => {
+            (Class::Router, Sharding::Replicated)
+        }
         () if has("shared_expert") => (Class::SharedExpert, Sharding::Split),
         () if name.contains("norm.") => (Class::Norms, Sharding::Replicated),
         () if has("embed_tokens") => (Class::Embedding, Sharding::Split),

@@ -146,7 +146,9 @@ impl Budget {
             tensor_parallel_size: ranks,
             offload,
             offloaded,
-            tight_by: spare.map(|spare| room.unsure.less(spare)).filter(|by| by.0 > 0 && room.kv_cache_fixed.is_none()),
+            tight_by: spare
+                .map(|spare| room.unsure.less(spare))
+                .filter(|by| by.0 > 0 && room.kv_cache_fixed.is_none()),
             shard: room.weights,
             weights,
             overhead: Some(room.overhead),
@@ -160,9 +162,7 @@ impl Budget {
                     longest.min(shape.longest_context())
                 },
             ),
-            largest_batch: for_model
-                .zip(paging)
-                .map(|(free, paging)| paging.sequences(free, length)),
+            largest_batch: for_model.zip(paging).map(|(free, paging)| paging.sequences(free, length)),
             gpu: Some(room.gpu),
             missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
@@ -207,7 +207,11 @@ impl Budget {
 pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(|gpu| {
         // GPU and processors share one memory: what the processes need is not there twice.
-        if gpu.is_unified() { facts.unified(gpu).less(RAM_SYSTEM + RAM_SERVER + RAM_RANK) } else { gpu.usable() }
+        if gpu.is_unified() {
+            facts.unified(gpu).less(RAM_SYSTEM + RAM_SERVER + RAM_RANK)
+        } else {
+            gpu.usable()
+        }
     });
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
@@ -349,7 +353,11 @@ fn ahead(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Byte
 }
 
 /// What activations would be less in the shortest steps that change them, and the `max-num-batched-tokens` of these.
-pub(crate) fn spared_by_shorter_steps(checkpoint: &Checkpoint, limits: Limits, ranks: u32) -> (ByteSize, u64) {
+pub(crate) fn spared_by_shorter_steps(
+    checkpoint: &Checkpoint,
+    limits: Limits,
+    ranks: u32,
+) -> (ByteSize, u64) {
     let shape = checkpoint.shape.as_ref();
     let least = u32::try_from(ACTIVATIONS_TOKENS).unwrap_or(u32::MAX).min(limits.max_num_batched_tokens);
     let shorter = Limits { max_num_batched_tokens: least, ..limits };

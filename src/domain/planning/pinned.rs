@@ -28,7 +28,12 @@ fn parameters(shape: &ModelDims, stored: Option<&Quantization>, ranks: u64) -> V
         let heads = (shape.num_attention_heads + 2 * shape.num_key_value_heads) * shape.head_dim / ranks;
         let inner = shape.intermediate_size / ranks;
         let output = shape.num_attention_heads * shape.head_dim / ranks;
-        matrices.extend([(1, heads, hidden), (1, hidden, output), (1, 2 * inner, hidden), (1, hidden, inner)]);
+        matrices.extend([
+            (1, heads, hidden),
+            (1, hidden, output),
+            (1, 2 * inner, hidden),
+            (1, hidden, inner),
+        ]);
     }
     matrices.into_iter().flat_map(|matrix| stored_as(matrix, stored)).filter(|bytes| *bytes > 0).collect()
 }

@@ -209,7 +209,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
         let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
         let link = expert_rate(gpu);
         let copy = copy_rate(gpu).max(link);
-        let fixed = fixed_of_layer(checkpoint) * layers + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
+        let fixed = fixed_of_layer(checkpoint) * layers
+            + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, fixed.as_secs_f64()),

@@ -217,7 +217,9 @@ fn held_by_nobody(index: usize, gpu: &Gpu, wanted: ByteSize, inputs: Inputs<'_>)
     let share = ((inputs.profile.memory().gpu_memory_utilization - gone).max(0.0) * 100.0).floor() / 100.0;
     Err(Refusal::new(
         "vram-held-by-others",
-        format!("{free} of GPU {index} are free, and vLLM is to use {wanted}; the driver does not name who holds the rest"),
+        format!(
+            "{free} of GPU {index} are free, and vLLM is to use {wanted}; the driver does not name who holds the rest"
+        ),
         format!("free it, or set `memory.gpu-memory-utilization` to {share} or less"),
     ))
 }
@@ -270,7 +272,9 @@ pub(crate) fn wsl(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     }
     Err(Refusal::new(
         "no-pinned-memory",
-        format!("under WSL vLLM `{version}` pins no memory by itself, and its second model runner does not start without"),
+        format!(
+            "under WSL vLLM `{version}` pins no memory by itself, and its second model runner does not start without"
+        ),
         format!("set `{} = \"1\"` in `vllm.environment`, or boot Linux itself", WSL_PINS.0),
     ))
 }
@@ -299,7 +303,10 @@ pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusa
         return Err(Refusal::new(
             "no-pinned-memory",
             "the weights do not fit on the GPUs, and under WSL vLLM pins no memory to keep them in",
-            format!("from vLLM {} on, set `{} = \"1\"` in `vllm.environment`; else boot Linux itself", WSL_PINS.1, WSL_PINS.0),
+            format!(
+                "from vLLM {} on, set `{} = \"1\"` in `vllm.environment`; else boot Linux itself",
+                WSL_PINS.1, WSL_PINS.0
+            ),
         ));
     }
     if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
@@ -513,7 +520,9 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
 const SAME_TEXT: Version = Version::new(0, 26, 0);
 
 fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
-    (budget.offload.0 > 0).then(|| {
+    // It was reported of hybrids, and seen of no other.
+    let hybrid = inputs.checkpoint.shape.as_ref().is_none_or(|shape| shape.linear_num_value_heads > 0);
+    (budget.offload.0 > 0 && hybrid).then(|| {
         if version == SAME_TEXT {
             let what = format!(
                 "weight offload of hybrid models gave wrong text in some versions (vLLM issue 38718); in \
@@ -579,13 +588,17 @@ fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
         "{fitting} of {} sequences of {length} tokens fit at once; the cache holds {cache} tokens, and vLLM lets others wait",
         limits.max_num_seqs
     );
-    Some(Finding::new("sequences-wait", what).help("none needed; fewer `limits.max-num-seqs` leave more for the cache"))
+    Some(
+        Finding::new("sequences-wait", what)
+            .help("none needed; fewer `limits.max-num-seqs` leave more for the cache"),
+    )
 }
 
 fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let size = inputs.facts.shared_memory.filter(|size| *size < ByteSize::gib(1))?;
     (budget.tensor_parallel_size > 1).then(|| {
-        let what = format!("`/dev/shm` has {size}, and {} ranks talk through it", budget.tensor_parallel_size);
+        let what =
+            format!("`/dev/shm` has {size}, and {} ranks talk through it", budget.tensor_parallel_size);
         Finding::new("shared-memory-small", what).with_remedy()
     })
 }
