@@ -3,6 +3,7 @@
 
 pub mod architecture;
 pub mod config;
+mod family;
 pub mod files;
 pub mod quantization;
 pub mod safetensors;

@@ -172,9 +172,13 @@ impl Gpu {
 }
 
 impl Facts {
-    /// The memory that this GPU shares with the processors.
-    pub(crate) fn unified(&self, gpu: &Gpu) -> ByteSize {
-        if gpu.memory_total.is_zero() { self.ram_total } else { gpu.usable().min(self.ram_total) }
+    /// What CUDA counts as the memory of this GPU: of one that shares the processors' memory, that.
+    pub(crate) fn capacity(&self, gpu: &Gpu) -> ByteSize {
+        match gpu.usable() {
+            ByteSize(0) => self.ram_total,
+            usable if gpu.is_unified() => usable.min(self.ram_total),
+            usable => usable,
+        }
     }
 
     /// Whether NVLink connects the first `ranks` GPUs.

@@ -6,10 +6,7 @@ use super::{
     runner::{self, Runner},
 };
 use crate::domain::{
-    machine::{
-        facts::{Facts, Gpu},
-        visible,
-    },
+    machine::{facts::Facts, visible},
     profile::{Device, Profile},
     size::ByteSize,
     vllm::{flags, serve::Serve, version::Version},
@@ -79,7 +76,7 @@ fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
 fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
     let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     let asked = profile.memory().gpu_memory_utilization;
-    match (gpus.map(Gpu::usable).min(), budget.gpu) {
+    match (gpus.map(|gpu| facts.capacity(gpu)).min(), budget.gpu) {
         (Some(has), Some(planned)) if planned < memory::share(has, asked) => {
             // Rounded down: never more than is planned. A part of a byte that was cut off is nothing.
             format!("{}", (planned.0 as f64 / has.0 as f64 * 10_000.0 + 1e-6).floor() / 10_000.0)

@@ -208,7 +208,7 @@ pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
     let found = facts.gpus.iter().take(ranks as usize).map(|gpu| {
         // GPU and processors share one memory: what the processes need is not there twice.
         if gpu.is_unified() {
-            facts.unified(gpu).less(RAM_SYSTEM + RAM_SERVER + RAM_RANK)
+            facts.capacity(gpu).less(RAM_SYSTEM + RAM_SERVER + RAM_RANK)
         } else {
             gpu.usable()
         }

@@ -1,9 +1,11 @@
 //! On how many GPUs the model goes, and how much of it stays in RAM.
 
 use super::{
+    fitting,
     inputs::Inputs,
     kernels,
     memory::{self, Budget},
+    offloading,
     prediction::{self, Prediction},
     preflight,
 };
@@ -89,7 +91,7 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     })?;
     if device == Device::Cuda {
         preflight::gpus(inputs, version, ranks)?;
-        preflight::wsl(inputs, version)?;
+        offloading::wsl(inputs, version)?;
         kernels::refuse(inputs, version, ranks)?;
     }
     let budget = Budget::of(checkpoint, profile, facts, ranks);
@@ -97,10 +99,10 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
         return Err(does_not_fit(inputs, &budget));
     }
     if device == Device::Cuda {
-        preflight::held_by_others(inputs, &budget)?;
+        fitting::held_by_others(inputs, &budget)?;
     }
     if budget.offload > ByteSize::default() {
-        preflight::offload(inputs, version)?;
+        offloading::offload(inputs, version)?;
     }
     let limit = memory::ram_limit(profile, facts);
     if budget.ram > limit {

@@ -3,18 +3,12 @@
 //! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
 //! What depends on where the weights lie is decided in [`super::placement`].
 
-use super::{
-    inputs::Inputs,
-    kernels,
-    memory::{self, Budget},
-    runner::{self, Runner},
-};
+use super::{fitting, inputs::Inputs, kernels, memory::Budget};
 use crate::domain::{
     checkpoint::{Checkpoint, config},
     findings::refusal::Refusal,
-    machine::facts::{Facts, Gpu, GpuProcess},
+    machine::facts::{Facts, Gpu},
     profile::Device,
-    size::ByteSize,
     vllm::{
         effects, env_vars,
         flags::{self, Argument, Knowledge},
@@ -24,19 +18,11 @@ use crate::domain::{
 };
 
 pub(crate) use crate::domain::findings::Finding;
-use std::ops::Range;
 
 /// The first vLLM with `Qwen3NextForCausalLM`.
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
 /// The first vLLM whose wheel on the package index is built for CUDA 13.
 const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
-/// The versions whose weight offload works: below, repacked weights stay on the GPU (vLLM issue 21864), and so they do from
-/// the second on (read in the source, not run).
-const OFFLOAD_WORKS: Range<Version> = Version::new(0, 17, 1)..Version::new(0, 33, 0);
-/// The same for a hybrid model: below, an assertion ends the engine (vLLM issue 26206).
-const OFFLOAD_WORKS_FOR_HYBRIDS: Range<Version> = Version::new(0, 20, 0)..OFFLOAD_WORKS.end;
-/// What lets vLLM pin memory under WSL, and since when.
-const WSL_PINS: (&str, Version) = ("VLLM_WSL2_ENABLE_PIN_MEMORY", Version::new(0, 24, 0));
 
 /// The version that the profile pins.
 pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
@@ -183,47 +169,6 @@ pub(crate) fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(
     driver(inputs.facts, version)
 }
 
-/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
-pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
-    let unit = format!("{}.service", inputs.profile.service());
-    let wanted = budget.vram().unwrap_or_default();
-    let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
-    for (index, gpu) in gpus.enumerate() {
-        held_by_nobody(index, gpu, wanted, inputs)?;
-        let held = gpu.held_by_others(&unit);
-        if gpu.usable().less(held) < wanted {
-            let holders: Vec<_> = gpu.others(&unit).map(GpuProcess::to_string).collect();
-            return Err(Refusal::new(
-                "vram-held-by-others",
-                format!(
-                    "{held} of GPU {index} are held by {}, and vLLM is to use {wanted} of its {}",
-                    holders.join(", "),
-                    gpu.usable()
-                ),
-                "stop them, or lower `memory.gpu-memory-utilization`",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// In containers, WSL and virtual machines the driver names no process, and what is free is all that can be had.
-fn held_by_nobody(index: usize, gpu: &Gpu, wanted: ByteSize, inputs: Inputs<'_>) -> Result<(), Refusal> {
-    let free = gpu.memory_free;
-    if !gpu.processes.is_empty() || gpu.is_unified() || free >= wanted {
-        return Ok(());
-    }
-    let gone = wanted.less(free).0 as f64 / gpu.usable().0.max(1) as f64;
-    let share = ((inputs.profile.memory().gpu_memory_utilization - gone).max(0.0) * 100.0).floor() / 100.0;
-    Err(Refusal::new(
-        "vram-held-by-others",
-        format!(
-            "{free} of GPU {index} are free, and vLLM is to use {wanted}; the driver does not name who holds the rest"
-        ),
-        format!("free it, or set `memory.gpu-memory-utilization` to {share} or less"),
-    ))
-}
-
 /// The least compute capability by method, where `config.json` alone decides (no `--quantization`).
 /// Read in vLLM's sources.
 fn least_capability(method: Option<&str>, version: Version) -> (u32, u32) {
@@ -260,73 +205,6 @@ pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// Under WSL the second model runner does not start without pinned memory.
-pub(crate) fn wsl(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
-    let environment = inputs.profile.environment();
-    let set = |name: &str, to: &str| environment.get(name).is_some_and(|value| value == to);
-    let second = runner::of(inputs.checkpoint, version) == Runner::Second;
-    let pins = set(WSL_PINS.0, "1");
-    let avoided = set(runner::VARIABLE, "0") && version < runner::SECOND_FOR_ALL;
-    if !inputs.facts.wsl || !second || pins || avoided || version < WSL_PINS.1 {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "no-pinned-memory",
-        format!(
-            "under WSL vLLM `{version}` pins no memory by itself, and its second model runner does not start without"
-        ),
-        format!("set `{} = \"1\"` in `vllm.environment`, or boot Linux itself", WSL_PINS.0),
-    ))
-}
-
-/// Whether this version and environment can keep experts in RAM.
-pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
-    let environment = inputs.profile.environment();
-    let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
-    let hybrid = inputs.checkpoint.shape.as_ref().is_some_and(|shape| shape.linear_num_value_heads > 0);
-    let works = if hybrid { OFFLOAD_WORKS_FOR_HYBRIDS } else { OFFLOAD_WORKS };
-    if !works.contains(&version) {
-        let why = if version < works.start && hybrid {
-            "an assertion ends its engine when weights of a hybrid model are offloaded"
-        } else {
-            "it leaves repacked weights on the GPU (read in its source, not run)"
-        };
-        return Err(Refusal::new(
-            "offload-broken-in-version",
-            format!(
-                "the weights do not fit on the GPUs, and offload does not work in vLLM `{version}`: {why}"
-            ),
-            "pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32",
-        ));
-    }
-    if inputs.facts.wsl && !(set(WSL_PINS.0) && version >= WSL_PINS.1) {
-        return Err(Refusal::new(
-            "no-pinned-memory",
-            "the weights do not fit on the GPUs, and under WSL vLLM pins no memory to keep them in",
-            format!(
-                "from vLLM {} on, set `{} = \"1\"` in `vllm.environment`; else boot Linux itself",
-                WSL_PINS.1, WSL_PINS.0
-            ),
-        ));
-    }
-    if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
-        return Err(Refusal::new(
-            "environment-breaks-offload",
-            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \
-             \"b_q_weight is not on GPU\"",
-            "remove it from `vllm.environment`",
-        ));
-    }
-    if set(runner::VARIABLE) && version < runner::SECOND_OFFLOADS {
-        return Err(Refusal::new(
-            "environment-breaks-offload",
-            format!("with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"),
-            "remove it from `vllm.environment`",
-        ));
-    }
-    Ok(())
-}
-
 /// What to know of a plan that can be made.
 pub(crate) fn findings(
     inputs: Inputs<'_>,
@@ -346,10 +224,10 @@ pub(crate) fn findings(
         without_graphs(inputs),
         offloaded(inputs, version, budget),
         expandable_segments(inputs, budget),
-        utilization_lowered(inputs, budget),
-        tight(inputs, budget),
-        waiting(inputs, budget),
-        shared_memory(inputs, budget),
+        fitting::utilization_lowered(inputs, budget),
+        fitting::tight(inputs, budget),
+        fitting::waiting(inputs, budget),
+        fitting::shared_memory(inputs, budget),
         all_reduce_disabled(inputs, budget),
         too_slow(inputs, predicted),
     ]
@@ -540,66 +418,6 @@ fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Fi
             None => finding
                 .help("let validation ask its known questions: set `validation.quality.min-known-answers`"),
         }
-    })
-}
-
-/// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
-fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
-    let asked = inputs.profile.memory().gpu_memory_utilization;
-    let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
-    (gpu < memory::share(vram, asked)).then(|| {
-        Finding::new(
-            "gpu-memory-utilization-lowered",
-            format!(
-                "vLLM may use {gpu} of the {vram} of each GPU, and not `gpu-memory-utilization = {asked}` of them: \
-                 it takes {uncounted} beside its share, and would not start"
-            ),
-        )
-    })
-}
-
-/// Where the cache may come out so small that vLLM does not start.
-fn tight(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let (by, cache, needed) = (budget.tight_by?, budget.kv_cache?, budget.kv_cache_needed?);
-    let what = format!(
-        "{cache} are left for the KV cache, {needed} are needed, and the estimate of the rest may be off by so much that \
-         {by} are missing: vLLM may not start"
-    );
-    let length = inputs.profile.limits().max_model_len;
-    let shorter = (u64::from(length) * needed.less(by).0 / needed.0.max(1)) / 256 * 256;
-    let help = match shorter {
-        0 => "raise `memory.gpu-memory-utilization`, or add `--enforce-eager` to `vllm.arguments`".to_owned(),
-        shorter => format!(
-            "to be sure, set `limits.max-model-len = {shorter}`, raise `memory.gpu-memory-utilization`, or add \
-             `--enforce-eager` to `vllm.arguments`"
-        ),
-    };
-    Some(Finding::new("tight-vram", what).help(help))
-}
-
-/// Where fewer sequences fit at once than may be served.
-fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let limits = inputs.profile.limits();
-    let fitting = budget.largest_batch.filter(|fitting| *fitting < u64::from(limits.max_num_seqs))?;
-    let length = limits.max_model_len;
-    let cache = budget.kv_cache_tokens.unwrap_or_default();
-    let what = format!(
-        "{fitting} of {} sequences of {length} tokens fit at once; the cache holds {cache} tokens, and vLLM lets others wait",
-        limits.max_num_seqs
-    );
-    Some(
-        Finding::new("sequences-wait", what)
-            .help("none needed; fewer `limits.max-num-seqs` leave more for the cache"),
-    )
-}
-
-fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let size = inputs.facts.shared_memory.filter(|size| *size < ByteSize::gib(1))?;
-    (budget.tensor_parallel_size > 1).then(|| {
-        let what =
-            format!("`/dev/shm` has {size}, and {} ranks talk through it", budget.tensor_parallel_size);
-        Finding::new("shared-memory-small", what).with_remedy()
     })
 }
 
