@@ -64,7 +64,7 @@ pub struct Budget {
     /// How far the cache may come out smaller, so that the plan is only just possible. Absent where there is room
     /// enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) tight_by: Option<ByteSize>,
+    pub tight_by: Option<ByteSize>,
 }
 
 /// The memory of one rank.
