@@ -165,14 +165,14 @@ fn account(
     let Some(current) = current else { return (Account::default(), None) };
     let mut services = world.service_manager.observe(&current.plan.service);
     let account = services.account().unwrap_or_default();
-    let (Some(Condition::Changing(word)) | Some(Condition::Down(word))) = condition else {
+    let Some(Condition::Changing(state) | Condition::Down(state)) = condition else {
         return (account, None);
     };
     // The log tells of the run that ended, also where the last one ended well.
     let failed = !matches!(account.result.as_str(), "" | "success");
     let log = if failed { services.log_tail(LOG_LINES).unwrap_or_default() } else { String::new() };
     let engine = Reason::among(log.lines()).map(|reason| reason.to_string());
-    let why_not = why_not(&word.to_string(), &account, engine.as_deref());
+    let why_not = why_not(&state.to_string(), &account, engine.as_deref());
     (account, Some(why_not))
 }
 
