@@ -130,7 +130,7 @@ impl Screen {
                 self.line(&format!("  {GOOD}✓{GOOD:#} {name} {FAINT}{ms:.0} ms{FAINT:#}"));
             }
             (CheckOutcome::Skipped, Verbosity::Each) => {
-                self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}"))
+                self.line(&format!("  {FAINT}- {name}{why}{FAINT:#}"));
             }
             (CheckOutcome::Pass | CheckOutcome::Skipped, Verbosity::Short) if self.how == How::Bars => {
                 self.spin(&format!("check {}: {FAINT}{name}{FAINT:#}", self.checks.get().all()));

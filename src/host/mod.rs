@@ -8,6 +8,7 @@ pub mod machine;
 pub mod models;
 pub mod os;
 pub mod process;
+mod profile_files;
 pub mod profiles;
 pub mod rehearsal;
 pub mod runtimes;

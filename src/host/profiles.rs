@@ -1,6 +1,9 @@
 //! Reads profiles and locks from a folder, or those that came with the program.
 
-use super::{os::trust, store::nix_store::StorePath};
+use super::{
+    profile_files::{files_in, read},
+    store::nix_store::StorePath,
+};
 use crate::domain::{
     lockfile::{LockedModel, LockedRuntime},
     problem::{Kind, Problem},
@@ -10,13 +13,9 @@ use crate::domain::{
 };
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-/// The most that is read of one file. The lock of a model of 45 GB has 400 KB.
-const LONGEST_FILE: u64 = 16 << 20;
 const LOCKS: &str = "locks";
 const RUNTIMES: &str = "runtimes";
 
@@ -484,51 +483,4 @@ impl Shelf {
 /// The path of a file in a folder, or of the folder itself: joining nothing would add a slash.
 fn below(dir: &Path, file: &str) -> PathBuf {
     if file.is_empty() { dir.to_owned() } else { dir.join(file) }
-}
-
-/// The names in a folder, those in UTF-8; nothing where there is no such folder.
-fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
-    let failed = |cause: io::Error| Problem::doing(format_args!("list `{}`", dir.display()), cause);
-    if trust::believe_as_root(dir)?.is_none() {
-        return Ok(None);
-    }
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
-    Ok(Some(names))
-}
-
-/// The text of a file; nothing where there is none. Root reads only its own and its caller's, since what a
-/// profile says is run.
-fn read(path: &Path) -> Result<Option<String>, Problem> {
-    if trust::believe_as_root(path)?.is_none() {
-        return Ok(None);
-    }
-    let failed = |cause: io::Error| Problem::doing(format_args!("read `{}`", path.display()), cause);
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Problem::new(Kind::Usage, format!("`{}` is larger than 16 MiB", path.display()))
-            .help("no profile and no lock is: look whether it is the right file"));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        Problem::new(Kind::Usage, format!("`{}` is not UTF-8 text", path.display()))
-            .help("save it as UTF-8")
-            .because(error.utf8_error())
-    })
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -87,7 +87,7 @@ fn gates(out: &mut String, gates: &GatesDocument) {
     }
     match gates.min_known_answers {
         Some(share) => {
-            row(out, "  known answers", &format!("{:.0} % right, and no gibberish", share * 100.0))
+            row(out, "  known answers", &format!("{:.0} % right, and no gibberish", share * 100.0));
         }
         None => row(
             out,

@@ -70,10 +70,9 @@ fn proven(document: &StatusDocument) -> String {
     let Some(report) = &document.report else {
         return if document.proven { "yes" } else { "no: it was never validated" }.to_owned();
     };
-    let mut told = vec![match document.proven {
-        true => report.verdict.name().to_owned(),
-        false => format!("no; last validation: {}", report.verdict.name()),
-    }];
+    let word = report.verdict.name();
+    let mut told =
+        vec![if document.proven { word.to_owned() } else { format!("no; last validation: {word}") }];
     told.push(format!("{} of {} checks", report.checks - report.failed_checks, report.checks));
     told.extend(report.known_answers.map(|answers| answers.to_string()));
     let speed = report.decode_tokens_per_second;
