@@ -16,7 +16,7 @@ const MOST: f64 = 30.0;
 
 /// The lateness after a pause.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Busy {
+pub(crate) struct Busy {
     late: Duration,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Busy {
 
 impl Busy {
     /// Measures for a tenth of a second, or longer on a busy host.
-    pub(super) fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let began = Instant::now();
         (0..PAUSES).for_each(|_| thread::sleep(PAUSE));
         Self { late: began.elapsed().saturating_sub(PAUSE * PAUSES) / PAUSES }

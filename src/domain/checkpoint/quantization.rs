@@ -21,7 +21,7 @@ pub struct Quantization {
     pub bits: u32,
     /// Weights that share a scale. 0 where a whole output shares one, or the method is not
     /// modelled.
-    pub(crate) group_size: u32,
+    pub group_size: u32,
     /// Whether no zero points are stored beside the scales.
     pub(crate) symmetric: bool,
     /// GPTQ's activation order.

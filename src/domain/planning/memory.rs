@@ -47,7 +47,7 @@ pub struct Budget {
     /// not start with less. Absent where the architecture is not modelled, and on the CPU.
     pub kv_cache_needed: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
-    pub(crate) kv_cache_tokens: Option<u64>,
+    pub kv_cache_tokens: Option<u64>,
     /// The longest `max-model-len` of which this cache holds one sequence.
     #[serde(default)]
     pub longest_context: Option<u64>,

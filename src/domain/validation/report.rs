@@ -26,7 +26,7 @@ pub struct Report {
     pub profile: String,
     /// When it ended.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    pub(crate) at: jiff::Timestamp,
+    pub at: jiff::Timestamp,
     /// Each check, in order.
     pub checks: Vec<Check>,
     /// How many questions were answered right. Absent where the profile does not ask, or a check
