@@ -88,6 +88,6 @@ fn answered<T>(asked: dialoguer::Result<T>, none: impl FnOnce() -> Problem) -> R
             let _closed = dialoguer::console::Term::stderr().show_cursor();
             none()
         }
-        e => Problem::doing("ask", e),
+        dialoguer::Error::IO(e) => Problem::doing("ask", e),
     })
 }

@@ -45,7 +45,11 @@ pub(super) fn absolute(
     };
     match flag {
         _ if PATHS.contains(&flag) && !value.starts_with('{') => whole(value),
-        _ if PERHAPS.contains(&flag) && (is_path(value) || value.ends_with(".jinja")) => whole(value),
+        _ if PERHAPS.contains(&flag)
+            && (is_path(value) || Path::new(value).extension().is_some_and(|kind| kind == "jinja")) =>
+        {
+            whole(value)
+        }
         _ if DRAFTS.contains(&flag) && field == Some("model") && is_path(value) => whole(value),
         _ if DRAFTS.contains(&flag) => in_json(value, "model", &is_path, &at),
         _ if NAMED.contains(&flag) => in_json(value, "path", &is_path, &at).or_else(|| {

@@ -46,7 +46,7 @@ pub struct ModelDims {
     pub(crate) linear_conv_kernel_dim: u64,
     /// The longest context that the model was made for.
     pub max_position_embeddings: u64,
-    /// The longest context that vLLM below 0.32 derives where YaRN stretches it.
+    /// The longest context that vLLM below 0.32 derives where `YaRN` stretches it.
     #[serde(default)]
     pub stretched: Option<u64>,
     /// Whether the head is the embedding.
@@ -155,7 +155,7 @@ const LENGTHS: [&str; 8] = [
     "max_seq_length",
     "seq_len",
 ];
-/// Kinds of RoPE whose factor is in the longest context already. Read in vLLM 0.32 (`config/model.py:2595`).
+/// Kinds of `RoPE` whose factor is in the longest context already. Read in vLLM 0.32 (`config/model.py:2595`).
 const SCALED: [&str; 3] = ["su", "longrope", "llama3"];
 
 impl Context {
@@ -285,15 +285,11 @@ impl Dimensions {
                         + taken.take("qk_rope_head_dim", self.qk_rope_head_dim);
                 }
             }
-            Family::GptOss => {
-                shape.num_experts = taken.take("num_local_experts", self.num_local_experts);
-                shape.moe_intermediate_size = taken.take("intermediate_size", self.intermediate_size);
-            }
             Family::Qwen3Moe => {
                 shape.num_experts = taken.take("num_experts", self.num_experts);
                 shape.moe_intermediate_size = taken.take("moe_intermediate_size", self.moe_intermediate_size);
             }
-            Family::Mixtral => {
+            Family::Mixtral | Family::GptOss => {
                 shape.num_experts = taken.take("num_local_experts", self.num_local_experts);
                 shape.moe_intermediate_size = taken.take("intermediate_size", self.intermediate_size);
             }
@@ -385,6 +381,7 @@ impl Dimensions {
 }
 
 /// A number, or nothing where the file does not say it. Absent where it is something else.
+#[expect(clippy::option_option, reason = "the outer tells whether it could be read")]
 fn count(config: &Object, key: &str) -> Option<Option<u64>> {
     match config.count(key) {
         None if config.has(key) => None,

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// Where ModelOpt writes what it quantised. vLLM reads it by itself.
+/// Where `ModelOpt` writes what it quantised. vLLM reads it by itself.
 pub const MODELOPT: &str = "hf_quant_config.json";
 /// Where the first tools for GPTQ and AWQ wrote it. vLLM reads them only where `--quantization` says so.
 pub const OLD: [&str; 2] = ["quantize_config.json", "quant_config.json"];

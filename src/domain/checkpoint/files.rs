@@ -1,6 +1,6 @@
 //! Which files of a folder are its weights, as vLLM chooses them, and what a folder without any is.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 /// What `git clone` leaves of a large file where Git LFS is not installed.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -84,6 +84,7 @@ pub fn is_pointer(start: &[u8]) -> bool {
 
 /// The weight files among the names of a folder without an index, sorted. Files of Mistral's own format beside others are
 /// the same weights once more.
+#[expect(clippy::needless_pass_by_value, reason = "iterators are passed by value")]
 pub fn weights<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
     let of = |pattern: &'static str| {
         let mut of: Vec<_> = names.clone().filter(|name| is_weight(name, pattern)).collect();
@@ -104,6 +105,7 @@ fn is_weight(name: &str, pattern: &str) -> bool {
 }
 
 /// What a folder with these names is, if it is no model. `indexed` are the files that its index names.
+#[expect(clippy::needless_pass_by_value, reason = "iterators are passed by value")]
 pub fn judge<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     indexed: Option<impl Iterator<Item = &'a str>>,
@@ -124,7 +126,9 @@ pub fn judge<'a>(
     }
     match weights.is_empty() {
         false => Ok(()),
-        true if names.clone().any(|name| name.ends_with(".gguf")) => Err(NotAModel::Gguf),
+        true if names.clone().any(|name| Path::new(name).extension().is_some_and(|kind| kind == "gguf")) => {
+            Err(NotAModel::Gguf)
+        }
         true => Err(NotAModel::NoWeights),
     }
 }

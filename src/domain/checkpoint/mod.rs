@@ -80,8 +80,8 @@ impl Checkpoint {
         for (key, json) in &files.overrides {
             config.set(key, json);
         }
-        let names: Vec<String> = config.read("architectures").unwrap_or_default();
-        let architecture = names.into_iter().next().ok_or_else(|| {
+        let architectures: Vec<String> = config.read("architectures").unwrap_or_default();
+        let architecture = architectures.into_iter().next().ok_or_else(|| {
             Problem::new(Kind::Unverified, "`config.json` lacks `architectures`")
                 .help("vLLM needs it to choose the model's code; take the original file")
         })?;

@@ -13,6 +13,7 @@ use serde::{
 use std::{fmt, marker::PhantomData};
 
 /// How the weights are stored.
+#[expect(clippy::struct_excessive_bools, reason = "four independent statements of a checkpoint")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantization {
     /// vLLM's name of the method: `compressed-tensors`, `gptq`, `awq`, …
@@ -263,10 +264,10 @@ struct Raw {
     bits: Option<u32>,
     #[serde(default)]
     group_size: Option<i64>,
-    /// AutoAWQ's first name for `bits`.
+    /// `AutoAWQ`'s first name for `bits`.
     #[serde(default)]
     w_bit: Option<u32>,
-    /// AutoAWQ's first name for `group_size`.
+    /// `AutoAWQ`'s first name for `group_size`.
     #[serde(default)]
     q_group_size: Option<i64>,
     #[serde(default)]
@@ -365,7 +366,7 @@ impl Raw {
         };
         let rules = match method.as_str() {
             "gptq" => self.gptq(scheme),
-            "awq" => self.awq(scheme),
+            "awq" => Ok(self.awq(scheme)),
             "auto-round" | "inc" => self.auto_round(scheme),
             _ => self.compressed_tensors(),
         };
@@ -447,13 +448,13 @@ impl Raw {
         Ok(rules)
     }
 
-    fn awq(self, scheme: Scheme) -> Result<Rules, String> {
+    fn awq(self, scheme: Scheme) -> Rules {
         let mut rules = unless_head(&self);
         for part in self.modules_to_not_convert.iter().flatten() {
             rules.overrides.push((Pattern::Contains(part.clone()), None));
         }
         rules.default = Some(scheme);
-        Ok(rules)
+        rules
     }
 
     fn auto_round(self, scheme: Scheme) -> Result<Rules, String> {

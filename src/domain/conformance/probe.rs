@@ -147,7 +147,7 @@ pub(crate) enum Violation {
 
 impl Violation {
     /// Whether nobody answers at all: there, or in time.
-    pub fn is_silence(&self) -> bool {
+    pub(crate) fn is_silence(&self) -> bool {
         matches!(self, Self::Fault(ApiError::Unreachable { .. } | ApiError::Late { .. }))
     }
 

@@ -6,6 +6,7 @@
 pub mod archive;
 mod interpreter;
 mod model;
+pub mod model_state;
 pub mod needs;
 mod pylock;
 pub mod record;

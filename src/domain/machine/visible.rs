@@ -68,9 +68,7 @@ impl Facts {
         let Some(devices) = environment.get(DEVICES) else { return self.clone() };
         let words: Vec<_> = devices.split(',').map(str::trim).collect();
         let known = |word: &&str| word.is_empty() || word.parse::<i64>().is_ok() || word.starts_with("GPU-");
-        if !words.iter().all(|word| known(&word))
-            && !["NoDevFiles", "none", "void"].contains(&devices.as_str())
-        {
+        if !words.iter().all(known) && !["NoDevFiles", "none", "void"].contains(&devices.as_str()) {
             return self.clone();
         }
         let mut order: Vec<usize> = (0..self.gpus.len()).collect();

@@ -151,20 +151,20 @@ fn sparse(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     ))
 }
 
-/// The first vLLM that takes the longest context of YaRN as it is written (vLLM pull request 56446).
+/// The first vLLM that takes the longest context of `YaRN` as it is written (vLLM pull request 56446).
 const YARN_AS_WRITTEN: Version = Version::new(0, 32, 0);
 
 fn context(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let wanted = u64::from(inputs.profile.limits().max_model_len);
     let Some(shape) = &inputs.checkpoint.shape else { return Ok(()) };
     let allowed = inputs.profile.environment().get("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
-    let stretches = version < YARN_AS_WRITTEN;
-    let longest = if stretches { shape.longest_context() } else { shape.max_position_embeddings };
+    let by_factor = version < YARN_AS_WRITTEN;
+    let longest = if by_factor { shape.longest_context() } else { shape.max_position_embeddings };
     if wanted <= longest || allowed.is_some_and(|value| value == "1") {
         return Ok(());
     }
     let help = match shape.stretched {
-        Some(stretched) if !stretches && wanted <= stretched => format!(
+        Some(stretched) if !by_factor && wanted <= stretched => format!(
             "vLLM `{version}` no longer multiplies by YaRN's factor: add `--hf-overrides` with \
              `{{\"max_position_embeddings\": {stretched}}}` to `vllm.arguments`"
         ),

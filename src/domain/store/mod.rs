@@ -3,6 +3,5 @@
 pub mod gc;
 pub mod layout;
 pub mod manifest;
-pub mod model_state;
 pub mod page_cache;
 pub mod trust;

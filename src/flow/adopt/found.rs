@@ -1,6 +1,6 @@
 //! Which process serves, which folder it serves from, and which other files it needs.
 
-use super::Request;
+use super::request::Request;
 use crate::{
     domain::{
         adoption::{

@@ -40,8 +40,7 @@ pub enum Stage {
 pub fn profiles(world: &mut World) -> Result<Vec<ListedProfile>, Problem> {
     let names = world.library.names()?;
     let status = status::status(world)?;
-    let serving =
-        status.serving.and_then(|_| status.current).map(|current| (current.id, current.plan.profile));
+    let serving = status.serving.and(status.current).map(|current| (current.id, current.plan.profile));
     let proven = world.store.known_good()?;
     let generations = world.store.generations()?;
     let newest = |name: &str, wanted: &dyn Fn(GenerationId) -> bool| {

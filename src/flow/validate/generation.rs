@@ -124,7 +124,9 @@ pub fn judgeable(
             baseline.profile, plan.profile
         )));
     }
-    open.into_iter().for_each(|why| observer.see(Event::Warning(why)));
+    for why in open {
+        observer.see(Event::Warning(why));
+    }
     Ok(())
 }
 

@@ -58,7 +58,7 @@ impl From<HubReadError> for Problem {
 
 /// Reads the checkpoint from these files of a repository. Small files are proven against their names' hashes;
 /// a header only against the length of its file, as the hash of a large file needs all of it.
-pub fn read(
+pub(crate) fn read(
     hub: &Hub,
     source: &Source,
     files: &[Listed],

@@ -1,5 +1,7 @@
 //! Checks and messages for a checkpoint's files, wherever they are read.
 
+use std::path::Path;
+
 use crate::domain::{
     checkpoint::{
         files::{self, NotAModel},
@@ -20,7 +22,7 @@ pub(crate) const TEMPLATES: [&str; 3] =
 
 /// The chat template that a file of this name and text has. Several of one model, each with its name, are taken together.
 pub(crate) fn template_in(name: &str, text: &str) -> Option<String> {
-    if name.ends_with(".jinja") {
+    if Path::new(name).extension().is_some_and(|kind| kind == "jinja") {
         return Some(text.to_owned());
     }
     let document: serde_json::Value = serde_json::from_str(text).ok()?;

@@ -251,7 +251,7 @@ impl Hub {
         let token = self.settings.token.as_ref();
         let response = within(silence, self.request(address, range, token).send()).await?;
         let (status, wait) = (response.status().as_u16(), retry_after(&response));
-        let fault = if self.is_elsewhere(response.url(), address) {
+        let fault = if Self::is_elsewhere(response.url(), address) {
             HubError::of_status_elsewhere(status, wait)
         } else {
             HubError::of_status(status, wait)
@@ -274,7 +274,7 @@ impl Hub {
 
     /// Whether the answer is from an address to which the hub redirected us: another host, or a path that is
     /// none of a hub's.
-    fn is_elsewhere(&self, answered: &Url, address: &str) -> bool {
+    fn is_elsewhere(answered: &Url, address: &str) -> bool {
         let Ok(asked) = Url::parse(address) else { return false };
         let is_hubs = ["/api/models/", "/resolve/"].iter().any(|part| answered.path().contains(part));
         answered.origin() != asked.origin() || (*answered != asked && !is_hubs)

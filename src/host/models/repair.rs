@@ -122,7 +122,9 @@ impl StoreWriter<'_> {
         }
         fs::remove_tree(&staging)?;
         self.change_damages(|damages| {
-            mended.into_iter().for_each(|content| damages.repaired(content));
+            for content in mended {
+                damages.repaired(content);
+            }
             damages.checked(model, reaching(&left));
         })?;
         self.keep_hash_cache(&cache)?;

@@ -4,9 +4,11 @@ use super::verify::{self, Damage, Difference, VerifyResult};
 use crate::{
     domain::{
         generation_id::GenerationId,
-        lockfile::{LockedFile, LockedModel},
+        lockfile::{
+            LockedFile, LockedModel,
+            model_state::{Damages, ModelState, Reach},
+        },
         problem::{Kind, Problem},
-        store::model_state::{Damages, ModelState, Reach},
     },
     host::{
         os::fs,

@@ -171,7 +171,7 @@ impl ServiceHashCache {
     }
 
     /// Adds what was proven now, and forgets what was found damaged.
-    pub fn update(
+    pub(crate) fn update(
         &self,
         noted: &[(Sha256Digest, Stamp)],
         damaged: impl IntoIterator<Item = Sha256Digest>,
@@ -179,8 +179,12 @@ impl ServiceHashCache {
         let Some(path) = self.0.as_deref() else { return Ok(()) };
         let before = self.read();
         let mut cache = before.clone();
-        noted.iter().for_each(|(content, stamp)| cache.note(*content, *stamp));
-        damaged.into_iter().for_each(|content| cache.forget(&content));
+        for (content, stamp) in noted {
+            cache.note(*content, *stamp);
+        }
+        for content in damaged {
+            cache.forget(&content);
+        }
         if cache == before { Ok(()) } else { fs::write_unlocked(path, cache.text()?) }
     }
 }

@@ -121,13 +121,13 @@ pub(crate) fn family(pid: i32) -> Result<Vec<FoundServer>, Problem> {
 }
 
 /// All processes of a unit, as far as they may be looked at.
-pub fn members(unit: &LoadedUnit) -> Vec<FoundServer> {
+pub(crate) fn members(unit: &LoadedUnit) -> Vec<FoundServer> {
     let pids = unit.group.as_ref().map(ControlGroup::processes).unwrap_or_default();
     pids.into_iter().filter_map(sighting).collect()
 }
 
 /// The files with weights that these processes have open or mapped.
-pub fn open_weights(pids: impl Iterator<Item = i32>) -> Vec<PathBuf> {
+pub(crate) fn open_weights(pids: impl Iterator<Item = i32>) -> Vec<PathBuf> {
     let mut found = std::collections::BTreeSet::new();
     for process in pids.filter_map(|pid| proc::Process::new(pid).ok()) {
         let mapped = process.maps().into_iter().flatten().filter_map(|map| match map.pathname {
@@ -311,7 +311,7 @@ fn package_folders(seen: &Seen, python: &Path) -> Vec<PathBuf> {
 }
 
 /// The folder that `vllm` is imported from, where it can be told.
-pub fn imported_from(seen: &Seen, python: &Path) -> Option<PathBuf> {
+pub(crate) fn imported_from(seen: &Seen, python: &Path) -> Option<PathBuf> {
     let has = |folder: &PathBuf| {
         let names = fs::names(folder).unwrap_or_default();
         let info = |name: &String| name.starts_with("vllm") && name.ends_with(".dist-info");
@@ -321,7 +321,7 @@ pub fn imported_from(seen: &Seen, python: &Path) -> Option<PathBuf> {
 }
 
 /// A problem with packages that the service's sandbox would hide.
-pub fn packages_visible(folder: &Path, python: &Path, scope: Scope) -> Result<(), Problem> {
+pub(crate) fn packages_visible(folder: &Path, python: &Path, scope: Scope) -> Result<(), Problem> {
     let environment = python.parent().and_then(Path::parent).unwrap_or(python);
     let real = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     if !hides(scope, &real) || folder.starts_with(environment) {
@@ -352,7 +352,7 @@ pub(crate) fn packages(python: &Path) -> Result<BTreeMap<String, String>, Proble
 }
 
 /// The packages in one folder, by name, with their versions.
-pub fn packages_in(folder: &Path) -> Result<BTreeMap<String, String>, Problem> {
+pub(crate) fn packages_in(folder: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let names = fs::names(folder)?;
     let infos = names.iter().filter_map(|name| name.strip_suffix(".dist-info")?.split_once('-'));
     Ok(infos.map(|(name, version)| (name.to_lowercase(), version.to_owned())).collect())

@@ -15,11 +15,12 @@ use awqdeploy::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+#[expect(clippy::needless_pass_by_value, reason = "what `json!` makes")]
 fn llama(more: Value) -> Value {
     let mut config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
         "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128_256,
         "max_position_embeddings": 32768, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

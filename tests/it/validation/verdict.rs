@@ -127,16 +127,17 @@ fn a_gate_that_cannot_be_judged_is_never_green() {
     let text = |tokens: usize| Quality { logprobs: vec![-1.0; tokens], ..Quality::default() };
     let measured = baseline(10.0);
     let of_text = Report { quality: Some(text(50)), ..baseline(10.0) };
-    let on_text = Gates { max_perplexity_ratio: Some(1.1), ..compared() };
-    let alone = Gates { baseline: None, ..on_text.clone() };
-    let cases: [(&str, &Gates, Option<&Report>, Option<Quality>, &[&str]); 8] = [
+    let perplexity = Gates { max_perplexity_ratio: Some(1.1), ..compared() };
+    let alone = Gates { baseline: None, ..perplexity.clone() };
+    type Case<'a> = (&'a str, &'a Gates, Option<&'a Report>, Option<Quality>, &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
         ("nothing to compare with", &compared(), None, None, &[SPEED]),
         ("measured", &compared(), Some(&measured), None, &[]),
-        ("neither", &on_text, None, Some(text(50)), &[SPEED, UNKNOWN]),
-        ("its text is not known", &on_text, Some(&measured), Some(text(50)), &[UNKNOWN]),
-        ("the candidate's is not", &on_text, Some(&of_text), None, &[APART]),
-        ("of other tokens", &on_text, Some(&of_text), Some(text(40)), &[APART]),
-        ("both", &on_text, Some(&of_text), Some(text(50)), &[]),
+        ("neither", &perplexity, None, Some(text(50)), &[SPEED, UNKNOWN]),
+        ("its text is not known", &perplexity, Some(&measured), Some(text(50)), &[UNKNOWN]),
+        ("the candidate's is not", &perplexity, Some(&of_text), None, &[APART]),
+        ("of other tokens", &perplexity, Some(&of_text), Some(text(40)), &[APART]),
+        ("both", &perplexity, Some(&of_text), Some(text(50)), &[]),
         ("no baseline at all", &alone, Some(&of_text), Some(text(50)), &[ALONE]),
     ];
     for (what, gates, basis, quality, open) in cases {

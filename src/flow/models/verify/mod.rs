@@ -184,7 +184,7 @@ fn one(
     };
     if let Place::Stored(_) = place {
         checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
-        remember(world, &model, &checked, observer)?;
+        remember(world, &model, &checked, observer);
     }
     let mut verified = VerifiedModel {
         name,
@@ -230,12 +230,7 @@ fn repair(
 
 /// Writes down what was proven, and what was found damaged. Where the former is not allowed now, the next start has to
 /// hash it; where the latter is not, somebody has to be told.
-fn remember(
-    world: &World,
-    model: &LockedModel,
-    checked: &VerifyResult,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
+fn remember(world: &World, model: &LockedModel, checked: &VerifyResult, observer: &dyn Observer) {
     let wait = if checked.damaged.is_empty() { Duration::ZERO } else { MARK_WAIT };
     let noted = world.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
     if let (Err(problem), false) = (noted, checked.damaged.is_empty()) {
@@ -244,7 +239,6 @@ fn remember(
             "the damage could not be recorded, so the next start may not see it: {why}"
         )));
     }
-    Ok(())
 }
 
 fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
