@@ -73,20 +73,8 @@ impl Plan {
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 
-    /// The same, unless it is an estimate: of a model that is not modelled nobody knows whether it fits.
-    pub(crate) fn modelled(self) -> Result<Self, Refusal> {
-        match self.findings.iter().find(|finding| finding.code == "architecture-not-modelled") {
-            None => Ok(self),
-            Some(finding) => Err(Refusal::new(
-                &finding.code,
-                format!("whether it fits is unknown: {}", finding.message),
-                "with `--accept-estimate` it goes on by the sizes of the files; leave room for the KV cache",
-            )),
-        }
-    }
-
-    /// Whether both run the same. What is only told may differ, the prediction and the findings: more is known of a host
-    /// after each deployment, and that must not make another one of the same plan.
+    /// Whether both run the same. The prediction and the findings may differ: more is known of a host after
+    /// each deployment, and that must not make a new generation of the same plan.
     pub(crate) fn runs_as(&self, other: &Self) -> bool {
         let run =
             |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };

@@ -305,7 +305,7 @@ impl HubFailure {
 
 impl HubFailure {
     /// The problem of somebody who asked a hub, which knows the revision, for the files of it.
-    pub(crate) fn while_listing(self, what: impl std::fmt::Display) -> Problem {
+    pub fn while_listing(self, what: impl std::fmt::Display) -> Problem {
         let missing = matches!(self, Self::Failed(HubError::Missing));
         let problem = self.problem(what);
         if !missing {

@@ -9,5 +9,4 @@ mod page;
 mod plan;
 mod prediction;
 mod preflight;
-mod published;
 mod rules;
