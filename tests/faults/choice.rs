@@ -24,7 +24,7 @@ const SAMPLE: usize = 61;
 /// Machines side by side, likewise.
 const MACHINES: usize = 2;
 /// Random schedules, likewise: as many as a minute has room for.
-const SCHEDULES: u64 = 10_000;
+const SCHEDULES: u64 = 4_000;
 
 /// A kind of test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

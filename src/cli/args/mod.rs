@@ -166,7 +166,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
   awqdeploy profiles
   awqdeploy profiles --json | jq -r '.profiles[] | select(.stage == \"proven\").profile'")]
     Profiles,
-    /// Activate a profile, prove it, and go back if that fails
+    /// Activate a profile, prove it, and roll back if that fails
     #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
         /// A profile's name, or the path of its file; `awqdeploy profiles` lists them

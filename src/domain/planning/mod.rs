@@ -1,5 +1,6 @@
 //! Decides everything about a deployment before anything is touched.
 
+mod arguments;
 pub(crate) mod command_line;
 pub mod doctor;
 pub mod engine_config;

@@ -276,7 +276,9 @@ impl Hub {
     /// none of a hub's.
     fn is_elsewhere(answered: &Url, address: &str) -> bool {
         let Ok(asked) = Url::parse(address) else { return false };
-        let is_hubs = ["/api/models/", "/resolve/"].iter().any(|part| answered.path().contains(part));
+        let is_hubs = ["/api/models/", "/resolve/", "/api/resolve-cache/"]
+            .iter()
+            .any(|part| answered.path().contains(part));
         answered.origin() != asked.origin() || (*answered != asked && !is_hubs)
     }
 }
@@ -305,7 +307,7 @@ impl HubFailure {
 
 impl HubFailure {
     /// The problem of somebody who asked a hub, which knows the revision, for the files of it.
-    pub fn while_listing(self, what: impl std::fmt::Display) -> Problem {
+    pub(crate) fn while_listing(self, what: impl std::fmt::Display) -> Problem {
         let missing = matches!(self, Self::Failed(HubError::Missing));
         let problem = self.problem(what);
         if !missing {

@@ -1,9 +1,8 @@
 //! Models taken into the store from folders on this host.
 
 use super::{
-    differ,
     source_folder::{Folder, Found},
-    verify::{self, Damage, Difference},
+    verify::{self, Damage, Difference, differ},
 };
 use crate::{
     domain::{

@@ -9,6 +9,7 @@ pub mod verify;
 
 pub use export::{Exported, Sharing};
 pub use import::{gather, import};
+pub(crate) use verify::differ;
 
 use super::{
     os::fs,
@@ -26,7 +27,6 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
-use verify::Damage;
 
 impl Store {
     /// The lock of a model in the store.
@@ -121,13 +121,4 @@ impl StoreWriter<'_> {
         fs::make_directory(&layout.model_locks())?;
         fs::write(&layout.model_lock(model.digest()), model.to_toml())
     }
-}
-
-/// The problem with a damaged model, file by file.
-pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
-    let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
-    let count = damaged.len();
-    let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
-    Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
-        .because(lines.join("\n"))
 }

@@ -333,3 +333,12 @@ fn compare(
     checked.damaged.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(checked)
 }
+
+/// The problem with a damaged model, file by file.
+pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
+    let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+    let count = damaged.len();
+    let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
+    Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
+        .because(lines.join("\n"))
+}

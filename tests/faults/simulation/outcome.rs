@@ -153,6 +153,9 @@ pub(super) fn told(
     lossy: bool,
 ) -> Result<(), String> {
     let last = after.last().filter(|_| number.is_some() && after.number() == number);
+    // Somebody may have activated another one since it was stuck.
+    let own = after.recorded.iter().find(|recorded| Some(recorded.number) == number);
+    let own_end = own.and_then(Recorded::last).and_then(Activation::end);
     let runs = |wanted: Option<GenerationId>| after.by_hand || after.runs == wanted;
     let so = match (exit, last) {
         (Exit::Done, Some(last)) => {
@@ -163,7 +166,9 @@ pub(super) fn told(
             let back = last.from.or_else(|| another(&before.proven, Some(last.to)));
             runs(back) && back == last.from
         }
-        (Exit::Stuck, _) => after.stuck || (lossy && after.unfinished),
+        (Exit::Stuck, _) => {
+            after.stuck || (lossy && after.unfinished) || matches!(own_end, Some(End::Stuck { .. }))
+        }
         (Exit::Overtaken, _) => after.number() > before.number(),
         _ => true,
     };

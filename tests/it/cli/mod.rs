@@ -121,7 +121,18 @@ fn a_plan_is_a_document() {
 #[test]
 fn more_ranks_than_gpus_are_refused_with_what_would_work() {
     let facts = facts("one-16gb");
-    let arguments = ["--profiles", PROFILES, "plan", "awq", "--facts", &facts];
+    let shipped = fs::read_to_string(format!("{PROFILES}/awq.toml")).unwrap();
+    let four = shipped.replace("tensor-parallel-size = \"auto\"", "tensor-parallel-size = 4");
+    let folder =
+        folder(&[("awq", &four), ("gptq", &fs::read_to_string(format!("{PROFILES}/gptq.toml")).unwrap())]);
+    let profiles = folder.path().join("profiles").display().to_string();
+    fs::create_dir_all(folder.path().join("profiles/runtimes")).unwrap();
+    fs::copy(
+        format!("{PROFILES}/runtimes/vllm-0.26.0.toml"),
+        folder.path().join("profiles/runtimes/vllm-0.26.0.toml"),
+    )
+    .unwrap();
+    let arguments = ["--profiles", &profiles, "plan", "awq", "--facts", &facts];
     let text = Said::by(&mut awqdeploy(&arguments)).complaint(3);
     assert_snapshot!(text, @r#"
     error: `tensor-parallel-size = 4` needs 4 GPUs, and this host has 1
@@ -164,7 +175,7 @@ fn an_empty_root_is_shown_as_such() {
         run(&folder, &["status", "--json"]).document(0),
         json!({
             "schema": "awqdeploy/status/v1", "proven": false, "watched_until": null, "root": "root", "current": null,
-            "serving": null, "service": null, "as_found": null, "last_activation": null, "report": null, "runs": null, "damaged": [],
+            "serving": null, "service": null, "as_found": null, "last_activation": null, "report": null, "runs": null, "damaged": [], "damaged_models": [],
             "since": null, "restarts": 0, "why_not": null, "way_back": null,
         })
     );

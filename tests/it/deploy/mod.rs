@@ -81,7 +81,7 @@ fn a_model_that_is_not_what_was_locked_is_refused() {
     assert_snapshot!(refused(&mut stand), @r"
     error: cannot read the model's `config.json`
     caused by: EOF while parsing a string at line 30 column 12
-    help: is the download complete, and the repository the right one?
+    help: it ends too early: fetch it again
     exit status 4
     ");
 

@@ -271,7 +271,7 @@ fn root() -> Root {
     for file in ["awq.toml", "gptq.toml", "runtimes/vllm-0.26.0.toml"] {
         fs::copy(repository.join("profiles").join(file), format!("{profiles}/{file}")).unwrap();
     }
-    for (name, facts) in [("four", "four-16gb"), ("one", "one-16gb")] {
+    for (name, facts) in [("four", "four-16gb"), ("one", "no-gpu")] {
         let facts = repository.join(format!("tests/fixtures/facts/{facts}.json"));
         fs::copy(facts, root.path(name)).unwrap();
     }

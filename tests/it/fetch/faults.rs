@@ -90,10 +90,10 @@ fn a_hub_that_asks_for_too_long_is_given_up() {
 
 #[test]
 fn statuses_that_do_not_pass_are_told_of_at_once() {
-    const SMALLER: &str = "sub folder/tokenizer.json";
+    const SMALL: &str = "config.json";
     for (path, status, due) in [
-        (SMALLER, 403, "access denied (HTTP 403)"),
-        (SMALLER, 404, "not there (HTTP 404)"),
+        (SMALL, 403, "access denied (HTTP 403)"),
+        (SMALL, 404, "not there (HTTP 404)"),
         (LARGE, 418, "the status 418"),
         // It comes from elsewhere: that does not know who may read what.
         (LARGE, 403, "not good any more (HTTP 403)"),

@@ -346,7 +346,6 @@ fn a_host_without_a_gpu_is_refused() {
     let site = Site::new();
     let refused = site.init(&[AWQ, "--facts", &site.facts(&facts("no-gpu"))]).complaint(3);
     assert_snapshot!(refused, @r##"
-    read what `cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit` is
     error: this host has no GPU that vLLM could use: no NVIDIA driver
     help: deploy on a host with an NVIDIA GPU, set `runtime.device = "cpu"` for a small model, or try the whole story out with `awqdeploy rehearse`
     "##);

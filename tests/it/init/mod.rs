@@ -65,7 +65,7 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-        let mut command = awqdeploy(arguments);
+        let mut command = awqdeploy(&[&["--progress", "none"], arguments].concat());
         command.env("AWQDEPLOY_ROOT", self.path("root")).env("AWQDEPLOY_PROFILES", self.path("profiles"));
         command
             .env("HF_HOME", self.path("hf"))

@@ -109,9 +109,9 @@ fn a_later_revision_is_read() {
         let text = format!("{head}checksum = \"{checksum}\"\n{lines}");
         LockedModel::parse(Path::new("awq.toml"), &text)
     };
-    assert_eq!(with("1", Sha256Digest::of(&lines)).unwrap(), whole());
+    assert_eq!(with("2", Sha256Digest::of(&lines)).unwrap(), whole());
     assert!(with("0", Sha256Digest::of(&lines)).unwrap_err().to_string().contains("unknown key `xet`"));
-    assert!(with("1", Sha256Digest::of("other")).unwrap_err().to_string().contains("was changed"));
+    assert!(with("2", Sha256Digest::of("other")).unwrap_err().to_string().contains("was changed"));
     assert!(with("-1", Sha256Digest::of(&lines)).is_err());
 }
 

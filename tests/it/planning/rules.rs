@@ -67,7 +67,6 @@ fn eight() -> Facts {
 }
 
 /// A scenario for each rule that a plan asks.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn planned() -> Vec<Vec<Finding>> {
     let four = facts("four-16gb");
     let one = |version| awq(AUTO.0, AUTO.1).replace("0.26.0", version);

@@ -79,8 +79,8 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     Profile::same_service(&[&awq, &gptq]).unwrap();
     assert_eq!(awq.service(), gptq.service());
     assert_eq!(awq.model().served_name, gptq.model().served_name);
-    assert_eq!(awq.tensor_parallel(), TensorParallel::Fixed(4));
-    assert_eq!(awq.memory().gpu, Some(ByteSize::gib(16)));
+    assert_eq!(awq.tensor_parallel(), TensorParallel::Auto);
+    assert_eq!(awq.memory().gpu, None, "no card is halved");
     assert_eq!(awq.memory().ram, Some(ByteSize::gib(120)));
     assert_eq!(awq.arguments(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
     assert_eq!((awq.arguments(), awq.environment()), (gptq.arguments(), gptq.environment()));

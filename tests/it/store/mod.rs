@@ -33,6 +33,7 @@ use std::{
     os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::LazyLock,
+    thread,
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
@@ -66,6 +67,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     // As old as files usually are: what was written just now is not trusted to stay.
     let file = fs::File::open(path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+    until_the_clock_ticked();
+}
+
+/// The clock of a file system stands for some milliseconds. Before it has ticked, a further change need not show.
+pub(crate) fn until_the_clock_ticked() {
+    thread::sleep(Duration::from_millis(40));
 }
 
 pub(crate) fn mib(count: u64) -> usize {
@@ -123,6 +130,7 @@ impl Scene {
         let scene = Self::new();
         scene.private();
         scene.take_in(Some(&scene.source())).unwrap();
+        until_the_clock_ticked();
         scene
     }
 

@@ -117,6 +117,9 @@ fn only_a_passed_report_of_the_named_profile_is_a_baseline() {
 
 /// Whatever a gate asks for and nobody can tell, it does not pass: unless the profile says that it may, and then it is
 /// said all the same.
+/// What is compared, by which gates, with which baseline, the candidate's quality, and the doubts that are due.
+type Case<'a> = (&'a str, &'a Gates, Option<&'a Report>, Option<Quality>, &'a [&'a str]);
+
 #[test]
 fn a_gate_that_cannot_be_judged_is_never_green() {
     const SPEED: &str = "the gate on speed is not judged: `gptq` was never measured on this host";
@@ -129,7 +132,6 @@ fn a_gate_that_cannot_be_judged_is_never_green() {
     let of_text = Report { quality: Some(text(50)), ..baseline(10.0) };
     let perplexity = Gates { max_perplexity_ratio: Some(1.1), ..compared() };
     let alone = Gates { baseline: None, ..perplexity.clone() };
-    type Case<'a> = (&'a str, &'a Gates, Option<&'a Report>, Option<Quality>, &'a [&'a str]);
     let cases: [Case<'_>; 8] = [
         ("nothing to compare with", &compared(), None, None, &[SPEED]),
         ("measured", &compared(), Some(&measured), None, &[]),

@@ -50,9 +50,11 @@ pub fn lock(
 ) -> Result<LockedModel, Problem> {
     let profile = world.library.load(name)?;
     let locked = match (folder, &profile.model().path) {
-        (Some(folder), _) => {
+        (Some(folder), path) => {
             let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-            survey(world, profile.model(), folder, observer)?.taken_from(&whole)
+            let locked = survey(world, profile.model(), folder, observer)?;
+            // The profile says it already.
+            if path.as_ref() == Some(&whole) { locked } else { locked.taken_from(&whole) }
         }
         (None, Some(folder)) => survey(world, profile.model(), folder, observer)?,
         (None, None) => resolve(world, profile.model(), settings, observer)?,
