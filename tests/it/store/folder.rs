@@ -88,7 +88,7 @@ fn nothing_outside_is_read() {
     fs::remove_file(scene.source().join("config.json")).unwrap();
     symlink("/etc/hostname", scene.source().join("config.json")).unwrap();
     let refused = scene.take_in(Some(&scene.source())).unwrap_err().in_one_line();
-    assert!(refused.contains("`config.json` is missing"), "{refused}");
+    assert!(refused.contains("`config.json` is a link"), "{refused}");
     assert!(!scene.stored().exists());
 }
 
