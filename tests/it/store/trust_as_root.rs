@@ -21,7 +21,7 @@ fn profiles() -> Option<TempDir> {
     let inside = folder.path().join("profiles");
     fs::create_dir_all(inside.join("runtimes")).unwrap();
     fs::create_dir_all(inside.join("locks")).unwrap();
-    for name in ["awq.toml", "runtimes/vllm-0.26.0.toml"] {
+    for name in ["awq.toml", "gptq.toml", "runtimes/vllm-0.26.0.toml"] {
         fs::copy(Path::new(SHIPPED).join(name), inside.join(name)).unwrap();
     }
     Some(folder)
