@@ -88,7 +88,7 @@ fn stops_what_is_watched(machine: &Machine) -> Result<(), String> {
     is("the watch goes on", machine.wait(stopped))?;
     is("it stays stopped", machine.unit("vllm") == "inactive")?;
     let status = machine.said(&["awqdeploy", "status"]);
-    is(&status, status.contains("watched (generation") && status.contains("is stopped: by a person"))?;
+    is(&status, status.contains("does not serve") && status.contains("a person stopped it"))?;
     machine.run(&["systemctl", "start", "vllm"]);
     serves(machine, "watched")?;
     is("it is still watched", machine.status()["watched_until"].is_string())?;

@@ -17,6 +17,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
+        vllm::flags,
     },
     flow::{
         context::World,
@@ -52,11 +53,11 @@ pub fn lock(
     let locked = match (folder, &profile.model().path) {
         (Some(folder), path) => {
             let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-            let locked = survey(world, profile.model(), folder, observer)?;
+            let locked = survey(world, &profile, folder, observer)?;
             // The profile says it already.
             if path.as_ref() == Some(&whole) { locked } else { locked.taken_from(&whole) }
         }
-        (None, Some(folder)) => survey(world, profile.model(), folder, observer)?,
+        (None, Some(folder)) => survey(world, &profile, folder, observer)?,
         (None, None) => resolve(world, profile.model(), settings, observer)?,
     };
     let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
@@ -98,14 +99,23 @@ pub(crate) fn save(world: &World, profile: &Profile, locked: &LockedModel) -> Re
     })
 }
 
+/// Whether vLLM makes the weights up (`--load-format dummy`), as benchmarks have it: then the model needs no files of them.
+fn has_dummy_weights(profile: &Profile) -> bool {
+    let mut arguments = flags::arguments(profile.arguments()).into_iter();
+    arguments.any(|argument| argument.name == "--load-format" && argument.value == Some("dummy"))
+}
+
 fn survey(
     world: &World,
-    wanted: &Model,
+    profile: &Profile,
     folder: &Path,
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
+    let wanted = profile.model();
     let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
-    host::checkpoint::check(folder.path())?;
+    if !has_dummy_weights(profile) {
+        host::checkpoint::check(folder.path())?;
+    }
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
     let of = folder.size()?;
     let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
