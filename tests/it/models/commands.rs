@@ -75,6 +75,24 @@ impl Site {
     }
 }
 
+/// vLLM makes the weights up for a benchmark. Without that flag a folder without weights is no model.
+#[test]
+fn dummy_weights_need_no_files() {
+    let site = Site::new();
+    fs::remove_file(site.source().join("model.safetensors")).unwrap();
+    let refused = site.run(&["lock", "awq"]);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains("has no weights"), "{}", refused.stderr);
+    let profile = site.dir.path().join("profiles/awq.toml");
+    let text = fs::read_to_string(&profile).unwrap();
+    for (arguments, code) in
+        [("['--load-format', 'auto']", 4), ("['--load-format', 'dummy']", 0), ("['--load-format=dummy']", 0)]
+    {
+        fs::write(&profile, format!("{text}[vllm]\narguments = {arguments}\n")).unwrap();
+        assert_eq!(site.run(&["lock", "awq"]).code, Some(code), "{arguments}");
+    }
+}
+
 #[test]
 fn a_lock_is_made_of_a_folder_and_is_the_same_each_time() {
     let site = Site::new();
