@@ -20,7 +20,7 @@ use clap::{
 };
 use std::process::ExitCode;
 
-/// The same mistake, with only such commands proposed as are not hidden.
+/// A mistake that proposes no hidden command.
 fn without_hidden(mut mistake: clap::Error) -> clap::Error {
     if mistake.kind() != ErrorKind::InvalidSubcommand {
         return mistake;

@@ -1,4 +1,4 @@
-//! Finds the word that a person may have meant.
+//! Words: the one that a person may have meant, and how those are written that others read.
 
 /// How alike two words must be, from 0 to 1, before one is offered for the other. At 0.6, one wrong
 /// letter in three is forgiven: enough for `modle` and `tensor_paralell_size`, too little for a guess.
@@ -16,6 +16,11 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         // The first of equals, so that the answer does not depend on how the list goes on.
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
+}
+
+/// A string as TOML writes it.
+pub(crate) fn toml_string(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// `a`, `b` and `c`, each in backticks. Empty for nothing.

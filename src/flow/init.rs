@@ -10,6 +10,7 @@ use crate::{
     domain::{
         checkpoint::Checkpoint,
         findings::Finding,
+        hub::cache_folder,
         lockfile::LockedRuntime,
         machine::facts::Facts,
         problem::{Kind, Problem},
@@ -261,9 +262,7 @@ fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer)
             Problem::new(Kind::Unverified, what).help("name the folder that holds the model's `config.json`")
         });
     }
-    let cache = Settings::from_environment()?
-        .cache
-        .map(|cache| cache.join(format!("models--{}", repo.replace('/', "--"))));
+    let cache = Settings::from_environment()?.cache.map(|cache| cache.join(cache_folder(repo)));
     if let Some(cache) = cache.filter(|cache| cache.is_dir())
         && let Ok(folder) = Folder::open(&cache, repo, REVISION)
         // An incomplete cache is passed over.
@@ -324,13 +323,12 @@ fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, P
 }
 
 fn published(checkpoint: Checkpoint, why: &Problem) -> Found {
-    let what = format!("the weights are those that were published: {}", why.in_one_line());
     Found {
         checkpoint,
         template: Template::Unknown,
         cached: None,
         read_from: "what is published of it".to_owned(),
-        finding: Some(Finding::new("headers-not-read", what).with_remedy()),
+        finding: Some(Finding::headers_not_read(why)),
     }
 }
 

@@ -350,7 +350,7 @@ impl Stage {
         Ok(self)
     }
 
-    /// The same with the patience and the gates of a host that is as busy as the busiest that was seen.
+    /// Gives the rehearsal the patience and the gates of a host that is as busy as the busiest that was seen.
     fn calmed(mut self, request: &Request, busy: Busy) -> Result<Self, Problem> {
         let was_notable = self.busy.is_notable();
         self.busy = self.busy.or(busy);

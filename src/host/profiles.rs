@@ -81,7 +81,7 @@ impl ProfileLibrary {
         Self { shelf: Shelf::Given(Box::new(Given { profiles, locks })), beside: None }
     }
 
-    /// The same library, with the locks that lie beside this profile before its own, where it is named by its file.
+    /// This library, with the locks beside the profile before its own, where the profile is named by its file.
     #[must_use]
     pub fn beside(&self, wanted: &str) -> Self {
         let folder = is_path(wanted).then(|| Path::new(wanted).parent()).flatten();
@@ -129,7 +129,7 @@ impl ProfileLibrary {
         Profile::parse(&name, &path, &text)
     }
 
-    /// The same for a plan: what it compares itself with must be there. To lock or fetch its model it need not be yet.
+    /// Reads a profile to plan it: its baseline must be there. To lock or fetch its model it need not be yet.
     ///
     /// # Errors
     /// As [`ProfileLibrary::load`]; [`Kind::Usage`] for a baseline that is no profile.

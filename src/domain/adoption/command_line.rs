@@ -200,7 +200,7 @@ impl Reading {
         Self::beside(seen, None, &|_| false)
     }
 
-    /// The same of a vLLM of this version, where `there` tells whether a file exists.
+    /// Reads the server of a vLLM of this version; `there` tells whether a file exists.
     pub fn beside(
         seen: &Seen,
         version: Option<Version>,

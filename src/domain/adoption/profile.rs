@@ -1,7 +1,7 @@
 //! Writes the profile of an adopted server, as a text for people to read and go on with.
 
 use super::command_line::Reading;
-use crate::domain::{profile::Device, size::ByteSize};
+use crate::domain::{profile::Device, size::ByteSize, spelling::toml_string};
 use std::{
     fmt::{Display, Write as _},
     path::Path,
@@ -48,36 +48,36 @@ pub fn write(reading: &Reading, terms: &Terms<'_>) -> String {
          # `awqdeploy diff 1 PROFILE` shows where the two differ.\n\n\
          service = {service}\n\n[model]\nrepo = {repo}\n",
         found = terms.found,
-        service = quoted(terms.service),
-        repo = quoted(terms.repo)
+        service = toml_string(terms.service),
+        repo = toml_string(terms.repo)
     );
     let mut line = |key: &str, value: &dyn Display| {
         let _ = writeln!(out, "{key} = {value}");
     };
     if let Some(revision) = &reading.revision {
-        line("revision", &quoted(revision));
+        line("revision", &toml_string(revision));
     }
-    line("path", &quoted(&terms.folder.display().to_string()));
-    line("served-name", &quoted(reading.served_names.first().map_or("", String::as_str)));
-    line("\n[runtime]\nvllm", &quoted(terms.vllm));
-    line("device", &quoted(if terms.device == Device::Cuda { "cuda" } else { "cpu" }));
+    line("path", &toml_string(&terms.folder.display().to_string()));
+    line("served-name", &toml_string(reading.served_names.first().map_or("", String::as_str)));
+    line("\n[runtime]\nvllm", &toml_string(terms.vllm));
+    line("device", &toml_string(if terms.device == Device::Cuda { "cuda" } else { "cpu" }));
     line(
         "# Nobody keeps this one as it is. Without this line, the lock in `runtimes/` decides.\npython",
-        &quoted(&terms.python.display().to_string()),
+        &toml_string(&terms.python.display().to_string()),
     );
-    line("\n[listen]\nhost", &quoted(&reading.listen.host.to_string()));
+    line("\n[listen]\nhost", &toml_string(&reading.listen.host.to_string()));
     line("port", &reading.listen.port);
     line("\n[parallelism]\ntensor-parallel-size", &reading.tensor_parallel_size);
-    line("\n[memory]\noffload", &quoted(&offload(reading.offload)));
+    line("\n[memory]\noffload", &toml_string(&offload(reading.offload)));
     if let Some(share) = reading.gpu_memory_utilization {
         line("gpu-memory-utilization", &format_args!("{share:?}"));
     }
     limits(&mut out, reading, terms);
-    let others: Vec<String> = reading.others.iter().map(|word| quoted(word)).collect();
+    let others: Vec<String> = reading.others.iter().map(|word| toml_string(word)).collect();
     let _ = writeln!(out, "\n[vllm]\narguments = [{}]", others.join(", "));
     out.push_str("\n[vllm.environment]\n");
     for (name, value) in &reading.environment {
-        let _ = writeln!(out, "{name} = {}", quoted(value));
+        let _ = writeln!(out, "{name} = {}", toml_string(value));
     }
     let _ = writeln!(
         out,
@@ -110,8 +110,4 @@ fn offload(size: ByteSize) -> String {
         0 => "none".to_owned(),
         mebibytes => format!("{mebibytes}MiB"),
     }
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }

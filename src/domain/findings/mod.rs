@@ -10,6 +10,7 @@ mod rule;
 
 pub use rule::{Concerns, Rule, Severity};
 
+use super::problem::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -60,6 +61,13 @@ impl Finding {
             help: None,
             code,
         }
+    }
+
+    /// The finding that a plan counts with the weights that were published, since this problem kept the headers from
+    /// being read.
+    pub(crate) fn headers_not_read(problem: &Problem) -> Self {
+        let what = format!("the weights are those that were published: {}", problem.in_one_line());
+        Self::new("headers-not-read", what).with_remedy()
     }
 
     /// Adds the remedy.

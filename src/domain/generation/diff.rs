@@ -133,7 +133,7 @@ fn options(argv: &[String]) -> Vec<String> {
     lines
 }
 
-/// The same with sizes as people read them. What is counted in tokens or GPUs is no size.
+/// Writes sizes as people read them. What is counted in tokens or GPUs is no size.
 fn sized(value: Value) -> Value {
     const COUNTED: [&str; 4] = ["tokens", "size", "context", "batch"];
     let Value::Object(fields) = value else { return value };

@@ -21,6 +21,11 @@ use std::{
     time::Duration,
 };
 
+/// The folder of a repository in the cache of `huggingface_hub`: `models--OWNER--NAME`.
+pub(crate) fn cache_folder(repo: &str) -> String {
+    format!("models--{}", repo.replace('/', "--"))
+}
+
 /// The name that git gives these bytes as a file's content.
 pub fn git_name(bytes: &[u8]) -> GitHash {
     let mut name = GitName::new(ByteSize(bytes.len() as u64));

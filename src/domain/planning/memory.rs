@@ -137,7 +137,6 @@ impl Budget {
 
     fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let room = Room::of(checkpoint, profile, facts, ranks);
-        let settings = EngineSettings::of(profile.arguments());
         let offload = room.offload(profile.memory().offload);
         let offloaded = room.offloaded(offload);
         let weights = room.weights.map(|weights| weights.less(offloaded));
@@ -145,7 +144,7 @@ impl Budget {
         let free = room.kv_cache_fixed.or(left);
         // The draft model's cache lies in the same pool.
         let for_model = free.map(|free| free.less(room.draft_cache));
-        let paging = Paging::planned(checkpoint, &settings, ranks);
+        let paging = room.paging;
         let length = profile.limits().max_model_len;
         // While vLLM repacks, about one layer's experts exist twice in RAM (inferred).
         let repacked = match (&checkpoint.shape, offloaded) {
@@ -176,7 +175,7 @@ impl Budget {
             missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
-            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks) + settings.cache_in_ram,
+            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks) + room.cache_in_ram,
         }
     }
 
@@ -242,8 +241,7 @@ pub(crate) fn longest_context(
         Offload::Fixed(size) => size.min(room.offloadable),
     };
     let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead + room.draft_cache);
-    let paging = Paging::planned(checkpoint, &EngineSettings::of(profile.arguments()), ranks)?;
-    let longest = paging.longest(free, profile.limits().max_num_seqs);
+    let longest = room.paging?.longest(free, profile.limits().max_num_seqs);
     let longest = u32::try_from(longest.min(shape.longest_context())).ok()?;
     (longest > 0).then_some(longest)
 }
@@ -256,10 +254,14 @@ struct Room {
     uncounted: ByteSize,
     /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
     kv_cache_fixed: Option<ByteSize>,
+    /// How the KV cache lies in its pool, where that is modelled.
+    paging: Option<Paging>,
     /// The bytes that the KV cache needs at least.
     kv_cache_needed: ByteSize,
     /// The cache of a model that guesses ahead.
     draft_cache: ByteSize,
+    /// RAM of all ranks together for a cache beside that of the GPUs.
+    cache_in_ram: ByteSize,
     offloadable: ByteSize,
     /// The bytes that vLLM counts beside `offloadable`, and empties.
     emptied: ByteSize,
@@ -285,10 +287,12 @@ impl Room {
             overhead: libraries + activations(profile.limits()),
             uncounted,
             kv_cache_fixed,
+            paging,
             kv_cache_needed: kv_cache_fixed
                 .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
                 .unwrap_or_default(),
             draft_cache,
+            cache_in_ram: settings.cache_in_ram,
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 (Some(experts), _) => experts,
                 // It is unknown which weights of this model may move; a fixed size is taken at its word.
@@ -351,8 +355,8 @@ impl Paging {
         Self::with(shape, ranks, 16, &EngineSettings::of(&[]))
     }
 
-    /// The same with cache and state as the checkpoint and the command line have them, and with the layers that guess
-    /// ahead.
+    /// The paging with cache and state as the checkpoint and the command line have them, and with the layers that
+    /// guess ahead.
     fn planned(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Option<Self> {
         let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
         let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });

@@ -36,7 +36,7 @@ impl Profile {
         Self::read(name, path, text, None)
     }
 
-    /// The same, among profiles of these names: what it says of another must be of one of them.
+    /// Reads the text of a profile among others of these names: its baseline must be one of them.
     ///
     /// # Errors
     /// As [`Profile::parse`].

@@ -9,6 +9,7 @@ use crate::domain::{
     machine::facts::Facts,
     planning::{placement, plan::Plan},
     profile::Device,
+    spelling::toml_string,
     vllm::{
         flags::{self, Knowledge},
         version::Version,
@@ -59,24 +60,24 @@ impl Draft<'_> {
     pub(super) fn write(&self) -> String {
         let mut out = Lines(self.head());
         let Self { subject, candidate, .. } = self;
-        out.line("service", quoted(subject.service), "the systemd unit that serves it");
+        out.line("service", toml_string(subject.service), "the systemd unit that serves it");
         out.table("model");
-        out.line("repo", quoted(subject.repo), "where the files come from");
+        out.line("repo", toml_string(subject.repo), "where the files come from");
         self.source(&mut out);
         let served = match subject.replaces {
             None => "what clients write into `model`",
             Some(_) => "as in the profile that it replaces: no client has to change",
         };
-        out.line("served-name", quoted(subject.served_name), served);
+        out.line("served-name", toml_string(subject.served_name), served);
         out.table("runtime");
         let vllm = &candidate.runtime.vllm;
         let locked = match candidate.device {
             Device::Cuda => format!("every package of it is locked in runtimes/vllm-{vllm}.toml"),
             Device::Cpu => format!("every package of it is locked in runtimes/vllm-{vllm}-cpu.toml"),
         };
-        out.line("vllm", quoted(vllm), &locked);
+        out.line("vllm", toml_string(vllm), &locked);
         if candidate.device == Device::Cpu {
-            out.line("device", quoted("cpu"), "there is no GPU");
+            out.line("device", toml_string("cpu"), "there is no GPU");
         }
         self.listen(&mut out);
         self.limits(&mut out);
@@ -110,12 +111,12 @@ impl Draft<'_> {
         match self.subject.source {
             Source::Hub => {}
             Source::Folder(path) => {
-                let path = quoted(&path.display().to_string());
+                let path = toml_string(&path.display().to_string());
                 out.note("The files are here already; each is checked against the lock.");
                 out.line("path", path, "");
             }
             Source::Cached(path) => {
-                let path = quoted(&path.display().to_string());
+                let path = toml_string(&path.display().to_string());
                 out.note("They are here, too: without the first `#` of the next line nothing is downloaded.");
                 out.line("# path", path, "");
             }
@@ -128,7 +129,7 @@ impl Draft<'_> {
         if listen.host.is_loopback() {
             out.line("port", listen.port, "on this host only; `host = \"0.0.0.0\"` lets others connect");
         } else {
-            out.line("host", quoted(&listen.host.to_string()), "the address that clients know");
+            out.line("host", toml_string(&listen.host.to_string()), "the address that clients know");
             out.line("port", listen.port, "");
         }
     }
@@ -170,7 +171,7 @@ impl Draft<'_> {
             out.note("It answers at once. With `\"chat_template_kwargs\": {\"enable_thinking\": true}` a request lets it think.");
             words.extend(NO_THINKING);
         }
-        let words: Vec<String> = words.into_iter().map(quoted).collect();
+        let words: Vec<String> = words.into_iter().map(toml_string).collect();
         out.line("arguments", format!("[{}]", words.join(", ")), "");
         if hybrid {
             out.note("As this architecture was measured on a GPU.");
@@ -204,7 +205,7 @@ impl Draft<'_> {
             };
             let least = (MIN_RATIO * ratio.unwrap_or(1.0).min(1.0) * 100.0).floor() / 100.0;
             out.table("validation.baseline");
-            out.line("profile", quoted(replaces.profile.name()), "measured just before it is replaced");
+            out.line("profile", toml_string(replaces.profile.name()), "measured just before it is replaced");
             out.line("min-ratio", least.max(0.01), &why);
         }
     }
@@ -274,8 +275,4 @@ fn floor(rate: f64) -> f64 {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }

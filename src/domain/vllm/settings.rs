@@ -22,6 +22,8 @@ pub struct EngineSettings {
     pub cache_in_ram: ByteSize,
     /// What guesses tokens ahead (`--speculative-config`).
     pub speculation: Option<Speculation>,
+    /// Whether vLLM makes the weights up, as benchmarks have it (`--load-format dummy`): no file holds them then.
+    pub dummy_weights: bool,
 }
 
 /// What guesses tokens ahead.
@@ -51,6 +53,7 @@ impl EngineSettings {
             cache_fixed: value("--kv-cache-memory-bytes").and_then(number).map(ByteSize),
             cache_in_ram: value("--kv-offloading-size").and_then(gibibytes).unwrap_or_default(),
             speculation: speculation(&arguments),
+            dummy_weights: value("--load-format") == Some("dummy"),
         }
     }
 }

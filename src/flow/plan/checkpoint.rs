@@ -160,11 +160,7 @@ impl LoadedCheckpoint {
     }
 
     fn published(checkpoint: Checkpoint, unread: Option<&Problem>) -> Self {
-        let finding = unread.map(|problem| {
-            let what = format!("the weights are those that were published: {}", problem.in_one_line());
-            Finding::new("headers-not-read", what).with_remedy()
-        });
-        Self { checkpoint, folder: None, finding }
+        Self { checkpoint, folder: None, finding: unread.map(Finding::headers_not_read) }
     }
 }
 

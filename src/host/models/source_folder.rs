@@ -3,6 +3,7 @@
 use crate::{
     domain::{
         digest::GitHash,
+        hub::cache_folder,
         lockfile::LockedFile,
         problem::{Kind, Problem},
         size::ByteSize,
@@ -52,7 +53,7 @@ impl Folder {
     /// # Errors
     /// [`Kind::Unverified`] where there is no such folder, or it is a cache without this revision.
     pub fn open(path: &Path, repo: &str, revision: &str) -> Result<Self, Problem> {
-        let cached = path.join(format!("models--{}", repo.replace('/', "--")));
+        let cached = path.join(cache_folder(repo));
         let path = if cached.is_dir() { &cached } else { path };
         let is_cache = path.join("snapshots").is_dir() && path.join("blobs").is_dir();
         let path = if is_cache { snapshot(path, revision)? } else { path.to_owned() };

@@ -15,6 +15,7 @@ use std::{
     path::Path,
     time::{Duration, SystemTime},
 };
+use tempfile::TempPath;
 
 /// The mode of files: readable by the service's own user, writable by nobody else.
 const FILE_MODE: u32 = 0o644;
@@ -72,10 +73,7 @@ pub(crate) fn write_as(path: &Path, mode: u32, bytes: impl AsRef<[u8]>) -> Resul
 /// Writes `bytes` at `path` in one step outside of the root, where no lock keeps others from writing at the
 /// same time: the last wins.
 pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
-    let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
-    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
+    let staged = staged_unlocked(path, bytes.as_ref())?;
     rename(&staged, path)?;
     // The temporary name is gone with the rename.
     let _gone = staged.keep();
@@ -85,15 +83,18 @@ pub(crate) fn write_unlocked(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(),
 /// Writes `bytes` at `path` outside of the root, where no file of that name may exist yet. One that appears
 /// meanwhile stays, and is a problem.
 pub(crate) fn write_unlocked_new(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Problem> {
+    let staged = staged_unlocked(path, bytes.as_ref())?;
+    staged.persist_noclobber(path).map_err(|e| failed("rename to", path, e.error))?;
+    sync_parent(path)
+}
+
+/// `bytes` beside `path`, synced, under a name that nobody else has. Dropped, it is gone.
+fn staged_unlocked(path: &Path, bytes: &[u8]) -> Result<TempPath, Problem> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staged = tempfile::Builder::new().prefix(".awqdeploy-").tempfile_in(parent);
     let staged = staged.map_err(|e| failed("write", path, e))?.into_temp_path();
-    write_synced(&staged, FILE_MODE, bytes.as_ref()).map_err(|e| failed("write", path, e))?;
-    rustix::fs::renameat_with(CWD, &*staged, CWD, path, RenameFlags::NOREPLACE)
-        .map_err(|e| failed("rename to", path, e.into()))?;
-    // Its name is taken by nothing any more.
-    let _gone = staged.keep();
-    sync_parent(path)
+    write_synced(&staged, FILE_MODE, bytes).map_err(|e| failed("write", path, e))?;
+    Ok(staged)
 }
 
 /// Writes a file that nobody looks for yet, synced.

@@ -5,6 +5,7 @@ mod locate;
 use super::{not_locked, online};
 use crate::{
     domain::{
+        hub::cache_folder,
         lockfile::{LockedFile, LockedModel},
         problem::{Kind, Problem},
         profile::Model,
@@ -169,10 +170,7 @@ impl FetchJob<'_> {
             model.commit.map(|commit| commit.to_string()).into_iter().chain([model.revision.clone()]);
         for revision in revisions {
             for repo in self.repos() {
-                let kept = settings
-                    .cache
-                    .as_ref()
-                    .map(|cache| cache.join(format!("models--{}", repo.replace('/', "--"))));
+                let kept = settings.cache.as_ref().map(|cache| cache.join(cache_folder(repo)));
                 // A cache without this commit has nothing for us.
                 let kept = kept.filter(|kept| kept.is_dir());
                 folders.extend(kept.and_then(|kept| open(&kept, repo, &revision)));

@@ -17,7 +17,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
-        vllm::flags,
+        vllm::settings::EngineSettings,
     },
     flow::{
         context::World,
@@ -99,12 +99,6 @@ pub(crate) fn save(world: &World, profile: &Profile, locked: &LockedModel) -> Re
     })
 }
 
-/// Whether vLLM makes the weights up (`--load-format dummy`), as benchmarks have it: then the model needs no files of them.
-fn has_dummy_weights(profile: &Profile) -> bool {
-    let mut arguments = flags::arguments(profile.arguments()).into_iter();
-    arguments.any(|argument| argument.name == "--load-format" && argument.value == Some("dummy"))
-}
-
 fn survey(
     world: &World,
     profile: &Profile,
@@ -113,7 +107,7 @@ fn survey(
 ) -> Result<LockedModel, Problem> {
     let wanted = profile.model();
     let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
-    if !has_dummy_weights(profile) {
+    if !EngineSettings::of(profile.arguments()).dummy_weights {
         host::checkpoint::check(folder.path())?;
     }
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
