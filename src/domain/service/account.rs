@@ -1,5 +1,6 @@
 //! How a service came to be what it is, as its service manager tells.
 
+use super::active_state::ActiveState;
 use std::time::Duration;
 
 /// What a service manager tells of one service.
@@ -15,20 +16,24 @@ pub struct Account {
     pub said: String,
 }
 
-/// Why a service in this state of systemd's (`inactive`, `failed`, `activating`) does not serve. `engine` is the cause
+/// Why a service in this state does not serve. `engine` is the cause
 /// that its log names, if it names one.
-pub fn why_not(state: &str, account: &Account, engine: Option<&str>) -> String {
+pub fn why_not(state: &ActiveState, account: &Account, engine: Option<&str>) -> String {
     let cause = cause(&account.result);
     let told = engine.or(Some(account.said.as_str()).filter(|said| !said.is_empty()));
     match (state, cause) {
-        ("activating" | "reloading", None) => match told {
+        (ActiveState::Activating | ActiveState::Reloading, None) => match told {
             Some(told) => format!("it starts: {told}"),
             None => "it starts".to_owned(),
         },
-        ("activating" | "reloading", Some(cause)) => with("it is being started again: ", cause, told),
-        ("deactivating", _) => "it is being stopped".to_owned(),
+        (ActiveState::Activating | ActiveState::Reloading, Some(cause)) => {
+            with("it is being started again: ", cause, told)
+        }
+        (ActiveState::Deactivating, _) => "it is being stopped".to_owned(),
         (_, Some(cause)) => with("", cause, told),
-        ("inactive", None) => "a person stopped it, or it was not started since the boot".to_owned(),
+        (ActiveState::Inactive, None) => {
+            "a person stopped it, or it was not started since the boot".to_owned()
+        }
         (state, None) => with("", &format!("systemd says `{state}`"), told),
     }
 }

@@ -172,7 +172,7 @@ fn account(
     let failed = !matches!(account.result.as_str(), "" | "success");
     let log = if failed { services.log_tail(LOG_LINES).unwrap_or_default() } else { String::new() };
     let engine = Reason::among(log.lines()).map(|reason| reason.to_string());
-    let why_not = why_not(&state.to_string(), &account, engine.as_deref());
+    let why_not = why_not(state, &account, engine.as_deref());
     (account, Some(why_not))
 }
 

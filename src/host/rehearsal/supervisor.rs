@@ -7,7 +7,7 @@ use crate::{
     domain::{
         activation::{journal::Period, running::Runs},
         problem::Problem,
-        service::unit::Unit,
+        service::{active_state::ActiveState, unit::Unit},
         store::layout::Layout,
     },
     host::{
@@ -17,7 +17,7 @@ use crate::{
             signals::Interrupt,
         },
         process::{exec, owned::OwnedProcesses, process_tree, running_generation},
-        systemd::service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust},
+        systemd::service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust},
     },
 };
 use rustix::process::{Pid, Signal, kill_process};

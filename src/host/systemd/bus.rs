@@ -1,13 +1,14 @@
 //! systemd over D-Bus: it tells exactly how each job ended.
 
-use super::{
-    service::ActiveState,
-    transport::{
-        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
-    },
+use super::transport::{
+    CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
 };
 use crate::{
-    domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
+    domain::{
+        problem::Problem,
+        service::{active_state::ActiveState, job::JobEnd},
+        store::layout::Scope,
+    },
     host::event_loop,
 };
 use futures_util::StreamExt as _;

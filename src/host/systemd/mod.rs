@@ -28,14 +28,14 @@ use super::{
 use crate::domain::{
     activation::{journal::Period, running::Runs},
     problem::{Kind, Problem},
-    service::{account::Account, job::JobEnd, unit::Unit},
+    service::{account::Account, active_state::ActiveState, job::JobEnd, unit::Unit},
     store::layout::{Layout, Scope},
     validation::limits::Limits,
     vllm::startup_log::Reason,
 };
 use manager::{Manager, reach};
 use places::Places;
-use service::{ActiveState, Condition, Lines, Services, TRIAL_VARIABLE, Trust};
+use service::{Condition, Lines, Services, TRIAL_VARIABLE, Trust};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         activation::{journal::Period, running::Runs},
         problem::Problem,
-        service::{account::Account, unit::Unit},
+        service::{account::Account, active_state::ActiveState, unit::Unit},
         store::layout::Layout,
         validation::limits::Limits,
     },
@@ -13,10 +13,7 @@ use crate::{
         process::{orphans::OrphanProcess, owned::OwnedProcesses},
     },
 };
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The service manager of one service. Every method is idempotent.
 pub trait Services {
@@ -141,68 +138,17 @@ pub enum Condition {
     Down(ActiveState),
 }
 
-/// systemd's `ActiveState=`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ActiveState {
-    /// The service runs.
-    Active,
-    /// The service reads its configuration anew, and runs.
-    Reloading,
-    /// The service runs, and its mounts are renewed: since systemd 256.
-    Refreshing,
-    /// The service does not run.
-    Inactive,
-    /// The service does not run, and ended wrong.
-    Failed,
-    /// The service is on its way up.
-    Activating,
-    /// The service is on its way down.
-    Deactivating,
-    /// The service is being maintained: nothing starts.
-    Maintenance,
-    /// A state of a later systemd.
-    Unknown(String),
-}
-
-impl ActiveState {
-    const NAMED: [(Self, &str); 8] = [
-        (Self::Active, "active"),
-        (Self::Reloading, "reloading"),
-        (Self::Refreshing, "refreshing"),
-        (Self::Inactive, "inactive"),
-        (Self::Failed, "failed"),
-        (Self::Activating, "activating"),
-        (Self::Deactivating, "deactivating"),
-        (Self::Maintenance, "maintenance"),
-    ];
-
-    /// The state of this name in systemd.
-    pub(super) fn named(word: &str) -> Self {
-        let known = Self::NAMED.into_iter().find(|(_, name)| *name == word);
-        known.map_or_else(|| Self::Unknown(word.to_owned()), |(state, _)| state)
-    }
-
-    /// The state as the rest of the program knows it.
-    pub(super) fn condition(self) -> Condition {
-        match self {
-            Self::Active => Condition::Active,
-            Self::Reloading
-            | Self::Refreshing
-            | Self::Activating
-            | Self::Deactivating
-            | Self::Maintenance => Condition::Changing(self),
-            Self::Inactive | Self::Failed | Self::Unknown(_) => Condition::Down(self),
+impl From<ActiveState> for Condition {
+    fn from(state: ActiveState) -> Self {
+        match state {
+            ActiveState::Active => Self::Active,
+            ActiveState::Reloading
+            | ActiveState::Refreshing
+            | ActiveState::Activating
+            | ActiveState::Deactivating
+            | ActiveState::Maintenance => Self::Changing(state),
+            ActiveState::Inactive | ActiveState::Failed | ActiveState::Unknown(_) => Self::Down(state),
         }
-    }
-}
-
-impl fmt::Display for ActiveState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Unknown(word) = self {
-            return f.write_str(word);
-        }
-        let name = Self::NAMED.iter().find(|(state, _)| state == self).map(|(_, name)| *name);
-        f.write_str(name.unwrap_or_default())
     }
 }
 

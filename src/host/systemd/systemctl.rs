@@ -1,14 +1,15 @@
 //! systemd through `systemctl`, which reaches its manager by a socket of its own where there is no message
 //! bus.
 
-use super::{
-    service::ActiveState,
-    transport::{
-        CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
-    },
+use super::transport::{
+    CallError, EffectiveSettings, Invocation, NOT_FOUND, Persistence, STOPPING, State, Transport, Verb,
 };
 use crate::{
-    domain::{problem::Problem, service::job::JobEnd, store::layout::Scope},
+    domain::{
+        problem::Problem,
+        service::{active_state::ActiveState, job::JobEnd},
+        store::layout::Scope,
+    },
     host::process::exec::{self, Finished},
 };
 use std::{

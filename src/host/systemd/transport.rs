@@ -1,7 +1,10 @@
 //! The transports to a service manager, and its answers.
 
-use super::service::{ActiveState, Condition};
-use crate::domain::{problem::Problem, service::job::JobEnd};
+use super::service::Condition;
+use crate::domain::{
+    problem::Problem,
+    service::{active_state::ActiveState, job::JobEnd},
+};
 use std::time::Duration;
 
 /// A transport to a service manager.
@@ -103,7 +106,7 @@ impl Invocation {
 impl State {
     /// The state as the rest of the program knows it.
     pub(super) fn condition(&self) -> Condition {
-        self.active.clone().condition()
+        self.active.clone().into()
     }
 }
 

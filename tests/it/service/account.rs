@@ -1,6 +1,9 @@
 //! Why a service does not serve, in words: the present cause, whatever was before.
 
-use awqdeploy::domain::service::account::{Account, why_not};
+use awqdeploy::domain::service::{
+    account::{Account, why_not},
+    active_state::ActiveState,
+};
 
 #[test]
 fn each_cause_has_its_words() {
@@ -23,6 +26,6 @@ fn each_cause_has_its_words() {
     ];
     for (state, result, said, engine, why) in cases {
         let account = Account { result: result.to_owned(), said: said.to_owned(), ..Account::default() };
-        assert_eq!(why_not(state, &account, engine), why, "{state}, {result}");
+        assert_eq!(why_not(&ActiveState::named(state), &account, engine), why, "{state}, {result}");
     }
 }
