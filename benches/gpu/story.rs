@@ -15,7 +15,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Engine, Executor, ServiceManager, World},
+        context::{Context, Engine, Executor, ServiceManager},
         deploy::deploy,
         event::Event,
         plan,
@@ -54,7 +54,7 @@ fn tell(
     let layout = Layout::new(PathBuf::from(root));
     let service_manager =
         ServiceManager::embedded(&layout, PathBuf::from(root).join("service"), START_PATIENCE);
-    let mut world = World {
+    let mut context = Context {
         store: Store::new(layout),
         library: ProfileLibrary::at(PathBuf::from(profiles)),
         facts: machine::facts(Scope::System)?.into(),
@@ -69,8 +69,8 @@ fn tell(
     let mut serves = true;
     for name in names.split(',') {
         say(&format!("deploy {name}"));
-        let prepared = plan::prepare(&world, name)?;
-        let outcome = deploy(&mut world, &prepared, &|event: Event| {
+        let prepared = plan::prepare(&context, name)?;
+        let outcome = deploy(&mut context, &prepared, &|event: Event| {
             if !matches!(event, Event::Progress { .. }) {
                 say(&format!("{event:?}"));
             }

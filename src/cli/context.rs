@@ -7,7 +7,7 @@ use crate::{
         problem::{Kind, Problem},
         store::layout::Layout,
     },
-    flow::context::{Engine, Executor, HostFacts, ServiceManager, World},
+    flow::context::{Context, Engine, Executor, HostFacts, ServiceManager},
     host::{
         os::{fs, signals::Interrupt},
         store::Store,
@@ -32,8 +32,8 @@ pub(crate) fn read_facts(path: &Path) -> Result<Facts, Problem> {
 }
 
 /// The context of this host, for a command that Ctrl-C may end anywhere.
-pub(crate) fn context(global: &Global) -> Result<World, Problem> {
-    Ok(World {
+pub(crate) fn context(global: &Global) -> Result<Context, Problem> {
+    Ok(Context {
         store: Store::new(layout(global)),
         library: library::library(global),
         facts: HostFacts::default(),
@@ -46,12 +46,12 @@ pub(crate) fn context(global: &Global) -> Result<World, Problem> {
 }
 
 /// The context of this host, for a long command: a signal ends it at a good place.
-pub(crate) fn interruptible(global: &Global) -> Result<World, Problem> {
-    Ok(World { interrupt: Interrupt::listen()?, ..context(global)? })
+pub(crate) fn interruptible(global: &Global) -> Result<Context, Problem> {
+    Ok(Context { interrupt: Interrupt::listen()?, ..context(global)? })
 }
 
 /// The context of a host to plan for: this one, or that of these facts.
-pub(crate) fn planning(global: &Global, facts: Option<&Path>) -> Result<World, Problem> {
+pub(crate) fn planning(global: &Global, facts: Option<&Path>) -> Result<Context, Problem> {
     let facts = facts.map(read_facts).transpose()?.map(HostFacts::from).unwrap_or_default();
-    Ok(World { facts, ..interruptible(global)? })
+    Ok(Context { facts, ..interruptible(global)? })
 }

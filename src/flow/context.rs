@@ -27,7 +27,7 @@ use std::{
 
 /// The context of a story.
 #[derive(Debug)]
-pub struct World {
+pub struct Context {
     /// The root directory.
     pub store: Store,
     /// Profiles and locks.
@@ -86,7 +86,7 @@ pub enum ServiceManager {
     Embedded(Box<EmbeddedSupervisor>),
 }
 
-impl World {
+impl Context {
     /// The places below the root.
     pub fn layout(&self) -> &Layout {
         self.store.layout()

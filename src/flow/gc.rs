@@ -1,6 +1,6 @@
 //! `gc`, `pin`, `unpin`: frees what nothing needs, and says what stays and why.
 
-use super::context::World;
+use super::context::Context;
 use crate::domain::{
     digest::Sha256Digest,
     generation_id::GenerationId,
@@ -41,13 +41,13 @@ pub(crate) struct Collected {
 }
 
 /// Removes everything that no current, proven or pinned generation needs.
-pub(crate) fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
+pub(crate) fn collect(context: &Context, mode: Mode) -> Result<Collected, Problem> {
     match mode {
-        Mode::Look => look(world).map(|(_, collected)| collected),
+        Mode::Look => look(context).map(|(_, collected)| collected),
         Mode::Free => {
-            let writer = world.store.writer(Duration::ZERO, "awqdeploy gc")?;
+            let writer = context.store.writer(Duration::ZERO, "awqdeploy gc")?;
             // Under the lock: nobody may begin to need something now.
-            let (collection, collected) = look(world)?;
+            let (collection, collected) = look(context)?;
             writer.collect(&collection)?;
             Ok(collected)
         }
@@ -55,20 +55,20 @@ pub(crate) fn collect(world: &World, mode: Mode) -> Result<Collected, Problem> {
 }
 
 /// Keeps a generation until it is unpinned.
-pub(crate) fn pin(world: &World, id: GenerationId) -> Result<(), Problem> {
-    world.store.writer(Duration::ZERO, "awqdeploy pin")?.pin(id)
+pub(crate) fn pin(context: &Context, id: GenerationId) -> Result<(), Problem> {
+    context.store.writer(Duration::ZERO, "awqdeploy pin")?.pin(id)
 }
 
 /// Unpins a generation.
-pub(crate) fn unpin(world: &World, id: GenerationId) -> Result<(), Problem> {
-    world.store.writer(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
+pub(crate) fn unpin(context: &Context, id: GenerationId) -> Result<(), Problem> {
+    context.store.writer(Duration::ZERO, "awqdeploy unpin")?.unpin(id)
 }
 
-fn look(world: &World) -> Result<(Collection, Collected), Problem> {
-    let store = &world.store;
+fn look(context: &Context) -> Result<(Collection, Collected), Problem> {
+    let store = &context.store;
     // A lock that cannot be read stops this, since its needs are unknown.
-    let names = world.library.locked()?;
-    let locked: Result<Vec<_>, _> = names.iter().map(|name| world.library.lock(name)).collect();
+    let names = context.library.locked()?;
+    let locked: Result<Vec<_>, _> = names.iter().map(|name| context.library.lock(name)).collect();
     let locked: Vec<_> = locked?.into_iter().flatten().collect();
     let collection = Collection::of(&store.stock(&locked)?);
     let profile = |id: GenerationId| Ok::<_, Problem>(store.generation(id)?.plan.profile);

@@ -1,7 +1,7 @@
 //! `init`: makes a profile for a model on this host.
 
 use super::{
-    context::World,
+    context::Context,
     event::{Event, Observer},
     models::runtime,
     plan::{self, Weights},
@@ -91,9 +91,9 @@ struct Found {
 ///
 /// # Errors
 /// [`Kind::Usage`] where there is none.
-pub(crate) fn baselines(world: &World) -> Result<Baselines, Problem> {
-    let names = world.library.names().unwrap_or_default();
-    let serving = world.store.current_generation()?.map(|current| current.plan.profile);
+pub(crate) fn baselines(context: &Context) -> Result<Baselines, Problem> {
+    let names = context.library.names().unwrap_or_default();
+    let serving = context.store.current_generation()?.map(|current| current.plan.profile);
     if let Some(serving) = serving.filter(|serving| names.contains(serving)) {
         return Ok(Baselines::One(serving));
     }
@@ -110,15 +110,19 @@ pub(crate) fn baselines(world: &World) -> Result<Baselines, Problem> {
 /// # Errors
 /// [`Kind::Usage`] for an impossible name, and for a profile that is there already. [`Kind::Unverified`] where nothing
 /// can be read of the model. [`Kind::Refused`] where nothing of it can serve here.
-pub(crate) fn draft(world: &World, request: &Request, observer: &dyn Observer) -> Result<Drafted, Problem> {
-    let facts = world.facts()?;
+pub(crate) fn draft(
+    context: &Context,
+    request: &Request,
+    observer: &dyn Observer,
+) -> Result<Drafted, Problem> {
+    let facts = context.facts()?;
     let repo = rules::repo(request.repo.clone()).map_err(|fault| no_repository(&request.repo, fault))?;
     let name = request.name.clone().unwrap_or_else(|| proposal::profile_name(&repo));
     rules::name(name.clone()).map_err(|fault| no_name(&name, fault))?;
-    let place = world.library.place(&name);
-    free(world, &name, &place)?;
-    let replaces = request.replaces.as_deref().map(|name| world.library.load(name)).transpose()?;
-    let found = read(world, &repo, request.from.as_deref(), observer)?;
+    let place = context.library.place(&name);
+    free(context, &name, &place)?;
+    let replaces = request.replaces.as_deref().map(|name| context.library.load(name)).transpose()?;
+    let found = read(context, &repo, request.from.as_deref(), observer)?;
     let folder = request.from.as_deref().map(std::path::absolute).transpose();
     let folder = folder.map_err(|e| Problem::doing("find the working directory", e))?;
     let service = replaces.as_ref().map_or(SERVICE, |first| first.service());
@@ -128,17 +132,19 @@ pub(crate) fn draft(world: &World, request: &Request, observer: &dyn Observer) -
         name: &name,
         service,
         served_name: &served.unwrap_or_else(|| proposal::served_name(&repo)),
-        listen: proposal::address(service, &neighbours(world)),
+        listen: proposal::address(service, &neighbours(context)),
         source: match (&folder, &found.cached) {
             (Some(folder), _) => Source::Folder(folder),
             (None, Some(cache)) => Source::Cached(cache),
             (None, None) => Source::Hub,
         },
         template: found.template,
-        replaces: replaces.as_ref().map(|profile| Replaced { profile, predicted: predicted(world, profile) }),
+        replaces: replaces
+            .as_ref()
+            .map(|profile| Replaced { profile, predicted: predicted(context, profile) }),
     };
-    let candidates = candidates(world, facts)?;
-    let mut proposal = proposal::propose(&subject, &found.checkpoint, facts, &candidates, world.layout())??;
+    let candidates = candidates(context, facts)?;
+    let mut proposal = proposal::propose(&subject, &found.checkpoint, facts, &candidates, context.layout())??;
     proposal.plan.findings.extend(found.finding);
     let notes = notes(&subject, &proposal.profile);
     Ok(Drafted {
@@ -153,8 +159,8 @@ pub(crate) fn draft(world: &World, request: &Request, observer: &dyn Observer) -
 }
 
 /// The predicted rate of one stream of a profile, where there is one.
-fn predicted(world: &World, profile: &Profile) -> Option<f64> {
-    let decision = plan::plan(world, profile.name(), Weights::Known).ok()?;
+fn predicted(context: &Context, profile: &Profile) -> Option<f64> {
+    let decision = plan::plan(context, profile.name(), Weights::Known).ok()?;
     decision.planned.ok()?.prediction.expected()
 }
 
@@ -192,29 +198,29 @@ fn notes(subject: &Subject<'_>, profile: &Profile) -> Vec<String> {
 /// # Errors
 /// [`Kind::Unexpected`] where it cannot be written; [`Kind::Usage`] for a folder in the Nix store.
 pub(crate) fn save(
-    world: &World,
+    context: &Context,
     name: &str,
     text: &str,
     profile: &Profile,
 ) -> Result<Vec<PathBuf>, Problem> {
-    let place = world.library.place(name);
-    free(world, name, &place)?;
+    let place = context.library.place(name);
+    free(context, name, &place)?;
     let write = |path: &Path, bytes: &[u8]| {
         fs::make_directory(path.parent().unwrap_or(path))?;
         fs::write_unlocked_new(path, bytes)
     };
     let mut written = Vec::new();
     if profile.runtime().python == Python::Locked {
-        written.extend(world.library.bring_runtime(profile.runtime(), write)?);
+        written.extend(context.library.bring_runtime(profile.runtime(), write)?);
     }
-    world.library.save_profile(name, text, write)?;
+    context.library.save_profile(name, text, write)?;
     written.push(place);
     Ok(written)
 }
 
 /// A problem where a profile or a lock of this name exists: nothing is overwritten.
-fn free(world: &World, name: &str, place: &Path) -> Result<(), Problem> {
-    let lock = world.library.lock(name).ok().flatten();
+fn free(context: &Context, name: &str, place: &Path) -> Result<(), Problem> {
+    let lock = context.library.lock(name).ok().flatten();
     let what = match (place.exists(), lock) {
         (true, _) => format!("there is a profile `{name}` already: `{}`", place.display()),
         (false, Some(lock)) => format!("there is a lock named `{name}` already, of `{}`", lock.repo),
@@ -225,18 +231,18 @@ fn free(world: &World, name: &str, place: &Path) -> Result<(), Problem> {
     )))
 }
 
-fn neighbours(world: &World) -> Vec<Profile> {
-    let names = world.library.names().unwrap_or_default();
-    names.iter().filter_map(|name| world.library.load(name).ok()).collect()
+fn neighbours(context: &Context) -> Vec<Profile> {
+    let names = context.library.names().unwrap_or_default();
+    names.iter().filter_map(|name| context.library.load(name).ok()).collect()
 }
 
 /// The locked vLLMs for this host's device, the newest first. A host without a GPU takes one for GPUs where
 /// there is no other: the refusal then says what is missing.
-fn candidates(world: &World, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
-    let locked = world.library.locked_runtimes()?;
+fn candidates(context: &Context, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
+    let locked = context.library.locked_runtimes()?;
     let of = |device: Device| -> Result<Vec<Candidate>, Problem> {
         let fitting = locked.iter().filter(|locked| locked.device == device).cloned();
-        fitting.map(|locked| candidate(world, locked)).collect()
+        fitting.map(|locked| candidate(context, locked)).collect()
     };
     if facts.gpus.is_empty() {
         return Ok(of(Device::Cpu)?.into_iter().chain(of(Device::Cuda)?).collect());
@@ -244,16 +250,21 @@ fn candidates(world: &World, facts: &Facts) -> Result<Vec<Candidate>, Problem> {
     of(Device::Cuda)
 }
 
-fn candidate(world: &World, locked: LockedRuntime) -> Result<Candidate, Problem> {
+fn candidate(context: &Context, locked: LockedRuntime) -> Result<Candidate, Problem> {
     let transformers = locked.wheels.iter().find(|wheel| wheel.name == "transformers");
     let (device, transformers) = (locked.device, transformers.map(|wheel| wheel.version.clone()));
-    let (runtime, _) = runtime::of_lock(world, locked, &Python::Locked)?;
+    let (runtime, _) = runtime::of_lock(context, locked, &Python::Locked)?;
     Ok(Candidate { runtime, device, transformers })
 }
 
 /// Reads the checkpoint: from the folder that a person named, else from a hub's cache on this host, else from
 /// the hub, else as published.
-fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer) -> Result<Found, Problem> {
+fn read(
+    context: &Context,
+    repo: &str,
+    from: Option<&Path>,
+    observer: &dyn Observer,
+) -> Result<Found, Problem> {
     if let Some(folder) = from {
         let folder = Folder::open(folder, repo, REVISION)?;
         host::checkpoint::check(folder.path())?;
@@ -270,7 +281,7 @@ fn read(world: &World, repo: &str, from: Option<&Path>, observer: &dyn Observer)
     {
         return Ok(Found { cached: Some(cache), ..found });
     }
-    on_hub(world, repo, observer)
+    on_hub(context, repo, observer)
 }
 
 fn in_folder(folder: &Path) -> Result<Option<Found>, Problem> {
@@ -287,7 +298,7 @@ fn in_folder(folder: &Path) -> Result<Option<Found>, Problem> {
     }))
 }
 
-fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, Problem> {
+fn on_hub(context: &Context, repo: &str, observer: &dyn Observer) -> Result<Found, Problem> {
     observer.see(Event::Stage(format!("read what `{repo}` is")));
     let model = Model {
         repo: repo.to_owned(),
@@ -299,10 +310,10 @@ fn on_hub(world: &World, repo: &str, observer: &dyn Observer) -> Result<Found, P
         verify_at_start: VerifyAtStart::Memo,
     };
     let read = || {
-        let (hub, source, files) = plan::sought(world, &model, None).map_err(HubReadError::Unasked)?;
+        let (hub, source, files) = plan::sought(context, &model, None).map_err(HubReadError::Unasked)?;
         let checkpoint =
-            host::checkpoint::read_from_hub(&hub, &source, &files, &BTreeMap::new(), &world.interrupt)?;
-        let template = host::checkpoint::template_on_hub(&hub, &source, &files, &world.interrupt)?;
+            host::checkpoint::read_from_hub(&hub, &source, &files, &BTreeMap::new(), &context.interrupt)?;
+        let template = host::checkpoint::template_on_hub(&hub, &source, &files, &context.interrupt)?;
         Ok(Found {
             checkpoint,
             template: template.as_deref().map_or(Template::Missing, Template::of),

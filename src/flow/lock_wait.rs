@@ -1,7 +1,7 @@
 //! Waits for a held lock as long as it takes: a rollback does not give up.
 
 use super::{
-    context::World,
+    context::Context,
     event::{Event, Observer},
 };
 use crate::{
@@ -16,14 +16,14 @@ const TRY_EVERY: Duration = Duration::from_millis(500);
 /// Takes a lock once it is free. Reports each of its holders once. Nothing where it is no longer `wanted`, or
 /// the host goes down, which waits for nobody.
 pub(super) fn take<T>(
-    world: &mut World,
-    mut lock: impl FnMut(&mut World) -> Result<T, Problem>,
-    wanted: impl Fn(&World) -> bool,
+    context: &mut Context,
+    mut lock: impl FnMut(&mut Context) -> Result<T, Problem>,
+    wanted: impl Fn(&Context) -> bool,
     observer: &dyn Observer,
 ) -> Result<Option<T>, Problem> {
     let mut told = None;
     loop {
-        match lock(world) {
+        match lock(context) {
             Err(problem) if problem.kind == Kind::Busy => {
                 if told.as_ref() != Some(&problem.what) {
                     observer.see(Event::Warning(format!("this has to go back, and waits: {}", problem.what)));
@@ -33,7 +33,7 @@ pub(super) fn take<T>(
             taken => return taken.map(Some),
         }
         // The manager tells whether the host goes down, whatever the service.
-        if !wanted(world) || world.service_manager.observe("awqdeploy").goes_down() {
+        if !wanted(context) || context.service_manager.observe("awqdeploy").goes_down() {
             return Ok(None);
         }
         watchdog::pause(TRY_EVERY);

@@ -3,7 +3,7 @@
 use super::{
     activation::outcome::Outcome,
     busy::Busy,
-    context::{Engine, Executor, ServiceManager, World},
+    context::{Context, Engine, Executor, ServiceManager},
     deploy::deploy,
     event::{Event, Observer},
     plan::{self, Weights},
@@ -182,18 +182,18 @@ pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Sto
         throw_away.path()
     };
     let mut stage = Stage::set(request, look(observer), folder)?;
-    let mut world = stage.world(request);
-    let mut acts = vec![act(&mut world, &stage.from, observer)];
-    if serving(&mut world)?.as_deref() == Some(stage.from.as_str()) {
+    let mut context = stage.context(request);
+    let mut acts = vec![act(&mut context, &stage.from, observer)];
+    if serving(&mut context)?.as_deref() == Some(stage.from.as_str()) {
         // It may have become so since the first act.
         let busy = if stage.busy.is_notable() { Busy::look() } else { look(observer) };
         stage = stage.calmed(request, busy)?;
-        world.library = stage.library();
+        context.library = stage.library();
         if let Some(fault) = request.fault {
-            stage.spoil(&mut world, fault)?;
+            stage.spoil(&mut context, fault)?;
         }
         let interrupted = request.fault == Some(RehearsalFault::Interrupted);
-        let interrupt = world.interrupt.clone();
+        let interrupt = context.interrupt.clone();
         let pressing = |event: Event| {
             let starting =
                 matches!(event, Event::Activation { state: State::Forward { step: Step::Start }, .. });
@@ -202,9 +202,9 @@ pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Sto
                 interrupt.raise();
             }
         };
-        acts.push(act(&mut world, &stage.to, &pressing));
+        acts.push(act(&mut context, &stage.to, &pressing));
     }
-    let serving = serving(&mut world)?;
+    let serving = serving(&mut context)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
     let interrupted = request.interrupt.came() && request.fault != Some(RehearsalFault::Interrupted);
     // What went wrong by itself has its own sentence.
@@ -237,18 +237,18 @@ impl Act {
     }
 }
 
-fn act(world: &mut World, profile: &str, observer: &dyn Observer) -> Act {
+fn act(context: &mut Context, profile: &str, observer: &dyn Observer) -> Act {
     let began = Instant::now();
     observer.see(Event::Stage(format!("deploy {profile}")));
-    let outcome = plan::prepare(world, profile).and_then(|prepared| deploy(world, &prepared, observer));
+    let outcome = plan::prepare(context, profile).and_then(|prepared| deploy(context, &prepared, observer));
     Act { profile: profile.to_owned(), outcome, took: began.elapsed() }
 }
 
-fn serving(world: &mut World) -> Result<Option<String>, Problem> {
-    let Some(Generation { plan, .. }) = world.store.current_generation()? else {
+fn serving(context: &mut Context) -> Result<Option<String>, Problem> {
+    let Some(Generation { plan, .. }) = context.store.current_generation()? else {
         return Ok(None);
     };
-    let active = world.service_manager.observe(&plan.service).condition()? == Condition::Active;
+    let active = context.service_manager.observe(&plan.service).condition()? == Condition::Active;
     Ok(active.then_some(plan.profile))
 }
 
@@ -332,10 +332,10 @@ impl Stage {
 
     /// Lets each engine answer at the speed that its plan predicts.
     fn pace(mut self, request: &Request) -> Result<Self, Problem> {
-        let world = self.world(request);
+        let context = self.context(request);
         for (name, (profile, _)) in &mut self.profiles {
             // A plan that is refused now is refused again by the deployment, which says why.
-            let predicted = plan::plan(&world, name, Weights::Known)?
+            let predicted = plan::plan(&context, name, Weights::Known)?
                 .planned
                 .ok()
                 .and_then(|plan| plan.prediction.expected())
@@ -372,12 +372,12 @@ impl Stage {
         ProfileLibrary::of(self.profiles.clone(), self.locks.clone())
     }
 
-    fn world(&self, request: &Request) -> World {
+    fn context(&self, request: &Request) -> Context {
         let layout = Layout::new(self.root.join("root"));
         let patience = self.busy.patience(START_PATIENCE);
         let service_manager = ServiceManager::embedded(&layout, self.root.join("service"), patience);
         let program = request.binary.to_string_lossy().into_owned();
-        World {
+        Context {
             store: Store::new(layout),
             library: self.library(),
             facts: request.facts.clone().into(),
@@ -406,7 +406,7 @@ impl Stage {
     }
 
     /// Plays the fault of the second deployment.
-    fn spoil(&self, world: &mut World, fault: RehearsalFault) -> Result<(), Problem> {
+    fn spoil(&self, context: &mut Context, fault: RehearsalFault) -> Result<(), Problem> {
         let weights = self.root.join("models").join(&self.to).join(WEIGHTS);
         match fault {
             RehearsalFault::Engine(fault) => {
@@ -415,7 +415,7 @@ impl Stage {
                     *profile =
                         profile.clone().with_environment(engine::FAULT_VARIABLE, &fault.to_string())?;
                 }
-                world.library = ProfileLibrary::of(profiles, self.locks.clone());
+                context.library = ProfileLibrary::of(profiles, self.locks.clone());
             }
             RehearsalFault::BadHash => {
                 let mut bytes = stand_in_weights(&self.to);
@@ -426,12 +426,12 @@ impl Stage {
             }
             RehearsalFault::MissingFile => fs::remove(&weights)?,
             RehearsalFault::DoesNotFit => {
-                let mut facts = world.facts()?.clone();
+                let mut facts = context.facts()?.clone();
                 for gpu in &mut facts.gpus {
                     gpu.memory_total = TOO_LITTLE;
                     gpu.memory_free = TOO_LITTLE;
                 }
-                world.facts = facts.into();
+                context.facts = facts.into();
             }
             RehearsalFault::Interrupted => {}
         }

@@ -13,7 +13,7 @@ use awqdeploy::{
             outcome::{Ended, Outcome},
             recover::recover,
         },
-        context::{Engine, Executor, ServiceManager, World},
+        context::{Context, Engine, Executor, ServiceManager},
         deploy::deploy,
         event::{Event, Observer},
         models::lock::lock,
@@ -55,7 +55,7 @@ const TIMEOUT: &str = "1h";
 
 /// A root, a folder of profiles and a folder of models, all in one folder that goes with it.
 pub(crate) struct Stand {
-    pub(crate) world: World,
+    pub(crate) context: Context,
     pub(crate) port: u16,
     folder: TempDir,
 }
@@ -103,7 +103,7 @@ impl Stand {
     pub(crate) fn new() -> Self {
         let folder = tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let stand = Self { world: world(folder.path()), port, folder };
+        let stand = Self { context: context(folder.path()), port, folder };
         fs::create_dir(stand.path("profiles")).unwrap();
         let offline = Settings::of(|_| None).unwrap();
         for name in [OLD, NEW] {
@@ -111,7 +111,7 @@ impl Stand {
             fs::write(stand.model(name).join("config.json"), known_config(repo(name)).unwrap()).unwrap();
             fs::write(stand.model(name).join("model.safetensors"), name.repeat(1000)).unwrap();
             stand.write_profile(name, "", "");
-            lock(&stand.world, name, None, &offline, &silent).unwrap();
+            lock(&stand.context, name, None, &offline, &silent).unwrap();
         }
         stand
     }
@@ -165,20 +165,20 @@ impl Stand {
         profile: &str,
         observer: &dyn Observer,
     ) -> Result<Outcome, Problem> {
-        let prepared = prepare(&self.world, profile)?;
-        patiently(|| deploy(&mut self.world, &prepared, observer))
+        let prepared = prepare(&self.context, profile)?;
+        patiently(|| deploy(&mut self.context, &prepared, observer))
     }
 
     pub(crate) fn recover(&mut self) -> Option<Ended> {
-        patiently(|| recover(&mut self.world, &silent)).unwrap()
+        patiently(|| recover(&mut self.context, &silent)).unwrap()
     }
 
     /// What is now. Beside the records it asks the service, since they could lie.
     pub(crate) fn state(&mut self) -> Serving {
-        let root = self.world.layout().root().to_owned();
-        let current = self.world.store.current().unwrap();
-        let active = self.world.service_manager.observe("vllm").condition().unwrap() == Condition::Active;
-        let plan = current.filter(|_| active).map(|id| self.world.store.generation(id).unwrap().plan);
+        let root = self.context.layout().root().to_owned();
+        let current = self.context.store.current().unwrap();
+        let active = self.context.service_manager.observe("vllm").condition().unwrap() == Condition::Active;
+        let plan = current.filter(|_| active).map(|id| self.context.store.generation(id).unwrap().plan);
         let list = |folder: &str| {
             let mut names = names(&root.join(folder)).unwrap();
             names.sort();
@@ -197,8 +197,8 @@ impl Stand {
     pub(crate) fn serves(&mut self, profile: &str) {
         assert_eq!(self.state().profile.as_deref(), Some(profile));
         // Asked by another process: whatever signal came was not for it.
-        self.world.interrupt = Interrupt::default();
-        let report = validate(&self.world, &silent).unwrap();
+        self.context.interrupt = Interrupt::default();
+        let report = validate(&self.context, &silent).unwrap();
         assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
     }
 
@@ -209,9 +209,9 @@ impl Stand {
 }
 
 /// What a rehearsal acts on, too: `root` and `service` in a folder.
-pub(crate) fn world(folder: &Path) -> World {
+pub(crate) fn context(folder: &Path) -> Context {
     let layout = Layout::new(folder.join("root"));
-    World {
+    Context {
         library: ProfileLibrary::at(folder.join("profiles")),
         facts: crate::inputs::facts("four-16gb").into(),
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),

@@ -26,11 +26,11 @@ pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<
         vllm: request.vllm,
         questions: if request.no_questions { Questions::Spared } else { Questions::Asked },
     };
-    let world = context::interruptible(global)?;
-    let found = adopt::look(&world, wanted)?;
-    let adoption = if dry_run { None } else { Some(adopt::adopt(&world, found.clone(), screen)?) };
+    let context = context::interruptible(global)?;
+    let found = adopt::look(&context, wanted)?;
+    let adoption = if dry_run { None } else { Some(adopt::adopt(&context, found.clone(), screen)?) };
     screen.clear();
-    let text = world.library.text(&profile).ok().filter(|_| !dry_run);
+    let text = context.library.text(&profile).ok().filter(|_| !dry_run);
     let document = AdoptionDocument::of(profile, found, adoption, text);
     output::show(global, &document, render)
 }

@@ -25,15 +25,15 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
-        let mut world = context::interruptible(global)?;
-        let prepare = |world: &_, name: &str| {
-            let prepared = plan::prepare(world, name)?;
+        let mut context = context::interruptible(global)?;
+        let prepare = |context: &_, name: &str| {
+            let prepared = plan::prepare(context, name)?;
             if !global.json {
                 deploy::show_prepared(global, &prepared)?;
             }
             Ok(prepared)
         };
-        apply::apply(&mut world, &declared, &prepare, screen)
+        apply::apply(&mut context, &declared, &prepare, screen)
     })();
     screen.clear();
     match applied {

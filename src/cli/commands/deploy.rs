@@ -20,7 +20,7 @@ use crate::{
             outcome::{Action, Ended, Outcome},
             recover,
         },
-        context::World,
+        context::Context,
         deploy::{
             self,
             drift::{self, Drift},
@@ -40,18 +40,18 @@ pub(super) fn deploy(
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let done = (|| {
-        let mut world = interruptible(global)?;
-        let mut prepared = plan::prepare(&world, profile)?;
+        let mut context = interruptible(global)?;
+        let mut prepared = plan::prepare(&context, profile)?;
         prepared.waived = waived(insistence);
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
-        warn_of_drift(&mut world, screen)?;
+        warn_of_drift(&mut context, screen)?;
         if consent.dry_run {
             return Ok(None);
         }
         agree(consent, &format!("Deploy {profile}?"))?;
-        deploy::deploy(&mut world, &prepared, screen).map(Some)
+        deploy::deploy(&mut context, &prepared, screen).map(Some)
     })();
     screen.clear();
     conclude(global, Action::Deploy, profile, done)
@@ -78,8 +78,8 @@ pub(super) fn rollback(
         },
     };
     // The host is not checked: a rollback must work whatever is wrong with it.
-    let mut world = interruptible(global)?;
-    let to = rollback::find(&world.store, &target)?;
+    let mut context = interruptible(global)?;
+    let to = rollback::find(&context.store, &target)?;
     let profile = to.plan.profile.clone();
     let question = format!("Roll back to {profile} (generation {})?", to.id);
     let done = (|| {
@@ -88,9 +88,9 @@ pub(super) fn rollback(
             show(global, &document, render::plan::plan)?;
             return Ok(None);
         }
-        warn_of_drift(&mut world, screen)?;
+        warn_of_drift(&mut context, screen)?;
         agree(consent, &question)?;
-        rollback::rollback(&mut world, &target, screen).map(Some)
+        rollback::rollback(&mut context, &target, screen).map(Some)
     })();
     screen.clear();
     conclude(global, Action::Rollback, &profile, done)
@@ -99,7 +99,7 @@ pub(super) fn rollback(
 /// Follows an activation; its exit status becomes this process's.
 pub(super) fn follow(
     global: &Global,
-    story: impl FnOnce(&World, &dyn Observer) -> Result<Outcome, Problem>,
+    story: impl FnOnce(&Context, &dyn Observer) -> Result<Outcome, Problem>,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let outcome = story(&interruptible(global)?, screen)?;
@@ -108,8 +108,8 @@ pub(super) fn follow(
 }
 
 /// Shows what a person wrote into a unit before it is overwritten.
-fn warn_of_drift(world: &mut World, screen: &Screen) -> Result<(), Problem> {
-    for Drift { path, installed, found } in drift::drift(world)? {
+fn warn_of_drift(context: &mut Context, screen: &Screen) -> Result<(), Problem> {
+    for Drift { path, installed, found } in drift::drift(context)? {
         let changes = render::changes(&installed, &found);
         let path = path.display();
         screen.see(Event::Warning(format!(

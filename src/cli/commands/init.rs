@@ -21,7 +21,7 @@ use crate::{
     },
     flow::{
         adopt::{self, Questions},
-        context::World,
+        context::Context,
         init::{self, Baselines, Request},
     },
     host::os::trust,
@@ -32,10 +32,10 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
     if let Some(target) = &request.adopt {
         return adopted(global, request, target);
     }
-    let world = planning(global, request.facts.as_deref())?;
+    let context = planning(global, request.facts.as_deref())?;
     let replaces = match (&request.migrate_to, &request.baseline) {
         (Some(_), Some(baseline)) => Some(baseline.clone()),
-        (Some(_), None) => Some(baseline(global, &world)?),
+        (Some(_), None) => Some(baseline(global, &context)?),
         (None, _) => None,
     };
     let repo = match request.migrate_to.as_ref().or(request.model.as_ref()) {
@@ -43,13 +43,13 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
         None => output::ask(global, "which model? OWNER/MODEL, as on the hub", no_model)?,
     };
     let wanted = Request { repo, from: request.from.clone(), name: request.name.clone(), replaces };
-    let drafted = init::draft(&world, &wanted, screen)?;
+    let drafted = init::draft(&context, &wanted, screen)?;
     screen.clear();
     let proposal = &drafted.proposal;
     let written = if request.dry_run {
         None
     } else {
-        Some(init::save(&world, &drafted.name, &proposal.text, &proposal.profile)?)
+        Some(init::save(&context, &drafted.name, &proposal.text, &proposal.profile)?)
     };
     let name = &drafted.name;
     let next = vec![
@@ -90,8 +90,8 @@ fn no_model() -> Problem {
 }
 
 /// The profile that a migration starts from.
-fn baseline(global: &Global, world: &World) -> Result<String, Problem> {
-    match init::baselines(world)? {
+fn baseline(global: &Global, context: &Context) -> Result<String, Problem> {
+    match init::baselines(context)? {
         Baselines::One(name) => Ok(name),
         Baselines::Several(names) => {
             output::choose(global, "which profile is to be replaced?", &names, init::several)
@@ -102,7 +102,7 @@ fn baseline(global: &Global, world: &World) -> Result<String, Problem> {
 /// Makes the profile of a running server.
 fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitStatus, Problem> {
     let name = request.name.clone().unwrap_or_else(|| "adopted".to_owned());
-    let world = interruptible(global)?;
+    let context = interruptible(global)?;
     let wanted = adopt::Request {
         target: target.to_owned(),
         profile: name.clone(),
@@ -111,11 +111,11 @@ fn adopted(global: &Global, request: &InitRequest, target: &str) -> Result<ExitS
         vllm: request.vllm.clone(),
         questions: Questions::Asked,
     };
-    let found = adopt::look(&world, wanted)?;
-    let path = world.library.place(&name);
+    let found = adopt::look(&context, wanted)?;
+    let path = context.library.place(&name);
     let profile = Profile::parse(&name, &path, &found.profile)?;
     let written =
-        if request.dry_run { Vec::new() } else { init::save(&world, &name, &found.profile, &profile)? };
+        if request.dry_run { Vec::new() } else { init::save(&context, &name, &found.profile, &profile)? };
     let document = InitDocument {
         schema: "awqdeploy/init/v1",
         dry_run: request.dry_run,

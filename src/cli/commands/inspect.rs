@@ -28,13 +28,13 @@ pub(super) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
 }
 
 pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
-    let world = context(global)?;
-    let history = history::history(&world)?;
-    show(global, &HistoryDocument::of(&history, &history::profiles(&world)?), told::history)
+    let context = context(global)?;
+    let history = history::history(&context)?;
+    show(global, &HistoryDocument::of(&history, &history::profiles(&context)?), told::history)
 }
 
 pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let world = context(global)?;
-    let why = history::why(&world, generation.map(GenerationId), screen)?;
-    show(global, &WhyDocument::of(why, &history::profiles(&world)?), told::why)
+    let context = context(global)?;
+    let why = history::why(&context, generation.map(GenerationId), screen)?;
+    show(global, &WhyDocument::of(why, &history::profiles(&context)?), told::why)
 }

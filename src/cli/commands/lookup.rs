@@ -24,10 +24,10 @@ use std::fmt::Write;
 
 pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Problem> {
     let generation = request.generation.map(GenerationId);
-    let mut world = context::context(global)?;
+    let mut context = context::context(global)?;
     if !global.json {
         let lines = if request.follow { Lines::Follow } else { Lines::Last(request.lines) };
-        logs::logs(&mut world, generation, lines, &mut |line| print(line))?;
+        logs::logs(&mut context, generation, lines, &mut |line| print(line))?;
         return Ok(ExitStatus::Done);
     }
     if request.follow {
@@ -35,9 +35,10 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Proble
             .help("leave out `--json`, or `--follow`"));
     }
     let mut lines = Vec::new();
-    let (generation, source) = logs::logs(&mut world, generation, Lines::Last(request.lines), &mut |line| {
-        lines.push(line.to_owned());
-    })?;
+    let (generation, source) =
+        logs::logs(&mut context, generation, Lines::Last(request.lines), &mut |line| {
+            lines.push(line.to_owned());
+        })?;
     let activation = match source {
         Source::ServiceManager => None,
         Source::Kept(activation) => Some(activation),

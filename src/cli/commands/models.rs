@@ -10,7 +10,7 @@ use crate::{
     },
     domain::{exit_status::ExitStatus, hub::upstream::lines, problem::Problem},
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer as _},
         models::{
             fetch::{self, Fetched},
@@ -22,12 +22,12 @@ use crate::{
 
 fn lock_runtime(
     global: &Global,
-    world: &World,
+    context: &Context,
     request: &LockRequest,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let LockRequest { profile, with, until, .. } = request;
-    let locked = lock::lock_runtime(world, profile, with, until.as_deref(), screen)?;
+    let locked = lock::lock_runtime(context, profile, with, until.as_deref(), screen)?;
     let document = RuntimeLockDocument {
         schema: "awqdeploy/runtime-lock/v1",
         digest: locked.digest(),
@@ -50,23 +50,23 @@ fn lock_runtime(
 }
 
 pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let world = interruptible(global)?;
+    let context = interruptible(global)?;
     if request.runtime {
-        return lock_runtime(global, &world, request, screen);
+        return lock_runtime(global, &context, request, screen);
     }
     let settings = Settings::from_environment()?;
     let profile = &request.profile;
     if request.check {
-        let checked = lock::check(&world, profile, &settings, screen)?;
+        let checked = lock::check(&context, profile, &settings, screen)?;
         let same = checked.standing == Standing::Same;
         show(global, &UpstreamDocument::of(profile, checked), upstream)?;
         return Ok(if same { ExitStatus::Done } else { ExitStatus::Unverified });
     }
     let from = request.from.as_deref();
     let locked = if request.fetch {
-        lock::lock_and_fetch(&world, profile, &settings, screen)?
+        lock::lock_and_fetch(&context, profile, &settings, screen)?
     } else {
-        lock::lock(&world, profile, from, &settings, screen)?
+        lock::lock(&context, profile, from, &settings, screen)?
     };
     show(global, &LockDocument::of(profile, locked), |LockDocument { locked, .. }| {
         let commit = locked.commit.map(|commit| format!(" of commit {commit}")).unwrap_or_default();
@@ -81,12 +81,13 @@ pub(super) fn fetch(
     offline: bool,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
-    let world = interruptible(global)?;
+    let context = interruptible(global)?;
     let mut settings = Settings::from_environment()?;
     if offline {
         settings.reach = Reach::Offline;
     }
-    let Fetched { path, files, bytes, found, downloaded } = fetch::fetch(&world, profile, &settings, screen)?;
+    let Fetched { path, files, bytes, found, downloaded } =
+        fetch::fetch(&context, profile, &settings, screen)?;
     let (schema, profile) = ("awqdeploy/fetch/v1", profile.to_owned());
     let document = FetchDocument { schema, profile, path, files, bytes, found, downloaded };
     show(global, &document, |document| {
@@ -98,8 +99,8 @@ pub(super) fn fetch(
 }
 
 /// The hub to repair from, if it can be asked. Without it there may be copies on this host.
-pub(super) fn pieces(world: &World, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
-    let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(world, profile, &settings));
+pub(super) fn pieces(context: &Context, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
+    let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(context, profile, &settings));
     pieces.unwrap_or_else(|problem| {
         screen.see(Event::Warning(format!("{}; the hub is not asked", problem.in_one_line())));
         None

@@ -19,9 +19,9 @@ pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus,
     let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
-    let world = planning(global, facts.as_deref())?;
+    let context = planning(global, facts.as_deref())?;
     let decide = if *ask_engine { plan::plan_with_consent } else { plan::plan };
-    show_plan(global, profile, decide(&world, profile, weights)?)
+    show_plan(global, profile, decide(&context, profile, weights)?)
 }
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {

@@ -9,7 +9,7 @@ use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
     flow::{
         activation::worker::{self, Part},
-        context::{Executor, World},
+        context::{Context, Executor},
         deploy::fallback,
         supervise,
     },
@@ -24,25 +24,25 @@ pub(super) fn activate(
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let part = if rest { Part::Rest } else { Part::Whole };
-    let mut world = World { executor: Executor::Here, ..interruptible(global)? };
-    let outcome = worker::activation(&mut world, number, part, screen)?;
+    let mut context = Context { executor: Executor::Here, ..interruptible(global)? };
+    let outcome = worker::activation(&mut context, number, part, screen)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 
 /// Counts a start or end of the service, for its unit.
 pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Problem> {
-    let world = context(global)?;
+    let context = context(global)?;
     match what {
-        Tallied::Begun => fallback::begun(&world),
-        Tallied::Ended => fallback::ended(&world),
+        Tallied::Begun => fallback::begun(&context),
+        Tallied::Ended => fallback::ended(&context),
     }
     .map(|()| ExitStatus::Done)
 }
 
 /// Rolls back a service that failed too often, for the service manager.
 pub(super) fn fallback(global: &Global, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let mut world = interruptible(global)?;
-    let outcome = fallback::fall_back(&mut world, screen)?;
+    let mut context = interruptible(global)?;
+    let outcome = fallback::fall_back(&mut context, screen)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 

@@ -29,8 +29,8 @@ pub(super) fn verify(
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let VerifyRequest { profile, all, repair } = request;
-    let world = interruptible(global)?;
-    let hub = if repair { models::pieces(&world, profile.as_deref(), screen) } else { None };
+    let context = interruptible(global)?;
+    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
     let which = match profile {
         Some(profile) => Which::Profile(profile),
         None if all => Which::All,
@@ -38,7 +38,7 @@ pub(super) fn verify(
     };
     let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
     let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
-    let verified = verify::verify(&world, &which, damaged, screen)?;
+    let verified = verify::verify(&context, &which, damaged, screen)?;
     show(global, &VerifyDocument::of(&verified), documents::verify::verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }

@@ -17,9 +17,9 @@ pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatu
     let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));
-    let world = planning(global, facts.as_deref())?;
-    let plan: Plan = plan::plan(&world, profile, weights)?.planned?;
-    let units = plan.units(world.layout());
+    let context = planning(global, facts.as_deref())?;
+    let plan: Plan = plan::plan(&context, profile, weights)?.planned?;
+    let units = plan.units(context.layout());
     if let Some(folder) = output {
         fs::make_directory(folder)?;
         return units

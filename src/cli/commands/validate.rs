@@ -15,14 +15,14 @@ use crate::{
         profile::{Gates, secrets::SecretText},
         validation::report::Verdict,
     },
-    flow::{context::World, validate::command},
+    flow::{context::Context, validate::command},
     host::os::signals::Interrupt,
 };
 
 pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let report = match &request.url {
-        None => command::validate(&World { interrupt, ..context(global)? }, screen)?,
+        None => command::validate(&Context { interrupt, ..context(global)? }, screen)?,
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,

@@ -14,7 +14,7 @@ use crate::{
         validation::report::Report,
     },
     flow::{
-        context::{ServiceManager, World},
+        context::{Context, ServiceManager},
         event::{Event, Observer},
         validate::generation,
     },
@@ -27,20 +27,20 @@ use crate::{
 /// Ends an activation: validates the server after a rollback, unless that was done, and tells the host's
 /// journal.
 pub(in crate::flow) fn close(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     ended: &Ended,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let validated = validate_returned(world, writer, ended, observer);
+    let validated = validate_returned(context, writer, ended, observer);
     // A report that cannot be read is reported to those who ask for it.
     let returned = writer.store().report(ended.number, Evidence::Returned).unwrap_or_default();
-    world.tell(ended, returned.as_ref());
+    context.tell(ended, returned.as_ref());
     validated
 }
 
 pub(crate) fn validate_returned(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     ended: &Ended,
     observer: &dyn Observer,
@@ -53,7 +53,7 @@ pub(crate) fn validate_returned(
         return Ok(());
     }
     observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
-    let whose = world.service_manager.processes(&writer.store().generation(from)?.plan.service)?;
+    let whose = context.service_manager.processes(&writer.store().generation(from)?.plan.service)?;
     generation::validate_returned(writer, ended.number, from, whose, observer)
 }
 
@@ -120,7 +120,7 @@ pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<Acti
     })
 }
 
-impl World {
+impl Context {
     /// Tells the host's journal how an activation ended, and the validation of the server after a rollback. A
     /// rehearsal is not told.
     pub(in crate::flow) fn tell(&self, ended: &Ended, returned: Option<&Report>) {

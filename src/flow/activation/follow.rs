@@ -5,7 +5,7 @@ use super::{ending, outcome::Outcome};
 use crate::{
     domain::problem::{Kind, Problem},
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::{
@@ -41,12 +41,12 @@ pub(crate) enum CtrlC {
 
 /// Shows the activation of this number until it has ended. Losing the terminal leaves the activation alone.
 pub(crate) fn follow(
-    world: &World,
+    context: &Context,
     number: u64,
     ctrl_c: CtrlC,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    let store = &world.store;
+    let store = &context.store;
     let (service, scope) = (service(store, number)?, store.layout().scope());
     let mut reader = Reader::new(&store.layout().activation(number));
     // An activation that had ended before is followed through its probation.
@@ -69,7 +69,7 @@ pub(crate) fn follow(
                 event => observer.see(event),
             }
         }
-        match (world.interrupt.wish(), ctrl_c) {
+        match (context.interrupt.wish(), ctrl_c) {
             (Some(Wish::Stop), CtrlC::GoesBack) => {
                 observer.see(Event::Stage("asked it to stop and go back".to_owned()));
                 if let Err(problem) = transient_unit::interrupt(&service, number, scope) {
@@ -109,21 +109,21 @@ fn refusal(
 }
 
 /// Follows the newest activation, or shows how it ended.
-pub(crate) fn follow_newest(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
-    follow(world, newest(&world.store)?, CtrlC::Leaves, observer)
+pub(crate) fn follow_newest(context: &Context, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    follow(context, newest(&context.store)?, CtrlC::Leaves, observer)
 }
 
 /// Asks the running activation to stop and roll back, and follows it.
-pub(crate) fn cancel(world: &World, observer: &dyn Observer) -> Result<Outcome, Problem> {
-    let number = newest(&world.store)?;
-    let (service, scope) = (service(&world.store, number)?, world.layout().scope());
-    let goes_on = ending::ended_on_record(&world.store.activation(number)?).is_none();
+pub(crate) fn cancel(context: &Context, observer: &dyn Observer) -> Result<Outcome, Problem> {
+    let number = newest(&context.store)?;
+    let (service, scope) = (service(&context.store, number)?, context.layout().scope());
+    let goes_on = ending::ended_on_record(&context.store.activation(number)?).is_none();
     if !goes_on || !transient_unit::runs(&service, number, scope)? {
         return Err(Problem::new(Kind::Usage, "no activation goes on")
             .help("`awqdeploy rollback` goes back to the generation before"));
     }
     transient_unit::interrupt(&service, number, scope)?;
-    follow(world, number, CtrlC::Leaves, observer)
+    follow(context, number, CtrlC::Leaves, observer)
 }
 
 /// Whether the end of an activation is in its transcript.

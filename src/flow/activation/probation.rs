@@ -20,7 +20,7 @@ use crate::{
         validation::probation::{Look, Probation},
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         lock_wait,
     },
@@ -46,13 +46,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Watches what the activation of this number committed until its probation is over. Returns the end, if it
 /// was rolled back.
 pub(crate) fn watch(
-    world: &mut World,
+    context: &mut Context,
     number: u64,
     order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
-    let plan = world.store.generation(order.to)?.plan;
-    let Some(left) = left(&world.store.activation(number)?, &plan).filter(|_| is_wanted(world, number))
+    let plan = context.store.generation(order.to)?.plan;
+    let Some(left) = left(&context.store.activation(number)?, &plan).filter(|_| is_wanted(context, number))
     else {
         return Ok(None);
     };
@@ -61,14 +61,14 @@ pub(crate) fn watch(
     let mut judge: Option<Probation> = None;
     let mut restarts = 0;
     loop {
-        pause(&world.interrupt, plan.watch.every);
-        if uptime::seconds() >= closes || !is_wanted(world, number) {
+        pause(&context.interrupt, plan.watch.every);
+        if uptime::seconds() >= closes || !is_wanted(context, number) {
             return Ok(None);
         }
-        if is_measured(world, number, &plan.service) {
+        if is_measured(context, number, &plan.service) {
             continue;
         }
-        let asked = ask(world, &plan.service);
+        let asked = ask(context, &plan.service);
         if let Ok(Asked { restarts: known, .. }) = &asked {
             restarts = *known;
         }
@@ -77,7 +77,7 @@ pub(crate) fn watch(
         let known =
             judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
         if let Some(why) = known.take(restarts, seen) {
-            if let Some(outcome) = go_back(world, number, order, &plan, why, observer)? {
+            if let Some(outcome) = go_back(context, number, order, &plan, why, observer)? {
                 return Ok(Some(outcome));
             }
             // If the probation goes on, somebody stopped the service: what comes after that is judged anew.
@@ -88,22 +88,23 @@ pub(crate) fn watch(
 
 /// Whether the probation should go on. It should not after a newer activation has begun, or after a rollback.
 /// Records that cannot be read now are read at the next look.
-fn is_wanted(world: &World, number: u64) -> bool {
-    let last = world.store.last_activation();
+fn is_wanted(context: &Context, number: u64) -> bool {
+    let last = context.store.last_activation();
     let ours = |last: Option<Recorded>| {
         last.is_some_and(|last| {
             last.number == number && last.last().and_then(Activation::end) == Some(&End::Committed)
         })
     };
-    !world.interrupt.is_to_leave() && last.map_or(true, ours)
+    !context.interrupt.is_to_leave() && last.map_or(true, ours)
 }
 
 /// Whether a newer activation, which was requested and has not begun, is at work: its measurements must not
 /// be disturbed. A refused one does not count.
-fn is_measured(world: &World, number: u64, service: &str) -> bool {
-    let newer = world.store.newest_order().ok().flatten().filter(|newest| *newest > number);
-    newer
-        .is_some_and(|newer| transient_unit::runs(service, newer, world.layout().scope()).unwrap_or_default())
+fn is_measured(context: &Context, number: u64, service: &str) -> bool {
+    let newer = context.store.newest_order().ok().flatten().filter(|newest| *newest > number);
+    newer.is_some_and(|newer| {
+        transient_unit::runs(service, newer, context.layout().scope()).unwrap_or_default()
+    })
 }
 
 /// The remaining time of an activation's probation.
@@ -137,8 +138,8 @@ struct Asked {
     whose: OwnedProcesses,
 }
 
-fn ask(world: &mut World, service: &str) -> Result<Asked, Problem> {
-    let mut services = world.service_manager.observe(service);
+fn ask(context: &mut Context, service: &str) -> Result<Asked, Problem> {
+    let mut services = context.service_manager.observe(service);
     Ok(Asked {
         restarts: services.restarts()?,
         condition: services.condition()?,
@@ -195,27 +196,28 @@ fn told(seen: &Look) -> Event {
 }
 
 fn go_back(
-    world: &mut World,
+    context: &mut Context,
     number: u64,
     order: ActivationRequest,
     plan: &Plan,
     why: String,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
-    let store = world.store.clone();
+    let store = context.store.clone();
     let command = format!("awqdeploy watch of {}", plan.profile);
-    let wanted = |world: &World| is_wanted(world, number);
-    let root = |_: &mut World| store.writer(Duration::ZERO, &command);
-    let Some(writer) = lock_wait::take(world, root, wanted, observer)? else { return Ok(None) };
+    let wanted = |context: &Context| is_wanted(context, number);
+    let root = |_: &mut Context| store.writer(Duration::ZERO, &command);
+    let Some(writer) = lock_wait::take(context, root, wanted, observer)? else { return Ok(None) };
     // All roots share the GPUs.
-    let host = |world: &mut World| world.service_manager.alone(store.layout().root(), &command);
-    let Some(_alone) = lock_wait::take(world, host, wanted, observer)? else { return Ok(None) };
+    let host = |context: &mut Context| context.service_manager.alone(store.layout().root(), &command);
+    let Some(_alone) = lock_wait::take(context, host, wanted, observer)? else { return Ok(None) };
     // Meanwhile somebody may have activated something else, or stopped the service.
-    if !is_wanted(world, number) || ask(world, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
+    if !is_wanted(context, number)
+        || ask(context, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
     {
         return Ok(None);
     }
-    let services = world.service_manager.command(&plan.service)?;
+    let services = context.service_manager.command(&plan.service)?;
     let live = |number, activation: &Activation| {
         Ok(Live::new(&writer, services, observer, Interrupt::default(), number, activation.clone()))
     };
@@ -225,6 +227,6 @@ fn go_back(
         ));
         return Ok(None);
     };
-    close(world, &writer, &ended, observer)?;
+    close(context, &writer, &ended, observer)?;
     ending::outcome(&store, order, ended).map(Some)
 }

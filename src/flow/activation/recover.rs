@@ -17,7 +17,7 @@ use crate::{
         problem::Problem,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         lock_wait, running,
     },
@@ -43,43 +43,43 @@ pub(crate) enum Busy {
 
 /// Rolls back an interrupted or stuck activation; then starts the right server, if another one runs. Having
 /// nothing to do is no problem.
-pub fn recover(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
-    let store = world.store.clone();
+pub fn recover(context: &mut Context, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+    let store = context.store.clone();
     let writer = store.writer(Duration::ZERO, "awqdeploy recover")?;
-    if let Some(ended) = finish(world, &writer, ResumePolicy::Unstick, observer)? {
+    if let Some(ended) = finish(context, &writer, ResumePolicy::Unstick, observer)? {
         return Ok(Some(ended));
     }
     let Some(service) = service(&store)? else { return Ok(None) };
-    match running::remedy(world, &service)? {
+    match running::remedy(context, &service)? {
         None => {
             // A committed generation is never left on trial. Without a service manager none is.
-            if let Ok(mut services) = world.service_manager.command(&service) {
+            if let Ok(mut services) = context.service_manager.command(&service) {
                 services.trust(Trust::Committed)?;
             }
             Ok(None)
         }
-        Some(remedy) => mend(world, writer, &service, remedy, observer),
+        Some(remedy) => mend(context, writer, &service, remedy, observer),
     }
 }
 
 /// Applies the remedy for a wrong running server.
 fn mend(
-    world: &mut World,
+    context: &mut Context,
     writer: StoreWriter<'_>,
     service: &str,
     remedy: Remedy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    running::warn(world, service, observer)?;
+    running::warn(context, service, observer)?;
     match remedy {
         Remedy::Start(to) => {
             let order = ActivationRequest { action: Action::Rollback, to };
-            let outcome = execute(world, writer, order, observer)?;
+            let outcome = execute(context, writer, order, observer)?;
             Ok(outcome.activation.map(|activated| activated.ended))
         }
         Remedy::Stop => {
-            let _alone = world.service_manager.alone(world.store.layout().root(), "awqdeploy recover")?;
-            world.service_manager.command(service)?.stop()?;
+            let _alone = context.service_manager.alone(context.store.layout().root(), "awqdeploy recover")?;
+            context.service_manager.command(service)?.stop()?;
             Ok(None)
         }
     }
@@ -95,36 +95,37 @@ fn service(store: &Store) -> Result<Option<String>, Problem> {
 
 /// Finishes an activation under a lock that is already held.
 pub(crate) fn finish(
-    world: &mut World,
+    context: &mut Context,
     writer: &StoreWriter<'_>,
     left: ResumePolicy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let ended = undo(world, writer, left, Busy::Refuses, observer)?;
-    tell(world, ended.as_ref());
+    let ended = undo(context, writer, left, Busy::Refuses, observer)?;
+    tell(context, ended.as_ref());
     Ok(ended)
 }
 
 /// Finishes an activation, for a caller that tells the host's journal itself.
 pub(crate) fn undo(
-    world: &mut World,
+    context: &mut Context,
     writer: &StoreWriter<'_>,
     left: ResumePolicy,
     busy: Busy,
     observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let unfinished = driver::is_unfinished(writer.store(), left)?;
-    let alone =
-        |world: &mut World| world.service_manager.alone(world.store.layout().root(), "awqdeploy recover");
+    let alone = |context: &mut Context| {
+        context.service_manager.alone(context.store.layout().root(), "awqdeploy recover")
+    };
     let _alone = match busy {
         // Also where nothing is to be done: what follows would be refused later.
-        Busy::Refuses => alone(world)?,
+        Busy::Refuses => alone(context)?,
         Busy::Waits if !unfinished => return Ok(None),
         Busy::Waits => {
-            lock_wait::take(world, alone, |_| true, observer)?.ok_or_else(driver::next_boot_goes_back)?
+            lock_wait::take(context, alone, |_| true, observer)?.ok_or_else(driver::next_boot_goes_back)?
         }
     };
-    let service_manager = &mut world.service_manager;
+    let service_manager = &mut context.service_manager;
     driver::recover(
         writer,
         left,
@@ -140,54 +141,57 @@ pub(crate) fn undo(
     )
 }
 
-fn tell(world: &World, ended: Option<&Ended>) {
+fn tell(context: &Context, ended: Option<&Ended>) {
     if let Some(ended) = ended {
-        world.tell(ended, None);
+        context.tell(ended, None);
     }
 }
 
 /// Recovers at boot. Where the service is up already, this is no boot: somebody isolated a target, or started
 /// this unit anew. Then the service manager gets the work. Doing it here would wait for ever, since the
 /// service is ordered after this.
-pub(crate) fn recover_at_boot(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
-    let store = world.store.clone();
-    let Some(service) = service(&store)? else { return point_back(world, observer) };
-    let (last, scope) = (store.last_activation()?, world.layout().scope());
+pub(crate) fn recover_at_boot(
+    context: &mut Context,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>, Problem> {
+    let store = context.store.clone();
+    let Some(service) = service(&store)? else { return point_back(context, observer) };
+    let (last, scope) = (store.last_activation()?, context.layout().scope());
     let number = last.as_ref().map_or(0, |last| last.number);
     // Where no service manager answers, as early in a boot, nothing runs.
     if transient_unit::runs(&service, number, scope).unwrap_or_default() {
         observer.see(Event::Stage(format!("activation {number} is at work: it needs no recovery")));
         return Ok(None);
     }
-    let condition = world.service_manager.observe(&service).condition();
+    let condition = context.service_manager.observe(&service).condition();
     let up = condition.is_ok_and(|condition| !condition.is_stopped());
     let unfinished = driver::is_unfinished(&store, ResumePolicy::Finish)?;
-    match at_boot(up, unfinished, if up { running::remedy(world, &service)? } else { None }) {
-        AtBoot::PointBack => point_back(world, observer),
+    match at_boot(up, unfinished, if up { running::remedy(context, &service)? } else { None }) {
+        AtBoot::PointBack => point_back(context, observer),
         AtBoot::Nothing => Ok(None),
         AtBoot::Resume => {
             observer.see(Event::Warning(format!(
                 "the host is up, and activation {number} has no end: the service manager goes back with it"
             )));
-            transient_unit::start(&service, number, &world.layout().binary(), world.layout())?;
+            transient_unit::start(&service, number, &context.layout().binary(), context.layout())?;
             Ok(None)
         }
         AtBoot::Mend(Remedy::Start(to)) => {
-            running::warn(world, &service, observer)?;
+            running::warn(context, &service, observer)?;
             let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            run::hand_over(world, writer, ActivationRequest { action: Action::Rollback, to })?;
+            run::hand_over(context, writer, ActivationRequest { action: Action::Rollback, to })?;
             Ok(None)
         }
         AtBoot::Mend(remedy @ Remedy::Stop) => {
             let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            mend(world, writer, &service, remedy, observer)
+            mend(context, writer, &service, remedy, observer)
         }
     }
 }
 
 /// Points back. Nothing runs yet, and systemd starts the service after this.
-fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
-    let store = world.store.clone();
+fn point_back(context: &mut Context, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+    let store = context.store.clone();
     let ended = if driver::is_unfinished(&store, ResumePolicy::Finish)? {
         // Not for ever: the holder may wait for the service, which waits for this. The next try then hands
         // everything to the service manager.
@@ -195,24 +199,24 @@ fn point_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Ended
         driver::recover(
             &writer,
             ResumePolicy::Finish,
-            |_, _| Ok(Boot { writer: &writer, world: &mut *world }),
+            |_, _| Ok(Boot { writer: &writer, context: &mut *context }),
             observer,
         )?
     } else {
         None
     };
-    tell(world, ended.as_ref());
+    tell(context, ended.as_ref());
     // A generation that cannot be read cannot be started either, and its service says so.
     if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {
         let units = store.units(&plan)?;
-        world.service_manager.command(&plan.service)?.remember(&units)?;
+        context.service_manager.command(&plan.service)?.remember(&units)?;
     }
     Ok(ended)
 }
 
 struct Boot<'a> {
     writer: &'a StoreWriter<'a>,
-    world: &'a mut World,
+    context: &'a mut Context,
 }
 
 impl Steps for Boot<'_> {
@@ -241,6 +245,6 @@ impl Boot<'_> {
             return Ok(());
         };
         let units = store.units(&plan)?;
-        self.world.service_manager.command(&plan.service)?.install(&units)
+        self.context.service_manager.command(&plan.service)?.install(&units)
     }
 }

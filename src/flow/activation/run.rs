@@ -18,7 +18,7 @@ use crate::{
         problem::Problem,
     },
     flow::{
-        context::{Executor, World},
+        context::{Context, Executor},
         event::{Event, Observer},
         validate::generation,
     },
@@ -32,42 +32,42 @@ use std::path::Path;
 
 /// Activates a generation that is whole and verified. From here on the executor does the work.
 pub(crate) fn execute(
-    world: &mut World,
+    context: &mut Context,
     writer: StoreWriter<'_>,
     order: ActivationRequest,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
-    match world.executor {
+    match context.executor {
         Executor::Here => {
             let number = writer.order(&order)?;
-            execute_here(world, &writer, number, order, observer)
+            execute_here(context, &writer, number, order, observer)
         }
         Executor::ServiceManager => {
-            let number = hand_over(world, writer, order)?;
+            let number = hand_over(context, writer, order)?;
             observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
-            follow(world, number, CtrlC::GoesBack, observer)
+            follow(context, number, CtrlC::GoesBack, observer)
         }
     }
 }
 
 /// Hands a request to the service manager. Returns the number of its activation once that has its process.
 pub(crate) fn hand_over(
-    world: &World,
+    context: &Context,
     writer: StoreWriter<'_>,
     order: ActivationRequest,
 ) -> Result<u64, Problem> {
     // This copy is still there when the worker must be restarted, wherever the caller's own file is.
-    let program = writer.keep_binary(&world.binary)?;
+    let program = writer.keep_binary(&context.binary)?;
     let service = writer.store().generation(order.to)?.plan.service;
     let number = writer.order(&order)?;
     drop(writer);
-    transient_unit::start(&service, number, &program, world.layout())?;
+    transient_unit::start(&service, number, &program, context.layout())?;
     Ok(number)
 }
 
 /// Carries a request out in this process, and validates the server after a rollback.
 pub(crate) fn execute_here(
-    world: &mut World,
+    context: &mut Context,
     writer: &StoreWriter<'_>,
     number: u64,
     order: ActivationRequest,
@@ -76,24 +76,24 @@ pub(crate) fn execute_here(
     let store = writer.store();
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
-    let _alone = world.service_manager.alone(store.layout().root(), "awqdeploy")?;
+    let _alone = context.service_manager.alone(store.layout().root(), "awqdeploy")?;
     for id in [Some(order.to), from].into_iter().flatten() {
         remark_on_packages(store, id, observer)?;
     }
-    let baseline = generation::baseline(world, &plan, observer)?;
+    let baseline = generation::baseline(context, &plan, observer)?;
     // What is gone back to was judged when it was proven.
     if order.action == Action::Deploy {
-        generation::judgeable(world, &plan, baseline.as_ref(), observer)?;
+        generation::judgeable(context, &plan, baseline.as_ref(), observer)?;
     }
-    readahead::ahead(&plan, &world.interrupt, observer)?;
+    readahead::ahead(&plan, &context.interrupt, observer)?;
     let activation = Activation::new(from, order.to);
-    let interrupt = world.interrupt.clone();
-    let services = world.service_manager.command(&plan.service)?;
+    let interrupt = context.interrupt.clone();
+    let services = context.service_manager.command(&plan.service)?;
     let mut live =
         Live::new(writer, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
     let ended = activate(writer, number, activation, &mut live, &interrupt, observer)?;
     drop(live);
-    close(world, writer, &ended, observer)?;
+    close(context, writer, &ended, observer)?;
     outcome(store, order, ended)
 }
 

@@ -16,7 +16,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         lock_wait::{self, LOCK_PATIENCE},
     },
@@ -39,12 +39,12 @@ pub enum Part {
 /// Carries out the requested activation of this number, and writes every event to its transcript too. Nothing
 /// if there is nothing left to do.
 pub fn activation(
-    world: &mut World,
+    context: &mut Context,
     number: u64,
     part: Part,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
-    let store = world.store.clone();
+    let store = context.store.clone();
     let order = ordered(&store, number)?.ok_or_else(|| {
         Problem::new(Kind::Usage, format!("nothing is on record that activation {number} is to do"))
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
@@ -62,14 +62,14 @@ pub fn activation(
         observer.see(event);
     };
     let layout = store.layout();
-    let carried = panicked::noting(layout, number, || run(world, number, order, part, &telling));
+    let carried = panicked::noting(layout, number, || run(context, number, order, part, &telling));
     let outcome = tell(carried, &telling)?;
     match part {
         Part::Rest => Ok(outcome),
         Part::Whole if panicked::too_often(layout, number)?.is_some() => Ok(outcome),
         Part::Whole => {
             let watched =
-                panicked::noting(layout, number, || probation::watch(world, number, order, &telling));
+                panicked::noting(layout, number, || probation::watch(context, number, order, &telling));
             Ok(tell(watched, &telling)?.or(outcome))
         }
     }
@@ -92,18 +92,18 @@ fn tell(
 }
 
 fn run(
-    world: &mut World,
+    context: &mut Context,
     number: u64,
     order: ActivationRequest,
     part: Part,
     observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
-    let store = world.store.clone();
+    let store = context.store.clone();
     // A finished worker keeps nobody waiting: the next command may come before this process is gone.
     if is_over(&store, number)? {
         return Ok(None);
     }
-    let Some(writer) = lock(world, &store, number, order, observer)? else {
+    let Some(writer) = lock(context, &store, number, order, observer)? else {
         return Err(driver::next_boot_goes_back());
     };
     let recorded = store.activation(number)?;
@@ -117,15 +117,15 @@ fn run(
         (None, _, Some(why)) => give_up(&writer, &recorded, why, observer)?,
         (None, Part::Rest, None) if !recorded.says_anything() => return Ok(None),
         (None, Part::Whole, None) if !recorded.says_anything() => {
-            return begin(world, &writer, number, order, observer).map(Some);
+            return begin(context, &writer, number, order, observer).map(Some);
         }
         (Some(_), ..) if follow::end_was_told(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
-        (None, ..) => recover::undo(world, &writer, ResumePolicy::Finish, Busy::Waits, observer)?
+        (None, ..) => recover::undo(context, &writer, ResumePolicy::Finish, Busy::Waits, observer)?
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
-    ending::close(world, &writer, &ended, observer)?;
+    ending::close(context, &writer, &ended, observer)?;
     ending::outcome(&store, order, ended).map(Some)
 }
 
@@ -150,7 +150,7 @@ fn give_up(
 /// Takes the root's lock. An activation that has begun must roll back, and waits however long that takes;
 /// nothing where the host goes down meanwhile. One that has not begun is refused in the end.
 fn lock<'a>(
-    world: &mut World,
+    context: &mut Context,
     store: &'a Store,
     number: u64,
     order: ActivationRequest,
@@ -164,7 +164,7 @@ fn lock<'a>(
             writer => return writer.map(Some),
         }
     }
-    lock_wait::take(world, |_| store.writer(Duration::ZERO, &command), |_| true, observer)
+    lock_wait::take(context, |_| store.writer(Duration::ZERO, &command), |_| true, observer)
 }
 
 /// Whether an activation has begun, and has no end.
@@ -189,7 +189,7 @@ fn told(store: &Store, order: ActivationRequest) -> String {
 }
 
 fn begin(
-    world: &mut World,
+    context: &mut Context,
     writer: &StoreWriter<'_>,
     number: u64,
     order: ActivationRequest,
@@ -199,11 +199,11 @@ fn begin(
     if last.as_ref().is_some_and(|last| last.number > number) {
         return Err(overtaken(number));
     }
-    recover::finish(world, writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, writer, ResumePolicy::Finish, observer)?;
     if order.action == Action::Deploy {
         driver::not_stuck(last.as_ref())?;
     }
-    run::execute_here(world, writer, number, order, observer)
+    run::execute_here(context, writer, number, order, observer)
 }
 
 /// The problem that another activation came in between: what was checked for this one may no longer hold.

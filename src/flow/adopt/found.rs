@@ -14,7 +14,7 @@ use crate::{
         service::{self, sandbox::hides},
         store::layout::Scope,
     },
-    flow::context::World,
+    flow::context::Context,
     host::{
         self,
         models::source_folder::Folder,
@@ -31,10 +31,13 @@ use std::{
 const MOST_HASHED: u64 = 64 << 20;
 
 /// The unit, where there is one, and the process that serves.
-pub(super) fn sight(world: &World, request: &Request) -> Result<(Option<LoadedUnit>, FoundServer), Problem> {
-    let scope = world.layout().scope();
+pub(super) fn sight(
+    context: &Context,
+    request: &Request,
+) -> Result<(Option<LoadedUnit>, FoundServer), Problem> {
+    let scope = context.layout().scope();
     let (unit, pid) = if let Ok(pid) = request.target.parse::<i32>() {
-        let manager = world.service_manager.manager();
+        let manager = context.service_manager.manager();
         let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
         let unit = named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?;
         if let Some(unit) = &unit {

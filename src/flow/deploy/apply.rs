@@ -13,7 +13,7 @@ use crate::{
     },
     flow::{
         activation::outcome::{Action, Outcome},
-        context::World,
+        context::Context,
         deploy,
         event::{Event, Observer},
         plan::Prepared,
@@ -52,14 +52,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// As a deployment. Without an end that speaks for or against the declaration, the next call tries again.
 pub(crate) fn apply(
-    world: &mut World,
+    context: &mut Context,
     declared: &Declared,
-    prepare: &dyn Fn(&World, &str) -> Result<Prepared, Problem>,
+    prepare: &dyn Fn(&Context, &str) -> Result<Prepared, Problem>,
     observer: &dyn Observer,
 ) -> Result<Applied, Problem> {
-    let store = world.store.clone();
-    keep_what_serves(world, &store)?;
-    let digest = digest(world, declared)?;
+    let store = context.store.clone();
+    keep_what_serves(context, &store)?;
+    let digest = digest(context, declared)?;
     let boot = machine::boot()?;
     let activations = store.last_activation()?.map_or(0, |last| last.number);
     let serves = store.current_generation()?;
@@ -68,7 +68,7 @@ pub(crate) fn apply(
         Some(Generation { id, plan, .. }) => Some(Current {
             generation: *id,
             profile: &plan.profile,
-            is_declared: is_declared(world, &store, declared, *id)?,
+            is_declared: is_declared(context, &store, declared, *id)?,
         }),
     };
     let last = store.attempt()?;
@@ -87,7 +87,7 @@ pub(crate) fn apply(
         }
         Next::Deploy => {
             note(&store, Duration::ZERO, &attempt(None))?;
-            let outcome = bring_about(world, &store, declared, prepare, observer)?;
+            let outcome = bring_about(context, &store, declared, prepare, observer)?;
             note(&store, PATIENCE, &attempt(end(&outcome)))?;
             Ok(Applied::Deployed(outcome))
         }
@@ -96,10 +96,10 @@ pub(crate) fn apply(
 
 /// Deploys the fallback first, unless one is proven; then the declared profile.
 fn bring_about(
-    world: &mut World,
+    context: &mut Context,
     store: &Store,
     declared: &Declared,
-    prepare: &dyn Fn(&World, &str) -> Result<Prepared, Problem>,
+    prepare: &dyn Fn(&Context, &str) -> Result<Prepared, Problem>,
     observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let proven = store.known_good()?;
@@ -111,14 +111,14 @@ fn bring_about(
     };
     if let Some(fallback) = declared.fallback.as_ref().filter(|fallback| !is_proven(fallback)) {
         observer.see(Event::Stage(format!("no generation of `{fallback}` is proven: it is deployed first")));
-        let prepared = prepare(world, fallback)?;
-        let outcome = deploy::deploy(world, &prepared, observer)?;
+        let prepared = prepare(context, fallback)?;
+        let outcome = deploy::deploy(context, &prepared, observer)?;
         if !matches!(outcome.conclusion(), Conclusion::Done | Conclusion::AlreadySo) {
             return Ok(outcome);
         }
     }
-    let prepared = prepare(world, &declared.active)?;
-    deploy::deploy(world, &prepared, observer)
+    let prepared = prepare(context, &declared.active)?;
+    deploy::deploy(context, &prepared, observer)
 }
 
 /// The end of an attempt, by its outcome.
@@ -139,21 +139,21 @@ fn note(store: &Store, wait: Duration, attempt: &Attempt) -> Result<(), Problem>
 
 /// Keeps the running server's units where a distribution has put those of the declaration in place already:
 /// the server goes on under its own, whatever becomes of the rest.
-fn keep_what_serves(world: &mut World, store: &Store) -> Result<(), Problem> {
+fn keep_what_serves(context: &mut Context, store: &Store) -> Result<(), Problem> {
     let Some(Generation { plan, .. }) = store.current_generation()? else { return Ok(()) };
     let units = store.units(&plan)?;
-    world.service_manager.command(&plan.service)?.keep(&units)
+    context.service_manager.command(&plan.service)?.keep(&units)
 }
 
-fn digest(world: &World, declared: &Declared) -> Result<Sha256Digest, Problem> {
+fn digest(context: &Context, declared: &Declared) -> Result<Sha256Digest, Problem> {
     let mut said = Vec::new();
     for name in [Some(&declared.active), declared.fallback.as_ref()].into_iter().flatten() {
-        let service = world.library.load(name)?.service().to_owned();
+        let service = context.library.load(name)?.service().to_owned();
         let unit = match &declared.units {
             Some(folder) => fs::read(&folder.join(format!("{service}.service")))?,
             None => None,
         };
-        said.push((name, world.library.texts(name)?, unit));
+        said.push((name, context.library.texts(name)?, unit));
     }
     let texts: Vec<_> = said
         .iter()
@@ -169,11 +169,16 @@ fn digest(world: &World, declared: &Declared) -> Result<Sha256Digest, Problem> {
 }
 
 /// Whether this generation was made from the declared profile and model.
-fn is_declared(world: &World, store: &Store, declared: &Declared, id: GenerationId) -> Result<bool, Problem> {
+fn is_declared(
+    context: &Context,
+    store: &Store,
+    declared: &Declared,
+    id: GenerationId,
+) -> Result<bool, Problem> {
     let generation = store.generation(id)?;
     let made_from = store.profile(id)?.unwrap_or_default();
-    let model = world.library.lock(&declared.active)?.map(|lock| lock.digest());
+    let model = context.library.lock(&declared.active)?.map(|lock| lock.digest());
     Ok(generation.plan.profile == declared.active
-        && declaration::same(&made_from, &world.library.text(&declared.active)?)
+        && declaration::same(&made_from, &context.library.text(&declared.active)?)
         && generation.plan.model.digest == model)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{generation::Generation, problem::Problem, service::unit},
-    flow::context::World,
+    flow::context::Context,
 };
 use std::path::PathBuf;
 
@@ -18,12 +18,12 @@ pub(crate) struct Drift {
 }
 
 /// The units of the current generation whose files were changed. The next activation writes them anew.
-pub(crate) fn drift(world: &mut World) -> Result<Vec<Drift>, Problem> {
-    let Some(Generation { plan, .. }) = world.store.current_generation()? else {
+pub(crate) fn drift(context: &mut Context) -> Result<Vec<Drift>, Problem> {
+    let Some(Generation { plan, .. }) = context.store.current_generation()? else {
         return Ok(Vec::new());
     };
-    let units = world.store.units(&plan)?;
-    let mut services = world.service_manager.observe(&plan.service);
+    let units = context.store.units(&plan)?;
+    let mut services = context.service_manager.observe(&plan.service);
     let mut drifted = Vec::new();
     for unit in units {
         // A file that is gone is not overwritten, and a unit of somebody else is refused.

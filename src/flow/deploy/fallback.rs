@@ -20,7 +20,7 @@ use crate::{
             recover,
             run::execute,
         },
-        context::World,
+        context::Context,
         event::{Event, Observer},
         lock_wait::LOCK_PATIENCE,
     },
@@ -35,8 +35,8 @@ use crate::{
 
 /// Counts a start of the service. A problem where it failed too often: then a rollback is requested instead.
 /// A fault of the counting keeps no service from starting.
-pub(crate) fn begun(world: &World) -> Result<(), Problem> {
-    let Ok(Some(current)) = counted(world, |tally, id| tally.begun(id, failure_count::now())) else {
+pub(crate) fn begun(context: &Context) -> Result<(), Problem> {
+    let Ok(Some(current)) = counted(context, |tally, id| tally.begun(id, failure_count::now())) else {
         return Ok(());
     };
     Err(Problem::new(
@@ -47,20 +47,20 @@ pub(crate) fn begun(world: &World) -> Result<(), Problem> {
 }
 
 /// Counts an end of the service. Requests a rollback where that was one failure too many.
-pub(crate) fn ended(world: &World) -> Result<(), Problem> {
-    counted(world, |tally, id| tally.ended(id, failure_count::ending(), &failure_count::now())).map(drop)
+pub(crate) fn ended(context: &Context) -> Result<(), Problem> {
+    counted(context, |tally, id| tally.ended(id, failure_count::ending(), &failure_count::now())).map(drop)
 }
 
 /// Counts, and requests a rollback if it is time and there is a target. Returns the generation that is left.
 fn counted(
-    world: &World,
+    context: &Context,
     count: impl FnOnce(FailureCount, GenerationId) -> FailureCount,
 ) -> Result<Option<Generation>, Problem> {
     // A generation on trial is judged by its activation.
     if service::on_trial() {
         return Ok(None);
     }
-    let (store, layout) = (&world.store, world.layout());
+    let (store, layout) = (&context.store, context.layout());
     let current = store.deployed()?;
     let tally = count(failure_count::read(layout)?, current.id);
     failure_count::write(layout, &tally)?;
@@ -72,23 +72,23 @@ fn counted(
 }
 
 /// Rolls back from the running generation, if it failed too often. Nothing where that is no longer so.
-pub(crate) fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
-    let store = world.store.clone();
+pub(crate) fn fall_back(context: &mut Context, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
+    let store = context.store.clone();
     let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
-    recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, &writer, ResumePolicy::Finish, observer)?;
     let current = store.deployed()?;
-    let tally = failure_count::read(world.layout())?;
-    let serves = world.service_manager.observe(&current.plan.service).condition()? == Condition::Active;
+    let tally = failure_count::read(context.layout())?;
+    let serves = context.service_manager.observe(&current.plan.service).condition()? == Condition::Active;
     if serves || tally.failures(current.id) < LIMIT {
         return Ok(None);
     }
     let stuck = driver::not_stuck(store.last_activation()?.as_ref());
     let to = match &stuck {
-        Ok(()) => whole(world, &writer, &tally, current.id, observer)?,
+        Ok(()) => whole(context, &writer, &tally, current.id, observer)?,
         Err(_) => None,
     };
     let Some(to) = to else {
-        failure_count::write(world.layout(), &tally.excused())?;
+        failure_count::write(context.layout(), &tally.excused())?;
         observer.see(Event::Warning(format!(
             "generation {} failed {LIMIT} times in a row, and there is nothing to go back to",
             current.id
@@ -104,13 +104,13 @@ pub(crate) fn fall_back(world: &mut World, observer: &dyn Observer) -> Result<Op
         to.plan.profile
     )));
     let newest = store.newest_order()?.unwrap_or_default();
-    failure_count::write(world.layout(), &tally.leaving(current.id, newest))?;
-    execute(world, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer).map(Some)
+    failure_count::write(context.layout(), &tally.leaving(current.id, newest))?;
+    execute(context, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer).map(Some)
 }
 
 /// The best rollback target that is whole.
 fn whole(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     tally: &FailureCount,
     failing: GenerationId,
@@ -118,7 +118,7 @@ fn whole(
 ) -> Result<Option<Generation>, Problem> {
     for id in targets(writer.store(), tally, failing)? {
         let generation = writer.store().generation(id)?;
-        match rollback_check::whole(world, writer, &generation, observer) {
+        match rollback_check::whole(context, writer, &generation, observer) {
             Ok(()) => return Ok(Some(generation)),
             Err(problem) => observer.see(Event::Warning(format!(
                 "generation {id} cannot be gone back to: {}",

@@ -13,7 +13,7 @@ use super::{
         recover,
         run::execute,
     },
-    context::{ServiceManager, World},
+    context::{Context, ServiceManager},
     event::{Event, Observer},
     models::{
         fetch,
@@ -50,11 +50,15 @@ use std::{
 
 /// Deploys a prepared plan. Until the activation begins the running server is not touched, and a signal ends
 /// the deployment; from then on a signal rolls it back.
-pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -> Result<Outcome, Problem> {
-    let store = world.store.clone();
+pub fn deploy(
+    context: &mut Context,
+    prepared: &Prepared,
+    observer: &dyn Observer,
+) -> Result<Outcome, Problem> {
+    let store = context.store.clone();
     let plan = &prepared.plan;
     // First of all: without a service manager nothing is worth preparing.
-    world.service_manager.command(&plan.service)?;
+    context.service_manager.command(&plan.service)?;
     secrets::verify(&plan.secrets)?;
     let from_nix =
         prepared.runtime.as_ref().is_some_and(|supply| matches!(supply.source, RuntimeSource::Nix(_)));
@@ -62,20 +66,20 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         runtimes::verify_driver(Path::new(runtimes::DRIVER))?;
     }
     let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
-    recover::finish(world, &writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, &writer, ResumePolicy::Finish, observer)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
     // Reports another activation on these GPUs before anything is fetched. The executor takes the lock anew.
-    drop(world.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);
+    drop(context.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);
 
     // A generation whose record is damaged is replaced like any other.
     let current = store.current()?.and_then(|id| store.generation(id).ok());
-    let condition = world.service_manager.observe(&plan.service).condition()?;
-    let serves = !running::warn(world, &plan.service, observer)? && condition == Condition::Active;
+    let condition = context.service_manager.observe(&plan.service).condition()?;
+    let serves = !running::warn(context, &plan.service, observer)? && condition == Condition::Active;
     if let Some(current) = current.as_ref().filter(|current| serves && current.is_of(plan)) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
     }
-    world.service_manager.command(&plan.service)?.claim(&store.units(plan)?)?;
+    context.service_manager.command(&plan.service)?.claim(&store.units(plan)?)?;
     // A service of ours that runs, or that systemd keeps restarting, frees its own port.
     let runs = !matches!(condition, Condition::Down(_)) || by_hand(&store)?;
     if !current.as_ref().is_some_and(|current| runs && current.plan.serve.listen == plan.serve.listen) {
@@ -89,20 +93,20 @@ pub fn deploy(world: &mut World, prepared: &Prepared, observer: &dyn Observer) -
         plan.gates.baseline.as_ref().is_some_and(|baseline| baseline.profile == current.plan.profile)
     });
     if !measurable {
-        generation::judgeable(world, plan, None, observer)?;
+        generation::judgeable(context, plan, None, observer)?;
     }
-    let binary = stage(world, &writer, prepared, observer)?;
-    world.interrupt.check()?;
+    let binary = stage(context, &writer, prepared, observer)?;
+    context.interrupt.check()?;
     if !prepared.waived.contains(&Waiver::NoWayBack) {
-        rollback_check::verify_target(world, &writer, observer)?;
+        rollback_check::verify_target(context, &writer, observer)?;
     }
-    prepared.confirm(world, observer)?;
+    prepared.confirm(context, observer)?;
     let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before Nix collects.
-    if matches!(world.service_manager, ServiceManager::Systemd(_)) {
-        writer.hold_program(to, &world.binary)?;
+    if matches!(context.service_manager, ServiceManager::Systemd(_)) {
+        writer.hold_program(to, &context.binary)?;
     }
-    execute(world, writer, ActivationRequest { action: Action::Deploy, to }, observer)
+    execute(context, writer, ActivationRequest { action: Action::Deploy, to }, observer)
 }
 
 /// Whether an adopted process still runs: it ends when the service stops.
@@ -133,35 +137,35 @@ fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
 /// Puts everything that the generation needs into the store, and verifies it. Returns the binary that is to
 /// run it.
 fn stage(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     prepared: &Prepared,
     observer: &dyn Observer,
 ) -> Result<PathBuf, Problem> {
-    world.interrupt.check()?;
+    context.interrupt.check()?;
     let model = &prepared.model;
-    if prepared.wanted.path.is_none() && !world.layout().model(model.digest()).is_dir() {
+    if prepared.wanted.path.is_none() && !context.layout().model(model.digest()).is_dir() {
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
         // Verified as it came: it need not be hashed again.
-        fetch::FetchJob { world, wanted, model, settings: &settings, observer }.fill(writer)?;
+        fetch::FetchJob { context, wanted, model, settings: &settings, observer }.fill(writer)?;
     } else {
         observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();
         let source = prepared.wanted.path.as_deref();
-        models::import(writer, model, source, &world.interrupt, &mut |done| {
+        models::import(writer, model, source, &context.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
     }
     if let Some(supply) = &prepared.runtime {
-        install(world, writer, prepared, supply, observer)?;
+        install(context, writer, prepared, supply, observer)?;
     }
-    writer.keep_binary(&world.binary)
+    writer.keep_binary(&context.binary)
 }
 
 /// Puts the runtime into the store: from Nix, or by installing its wheels.
 fn install(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     prepared: &Prepared,
     supply: &Supply,
@@ -173,7 +177,7 @@ fn install(
         RuntimeSource::Wheels(interpreter) => interpreter,
     };
     let planned = &prepared.plan.runtime;
-    match verify_runtime(writer.store(), planned, Known::Stored, &world.interrupt, &mut |_, _| ()) {
+    match verify_runtime(writer.store(), planned, Known::Stored, &context.interrupt, &mut |_, _| ()) {
         Ok(proved) if proved.unrecorded.is_empty() => return writer.note_trees(&proved.noted),
         Err(problem) if problem.kind == Kind::Interrupted => return Err(problem),
         // Missing, damaged, or older than manifests: installed again.
@@ -181,11 +185,12 @@ fn install(
     }
     observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
-    let order = runtimes::InstallJob { name: *digest, runtime, interpreter, uv, interrupt: &world.interrupt };
+    let uv = &Uv::installing(context.layout(), uv::variables())?.declared_by(context.library.declared());
+    let order =
+        runtimes::InstallJob { name: *digest, runtime, interpreter, uv, interrupt: &context.interrupt };
     runtimes::install(writer, &order, said).map_err(|problem| {
         // uv gets Ctrl-C too: its failure is then not the wheels' fault.
-        if world.interrupt.came() {
+        if context.interrupt.came() {
             Problem::new(Kind::Interrupted, "stopped before anything was changed")
         } else {
             problem

@@ -10,7 +10,7 @@ use crate::{
     },
     flow::{
         activation::ending::return_to,
-        context::World,
+        context::Context,
         event::{Event, Observer},
         models::verify_at_start::{Known, check_model, verify_runtime},
     },
@@ -24,7 +24,7 @@ use std::path::Path;
 
 /// Verifies the rollback target, if there is one.
 pub(super) fn verify_target(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
@@ -33,14 +33,14 @@ pub(super) fn verify_target(
         return Ok(());
     };
     let target = store.generation(target)?;
-    let possible = whole(world, writer, &target, observer)
-        .and_then(|()| host_changed::still_fits(&target.plan, world.facts()?).map_err(Problem::from));
+    let possible = whole(context, writer, &target, observer)
+        .and_then(|()| host_changed::still_fits(&target.plan, context.facts()?).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
 
 /// Checks that everything a generation runs is there, as it was recorded and locked.
 pub(super) fn whole(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     generation: &Generation,
     observer: &dyn Observer,
@@ -63,7 +63,7 @@ pub(super) fn whole(
     writer.store().intact(generation.id)?;
     observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
     let see = &mut |done, of| observer.see(Event::Progress { done, of });
-    let proved = verify_runtime(writer.store(), &plan.runtime, Known::Stored, &world.interrupt, see)?;
+    let proved = verify_runtime(writer.store(), &plan.runtime, Known::Stored, &context.interrupt, see)?;
     writer.note_trees(&proved.noted)?;
     for folder in proved.unrecorded {
         observer.see(Event::Warning(format!(
@@ -72,10 +72,15 @@ pub(super) fn whole(
         )));
     }
     observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
-    let checked =
-        check_model(writer.store(), &plan.model, HashCache::default(), &world.interrupt, &mut |done, of| {
+    let checked = check_model(
+        writer.store(),
+        &plan.model,
+        HashCache::default(),
+        &context.interrupt,
+        &mut |done, of| {
             observer.see(Event::Progress { done, of });
-        })?;
+        },
+    )?;
     writer.note(&checked.lock, &checked.found)?;
     checked.judged().map(drop)
 }

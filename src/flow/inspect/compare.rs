@@ -18,7 +18,7 @@ use crate::{
         },
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
 };
@@ -78,14 +78,14 @@ struct Measured(Interval, Vec<f64>);
 /// Compares the newest proven generations of two profiles, and keeps the comparison with the activation that
 /// proved the second. Returns where; absent where it could not be kept, which does not stop the comparison.
 pub(crate) fn compare(
-    world: &World,
+    context: &Context,
     profiles: [&str; 2],
     observer: &dyn Observer,
 ) -> Result<(SideBySide, Option<PathBuf>), Problem> {
     let [first, second] =
-        [evidence::of_profile(world, profiles[0])?, evidence::of_profile(world, profiles[1])?];
+        [evidence::of_profile(context, profiles[0])?, evidence::of_profile(context, profiles[1])?];
     let compared = SideBySide::of(&first, &second);
-    let kept = world
+    let kept = context
         .store
         .writer(Duration::ZERO, "compare")
         .and_then(|locked| locked.keep_comparison(second.activation, first.generation.id, &compared));

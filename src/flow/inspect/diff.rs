@@ -9,7 +9,7 @@ use crate::{
         problem::Problem,
     },
     flow::{
-        context::World,
+        context::Context,
         plan::{self, Weights},
     },
     host::vllm::running_server,
@@ -26,39 +26,39 @@ pub struct Compared {
 }
 
 /// The differences between `a` and `b`: numbers of generations, or profiles as they would be deployed now.
-pub fn difference(world: &World, a: &str, b: &str) -> Result<([Compared; 2], Vec<Section>), Problem> {
-    let (one, here) = side(world, a)?;
-    let (other, there) = side(world, b)?;
+pub fn difference(context: &Context, a: &str, b: &str) -> Result<([Compared; 2], Vec<Section>), Problem> {
+    let (one, here) = side(context, a)?;
+    let (other, there) = side(context, b)?;
     Ok(([one, other], diff::between(&here, &there)))
 }
 
-fn side(world: &World, wanted: &str) -> Result<(Compared, Side), Problem> {
+fn side(context: &Context, wanted: &str) -> Result<(Compared, Side), Problem> {
     let (generation, plan) = match wanted.parse().map(GenerationId) {
-        Ok(id) => (Some(id), world.store.generation(id)?.plan),
-        Err(_) => (None, plan::plan(world, wanted, Weights::Known)?.planned?),
+        Ok(id) => (Some(id), context.store.generation(id)?.plan),
+        Err(_) => (None, plan::plan(context, wanted, Weights::Known)?.planned?),
     };
     let locked = match plan.model.digest {
         // A lock that is gone tells no files.
-        Some(digest) => world.store.model_lock(digest).ok(),
+        Some(digest) => context.store.model_lock(digest).ok(),
         None => None,
     };
     let locked = match locked {
         Some(locked) => Some(locked),
-        None => world.library.lock(&plan.profile)?.filter(|lock| Some(lock.digest()) == plan.model.digest),
+        None => context.library.lock(&plan.profile)?.filter(|lock| Some(lock.digest()) == plan.model.digest),
     };
     let files = locked.as_ref().map(|LockedModel { files, .. }| Side::files_of(files));
-    let packages = packages(world, generation, &plan)?;
+    let packages = packages(context, generation, &plan)?;
     let compared = Compared { generation, profile: plan.profile.clone() };
     Ok((compared, Side { plan, files, packages }))
 }
 
 /// The packages of a deployment: as found at its adoption, as installed, or as its lock would install.
 fn packages(
-    world: &World,
+    context: &Context,
     generation: Option<GenerationId>,
     plan: &Plan,
 ) -> Result<Option<BTreeMap<String, String>>, Problem> {
-    if let Some(adopted) = generation.map(|id| world.store.adopted(id)).transpose()?.flatten() {
+    if let Some(adopted) = generation.map(|id| context.store.adopted(id)).transpose()?.flatten() {
         return Ok(Some(adopted.packages));
     }
     let installed = match plan.runtime.command.first() {
@@ -68,8 +68,8 @@ fn packages(
     if !installed.is_empty() {
         return Ok(Some(installed));
     }
-    let locked = world.library.load(&plan.profile).ok();
-    let locked = locked.and_then(|profile| world.library.locked_runtime(profile.runtime()).ok());
+    let locked = context.library.load(&plan.profile).ok();
+    let locked = locked.and_then(|profile| context.library.locked_runtime(profile.runtime()).ok());
     let name = |locked: &LockedRuntime| {
         let python = plan.runtime.python.as_ref();
         python.map_or_else(|| locked.digest(), |python| locked.installed_for(python))

@@ -11,7 +11,7 @@ use crate::{
         problem::{Kind, Problem},
         validation::report::Report,
     },
-    flow::context::World,
+    flow::context::Context,
     host::store::{Evidence, Recorded},
 };
 
@@ -34,28 +34,28 @@ pub(crate) struct GenerationEvidence {
 
 /// The newest evidence of this generation, by default of the current one.
 pub(crate) fn of_generation(
-    world: &World,
+    context: &Context,
     generation: Option<GenerationId>,
 ) -> Result<GenerationEvidence, Problem> {
     let generation = match generation {
         Some(generation) => generation,
-        None => world.store.deployed()?.id,
+        None => context.store.deployed()?.id,
     };
-    let recorded = world.store.activations()?.into_iter().rev();
+    let recorded = context.store.activations()?.into_iter().rev();
     let mut aimed = recorded.filter(|recorded| recorded.last().is_some_and(|last| last.to == generation));
     match aimed.next() {
-        Some(recorded) => gather(world, recorded),
+        Some(recorded) => gather(context, recorded),
         None => Err(Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
             .help("`awqdeploy generations` lists them")),
     }
 }
 
 /// The newest evidence of a proven generation of a profile.
-pub(crate) fn of_profile(world: &World, profile: &str) -> Result<GenerationEvidence, Problem> {
-    for recorded in world.store.activations()?.into_iter().rev() {
+pub(crate) fn of_profile(context: &Context, profile: &str) -> Result<GenerationEvidence, Problem> {
+    for recorded in context.store.activations()?.into_iter().rev() {
         let committed = recorded.last().is_some_and(|last| last.end() == Some(&End::Committed));
         // An activation with damaged records proves nothing.
-        let account = committed.then(|| gather(world, recorded).ok()).flatten();
+        let account = committed.then(|| gather(context, recorded).ok()).flatten();
         if let Some(account) = account.filter(|account| account.generation.plan.profile == profile) {
             return Ok(account);
         }
@@ -64,24 +64,24 @@ pub(crate) fn of_profile(world: &World, profile: &str) -> Result<GenerationEvide
         .help(format!("deploy it once: `awqdeploy deploy {profile}`")))
 }
 
-fn gather(world: &World, recorded: Recorded) -> Result<GenerationEvidence, Problem> {
+fn gather(context: &Context, recorded: Recorded) -> Result<GenerationEvidence, Problem> {
     let Recorded { number, journal, .. } = recorded;
     let to = journal.last().map(|entry| entry.activation.to);
     let to =
         to.ok_or_else(|| Problem::new(Kind::Unexpected, format!("activation {number} has no journal")))?;
-    let generation = world.store.generation(to)?;
-    let live = world.store.report(number, Evidence::Baseline)?;
+    let generation = context.store.generation(to)?;
+    let live = context.store.report(number, Evidence::Baseline)?;
     let baseline = match (&generation.plan.gates.baseline, live) {
         (Some(_), Some(live)) => Some(live),
-        (Some(baseline), None) => world.store.last_passed(&baseline.profile)?,
+        (Some(baseline), None) => context.store.last_passed(&baseline.profile)?,
         (None, _) => None,
     };
     Ok(GenerationEvidence {
         generation,
         activation: number,
         journal,
-        report: world.store.report(number, Evidence::Candidate)?,
-        returned: world.store.report(number, Evidence::Returned)?,
+        report: context.store.report(number, Evidence::Candidate)?,
+        returned: context.store.report(number, Evidence::Returned)?,
         baseline,
     })
 }

@@ -10,22 +10,22 @@ use crate::{
         validation::report::Report,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::store::{Evidence, Recorded},
 };
 
 /// All activations, oldest first.
-pub fn history(world: &World) -> Result<Vec<Recorded>, Problem> {
-    let recorded = world.store.activations()?;
+pub fn history(context: &Context) -> Result<Vec<Recorded>, Problem> {
+    let recorded = context.store.activations()?;
     // An activation whose first line never reached the disk did nothing.
     Ok(recorded.into_iter().filter(|recorded| !recorded.journal.is_empty()).collect())
 }
 
 /// The profile of each generation on record that can be read. One that was freed has none.
-pub fn profiles(world: &World) -> Result<BTreeMap<GenerationId, String>, Problem> {
-    let generations = world.store.generations()?;
+pub fn profiles(context: &Context) -> Result<BTreeMap<GenerationId, String>, Problem> {
+    let generations = context.store.generations()?;
     Ok(generations.into_iter().map(|generation| (generation.id, generation.plan.profile)).collect())
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Why {
 /// The evidence of the last activation of a generation; by default of the last one that did not end well. A
 /// log that cannot be read is reported: it is for root alone, and the rest is not.
 pub(crate) fn why(
-    world: &World,
+    context: &Context,
     generation: Option<GenerationId>,
     observer: &dyn Observer,
 ) -> Result<Why, Problem> {
@@ -56,19 +56,19 @@ pub(crate) fn why(
             None => !matches!(state, State::Done { end: End::Committed }),
         }
     };
-    let recorded = history(world)?.into_iter().rfind(wanted).ok_or_else(|| match generation {
+    let recorded = history(context)?.into_iter().rfind(wanted).ok_or_else(|| match generation {
         Some(generation) => Problem::new(Kind::Usage, format!("generation {generation} was never activated"))
             .help("`awqdeploy history` lists all activations"),
         None => Problem::new(Kind::Usage, "no activation failed"),
     })?;
     let to = recorded.last().map_or(GenerationId(0), |activation| activation.to);
-    let log = world.store.kept_log(recorded.number).unwrap_or_else(|problem| {
+    let log = context.store.kept_log(recorded.number).unwrap_or_else(|problem| {
         observer.see(Event::Warning(problem.in_one_line()));
         None
     });
     Ok(Why {
-        profile: world.store.generation(to)?.plan.profile,
-        report: world.store.report(recorded.number, Evidence::Candidate)?,
+        profile: context.store.generation(to)?.plan.profile,
+        report: context.store.report(recorded.number, Evidence::Candidate)?,
         log,
         recorded,
     })

@@ -7,7 +7,7 @@ use crate::{
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
-    flow::context::World,
+    flow::context::Context,
     host::systemd::service::Lines,
 };
 
@@ -22,23 +22,23 @@ pub enum Source {
 
 /// Passes on each line of a generation's log; by default of the current one.
 pub fn logs(
-    world: &mut World,
+    context: &mut Context,
     generation: Option<GenerationId>,
     wanted: Lines,
     said: &mut dyn FnMut(&str),
 ) -> Result<(GenerationId, Source), Problem> {
-    let current = world.store.current()?;
+    let current = context.store.current()?;
     let id = match generation {
         Some(id) => id,
-        None => world.store.deployed()?.id,
+        None => context.store.deployed()?.id,
     };
-    let plan = world.store.generation(id)?.plan;
-    let recorded = history(world)?;
+    let plan = context.store.generation(id)?.plan;
+    let recorded = history(context)?;
     let period = journal::served(recorded.iter().map(|recorded| recorded.journal.as_slice()), id);
     let serves = current == Some(id) && period.as_ref().is_none_or(|period| period.until.is_none());
     if serves {
         let period = period.unwrap_or_default();
-        world.service_manager.observe(&plan.service).log(&period, wanted, said)?;
+        context.service_manager.observe(&plan.service).log(&period, wanted, said)?;
         return Ok((id, Source::ServiceManager));
     }
     if wanted == Lines::Follow {
@@ -51,7 +51,7 @@ pub fn logs(
     let candidate = |to: GenerationId| to == id;
     let activation = recorded.iter().rfind(|recorded| recorded.last().is_some_and(|last| candidate(last.to)));
     if let Some(activation) = activation
-        && let Some(log) = world.store.kept_log(activation.number)?
+        && let Some(log) = context.store.kept_log(activation.number)?
     {
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(wanted.at_most());
@@ -63,6 +63,6 @@ pub fn logs(
             .help("`awqdeploy history` lists all activations"));
     };
     let Period { from, until } = period;
-    world.service_manager.observe(&plan.service).log(&Period { from, until }, wanted, said)?;
+    context.service_manager.observe(&plan.service).log(&Period { from, until }, wanted, said)?;
     Ok((id, Source::ServiceManager))
 }

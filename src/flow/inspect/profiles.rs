@@ -3,7 +3,7 @@
 use super::status;
 use crate::{
     domain::{generation_id::GenerationId, problem::Problem, profile::Profile},
-    flow::context::World,
+    flow::context::Context,
 };
 
 /// A profile, or what is wrong with it, and how far it is.
@@ -37,12 +37,12 @@ pub enum Stage {
 }
 
 /// All profiles, by their names.
-pub fn profiles(world: &mut World) -> Result<Vec<ListedProfile>, Problem> {
-    let names = world.library.names()?;
-    let status = status::status(world)?;
+pub fn profiles(context: &mut Context) -> Result<Vec<ListedProfile>, Problem> {
+    let names = context.library.names()?;
+    let status = status::status(context)?;
     let serving = status.serving.and(status.current).map(|current| (current.id, current.plan.profile));
-    let proven = world.store.known_good()?;
-    let generations = world.store.generations()?;
+    let proven = context.store.known_good()?;
+    let generations = context.store.generations()?;
     let newest = |name: &str, wanted: &dyn Fn(GenerationId) -> bool| {
         let of = |id: &GenerationId| wanted(*id);
         generations.iter().filter(|of| of.plan.profile == name).map(|found| found.id).rfind(of)
@@ -50,8 +50,8 @@ pub fn profiles(world: &mut World) -> Result<Vec<ListedProfile>, Problem> {
     Ok(names
         .into_iter()
         .map(|name| {
-            let lock = world.library.lock(&name);
-            let fetched = |digest| world.layout().model(digest).is_dir();
+            let lock = context.library.lock(&name);
+            let fetched = |digest| context.layout().model(digest).is_dir();
             let serves = serving.as_ref().filter(|(_, profile)| *profile == name).map(|(id, _)| *id);
             let (stage, generation) = if serves.is_some() {
                 (Stage::Serves, serves)
@@ -67,7 +67,7 @@ pub fn profiles(world: &mut World) -> Result<Vec<ListedProfile>, Problem> {
                 };
                 (stage, None)
             };
-            let profile = world.library.load_to_plan(&name);
+            let profile = context.library.load_to_plan(&name);
             ListedProfile { name, profile, stage, generation }
         })
         .collect())

@@ -13,7 +13,7 @@ use crate::{
     },
     flow::{
         activation::{ending, outcome::Action, probation},
-        context::{Executor, World},
+        context::{Context, Executor},
         deploy::rollback,
         running,
     },
@@ -98,41 +98,42 @@ pub(crate) enum Standing {
 }
 
 /// Reads the present state.
-pub fn status(world: &mut World) -> Result<Status, Problem> {
-    let current = world.store.current_generation()?;
+pub fn status(context: &mut Context) -> Result<Status, Problem> {
+    let current = context.store.current_generation()?;
     let condition = match &current {
         // Without systemd there is nothing to ask: that is no problem of `status`.
-        Some(current) => world.service_manager.observe(&current.plan.service).condition().ok(),
+        Some(current) => context.service_manager.observe(&current.plan.service).condition().ok(),
         None => None,
     };
-    let as_found = current.as_ref().map(|current| as_found(world, current.id)).transpose()?.flatten();
+    let as_found = current.as_ref().map(|current| as_found(context, current.id)).transpose()?.flatten();
     let condition = match as_found {
         // No service manager knows a process of no unit.
         Some(AsFound::Process(_)) => Some(Condition::Active),
         _ => condition,
     };
-    let last = world.store.last_activation()?;
-    let report = current.as_ref().map(|current| report_of(world, current.id)).transpose()?.flatten();
+    let last = context.store.last_activation()?;
+    let report = current.as_ref().map(|current| report_of(context, current.id)).transpose()?.flatten();
     let proven = match &current {
-        Some(current) => world.store.known_good()?.contains(&current.id),
+        Some(current) => context.store.known_good()?.contains(&current.id),
         None => false,
     };
-    let watched_until = watched_until(world, current.as_ref(), last.as_ref());
-    let runs = current.as_ref().map_or(Runs::Unknown, |current| running::runs(world, &current.plan.service));
-    let damaged = world.store.damages()?;
-    let damaged_models = world.store.damaged_models()?;
+    let watched_until = watched_until(context, current.as_ref(), last.as_ref());
+    let runs =
+        current.as_ref().map_or(Runs::Unknown, |current| running::runs(context, &current.plan.service));
+    let damaged = context.store.damages()?;
+    let damaged_models = context.store.damaged_models()?;
     let serving = current.as_ref().filter(|_| condition == Some(Condition::Active));
     let serving = serving.and_then(|current| match runs.other_than(Some(current.id)) {
-        Some(other) => world.store.generation(other).ok().map(|other| other.plan.profile),
+        Some(other) => context.store.generation(other).ok().map(|other| other.plan.profile),
         None => Some(current.plan.profile.clone()),
     });
-    let (account, why_not) = account(world, current.as_ref(), condition.as_ref());
+    let (account, why_not) = account(context, current.as_ref(), condition.as_ref());
     let since = account.since.and_then(|since| jiff::Timestamp::now().checked_sub(since).ok());
     let last_request = last.as_ref().and_then(|last| {
-        let order = ending::ordered(&world.store, last.number).ok().flatten()?;
-        Some((order.action, world.store.generation(order.to).ok()?.plan.profile))
+        let order = ending::ordered(&context.store, last.number).ok().flatten()?;
+        Some((order.action, context.store.generation(order.to).ok()?.plan.profile))
     });
-    let way_back = rollback::find(&world.store, &rollback::Target::Previous).ok().map(|to| to.id);
+    let way_back = rollback::find(&context.store, &rollback::Target::Previous).ok().map(|to| to.id);
     Ok(Status {
         current,
         proven,
@@ -158,12 +159,12 @@ const LOG_LINES: u32 = 200;
 
 /// How the service came to be what it is, and why it does not serve. Where nobody can be asked, nothing.
 fn account(
-    world: &mut World,
+    context: &mut Context,
     current: Option<&Generation>,
     condition: Option<&Condition>,
 ) -> (Account, Option<String>) {
     let Some(current) = current else { return (Account::default(), None) };
-    let mut services = world.service_manager.observe(&current.plan.service);
+    let mut services = context.service_manager.observe(&current.plan.service);
     let account = services.account().unwrap_or_default();
     let Some(Condition::Changing(state) | Condition::Down(state)) = condition else {
         return (account, None);
@@ -177,8 +178,8 @@ fn account(
 }
 
 /// What runs an adopted generation that no deployment has replaced yet.
-fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem> {
-    let Some(adopted) = world.store.adopted(id).unwrap_or_default() else { return Ok(None) };
+fn as_found(context: &Context, id: GenerationId) -> Result<Option<AsFound>, Problem> {
+    let Some(adopted) = context.store.adopted(id).unwrap_or_default() else { return Ok(None) };
     Ok(match adopted.unit {
         Some(unit) => {
             let now = fs::read(&unit.path)?.map(Sha256Digest::of);
@@ -190,43 +191,43 @@ fn as_found(world: &World, id: GenerationId) -> Result<Option<AsFound>, Problem>
 
 /// The end of the probation, if its worker still runs.
 fn watched_until(
-    world: &World,
+    context: &Context,
     current: Option<&Generation>,
     last: Option<&Recorded>,
 ) -> Option<jiff::Timestamp> {
-    let (Executor::ServiceManager, current, last) = (world.executor, current?, last?) else {
+    let (Executor::ServiceManager, current, last) = (context.executor, current?, last?) else {
         return None;
     };
     let until = probation::closes(last, &current.plan)?;
     // Without a service manager to ask, there is no probation.
-    transient_unit::runs(&current.plan.service, last.number, world.layout().scope())
+    transient_unit::runs(&current.plan.service, last.number, context.layout().scope())
         .unwrap_or_default()
         .then_some(until)
 }
 
 /// All generations, oldest first.
-pub(crate) fn generations(world: &World) -> Result<Vec<Listed>, Problem> {
-    let proven = world.store.known_good()?;
-    let current = world.store.current()?;
+pub(crate) fn generations(context: &Context) -> Result<Vec<Listed>, Problem> {
+    let proven = context.store.known_good()?;
+    let current = context.store.current()?;
     let standing = |id| match id {
         id if current == Some(id) && proven.contains(&id) => Standing::Current,
         id if current == Some(id) => Standing::Candidate,
         id if proven.contains(&id) => Standing::Proven,
         _ => Standing::Unproven,
     };
-    let pins = world.store.pinned()?;
+    let pins = context.store.pinned()?;
     let listed = |generation: Generation| {
         let (standing, pinned) = (standing(generation.id), pins.contains(&generation.id));
         Listed { generation, standing, pinned }
     };
-    Ok(world.store.generations()?.into_iter().map(listed).collect())
+    Ok(context.store.generations()?.into_iter().map(listed).collect())
 }
 
-fn report_of(world: &World, id: GenerationId) -> Result<Option<Report>, Problem> {
-    for recorded in world.store.activations()?.into_iter().rev() {
+fn report_of(context: &Context, id: GenerationId) -> Result<Option<Report>, Problem> {
+    for recorded in context.store.activations()?.into_iter().rev() {
         for evidence in [Evidence::Returned, Evidence::Candidate] {
             // A damaged report is among the damages.
-            let report = world.store.report(recorded.number, evidence).unwrap_or_default();
+            let report = context.store.report(recorded.number, evidence).unwrap_or_default();
             if report.as_ref().is_some_and(|report| report.generation == Some(id)) {
                 return Ok(report);
             }

@@ -4,7 +4,7 @@ use super::not_locked;
 use crate::{
     domain::problem::{Kind, Problem},
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::models::{self, Exported, Sharing, verify},
@@ -14,25 +14,25 @@ use std::{path::Path, time::Duration};
 /// Exports a profile's model to a folder that does not exist yet, or is empty. Where the file system allows
 /// it, that takes no room.
 pub(crate) fn export(
-    world: &World,
+    context: &Context,
     name: &str,
     to: &Path,
     sharing: Sharing,
     observer: &dyn Observer,
 ) -> Result<Exported, Problem> {
-    let profile = world.library.load(name)?;
-    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
-    let path = world.layout().model(model.digest());
+    let profile = context.library.load(name)?;
+    let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+    let path = context.layout().model(model.digest());
     if !path.is_dir() {
         return Err(Problem::new(Kind::Unverified, format!("the model of `{name}` is not in the store"))
             .help(format!("`awqdeploy deploy {name}` takes it in")));
     }
-    let writer = world.store.writer(Duration::ZERO, "awqdeploy export")?;
-    world.store.not_damaged(&model)?;
-    let cache = world.store.hash_cache()?;
+    let writer = context.store.writer(Duration::ZERO, "awqdeploy export")?;
+    context.store.not_damaged(&model)?;
+    let cache = context.store.hash_cache()?;
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
-    let checked = verify::stored(&path, &model, &cache, &world.interrupt, &mut |done| {
+    let checked = verify::stored(&path, &model, &cache, &context.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })?;
     writer.note(&model, &checked)?;
@@ -41,7 +41,7 @@ pub(crate) fn export(
             .help(format!("`awqdeploy verify {name} --repair` mends it")));
     }
     observer.see(Event::Stage(format!("export to `{}`", to.display())));
-    writer.export(&model, to, sharing, &world.interrupt, &mut |done| {
+    writer.export(&model, to, sharing, &context.interrupt, &mut |done| {
         observer.see(Event::Progress { done, of });
     })
 }

@@ -8,17 +8,17 @@ use crate::{
         problem::Problem,
         profile::{Profile, Python},
     },
-    flow::context::{Engine, World},
+    flow::context::{Context, Engine},
     host::{os::trust, profiles::ProfileLibrary, runtimes},
 };
 
 pub(in crate::flow) fn runtime(
-    world: &World,
+    context: &Context,
     library: &ProfileLibrary,
     profile: &Profile,
 ) -> Result<(PlannedRuntime, Option<Supply>), Problem> {
     let vllm = profile.runtime().vllm.clone();
-    if let Engine::Command(command) = &world.engine {
+    if let Engine::Command(command) = &context.engine {
         let command = command.clone();
         return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs: Vec::new() }, None));
     }
@@ -29,17 +29,17 @@ pub(in crate::flow) fn runtime(
         return Ok((PlannedRuntime { vllm, digest: None, command, python: None, needs }, None));
     }
     let locked = library.locked_runtime(profile.runtime())?;
-    let (planned, supply) = of_lock(world, locked, &profile.runtime().python)?;
+    let (planned, supply) = of_lock(context, locked, &profile.runtime().python)?;
     Ok((planned, Some(supply)))
 }
 
 /// The runtime of a lock, and where it comes from.
 pub(in crate::flow) fn of_lock(
-    world: &World,
+    context: &Context,
     locked: LockedRuntime,
     python: &Python,
 ) -> Result<(PlannedRuntime, Supply), Problem> {
-    let built = match &world.engine {
+    let built = match &context.engine {
         Engine::Built(folder) => {
             trust::believe_as_root(&folder.join(locked.digest().to_string()))?;
             Some(runtimes::built(folder, locked.digest())?)
@@ -54,7 +54,7 @@ pub(in crate::flow) fn of_lock(
         let needs = needs::of_wheels(&locked, &python);
         (locked.installed_for(&python), needs, Some(python.clone()), RuntimeSource::Wheels(python))
     };
-    let command = runtimes::command(&world.layout().runtime(digest));
+    let command = runtimes::command(&context.layout().runtime(digest));
     let vllm = locked.vllm.clone();
     let planned = PlannedRuntime { vllm, digest: Some(digest), command, python, needs };
     Ok((planned, Supply { digest, locked, source }))

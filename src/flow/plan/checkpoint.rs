@@ -15,7 +15,7 @@ use crate::{
         },
     },
     flow::{
-        context::{Engine, World},
+        context::{Context, Engine},
         models::online,
     },
     host::{
@@ -56,13 +56,13 @@ const TRIES: u32 = 2;
 
 impl LoadedCheckpoint {
     pub(super) fn read(
-        world: &World,
+        context: &Context,
         profile: &Profile,
         locked: Option<&LockedModel>,
         weights: Weights<'_>,
     ) -> Result<Self, Problem> {
         let overrides = overrides::of(profile.arguments());
-        let mut loaded = Self::without_draft(world, profile, locked, weights, &overrides)?;
+        let mut loaded = Self::without_draft(context, profile, locked, weights, &overrides)?;
         if let Some(Speculation::Model(model)) = EngineSettings::of(profile.arguments()).speculation
             && Path::new(&model).is_absolute()
         {
@@ -74,14 +74,14 @@ impl LoadedCheckpoint {
     }
 
     fn without_draft(
-        world: &World,
+        context: &Context,
         profile: &Profile,
         locked: Option<&LockedModel>,
         weights: Weights<'_>,
         overrides: &BTreeMap<String, String>,
     ) -> Result<Self, Problem> {
         match weights {
-            Weights::Known => Self::known(world, profile, locked, overrides),
+            Weights::Known => Self::known(context, profile, locked, overrides),
             Weights::Published => match Checkpoint::known(&profile.model().repo) {
                 Some(checkpoint) => Ok(Self::published(checkpoint, None)),
                 None => Err(not_here(&profile.model().repo)),
@@ -96,13 +96,13 @@ impl LoadedCheckpoint {
     }
 
     fn known(
-        world: &World,
+        context: &Context,
         profile: &Profile,
         locked: Option<&LockedModel>,
         overrides: &BTreeMap<String, String>,
     ) -> Result<Self, Problem> {
         let model = profile.model();
-        if let Some(shape) = Self::on_this_host(world, model, locked, overrides)? {
+        if let Some(shape) = Self::on_this_host(context, model, locked, overrides)? {
             return Ok(shape);
         }
         let known = Checkpoint::known(&model.repo);
@@ -112,13 +112,13 @@ impl LoadedCheckpoint {
             (Some(checkpoint), None) => match locked {
                 None => Ok(Self::published(checkpoint, None)),
                 // What the hub has may be refused. That it cannot be asked is no reason to.
-                Some(locked) => match on_hub(world, model, Some(locked), overrides) {
+                Some(locked) => match on_hub(context, model, Some(locked), overrides) {
                     Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                     Err(HubReadError::Flawed(problem)) => Err(problem),
                     Err(HubReadError::Unasked(problem)) => Ok(Self::published(checkpoint, Some(&problem))),
                 },
             },
-            (None, None) => match on_hub(world, model, locked, overrides) {
+            (None, None) => match on_hub(context, model, locked, overrides) {
                 Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                 Err(unread) => Err(unknown(&model.repo, unread.into())),
             },
@@ -127,12 +127,12 @@ impl LoadedCheckpoint {
 
     /// Reads the checkpoint from the store, else from the profile's folder.
     fn on_this_host(
-        world: &World,
+        context: &Context,
         model: &Model,
         locked: Option<&LockedModel>,
         overrides: &BTreeMap<String, String>,
     ) -> Result<Option<Self>, Problem> {
-        let stored = locked.map(|model| world.layout().model(model.digest()));
+        let stored = locked.map(|model| context.layout().model(model.digest()));
         let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
         // What a person named may be a hub's cache.
         let named = model.path.iter().chain(locked.and_then(|locked| locked.from.as_ref())).map(|path| {
@@ -141,7 +141,7 @@ impl LoadedCheckpoint {
         });
         for folder in &stored.into_iter().chain(named).collect::<Vec<_>>() {
             // The engine of a rehearsal has weights in name only.
-            if let Engine::Command(_) = world.engine {
+            if let Engine::Command(_) = context.engine {
                 if let Some(files) = host::checkpoint::config_files(folder)? {
                     return Ok(Some(Self::here(Checkpoint::of_files(&files, files_total)?, folder)));
                 }
@@ -166,23 +166,23 @@ impl LoadedCheckpoint {
 
 /// What was locked, else what the revision is now.
 fn on_hub(
-    world: &World,
+    context: &Context,
     model: &Model,
     locked: Option<&LockedModel>,
     overrides: &BTreeMap<String, String>,
 ) -> Result<Checkpoint, HubReadError> {
-    let (hub, source, files) = sought(world, model, locked).map_err(HubReadError::Unasked)?;
-    host::checkpoint::read_from_hub(&hub, &source, &files, overrides, &world.interrupt)
+    let (hub, source, files) = sought(context, model, locked).map_err(HubReadError::Unasked)?;
+    host::checkpoint::read_from_hub(&hub, &source, &files, overrides, &context.interrupt)
 }
 
 pub(in crate::flow) fn sought(
-    world: &World,
+    context: &Context,
     model: &Model,
     locked: Option<&LockedModel>,
 ) -> Result<(Hub, Source, Vec<Listed>), Problem> {
     let mut settings = Settings::from_environment()?;
     settings.patience = Patience { tries: TRIES, ..settings.patience };
-    if let Engine::Command(_) = world.engine {
+    if let Engine::Command(_) = context.engine {
         // A rehearsal asks no hub.
         settings.reach = Reach::Offline;
     }
@@ -198,7 +198,7 @@ pub(in crate::flow) fn sought(
         });
         return Ok((hub, source, files.collect()));
     }
-    let (event_loop, interrupt) = (event_loop()?, &world.interrupt);
+    let (event_loop, interrupt) = (event_loop()?, &context.interrupt);
     let commit = event_loop.block_on(hub.patiently(interrupt, || hub.commit(repo, revision)));
     let commit = commit.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`")))?;
     let source = Source { repo: repo.clone(), revision: commit.to_string() };

@@ -3,7 +3,7 @@
 mod checkpoint;
 
 use super::{
-    context::{Engine, World},
+    context::{Context, Engine},
     event::{Event, Observer},
     models::{
         not_locked,
@@ -112,26 +112,26 @@ pub struct Readiness {
 }
 
 /// The plan for a profile. The model need not be locked, nor be on this machine.
-pub(crate) fn plan(world: &World, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
-    let inputs = GatheredInputs::gather(world, name, weights)?;
-    let readiness = inputs.readiness(world.layout());
-    let planned = inputs.plan(world.facts()?, world.layout());
+pub(crate) fn plan(context: &Context, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
+    let inputs = GatheredInputs::gather(context, name, weights)?;
+    let readiness = inputs.readiness(context.layout());
+    let planned = inputs.plan(context.facts()?, context.layout());
     Ok(Decision { planned, engine: Vec::new(), readiness })
 }
 
 /// The plan for a profile, after asking the installed vLLM what it makes of the command line.
 pub(crate) fn plan_with_consent(
-    world: &World,
+    context: &Context,
     name: &str,
     weights: Weights<'_>,
 ) -> Result<Decision, Problem> {
-    let materials = GatheredInputs::gather(world, name, weights)?;
-    let readiness = materials.readiness(world.layout());
-    let plan = match materials.plan(world.facts()?, world.layout()) {
+    let materials = GatheredInputs::gather(context, name, weights)?;
+    let readiness = materials.readiness(context.layout());
+    let plan = match materials.plan(context.facts()?, context.layout()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new(), readiness }),
     };
-    let engine = materials.ask(&plan, world.layout())?.map_err(|silent| {
+    let engine = materials.ask(&plan, context.layout())?.map_err(|silent| {
         Problem::new(Kind::Unverified, "the installed vLLM cannot be asked").because(silent)
     })?;
     let planned = engine_config::agree(&engine).map(|()| plan);
@@ -139,21 +139,21 @@ pub(crate) fn plan_with_consent(
 }
 
 /// Prepares a deployment, or says why there cannot be one.
-pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
-    let materials = GatheredInputs::gather(world, name, Weights::Known)?;
+pub fn prepare(context: &Context, name: &str) -> Result<Prepared, Problem> {
+    let materials = GatheredInputs::gather(context, name, Weights::Known)?;
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
-    let plan = materials.plan(world.facts()?, world.layout())?;
+    let plan = materials.plan(context.facts()?, context.layout())?;
     let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
-    let current = world.store.current_generation()?;
+    let current = context.store.current_generation()?;
     one_service(current.as_ref(), &plan)?;
     Ok(Prepared {
         name: name.to_owned(),
         plan,
-        profile: world.library.text(name)?,
+        profile: context.library.text(name)?,
         model,
         wanted: profile.model().clone(),
         runtime: wheels,
@@ -165,28 +165,28 @@ pub fn prepare(world: &World, name: &str) -> Result<Prepared, Problem> {
 impl Prepared {
     /// Checks the plan once everything is on this host, and nothing is stopped yet: against the weight files,
     /// and against the installed vLLM.
-    pub(super) fn confirm(&self, world: &World, observer: &dyn Observer) -> Result<(), Problem> {
-        let materials = GatheredInputs::gather(world, &self.name, Weights::Known)?;
-        if !materials.plan(world.facts()?, world.layout())?.runs_as(&self.plan) {
+    pub(super) fn confirm(&self, context: &Context, observer: &dyn Observer) -> Result<(), Problem> {
+        let materials = GatheredInputs::gather(context, &self.name, Weights::Known)?;
+        if !materials.plan(context.facts()?, context.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),
             )
             .help("nothing was stopped; look at `awqdeploy plan PROFILE`, and deploy again: nothing is left to fetch"));
         }
-        if matches!(world.engine, Engine::Command(_)) {
+        if matches!(context.engine, Engine::Command(_)) {
             return Ok(());
         }
         observer.see(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
-        if !isolated::is_enclosed(world.layout().scope()) {
+        if !isolated::is_enclosed(context.layout().scope()) {
             observer.see(Event::Warning(
                 "no service manager can be used here: vLLM is asked without a sandbox, and without this environment"
                     .to_owned(),
             ));
         }
-        let asked = materials.ask(&self.plan, world.layout());
+        let asked = materials.ask(&self.plan, context.layout());
         // Python gets Ctrl-C too: its failure then says nothing about the plan.
-        world.interrupt.check()?;
+        context.interrupt.check()?;
         match asked? {
             Ok(compared) => Ok(engine_config::agree(&compared)?),
             Err(silent) => {
@@ -222,15 +222,15 @@ impl GatheredInputs {
         }
     }
 
-    fn gather(world: &World, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
-        let profile = world.library.load_to_plan(name)?;
-        neighbours(world, &profile)?;
-        let library = world.library.beside(name);
+    fn gather(context: &Context, name: &str, weights: Weights<'_>) -> Result<Self, Problem> {
+        let profile = context.library.load_to_plan(name)?;
+        neighbours(context, &profile)?;
+        let library = context.library.beside(name);
         let locked = library.lock(profile.name())?;
-        let (runtime, wheels) = runtime::runtime(world, &library, &profile)?;
+        let (runtime, wheels) = runtime::runtime(context, &library, &profile)?;
         let LoadedCheckpoint { checkpoint, folder, finding } =
-            LoadedCheckpoint::read(world, &profile, locked.as_ref(), weights)?;
-        let model = planned_model(world, &profile, locked.as_ref());
+            LoadedCheckpoint::read(context, &profile, locked.as_ref(), weights)?;
+        let model = planned_model(context, &profile, locked.as_ref());
         Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
     }
 
@@ -272,12 +272,12 @@ impl GatheredInputs {
 
 /// Checks that two profiles of one service share its address: clients must not notice the migration. A
 /// neighbour that cannot be read is skipped.
-fn neighbours(world: &World, profile: &Profile) -> Result<(), Problem> {
-    let names = world.library.names().unwrap_or_default();
+fn neighbours(context: &Context, profile: &Profile) -> Result<(), Problem> {
+    let names = context.library.names().unwrap_or_default();
     let others: Vec<Profile> = names
         .iter()
         .filter(|name| *name != profile.name())
-        .filter_map(|name| world.library.load(name).ok())
+        .filter_map(|name| context.library.load(name).ok())
         .collect();
     for other in &others {
         Profile::same_service(&[profile, other])?;
@@ -291,11 +291,11 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn planned_model(world: &World, profile: &Profile, locked: Option<&LockedModel>) -> PlannedModel {
+fn planned_model(context: &Context, profile: &Profile, locked: Option<&LockedModel>) -> PlannedModel {
     let wanted = profile.model();
     let digest = locked.map(LockedModel::digest);
     let path = match (digest, &wanted.path) {
-        (Some(digest), _) => world.layout().model(digest),
+        (Some(digest), _) => context.layout().model(digest),
         (None, Some(path)) => path.clone(),
         (None, None) => PathBuf::from(&wanted.repo),
     };

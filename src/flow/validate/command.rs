@@ -7,7 +7,7 @@ use crate::{
         profile::{Gates, secrets::SecretText},
         validation::report::Report,
     },
-    flow::{context::World, event::Observer, validate},
+    flow::{context::Context, event::Observer, validate},
     host::{os::signals::Interrupt, vllm::api::Api},
 };
 use std::time::Duration;
@@ -16,10 +16,10 @@ use std::time::Duration;
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
 /// Validates the running server. Nothing is changed, whatever the result.
-pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
-    let current = world.store.deployed()?;
-    let whose = generation::whose(world, &current)?;
-    generation::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
+pub fn validate(context: &Context, observer: &dyn Observer) -> Result<Report, Problem> {
+    let current = context.store.deployed()?;
+    let whose = generation::whose(context, &current)?;
+    generation::report(&context.store, &current.plan, current.id, whose, None, &context.interrupt, observer)
 }
 
 /// A server, which need not be ours.

@@ -15,7 +15,7 @@ use crate::{
         },
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         running, validate,
     },
@@ -56,28 +56,28 @@ pub(crate) fn report(
 /// minutes before. A server that cannot be measured is replaced all the same; the last measurement on record
 /// stands in for it.
 pub(crate) fn baseline(
-    world: &mut World,
+    context: &mut Context,
     plan: &Plan,
     observer: &dyn Observer,
 ) -> Result<Option<Report>, Problem> {
     // A generation whose record is damaged cannot be measured, and is replaced all the same.
-    let Some(current) = world.store.current()?.and_then(|id| world.store.generation(id).ok()) else {
+    let Some(current) = context.store.current()?.and_then(|id| context.store.generation(id).ok()) else {
         return Ok(None);
     };
-    if running::runs(world, &current.plan.service).other_than(Some(current.id)).is_some() {
+    if running::runs(context, &current.plan.service).other_than(Some(current.id)).is_some() {
         return Ok(None);
     }
     let wanted = plan.gates.baseline.as_ref().is_some_and(|wanted| wanted.profile == current.plan.profile);
-    if !wanted || world.service_manager.observe(&current.plan.service).condition()? != Condition::Active {
+    if !wanted || context.service_manager.observe(&current.plan.service).condition()? != Condition::Active {
         return Ok(None);
     }
     observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
-    let api = Api::of(&current.plan, whose(world, &current)?)?;
+    let api = Api::of(&current.plan, whose(context, &current)?)?;
     let generation = Some(current.id);
     let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
-    let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;
+    let measured = context.interrupt.drive(validate::measure(&api, subject, observer))?;
     // The slower measurements are those of its last passed validation.
-    let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
+    let proven = context.store.last_passed(&current.plan.profile)?.unwrap_or_default();
     Ok(measured
         .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
         .map_err(|why| {
@@ -91,13 +91,13 @@ pub(crate) fn baseline(
 /// # Errors
 /// [`Kind::Refused`] where the profile requires what cannot be judged.
 pub fn judgeable(
-    world: &World,
+    context: &Context,
     plan: &Plan,
     live: Option<&Report>,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let Some(baseline) = &plan.gates.baseline else { return Ok(()) };
-    let stored = if live.is_none() { world.store.last_passed(&baseline.profile)? } else { None };
+    let stored = if live.is_none() { context.store.last_passed(&baseline.profile)? } else { None };
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let mut open = not_judgeable(&plan.gates, basis);
     let theirs = basis.and_then(|basis| rates(&basis.throughput(&plan.gates)?.samples)).unwrap_or_default();
@@ -148,11 +148,11 @@ pub(in crate::flow) fn validate_returned(
 
 /// The processes that may answer for the running server: those of its unit, or, while no unit runs it, the
 /// adopted process with its descendants.
-pub(in crate::flow) fn whose(world: &World, current: &Generation) -> Result<OwnedProcesses, Problem> {
-    match world.service_manager.processes(&current.plan.service)? {
+pub(in crate::flow) fn whose(context: &Context, current: &Generation) -> Result<OwnedProcesses, Problem> {
+    match context.service_manager.processes(&current.plan.service)? {
         OwnedProcesses::Nobody => {
             let adopted =
-                world.store.adopted(current.id)?.filter(|adopted| running_server::lives(&adopted.process));
+                context.store.adopted(current.id)?.filter(|adopted| running_server::lives(&adopted.process));
             Ok(adopted.map_or(OwnedProcesses::Nobody, |adopted| OwnedProcesses::Family(adopted.process.pid)))
         }
         whose => Ok(whose),

@@ -36,13 +36,13 @@ fn order(store: &Store, to: GenerationId) -> u64 {
 
 /// What the service manager runs for the activation of this number.
 fn conduct(stand: &mut Stand, number: u64) -> Result<Option<Outcome>, Problem> {
-    activation(&mut stand.world, number, Part::Whole, &silent)
+    activation(&mut stand.context, number, Part::Whole, &silent)
 }
 
 #[test]
 fn an_order_that_another_activation_came_before_is_not_carried_out() {
     let mut stand = Stand::serving();
-    let number = order(&stand.world.store, ONE);
+    let number = order(&stand.context.store, ONE);
     stand.deploy(NEW).unwrap();
     let problem = conduct(&mut stand, number).unwrap_err();
     assert_eq!(problem.kind, Kind::Busy);
@@ -56,10 +56,10 @@ fn an_order_that_another_activation_came_before_is_not_carried_out() {
 #[test]
 fn what_was_left_of_an_activation_that_another_one_ended_is_not_carried_out() {
     let mut stand = Stand::serving();
-    let number = order(&stand.world.store, ONE);
+    let number = order(&stand.context.store, ONE);
     stand.deploy(NEW).unwrap();
     {
-        let writer = stand.world.store.writer(FORKED, "test").unwrap();
+        let writer = stand.context.store.writer(FORKED, "test").unwrap();
         writer.journal(number).unwrap().record(&Activation::new(Some(ONE), ONE)).unwrap();
     }
     let problem = conduct(&mut stand, number).unwrap_err();
@@ -90,7 +90,7 @@ fn slow() -> Stand {
 
 /// Watches the activation of the new profile, and does something just before it is found wanting.
 fn watch(stand: &mut Stand, before: impl Fn(&Store)) -> Option<Outcome> {
-    let (store, slow) = (stand.world.store.clone(), Cell::new(0));
+    let (store, slow) = (stand.context.store.clone(), Cell::new(0));
     let observer = |event: Event| {
         if let Event::Watched { tokens_per_second, .. } = event {
             slow.set(if tokens_per_second.is_some_and(|rate| rate < FLOOR) { slow.get() + 1 } else { 0 });
@@ -99,11 +99,11 @@ fn watch(stand: &mut Stand, before: impl Fn(&Store)) -> Option<Outcome> {
             }
         }
     };
-    activation(&mut stand.world, 2, Part::Whole, &observer).unwrap()
+    activation(&mut stand.context, 2, Part::Whole, &observer).unwrap()
 }
 
 fn end(stand: &Stand, number: u64) -> End {
-    stand.world.store.activation(number).unwrap().last().unwrap().end().unwrap().clone()
+    stand.context.store.activation(number).unwrap().last().unwrap().end().unwrap().clone()
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn what_came_between_the_last_look_and_the_lock_is_not_undone_by_the_watch() {
 fn who_finds_an_activation_over_waits_for_nobody_and_keeps_nobody_waiting() {
     let mut stand = slow();
     watch(&mut stand, |_| ()).unwrap();
-    let store = stand.world.store.clone();
+    let store = stand.context.store.clone();
     let _held = store.writer(FORKED, "test").unwrap();
-    assert!(activation(&mut stand.world, 2, Part::Rest, &silent).unwrap().is_none());
+    assert!(activation(&mut stand.context, 2, Part::Rest, &silent).unwrap().is_none());
 }

@@ -23,7 +23,7 @@ use std::{
 fn the_third_panic_is_the_last() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
-    let store = stand.world.store.clone();
+    let store = stand.context.store.clone();
     let order = ActivationRequest { action: Action::Rollback, to: GenerationId(1) };
     let number = patiently(|| store.writer(Duration::ZERO, "test")?.order(&order)).unwrap();
 
@@ -33,11 +33,12 @@ fn the_third_panic_is_the_last() {
         assert!(!moves, "a mistake of ours");
     };
     for _ in 0..3 {
-        let carried =
-            catch_unwind(AssertUnwindSafe(|| activation(&mut stand.world, number, Part::Whole, &panicking)));
+        let carried = catch_unwind(AssertUnwindSafe(|| {
+            activation(&mut stand.context, number, Part::Whole, &panicking)
+        }));
         assert!(carried.is_err(), "it goes on as a panic, which systemd sees");
     }
-    let outcome = activation(&mut stand.world, number, Part::Whole, &panicking).unwrap();
+    let outcome = activation(&mut stand.context, number, Part::Whole, &panicking).unwrap();
     assert!(outcome.is_some());
     let last = store.activation(number).unwrap();
     let Some(End::Stuck { why, .. }) = last.last().and_then(Activation::end) else { panic!("it goes on") };

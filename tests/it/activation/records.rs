@@ -187,7 +187,7 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
     stand.deploy(OLD).unwrap();
-    let layout = stand.world.layout().clone();
+    let layout = stand.context.layout().clone();
     let (generation, activation) = (layout.generation(ONE), layout.activation(1));
     fs::write(generation.join("adopted.json"), "{   }").unwrap();
     let records = [
@@ -200,7 +200,7 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
     for (round, path) in records.iter().enumerate() {
         let whole = fs::read(path).unwrap();
         spoil(path);
-        let told = status(&mut stand.world).unwrap().damaged;
+        let told = status(&mut stand.context).unwrap().damaged;
         let named = format!("`{}`", path.display());
         assert!(told.iter().any(|damaged| damaged.contains(&named)), "{named}: {told:?}");
         let to = [GenerationId(2), GenerationId(3)][round % 2];
@@ -219,6 +219,6 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
 }
 
 fn go(stand: &mut Stand, to: GenerationId) -> Result<Conclusion, Problem> {
-    let outcome = patiently(|| rollback(&mut stand.world, &Target::Generation(to), &silent));
+    let outcome = patiently(|| rollback(&mut stand.context, &Target::Generation(to), &silent));
     outcome.map(|outcome| outcome.conclusion())
 }

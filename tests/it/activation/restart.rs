@@ -241,20 +241,21 @@ fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
 fn what_is_current_is_started_again_as_what_is_proven() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
-    stand.world.service_manager.command("vllm").unwrap().stop().unwrap();
+    stand.context.service_manager.command("vllm").unwrap().stop().unwrap();
     let outcome =
-        patiently(|| rollback(&mut stand.world, &Target::Profile(NEW.to_owned()), &silent)).unwrap();
+        patiently(|| rollback(&mut stand.context, &Target::Profile(NEW.to_owned()), &silent)).unwrap();
     let activation = outcome.activation.unwrap().ended.activation;
     assert_eq!((activation.from, activation.to, activation.end()), (Some(TWO), TWO, Some(&End::Committed)));
     stand.serves(NEW);
-    assert_eq!(stand.world.store.known_good().unwrap(), BTreeSet::from([ONE, TWO]));
-    let layout = stand.world.layout().clone();
-    assert_eq!(stand.world.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(TWO));
+    assert_eq!(stand.context.store.known_good().unwrap(), BTreeSet::from([ONE, TWO]));
+    let layout = stand.context.layout().clone();
+    assert_eq!(stand.context.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(TWO));
     assert!(stand.recover().is_none());
     // What is current by the records alone is mended.
-    let writer = patiently(|| stand.world.store.writer(FORKED, "test")).map(|writer| writer.point(Some(ONE)));
+    let writer =
+        patiently(|| stand.context.store.writer(FORKED, "test")).map(|writer| writer.point(Some(ONE)));
     writer.unwrap().unwrap();
     assert_eq!(stand.recover().unwrap().end, End::Committed);
     stand.serves(OLD);
-    assert_eq!(stand.world.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(ONE));
+    assert_eq!(stand.context.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(ONE));
 }

@@ -90,8 +90,8 @@ fn request(target: u32) -> Request {
 }
 
 fn adopted(stand: &Stand, server: &ByHand) -> Adoption {
-    let found: Found = look(&stand.world, request(server.pid())).unwrap();
-    patiently(|| adopt(&stand.world, found.clone(), &silent)).unwrap()
+    let found: Found = look(&stand.context, request(server.pid())).unwrap();
+    patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap()
 }
 
 fn refused(outcome: Result<Found, Problem>) -> (Kind, String) {
@@ -146,11 +146,11 @@ fn what_runs_becomes_generation_1_and_serves_on() {
 
     assert_eq!(adoption.generation, GenerationId(1));
     assert!(server.lives(), "what serves was touched");
-    let store = &stand.world.store;
+    let store = &stand.context.store;
     assert!(store.known_good().unwrap().contains(&GenerationId(1)));
     assert_eq!(store.current().unwrap(), Some(GenerationId(1)));
     assert!(adoption.report.passed() && adoption.report.throughput.is_some());
-    let ended = history(&stand.world).unwrap();
+    let ended = history(&stand.context).unwrap();
     assert_eq!(ended[0].last().unwrap().end(), Some(&End::Committed));
 
     let plan = store.generation(GenerationId(1)).unwrap().plan;
@@ -167,14 +167,14 @@ fn what_runs_becomes_generation_1_and_serves_on() {
 
     let profile = fs::read_to_string(stand.path("profiles/old.toml")).unwrap();
     assert!(profile.contains("arguments = [\"--quantization\", \"gptq\", \"--seed\", \"7\"]"), "{profile}");
-    stand.world.library.load("old").unwrap();
-    assert_eq!(stand.world.library.lock("old").unwrap().map(|lock| lock.digest()), plan.model.digest);
+    stand.context.library.load("old").unwrap();
+    assert_eq!(stand.context.library.lock("old").unwrap().map(|lock| lock.digest()), plan.model.digest);
 
     for (path, bytes) in files(&stand.path("")) {
         let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
         assert!(!found, "the token was written into {path}");
     }
-    let status = status(&mut stand.world).unwrap();
+    let status = status(&mut stand.context).unwrap();
     assert_eq!(status.condition, Some(Condition::Active), "it serves, by hand");
     assert_eq!(status.as_found, Some(AsFound::Process(server.0.id().cast_signed())));
 }
@@ -191,7 +191,7 @@ fn the_first_deployment_replaces_it_and_a_rollback_starts_the_same_again() {
     stand.serves(NEW);
 
     let target = Target::Profile("old".to_owned());
-    let outcome = patiently(|| rollback(&mut stand.world, &target, &silent)).unwrap();
+    let outcome = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap();
     assert_eq!((outcome.conclusion(), outcome.generation), (Conclusion::Done, GenerationId(1)));
     stand.serves("old");
 }
@@ -216,11 +216,11 @@ fn a_migration_that_fails_ends_with_what_was_adopted() {
 fn a_server_that_does_not_pass_is_not_adopted() {
     let stand = Stand::new();
     let mut server = ByHand::start(&stand, &[], &[("AWQDEPLOY_REHEARSAL_FAULT", "broken")]);
-    let found = look(&stand.world, request(server.pid())).unwrap();
-    let problem = patiently(|| adopt(&stand.world, found.clone(), &silent)).unwrap_err();
+    let found = look(&stand.context, request(server.pid())).unwrap();
+    let problem = patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap_err();
     assert_eq!(problem.what, "what runs does not pass a validation, so that nobody could return to it");
     assert!(server.lives());
-    assert!(stand.world.store.generations().unwrap().is_empty());
+    assert!(stand.context.store.generations().unwrap().is_empty());
     assert!(!stand.path("profiles/old.toml").exists());
 }
 
@@ -239,34 +239,34 @@ fn what_could_not_be_returned_to_is_refused_before_anything_is_done() {
     ];
     for (more, what) in refusals {
         let server = ByHand::start(&stand, &more, &[]);
-        let problem = look(&stand.world, request(server.pid())).map(|_| ()).unwrap_err();
+        let problem = look(&stand.context, request(server.pid())).map(|_| ()).unwrap_err();
         assert_eq!(problem.what, what);
         assert!(!format!("{problem:?}").contains(SECRET), "{problem:?}");
     }
     let server = ByHand::start(&stand, &[], &[("VLLM_API_KEY", SECRET)]);
-    let (kind, what) = refused(look(&stand.world, request(server.pid())));
+    let (kind, what) = refused(look(&stand.context, request(server.pid())));
     assert_eq!(kind, Kind::Refused);
     assert!(what.contains("the variable `VLLM_API_KEY`"), "{what}");
     drop(server);
 
     let mut idle = Command::new("sleep").arg("60").spawn().unwrap();
-    let (kind, what) = refused(look(&stand.world, request(idle.id())));
+    let (kind, what) = refused(look(&stand.context, request(idle.id())));
     idle.kill().unwrap();
     idle.wait().unwrap();
     assert_eq!(kind, Kind::Refused);
     assert!(what.starts_with("neither process") && what.ends_with("is a vLLM server"), "{what}");
-    assert_eq!(refused(look(&stand.world, request(0))).0, Kind::Usage);
+    assert_eq!(refused(look(&stand.context, request(0))).0, Kind::Usage);
 
     let mut own = request(0);
     own.profile = OLD.to_owned();
     let server = ByHand::start(&stand, &[], &[]);
     own.target = server.pid().to_string();
-    let (_, what) = refused(look(&stand.world, own));
+    let (_, what) = refused(look(&stand.context, own));
     assert_eq!(what, "there is a profile `gptq`, which somebody wrote");
     drop(server);
 
     stand.deploy(OLD).unwrap();
-    let (_, what) = refused(look(&stand.world, request(1)));
+    let (_, what) = refused(look(&stand.context, request(1)));
     assert_eq!(what, "generation 1 serves below this root already");
 }
 
@@ -276,8 +276,8 @@ fn a_server_without_answers_is_spared_the_questions() {
     let stand = Stand::new();
     let server = ByHand::start(&stand, &[], &[("AWQDEPLOY_REHEARSAL_FAULT", "repeats")]);
     let adopting = |questions| {
-        let found = look(&stand.world, Request { questions, ..request(server.pid()) }).unwrap();
-        patiently(|| adopt(&stand.world, found.clone(), &silent))
+        let found = look(&stand.context, Request { questions, ..request(server.pid()) }).unwrap();
+        patiently(|| adopt(&stand.context, found.clone(), &silent))
     };
     let problem = adopting(Questions::Asked).unwrap_err();
     assert_eq!(problem.kind, Kind::Refused);
@@ -296,10 +296,10 @@ fn a_server_without_answers_is_spared_the_questions() {
 fn a_server_that_went_away_meanwhile_is_not_adopted() {
     let stand = Stand::new();
     let server = ByHand::start(&stand, &[], &[]);
-    let found = look(&stand.world, request(server.pid())).unwrap();
+    let found = look(&stand.context, request(server.pid())).unwrap();
     drop(server);
     let _another = ByHand::start(&stand, &[], &[]);
-    let problem = patiently(|| adopt(&stand.world, found.clone(), &silent)).unwrap_err();
+    let problem = patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap_err();
     assert_eq!(problem.what, "the server ended, or was started anew, while it was looked at");
-    assert!(stand.world.store.generations().unwrap().is_empty());
+    assert!(stand.context.store.generations().unwrap().is_empty());
 }

@@ -82,7 +82,7 @@ fn a_mark_of_somebody_elses_is_text() {
 fn poisoned() -> Stand {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
-    let store = &stand.world.store;
+    let store = &stand.context.store;
     let writer = store.writer(FORKED, "test").unwrap();
     let good = store.report(2, Evidence::Candidate).unwrap().unwrap();
     let says = || HOSTILE.to_owned();

@@ -164,7 +164,7 @@ fn a_port_to_move_to_must_be_free() {
 #[test]
 fn another_deployment_is_named() {
     let mut stand = Stand::serving();
-    let store = stand.world.store.clone();
+    let store = stand.context.store.clone();
     let _locked = store.writer(FORKED, "awqdeploy deploy other").unwrap();
     let text = refused(&mut stand);
     let since = text.split("since ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
@@ -196,7 +196,7 @@ fn a_stuck_activation_blocks_until_it_is_recovered() {
 fn a_rollback_ends_what_was_stuck() {
     let mut stand = stuck();
     let target = Target::Profile(OLD.into());
-    let outcome = patiently(|| rollback(&mut stand.world, &target, &silent)).unwrap();
+    let outcome = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::Done);
     assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
 }
@@ -204,7 +204,7 @@ fn a_rollback_ends_what_was_stuck() {
 /// The old profile serves, and the record says that the last activation is stuck.
 fn stuck() -> Stand {
     let stand = Stand::serving();
-    let writer = stand.world.store.writer(FORKED, "test").unwrap();
+    let writer = stand.context.store.writer(FORKED, "test").unwrap();
     let (_, mut journal) = writer.begin_activation().unwrap();
     let cause = Cause::Failed { step: Step::Start, why: "it does not start".into() };
     let end = End::Stuck { cause, step: Step::Stop, why: "it does not stop".into() };
@@ -217,7 +217,7 @@ fn stuck() -> Stand {
 #[test]
 fn an_engine_that_cannot_be_run_is_the_reason() {
     let mut stand = Stand::serving();
-    stand.world.engine = Engine::Command(vec!["/nowhere/bin/python".to_owned()]);
+    stand.context.engine = Engine::Command(vec!["/nowhere/bin/python".to_owned()]);
     let outcome = stand.deploy(NEW).unwrap();
     let activated = outcome.activation.as_ref().unwrap();
     let End::RolledBack { cause: Cause::Failed { step: Step::Start, why } } = &activated.ended.end else {
@@ -237,9 +237,9 @@ fn what_only_its_owner_may_read_can_be_read_by_the_service() {
     }
     // As a build under a strict umask leaves it.
     let program = stand.path("awqdeploy");
-    fs::copy(&stand.world.binary, &program).unwrap();
+    fs::copy(&stand.context.binary, &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
-    stand.world.binary = program;
+    stand.context.binary = program;
     stand.deploy(NEW).unwrap();
 
     let mut folders = vec![stand.path("root")];
@@ -270,8 +270,8 @@ fn what_only_its_owner_may_read_can_be_read_by_the_service() {
 fn a_generation_keeps_its_program() {
     let mut stand = Stand::new();
     let program = stand.path("awqdeploy");
-    fs::copy(&stand.world.binary, &program).unwrap();
-    stand.world.binary.clone_from(&program);
+    fs::copy(&stand.context.binary, &program).unwrap();
+    stand.context.binary.clone_from(&program);
     stand.deploy(NEW).unwrap();
     // What `cp new-version /usr/local/bin/awqdeploy` does: the same file with other content.
     fs::OpenOptions::new().write(true).open(&program).unwrap().set_len(0).unwrap();
@@ -284,7 +284,7 @@ fn a_generation_keeps_its_program() {
 fn ctrl_c_before_the_activation_changes_nothing() {
     let mut stand = Stand::serving();
     let before = stand.state();
-    let interrupt = stand.world.interrupt.clone();
+    let interrupt = stand.context.interrupt.clone();
     let problem = stand.deploy_watched(NEW, &|event| {
         if matches!(event, Event::Progress { .. }) {
             interrupt.raise();
@@ -332,7 +332,7 @@ fn ctrl_c_in_the_middle_of_a_validation_goes_back() {
 
 fn interrupted(moment: &dyn Fn(&Event) -> bool) -> (Stand, Outcome) {
     let mut stand = Stand::serving();
-    let interrupt = stand.world.interrupt.clone();
+    let interrupt = stand.context.interrupt.clone();
     let outcome = stand.deploy_watched(NEW, &|event| {
         if moment(&event) {
             interrupt.raise();

@@ -23,9 +23,9 @@ use insta::assert_snapshot;
 use std::{collections::BTreeSet, fs};
 
 fn without(stand: &mut Stand, waiver: Waiver) -> Result<Outcome, Problem> {
-    let mut prepared = prepare(&stand.world, NEW)?;
+    let mut prepared = prepare(&stand.context, NEW)?;
     prepared.waived = BTreeSet::from([waiver]);
-    patiently(|| deploy(&mut stand.world, &prepared, &silent))
+    patiently(|| deploy(&mut stand.context, &prepared, &silent))
 }
 
 fn shown(stand: &Stand, problem: &Problem) -> String {
@@ -56,7 +56,7 @@ fn what_failed_is_not_tried_again_unless_a_person_says_so() {
 #[test]
 fn nothing_is_stopped_that_could_not_come_back() {
     let mut stand = Stand::serving();
-    let served = stand.world.store.current_generation().unwrap().unwrap().plan.model.path;
+    let served = stand.context.store.current_generation().unwrap().unwrap().plan.model.path;
     let weights = served.join("model.safetensors");
     fs::rename(&weights, stand.path("elsewhere")).unwrap();
     let before = stand.state();
@@ -82,15 +82,15 @@ fn a_host_that_changed_is_no_way_back() {
     ] {
         let mut stand = Stand::serving();
         // The new plan is made before the host changes, so that the rollback target is what is refused.
-        let prepared = prepare(&stand.world, NEW).unwrap();
-        let mut facts = stand.world.facts().unwrap().clone();
+        let prepared = prepare(&stand.context, NEW).unwrap();
+        let mut facts = stand.context.facts().unwrap().clone();
         match change {
             "driver" => facts.driver = Some("400.1".to_owned()),
             "gpus" => facts.gpus.truncate(3),
             _ => facts.ram_total = ByteSize::gib(1),
         }
-        stand.world.facts = facts.into();
-        let problem = patiently(|| deploy(&mut stand.world, &prepared, &silent)).unwrap_err();
+        stand.context.facts = facts.into();
+        let problem = patiently(|| deploy(&mut stand.context, &prepared, &silent)).unwrap_err();
         let text = shown(&stand, &problem);
         assert!(text.contains("no way back to generation 1") && text.contains(why), "{change}: {text}");
         stand.serves(OLD);

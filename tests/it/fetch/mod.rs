@@ -22,7 +22,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Engine, Executor, ServiceManager, World},
+        context::{Context, Engine, Executor, ServiceManager},
         event::Event,
         models::{
             fetch::{self, Fetched},
@@ -129,8 +129,8 @@ impl Bench {
         Self { hub, settings, told: RefCell::default(), root }
     }
 
-    pub(crate) fn world(&self) -> World {
-        World {
+    pub(crate) fn context(&self) -> Context {
+        Context {
             store: Store::new(Layout::new(self.root.path().join("root"))),
             library: ProfileLibrary::at(self.profiles()),
             facts: awqdeploy::domain::machine::facts::Facts::default().into(),
@@ -152,12 +152,12 @@ impl Bench {
 
     /// `awqdeploy lock awq`
     pub(crate) fn lock(&self) -> Result<LockedModel, Problem> {
-        lock::lock(&self.world(), "awq", None, &self.settings, &|event| self.see(event))
+        lock::lock(&self.context(), "awq", None, &self.settings, &|event| self.see(event))
     }
 
     /// `awqdeploy lock awq --fetch`, and then as if the store had been emptied.
     pub(crate) fn lock_pieces(&self) -> LockedModel {
-        let lock = || lock::lock_and_fetch(&self.world(), "awq", &self.settings, &|event| self.see(event));
+        let lock = || lock::lock_and_fetch(&self.context(), "awq", &self.settings, &|event| self.see(event));
         let locked = patiently(lock).unwrap();
         self.empty();
         self.hub.seen();
@@ -172,7 +172,7 @@ impl Bench {
 
     /// `awqdeploy fetch awq`
     pub(crate) fn fetch(&self) -> Result<Fetched, Problem> {
-        patiently(|| fetch::fetch(&self.world(), "awq", &self.settings, &|event| self.see(event)))
+        patiently(|| fetch::fetch(&self.context(), "awq", &self.settings, &|event| self.see(event)))
     }
 
     /// Fetches, and compares every byte with what the hub has.

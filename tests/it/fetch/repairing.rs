@@ -28,11 +28,11 @@ fn a_damaged_piece_is_brought_from_the_hub_and_no_other() {
     let folder = bench.fetched().path;
     damage(&folder.join(LARGE), usize::try_from(PIECE.0).unwrap() + 3);
     bench.hub.sent();
-    let world = bench.world();
-    let hub = fetch::pieces(&world, Some("awq"), &bench.settings).unwrap().unwrap();
+    let context = bench.context();
+    let hub = fetch::pieces(&context, Some("awq"), &bench.settings).unwrap().unwrap();
     let sources: [&dyn PieceSource; 1] = [&hub];
     let which = Which::Profile("awq".to_owned());
-    let verified = verify(&world, &which, Damaged::Repaired(&sources), &|_| ()).unwrap();
+    let verified = verify(&context, &which, Damaged::Repaired(&sources), &|_| ()).unwrap();
     assert!(verified.is_clean());
     assert_eq!(verified.models[0].repaired[0].pieces, [1]);
     assert_eq!(bench.hub.sent(), PIECE.0);
@@ -80,11 +80,11 @@ fn without_pieces_the_file_is_brought_and_an_absent_hub_is_an_honest_end() {
     bench.lock().unwrap();
     let folder = bench.fetched().path;
     damage(&folder.join(LARGE), 3);
-    let world = bench.world();
+    let context = bench.context();
     let which = Which::Profile("awq".to_owned());
     let repair = || {
-        let hub = fetch::pieces(&world, Some("awq"), &bench.settings).unwrap().unwrap();
-        verify(&world, &which, Damaged::Repaired(&[&hub]), &|_| ()).unwrap()
+        let hub = fetch::pieces(&context, Some("awq"), &bench.settings).unwrap().unwrap();
+        verify(&context, &which, Damaged::Repaired(&[&hub]), &|_| ()).unwrap()
     };
     bench.hub.remove(super::REPO);
     assert!(!repair().is_clean(), "there is nobody to ask");

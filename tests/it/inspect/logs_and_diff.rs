@@ -24,7 +24,7 @@ const NONE: [&[Entry]; 0] = [];
 
 fn lines(stand: &mut Stand, id: Option<GenerationId>, wanted: Lines) -> Result<(Source, Vec<String>), Kind> {
     let mut said = Vec::new();
-    let told = logs(&mut stand.world, id, wanted, &mut |line| said.push(line.to_owned()));
+    let told = logs(&mut stand.context, id, wanted, &mut |line| said.push(line.to_owned()));
     told.map(|(_, source)| (source, said)).map_err(|problem| problem.kind)
 }
 
@@ -56,7 +56,7 @@ fn the_difference_of_generations_and_profiles_is_told_part_by_part() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
     let parts = |stand: &Stand, a: &str, b: &str| {
-        let (_, sections) = difference(&stand.world, a, b).unwrap();
+        let (_, sections) = difference(&stand.context, a, b).unwrap();
         sections.iter().map(|section| section.part).collect::<Vec<_>>()
     };
     assert_eq!(parts(&stand, "1", "1"), [""; 0]);
@@ -64,14 +64,14 @@ fn the_difference_of_generations_and_profiles_is_told_part_by_part() {
     assert_eq!(parts(&stand, "1", "2"), ["command", "model", "files", "memory", "unit"]);
 
     stand.write_profile(NEW, "arguments = []", "arguments = [\"--seed\", \"7\"]");
-    let ([two, new], sections) = difference(&stand.world, "2", NEW).unwrap();
+    let ([two, new], sections) = difference(&stand.context, "2", NEW).unwrap();
     assert_eq!((two.generation, new.generation, new.profile.as_str()), (Some(TWO), None, NEW));
     let command = &sections[0];
     let changed: Vec<_> = command.lines.iter().filter(|line| line.is != Change::Same).collect();
     assert_eq!((command.part, changed.len()), ("command", 1));
     assert_eq!((changed[0].is, changed[0].text.as_str()), (Change::Added, "--seed 7"));
-    assert!(difference(&stand.world, "1", "9").is_err());
-    assert!(difference(&stand.world, "1", "nobody").is_err());
+    assert!(difference(&stand.context, "1", "9").is_err());
+    assert!(difference(&stand.context, "1", "nobody").is_err());
 }
 
 /// Each activation's journal: so many seconds after the epoch, each state following from the outcome before it.

@@ -8,7 +8,7 @@ use std::{fs, process::Command, time::Duration};
 fn run(stand: &Stand, arguments: &[&str]) -> (i32, String) {
     let output = Command::new(PROGRAM)
         .arg("--root")
-        .arg(stand.world.layout().root())
+        .arg(stand.context.layout().root())
         .args(arguments)
         .output()
         .unwrap();
@@ -131,7 +131,7 @@ fn profiles_are_set_side_by_side() {
         assert!(text.contains(told), "{text}");
     }
     // Whoever is at work is not disturbed, and the comparison is shown all the same.
-    let at_work = stand.world.store.writer(Duration::ZERO, "deploy").unwrap();
+    let at_work = stand.context.store.writer(Duration::ZERO, "deploy").unwrap();
     let (code, text) = run(&stand, &["compare", "gptq", "awq"]);
     assert_eq!(code, 0);
     assert!(text.contains("TPOT") && text.contains("this comparison is not kept"), "{text}");

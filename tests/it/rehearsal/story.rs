@@ -4,7 +4,7 @@
 use crate::{
     program::{Running, Said, awqdeploy},
     scratch::tempdir,
-    stand::{NEVER, Stand, patiently, silent, world},
+    stand::{NEVER, Stand, context, patiently, silent},
 };
 use awqdeploy::{
     domain::{
@@ -257,14 +257,14 @@ fn is_recovered_from(step: &str) {
     }
 
     let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
-    let mut world = world(&folder);
-    let ended = patiently(|| recover(&mut world, &silent)).unwrap().unwrap();
+    let mut context = context(&folder);
+    let ended = patiently(|| recover(&mut context, &silent)).unwrap().unwrap();
     // It may have gone on a little before the signal reached it.
     assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
-    assert_eq!(world.store.current().unwrap(), Some(GenerationId(1)));
-    let report = validate(&world, &silent).unwrap();
+    assert_eq!(context.store.current().unwrap(), Some(GenerationId(1)));
+    let report = validate(&context, &silent).unwrap();
     assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
-    let again = patiently(|| recover(&mut world, &silent)).unwrap();
+    let again = patiently(|| recover(&mut context, &silent)).unwrap();
     assert!(again.is_none(), "there was something left to recover");
 }
 
@@ -272,9 +272,9 @@ fn is_recovered_from(step: &str) {
 #[test]
 fn a_supervisor_that_is_told_to_stop_at_any_moment_leaves_nothing() {
     let mut stand = Stand::serving();
-    stand.world.service_manager.observe("vllm").stop().unwrap();
+    stand.context.service_manager.observe("vllm").stop().unwrap();
     let scratch = tempdir().unwrap();
-    let root = stand.world.layout().root().to_str().unwrap();
+    let root = stand.context.layout().root().to_str().unwrap();
     for moment in 0..40 {
         let mut supervise = awqdeploy(&["--root", root, "supervise"]);
         supervise.env(MARK, scratch.path()).stdout(Stdio::null()).stderr(Stdio::null());

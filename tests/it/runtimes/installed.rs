@@ -246,18 +246,18 @@ fn serving() -> (Stand, PathBuf) {
 
 fn serving_with(runtime: PlannedRuntime) -> (Stand, PathBuf) {
     let stand = Stand::new();
-    let folder = installed(&stand.world.store);
-    let mut plan = prepare(&stand.world, OLD).unwrap().plan;
+    let folder = installed(&stand.context.store);
+    let mut plan = prepare(&stand.context, OLD).unwrap().plan;
     plan.runtime = runtime;
     awqdeploy::host::models::import(
-        &stand.world.store.writer(FORKED, "test").unwrap(),
-        &stand.world.library.lock(OLD).unwrap().unwrap(),
+        &stand.context.store.writer(FORKED, "test").unwrap(),
+        &stand.context.library.lock(OLD).unwrap().unwrap(),
         Some(&stand.model(OLD)),
         &Interrupt::default(),
         &mut |_| (),
     )
     .unwrap();
-    let writer = stand.world.store.writer(FORKED, "test").unwrap();
+    let writer = stand.context.store.writer(FORKED, "test").unwrap();
     let to = writer.add_generation(plan, "", Path::new(crate::stand::PROGRAM)).unwrap();
     writer.point(Some(to)).unwrap();
     let (_, mut journal) = writer.begin_activation().unwrap();
@@ -267,7 +267,7 @@ fn serving_with(runtime: PlannedRuntime) -> (Stand, PathBuf) {
 }
 
 fn said(stand: &Stand, arguments: &[&str]) -> Said {
-    let root = stand.world.layout().root().to_str().unwrap().to_owned();
+    let root = stand.context.layout().root().to_str().unwrap().to_owned();
     let profiles = stand.path("profiles");
     let mut command = awqdeploy(&[&["--root", &root], arguments].concat());
     Said::by(command.env("AWQDEPLOY_PROFILES", profiles).env_remove("STATE_DIRECTORY"))
@@ -297,13 +297,13 @@ fn an_edited_interpreter_is_found_by_verify_by_the_start_and_before_the_stop() {
         start.stderr
     );
 
-    let before = stand.world.store.current().unwrap();
+    let before = stand.context.store.current().unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
     assert_snapshot!(stand.plain(&render(&problem, Style::Plain)), @r"
     error: there is no way back to generation 1 (gptq): the runtime is not what was installed: `bin/python3.12` has 41 bytes: truncated or replaced
     help: `awqdeploy verify --all --repair` installs it again; or go on without one: `--no-way-back`
     ");
-    assert_eq!(stand.world.store.current().unwrap(), before);
+    assert_eq!(stand.context.store.current().unwrap(), before);
 }
 
 /// What the host has lost since: that is found before anything is stopped, too.
@@ -326,7 +326,7 @@ fn a_host_that_lacks_what_a_generation_needs_is_no_way_back() {
 #[test]
 fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     let (stand, folder) = serving();
-    let store = &stand.world.store;
+    let store = &stand.context.store;
     let (other, python) = (Sha256Digest::of("other"), Sha256Digest::of("python"));
     installed_at(store, other, &store.layout().runtime(other));
     installed_at(store, python, &store.layout().python(python));

@@ -40,14 +40,14 @@ fn a_generation_that_was_changed_is_not_run() {
     for name in ["generation.json", "vllm.service", "profile.toml", "awqdeploy", "SHA256SUMS"] {
         let mut stand = Stand::serving();
         stand.deploy(NEW).unwrap();
-        let path = stand.world.layout().generation(ONE).join(name);
+        let path = stand.context.layout().generation(ONE).join(name);
         let mut bytes = fs::read(&path).unwrap();
         // A copy: the binary is a second name of a file that others use.
         fs::remove_file(&path).unwrap();
         bytes.push(b'\n');
         fs::write(&path, bytes).unwrap();
         let target = Target::Generation(ONE);
-        let problem = patiently(|| rollback(&mut stand.world, &target, &silent)).unwrap_err();
+        let problem = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap_err();
         assert_eq!(problem.kind, Kind::Unverified, "{name}: {problem:?}");
         assert!(
             problem.what.contains(name) && problem.what.ends_with("since generation 1 was made"),
@@ -62,7 +62,7 @@ fn a_generation_that_was_changed_is_not_run() {
 #[test]
 fn a_way_back_that_was_changed_stops_the_deployment_before_anything_is_touched() {
     let mut stand = Stand::serving();
-    fs::remove_file(stand.world.layout().generation(ONE).join("vllm.service")).unwrap();
+    fs::remove_file(stand.context.layout().generation(ONE).join("vllm.service")).unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
     assert_eq!(problem.kind, Kind::Refused, "no way back");
     assert!(problem.what.contains("vllm.service` was removed since generation 1"), "{}", problem.what);
@@ -72,7 +72,7 @@ fn a_way_back_that_was_changed_stops_the_deployment_before_anything_is_touched()
 #[test]
 fn its_seal_is_what_sha256sum_reads() {
     let stand = Stand::serving();
-    let folder = stand.world.layout().generation(ONE);
+    let folder = stand.context.layout().generation(ONE);
     let checked =
         Command::new("sha256sum").args(["-c", "--quiet", "SHA256SUMS"]).current_dir(&folder).status();
     assert!(checked.unwrap().success());
@@ -80,7 +80,7 @@ fn its_seal_is_what_sha256sum_reads() {
     assert_eq!(listed, fs::read_dir(&folder).unwrap().count() - 1);
     // Generations of before there were seals can be returned to.
     fs::remove_file(folder.join("SHA256SUMS")).unwrap();
-    stand.world.store.intact(ONE).unwrap();
+    stand.context.store.intact(ONE).unwrap();
 }
 
 #[test]

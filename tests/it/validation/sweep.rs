@@ -228,7 +228,7 @@ fn the_export_has_the_names_and_types_of_vllms_own() {
 fn written(stand: &Stand, option: &str) -> String {
     let file = stand.path("written");
     let said = Command::new(PROGRAM)
-        .args(["--root", stand.world.layout().root().to_str().unwrap(), "report", option])
+        .args(["--root", stand.context.layout().root().to_str().unwrap(), "report", option])
         .arg(&file)
         .output()
         .unwrap();

@@ -79,7 +79,7 @@ impl FetchJob<'_> {
         source: &Source,
     ) -> Result<Holding<'a>, Problem> {
         let Source { repo, revision } = source;
-        let asked = event_loop()?.block_on(hub.patiently(&self.world.interrupt, || hub.list(source)));
+        let asked = event_loop()?.block_on(hub.patiently(&self.context.interrupt, || hub.list(source)));
         match asked.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`"))) {
             Ok(listing) => Ok(Holding::of(missing, &listing, repo)),
             Err(problem) if problem.kind == Kind::Interrupted => Err(problem),

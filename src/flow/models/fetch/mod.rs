@@ -12,7 +12,7 @@ use crate::{
         size::ByteSize,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::{
@@ -53,7 +53,7 @@ pub struct Fetched {
 /// A fetch of one model.
 pub(crate) struct FetchJob<'a> {
     /// The context.
-    pub(crate) world: &'a World,
+    pub(crate) context: &'a Context,
     /// The model by the profile.
     pub(crate) wanted: &'a Model,
     /// The lock of the model.
@@ -66,42 +66,42 @@ pub(crate) struct FetchJob<'a> {
 
 /// Gets the model of a profile into the store.
 pub fn fetch(
-    world: &World,
+    context: &Context,
     name: &str,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Fetched, Problem> {
-    let profile = world.library.load(name)?;
-    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
-    let writer = world.store.writer(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
-    FetchJob { world, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
+    let profile = context.library.load(name)?;
+    let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+    let writer = context.store.writer(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
+    FetchJob { context, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
 }
 
 /// The hub as a source for repairs: for a profile also its alternatives. Nothing where the hub may not be
 /// asked.
 pub fn pieces(
-    world: &World,
+    context: &Context,
     profile: Option<&str>,
     settings: &Settings,
 ) -> Result<Option<HubPieces>, Problem> {
     if settings.reach == Reach::Offline {
         return Ok(None);
     }
-    let profile = profile.map(|name| world.library.load(name)).transpose()?;
+    let profile = profile.map(|name| context.library.load(name)).transpose()?;
     let others = profile.iter().flat_map(|profile| {
         let Model { repo, alternatives, revision, .. } = profile.model();
         let source = |repo: &String| Source { repo: repo.clone(), revision: revision.clone() };
         std::iter::once(repo).chain(alternatives).map(source).collect::<Vec<_>>()
     });
-    HubPieces::new(settings, others.collect(), world.interrupt.clone()).map(Some)
+    HubPieces::new(settings, others.collect(), context.interrupt.clone()).map(Some)
 }
 
 impl FetchJob<'_> {
     /// Gets the model into the store, unless it is there. Folders and caches on this host come first; only
     /// what they lack is downloaded.
     pub(crate) fn fill(&self, writer: &StoreWriter<'_>) -> Result<Fetched, Problem> {
-        let Self { world, model, .. } = self;
-        let path = world.layout().model(model.digest());
+        let Self { context, model, .. } = self;
+        let path = context.layout().model(model.digest());
         let all = total(&contents(model));
         let fetched = |path, downloaded| {
             let (files, bytes) = (model.files.len(), model.size());
@@ -114,7 +114,7 @@ impl FetchJob<'_> {
             return Ok(fetched(path, ByteSize(0)));
         }
         let missing = self.import(writer)?;
-        let folder = world.layout().downloads();
+        let folder = context.layout().downloads();
         self.tidy(&folder)?;
         if !missing.is_empty() {
             self.download(writer, &folder, &missing)?;
@@ -125,10 +125,10 @@ impl FetchJob<'_> {
     /// A problem with a model in the store that is not what was locked. What was hashed before and is untouched is not
     /// read.
     fn still_whole(&self, writer: &StoreWriter<'_>, path: &Path) -> Result<(), Problem> {
-        let Self { world, model, observer, .. } = self;
-        world.store.not_damaged(model)?;
-        let (cache, of) = (world.store.hash_cache()?, model.size());
-        let checked = verify::stored(path, model, &cache, &world.interrupt, &mut |done| {
+        let Self { context, model, observer, .. } = self;
+        context.store.not_damaged(model)?;
+        let (cache, of) = (context.store.hash_cache()?, model.size());
+        let checked = verify::stored(path, model, &cache, &context.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
         writer.note(model, &checked)?;
@@ -142,11 +142,11 @@ impl FetchJob<'_> {
     /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
     /// still missing.
     fn import(&self, writer: &StoreWriter<'_>) -> Result<Vec<LockedFile>, Problem> {
-        let Self { world, model, observer, .. } = self;
+        let Self { context, model, observer, .. } = self;
         observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
         let sources = self.folders();
         let of = total(&contents(model));
-        let damaged = models::gather(writer, model, &sources, &world.interrupt, &mut |done| {
+        let damaged = models::gather(writer, model, &sources, &context.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
         for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
@@ -192,13 +192,14 @@ impl FetchJob<'_> {
 
     /// Removes the remains of earlier fetches, except those that some lock still wants and the store lacks.
     fn tidy(&self, folder: &Path) -> Result<(), Problem> {
-        let Self { world, model, .. } = self;
+        let Self { context, model, .. } = self;
         let mut wanted = model.files.clone();
-        for name in world.library.locked()? {
+        for name in context.library.locked()? {
             // A lock that cannot be read is reported when it is needed.
-            wanted.extend(world.library.lock(&name).ok().flatten().into_iter().flat_map(|model| model.files));
+            wanted
+                .extend(context.library.lock(&name).ok().flatten().into_iter().flat_map(|model| model.files));
         }
-        wanted.retain(|file| !world.layout().blob(file.sha256).exists());
+        wanted.retain(|file| !context.layout().blob(file.sha256).exists());
         partial_file::discard_others(folder, &wanted)
     }
 
@@ -208,7 +209,7 @@ impl FetchJob<'_> {
         folder: &Path,
         missing: &[LockedFile],
     ) -> Result<(), Problem> {
-        let Self { world, model, settings, observer, .. } = self;
+        let Self { context, model, settings, observer, .. } = self;
         if settings.reach == Reach::Offline {
             return Err(not_here(model, missing));
         }
@@ -219,9 +220,10 @@ impl FetchJob<'_> {
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
         observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
-        let means = FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
+        let means =
+            FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
         let last = Cell::new(ByteSize(0));
-        let mut cache = world.store.hash_cache()?;
+        let mut cache = context.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
             match news {
                 FetchProgress::Progress(done) if done != last.replace(done) => {
@@ -233,7 +235,7 @@ impl FetchJob<'_> {
                     writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;
                     // It was hashed on its way, and is immutable now.
-                    if let Some(stamp) = verify::stamp(&world.layout().blob(file.sha256))? {
+                    if let Some(stamp) = verify::stamp(&context.layout().blob(file.sha256))? {
                         cache.note(file.sha256, stamp);
                     }
                 }

@@ -20,7 +20,7 @@ use crate::{
         vllm::settings::EngineSettings,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::{
@@ -43,64 +43,64 @@ const READ_AT_ONCE: usize = 4;
 /// Records the files of `folder`, else of the profile's own `path`, else of the hub, in the lock. It remembers `folder`:
 /// whoever needs the files later looks there, too.
 pub fn lock(
-    world: &World,
+    context: &Context,
     name: &str,
     folder: Option<&Path>,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
-    let profile = world.library.load(name)?;
+    let profile = context.library.load(name)?;
     let locked = match (folder, &profile.model().path) {
         (Some(folder), path) => {
             let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-            let locked = survey(world, &profile, folder, observer)?;
+            let locked = survey(context, &profile, folder, observer)?;
             // The profile says it already.
             if path.as_ref() == Some(&whole) { locked } else { locked.taken_from(&whole) }
         }
-        (None, Some(folder)) => survey(world, &profile, folder, observer)?,
-        (None, None) => resolve(world, profile.model(), settings, observer)?,
+        (None, Some(folder)) => survey(context, &profile, folder, observer)?,
+        (None, None) => resolve(context, profile.model(), settings, observer)?,
     };
-    let locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
-    save(world, &profile, &locked)?;
+    let locked = with_known_pieces(locked, context.library.lock(profile.name()).ok().flatten().as_ref());
+    save(context, &profile, &locked)?;
     Ok(locked)
 }
 
 /// Locks the files on the hub, gets them into the store, and then locks every piece too.
 pub fn lock_and_fetch(
-    world: &World,
+    context: &Context,
     name: &str,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
-    let profile = world.library.load(name)?;
-    let mut locked = resolve(world, profile.model(), settings, observer)?;
-    locked = with_known_pieces(locked, world.library.lock(profile.name()).ok().flatten().as_ref());
-    save(world, &profile, &locked)?;
-    let fetched = fetch::fetch(world, name, settings, observer)?;
+    let profile = context.library.load(name)?;
+    let mut locked = resolve(context, profile.model(), settings, observer)?;
+    locked = with_known_pieces(locked, context.library.lock(profile.name()).ok().flatten().as_ref());
+    save(context, &profile, &locked)?;
+    let fetched = fetch::fetch(context, name, settings, observer)?;
     observer.see(Event::Stage("hash every piece".to_owned()));
     let of = locked.size();
     let folder = Folder::open(&fetched.path, &locked.repo, &locked.revision)?;
-    let seen = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let seen = folder.survey(&context.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
     for file in &mut locked.files {
         let pieces = seen.iter().find(|seen| seen.path == file.path && seen.sha256 == file.sha256);
         file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
     }
-    save(world, &profile, &locked)?;
+    save(context, &profile, &locked)?;
     // From now on the model in the store can be repaired by piece, too.
-    world.store.writer(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
+    context.store.writer(Duration::ZERO, "awqdeploy lock --fetch")?.keep_model_lock(&locked)?;
     Ok(locked)
 }
 
 /// Writes the lock of a profile.
-pub(crate) fn save(world: &World, profile: &Profile, locked: &LockedModel) -> Result<(), Problem> {
-    world.library.save_lock(profile.name(), locked, |path, text| {
+pub(crate) fn save(context: &Context, profile: &Profile, locked: &LockedModel) -> Result<(), Problem> {
+    context.library.save_lock(profile.name(), locked, |path, text| {
         fs::make_directory(path.parent().unwrap_or(path))?;
         fs::write_unlocked(path, text)
     })
 }
 
 fn survey(
-    world: &World,
+    context: &Context,
     profile: &Profile,
     folder: &Path,
     observer: &dyn Observer,
@@ -112,7 +112,7 @@ fn survey(
     }
     observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
     let of = folder.size()?;
-    let files = folder.survey(&world.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let files = folder.survey(&context.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
     let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
     signature::check(wanted, &locked, |file| {
         let path = folder.find(&file.path)?.unwrap_or_default();
@@ -123,7 +123,7 @@ fn survey(
 
 /// The present files on the hub: of the profile's repository, else of the first alternative that exists.
 fn resolve(
-    world: &World,
+    context: &Context,
     wanted: &Model,
     settings: &Settings,
     observer: &dyn Observer,
@@ -133,7 +133,7 @@ fn resolve(
     let mut repos = std::iter::once(&wanted.repo).chain(&wanted.alternatives).peekable();
     while let Some(repo) = repos.next() {
         observer.see(Event::Stage(format!("ask `{}` for `{repo}` at `{}`", hub.address(), wanted.revision)));
-        match event_loop.block_on(record(&hub, repo, &wanted.revision, &world.interrupt)) {
+        match event_loop.block_on(record(&hub, repo, &wanted.revision, &context.interrupt)) {
             Err(problem) if problem.kind == Kind::Unverified && repos.peek().is_some() => {
                 let why = problem.cause.map_or(problem.what, |cause| cause.to_string());
                 observer.see(Event::Warning(format!("`{repo}`: {why}; trying the next alternative")));
@@ -141,7 +141,7 @@ fn resolve(
             recorded => {
                 let locked = recorded?;
                 signature::check(wanted, &locked, |file| {
-                    event_loop.block_on(content(&hub, &locked, file, &world.interrupt))
+                    event_loop.block_on(content(&hub, &locked, file, &context.interrupt))
                 })?;
                 return Ok(locked);
             }

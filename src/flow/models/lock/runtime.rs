@@ -7,7 +7,7 @@ use crate::{
         profile::{Device, Python, Runtime},
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::{
@@ -34,15 +34,15 @@ const PLATFORM: &str = "x86_64-manylinux_2_31";
 /// # Errors
 /// [`Kind::Unverified`] where no versions belong together, or two bring the same file, or one has no wheel.
 pub(crate) fn lock_runtime(
-    world: &World,
+    context: &Context,
     name: &str,
     with: &[String],
     until: Option<&str>,
     observer: &dyn Observer,
 ) -> Result<LockedRuntime, Problem> {
-    let profile = world.library.load(name)?;
+    let profile = context.library.load(name)?;
     let wanted = profile.runtime();
-    let before = world.library.locked_runtime(wanted).ok();
+    let before = context.library.locked_runtime(wanted).ok();
     let (python, platform) =
         before.map_or_else(|| (PYTHON.into(), PLATFORM.into()), |lock| (lock.python, lock.platform));
     let package = match wanted.device {
@@ -53,20 +53,20 @@ pub(crate) fn lock_runtime(
     requirements.extend(with.iter().map(|text| requirement(text)).collect::<Result<Vec<_>, _>>()?);
     let until = until.map(str::to_owned);
     let mut question = Question { requirements, python, platform, until };
-    let uv = Uv::asking(uv::variables()).declared_by(world.library.declared());
+    let uv = Uv::asking(uv::variables()).declared_by(context.library.declared());
     let mut resolved = resolve(&uv, wanted, &question, observer)?;
     let constraints = resolved.lock.constraints();
     if !constraints.is_empty() {
         question.requirements.extend(constraints);
         resolved = resolve(&uv, wanted, &question, observer)?;
     }
-    no_clashes(world, &resolved, observer)?;
+    no_clashes(context, &resolved, observer)?;
     let Resolved { lock: mut locked, .. } = resolved;
     if wanted.python != Python::System {
         observer.see(Event::Stage(format!("lock a build of Python {}", question.python)));
-        locked.interpreter = Some(interpreters::newest(&uv, &question.python, &world.interrupt)?);
+        locked.interpreter = Some(interpreters::newest(&uv, &question.python, &context.interrupt)?);
     }
-    world.library.save_runtime(&locked, |path, bytes| {
+    context.library.save_runtime(&locked, |path, bytes| {
         if let Some(folder) = path.parent() {
             fs::make_directory(folder)?;
         }
@@ -88,7 +88,7 @@ fn resolve(
 
 /// Refuses two wheels that bring the same file, since one would win by chance. The index is asked for their
 /// directories; the installation checks wheels that cannot be asked for.
-fn no_clashes(world: &World, resolved: &Resolved, observer: &dyn Observer) -> Result<(), Problem> {
+fn no_clashes(context: &Context, resolved: &Resolved, observer: &dyn Observer) -> Result<(), Problem> {
     let Resolved { lock, addresses } = resolved;
     let remote = |wheel: &crate::domain::lockfile::LockedWheel| Remote {
         name: format!("{} {}", wheel.name, wheel.version),
@@ -100,7 +100,7 @@ fn no_clashes(world: &World, resolved: &Resolved, observer: &dyn Observer) -> Re
     observer.see(Event::Stage(format!("look into {} wheels at the index", remotes.len())));
     let site = PathBuf::from(format!("lib/python{}/site-packages", lock.python));
     let (mut brought, mut unknown) = (Vec::new(), Vec::new());
-    for (wheel, listed) in remotes.iter().zip(wheels::list(&remotes, &world.interrupt)?) {
+    for (wheel, listed) in remotes.iter().zip(wheels::list(&remotes, &context.interrupt)?) {
         match listed {
             Ok(members) => brought.extend(members.into_iter().filter_map(|member| {
                 let place = record::place(&site, &member.path)?;

@@ -11,7 +11,7 @@ use crate::{
         problem::Problem,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         models::{not_locked, online},
     },
@@ -54,16 +54,16 @@ pub enum Standing {
 /// # Errors
 /// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where the hub does not answer.
 pub fn check(
-    world: &World,
+    context: &Context,
     name: &str,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<UpstreamCheck, Problem> {
-    let profile = world.library.load(name)?;
-    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+    let profile = context.library.load(name)?;
+    let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let hub = online(settings)?;
     observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
-    let asked = event_loop()?.block_on(standing(&hub, &model, &world.interrupt));
+    let asked = event_loop()?.block_on(standing(&hub, &model, &context.interrupt));
     let standing = match asked {
         Err(HubFailure::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => {
             Standing::Vanished(fault)

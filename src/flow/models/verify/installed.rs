@@ -10,7 +10,7 @@ use crate::{
         store::manifest::Part,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
         models::verify_at_start::folder_of,
     },
@@ -75,15 +75,15 @@ pub(super) enum Mend {
 
 /// Verifies one part of a runtime. Nothing is taken on trust: every file is read.
 pub(super) fn one(
-    world: &World,
+    context: &Context,
     (part, digest): (Part, Sha256Digest),
     mend: Mend,
     observer: &dyn Observer,
 ) -> Result<VerifiedTree, Problem> {
-    let path = folder_of(world.layout(), part, digest);
+    let path = folder_of(context.layout(), part, digest);
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let mut verified = VerifiedTree {
-        name: format!("{} ({})", name(world, part, digest)?, digest.short()),
+        name: format!("{} ({})", name(context, part, digest)?, digest.short()),
         path,
         by: By::Record,
         files: 0,
@@ -101,14 +101,14 @@ pub(super) fn one(
         }
         return Ok(verified);
     }
-    look(world, digest, &mut verified, observer)?;
+    look(context, digest, &mut verified, observer)?;
     if mend == Mend::Again && !verified.is_clean() {
-        let writer = world.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
+        let writer = context.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
         observer.see(Event::Stage(format!("install {} again", verified.name)));
-        if again(world, &writer, (part, digest), observer)? {
+        if again(context, &writer, (part, digest), observer)? {
             drop(writer);
             let found = std::mem::take(&mut verified.damaged);
-            look(world, digest, &mut verified, observer)?;
+            look(context, digest, &mut verified, observer)?;
             verified.repaired =
                 found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
         }
@@ -117,12 +117,12 @@ pub(super) fn one(
 }
 
 fn look(
-    world: &World,
+    context: &Context,
     digest: Sha256Digest,
     verified: &mut VerifiedTree,
     observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let Some(manifest) = world.store.manifest(digest)? else {
+    let Some(manifest) = context.store.manifest(digest)? else {
         verified.by = By::Nobody;
         return Ok(());
     };
@@ -132,11 +132,11 @@ fn look(
         (digest, &verified.path),
         &manifest,
         &TreeHashCache::default(),
-        &world.interrupt,
+        &context.interrupt,
         progress,
     )?;
     // Without the right to record it, the next start has to hash it.
-    if let Ok(locked) = world.store.writer(Duration::ZERO, "awqdeploy verify") {
+    if let Ok(locked) = context.store.writer(Duration::ZERO, "awqdeploy verify") {
         let _unkept = locked.note_trees(seen.noted.as_slice());
     }
     verified.by = By::Record;
@@ -152,8 +152,8 @@ impl VerifiedTree {
 }
 
 /// The name of a part, by the newest generation that uses it.
-fn name(world: &World, part: Part, digest: Sha256Digest) -> Result<String, Problem> {
-    let generations = world.store.generations()?;
+fn name(context: &Context, part: Part, digest: Sha256Digest) -> Result<String, Problem> {
+    let generations = context.store.generations()?;
     let named = generations.iter().rev().find_map(|generation| {
         let runtime = &generation.plan.runtime;
         match (part, &runtime.python) {
@@ -169,22 +169,22 @@ fn name(world: &World, part: Part, digest: Sha256Digest) -> Result<String, Probl
 
 /// Installs a part again, if a profile's lock or a generation names it. `false`: none does.
 fn again(
-    world: &World,
+    context: &Context,
     writer: &StoreWriter<'_>,
     (part, digest): (Part, Sha256Digest),
     observer: &dyn Observer,
 ) -> Result<bool, Problem> {
     let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
-    let uv = &Uv::installing(world.layout(), uv::variables())?.declared_by(world.library.declared());
-    let interrupt = &world.interrupt;
+    let uv = &Uv::installing(context.layout(), uv::variables())?.declared_by(context.library.declared());
+    let interrupt = &context.interrupt;
     match part {
-        Part::Interpreter => match pythons(world)?.into_iter().find(|python| python.sha256 == digest) {
+        Part::Interpreter => match pythons(context)?.into_iter().find(|python| python.sha256 == digest) {
             Some(python) => interpreters::install(writer, uv, &python, interrupt, said).map(|_| true),
             None => Ok(false),
         },
         Part::Runtime => {
             let of = |(lock, python): &(LockedRuntime, Interpreter)| lock.installed_for(python) == digest;
-            match locks(world).into_iter().find(of) {
+            match locks(context).into_iter().find(of) {
                 Some((runtime, interpreter)) => {
                     let (runtime, interpreter) = (&runtime, &interpreter);
                     let order = runtimes::InstallJob { name: digest, runtime, interpreter, uv, interrupt };
@@ -197,21 +197,21 @@ fn again(
 }
 
 /// The runtime locks of all profiles. One that cannot be read is skipped.
-fn locks(world: &World) -> Vec<(LockedRuntime, Interpreter)> {
-    let profiles = world.library.names().unwrap_or_default();
+fn locks(context: &Context) -> Vec<(LockedRuntime, Interpreter)> {
+    let profiles = context.library.names().unwrap_or_default();
     let lock = |name: &String| {
-        let profile = world.library.load(name).ok()?;
-        let lock = world.library.locked_runtime(profile.runtime()).ok()?;
+        let profile = context.library.load(name).ok()?;
+        let lock = context.library.locked_runtime(profile.runtime()).ok()?;
         let both = [Python::System, profile.runtime().python.clone()];
         Some(both.map(|python| (lock.clone(), Interpreter::of(&lock, &python))))
     };
     profiles.iter().filter_map(lock).flatten().collect()
 }
 
-fn pythons(world: &World) -> Result<Vec<LockedInterpreter>, Problem> {
-    let generations = world.store.generations()?;
+fn pythons(context: &Context) -> Result<Vec<LockedInterpreter>, Problem> {
+    let generations = context.store.generations()?;
     let of_generations = generations.into_iter().filter_map(|generation| generation.plan.runtime.python);
-    let of_locks = locks(world).into_iter().map(|(_, python)| python);
+    let of_locks = locks(context).into_iter().map(|(_, python)| python);
     let locked = |python| match python {
         Interpreter::Locked(python) => Some(python),
         Interpreter::System { .. } => None,

@@ -15,7 +15,7 @@ use crate::{
         store::manifest::Part,
     },
     flow::{
-        context::World,
+        context::Context,
         event::{Event, Observer},
     },
     host::{
@@ -110,7 +110,7 @@ impl Verified {
 /// Hashes every file of these models. Proven files are noted for the next start, if this process may write
 /// that down.
 pub fn verify(
-    world: &World,
+    context: &Context,
     which: &Which,
     damaged: Damaged<'_>,
     observer: &dyn Observer,
@@ -118,53 +118,54 @@ pub fn verify(
     let began = Instant::now();
     let targets = match which {
         Which::Current => {
-            let plan = world.store.deployed()?.plan;
+            let plan = context.store.deployed()?.plan;
             let stored =
-                plan.model.digest.map(|digest| stored(world, digest, plan.profile.clone())).transpose()?;
+                plan.model.digest.map(|digest| stored(context, digest, plan.profile.clone())).transpose()?;
             vec![stored.ok_or_else(|| not_locked(&plan.profile))?]
         }
-        Which::Profile(name) => vec![of_profile(world, name)?],
-        Which::All => all(world)?,
+        Which::Profile(name) => vec![of_profile(context, name)?],
+        Which::All => all(context)?,
     };
     // Proven contents need not be read again for the next model that has them.
     let mut proven = HashCache::default();
     let mut models = Vec::new();
     for target in targets {
-        models.push(one(world, target, damaged, &mut proven, observer)?);
+        models.push(one(context, target, damaged, &mut proven, observer)?);
     }
     let mend = match damaged {
         Damaged::Told => Mend::Never,
         Damaged::Repaired(_) => Mend::Again,
     };
-    let parts = parts(world, which)?.into_iter();
-    let runtimes = parts.map(|part| installed::one(world, part, mend, observer)).collect::<Result<_, _>>()?;
+    let parts = parts(context, which)?.into_iter();
+    let runtimes =
+        parts.map(|part| installed::one(context, part, mend, observer)).collect::<Result<_, _>>()?;
     Ok(Verified { models, runtimes, took: began.elapsed() })
 }
 
 /// The parts of runtimes in the store to verify.
-fn parts(world: &World, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>, Problem> {
+fn parts(context: &Context, which: &Which) -> Result<BTreeSet<(Part, Sha256Digest)>, Problem> {
     let installed = match which {
-        Which::Current => world.store.deployed()?.plan.runtime.installed(),
+        Which::Current => context.store.deployed()?.plan.runtime.installed(),
         Which::Profile(name) => {
-            let profile = world.library.load(name)?;
+            let profile = context.library.load(name)?;
             // One that is not locked is not in the store either.
             let planned =
-                runtime::runtime(world, &world.library, &profile).map(|(planned, _)| planned.installed());
+                runtime::runtime(context, &context.library, &profile).map(|(planned, _)| planned.installed());
             planned.unwrap_or_default()
         }
         Which::All => {
-            let runtimes = world.store.runtimes()?.into_iter().map(|name| (Part::Runtime, name));
-            let pythons = world.store.pythons()?.into_iter().map(|name| (Part::Interpreter, name));
+            let runtimes = context.store.runtimes()?.into_iter().map(|name| (Part::Runtime, name));
+            let pythons = context.store.pythons()?.into_iter().map(|name| (Part::Interpreter, name));
             runtimes.chain(pythons).collect()
         }
     };
-    let there = |(part, name): &(Part, Sha256Digest)| folder_of(world.layout(), *part, *name).exists();
+    let there = |(part, name): &(Part, Sha256Digest)| folder_of(context.layout(), *part, *name).exists();
     // A missing part is found before the generation is started; there is nothing to read.
     Ok(installed.into_iter().filter(there).collect())
 }
 
 fn one(
-    world: &World,
+    context: &Context,
     target: Target,
     damaged: Damaged<'_>,
     proven: &mut HashCache,
@@ -172,19 +173,19 @@ fn one(
 ) -> Result<VerifiedModel, Problem> {
     let Target { name, model, place, source } = target;
     let path = match &place {
-        Place::Stored(digest) => world.layout().model(*digest),
+        Place::Stored(digest) => context.layout().model(*digest),
         Place::Given(folder) => folder.path().to_owned(),
     };
     observer.see(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
     let progress = &mut |done| observer.see(Event::Progress { done, of });
     let checked = match &place {
-        Place::Stored(_) => verify::stored(&path, &model, proven, &world.interrupt, progress)?,
-        Place::Given(folder) => verify::given(folder, &model, &world.interrupt, progress)?,
+        Place::Stored(_) => verify::stored(&path, &model, proven, &context.interrupt, progress)?,
+        Place::Given(folder) => verify::given(folder, &model, &context.interrupt, progress)?,
     };
     if let Place::Stored(_) = place {
         checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
-        remember(world, &model, &checked, observer);
+        remember(context, &model, &checked, observer);
     }
     let mut verified = VerifiedModel {
         name,
@@ -203,13 +204,13 @@ fn one(
             .help("only what is in the store is repaired; fetch the files of that folder again"));
         }
         observer.see(Event::Stage(format!("repair {}", verified.name)));
-        repair(world, &model, source, sources, &mut verified)?;
+        repair(context, &model, source, sources, &mut verified)?;
     }
     Ok(verified)
 }
 
 fn repair(
-    world: &World,
+    context: &Context,
     model: &LockedModel,
     source: Option<PathBuf>,
     sources: &[&dyn PieceSource],
@@ -217,12 +218,12 @@ fn repair(
 ) -> Result<(), Problem> {
     // A missing folder is no reason not to ask elsewhere.
     let folder = source.and_then(|path| Folder::open(&path, &model.repo, &model.revision).ok());
-    let copies = Copies(&world.store);
+    let copies = Copies(&context.store);
     let mut all: Vec<&dyn PieceSource> = vec![&copies];
     all.extend(folder.iter().map(|folder| folder as &dyn PieceSource));
     all.extend(sources);
-    let writer = world.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
-    let left = writer.repair(model, verified.damaged.clone(), &all, &world.interrupt)?;
+    let writer = context.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
+    let left = writer.repair(model, verified.damaged.clone(), &all, &context.interrupt)?;
     let found = std::mem::replace(&mut verified.damaged, left);
     verified.repaired = found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
     Ok(())
@@ -230,9 +231,9 @@ fn repair(
 
 /// Writes down what was proven, and what was found damaged. Where the former is not allowed now, the next start has to
 /// hash it; where the latter is not, somebody has to be told.
-fn remember(world: &World, model: &LockedModel, checked: &VerifyResult, observer: &dyn Observer) {
+fn remember(context: &Context, model: &LockedModel, checked: &VerifyResult, observer: &dyn Observer) {
     let wait = if checked.damaged.is_empty() { Duration::ZERO } else { MARK_WAIT };
-    let noted = world.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
+    let noted = context.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
     if let (Err(problem), false) = (noted, checked.damaged.is_empty()) {
         let why = problem.in_one_line();
         observer.see(Event::Warning(format!(
@@ -241,14 +242,14 @@ fn remember(world: &World, model: &LockedModel, checked: &VerifyResult, observer
     }
 }
 
-fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
-    let profile = world.library.load(name)?;
-    let model = world.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
+fn of_profile(context: &Context, name: &str) -> Result<Target, Problem> {
+    let profile = context.library.load(name)?;
+    let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let digest = model.digest();
     let remembered = || model.from.clone().filter(|folder| folder.is_dir());
     let source = profile.model().path.clone().or_else(remembered);
     let place = match &source {
-        _ if world.layout().model(digest).is_dir() => Place::Stored(digest),
+        _ if context.layout().model(digest).is_dir() => Place::Stored(digest),
         Some(path) => Place::Given(Folder::open(path, &model.repo, &model.revision)?),
         None => {
             let what = format!("the model of `{name}` is not on this host");
@@ -259,14 +260,14 @@ fn of_profile(world: &World, name: &str) -> Result<Target, Problem> {
     Ok(Target { name: profile.name().to_owned(), model, place, source })
 }
 
-fn all(world: &World) -> Result<Vec<Target>, Problem> {
-    let generations = world.store.generations()?;
+fn all(context: &Context) -> Result<Vec<Target>, Problem> {
+    let generations = context.store.generations()?;
     let name = |digest: Sha256Digest| {
         let newest = generations.iter().rev().find(|generation| generation.plan.model.digest == Some(digest));
         newest.map_or_else(|| digest.short(), |generation| generation.plan.profile.clone())
     };
-    let target = |digest| stored(world, digest, name(digest));
-    let mut targets = world.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    let target = |digest| stored(context, digest, name(digest));
+    let mut targets = context.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
     // A profile that was locked again has had several models.
     let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     for target in &mut targets {
@@ -278,9 +279,9 @@ fn all(world: &World) -> Result<Vec<Target>, Problem> {
 }
 
 /// A model in the store, whatever its profile has become.
-fn stored(world: &World, digest: Sha256Digest, name: String) -> Result<Target, Problem> {
-    let model = world.store.model_lock(digest)?;
-    let source = world.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
+fn stored(context: &Context, digest: Sha256Digest, name: String) -> Result<Target, Problem> {
+    let model = context.store.model_lock(digest)?;
+    let source = context.library.load(&name).ok().and_then(|profile| profile.model().path.clone());
     let source = source.or_else(|| model.from.clone().filter(|folder| folder.is_dir()));
     Ok(Target { name, model, place: Place::Stored(digest), source })
 }
