@@ -165,7 +165,7 @@ const FAILURES: &[(&str, Failure)] = &[
         "Value error, Quantization method specified in the model config (compressed-tensors) does not match the quantization method specified in the `quantization` argument (awq).",
         Failure::QuantizationMismatch,
     ),
-    ("Context size (4) is larger than the number of available GPUs (1) in this node.", Failure::TooFewGpus),
+    ("World size (4) is larger than the number of available GPUs (1) in this node.", Failure::TooFewGpus),
     ("TimeoutError: Timed out waiting for engine core processes to start.", Failure::EngineTimeout),
     (
         "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:",
