@@ -22,7 +22,7 @@ use awqdeploy::{
     },
     host::{machine, os::signals::Interrupt, profiles::ProfileLibrary, store::Store},
 };
-use std::{env, path::PathBuf, process::ExitCode, time::Duration, time::Instant};
+use std::{env, path::PathBuf, process::ExitCode, rc::Rc, time::Duration, time::Instant};
 
 /// The longest that vLLM may take to start.
 const START_PATIENCE: Duration = Duration::from_mins(10);
@@ -51,6 +51,8 @@ fn tell(
     names: &str,
     command: &[String],
 ) -> Result<bool, Problem> {
+    let began = Instant::now();
+    let say = move |text: &str| println!("{:8.2} {text}", began.elapsed().as_secs_f64());
     let layout = Layout::new(PathBuf::from(root));
     let service_manager =
         ServiceManager::embedded(&layout, PathBuf::from(root).join("service"), START_PATIENCE);
@@ -60,21 +62,20 @@ fn tell(
         facts: machine::facts(Scope::System)?.into(),
         engine: Engine::Command(command.to_vec()),
         interrupt: Interrupt::listen()?,
+        observer: Rc::new(move |event: Event| {
+            if !matches!(event, Event::Progress { .. }) {
+                say(&format!("{event:?}"));
+            }
+        }),
         binary: PathBuf::from(awqdeploy),
         service_manager,
         executor: Executor::Here,
     };
-    let began = Instant::now();
-    let say = |text: &str| println!("{:8.2} {text}", began.elapsed().as_secs_f64());
     let mut serves = true;
     for name in names.split(',') {
         say(&format!("deploy {name}"));
         let prepared = plan::prepare(&context, name)?;
-        let outcome = deploy(&mut context, &prepared, &|event: Event| {
-            if !matches!(event, Event::Progress { .. }) {
-                say(&format!("{event:?}"));
-            }
-        })?;
+        let outcome = deploy(&mut context, &prepared)?;
         let conclusion = outcome.conclusion();
         say(&format!("{name}: {conclusion:?}"));
         serves &= matches!(conclusion, Conclusion::Done | Conclusion::AlreadySo | Conclusion::WentBack);

@@ -1,6 +1,6 @@
 //! The context of a command, from the command line.
 
-use super::{args::Global, library};
+use super::{args::Global, library, progress::Screen};
 use crate::{
     domain::{
         machine::facts::Facts,
@@ -13,7 +13,7 @@ use crate::{
         store::Store,
     },
 };
-use std::path::Path;
+use std::{path::Path, rc::Rc};
 
 pub(crate) fn layout(global: &Global) -> Layout {
     // Units and links outlive the working directory.
@@ -31,7 +31,7 @@ pub(crate) fn read_facts(path: &Path) -> Result<Facts, Problem> {
         .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })
 }
 
-/// The context of this host, for a command that Ctrl-C may end anywhere.
+/// The context of this host, for a command that tells nothing on its way, and that Ctrl-C may end anywhere.
 pub(crate) fn context(global: &Global) -> Result<Context, Problem> {
     Ok(Context {
         store: Store::new(layout(global)),
@@ -39,6 +39,7 @@ pub(crate) fn context(global: &Global) -> Result<Context, Problem> {
         facts: HostFacts::default(),
         engine: global.runtimes.clone().map_or(Engine::Locked, Engine::Built),
         interrupt: Interrupt::default(),
+        observer: Rc::new(|_| ()),
         binary: std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?,
         service_manager: ServiceManager::Systemd(global.scope()),
         executor: Executor::ServiceManager,
@@ -48,6 +49,11 @@ pub(crate) fn context(global: &Global) -> Result<Context, Problem> {
 /// The context of this host, for a long command: a signal ends it at a good place.
 pub(crate) fn interruptible(global: &Global) -> Result<Context, Problem> {
     Ok(Context { interrupt: Interrupt::listen()?, ..context(global)? })
+}
+
+/// The context of this host, for a long command that shows on a screen what happens.
+pub(crate) fn on_screen(global: &Global, screen: &Rc<Screen>) -> Result<Context, Problem> {
+    Ok(interruptible(global)?.observed_by(screen.clone()))
 }
 
 /// The context of a host to plan for: this one, or that of these facts.

@@ -1,5 +1,6 @@
 //! The context of a story: everything that it acts on. A rehearsal brings another one to the same stories.
 
+use super::event::{Event, Observer};
 use crate::{
     domain::{
         generation_id::GenerationId,
@@ -22,6 +23,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -38,6 +40,8 @@ pub struct Context {
     pub engine: Engine,
     /// Whether a person wants it to stop.
     pub interrupt: Interrupt,
+    /// Who is told what happens.
+    pub observer: Rc<dyn Observer>,
     /// This program's own file.
     pub binary: PathBuf,
     /// The service manager.
@@ -87,6 +91,16 @@ pub enum ServiceManager {
 }
 
 impl Context {
+    /// This context, with another observer.
+    pub fn observed_by(self, observer: Rc<dyn Observer>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// Tells the observer of an event.
+    pub(crate) fn tell(&self, event: Event) {
+        self.observer.see(event);
+    }
+
     /// The places below the root.
     pub fn layout(&self) -> &Layout {
         self.store.layout()

@@ -8,6 +8,7 @@ use crate::domain::{
     validation::report::Check,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An event of a running story.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,12 @@ pub enum Event {
 pub trait Observer {
     /// Takes an event. Must not block for long.
     fn see(&self, event: Event);
+}
+
+impl fmt::Debug for dyn Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl<F: Fn(Event)> Observer for F {

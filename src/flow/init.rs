@@ -2,7 +2,7 @@
 
 use super::{
     context::Context,
-    event::{Event, Observer},
+    event::Event,
     models::runtime,
     plan::{self, Weights},
 };
@@ -110,11 +110,7 @@ pub(crate) fn baselines(context: &Context) -> Result<Baselines, Problem> {
 /// # Errors
 /// [`Kind::Usage`] for an impossible name, and for a profile that is there already. [`Kind::Unverified`] where nothing
 /// can be read of the model. [`Kind::Refused`] where nothing of it can serve here.
-pub(crate) fn draft(
-    context: &Context,
-    request: &Request,
-    observer: &dyn Observer,
-) -> Result<Drafted, Problem> {
+pub(crate) fn draft(context: &Context, request: &Request) -> Result<Drafted, Problem> {
     let facts = context.facts()?;
     let repo = rules::repo(request.repo.clone()).map_err(|fault| no_repository(&request.repo, fault))?;
     let name = request.name.clone().unwrap_or_else(|| proposal::profile_name(&repo));
@@ -122,7 +118,7 @@ pub(crate) fn draft(
     let place = context.library.place(&name);
     free(context, &name, &place)?;
     let replaces = request.replaces.as_deref().map(|name| context.library.load(name)).transpose()?;
-    let found = read(context, &repo, request.from.as_deref(), observer)?;
+    let found = read(context, &repo, request.from.as_deref())?;
     let folder = request.from.as_deref().map(std::path::absolute).transpose();
     let folder = folder.map_err(|e| Problem::doing("find the working directory", e))?;
     let service = replaces.as_ref().map_or(SERVICE, |first| first.service());
@@ -259,12 +255,7 @@ fn candidate(context: &Context, locked: LockedRuntime) -> Result<Candidate, Prob
 
 /// Reads the checkpoint: from the folder that a person named, else from a hub's cache on this host, else from
 /// the hub, else as published.
-fn read(
-    context: &Context,
-    repo: &str,
-    from: Option<&Path>,
-    observer: &dyn Observer,
-) -> Result<Found, Problem> {
+fn read(context: &Context, repo: &str, from: Option<&Path>) -> Result<Found, Problem> {
     if let Some(folder) = from {
         let folder = Folder::open(folder, repo, REVISION)?;
         host::checkpoint::check(folder.path())?;
@@ -281,7 +272,7 @@ fn read(
     {
         return Ok(Found { cached: Some(cache), ..found });
     }
-    on_hub(context, repo, observer)
+    on_hub(context, repo)
 }
 
 fn in_folder(folder: &Path) -> Result<Option<Found>, Problem> {
@@ -298,8 +289,8 @@ fn in_folder(folder: &Path) -> Result<Option<Found>, Problem> {
     }))
 }
 
-fn on_hub(context: &Context, repo: &str, observer: &dyn Observer) -> Result<Found, Problem> {
-    observer.see(Event::Stage(format!("read what `{repo}` is")));
+fn on_hub(context: &Context, repo: &str) -> Result<Found, Problem> {
+    context.tell(Event::Stage(format!("read what `{repo}` is")));
     let model = Model {
         repo: repo.to_owned(),
         alternatives: Vec::new(),

@@ -1,9 +1,6 @@
 //! Waits for a held lock as long as it takes: a rollback does not give up.
 
-use super::{
-    context::Context,
-    event::{Event, Observer},
-};
+use super::{context::Context, event::Event};
 use crate::{
     domain::problem::{Kind, Problem},
     host::os::watchdog,
@@ -19,14 +16,13 @@ pub(super) fn take<T>(
     context: &mut Context,
     mut lock: impl FnMut(&mut Context) -> Result<T, Problem>,
     wanted: impl Fn(&Context) -> bool,
-    observer: &dyn Observer,
 ) -> Result<Option<T>, Problem> {
     let mut told = None;
     loop {
         match lock(context) {
             Err(problem) if problem.kind == Kind::Busy => {
                 if told.as_ref() != Some(&problem.what) {
-                    observer.see(Event::Warning(format!("this has to go back, and waits: {}", problem.what)));
+                    context.tell(Event::Warning(format!("this has to go back, and waits: {}", problem.what)));
                     told = Some(problem.what);
                 }
             }

@@ -35,6 +35,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    rc::Rc,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -164,7 +165,7 @@ impl FromStr for RehearsalFault {
 }
 
 /// Plays the rehearsal: `from`, then `to` with its fault, if any.
-pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Story, Problem> {
+pub(crate) fn rehearse(request: &Request, observer: &Rc<dyn Observer>) -> Result<Story, Problem> {
     // Dropped at the end with all its contents.
     let throw_away;
     let folder = if let Some(folder) = &request.keep {
@@ -181,28 +182,30 @@ pub(crate) fn rehearse(request: &Request, observer: &dyn Observer) -> Result<Sto
             .map_err(|e| Problem::doing("make a throw-away root", e))?;
         throw_away.path()
     };
-    let mut stage = Stage::set(request, look(observer), folder)?;
-    let mut context = stage.context(request);
-    let mut acts = vec![act(&mut context, &stage.from, observer)];
+    let mut stage = Stage::set(request, look(&**observer), folder)?;
+    let mut context = stage.context(request).observed_by(observer.clone());
+    let mut acts = vec![act(&mut context, &stage.from)];
     if serving(&mut context)?.as_deref() == Some(stage.from.as_str()) {
         // It may have become so since the first act.
-        let busy = if stage.busy.is_notable() { Busy::look() } else { look(observer) };
+        let busy = if stage.busy.is_notable() { Busy::look() } else { look(&**observer) };
         stage = stage.calmed(request, busy)?;
         context.library = stage.library();
         if let Some(fault) = request.fault {
             stage.spoil(&mut context, fault)?;
         }
         let interrupted = request.fault == Some(RehearsalFault::Interrupted);
-        let interrupt = context.interrupt.clone();
-        let pressing = |event: Event| {
-            let starting =
-                matches!(event, Event::Activation { state: State::Forward { step: Step::Start }, .. });
-            observer.see(event);
-            if interrupted && starting {
-                interrupt.raise();
-            }
-        };
-        acts.push(act(&mut context, &stage.to, &pressing));
+        if interrupted {
+            let (screen, interrupt) = (observer.clone(), context.interrupt.clone());
+            context.observer = Rc::new(move |event: Event| {
+                let starting =
+                    matches!(event, Event::Activation { state: State::Forward { step: Step::Start }, .. });
+                screen.see(event);
+                if starting {
+                    interrupt.raise();
+                }
+            });
+        }
+        acts.push(act(&mut context, &stage.to));
     }
     let serving = serving(&mut context)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
@@ -237,10 +240,10 @@ impl Act {
     }
 }
 
-fn act(context: &mut Context, profile: &str, observer: &dyn Observer) -> Act {
+fn act(context: &mut Context, profile: &str) -> Act {
     let began = Instant::now();
-    observer.see(Event::Stage(format!("deploy {profile}")));
-    let outcome = plan::prepare(context, profile).and_then(|prepared| deploy(context, &prepared, observer));
+    context.tell(Event::Stage(format!("deploy {profile}")));
+    let outcome = plan::prepare(context, profile).and_then(|prepared| deploy(context, &prepared));
     Act { profile: profile.to_owned(), outcome, took: began.elapsed() }
 }
 
@@ -383,6 +386,7 @@ impl Stage {
             facts: request.facts.clone().into(),
             engine: Engine::Command(vec![program, "engine".to_owned()]),
             interrupt: request.interrupt.clone(),
+            observer: Rc::new(|_| ()),
             binary: request.binary.clone(),
             service_manager,
             executor: Executor::Here,

@@ -1,10 +1,7 @@
 //! Compares the running server with the one that should run: asks the service manager and the process itself,
 //! never the records alone.
 
-use super::{
-    context::Context,
-    event::{Event, Observer},
-};
+use super::{context::Context, event::Event};
 use crate::domain::{
     activation::running::{Remedy, Runs},
     problem::Problem,
@@ -23,11 +20,11 @@ pub(super) fn remedy(context: &mut Context, service: &str) -> Result<Option<Reme
 }
 
 /// Warns of a wrong running server. Returns whether it is wrong.
-pub(super) fn warn(context: &mut Context, service: &str, observer: &dyn Observer) -> Result<bool, Problem> {
+pub(super) fn warn(context: &mut Context, service: &str) -> Result<bool, Problem> {
     let current = context.store.current()?;
     let Some(other) = runs(context, service).other_than(current) else { return Ok(false) };
     let should =
         current.map_or("nothing should".to_owned(), |current| format!("generation {current} should"));
-    observer.see(Event::Warning(format!("generation {other} runs, and {should}")));
+    context.tell(Event::Warning(format!("generation {other} runs, and {should}")));
     Ok(true)
 }

@@ -15,7 +15,7 @@ use awqdeploy::{
         },
         context::{Context, Engine, Executor, ServiceManager},
         deploy::deploy,
-        event::{Event, Observer},
+        event::Observer,
         models::lock::lock,
         plan::prepare,
         validate::command::validate,
@@ -33,6 +33,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    rc::Rc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -95,9 +96,6 @@ pub(crate) fn computed() -> Duration {
     Duration::try_from(time).unwrap()
 }
 
-/// Nobody listens.
-pub(crate) fn silent(_: Event) {}
-
 impl Stand {
     /// Both profiles locked, nothing deployed.
     pub(crate) fn new() -> Self {
@@ -111,7 +109,7 @@ impl Stand {
             fs::write(stand.model(name).join("config.json"), known_config(repo(name)).unwrap()).unwrap();
             fs::write(stand.model(name).join("model.safetensors"), name.repeat(1000)).unwrap();
             stand.write_profile(name, "", "");
-            lock(&stand.context, name, None, &offline, &silent).unwrap();
+            lock(&stand.context, name, None, &offline).unwrap();
         }
         stand
     }
@@ -157,20 +155,32 @@ impl Stand {
     }
 
     pub(crate) fn deploy(&mut self, profile: &str) -> Result<Outcome, Problem> {
-        self.deploy_watched(profile, &silent)
+        let prepared = prepare(&self.context, profile)?;
+        patiently(|| deploy(&mut self.context, &prepared))
     }
 
     pub(crate) fn deploy_watched(
         &mut self,
         profile: &str,
-        observer: &dyn Observer,
+        observer: impl Observer + 'static,
     ) -> Result<Outcome, Problem> {
-        let prepared = prepare(&self.context, profile)?;
-        patiently(|| deploy(&mut self.context, &prepared, observer))
+        self.watched(observer, |stand| stand.deploy(profile))
+    }
+
+    /// Does something before an observer.
+    pub(crate) fn watched<T>(
+        &mut self,
+        observer: impl Observer + 'static,
+        act: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let before = std::mem::replace(&mut self.context.observer, Rc::new(observer));
+        let done = act(self);
+        self.context.observer = before;
+        done
     }
 
     pub(crate) fn recover(&mut self) -> Option<Ended> {
-        patiently(|| recover(&mut self.context, &silent)).unwrap()
+        patiently(|| recover(&mut self.context)).unwrap()
     }
 
     /// What is now. Beside the records it asks the service, since they could lie.
@@ -198,7 +208,7 @@ impl Stand {
         assert_eq!(self.state().profile.as_deref(), Some(profile));
         // Asked by another process: whatever signal came was not for it.
         self.context.interrupt = Interrupt::default();
-        let report = validate(&self.context, &silent).unwrap();
+        let report = validate(&self.context).unwrap();
         assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
     }
 
@@ -216,6 +226,7 @@ pub(crate) fn context(folder: &Path) -> Context {
         facts: crate::inputs::facts("four-16gb").into(),
         engine: Engine::Command(vec![PROGRAM.to_owned(), "engine".to_owned()]),
         interrupt: Interrupt::default(),
+        observer: Rc::new(|_| ()),
         binary: PROGRAM.into(),
         service_manager: ServiceManager::embedded(&layout, folder.join("service"), NEVER),
         store: Store::new(layout),

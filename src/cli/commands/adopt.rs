@@ -13,9 +13,9 @@ use crate::{
     domain::{exit_status::ExitStatus, problem::Problem},
     flow::adopt::{self, Questions, Request},
 };
-use std::fmt::Write;
+use std::{fmt::Write, rc::Rc};
 
-pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<ExitStatus, Problem> {
+pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let dry_run = request.dry_run;
     let profile = request.profile.clone();
     let wanted = Request {
@@ -26,9 +26,9 @@ pub(crate) fn adopt(global: &Global, request: Adopt, screen: &Screen) -> Result<
         vllm: request.vllm,
         questions: if request.no_questions { Questions::Spared } else { Questions::Asked },
     };
-    let context = context::interruptible(global)?;
+    let context = context::on_screen(global, screen)?;
     let found = adopt::look(&context, wanted)?;
-    let adoption = if dry_run { None } else { Some(adopt::adopt(&context, found.clone(), screen)?) };
+    let adoption = if dry_run { None } else { Some(adopt::adopt(&context, found.clone())?) };
     screen.clear();
     let text = context.library.text(&profile).ok().filter(|_| !dry_run);
     let document = AdoptionDocument::of(profile, found, adoption, text);

@@ -17,15 +17,16 @@ use crate::{
         plan,
     },
 };
+use std::rc::Rc;
 
 /// The status of a declaration that was rolled back, now or when it was tried.
 const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
 
-pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<ExitStatus, Problem> {
+pub(super) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
-        let mut context = context::interruptible(global)?;
+        let mut context = context::on_screen(global, screen)?;
         let prepare = |context: &_, name: &str| {
             let prepared = plan::prepare(context, name)?;
             if !global.json {
@@ -33,7 +34,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Screen) -> Result<
             }
             Ok(prepared)
         };
-        apply::apply(&mut context, &declared, &prepare, screen)
+        apply::apply(&mut context, &declared, &prepare)
     })();
     screen.clear();
     match applied {

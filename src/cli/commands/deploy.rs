@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Consent, Global, Insistence},
-        context::{context, interruptible},
+        context::{context, on_screen},
         documents::{self, ActivationDocument, PlanDocument, RecoveryDocument},
         output::{agree, show},
         progress::Screen,
@@ -30,17 +30,17 @@ use crate::{
         plan::{self, Prepared, Waiver},
     },
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, rc::Rc};
 
 pub(super) fn deploy(
     global: &Global,
     profile: &str,
     consent: &Consent,
     insistence: &Insistence,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let done = (|| {
-        let mut context = interruptible(global)?;
+        let mut context = on_screen(global, screen)?;
         let mut prepared = plan::prepare(&context, profile)?;
         prepared.waived = waived(insistence);
         if !global.json || consent.dry_run {
@@ -51,7 +51,7 @@ pub(super) fn deploy(
             return Ok(None);
         }
         agree(consent, &format!("Deploy {profile}?"))?;
-        deploy::deploy(&mut context, &prepared, screen).map(Some)
+        deploy::deploy(&mut context, &prepared).map(Some)
     })();
     screen.clear();
     conclude(global, Action::Deploy, profile, done)
@@ -68,7 +68,7 @@ pub(super) fn rollback(
     global: &Global,
     target: Option<String>,
     consent: &Consent,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let target = match target {
         None => rollback::Target::Previous,
@@ -78,7 +78,7 @@ pub(super) fn rollback(
         },
     };
     // The host is not checked: a rollback must work whatever is wrong with it.
-    let mut context = interruptible(global)?;
+    let mut context = on_screen(global, screen)?;
     let to = rollback::find(&context.store, &target)?;
     let profile = to.plan.profile.clone();
     let question = format!("Roll back to {profile} (generation {})?", to.id);
@@ -90,7 +90,7 @@ pub(super) fn rollback(
         }
         warn_of_drift(&mut context, screen)?;
         agree(consent, &question)?;
-        rollback::rollback(&mut context, &target, screen).map(Some)
+        rollback::rollback(&mut context, &target).map(Some)
     })();
     screen.clear();
     conclude(global, Action::Rollback, &profile, done)
@@ -99,16 +99,16 @@ pub(super) fn rollback(
 /// Follows an activation; its exit status becomes this process's.
 pub(super) fn follow(
     global: &Global,
-    story: impl FnOnce(&Context, &dyn Observer) -> Result<Outcome, Problem>,
-    screen: &Screen,
+    story: impl FnOnce(&Context) -> Result<Outcome, Problem>,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
-    let outcome = story(&interruptible(global)?, screen)?;
+    let outcome = story(&on_screen(global, screen)?)?;
     screen.clear();
     conclude(global, outcome.action, &outcome.profile.clone(), Ok(Some(outcome)))
 }
 
 /// Shows what a person wrote into a unit before it is overwritten.
-fn warn_of_drift(context: &mut Context, screen: &Screen) -> Result<(), Problem> {
+fn warn_of_drift(context: &mut Context, screen: &Rc<Screen>) -> Result<(), Problem> {
     for Drift { path, installed, found } in drift::drift(context)? {
         let changes = render::changes(&installed, &found);
         let path = path.display();
@@ -119,11 +119,11 @@ fn warn_of_drift(context: &mut Context, screen: &Screen) -> Result<(), Problem> 
     Ok(())
 }
 
-pub(super) fn recover(global: &Global, boot: bool, screen: &dyn Observer) -> Result<ExitStatus, Problem> {
+pub(super) fn recover(global: &Global, boot: bool, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let ended = if boot {
-        recover::recover_at_boot(&mut context(global)?, screen)?
+        recover::recover_at_boot(&mut context(global)?.observed_by(screen.clone()))?
     } else {
-        recover::recover(&mut interruptible(global)?, screen)?
+        recover::recover(&mut on_screen(global, screen)?)?
     };
     let end = ended.as_ref().map(|ended| &ended.end);
     let document = RecoveryDocument {

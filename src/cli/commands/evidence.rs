@@ -31,7 +31,7 @@ use crate::{
     },
     host::os::fs,
 };
-use std::{fmt::Write, path::PathBuf};
+use std::{fmt::Write, path::PathBuf, rc::Rc};
 
 /// Writes all evidence of a generation.
 type Form = fn(&GenerationEvidence) -> String;
@@ -58,8 +58,13 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitSta
 }
 
 /// Compares two profiles.
-pub(super) fn compare(global: &Global, profiles: [&str; 2], screen: &Screen) -> Result<ExitStatus, Problem> {
-    let (compared, kept) = compare::compare(&context::context(global)?, profiles, screen)?;
+pub(super) fn compare(
+    global: &Global,
+    profiles: [&str; 2],
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
+    let (compared, kept) =
+        compare::compare(&context::context(global)?.observed_by(screen.clone()), profiles)?;
     let document = ComparisonDocument { schema: "awqdeploy/comparison/v1", compared, kept };
     output::show(global, &document, side_by_side)
 }

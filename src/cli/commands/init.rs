@@ -26,13 +26,17 @@ use crate::{
     },
     host::os::trust,
 };
-use std::fmt::Write as _;
+use std::{fmt::Write as _, rc::Rc};
 
-pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> Result<ExitStatus, Problem> {
+pub(crate) fn init(
+    global: &Global,
+    request: &InitRequest,
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
     if let Some(target) = &request.adopt {
         return adopted(global, request, target);
     }
-    let context = planning(global, request.facts.as_deref())?;
+    let context = planning(global, request.facts.as_deref())?.observed_by(screen.clone());
     let replaces = match (&request.migrate_to, &request.baseline) {
         (Some(_), Some(baseline)) => Some(baseline.clone()),
         (Some(_), None) => Some(baseline(global, &context)?),
@@ -43,7 +47,7 @@ pub(crate) fn init(global: &Global, request: &InitRequest, screen: &Screen) -> R
         None => output::ask(global, "which model? OWNER/MODEL, as on the hub", no_model)?,
     };
     let wanted = Request { repo, from: request.from.clone(), name: request.name.clone(), replaces };
-    let drafted = init::draft(&context, &wanted, screen)?;
+    let drafted = init::draft(&context, &wanted)?;
     screen.clear();
     let proposal = &drafted.proposal;
     let written = if request.dry_run {

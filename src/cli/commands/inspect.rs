@@ -16,6 +16,7 @@ use crate::{
     domain::{exit_status::ExitStatus, generation_id::GenerationId, problem::Problem},
     flow::inspect::{history, status},
 };
+use std::rc::Rc;
 
 pub(super) fn status(global: &Global) -> Result<ExitStatus, Problem> {
     let status = status::status(&mut context(global)?)?;
@@ -33,8 +34,12 @@ pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
     show(global, &HistoryDocument::of(&history, &history::profiles(&context)?), told::history)
 }
 
-pub(super) fn why(global: &Global, generation: Option<u64>, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let context = context(global)?;
-    let why = history::why(&context, generation.map(GenerationId), screen)?;
+pub(super) fn why(
+    global: &Global,
+    generation: Option<u64>,
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
+    let context = context(global)?.observed_by(screen.clone());
+    let why = history::why(&context, generation.map(GenerationId))?;
     show(global, &WhyDocument::of(why, &history::profiles(&context)?), told::why)
 }

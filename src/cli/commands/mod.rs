@@ -29,12 +29,13 @@ use crate::{
     flow::activation::follow,
     host::models::Sharing,
 };
+use std::rc::Rc;
 
 /// Runs a command. Returns its exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
     let Arguments { global, command } = arguments;
-    let screen =
-        Screen::new(global.progress, if global.verbose { Verbosity::Each } else { Verbosity::Short });
+    let verbosity = if global.verbose { Verbosity::Each } else { Verbosity::Short };
+    let screen = Rc::new(Screen::new(global.progress, verbosity));
     library::announce(&global, &command, &screen)?;
     match command {
         Command::Init(request) => init::init(&global, &request, &screen),

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, LockRequest},
-        context::interruptible,
+        context::on_screen,
         documents::models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
         output::show,
         progress::Screen,
@@ -19,15 +19,11 @@ use crate::{
     },
     host::hub::{Reach, Settings, pieces::HubPieces},
 };
+use std::rc::Rc;
 
-fn lock_runtime(
-    global: &Global,
-    context: &Context,
-    request: &LockRequest,
-    screen: &Screen,
-) -> Result<ExitStatus, Problem> {
+fn lock_runtime(global: &Global, context: &Context, request: &LockRequest) -> Result<ExitStatus, Problem> {
     let LockRequest { profile, with, until, .. } = request;
-    let locked = lock::lock_runtime(context, profile, with, until.as_deref(), screen)?;
+    let locked = lock::lock_runtime(context, profile, with, until.as_deref())?;
     let document = RuntimeLockDocument {
         schema: "awqdeploy/runtime-lock/v1",
         digest: locked.digest(),
@@ -49,24 +45,28 @@ fn lock_runtime(
     })
 }
 
-pub(super) fn lock(global: &Global, request: &LockRequest, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let context = interruptible(global)?;
+pub(super) fn lock(
+    global: &Global,
+    request: &LockRequest,
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
+    let context = on_screen(global, screen)?;
     if request.runtime {
-        return lock_runtime(global, &context, request, screen);
+        return lock_runtime(global, &context, request);
     }
     let settings = Settings::from_environment()?;
     let profile = &request.profile;
     if request.check {
-        let checked = lock::check(&context, profile, &settings, screen)?;
+        let checked = lock::check(&context, profile, &settings)?;
         let same = checked.standing == Standing::Same;
         show(global, &UpstreamDocument::of(profile, checked), upstream)?;
         return Ok(if same { ExitStatus::Done } else { ExitStatus::Unverified });
     }
     let from = request.from.as_deref();
     let locked = if request.fetch {
-        lock::lock_and_fetch(&context, profile, &settings, screen)?
+        lock::lock_and_fetch(&context, profile, &settings)?
     } else {
-        lock::lock(&context, profile, from, &settings, screen)?
+        lock::lock(&context, profile, from, &settings)?
     };
     show(global, &LockDocument::of(profile, locked), |LockDocument { locked, .. }| {
         let commit = locked.commit.map(|commit| format!(" of commit {commit}")).unwrap_or_default();
@@ -79,15 +79,14 @@ pub(super) fn fetch(
     global: &Global,
     profile: &str,
     offline: bool,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
-    let context = interruptible(global)?;
+    let context = on_screen(global, screen)?;
     let mut settings = Settings::from_environment()?;
     if offline {
         settings.reach = Reach::Offline;
     }
-    let Fetched { path, files, bytes, found, downloaded } =
-        fetch::fetch(&context, profile, &settings, screen)?;
+    let Fetched { path, files, bytes, found, downloaded } = fetch::fetch(&context, profile, &settings)?;
     let (schema, profile) = ("awqdeploy/fetch/v1", profile.to_owned());
     let document = FetchDocument { schema, profile, path, files, bytes, found, downloaded };
     show(global, &document, |document| {
@@ -99,7 +98,7 @@ pub(super) fn fetch(
 }
 
 /// The hub to repair from, if it can be asked. Without it there may be copies on this host.
-pub(super) fn pieces(context: &Context, profile: Option<&str>, screen: &Screen) -> Option<HubPieces> {
+pub(super) fn pieces(context: &Context, profile: Option<&str>, screen: &Rc<Screen>) -> Option<HubPieces> {
     let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(context, profile, &settings));
     pieces.unwrap_or_else(|problem| {
         screen.see(Event::Warning(format!("{}; the hub is not asked", problem.in_one_line())));

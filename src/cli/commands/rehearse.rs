@@ -17,6 +17,7 @@ use crate::{
     flow::{
         activation::outcome::Action,
         busy::Busy,
+        event::Observer,
         rehearse::{self, Act, RehearsalFault, Request, Story},
     },
     host::{os::signals::Interrupt, profiles::ProfileLibrary},
@@ -24,10 +25,15 @@ use crate::{
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 /// Runs a rehearsal and prints it. The exit status tells whether it ended as it should.
-pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> Result<ExitStatus, Problem> {
+pub(crate) fn rehearse(
+    global: &Global,
+    request: &Rehearse,
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
     if request.list_faults {
         let mut list = String::new();
         for fault in RehearsalFault::all() {
@@ -57,7 +63,7 @@ pub(crate) fn rehearse(global: &Global, request: &Rehearse, screen: &Screen) -> 
             interrupt: Interrupt::listen()?,
             keep: request.keep.as_deref().map(absolute).transpose()?,
         },
-        screen,
+        &(screen.clone() as Rc<dyn Observer>),
     )?;
     screen.clear();
     let busy = story.busy;

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::{Global, Tallied},
-        context::{context, interruptible, layout},
+        context::{context, layout, on_screen},
         progress::Screen,
     },
     domain::{exit_status::ExitStatus, problem::Problem},
@@ -15,17 +15,18 @@ use crate::{
     },
     host::{event_loop, rehearsal::engine, store::Store},
 };
+use std::rc::Rc;
 
 /// Runs the worker of an activation, for the service manager.
 pub(super) fn activate(
     global: &Global,
     number: u64,
     rest: bool,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let part = if rest { Part::Rest } else { Part::Whole };
-    let mut context = Context { executor: Executor::Here, ..interruptible(global)? };
-    let outcome = worker::activation(&mut context, number, part, screen)?;
+    let mut context = Context { executor: Executor::Here, ..on_screen(global, screen)? };
+    let outcome = worker::activation(&mut context, number, part)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 
@@ -40,9 +41,9 @@ pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Proble
 }
 
 /// Rolls back a service that failed too often, for the service manager.
-pub(super) fn fallback(global: &Global, screen: &Screen) -> Result<ExitStatus, Problem> {
-    let mut context = interruptible(global)?;
-    let outcome = fallback::fall_back(&mut context, screen)?;
+pub(super) fn fallback(global: &Global, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
+    let mut context = on_screen(global, screen)?;
+    let outcome = fallback::fall_back(&mut context)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 

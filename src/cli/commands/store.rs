@@ -4,7 +4,7 @@ use super::models;
 use crate::{
     cli::{
         args::{Global, VerifyRequest},
-        context::{context, interruptible},
+        context::{context, on_screen},
         documents::{self, CollectDocument, verify::VerifyDocument},
         output::show,
         progress::Screen,
@@ -21,15 +21,15 @@ use crate::{
     },
     host::models::{Exported, Sharing, repair::PieceSource},
 };
-use std::path::Path;
+use std::{path::Path, rc::Rc};
 
 pub(super) fn verify(
     global: &Global,
     request: VerifyRequest,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let VerifyRequest { profile, all, repair } = request;
-    let context = interruptible(global)?;
+    let context = on_screen(global, screen)?;
     let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
     let which = match profile {
         Some(profile) => Which::Profile(profile),
@@ -38,7 +38,7 @@ pub(super) fn verify(
     };
     let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
     let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
-    let verified = verify::verify(&context, &which, damaged, screen)?;
+    let verified = verify::verify(&context, &which, damaged)?;
     show(global, &VerifyDocument::of(&verified), documents::verify::verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }
@@ -62,9 +62,9 @@ pub(super) fn export(
     profile: &str,
     folder: &Path,
     sharing: Sharing,
-    screen: &Screen,
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
-    let exported = export::export(&interruptible(global)?, profile, folder, sharing, screen)?;
+    let exported = export::export(&on_screen(global, screen)?, profile, folder, sharing)?;
     let Exported { folder, files, shared } = exported;
     print(&format!("{profile}: {files} files in {}\n", folder.display()));
     if shared > 0 {

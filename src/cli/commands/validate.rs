@@ -18,11 +18,16 @@ use crate::{
     flow::{context::Context, validate::command},
     host::os::signals::Interrupt,
 };
+use std::rc::Rc;
 
-pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
+pub(super) fn validate(
+    global: &Global,
+    request: Validate,
+    screen: &Rc<Screen>,
+) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let report = match &request.url {
-        None => command::validate(&Context { interrupt, ..context(global)? }, screen)?,
+        None => command::validate(&Context { interrupt, ..context(global)?.observed_by(screen.clone()) })?,
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
@@ -34,7 +39,7 @@ pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> R
                 Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
             })?;
             let server = command::Server { url: url.clone(), model: request.model, key, gates };
-            command::validate_at(&server, &interrupt, screen)?
+            command::validate_at(&server, &interrupt, &**screen)?
         }
     };
     screen.clear();

@@ -15,7 +15,7 @@ use crate::{
     },
     flow::{
         context::{Context, ServiceManager},
-        event::{Event, Observer},
+        event::Event,
         validate::generation,
     },
     host::{
@@ -30,12 +30,11 @@ pub(in crate::flow) fn close(
     context: &Context,
     writer: &StoreWriter<'_>,
     ended: &Ended,
-    observer: &dyn Observer,
 ) -> Result<(), Problem> {
-    let validated = validate_returned(context, writer, ended, observer);
+    let validated = validate_returned(context, writer, ended);
     // A report that cannot be read is reported to those who ask for it.
     let returned = writer.store().report(ended.number, Evidence::Returned).unwrap_or_default();
-    context.tell(ended, returned.as_ref());
+    context.notify(ended, returned.as_ref());
     validated
 }
 
@@ -43,7 +42,6 @@ pub(crate) fn validate_returned(
     context: &Context,
     writer: &StoreWriter<'_>,
     ended: &Ended,
-    observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let (End::RolledBack { .. }, Some(from)) = (&ended.end, ended.activation.from) else {
         return Ok(());
@@ -52,9 +50,9 @@ pub(crate) fn validate_returned(
     if writer.store().report(ended.number, Evidence::Returned).unwrap_or_default().is_some() {
         return Ok(());
     }
-    observer.see(Event::Stage(format!("validate generation {from}, which serves again")));
+    context.tell(Event::Stage(format!("validate generation {from}, which serves again")));
     let whose = context.service_manager.processes(&writer.store().generation(from)?.plan.service)?;
-    generation::validate_returned(writer, ended.number, from, whose, observer)
+    generation::validate_returned(writer, ended.number, from, whose, &*context.observer)
 }
 
 /// The outcome of an activation that has ended, with its evidence.
@@ -123,7 +121,7 @@ pub(in crate::flow) fn ordered(store: &Store, number: u64) -> Result<Option<Acti
 impl Context {
     /// Tells the host's journal how an activation ended, and the validation of the server after a rollback. A
     /// rehearsal is not told.
-    pub(in crate::flow) fn tell(&self, ended: &Ended, returned: Option<&Report>) {
+    pub(in crate::flow) fn notify(&self, ended: &Ended, returned: Option<&Report>) {
         let Ended { number, activation, .. } = ended;
         let Ok(Generation { plan, .. }) = self.store.generation(activation.to) else { return };
         let notice = Notice::of(*number, activation, &plan, self.layout().scope());

@@ -40,12 +40,7 @@ pub(crate) enum CtrlC {
 }
 
 /// Shows the activation of this number until it has ended. Losing the terminal leaves the activation alone.
-pub(crate) fn follow(
-    context: &Context,
-    number: u64,
-    ctrl_c: CtrlC,
-    observer: &dyn Observer,
-) -> Result<Outcome, Problem> {
+pub(crate) fn follow(context: &Context, number: u64, ctrl_c: CtrlC) -> Result<Outcome, Problem> {
     let store = &context.store;
     let (service, scope) = (service(store, number)?, store.layout().scope());
     let mut reader = Reader::new(&store.layout().activation(number));
@@ -61,19 +56,19 @@ pub(crate) fn follow(
                 Event::Ended(_) => return outcome(store, number),
                 Event::Refused { kind, what, help } => {
                     let refused = Problem { help, ..Problem::new(kind, what) };
-                    match refusal(store, number, refused, observer)? {
+                    match refusal(store, number, refused, &*context.observer)? {
                         Some(refused) => return Err(refused),
                         None => seen_at_work = Instant::now(),
                     }
                 }
-                event => observer.see(event),
+                event => context.tell(event),
             }
         }
         match (context.interrupt.wish(), ctrl_c) {
             (Some(Wish::Stop), CtrlC::GoesBack) => {
-                observer.see(Event::Stage("asked it to stop and go back".to_owned()));
+                context.tell(Event::Stage("asked it to stop and go back".to_owned()));
                 if let Err(problem) = transient_unit::interrupt(&service, number, scope) {
-                    observer.see(Event::Warning(problem.in_one_line()));
+                    context.tell(Event::Warning(problem.in_one_line()));
                 }
             }
             (Some(_), _) => return Err(left(number)),
@@ -109,12 +104,12 @@ fn refusal(
 }
 
 /// Follows the newest activation, or shows how it ended.
-pub(crate) fn follow_newest(context: &Context, observer: &dyn Observer) -> Result<Outcome, Problem> {
-    follow(context, newest(&context.store)?, CtrlC::Leaves, observer)
+pub(crate) fn follow_newest(context: &Context) -> Result<Outcome, Problem> {
+    follow(context, newest(&context.store)?, CtrlC::Leaves)
 }
 
 /// Asks the running activation to stop and roll back, and follows it.
-pub(crate) fn cancel(context: &Context, observer: &dyn Observer) -> Result<Outcome, Problem> {
+pub(crate) fn cancel(context: &Context) -> Result<Outcome, Problem> {
     let number = newest(&context.store)?;
     let (service, scope) = (service(&context.store, number)?, context.layout().scope());
     let goes_on = ending::ended_on_record(&context.store.activation(number)?).is_none();
@@ -123,7 +118,7 @@ pub(crate) fn cancel(context: &Context, observer: &dyn Observer) -> Result<Outco
             .help("`awqdeploy rollback` goes back to the generation before"));
     }
     transient_unit::interrupt(&service, number, scope)?;
-    follow(context, number, CtrlC::Leaves, observer)
+    follow(context, number, CtrlC::Leaves)
 }
 
 /// Whether the end of an activation is in its transcript.

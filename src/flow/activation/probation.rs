@@ -19,11 +19,7 @@ use crate::{
         problem::Problem,
         validation::probation::{Look, Probation},
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-        lock_wait,
-    },
+    flow::{context::Context, event::Event, lock_wait},
     host::{
         event_loop,
         machine::uptime,
@@ -49,7 +45,6 @@ pub(crate) fn watch(
     context: &mut Context,
     number: u64,
     order: ActivationRequest,
-    observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let plan = context.store.generation(order.to)?.plan;
     let Some(left) = left(&context.store.activation(number)?, &plan).filter(|_| is_wanted(context, number))
@@ -57,7 +52,7 @@ pub(crate) fn watch(
         return Ok(None);
     };
     let closes = uptime::seconds() + left.as_secs_f64();
-    observer.see(Event::Watching { until: until(left) });
+    context.tell(Event::Watching { until: until(left) });
     let mut judge: Option<Probation> = None;
     let mut restarts = 0;
     loop {
@@ -73,11 +68,11 @@ pub(crate) fn watch(
             restarts = *known;
         }
         let seen = look(&plan, asked)?;
-        observer.see(told(&seen));
+        context.tell(told(&seen));
         let known =
             judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
         if let Some(why) = known.take(restarts, seen) {
-            if let Some(outcome) = go_back(context, number, order, &plan, why, observer)? {
+            if let Some(outcome) = go_back(context, number, order, &plan, why)? {
                 return Ok(Some(outcome));
             }
             // If the probation goes on, somebody stopped the service: what comes after that is judged anew.
@@ -201,16 +196,15 @@ fn go_back(
     order: ActivationRequest,
     plan: &Plan,
     why: String,
-    observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = context.store.clone();
     let command = format!("awqdeploy watch of {}", plan.profile);
     let wanted = |context: &Context| is_wanted(context, number);
     let root = |_: &mut Context| store.writer(Duration::ZERO, &command);
-    let Some(writer) = lock_wait::take(context, root, wanted, observer)? else { return Ok(None) };
+    let Some(writer) = lock_wait::take(context, root, wanted)? else { return Ok(None) };
     // All roots share the GPUs.
     let host = |context: &mut Context| context.service_manager.alone(store.layout().root(), &command);
-    let Some(_alone) = lock_wait::take(context, host, wanted, observer)? else { return Ok(None) };
+    let Some(_alone) = lock_wait::take(context, host, wanted)? else { return Ok(None) };
     // Meanwhile somebody may have activated something else, or stopped the service.
     if !is_wanted(context, number)
         || ask(context, &plan.service).is_ok_and(|asked| asked.condition.is_stopped())
@@ -219,14 +213,14 @@ fn go_back(
     }
     let services = context.service_manager.command(&plan.service)?;
     let live = |number, activation: &Activation| {
-        Ok(Live::new(&writer, services, observer, Interrupt::default(), number, activation.clone()))
+        Ok(Live::new(&writer, services, &*context.observer, Interrupt::default(), number, activation.clone()))
     };
-    let Some(ended) = driver::withdraw(&writer, why, live, observer)? else {
-        observer.see(Event::Warning(
+    let Some(ended) = driver::withdraw(&writer, why, live, &*context.observer)? else {
+        context.tell(Event::Warning(
             "it did not stay well, and nothing else is proven: it is left alone".to_owned(),
         ));
         return Ok(None);
     };
-    close(context, &writer, &ended, observer)?;
+    close(context, &writer, &ended)?;
     ending::outcome(&store, order, ended).map(Some)
 }

@@ -16,18 +16,14 @@ use crate::{
         generation_id::GenerationId,
         problem::Problem,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-        lock_wait, running,
-    },
+    flow::{context::Context, event::Event, lock_wait, running},
     host::{
         os::signals::Interrupt,
         store::{Store, StoreWriter},
         systemd::{service::Trust, transient_unit},
     },
 };
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// How long boot recovery waits for another awqdeploy.
 const BOOT_PATIENCE: Duration = Duration::from_mins(1);
@@ -43,10 +39,10 @@ pub(crate) enum Busy {
 
 /// Rolls back an interrupted or stuck activation; then starts the right server, if another one runs. Having
 /// nothing to do is no problem.
-pub fn recover(context: &mut Context, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+pub fn recover(context: &mut Context) -> Result<Option<Ended>, Problem> {
     let store = context.store.clone();
     let writer = store.writer(Duration::ZERO, "awqdeploy recover")?;
-    if let Some(ended) = finish(context, &writer, ResumePolicy::Unstick, observer)? {
+    if let Some(ended) = finish(context, &writer, ResumePolicy::Unstick)? {
         return Ok(Some(ended));
     }
     let Some(service) = service(&store)? else { return Ok(None) };
@@ -58,7 +54,7 @@ pub fn recover(context: &mut Context, observer: &dyn Observer) -> Result<Option<
             }
             Ok(None)
         }
-        Some(remedy) => mend(context, writer, &service, remedy, observer),
+        Some(remedy) => mend(context, writer, &service, remedy),
     }
 }
 
@@ -68,13 +64,12 @@ fn mend(
     writer: StoreWriter<'_>,
     service: &str,
     remedy: Remedy,
-    observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    running::warn(context, service, observer)?;
+    running::warn(context, service)?;
     match remedy {
         Remedy::Start(to) => {
             let order = ActivationRequest { action: Action::Rollback, to };
-            let outcome = execute(context, writer, order, observer)?;
+            let outcome = execute(context, writer, order)?;
             Ok(outcome.activation.map(|activated| activated.ended))
         }
         Remedy::Stop => {
@@ -98,10 +93,9 @@ pub(crate) fn finish(
     context: &mut Context,
     writer: &StoreWriter<'_>,
     left: ResumePolicy,
-    observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
-    let ended = undo(context, writer, left, Busy::Refuses, observer)?;
-    tell(context, ended.as_ref());
+    let ended = undo(context, writer, left, Busy::Refuses)?;
+    notify(context, ended.as_ref());
     Ok(ended)
 }
 
@@ -111,7 +105,6 @@ pub(crate) fn undo(
     writer: &StoreWriter<'_>,
     left: ResumePolicy,
     busy: Busy,
-    observer: &dyn Observer,
 ) -> Result<Option<Ended>, Problem> {
     let unfinished = driver::is_unfinished(writer.store(), left)?;
     let alone = |context: &mut Context| {
@@ -121,11 +114,10 @@ pub(crate) fn undo(
         // Also where nothing is to be done: what follows would be refused later.
         Busy::Refuses => alone(context)?,
         Busy::Waits if !unfinished => return Ok(None),
-        Busy::Waits => {
-            lock_wait::take(context, alone, |_| true, observer)?.ok_or_else(driver::next_boot_goes_back)?
-        }
+        Busy::Waits => lock_wait::take(context, alone, |_| true)?.ok_or_else(driver::next_boot_goes_back)?,
     };
-    let service_manager = &mut context.service_manager;
+    let Context { service_manager, observer, .. } = context;
+    let observer = &**observer;
     driver::recover(
         writer,
         left,
@@ -141,71 +133,69 @@ pub(crate) fn undo(
     )
 }
 
-fn tell(context: &Context, ended: Option<&Ended>) {
+fn notify(context: &Context, ended: Option<&Ended>) {
     if let Some(ended) = ended {
-        context.tell(ended, None);
+        context.notify(ended, None);
     }
 }
 
 /// Recovers at boot. Where the service is up already, this is no boot: somebody isolated a target, or started
 /// this unit anew. Then the service manager gets the work. Doing it here would wait for ever, since the
 /// service is ordered after this.
-pub(crate) fn recover_at_boot(
-    context: &mut Context,
-    observer: &dyn Observer,
-) -> Result<Option<Ended>, Problem> {
+pub(crate) fn recover_at_boot(context: &mut Context) -> Result<Option<Ended>, Problem> {
     let store = context.store.clone();
-    let Some(service) = service(&store)? else { return point_back(context, observer) };
+    let Some(service) = service(&store)? else { return point_back(context) };
     let (last, scope) = (store.last_activation()?, context.layout().scope());
     let number = last.as_ref().map_or(0, |last| last.number);
     // Where no service manager answers, as early in a boot, nothing runs.
     if transient_unit::runs(&service, number, scope).unwrap_or_default() {
-        observer.see(Event::Stage(format!("activation {number} is at work: it needs no recovery")));
+        context.tell(Event::Stage(format!("activation {number} is at work: it needs no recovery")));
         return Ok(None);
     }
     let condition = context.service_manager.observe(&service).condition();
     let up = condition.is_ok_and(|condition| !condition.is_stopped());
     let unfinished = driver::is_unfinished(&store, ResumePolicy::Finish)?;
     match at_boot(up, unfinished, if up { running::remedy(context, &service)? } else { None }) {
-        AtBoot::PointBack => point_back(context, observer),
+        AtBoot::PointBack => point_back(context),
         AtBoot::Nothing => Ok(None),
         AtBoot::Resume => {
-            observer.see(Event::Warning(format!(
+            context.tell(Event::Warning(format!(
                 "the host is up, and activation {number} has no end: the service manager goes back with it"
             )));
             transient_unit::start(&service, number, &context.layout().binary(), context.layout())?;
             Ok(None)
         }
         AtBoot::Mend(Remedy::Start(to)) => {
-            running::warn(context, &service, observer)?;
+            running::warn(context, &service)?;
             let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
             run::hand_over(context, writer, ActivationRequest { action: Action::Rollback, to })?;
             Ok(None)
         }
         AtBoot::Mend(remedy @ Remedy::Stop) => {
             let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
-            mend(context, writer, &service, remedy, observer)
+            mend(context, writer, &service, remedy)
         }
     }
 }
 
 /// Points back. Nothing runs yet, and systemd starts the service after this.
-fn point_back(context: &mut Context, observer: &dyn Observer) -> Result<Option<Ended>, Problem> {
+fn point_back(context: &mut Context) -> Result<Option<Ended>, Problem> {
     let store = context.store.clone();
     let ended = if driver::is_unfinished(&store, ResumePolicy::Finish)? {
         // Not for ever: the holder may wait for the service, which waits for this. The next try then hands
         // everything to the service manager.
         let writer = store.writer(BOOT_PATIENCE, "awqdeploy recover --boot")?;
+        let observer = Rc::clone(&context.observer);
         driver::recover(
             &writer,
             ResumePolicy::Finish,
             |_, _| Ok(Boot { writer: &writer, context: &mut *context }),
-            observer,
+            &*observer,
         )?
     } else {
         None
     };
-    tell(context, ended.as_ref());
+    notify(context, ended.as_ref());
     // A generation that cannot be read cannot be started either, and its service says so.
     if let Some(Generation { plan, .. }) = store.current_generation().unwrap_or_default() {
         let units = store.units(&plan)?;

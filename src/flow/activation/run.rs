@@ -35,17 +35,16 @@ pub(crate) fn execute(
     context: &mut Context,
     writer: StoreWriter<'_>,
     order: ActivationRequest,
-    observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     match context.executor {
         Executor::Here => {
             let number = writer.order(&order)?;
-            execute_here(context, &writer, number, order, observer)
+            execute_here(context, &writer, number, order)
         }
         Executor::ServiceManager => {
             let number = hand_over(context, writer, order)?;
-            observer.see(Event::Stage(format!("activation {number}: the service manager carries it out")));
-            follow(context, number, CtrlC::GoesBack, observer)
+            context.tell(Event::Stage(format!("activation {number}: the service manager carries it out")));
+            follow(context, number, CtrlC::GoesBack)
         }
     }
 }
@@ -71,29 +70,29 @@ pub(crate) fn execute_here(
     writer: &StoreWriter<'_>,
     number: u64,
     order: ActivationRequest,
-    observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let store = writer.store();
     let plan = store.generation(order.to)?.plan;
     let from = return_to(store, Some(order.to))?;
     let _alone = context.service_manager.alone(store.layout().root(), "awqdeploy")?;
     for id in [Some(order.to), from].into_iter().flatten() {
-        remark_on_packages(store, id, observer)?;
+        remark_on_packages(store, id, &*context.observer)?;
     }
-    let baseline = generation::baseline(context, &plan, observer)?;
+    let baseline = generation::baseline(context, &plan)?;
     // What is gone back to was judged when it was proven.
     if order.action == Action::Deploy {
-        generation::judgeable(context, &plan, baseline.as_ref(), observer)?;
+        generation::judgeable(context, &plan, baseline.as_ref())?;
     }
-    readahead::ahead(&plan, &context.interrupt, observer)?;
+    readahead::ahead(&plan, &context.interrupt, &*context.observer)?;
     let activation = Activation::new(from, order.to);
     let interrupt = context.interrupt.clone();
     let services = context.service_manager.command(&plan.service)?;
     let mut live =
-        Live::new(writer, services, observer, interrupt.clone(), number, activation.clone()).beside(baseline);
-    let ended = activate(writer, number, activation, &mut live, &interrupt, observer)?;
+        Live::new(writer, services, &*context.observer, interrupt.clone(), number, activation.clone())
+            .beside(baseline);
+    let ended = activate(writer, number, activation, &mut live, &interrupt, &*context.observer)?;
     drop(live);
-    close(context, writer, &ended, observer)?;
+    close(context, writer, &ended)?;
     outcome(store, order, ended)
 }
 

@@ -25,7 +25,7 @@ use crate::{
         store::{Recorded, Store, StoreWriter, transcript::Transcript},
     },
 };
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// The part of an activation to carry out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,7 @@ pub enum Part {
 
 /// Carries out the requested activation of this number, and writes every event to its transcript too. Nothing
 /// if there is nothing left to do.
-pub fn activation(
-    context: &mut Context,
-    number: u64,
-    part: Part,
-    observer: &dyn Observer,
-) -> Result<Option<Outcome>, Problem> {
+pub fn activation(context: &mut Context, number: u64, part: Part) -> Result<Option<Outcome>, Problem> {
     let store = context.store.clone();
     let order = ordered(&store, number)?.ok_or_else(|| {
         Problem::new(Kind::Usage, format!("nothing is on record that activation {number} is to do"))
@@ -55,34 +50,49 @@ pub fn activation(
         Part::Whole => watchdog::begin(),
         Part::Rest => watchdog::guard(watchdog::HUNG_AFTER),
     }
-    let telling = |event: Event| {
-        watchdog::beat();
-        // A full disk must not prevent a rollback.
-        let _untold = transcript.add(&event);
-        observer.see(event);
-    };
-    let layout = store.layout();
-    let carried = panicked::noting(layout, number, || run(context, number, order, part, &telling));
-    let outcome = tell(carried, &telling)?;
+    let screen = Rc::clone(&context.observer);
+    context.observer = Rc::new({
+        let screen = Rc::clone(&screen);
+        move |event: Event| {
+            watchdog::beat();
+            // A full disk must not prevent a rollback.
+            let _untold = transcript.add(&event);
+            screen.see(event);
+        }
+    });
+    let outcome = run_and_watch(context, number, order, part);
+    context.observer = screen;
+    outcome
+}
+
+fn run_and_watch(
+    context: &mut Context,
+    number: u64,
+    order: ActivationRequest,
+    part: Part,
+) -> Result<Option<Outcome>, Problem> {
+    let layout = context.layout().clone();
+    let carried = panicked::noting(&layout, number, || run(context, number, order, part));
+    let outcome = announced(context, carried)?;
     match part {
         Part::Rest => Ok(outcome),
-        Part::Whole if panicked::too_often(layout, number)?.is_some() => Ok(outcome),
+        Part::Whole if panicked::too_often(&layout, number)?.is_some() => Ok(outcome),
         Part::Whole => {
-            let watched =
-                panicked::noting(layout, number, || probation::watch(context, number, order, &telling));
-            Ok(tell(watched, &telling)?.or(outcome))
+            let watched = panicked::noting(&layout, number, || probation::watch(context, number, order));
+            Ok(announced(context, watched)?.or(outcome))
         }
     }
 }
 
-fn tell(
+/// Tells the observer of an outcome.
+fn announced(
+    context: &Context,
     outcome: Result<Option<Outcome>, Problem>,
-    telling: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     match &outcome {
-        Ok(Some(outcome)) => telling.see(Event::Ended(outcome.conclusion())),
+        Ok(Some(outcome)) => context.tell(Event::Ended(outcome.conclusion())),
         Ok(None) => {}
-        Err(problem) => telling.see(Event::Refused {
+        Err(problem) => context.tell(Event::Refused {
             kind: problem.kind,
             what: problem.in_one_line(),
             help: problem.help.clone(),
@@ -96,14 +106,13 @@ fn run(
     number: u64,
     order: ActivationRequest,
     part: Part,
-    observer: &dyn Observer,
 ) -> Result<Option<Outcome>, Problem> {
     let store = context.store.clone();
     // A finished worker keeps nobody waiting: the next command may come before this process is gone.
     if is_over(&store, number)? {
         return Ok(None);
     }
-    let Some(writer) = lock(context, &store, number, order, observer)? else {
+    let Some(writer) = lock(context, &store, number, order)? else {
         return Err(driver::next_boot_goes_back());
     };
     let recorded = store.activation(number)?;
@@ -114,18 +123,18 @@ fn run(
         writer.journal(number)?;
     }
     let ended = match (recorded.last().and_then(|last| ended(number, last)), part, given_up) {
-        (None, _, Some(why)) => give_up(&writer, &recorded, why, observer)?,
+        (None, _, Some(why)) => give_up(&writer, &recorded, why, &*context.observer)?,
         (None, Part::Rest, None) if !recorded.says_anything() => return Ok(None),
         (None, Part::Whole, None) if !recorded.says_anything() => {
-            return begin(context, &writer, number, order, observer).map(Some);
+            return begin(context, &writer, number, order).map(Some);
         }
         (Some(_), ..) if follow::end_was_told(&store, number)? => return Ok(None),
         (Some(ended), ..) => ended,
-        (None, ..) => recover::undo(context, &writer, ResumePolicy::Finish, Busy::Waits, observer)?
+        (None, ..) => recover::undo(context, &writer, ResumePolicy::Finish, Busy::Waits)?
             .filter(|ended| ended.number == number)
             .ok_or_else(|| overtaken(number))?,
     };
-    ending::close(context, &writer, &ended, observer)?;
+    ending::close(context, &writer, &ended)?;
     ending::outcome(&store, order, ended).map(Some)
 }
 
@@ -154,7 +163,6 @@ fn lock<'a>(
     store: &'a Store,
     number: u64,
     order: ActivationRequest,
-    observer: &dyn Observer,
 ) -> Result<Option<StoreWriter<'a>>, Problem> {
     let command = told(store, order);
     if !goes_on(store, number)? {
@@ -164,7 +172,7 @@ fn lock<'a>(
             writer => return writer.map(Some),
         }
     }
-    lock_wait::take(context, |_| store.writer(Duration::ZERO, &command), |_| true, observer)
+    lock_wait::take(context, |_| store.writer(Duration::ZERO, &command), |_| true)
 }
 
 /// Whether an activation has begun, and has no end.
@@ -193,17 +201,16 @@ fn begin(
     writer: &StoreWriter<'_>,
     number: u64,
     order: ActivationRequest,
-    observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let last = writer.store().last_activation()?;
     if last.as_ref().is_some_and(|last| last.number > number) {
         return Err(overtaken(number));
     }
-    recover::finish(context, writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, writer, ResumePolicy::Finish)?;
     if order.action == Action::Deploy {
         driver::not_stuck(last.as_ref())?;
     }
-    run::execute_here(context, writer, number, order, observer)
+    run::execute_here(context, writer, number, order)
 }
 
 /// The problem that another activation came in between: what was checked for this one may no longer hold.

@@ -6,7 +6,7 @@ mod request;
 
 use super::{
     context::Context,
-    event::{Event, Observer},
+    event::Event,
     validate::{self, Subject},
 };
 use crate::{
@@ -155,11 +155,11 @@ fn still_there(found: &Found) -> Result<(), Problem> {
 }
 
 /// Validates the running server, locks its model, and makes it the first generation, a rollback target.
-pub fn adopt(context: &Context, mut found: Found, observer: &dyn Observer) -> Result<Adoption, Problem> {
+pub fn adopt(context: &Context, mut found: Found) -> Result<Adoption, Problem> {
     let writer =
         context.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
-    observer.see(Event::Stage("validate what serves, as it runs".to_owned()));
-    let (mut report, max_model_len) = found.validate(context, observer)?;
+    context.tell(Event::Stage("validate what serves, as it runs".to_owned()));
+    let (mut report, max_model_len) = found.validate(context)?;
     still_there(&found)?;
     if !report.passed() {
         let what = "what runs does not pass a validation, so that nobody could return to it";
@@ -173,13 +173,13 @@ pub fn adopt(context: &Context, mut found: Found, observer: &dyn Observer) -> Re
     found.profile = found.text(max_model_len, tenth(floor).max(0.1), share);
     let profile = found.parsed(&found.profile)?;
 
-    observer.see(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
+    context.tell(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
     let of = found.folder.size()?;
-    let see = &mut |done| observer.see(Event::Progress { done, of });
+    let see = &mut |done| context.tell(Event::Progress { done, of });
     let files = found.folder.survey(&context.interrupt, see)?;
     let revision = profile.model().revision.clone();
     let model = LockedModel::of(found.repo.clone(), revision, found.folder.commit(), files)?;
-    observer.see(Event::Stage("take the files into the store".to_owned()));
+    context.tell(Event::Stage("take the files into the store".to_owned()));
     models::import(&writer, &model, Some(found.folder.path()), &context.interrupt, see)?;
     still_there(&found)?;
     save(&context.library, &profile, &found.profile, &model)?;
@@ -360,7 +360,7 @@ impl Found {
     }
 
     /// Validates the running server, and asks for its context.
-    fn validate(&self, context: &Context, observer: &dyn Observer) -> Result<(Report, Option<u32>), Problem> {
+    fn validate(&self, context: &Context) -> Result<(Report, Option<u32>), Problem> {
         let listen = self.reading.listen;
         let name = self.reading.served_names.first().map_or("", String::as_str);
         let api = Api::at(SocketAddr::new(listen.host, listen.port), name, REQUEST_PATIENCE)?
@@ -380,7 +380,7 @@ impl Found {
                 .await
                 .ok()
                 .and_then(|models| models.data.into_iter().find(|model| model.id == name)?.max_model_len);
-            (validate::validate(&api, subject, None, None, observer).await, max_model_len)
+            (validate::validate(&api, subject, None, None, &*context.observer).await, max_model_len)
         })
     }
 

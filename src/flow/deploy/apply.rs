@@ -15,7 +15,7 @@ use crate::{
         activation::outcome::{Action, Outcome},
         context::Context,
         deploy,
-        event::{Event, Observer},
+        event::Event,
         plan::Prepared,
     },
     host::{machine, os::fs, store::Store},
@@ -55,7 +55,6 @@ pub(crate) fn apply(
     context: &mut Context,
     declared: &Declared,
     prepare: &dyn Fn(&Context, &str) -> Result<Prepared, Problem>,
-    observer: &dyn Observer,
 ) -> Result<Applied, Problem> {
     let store = context.store.clone();
     keep_what_serves(context, &store)?;
@@ -87,7 +86,7 @@ pub(crate) fn apply(
         }
         Next::Deploy => {
             note(&store, Duration::ZERO, &attempt(None))?;
-            let outcome = bring_about(context, &store, declared, prepare, observer)?;
+            let outcome = bring_about(context, &store, declared, prepare)?;
             note(&store, PATIENCE, &attempt(end(&outcome)))?;
             Ok(Applied::Deployed(outcome))
         }
@@ -100,7 +99,6 @@ fn bring_about(
     store: &Store,
     declared: &Declared,
     prepare: &dyn Fn(&Context, &str) -> Result<Prepared, Problem>,
-    observer: &dyn Observer,
 ) -> Result<Outcome, Problem> {
     let proven = store.known_good()?;
     let generations = store.generations()?;
@@ -110,15 +108,15 @@ fn bring_about(
             .any(|generation| generation.plan.profile == *profile && proven.contains(&generation.id))
     };
     if let Some(fallback) = declared.fallback.as_ref().filter(|fallback| !is_proven(fallback)) {
-        observer.see(Event::Stage(format!("no generation of `{fallback}` is proven: it is deployed first")));
+        context.tell(Event::Stage(format!("no generation of `{fallback}` is proven: it is deployed first")));
         let prepared = prepare(context, fallback)?;
-        let outcome = deploy::deploy(context, &prepared, observer)?;
+        let outcome = deploy::deploy(context, &prepared)?;
         if !matches!(outcome.conclusion(), Conclusion::Done | Conclusion::AlreadySo) {
             return Ok(outcome);
         }
     }
     let prepared = prepare(context, &declared.active)?;
-    deploy::deploy(context, &prepared, observer)
+    deploy::deploy(context, &prepared)
 }
 
 /// The end of an attempt, by its outcome.

@@ -21,7 +21,7 @@ use crate::{
             run::execute,
         },
         context::Context,
-        event::{Event, Observer},
+        event::Event,
         lock_wait::LOCK_PATIENCE,
     },
     host::{
@@ -72,10 +72,10 @@ fn counted(
 }
 
 /// Rolls back from the running generation, if it failed too often. Nothing where that is no longer so.
-pub(crate) fn fall_back(context: &mut Context, observer: &dyn Observer) -> Result<Option<Outcome>, Problem> {
+pub(crate) fn fall_back(context: &mut Context) -> Result<Option<Outcome>, Problem> {
     let store = context.store.clone();
     let writer = store.writer(LOCK_PATIENCE, "awqdeploy fallback")?;
-    recover::finish(context, &writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, &writer, ResumePolicy::Finish)?;
     let current = store.deployed()?;
     let tally = failure_count::read(context.layout())?;
     let serves = context.service_manager.observe(&current.plan.service).condition()? == Condition::Active;
@@ -84,18 +84,18 @@ pub(crate) fn fall_back(context: &mut Context, observer: &dyn Observer) -> Resul
     }
     let stuck = driver::not_stuck(store.last_activation()?.as_ref());
     let to = match &stuck {
-        Ok(()) => whole(context, &writer, &tally, current.id, observer)?,
+        Ok(()) => whole(context, &writer, &tally, current.id)?,
         Err(_) => None,
     };
     let Some(to) = to else {
         failure_count::write(context.layout(), &tally.excused())?;
-        observer.see(Event::Warning(format!(
+        context.tell(Event::Warning(format!(
             "generation {} failed {LIMIT} times in a row, and there is nothing to go back to",
             current.id
         )));
         return stuck.map(|()| None);
     };
-    observer.see(Event::Stage(format!(
+    context.tell(Event::Stage(format!(
         "generation {} ({}) failed {} times in a row: go back to generation {} ({})",
         current.id,
         current.plan.profile,
@@ -105,7 +105,7 @@ pub(crate) fn fall_back(context: &mut Context, observer: &dyn Observer) -> Resul
     )));
     let newest = store.newest_order()?.unwrap_or_default();
     failure_count::write(context.layout(), &tally.leaving(current.id, newest))?;
-    execute(context, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer).map(Some)
+    execute(context, writer, ActivationRequest { action: Action::Rollback, to: to.id }).map(Some)
 }
 
 /// The best rollback target that is whole.
@@ -114,13 +114,12 @@ fn whole(
     writer: &StoreWriter<'_>,
     tally: &FailureCount,
     failing: GenerationId,
-    observer: &dyn Observer,
 ) -> Result<Option<Generation>, Problem> {
     for id in targets(writer.store(), tally, failing)? {
         let generation = writer.store().generation(id)?;
-        match rollback_check::whole(context, writer, &generation, observer) {
+        match rollback_check::whole(context, writer, &generation) {
             Ok(()) => return Ok(Some(generation)),
-            Err(problem) => observer.see(Event::Warning(format!(
+            Err(problem) => context.tell(Event::Warning(format!(
                 "generation {id} cannot be gone back to: {}",
                 problem.in_one_line()
             ))),

@@ -14,7 +14,7 @@ use super::{
         run::execute,
     },
     context::{Context, ServiceManager},
-    event::{Event, Observer},
+    event::Event,
     models::{
         fetch,
         runtime::{RuntimeSource, Supply},
@@ -50,11 +50,7 @@ use std::{
 
 /// Deploys a prepared plan. Until the activation begins the running server is not touched, and a signal ends
 /// the deployment; from then on a signal rolls it back.
-pub fn deploy(
-    context: &mut Context,
-    prepared: &Prepared,
-    observer: &dyn Observer,
-) -> Result<Outcome, Problem> {
+pub fn deploy(context: &mut Context, prepared: &Prepared) -> Result<Outcome, Problem> {
     let store = context.store.clone();
     let plan = &prepared.plan;
     // First of all: without a service manager nothing is worth preparing.
@@ -66,7 +62,7 @@ pub fn deploy(
         runtimes::verify_driver(Path::new(runtimes::DRIVER))?;
     }
     let writer = store.writer(Duration::ZERO, &format!("awqdeploy deploy {}", plan.profile))?;
-    recover::finish(context, &writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, &writer, ResumePolicy::Finish)?;
     driver::not_stuck(store.last_activation()?.as_ref())?;
     // Reports another activation on these GPUs before anything is fetched. The executor takes the lock anew.
     drop(context.service_manager.alone(store.layout().root(), "awqdeploy deploy")?);
@@ -74,7 +70,7 @@ pub fn deploy(
     // A generation whose record is damaged is replaced like any other.
     let current = store.current()?.and_then(|id| store.generation(id).ok());
     let condition = context.service_manager.observe(&plan.service).condition()?;
-    let serves = !running::warn(context, &plan.service, observer)? && condition == Condition::Active;
+    let serves = !running::warn(context, &plan.service)? && condition == Condition::Active;
     if let Some(current) = current.as_ref().filter(|current| serves && current.is_of(plan)) {
         let (profile, generation) = (plan.profile.clone(), current.id);
         return Ok(Outcome { action: Action::Deploy, profile, generation, activation: None });
@@ -93,20 +89,20 @@ pub fn deploy(
         plan.gates.baseline.as_ref().is_some_and(|baseline| baseline.profile == current.plan.profile)
     });
     if !measurable {
-        generation::judgeable(context, plan, None, observer)?;
+        generation::judgeable(context, plan, None)?;
     }
-    let binary = stage(context, &writer, prepared, observer)?;
+    let binary = stage(context, &writer, prepared)?;
     context.interrupt.check()?;
     if !prepared.waived.contains(&Waiver::NoWayBack) {
-        rollback_check::verify_target(context, &writer, observer)?;
+        rollback_check::verify_target(context, &writer)?;
     }
-    prepared.confirm(context, observer)?;
+    prepared.confirm(context)?;
     let to = writer.add_generation(plan.clone(), &prepared.profile, &binary)?;
     // A rehearsal is over before Nix collects.
     if matches!(context.service_manager, ServiceManager::Systemd(_)) {
         writer.hold_program(to, &context.binary)?;
     }
-    execute(context, writer, ActivationRequest { action: Action::Deploy, to }, observer)
+    execute(context, writer, ActivationRequest { action: Action::Deploy, to })
 }
 
 /// Whether an adopted process still runs: it ends when the service stops.
@@ -136,29 +132,24 @@ fn not_failed_before(store: &Store, plan: &Plan) -> Result<(), Problem> {
 
 /// Puts everything that the generation needs into the store, and verifies it. Returns the binary that is to
 /// run it.
-fn stage(
-    context: &Context,
-    writer: &StoreWriter<'_>,
-    prepared: &Prepared,
-    observer: &dyn Observer,
-) -> Result<PathBuf, Problem> {
+fn stage(context: &Context, writer: &StoreWriter<'_>, prepared: &Prepared) -> Result<PathBuf, Problem> {
     context.interrupt.check()?;
     let model = &prepared.model;
     if prepared.wanted.path.is_none() && !context.layout().model(model.digest()).is_dir() {
         let settings = Settings::from_environment()?;
         let wanted = &prepared.wanted;
         // Verified as it came: it need not be hashed again.
-        fetch::FetchJob { context, wanted, model, settings: &settings, observer }.fill(writer)?;
+        fetch::FetchJob { context, wanted, model, settings: &settings }.fill(writer)?;
     } else {
-        observer.see(Event::Stage(format!("verify the files of `{}`", model.repo)));
+        context.tell(Event::Stage(format!("verify the files of `{}`", model.repo)));
         let of = model.size();
         let source = prepared.wanted.path.as_deref();
         models::import(writer, model, source, &context.interrupt, &mut |done| {
-            observer.see(Event::Progress { done, of });
+            context.tell(Event::Progress { done, of });
         })?;
     }
     if let Some(supply) = &prepared.runtime {
-        install(context, writer, prepared, supply, observer)?;
+        install(context, writer, prepared, supply)?;
     }
     writer.keep_binary(&context.binary)
 }
@@ -169,7 +160,6 @@ fn install(
     writer: &StoreWriter<'_>,
     prepared: &Prepared,
     supply: &Supply,
-    observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let Supply { digest, locked: runtime, source } = supply;
     let interpreter = match source {
@@ -183,8 +173,8 @@ fn install(
         // Missing, damaged, or older than manifests: installed again.
         Ok(_) | Err(_) => {}
     }
-    observer.see(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
-    let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
+    context.tell(Event::Stage(format!("install vLLM {} ({} wheels)", runtime.vllm, runtime.wheels.len())));
+    let said = &mut |words: &str| context.tell(Event::Installing(words.trim().to_owned()));
     let uv = &Uv::installing(context.layout(), uv::variables())?.declared_by(context.library.declared());
     let order =
         runtimes::InstallJob { name: *digest, runtime, interpreter, uv, interrupt: &context.interrupt };

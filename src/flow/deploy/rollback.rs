@@ -16,7 +16,6 @@ use crate::{
             run::execute,
         },
         context::Context,
-        event::Observer,
         running,
     },
     host::{store::Store, systemd::service::Condition},
@@ -81,23 +80,23 @@ fn nothing_earlier(proven: &[Generation], current: Option<GenerationId>) -> Prob
 }
 
 /// Goes back to a proven generation. If that fails it returns to what serves now.
-pub fn rollback(context: &mut Context, target: &Target, observer: &dyn Observer) -> Result<Outcome, Problem> {
+pub fn rollback(context: &mut Context, target: &Target) -> Result<Outcome, Problem> {
     let store = context.store.clone();
     let plan = find(&store, target)?.plan;
     let service = &plan.service;
     context.service_manager.command(service)?.claim(&store.units(&plan)?)?;
     let writer = store.writer(Duration::ZERO, "awqdeploy rollback")?;
-    recover::finish(context, &writer, ResumePolicy::Finish, observer)?;
+    recover::finish(context, &writer, ResumePolicy::Finish)?;
     // What was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
-    let serves = !running::warn(context, service, observer)?
+    let serves = !running::warn(context, service)?
         && context.service_manager.observe(service).condition()? == Condition::Active;
     // A stuck activation is over only once another one has ended well.
     if serves && !stuck && store.current()? == Some(to.id) {
         let profile = to.plan.profile;
         return Ok(Outcome { action: Action::Rollback, profile, generation: to.id, activation: None });
     }
-    rollback_check::whole(context, &writer, &to, observer)?;
-    execute(context, writer, ActivationRequest { action: Action::Rollback, to: to.id }, observer)
+    rollback_check::whole(context, &writer, &to)?;
+    execute(context, writer, ActivationRequest { action: Action::Rollback, to: to.id })
 }

@@ -11,7 +11,7 @@ use crate::{
     flow::{
         activation::ending::return_to,
         context::Context,
-        event::{Event, Observer},
+        event::Event,
         models::verify_at_start::{Known, check_model, verify_runtime},
     },
     host::{
@@ -23,17 +23,13 @@ use crate::{
 use std::path::Path;
 
 /// Verifies the rollback target, if there is one.
-pub(super) fn verify_target(
-    context: &Context,
-    writer: &StoreWriter<'_>,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
+pub(super) fn verify_target(context: &Context, writer: &StoreWriter<'_>) -> Result<(), Problem> {
     let store = writer.store();
     let Some(target) = return_to(store, None)? else {
         return Ok(());
     };
     let target = store.generation(target)?;
-    let possible = whole(context, writer, &target, observer)
+    let possible = whole(context, writer, &target)
         .and_then(|()| host_changed::still_fits(&target.plan, context.facts()?).map_err(Problem::from));
     possible.map_err(|problem| no_way_back(&target, &problem))
 }
@@ -43,7 +39,6 @@ pub(super) fn whole(
     context: &Context,
     writer: &StoreWriter<'_>,
     generation: &Generation,
-    observer: &dyn Observer,
 ) -> Result<(), Problem> {
     let plan = &generation.plan;
     let engine = plan.serve.argv.first().map(Path::new);
@@ -61,24 +56,24 @@ pub(super) fn whole(
     secrets::verify(&plan.secrets)?;
     needs::verify(&plan.runtime.needs, &plan.serve.env)?;
     writer.store().intact(generation.id)?;
-    observer.see(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
-    let see = &mut |done, of| observer.see(Event::Progress { done, of });
+    context.tell(Event::Stage(format!("verify vLLM {} of generation {}", plan.runtime.vllm, generation.id)));
+    let see = &mut |done, of| context.tell(Event::Progress { done, of });
     let proved = verify_runtime(writer.store(), &plan.runtime, Known::Stored, &context.interrupt, see)?;
     writer.note_trees(&proved.noted)?;
     for folder in proved.unrecorded {
-        observer.see(Event::Warning(format!(
+        context.tell(Event::Warning(format!(
             "nobody knows whether `{}` is as it was installed: an earlier awqdeploy kept no record of it",
             folder.display()
         )));
     }
-    observer.see(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
+    context.tell(Event::Stage(format!("verify the files of `{}`", plan.model.repo)));
     let checked = check_model(
         writer.store(),
         &plan.model,
         HashCache::default(),
         &context.interrupt,
         &mut |done, of| {
-            observer.see(Event::Progress { done, of });
+            context.tell(Event::Progress { done, of });
         },
     )?;
     writer.note(&checked.lock, &checked.found)?;

@@ -17,10 +17,7 @@ use crate::{
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -80,7 +77,6 @@ struct Measured(Interval, Vec<f64>);
 pub(crate) fn compare(
     context: &Context,
     profiles: [&str; 2],
-    observer: &dyn Observer,
 ) -> Result<(SideBySide, Option<PathBuf>), Problem> {
     let [first, second] =
         [evidence::of_profile(context, profiles[0])?, evidence::of_profile(context, profiles[1])?];
@@ -92,7 +88,7 @@ pub(crate) fn compare(
     match kept {
         Ok(path) => Ok((compared, Some(path))),
         Err(problem) => {
-            observer.see(Event::Warning(format!("this comparison is not kept: {}", problem.in_one_line())));
+            context.tell(Event::Warning(format!("this comparison is not kept: {}", problem.in_one_line())));
             Ok((compared, None))
         }
     }

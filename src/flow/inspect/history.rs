@@ -9,10 +9,7 @@ use crate::{
         problem::{Kind, Problem},
         validation::report::Report,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
     host::store::{Evidence, Recorded},
 };
 
@@ -44,11 +41,7 @@ pub(crate) struct Why {
 
 /// The evidence of the last activation of a generation; by default of the last one that did not end well. A
 /// log that cannot be read is reported: it is for root alone, and the rest is not.
-pub(crate) fn why(
-    context: &Context,
-    generation: Option<GenerationId>,
-    observer: &dyn Observer,
-) -> Result<Why, Problem> {
+pub(crate) fn why(context: &Context, generation: Option<GenerationId>) -> Result<Why, Problem> {
     let wanted = |recorded: &Recorded| {
         let Some(Activation { to, state, .. }) = recorded.last() else { return false };
         match generation {
@@ -63,7 +56,7 @@ pub(crate) fn why(
     })?;
     let to = recorded.last().map_or(GenerationId(0), |activation| activation.to);
     let log = context.store.kept_log(recorded.number).unwrap_or_else(|problem| {
-        observer.see(Event::Warning(problem.in_one_line()));
+        context.tell(Event::Warning(problem.in_one_line()));
         None
     });
     Ok(Why {

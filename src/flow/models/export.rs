@@ -3,10 +3,7 @@
 use super::not_locked;
 use crate::{
     domain::problem::{Kind, Problem},
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
     host::models::{self, Exported, Sharing, verify},
 };
 use std::{path::Path, time::Duration};
@@ -18,7 +15,6 @@ pub(crate) fn export(
     name: &str,
     to: &Path,
     sharing: Sharing,
-    observer: &dyn Observer,
 ) -> Result<Exported, Problem> {
     let profile = context.library.load(name)?;
     let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
@@ -30,18 +26,18 @@ pub(crate) fn export(
     let writer = context.store.writer(Duration::ZERO, "awqdeploy export")?;
     context.store.not_damaged(&model)?;
     let cache = context.store.hash_cache()?;
-    observer.see(Event::Stage(format!("verify `{}`", path.display())));
+    context.tell(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
     let checked = verify::stored(&path, &model, &cache, &context.interrupt, &mut |done| {
-        observer.see(Event::Progress { done, of });
+        context.tell(Event::Progress { done, of });
     })?;
     writer.note(&model, &checked)?;
     if !checked.damaged.is_empty() {
         return Err(models::differ(&path, &checked.damaged)
             .help(format!("`awqdeploy verify {name} --repair` mends it")));
     }
-    observer.see(Event::Stage(format!("export to `{}`", to.display())));
+    context.tell(Event::Stage(format!("export to `{}`", to.display())));
     writer.export(&model, to, sharing, &context.interrupt, &mut |done| {
-        observer.see(Event::Progress { done, of });
+        context.tell(Event::Progress { done, of });
     })
 }

@@ -4,7 +4,7 @@ mod checkpoint;
 
 use super::{
     context::{Context, Engine},
-    event::{Event, Observer},
+    event::Event,
     models::{
         not_locked,
         runtime::{self, RuntimeSource, Supply},
@@ -165,7 +165,7 @@ pub fn prepare(context: &Context, name: &str) -> Result<Prepared, Problem> {
 impl Prepared {
     /// Checks the plan once everything is on this host, and nothing is stopped yet: against the weight files,
     /// and against the installed vLLM.
-    pub(super) fn confirm(&self, context: &Context, observer: &dyn Observer) -> Result<(), Problem> {
+    pub(super) fn confirm(&self, context: &Context) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(context, &self.name, Weights::Known)?;
         if !materials.plan(context.facts()?, context.layout())?.runs_as(&self.plan) {
             return Err(Problem::new(
@@ -177,9 +177,9 @@ impl Prepared {
         if matches!(context.engine, Engine::Command(_)) {
             return Ok(());
         }
-        observer.see(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
+        context.tell(Event::Stage("ask vLLM what it makes of its command line".to_owned()));
         if !isolated::is_enclosed(context.layout().scope()) {
-            observer.see(Event::Warning(
+            context.tell(Event::Warning(
                 "no service manager can be used here: vLLM is asked without a sandbox, and without this environment"
                     .to_owned(),
             ));
@@ -190,7 +190,7 @@ impl Prepared {
         match asked? {
             Ok(compared) => Ok(engine_config::agree(&compared)?),
             Err(silent) => {
-                observer.see(Event::Warning(format!(
+                context.tell(Event::Warning(format!(
                     "vLLM could not be asked what it makes of the plan: {silent}"
                 )));
                 Ok(())

@@ -16,10 +16,18 @@ use std::time::Duration;
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
 /// Validates the running server. Nothing is changed, whatever the result.
-pub fn validate(context: &Context, observer: &dyn Observer) -> Result<Report, Problem> {
+pub fn validate(context: &Context) -> Result<Report, Problem> {
     let current = context.store.deployed()?;
     let whose = generation::whose(context, &current)?;
-    generation::report(&context.store, &current.plan, current.id, whose, None, &context.interrupt, observer)
+    generation::report(
+        &context.store,
+        &current.plan,
+        current.id,
+        whose,
+        None,
+        &context.interrupt,
+        &*context.observer,
+    )
 }
 
 /// A server, which need not be ours.

@@ -55,11 +55,7 @@ pub(crate) fn report(
 /// Measures the baseline of `plan` if that runs now: with the same client and prompts, on the same host,
 /// minutes before. A server that cannot be measured is replaced all the same; the last measurement on record
 /// stands in for it.
-pub(crate) fn baseline(
-    context: &mut Context,
-    plan: &Plan,
-    observer: &dyn Observer,
-) -> Result<Option<Report>, Problem> {
+pub(crate) fn baseline(context: &mut Context, plan: &Plan) -> Result<Option<Report>, Problem> {
     // A generation whose record is damaged cannot be measured, and is replaced all the same.
     let Some(current) = context.store.current()?.and_then(|id| context.store.generation(id).ok()) else {
         return Ok(None);
@@ -71,17 +67,17 @@ pub(crate) fn baseline(
     if !wanted || context.service_manager.observe(&current.plan.service).condition()? != Condition::Active {
         return Ok(None);
     }
-    observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
+    context.tell(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
     let api = Api::of(&current.plan, whose(context, &current)?)?;
     let generation = Some(current.id);
     let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
-    let measured = context.interrupt.drive(validate::measure(&api, subject, observer))?;
+    let measured = context.interrupt.drive(validate::measure(&api, subject, &*context.observer))?;
     // The slower measurements are those of its last passed validation.
     let proven = context.store.last_passed(&current.plan.profile)?.unwrap_or_default();
     Ok(measured
         .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
         .map_err(|why| {
-            observer.see(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
+            context.tell(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
         })
         .ok())
 }
@@ -90,12 +86,7 @@ pub(crate) fn baseline(
 ///
 /// # Errors
 /// [`Kind::Refused`] where the profile requires what cannot be judged.
-pub fn judgeable(
-    context: &Context,
-    plan: &Plan,
-    live: Option<&Report>,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
+pub fn judgeable(context: &Context, plan: &Plan, live: Option<&Report>) -> Result<(), Problem> {
     let Some(baseline) = &plan.gates.baseline else { return Ok(()) };
     let stored = if live.is_none() { context.store.last_passed(&baseline.profile)? } else { None };
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
@@ -111,7 +102,7 @@ pub fn judgeable(
     match power {
         _ if theirs.is_empty() => {}
         power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
-        power if power < sequential::LEAST_POWER => observer.see(Event::Warning(sound)),
+        power if power < sequential::LEAST_POWER => context.tell(Event::Warning(sound)),
         _ => {}
     }
     if open.is_empty() {
@@ -125,7 +116,7 @@ pub fn judgeable(
         )));
     }
     for why in open {
-        observer.see(Event::Warning(why));
+        context.tell(Event::Warning(why));
     }
     Ok(())
 }

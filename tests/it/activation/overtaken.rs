@@ -1,7 +1,7 @@
 //! Activations that somebody else's command overtakes while they wait or are watched: they must leave the
 //! running server alone.
 
-use crate::stand::{FORKED, NEW, OLD, Stand, silent};
+use crate::stand::{FORKED, NEW, OLD, Stand};
 use awqdeploy::{
     domain::{
         activation::{
@@ -36,7 +36,7 @@ fn order(store: &Store, to: GenerationId) -> u64 {
 
 /// What the service manager runs for the activation of this number.
 fn conduct(stand: &mut Stand, number: u64) -> Result<Option<Outcome>, Problem> {
-    activation(&mut stand.context, number, Part::Whole, &silent)
+    activation(&mut stand.context, number, Part::Whole)
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn slow() -> Stand {
 }
 
 /// Watches the activation of the new profile, and does something just before it is found wanting.
-fn watch(stand: &mut Stand, before: impl Fn(&Store)) -> Option<Outcome> {
+fn watch(stand: &mut Stand, before: impl Fn(&Store) + 'static) -> Option<Outcome> {
     let (store, slow) = (stand.context.store.clone(), Cell::new(0));
-    let observer = |event: Event| {
+    let observer = move |event: Event| {
         if let Event::Watched { tokens_per_second, .. } = event {
             slow.set(if tokens_per_second.is_some_and(|rate| rate < FLOOR) { slow.get() + 1 } else { 0 });
             if slow.get() == SLOW {
@@ -99,7 +99,7 @@ fn watch(stand: &mut Stand, before: impl Fn(&Store)) -> Option<Outcome> {
             }
         }
     };
-    activation(&mut stand.context, 2, Part::Whole, &observer).unwrap()
+    stand.watched(observer, |stand| activation(&mut stand.context, 2, Part::Whole)).unwrap()
 }
 
 fn end(stand: &Stand, number: u64) -> End {
@@ -137,5 +137,5 @@ fn who_finds_an_activation_over_waits_for_nobody_and_keeps_nobody_waiting() {
     watch(&mut stand, |_| ()).unwrap();
     let store = stand.context.store.clone();
     let _held = store.writer(FORKED, "test").unwrap();
-    assert!(activation(&mut stand.context, 2, Part::Rest, &silent).unwrap().is_none());
+    assert!(activation(&mut stand.context, 2, Part::Rest).unwrap().is_none());
 }

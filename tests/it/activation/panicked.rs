@@ -34,11 +34,12 @@ fn the_third_panic_is_the_last() {
     };
     for _ in 0..3 {
         let carried = catch_unwind(AssertUnwindSafe(|| {
-            activation(&mut stand.context, number, Part::Whole, &panicking)
+            stand.watched(panicking, |stand| activation(&mut stand.context, number, Part::Whole))
         }));
         assert!(carried.is_err(), "it goes on as a panic, which systemd sees");
     }
-    let outcome = activation(&mut stand.context, number, Part::Whole, &panicking).unwrap();
+    let outcome =
+        stand.watched(panicking, |stand| activation(&mut stand.context, number, Part::Whole)).unwrap();
     assert!(outcome.is_some());
     let last = store.activation(number).unwrap();
     let Some(End::Stuck { why, .. }) = last.last().and_then(Activation::end) else { panic!("it goes on") };

@@ -2,7 +2,7 @@
 
 use crate::{
     scratch::tempdir,
-    stand::{NEW, OLD, Stand, patiently, silent},
+    stand::{NEW, OLD, Stand, patiently},
 };
 use awqdeploy::{
     domain::{
@@ -219,6 +219,6 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
 }
 
 fn go(stand: &mut Stand, to: GenerationId) -> Result<Conclusion, Problem> {
-    let outcome = patiently(|| rollback(&mut stand.context, &Target::Generation(to), &silent));
+    let outcome = patiently(|| rollback(&mut stand.context, &Target::Generation(to)));
     outcome.map(|outcome| outcome.conclusion())
 }

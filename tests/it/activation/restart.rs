@@ -2,7 +2,7 @@
 
 use crate::{
     scratch::tempdir,
-    stand::{FORKED, NEW, OLD, Stand, patiently, silent},
+    stand::{FORKED, NEW, OLD, Stand, patiently},
 };
 use awqdeploy::{
     domain::{
@@ -187,7 +187,7 @@ fn store(root: &std::path::Path) -> Store {
 fn carry(store: &Store, host: &mut Broken<'_>, activation: Activation) -> Ended {
     let writer = store.writer(FORKED, "test").unwrap();
     let number = writer.order(&ActivationRequest { action: Action::Rollback, to: activation.to }).unwrap();
-    activate(&writer, number, activation, host, &Interrupt::default(), &silent).unwrap()
+    activate(&writer, number, activation, host, &Interrupt::default(), &|_| ()).unwrap()
 }
 
 #[test]
@@ -229,9 +229,9 @@ fn a_restart_that_does_not_stay_well_goes_back_to_another_if_there_is_one() {
     writer.journal(number).unwrap().record(&committed).unwrap();
     std::fs::remove_dir(store.layout().generation(ONE)).unwrap();
     let host = |_, _: &Activation| Ok(Broken { store: &store, runs: Some(TWO), stopped: false });
-    assert!(withdraw(&writer, "slow".to_owned(), host, &silent).unwrap().is_none(), "nowhere to go");
+    assert!(withdraw(&writer, "slow".to_owned(), host, &|_| ()).unwrap().is_none(), "nowhere to go");
     std::fs::create_dir(store.layout().generation(ONE)).unwrap();
-    let ended = withdraw(&writer, "slow".to_owned(), host, &silent).unwrap().unwrap();
+    let ended = withdraw(&writer, "slow".to_owned(), host, &|_| ()).unwrap().unwrap();
     assert_eq!((ended.activation.from, store.current().unwrap()), (Some(ONE), Some(ONE)));
     assert_eq!(store.known_good().unwrap(), BTreeSet::from([ONE]));
 }
@@ -242,8 +242,7 @@ fn what_is_current_is_started_again_as_what_is_proven() {
     let mut stand = Stand::serving();
     stand.deploy(NEW).unwrap();
     stand.context.service_manager.command("vllm").unwrap().stop().unwrap();
-    let outcome =
-        patiently(|| rollback(&mut stand.context, &Target::Profile(NEW.to_owned()), &silent)).unwrap();
+    let outcome = patiently(|| rollback(&mut stand.context, &Target::Profile(NEW.to_owned()))).unwrap();
     let activation = outcome.activation.unwrap().ended.activation;
     assert_eq!((activation.from, activation.to, activation.end()), (Some(TWO), TWO, Some(&End::Committed)));
     stand.serves(NEW);

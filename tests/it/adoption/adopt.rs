@@ -3,7 +3,7 @@
 
 use crate::{
     program::{Said, awqdeploy},
-    stand::{NEVER, NEW, OLD, PROGRAM, Stand, patiently, repo, silent},
+    stand::{NEVER, NEW, OLD, PROGRAM, Stand, patiently, repo},
 };
 use awqdeploy::{
     domain::{
@@ -91,7 +91,7 @@ fn request(target: u32) -> Request {
 
 fn adopted(stand: &Stand, server: &ByHand) -> Adoption {
     let found: Found = look(&stand.context, request(server.pid())).unwrap();
-    patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap()
+    patiently(|| adopt(&stand.context, found.clone())).unwrap()
 }
 
 fn refused(outcome: Result<Found, Problem>) -> (Kind, String) {
@@ -191,7 +191,7 @@ fn the_first_deployment_replaces_it_and_a_rollback_starts_the_same_again() {
     stand.serves(NEW);
 
     let target = Target::Profile("old".to_owned());
-    let outcome = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap();
+    let outcome = patiently(|| rollback(&mut stand.context, &target)).unwrap();
     assert_eq!((outcome.conclusion(), outcome.generation), (Conclusion::Done, GenerationId(1)));
     stand.serves("old");
 }
@@ -217,7 +217,7 @@ fn a_server_that_does_not_pass_is_not_adopted() {
     let stand = Stand::new();
     let mut server = ByHand::start(&stand, &[], &[("AWQDEPLOY_REHEARSAL_FAULT", "broken")]);
     let found = look(&stand.context, request(server.pid())).unwrap();
-    let problem = patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap_err();
+    let problem = patiently(|| adopt(&stand.context, found.clone())).unwrap_err();
     assert_eq!(problem.what, "what runs does not pass a validation, so that nobody could return to it");
     assert!(server.lives());
     assert!(stand.context.store.generations().unwrap().is_empty());
@@ -277,7 +277,7 @@ fn a_server_without_answers_is_spared_the_questions() {
     let server = ByHand::start(&stand, &[], &[("AWQDEPLOY_REHEARSAL_FAULT", "repeats")]);
     let adopting = |questions| {
         let found = look(&stand.context, Request { questions, ..request(server.pid()) }).unwrap();
-        patiently(|| adopt(&stand.context, found.clone(), &silent))
+        patiently(|| adopt(&stand.context, found.clone()))
     };
     let problem = adopting(Questions::Asked).unwrap_err();
     assert_eq!(problem.kind, Kind::Refused);
@@ -299,7 +299,7 @@ fn a_server_that_went_away_meanwhile_is_not_adopted() {
     let found = look(&stand.context, request(server.pid())).unwrap();
     drop(server);
     let _another = ByHand::start(&stand, &[], &[]);
-    let problem = patiently(|| adopt(&stand.context, found.clone(), &silent)).unwrap_err();
+    let problem = patiently(|| adopt(&stand.context, found.clone())).unwrap_err();
     assert_eq!(problem.what, "the server ended, or was started anew, while it was looked at");
     assert!(stand.context.store.generations().unwrap().is_empty());
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     hub::{Entry, Fault, Hub, Repo, When},
-    stand::{NEW, OLD, Stand, silent},
+    stand::{NEW, OLD, Stand},
 };
 use awqdeploy::{
     domain::{activation::machine::Conclusion, checkpoint::known_config, problem::Kind},
@@ -26,7 +26,7 @@ fn part_deployment() {
     let path = format!("path = \"{}\"\n", stand.model(NEW).display());
     stand.write_profile(NEW, &path, "");
     let hub = Settings::from_environment().unwrap();
-    lock(&stand.context, NEW, None, &hub, &silent).unwrap();
+    lock(&stand.context, NEW, None, &hub).unwrap();
     if finds == "whole" {
         assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
         stand.serves(NEW);

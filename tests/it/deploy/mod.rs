@@ -5,7 +5,7 @@ mod behind_systemd;
 mod from_hub;
 mod rollback_check;
 
-use super::stand::{FORKED, NEW, OLD, Stand, patiently, silent};
+use super::stand::{FORKED, NEW, OLD, Stand, patiently};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -196,7 +196,7 @@ fn a_stuck_activation_blocks_until_it_is_recovered() {
 fn a_rollback_ends_what_was_stuck() {
     let mut stand = stuck();
     let target = Target::Profile(OLD.into());
-    let outcome = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap();
+    let outcome = patiently(|| rollback(&mut stand.context, &target)).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::Done);
     assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
 }
@@ -285,7 +285,7 @@ fn ctrl_c_before_the_activation_changes_nothing() {
     let mut stand = Stand::serving();
     let before = stand.state();
     let interrupt = stand.context.interrupt.clone();
-    let problem = stand.deploy_watched(NEW, &|event| {
+    let problem = stand.deploy_watched(NEW, move |event| {
         if matches!(event, Event::Progress { .. }) {
             interrupt.raise();
         }
@@ -311,8 +311,8 @@ fn ctrl_c_at_any_step_goes_back() {
 
 fn goes_back_from(at: Step) {
     let forward = State::Forward { step: at };
-    let reached = |event: &Event| matches!(event, Event::Activation { state, .. } if *state == forward);
-    let (mut stand, outcome) = interrupted(&reached);
+    let reached = move |event: &Event| matches!(event, Event::Activation { state, .. } if *state == forward);
+    let (mut stand, outcome) = interrupted(reached);
     let activated = outcome.activation.as_ref().unwrap();
     assert_eq!(activated.ended.end, End::RolledBack { cause: Cause::Interrupted { step: at } });
     assert_eq!(outcome.conclusion(), Conclusion::WentBack);
@@ -324,16 +324,16 @@ fn goes_back_from(at: Step) {
 /// it afterwards be kept against the person's wish.
 #[test]
 fn ctrl_c_in_the_middle_of_a_validation_goes_back() {
-    let (mut stand, outcome) = interrupted(&|event| matches!(event, Event::Checked(_)));
+    let (mut stand, outcome) = interrupted(|event| matches!(event, Event::Checked(_)));
     let activated = outcome.activation.unwrap();
     assert_eq!(activated.ended.end, End::RolledBack { cause: Cause::Interrupted { step: Step::Validate } });
     stand.serves(OLD);
 }
 
-fn interrupted(moment: &dyn Fn(&Event) -> bool) -> (Stand, Outcome) {
+fn interrupted(moment: impl Fn(&Event) -> bool + 'static) -> (Stand, Outcome) {
     let mut stand = Stand::serving();
     let interrupt = stand.context.interrupt.clone();
-    let outcome = stand.deploy_watched(NEW, &|event| {
+    let outcome = stand.deploy_watched(NEW, move |event| {
         if moment(&event) {
             interrupt.raise();
         }

@@ -1,6 +1,6 @@
 //! The checks before the stop: there is a rollback target, and the same plan did not fail before.
 
-use crate::stand::{NEW, OLD, Stand, patiently, silent};
+use crate::stand::{NEW, OLD, Stand, patiently};
 use awqdeploy::{
     cli::problem::{Style, render},
     domain::{
@@ -25,7 +25,7 @@ use std::{collections::BTreeSet, fs};
 fn without(stand: &mut Stand, waiver: Waiver) -> Result<Outcome, Problem> {
     let mut prepared = prepare(&stand.context, NEW)?;
     prepared.waived = BTreeSet::from([waiver]);
-    patiently(|| deploy(&mut stand.context, &prepared, &silent))
+    patiently(|| deploy(&mut stand.context, &prepared))
 }
 
 fn shown(stand: &Stand, problem: &Problem) -> String {
@@ -90,7 +90,7 @@ fn a_host_that_changed_is_no_way_back() {
             _ => facts.ram_total = ByteSize::gib(1),
         }
         stand.context.facts = facts.into();
-        let problem = patiently(|| deploy(&mut stand.context, &prepared, &silent)).unwrap_err();
+        let problem = patiently(|| deploy(&mut stand.context, &prepared)).unwrap_err();
         let text = shown(&stand, &problem);
         assert!(text.contains("no way back to generation 1") && text.contains(why), "{change}: {text}");
         stand.serves(OLD);

@@ -226,7 +226,7 @@ fn pieces_do_not_outvote_the_hash_of_the_file() {
     large(&mut locked).pieces.as_mut().unwrap()[1] = Sha256Digest::of("other");
     write_lock(&bench, &locked);
     bench.fetched();
-    let verified = verify(&bench.context(), &Which::Profile("awq".to_owned()), Damaged::Told, &|_| ());
+    let verified = verify(&bench.context(), &Which::Profile("awq".to_owned()), Damaged::Told);
     assert_snapshot!(shown_of(verified), @r"
     error: the lock contradicts itself about `model-00001-of-00002.safetensors`
     caused by: the file has the locked sha256, and piece 1 is another

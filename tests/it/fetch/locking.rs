@@ -17,7 +17,7 @@ use insta::assert_snapshot;
 use std::{path::Path, process::Stdio};
 
 fn standing(bench: &Bench) -> Standing {
-    lock::check(&bench.context(), "awq", &bench.settings, &|_| ()).unwrap().standing
+    lock::check(&bench.context(), "awq", &bench.settings).unwrap().standing
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn folder(bench: &Bench) -> std::path::PathBuf {
 fn a_folder_that_was_locked_is_remembered_and_nothing_is_downloaded() {
     let bench = Bench::new();
     let folder = folder(&bench);
-    let lock = || lock::lock(&bench.context(), "awq", Some(&folder), &bench.settings, &|_| ()).unwrap();
+    let lock = || lock::lock(&bench.context(), "awq", Some(&folder), &bench.settings).unwrap();
     let locked = lock();
     assert_eq!(locked.from.as_deref(), Some(folder.as_path()));
     assert_eq!(bench.fetch().unwrap().downloaded.0, 0);
@@ -175,7 +175,7 @@ fn an_unanswered_check_is_a_problem_and_not_a_finding() {
     let bench = Bench::new();
     bench.lock().unwrap();
     bench.hub.trap("tree", Fault::Status { status: 503, retry_after: None }, When::Always);
-    let checked = lock::check(&bench.context(), "awq", &bench.settings, &|_| ());
+    let checked = lock::check(&bench.context(), "awq", &bench.settings);
     assert_snapshot!(shown_of(checked), @r"
     error: cannot look at `owner/model`
     caused by: not now (HTTP 503)

@@ -40,6 +40,7 @@ use std::{
     cell::RefCell,
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::LazyLock,
     time::Duration,
 };
@@ -87,7 +88,7 @@ fn make_model() -> Repo {
 pub(crate) struct Bench {
     pub(crate) hub: Hub,
     pub(crate) settings: Settings,
-    pub(crate) told: RefCell<Vec<Event>>,
+    pub(crate) told: Rc<RefCell<Vec<Event>>>,
     pub(crate) root: TempDir,
 }
 
@@ -126,16 +127,18 @@ impl Bench {
                 slow_below: ByteSize(1 << 20),
             },
         };
-        Self { hub, settings, told: RefCell::default(), root }
+        Self { hub, settings, told: Rc::default(), root }
     }
 
     pub(crate) fn context(&self) -> Context {
+        let told = Rc::clone(&self.told);
         Context {
             store: Store::new(Layout::new(self.root.path().join("root"))),
             library: ProfileLibrary::at(self.profiles()),
             facts: awqdeploy::domain::machine::facts::Facts::default().into(),
             engine: Engine::Locked,
             interrupt: Interrupt::default(),
+            observer: Rc::new(move |event| told.borrow_mut().push(event)),
             binary: PathBuf::new(),
             service_manager: ServiceManager::Systemd(Scope::System),
             executor: Executor::Here,
@@ -146,18 +149,14 @@ impl Bench {
         self.root.path().join("profiles")
     }
 
-    fn see(&self, event: Event) {
-        self.told.borrow_mut().push(event);
-    }
-
     /// `awqdeploy lock awq`
     pub(crate) fn lock(&self) -> Result<LockedModel, Problem> {
-        lock::lock(&self.context(), "awq", None, &self.settings, &|event| self.see(event))
+        lock::lock(&self.context(), "awq", None, &self.settings)
     }
 
     /// `awqdeploy lock awq --fetch`, and then as if the store had been emptied.
     pub(crate) fn lock_pieces(&self) -> LockedModel {
-        let lock = || lock::lock_and_fetch(&self.context(), "awq", &self.settings, &|event| self.see(event));
+        let lock = || lock::lock_and_fetch(&self.context(), "awq", &self.settings);
         let locked = patiently(lock).unwrap();
         self.empty();
         self.hub.seen();
@@ -172,7 +171,7 @@ impl Bench {
 
     /// `awqdeploy fetch awq`
     pub(crate) fn fetch(&self) -> Result<Fetched, Problem> {
-        patiently(|| fetch::fetch(&self.context(), "awq", &self.settings, &|event| self.see(event)))
+        patiently(|| fetch::fetch(&self.context(), "awq", &self.settings))
     }
 
     /// Fetches, and compares every byte with what the hub has.

@@ -32,7 +32,7 @@ fn a_damaged_piece_is_brought_from_the_hub_and_no_other() {
     let hub = fetch::pieces(&context, Some("awq"), &bench.settings).unwrap().unwrap();
     let sources: [&dyn PieceSource; 1] = [&hub];
     let which = Which::Profile("awq".to_owned());
-    let verified = verify(&context, &which, Damaged::Repaired(&sources), &|_| ()).unwrap();
+    let verified = verify(&context, &which, Damaged::Repaired(&sources)).unwrap();
     assert!(verified.is_clean());
     assert_eq!(verified.models[0].repaired[0].pieces, [1]);
     assert_eq!(bench.hub.sent(), PIECE.0);
@@ -84,7 +84,7 @@ fn without_pieces_the_file_is_brought_and_an_absent_hub_is_an_honest_end() {
     let which = Which::Profile("awq".to_owned());
     let repair = || {
         let hub = fetch::pieces(&context, Some("awq"), &bench.settings).unwrap().unwrap();
-        verify(&context, &which, Damaged::Repaired(&[&hub]), &|_| ()).unwrap()
+        verify(&context, &which, Damaged::Repaired(&[&hub])).unwrap()
     };
     bench.hub.remove(super::REPO);
     assert!(!repair().is_clean(), "there is nobody to ask");

@@ -33,7 +33,7 @@ fn signed_by(key: &Path) -> (Bench, PathBuf) {
 
 /// `awqdeploy lock awq --from FOLDER`: what is said, or how many files were locked.
 fn locked(bench: &Bench, folder: &Path) -> Result<usize, String> {
-    let locked = lock::lock(&bench.context(), "awq", Some(folder), &bench.settings, &|_| ());
+    let locked = lock::lock(&bench.context(), "awq", Some(folder), &bench.settings);
     let place = bench.root.path().display().to_string();
     locked.map(|locked| locked.files.len()).map_err(|problem| shown(&problem).replace(&place, "DIR"))
 }

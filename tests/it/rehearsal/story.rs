@@ -4,7 +4,7 @@
 use crate::{
     program::{Running, Said, awqdeploy},
     scratch::tempdir,
-    stand::{NEVER, Stand, context, patiently, silent},
+    stand::{NEVER, Stand, context, patiently},
 };
 use awqdeploy::{
     domain::{
@@ -258,13 +258,13 @@ fn is_recovered_from(step: &str) {
 
     let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
     let mut context = context(&folder);
-    let ended = patiently(|| recover(&mut context, &silent)).unwrap().unwrap();
+    let ended = patiently(|| recover(&mut context)).unwrap().unwrap();
     // It may have gone on a little before the signal reached it.
     assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
     assert_eq!(context.store.current().unwrap(), Some(GenerationId(1)));
-    let report = validate(&context, &silent).unwrap();
+    let report = validate(&context).unwrap();
     assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
-    let again = patiently(|| recover(&mut context, &silent)).unwrap();
+    let again = patiently(|| recover(&mut context)).unwrap();
     assert!(again.is_none(), "there was something left to recover");
 }
 

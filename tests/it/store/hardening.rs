@@ -6,7 +6,7 @@ use crate::{
     running_engine::plan,
     scratch::tempdir,
     skipped::skipped,
-    stand::{FORKED, NEW, OLD, Stand, patiently, silent},
+    stand::{FORKED, NEW, OLD, Stand, patiently},
 };
 use awqdeploy::{
     domain::{
@@ -47,7 +47,7 @@ fn a_generation_that_was_changed_is_not_run() {
         bytes.push(b'\n');
         fs::write(&path, bytes).unwrap();
         let target = Target::Generation(ONE);
-        let problem = patiently(|| rollback(&mut stand.context, &target, &silent)).unwrap_err();
+        let problem = patiently(|| rollback(&mut stand.context, &target)).unwrap_err();
         assert_eq!(problem.kind, Kind::Unverified, "{name}: {problem:?}");
         assert!(
             problem.what.contains(name) && problem.what.ends_with("since generation 1 was made"),

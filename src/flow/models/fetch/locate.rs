@@ -43,7 +43,7 @@ impl FetchJob<'_> {
             let Some(trouble) = trouble else { continue };
             if repos.len() > 1 {
                 let cause = trouble.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-                self.observer.see(Event::Warning(format!("{}: {cause}", trouble.what)));
+                self.context.tell(Event::Warning(format!("{}: {cause}", trouble.what)));
             }
             first.get_or_insert(trouble);
         }

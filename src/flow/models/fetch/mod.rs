@@ -11,10 +11,7 @@ use crate::{
         profile::Model,
         size::ByteSize,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
     host::{
         fetch::{self, FetchOptions, FetchProgress},
         hub::{Reach, Settings, Source, pieces::HubPieces},
@@ -60,21 +57,14 @@ pub(crate) struct FetchJob<'a> {
     pub(crate) model: &'a LockedModel,
     /// The settings of the hub.
     pub(crate) settings: &'a Settings,
-    /// The listener.
-    pub(crate) observer: &'a dyn Observer,
 }
 
 /// Gets the model of a profile into the store.
-pub fn fetch(
-    context: &Context,
-    name: &str,
-    settings: &Settings,
-    observer: &dyn Observer,
-) -> Result<Fetched, Problem> {
+pub fn fetch(context: &Context, name: &str, settings: &Settings) -> Result<Fetched, Problem> {
     let profile = context.library.load(name)?;
     let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let writer = context.store.writer(Duration::ZERO, &format!("awqdeploy fetch {}", profile.name()))?;
-    FetchJob { context, wanted: profile.model(), model: &model, settings, observer }.fill(&writer)
+    FetchJob { context, wanted: profile.model(), model: &model, settings }.fill(&writer)
 }
 
 /// The hub as a source for repairs: for a profile also its alternatives. Nothing where the hub may not be
@@ -125,11 +115,11 @@ impl FetchJob<'_> {
     /// A problem with a model in the store that is not what was locked. What was hashed before and is untouched is not
     /// read.
     fn still_whole(&self, writer: &StoreWriter<'_>, path: &Path) -> Result<(), Problem> {
-        let Self { context, model, observer, .. } = self;
+        let Self { context, model, .. } = self;
         context.store.not_damaged(model)?;
         let (cache, of) = (context.store.hash_cache()?, model.size());
         let checked = verify::stored(path, model, &cache, &context.interrupt, &mut |done| {
-            observer.see(Event::Progress { done, of });
+            context.tell(Event::Progress { done, of });
         })?;
         writer.note(model, &checked)?;
         if checked.damaged.is_empty() {
@@ -142,15 +132,15 @@ impl FetchJob<'_> {
     /// Takes what folders on this host have, each file only if it is what was locked. Returns what is
     /// still missing.
     fn import(&self, writer: &StoreWriter<'_>) -> Result<Vec<LockedFile>, Problem> {
-        let Self { context, model, observer, .. } = self;
-        observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
+        let Self { context, model, .. } = self;
+        context.tell(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
         let sources = self.folders();
         let of = total(&contents(model));
         let damaged = models::gather(writer, model, &sources, &context.interrupt, &mut |done| {
-            observer.see(Event::Progress { done, of });
+            context.tell(Event::Progress { done, of });
         })?;
         for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
-            observer.see(Event::Warning(format!("not taken from this host: {other}")));
+            context.tell(Event::Warning(format!("not taken from this host: {other}")));
         }
         let missing = |file: &LockedFile| damaged.iter().any(|damage| damage.path == file.path);
         Ok(contents(model).into_iter().filter(missing).collect())
@@ -209,17 +199,17 @@ impl FetchJob<'_> {
         folder: &Path,
         missing: &[LockedFile],
     ) -> Result<(), Problem> {
-        let Self { context, model, settings, observer, .. } = self;
+        let Self { context, model, settings, .. } = self;
         if settings.reach == Reach::Offline {
             return Err(not_here(model, missing));
         }
         fs::make_directory(folder)?;
         room(folder, missing)?;
         let hub = online(settings)?;
-        observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
+        context.tell(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
-        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
+        context.tell(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
         let means =
             FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
         let last = Cell::new(ByteSize(0));
@@ -227,10 +217,10 @@ impl FetchJob<'_> {
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
             match news {
                 FetchProgress::Progress(done) if done != last.replace(done) => {
-                    observer.see(Event::Progress { done, of });
+                    context.tell(Event::Progress { done, of });
                 }
                 FetchProgress::Progress(_) => {}
-                FetchProgress::Trouble(text) => observer.see(Event::Warning(text)),
+                FetchProgress::Trouble(text) => context.tell(Event::Warning(text)),
                 FetchProgress::Whole(file, path) => {
                     writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;

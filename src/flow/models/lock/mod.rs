@@ -19,10 +19,7 @@ use crate::{
         size::ByteSize,
         vllm::settings::EngineSettings,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
     host::{
         self, event_loop,
         hub::{Hub, Settings, Source},
@@ -47,18 +44,17 @@ pub fn lock(
     name: &str,
     folder: Option<&Path>,
     settings: &Settings,
-    observer: &dyn Observer,
 ) -> Result<LockedModel, Problem> {
     let profile = context.library.load(name)?;
     let locked = match (folder, &profile.model().path) {
         (Some(folder), path) => {
             let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-            let locked = survey(context, &profile, folder, observer)?;
+            let locked = survey(context, &profile, folder)?;
             // The profile says it already.
             if path.as_ref() == Some(&whole) { locked } else { locked.taken_from(&whole) }
         }
-        (None, Some(folder)) => survey(context, &profile, folder, observer)?,
-        (None, None) => resolve(context, profile.model(), settings, observer)?,
+        (None, Some(folder)) => survey(context, &profile, folder)?,
+        (None, None) => resolve(context, profile.model(), settings)?,
     };
     let locked = with_known_pieces(locked, context.library.lock(profile.name()).ok().flatten().as_ref());
     save(context, &profile, &locked)?;
@@ -66,21 +62,16 @@ pub fn lock(
 }
 
 /// Locks the files on the hub, gets them into the store, and then locks every piece too.
-pub fn lock_and_fetch(
-    context: &Context,
-    name: &str,
-    settings: &Settings,
-    observer: &dyn Observer,
-) -> Result<LockedModel, Problem> {
+pub fn lock_and_fetch(context: &Context, name: &str, settings: &Settings) -> Result<LockedModel, Problem> {
     let profile = context.library.load(name)?;
-    let mut locked = resolve(context, profile.model(), settings, observer)?;
+    let mut locked = resolve(context, profile.model(), settings)?;
     locked = with_known_pieces(locked, context.library.lock(profile.name()).ok().flatten().as_ref());
     save(context, &profile, &locked)?;
-    let fetched = fetch::fetch(context, name, settings, observer)?;
-    observer.see(Event::Stage("hash every piece".to_owned()));
+    let fetched = fetch::fetch(context, name, settings)?;
+    context.tell(Event::Stage("hash every piece".to_owned()));
     let of = locked.size();
     let folder = Folder::open(&fetched.path, &locked.repo, &locked.revision)?;
-    let seen = folder.survey(&context.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let seen = folder.survey(&context.interrupt, &mut |done| context.tell(Event::Progress { done, of }))?;
     for file in &mut locked.files {
         let pieces = seen.iter().find(|seen| seen.path == file.path && seen.sha256 == file.sha256);
         file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
@@ -99,20 +90,15 @@ pub(crate) fn save(context: &Context, profile: &Profile, locked: &LockedModel) -
     })
 }
 
-fn survey(
-    context: &Context,
-    profile: &Profile,
-    folder: &Path,
-    observer: &dyn Observer,
-) -> Result<LockedModel, Problem> {
+fn survey(context: &Context, profile: &Profile, folder: &Path) -> Result<LockedModel, Problem> {
     let wanted = profile.model();
     let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
     if !EngineSettings::of(profile.arguments()).dummy_weights {
         host::checkpoint::check(folder.path())?;
     }
-    observer.see(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
+    context.tell(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
     let of = folder.size()?;
-    let files = folder.survey(&context.interrupt, &mut |done| observer.see(Event::Progress { done, of }))?;
+    let files = folder.survey(&context.interrupt, &mut |done| context.tell(Event::Progress { done, of }))?;
     let locked = LockedModel::of(wanted.repo.clone(), wanted.revision.clone(), folder.commit(), files)?;
     signature::check(wanted, &locked, |file| {
         let path = folder.find(&file.path)?.unwrap_or_default();
@@ -122,21 +108,16 @@ fn survey(
 }
 
 /// The present files on the hub: of the profile's repository, else of the first alternative that exists.
-fn resolve(
-    context: &Context,
-    wanted: &Model,
-    settings: &Settings,
-    observer: &dyn Observer,
-) -> Result<LockedModel, Problem> {
+fn resolve(context: &Context, wanted: &Model, settings: &Settings) -> Result<LockedModel, Problem> {
     let hub = online(settings)?;
     let event_loop = event_loop()?;
     let mut repos = std::iter::once(&wanted.repo).chain(&wanted.alternatives).peekable();
     while let Some(repo) = repos.next() {
-        observer.see(Event::Stage(format!("ask `{}` for `{repo}` at `{}`", hub.address(), wanted.revision)));
+        context.tell(Event::Stage(format!("ask `{}` for `{repo}` at `{}`", hub.address(), wanted.revision)));
         match event_loop.block_on(record(&hub, repo, &wanted.revision, &context.interrupt)) {
             Err(problem) if problem.kind == Kind::Unverified && repos.peek().is_some() => {
                 let why = problem.cause.map_or(problem.what, |cause| cause.to_string());
-                observer.see(Event::Warning(format!("`{repo}`: {why}; trying the next alternative")));
+                context.tell(Event::Warning(format!("`{repo}`: {why}; trying the next alternative")));
             }
             recorded => {
                 let locked = recorded?;

@@ -38,7 +38,6 @@ pub(crate) fn lock_runtime(
     name: &str,
     with: &[String],
     until: Option<&str>,
-    observer: &dyn Observer,
 ) -> Result<LockedRuntime, Problem> {
     let profile = context.library.load(name)?;
     let wanted = profile.runtime();
@@ -54,16 +53,16 @@ pub(crate) fn lock_runtime(
     let until = until.map(str::to_owned);
     let mut question = Question { requirements, python, platform, until };
     let uv = Uv::asking(uv::variables()).declared_by(context.library.declared());
-    let mut resolved = resolve(&uv, wanted, &question, observer)?;
+    let mut resolved = resolve(&uv, wanted, &question, &*context.observer)?;
     let constraints = resolved.lock.constraints();
     if !constraints.is_empty() {
         question.requirements.extend(constraints);
-        resolved = resolve(&uv, wanted, &question, observer)?;
+        resolved = resolve(&uv, wanted, &question, &*context.observer)?;
     }
-    no_clashes(context, &resolved, observer)?;
+    no_clashes(context, &resolved)?;
     let Resolved { lock: mut locked, .. } = resolved;
     if wanted.python != Python::System {
-        observer.see(Event::Stage(format!("lock a build of Python {}", question.python)));
+        context.tell(Event::Stage(format!("lock a build of Python {}", question.python)));
         locked.interpreter = Some(interpreters::newest(&uv, &question.python, &context.interrupt)?);
     }
     context.library.save_runtime(&locked, |path, bytes| {
@@ -88,7 +87,7 @@ fn resolve(
 
 /// Refuses two wheels that bring the same file, since one would win by chance. The index is asked for their
 /// directories; the installation checks wheels that cannot be asked for.
-fn no_clashes(context: &Context, resolved: &Resolved, observer: &dyn Observer) -> Result<(), Problem> {
+fn no_clashes(context: &Context, resolved: &Resolved) -> Result<(), Problem> {
     let Resolved { lock, addresses } = resolved;
     let remote = |wheel: &crate::domain::lockfile::LockedWheel| Remote {
         name: format!("{} {}", wheel.name, wheel.version),
@@ -97,7 +96,7 @@ fn no_clashes(context: &Context, resolved: &Resolved, observer: &dyn Observer) -
         size: wheel.size.0,
     };
     let remotes: Vec<Remote> = lock.wheels.iter().map(remote).collect();
-    observer.see(Event::Stage(format!("look into {} wheels at the index", remotes.len())));
+    context.tell(Event::Stage(format!("look into {} wheels at the index", remotes.len())));
     let site = PathBuf::from(format!("lib/python{}/site-packages", lock.python));
     let (mut brought, mut unknown) = (Vec::new(), Vec::new());
     for (wheel, listed) in remotes.iter().zip(wheels::list(&remotes, &context.interrupt)?) {
@@ -110,7 +109,7 @@ fn no_clashes(context: &Context, resolved: &Resolved, observer: &dyn Observer) -
         }
     }
     if let Some(first) = unknown.first() {
-        observer.see(Event::Warning(format!(
+        context.tell(Event::Warning(format!(
             "{} of {} wheels could not be looked into ({first}); they are held against the others when they are \
              installed",
             unknown.len(),

@@ -12,7 +12,7 @@ use crate::{
     },
     flow::{
         context::Context,
-        event::{Event, Observer},
+        event::Event,
         models::{not_locked, online},
     },
     host::{
@@ -53,16 +53,11 @@ pub enum Standing {
 ///
 /// # Errors
 /// [`Kind::Unverified`](crate::domain::problem::Kind::Unverified) where the hub does not answer.
-pub fn check(
-    context: &Context,
-    name: &str,
-    settings: &Settings,
-    observer: &dyn Observer,
-) -> Result<UpstreamCheck, Problem> {
+pub fn check(context: &Context, name: &str, settings: &Settings) -> Result<UpstreamCheck, Problem> {
     let profile = context.library.load(name)?;
     let model = context.library.lock(profile.name())?.ok_or_else(|| not_locked(profile.name()))?;
     let hub = online(settings)?;
-    observer.see(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
+    context.tell(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
     let asked = event_loop()?.block_on(standing(&hub, &model, &context.interrupt));
     let standing = match asked {
         Err(HubFailure::Failed(fault @ (HubError::Missing | HubError::Denied(_)))) => {

@@ -9,11 +9,7 @@ use crate::{
         size::ByteSize,
         store::manifest::Part,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-        models::verify_at_start::folder_of,
-    },
+    flow::{context::Context, event::Event, models::verify_at_start::folder_of},
     host::{
         models::verify::Damage,
         runtimes::{
@@ -78,10 +74,9 @@ pub(super) fn one(
     context: &Context,
     (part, digest): (Part, Sha256Digest),
     mend: Mend,
-    observer: &dyn Observer,
 ) -> Result<VerifiedTree, Problem> {
     let path = folder_of(context.layout(), part, digest);
-    observer.see(Event::Stage(format!("verify `{}`", path.display())));
+    context.tell(Event::Stage(format!("verify `{}`", path.display())));
     let mut verified = VerifiedTree {
         name: format!("{} ({})", name(context, part, digest)?, digest.short()),
         path,
@@ -101,14 +96,14 @@ pub(super) fn one(
         }
         return Ok(verified);
     }
-    look(context, digest, &mut verified, observer)?;
+    look(context, digest, &mut verified)?;
     if mend == Mend::Again && !verified.is_clean() {
         let writer = context.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
-        observer.see(Event::Stage(format!("install {} again", verified.name)));
-        if again(context, &writer, (part, digest), observer)? {
+        context.tell(Event::Stage(format!("install {} again", verified.name)));
+        if again(context, &writer, (part, digest))? {
             drop(writer);
             let found = std::mem::take(&mut verified.damaged);
-            look(context, digest, &mut verified, observer)?;
+            look(context, digest, &mut verified)?;
             verified.repaired =
                 found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
         }
@@ -116,18 +111,13 @@ pub(super) fn one(
     Ok(verified)
 }
 
-fn look(
-    context: &Context,
-    digest: Sha256Digest,
-    verified: &mut VerifiedTree,
-    observer: &dyn Observer,
-) -> Result<(), Problem> {
+fn look(context: &Context, digest: Sha256Digest, verified: &mut VerifiedTree) -> Result<(), Problem> {
     let Some(manifest) = context.store.manifest(digest)? else {
         verified.by = By::Nobody;
         return Ok(());
     };
     let of = manifest.size();
-    let progress = &mut |done| observer.see(Event::Progress { done, of });
+    let progress = &mut |done| context.tell(Event::Progress { done, of });
     let seen = installed::check(
         (digest, &verified.path),
         &manifest,
@@ -172,9 +162,8 @@ fn again(
     context: &Context,
     writer: &StoreWriter<'_>,
     (part, digest): (Part, Sha256Digest),
-    observer: &dyn Observer,
 ) -> Result<bool, Problem> {
-    let said = &mut |words: &str| observer.see(Event::Installing(words.trim().to_owned()));
+    let said = &mut |words: &str| context.tell(Event::Installing(words.trim().to_owned()));
     let uv = &Uv::installing(context.layout(), uv::variables())?.declared_by(context.library.declared());
     let interrupt = &context.interrupt;
     match part {

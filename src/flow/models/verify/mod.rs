@@ -14,10 +14,7 @@ use crate::{
         size::ByteSize,
         store::manifest::Part,
     },
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
+    flow::{context::Context, event::Event},
     host::{
         models::{
             repair::{Copies, PieceSource},
@@ -109,12 +106,7 @@ impl Verified {
 
 /// Hashes every file of these models. Proven files are noted for the next start, if this process may write
 /// that down.
-pub fn verify(
-    context: &Context,
-    which: &Which,
-    damaged: Damaged<'_>,
-    observer: &dyn Observer,
-) -> Result<Verified, Problem> {
+pub fn verify(context: &Context, which: &Which, damaged: Damaged<'_>) -> Result<Verified, Problem> {
     let began = Instant::now();
     let targets = match which {
         Which::Current => {
@@ -130,15 +122,14 @@ pub fn verify(
     let mut proven = HashCache::default();
     let mut models = Vec::new();
     for target in targets {
-        models.push(one(context, target, damaged, &mut proven, observer)?);
+        models.push(one(context, target, damaged, &mut proven)?);
     }
     let mend = match damaged {
         Damaged::Told => Mend::Never,
         Damaged::Repaired(_) => Mend::Again,
     };
     let parts = parts(context, which)?.into_iter();
-    let runtimes =
-        parts.map(|part| installed::one(context, part, mend, observer)).collect::<Result<_, _>>()?;
+    let runtimes = parts.map(|part| installed::one(context, part, mend)).collect::<Result<_, _>>()?;
     Ok(Verified { models, runtimes, took: began.elapsed() })
 }
 
@@ -169,23 +160,22 @@ fn one(
     target: Target,
     damaged: Damaged<'_>,
     proven: &mut HashCache,
-    observer: &dyn Observer,
 ) -> Result<VerifiedModel, Problem> {
     let Target { name, model, place, source } = target;
     let path = match &place {
         Place::Stored(digest) => context.layout().model(*digest),
         Place::Given(folder) => folder.path().to_owned(),
     };
-    observer.see(Event::Stage(format!("verify `{}`", path.display())));
+    context.tell(Event::Stage(format!("verify `{}`", path.display())));
     let of = model.size();
-    let progress = &mut |done| observer.see(Event::Progress { done, of });
+    let progress = &mut |done| context.tell(Event::Progress { done, of });
     let checked = match &place {
         Place::Stored(_) => verify::stored(&path, &model, proven, &context.interrupt, progress)?,
         Place::Given(folder) => verify::given(folder, &model, &context.interrupt, progress)?,
     };
     if let Place::Stored(_) = place {
         checked.noted.iter().for_each(|(content, stamp)| proven.note(*content, *stamp));
-        remember(context, &model, &checked, observer);
+        remember(context, &model, &checked);
     }
     let mut verified = VerifiedModel {
         name,
@@ -203,7 +193,7 @@ fn one(
             )
             .help("only what is in the store is repaired; fetch the files of that folder again"));
         }
-        observer.see(Event::Stage(format!("repair {}", verified.name)));
+        context.tell(Event::Stage(format!("repair {}", verified.name)));
         repair(context, &model, source, sources, &mut verified)?;
     }
     Ok(verified)
@@ -231,12 +221,12 @@ fn repair(
 
 /// Writes down what was proven, and what was found damaged. Where the former is not allowed now, the next start has to
 /// hash it; where the latter is not, somebody has to be told.
-fn remember(context: &Context, model: &LockedModel, checked: &VerifyResult, observer: &dyn Observer) {
+fn remember(context: &Context, model: &LockedModel, checked: &VerifyResult) {
     let wait = if checked.damaged.is_empty() { Duration::ZERO } else { MARK_WAIT };
     let noted = context.store.writer(wait, "awqdeploy verify").and_then(|writer| writer.note(model, checked));
     if let (Err(problem), false) = (noted, checked.damaged.is_empty()) {
         let why = problem.in_one_line();
-        observer.see(Event::Warning(format!(
+        context.tell(Event::Warning(format!(
             "the damage could not be recorded, so the next start may not see it: {why}"
         )));
     }
