@@ -92,6 +92,7 @@ pub enum ServiceManager {
 
 impl Context {
     /// This context, with another observer.
+    #[must_use]
     pub fn observed_by(self, observer: Rc<dyn Observer>) -> Self {
         Self { observer, ..self }
     }
