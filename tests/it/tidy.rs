@@ -1,6 +1,10 @@
 //! The layers point one way, and nothing grows beyond what one can read.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What each layer must not name. `domain` touches nothing outside; nothing points upwards.
 const BANNED: &[(&str, &[&str])] = &[
@@ -36,6 +40,9 @@ const SINK: &str = "src/cli/terminal.rs";
 const LEAVES_BY: [&str; 6] = ["anstream::", "println!", "print!(", "io::stdout", "io::stderr()", "anstyle::"];
 
 const FILE_LINES: usize = 500;
+/// Files and rooms that one sees at once: at the front of a layer, and in a room. `mod.rs` is the room itself.
+const FRONT: usize = 24;
+const ROOM: usize = 12;
 
 #[test]
 fn layers_point_one_way() {
@@ -79,6 +86,23 @@ fn files_stay_small() {
         });
     }
     assert!(large.is_empty(), "too large to read:\n{}", large.join("\n"));
+}
+
+#[test]
+fn no_room_is_crowded() {
+    let mut rooms = BTreeMap::<PathBuf, BTreeSet<PathBuf>>::new();
+    each_source("src", &mut |path, _| {
+        for path in Path::new(path).ancestors().filter(|path| !path.ends_with("mod.rs")) {
+            if let Some(room) = path.parent() {
+                rooms.entry(room.to_owned()).or_default().insert(path.to_owned());
+            }
+        }
+    });
+    assert!(rooms.len() > 30, "{rooms:?}");
+    for (room, within) in rooms {
+        let most = if room.components().count() <= 2 { FRONT } else { ROOM };
+        assert!(within.len() <= most, "{} has {} entries, at most {most} fit", room.display(), within.len());
+    }
 }
 
 pub(crate) fn each_source(folder: &str, see: &mut impl FnMut(&str, &str)) {

@@ -1,7 +1,6 @@
 //! The documents of `--json`. Text for people is rendered from these same values.
 
 pub(super) mod adoption;
-pub(super) mod collection;
 pub(super) mod evidence;
 pub(super) mod history;
 pub(super) mod init;
@@ -12,9 +11,8 @@ pub(super) mod rehearsal;
 pub(super) mod schema;
 mod summary;
 pub(super) mod units;
-pub(super) mod verify;
 
-pub(crate) use collection::CollectDocument;
+pub(crate) use models::collection::CollectDocument;
 
 use crate::{
     domain::{

@@ -8,11 +8,10 @@ use super::{
     history::{HistoryDocument, WhyDocument},
     init::InitDocument,
     lookup::{DiffDocument, LogsDocument},
-    models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
+    models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument, verify::VerifyDocument},
     profiles::ProfilesDocument,
     rehearsal::RehearsalDocument,
     units::UnitsDocument,
-    verify::VerifyDocument,
 };
 use crate::{
     cli::{

@@ -1,11 +1,14 @@
 //! `verify`, `gc`, `pin`, `unpin` and `export`: the store.
 
-use super::models;
+use super::pieces;
 use crate::{
     cli::{
         args::{Global, VerifyRequest},
         context::{context, on_screen},
-        documents::{self, CollectDocument, verify::VerifyDocument},
+        documents::{
+            CollectDocument,
+            models::verify::{VerifyDocument, verification},
+        },
         output::show,
         progress::Screen,
         render,
@@ -23,14 +26,14 @@ use crate::{
 };
 use std::{path::Path, rc::Rc};
 
-pub(super) fn verify(
+pub(crate) fn verify(
     global: &Global,
     request: VerifyRequest,
     screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let VerifyRequest { profile, all, repair } = request;
     let context = on_screen(global, screen)?;
-    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
+    let hub = if repair { pieces(&context, profile.as_deref(), screen) } else { None };
     let which = match profile {
         Some(profile) => Which::Profile(profile),
         None if all => Which::All,
@@ -39,25 +42,25 @@ pub(super) fn verify(
     let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
     let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
     let verified = verify::verify(&context, &which, damaged)?;
-    show(global, &VerifyDocument::of(&verified), documents::verify::verification)?;
+    show(global, &VerifyDocument::of(&verified), verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })
 }
 
-pub(super) fn gc(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
+pub(crate) fn gc(global: &Global, dry_run: bool) -> Result<ExitStatus, Problem> {
     let mode = if dry_run { Mode::Look } else { Mode::Free };
     let collected = collect(&context(global)?, mode)?;
     show(global, &CollectDocument::of(collected, mode), render::collection)
 }
 
-pub(super) fn pin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
+pub(crate) fn pin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
     gc::pin(&context(global)?, GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
-pub(super) fn unpin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
+pub(crate) fn unpin(global: &Global, generation: u64) -> Result<ExitStatus, Problem> {
     gc::unpin(&context(global)?, GenerationId(generation)).map(|()| ExitStatus::Done)
 }
 
-pub(super) fn export(
+pub(crate) fn export(
     global: &Global,
     profile: &str,
     folder: &Path,

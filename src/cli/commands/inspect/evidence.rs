@@ -37,7 +37,7 @@ use std::{fmt::Write, path::PathBuf, rc::Rc};
 type Form = fn(&GenerationEvidence) -> String;
 
 /// Shows or writes how a generation was proven.
-pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
+pub(crate) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
     let account = evidence::of_generation(&context::context(global)?, request.generation.map(GenerationId))?;
     let forms: [(&Option<PathBuf>, Form); 4] = [
         (&request.html, |account| plain(&page::html(account))),
@@ -58,7 +58,7 @@ pub(super) fn report(global: &Global, request: &ReportRequest) -> Result<ExitSta
 }
 
 /// Compares two profiles.
-pub(super) fn compare(
+pub(crate) fn compare(
     global: &Global,
     profiles: [&str; 2],
     screen: &Rc<Screen>,

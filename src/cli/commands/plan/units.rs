@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Prints the units that a deployment would install, or writes them into a folder.
-pub(super) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatus, Problem> {
+pub(crate) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatus, Problem> {
     let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));

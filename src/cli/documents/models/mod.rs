@@ -1,5 +1,8 @@
 //! The documents of `lock` and `fetch`.
 
+pub(super) mod collection;
+pub(in crate::cli) mod verify;
+
 use crate::{
     domain::{
         digest::Sha256Digest,

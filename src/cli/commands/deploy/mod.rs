@@ -1,5 +1,8 @@
 //! `deploy`, `rollback`, `follow`, `cancel` and `recover`.
 
+pub(super) mod apply;
+pub(super) mod service;
+
 use crate::{
     cli::{
         args::{Consent, Global, Insistence},
@@ -32,7 +35,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, rc::Rc};
 
-pub(super) fn deploy(
+pub(crate) fn deploy(
     global: &Global,
     profile: &str,
     consent: &Consent,
@@ -64,7 +67,7 @@ fn waived(insistence: &Insistence) -> BTreeSet<Waiver> {
         .collect()
 }
 
-pub(super) fn rollback(
+pub(crate) fn rollback(
     global: &Global,
     target: Option<String>,
     consent: &Consent,
@@ -97,7 +100,7 @@ pub(super) fn rollback(
 }
 
 /// Follows an activation; its exit status becomes this process's.
-pub(super) fn follow(
+pub(crate) fn follow(
     global: &Global,
     story: impl FnOnce(&Context) -> Result<Outcome, Problem>,
     screen: &Rc<Screen>,
@@ -119,7 +122,7 @@ fn warn_of_drift(context: &mut Context, screen: &Rc<Screen>) -> Result<(), Probl
     Ok(())
 }
 
-pub(super) fn recover(global: &Global, boot: bool, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
+pub(crate) fn recover(global: &Global, boot: bool, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let ended = if boot {
         recover::recover_at_boot(&mut context(global)?.observed_by(screen.clone()))?
     } else {

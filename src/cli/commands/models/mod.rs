@@ -1,5 +1,7 @@
 //! `lock` and `fetch`: prints what was locked and fetched.
 
+pub(super) mod store;
+
 use crate::{
     cli::{
         args::{Global, LockRequest},
@@ -45,7 +47,7 @@ fn lock_runtime(global: &Global, context: &Context, request: &LockRequest) -> Re
     })
 }
 
-pub(super) fn lock(
+pub(crate) fn lock(
     global: &Global,
     request: &LockRequest,
     screen: &Rc<Screen>,
@@ -75,7 +77,7 @@ pub(super) fn lock(
     })
 }
 
-pub(super) fn fetch(
+pub(crate) fn fetch(
     global: &Global,
     profile: &str,
     offline: bool,
@@ -98,7 +100,7 @@ pub(super) fn fetch(
 }
 
 /// The hub to repair from, if it can be asked. Without it there may be copies on this host.
-pub(super) fn pieces(context: &Context, profile: Option<&str>, screen: &Rc<Screen>) -> Option<HubPieces> {
+pub(crate) fn pieces(context: &Context, profile: Option<&str>, screen: &Rc<Screen>) -> Option<HubPieces> {
     let pieces = Settings::from_environment().and_then(|settings| fetch::pieces(context, profile, &settings));
     pieces.unwrap_or_else(|problem| {
         screen.see(Event::Warning(format!("{}; the hub is not asked", problem.in_one_line())));

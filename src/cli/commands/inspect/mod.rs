@@ -1,6 +1,10 @@
 //! `status`, `generations`, `history` and `why`: prints the present state and its past.
 
-use super::history as told;
+pub(super) mod evidence;
+pub(super) mod lookup;
+pub(super) mod profiles;
+mod told;
+
 use crate::{
     cli::{
         args::Global,
@@ -18,23 +22,23 @@ use crate::{
 };
 use std::rc::Rc;
 
-pub(super) fn status(global: &Global) -> Result<ExitStatus, Problem> {
+pub(crate) fn status(global: &Global) -> Result<ExitStatus, Problem> {
     let status = status::status(&mut context(global)?)?;
     show(global, &StatusDocument::of(global.root(), status), render::status)
 }
 
-pub(super) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
+pub(crate) fn generations(global: &Global) -> Result<ExitStatus, Problem> {
     let document = GenerationsDocument::of(status::generations(&context(global)?)?);
     show(global, &document, render::generations)
 }
 
-pub(super) fn history(global: &Global) -> Result<ExitStatus, Problem> {
+pub(crate) fn history(global: &Global) -> Result<ExitStatus, Problem> {
     let context = context(global)?;
     let history = history::history(&context)?;
     show(global, &HistoryDocument::of(&history, &history::profiles(&context)?), told::history)
 }
 
-pub(super) fn why(
+pub(crate) fn why(
     global: &Global,
     generation: Option<u64>,
     screen: &Rc<Screen>,

@@ -1,12 +1,18 @@
 //! Reads `runtimes/vllm-VERSION[-cpu].toml`.
 
+pub mod archive;
+pub mod needs;
+mod pylock;
+pub mod record;
+mod wheel;
+pub mod wheel_tags;
+
+pub use wheel::LockedWheel;
+
 use super::{
     interpreter::{Interpreter, LockedInterpreter, Unlocked},
     model::{REMEDY, check, known_version, size, unseen},
-    pylock,
     text::{VERSION, quoted, sorted},
-    wheel::LockedWheel,
-    wheel_tags::Target,
 };
 use crate::domain::{
     digest::Sha256Digest,
@@ -24,6 +30,7 @@ use std::{
     path::Path,
 };
 use toml::Spanned;
+use wheel_tags::Target;
 
 /// The ending of an interpreter's archive.
 const ARCHIVE: &str = ".tar.gz";

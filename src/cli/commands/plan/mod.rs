@@ -1,5 +1,8 @@
 //! `plan`, `facts` and `doctor`.
 
+pub(super) mod init;
+pub(super) mod units;
+
 use crate::{
     cli::{
         args::{Global, PlanRequest},
@@ -15,7 +18,7 @@ use crate::{
 };
 use std::path::Path;
 
-pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
+pub(crate) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
     let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
@@ -40,7 +43,7 @@ fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitS
     }
 }
 
-pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus, Problem> {
+pub(crate) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus, Problem> {
     let own = || machine::facts(layout(global).scope());
     let findings = doctor::examine(&facts.map_or_else(own, read_facts)?);
     let code = if doctor::is_fatal(&findings) { ExitStatus::Refused } else { ExitStatus::Done };
@@ -52,7 +55,7 @@ pub(super) fn doctor(global: &Global, facts: Option<&Path>) -> Result<ExitStatus
     Ok(code)
 }
 
-pub(super) fn facts(global: &Global, probe: Option<&str>) -> Result<ExitStatus, Problem> {
+pub(crate) fn facts(global: &Global, probe: Option<&str>) -> Result<ExitStatus, Problem> {
     let mut facts = context::context(global)?.facts()?.clone();
     if let Some(python) = probe {
         let python = match python {

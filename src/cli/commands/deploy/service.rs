@@ -18,7 +18,7 @@ use crate::{
 use std::rc::Rc;
 
 /// Runs the worker of an activation, for the service manager.
-pub(super) fn activate(
+pub(crate) fn activate(
     global: &Global,
     number: u64,
     rest: bool,
@@ -31,7 +31,7 @@ pub(super) fn activate(
 }
 
 /// Counts a start or end of the service, for its unit.
-pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Problem> {
+pub(crate) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Problem> {
     let context = context(global)?;
     match what {
         Tallied::Begun => fallback::begun(&context),
@@ -41,21 +41,21 @@ pub(super) fn tally(global: &Global, what: Tallied) -> Result<ExitStatus, Proble
 }
 
 /// Rolls back a service that failed too often, for the service manager.
-pub(super) fn fallback(global: &Global, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
+pub(crate) fn fallback(global: &Global, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let mut context = on_screen(global, screen)?;
     let outcome = fallback::fall_back(&mut context)?;
     Ok(outcome.map_or(ExitStatus::Done, |outcome| outcome.conclusion().into()))
 }
 
 /// Runs the supervisor, for the service's unit.
-pub(super) fn supervise(global: &Global, owner: Option<u32>) -> Result<ExitStatus, Problem> {
+pub(crate) fn supervise(global: &Global, owner: Option<u32>) -> Result<ExitStatus, Problem> {
     let parent = owner.map_or(supervise::Parent::Ignored, |owner| supervise::Parent::Followed { owner });
     let store = Store::new(layout(global));
     event_loop()?.block_on(supervise::supervise(&store, parent)).map(|()| ExitStatus::Done)
 }
 
 /// Runs the stand-in for vLLM, for a rehearsal's supervisor.
-pub(super) fn engine(arguments: &[String]) -> Result<ExitStatus, Problem> {
+pub(crate) fn engine(arguments: &[String]) -> Result<ExitStatus, Problem> {
     let options = engine::Options::from_arguments(arguments, |name| std::env::var(name).ok())?;
     event_loop()?.block_on(engine::run(options)).map(|()| ExitStatus::Done)
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 use std::fmt::Write;
 
-pub(super) fn profiles(global: &Global) -> Result<ExitStatus, Problem> {
+pub(crate) fn profiles(global: &Global) -> Result<ExitStatus, Problem> {
     let document = ProfilesDocument::of(profiles::profiles(&mut context(global)?)?);
     show(global, &document, list)
 }
@@ -46,7 +46,7 @@ fn list(document: &ProfilesDocument) -> String {
 }
 
 /// What to say to somebody who names none.
-pub(super) fn none_named(global: &Global, command: &str) -> Problem {
+pub(crate) fn none_named(global: &Global, command: &str) -> Problem {
     let help = match library::library(global).names() {
         Ok(names) if names.is_empty() => "there are no profiles yet".to_owned(),
         Ok(names) => format!("there are {}", listed(names.iter().map(String::as_str))),

@@ -1,6 +1,5 @@
 //! `apply`: prints what became of a declaration.
 
-use super::deploy;
 use crate::{
     cli::{
         args::{Apply, Global},
@@ -22,7 +21,7 @@ use std::rc::Rc;
 /// The status of a declaration that was rolled back, now or when it was tried.
 const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
 
-pub(super) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
+pub(crate) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
     let Apply { profile, fallback, units } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
@@ -30,7 +29,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Res
         let prepare = |context: &_, name: &str| {
             let prepared = plan::prepare(context, name)?;
             if !global.json {
-                deploy::show_prepared(global, &prepared)?;
+                super::show_prepared(global, &prepared)?;
             }
             Ok(prepared)
         };
@@ -39,7 +38,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Res
     screen.clear();
     match applied {
         Ok(Applied::Deployed(outcome) | Applied::Unchanged(outcome)) => {
-            deploy::conclude(global, Action::Deploy, &profile, Ok(Some(outcome)))
+            super::conclude(global, Action::Deploy, &profile, Ok(Some(outcome)))
         }
         Ok(Applied::Stands(why)) => {
             let (why, help) = words(&profile, why);
@@ -48,7 +47,7 @@ pub(super) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Res
             output::show(global, &document, render::activation)?;
             Ok(DOES_NOT_SERVE)
         }
-        Err(problem) => deploy::conclude(global, Action::Deploy, &profile, Err(problem)),
+        Err(problem) => super::conclude(global, Action::Deploy, &profile, Err(problem)),
     }
 }
 
