@@ -1,7 +1,7 @@
 //! The documents of `lock` and `fetch`.
 
 pub(super) mod collection;
-pub(in crate::cli) mod verify;
+pub(crate) mod verify;
 
 use crate::{
     domain::{

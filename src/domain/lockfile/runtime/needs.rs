@@ -1,7 +1,7 @@
 //! The needs of a generation beside the store. A host that has lost one of them has lost the rollback target.
 
 use super::LockedRuntime;
-use crate::domain::{lockfile::Interpreter, profile::Device};
+use crate::domain::{lockfile::interpreter::Interpreter, profile::Device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
