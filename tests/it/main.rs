@@ -43,6 +43,7 @@ mod skipped;
 mod spelling;
 mod stand;
 mod store;
+mod terminal;
 mod tidy;
 mod validation;
 mod vllm;

@@ -1,8 +1,13 @@
 //! What a person sees who does not know yet what there is.
 
 use super::folder;
-use crate::program::{Said, awqdeploy};
+use crate::{
+    program::{Said, awqdeploy},
+    scratch::tempdir,
+    terminal::{Cursor, Left, Terminal},
+};
 use insta::assert_snapshot;
+use std::thread;
 
 const LEAST: &str =
     "service = 'vllm'\n[model]\nrepo = 'owner/name'\nserved-name = 'name'\n[runtime]\nvllm = '0.26.0'\n";
@@ -61,4 +66,23 @@ fn a_status_of_nothing_says_what_to_type() {
     let shown = said(&[], &["status"]).text();
     assert!(shown.starts_with("nothing is deployed below "), "{shown}");
     assert!(shown.contains("next") && shown.contains("`awqdeploy profiles`"), "{shown}");
+}
+
+/// From 60 columns to 120: nothing is wrapped by the terminal, no bar and no spinner stays behind, and the last line is the
+/// command's own.
+#[test]
+fn a_deployment_fits_the_terminal() {
+    thread::scope(|scope| {
+        for columns in [60, 80, 120] {
+            scope.spawn(move || {
+                let scratch = tempdir().unwrap();
+                let variables = [("TMPDIR", scratch.path().display().to_string())];
+                let Left { code, screen, cursor } = Terminal::start(columns, &["rehearse"], &variables).end();
+                assert_eq!((code, cursor), (Some(0), Cursor::Ready), "{screen}");
+                let frozen = |c: char| "⠁⠂⠄⡀⢀⠠⠐⠈█░".contains(c);
+                assert!(!screen.contains(frozen), "{screen}");
+                assert!(screen.trim_end().ends_with("awq serves: the migration works."), "{screen}");
+            });
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! `init`: from a model's name to a profile.
 
+mod asking;
 mod checkpoints;
 mod goldens;
 mod names;
