@@ -16,7 +16,7 @@ const SEED: u64 = 25;
 pub const SHORT: usize = 270;
 
 /// Where prompts come from: two measurements with the same source sent the same texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PromptSource {
     /// The version of the sentences and of the drawing.
     pub set: u32,

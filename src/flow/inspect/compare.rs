@@ -6,7 +6,6 @@ use crate::{
         generation_id::GenerationId,
         measure::{
             Interval, Sample, Throughput,
-            prompts::PromptSource,
             stats::{Logarithms, rates},
         },
         problem::Problem,
@@ -115,7 +114,8 @@ impl SideBySide {
     fn of(first: &GenerationEvidence, second: &GenerationEvidence) -> Self {
         let both = [first, second];
         let quality = |account: &GenerationEvidence| account.report.as_ref()?.quality.clone();
-        let other_prompts = both.map(prompt_source).into_iter().flatten().collect::<BTreeSet<_>>().len() > 1;
+        let sweeps = both.map(|account| account.report.as_ref()?.sweep.as_ref());
+        let other_prompts = matches!(sweeps, [Some(first), Some(second)] if first.source != second.source);
         Self {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
@@ -132,12 +132,6 @@ impl SideBySide {
             not_comparable: other_prompts.then(|| OTHER_PROMPTS.to_owned()).into_iter().collect(),
         }
     }
-}
-
-/// Where the prompts of this sweep came from: absent without a sweep; `None` within for one from before there was a source.
-fn prompt_source(account: &GenerationEvidence) -> Option<Option<PromptSource>> {
-    let sweep = account.report.as_ref()?.sweep.as_ref()?;
-    Some(sweep.source)
 }
 
 /// The measures of cost: memory, start-up, downtime.
