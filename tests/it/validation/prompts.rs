@@ -76,7 +76,7 @@ fn listening_in(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
             let asked = Arc::clone(&asked);
             thread::spawn(move || {
                 let (mut client, mut server) = (client, server);
-                let (mut said, mut piece) = (Vec::new(), [0; 65536]);
+                let (mut said, mut piece) = (Vec::new(), vec![0; 65536]);
                 while let Ok(count @ 1..) = client.read(&mut piece) {
                     said.extend_from_slice(&piece[..count]);
                     if server.write_all(&piece[..count]).is_err() {
