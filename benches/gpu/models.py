@@ -8,7 +8,7 @@ OUT/C  AWQ's own format, 4 bit, groups of 128
 OUT/a  the shape of A in four layers, with files of random weights (4 GB): for what is only right with real files
 OUT/b  the same of B
 
-The shapes come from the `config.json` files that awqdeploy knows (`src/domain/known`). With `--tiny`, a and b are small enough
+The shapes come from the `config.json` files that awqdeploy knows (`src/domain/checkpoint/known`). With `--tiny`, a and b are small enough
 for the CPU build of vLLM, and A, B and C are left out.
 """
 
@@ -18,7 +18,7 @@ import pathlib
 
 import numpy as np
 
-KNOWN = pathlib.Path(__file__).parents[2] / "src/domain/known"
+KNOWN = pathlib.Path(__file__).parents[2] / "src/domain/checkpoint/known"
 # What GPTQ quantises. Without it vLLM looks for quantised tensors in files, which a dummy model does not have, and keeps
 # everything outside the experts in 16 bits without a word.
 DENSE = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "linear_attn.in_proj_qkvz"]

@@ -1,7 +1,9 @@
 //! Measurements of a server: samples and their statistics.
 
+pub mod prompts;
 pub mod stats;
 
+use prompts::PromptSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,9 @@ pub struct Throughput {
     /// Requests that were thrown away and made anew, since this client itself was stalled.
     #[serde(default)]
     pub thrown_away: u32,
+    /// Where the prompts came from. Absent in reports of before: one text, each time with another label.
+    #[serde(default)]
+    pub prompts: Option<PromptSource>,
     /// Each measured request, in order.
     #[serde(default)]
     pub samples: Vec<Sample>,

@@ -141,6 +141,7 @@ impl Throughput {
             itl_ms: Interval::of_gaps(samples)?,
             e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
             thrown_away: 0,
+            prompts: None,
             samples: samples.to_vec(),
         })
     }

@@ -3,6 +3,7 @@
 
 use crate::domain::measure::{
     Interval, Sample,
+    prompts::PromptSource,
     stats::{Logarithms, median},
 };
 use schemars::JsonSchema;
@@ -30,6 +31,10 @@ pub struct Swept {
     pub streams: Vec<Concurrency>,
     /// The measurements that were left out, and why.
     pub left_out: Vec<String>,
+    /// Where the prompts came from. Absent in reports of before: one text, each time with another label, so that streams
+    /// of a model with many experts shared what they read.
+    #[serde(default)]
+    pub source: Option<PromptSource>,
 }
 
 /// The time to the first token after prompts of one length.

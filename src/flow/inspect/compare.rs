@@ -26,6 +26,10 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 /// The greatest probability that a ratio lies beyond its bounds, on either side.
 const OUTSIDE: f64 = 0.025;
 
+/// Why the rates of several streams have no ratio.
+const OTHER_PROMPTS: &str = "several streams: the two were sent different prompts, and streams of one text share what \
+     they read";
+
 /// Two profiles side by side, the baseline first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct SideBySide {
@@ -40,6 +44,8 @@ pub(crate) struct SideBySide {
     pub(crate) rows: Vec<Row>,
     /// The comparison of their answers, question by question. Absent where one was not asked.
     pub(crate) quality: Option<QualityComparison>,
+    /// What is not comparable, and why: it has no ratio.
+    pub(crate) not_comparable: Vec<String>,
 }
 
 /// One measure of both.
@@ -67,6 +73,12 @@ pub(crate) enum Value {
     Exact(f64),
     /// Measured several times.
     Measured(Interval),
+}
+
+impl Row {
+    fn without_ratio(self) -> Self {
+        Self { ratio: None, ratio_low: None, ratio_high: None, ..self }
+    }
 }
 
 /// The interval of a measure, and the independent measurements behind it.
@@ -98,12 +110,22 @@ impl SideBySide {
     fn of(first: &GenerationEvidence, second: &GenerationEvidence) -> Self {
         let both = [first, second];
         let quality = |account: &GenerationEvidence| account.report.as_ref()?.quality.clone();
+        let sweeps = both.map(|account| account.report.as_ref()?.sweep.as_ref());
+        let other_prompts = matches!(sweeps, [Some(first), Some(second)] if first.source != second.source);
         Self {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
             at: jiff::Timestamp::now(),
-            rows: [costs(both), one_stream(both), by_prompt(both), by_streams(both), answers(both)].concat(),
+            rows: [
+                costs(both),
+                one_stream(both),
+                by_prompt(both),
+                by_streams(both, other_prompts),
+                answers(both),
+            ]
+            .concat(),
             quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
+            not_comparable: other_prompts.then(|| OTHER_PROMPTS.to_owned()).into_iter().collect(),
         }
     }
 }
@@ -159,8 +181,9 @@ fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
     lengths.into_iter().map(row).collect()
 }
 
-/// The measures for each number of streams that one of them was measured with.
-fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+/// The measures for each number of streams that one of them was measured with. Without ratios where they were sent
+/// `other_prompts`: streams of one text share what they read.
+fn by_streams(both: [&GenerationEvidence; 2], other_prompts: bool) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [
         ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
@@ -175,7 +198,8 @@ fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
         let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
         let row = |(name, unit, of): &(&str, &'static str, Of)| {
             let of = level.map(|level| level.map(of));
-            measured(format!("{name}, {}", plural(streams)), unit, of)
+            let row = measured(format!("{name}, {}", plural(streams)), unit, of);
+            if other_prompts && streams > 1 { row.without_ratio() } else { row }
         };
         measures.iter().map(row).collect::<Vec<_>>()
     };

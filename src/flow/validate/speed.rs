@@ -7,7 +7,11 @@ use crate::{
             stream::Streamed,
         },
         conformance::Violation,
-        measure::{Sample, Throughput, stats::rates},
+        measure::{
+            Sample, Throughput,
+            prompts::{PromptSource, SHORT},
+            stats::rates,
+        },
         profile::Gates,
         validation::sequential::is_clearly_below,
     },
@@ -19,11 +23,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
-
-/// The text of every measured request: some sixty tokens.
-pub(super) const PROMPT: &str = "of the harbour log. The wind turned north in the morning, and the ships at anchor \
-     swung round to face it. A clerk counted the barrels on the quay, wrote the number down and went \
-     inside to warm his hands. Nothing else was seen before noon. In the afternoon";
 
 /// The most tokens of a warm-up: enough to have everything compiled and cached.
 const WARMUP_TOKENS: u32 = 16;
@@ -62,7 +61,11 @@ pub(super) struct Measured {
 impl Measured {
     /// All together. Absent where there is nothing, or no rate.
     pub(super) fn throughput(&self) -> Option<Throughput> {
-        Some(Throughput { thrown_away: self.thrown_away, ..Throughput::of(&self.samples)? })
+        Some(Throughput {
+            thrown_away: self.thrown_away,
+            prompts: Some(PromptSource::NOW),
+            ..Throughput::of(&self.samples)?
+        })
     }
 }
 
@@ -78,7 +81,7 @@ pub(super) async fn measure(
     let began = Instant::now();
     for number in 0..gates.warmups {
         let tokens = gates.output_tokens.min(WARMUP_TOKENS);
-        let request = prompting.request(&number.to_string(), PROMPT, tokens);
+        let request = prompting.request(&number.to_string(), SHORT, tokens);
         api.stream(&request).await?;
     }
     let mut measured = Measured { samples: Vec::new(), thrown_away: 0 };
@@ -95,7 +98,7 @@ pub(super) async fn measure(
         while measured.samples.len() < of as usize {
             let number = measured.samples.len() + 1;
             let made = number + measured.thrown_away as usize + gates.warmups as usize;
-            let request = prompting.request(&made.to_string(), PROMPT, gates.output_tokens);
+            let request = prompting.request(&made.to_string(), SHORT, gates.output_tokens);
             let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
             let (heard, stalled) = watching(one(api, gates, &request)).await;
             let (sample, heard) = heard?;
@@ -177,10 +180,11 @@ pub(super) fn heard_to_the_end(request: &Request, streamed: &Streamed) -> Result
 }
 
 impl Prompting {
-    /// A request to go on with `text`, with a beginning that no request had before on this server: vLLM would
-    /// use its prefix cache, and the time to the first token would be far too short.
-    pub(super) fn request(self, name: &str, text: &str, tokens: u32) -> Request {
+    /// A request to go on with the text of this name, of so many characters. Its beginning no request had before on this
+    /// server: vLLM would use its prefix cache, and the time to the first token would be far too short.
+    pub(super) fn request(self, name: &str, characters: usize, tokens: u32) -> Request {
         let now = jiff::Timestamp::now().as_microsecond();
+        let text = PromptSource::NOW.text(name, characters);
         let prompt = format!("Entry {now}-{name} {text}");
         match self {
             Self::Fixed => Request::complete(prompt, tokens).to_the_limit(),

@@ -1,11 +1,14 @@
 //! Measures how the speed changes with the length of the prompt and with the number of streams.
 
-use super::speed::{PROMPT, Prompting, heard_to_the_end};
+use super::speed::{Prompting, heard_to_the_end};
 use crate::{
     domain::{
         api::openai::{ApiError, Request},
         conformance::{Known, Violation},
-        measure::{Sample, Throughput},
+        measure::{
+            Sample, Throughput,
+            prompts::{PromptSource, SHORT},
+        },
         profile::Gates,
         validation::sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
     },
@@ -33,7 +36,7 @@ impl Sweep<'_> {
     /// Measures what fits into the time, starting from the speed of one stream. One stream itself is not
     /// measured again.
     pub(super) async fn measure(&self, single: &Throughput) -> Result<Swept, Violation> {
-        let mut swept = Swept::default();
+        let mut swept = Swept { source: Some(PromptSource::NOW), ..Swept::default() };
         let wanted = &self.gates.sweep;
         let (Some(pace), true) = (Pace::of(1, &single.samples), single.requests > 1) else {
             return Ok(swept);
@@ -81,7 +84,7 @@ impl Sweep<'_> {
     ) -> Result<(), Violation> {
         let wanted = &self.gates.sweep.prompt_tokens;
         let room = self.known.max_model_len.map_or(u32::MAX, longest_prompt);
-        let mut characters = characters_per_token(PROMPT.len(), pace.input_len);
+        let mut characters = characters_per_token(SHORT, pace.input_len);
         for (index, &tokens) in wanted.iter().enumerate() {
             if tokens > room {
                 let context = self.known.max_model_len.unwrap_or_default();
@@ -115,9 +118,9 @@ impl Sweep<'_> {
     async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Violation> {
         let began = Instant::now();
         let mut samples = Vec::new();
+        let length = whole(f64::from(tokens) * characters);
         for number in 0..count {
-            let text = text_of(f64::from(tokens) * characters);
-            let request = self.prompting.request(&format!("{tokens}-{number}"), &text, FIRST_TOKENS);
+            let request = self.prompting.request(&format!("{tokens}-{number}"), length, FIRST_TOKENS);
             samples.push(self.one(&request, began).await?);
         }
         Ok(samples)
@@ -128,7 +131,7 @@ impl Sweep<'_> {
         self.api.connect(level.streams).await;
         let began = Instant::now();
         let requests: Vec<Request> = (0..level.requests)
-            .map(|n| self.prompting.request(&format!("{}-{n}", level.streams), PROMPT, level.output_tokens))
+            .map(|n| self.prompting.request(&format!("{}-{n}", level.streams), SHORT, level.output_tokens))
             .collect();
         let at_once = usize::try_from(level.streams).unwrap_or(usize::MAX);
         let answers: Vec<Result<Sample, Violation>> = stream::iter(&requests)
@@ -150,14 +153,8 @@ fn characters_per_token(characters: usize, tokens: u32) -> f64 {
     characters as f64 / f64::from(tokens.max(1))
 }
 
-/// Repeats the words of the prompt for so many characters.
-fn text_of(characters: f64) -> String {
-    let mut text = String::new();
-    for word in PROMPT.split_inclusive(' ').cycle() {
-        if text.len() as f64 >= characters {
-            break;
-        }
-        text.push_str(word);
-    }
-    text
+/// A number of characters, rounded down: at most what a request may have at all.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded on both sides")]
+fn whole(characters: f64) -> usize {
+    characters.clamp(0.0, f64::from(u32::MAX)) as usize
 }

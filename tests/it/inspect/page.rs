@@ -140,3 +140,24 @@ fn profiles_are_set_side_by_side() {
     assert_eq!(code, 2);
     assert!(text.contains("`fp16` was never proven on this host"), "{text}");
 }
+
+/// A sweep of before sent one text to all streams, which then shared what they read.
+#[test]
+fn streams_of_other_prompts_have_no_ratio() {
+    let stand = migrated();
+    let old = stand.context.layout().root().join("activations/1/report.json");
+    let mut report: Value = serde_json::from_str(&fs::read_to_string(&old).unwrap()).unwrap();
+    report["sweep"].as_object_mut().unwrap().remove("source").unwrap();
+    fs::write(&old, report.to_string()).unwrap();
+    let (code, text) = run(&stand, &["compare", "gptq", "awq", "--json"]);
+    assert_eq!(code, 0, "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let ratio = |name: &str| {
+        let rows = document["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{text}"))["ratio"].clone()
+    };
+    assert!(ratio("decode, one stream").is_number() && ratio("throughput, 1 stream").is_number());
+    assert_eq!(ratio("throughput, 2 streams"), Value::Null);
+    let (_, text) = run(&stand, &["compare", "gptq", "awq"]);
+    assert!(text.contains("not compared: several streams: the two were sent different prompts"), "{text}");
+}

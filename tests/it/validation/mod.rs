@@ -3,6 +3,7 @@
 mod any_server;
 mod limits;
 mod observed;
+mod prompts;
 mod quality;
 mod questions;
 pub(crate) mod sequential;

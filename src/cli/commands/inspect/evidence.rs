@@ -101,7 +101,7 @@ fn figure(value: f64) -> String {
 }
 
 fn side_by_side(document: &ComparisonDocument) -> String {
-    let SideBySide { profiles: [first, second], rows, quality, .. } = &document.compared;
+    let SideBySide { profiles: [first, second], rows, quality, not_comparable, .. } = &document.compared;
     let mut out = format!("{BOLD}{:<22} {:>24} {:>24}   ratio{BOLD:#}\n", "", first, second);
     for Row { name, unit, values, ratio, ratio_low, ratio_high } in rows {
         let bounds = ratio_low.zip(*ratio_high).map(|(low, high)| format!(" ({low:.2} to {high:.2})"));
@@ -114,6 +114,9 @@ fn side_by_side(document: &ComparisonDocument) -> String {
         let _ = writeln!(out, "{second}: {}", of_quality(quality));
     }
     out.push_str("in brackets: where it lies with 95 % confidence\n");
+    for why in not_comparable {
+        let _ = writeln!(out, "not compared: {why}");
+    }
     if let Some(path) = &document.kept {
         let _ = writeln!(out, "kept in {}", path.display());
     }
