@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::{Global, LockRequest},
+        args::{Download, Global, LockRequest},
         context::interruptible,
         documents::models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
         output::show,
@@ -79,10 +79,12 @@ pub(super) fn fetch(
     global: &Global,
     profile: &str,
     offline: bool,
+    download: Download,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
     let world = interruptible(global)?;
     let mut settings = Settings::from_environment()?;
+    settings.share = download.of(settings.share);
     if offline {
         settings.reach = Reach::Offline;
     }

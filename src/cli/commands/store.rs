@@ -19,7 +19,7 @@ use crate::{
             verify::{self, Damaged, Which},
         },
     },
-    host::models::{Exported, Sharing, repair::PieceSource},
+    host::models::{Exported, Sharing, peer::Peer, repair::PieceSource},
 };
 use std::path::Path;
 
@@ -28,7 +28,8 @@ pub(super) fn verify(
     request: VerifyRequest,
     screen: &Screen,
 ) -> Result<ExitStatus, Problem> {
-    let VerifyRequest { profile, all, repair } = request;
+    let VerifyRequest { profile, all, repair, from } = request;
+    let peers = from.iter().map(|from| Peer::of(from)).collect::<Result<Vec<_>, _>>()?;
     let world = interruptible(global)?;
     let hub = if repair { models::pieces(&world, profile.as_deref(), screen) } else { None };
     let which = match profile {
@@ -36,8 +37,10 @@ pub(super) fn verify(
         None if all => Which::All,
         None => Which::Current,
     };
-    let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
-    let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
+    let peers = peers.iter().map(|peer| peer as &dyn PieceSource);
+    let sources: Vec<&dyn PieceSource> =
+        peers.chain(hub.as_ref().map(|hub| hub as &dyn PieceSource)).collect();
+    let damaged = if repair { Damaged::Repaired(&sources) } else { Damaged::Told };
     let verified = verify::verify(&world, &which, damaged, screen)?;
     show(global, &VerifyDocument::of(&verified), documents::verify::verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })

@@ -17,7 +17,7 @@ mod wheel;
 pub mod wheel_tags;
 
 pub use interpreter::{Interpreter, Listed, LockedInterpreter, Unlocked};
-pub(super) use model::why_not_plain;
+pub(super) use model::{LONGEST_FILE, why_not_plain};
 pub use model::{LockedFile, LockedModel, PIECE};
 pub use runtime::{LockedRuntime, Resolved, normalised};
 pub use wheel::LockedWheel;

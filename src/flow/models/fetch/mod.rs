@@ -10,6 +10,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::Model,
         size::ByteSize,
+        spelling::lines,
     },
     flow::{
         context::World,
@@ -25,13 +26,11 @@ use crate::{
 };
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
-const CONNECTIONS: usize = 8;
 /// The space that stays free on the file system of the store: a full one breaks more than a download.
 const SPARE: ByteSize = ByteSize::mib(256);
 
@@ -102,7 +101,7 @@ impl FetchJob<'_> {
     pub(crate) fn fill(&self, writer: &StoreWriter<'_>) -> Result<Fetched, Problem> {
         let Self { world, model, .. } = self;
         let path = world.layout().model(model.digest());
-        let all = total(&contents(model));
+        let all = total(model.contents());
         let fetched = |path, downloaded| {
             let (files, bytes) = (model.files.len(), model.size());
             Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
@@ -145,15 +144,16 @@ impl FetchJob<'_> {
         let Self { world, model, observer, .. } = self;
         observer.see(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
         let sources = self.folders();
-        let of = total(&contents(model));
+        let of = total(model.contents());
         let damaged = models::gather(writer, model, &sources, &world.interrupt, &mut |done| {
             observer.see(Event::Progress { done, of });
         })?;
         for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
             observer.see(Event::Warning(format!("not taken from this host: {other}")));
         }
-        let missing = |file: &LockedFile| damaged.iter().any(|damage| damage.path == file.path);
-        Ok(contents(model).into_iter().filter(missing).collect())
+        let missing: BTreeSet<&Path> = damaged.iter().map(|damage| damage.path.as_path()).collect();
+        let contents = model.contents().into_iter();
+        Ok(contents.filter(|file| missing.contains(file.path.as_path())).cloned().collect())
     }
 
     /// The profile's folder, and the cache of `huggingface_hub` for the same repositories.
@@ -193,6 +193,9 @@ impl FetchJob<'_> {
     /// Removes the remains of earlier fetches, except those that some lock still wants and the store lacks.
     fn tidy(&self, folder: &Path) -> Result<(), Problem> {
         let Self { world, model, .. } = self;
+        if fs::names(folder)?.is_empty() {
+            return Ok(());
+        }
         let mut wanted = model.files.clone();
         for name in world.library.locked()? {
             // A lock that cannot be read is reported when it is needed.
@@ -219,7 +222,7 @@ impl FetchJob<'_> {
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
         observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
-        let means = FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &world.interrupt };
+        let means = FetchOptions { folder, settings, interrupt: &world.interrupt };
         let last = Cell::new(ByteSize(0));
         let mut cache = world.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
@@ -245,16 +248,8 @@ impl FetchJob<'_> {
     }
 }
 
-/// Each content of a model once.
-fn contents(model: &LockedModel) -> Vec<LockedFile> {
-    let by_content: BTreeMap<_, _> = model.files.iter().rev().map(|file| (file.sha256, file)).collect();
-    let mut files: Vec<LockedFile> = by_content.into_values().cloned().collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files
-}
-
-fn total(files: &[LockedFile]) -> ByteSize {
-    files.iter().map(|file| file.size).sum()
+fn total<'a>(files: impl IntoIterator<Item = &'a LockedFile>) -> ByteSize {
+    files.into_iter().map(|file| file.size).sum()
 }
 
 fn files(count: usize) -> String {
@@ -262,7 +257,7 @@ fn files(count: usize) -> String {
 }
 
 fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
-    let names: Vec<String> = missing.iter().map(|file| format!("`{}`", file.path.display())).collect();
+    let names = lines(missing.iter().map(|file| format!("`{}`", file.path.display())));
     let verb = if missing.len() == 1 { "is" } else { "are" };
     Problem::new(
         Kind::Unverified,
@@ -272,7 +267,7 @@ fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
             model.repo
         ),
     )
-    .because(names.join("\n"))
+    .because(names)
     .help("name a folder that has them as `path` in the profile's `[model]`, or go online")
 }
 
