@@ -40,7 +40,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
+            let list = if path.is_dir() { &mut folders } else { &mut found };
+            list.push(path);
         }
     }
     found.sort();
