@@ -171,7 +171,7 @@ impl Settings {
             reach: if offline { Reach::Offline } else { Reach::Online },
             cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| in_home("hub")),
             patience: Patience::DEFAULT,
-            share: Share::of(&variable)?,
+            share: Share::of(variable)?,
         })
     }
 }

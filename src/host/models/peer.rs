@@ -101,7 +101,7 @@ fn over_ssh(peer: &SshPeer, file: &LockedFile, range: &Range<u64>) -> Result<Opt
             Err(failed(if why.is_empty() { "it failed" } else { &why }))
         }
         // A content that is not there, or is shorter than it should be.
-        Some(said) if (said.bytes.len() as u64) < length => Ok(None),
-        Some(said) => Ok(Some(said.bytes)),
+        Some(said) if (said.stdout.len() as u64) < length => Ok(None),
+        Some(said) => Ok(Some(said.stdout)),
     }
 }

@@ -273,15 +273,11 @@ impl Repairing<'_> {
             if lacking.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            match self.piece(range, sources)? {
-                Some(bytes) => {
-                    target.write_all_at(&bytes, range.start).map_err(|e| fs::failed("write", staged, e))
-                }
-                None => {
-                    lacking.store(true, Ordering::Relaxed);
-                    Ok(())
-                }
+            if let Some(bytes) = self.piece(range, sources)? {
+                return target.write_all_at(&bytes, range.start).map_err(|e| fs::failed("write", staged, e));
             }
+            lacking.store(true, Ordering::Relaxed);
+            Ok(())
         })?;
         Ok(!lacking.into_inner())
     }

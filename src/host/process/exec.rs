@@ -107,7 +107,7 @@ pub(crate) struct Bytes {
     /// The exit status.
     pub(crate) status: ExitStatus,
     /// The first bytes of the standard output.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     /// The standard error.
     pub(crate) stderr: String,
 }
@@ -143,7 +143,7 @@ pub(crate) fn bytes_within<A: AsRef<OsStr>>(
         && let Ok(bytes) = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         && let Some(stderr) = stderr.end(deadline).map_err(failed)?
     {
-        return Ok(Some(Bytes { status, bytes: bytes.map_err(failed)?, stderr }));
+        return Ok(Some(Bytes { status, stdout: bytes.map_err(failed)?, stderr }));
     }
     handle.kill().map_err(|e| Problem::doing(format_args!("end `{line}`"), e))?;
     Ok(None)

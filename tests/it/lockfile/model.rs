@@ -260,8 +260,8 @@ fn paths_stay_below_the_model() {
         (format!("a/{longest}/b"), true),
         (format!("a/n{longest}/b"), false),
         (longer, false),
-        (vec![longest.as_str(); 8].join("/"), true),
-        (vec![longest.as_str(); 9].join("/"), false),
+        ([longest.as_str(); 8].join("/"), true),
+        ([longest.as_str(); 9].join("/"), false),
     ] {
         assert_eq!(of(vec![file(&path, 1)]).is_ok(), is_right, "{}", path.len());
     }

@@ -251,10 +251,12 @@ fn locks_of_no_model_go() {
     }
     assert_eq!(entries(&locks), 4);
     // A profile that locks it is not there: the model goes, and its lock with it.
-    let keep =
-        Inventory { locked: BTreeMap::default(), ..scene.store.stock(&[scene.model.clone()]).unwrap() };
+    let keep = Inventory {
+        locked: BTreeMap::default(),
+        ..scene.store.stock(std::slice::from_ref(&scene.model)).unwrap()
+    };
     let writer = scene.store.writer(FORKED, "test").unwrap();
-    let kept = Collection::of(&scene.store.stock(&[scene.model.clone()]).unwrap());
+    let kept = Collection::of(&scene.store.stock(std::slice::from_ref(&scene.model)).unwrap());
     writer.collect(&kept).unwrap();
     assert_eq!(entries(&locks), 1);
     assert!(scene.store.model_lock(scene.model.digest()).is_ok());
