@@ -133,6 +133,9 @@ pub(crate) fn verification(document: &VerifyDocument) -> String {
         }
         let (files, folder) = (model.files, model.folder.display());
         verified(&mut out, document, &model.model, &format!("{files} files in {folder}"), "locked");
+        for why in &model.unavailable {
+            let _ = writeln!(out, "  {CARE}not brought{CARE:#}: {why}");
+        }
     }
     for runtime in &document.runtimes {
         let (name, folder) = (&runtime.runtime, runtime.folder.display());
