@@ -36,6 +36,8 @@ let
 
   # What awqdeploy and its HTTP client read, and sudo would drop.
   kept = [
+    "AWQDEPLOY_CONNECTIONS"
+    "AWQDEPLOY_LIMIT_RATE"
     "AWQDEPLOY_PROFILES"
     "AWQDEPLOY_ROOT"
     "HF_ENDPOINT"

@@ -23,6 +23,21 @@ pub(crate) fn toml_string(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
+/// How many things a message lists, a line each: a person reads no more.
+const MOST_LINES: usize = 20;
+
+/// A line each, and how many more there are.
+pub fn lines(mut all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(MOST_LINES);
+    // One line is not worth leaving out for another that says so.
+    let shown = if more > 1 { MOST_LINES } else { all.len() };
+    let mut lines: Vec<String> = all.by_ref().take(shown).collect();
+    if more > 1 {
+        lines.push(format!("… and {more} more"));
+    }
+    lines.join("\n")
+}
+
 /// `a`, `b` and `c`, each in backticks. Empty for nothing.
 pub fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::domain::{
     activation::machine::{Activation, State},
+    digest::Sha256Digest,
     generation_id::GenerationId,
     lockfile::{Interpreter, LockedModel},
     problem::{Kind, Problem},
@@ -100,7 +101,8 @@ impl Store {
         let layout = self.layout();
         let mut paths: Vec<PathBuf> = generations.iter().map(|id| layout.generation(*id)).collect();
         paths.extend(self.failed_activations(generations)?);
-        paths.extend(models.iter().flat_map(|model| [layout.model(*model), layout.model_lock(*model)]));
+        paths.extend(models.iter().map(|model| layout.model(*model)));
+        paths.extend(self.stray_locks(models)?);
         paths.extend(runtimes.iter().map(|runtime| layout.runtime(*runtime)));
         paths.extend(pythons.iter().map(|python| layout.python(*python)));
         paths.extend(manifests.iter().map(|name| layout.manifest(*name)));
@@ -110,6 +112,17 @@ impl Store {
         paths.extend(staged.filter(|path| *path != downloads));
         paths.extend(partial_file::others(&downloads, &collection.downloads)?);
         Ok(paths)
+    }
+
+    /// The locks of these models, and of models that are not there, as a kill may leave them.
+    fn stray_locks(&self, models: &BTreeSet<Sha256Digest>) -> Result<Vec<PathBuf>, Problem> {
+        let layout = self.layout();
+        let kept: BTreeSet<PathBuf> = (self.models()?.into_iter())
+            .filter(|model| !models.contains(model))
+            .map(|model| layout.model_lock(model))
+            .collect();
+        let locks = fs::entries(&layout.model_locks())?.into_iter();
+        Ok(locks.map(|name| layout.model_locks().join(name)).filter(|lock| !kept.contains(lock)).collect())
     }
 
     /// The activations that never proved these generations. The newest activation stays, and so do the

@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-/// The most that is read of one file. The lock of a model of 45 GB has 400 KB.
-const LONGEST_FILE: u64 = 16 << 20;
+/// The most that is read of one file. The lock of a model of 45 GB has 400 KB, that of 100,000 files 17 MB.
+const LONGEST_FILE: u64 = 64 << 20;
 
 /// The names in a folder, those in UTF-8; nothing where there is no such folder.
 pub(super) fn files_in(dir: &Path) -> Result<Option<Vec<String>>, Problem> {
@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Problem> {
     let mut bytes = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Problem::new(Kind::Usage, format!("`{}` is larger than 16 MiB", path.display()))
+        return Err(Problem::new(Kind::Usage, format!("`{}` is larger than 64 MiB", path.display()))
             .help("no profile and no lock is: look whether it is the right file"));
     }
     String::from_utf8(bytes).map(Some).map_err(|error| {

@@ -84,8 +84,7 @@ impl ProfileLibrary {
     /// This library, with the locks beside the profile before its own, where the profile is named by its file.
     #[must_use]
     pub fn beside(&self, wanted: &str) -> Self {
-        let folder = is_path(wanted).then(|| Path::new(wanted).parent()).flatten();
-        let folder = folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        let folder = is_path(wanted).then(|| folder_around(Path::new(wanted))).flatten();
         let given = matches!(self.shelf, Shelf::Given(_));
         Self { beside: folder.filter(|_| !given).map(Path::to_owned), ..self.clone() }
     }
@@ -140,7 +139,7 @@ impl ProfileLibrary {
         let Found { name, path, text } = self.find(wanted)?;
         let mut others = self.shelf.stems("")?.unwrap_or_default();
         // Of a file that lies elsewhere the others may lie beside it.
-        if let (Shelf::Folder(_) | Shelf::Embedded, Some(beside)) = (&self.shelf, path.parent()) {
+        if let (Shelf::Folder(_) | Shelf::Embedded, Some(beside)) = (&self.shelf, folder_around(&path)) {
             others.extend(Shelf::Folder(beside.to_owned()).stems("")?.unwrap_or_default());
         }
         others.retain(|other| *other != name);
@@ -389,6 +388,11 @@ impl ProfileLibrary {
 fn is_path(wanted: &str) -> bool {
     let is_file = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("toml");
     wanted.contains('/') || Path::new(wanted).extension().is_some_and(is_file)
+}
+
+/// The folder that a file lies in: the working directory for a bare name.
+fn folder_around(file: &Path) -> Option<&Path> {
+    file.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
 fn nowhere_to_write() -> Problem {

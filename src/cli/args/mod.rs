@@ -5,8 +5,8 @@ mod requests;
 
 pub(crate) use examples::exit_statuses;
 pub(crate) use requests::{
-    Adopt, Apply, Consent, InitRequest, Insistence, LockRequest, Logs, PlanRequest, Rehearse, ReportRequest,
-    Tallied, UnitsRequest, Validate, VerifyRequest,
+    Adopt, Apply, Consent, Download, InitRequest, Insistence, LockRequest, Logs, PlanRequest, Rehearse,
+    ReportRequest, Tallied, UnitsRequest, Validate, VerifyRequest,
 };
 
 use super::{documents::schema, progress::Progress};
@@ -285,6 +285,7 @@ could not be judged; nothing is rolled back.")]
   awqdeploy verify                       the model that serves
   awqdeploy verify awq
   awqdeploy verify --all --repair        every model in the store; what is damaged is mended
+  awqdeploy verify awq --repair --from ssh://gpu2    its damaged pieces, from another host's store
 
 Exit status 4 says that something is damaged.")]
     Verify(VerifyRequest),
@@ -341,6 +342,8 @@ Exit status 4 says that something is damaged.")]
         /// Ask nobody: take what folders and caches on this host have
         #[arg(long)]
         offline: bool,
+        #[command(flatten)]
+        download: Download,
     },
     /// Finish what an interrupted activation left
     #[command(after_help = "Examples:

@@ -1,6 +1,10 @@
 //! The arguments of single commands, where they are more than a name.
 
-use clap::{Args, ValueEnum};
+use crate::{
+    domain::size::ByteSize,
+    host::hub::{MOST_CONNECTIONS, Share, Turns},
+};
+use clap::{Args, ValueEnum, value_parser};
 use std::path::PathBuf;
 
 /// The arguments of `validate`.
@@ -240,6 +244,36 @@ pub(crate) struct PlanRequest {
     pub(crate) ask_engine: bool,
 }
 
+/// How much of the network a download takes.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Download {
+    /// Fetch at most so many bytes a second: `50MB` [default: no limit]
+    #[arg(long, value_name = "RATE", env = "AWQDEPLOY_LIMIT_RATE", value_parser = rate)]
+    limit_rate: Option<ByteSize>,
+    /// Fetch over so many connections at once [default: 8]
+    #[arg(long, value_name = "N", env = "AWQDEPLOY_CONNECTIONS", value_parser = value_parser!(u8).range(1..=i64::from(MOST_CONNECTIONS)))]
+    connections: Option<u8>,
+    /// Ask all `alternatives` at once, each for some pieces of a file, and not one after the other
+    #[arg(long)]
+    every_source: bool,
+}
+
+fn rate(text: &str) -> Result<ByteSize, String> {
+    let rate: ByteSize = text.parse()?;
+    if rate.0 > 0 { Ok(rate) } else { Err("at least 1 byte a second".to_owned()) }
+}
+
+impl Download {
+    /// What these say, over what the environment says.
+    pub(crate) fn of(self, share: Share) -> Share {
+        Share {
+            rate: self.limit_rate.or(share.rate),
+            connections: self.connections.unwrap_or(share.connections),
+            turns: if self.every_source { Turns::AtOnce } else { share.turns },
+        }
+    }
+}
+
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyRequest {
@@ -251,4 +285,7 @@ pub(crate) struct VerifyRequest {
     /// Bring what is damaged from elsewhere, piece by piece
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Bring it from here before the hub is asked: a folder, or another host's store by `ssh://[USER@]HOST[:PORT][/ROOT]`
+    #[arg(long, value_name = "DIR|SSH", requires = "repair")]
+    pub(crate) from: Vec<String>,
 }

@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
             models::store::export(&global, &profile, &folder, sharing, &screen)
         }
         Command::Lock(request) => models::lock(&global, &request, &screen),
-        Command::Fetch { profile, offline } => models::fetch(&global, &profile, offline, &screen),
+        Command::Fetch { profile, offline, download } => {
+            models::fetch(&global, &profile, offline, download, &screen)
+        }
         Command::Recover { boot } => deploy::recover(&global, boot, &screen),
         Command::Rehearse(request) => rehearse::rehearse(&global, &request, &screen),
         Command::Completions { shell } => {

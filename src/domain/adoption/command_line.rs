@@ -207,7 +207,13 @@ impl Reading {
         there: &dyn Fn(&Path) -> bool,
     ) -> Result<Self, Problem> {
         let mut line = CommandLine::of(&seen.argv)?;
-        let files = line.make_absolute(&seen.directory, there);
+        let (files, repositories) = line.make_absolute(&seen.directory, there);
+        if let Some((flag, repository)) = repositories.first() {
+            let what = format!("`{flag}` names `{repository}` by its repository, which nothing locks");
+            return Err(Problem::new(Kind::Refused, what).help(
+                "name the folder that has its files, restart the server with that, and adopt it then",
+            ));
+        }
         if let Some(flag) = line.flags.iter().find(|flag| TLS.contains(&flag.name.as_str())) {
             let what =
                 format!("this server speaks TLS (`{}`), and a validation speaks plain HTTP", flag.name);
@@ -279,9 +285,14 @@ impl CommandLine {
         }
     }
 
-    /// Makes paths absolute: its generation runs in another folder. Gives all of them.
-    fn make_absolute(&mut self, directory: &Path, there: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
-        let mut found = Vec::new();
+    /// Makes paths absolute: its generation runs in another folder. Gives all of them, and the repositories that stand
+    /// where a folder could, each with its flag.
+    fn make_absolute(
+        &mut self,
+        directory: &Path,
+        there: &dyn Fn(&Path) -> bool,
+    ) -> (Vec<PathBuf>, Vec<(String, String)>) {
+        let (mut found, mut repositories) = (Vec::new(), Vec::new());
         for flag in &mut self.flags {
             let field = flag.words.first().and_then(|word| word.split('=').next()?.split_once('.'));
             let field = field.map(|(_, field)| field.to_owned());
@@ -296,10 +307,12 @@ impl CommandLine {
                 {
                     *word = format!("{head}{value}");
                     found.push(path);
+                } else if let Some(named) = files::repository(&flag.name, field.as_deref(), value) {
+                    repositories.push((flag.name.clone(), named));
                 }
             }
         }
-        found
+        (found, repositories)
     }
 
     /// What neither a key of the profile says, nor the store. What no profile takes is left out, and said.

@@ -41,7 +41,7 @@ fn flags(text: &str) -> Result<Vec<String>, Problem> {
     let unusable = |why: String| {
         Problem::new(Kind::Refused, "the file that `--config` names cannot be read").because(why).help(HELP)
     };
-    let read: Value = serde_yaml_ng::from_str(text).map_err(|e| unusable(e.to_string()))?;
+    let read: Value = serde_yaml_ng::from_str(&as_yaml_1_1(text)).map_err(|e| unusable(e.to_string()))?;
     let keys = match read {
         Value::Object(keys) => keys,
         Value::Null => return Ok(Vec::new()),
@@ -62,6 +62,41 @@ fn flags(text: &str) -> Result<Vec<String>, Problem> {
         }
     }
     Ok(words)
+}
+
+/// The words that YAML 1.1 takes for `true` and `false`, as Python's `yaml` reads them and YAML 1.2 does not.
+const TRUE: [&str; 6] = ["yes", "Yes", "YES", "on", "On", "ON"];
+const FALSE: [&str; 6] = ["no", "No", "NO", "off", "Off", "OFF"];
+
+/// The text with the booleans of YAML 1.1 as those of YAML 1.2: where they stand alone and unquoted, as the value of a
+/// key or of a list. Text in blocks stays as it is.
+fn as_yaml_1_1(text: &str) -> String {
+    let mut block: Option<usize> = None;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if block.is_some_and(|of| indent > of || line.trim().is_empty()) {
+            lines.push(line.to_owned());
+            continue;
+        }
+        block = None;
+        let bare = line.find(" #").map_or(line, |comment| &line[..comment]).trim_end();
+        let at = bare.rfind(": ").map(|at| at + 2).or_else(|| bare.rfind("- ").map(|at| at + 2));
+        let value = at.map_or("", |at| bare[at..].trim());
+        if value.starts_with(['|', '>']) {
+            block = Some(indent);
+        }
+        let boolean = if TRUE.contains(&value) {
+            "true"
+        } else if FALSE.contains(&value) {
+            "false"
+        } else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        lines.push(format!("{}{boolean}", &bare[..bare.len() - value.len()]));
+    }
+    lines.join("\n")
 }
 
 fn word(value: Value) -> String {

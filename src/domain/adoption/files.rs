@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Flags whose value is a file or folder.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 11] = [
     "--tool-parser-plugin",
     "--reasoning-parser-plugin",
     "--hf-config-path",
@@ -14,7 +14,6 @@ const PATHS: [&str; 12] = [
     "--ssl-certfile",
     "--ssl-ca-certs",
     "--mm-encoder-fp8-scale-path",
-    "--spec-model",
     "--fault-tolerance-config",
     "--watchdog-config",
 ];
@@ -24,6 +23,8 @@ const PERHAPS: [&str; 3] = ["--chat-template", "--tokenizer", "--generation-conf
 const NAMED: [&str; 2] = ["--lora-modules", "--default-mm-loras"];
 /// Flags whose value is JSON with a `model`.
 const DRAFTS: [&str; 2] = ["--speculative-config", "-sc"];
+/// The flag whose value is a draft model itself.
+const DRAFT: &str = "--spec-model";
 
 /// One value of a flag, with the path in it made absolute, and that path. Nothing where it names none. `there` tells
 /// whether a path exists.
@@ -50,7 +51,7 @@ pub(super) fn absolute(
         {
             whole(value)
         }
-        _ if DRAFTS.contains(&flag) && field == Some("model") && is_path(value) => whole(value),
+        _ if is_draft(flag, field) => is_path(value).then(|| whole(value))?,
         _ if DRAFTS.contains(&flag) => in_json(value, "model", &is_path, &at),
         _ if NAMED.contains(&flag) => in_json(value, "path", &is_path, &at).or_else(|| {
             let (name, path) = value.split_once('=').filter(|(_, path)| is_path(path))?;
@@ -59,6 +60,33 @@ pub(super) fn absolute(
         }),
         _ => None,
     }
+}
+
+/// Whether a flag's value is a draft model: `--spec-model X`, or one field of a configuration.
+fn is_draft(flag: &str, field: Option<&str>) -> bool {
+    flag == DRAFT || DRAFTS.contains(&flag) && field == Some("model")
+}
+
+/// The repository of an adapter or a draft model that a value names in place of a folder, `OWNER/NAME`: it is read from a
+/// cache. A value in which a path was found names none.
+pub(super) fn repository(flag: &str, field: Option<&str>, value: &str) -> Option<String> {
+    let of = |key: &str| {
+        let json: Value = serde_json::from_str(value).ok()?;
+        json.get(key)?.as_str().map(str::to_owned)
+    };
+    let named = match flag {
+        _ if is_draft(flag, field) => Some(value.to_owned()),
+        _ if DRAFTS.contains(&flag) => of("model"),
+        _ if NAMED.contains(&flag) => {
+            of("path").or_else(|| value.split_once('=').map(|(_, place)| place.to_owned()))
+        }
+        _ => None,
+    }?;
+    let is_name = |part: &str| {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+    };
+    named.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name)).then_some(named)
 }
 
 fn in_json(

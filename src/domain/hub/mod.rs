@@ -4,14 +4,17 @@
 //! `/api/models/REPO/tree/REV?recursive=true`.
 
 pub mod patience;
+pub mod peer;
 pub mod schedule;
+mod throttle;
 pub mod upstream;
 
 pub use patience::{Patience, Quiet, rate_limit, retry_after};
+pub use throttle::Throttle;
 
 use super::{
     digest::{GitHash, GitName, Sha256Digest},
-    lockfile,
+    lockfile::{self, LONGEST_FILE},
     size::ByteSize,
 };
 use serde::Deserialize;
@@ -32,9 +35,6 @@ pub fn git_name(bytes: &[u8]) -> GitHash {
     name.update(bytes);
     name.finish()
 }
-
-/// The longest file that is believed: 1 TiB. The hub allows 500 GB.
-const MOST: ByteSize = ByteSize::gib(1 << 10);
 
 /// One file of a repository, as the hub lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,17 @@ pub enum HubError {
     Malformed(String),
 }
 
+/// How much of a hub an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Whatever is asked of it.
+    Hub,
+    /// Any file of the repository.
+    Repository,
+    /// This file.
+    File,
+}
+
 impl HubError {
     /// The error that a status stands for; nothing for success.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
@@ -126,6 +137,24 @@ impl HubError {
             | Self::Missing
             | Self::Changed(_)
             | Self::Malformed(_) => false,
+        }
+    }
+
+    /// How much of a hub this error is about.
+    pub fn concerns(&self) -> Concern {
+        match self {
+            Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Untrusted(_)
+            | Self::StaleToken
+            | Self::NotNow { .. } => Concern::Hub,
+            Self::Denied(_) => Concern::Repository,
+            Self::Cut(_)
+            | Self::Expired(_)
+            | Self::Missing
+            | Self::Changed(_)
+            | Self::NoPart(_)
+            | Self::Malformed(_) => Concern::File,
         }
     }
 
@@ -280,7 +309,7 @@ fn listed(raw: RawEntry) -> Result<Listed, HubError> {
         Some(lfs) => (lfs.size, Content::Sha256(lfs.oid.parse().map_err(odd)?)),
         None => (size, Content::Git(oid.parse().map_err(odd)?)),
     };
-    if size > MOST.0 {
+    if size > LONGEST_FILE.0 {
         return Err(odd(format!("a length of {size} bytes")));
     }
     Ok(Listed { path: path.into(), size: ByteSize(size), content })

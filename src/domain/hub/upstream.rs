@@ -1,11 +1,11 @@
 //! Compares what a hub lists now with what was locked.
 
 use super::{Content, Listed};
-use crate::domain::{lockfile::LockedFile, size::ByteSize};
+use crate::domain::{lockfile::LockedFile, size::ByteSize, spelling};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -49,7 +49,8 @@ pub(crate) fn deviations(files: &[LockedFile], listing: &[Listed]) -> Deviations
 /// The [`deviations`], and the files that were not there when the model was locked.
 pub(crate) fn changes(files: &[LockedFile], listing: &[Listed]) -> Deviations {
     let mut changes = deviations(files, listing);
-    let new = listing.iter().filter(|listed| files.iter().all(|file| file.path != listed.path));
+    let locked: BTreeSet<&Path> = files.iter().map(|file| file.path.as_path()).collect();
+    let new = listing.iter().filter(|listed| !locked.contains(listed.path.as_path()));
     changes.extend(new.map(|listed| (listed.path.clone(), Deviation::New)));
     changes
 }
@@ -81,5 +82,5 @@ impl Deviation {
 pub(crate) fn lines(deviations: &Deviations) -> String {
     let line =
         |(path, deviation): (&PathBuf, &Deviation)| format!("`{}` {}", path.display(), deviation.words());
-    deviations.iter().map(line).collect::<Vec<_>>().join("\n")
+    spelling::lines(deviations.iter().map(line))
 }

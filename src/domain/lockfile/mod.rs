@@ -11,6 +11,6 @@ pub mod signature;
 mod text;
 
 pub use interpreter::{Interpreter, Listed, LockedInterpreter, Unlocked};
-pub(super) use model::why_not_plain;
+pub(super) use model::{LONGEST_FILE, why_not_plain};
 pub use model::{LockedFile, LockedModel, PIECE};
 pub use runtime::{LockedRuntime, LockedWheel, Resolved, archive, needs, normalised, record, wheel_tags};

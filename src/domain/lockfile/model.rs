@@ -132,6 +132,7 @@ pub(super) fn checked(
             let what = format!("`{}` cannot be a file of a model", path.escape_debug());
             at("file.path")(fault.what(what))
         })?;
+        size(file.size.0.try_into().unwrap_or(i64::MAX)).map_err(at("file.size"))?;
         right_pieces(file).map_err(at("file.pieces"))?;
     }
     let files = tidy(files).map_err(at("file"))?;
@@ -232,7 +233,13 @@ pub(super) fn check<R, T>(
 }
 
 pub(super) fn size(size: i64) -> Result<ByteSize, DocumentError> {
-    u64::try_from(size).map(ByteSize).map_err(|_| DocumentError::new("must be at least 0").help(REMEDY))
+    match u64::try_from(size).map(ByteSize) {
+        Err(_) => Err(DocumentError::new("must be at least 0").help(REMEDY)),
+        Ok(size) if size > LONGEST_FILE => {
+            Err(DocumentError::new("more than any file has: the most is 1 TiB").help(REMEDY))
+        }
+        Ok(size) => Ok(size),
+    }
 }
 
 pub(super) fn unseen(text: String, seen: &mut BTreeSet<String>) -> Result<String, DocumentError> {
@@ -261,10 +268,21 @@ pub(in crate::domain) fn why_not_plain(path: &str) -> Option<&'static str> {
         Some("contains a character that is no part of a file's name")
     } else if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
         Some("has an empty part, `.` or `..`")
+    } else if path.split('/').any(|part| part.len() > LONGEST_NAME) {
+        Some("has a name of more than 255 bytes, which file systems refuse")
+    } else if path.len() > LONGEST_PATH {
+        Some("is longer than 2048 bytes")
     } else {
         None
     }
 }
+
+/// Bytes of the longest name of a file (Linux's `NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+/// Bytes of the longest path in a model: with the store's own folders it stays below Linux's `PATH_MAX`.
+const LONGEST_PATH: usize = 2048;
+/// The longest file that is believed: 1 TiB. The Hugging Face hub allows 500 GB.
+pub(in crate::domain) const LONGEST_FILE: ByteSize = ByteSize::gib(1 << 10);
 
 /// The length of a piece. The last one of a file is as long as what is left.
 ///
@@ -376,6 +394,12 @@ impl LockedModel {
     /// Bytes of all files.
     pub fn size(&self) -> ByteSize {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Each content once, by the first file that has it.
+    pub fn contents(&self) -> Vec<&LockedFile> {
+        let mut seen = BTreeSet::new();
+        self.files.iter().filter(|file| seen.insert(file.sha256)).collect()
     }
 
     /// The part of the canonical text that the checksum covers.

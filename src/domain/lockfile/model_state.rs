@@ -74,13 +74,17 @@ impl Damages {
 
     /// Records the check of a whole model, which found this damage. Other damage counts as repaired.
     pub fn checked<'a>(&mut self, model: &LockedModel, damaged: impl IntoIterator<Item = (&'a Path, Reach)>) {
-        let content = |path: &Path| model.files.iter().find(|file| file.path == path).map(|file| file.sha256);
         for file in &model.files {
             self.contents.remove(&file.sha256);
         }
+        let mut damaged = damaged.into_iter().peekable();
+        let locked: BTreeMap<&Path, Sha256Digest> = match damaged.peek() {
+            Some(_) => model.files.iter().map(|file| (file.path.as_path(), file.sha256)).collect(),
+            None => BTreeMap::new(),
+        };
         let mut files = BTreeMap::new();
         for (path, reach) in damaged {
-            let content = content(path);
+            let content = locked.get(path).copied();
             files.insert(path.to_owned(), content);
             self.contents.extend(content.filter(|_| reach == Reach::Content));
         }

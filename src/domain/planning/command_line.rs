@@ -26,6 +26,18 @@ pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
 }
 
+/// The argument of a profile with which vLLM uses no CUDA graphs, as it was written.
+pub(super) fn without_graphs(profile: &Profile) -> Option<&str> {
+    let arguments = flags::arguments(profile.arguments());
+    let eager = |argument: &flags::Argument<'_>| match argument.name.as_str() {
+        "--enforce-eager" => argument.value.is_none_or(|value| !value.eq_ignore_ascii_case("false")),
+        "-O" => argument.written == "-O0" || argument.value == Some("0"),
+        "--optimization-level" => argument.value == Some("0"),
+        _ => false,
+    };
+    arguments.into_iter().find(eager).map(|argument| argument.written)
+}
+
 /// The flags in the order in which a person asks: what, where, how it is split, how much.
 fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
     let Inputs { profile, model, checkpoint, facts, .. } = inputs;

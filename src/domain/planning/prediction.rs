@@ -32,6 +32,11 @@ const MACHETE: Duration = Duration::from_micros(750);
 const HOPPER: (u32, u32) = (9, 0);
 const MACHETE_GROUP: u32 = 128;
 
+/// The additional time of a layer without CUDA graphs, where each kernel is launched anew: 9.9 tokens/s in place of 53.5
+/// are 82 ms in 48 layers (`A-16gb-eager` in docs/benchmarks.md). It is the one that was measured; a dense layer
+/// launches fewer kernels.
+const EAGER_LAYER: Duration = Duration::from_micros(1_715);
+
 /// vLLM's own all-reduce, of which a layer has two: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives
 /// 198.3. 4 µs would explain what was reported for two RTX 5090.
 const ALL_REDUCE_OF_TWO: Duration = Duration::from_nanos(5_600);
@@ -196,6 +201,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     let ranks = budget.tensor_parallel_size;
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
     let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
+    let eager = command_line::without_graphs(inputs.profile).is_some();
+    let launches = if eager { EAGER_LAYER * layers } else { Duration::ZERO };
     // All ranks wait for the slowest.
     let gpus = facts.gpus.iter().take(ranks as usize);
     let decodes = gpus.map(|gpu| {
@@ -207,7 +214,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
         let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
         let link = expert_rate(gpu);
         let copy = copy_rate(gpu).max(link);
-        let fixed = FIXED + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
+        let machete = if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
+        let fixed = FIXED + machete + launches;
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, fixed.as_secs_f64()),

@@ -5,6 +5,7 @@
 
 use super::{
     arguments::{answers, known, named_in_old_file, quantization},
+    command_line,
     inputs::Inputs,
     kernels,
     memory::{self, Budget},
@@ -15,8 +16,7 @@ use crate::domain::{
     machine::facts::{Facts, Gpu, GpuProcess},
     profile::Device,
     vllm::{
-        effects, env_vars,
-        flags::{self, Argument},
+        effects, env_vars, flags,
         settings::{EngineSettings, Speculation},
         version::Version,
     },
@@ -289,16 +289,11 @@ fn flags_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
 }
 
 fn without_graphs(inputs: Inputs<'_>) -> Option<Finding> {
-    let arguments = flags::arguments(inputs.profile.arguments());
-    let eager = |argument: &&Argument<'_>| match argument.name.as_str() {
-        "--enforce-eager" => argument.value.is_none_or(|value| !value.eq_ignore_ascii_case("false")),
-        "-O" => argument.written == "-O0" || argument.value == Some("0"),
-        "--optimization-level" => argument.value == Some("0"),
-        _ => false,
-    };
     let on_gpus = inputs.profile.runtime().device == Device::Cuda;
-    let named = arguments.iter().find(eager).filter(|_| on_gpus)?.written;
-    let what = format!("with `{named}` vLLM launches each kernel anew: one stream is slower than predicted");
+    let named = command_line::without_graphs(inputs.profile).filter(|_| on_gpus)?;
+    let what = format!(
+        "with `{named}` vLLM launches each kernel anew: what is predicted is what one model lost by it"
+    );
     Some(Finding::new("without-cuda-graphs", what).with_remedy())
 }
 

@@ -18,8 +18,9 @@ use crate::{
     flow::context::Context,
     host::{
         self,
-        models::source_folder::Folder,
-        os::fs,
+        models::{source_folder::Folder, verify},
+        os::{fs, parallel, signals::Interrupt},
+        store::hashing,
         vllm::running_server::{self, FoundServer, LoadedUnit},
     },
 };
@@ -28,8 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The largest file that is hashed for the record: templates and plugins are text.
-const MOST_HASHED: u64 = 64 << 20;
+/// The most files that a folder may have which a command line names: adapters and draft models have some ten.
+const MOST_FILES: usize = 10_000;
 
 /// The unit, where there is one, and the process that serves.
 pub(super) fn sight(
@@ -194,11 +195,12 @@ fn places(server: &FoundServer, reading: &Reading) -> Vec<PathBuf> {
     places
 }
 
-/// The files that the command line names beside the model, by their content. Folders are none.
+/// The files that the command line names beside the model, and those in the folders that it names, by their content.
 pub(super) fn files(
     reading: &Reading,
     model: &Path,
     scope: Scope,
+    interrupt: &Interrupt,
 ) -> Result<BTreeMap<PathBuf, Sha256Digest>, Problem> {
     let others = reading.files.iter().filter(|path| !path.starts_with(model));
     let hidden: Vec<_> = others
@@ -211,12 +213,28 @@ pub(super) fn files(
         return Err(Problem::new(Kind::Refused, what)
             .help("move it to /etc, /opt or /srv, restart the server with that, and adopt it then"));
     }
-    let mut files = BTreeMap::new();
+    let mut named = Vec::new();
     for path in others {
-        let small = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MOST_HASHED);
-        if small && let Ok(bytes) = std::fs::read(path) {
-            files.insert(path.clone(), Sha256Digest::of(bytes));
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_file() => named.push(path.clone()),
+            Ok(found) if found.is_dir() => named.extend(below(path)?),
+            // A template in place of its name, or a file that is gone: the server runs without it.
+            Ok(_) | Err(_) => {}
         }
     }
-    Ok(files)
+    named.sort();
+    named.dedup();
+    let hashed = parallel::each(&named, interrupt, &mut |_| (), |path, worker| hashing::whole(path, worker))?;
+    Ok(named.into_iter().zip(hashed.into_iter().map(|(_, digest)| digest)).collect())
+}
+
+/// The files below a folder, behind their links: a hub's cache has nothing else.
+fn below(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let files: Vec<PathBuf> = verify::walk(folder)?.into_keys().map(|name| folder.join(name)).collect();
+    if files.len() > MOST_FILES {
+        let what = format!("`{}`, which its command line names, has {} files", folder.display(), files.len());
+        return Err(Problem::new(Kind::Refused, what)
+            .help("name a folder that has the adapter or the draft model, and nothing else"));
+    }
+    Ok(files.into_iter().filter(|path| path.is_file()).collect())
 }

@@ -108,7 +108,7 @@ pub fn look(context: &Context, request: Request) -> Result<Found, Problem> {
     let mut reading = Reading::beside(&sighting.seen, Version::of(&vllm), &|path| path.exists())?;
     let folder = found::folder(&sighting, &reading)?;
     running_server::same_files(&sighting.process, folder.path())?;
-    let files = found::files(&reading, folder.path(), scope)?;
+    let files = found::files(&reading, folder.path(), scope, &context.interrupt)?;
     let service = match &unit {
         Some(unit) => unit.name.trim_end_matches(".service").to_owned(),
         None => request.service.clone(),

@@ -2,7 +2,6 @@
 
 use crate::{
     domain::{
-        digest::Sha256Digest,
         generation::Generation,
         generation_id::GenerationId,
         planning::host_changed,
@@ -15,9 +14,9 @@ use crate::{
         models::verify_at_start::{Known, check_model, verify_runtime},
     },
     host::{
-        os::secrets,
+        os::{parallel, secrets, signals::Interrupt},
         runtimes::needs,
-        store::{Store, StoreWriter, hash_cache::HashCache},
+        store::{Store, StoreWriter, hash_cache::HashCache, hashing},
     },
 };
 use std::path::Path;
@@ -52,7 +51,7 @@ pub(super) fn whole(
             .help(format!("deploy it anew: `awqdeploy deploy {}`", plan.profile)));
         }
     }
-    as_adopted(writer.store(), generation.id)?;
+    as_adopted(writer.store(), generation.id, &context.interrupt)?;
     secrets::verify(&plan.secrets)?;
     needs::verify(&plan.runtime.needs, &plan.serve.env)?;
     writer.store().intact(generation.id)?;
@@ -81,15 +80,15 @@ pub(super) fn whole(
 }
 
 /// Files that an adopted command line names are as they were.
-fn as_adopted(store: &Store, id: GenerationId) -> Result<(), Problem> {
+fn as_adopted(store: &Store, id: GenerationId, interrupt: &Interrupt) -> Result<(), Problem> {
     let files = store.adopted(id)?.map(|adopted| adopted.files).unwrap_or_default();
-    for (path, digest) in files {
-        if std::fs::read(&path).ok().map(Sha256Digest::of) != Some(digest) {
-            let what = format!("`{}` is not what it was when generation {id} was adopted", path.display());
-            return Err(Problem::new(Kind::Unverified, what).help("put the file back as it was"));
-        }
-    }
-    Ok(())
+    let files: Vec<_> = files.into_iter().collect();
+    let differs = parallel::each(&files, interrupt, &mut |_| (), |(path, digest), worker| {
+        Ok(!path.is_file() || hashing::whole(path, worker)?.1 != *digest)
+    })?;
+    let Some(((path, _), _)) = files.iter().zip(differs).find(|(_, differs)| *differs) else { return Ok(()) };
+    let what = format!("`{}` is not what it was when generation {id} was adopted", path.display());
+    Err(Problem::new(Kind::Unverified, what).help("put the file back as it was"))
 }
 
 fn no_way_back(target: &Generation, problem: &Problem) -> Problem {

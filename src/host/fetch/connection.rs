@@ -16,7 +16,7 @@ use crate::{
     },
     host::{
         event_loop,
-        hub::{Ask, BodyStream, Hub, Source},
+        hub::{Ask, BodyStream, Hub, Source, Turns},
     },
 };
 use bytes::Bytes;
@@ -143,7 +143,8 @@ impl Connection<'_, '_> {
             if !self.hush().await {
                 return Ok(None);
             }
-            let asked = file.source.load(Ordering::Relaxed);
+            let turns = shared.means.settings.share.turns;
+            let Some(asked) = file.source(self.number, turns) else { return Err(given_up(file)) };
             let (before, sent) = (cursor.at, Instant::now());
             let read = self.read(number, asked, &mut cursor, bounds.end, to);
             let ended = tokio::select! {
@@ -245,14 +246,15 @@ impl Connection<'_, '_> {
             };
         }
         let sources = &file.wanted.sources;
-        let Some(next) = sources.get(asked + 1) else { return Err(nowhere(file, fault)) };
+        // Another connection may have turned away from it already.
+        let is_news = file.give_up(asked);
+        let turns = self.shared.means.settings.share.turns;
+        let Some(next) = file.source(self.number, turns) else { return Err(nowhere(file, fault)) };
         *failures = 0;
         self.shared.quiet().answered();
-        // Another connection may have turned away from it already.
-        let turned = file.source.compare_exchange(asked, asked + 1, Ordering::Relaxed, Ordering::Relaxed);
-        if turned.is_ok() {
-            let from = &sources[asked].repo;
-            self.tell(format!("`{path}` of `{from}`: {fault}; from `{}` instead", next.repo));
+        if is_news {
+            let (from, next) = (&sources[asked].repo, &sources[next].repo);
+            self.tell(format!("`{path}` of `{from}`: {fault}; from `{next}` instead"));
         }
         Ok(true)
     }
@@ -268,7 +270,7 @@ impl Connection<'_, '_> {
     ) -> Result<Result<(), HubError>, Problem> {
         let shared = self.shared;
         let file = &shared.files[number];
-        let source = &file.wanted.sources[asked.min(file.wanted.sources.len() - 1)];
+        let source = &file.wanted.sources[asked];
         let fits = |open: &Answer| open.file == number && open.at == cursor.at && open.source == *source;
         if !self.open.as_ref().is_some_and(fits) {
             self.open = None;
@@ -302,7 +304,10 @@ impl Connection<'_, '_> {
             }
             file.part.write(&bytes, cursor.at)?;
             cursor.at += bytes.len() as u64;
-            shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            let wait = shared.take(bytes.len() as u64);
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
         }
         Ok(Ok(()))
     }
@@ -324,15 +329,18 @@ impl Connection<'_, '_> {
         };
         let fault = HubError::Changed(format!("it has sha256 {found}"));
         let tries = file.wrong.fetch_add(1, Ordering::Relaxed) + 1;
-        let last = file.wanted.sources.len() - 1;
         file.part.unmark(wrong.iter().copied())?;
         for piece in &wrong {
             self.uncount(&bounds(*piece, file.size()));
         }
-        if tries >= WRONG_TRIES.max(file.wanted.sources.len()) {
+        // Where all were asked at once, none is to blame yet.
+        let blameless = usize::from(self.shared.means.settings.share.turns == Turns::AtOnce);
+        if tries >= WRONG_TRIES.max(file.wanted.sources.len()) + blameless {
             return Err(nowhere(file, &fault));
         }
-        file.source.store(file.source.load(Ordering::Relaxed).saturating_add(1).min(last), Ordering::Relaxed);
+        if tries > blameless {
+            file.turn_away();
+        }
         let path = file.wanted.file.path.display();
         let what = match (wrong.as_slice(), file.left.len()) {
             (all, count) if all.len() == count => "all of it".to_owned(),
@@ -385,6 +393,11 @@ async fn stop(shared: &Shared<'_>) {
 fn bounds(piece: usize, size: u64) -> Range<u64> {
     let start = piece as u64 * PIECE.0;
     start..size.min(start + PIECE.0)
+}
+
+/// The problem of a connection that comes to a file after others have given up all of its sources.
+fn given_up(file: &Fetched<'_>) -> Problem {
+    nowhere(file, &HubError::Missing)
 }
 
 fn nowhere(file: &Fetched<'_>, fault: &HubError) -> Problem {

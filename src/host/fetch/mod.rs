@@ -32,7 +32,7 @@ pub(crate) fn fetch(
     let shared = Shared::new(wanted, means)?;
     let (send, receive) = mpsc::channel();
     thread::scope(|scope| {
-        for number in 0..means.connections.max(1) {
+        for number in 0..usize::from(means.settings.share.connections.max(1)) {
             let (shared, send) = (&shared, send.clone());
             scope.spawn(move || {
                 if let Err(problem) = connection::run(shared, number, &send) {

@@ -4,13 +4,13 @@ use super::proof::Proof;
 use crate::{
     domain::{
         digest::Sha256Digest,
-        hub::{Quiet, schedule::Schedule},
+        hub::{Quiet, Throttle, schedule::Schedule},
         lockfile::LockedFile,
         problem::{Kind, Problem},
         size::ByteSize,
     },
     host::{
-        hub::{Settings, Source},
+        hub::{Settings, Share, Source, Turns},
         os::signals::Interrupt,
         store::partial_file::PartialFile,
     },
@@ -22,7 +22,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The state that the connections share.
@@ -36,6 +36,8 @@ pub(crate) struct Shared<'a> {
     pub(super) bytes: AtomicU64,
     /// Whether the hub wants to be left alone, by any of the connections.
     pub(super) quiet: Mutex<Quiet>,
+    /// The rate of all connections together, where one is set.
+    throttle: Option<Mutex<Throttle>>,
 }
 
 impl<'a> Shared<'a> {
@@ -44,7 +46,8 @@ impl<'a> Shared<'a> {
             wanted.iter().map(|wanted| Fetched::open(wanted, means.folder)).collect::<Result<_, _>>()?;
         // Pieces that an earlier run left are wanted too: the connection that comes to them checks them.
         let all = files.iter().map(|file| vec![true; file.left.len()]);
-        let schedule = Schedule::new(means.connections, all);
+        let Share { rate, connections, .. } = means.settings.share;
+        let schedule = Schedule::new(connections.into(), all);
         Ok(Self {
             means,
             files,
@@ -53,6 +56,7 @@ impl<'a> Shared<'a> {
             stop: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             quiet: Mutex::default(),
+            throttle: rate.map(|rate| Mutex::new(Throttle::new(rate))),
         })
     }
 
@@ -108,6 +112,13 @@ impl<'a> Shared<'a> {
         Ok(())
     }
 
+    /// Counts bytes that came. Returns how long to wait before more are read.
+    pub(super) fn take(&self, bytes: u64) -> Duration {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let Some(throttle) = &self.throttle else { return Duration::ZERO };
+        throttle.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, Instant::now())
+    }
+
     pub(super) fn quiet(&self) -> MutexGuard<'_, Quiet> {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,6 +128,9 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// The most sources of one file that are asked.
+const MOST_SOURCES: usize = 64;
+
 /// A file on its way.
 pub(crate) struct Fetched<'a> {
     pub(super) wanted: &'a WantedFile,
@@ -125,8 +139,8 @@ pub(crate) struct Fetched<'a> {
     /// Pieces that an earlier run left, until they are looked at.
     pub(super) left: Vec<AtomicBool>,
     pub(super) missing: AtomicUsize,
-    /// The index of the source that is asked.
-    pub(super) source: AtomicUsize,
+    /// The sources that were given up, a bit each.
+    gone: AtomicU64,
     /// Whether its sources give no parts of it.
     pub(super) no_parts: AtomicBool,
     /// How often it was whole and not what was locked.
@@ -143,10 +157,39 @@ impl<'a> Fetched<'a> {
             proof,
             missing: AtomicUsize::new(there.len()),
             left: there.into_iter().map(AtomicBool::new).collect(),
-            source: AtomicUsize::new(0),
+            gone: AtomicU64::new(0),
             no_parts: AtomicBool::new(false),
             wrong: AtomicUsize::new(0),
         })
+    }
+
+    /// The source that a connection asks: the first that was not given up; or, where all are asked at once, one that
+    /// not every connection asks. Nothing where all were given up.
+    pub(super) fn source(&self, connection: usize, turns: Turns) -> Option<usize> {
+        let gone = self.gone.load(Ordering::Relaxed);
+        let left: Vec<usize> = (0..self.sources()).filter(|source| gone & (1 << source) == 0).collect();
+        // Once the file was wrong nobody knows whose pieces were: one source after the other brings them again.
+        let at_once = turns == Turns::AtOnce && self.wrong.load(Ordering::Relaxed) == 0;
+        let turn = if at_once { connection % left.len().max(1) } else { 0 };
+        left.get(turn).copied()
+    }
+
+    /// Gives up a source. Returns whether nobody had done so before.
+    pub(super) fn give_up(&self, source: usize) -> bool {
+        self.gone.fetch_or(1 << source, Ordering::Relaxed) & (1 << source) == 0
+    }
+
+    /// Gives up the first source, unless it is the last that is left.
+    pub(super) fn turn_away(&self) {
+        let gone = self.gone.load(Ordering::Relaxed).count_ones() as usize;
+        if let Some(first) = self.source(0, Turns::InTurn).filter(|_| gone + 1 < self.sources()) {
+            self.give_up(first);
+        }
+    }
+
+    /// The number of sources: a bit is kept of each.
+    fn sources(&self) -> usize {
+        self.wanted.sources.len().min(MOST_SOURCES)
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -177,8 +220,6 @@ pub(crate) struct FetchOptions<'a> {
     pub(crate) folder: &'a Path,
     /// The settings of the hub.
     pub(crate) settings: &'a Settings,
-    /// The number of connections, at least 1.
-    pub(crate) connections: usize,
     /// Whether a person wants it to stop.
     pub(crate) interrupt: &'a Interrupt,
 }

@@ -3,7 +3,7 @@
 pub(crate) mod pieces;
 mod settings;
 
-pub use settings::{Reach, Settings, Token};
+pub use settings::{MOST_CONNECTIONS, Reach, Settings, Share, Token, Turns};
 
 use super::os::{http, signals::Interrupt};
 use crate::domain::{
@@ -343,7 +343,11 @@ impl BodyStream {
 impl Pace {
     fn of(settings: &Settings) -> Self {
         let Patience { slow_after, slow_below, .. } = settings.patience;
-        Self { since: Instant::now(), bytes: 0, after: slow_after, below: slow_below }
+        let Share { rate, connections, .. } = settings.share;
+        // A connection that is slow by our own wish is not given up.
+        let own = rate.map(|rate| Size(rate.0 / u64::from(connections.max(1)) / 4));
+        let below = own.map_or(slow_below, |own| own.min(slow_below));
+        Self { since: Instant::now(), bytes: 0, after: slow_after, below }
     }
 
     fn take(&mut self, bytes: u64) -> Result<(), HubError> {

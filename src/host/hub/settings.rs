@@ -4,12 +4,17 @@ use crate::{
     domain::{
         hub::Patience,
         problem::{Kind, Problem},
+        size::ByteSize,
     },
     host::os::fs,
 };
 use reqwest::{Url, header::HeaderValue};
 use std::path::{Path, PathBuf};
 
+const RATE: &str = "AWQDEPLOY_LIMIT_RATE";
+const CONNECTIONS_AT_ONCE: &str = "AWQDEPLOY_CONNECTIONS";
+/// The most connections: more only annoys a hub.
+pub const MOST_CONNECTIONS: u8 = 64;
 const PUBLIC_HUB: &str = "https://huggingface.co";
 
 /// The settings of a hub.
@@ -27,6 +32,64 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// The limits of tries and times.
     pub patience: Patience,
+    /// How much of the network a fetch takes.
+    pub share: Share,
+}
+
+/// How much of the network a fetch takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The most bytes a second of all connections together: `AWQDEPLOY_LIMIT_RATE`.
+    pub rate: Option<ByteSize>,
+    /// The number of connections, at least 1: `AWQDEPLOY_CONNECTIONS`.
+    pub connections: u8,
+    /// How several repositories that have the same file are asked.
+    pub turns: Turns,
+}
+
+/// How several repositories that have the same file are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turns {
+    /// The next when one fails.
+    #[default]
+    InTurn,
+    /// All at once, each for some of its pieces.
+    AtOnce,
+}
+
+/// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
+const CONNECTIONS: u8 = 8;
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { rate: None, connections: CONNECTIONS, turns: Turns::InTurn }
+    }
+}
+
+impl Share {
+    /// What two variables say.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for what is no rate, or no number.
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
+        let wrong = |name: &str, text: &str, example: &str| {
+            Problem::new(Kind::Usage, format!("`{name}` cannot be `{}`", text.escape_debug()))
+                .help(format!("for example `{name}={example}`"))
+        };
+        let rate = variable(RATE).map(|text| match text.trim().parse::<ByteSize>() {
+            Ok(rate) if rate.0 > 0 => Ok(rate),
+            _ => Err(wrong(RATE, &text, "50MB")),
+        });
+        let connections = variable(CONNECTIONS_AT_ONCE).map(|text| match text.trim().parse() {
+            Ok(connections @ 1..=MOST_CONNECTIONS) => Ok(connections),
+            _ => Err(wrong(CONNECTIONS_AT_ONCE, &text, "4")),
+        });
+        Ok(Self {
+            rate: rate.transpose()?,
+            connections: connections.transpose()?.unwrap_or(CONNECTIONS),
+            turns: Turns::InTurn,
+        })
+    }
 }
 
 /// Whether the hub may be asked.
@@ -108,6 +171,7 @@ impl Settings {
             reach: if offline { Reach::Offline } else { Reach::Online },
             cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| in_home("hub")),
             patience: Patience::DEFAULT,
+            share: Share::of(variable)?,
         })
     }
 }

@@ -25,7 +25,6 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -104,13 +103,7 @@ pub fn gather(
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Vec<Damage>, Problem> {
-    let mut contents: Vec<&LockedFile> = model
-        .files
-        .iter()
-        .map(|file| (file.sha256, file))
-        .collect::<BTreeMap<_, _>>()
-        .into_values()
-        .collect();
+    let mut contents = model.contents();
     // The largest first, so that no core ends up alone with it.
     contents.sort_by_key(|file| std::cmp::Reverse(file.size));
     let staging = writer.stage("import")?;

@@ -2,6 +2,7 @@
 
 mod export;
 mod import;
+pub mod peer;
 pub mod repair;
 pub mod source_folder;
 mod state;

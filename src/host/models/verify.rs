@@ -7,6 +7,7 @@ use crate::{
         lockfile::{LockedFile, LockedModel, PIECE},
         problem::{Kind, Problem},
         size::ByteSize,
+        spelling::lines,
     },
     host::{
         os::{
@@ -336,9 +337,8 @@ fn compare(
 
 /// The problem with a damaged model, file by file.
 pub(crate) fn differ(folder: &Path, damaged: &[Damage]) -> Problem {
-    let lines: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     let count = damaged.len();
     let files = if count == 1 { "1 file is" } else { &format!("{count} files are") };
     Problem::new(Kind::Unverified, format!("{files} not what was locked in `{}`", folder.display()))
-        .because(lines.join("\n"))
+        .because(lines(damaged.iter().map(ToString::to_string)))
 }

@@ -66,13 +66,24 @@ pub(crate) fn each<T: Sync, R: Send>(
     progress: Progress<'_>,
     work: impl Fn(&T, &mut Worker<'_>) -> Result<R, Problem> + Sync,
 ) -> Result<Vec<R>, Problem> {
+    each_of(threads(), items, interrupt, progress, work)
+}
+
+/// Works on each item as [`each`] does, on so many threads: for work that waits for others.
+pub(crate) fn each_of<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    interrupt: &Interrupt,
+    progress: Progress<'_>,
+    work: impl Fn(&T, &mut Worker<'_>) -> Result<R, Problem> + Sync,
+) -> Result<Vec<R>, Problem> {
     let shared = Shared {
         next: AtomicUsize::new(0),
         done: AtomicU64::new(0),
         failed: AtomicBool::new(false),
         interrupt,
     };
-    let threads = threads().min(items.len());
+    let threads = threads.min(items.len());
     let (sender, receiver) = channel();
     let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let mut problem = None;

@@ -10,6 +10,8 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
+    sync::mpsc::channel,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -97,6 +99,54 @@ pub(crate) fn run_bare_within<A: AsRef<OsStr>>(
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<Finished>, Problem> {
     Running::start(program, arguments, |command| command.full_env(environment))?.within(limit)
+}
+
+/// A program that has ended, with the bytes of its standard output.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    /// The exit status.
+    pub(crate) status: ExitStatus,
+    /// The first bytes of the standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// The standard error.
+    pub(crate) stderr: String,
+}
+
+/// Runs a program that prints bytes, for at most `limit`. `most` of the bytes are kept. None: it took longer, and was
+/// killed.
+pub(crate) fn bytes_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    most: u64,
+    program: &str,
+    arguments: &[A],
+) -> Result<Option<Bytes>, Problem> {
+    let deadline = Instant::now() + limit;
+    let line = line(program, arguments);
+    let failed = |e| Problem::doing(format_args!("run `{line}`"), e);
+    let (output, out) = io::pipe().map_err(failed)?;
+    let (stderr, errors) = OutputReader::begin().map_err(failed)?;
+    let (told, heard) = channel();
+    let hear = move || {
+        let mut bytes = Vec::new();
+        drop(told.send(output.take(most).read_to_end(&mut bytes).map(|_| bytes)));
+    };
+    thread::Builder::new().name("hear".into()).spawn(hear).map_err(failed)?;
+    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
+        .stdin_null()
+        .stdout_file(out)
+        .stderr_file(errors)
+        .unchecked();
+    let handle = command.start().map_err(|e| not_started(&line, program, e))?;
+    drop(command);
+    let status = handle.wait_deadline(deadline).map_err(failed)?.map(|ended| ended.status);
+    if let Some(status) = status
+        && let Ok(bytes) = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        && let Some(stderr) = stderr.end(deadline).map_err(failed)?
+    {
+        return Ok(Some(Bytes { status, stdout: bytes.map_err(failed)?, stderr }));
+    }
+    handle.kill().map_err(|e| Problem::doing(format_args!("end `{line}`"), e))?;
+    Ok(None)
 }
 
 /// A running program and its output.

@@ -303,3 +303,31 @@ fn a_server_that_went_away_meanwhile_is_not_adopted() {
     assert_eq!(problem.what, "the server ended, or was started anew, while it was looked at");
     assert!(stand.context.store.generations().unwrap().is_empty());
 }
+
+/// The bytes of an adapter decide the answers as those of the model do.
+#[test]
+fn folders_that_its_command_line_names_are_held_to_what_they_were() {
+    let mut stand = Stand::new();
+    let adapter = stand.path("adapters/sql");
+    // A service sees nothing there: it is refused, as `tests/it/adoption/found.rs` has it.
+    if ["/root", "/home", "/tmp"].iter().any(|hidden| adapter.starts_with(hidden)) {
+        return;
+    }
+    fs::create_dir_all(&adapter).unwrap();
+    fs::write(adapter.join("adapter_config.json"), "{}").unwrap();
+    fs::write(adapter.join("adapter_model.safetensors"), "weights").unwrap();
+    let modules = format!("sql={}", adapter.display());
+    let server = ByHand::start(&stand, &["--lora-modules", &modules], &[]);
+    adopted(&stand, &server);
+    let record = stand.context.store.layout().generation(GenerationId(1)).join("adopted.json");
+    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
+    let names: Vec<&String> = record["files"].as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+
+    fs::write(adapter.join("adapter_model.safetensors"), "others!").unwrap();
+    let problem = stand.deploy(NEW).map(|_| ()).unwrap_err();
+    assert_eq!(problem.kind, Kind::Refused);
+    assert!(problem.what.contains("adapter_model.safetensors` is not what it was when"), "{problem}");
+    fs::write(adapter.join("adapter_model.safetensors"), "weights").unwrap();
+    assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
+}

@@ -230,3 +230,56 @@ fn the_bytes_that_are_open_decide_which_folder_is_the_model() {
     assert_eq!(chosen(&[candidate("/a", false), candidate("/b", true)], &[]), "/b");
     assert_eq!(chosen(&[candidate("/a", false)], &open("/a")), "");
 }
+
+/// Python's `yaml` reads YAML 1.1, in which `yes` and `off` are booleans.
+#[test]
+fn booleans_of_a_file_are_those_of_python() {
+    let file = "enforce-eager: yes\nenable-prefix-caching: off # slow\nasync-scheduling: On\ndisable-log-stats: NO\n\
+                trust-remote-code: True\nserved-model-name: \"yes\"\nchat-template: |\n  x: yes\n  - no\nseed: 1\n\
+                hf-overrides:\n  tie: on\nallowed-origins:\n- off\n- 'on'\n";
+    let expanded = config_file::expanded(&words("p /o/vllm serve --config c"), file).unwrap();
+    for flag in [
+        "--enforce-eager",
+        "--no-enable-prefix-caching",
+        "--async-scheduling",
+        "--no-disable-log-stats",
+        "--trust-remote-code",
+    ] {
+        assert!(expanded.contains(&flag.to_owned()), "{flag} in {expanded:?}");
+    }
+    let after = |flag: &str| {
+        let at = expanded.iter().position(|word| word == flag).unwrap();
+        expanded[at + 1].as_str()
+    };
+    assert_eq!(after("--served-model-name"), "yes");
+    assert_eq!(after("--chat-template"), "x: yes\n- no\n");
+    assert_eq!(after("--hf-overrides"), r#"{"tie":true}"#);
+    assert_eq!(after("--allowed-origins"), "false");
+    assert!(expanded.contains(&"on".to_owned()));
+}
+
+/// An adapter or a draft model of a hub lies in a cache that no service of ours sees, and nothing locks it.
+#[test]
+fn adapters_and_drafts_are_folders_that_can_be_locked() {
+    let there = |path: &Path| path == Path::new("/srv/llm/owner/draft");
+    for (flags, refused) in [
+        ("--lora-modules sql=owner/lora", true),
+        ("--lora-modules {\"name\":\"a\",\"path\":\"owner/lora\"}", true),
+        ("--lora-modules sql=/srv/lora", false),
+        ("--speculative-config {\"model\":\"owner/other\"}", true),
+        ("--speculative-config {\"model\":\"owner/draft\"}", false),
+        ("--speculative-config {\"method\":\"ngram\",\"model\":\"ngram\"}", false),
+        ("--speculative-config {\"method\":\"mtp\",\"num_speculative_tokens\":1}", false),
+        ("--spec-model owner/other", true),
+        ("--spec-model ./owner/other", false),
+        ("--tokenizer owner/other", false),
+    ] {
+        let line = format!("p /o/vllm serve m {flags}");
+        let read = Reading::beside(&seen(PYTHON, &line), None, &there);
+        assert_eq!(
+            read.as_ref().is_err_and(|problem| problem.kind == Kind::Refused),
+            refused,
+            "{flags}: {read:?}"
+        );
+    }
+}

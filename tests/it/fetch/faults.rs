@@ -13,6 +13,7 @@ use awqdeploy::{
         size::ByteSize,
     },
     flow::models::verify::{Damaged, Which, verify},
+    host::hub::Turns,
 };
 use insta::assert_snapshot;
 use std::{
@@ -297,4 +298,56 @@ fn a_repository_that_vanished_is_replaced_by_an_alternative() {
     cannot find `owner/model` at `104be15fd834a7564d52ad9b02b0de9e0e4bcf2e`: access denied (HTTP 401)
     cannot find `gone/model` at `main`: access denied (HTTP 401)
     ");
+}
+
+/// Two files of one content are one content: it is fetched once, and has both names.
+#[test]
+fn one_content_under_two_names_is_fetched_once() {
+    let bench = Bench::new();
+    bench.hub.change(REPO, |repo| {
+        let twin = repo.files[SMALL].clone();
+        repo.files.insert("a-twin.safetensors".to_owned(), twin);
+    });
+    bench.lock().unwrap();
+    bench.hub.sent();
+    let fetched = bench.fetch().unwrap_or_else(|problem| panic!("{}", super::shown(&problem)));
+    assert_eq!(fetched.downloaded.0, model().files.values().map(|entry| entry.size).sum::<u64>());
+    let one = fs::read(fetched.path.join("a-twin.safetensors")).unwrap();
+    assert!(one == fs::read(fetched.path.join(SMALL)).unwrap());
+}
+
+/// All repositories at once, one of which has other bytes, and one nothing.
+#[test]
+fn sources_that_are_asked_at_once_cannot_spoil_each_other() {
+    for pieces in [false, true] {
+        let mut bench = Bench::with("alternatives = [\"mirror/wrong\", \"mirror/gone\"]");
+        bench.settings.share.turns = Turns::AtOnce;
+        if pieces {
+            bench.lock_pieces();
+        } else {
+            bench.lock().unwrap();
+        }
+        bench.hub.put("mirror/wrong", model());
+        bench.hub.put("mirror/gone", model());
+        for path in [LARGE, SMALL] {
+            bench.hub.trap_in("mirror/wrong", path, Fault::Flip { at: 5 }, When::Always);
+            bench.hub.trap_in(
+                "mirror/gone",
+                path,
+                Fault::Status { status: 404, retry_after: None },
+                When::Always,
+            );
+        }
+        bench.fetched();
+    }
+}
+
+/// A limit of the rate costs time, and nothing else.
+#[test]
+fn a_fetch_under_a_limit_is_whole() {
+    let mut bench = Bench::new();
+    bench.settings.share.rate = Some(ByteSize(100_000_000));
+    bench.settings.share.connections = 2;
+    bench.lock().unwrap();
+    bench.fetched();
 }

@@ -15,8 +15,8 @@ use std::{
 };
 
 /// More rounds than a hurried test makes, `AWQDEPLOY_KILL_ROUNDS=200`, and others: `AWQDEPLOY_KILL_SEED=8`.
-const ROUNDS: (&str, u64) = ("AWQDEPLOY_KILL_ROUNDS", 4);
-const SEED: (&str, u64) = ("AWQDEPLOY_KILL_SEED", 7);
+pub(super) const ROUNDS: (&str, u64) = ("AWQDEPLOY_KILL_ROUNDS", 4);
+pub(super) const SEED: (&str, u64) = ("AWQDEPLOY_KILL_SEED", 7);
 /// The longest that one round may take.
 const LIMIT: Duration = NEVER;
 /// Within this time a run is killed, and within so much more with each: however slow the machine is, one ends at last.
@@ -49,7 +49,7 @@ fn finish(child: Child) -> (Option<i32>, String) {
 }
 
 /// What a variable says, else its default.
-fn number((variable, default): (&str, u64)) -> u64 {
+pub(super) fn number((variable, default): (&str, u64)) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod faults;
+mod kill_loop;
 pub(crate) mod killed;
 mod locking;
+mod own_authority;
 mod repairing;
 
 use super::{
@@ -30,7 +32,7 @@ use awqdeploy::{
         },
     },
     host::{
-        hub::{Reach, Settings},
+        hub::{Reach, Settings, Share},
         os::signals::Interrupt,
         profiles::ProfileLibrary,
         store::Store,
@@ -115,6 +117,7 @@ impl Bench {
             token: None,
             reach: Reach::Online,
             cache: Some(root.path().join("cache")),
+            share: Share::default(),
             patience: Patience {
                 tries: 3,
                 first_pause: Duration::from_millis(5),

@@ -253,7 +253,38 @@ fn paths_stay_below_the_model() {
     }
     assert!(of(vec![file("a", 1), file("a", 2)]).is_err());
     assert!(of(vec![file("a", 1), file("a/b", 2)]).is_err());
+    // What Linux takes: a name of 255 bytes, and a path of 4,096 with that of the store.
+    let (longest, longer) = ("n".repeat(255), "ü".repeat(128));
+    for (path, is_right) in [
+        (longest.clone(), true),
+        (format!("a/{longest}/b"), true),
+        (format!("a/n{longest}/b"), false),
+        (longer, false),
+        ([longest.as_str(); 8].join("/"), true),
+        ([longest.as_str(); 9].join("/"), false),
+    ] {
+        assert_eq!(of(vec![file(&path, 1)]).is_ok(), is_right, "{}", path.len());
+    }
     assert!(of(vec![]).is_err());
+}
+
+/// What no file has: a length that would take all memory to keep track of.
+#[test]
+fn a_length_has_the_limit_of_hubs() {
+    let of = |size| LockedModel::of("o/n".into(), "main".into(), None, vec![file("a", size)]);
+    assert!(of(1 << 40).is_ok());
+    assert!(of((1 << 40) + 1).is_err() && of(u64::MAX).is_err());
+    let shown = refused("size = 1\n", "size = 9000000000000000000\n");
+    assert!(shown.contains("more than any file has: the most is 1 TiB"), "{shown}");
+}
+
+/// Many files cost no more than their number.
+#[test]
+fn each_content_is_named_once_by_its_first_file() {
+    let twin = |path: &str| LockedFile { path: path.into(), ..file("x", 3) };
+    let model = model(vec![twin("b"), twin("a"), file("c", 3)]);
+    let contents: Vec<_> = model.contents().iter().map(|file| file.path.display().to_string()).collect();
+    assert_eq!(contents, ["a", "c"]);
 }
 
 #[test]

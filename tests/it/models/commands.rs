@@ -7,7 +7,12 @@ use crate::{
     store::{bytes, flip, mib, write},
 };
 use awqdeploy::{
-    domain::{lockfile::LockedModel, store::layout::Layout},
+    domain::{
+        digest::Sha256Digest,
+        lockfile::{LockedFile, LockedModel},
+        size::ByteSize,
+        store::layout::Layout,
+    },
     host::{models, os::signals::Interrupt, store::Store},
 };
 use serde_json::Value;
@@ -220,7 +225,7 @@ fn collect_leaves_a_download_that_will_go_on() {
     assert_eq!(site.run(&["lock", "awq"]).code, Some(0));
     let layout = site.store().layout().clone();
     let weights = site.locked().files[1].sha256;
-    let given_up = awqdeploy::domain::digest::Sha256Digest::of("given up");
+    let given_up = Sha256Digest::of("given up");
     for content in [weights, given_up] {
         write(&layout.downloads().join(format!("{content}.part")), &bytes(1, mib(3)));
         write(&layout.downloads().join(format!("{content}.marks")), b"x");
@@ -261,4 +266,37 @@ fn two_at_once() {
     drop(held);
     assert_eq!(site.run(&["gc"]).code, Some(0));
     assert!(Path::new(&site.source()).exists());
+}
+
+/// A profile named by its file alone lies in the working directory.
+#[test]
+fn a_profile_is_a_file_of_the_working_directory() {
+    let site = Site::new();
+    let mut command = awqdeploy(&["plan", "awq.toml"]);
+    command.env("AWQDEPLOY_ROOT", site.dir.path().join("root"));
+    let said = Said::by(command.current_dir(site.dir.path().join("profiles")));
+    // The model is nothing that could be planned: that is found out, as the profile was.
+    assert!(said.code != Some(1) && !said.stderr.contains("find the way"), "{}", said.stderr);
+}
+
+/// A model of many files: what is not here is said at once, and not in as many lines.
+/// `AWQDEPLOY_MANY_FILES=100000 cargo test --release --locked --test it -- many_files --nocapture` says how long it takes.
+#[test]
+fn many_files_that_are_not_here_are_told_in_few_lines() {
+    let site = Site::new();
+    let many = std::env::var("AWQDEPLOY_MANY_FILES").ok().and_then(|many| many.parse().ok()).unwrap_or(5000);
+    let file = |number: u32| {
+        let (path, content) = (format!("f{number:06}.json"), Sha256Digest::of(number.to_le_bytes()));
+        LockedFile::new(path, ByteSize(5), content)
+    };
+    let files = (0..many).map(file).collect();
+    let model = LockedModel::of("o/n".to_owned(), "main".to_owned(), None, files).unwrap();
+    write(&site.dir.path().join("profiles/locks/awq.toml"), model.to_toml().as_bytes());
+    let began = std::time::Instant::now();
+    let said = site.run(&["fetch", "awq", "--offline"]);
+    println!("{many} files: {:.1} s", began.elapsed().as_secs_f64());
+    assert_eq!(said.code, Some(4), "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("{many} files of `o/n` are not on this host")), "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("… and {} more", many - 20)), "{}", said.stderr);
+    assert!(said.stderr.lines().count() < 40, "{}", said.stderr);
 }

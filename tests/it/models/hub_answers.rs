@@ -3,12 +3,17 @@
 use crate::{stand::NEVER, vllm::hostile_servers::drip};
 use awqdeploy::{
     domain::{
+        digest::Sha256Digest,
         hub::{
-            Content, HubError, Listing, MOST_FILES, Patience, commit, encoded, git_name, listing, next_page,
+            Concern, Content, HubError, Listing, MOST_FILES, Patience, Throttle, commit, encoded, git_name,
+            listing, next_page,
+            peer::SshPeer,
             retry_after,
             schedule::{Next, Schedule},
         },
+        problem::Kind,
         size::ByteSize,
+        spelling::lines,
     },
     host::hub::{Hub, Settings, Source},
 };
@@ -201,4 +206,81 @@ fn one_large_file_keeps_all_connections_busy() {
     }
     let shares: Vec<usize> = (0..4).map(|connection| schedule.ahead(connection).len()).collect();
     assert_eq!(shares, [8, 8, 8, 8], "halves of quarters");
+}
+
+/// Whoever reads faster than the rate waits for as long as the bytes should have taken, whatever came together.
+#[test]
+fn a_rate_is_kept_over_all_that_came() {
+    let mut throttle = Throttle::new(ByteSize(1000));
+    let began = Instant::now();
+    let after = |seconds| began + Duration::from_secs(seconds);
+    assert_eq!(throttle.take(500, began), Duration::from_millis(500));
+    assert_eq!(throttle.take(1500, began), Duration::from_secs(2));
+    // Two connections that waited go on where the bytes of both end.
+    assert_eq!(throttle.take(1000, after(2)), Duration::from_secs(1));
+    // Time in which nothing came is lost, and not made up for at a higher rate.
+    assert_eq!(throttle.take(1000, after(10)), Duration::from_secs(1));
+    assert!(Throttle::new(ByteSize(0)).take(1, began) > Duration::ZERO);
+}
+
+#[test]
+fn a_peers_address_is_a_host_and_never_an_option() {
+    let command = |address: &str| {
+        let peer = SshPeer::parse(address).unwrap().unwrap();
+        let content = Sha256Digest::of("");
+        let words = peer.command(content, &(8..16));
+        words.join(" ").replace(&content.to_string(), "SHA256")
+    };
+    assert_snapshot!(
+        ["ssh://gpu2", "ssh://me@gpu2:2222/", "ssh://[fe80::1%eth0]:22/srv/a'b", "ssh://10.0.0.7/root"].map(command).join("\n"),
+        @r"
+    -oBatchMode=yes -oConnectTimeout=10 -- gpu2 test -r '/var/lib/awqdeploy/store/blobs/SHA256' || exit 0; tail -c +9 '/var/lib/awqdeploy/store/blobs/SHA256' | head -c 8
+    -oBatchMode=yes -oConnectTimeout=10 -p2222 -- me@gpu2 test -r '/var/lib/awqdeploy/store/blobs/SHA256' || exit 0; tail -c +9 '/var/lib/awqdeploy/store/blobs/SHA256' | head -c 8
+    -oBatchMode=yes -oConnectTimeout=10 -p22 -- fe80::1%eth0 test -r '/srv/a'\''b/store/blobs/SHA256' || exit 0; tail -c +9 '/srv/a'\''b/store/blobs/SHA256' | head -c 8
+    -oBatchMode=yes -oConnectTimeout=10 -- 10.0.0.7 test -r '/root/store/blobs/SHA256' || exit 0; tail -c +9 '/root/store/blobs/SHA256' | head -c 8
+    "
+    );
+    for address in [
+        "ssh://",
+        "ssh://-oProxyCommand=id",
+        "ssh://-l@gpu2",
+        "ssh://a b",
+        "ssh://gpu2:0",
+        "ssh://gpu2:x",
+        "ssh://$(id)",
+        "ssh://gpu2/a\nb",
+    ] {
+        assert_eq!(SshPeer::parse(address).unwrap_err().kind, Kind::Usage, "{address}");
+    }
+    assert_eq!(SshPeer::parse("/srv/models").unwrap(), None);
+}
+
+/// What is given up after a fault is what it is about: no more, and no less.
+#[test]
+fn a_fault_is_about_the_hub_a_repository_or_a_file() {
+    let late = Duration::from_secs(1);
+    for (fault, concern) in [
+        (HubError::Unreachable(String::new()), Concern::Hub),
+        (HubError::Late(late), Concern::Hub),
+        (HubError::Untrusted(String::new()), Concern::Hub),
+        (HubError::StaleToken, Concern::Hub),
+        (HubError::NotNow { status: 503, retry_after: None }, Concern::Hub),
+        (HubError::Denied(403), Concern::Repository),
+        (HubError::Cut(String::new()), Concern::File),
+        (HubError::Missing, Concern::File),
+        (HubError::Changed(String::new()), Concern::File),
+        (HubError::Expired(403), Concern::File),
+        (HubError::NoPart(String::new()), Concern::File),
+        (HubError::Malformed(String::new()), Concern::File),
+    ] {
+        assert_eq!(fault.concerns(), concern, "{fault}");
+    }
+}
+
+#[test]
+fn a_long_list_is_shown_in_part() {
+    let of = |count: usize| lines((0..count).map(|number| number.to_string()));
+    assert_eq!((of(0).as_str(), of(2).as_str()), ("", "0\n1"));
+    assert_eq!(of(21).lines().count(), 21);
+    assert!(of(100_000).ends_with("\n19\n… and 99980 more"));
 }

@@ -8,7 +8,6 @@ use crate::{scratch::tempdir, skipped::skipped, stand::FORKED};
 use awqdeploy::{
     domain::{digest::Sha256Digest, problem::Kind, store::layout::Layout},
     host::{
-        models::repair::Copies,
         os::signals::Interrupt,
         store::{Store, hash_cache::HashCache},
     },
@@ -94,7 +93,7 @@ fn part_repair() {
         &mut |_| (),
     )
     .unwrap();
-    writer.repair(&model, checked.damaged, &[&Copies(&store), &folder], &interrupt).unwrap();
+    writer.repair(&model, checked.damaged, &[&folder], &interrupt).unwrap();
 }
 
 /// Runs a part, and kills it at some moment.

@@ -240,3 +240,26 @@ fn what_has_another_name_is_not_counted() {
     let scene = Scene::taken_in();
     assert!(collect(&scene.store).1 >= ByteSize::mib(24));
 }
+
+/// What a kill between two renames leaves.
+#[test]
+fn locks_of_no_model_go() {
+    let scene = Scene::taken_in();
+    let locks = scene.store.layout().model_lock(scene.model.digest()).parent().unwrap().to_owned();
+    for stray in [format!("{}.toml", digest(1)), format!(".{}.toml.new", digest(2)), "odd".to_owned()] {
+        fs::write(locks.join(stray), "").unwrap();
+    }
+    assert_eq!(entries(&locks), 4);
+    // A profile that locks it is not there: the model goes, and its lock with it.
+    let keep = Inventory {
+        locked: BTreeMap::default(),
+        ..scene.store.stock(std::slice::from_ref(&scene.model)).unwrap()
+    };
+    let writer = scene.store.writer(FORKED, "test").unwrap();
+    let kept = Collection::of(&scene.store.stock(std::slice::from_ref(&scene.model)).unwrap());
+    writer.collect(&kept).unwrap();
+    assert_eq!(entries(&locks), 1);
+    assert!(scene.store.model_lock(scene.model.digest()).is_ok());
+    writer.collect(&Collection::of(&keep)).unwrap();
+    assert_eq!(entries(&locks), 0);
+}

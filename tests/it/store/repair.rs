@@ -1,7 +1,7 @@
 //! Repair: only what is damaged is brought, and only what is right gets in.
 
 use super::{Scene, bytes, flip, mib, write};
-use crate::stand::FORKED;
+use crate::stand::{FORKED, NEVER};
 use awqdeploy::{
     domain::{
         lockfile::{LockedFile, LockedModel},
@@ -9,7 +9,7 @@ use awqdeploy::{
     },
     host::{
         models::{
-            repair::{Copies, PieceSource},
+            repair::{PieceSource, Repaired},
             verify::{self, Damage},
         },
         os::signals::Interrupt,
@@ -17,17 +17,17 @@ use awqdeploy::{
     },
 };
 use std::{
-    cell::RefCell,
     fs,
     ops::Range,
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
+    sync::{Condvar, Mutex},
 };
 
 /// A source that notes what it is asked for.
 struct Noting<'a> {
     source: &'a dyn PieceSource,
-    asked: RefCell<Vec<(String, Range<u64>)>>,
+    asked: Mutex<Vec<(String, Range<u64>)>>,
 }
 
 impl PieceSource for Noting<'_> {
@@ -41,7 +41,7 @@ impl PieceSource for Noting<'_> {
         file: &LockedFile,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, Problem> {
-        self.asked.borrow_mut().push((file.path.display().to_string(), range.clone()));
+        self.asked.lock().unwrap().push((file.path.display().to_string(), range.clone()));
         self.source.read(model, file, range)
     }
 }
@@ -72,7 +72,9 @@ impl PieceSource for Away {
 
 fn repair(scene: &Scene, sources: &[&dyn PieceSource]) -> Vec<Damage> {
     let writer = scene.store.writer(FORKED, "test").unwrap();
-    writer.repair(&scene.model, scene.damaged(), sources, &Interrupt::default()).unwrap()
+    let repaired = writer.repair(&scene.model, scene.damaged(), sources, &Interrupt::default());
+    let Repaired { left, .. } = repaired.unwrap();
+    left
 }
 
 #[test]
@@ -80,10 +82,10 @@ fn a_flipped_byte_costs_one_piece() {
     let scene = Scene::taken_in();
     flip(&scene.stored().join("model.safetensors"), mib(17));
     let folder = scene.folder();
-    let source = Noting { source: &folder, asked: RefCell::default() };
+    let source = Noting { source: &folder, asked: Mutex::default() };
     assert_eq!(repair(&scene, &[&Away, &Liar, &source]), []);
     let piece = mib(16) as u64..mib(24) as u64;
-    assert_eq!(source.asked.into_inner(), [("model.safetensors".to_owned(), piece)]);
+    assert_eq!(source.asked.into_inner().unwrap(), [("model.safetensors".to_owned(), piece)]);
     assert_eq!(scene.damaged(), []);
     assert_eq!(scene.check(&scene.store.hash_cache().unwrap()).read.0, 0);
 }
@@ -102,7 +104,7 @@ fn everything_that_can_be_wrong_is_put_right() {
     fs::remove_file(&weights).unwrap();
     write(&weights.join("a/folder/in/its/place"), b"");
     assert_eq!(scene.damaged().len(), 7);
-    assert_eq!(repair(&scene, &[&Copies(&scene.store), &scene.folder()]), []);
+    assert_eq!(repair(&scene, &[&scene.folder()]), []);
     assert_eq!(scene.damaged(), []);
     assert_eq!(fs::read("/etc/hostname").is_ok(), Path::new("/etc/hostname").exists());
 }
@@ -129,7 +131,7 @@ fn wrong_bytes_never_get_in() {
     flip(&weights, 5);
     flip(&scene.stored().join("config.json"), 0);
     let damaged = scene.damaged();
-    assert_eq!(repair(&scene, &[&Liar, &Away, &Copies(&scene.store)]), damaged);
+    assert_eq!(repair(&scene, &[&Liar, &Away]), damaged);
     assert_eq!(scene.damaged(), damaged);
     // A source that has one of the two mends the one.
     fs::remove_file(scene.source().join("config.json")).unwrap();
@@ -172,4 +174,63 @@ fn pieces_that_contradict_the_file_are_not_believed() {
     let damaged = check().unwrap().damaged;
     assert_eq!(damaged[0].pieces, [0]);
     assert_eq!(repair(&scene, &[&Liar, &scene.folder()]), damaged);
+}
+
+/// A source that answers only once it was asked for two pieces.
+struct Together<'a> {
+    source: &'a dyn PieceSource,
+    asked: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl PieceSource for Together<'_> {
+    fn name(&self) -> String {
+        self.source.name()
+    }
+
+    fn read(
+        &self,
+        model: &LockedModel,
+        file: &LockedFile,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, Problem> {
+        let mut asked = self.asked.lock().unwrap();
+        *asked += 1;
+        self.changed.notify_all();
+        let (asked, late) = self.changed.wait_timeout_while(asked, NEVER, |asked| *asked < 2).unwrap();
+        drop(asked);
+        if late.timed_out() {
+            return Err(Problem::new(Kind::Unexpected, "one piece after the other"));
+        }
+        self.source.read(model, file, range)
+    }
+}
+
+#[test]
+fn several_pieces_are_asked_for_at_once() {
+    let scene = Scene::taken_in();
+    let weights = scene.stored().join("model.safetensors");
+    flip(&weights, 5);
+    flip(&weights, mib(9));
+    let folder = scene.folder();
+    let source = Together { source: &folder, asked: Mutex::default(), changed: Condvar::new() };
+    assert_eq!(repair(&scene, &[&source]), []);
+    assert_eq!(scene.damaged(), []);
+}
+
+/// Why nothing came is told, once for each source.
+#[test]
+fn what_sources_lack_is_told() {
+    let scene = Scene::taken_in();
+    for at in [5, mib(9)] {
+        flip(&scene.stored().join("model.safetensors"), at);
+    }
+    let writer = scene.store.writer(FORKED, "test").unwrap();
+    let repaired =
+        writer.repair(&scene.model, scene.damaged(), &[&Away, &Liar], &Interrupt::default()).unwrap();
+    assert_eq!(repaired.left.len(), 1);
+    assert_eq!(
+        repaired.troubles.into_iter().collect::<Vec<_>>(),
+        ["a liar: its `model.safetensors` is not what was locked", "away: cannot be reached"]
+    );
 }

@@ -22,7 +22,7 @@ use crate::{
             verify::{self, Damaged, Which},
         },
     },
-    host::models::{Exported, Sharing, repair::PieceSource},
+    host::models::{Exported, Sharing, peer::Peer, repair::PieceSource},
 };
 use std::{path::Path, rc::Rc};
 
@@ -31,16 +31,29 @@ pub(crate) fn verify(
     request: VerifyRequest,
     screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
+<<<<<<< HEAD:src/cli/commands/models/store.rs
     let VerifyRequest { profile, all, repair } = request;
     let context = on_screen(global, screen)?;
     let hub = if repair { pieces(&context, profile.as_deref(), screen) } else { None };
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2:src/cli/commands/store.rs
+    let VerifyRequest { profile, all, repair } = request;
+    let context = interruptible(global)?;
+    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
+=======
+    let VerifyRequest { profile, all, repair, from } = request;
+    let peers = from.iter().map(|from| Peer::of(from)).collect::<Result<Vec<_>, _>>()?;
+    let context = interruptible(global)?;
+    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
+>>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e:src/cli/commands/store.rs
     let which = match profile {
         Some(profile) => Which::Profile(profile),
         None if all => Which::All,
         None => Which::Current,
     };
-    let hub = hub.as_ref().map(|hub| hub as &dyn PieceSource);
-    let damaged = if repair { Damaged::Repaired(hub.as_slice()) } else { Damaged::Told };
+    let peers = peers.iter().map(|peer| peer as &dyn PieceSource);
+    let sources: Vec<&dyn PieceSource> =
+        peers.chain(hub.as_ref().map(|hub| hub as &dyn PieceSource)).collect();
+    let damaged = if repair { Damaged::Repaired(&sources) } else { Damaged::Told };
     let verified = verify::verify(&context, &which, damaged)?;
     show(global, &VerifyDocument::of(&verified), verification)?;
     Ok(if verified.is_clean() { ExitStatus::Done } else { ExitStatus::Unverified })

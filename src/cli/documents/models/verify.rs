@@ -49,6 +49,10 @@ pub(crate) struct VerifiedLine {
     pub(crate) folder: PathBuf,
     pub(crate) files: usize,
     pub(crate) bytes: ByteSize,
+    /// Why sources of a repair did not give what is still missing.
+    pub(crate) unavailable: Vec<String>,
+    /// Why it could not be verified at all.
+    pub(crate) problem: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -85,7 +89,7 @@ impl VerifyDocument {
         let (models, runtimes) = (|| verified.models.iter(), || verified.runtimes.iter());
         let line = |model: &str, damage: &Damage| DamageLine {
             model: model.to_owned(),
-            path: damage.path.clone(),
+            path: damage.path.to_string_lossy().into_owned().into(),
             is: damage.difference.name(),
             pieces: damage.pieces.clone(),
         };
@@ -111,6 +115,8 @@ impl VerifyDocument {
                     folder: model.path.clone(),
                     files: model.files,
                     bytes: model.bytes,
+                    unavailable: model.unavailable.clone(),
+                    problem: model.problem.clone(),
                 })
                 .collect(),
         }
@@ -121,8 +127,15 @@ impl VerifyDocument {
 pub(crate) fn verification(document: &VerifyDocument) -> String {
     let mut out = String::new();
     for model in &document.models {
+        if let Some(problem) = &model.problem {
+            let _ = writeln!(out, "{BAD}{}{BAD:#}: {problem}", model.model);
+            continue;
+        }
         let (files, folder) = (model.files, model.folder.display());
         verified(&mut out, document, &model.model, &format!("{files} files in {folder}"), "locked");
+        for why in &model.unavailable {
+            let _ = writeln!(out, "  {CARE}not brought{CARE:#}: {why}");
+        }
     }
     for runtime in &document.runtimes {
         let (name, folder) = (&runtime.runtime, runtime.folder.display());

@@ -10,6 +10,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::Model,
         size::ByteSize,
+        spelling::lines,
     },
     flow::{context::Context, event::Event},
     host::{
@@ -22,13 +23,11 @@ use crate::{
 };
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// Connections at once. A CDN gives each some 50 to 150 MB/s, and one core hashes 2 GB/s.
-const CONNECTIONS: usize = 8;
 /// The space that stays free on the file system of the store: a full one breaks more than a download.
 const SPARE: ByteSize = ByteSize::mib(256);
 
@@ -92,7 +91,7 @@ impl FetchJob<'_> {
     pub(crate) fn fill(&self, writer: &StoreWriter<'_>) -> Result<Fetched, Problem> {
         let Self { context, model, .. } = self;
         let path = context.layout().model(model.digest());
-        let all = total(&contents(model));
+        let all = total(model.contents());
         let fetched = |path, downloaded| {
             let (files, bytes) = (model.files.len(), model.size());
             Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
@@ -135,15 +134,16 @@ impl FetchJob<'_> {
         let Self { context, model, .. } = self;
         context.tell(Event::Stage(format!("look for the files of `{}` on this host", model.repo)));
         let sources = self.folders();
-        let of = total(&contents(model));
+        let of = total(model.contents());
         let damaged = models::gather(writer, model, &sources, &context.interrupt, &mut |done| {
             context.tell(Event::Progress { done, of });
         })?;
         for other in damaged.iter().filter(|damage| damage.difference != verify::Difference::Missing) {
             context.tell(Event::Warning(format!("not taken from this host: {other}")));
         }
-        let missing = |file: &LockedFile| damaged.iter().any(|damage| damage.path == file.path);
-        Ok(contents(model).into_iter().filter(missing).collect())
+        let missing: BTreeSet<&Path> = damaged.iter().map(|damage| damage.path.as_path()).collect();
+        let contents = model.contents().into_iter();
+        Ok(contents.filter(|file| missing.contains(file.path.as_path())).cloned().collect())
     }
 
     /// The profile's folder, and the cache of `huggingface_hub` for the same repositories.
@@ -183,6 +183,9 @@ impl FetchJob<'_> {
     /// Removes the remains of earlier fetches, except those that some lock still wants and the store lacks.
     fn tidy(&self, folder: &Path) -> Result<(), Problem> {
         let Self { context, model, .. } = self;
+        if fs::names(folder)?.is_empty() {
+            return Ok(());
+        }
         let mut wanted = model.files.clone();
         for name in context.library.locked()? {
             // A lock that cannot be read is reported when it is needed.
@@ -209,9 +212,18 @@ impl FetchJob<'_> {
         context.tell(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
+<<<<<<< HEAD
         context.tell(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
         let means =
             FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
+        let means =
+            FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
+=======
+        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
+        let means = FetchOptions { folder, settings, interrupt: &context.interrupt };
+>>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e
         let last = Cell::new(ByteSize(0));
         let mut cache = context.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {
@@ -237,16 +249,8 @@ impl FetchJob<'_> {
     }
 }
 
-/// Each content of a model once.
-fn contents(model: &LockedModel) -> Vec<LockedFile> {
-    let by_content: BTreeMap<_, _> = model.files.iter().rev().map(|file| (file.sha256, file)).collect();
-    let mut files: Vec<LockedFile> = by_content.into_values().cloned().collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files
-}
-
-fn total(files: &[LockedFile]) -> ByteSize {
-    files.iter().map(|file| file.size).sum()
+fn total<'a>(files: impl IntoIterator<Item = &'a LockedFile>) -> ByteSize {
+    files.into_iter().map(|file| file.size).sum()
 }
 
 fn files(count: usize) -> String {
@@ -254,7 +258,7 @@ fn files(count: usize) -> String {
 }
 
 fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
-    let names: Vec<String> = missing.iter().map(|file| format!("`{}`", file.path.display())).collect();
+    let names = lines(missing.iter().map(|file| format!("`{}`", file.path.display())));
     let verb = if missing.len() == 1 { "is" } else { "are" };
     Problem::new(
         Kind::Unverified,
@@ -264,7 +268,7 @@ fn not_here(model: &LockedModel, missing: &[LockedFile]) -> Problem {
             model.repo
         ),
     )
-    .because(names.join("\n"))
+    .because(names)
     .help("name a folder that has them as `path` in the profile's `[model]`, or go online")
 }
 

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// The largest file in git, which is read into memory. The hub itself wants LFS from 10 MB on.
 const MOST_IN_GIT: ByteSize = ByteSize::mib(64);
@@ -72,8 +72,9 @@ pub fn lock_and_fetch(context: &Context, name: &str, settings: &Settings) -> Res
     let of = locked.size();
     let folder = Folder::open(&fetched.path, &locked.repo, &locked.revision)?;
     let seen = folder.survey(&context.interrupt, &mut |done| context.tell(Event::Progress { done, of }))?;
+    let seen: BTreeMap<_, _> = seen.iter().map(|seen| ((&seen.path, seen.sha256), seen)).collect();
     for file in &mut locked.files {
-        let pieces = seen.iter().find(|seen| seen.path == file.path && seen.sha256 == file.sha256);
+        let pieces = seen.get(&(&file.path, file.sha256));
         file.pieces = pieces.and_then(|seen| seen.pieces.clone()).or(file.pieces.take());
     }
     save(context, &profile, &locked)?;
@@ -216,9 +217,10 @@ async fn locked_file(
 
 /// Adds the pieces of files that were locked before with the same content.
 fn with_known_pieces(mut locked: LockedModel, before: Option<&LockedModel>) -> LockedModel {
+    let before = before.into_iter().flat_map(|model| &model.files);
+    let before: BTreeMap<_, _> = before.map(|known| ((known.sha256, known.size), known)).collect();
     for file in locked.files.iter_mut().filter(|file| file.pieces.is_none()) {
-        let same = |known: &&LockedFile| known.sha256 == file.sha256 && known.size == file.size;
-        let known = before.into_iter().flat_map(|model| &model.files).find(same);
+        let known = before.get(&(file.sha256, file.size));
         file.pieces = known.and_then(|known| known.pieces.clone());
     }
     locked

@@ -69,6 +69,22 @@ pub(super) enum Mend {
     Never,
 }
 
+impl VerifiedTree {
+    /// A part that could not be verified.
+    pub(super) fn unread(name: String, path: PathBuf, problem: &Problem) -> Self {
+        Self {
+            name,
+            path,
+            by: By::Nobody,
+            files: 0,
+            bytes: ByteSize(0),
+            damaged: Vec::new(),
+            repaired: Vec::new(),
+            complaint: Some(problem.in_one_line()),
+        }
+    }
+}
+
 /// Verifies one part of a runtime. Nothing is taken on trust: every file is read.
 pub(super) fn one(
     context: &Context,

@@ -17,7 +17,7 @@ use crate::{
     flow::{context::Context, event::Event},
     host::{
         models::{
-            repair::{Copies, PieceSource},
+            repair::{PieceSource, Repaired},
             source_folder::Folder,
             verify::{self, Damage, VerifyResult},
         },
@@ -80,6 +80,10 @@ pub struct VerifiedModel {
     pub(crate) damaged: Vec<Damage>,
     /// The files that differed, and were repaired.
     pub repaired: Vec<Damage>,
+    /// Why sources of a repair did not give what is still missing.
+    pub unavailable: Vec<String>,
+    /// Why it could not be verified at all.
+    pub problem: Option<String>,
 }
 
 /// A model to verify, and its folder.
@@ -96,10 +100,25 @@ enum Place {
     Given(Folder),
 }
 
+impl VerifiedModel {
+    fn unread(name: String, path: PathBuf, problem: &Problem) -> Self {
+        Self {
+            name,
+            path,
+            files: 0,
+            bytes: ByteSize(0),
+            damaged: Vec::new(),
+            repaired: Vec::new(),
+            unavailable: Vec::new(),
+            problem: Some(problem.in_one_line()),
+        }
+    }
+}
+
 impl Verified {
     /// Whether everything is as it was locked and installed.
     pub fn is_clean(&self) -> bool {
-        self.models.iter().all(|model| model.damaged.is_empty())
+        self.models.iter().all(|model| model.damaged.is_empty() && model.problem.is_none())
             && self.runtimes.iter().all(VerifiedTree::is_clean)
     }
 }
@@ -108,28 +127,42 @@ impl Verified {
 /// that down.
 pub fn verify(context: &Context, which: &Which, damaged: Damaged<'_>) -> Result<Verified, Problem> {
     let began = Instant::now();
-    let targets = match which {
+    // Proven contents need not be read again for the next model that has them.
+    let mut proven = HashCache::default();
+    let mut verify = |target| one(context, target, damaged, &mut proven);
+    let models = match which {
         Which::Current => {
             let plan = context.store.deployed()?.plan;
             let stored =
                 plan.model.digest.map(|digest| stored(context, digest, plan.profile.clone())).transpose()?;
-            vec![stored.ok_or_else(|| not_locked(&plan.profile))?]
+            vec![verify(stored.ok_or_else(|| not_locked(&plan.profile))?)?]
         }
-        Which::Profile(name) => vec![of_profile(context, name)?],
-        Which::All => all(context)?,
+        Which::Profile(name) => vec![verify(of_profile(context, name)?)?],
+        Which::All => {
+            let each = all(context)?.into_iter().map(|(name, digest)| {
+                match stored(context, digest, name.clone()).and_then(&mut verify) {
+                    // What is wrong with one must not hide how the others are.
+                    Err(problem) if problem.kind != Kind::Interrupted => {
+                        Ok(VerifiedModel::unread(name, context.layout().model(digest), &problem))
+                    }
+                    verified => verified,
+                }
+            });
+            each.collect::<Result<_, _>>()?
+        }
     };
-    // Proven contents need not be read again for the next model that has them.
-    let mut proven = HashCache::default();
-    let mut models = Vec::new();
-    for target in targets {
-        models.push(one(context, target, damaged, &mut proven)?);
-    }
     let mend = match damaged {
         Damaged::Told => Mend::Never,
         Damaged::Repaired(_) => Mend::Again,
     };
     let parts = parts(context, which)?.into_iter();
-    let runtimes = parts.map(|part| installed::one(context, part, mend)).collect::<Result<_, _>>()?;
+    let runtimes = parts.map(|part| match installed::one(context, part, mend) {
+        Err(problem) if *which == Which::All && problem.kind != Kind::Interrupted => {
+            Ok(VerifiedTree::unread(part.1.short(), folder_of(context.layout(), part.0, part.1), &problem))
+        }
+        verified => verified,
+    });
+    let runtimes = runtimes.collect::<Result<_, _>>()?;
     Ok(Verified { models, runtimes, took: began.elapsed() })
 }
 
@@ -184,6 +217,8 @@ fn one(
         bytes: of,
         damaged: checked.damaged,
         repaired: Vec::new(),
+        unavailable: Vec::new(),
+        problem: None,
     };
     if let (Damaged::Repaired(sources), false) = (damaged, verified.damaged.is_empty()) {
         if let Place::Given(_) = place {
@@ -208,12 +243,18 @@ fn repair(
 ) -> Result<(), Problem> {
     // A missing folder is no reason not to ask elsewhere.
     let folder = source.and_then(|path| Folder::open(&path, &model.repo, &model.revision).ok());
-    let copies = Copies(&context.store);
-    let mut all: Vec<&dyn PieceSource> = vec![&copies];
-    all.extend(folder.iter().map(|folder| folder as &dyn PieceSource));
-    all.extend(sources);
+    let folder = folder.iter().map(|folder| folder as &dyn PieceSource);
+    let all: Vec<&dyn PieceSource> = folder.chain(sources.iter().copied()).collect();
     let writer = context.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
-    let left = writer.repair(model, verified.damaged.clone(), &all, &context.interrupt)?;
+    let repaired = writer.repair(model, verified.damaged.clone(), &all, &context.interrupt)?;
+    let Repaired { left, troubles } = repaired;
+    // What was repaired all the same needs no excuse.
+    if !left.is_empty() {
+        for trouble in &troubles {
+            context.tell(Event::Warning(trouble.clone()));
+        }
+        verified.unavailable = troubles.into_iter().collect();
+    }
     let found = std::mem::replace(&mut verified.damaged, left);
     verified.repaired = found.into_iter().filter(|damage| !verified.damaged.contains(damage)).collect();
     Ok(())
@@ -242,6 +283,7 @@ fn of_profile(context: &Context, name: &str) -> Result<Target, Problem> {
         _ if context.layout().model(digest).is_dir() => Place::Stored(digest),
         Some(path) => Place::Given(Folder::open(path, &model.repo, &model.revision)?),
         None => {
+            not_on_its_way(context)?;
             let what = format!("the model of `{name}` is not on this host");
             return Err(Problem::new(Kind::Unverified, what)
                 .help(format!("`awqdeploy deploy {name}` takes it into the store")));
@@ -250,22 +292,35 @@ fn of_profile(context: &Context, name: &str) -> Result<Target, Problem> {
     Ok(Target { name: profile.name().to_owned(), model, place, source })
 }
 
-fn all(context: &Context) -> Result<Vec<Target>, Problem> {
+/// A problem while another process changes the store: it may be about to bring what is missing.
+fn not_on_its_way(context: &Context) -> Result<(), Problem> {
+    if !context.layout().lock().exists() {
+        return Ok(());
+    }
+    match context.store.writer(Duration::ZERO, "awqdeploy verify") {
+        Err(problem) if problem.kind == Kind::Busy => Err(problem),
+        // Whoever may not write here cannot tell.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// All models in the store, each with the name of its newest profile.
+fn all(context: &Context) -> Result<Vec<(String, Sha256Digest)>, Problem> {
     let generations = context.store.generations()?;
     let name = |digest: Sha256Digest| {
         let newest = generations.iter().rev().find(|generation| generation.plan.model.digest == Some(digest));
         newest.map_or_else(|| digest.short(), |generation| generation.plan.profile.clone())
     };
-    let target = |digest| stored(context, digest, name(digest));
-    let mut targets = context.store.models()?.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    let mut models: Vec<_> =
+        context.store.models()?.into_iter().map(|digest| (name(digest), digest)).collect();
     // A profile that was locked again has had several models.
-    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
-    for target in &mut targets {
-        if names.iter().filter(|name| **name == target.name).count() > 1 {
-            target.name = format!("{} ({})", target.name, target.model.digest().short());
+    let names: Vec<String> = models.iter().map(|(name, _)| name.clone()).collect();
+    for (name, digest) in &mut models {
+        if names.iter().filter(|other| *other == name).count() > 1 {
+            *name = format!("{name} ({})", digest.short());
         }
     }
-    Ok(targets)
+    Ok(models)
 }
 
 /// A model in the store, whatever its profile has become.
