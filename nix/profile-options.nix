@@ -129,6 +129,11 @@ in
           optional (types.numbers.between 0 1000)
             "Most that the perplexity of a known text may be, as a multiple of the baseline's."
             1.1;
+        max-cut-answers =
+          optional (types.numbers.between 0 1)
+            "Most answers that may be cut off, where there is no baseline to compare with, as a share."
+            0.5;
+        required = optional types.bool "Whether a limit that cannot be judged fails." false;
       };
       sweep = {
         prompt-tokens =

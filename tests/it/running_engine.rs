@@ -10,7 +10,9 @@ use awqdeploy::{
             prediction::Prediction,
         },
         problem::Problem,
-        profile::{Gates, Listen, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch, secrets::Secrets},
+        profile::{
+            Gates, Listen, QualityLimits, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch, secrets::Secrets,
+        },
         vllm::serve::Serve,
     },
     host::rehearsal::engine::{
@@ -179,6 +181,7 @@ pub(crate) fn gates() -> Gates {
         baseline: None,
         min_known_answers: None,
         max_perplexity_ratio: None,
+        quality: QualityLimits::default(),
         sweep: Sweep { prompt_tokens: vec![32, 1000], concurrency: vec![1, 2], time: Duration::from_secs(5) },
     }
 }

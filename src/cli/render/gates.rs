@@ -83,7 +83,9 @@ fn known_answers(report: &Report, least: f64) -> Gate {
     Gate {
         name: "known answers, share".to_owned(),
         wanted: format!("≥ {least:.2}"),
-        measured: share.map_or_else(unmeasured, |share| within(share, None)),
+        measured: report
+            .known_answers
+            .map_or_else(unmeasured, |answers| within(answers.share(), Some(answers.bounds()))),
         margin: share.map_or_else(String::new, |share| percent(share / least)),
         state: match share {
             None => GateState::NotJudged,

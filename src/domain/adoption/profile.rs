@@ -1,7 +1,11 @@
 //! Writes the profile of an adopted server, as a text for people to read and go on with.
 
 use super::command_line::Reading;
-use crate::domain::{profile::Device, size::ByteSize, spelling::toml_string};
+use crate::domain::{
+    profile::{Device, QualityLimits},
+    size::ByteSize,
+    spelling::toml_string,
+};
 use std::{
     fmt::{Display, Write as _},
     path::Path,
@@ -38,6 +42,8 @@ pub struct Terms<'a> {
     pub floor: f64,
     /// The least share of the known answers, where questions are asked.
     pub known_answers: Option<f64>,
+    /// The share of answers that the limit of their tokens cut off, where questions are asked.
+    pub cut_answers: Option<f64>,
 }
 
 /// The text of the profile.
@@ -86,6 +92,9 @@ pub fn write(reading: &Reading, terms: &Terms<'_>) -> String {
     );
     if let Some(share) = terms.known_answers {
         let _ = writeln!(out, "\n[validation.quality]\nmin-known-answers = {share:?}");
+        if terms.cut_answers.is_some_and(|cut| cut > QualityLimits::default().max_cut_answers) {
+            out.push_str("# It answers at length, or thinks first.\nmax-cut-answers = 1.0\n");
+        }
     }
     out
 }

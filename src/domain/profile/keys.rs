@@ -116,6 +116,8 @@ pub static KEYS: &[Key] = &[
         "a ratio above 0 and at most 1000",
         "max-perplexity-ratio = 1.05",
     ),
+    Key::optional("validation.quality.max-cut-answers", "a share from 0 to 1", "max-cut-answers = 0.5"),
+    Key::optional("validation.quality.required", "`true` or `false`", "required = true"),
     Key::optional("validation.sweep", "a table that says what else to measure", "[validation.sweep]"),
     Key::optional(
         "validation.sweep.prompt-tokens",

@@ -150,6 +150,8 @@ pub(super) struct RawBaseline {
 pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
     pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
+    pub(super) max_cut_answers: Option<Spanned<f64>>,
+    pub(super) required: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,14 +5,14 @@ use super::{
     document::{Document, DocumentError},
     extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawRuntime, RawSecrets, RawSweep,
-        RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
+        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawQuality, RawRuntime,
+        RawSecrets, RawSweep, RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
     secrets::Secrets,
     values::{
-        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Python, Runtime, Sweep, TensorParallel,
-        Timeouts, Tolerances, VerifyAtStart, Watch,
+        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Python, QualityLimits, Runtime, Sweep,
+        TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch,
     },
 };
 use crate::domain::{
@@ -238,14 +238,7 @@ impl Review<'_> {
             Some(raw) => self.baseline(name, raw).map(Some),
             None => Some(None),
         };
-        let (min_known_answers, max_perplexity_ratio) = match raw.quality {
-            Some(raw) => {
-                let rule = |ratio| rules::above_zero(rules::MOST_RATIO)(ratio).map(Some);
-                let ratio = self.check_or(raw.max_perplexity_ratio, None, rule);
-                (self.check(raw.min_known_answers, rules::share).map(Some), ratio)
-            }
-            None => (Some(None), Some(None)),
-        };
+        let quality = self.quality(raw.quality);
         let sweep = self.sweep(raw.sweep);
         Some(Gates {
             min_decode_tokens_per_second: floor?,
@@ -253,9 +246,27 @@ impl Review<'_> {
             repetitions: repetitions?,
             warmups: warmups?,
             baseline: baseline?,
-            min_known_answers: min_known_answers?,
-            max_perplexity_ratio: max_perplexity_ratio?,
             sweep: sweep?,
+            ..quality?
+        })
+    }
+
+    /// The usual gates with those of the quality.
+    fn quality(&mut self, raw: Option<RawQuality>) -> Option<Gates> {
+        let Some(raw) = raw else { return Some(Gates::default()) };
+        let usual = QualityLimits::default();
+        let ratio = |ratio| rules::above_zero(rules::MOST_RATIO)(ratio).map(Some);
+        let known = self.check(raw.min_known_answers, rules::share).map(Some);
+        let perplexity = self.check_or(raw.max_perplexity_ratio, None, ratio);
+        let cut = self.check_or(raw.max_cut_answers, usual.max_cut_answers, rules::share);
+        Some(Gates {
+            min_known_answers: known?,
+            max_perplexity_ratio: perplexity?,
+            quality: QualityLimits {
+                max_cut_answers: cut?,
+                required: raw.required.unwrap_or(usual.required),
+            },
+            ..Gates::default()
         })
     }
 
@@ -349,6 +360,7 @@ impl Default for Gates {
             baseline: None,
             min_known_answers: None,
             max_perplexity_ratio: None,
+            quality: QualityLimits::default(),
             sweep: Sweep::default(),
         }
     }
@@ -386,6 +398,7 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     if let Some(ratio) = gates.max_perplexity_ratio {
         rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
     }
+    rules::share(gates.quality.max_cut_answers).map_err(at("quality.max-cut-answers"))?;
     Ok(())
 }
 

@@ -151,9 +151,22 @@ pub struct Gates {
     /// The most that the perplexity may be of the baseline's. Absent: whatever it is.
     #[serde(default)]
     pub max_perplexity_ratio: Option<f64>,
+    /// The other limits of the quality, where that is judged.
+    #[serde(default)]
+    pub quality: QualityLimits,
     /// The measurements beyond one stream, which gate nothing.
     #[serde(default)]
     pub sweep: Sweep,
+}
+
+/// The limits of the quality of answers, beside the share of known ones.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QualityLimits {
+    /// The share of answers that the limit of their tokens may cut off, where there is no baseline to compare with.
+    pub max_cut_answers: f64,
+    /// Whether a limit that cannot be judged fails.
+    pub required: bool,
 }
 
 /// The measurements beyond one stream on a short prompt.
@@ -202,6 +215,13 @@ pub struct Tolerances {
     pub vram: f64,
     /// The share beyond the planned RAM of all processes.
     pub ram: f64,
+}
+
+impl Default for QualityLimits {
+    /// The usual limits. A model that answers in sentences is cut off now and then; one whose end token is lost, always.
+    fn default() -> Self {
+        Self { max_cut_answers: 0.5, required: true }
+    }
 }
 
 impl Default for Tolerances {

@@ -14,6 +14,19 @@ const LEAST_ENTROPY: f64 = 2.0;
 const MOST_REPEATED: f64 = 0.6;
 /// The fewest words whose repetition can be judged.
 const LEAST_WORDS: usize = 16;
+/// White space at the end of an answer, characters, that is no longer its end. Answers end in two line breaks at most.
+const MOST_BLANK_END: usize = 12;
+/// The share of white space in a text. Code has some 40 %.
+const MOST_BLANK: f64 = 0.67;
+/// The fewest words of which one can be called the only one, and its share.
+const LEAST_SAME: usize = 6;
+const MOST_SAME: f64 = 0.8;
+/// The fewest lines that can be called the same over and over.
+const LEAST_LINES: usize = 3;
+/// What chat templates put around messages: in an answer it is the model talking on, or its end token read as text.
+const MARKS: [&str; 7] = ["<|", "</s>", "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>", "<\u{ff5c}"];
+/// Who speaks next, on a line of its own.
+const ROLES: [&str; 6] = ["user", "assistant", "system", "human", "question", "q"];
 /// The share of characters that stand for bytes that are no text.
 const MOST_INVALID: f64 = 0.05;
 
@@ -40,10 +53,52 @@ pub fn symptom(text: &str) -> Option<&'static str> {
     {
         return Some("one character over and over");
     }
+    if is_blank(&characters) {
+        return Some("white space without end");
+    }
+    if goes_on(text) {
+        return Some("it goes on after its answer");
+    }
     if characters.len() >= LEAST_TEXT && entropy(&characters) < LEAST_ENTROPY {
         return Some("hardly any different characters");
     }
-    (repeated(text) > MOST_REPEATED).then_some("the same words over and over")
+    let again = repeated(text) > MOST_REPEATED || is_one_word(text) || is_one_line(text);
+    again.then_some("the same words over and over")
+}
+
+fn is_blank(characters: &[char]) -> bool {
+    let end = characters.iter().rev().take_while(|character| character.is_whitespace()).count();
+    let blank = characters.iter().filter(|character| character.is_whitespace()).count();
+    let share = blank as f64 / characters.len() as f64;
+    end >= MOST_BLANK_END || characters.len() >= LEAST_TEXT / 2 && share > MOST_BLANK
+}
+
+/// Whether the answer is followed by the next turn of a conversation.
+fn goes_on(text: &str) -> bool {
+    let answer = text.trim_start();
+    let speaks = |line: &str| {
+        let line = line.trim_start_matches(['#', ' ', '*']);
+        let word = line.split(|character: char| !character.is_alphabetic()).next().unwrap_or_default();
+        let rest = line.get(word.len()..).unwrap_or_default().trim_start_matches(['*', ' ']);
+        ROLES.contains(&word.to_lowercase().as_str()) && (rest.is_empty() || rest.starts_with(':'))
+    };
+    MARKS.iter().any(|mark| answer.contains(mark)) || answer.lines().skip(1).any(speaks)
+}
+
+/// Whether nearly all words are the same one.
+fn is_one_word(text: &str) -> bool {
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+    words.sort_unstable();
+    let most = words.chunk_by(|first, second| first == second).map(<[String]>::len).max().unwrap_or(0);
+    words.len() >= LEAST_SAME && most as f64 > MOST_SAME * words.len() as f64
+}
+
+/// Whether all lines are the same one. The last may be cut off.
+fn is_one_line(text: &str) -> bool {
+    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines.pop().unwrap_or_default();
+    let first = lines.first().copied().unwrap_or_default();
+    lines.len() + 1 >= LEAST_LINES && lines.iter().all(|line| *line == first) && first.starts_with(last)
 }
 
 /// Bits a character, by the frequencies of single ones.

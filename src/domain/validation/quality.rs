@@ -2,13 +2,17 @@
 //! is hard for one is hard for the other.
 
 use super::{
+    endings::{Ending, Endings},
     gibberish::symptom,
-    questions::{FEWEST, Question},
+    paired::{ERROR_RATE, Pairs},
+    questions::{FEWEST, QUESTIONS, Question},
 };
-use crate::domain::measure::stats::{Logarithms, mean_and_error};
+use crate::domain::{
+    api::openai::Answer,
+    measure::stats::{Logarithms, mean_and_error},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Binomial, DiscreteCDF};
 
 /// A text whose probability every model is asked for: some hundred and fifty tokens of plain English,
 /// written for this purpose, so that no model has learned it by heart.
@@ -20,8 +24,8 @@ pub const TEXT: &str = "The harbour master kept two books. In the first he wrote
     on the eastern quay, and one morning, before the first boat came in, he carried his own weights down \
     to it and waited for the light.";
 
-/// The greatest probability of calling an equal model worse, for each comparison.
-const ERROR_RATE: f64 = 0.05;
+/// The reason of an answer that the model ended.
+const BY_ITSELF: &str = "stop";
 
 /// The share of answers that may be gibberish by chance.
 const MOST_GIBBERISH: f64 = 0.2;
@@ -43,6 +47,12 @@ pub struct Answered {
     pub text: String,
     /// Whether that is right.
     pub right: bool,
+    /// Why it ended: `stop`, or `length` at the limit of its tokens. Absent in reports of before it was kept.
+    #[serde(default)]
+    pub finish_reason: Option<String>,
+    /// Its tokens.
+    #[serde(default)]
+    pub tokens: Option<u32>,
 }
 
 /// One model against another.
@@ -58,6 +68,13 @@ pub struct QualityComparison {
     pub loss_probability: f64,
     /// This one's perplexity over the baseline's, where both are of the same tokens.
     pub perplexity_ratio: Option<Ratio>,
+    /// How the answers end. Absent where one of the two does not tell.
+    #[serde(default)]
+    pub endings: Option<Endings>,
+    /// The least loss of answers that could have been shown, with the questions that the baseline answers right. Absent
+    /// where none could.
+    #[serde(default)]
+    pub least_shown_loss: Option<u32>,
 }
 
 /// A ratio and its bounds at 95 % confidence.
@@ -74,7 +91,19 @@ pub struct Ratio {
 impl Answered {
     /// Judges an answer to this question.
     pub fn of(question: &Question, text: String) -> Self {
-        Self { right: question.is_answered_by(&text), text }
+        Self { right: question.is_answered_by(&text), text, finish_reason: None, tokens: None }
+    }
+
+    /// Judges an answer to this question, and keeps how it ended.
+    pub(crate) fn to(question: &Question, answer: Answer) -> Self {
+        let tokens = Some(answer.usage.completion_tokens);
+        Self { finish_reason: Some(answer.finish_reason), tokens, ..Self::of(question, answer.text) }
+    }
+
+    /// How it ended, where that was kept.
+    fn ending(&self) -> Option<Ending> {
+        let by_itself = self.finish_reason.as_deref()? == BY_ITSELF;
+        Some(Ending { by_itself, tokens: self.tokens? })
     }
 }
 
@@ -101,6 +130,31 @@ impl Quality {
         ))
     }
 
+    /// How many answers the limit of their tokens cut off, of how many. Absent where nobody kept that.
+    pub fn cut(&self) -> Option<[u32; 2]> {
+        let endings: Vec<Ending> = self.answers.iter().filter_map(Answered::ending).collect();
+        let cut = endings.iter().filter(|ending| !ending.by_itself).count();
+        let known = endings.len();
+        (known > 0).then_some([u32::try_from(cut).ok()?, u32::try_from(known).ok()?])
+    }
+
+    /// Whether both know the probabilities of a text, and of other tokens: their tokenizers differ.
+    pub(crate) fn reads_otherwise(&self, baseline: &Self) -> bool {
+        let [ours, theirs] = [self, baseline].map(|quality| quality.logprobs.len());
+        ours > 0 && theirs > 0 && ours != theirs
+    }
+
+    /// Whether there was no time for all questions.
+    pub(crate) fn asked_less(&self) -> bool {
+        self.answers.len() < QUESTIONS.len()
+    }
+
+    /// Whether its answers are so much longer than the baseline's that more of them must be looked at.
+    pub(crate) fn is_long_beside(&self, baseline: &Self) -> bool {
+        !self.reads_otherwise(baseline)
+            && self.endings(baseline).is_some_and(|ends| ends.is_long() && !ends.is_loss())
+    }
+
     /// Compares with `baseline`. Absent where the two share nothing.
     pub fn against(&self, baseline: &Self) -> Option<QualityComparison> {
         // The questions that both were asked.
@@ -110,22 +164,25 @@ impl Quality {
         if !answered && perplexity_ratio.is_none() {
             return None;
         }
-        let count = |wanted: fn(bool, bool) -> bool| {
-            pairs().filter(|(ours, theirs)| wanted(ours.right, theirs.right)).count() as u64
-        };
-        let (lost, gained) = if answered {
-            (count(|ours, theirs| theirs && !ours), count(|ours, theirs| ours && !theirs))
-        } else {
-            (0, 0)
-        };
+        let judged = || pairs().filter(|_| answered);
+        let right = Pairs::of(judged().map(|(ours, theirs)| (ours.right, theirs.right)));
+        let theirs_right = judged().filter(|(_, theirs)| theirs.right).count();
         let same = pairs().filter(|(ours, theirs)| ours.text == theirs.text).count();
         Some(QualityComparison {
             agreement: answered.then(|| same as f64 / pairs().count() as f64),
-            lost: u32::try_from(lost).ok()?,
-            gained: u32::try_from(gained).ok()?,
-            loss_probability: at_least(lost, lost + gained),
+            lost: right.lost,
+            gained: right.gained,
+            loss_probability: right.loss_probability(),
             perplexity_ratio,
+            endings: self.endings(baseline),
+            least_shown_loss: Pairs::least_shown(u32::try_from(theirs_right).ok()?),
         })
+    }
+
+    fn endings(&self, baseline: &Self) -> Option<Endings> {
+        let pairs = self.answers.iter().zip(&baseline.answers);
+        let ends: Vec<_> = pairs.filter_map(|(ours, theirs)| ours.ending().zip(theirs.ending())).collect();
+        (ends.len() >= FEWEST).then(|| Endings::of(&ends))
     }
 
     fn perplexity_ratio(&self, baseline: &Self) -> Option<Ratio> {
@@ -141,25 +198,19 @@ impl Quality {
     }
 }
 
+/// A probability in words.
+pub(crate) fn by_chance(probability: f64) -> String {
+    if probability < 0.001 { "below 0.001".to_owned() } else { format!("{probability:.3}") }
+}
+
 impl QualityComparison {
     /// How probable so great a loss is, in words.
     pub(crate) fn by_chance(&self) -> String {
-        match self.loss_probability {
-            small if small < 0.001 => "below 0.001".to_owned(),
-            probability => format!("{probability:.3}"),
-        }
+        by_chance(self.loss_probability)
     }
 
     /// Whether the answers are shown to be worse.
     pub fn is_loss(&self) -> bool {
-        self.lost > self.gained && self.loss_probability < ERROR_RATE
-    }
-}
-
-/// The probability of at least `heads` in so many throws of a fair coin.
-fn at_least(heads: u64, throws: u64) -> f64 {
-    match (heads, Binomial::new(0.5, throws)) {
-        (0, _) | (_, Err(_)) => 1.0,
-        (heads, Ok(coin)) => coin.sf(heads - 1),
+        Pairs { lost: self.lost, gained: self.gained }.is_loss()
     }
 }

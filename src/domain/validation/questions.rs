@@ -21,10 +21,13 @@ pub const TIME: Duration = Duration::from_secs(105);
 /// The fewest questions, however slow the server is: with fewer not even losing all of them would be shown.
 pub const FEWEST: usize = 5;
 
-/// Whether there is time for another question, if its answer takes as long as the longest of these did.
-pub fn is_time_for_another(taken: &[Duration]) -> bool {
+/// The time for all questions where those that were asked left a doubt.
+pub const TIME_IN_DOUBT: Duration = Duration::from_secs(210);
+
+/// Whether `time` suffices for another question, if its answer takes as long as the longest of these did.
+pub fn is_time_for_another(taken: &[Duration], time: Duration) -> bool {
     let longest = taken.iter().max().copied().unwrap_or_default();
-    taken.len() < FEWEST || taken.iter().sum::<Duration>() + longest <= TIME
+    taken.len() < FEWEST || taken.iter().sum::<Duration>() + longest <= time
 }
 
 /// A question and what counts as its answer.

@@ -2,6 +2,7 @@
 
 use super::{
     observed::{self, Figure, Observed},
+    paired::share_bounds,
     quality::{Quality, QualityComparison},
     questions::{self, QUESTIONS},
     sweep::Swept,
@@ -203,6 +204,11 @@ impl KnownAnswers {
     /// The share of right answers among those asked: 0 to 1.
     pub(crate) fn share(self) -> f64 {
         f64::from(self.right) / f64::from(self.asked.max(1))
+    }
+
+    /// Where that share lies with 95 % confidence, of all questions like these.
+    pub(crate) fn bounds(self) -> [f64; 2] {
+        share_bounds(self.right, self.asked)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::{
     quality::{Quality, QualityComparison},
+    quality_verdict::{self, QualityEvidence},
     report::{Check, Comparison, KnownAnswers, Report},
     sequential::{self, SequentialResult},
 };
@@ -51,6 +52,11 @@ impl<'a> Basis<'a> {
         self.fit(gates)?.throughput.as_ref()
     }
 
+    /// The quality of the baseline, if these gates compare with it.
+    pub(crate) fn quality(self, gates: &Gates) -> Option<&'a Quality> {
+        self.fit(gates)?.quality.as_ref()
+    }
+
     fn fit(self, gates: &Gates) -> Option<&'a Report> {
         let Baseline { profile, .. } = gates.baseline.as_ref()?;
         Some(self.report()).filter(|report| report.profile == *profile && report.passed())
@@ -84,28 +90,44 @@ pub(crate) fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [Seq
 }
 
 /// Each gate beside the baseline that cannot be judged with this basis, and why.
-pub fn not_judgeable(gates: &Gates, basis: Option<Basis<'_>>) -> Vec<String> {
-    let Some(Baseline { profile, .. }) = &gates.baseline else {
-        let alone = |_| "the gate on perplexity is not judged: the profile names no baseline".to_owned();
-        return gates.max_perplexity_ratio.map(alone).into_iter().collect();
-    };
-    let fit = basis.and_then(|basis| basis.fit(gates));
-    let mut open = Vec::new();
-    if fit.is_none_or(|report| report.throughput.is_none()) {
-        open.push(format!("the gate on speed is not judged: `{profile}` was never measured on this host"));
-    }
-    let text = fit.and_then(|report| report.quality.as_ref()).filter(|quality| !quality.logprobs.is_empty());
-    if gates.max_perplexity_ratio.is_some() && text.is_none() {
-        open.push(format!(
-            "the gate on perplexity is not judged: that of `{profile}` is not known on this host"
-        ));
-    }
+pub fn not_judgeable(gates: &Gates, basis: Option<Basis<'_>>) -> Vec<NotJudged> {
+    let quality = basis.and_then(|basis| basis.quality(gates));
+    let mut open = speed_not_judgeable(gates, basis);
+    open.extend(NotJudged::all(quality_verdict::not_judgeable(gates, quality), requires_quality(gates)));
     open
 }
 
+fn speed_not_judgeable(gates: &Gates, basis: Option<Basis<'_>>) -> Vec<NotJudged> {
+    let unknown = basis.is_none_or(|basis| basis.throughput(gates).is_none());
+    let why = gates.baseline.as_ref().filter(|_| unknown).map(|Baseline { profile, .. }| {
+        format!("the gate on speed is not judged: `{profile}` was never measured on this host")
+    });
+    NotJudged::all(why, requires(gates))
+}
+
+/// A gate that cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotJudged {
+    /// Which, and why.
+    pub why: String,
+    /// Whether that is a failure: unless the profile says that it may be so.
+    pub fails: bool,
+}
+
+impl NotJudged {
+    fn all(why: impl IntoIterator<Item = String>, fails: bool) -> Vec<Self> {
+        why.into_iter().map(|why| Self { why, fails }).collect()
+    }
+}
+
 /// Whether a gate that cannot be judged fails.
-pub fn requires(gates: &Gates) -> bool {
+fn requires(gates: &Gates) -> bool {
     gates.baseline.as_ref().is_none_or(|baseline| baseline.required)
+}
+
+/// Whether a limit of the quality that cannot be judged fails.
+fn requires_quality(gates: &Gates) -> bool {
+    requires(gates) && gates.quality.required
 }
 
 /// Judges the evidence.
@@ -120,21 +142,23 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
     if complete && evidence.checks.is_empty() {
         failures.push("nothing was checked".to_owned());
     }
-    match evidence.known_answers {
-        Some(answers) => failures.extend(too_few_answers(evidence.gates, answers)),
-        None if complete && evidence.gates.min_known_answers.is_some() => {
-            failures.push("the questions with known answers were not asked".to_owned());
-        }
-        None => {}
+    if evidence.known_answers.is_none() && complete && evidence.gates.min_known_answers.is_some() {
+        failures.push("the questions with known answers were not asked".to_owned());
     }
-    if let Some(quality) = evidence.quality {
-        good_enough(evidence, quality, &mut judgement);
-    }
+    let quality = quality_verdict::judge(QualityEvidence {
+        gates: evidence.gates,
+        known_answers: evidence.known_answers,
+        quality: evidence.quality,
+        baseline: evidence.basis.and_then(|basis| basis.quality(evidence.gates)),
+    });
+    failures.extend(quality.failures);
+    judgement.doubts.extend(quality.doubts);
+    judgement.quality = quality.comparison;
     if complete {
-        judgement.not_judged = left_open(evidence, &judgement);
-        if requires(evidence.gates) {
-            judgement.failures.extend(judgement.not_judged.clone());
-        }
+        let mut open = speed_not_judgeable(evidence.gates, evidence.basis);
+        open.extend(NotJudged::all(quality.not_judged, requires_quality(evidence.gates)));
+        judgement.failures.extend(open.iter().filter(|open| open.fails).map(|open| open.why.clone()));
+        judgement.not_judged = open.into_iter().map(|open| open.why).collect();
     }
     let failures = &mut judgement.failures;
     match evidence.throughput {
@@ -143,55 +167,6 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
         None => {}
     }
     judgement
-}
-
-/// The gates that this evidence cannot judge. What was not measured of the candidate has its own sentence.
-fn left_open(evidence: Evidence<'_>, judgement: &Judgement) -> Vec<String> {
-    let mut open = not_judgeable(evidence.gates, evidence.basis);
-    let perplexity = judgement.quality.as_ref().and_then(|quality| quality.perplexity_ratio);
-    let told = open.iter().any(|why| why.contains("perplexity"));
-    if evidence.gates.max_perplexity_ratio.is_some() && perplexity.is_none() && !told {
-        open.push(
-            "the gate on perplexity is not judged: the two share no text whose probabilities are known"
-                .to_owned(),
-        );
-    }
-    open
-}
-
-fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
-    let least = gates.min_known_answers?;
-    let enough = answers.asked > 0 && answers.share() >= least;
-    (!enough).then(|| {
-        format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
-    })
-}
-
-fn good_enough(evidence: Evidence<'_>, quality: &Quality, judgement: &mut Judgement) {
-    judgement.failures.extend(quality.gibberish());
-    let theirs = evidence.basis.and_then(|basis| basis.fit(evidence.gates)?.quality.as_ref());
-    judgement.quality = theirs.and_then(|theirs| quality.against(theirs));
-    let Some(comparison) = &judgement.quality else { return };
-    if comparison.is_loss() {
-        judgement.failures.push(format!(
-            "{} known answers of the baseline are lost and {} gained (probability by chance {})",
-            comparison.lost,
-            comparison.gained,
-            comparison.by_chance()
-        ));
-    }
-    let Some((ratio, most)) = comparison.perplexity_ratio.zip(evidence.gates.max_perplexity_ratio) else {
-        return;
-    };
-    let said = format!(
-        "perplexity is {:.3} of the baseline's (95 %: {:.3} to {:.3})",
-        ratio.value, ratio.low, ratio.high
-    );
-    if ratio.low > most {
-        judgement.failures.push(format!("{said}, above the tolerated {most}"));
-    } else if ratio.high > most {
-        judgement.doubts.push(format!("{said}, which neither meets nor misses the tolerated {most}"));
-    }
 }
 
 fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut Judgement) {

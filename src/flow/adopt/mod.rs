@@ -22,8 +22,8 @@ use crate::{
             plan::Plan,
         },
         problem::{Kind, Problem},
-        profile::{Device, Gates, Profile, VerifyAtStart},
-        validation::report::Report,
+        profile::{Device, Gates, Profile, QualityLimits, VerifyAtStart},
+        validation::{quality::Quality, report::Report},
         vllm::version::Version,
     },
     host::{
@@ -139,7 +139,7 @@ pub fn look(context: &Context, request: Request) -> Result<Found, Problem> {
         python,
         vllm,
     };
-    found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, None);
+    found.profile = found.text(None, Gates::default().min_decode_tokens_per_second, None, None);
     let profile = found.parsed(&found.profile).map_err(unwritable)?;
     found.adopted.notes.extend(beside(&context.library, &profile));
     unwritten(&context.library, &found.request.profile)?;
@@ -170,7 +170,8 @@ pub fn adopt(context: &Context, mut found: Found) -> Result<Adoption, Problem> {
     let rate = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second.median * FLOOR_SHARE);
     let floor = rate.unwrap_or(f64::MAX).min(Gates::default().min_decode_tokens_per_second);
     let share = report.known_answers.map(|answers| tenth(answers.share() - ANSWERS_MARGIN).max(0.0));
-    found.profile = found.text(max_model_len, tenth(floor).max(0.1), share);
+    let cut = report.quality.as_ref().and_then(Quality::cut).map(|[cut, of]| f64::from(cut) / f64::from(of));
+    found.profile = found.text(max_model_len, tenth(floor).max(0.1), share, cut);
     let profile = found.parsed(&found.profile)?;
 
     context.tell(Event::Stage(format!("hash the files in `{}`", found.folder.path().display())));
@@ -334,7 +335,13 @@ impl Found {
         &self.service
     }
 
-    fn text(&self, max_model_len: Option<u32>, floor: f64, known_answers: Option<f64>) -> String {
+    fn text(
+        &self,
+        context: Option<u32>,
+        floor: f64,
+        known_answers: Option<f64>,
+        cut_answers: Option<f64>,
+    ) -> String {
         let found = match &self.unit {
             Some(unit) => format!("`{}`", unit.name),
             None => format!("process {}", self.adopted.process.pid),
@@ -350,6 +357,7 @@ impl Found {
             max_model_len,
             floor,
             known_answers,
+            cut_answers,
         };
         adoption::write(&self.reading, &terms)
     }
@@ -369,6 +377,7 @@ impl Found {
         let gates = Gates {
             min_decode_tokens_per_second: f64::MIN_POSITIVE,
             min_known_answers: (self.request.questions == Questions::Asked).then_some(0.0),
+            quality: QualityLimits { max_cut_answers: 1.0, ..QualityLimits::default() },
             ..Gates::default()
         };
         let generation = Some(GenerationId(0));

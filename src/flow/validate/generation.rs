@@ -11,7 +11,7 @@ use crate::{
         validation::{
             report::Report,
             sequential,
-            verdict::{Basis, not_judgeable, requires},
+            verdict::{Basis, NotJudged, not_judgeable},
         },
     },
     flow::{
@@ -101,21 +101,21 @@ pub fn judgeable(context: &Context, plan: &Plan, live: Option<&Report>) -> Resul
     );
     match power {
         _ if theirs.is_empty() => {}
-        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
+        power if live.is_some() && power < sequential::LEAST_POWER => {
+            open.push(NotJudged { why: sound, fails: baseline.required });
+        }
         power if power < sequential::LEAST_POWER => context.tell(Event::Warning(sound)),
         _ => {}
     }
-    if open.is_empty() {
-        return Ok(());
-    }
-    if requires(&plan.gates) {
-        return Err(Problem::new(Kind::Refused, open.join("; ")).help(format!(
+    let failing: Vec<&str> = open.iter().filter(|open| open.fails).map(|open| &*open.why).collect();
+    if !failing.is_empty() {
+        return Err(Problem::new(Kind::Refused, failing.join("; ")).help(format!(
             "nothing was stopped; deploy `{0}` first, so that it is measured, try again when it is less busy, or write \
              `required = false` into `[validation.baseline]` of `{1}`",
             baseline.profile, plan.profile
         )));
     }
-    for why in open {
+    for NotJudged { why, .. } in open {
         context.tell(Event::Warning(why));
     }
     Ok(())

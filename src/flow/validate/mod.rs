@@ -4,24 +4,20 @@ pub mod command;
 mod conformance;
 mod connections;
 pub mod generation;
+mod quality;
 mod speed;
 mod sweep;
 
 use super::event::{Event, Observer};
 use crate::{
     domain::{
-        api::{
-            openai::{Models, Request},
-            response_shape::ResponseShapes,
-        },
-        conformance::{Known, Violation, logprobs_of, read_logprobs},
+        api::{openai::Models, response_shape::ResponseShapes},
+        conformance::{Known, Violation},
         generation_id::GenerationId,
         measure::{Throughput, stats::rates},
         planning::plan::Plan,
         profile::Gates,
         validation::{
-            quality::{self, Answered, Quality},
-            questions::{self, QUESTIONS},
             report::{Check, CheckOutcome, KnownAnswers, Report},
             sequential::{self, SequentialResult},
             sweep::Swept,
@@ -98,7 +94,7 @@ pub async fn validate(
         added_fields: Vec::new(),
     };
     let known = validation.conformance().await;
-    let quality = validation.quality(&known).await;
+    let quality = validation.quality(&known, basis).await;
     let known_answers = quality.as_ref().map(KnownAnswers::of);
     let throughput = validation.throughput(&known, basis).await;
     let gates = subject.gates;
@@ -186,54 +182,6 @@ impl Validation<'_> {
             ))),
             _ => Ok(()),
         }
-    }
-
-    /// Asks the questions with known answers and for the probability of a text, if a gate is on them and
-    /// nothing failed before.
-    async fn quality(&mut self, known: &Known) -> Option<Quality> {
-        self.subject.gates.min_known_answers?;
-        if self.has_failed() {
-            return None;
-        }
-        let began = Instant::now();
-        let mut quality = Quality::default();
-        let mut taken = Vec::new();
-        let of = u32::try_from(QUESTIONS.len()).unwrap_or(u32::MAX);
-        for (question, number) in QUESTIONS.iter().zip(1..) {
-            if !questions::is_time_for_another(&taken) {
-                self.observer.see(Event::Warning(format!(
-                    "{} of {} questions were asked: at this speed all of them would take longer than {} s",
-                    taken.len(),
-                    QUESTIONS.len(),
-                    questions::TIME.as_secs()
-                )));
-                break;
-            }
-            self.observer.see(Event::Asked { question: number, of });
-            let asked = Instant::now();
-            let request = Request::chat(question.ask, questions::MAX_TOKENS);
-            match self.api.answer(&request).await {
-                Ok(answer) => {
-                    quality.answers.push(Answered::of(question, answer.text));
-                    taken.push(asked.elapsed());
-                }
-                Err(fault) => {
-                    self.fail("known-answers", began, &fault.into());
-                    return None;
-                }
-            }
-        }
-        if self.passed("prompt-logprobs") {
-            let ask = logprobs_of(known, quality::TEXT);
-            match self.api.exchange("/v1/completions", ask).await.map(|exchange| read_logprobs(&exchange)) {
-                Ok(logprobs) => quality.logprobs = logprobs.unwrap_or_default(),
-                Err(fault) => {
-                    self.fail("perplexity", began, &fault.into());
-                    return None;
-                }
-            }
-        }
-        Some(quality)
     }
 
     /// Measures one stream, if nothing failed before.

@@ -2,7 +2,7 @@
 
 use awqdeploy::domain::{
     adoption::{CommandLine, Reading, Seen, Terms, write},
-    profile::{Device, Profile, Python},
+    profile::{Device, Profile, Python, QualityLimits},
     size::ByteSize,
 };
 use std::path::Path;
@@ -117,6 +117,7 @@ fn the_profile_reads_back() {
         max_model_len: Some(9999),
         floor: 5.0,
         known_answers: Some(0.8),
+        cut_answers: Some(0.5),
     };
     let text = write(&reading, &terms);
     let profile = Profile::parse("old", Path::new("old.toml"), &text).unwrap();
@@ -125,4 +126,9 @@ fn the_profile_reads_back() {
     assert_eq!(profile.arguments(), reading.others);
     assert_eq!(profile.environment(), &reading.environment);
     assert_eq!(profile.gates().min_known_answers, Some(0.8));
+    assert_eq!(profile.gates().quality, QualityLimits::default());
+    // What it was like when it was found is no reason against it later.
+    let talks = write(&reading, &Terms { cut_answers: Some(0.6), ..terms });
+    let profile = Profile::parse("old", Path::new("old.toml"), &talks).unwrap();
+    assert!((profile.gates().quality.max_cut_answers - 1.0).abs() < 1e-9);
 }

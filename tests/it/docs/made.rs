@@ -213,6 +213,8 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.quality.max-perplexity-ratio" if gates.max_perplexity_ratio.is_none() => {
             "none".to_owned()
         }
+        "validation.quality.max-cut-answers" => format!("`{:?}`", gates.quality.max_cut_answers),
+        "validation.quality.required" => format!("`{}`", gates.quality.required),
         "validation.sweep.prompt-tokens" => format!("`{:?}`", gates.sweep.prompt_tokens),
         "validation.sweep.concurrency" => format!("`{:?}`", gates.sweep.concurrency),
         "validation.sweep.time" => minutes(gates.sweep.time),

@@ -7,8 +7,8 @@ mod secrets;
 use awqdeploy::domain::{
     problem::{Kind, Problem},
     profile::{
-        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, Sweep, TensorParallel,
-        Timeouts, Watch, document::Presence,
+        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, QualityLimits, Sweep,
+        TensorParallel, Timeouts, Watch, document::Presence,
     },
     size::ByteSize,
 };
@@ -62,6 +62,7 @@ fn the_least_gets_the_documented_defaults() {
             baseline: None,
             min_known_answers: None,
             max_perplexity_ratio: None,
+            quality: QualityLimits { max_cut_answers: 0.5, required: true },
             sweep: Sweep {
                 prompt_tokens: vec![128, 1024, 4096],
                 concurrency: vec![1, 2, 4, 8],

@@ -1,10 +1,16 @@
 //! Gibberish, and whether one model says as good things as another.
 
-use awqdeploy::domain::validation::{
-    gibberish::{one_character, symptom},
-    quality::{Answered, Quality, TEXT},
-    questions::{FEWEST, QUESTIONS, TIME, is_time_for_another},
-    report::KnownAnswers,
+use crate::running_engine::gates;
+use awqdeploy::domain::{
+    profile::{Gates, QualityLimits},
+    validation::{
+        gibberish::{one_character, symptom},
+        paired::{Pairs, share_bounds},
+        quality::{Answered, Quality, QualityComparison, TEXT},
+        quality_verdict::{QualityEvidence, QualityJudgement, judge},
+        questions::{FEWEST, QUESTIONS, TIME, is_time_for_another},
+        report::KnownAnswers,
+    },
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -29,6 +35,16 @@ fn gibberish_is_named() {
             "the ship is the ship is the ship is the ship is the ship is the ship is the ship is",
             "the same words over and over",
         ),
+        ("Paris\n\n\n\n\n\n\n\n\n\n\n\n\n\n", "white space without end"),
+        ("Paris\n \n \n \n \n \n \n \n \n \n \n.", "white space without end"),
+        ("Paris.<|im_end|>\n<|im_start|>user\nWhat next?", "it goes on after its answer"),
+        ("Paris.\nuser\nWhat is the capital of Spain?\nassistant\nMadrid", "it goes on after its answer"),
+        ("Paris\n\n### Human: And of Spain?\n### Assistant: Madrid", "it goes on after its answer"),
+        ("Paris\nQuestion: What is the capital of Spain?\nAnswer: Madrid", "it goes on after its answer"),
+        ("Paris\n**User:** And Spain?", "it goes on after its answer"),
+        ("Paris</s>", "it goes on after its answer"),
+        ("Paris Paris Paris Paris Paris Paris Paris Paris", "the same words over and over"),
+        ("Paris.\nParis.\nParis.\nPar", "the same words over and over"),
     ] {
         assert_eq!(symptom(text), Some(why), "{text}");
     }
@@ -44,6 +60,11 @@ fn prose_is_not_gibberish() {
         "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20",
         "港に船が着いた。時計は十二時を打った。",
         "fn main() { println!(\"{}\", 1 + 1); }",
+        "Paris.\n\n",
+        "The heart is the organ that pumps blood.\nThe user of it is you.",
+        "def f(a):\n    for b in a:\n        if b:\n            yield b\n",
+        "Assistant: Paris",
+        "User guide\nUsers: 12\nSystemic risk",
         "Row, row, row your boat, gently down the stream, merrily, merrily, merrily, merrily, life is but a dream.",
     ];
     for text in answers.chain(others) {
@@ -94,6 +115,107 @@ fn losses_are_judged_in_pairs() {
     assert_eq!(ours.against(&Quality::default()), None);
 }
 
+/// As the quality of a model whose answers ended so, with so many tokens each.
+fn ending(by_itself: impl Fn(usize) -> bool, tokens: u32) -> Quality {
+    let mut quality = quality(|_| true, vec![]);
+    for (index, answer) in quality.answers.iter_mut().enumerate() {
+        let reason = if by_itself(index) { "stop" } else { "length" };
+        answer.finish_reason = Some(reason.to_owned());
+        answer.tokens = Some(tokens);
+    }
+    quality
+}
+
+fn judged(ours: &Quality, theirs: Option<&Quality>) -> QualityJudgement {
+    let gates = Gates { min_known_answers: Some(0.8), ..gates() };
+    let known_answers = Some(KnownAnswers::of(ours));
+    judge(QualityEvidence { gates: &gates, known_answers, quality: Some(ours), baseline: theirs })
+}
+
+#[test]
+fn answers_that_no_longer_end_fail() {
+    let sound = ending(|_| true, 3);
+    for (cut, fails) in [(0, false), (4, false), (5, true), (30, true)] {
+        let judgement = judged(&ending(|index| index >= cut, 3), Some(&sound));
+        assert_eq!(judgement.failures.len(), usize::from(fails), "{cut}: {judgement:?}");
+        let ends = judgement.comparison.unwrap().endings.unwrap();
+        assert_eq!((ends.lost as usize, ends.gained, ends.is_loss()), (cut, 0, fails));
+    }
+    // What talks at length beside a baseline that does, too, is no worse.
+    let talks = ending(|_| false, 48);
+    assert_eq!(judged(&talks, Some(&talks)).failures, [""; 0]);
+}
+
+#[test]
+fn answers_twice_as_long_are_a_doubt() {
+    let sound = ending(|_| true, 10);
+    for (tokens, doubts) in [(9, 0), (20, 0), (21, 1), (48, 1)] {
+        let judgement = judged(&ending(|_| true, tokens), Some(&sound));
+        assert_eq!((judgement.failures.len(), judgement.doubts.len()), (0, doubts), "{tokens}");
+    }
+    let said = &judged(&ending(|_| true, 40), Some(&sound)).doubts[0];
+    assert!(
+        said.starts_with("its answers have 1200 tokens, more than twice the 300 of the baseline's"),
+        "{said}"
+    );
+    // Another tokenizer says the same in other numbers of tokens.
+    let of_text = |tokens, text| Quality { logprobs: vec![-1.0; text], ..ending(|_| true, tokens) };
+    assert_eq!(judged(&of_text(21, 100), Some(&of_text(10, 90))).doubts, [""; 0]);
+    assert_eq!(judged(&of_text(21, 90), Some(&of_text(10, 90))).doubts.len(), 1);
+}
+
+#[test]
+fn without_a_baseline_a_share_of_cut_answers_fails() {
+    for (cut, fails) in [(0, false), (15, false), (16, true), (30, true)] {
+        let judgement = judged(&ending(|index| index >= cut, 48), None);
+        assert_eq!(judgement.failures.len(), usize::from(fails), "{cut}: {judgement:?}");
+    }
+    // An old report tells nothing of it, nor does one that shares no question.
+    assert_eq!(judged(&quality(|_| true, vec![]), None).failures, [""; 0]);
+    let old = quality(|_| true, vec![]);
+    assert_eq!(judged(&ending(|_| false, 48), Some(&old)).failures.len(), 1, "the baseline tells nothing");
+    let loose = QualityLimits { max_cut_answers: 1.0, ..QualityLimits::default() };
+    let gates = Gates { quality: loose, ..gates() };
+    let cut = ending(|_| false, 48);
+    let evidence =
+        QualityEvidence { gates: &gates, known_answers: None, quality: Some(&cut), baseline: None };
+    assert_eq!(judge(evidence).failures, [""; 0]);
+}
+
+#[test]
+fn old_answers_are_read() {
+    let quality: Quality =
+        serde_json::from_str(r#"{"answers": [{"text": "Paris", "right": true}], "logprobs": []}"#).unwrap();
+    assert_eq!(quality.cut(), None);
+    let comparison =
+        r#"{"agreement": 1.0, "lost": 0, "gained": 0, "loss_probability": 1.0, "perplexity_ratio": null}"#;
+    let comparison: QualityComparison = serde_json::from_str(comparison).unwrap();
+    assert_eq!((comparison.endings, comparison.least_shown_loss), (None, None));
+}
+
+/// The bounds are those of R's `binom.test`.
+#[test]
+fn a_share_has_bounds() {
+    for (yes, all, low, high) in
+        [(0, 30, 0.0, 0.1157), (30, 30, 0.8843, 1.0), (24, 30, 0.6143, 0.9229), (1, 5, 0.0051, 0.7164)]
+    {
+        let bounds = share_bounds(yes, all);
+        assert!(
+            (bounds[0] - low).abs() < 1e-4 && (bounds[1] - high).abs() < 1e-4,
+            "{yes} of {all}: {bounds:?}"
+        );
+    }
+    let [low, high] = share_bounds(0, 0);
+    assert!(low <= 0.0 && high >= 1.0);
+}
+
+#[test]
+fn the_least_loss_that_could_be_shown() {
+    for (well, least) in [(0, None), (4, None), (5, Some(5)), (30, Some(5))] {
+        assert_eq!(Pairs::least_shown(well), least, "{well}");
+    }
+}
+
 #[test]
 fn models_are_compared_by_what_both_were_asked() {
     let all = quality(|_| true, vec![]);
@@ -111,7 +233,7 @@ fn models_are_compared_by_what_both_were_asked() {
 /// How many are asked of a server that needs so many seconds for each answer.
 fn asked(seconds: f64) -> usize {
     let mut taken = vec![];
-    while taken.len() < QUESTIONS.len() && is_time_for_another(&taken) {
+    while taken.len() < QUESTIONS.len() && is_time_for_another(&taken, TIME) {
         taken.push(Duration::from_secs_f64(seconds));
     }
     taken.len()
@@ -124,7 +246,8 @@ fn as_many_questions_are_asked_as_there_is_time_for() {
     assert_eq!([at(50.0), at(5.0), at(3.0), at(2.0), at(0.5)], [30, 10, 6, FEWEST, FEWEST]);
     // A single long answer says that the next may be as long.
     assert!(!is_time_for_another(
-        &[[1; 9].map(Duration::from_secs).as_slice(), &[Duration::from_mins(1)]].concat()
+        &[[1; 9].map(Duration::from_secs).as_slice(), &[Duration::from_mins(1)]].concat(),
+        TIME
     ));
 }
 

@@ -11,6 +11,7 @@ use awqdeploy::{
         planning::plan::Plan,
         profile::Baseline,
         validation::{
+            quality::Quality,
             report::{CheckOutcome, KnownAnswers, Report},
             verdict::Basis,
         },
@@ -296,10 +297,41 @@ async fn every_planted_fault_is_named() {
         (EngineFault::WrongTemplate, "0 of 30 known answers were right, below the share of 0.8"),
         (EngineFault::EmptyAnswers, "30 of 30 answers are gibberish: it says nothing"),
         (EngineFault::Repeats, "30 of 30 answers are gibberish: the same words over and over"),
+        (
+            EngineFault::Endless,
+            "30 of 30 answers did not end within 48 tokens, above the tolerated share of 0.5",
+        ),
+        (EngineFault::Blank, "30 of 30 answers are gibberish: white space without end"),
+        (EngineFault::NextTurn, "30 of 30 answers are gibberish: it goes on after its answer"),
     ] {
         let found = failures(fault, |plan| plan.gates.min_known_answers = Some(0.8)).await;
         assert!(found.iter().any(|failure| failure.starts_with(finding)), "{fault}: {found:#?}");
     }
+}
+
+/// Right answers that do not end are a loss beside a baseline whose answers do.
+#[tokio::test]
+async fn answers_that_never_end_are_a_loss() {
+    let sound = start(FAST, None);
+    let mut plan = sound.plan();
+    plan.gates.min_known_answers = Some(0.8);
+    let (baseline, _) = judged(&plan, None).await;
+    let cut = baseline.quality.as_ref().and_then(Quality::cut);
+    assert_eq!((baseline.reasons(), cut), (vec![], Some([0, 30])));
+    let engine = start(FAST, Some(EngineFault::Endless));
+    let mut plan = engine.plan();
+    plan.gates.min_known_answers = Some(0.8);
+    plan.gates.baseline =
+        Some(Baseline { profile: baseline.profile.clone(), min_ratio: 0.01, required: true });
+    let (report, _) = judged(&plan, Some(&baseline)).await;
+    assert_eq!(
+        report.failures,
+        [
+            "30 answers that the baseline ended by itself did not end within 48 tokens, and 0 the other way round \
+          (probability by chance below 0.001)"
+        ]
+    );
+    assert_eq!(report.known_answers.map(|answers| answers.right), Some(30));
 }
 
 /// What a validation finds wrong with a server that is well must be nothing, however often it is asked.

@@ -21,6 +21,7 @@ use crate::{
         measure::Interval,
         problem::Problem,
         validation::{
+            endings::Endings,
             quality::{QualityComparison, Ratio},
             sweep::{PromptLength, Swept},
         },
@@ -124,11 +125,20 @@ fn side_by_side(document: &ComparisonDocument) -> String {
 }
 
 fn of_quality(quality: &QualityComparison) -> String {
-    let QualityComparison { agreement, lost, gained, perplexity_ratio, .. } = quality;
+    let QualityComparison { agreement, lost, gained, perplexity_ratio, endings, least_shown_loss, .. } =
+        quality;
     let mut told = vec![];
     if let Some(agreement) = agreement {
         told.push(format!("{:.0} % of the answers are the same to the letter", agreement * 100.0));
         told.push(format!("{lost} lost and {gained} gained (by chance {})", quality.by_chance()));
+        told.push(match least_shown_loss {
+            Some(least) => format!("a loss of {least} could have been shown"),
+            None => "no loss could have been shown".to_owned(),
+        });
+    }
+    if let Some(Endings { lost, gained, tokens, baseline_tokens, .. }) = endings {
+        told.push(format!("{lost} end no longer by themselves, {gained} newly do"));
+        told.push(format!("{tokens} tokens to the other's {baseline_tokens}"));
     }
     if let Some(Ratio { value, low, high }) = perplexity_ratio {
         told.push(format!("its perplexity is {value:.3} ({low:.3} to {high:.3}) of the other's"));

@@ -51,11 +51,17 @@ pub enum EngineFault {
     EmptyAnswers,
     /// Says the same two words until it is stopped, as a shuffled layer does.
     Repeats,
+    /// Answers right, and goes on until it is stopped: its end token is lost.
+    Endless,
+    /// Answers right, and then with white space until it is stopped.
+    Blank,
+    /// Answers right, and goes on with the next turn, as where special tokens are read as text.
+    NextTurn,
 }
 
 impl EngineFault {
     /// Every fault.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Slow,
         Self::WrongText,
         Self::Crash,
@@ -79,6 +85,9 @@ impl EngineFault {
         Self::WrongTemplate,
         Self::EmptyAnswers,
         Self::Repeats,
+        Self::Endless,
+        Self::Blank,
+        Self::NextTurn,
     ];
 
     /// The stable name: `dead-engine`.
@@ -107,6 +116,9 @@ impl EngineFault {
             Self::WrongTemplate => "wrong-template",
             Self::EmptyAnswers => "empty-answers",
             Self::Repeats => "repeats",
+            Self::Endless => "endless",
+            Self::Blank => "blank",
+            Self::NextTurn => "next-turn",
         }
     }
 
@@ -136,6 +148,11 @@ impl EngineFault {
             Self::WrongTemplate => "does not hear the question, as with a wrong chat template",
             Self::EmptyAnswers => "ends every answer at once",
             Self::Repeats => "says the same words over and over",
+            Self::Endless => "never ends an answer, as when its end token is lost",
+            Self::Blank => "follows each answer with white space",
+            Self::NextTurn => {
+                "asks and answers on after its answer, as where special tokens are read as text"
+            }
         }
     }
 }

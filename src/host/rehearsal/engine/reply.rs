@@ -41,6 +41,12 @@ const EXCESS: usize = 3;
 /// How often [`EngineFault::Repeats`] says its words.
 const REPETITIONS: usize = 24;
 
+/// The tokens in which [`EngineFault::NextTurn`] goes on.
+const NEXT_TURN: &[&str] = &["\nuser\n", "What", " else", "?", "\nassistant\n", "Nothing", "."];
+
+/// The tokens in which [`EngineFault::Blank`] goes on.
+const BLANK: &[&str] = &["\n\n", "  \n"];
+
 /// The words of damaged weights.
 const GIBBERISH: &[&str] = &["!"];
 
@@ -61,7 +67,7 @@ impl Reply {
         let excess = if fault == Some(EngineFault::IgnoresLimit) { EXCESS } else { 0 };
         let limit = request.max_tokens as usize + excess;
         let gibberish = fault == Some(EngineFault::WrongText) && request.grammar == Grammar::Free;
-        let endless = request.ignore_eos || gibberish || excess > 0;
+        let endless = request.ignore_eos || gibberish || excess > 0 || goes_on(request, fault);
         let natural = natural(request, fault);
         let mut pieces: Vec<String> = if endless {
             natural
@@ -88,8 +94,16 @@ impl Reply {
 fn pool(fault: Option<EngineFault>) -> &'static [&'static str] {
     match fault {
         Some(EngineFault::WrongText) => GIBBERISH,
+        Some(EngineFault::Blank) => BLANK,
+        Some(EngineFault::NextTurn) => NEXT_TURN,
         _ => WORDS,
     }
+}
+
+/// Whether an answer that was complete goes on.
+fn goes_on(request: &Request, fault: Option<EngineFault>) -> bool {
+    let free = request.grammar == Grammar::Free && request.endpoint == Endpoint::Chat;
+    free && matches!(fault, Some(EngineFault::Endless | EngineFault::Blank | EngineFault::NextTurn))
 }
 
 /// The words of an answer up to its natural end.

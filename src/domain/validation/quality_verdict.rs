@@ -1,0 +1,145 @@
+//! From answers and probabilities to what they fail, leave open, and cannot be judged by.
+
+use super::{
+    endings::Endings,
+    quality::{Quality, QualityComparison, by_chance},
+    questions::MAX_TOKENS,
+    report::KnownAnswers,
+};
+use crate::domain::profile::{Baseline, Gates};
+
+/// What is known of the quality of a candidate, and of what it is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct QualityEvidence<'a> {
+    /// The gates of its profile.
+    pub gates: &'a Gates,
+    /// The result of the questions, if they were asked.
+    pub known_answers: Option<KnownAnswers>,
+    /// The answers and probabilities, if they were asked for.
+    pub quality: Option<&'a Quality>,
+    /// Those of the baseline, if they are known.
+    pub baseline: Option<&'a Quality>,
+}
+
+/// The judgement of the quality.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QualityJudgement {
+    /// The failures, for an operator.
+    pub failures: Vec<String>,
+    /// What could not be decided.
+    pub doubts: Vec<String>,
+    /// The limits that could not be judged.
+    pub not_judged: Vec<String>,
+    /// The comparison with the baseline, where both were measured.
+    pub comparison: Option<QualityComparison>,
+}
+
+/// Judges the quality.
+pub fn judge(evidence: QualityEvidence<'_>) -> QualityJudgement {
+    let comparison = evidence.quality.zip(evidence.baseline).and_then(|(ours, theirs)| ours.against(theirs));
+    let not_judged = left_open(evidence, comparison.as_ref());
+    let mut judgement = QualityJudgement { not_judged, ..QualityJudgement::default() };
+    let few = evidence.known_answers.and_then(|answers| too_few_answers(evidence.gates, answers));
+    judgement.failures.extend(few);
+    let Some(quality) = evidence.quality else { return judgement };
+    judgement.failures.extend(quality.gibberish());
+    match comparison.as_ref().and_then(|comparison| comparison.endings.as_ref()) {
+        Some(endings) => {
+            // Another tokenizer needs another number of tokens for the same words.
+            let alike = evidence.baseline.is_none_or(|theirs| !quality.reads_otherwise(theirs));
+            judgement.failures.extend(ends_less(endings));
+            judgement.doubts.extend(longer(endings).filter(|_| alike));
+        }
+        None => judgement.failures.extend(cut_off(evidence.gates, quality)),
+    }
+    if let Some(comparison) = comparison.as_ref().filter(|comparison| comparison.is_loss()) {
+        judgement.failures.push(format!(
+            "{} known answers of the baseline are lost and {} gained (probability by chance {})",
+            comparison.lost,
+            comparison.gained,
+            comparison.by_chance()
+        ));
+    }
+    if let Some(comparison) = &comparison {
+        perplexity(evidence.gates, comparison, &mut judgement);
+    }
+    judgement.comparison = comparison;
+    judgement
+}
+
+/// The limits that cannot be judged with this baseline, and why.
+pub(crate) fn not_judgeable(gates: &Gates, baseline: Option<&Quality>) -> Vec<String> {
+    let Some(Baseline { profile, .. }) = &gates.baseline else {
+        let alone = |_| "the gate on perplexity is not judged: the profile names no baseline".to_owned();
+        return gates.max_perplexity_ratio.map(alone).into_iter().collect();
+    };
+    let known = baseline.is_some_and(|quality| !quality.logprobs.is_empty());
+    let unknown =
+        |_| format!("the gate on perplexity is not judged: that of `{profile}` is not known on this host");
+    gates.max_perplexity_ratio.filter(|_| !known).map(unknown).into_iter().collect()
+}
+
+/// The limits that this quality and this comparison leave unjudged, and why.
+fn left_open(evidence: QualityEvidence<'_>, comparison: Option<&QualityComparison>) -> Vec<String> {
+    let mut open = not_judgeable(evidence.gates, evidence.baseline);
+    let ratio = comparison.and_then(|comparison| comparison.perplexity_ratio);
+    if evidence.gates.max_perplexity_ratio.is_some() && ratio.is_none() && open.is_empty() {
+        open.push(
+            "the gate on perplexity is not judged: the two share no text whose probabilities are known"
+                .to_owned(),
+        );
+    }
+    open
+}
+
+fn too_few_answers(gates: &Gates, answers: KnownAnswers) -> Option<String> {
+    let least = gates.min_known_answers?;
+    let enough = answers.asked > 0 && answers.share() >= least;
+    (!enough).then(|| {
+        format!("{} of {} known answers were right, below the share of {least}", answers.right, answers.asked)
+    })
+}
+
+/// Answers that the limit cut off, where there is nothing to compare with.
+fn cut_off(gates: &Gates, quality: &Quality) -> Option<String> {
+    let ([cut, known], most) = (quality.cut()?, gates.quality.max_cut_answers);
+    (f64::from(cut) > most * f64::from(known)).then(|| {
+        format!(
+            "{cut} of {known} answers did not end within {MAX_TOKENS} tokens, above the tolerated share of {most}"
+        )
+    })
+}
+
+fn ends_less(endings: &Endings) -> Option<String> {
+    let Endings { lost, gained, loss_probability, .. } = endings;
+    endings.is_loss().then(|| {
+        format!(
+            "{lost} answers that the baseline ended by itself did not end within {MAX_TOKENS} tokens, and {gained} the \
+             other way round (probability by chance {})",
+            by_chance(*loss_probability)
+        )
+    })
+}
+
+fn longer(endings: &Endings) -> Option<String> {
+    let Endings { tokens, baseline_tokens, .. } = endings;
+    (endings.is_long() && !endings.is_loss()).then(|| {
+        format!(
+            "its answers have {tokens} tokens, more than twice the {baseline_tokens} of the baseline's: it may not end \
+             them where it should, or may read other questions than were asked"
+        )
+    })
+}
+
+fn perplexity(gates: &Gates, comparison: &QualityComparison, judgement: &mut QualityJudgement) {
+    let Some((ratio, most)) = comparison.perplexity_ratio.zip(gates.max_perplexity_ratio) else { return };
+    let said = format!(
+        "perplexity is {:.3} of the baseline's (95 %: {:.3} to {:.3})",
+        ratio.value, ratio.low, ratio.high
+    );
+    if ratio.low > most {
+        judgement.failures.push(format!("{said}, above the tolerated {most}"));
+    } else if ratio.high > most {
+        judgement.doubts.push(format!("{said}, which neither meets nor misses the tolerated {most}"));
+    }
+}
