@@ -9,5 +9,7 @@ pub mod quality;
 pub mod questions;
 pub mod report;
 pub mod sequential;
+pub mod spread;
 pub mod sweep;
+pub mod users;
 pub mod verdict;

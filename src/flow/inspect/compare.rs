@@ -4,10 +4,7 @@ use super::evidence::{self, GenerationEvidence};
 use crate::{
     domain::{
         generation_id::GenerationId,
-        measure::{
-            Interval, Sample, Throughput,
-            stats::{Logarithms, rates},
-        },
+        measure::{Interval, Sample, Throughput, run::Run, stats::rates},
         problem::Problem,
         size::ByteSize,
         validation::{
@@ -20,13 +17,14 @@ use crate::{
     flow::{
         context::World,
         event::{Event, Observer},
+        validate::generation::start_spread,
     },
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-/// The greatest probability that a ratio lies beyond its bounds, on either side.
+/// The greatest probability that a ratio lies beyond its bounds, on either side. It is looked at once.
 const OUTSIDE: f64 = 0.025;
 
 /// Two profiles side by side, the baseline first.
@@ -84,7 +82,8 @@ pub(crate) fn compare(
 ) -> Result<(SideBySide, Option<PathBuf>), Problem> {
     let [first, second] =
         [evidence::of_profile(world, profiles[0])?, evidence::of_profile(world, profiles[1])?];
-    let compared = SideBySide::of(&first, &second);
+    let starts = start_spread(&world.store)?;
+    let compared = SideBySide::of(&first, &second, starts);
     let kept = world
         .store
         .writer(Duration::ZERO, "compare")
@@ -99,14 +98,22 @@ pub(crate) fn compare(
 }
 
 impl SideBySide {
-    fn of(first: &GenerationEvidence, second: &GenerationEvidence) -> Self {
+    /// Compares two on a host where starts of a server differ so much.
+    fn of(first: &GenerationEvidence, second: &GenerationEvidence, starts: f64) -> Self {
         let both = [first, second];
         let quality = |account: &GenerationEvidence| account.report.as_ref()?.quality.clone();
         Self {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
             at: jiff::Timestamp::now(),
-            rows: [costs(both), one_stream(both), by_prompt(both), by_streams(both), answers(both)].concat(),
+            rows: [
+                costs(both),
+                one_stream(both, starts),
+                by_prompt(both, starts),
+                by_streams(both, starts),
+                answers(both),
+            ]
+            .concat(),
             quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
         }
     }
@@ -134,10 +141,10 @@ fn gib(bytes: ByteSize) -> f64 {
     bytes.0 as f64 / f64::from(1 << 30)
 }
 
-fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+fn one_stream(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     let speed = both.map(|account| account.report.as_ref()?.throughput.as_ref());
     let row = |name: &str, unit, of: fn(&Throughput) -> Measured| {
-        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)))
+        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)), starts)
     };
     vec![
         row("decode, one stream", "tokens/s", |speed| {
@@ -150,7 +157,7 @@ fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
 }
 
 /// The measures for each length of prompt that one of them was measured with.
-fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+fn by_prompt(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     let all = both.map(|account| swept(account, |sweep| &sweep.prompts));
     let lengths: BTreeSet<u32> = all.iter().copied().flatten().map(|length| length.prompt_tokens).collect();
     let row = |tokens: u32| {
@@ -158,16 +165,16 @@ fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
             let length = lengths.iter().find(|length| length.prompt_tokens == tokens)?;
             Some(Measured(length.ttft_ms, first_tokens(&length.samples)))
         };
-        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of))
+        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of), starts)
     };
     lengths.into_iter().map(row).collect()
 }
 
 /// The measures for each number of streams that one of them was measured with.
-fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+fn by_streams(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [
-        ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
+        ("throughput", "tokens/s", |level| Measured(level.throughput(), level.windows())),
         ("TTFT", "ms", |level| Measured(level.ttft_ms, first_tokens(&level.samples))),
         ("TPOT", "ms", |level| Measured(level.tpot_ms, next_tokens(&level.samples))),
     ];
@@ -179,7 +186,7 @@ fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
         let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
         let row = |(name, unit, of): &(&str, &'static str, Of)| {
             let of = level.map(|level| level.map(of));
-            measured(format!("{name}, {}", plural(streams)), unit, of)
+            measured(format!("{name}, {}", plural(streams)), unit, of, starts)
         };
         measures.iter().map(row).collect::<Vec<_>>()
     };
@@ -226,10 +233,13 @@ fn exact(name: &str, unit: &str, values: [Option<f64>; 2]) -> Row {
     }
 }
 
-fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
-    let [first, second] = [0, 1].map(|which: usize| Logarithms::of(&of[which].as_ref()?.1));
-    let logarithm = second.zip(first).map(|(second, first)| second.over(first));
-    let bound = |side: f64| logarithm.map(|of| (of.mean + side * of.half_width(OUTSIDE)).exp());
+fn measured(name: String, unit: &str, of: [Option<Measured>; 2], starts: f64) -> Row {
+    let estimate = |of: &Option<Measured>| {
+        let Measured(_, values) = of.as_ref()?;
+        Run { start_spread: starts, ..Run::alone(values) }.estimate()
+    };
+    let ratio_of = |[first, second]: &[Option<Measured>; 2]| Some(estimate(second)?.over(estimate(first)?));
+    let bounds = ratio_of(&of).map(|ratio| ratio.bounds(1, OUTSIDE).map(f64::exp));
     let intervals = of.map(|of| of.map(|Measured(interval, _)| interval));
     let ratio = ratio(intervals.map(|interval| interval.map(|interval| interval.median)));
     Row {
@@ -237,8 +247,8 @@ fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
         unit: unit.to_owned(),
         values: intervals.map(|interval| interval.map(Value::Measured)),
         ratio,
-        ratio_low: bound(-1.0).zip(ratio).map(|(low, ratio)| low.min(ratio)),
-        ratio_high: bound(1.0).zip(ratio).map(|(high, ratio)| high.max(ratio)),
+        ratio_low: bounds.zip(ratio).map(|([low, _], ratio)| low.min(ratio)),
+        ratio_high: bounds.zip(ratio).map(|([_, high], ratio)| high.max(ratio)),
     }
 }
 

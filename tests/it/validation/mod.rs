@@ -6,6 +6,8 @@ mod observed;
 mod quality;
 mod questions;
 pub(crate) mod sequential;
+pub(crate) mod simulation;
+mod spread;
 mod stats;
 mod sweep;
 pub(crate) mod validate;

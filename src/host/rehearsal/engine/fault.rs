@@ -37,6 +37,8 @@ pub enum EngineFault {
     TextCode,
     /// Ignores the texts in `stop`.
     IgnoresStop,
+    /// Draws another answer for the same `seed`.
+    IgnoresSeed,
     /// Generates some tokens more than `max_tokens`.
     IgnoresLimit,
     /// Answers requests for any other model, too.
@@ -55,7 +57,7 @@ pub enum EngineFault {
 
 impl EngineFault {
     /// Every fault.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Slow,
         Self::WrongText,
         Self::Crash,
@@ -72,6 +74,7 @@ impl EngineFault {
         Self::WrongUsage,
         Self::TextCode,
         Self::IgnoresStop,
+        Self::IgnoresSeed,
         Self::IgnoresLimit,
         Self::AnyModel,
         Self::KeepsRunning,
@@ -100,6 +103,7 @@ impl EngineFault {
             Self::WrongUsage => "wrong-usage",
             Self::TextCode => "text-code",
             Self::IgnoresStop => "ignores-stop",
+            Self::IgnoresSeed => "ignores-seed",
             Self::IgnoresLimit => "ignores-limit",
             Self::AnyModel => "any-model",
             Self::KeepsRunning => "keeps-running",
@@ -129,6 +133,7 @@ impl EngineFault {
             Self::WrongUsage => "counts a token too many",
             Self::TextCode => "gives the codes of its errors as text",
             Self::IgnoresStop => "ignores `stop`",
+            Self::IgnoresSeed => "ignores `seed`",
             Self::IgnoresLimit => "ignores `max_tokens`",
             Self::AnyModel => "answers for models that it does not serve",
             Self::KeepsRunning => "goes on for clients that went away",
