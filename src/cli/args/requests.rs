@@ -119,7 +119,8 @@ pub(crate) struct ReportRequest {
     /// Write it as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
-    /// Write the measurements as `vllm bench serve` does, a line for each number of streams
+    /// Write the measurements as `vllm bench serve` does, a line for each number of streams; into a `summary.json` as one
+    /// array, which `vllm bench sweep plot` reads
     #[arg(long, value_name = "FILE")]
     pub(crate) vllm_bench: Option<PathBuf>,
     /// Write the measurements as `guidellm` does, a benchmark for each number of streams

@@ -3,7 +3,10 @@
 
 use super::levels::levels;
 use crate::{
-    domain::{measure::Sample, validation::sweep::Concurrency},
+    domain::{
+        measure::{Sample, stats::median},
+        validation::sweep::Concurrency,
+    },
     flow::inspect::evidence::GenerationEvidence,
 };
 use serde::Serialize;
@@ -12,6 +15,9 @@ use std::{collections::BTreeMap, iter::once};
 
 /// The time within which guidellm takes events to be simultaneous: a tenth of a millisecond.
 const AT_ONCE: f64 = 1e-4;
+
+/// The time between two levels, seconds.
+const APART: f64 = 0.001;
 
 /// The percentiles of guidellm, by name.
 const PERCENTILES: [(&str, f64); 11] = [
@@ -31,8 +37,18 @@ const PERCENTILES: [(&str, f64); 11] = [
 /// A benchmark for each number of streams, fewest first.
 pub(crate) fn guidellm(account: &GenerationEvidence) -> String {
     let levels = levels(account);
-    let benchmarks: Vec<Value> =
-        (0..).zip(&levels).map(|(index, level)| benchmark(account, index, level)).collect();
+    // The levels were measured one after the other, and only when the last one ended is on record.
+    let mut ended = account.report.as_ref().map_or(0.0, |report| report.at.as_millisecond() as f64 / 1000.0);
+    let mut benchmarks: Vec<Value> = Vec::new();
+    for (index, level) in levels.iter().enumerate().rev() {
+        let timed = Timed::ending(level, ended);
+        ended = timed.start - APART;
+        benchmarks.push(benchmark(account, index, level, &timed));
+    }
+    benchmarks.reverse();
+    let lengths =
+        levels.iter().flat_map(|level| &level.samples).map(|sample| f64::from(sample.prompt_tokens));
+    let prompt_tokens = median(&lengths.collect::<Vec<_>>()).unwrap_or_default();
     let streams: Vec<u32> = levels.iter().map(|level| level.max_concurrency).collect();
     let plan = &account.generation.plan;
     let target = format!("http://{}:{}", plan.serve.listen.host, plan.serve.listen.port);
@@ -41,11 +57,17 @@ pub(crate) fn guidellm(account: &GenerationEvidence) -> String {
         "config": { "spec": {
             "backend": { "kind": "openai_http", "target": target, "model": plan.model.served_name, "request_format": "/v1/completions" },
             "profile": { "kind": "concurrent", "streams": streams },
-            "data": [{ "kind": "synthetic_text", "prompt_tokens": 64, "output_tokens": plan.gates.output_tokens }],
+            "data": [{ "kind": "synthetic_text", "prompt_tokens": whole(prompt_tokens), "output_tokens": plan.gates.output_tokens }],
         } },
         "benchmarks": benchmarks,
     });
     report.to_string() + "\n"
+}
+
+/// A number of tokens: at least one, as guidellm wants it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
+fn whole(tokens: f64) -> u32 {
+    tokens.round().clamp(1.0, f64::from(u32::MAX)) as u32
 }
 
 /// A benchmark's requests in wall-clock time.
@@ -59,13 +81,8 @@ struct Timed<'a> {
     end: f64,
 }
 
-fn benchmark(account: &GenerationEvidence, index: usize, level: &Concurrency) -> Value {
-    let ended = account.report.as_ref().map_or(0.0, |report| report.at.as_millisecond() as f64 / 1000.0);
-    let last = level.samples.iter().map(|sample| sample.began_ms + sample.e2el_ms).fold(0.0, f64::max);
-    let first = level.samples.iter().map(|sample| sample.began_ms).fold(last, f64::min);
-    let epoch = ended - last / 1000.0;
-    let (start, end) = (epoch + first / 1000.0, ended);
-    let timed = Timed { samples: &level.samples, epoch, start, end };
+fn benchmark(account: &GenerationEvidence, index: usize, level: &Concurrency, timed: &Timed<'_>) -> Value {
+    let (start, end) = (timed.start, timed.end);
     let streams = level.max_concurrency;
     let count = level.samples.len();
     let made = json!({ "successful": count, "incomplete": 0, "errored": 0, "total": count });
@@ -86,7 +103,7 @@ fn benchmark(account: &GenerationEvidence, index: usize, level: &Concurrency) ->
             "created_requests": count, "processed_requests": count, "successful_requests": count,
         },
         "scheduler_metrics": scheduling(start, end, &made, level),
-        "metrics": metrics(&timed, level, &made),
+        "metrics": metrics(timed, level, &made),
         "requests": {
             "successful": (1..).zip(&level.samples).map(|(n, sample)| timed.request(n, sample)).collect::<Vec<_>>(),
             "incomplete": [], "errored": [], "total": null,
@@ -165,6 +182,16 @@ fn tokens(timed: &Timed<'_>) -> Value {
 /// Chunks with text.
 fn chunks(sample: &Sample) -> f64 {
     sample.itl_ms.len() as f64 + 1.0
+}
+
+impl<'a> Timed<'a> {
+    /// The requests of a level whose last token came then, seconds of Unix time.
+    fn ending(level: &'a Concurrency, ended: f64) -> Self {
+        let last = level.samples.iter().map(|sample| sample.began_ms + sample.e2el_ms).fold(0.0, f64::max);
+        let first = level.samples.iter().map(|sample| sample.began_ms).fold(last, f64::min);
+        let epoch = ended - last / 1000.0;
+        Self { samples: &level.samples, epoch, start: epoch + first / 1000.0, end: ended }
+    }
 }
 
 impl Timed<'_> {

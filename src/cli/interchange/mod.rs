@@ -5,4 +5,4 @@ mod levels;
 mod vllm_bench;
 
 pub(super) use guidellm::guidellm;
-pub(super) use vllm_bench::vllm_bench;
+pub(super) use vllm_bench::{vllm_bench, vllm_sweep};

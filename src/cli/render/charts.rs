@@ -29,6 +29,8 @@ const ROW: u32 = 44;
 /// Numbers along an axis, about.
 const LABELS: usize = 6;
 const BINS: usize = 40;
+/// What takes so many times as long as nine of ten is a stall.
+const STALLED: f64 = 2.0;
 
 /// A chart that cannot be drawn is left out: the numbers are in the text.
 type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -61,13 +63,14 @@ fn whole(value: &f64) -> String {
     if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { String::new() }
 }
 
-/// The histogram of the times between tokens.
+/// The histogram of the times between chunks.
 pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
     let mut sorted: Vec<f64> = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (first, last) = (*sorted.first()?, *sorted.last()?);
     // A few long stalls must not squeeze everything else into one bar; they are counted in the last one.
-    let high = sorted[(sorted.len() - 1) * 99 / 100].max(first + 1e-3);
+    let below = |percent: usize| sorted[(sorted.len() - 1) * percent / 100];
+    let high = below(99).min(STALLED * below(90)).max(first + 1e-3);
     let width = (high - first) / BINS as f64;
     let mut bins = [0u32; BINS];
     for value in &sorted {
@@ -90,7 +93,7 @@ pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
             .y_labels(LABELS)
             .x_label_formatter(&short)
             .x_desc(format!("{unit}; the longest {last:.1}"))
-            .y_desc("tokens")
+            .y_desc("chunks")
             .draw()?;
         chart.draw_series(bins.iter().enumerate().map(|(bin, count)| {
             let left = first + width * bin as f64;

@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        measure::stats::rates,
+        measure::{Throughput, run::Run},
         size::ByteSize,
         validation::{
             observed::Figure,
@@ -51,9 +51,9 @@ impl GateState {
 pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
     let Some(report) = &account.report else { return Vec::new() };
     let gates = &account.generation.plan.gates;
-    let ours = report.throughput.as_ref().and_then(|speed| rates(&speed.samples)).unwrap_or_default();
-    let theirs = account.baseline.as_ref().and_then(|of| rates(&of.throughput.as_ref()?.samples));
-    let [floor, ratio] = speed(gates, &ours, theirs.as_deref());
+    let ours = report.throughput.as_ref().and_then(Throughput::run).unwrap_or_else(|| Run::alone(&[]));
+    let theirs = account.baseline.as_ref().and_then(|of| of.throughput.as_ref()?.run());
+    let [floor, ratio] = speed(gates, &ours, theirs.as_ref());
     let decode = report.throughput.as_ref().map(|speed| speed.decode_tokens_per_second);
     let mut all = vec![Gate {
         name: "decode, tokens/s".to_owned(),

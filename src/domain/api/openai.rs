@@ -233,6 +233,10 @@ impl Request {
         if delivery == Delivery::Streamed {
             body["stream"] = json!(true);
             body["stream_options"] = json!({ "include_usage": true });
+            // Like `ignore_eos` it is vLLM's own: every chunk says how many tokens there are by then.
+            if self.ends == Ends::AtLimit {
+                body["stream_options"]["continuous_usage_stats"] = json!(true);
+            }
         }
         body
     }
@@ -350,6 +354,8 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
 pub struct Load {
     /// Tokens generated since it started.
     pub generated_tokens: f64,
+    /// Tokens of prompts that were read since it started. 0 where it does not tell.
+    pub prompt_tokens: f64,
     /// Requests that are running or waiting.
     pub requests: f64,
 }
@@ -360,6 +366,7 @@ impl Load {
         let sum = |name| metric(text, name);
         Some(Self {
             generated_tokens: sum("vllm:generation_tokens_total")?,
+            prompt_tokens: sum("vllm:prompt_tokens_total").unwrap_or_default(),
             requests: sum("vllm:num_requests_running")? + sum("vllm:num_requests_waiting")?,
         })
     }
@@ -373,7 +380,13 @@ pub(crate) fn metric(text: &str, name: &str) -> Option<f64> {
             Some(labelled) => labelled.rsplit_once('}')?.1,
             None => rest.strip_prefix(' ')?,
         };
-        value.split_whitespace().next()?.parse::<f64>().ok()
+        value.split_whitespace().next()?.parse::<f64>().ok().filter(|value| value.is_finite())
     };
     text.lines().filter_map(value).reduce(|sum, value| sum + value)
+}
+
+/// The sum of the values of a metric that have this label: `status="5xx"`. Nothing where it has none.
+pub(crate) fn labelled_metric(text: &str, name: &str, label: &str) -> Option<f64> {
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(label)).collect();
+    metric(&lines.join("\n"), name)
 }

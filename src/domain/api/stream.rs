@@ -1,7 +1,7 @@
 //! A streamed answer, put together from its events and their times of arrival.
 
 use super::openai::{Answer, ApiError, ApiErrorBody, Thought, Usage, parse, quote, said};
-use crate::domain::measure::Sample;
+use crate::domain::measure::{Arrival, Sample};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Streamed {
     /// The text and usage of the answer.
     pub answer: Answer,
     /// When each chunk with a choice came, counted from sending the request. Never empty. The usage chunk is
-    /// left out.
+    /// left out, and a first one that only says who speaks.
     pub chunks: Vec<Duration>,
 }
 
@@ -28,11 +28,12 @@ impl Streamed {
     /// The times of the answer, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
         let Usage { prompt_tokens, completion_tokens, .. } = self.answer.usage;
-        Sample { prompt_tokens, ..sample(&self.chunks, completion_tokens) }
+        Sample { prompt_tokens, ..sample(self.chunks.iter().copied(), completion_tokens) }
     }
 }
 
-fn sample(chunks: &[Duration], tokens: u32) -> Sample {
+fn sample(chunks: impl Iterator<Item = Duration>, tokens: u32) -> Sample {
+    let chunks: Vec<Duration> = chunks.collect();
     // Rounded to microseconds: the rest is noise, and people read the evidence.
     let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
     Sample {
@@ -43,6 +44,7 @@ fn sample(chunks: &[Duration], tokens: u32) -> Sample {
         tokens,
         itl_ms: chunks.windows(2).map(|pair| ms(pair[1].saturating_sub(pair[0]))).collect(),
         stalled_ms: 0.0,
+        others: None,
     }
 }
 
@@ -55,7 +57,9 @@ pub(crate) struct Transcript {
     thought: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,
-    chunks: Vec<Duration>,
+    /// Whether a chunk with a choice has come.
+    began: bool,
+    chunks: Vec<Arrival>,
     done: bool,
 }
 
@@ -107,12 +111,25 @@ impl Transcript {
         let Some(choice) = chunk.choices.into_iter().next() else {
             return Ok(());
         };
-        let first = self.chunks.is_empty();
-        self.chunks.push(at);
+        let first = !self.began;
+        self.began = true;
+        let arrival = Arrival { at, tokens: chunk.usage.map(|usage| usage.completion_tokens) };
         let (role, text) = match (choice.text, choice.delta) {
             (Some(text), None) => (None, Some(text)),
             (None, Some(delta)) => {
-                self.thought.push_str(delta.thought.text().as_deref().unwrap_or_default());
+                let thought = delta.thought.text().unwrap_or_default();
+                self.thought.push_str(&thought);
+                let says = delta.content.as_deref().is_some_and(|content| !content.is_empty());
+                // Some servers say at once who will speak, long before they say anything.
+                if first
+                    && delta.role.is_some()
+                    && !says
+                    && thought.is_empty()
+                    && choice.finish_reason.is_none()
+                {
+                    self.role = delta.role;
+                    return Ok(());
+                }
                 (delta.role, delta.content)
             }
             _ => {
@@ -122,19 +139,23 @@ impl Transcript {
         if first {
             self.role = role;
         }
+        self.chunks.push(arrival);
         self.text.push_str(text.as_deref().unwrap_or_default());
         self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
         Ok(())
     }
 
     /// When the chunks of text came, so far.
-    pub(crate) fn chunks(&self) -> &[Duration] {
+    pub(crate) fn chunks(&self) -> &[Arrival] {
         &self.chunks
     }
 
-    /// The times so far, counting a token a chunk: usage comes only at the end.
+    /// The times so far, with the tokens that the chunks' own `usage` counts. Where they have none a chunk counts as a
+    /// token, which is no measure.
     pub(crate) fn sample(&self) -> Sample {
-        sample(&self.chunks, u32::try_from(self.chunks.len()).unwrap_or(u32::MAX))
+        let counted = self.chunks.last().and_then(|last| last.tokens);
+        let tokens = counted.unwrap_or_else(|| u32::try_from(self.chunks.len()).unwrap_or(u32::MAX));
+        sample(self.chunks.iter().map(|chunk| chunk.at), tokens)
     }
 
     /// Ends the answer, because the connection did.
@@ -159,7 +180,7 @@ impl Transcript {
                 finish_reason,
                 usage,
             },
-            chunks: self.chunks,
+            chunks: self.chunks.iter().map(|chunk| chunk.at).collect(),
         })
     }
 }

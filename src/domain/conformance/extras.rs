@@ -12,6 +12,8 @@ const ECHOED: &str = "Grüße: 港に船 🚢";
 const CHOICES: usize = 2;
 /// Enough tokens for `true` or `false`, however they are split.
 const SCHEMA_TOKENS: u64 = 8;
+/// Tokens of an answer by chance: so many that two are hardly ever the same by accident.
+const SEEDED_TOKENS: u64 = 12;
 /// The greatest logarithm of a probability: above zero only by rounding.
 const MOST_LOGPROB: f64 = 1e-3;
 
@@ -253,6 +255,25 @@ fn metrics(seen: &Exchange, known: &Known) -> Result<(), Violation> {
         }
         None => Err(Violation::NotOffered(format!("{why}, as with `--disable-log-stats`"))),
     }
+}
+
+/// Asks for some answers by chance, with this seed.
+pub(crate) fn with_seed(known: &Known, seed: u32) -> Ask {
+    let fields = json!({ "n": CHOICES, "seed": seed, "temperature": 1.0 });
+    Ask::Post(with(completion(known, SEEDED_TOKENS), fields))
+}
+
+/// The texts of an answer that was asked for with a seed.
+///
+/// # Errors
+/// For an answer without them, and where the server offers no seeds.
+pub(crate) fn seeded(seen: &Exchange) -> Result<String, Violation> {
+    seen.offered()?;
+    let body = seen.json()?;
+    let texts: Option<Vec<&str>> = body["choices"]
+        .as_array()
+        .and_then(|choices| choices.iter().map(|choice| choice["text"].as_str()).collect());
+    texts.map_or_else(|| wrong("there are no texts"), |texts| Ok(texts.join(" | ")))
 }
 
 /// Asks for the probabilities of the tokens of `text`.

@@ -11,7 +11,7 @@ mod probe;
 mod refusals;
 mod streams;
 
-pub(crate) use extras::{logprobs_of, read_logprobs};
+pub(crate) use extras::{logprobs_of, read_logprobs, seeded, with_seed};
 pub(crate) use probe::{Ask, Exchange, Known, Need, PROMPT, Probe, Rule, Violation};
 
 use serde_json::Value;

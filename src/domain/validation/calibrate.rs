@@ -7,10 +7,11 @@ use crate::domain::{
 };
 
 impl Calibration {
-    /// The calibration from a passed validation. Nothing for a generation without a setting, and for a
-    /// rehearsal.
+    /// The calibration from a passed validation. Nothing for a generation without a setting, for a rehearsal, and
+    /// for a server that others used meanwhile.
     pub fn of(generation: &Generation, report: &Report) -> Option<Self> {
-        let measured = report.throughput.as_ref()?.decode_tokens_per_second.median;
+        let throughput = report.throughput.as_ref().filter(|speed| speed.beside() == 0.0)?;
+        let measured = throughput.decode_tokens_per_second.median;
         let prediction = &generation.plan.prediction;
         let loaded = report.actual.as_ref().is_some_and(|actual| !actual.rehearsed);
         let computed = prediction.decode_tokens_per_second.as_ref()?.computed();

@@ -12,5 +12,7 @@ pub mod quality_verdict;
 pub mod questions;
 pub mod report;
 pub mod sequential;
+pub mod spread;
 pub mod sweep;
+pub mod users;
 pub mod verdict;

@@ -1,30 +1,30 @@
 //! Decides between fast enough, too slow, and more measurements, with a known rate of errors.
 //!
 //! The measurements are looked at a few times, and more are taken while the answer is open. Each look
-//! bounds the median (by Student's t on logarithms, see [`crate::domain::measure::stats`]) with a share of the error rate;
+//! bounds the median (see [`crate::domain::measure::run`]) with a share of the error rate;
 //! since an error needs one of the looks to err, the shares add up to at most [`ERROR_RATE`]. The
 //! price of that is some more measurements where the truth is close to the limit, and none where it is
 //! not. `tests/it/validation/sequential.rs` shows the rates by simulation.
 
-use crate::domain::measure::stats::Logarithms;
-use statrs::distribution::{ContinuousCDF, Normal};
-use std::time::Duration;
+use crate::domain::measure::{
+    Arrival,
+    run::{Estimate, Run},
+};
 
-/// The greatest probability of passing what is too slow, and of failing what is fast enough.
-pub const ERROR_RATE: f64 = 0.05;
-
-/// How often the measurements are looked at.
-pub(crate) const LOOKS: u32 = 4;
+pub use crate::domain::measure::run::{ERROR_RATE, LOOKS};
 
 /// The fewest measurements for a first look. Two know next to nothing about their spread.
 const FIRST: u32 = 3;
 
-/// The factor below the floor that needs no second look, nor a whole answer: it is seven standard deviations
-/// away where the coefficient of variation is 20 %.
+/// The factor below the floor that needs no more than [`CLEAR_REQUESTS`], nor whole answers: it is seven standard
+/// deviations away where the coefficient of variation is 20 %.
 const CLEARLY: f64 = 4.0;
 
 /// The fewest tokens by which a rate can be called clear.
-const CLEAR_TOKENS: usize = 12;
+const CLEAR_TOKENS: u32 = 12;
+
+/// The fewest requests by which a server can be called clearly too slow: whatever happened to one of them is no rate.
+const CLEAR_REQUESTS: usize = 2;
 
 /// How often a baseline is looked at.
 const BASELINE_LOOKS: usize = 4;
@@ -59,37 +59,47 @@ pub fn looks(repetitions: u32) -> [u32; LOOKS as usize] {
     })
 }
 
-/// Whether the median of these rates is at least `floor`.
-pub fn floor(rates: &[f64], floor: f64) -> SequentialResult {
-    if !rates.is_empty() && rates.iter().all(|rate| rate * CLEARLY < floor) {
+/// Whether the median of this run is at least `floor`.
+pub fn floor(ours: &Run, floor: f64) -> SequentialResult {
+    let alone = ours.rates.iter().map(|rate| rate * (1.0 + ours.beside)).collect::<Vec<_>>();
+    if is_clear(&alone, floor) {
         return SequentialResult::Below;
     }
-    Logarithms::of(rates).map_or(SequentialResult::Open, |ours| against(ours, floor))
+    ours.estimate().map_or(SequentialResult::Open, |ours| against(ours, floor))
 }
 
-/// Whether an answer can be cut short: its chunks came at these times, and it is clearly too slow for
-/// `floor`, tokens/s. An error would need chunks of [`CLEARLY`] tokens each.
-pub fn is_clearly_below(chunks: &[Duration], floor: f64) -> bool {
+/// Whether these rates need no more of them: every one of several requests is clearly below the floor.
+pub fn is_clear(rates: &[f64], floor: f64) -> bool {
+    rates.len() >= CLEAR_REQUESTS && rates.iter().all(|rate| rate * CLEARLY < floor)
+}
+
+/// Whether an answer can be cut short: its chunks came like this, and it is clearly too slow for `floor`, tokens/s.
+/// Only a server's own count says so, since a chunk may carry any number of tokens. The longest wait for a chunk is
+/// left out of its time: one stall is no rate.
+pub fn is_clearly_below(chunks: &[Arrival], floor: f64) -> bool {
     let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
         return false;
     };
-    let tokens = chunks.len() - 1;
-    tokens >= CLEAR_TOKENS && tokens as f64 * CLEARLY < floor * last.saturating_sub(*first).as_secs_f64()
+    let Some(tokens) = last.tokens.zip(first.tokens).map(|(last, first)| last.saturating_sub(first)) else {
+        return false;
+    };
+    let longest = chunks.windows(2).map(|pair| pair[1].at.saturating_sub(pair[0].at)).max();
+    let time = last.at.saturating_sub(first.at).saturating_sub(longest.unwrap_or_default());
+    tokens >= CLEAR_TOKENS && f64::from(tokens) * CLEARLY < floor * time.as_secs_f64()
 }
 
 /// Whether the median of `ours` is at least `least` times that of `theirs`.
-pub fn ratio(ours: &[f64], theirs: &[f64], least: f64) -> SequentialResult {
-    match (Logarithms::of(ours), Logarithms::of(theirs)) {
+pub fn ratio(ours: &Run, theirs: &Run, least: f64) -> SequentialResult {
+    match (ours.estimate(), theirs.estimate()) {
         (Some(ours), Some(theirs)) => against(ours.over(theirs), least),
         _ => SequentialResult::Open,
     }
 }
 
-/// Where the ratio of the medians lies with 95 % confidence.
-pub fn bounds(ours: &[f64], theirs: &[f64]) -> Option<[f64; 2]> {
-    let ratio = Logarithms::of(ours)?.over(Logarithms::of(theirs)?);
-    let half = ratio.half_width(0.025);
-    Some([(ratio.mean - half).exp(), (ratio.mean + half).exp()])
+/// Where the ratio of the medians lies with 95 % confidence, by the bounds that the gate goes by.
+pub fn bounds(ours: &Run, theirs: &Run) -> Option<[f64; 2]> {
+    let ratio = ours.estimate()?.over(theirs.estimate()?);
+    Some(ratio.bounds(LOOKS, ERROR_RATE).map(f64::exp))
 }
 
 /// After how many measurements each look at a baseline is. They cost no downtime, so that there are more than of a
@@ -105,32 +115,27 @@ pub fn baseline_looks(repetitions: u32) -> [u32; BASELINE_LOOKS] {
 
 /// How often a comparison with this baseline decides for a candidate that is just as fast and as steady, 0 to 1: the
 /// power of [`ratio`] at its last look, by the normal approximation. A limit of 1 or above tells nothing of where the
-/// candidate is expected: then it is asked for a precision of 5 %.
-pub fn power(theirs: &[f64], least: f64, repetitions: u32) -> f64 {
-    let Some(theirs) = Logarithms::of(theirs) else { return 0.0 };
+/// candidate is expected: then it is asked for a precision of 5 %, and starts are taken to be alike.
+pub fn power(theirs: &Run, least: f64, repetitions: u32) -> f64 {
+    let tight = least >= 1.0 / LEAST_ROOM;
+    let theirs = if tight { Run { start_spread: 0.0, ..theirs.clone() } } else { theirs.clone() };
+    let Some(theirs) = theirs.estimate() else { return 0.0 };
     let count = f64::from(looks(repetitions)[LOOKS as usize - 1]);
-    let ours = Logarithms {
-        variance: theirs.variance * (theirs.freedom + 1.0) / count,
-        freedom: count - 1.0,
-        ..theirs
-    };
-    let both = ours.over(theirs);
-    let room = least.ln().abs().max(LEAST_ROOM.ln()) - both.half_width(ERROR_RATE / f64::from(LOOKS));
-    let deviation = both.variance.sqrt();
-    if deviation > 0.0 { Normal::standard().cdf(room / deviation) } else { 1.0 }
+    let room = least.ln().abs().max(LEAST_ROOM.ln());
+    theirs.alone().after(count).over(theirs).power(room, LOOKS, ERROR_RATE)
 }
 
 /// Whether a baseline is known well enough to need no more measurements.
-pub fn is_precise(theirs: &[f64], least: f64, repetitions: u32) -> bool {
+pub fn is_precise(theirs: &Run, least: f64, repetitions: u32) -> bool {
     power(theirs, least, repetitions) >= ENOUGH_POWER
 }
 
-fn against(logarithms: Logarithms, limit: f64) -> SequentialResult {
-    let half = logarithms.half_width(ERROR_RATE / f64::from(LOOKS));
+fn against(known: Estimate, limit: f64) -> SequentialResult {
+    let [low, high] = known.bounds(LOOKS, ERROR_RATE);
     let limit = limit.ln();
-    if logarithms.mean - half >= limit {
+    if low >= limit {
         SequentialResult::Above
-    } else if logarithms.mean + half < limit {
+    } else if high < limit {
         SequentialResult::Below
     } else {
         SequentialResult::Open

@@ -1,17 +1,32 @@
 //! Plans and reports how the speed changes with the length of the prompt and with the number of streams,
 //! within a given time. The names are those of `vllm bench serve`.
 
+<<<<<<< HEAD
 use crate::domain::measure::{
     Interval, Sample,
     prompts::PromptSource,
     stats::{Logarithms, median},
 };
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+use crate::domain::measure::{
+    Interval, Sample,
+    stats::{Logarithms, median},
+};
+=======
+use crate::domain::measure::{Interval, Sample, run::Run, stats::median};
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The requests that each stream of a level makes, one after the other. One would show no more than how the
 /// server takes a burst.
 const ROUNDS: u32 = 2;
+
+/// The windows of time that a level's throughput is measured in.
+const WINDOWS: u32 = 6;
+
+/// The share of intervals that miss, on either side.
+const OUTSIDE: f64 = 0.025;
 
 /// Requests of each length of prompt.
 const REPETITIONS: u32 = 3;
@@ -188,24 +203,47 @@ impl Concurrency {
 }
 
 impl Concurrency {
-    /// The rate of each request, tokens/s, its first token included.
-    pub(crate) fn rates(&self) -> Vec<f64> {
-        self.samples.iter().map(|sample| f64::from(sample.tokens) * 1000.0 / sample.e2el_ms).collect()
+    /// The throughput in some windows of equal length, tokens/s, from the first token to the last. Requests of a batch
+    /// move in lock-step, so that they are no independent measurements; windows are, more nearly. Empty where a
+    /// window would have no token.
+    pub fn windows(&self) -> Vec<f64> {
+        let tokens: Vec<(f64, f64)> = self.samples.iter().flat_map(arrivals).collect();
+        let begin = tokens.iter().map(|(at, _)| *at).fold(f64::INFINITY, f64::min);
+        let end = tokens.iter().map(|(at, _)| *at).fold(f64::NEG_INFINITY, f64::max);
+        let width = (end - begin) / f64::from(WINDOWS);
+        if !(width.is_finite() && width > 0.0) {
+            return Vec::new();
+        }
+        let mut windows = vec![0.0; WINDOWS as usize];
+        for (at, tokens) in tokens {
+            let window = whole((at - begin) / width).min(WINDOWS - 1);
+            windows[window as usize] += tokens * 1000.0 / width;
+        }
+        if windows.contains(&0.0) { Vec::new() } else { windows }
     }
 
-    /// The throughput and its bounds, which are in proportion those of one request's rate.
+    /// The throughput and its bounds, within this start of the server.
     pub(crate) fn throughput(&self) -> Interval {
         let exact = self.output_throughput;
-        let rates = self.rates();
-        let middle = Logarithms::of(&rates).map_or(exact, |rates| rates.mean.exp());
-        let scaled: Vec<f64> = rates.iter().map(|rate| rate * exact / middle).collect();
-        Interval::around(exact, &scaled, rates.len()).unwrap_or(Interval {
-            median: exact,
-            low: exact,
-            high: exact,
-            n: rates.len(),
-        })
+        let windows = Run { start_spread: 0.0, ..Run::alone(&self.windows()) };
+        let estimate = windows.estimate().map(|windows| (windows.mean(), windows.bounds(1, OUTSIDE)));
+        let [low, high] = estimate.map_or([exact; 2], |(mean, bounds)| {
+            bounds.map(|bound| exact * (bound - mean).exp().min(f64::MAX / exact.max(1.0)))
+        });
+        Interval { median: exact, low, high, n: windows.rates.len().max(1) }
     }
+}
+
+/// The times at which the chunks of a request came, milliseconds, and the tokens of each: on average, since only their
+/// sum is known.
+fn arrivals(sample: &Sample) -> impl Iterator<Item = (f64, f64)> {
+    let each = f64::from(sample.tokens) / (sample.itl_ms.len() + 1) as f64;
+    let first = sample.began_ms + sample.ttft_ms;
+    let later = sample.itl_ms.iter().scan(first, |at, gap| {
+        *at += gap;
+        Some(*at)
+    });
+    std::iter::once(first).chain(later).map(move |at| (at, each))
 }
 
 /// A number as an integer, rounded down; 0 for a negative one.

@@ -9,7 +9,7 @@ use super::{
     sequential::{self, SequentialResult},
 };
 use crate::domain::{
-    measure::{Interval, Throughput, stats::rates},
+    measure::{Interval, Throughput, run::Run},
     profile::{Baseline, Gates},
 };
 
@@ -80,7 +80,7 @@ pub struct Judgement {
 
 /// Compares these decode rates with the gates, and with those of the baseline: returns what the floor and the
 /// ratio show. Below in either is a failure, and open in either wants more measurements.
-pub(crate) fn speed(gates: &Gates, ours: &[f64], theirs: Option<&[f64]>) -> [SequentialResult; 2] {
+pub(crate) fn speed(gates: &Gates, ours: &Run, theirs: Option<&Run>) -> [SequentialResult; 2] {
     let floor = sequential::floor(ours, gates.min_decode_tokens_per_second);
     let ratio = match (&gates.baseline, theirs) {
         (Some(Baseline { min_ratio, .. }), Some(theirs)) => sequential::ratio(ours, theirs, *min_ratio),
@@ -171,9 +171,13 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
 
 fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut Judgement) {
     let gates = evidence.gates;
-    let ours = rates(&throughput.samples).unwrap_or_default();
-    let theirs = evidence.basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
-    let [floor, ratio] = speed(gates, &ours, theirs.as_deref());
+    let ours = throughput.run().unwrap_or_else(|| Run::alone(&[]));
+    let theirs = evidence.basis.and_then(|basis| basis.throughput(gates)?.run());
+    let [floor, ratio] = speed(gates, &ours, theirs.as_ref());
+    let users = beside(&[
+        ("it", Some(throughput)),
+        ("the baseline", evidence.basis.and_then(|basis| basis.throughput(gates))),
+    ]);
     let Interval { median, low, high, n } = throughput.decode_tokens_per_second;
     let least = gates.min_decode_tokens_per_second;
     match floor {
@@ -183,7 +187,7 @@ fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut 
             judgement.failures.push(format!("decode {rate} tokens/s is below the floor of {floor}"));
         }
         SequentialResult::Open => judgement.doubts.push(format!(
-            "decode {median:.1} tokens/s (95 %: {low:.1} to {high:.1}) after {n} requests neither meets nor \
+            "decode {median:.1} tokens/s (95 %: {low:.1} to {high:.1}) after {n} requests{users} neither meets nor \
              misses the floor of {least:.1}"
         )),
     }
@@ -193,7 +197,7 @@ fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut 
         SequentialResult::Above => {}
         SequentialResult::Below => judgement.failures.push(worse(comparison)),
         SequentialResult::Open => judgement.doubts.push(format!(
-            "decode at {:.2} of `{}`{} after {n} requests neither meets nor misses the tolerated {:.2}",
+            "decode at {:.2} of `{}`{} after {n} requests{users} neither meets nor misses the tolerated {:.2}",
             comparison.ratio,
             comparison.profile,
             comparison
@@ -210,9 +214,8 @@ fn compare(evidence: Evidence<'_>, throughput: &Throughput) -> Option<Comparison
     let baseline = basis.report();
     let measured = basis.throughput(evidence.gates)?;
     let theirs = measured.decode_tokens_per_second.median;
-    let bounds = rates(&throughput.samples)
-        .zip(rates(&measured.samples))
-        .and_then(|(ours, theirs)| sequential::bounds(&ours, &theirs));
+    let runs = throughput.run().zip(measured.run());
+    let bounds = runs.and_then(|(ours, theirs)| sequential::bounds(&ours, &theirs));
     Some(Comparison {
         profile: profile.clone(),
         generation: baseline.generation?,
@@ -223,6 +226,15 @@ fn compare(evidence: Evidence<'_>, throughput: &Throughput) -> Option<Comparison
         live: matches!(basis, Basis::Live(_)),
         min_ratio: *min_ratio,
     })
+}
+
+/// Says who was measured beside users, and beside how many.
+fn beside(measured: &[(&str, Option<&Throughput>)]) -> String {
+    let users = |(who, measured): &(&str, Option<&Throughput>)| {
+        let users = measured.map(Throughput::beside).filter(|users| *users > 0.0)?;
+        Some(format!(", {who} measured beside {users:.0} users"))
+    };
+    measured.iter().filter_map(users).collect()
 }
 
 fn worse(comparison: &Comparison) -> String {

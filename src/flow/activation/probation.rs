@@ -14,10 +14,13 @@ use crate::{
             machine::{Activation, End},
             request::ActivationRequest,
         },
-        api::openai::Request,
+        api::openai::{ApiError, Request},
         planning::plan::Plan,
         problem::Problem,
-        validation::probation::{Look, Probation},
+        validation::{
+            probation::{Look, Probation},
+            users::Counts,
+        },
     },
     flow::{context::Context, event::Event, lock_wait},
     host::{
@@ -34,6 +37,10 @@ use std::time::{Duration, Instant};
 
 /// Tokens of each short completion: enough for a rate, and a second of work at the slowest tolerated rate.
 const PROBE_TOKENS: u32 = 8;
+/// Looks in a row at a busy server after which it is asked all the same.
+const BUSY_LOOKS: u32 = 3;
+/// Tokens that others may have had during a short completion, for its rate to be its own.
+const FEW_TOKENS: f64 = 2.0;
 /// The longest that each may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a waiting probation checks whether it should go on.
@@ -54,6 +61,7 @@ pub(crate) fn watch(
     let closes = uptime::seconds() + left.as_secs_f64();
     context.tell(Event::Watching { until: until(left) });
     let mut judge: Option<Probation> = None;
+    let mut looks = Looks::default();
     let mut restarts = 0;
     loop {
         pause(&context.interrupt, plan.watch.every);
@@ -67,11 +75,12 @@ pub(crate) fn watch(
         if let Ok(Asked { restarts: known, .. }) = &asked {
             restarts = *known;
         }
-        let seen = look(&plan, asked)?;
+        let (seen, text) = look(&plan, asked, &mut looks)?;
         context.tell(told(&seen));
         let known =
             judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
-        if let Some(why) = known.take(restarts, seen) {
+        let found = known.take(restarts, seen);
+        if let Some(why) = found.or_else(|| known.hear(&text?)) {
             if let Some(outcome) = go_back(context, number, order, &plan, why)? {
                 return Ok(Some(outcome));
             }
@@ -142,46 +151,88 @@ fn ask(context: &mut Context, service: &str) -> Result<Asked, Problem> {
     })
 }
 
-/// Looks at the server once. What the engine does for others tells a busy one from a hung one. Where the
-/// service manager gives no answer, the server is not asked: it is not known whose answer would come, and
-/// somebody may have stopped the service.
-fn look(plan: &Plan, asked: Result<Asked, Problem>) -> Result<Look, Problem> {
-    let whose = match asked {
-        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok(Look::Stopped),
-        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok(Look::Starting),
-        Ok(Asked { whose, .. }) => whose,
-        Err(problem) => return Ok(Look::Nothing(problem.in_one_line())),
-    };
-    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
-    Ok(probe(&api).unwrap_or_else(|problem| Look::Nothing(problem.in_one_line())))
+/// What is remembered from look to look.
+#[derive(Default)]
+struct Looks {
+    /// The engine's counts at the last look, and when that was.
+    last: Option<(Counts, Instant)>,
+    /// Looks in a row at which it was busy, and was not asked.
+    busy: u32,
+    /// Short completions so far: each is another, so that none is answered from a cache.
+    asked: u32,
 }
 
-fn probe(api: &Api) -> Result<Look, Problem> {
-    let request = Request::complete("Count: one, two, three,", PROBE_TOKENS).to_the_limit();
-    event_loop()?.block_on(async {
-        let before = api.load().await;
-        let rate = match api.stream(&request).await {
-            Ok(streamed) => streamed.sample().decode_tokens_per_second(),
-            Err(fault) => {
-                let after = api.load().await;
-                let generated = before
-                    .zip(after)
-                    .is_some_and(|(before, after)| after.generated_tokens > before.generated_tokens);
-                return Ok(if generated { Look::Busy } else { Look::Unanswered(fault.to_string()) });
-            }
-        };
-        let shared = before.is_some_and(|load| load.requests > 0.0);
-        Ok(match rate {
-            Some(rate) if !shared => Look::Alone(rate),
-            _ => Look::Busy,
-        })
-    })
+/// Looks at the server once, and returns the text of the short completion if there was one. What the engine does for others
+/// tells a busy one from a hung one. Where the service manager gives no answer, the server is not asked: it is not known
+/// whose answer would come, and somebody may have stopped the service.
+fn look(
+    plan: &Plan,
+    asked: Result<Asked, Problem>,
+    looks: &mut Looks,
+) -> Result<(Look, Option<String>), Problem> {
+    let whose = match asked {
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok((Look::Stopped, None)),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok((Look::Starting, None)),
+        Ok(Asked { whose, .. }) => whose,
+        Err(problem) => return Ok((Look::Nothing(problem.in_one_line()), None)),
+    };
+    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
+    let seen = event_loop().map(|events| events.block_on(probe(&api, looks)));
+    Ok(seen.unwrap_or_else(|problem| (Look::Nothing(problem.in_one_line()), None)))
+}
+
+/// Judges a busy server by what its users get; asks an idle one, and one that was busy for long.
+async fn probe(api: &Api, looks: &mut Looks) -> (Look, Option<String>) {
+    let before = api.counts().await;
+    let earlier = std::mem::replace(&mut looks.last, before.clone().map(|counts| (counts, Instant::now())));
+    let served = before
+        .as_ref()
+        .zip(earlier)
+        .and_then(|(now, (earlier, at))| now.since(&earlier, at.elapsed().as_secs_f64()));
+    let busy = before.as_ref().is_some_and(|counts| counts.requests() > 0.0);
+    if busy && looks.busy < BUSY_LOOKS {
+        looks.busy += 1;
+        return (Look::Users(served.unwrap_or_default()), None);
+    }
+    looks.busy = 0;
+    looks.asked += 1;
+    let request =
+        Request::complete(format!("Count from {0}: {0},", looks.asked), PROBE_TOKENS).to_the_limit();
+    let answer = api.stream(&request).await;
+    let after = api.counts().await;
+    let generated = before.as_ref().zip(after.as_ref()).map(|(before, after)| after.generated_since(before));
+    let still = |counts: &Option<Counts>| counts.as_ref().is_some_and(|counts| counts.requests() == 0.0);
+    let few = generated.is_some_and(|generated| generated <= f64::from(PROBE_TOKENS) + FEW_TOKENS);
+    let alone = still(&before) && still(&after) && few;
+    looks.last = after.map(|counts| (counts, Instant::now()));
+    match answer {
+        Ok(streamed) => {
+            let rate = streamed.sample().decode_tokens_per_second();
+            let seen = rate.filter(|_| alone).map_or(Look::Busy, Look::Alone);
+            (seen, Some(streamed.answer.text))
+        }
+        // It may have to wait for its turn behind others: that it was asked while they were served is no fault.
+        Err(ApiError::Late { .. })
+            if busy && generated.is_some_and(|generated| generated > f64::from(PROBE_TOKENS)) =>
+        {
+            (Look::Users(served.unwrap_or_default()), None)
+        }
+        Err(fault) => (Look::Unanswered(fault.to_string()), None),
+    }
 }
 
 fn told(seen: &Look) -> Event {
     let (tokens_per_second, wrong) = match seen {
         Look::Alone(rate) => (Some(*rate), None),
         Look::Busy => (None, None),
+        Look::Users(served) if served.stuck > 0.0 => {
+            (None, Some(format!("{:.0} requests of its users make no progress", served.stuck)))
+        }
+        Look::Users(served) if served.fails() => (
+            None,
+            Some(format!("{:.0} of {:.0} requests of its users failed", served.failed, served.finished)),
+        ),
+        Look::Users(served) => (served.rate, None),
         Look::Unanswered(why) => (None, Some(why.clone())),
         Look::Starting => (None, Some("its service is being started again".to_owned())),
         Look::Stopped => (None, Some("somebody stopped its service".to_owned())),

@@ -17,6 +17,7 @@ use crate::{
         digest::Sha256Digest,
         generation_id::GenerationId,
         lockfile::LockedModel,
+        measure::USUAL_START_SPREAD,
         planning::{
             inputs::{Inputs, PlannedModel, PlannedRuntime},
             plan::Plan,
@@ -382,7 +383,13 @@ impl Found {
         };
         let generation = Some(GenerationId(0));
         let argv = Some(self.adopted.argv.as_slice());
-        let subject = Subject { generation, name: &self.request.profile, gates: &gates, argv };
+        let subject = Subject {
+            generation,
+            name: &self.request.profile,
+            gates: &gates,
+            argv,
+            start_spread: USUAL_START_SPREAD,
+        };
         context.interrupt.drive(async {
             let max_model_len = api
                 .models()

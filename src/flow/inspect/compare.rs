@@ -4,10 +4,7 @@ use super::evidence::{self, GenerationEvidence};
 use crate::{
     domain::{
         generation_id::GenerationId,
-        measure::{
-            Interval, Sample, Throughput,
-            stats::{Logarithms, rates},
-        },
+        measure::{Interval, Sample, Throughput, run::Run, stats::rates},
         problem::Problem,
         size::ByteSize,
         validation::{
@@ -17,13 +14,26 @@ use crate::{
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
+<<<<<<< HEAD
     flow::{context::Context, event::Event},
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+    flow::{
+        context::Context,
+        event::{Event, Observer},
+    },
+=======
+    flow::{
+        context::Context,
+        event::{Event, Observer},
+        validate::generation::start_spread,
+    },
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-/// The greatest probability that a ratio lies beyond its bounds, on either side.
+/// The greatest probability that a ratio lies beyond its bounds, on either side. It is looked at once.
 const OUTSIDE: f64 = 0.025;
 
 /// Why the rates of several streams have no ratio.
@@ -92,7 +102,8 @@ pub(crate) fn compare(
 ) -> Result<(SideBySide, Option<PathBuf>), Problem> {
     let [first, second] =
         [evidence::of_profile(context, profiles[0])?, evidence::of_profile(context, profiles[1])?];
-    let compared = SideBySide::of(&first, &second);
+    let starts = start_spread(&context.store)?;
+    let compared = SideBySide::of(&first, &second, starts);
     let kept = context
         .store
         .writer(Duration::ZERO, "compare")
@@ -107,7 +118,8 @@ pub(crate) fn compare(
 }
 
 impl SideBySide {
-    fn of(first: &GenerationEvidence, second: &GenerationEvidence) -> Self {
+    /// Compares two on a host where starts of a server differ so much.
+    fn of(first: &GenerationEvidence, second: &GenerationEvidence, starts: f64) -> Self {
         let both = [first, second];
         let quality = |account: &GenerationEvidence| account.report.as_ref()?.quality.clone();
         let sweeps = both.map(|account| account.report.as_ref()?.sweep.as_ref());
@@ -116,6 +128,7 @@ impl SideBySide {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
             at: jiff::Timestamp::now(),
+<<<<<<< HEAD
             rows: [
                 costs(both),
                 one_stream(both),
@@ -124,6 +137,18 @@ impl SideBySide {
                 answers(both),
             ]
             .concat(),
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+            rows: [costs(both), one_stream(both), by_prompt(both), by_streams(both), answers(both)].concat(),
+=======
+            rows: [
+                costs(both),
+                one_stream(both, starts),
+                by_prompt(both, starts),
+                by_streams(both, starts),
+                answers(both),
+            ]
+            .concat(),
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
             quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
             not_comparable: other_prompts.then(|| OTHER_PROMPTS.to_owned()).into_iter().collect(),
         }
@@ -152,10 +177,10 @@ fn gib(bytes: ByteSize) -> f64 {
     bytes.0 as f64 / f64::from(1 << 30)
 }
 
-fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+fn one_stream(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     let speed = both.map(|account| account.report.as_ref()?.throughput.as_ref());
     let row = |name: &str, unit, of: fn(&Throughput) -> Measured| {
-        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)))
+        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)), starts)
     };
     vec![
         row("decode, one stream", "tokens/s", |speed| {
@@ -168,7 +193,7 @@ fn one_stream(both: [&GenerationEvidence; 2]) -> Vec<Row> {
 }
 
 /// The measures for each length of prompt that one of them was measured with.
-fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+fn by_prompt(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     let all = both.map(|account| swept(account, |sweep| &sweep.prompts));
     let lengths: BTreeSet<u32> = all.iter().copied().flatten().map(|length| length.prompt_tokens).collect();
     let row = |tokens: u32| {
@@ -176,17 +201,25 @@ fn by_prompt(both: [&GenerationEvidence; 2]) -> Vec<Row> {
             let length = lengths.iter().find(|length| length.prompt_tokens == tokens)?;
             Some(Measured(length.ttft_ms, first_tokens(&length.samples)))
         };
-        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of))
+        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of), starts)
     };
     lengths.into_iter().map(row).collect()
 }
 
+<<<<<<< HEAD
 /// The measures for each number of streams that one of them was measured with. Without ratios where they were sent
 /// `other_prompts`: streams of one text share what they read.
 fn by_streams(both: [&GenerationEvidence; 2], other_prompts: bool) -> Vec<Row> {
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+/// The measures for each number of streams that one of them was measured with.
+fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+=======
+/// The measures for each number of streams that one of them was measured with.
+fn by_streams(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [
-        ("throughput", "tokens/s", |level| Measured(level.throughput(), level.rates())),
+        ("throughput", "tokens/s", |level| Measured(level.throughput(), level.windows())),
         ("TTFT", "ms", |level| Measured(level.ttft_ms, first_tokens(&level.samples))),
         ("TPOT", "ms", |level| Measured(level.tpot_ms, next_tokens(&level.samples))),
     ];
@@ -198,8 +231,14 @@ fn by_streams(both: [&GenerationEvidence; 2], other_prompts: bool) -> Vec<Row> {
         let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
         let row = |(name, unit, of): &(&str, &'static str, Of)| {
             let of = level.map(|level| level.map(of));
+<<<<<<< HEAD
             let row = measured(format!("{name}, {}", plural(streams)), unit, of);
             if other_prompts && streams > 1 { row.without_ratio() } else { row }
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+            measured(format!("{name}, {}", plural(streams)), unit, of)
+=======
+            measured(format!("{name}, {}", plural(streams)), unit, of, starts)
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         };
         measures.iter().map(row).collect::<Vec<_>>()
     };
@@ -246,10 +285,13 @@ fn exact(name: &str, unit: &str, values: [Option<f64>; 2]) -> Row {
     }
 }
 
-fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
-    let [first, second] = [0, 1].map(|which: usize| Logarithms::of(&of[which].as_ref()?.1));
-    let logarithm = second.zip(first).map(|(second, first)| second.over(first));
-    let bound = |side: f64| logarithm.map(|of| (of.mean + side * of.half_width(OUTSIDE)).exp());
+fn measured(name: String, unit: &str, of: [Option<Measured>; 2], starts: f64) -> Row {
+    let estimate = |of: &Option<Measured>| {
+        let Measured(_, values) = of.as_ref()?;
+        Run { start_spread: starts, ..Run::alone(values) }.estimate()
+    };
+    let ratio_of = |[first, second]: &[Option<Measured>; 2]| Some(estimate(second)?.over(estimate(first)?));
+    let bounds = ratio_of(&of).map(|ratio| ratio.bounds(1, OUTSIDE).map(f64::exp));
     let intervals = of.map(|of| of.map(|Measured(interval, _)| interval));
     let ratio = ratio(intervals.map(|interval| interval.map(|interval| interval.median)));
     Row {
@@ -257,8 +299,8 @@ fn measured(name: String, unit: &str, of: [Option<Measured>; 2]) -> Row {
         unit: unit.to_owned(),
         values: intervals.map(|interval| interval.map(Value::Measured)),
         ratio,
-        ratio_low: bound(-1.0).zip(ratio).map(|(low, ratio)| low.min(ratio)),
-        ratio_high: bound(1.0).zip(ratio).map(|(high, ratio)| high.max(ratio)),
+        ratio_low: bounds.zip(ratio).map(|([low, _], ratio)| low.min(ratio)),
+        ratio_high: bounds.zip(ratio).map(|([_, high], ratio)| high.max(ratio)),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Subject, generation};
 use crate::{
     domain::{
+        measure::USUAL_START_SPREAD,
         problem::Problem,
         profile::{Gates, secrets::SecretText},
         validation::report::Report,
@@ -59,7 +60,13 @@ pub(crate) fn validate_at(
             // Where none is named, the validation's own check says what is wrong.
             api.with_model(&first.map(|model| model.id).unwrap_or_default())
         };
-        let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
+        let subject = Subject {
+            generation: None,
+            name: api.model(),
+            gates: &server.gates,
+            argv: None,
+            start_spread: USUAL_START_SPREAD,
+        };
         validate::validate(&api, subject, None, None, observer).await
     };
     interrupt.drive(validation)

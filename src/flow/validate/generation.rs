@@ -5,13 +5,21 @@ use crate::{
     domain::{
         generation::Generation,
         generation_id::GenerationId,
-        measure::stats::rates,
+        measure::Throughput,
         planning::plan::Plan,
         problem::{Kind, Problem},
         validation::{
             report::Report,
+<<<<<<< HEAD
             sequential,
             verdict::{Basis, NotJudged, not_judgeable},
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+            sequential,
+            verdict::{Basis, not_judgeable, requires},
+=======
+            sequential, spread,
+            verdict::{Basis, not_judgeable, requires},
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         },
     },
     flow::{
@@ -27,6 +35,7 @@ use crate::{
         vllm::{api::Api, running_server},
     },
 };
+use std::collections::BTreeMap;
 
 /// Validates a running generation, against the just measured baseline, or else the last good measurement on
 /// record. It takes minutes on a large model, so a signal ends it: then there is no report.
@@ -47,8 +56,8 @@ pub(crate) fn report(
     let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan, whose)?;
-    let validation =
-        validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
+    let subject = Subject { start_spread: start_spread(store)?, ..Subject::generation(generation, plan) };
+    let validation = validate::validate(&api, subject, basis, previous.as_ref(), observer);
     interrupt.drive(validation)
 }
 
@@ -70,10 +79,30 @@ pub(crate) fn baseline(context: &mut Context, plan: &Plan) -> Result<Option<Repo
     context.tell(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
     let api = Api::of(&current.plan, whose(context, &current)?)?;
     let generation = Some(current.id);
-    let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
+    let subject = Subject {
+        generation,
+        name: &current.plan.profile,
+        gates: &plan.gates,
+        argv: None,
+        start_spread: start_spread(&context.store)?,
+    };
     let measured = context.interrupt.drive(validate::measure(&api, subject, &*context.observer))?;
     // The slower measurements are those of its last passed validation.
     let proven = context.store.last_passed(&current.plan.profile)?.unwrap_or_default();
+    // A quiet measurement on record tells more than one beside users.
+    let beside = |report: &Report| report.throughput.as_ref().map_or(0.0, Throughput::beside);
+    if let Ok(live) = &measured
+        && beside(live) > 0.0
+        && proven.throughput.is_some()
+        && beside(&proven) == 0.0
+    {
+        context.tell(Event::Warning(format!(
+            "{} was measured beside {:.0} users: its last measurement without any stands in",
+            current.plan.profile,
+            beside(live)
+        )));
+        return Ok(None);
+    }
     Ok(measured
         .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
         .map_err(|why| {
@@ -91,19 +120,30 @@ pub fn judgeable(context: &Context, plan: &Plan, live: Option<&Report>) -> Resul
     let stored = if live.is_none() { context.store.last_passed(&baseline.profile)? } else { None };
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let mut open = not_judgeable(&plan.gates, basis);
-    let theirs = basis.and_then(|basis| rates(&basis.throughput(&plan.gates)?.samples)).unwrap_or_default();
-    let power = sequential::power(&theirs, baseline.min_ratio, plan.gates.repetitions);
+    let theirs = basis.and_then(|basis| basis.throughput(&plan.gates)?.run());
+    let power = theirs
+        .as_ref()
+        .map_or(0.0, |theirs| sequential::power(theirs, baseline.min_ratio, plan.gates.repetitions));
+    let (requests, users) = theirs.as_ref().map_or((0, 0.0), |theirs| (theirs.rates.len(), theirs.beside));
+    let beside = if users > 0.0 { format!(", beside {users:.0} users,") } else { String::new() };
     let sound = format!(
-        "after {} requests `{}` is known so badly that a candidate just as fast would pass in {:.0} % of cases",
-        theirs.len(),
+        "after {requests} requests{beside} `{}` is known so badly that a candidate just as fast would pass in {:.0} % of cases",
         baseline.profile,
         power * 100.0
     );
     match power {
+<<<<<<< HEAD
         _ if theirs.is_empty() => {}
         power if live.is_some() && power < sequential::LEAST_POWER => {
             open.push(NotJudged { why: sound, fails: baseline.required });
         }
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+        _ if theirs.is_empty() => {}
+        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
+=======
+        _ if theirs.is_none() => {}
+        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         power if power < sequential::LEAST_POWER => context.tell(Event::Warning(sound)),
         _ => {}
     }
@@ -119,6 +159,29 @@ pub fn judgeable(context: &Context, plan: &Plan, live: Option<&Report>) -> Resul
         context.tell(Event::Warning(why));
     }
     Ok(())
+}
+
+/// How much starts of a server differ on this host: by the validations of generations that were started several times.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub(in crate::flow) fn start_spread(store: &Store) -> Result<f64, Problem> {
+    let mut starts: BTreeMap<GenerationId, Vec<f64>> = BTreeMap::new();
+    for recorded in store.activations()? {
+        for evidence in [Evidence::Candidate, Evidence::Returned] {
+            // A damaged report is skipped.
+            let report = store.report(recorded.number, evidence).unwrap_or_default();
+            let Some((generation, speed)) =
+                report.and_then(|report| report.generation.zip(report.throughput))
+            else {
+                continue;
+            };
+            if speed.beside() == 0.0 && speed.requests > 1 {
+                starts.entry(generation).or_default().push(speed.decode_tokens_per_second.median);
+            }
+        }
+    }
+    Ok(spread::start_spread(starts.values().map(Vec::as_slice)))
 }
 
 /// Validates what was returned to, and keeps the report. Its outcome changes nothing more: there is nowhere else

@@ -4,7 +4,12 @@ pub mod command;
 mod conformance;
 mod connections;
 pub mod generation;
+<<<<<<< HEAD
 mod quality;
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+=======
+mod others;
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
 mod speed;
 mod sweep;
 
@@ -14,7 +19,7 @@ use crate::{
         api::{openai::Models, response_shape::ResponseShapes},
         conformance::{Known, Violation},
         generation_id::GenerationId,
-        measure::{Throughput, stats::rates},
+        measure::{Throughput, USUAL_START_SPREAD, run::Run},
         planning::plan::Plan,
         profile::Gates,
         validation::{
@@ -33,6 +38,12 @@ use std::time::{Duration, Instant};
 /// A baseline that serves is not measured any longer than this, once it was looked at.
 const BASELINE_TIME: Duration = Duration::from_mins(10);
 
+/// How long a baseline that serves is waited for until nobody else uses it.
+const BASELINE_PATIENCE: Duration = Duration::from_mins(5);
+
+/// How long a candidate is: nobody should use it yet.
+const CANDIDATE_PATIENCE: Duration = Duration::from_mins(1);
+
 /// What is validated, and by what.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -44,6 +55,8 @@ pub struct Subject<'a> {
     pub gates: &'a Gates,
     /// The command line of the engine, where it is known: the served model must be in it.
     pub argv: Option<&'a [String]>,
+    /// How much starts of a server differ on this host: [`crate::domain::validation::spread`].
+    pub start_spread: f64,
 }
 
 impl<'a> Subject<'a> {
@@ -54,6 +67,7 @@ impl<'a> Subject<'a> {
             name: &plan.profile,
             gates: &plan.gates,
             argv: Some(&plan.serve.argv),
+            start_spread: USUAL_START_SPREAD,
         }
     }
 }
@@ -150,8 +164,15 @@ pub(crate) async fn measure(
     let gates = subject.gates;
     let least = gates.baseline.as_ref().map_or(1.0, |baseline| baseline.min_ratio);
     let looks = sequential::baseline_looks(gates.repetitions);
-    let enough = |rates: &[f64]| sequential::is_precise(rates, least, gates.repetitions);
-    let rule = Rule { looks: &looks, time: BASELINE_TIME, enough: &enough };
+    let enough = |run: &Run| sequential::is_precise(run, least, gates.repetitions);
+    let start_spread = subject.start_spread;
+    let rule = Rule {
+        looks: &looks,
+        time: BASELINE_TIME,
+        patience: BASELINE_PATIENCE,
+        start_spread,
+        enough: &enough,
+    };
     let measured = speed::measure(api, gates, Prompting::Fixed, rule, observer)
         .await
         .map_err(|miss| miss.to_string())?;
@@ -192,13 +213,19 @@ impl Validation<'_> {
         let began = Instant::now();
         let gates = self.subject.gates;
         let prompting = self.prompting(known);
-        let theirs = basis.and_then(|basis| rates(&basis.throughput(gates)?.samples));
+        let theirs = basis.and_then(|basis| basis.throughput(gates)?.run());
         let looks = sequential::looks(gates.repetitions);
-        let enough = |ours: &[f64]| {
-            let shown = speed_shown(gates, ours, theirs.as_deref());
+        let enough = |ours: &Run| {
+            let shown = speed_shown(gates, ours, theirs.as_ref());
             shown.contains(&SequentialResult::Below) || !shown.contains(&SequentialResult::Open)
         };
-        let rule = Rule { looks: &looks, time: Duration::MAX, enough: &enough };
+        let rule = Rule {
+            looks: &looks,
+            time: Duration::MAX,
+            patience: CANDIDATE_PATIENCE,
+            start_spread: self.subject.start_spread,
+            enough: &enough,
+        };
         match speed::measure(self.api, gates, prompting, rule, self.observer).await {
             Ok(measured) => measured.throughput(),
             Err(miss) => {

@@ -1,5 +1,6 @@
 //! Measures the speed of one stream.
 
+use super::others::{During, Patience};
 use crate::{
     domain::{
         api::{
@@ -7,13 +8,19 @@ use crate::{
             stream::Streamed,
         },
         conformance::Violation,
+<<<<<<< HEAD
         measure::{
             Sample, Throughput,
             prompts::{PromptSource, SHORT},
             stats::rates,
         },
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+        measure::{Sample, Throughput, stats::rates},
+=======
+        measure::{Sample, Throughput, run::Run, stats::rates},
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         profile::Gates,
-        validation::sequential::is_clearly_below,
+        validation::sequential::{is_clear, is_clearly_below},
     },
     flow::event::{Event, Observer},
     host::vllm::api::{Api, Received},
@@ -47,30 +54,78 @@ pub(super) struct Rule<'a> {
     pub(super) looks: &'a [u32],
     /// What is not decided after this is not measured any further.
     pub(super) time: Duration,
-    /// Whether the rates so far are enough.
-    pub(super) enough: &'a dyn Fn(&[f64]) -> bool,
+    /// How long it may take until nobody else uses the server.
+    pub(super) patience: Duration,
+    /// How much starts of a server differ on this host.
+    pub(super) start_spread: f64,
+    /// Whether the run so far is enough.
+    pub(super) enough: &'a dyn Fn(&Run) -> bool,
 }
 
 /// What was measured.
+#[derive(Default)]
 pub(super) struct Measured {
     pub(super) samples: Vec<Sample>,
+    /// Those that others disturbed, while there was time to make them anew.
+    disturbed: Vec<Sample>,
     /// Requests that were made anew, since this client was stalled.
-    pub(super) thrown_away: u32,
+    thrown_away: u32,
+    start_spread: f64,
 }
 
 impl Measured {
     /// All together. Absent where there is nothing, or no rate.
     pub(super) fn throughput(&self) -> Option<Throughput> {
+<<<<<<< HEAD
         Some(Throughput {
             thrown_away: self.thrown_away,
             prompts: Some(PromptSource::NOW),
             ..Throughput::of(&self.samples)?
         })
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+        Some(Throughput { thrown_away: self.thrown_away, ..Throughput::of(&self.samples)? })
+=======
+        let made_anew = u32::try_from(self.disturbed.len()).unwrap_or(u32::MAX);
+        let all = Throughput { thrown_away: self.thrown_away, made_anew, ..Throughput::of(&self.samples)? };
+        Some(all.among_starts(self.start_spread))
+    }
+
+    /// The run so far, of which so many may be measured.
+    fn run(&self, most: u32) -> Option<Run> {
+        Some(Run { last: most as usize, ..self.throughput()?.run()? })
+    }
+
+    /// Requests made so far, of any kind.
+    fn made(&self) -> usize {
+        self.samples.len() + self.disturbed.len() + self.thrown_away as usize
+    }
+
+    /// Takes those that were disturbed where there are too few others, and says what was disturbed.
+    fn told(mut self, least: u32, observer: &dyn Observer) -> Self {
+        if self.samples.len() < least as usize {
+            self.samples.append(&mut self.disturbed);
+            self.samples.sort_by(|one, other| one.began_ms.total_cmp(&other.began_ms));
+        }
+        if self.thrown_away > 0 {
+            observer.see(Event::Warning(format!(
+                "{} requests were thrown away and made anew: this host is so busy that it stalled the measuring itself",
+                self.thrown_away
+            )));
+        }
+        let users = self.throughput().map_or(0.0, |all| all.beside());
+        if users > 0.0 {
+            observer.see(Event::Warning(format!(
+                "it was measured beside {users:.0} users: alone it may be faster, which the verdict allows for"
+            )));
+        }
+        self
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
     }
 }
 
 /// Streams the warm-ups and then the measured requests, one after the other, each to its full length,
-/// until they are enough by the rule, or as many as it allows.
+/// until they are enough by the rule, or as many as it allows. What others disturb is made anew as long as the rule's
+/// patience lasts; then the undisturbed requests decide, or all if there are too few of them.
 pub(super) async fn measure(
     api: &Api,
     gates: &Gates,
@@ -84,18 +139,12 @@ pub(super) async fn measure(
         let request = prompting.request(&number.to_string(), SHORT, tokens);
         api.stream(&request).await?;
     }
-    let mut measured = Measured { samples: Vec::new(), thrown_away: 0 };
-    let told = |measured: Measured| {
-        if measured.thrown_away > 0 {
-            observer.see(Event::Warning(format!(
-                "{} requests were thrown away and made anew: this host is so busy that it stalled the measuring itself",
-                measured.thrown_away
-            )));
-        }
-        measured
-    };
+    let mut patience = Patience::of(rule.patience);
+    let mut measured = Measured { start_spread: rule.start_spread, ..Measured::default() };
+    let [least, .., most] = rule.looks else { return Ok(measured) };
     for of in rule.looks.iter().copied() {
         while measured.samples.len() < of as usize {
+<<<<<<< HEAD
             let number = measured.samples.len() + 1;
             let made = number + measured.thrown_away as usize + gates.warmups as usize;
             let request = prompting.request(&made.to_string(), SHORT, gates.output_tokens);
@@ -103,6 +152,22 @@ pub(super) async fn measure(
             let (heard, stalled) = watching(one(api, gates, &request)).await;
             let (sample, heard) = heard?;
             let sample = Sample { began_ms, stalled_ms: stalled.as_micros() as f64 / 1000.0, ..sample };
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+            let number = measured.samples.len() + 1;
+            let made = number + measured.thrown_away as usize + gates.warmups as usize;
+            let request = prompting.request(&made.to_string(), PROMPT, gates.output_tokens);
+            let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
+            let (heard, stalled) = watching(one(api, gates, &request)).await;
+            let (sample, heard) = heard?;
+            let sample = Sample { began_ms, stalled_ms: stalled.as_micros() as f64 / 1000.0, ..sample };
+=======
+            let name = (measured.made() + 1 + gates.warmups as usize).to_string();
+            let asked = Instant::now();
+            let (sample, heard) =
+                one(api, gates, &prompting.request(&name, PROMPT, gates.output_tokens), &mut patience)
+                    .await?;
+            let sample = Sample { began_ms: millis(asked.duration_since(began)), ..sample };
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
             // On a host that is never calmer they count as they are: their spread then says so.
             if sample.is_stalled() && measured.thrown_away < of {
                 measured.thrown_away += 1;
@@ -114,23 +179,39 @@ pub(super) async fn measure(
                     sample.tokens
                 )));
             };
+            if sample.is_disturbed() && patience.is_left() {
+                patience.spend(asked.elapsed());
+                measured.disturbed.push(sample);
+                continue;
+            }
+            if sample.is_disturbed() && measured.samples.len() >= *least as usize {
+                return Ok(measured.told(*least, observer));
+            }
             measured.samples.push(sample);
-            let request = u32::try_from(number).unwrap_or(u32::MAX);
+            let request = u32::try_from(measured.samples.len()).unwrap_or(u32::MAX);
             observer.see(Event::Measured { request, of, tokens_per_second });
-            if heard == Extent::Part {
-                return Ok(told(measured));
+            // Only of answers that were cut short: the others cost no more than they show.
+            let rates = rates(&measured.samples).unwrap_or_default();
+            if heard == Extent::Part && is_clear(&rates, gates.min_decode_tokens_per_second) {
+                return Ok(measured.told(*least, observer));
             }
         }
-        if (rule.enough)(&rates(&measured.samples).unwrap_or_default()) || began.elapsed() > rule.time {
+        let enough = measured.run(*most).is_some_and(|run| (rule.enough)(&run));
+        if enough || began.elapsed() > rule.time {
             break;
         }
     }
-    Ok(told(measured))
+    Ok(measured.told(*least, observer))
 }
 
-/// What comes of `work`, and the longest that this client was kept from running meanwhile: so much later than it was
-/// asked to it woke.
-async fn watching<T>(work: impl Future<Output = T>) -> (T, Duration) {
+/// Rounded to microseconds.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// What comes of `work`, while `beside` goes on, and the longest that this client was kept from running meanwhile: so much
+/// later than it was asked to it woke.
+async fn watching<T>(work: impl Future<Output = T>, beside: impl Future<Output = ()>) -> (T, Duration) {
     let (since, longest) = (Cell::new(Instant::now()), Cell::new(Duration::ZERO));
     let look = || {
         longest.set(longest.get().max(since.get().elapsed().saturating_sub(TICK)));
@@ -142,9 +223,10 @@ async fn watching<T>(work: impl Future<Output = T>) -> (T, Duration) {
             look();
         }
     };
+    let never = async { tokio::join!(ticking, beside).0 };
     let done = tokio::select! {
         done = work => done,
-        never = ticking => never,
+        never = never => never,
     };
     look();
     (done, longest.get())
@@ -158,12 +240,27 @@ enum Extent {
     Part,
 }
 
-async fn one(api: &Api, gates: &Gates, request: &Request) -> Result<(Sample, Extent), Violation> {
+/// Makes one request when nobody else uses the server, as long as there is patience, and looks who does meanwhile.
+async fn one(
+    api: &Api,
+    gates: &Gates,
+    request: &Request,
+    patience: &mut Patience,
+) -> Result<(Sample, Extent), Violation> {
     let floor = gates.min_decode_tokens_per_second;
-    match api.stream_until(request, |chunks| is_clearly_below(chunks, floor)).await? {
-        Received::Part(sample) => Ok((sample, Extent::Part)),
-        Received::Whole(streamed) => Ok((heard_to_the_end(request, &streamed)?, Extent::Whole)),
+    let before = patience.quiet(api).await;
+    let during = During::default();
+    let work = api.stream_until(request, |chunks| is_clearly_below(chunks, floor));
+    let (received, stalled) = watching(work, during.look(api)).await;
+    let (mut sample, heard) = match received? {
+        Received::Part(sample) => (sample, Extent::Part),
+        Received::Whole(streamed) => (heard_to_the_end(request, &streamed)?, Extent::Whole),
+    };
+    sample.stalled_ms = millis(stalled);
+    if let Some(before) = before {
+        sample.others = during.others(api, before, &sample).await;
     }
+    Ok((sample, heard))
 }
 
 /// The times of the answer, if it has the tokens that were asked for.

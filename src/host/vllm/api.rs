@@ -9,11 +9,12 @@ use crate::{
             stream::{Streamed, Transcript},
         },
         conformance::{Ask, Exchange},
-        measure::Sample,
+        measure::{Arrival, Sample},
         planning::plan::Plan,
         problem::{Kind, Problem},
         profile::secrets::SecretText,
         service::liveness::Progress,
+        validation::users::Counts,
         vllm::serve::Serve,
     },
     host::{
@@ -61,7 +62,7 @@ pub struct Api {
 pub(crate) enum Received {
     /// The whole answer.
     Whole(Streamed),
-    /// The times of its beginning, a token a chunk.
+    /// The times of its beginning.
     Part(Sample),
 }
 
@@ -209,7 +210,7 @@ impl Api {
     pub(crate) async fn stream_until(
         &self,
         request: &Request,
-        enough: impl Fn(&[Duration]) -> bool,
+        enough: impl Fn(&[Arrival]) -> bool,
     ) -> Result<Received, ApiError> {
         let body = request.body(&self.model, Delivery::Streamed).to_string();
         let request = self.request(Method::POST, request.path(), Some(body))?;
@@ -245,6 +246,12 @@ impl Api {
     pub(crate) async fn load(&self) -> Option<Load> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Load::parse(&metrics)
+    }
+
+    /// The engine's own counts of what its clients get. Absent where it does not tell.
+    pub(crate) async fn counts(&self) -> Option<Counts> {
+        let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
+        Counts::parse(&metrics)
     }
 
     /// The work that the engine has done for all clients. Absent where it does not tell.
@@ -339,7 +346,7 @@ async fn read_stream(
     mut answer: Arriving,
     transcript: &mut Transcript,
     sent: Instant,
-    enough: impl Fn(&[Duration]) -> bool,
+    enough: impl Fn(&[Arrival]) -> bool,
 ) -> Result<Read, ApiError> {
     let mut parser = sse::Parser::default();
     let mut read = 0;

@@ -40,7 +40,7 @@ fn the_command_page_is_current() {
 #[test]
 fn the_page_on_validation_is_current() {
     let made = remade("docs/validation.md");
-    assert!(["simulation", "checks"].iter().all(|what| made.contains(&block_of(what))));
+    assert!(["simulation", "errors", "watch", "checks"].iter().all(|what| made.contains(&block_of(what))));
 }
 
 #[test]
@@ -75,6 +75,8 @@ fn made(what: &str) -> String {
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
         ("comparison", _) => crate::validation::sequential::comparison_table(),
+        ("errors", _) => crate::validation::simulation::table(),
+        ("watch", _) => crate::validation::simulation::watch_table(),
         ("flags", _) => crate::vllm::effects::table(),
         ("checks", _) => crate::validation::validate::checks(),
         ("init", arguments) => proposed(arguments),

@@ -43,6 +43,7 @@ const FAULTS: &[(&str, &str, i64)] = &[
     ("wrong-usage", "rolled-back", 6),
     ("text-code", "rolled-back", 6),
     ("ignores-stop", "rolled-back", 6),
+    ("ignores-seed", "rolled-back", 6),
     ("ignores-limit", "rolled-back", 6),
     ("any-model", "rolled-back", 6),
     ("keeps-running", "rolled-back", 6),

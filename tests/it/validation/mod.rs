@@ -7,6 +7,8 @@ mod prompts;
 mod quality;
 mod questions;
 pub(crate) mod sequential;
+pub(crate) mod simulation;
+mod spread;
 mod stats;
 mod sweep;
 pub(crate) mod validate;

@@ -95,6 +95,7 @@ fn throughput_is_of_all_streams() {
         tokens: 3,
         itl_ms: vec![10.0, 10.0],
         stalled_ms: 0.0,
+        others: None,
     };
     let level = Concurrency::of(2, vec![sample(50.0), sample(0.0), sample(0.0), sample(50.0)]).unwrap();
     assert_eq!((level.completed, level.total_input_tokens, level.total_output_tokens), (4, 28, 12));

@@ -281,6 +281,10 @@ async fn every_planted_fault_is_named() {
         (EngineFault::WrongUsage, "check `completion-usage`: the usage does not add up: 5 + 4 is not 10"),
         (EngineFault::TextCode, "check `error-unknown-model`: answered something that is not this API"),
         (EngineFault::IgnoresStop, "check `stop`: the text goes on behind the `stop` of"),
+        (
+            EngineFault::IgnoresSeed,
+            "check `seed-repeats`: the same `seed` gave another answer in each of 3 tries",
+        ),
         (EngineFault::IgnoresLimit, "check `completion-usage`: 7 tokens were generated, where 1 to 4 were"),
         (
             EngineFault::AnyModel,

@@ -3,7 +3,7 @@
 use crate::running_engine::gates;
 use awqdeploy::domain::{
     generation_id::GenerationId,
-    measure::{Sample, Throughput},
+    measure::{Others, Sample, Throughput},
     profile::{Baseline, Gates},
     validation::{
         quality::Quality,
@@ -31,6 +31,7 @@ fn of_rates(rates: &[f64]) -> Throughput {
         tokens: 8,
         itl_ms: vec![1000.0 / rate; 7],
         stalled_ms: 0.0,
+        others: None,
     };
     Throughput::of(&rates.iter().map(sample).collect::<Vec<_>>()).unwrap()
 }
@@ -75,11 +76,21 @@ fn a_floor_is_met_or_named() {
     assert_eq!(at(&gates, 5.001, None).failures, [""; 0]);
     for (rate, sentence) in [
         (3.12, "decode 3.1 tokens/s is below the floor of 5.0"),
-        (4.98, "decode 4.98 tokens/s is below the floor of 5.00"),
         (0.01, "decode 0.0 tokens/s is below the floor of 5.0"),
     ] {
         assert_eq!(at(&gates, rate, None).failures, [sentence]);
     }
+    // So near to the floor it takes many requests, and starts that do not differ.
+    let near = of_rates(&[4.98; 400]).among_starts(0.0);
+    let judged = judge(Evidence {
+        gates: &gates,
+        checks: &[check("health", None)],
+        known_answers: None,
+        quality: None,
+        throughput: Some(&near),
+        basis: None,
+    });
+    assert_eq!(judged.failures, ["decode 4.98 tokens/s is below the floor of 5.00"]);
 }
 
 #[test]
@@ -225,14 +236,15 @@ fn what_is_open_is_a_doubt() {
     assert_eq!(
         judgement.doubts,
         [
-            "decode 5.0 tokens/s (95 %: 2.6 to 10.5) after 3 requests neither meets nor misses the floor of 5.0",
-            "decode at 0.83 of `gptq` (95 %: 0.43 to 1.74) after 3 requests neither meets nor misses the tolerated 0.85",
+            "decode 5.0 tokens/s (95 %: 0.8 to 33.6) after 3 requests neither meets nor misses the floor of 5.0",
+            "decode at 0.83 of `gptq` (95 %: 0.14 to 5.31) after 3 requests neither meets nor misses the tolerated 0.85",
         ]
     );
     assert!(judgement.comparison.unwrap().live);
-    // One request says enough only where it is far too slow.
+    // One request says nothing, and two only where both are far too slow.
     assert_eq!(judged(&[9.0]).doubts.len(), 2);
-    assert_eq!(judged(&[1.0]).failures, ["decode 1.0 tokens/s is below the floor of 5.0"]);
+    assert_eq!(judged(&[1.0]).doubts.len(), 2);
+    assert_eq!(judged(&[1.0, 1.0]).failures[0], "decode 1.0 tokens/s is below the floor of 5.0");
 
     let report = |failures: &[&str], doubts: &[&str]| Report {
         failures: failures.iter().map(ToString::to_string).collect(),
@@ -258,4 +270,44 @@ fn a_failed_check_explains_what_is_missing() {
     });
     assert_eq!(verdict.failures, ["check `chat`: the role is `user`"]);
     assert_eq!(verdict.comparison, None);
+}
+
+/// What was measured beside users is judged with what it may be without them.
+#[test]
+fn users_are_told_and_allowed_for() {
+    let beside = |rates: &[f64], requests: f64| {
+        let mut measured = of_rates(rates);
+        for sample in &mut measured.samples {
+            sample.others = Some(Others { requests, tokens: 100.0, prompt_tokens: 20.0 });
+        }
+        Throughput::of(&measured.samples).unwrap()
+    };
+    let shared = beside(&[3.0; 3], 2.0);
+    assert!((shared.beside() - 2.0).abs() < 1e-9);
+    // Alone it may be three times as fast: neither above nor below a floor of 5.
+    let judged = judge(Evidence {
+        gates: &gates(),
+        checks: &[check("health", None)],
+        known_answers: None,
+        quality: None,
+        throughput: Some(&shared),
+        basis: None,
+    });
+    assert_eq!(judged.failures, [""; 0]);
+    assert!(judged.doubts[0].contains(", it measured beside 2 users"), "{:?}", judged.doubts);
+    // A few tokens of somebody else are no company, nor is what the counters lag behind.
+    let few = Others { requests: 0.0, tokens: 4.0, prompt_tokens: 1.0 };
+    assert!(!few.disturb(100) && Others { tokens: 40.0, ..few }.disturb(100));
+    // A baseline beside users makes no slow candidate pass.
+    let gates = compared();
+    let report = Report { throughput: Some(beside(&[100.0; 3], 2.0)), ..baseline(100.0) };
+    let judged = judge(Evidence {
+        gates: &gates,
+        checks: &[check("health", None)],
+        known_answers: None,
+        quality: None,
+        throughput: Some(&throughput(95.0)),
+        basis: Some(Basis::Live(&report)),
+    });
+    assert!(judged.doubts[0].contains(", the baseline measured beside 2 users"), "{judged:?}");
 }

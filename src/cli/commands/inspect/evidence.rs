@@ -37,14 +37,21 @@ use std::{fmt::Write, path::PathBuf, rc::Rc};
 /// Writes all evidence of a generation.
 type Form = fn(&GenerationEvidence) -> String;
 
+/// The name of a file that `vllm bench sweep plot` reads: it holds one array.
+const SWEEP: &str = "summary.json";
+
 /// Shows or writes how a generation was proven.
 pub(crate) fn report(global: &Global, request: &ReportRequest) -> Result<ExitStatus, Problem> {
     let account = evidence::of_generation(&context::context(global)?, request.generation.map(GenerationId))?;
-    let forms: [(&Option<PathBuf>, Form); 4] = [
-        (&request.html, |account| plain(&page::html(account))),
-        (&request.markdown, |account| plain(&markdown(account))),
-        (&request.vllm_bench, |account| json_text(&interchange::vllm_bench(account))),
-        (&request.guidellm, |account| json_text(&interchange::guidellm(account))),
+    let sweep =
+        request.vllm_bench.as_ref().is_some_and(|file| file.file_name().is_some_and(|name| name == SWEEP));
+    let bench: Form = if sweep { interchange::vllm_sweep } else { interchange::vllm_bench };
+    let measurements = |account: &GenerationEvidence| json_text(&bench(account));
+    let forms: [(&Option<PathBuf>, &dyn Fn(&GenerationEvidence) -> String); 4] = [
+        (&request.html, &|account| plain(&page::html(account))),
+        (&request.markdown, &|account| plain(&markdown(account))),
+        (&request.vllm_bench, &measurements),
+        (&request.guidellm, &|account| json_text(&interchange::guidellm(account))),
     ];
     let mut into_files = false;
     for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {

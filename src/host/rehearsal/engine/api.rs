@@ -271,7 +271,7 @@ async fn answer(
     body: &[u8],
 ) -> Response {
     let arrived = Instant::now();
-    let request = match Request::parse(endpoint, headers, body, &engine.options) {
+    let mut request = match Request::parse(endpoint, headers, body, &engine.options) {
         Ok(request) => request,
         Err(refusal) => {
             let mut body = refusal.body();
@@ -294,6 +294,10 @@ async fn answer(
             pending::<()>().await;
         }
         _ => {}
+    }
+    if engine.options.fault == Some(EngineFault::IgnoresSeed) && request.seed.is_some() {
+        // The text decides what is answered, and this one is new.
+        request.text.push_str(&ticket.number.to_string());
     }
     let reply = Reply::to(&request, engine.options.fault);
     engine.generated.fetch_add(reply.pieces.len() as u64, Ordering::Relaxed);
@@ -333,7 +337,11 @@ impl Pace {
 }
 
 fn usage(request: &Request, reply: &Reply) -> Value {
-    let completion = reply.pieces.len() * request.n as usize;
+    usage_by(request, reply.pieces.len() * request.n as usize)
+}
+
+/// The usage after so many generated tokens.
+fn usage_by(request: &Request, completion: usize) -> Value {
     json!({
         "prompt_tokens": request.prompt_tokens,
         "total_tokens": request.prompt_tokens as usize + completion,
@@ -398,14 +406,22 @@ fn events(
         let delta = json!({ "role": "assistant", "content": "" });
         events.push((pace.token(0), chunk(request, ticket, delta, None).to_string()));
     }
-    for (index, piece) in reply.pieces.iter().take(shown).enumerate() {
-        let finish = (index + 1 == reply.pieces.len()).then_some(reply);
-        let said = match request.endpoint {
+    let mut said = 0;
+    while said < shown {
+        // As vLLM does it: the first token at once, then so many at a time.
+        let until = if said == 0 { 1 } else { shown.min(said + engine.options.stream_interval) };
+        let piece = reply.pieces[said..until].concat();
+        let finish = (until == reply.pieces.len()).then_some(reply);
+        let text = match request.endpoint {
             Endpoint::Completions => json!(piece),
             Endpoint::Chat => json!({ "content": piece }),
         };
-        let data = chunk(request, ticket, said, finish).to_string();
-        events.push((pace.token(index), data));
+        let mut data = chunk(request, ticket, text, finish);
+        if streaming.continuous_usage {
+            data["usage"] = usage_by(request, until);
+        }
+        events.push((pace.token(until - 1), data.to_string()));
+        said = until;
     }
     let end = pace.token(shown.saturating_sub(1));
     if fails {

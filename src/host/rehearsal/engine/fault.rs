@@ -37,6 +37,8 @@ pub enum EngineFault {
     TextCode,
     /// Ignores the texts in `stop`.
     IgnoresStop,
+    /// Draws another answer for the same `seed`.
+    IgnoresSeed,
     /// Generates some tokens more than `max_tokens`.
     IgnoresLimit,
     /// Answers requests for any other model, too.
@@ -61,7 +63,13 @@ pub enum EngineFault {
 
 impl EngineFault {
     /// Every fault.
+<<<<<<< HEAD
     pub const ALL: [Self; 26] = [
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+    pub const ALL: [Self; 23] = [
+=======
+    pub const ALL: [Self; 24] = [
+>>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         Self::Slow,
         Self::WrongText,
         Self::Crash,
@@ -78,6 +86,7 @@ impl EngineFault {
         Self::WrongUsage,
         Self::TextCode,
         Self::IgnoresStop,
+        Self::IgnoresSeed,
         Self::IgnoresLimit,
         Self::AnyModel,
         Self::KeepsRunning,
@@ -109,6 +118,7 @@ impl EngineFault {
             Self::WrongUsage => "wrong-usage",
             Self::TextCode => "text-code",
             Self::IgnoresStop => "ignores-stop",
+            Self::IgnoresSeed => "ignores-seed",
             Self::IgnoresLimit => "ignores-limit",
             Self::AnyModel => "any-model",
             Self::KeepsRunning => "keeps-running",
@@ -141,6 +151,7 @@ impl EngineFault {
             Self::WrongUsage => "counts a token too many",
             Self::TextCode => "gives the codes of its errors as text",
             Self::IgnoresStop => "ignores `stop`",
+            Self::IgnoresSeed => "ignores `seed`",
             Self::IgnoresLimit => "ignores `max_tokens`",
             Self::AnyModel => "answers for models that it does not serve",
             Self::KeepsRunning => "goes on for clients that went away",

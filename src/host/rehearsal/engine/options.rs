@@ -39,6 +39,8 @@ pub struct Options {
     pub served_name: String,
     /// The longest context, tokens.
     pub max_model_len: u32,
+    /// Tokens of each chunk of a stream after the first, which has one.
+    pub(crate) stream_interval: usize,
     /// The key that every request under `/v1` must show.
     pub(crate) api_key: Option<String>,
     /// Every flag with its value, in order, for the log.
@@ -90,6 +92,7 @@ impl Options {
             served_name: value("--served-model-name").unwrap_or_else(|| model.clone()),
             max_model_len: parsed("--max-model-len", value("--max-model-len"))?
                 .unwrap_or(DEFAULT_MAX_MODEL_LEN),
+            stream_interval: parsed("--stream-interval", value("--stream-interval"))?.unwrap_or(1).max(1),
             api_key: value("--api-key").or_else(|| env("VLLM_API_KEY")),
             tokens_per_second,
             ttft: milliseconds(TTFT_MS_VARIABLE, DEFAULT_TTFT)?,

@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) max_tokens: u32,
     pub(super) ignore_eos: bool,
     pub(super) stop: Vec<String>,
+    /// What chance is to begin with.
+    pub(super) seed: Option<u32>,
     /// Answers wanted, at least 1.
     pub(super) n: u32,
     /// Whether the prompt is part of the answer.
@@ -71,6 +73,8 @@ impl Grammar {
 pub(super) struct Streaming {
     /// A last chunk that counts the tokens.
     pub(super) include_usage: bool,
+    /// A count in every chunk.
+    pub(super) continuous_usage: bool,
 }
 
 /// An error that answers a request.
@@ -203,12 +207,14 @@ impl Request {
             prompt_tokens,
             ignore_eos: body["ignore_eos"].as_bool() == Some(true),
             stop: texts(&body["stop"]),
+            seed: whole_number(&body, "seed")?,
             n: whole_number(&body, "n")?.unwrap_or(1).clamp(1, MOST_CHOICES),
             echo: body["echo"].as_bool() == Some(true),
             logprobs: body["logprobs"].is_u64() || body["logprobs"].as_bool() == Some(true),
             grammar: Grammar::of(&body),
             streaming: streams.then(|| Streaming {
                 include_usage: body["stream_options"]["include_usage"].as_bool() == Some(true),
+                continuous_usage: body["stream_options"]["continuous_usage_stats"].as_bool() == Some(true),
             }),
         })
     }
