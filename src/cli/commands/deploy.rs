@@ -43,6 +43,9 @@ pub(super) fn deploy(
         let mut world = interruptible(global)?;
         let mut prepared = plan::prepare(&world, profile)?;
         prepared.waived = waived(insistence);
+        if !insistence.accept_estimate {
+            prepared.plan.clone().modelled()?;
+        }
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
