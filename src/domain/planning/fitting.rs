@@ -34,7 +34,8 @@ pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), 
     Ok(())
 }
 
-/// In containers, WSL and virtual machines the driver names no process, and what is free is all that can be had.
+/// In containers, WSL and virtual machines the driver names no process, and what is free is all that can be had. Where at least
+/// half of what is wanted is taken, the service that is replaced may hold it.
 pub(super) fn held_by_nobody(
     index: usize,
     gpu: &Gpu,
@@ -42,7 +43,8 @@ pub(super) fn held_by_nobody(
     inputs: Inputs<'_>,
 ) -> Result<(), Refusal> {
     let free = gpu.memory_free;
-    if !gpu.processes.is_empty() || gpu.is_unified() || free >= wanted {
+    let replaced = gpu.usable().less(free).0 >= wanted.0 / 2;
+    if !gpu.processes.is_empty() || gpu.is_unified() || free >= wanted || replaced {
         return Ok(());
     }
     let gone = wanted.less(free).0 as f64 / gpu.usable().0.max(1) as f64;

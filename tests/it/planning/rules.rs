@@ -84,7 +84,7 @@ fn planned() -> Vec<Vec<Finding>> {
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
     let tight = changed("one-16gb", |facts| {
         (facts.gpus[0].memory_total, facts.gpus[0].memory_free) =
-            (ByteSize::mib(24_096), ByteSize::mib(24_096));
+            (ByteSize::mib(25_096), ByteSize::mib(25_096));
     });
     let dense = include_str!("../../fixtures/published/qwen25-32b-awq.json");
     let dense = Checkpoint::of(dense, None).unwrap();
