@@ -199,12 +199,15 @@ fn words((name, value): (&str, String)) -> [String; 2] {
     [name.to_owned(), value]
 }
 
+/// A small model that is modelled, so that a plan knows it.
+const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 256, "max_position_embeddings": 131072}"#;
+
 /// A model that the plan can read: a true header, and some bytes.
 fn weights(folder: &Path, name: &str) {
     const BYTES: usize = 4096;
     fs::create_dir_all(folder).expect("the scratch folder can be written");
-    let config = r#"{"architectures": ["FalconForCausalLM"]}"#;
-    fs::write(folder.join("config.json"), config).expect("the scratch folder can be written");
+    fs::write(folder.join("config.json"), LLAMA).expect("the scratch folder can be written");
     let header = format!(r#"{{"t":{{"dtype":"U8","shape":[{BYTES}],"data_offsets":[0,{BYTES}]}}}}"#);
     let mut file = fs::File::create(folder.join("model.safetensors")).expect("the folder can be written");
     let bytes: Vec<u8> = name.bytes().cycle().take(BYTES).collect();

@@ -46,6 +46,10 @@ pub(crate) enum Looks {
     OwnUnit,
 }
 
+/// A small model that is modelled, so that a plan knows it.
+const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 256, "max_position_embeddings": 131072}"#;
+
 /// A root on which generation 1 serves, and a locked profile `tiny` for the CPU.
 pub(crate) struct Host {
     folder: TempDir,
@@ -65,7 +69,7 @@ impl Host {
             host.path("model").display()
         );
         fs::write(host.path("profiles/tiny.toml"), profile).unwrap();
-        fs::write(host.path("model/config.json"), r#"{"architectures": ["FalconForCausalLM"]}"#).unwrap();
+        fs::write(host.path("model/config.json"), LLAMA).unwrap();
         host.write_weights(4 << 20);
         Said::by(&mut host.awqdeploy(&["lock", "tiny"])).text();
         host.serve();

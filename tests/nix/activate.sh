@@ -14,7 +14,7 @@ lay_host() {
   sed 's|tests/awq|tests/late|; s|models/awq|models/late|' tests/nix/profiles/awq.toml > "$host/profiles/late.toml"
   for profile in gptq awq broken late; do
     mkdir -p "$work/models/$profile"
-    echo '{"architectures": ["FalconForCausalLM"]}' > "$work/models/$profile/config.json"
+    echo '{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 256, "max_position_embeddings": 131072}' > "$work/models/$profile/config.json"
     python3 tests/nix/make-weights.py "$work/models/$profile/model.safetensors" "$profile"
     # What is known of the model while the system is built: its shape, without its weights.
     mkdir -p "$host/profiles/shapes"

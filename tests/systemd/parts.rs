@@ -63,11 +63,14 @@ pub(crate) fn make(name: &str) -> Parts {
     parts
 }
 
-/// One tensor of 64 bytes, and the shape of a model that is not known: nothing is counted from it.
+/// A small model that is modelled, so that a plan knows it.
+const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 256, "max_position_embeddings": 131072}"#;
+
+/// One tensor of 64 bytes, and the shape of a small model.
 fn model(folder: &Path, content: u8) {
     fs::create_dir_all(folder).expect("the scratch folder can be written");
-    fs::write(folder.join("config.json"), r#"{"architectures": ["FalconForCausalLM"]}"#)
-        .expect("it can be written");
+    fs::write(folder.join("config.json"), LLAMA).expect("it can be written");
     fs::write(folder.join("configuration_own.sh"), MODELS_CODE).expect("it can be written");
     let header = r#"{"t":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}}"#;
     let mut file = fs::File::create(folder.join("model.safetensors")).expect("it can be written");

@@ -148,6 +148,9 @@ pub(crate) struct Insistence {
     /// Go on even if a rollback to the running server would not work
     #[arg(long)]
     pub(crate) no_way_back: bool,
+    /// Go on with a model that is not modelled, whose memory is estimated from file sizes
+    #[arg(long)]
+    pub(crate) accept_estimate: bool,
 }
 
 /// The arguments of `lock`.
@@ -243,6 +246,9 @@ pub(crate) struct PlanRequest {
     /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
     #[arg(long)]
     pub(crate) ask_engine: bool,
+    /// Plan a model that is not modelled: its memory is estimated from file sizes
+    #[arg(long)]
+    pub(crate) accept_estimate: bool,
 }
 
 /// How much of the network a download takes.

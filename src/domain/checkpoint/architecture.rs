@@ -1,64 +1,11 @@
 //! The architectures that are modelled, and their dimensions as `config.json` names them.
 
 use super::config::Object;
+pub use super::family::Family;
 use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
 
-/// Architectures whose tensors and KV cache are known here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// `Qwen3NextForCausalLM`: linear and full attention, routed and shared experts.
-    Qwen3Next,
-    /// `LlamaForCausalLM`.
-    Llama,
-    /// `Qwen2ForCausalLM`: Llama with biases at queries, keys and values.
-    Qwen2,
-    /// `Qwen3ForCausalLM`: Llama with norms at queries and keys.
-    Qwen3,
-    /// `Qwen3MoeForCausalLM`: Qwen3 with routed experts.
-    Qwen3Moe,
-    /// `MixtralForCausalLM`: Llama with routed experts.
-    Mixtral,
-}
-
-impl Family {
-    /// The family of this name among `architectures`.
-    pub(crate) fn of(architecture: &str) -> Option<Self> {
-        Some(match architecture {
-            "Qwen3NextForCausalLM" => Self::Qwen3Next,
-            "LlamaForCausalLM" => Self::Llama,
-            "Qwen2ForCausalLM" => Self::Qwen2,
-            "Qwen3ForCausalLM" => Self::Qwen3,
-            "Qwen3MoeForCausalLM" => Self::Qwen3Moe,
-            "MixtralForCausalLM" => Self::Mixtral,
-            _ => return None,
-        })
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Qwen3Next => "Qwen3-Next",
-            Self::Llama => "Llama",
-            Self::Qwen2 => "Qwen2",
-            Self::Qwen3 => "Qwen3",
-            Self::Qwen3Moe => "Qwen3-MoE",
-            Self::Mixtral => "Mixtral",
-        }
-    }
-
-    /// Whether its layers have routed experts.
-    pub(crate) const fn is_sparse(self) -> bool {
-        matches!(self, Self::Qwen3Next | Self::Qwen3Moe | Self::Mixtral)
-    }
-
-    /// Whether queries and keys have norms.
-    pub(crate) const fn norms_heads(self) -> bool {
-        matches!(self, Self::Qwen3Next | Self::Qwen3 | Self::Qwen3Moe)
-    }
-}
-
-/// The dimensions of a modelled architecture; 0 for what it does not have.
+/// The dimensions of a modelled architecture. What it does not have is 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelDims {
     /// The family, which decides names and peculiarities.
@@ -104,6 +51,31 @@ pub struct ModelDims {
     pub stretched: Option<u64>,
     /// Whether the head is the embedding.
     pub(crate) tie_word_embeddings: bool,
+    /// Of the layers of full attention, those that look back no further than the window.
+    #[serde(default)]
+    pub(crate) sliding_layers: u64,
+    /// That window, tokens.
+    #[serde(default)]
+    pub(crate) sliding_window: u64,
+    /// Elements of a token that latent attention (MLA) keeps in a layer.
+    #[serde(default)]
+    pub(crate) latent: u64,
+    /// The part that sees.
+    #[serde(default)]
+    pub(crate) vision: Option<Vision>,
+}
+
+/// The part of a model that sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Vision {
+    /// Width of its residual stream.
+    pub(crate) hidden_size: u64,
+    /// Inner width of its layers.
+    pub(crate) intermediate_size: u64,
+    /// Tokens of the largest image, as the language model sees it.
+    pub(crate) tokens: u64,
+    /// Patches of such a token.
+    pub(crate) merge: u64,
 }
 
 impl ModelDims {
@@ -156,6 +128,12 @@ pub(crate) struct Dimensions {
     tie_word_embeddings: Option<bool>,
     decoder_sparse_step: Option<u64>,
     mlp_only_layers: Option<Vec<u64>>,
+    n_routed_experts: Option<u64>,
+    kv_lora_rank: Option<u64>,
+    qk_rope_head_dim: Option<u64>,
+    sliding_window: Option<u64>,
+    sliding_window_pattern: Option<u64>,
+    vision: Option<Vision>,
     context: Context,
 }
 
@@ -228,11 +206,40 @@ impl Dimensions {
         counts!(num_key_value_heads, head_dim, intermediate_size, num_experts, num_local_experts);
         counts!(num_experts_per_tok, moe_intermediate_size, shared_expert_intermediate_size);
         counts!(linear_num_key_heads, linear_num_value_heads, linear_key_head_dim, linear_value_head_dim);
-        counts!(linear_conv_kernel_dim, decoder_sparse_step);
+        counts!(
+            linear_conv_kernel_dim,
+            decoder_sparse_step,
+            n_routed_experts,
+            kv_lora_rank,
+            qk_rope_head_dim
+        );
+        counts!(sliding_window, sliding_window_pattern);
         dimensions.layer_types = config.read("layer_types");
         dimensions.tie_word_embeddings = config.read("tie_word_embeddings");
         dimensions.mlp_only_layers = config.read("mlp_only_layers");
         Some(dimensions)
+    }
+
+    /// The same for a model with a part that sees.
+    pub(crate) fn seeing(self, vision: Option<Vision>) -> Self {
+        Self { vision, ..self }
+    }
+
+    /// What the outer configuration says of the head, where the inner one says nothing.
+    pub(crate) fn tie(&mut self, outer: &Object) {
+        self.tie_word_embeddings = self.tie_word_embeddings.or_else(|| outer.read("tie_word_embeddings"));
+    }
+
+    /// How many layers look back no further than a window.
+    fn sliding(&self, family: Family) -> u64 {
+        let layers = self.num_hidden_layers.unwrap_or_default();
+        match (&self.layer_types, self.sliding_window_pattern) {
+            (Some(types), _) => types.iter().filter(|kind| *kind == "sliding_attention").count() as u64,
+            (None, Some(pattern @ 1..)) => layers - layers / pattern,
+            // transformers' own default.
+            _ if family == Family::Gemma3 => layers - layers / 6,
+            _ => layers / 2,
+        }
     }
 
     /// Variants with dense layers exist in the format, not in the field: they are not modelled.
@@ -261,18 +268,38 @@ impl Dimensions {
         let mut taken = Taken::default();
         let mut shape = self.common(family, &mut taken);
         match family {
-            Family::Qwen3Next => self.hybrid(&mut shape, &mut taken),
+            Family::Qwen3Next | Family::HybridSparse => {
+                self.hybrid(&mut shape, &mut taken);
+                self.hybrid_experts(&mut shape, &mut taken);
+            }
+            Family::HybridDense => {
+                self.hybrid(&mut shape, &mut taken);
+                shape.intermediate_size = taken.take("intermediate_size", self.intermediate_size);
+            }
+            Family::Sparse | Family::Latent => {
+                let experts = self.n_routed_experts.or(self.num_experts);
+                shape.num_experts = taken.take("n_routed_experts", experts);
+                shape.moe_intermediate_size = taken.take("moe_intermediate_size", self.moe_intermediate_size);
+                if family == Family::Latent {
+                    shape.latent = taken.take("kv_lora_rank", self.kv_lora_rank)
+                        + taken.take("qk_rope_head_dim", self.qk_rope_head_dim);
+                }
+            }
             Family::Qwen3Moe => {
                 shape.num_experts = taken.take("num_experts", self.num_experts);
                 shape.moe_intermediate_size = taken.take("moe_intermediate_size", self.moe_intermediate_size);
             }
-            Family::Mixtral => {
+            Family::Mixtral | Family::GptOss => {
                 shape.num_experts = taken.take("num_local_experts", self.num_local_experts);
                 shape.moe_intermediate_size = taken.take("intermediate_size", self.intermediate_size);
             }
-            Family::Llama | Family::Qwen2 | Family::Qwen3 => {
+            Family::Llama | Family::Qwen2 | Family::Qwen3 | Family::Dense | Family::Gemma3 => {
                 shape.intermediate_size = taken.take("intermediate_size", self.intermediate_size);
             }
+        }
+        if matches!(family, Family::GptOss | Family::Gemma3) {
+            shape.sliding_layers = self.sliding(family);
+            shape.sliding_window = taken.take("sliding_window", self.sliding_window);
         }
         if family.is_sparse() {
             shape.num_experts_per_tok = taken.take("num_experts_per_tok", self.num_experts_per_tok);
@@ -302,8 +329,8 @@ impl Dimensions {
         // Where these two are left out vLLM and transformers compute them.
         let heads = self.num_key_value_heads.unwrap_or(num_attention_heads);
         let head_dim = match (family, self.head_dim) {
-            (Family::Qwen3Next, written) | (_, written @ Some(_)) => written,
-            (_, None) => Some(hidden_size / num_attention_heads.max(1)),
+            (family, written) if family.is_hybrid() || written.is_some() => written,
+            _ => Some(hidden_size / num_attention_heads.max(1)),
         };
         ModelDims {
             family,
@@ -326,19 +353,30 @@ impl Dimensions {
             linear_conv_kernel_dim: 0,
             max_position_embeddings: taken.take("max_position_embeddings", self.context.longest),
             stretched: self.context.stretched.map(|length| length.min(LONGEST_CONTEXT)),
-            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            // transformers ties Gemma's where it says nothing.
+            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(family == Family::Gemma3),
+            sliding_layers: 0,
+            sliding_window: 0,
+            latent: 0,
+            vision: self.vision,
         }
     }
 
-    /// The dimensions that only Qwen3-Next has.
+    /// What hybrids have.
     fn hybrid(&self, shape: &mut ModelDims, taken: &mut Taken) {
         macro_rules! take {
             ($($name:ident),*) => { $( shape.$name = taken.take(stringify!($name), self.$name); )* };
         }
-        take!(num_experts, moe_intermediate_size, shared_expert_intermediate_size);
         take!(linear_num_key_heads, linear_num_value_heads, linear_key_head_dim);
         take!(linear_value_head_dim, linear_conv_kernel_dim);
         shape.full_attention_interval = taken.take("full_attention_interval", self.interval());
+    }
+
+    fn hybrid_experts(&self, shape: &mut ModelDims, taken: &mut Taken) {
+        shape.num_experts = taken.take("num_experts", self.num_experts);
+        shape.moe_intermediate_size = taken.take("moe_intermediate_size", self.moe_intermediate_size);
+        let shared = self.shared_expert_intermediate_size;
+        shape.shared_expert_intermediate_size = taken.take("shared_expert_intermediate_size", shared);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod architecture;
 pub mod config;
+mod family;
 pub mod files;
 pub(crate) mod quantization;
 pub mod safetensors;
@@ -11,7 +12,7 @@ use super::{
     problem::{Kind, Problem},
     size::ByteSize,
 };
-use architecture::{Dimensions, Family};
+use architecture::{Dimensions, Family, Vision};
 use config::{ConfigFiles, Object};
 use quantization::{Quantized, Rules};
 use safetensors::{Header, Tensor, WeightFiles};
@@ -93,7 +94,7 @@ impl Checkpoint {
         };
         let (mut shape, mut unmodelled) = (None, None);
         if let Some(family) = Family::of(&architecture) {
-            match Dimensions::of(&config).map(|dimensions| dimensions.shape(family)).transpose()? {
+            match dimensions(&config).map(|dimensions| dimensions.shape(family)).transpose()? {
                 Some(Ok(dimensions)) => shape = Some(dimensions),
                 Some(Err(why)) => unmodelled = Some(why),
                 None => unmodelled = Some("one of its dimensions is no number".to_owned()),
@@ -218,6 +219,27 @@ pub fn known_config(repo: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// The dimensions of the language model, and of the part that sees.
+fn dimensions(config: &Object) -> Option<Dimensions> {
+    let nested = config.with_nested();
+    let language = nested.iter().rev().find(|config| config.has("hidden_size"));
+    let mut dimensions = Dimensions::of(language.map_or(config, |found| found))?;
+    dimensions.tie(config);
+    let vision = config.object("vision_config");
+    Some(dimensions.seeing(vision.map(|vision| {
+        let count = |key: &str| vision.count(key).unwrap_or_default();
+        // Qwen's take images of up to 16,384 tokens; the others have a fixed size.
+        let merge = count("spatial_merge_size");
+        let (tokens, merge) = if merge > 0 { (16_384, merge * merge) } else { (1024, 4) };
+        Vision {
+            hidden_size: count("hidden_size").min(1 << 20),
+            intermediate_size: count("intermediate_size").min(1 << 20),
+            tokens,
+            merge: merge.min(64),
+        }
+    })))
 }
 
 /// Why a text is no `config.json`, to Python neither.

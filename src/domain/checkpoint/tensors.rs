@@ -104,6 +104,9 @@ impl Tensors {
     /// The tensors of a model of this shape under these rules.
     pub fn of(shape: &ModelDims, rules: &Rules) -> Result<Self, String> {
         let mut tensors = Self::default();
+        if by_files_only(shape.family) {
+            return Err("its weights are counted by their files, which are not here".to_owned());
+        }
         let vocabulary = (shape.vocab_size, shape.hidden_size);
         tensors.plain(Class::Embedding, vocabulary, Sharding::Split);
         if !shape.tie_word_embeddings {
@@ -119,7 +122,7 @@ impl Tensors {
             match shape.family {
                 Family::Qwen3Next | Family::Qwen3Moe => tensors.mixture(shape, rules, &prefix)?,
                 Family::Mixtral => tensors.mixtral(shape, rules, &prefix)?,
-                Family::Llama | Family::Qwen2 | Family::Qwen3 => tensors.dense(shape, rules, &prefix)?,
+                _ => tensors.dense(shape, rules, &prefix)?,
             }
             tensors.plain(Class::Norms, (2, shape.hidden_size), Sharding::Replicated);
         }
@@ -133,7 +136,8 @@ impl Tensors {
         let mut tensors = Self::default();
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
-                tensors.put(Group { class, bytes: *bytes, copies: 1, sharding });
+                let bytes = if class == Class::Experts { padded(shape, name, *bytes) } else { *bytes };
+                tensors.put(Group { class, bytes, copies: 1, sharding });
             }
         }
         tensors
@@ -299,21 +303,56 @@ pub(super) fn speculates(shape: &ModelDims, name: &str) -> bool {
         || layer.is_some_and(|layer| layer >= shape.num_hidden_layers)
 }
 
+/// Whether only the headers of its files tell the weights.
+const fn by_files_only(family: Family) -> bool {
+    matches!(
+        family,
+        Family::Dense
+            | Family::Sparse
+            | Family::GptOss
+            | Family::Gemma3
+            | Family::Latent
+            | Family::HybridDense
+            | Family::HybridSparse
+    )
+}
+
+/// Bytes of experts in MXFP4 as vLLM's kernels keep them: the inner width in steps of 128, the outer in steps of 256. With it
+/// gpt-oss 20b and 120b are 13.68 and 65.9 GiB; 13.72 and 65.97 were logged.
+fn padded(shape: &ModelDims, name: &str, bytes: u64) -> u64 {
+    let packed = name.ends_with("_blocks") || name.ends_with("_scales");
+    let (inner, outer) = (shape.moe_intermediate_size, shape.hidden_size);
+    if shape.family != Family::GptOss || !packed {
+        return bytes;
+    }
+    let kept = u128::from(inner.next_multiple_of(128)) * u128::from(outer.next_multiple_of(256));
+    let held = u128::from(inner.max(1)) * u128::from(outer.max(1));
+    u64::try_from(u128::from(bytes) * kept / held).unwrap_or(u64::MAX)
+}
+
 /// Class and sharding of a tensor by its name in the files; `None` where vLLM does not load it.
 fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     let has = |part: &str| name.split('.').any(|segment| segment == part);
     if speculates(shape, name) || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
         return None;
     }
+    // Parts that see are small, and not split.
+    if ["visual", "vision_tower", "vision_model", "multi_modal_projector"].iter().any(|part| has(part)) {
+        return Some((Class::Other, Sharding::Replicated));
+    }
+    let latent = has("kv_a_proj_with_mqa") || has("q_a_proj");
     let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);
     let (class, sharding) = match () {
         () if has("experts") => (Class::Experts, Sharding::Split),
-        () if has("shared_expert_gate") || has("gate") => (Class::Router, Sharding::Replicated),
+        () if has("shared_expert_gate") || has("gate") || has("router") => {
+            (Class::Router, Sharding::Replicated)
+        }
         () if has("shared_expert") => (Class::SharedExpert, Sharding::Split),
         () if name.contains("norm.") => (Class::Norms, Sharding::Replicated),
         () if has("embed_tokens") => (Class::Embedding, Sharding::Split),
         () if has("lm_head") => (Class::LmHead, Sharding::Split),
         () if has("linear_attn") => (Class::Gdn, Sharding::Split),
+        () if latent => (Class::Attention, Sharding::Replicated),
         () if has("k_proj") || has("v_proj") => (Class::Attention, keys_and_values),
         () if has("self_attn") => (Class::Attention, Sharding::Split),
         () if has("mlp") => (Class::Mlp, Sharding::Split),

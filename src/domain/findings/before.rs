@@ -184,7 +184,7 @@ pub(super) const BEFORE: &[Rule] = &[
     fatal([
         "P14",
         "fp8-cache",
-        "`--kv-cache-dtype fp8` on a GPU before compute capability 8.9",
+        "`--kv-cache-dtype fp8` on a GPU before compute capability 8.9; from vLLM 0.20 on, before 8.0",
         "leave `--kv-cache-dtype` out",
         "vLLM issues 26646 and 26431",
     ]),
@@ -201,6 +201,20 @@ pub(super) const BEFORE: &[Rule] = &[
         "weights, overhead and KV cache need more than the GPUs have",
         "use more or larger GPUs, or a shorter context",
         "vLLM 0.20.2, v1/core/kv_cache_utils.py:697",
+    ]),
+    warning([
+        "P15",
+        "tight-vram",
+        "the cache is large enough by the estimate, and too small if the estimate is off by what public logs differ",
+        "lower `limits.max-model-len`, raise `memory.gpu-memory-utilization`, or add `--enforce-eager`",
+        "public logs: graphs of 0.6 to 7.3 GiB with the same flags; Qwen2.5-32B-AWQ on 24 GB refused in two of three tries",
+    ]),
+    note([
+        "P15",
+        "sequences-wait",
+        "the cache holds fewer sequences of `max-model-len` tokens than `max-num-seqs`",
+        "none needed: vLLM lets the others wait, or computes them again",
+        "vLLM: Maximum concurrency for N tokens per request",
     ]),
     note([
         "P15",

@@ -154,6 +154,12 @@ impl Gpu {
         self.memory_total.less(self.memory_reserved)
     }
 
+    /// Whether it shares one memory with the processors (Grace Blackwell, Jetson).
+    pub(crate) fn is_unified(&self) -> bool {
+        const SHARED: [&str; 4] = ["GB10", "Thor", "Orin", "Tegra"];
+        self.memory_total.is_zero() || SHARED.iter().any(|name| self.name.contains(name))
+    }
+
     /// The VRAM that processes of other units hold.
     pub(crate) fn held_by_others(&self, unit: &str) -> ByteSize {
         self.others(unit).map(|process| process.memory).sum()
@@ -166,6 +172,15 @@ impl Gpu {
 }
 
 impl Facts {
+    /// What CUDA counts as the memory of this GPU: of one that shares the processors' memory, that.
+    pub(crate) fn capacity(&self, gpu: &Gpu) -> ByteSize {
+        match gpu.usable() {
+            ByteSize(0) => self.ram_total,
+            usable if gpu.is_unified() => usable.min(self.ram_total),
+            usable => usable,
+        }
+    }
+
     /// Whether NVLink connects the first `ranks` GPUs.
     pub(crate) fn nvlinked(&self, ranks: u32) -> bool {
         self.gpus.iter().take(ranks as usize).all(|gpu| gpu.nvlinks > 0)

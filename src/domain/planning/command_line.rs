@@ -3,15 +3,13 @@
 use super::{
     inputs::Inputs,
     memory::{self, Budget},
+    runner::{self, Runner},
 };
 use crate::domain::{
-    machine::{
-        facts::{Facts, Gpu},
-        visible,
-    },
+    machine::{facts::Facts, visible},
     profile::{Device, Profile},
     size::ByteSize,
-    vllm::{flags, serve::Serve},
+    vllm::{flags, serve::Serve, version::Version},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,7 +21,7 @@ pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     argv.push(inputs.model.path.display().to_string());
     argv.extend(flags(inputs, budget));
     argv.extend(inputs.profile.arguments().iter().cloned());
-    Serve { argv, env: environment(inputs.profile), listen: inputs.profile.listen() }
+    Serve { argv, env: environment(inputs, budget), listen: inputs.profile.listen() }
 }
 
 /// The argument of a profile with which vLLM uses no CUDA graphs, as it was written.
@@ -89,7 +87,7 @@ fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
 fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
     let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
     let asked = profile.memory().gpu_memory_utilization;
-    match (gpus.map(Gpu::usable).min(), budget.gpu) {
+    match (gpus.map(|gpu| facts.capacity(gpu)).min(), budget.gpu) {
         (Some(has), Some(planned)) if planned < memory::share(has, asked) => {
             // Rounded down: never more than is planned. A part of a byte that was cut off is nothing.
             format!("{}", (planned.0 as f64 / has.0 as f64 * 10_000.0 + 1e-6).floor() / 10_000.0)
@@ -105,12 +103,17 @@ fn gib(size: ByteSize) -> String {
 
 /// The variables that let the engine start without a network and talk to nobody. The profile's own variables
 /// win.
-fn environment(profile: &Profile) -> BTreeMap<String, String> {
+fn environment(inputs: Inputs<'_>, budget: &Budget) -> BTreeMap<String, String> {
+    let profile = inputs.profile;
     let own = profile.environment().clone();
-    // The numbers of GPUs follow the order of the bus, as everywhere else.
+    // The second model runner would ignore the offload without a word.
+    let version = Version::of(&profile.runtime().vllm).filter(|version| *version < runner::SECOND_OFFLOADS);
+    let second = version.is_some_and(|version| runner::of(inputs.checkpoint, version) == Runner::Second);
+    let first = (second && budget.offload.0 > 0).then(|| (runner::VARIABLE.to_owned(), "0".to_owned()));
+    // Where GPUs are named by number, the numbers shall be those that everybody else counts by.
     let order =
         own.contains_key(visible::DEVICES).then(|| (visible::ORDER.to_owned(), visible::BY_BUS.to_owned()));
-    surroundings(profile.timeouts().start).into_iter().chain(order).chain(own).collect()
+    surroundings(profile.timeouts().start).into_iter().chain(order).chain(first).chain(own).collect()
 }
 
 /// How long vLLM may take to load where no profile says so.

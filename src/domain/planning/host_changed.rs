@@ -16,7 +16,7 @@ pub(crate) fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
         return Ok(());
     };
     let ranks = plan.memory.tensor_parallel_size as usize;
-    let enough = facts.gpus.iter().filter(|gpu| gpu.usable() >= needed).count();
+    let enough = facts.gpus.iter().filter(|gpu| facts.capacity(gpu) >= needed).count();
     if enough < ranks {
         let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
         return Err(changed(format!("it needs {ranks} GPUs with {needed}, and this host has {enough}{why}")));

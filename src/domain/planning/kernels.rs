@@ -20,6 +20,8 @@ const MARLIN_COLUMNS: u64 = 128;
 const MARLIN_EXPERT_COLUMNS: u64 = 64;
 /// The compute capability of the first GPUs whose kernels have 8-bit floats.
 const KNOWS_FP8: (u32, u32) = (8, 9);
+/// The first vLLM whose kernels widen an 8-bit cache on GPUs that compute in 16 bits, and the least of these.
+const WIDENS_FP8: (Version, (u32, u32)) = (Version::new(0, 20, 0), (8, 0));
 
 /// Refuses what this vLLM refuses of this checkpoint on so many ranks.
 pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
@@ -27,7 +29,7 @@ pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result
     gates(inputs, version, ranks)?;
     gptq(inputs, version)?;
     plain_kernels(inputs, version)?;
-    cache(inputs, ranks)?;
+    cache(inputs, version, ranks)?;
     sparse(inputs, version)?;
     context(inputs, version)
 }
@@ -65,7 +67,8 @@ fn shared_expert(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(),
 fn gates(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let dtype = value(inputs, "--dtype");
     let falls_back = matches!(dtype, Some("float16" | "half"));
-    if !inputs.checkpoint.quantized.gdn_gates || ranks < 2 || version >= PADS || falls_back {
+    let has_gates = inputs.checkpoint.shape.as_ref().is_some_and(|shape| shape.linear_num_value_heads > 0);
+    if !has_gates || !inputs.checkpoint.quantized.gdn_gates || ranks < 2 || version >= PADS || falls_back {
         return Ok(());
     }
     Err(Refusal::new(
@@ -117,11 +120,12 @@ fn plain_kernels(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     ))
 }
 
-fn cache(inputs: Inputs<'_>, ranks: u32) -> Result<(), Refusal> {
+fn cache(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
     let Some(dtype) = value(inputs, "--kv-cache-dtype").filter(|dtype| dtype.starts_with("fp8")) else {
         return Ok(());
     };
-    let too_old = |gpu: &&Gpu| gpu.compute_capability < KNOWS_FP8;
+    let least = if version >= WIDENS_FP8.0 { WIDENS_FP8.1 } else { KNOWS_FP8 };
+    let too_old = |gpu: &&Gpu| gpu.compute_capability < least;
     match inputs.facts.gpus.iter().take(ranks as usize).find(too_old) {
         None => Ok(()),
         Some(gpu) => Err(Refusal::new(

@@ -4,8 +4,13 @@
 //! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
 //! it was measured, or that it was inferred.
 
+pub use super::paging::Paging;
+use super::{
+    overhead::{ACTIVATIONS_TOKENS, Overhead, activations},
+    pinned,
+};
 use crate::domain::{
-    checkpoint::{Checkpoint, ModelDims, architecture::LayerKind},
+    checkpoint::{Checkpoint, tensors::Class},
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
     size::ByteSize,
@@ -38,12 +43,12 @@ pub struct Budget {
     pub uncounted: Option<ByteSize>,
     /// The memory that is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<ByteSize>,
-    /// The bytes that the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
-    /// tokens. Absent where the architecture is not modelled, and on the CPU.
+    /// What the KV cache and recurrent state need for one sequence of `max-model-len` tokens: vLLM does
+    /// not start with less. Absent where the architecture is not modelled, and on the CPU.
     pub kv_cache_needed: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
     pub kv_cache_tokens: Option<u64>,
-    /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
+    /// The longest `max-model-len` of which this cache holds one sequence.
     #[serde(default)]
     pub longest_context: Option<u64>,
     /// The most sequences of `max-model-len` that this cache holds.
@@ -56,6 +61,10 @@ pub struct Budget {
     pub missing: ByteSize,
     /// RAM of all ranks together.
     pub ram: ByteSize,
+    /// How far the cache may come out smaller, so that the plan is only just possible. Absent where there is room
+    /// enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tight_by: Option<ByteSize>,
 }
 
 /// The memory of one rank.
@@ -78,29 +87,11 @@ pub(crate) struct Rank {
     pub(crate) total_bytes: ByteSize,
 }
 
-/// Activations of a step of so many tokens (`max-num-batched-tokens`): vLLM logged a peak of 0.64 GiB
-/// on an H100. More tokens are taken to need as much more, which is inferred.
-const ACTIVATIONS: ByteSize = ByteSize::mib(656);
-const ACTIVATIONS_TOKENS: u64 = 2048;
-/// Libraries and CUDA graphs, as vLLM counts them: 0.33 and 0.17 GiB on an H100.
-const LIBRARIES: ByteSize = ByteSize::mib(512);
-/// The part of libraries and graphs that each of several ranks adds. On two and four H100 they held 1.0 to
-/// 1.4 GiB beside weights, cache and uncounted memory.
-const LIBRARIES_TOGETHER: ByteSize = ByteSize::mib(768);
-
-/// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
-const UNCOUNTED_ALONE: ByteSize = ByteSize::mib(544);
-/// The uncounted memory of each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that
-/// could talk to each other only through RAM, as cards without NVLink or peer access do.
-const UNCOUNTED_TOGETHER: ByteSize = ByteSize::mib(1056);
-/// The uncounted memory of each rank where NVLink connects them, over which NCCL opens more channels: 1.94
-/// GiB on two and on four H100.
-const UNCOUNTED_NVLINKED: ByteSize = ByteSize::mib(2000);
 /// The growth of a rank beyond its share and uncounted memory, once it served: up to 0.2 GiB.
 const GROWTH: ByteSize = ByteSize::mib(256);
 
-/// How much more is offloaded than must leave the GPU: weights were up to 0.2 GiB larger than planned.
-const OFFLOAD_MARGIN: ByteSize = ByteSize::mib(256);
+/// How much more is offloaded, once offload cannot be avoided, so that all sequences have their cache.
+const LITTLE_MORE: ByteSize = ByteSize::gib(1);
 
 /// RAM of the API server and the engine's core, and of each rank. Together the 4 GiB that were
 /// measured at TP 1.
@@ -151,10 +142,15 @@ impl Budget {
             (Some(shape), ByteSize(1..)) => ByteSize(room.offloadable.0 / shape.num_hidden_layers.max(1)),
             _ => ByteSize::default(),
         };
+        let spare = free.zip(weights).map(|(free, _)| free.less(room.kv_cache_needed));
+        let pinned = pinned::pinned(checkpoint, offloaded, ranks);
         Self {
             tensor_parallel_size: ranks,
             offload,
             offloaded,
+            tight_by: spare
+                .map(|spare| room.unsure.less(spare))
+                .filter(|by| by.0 > 0 && room.kv_cache_fixed.is_none()),
             shard: room.weights,
             weights,
             overhead: Some(room.overhead),
@@ -164,18 +160,16 @@ impl Budget {
             kv_cache_tokens: for_model.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
             longest_context: for_model.zip(paging).zip(checkpoint.shape.as_ref()).map(
                 |((free, paging), shape)| {
-                    let longest = paging.longest(free, profile.limits().max_num_seqs);
+                    let longest = paging.longest(free, 1);
                     longest.min(shape.longest_context())
                 },
             ),
-            largest_batch: for_model
-                .zip(paging)
-                .map(|(free, paging)| paging.tokens(free, length) / u64::from(length.max(1))),
+            largest_batch: for_model.zip(paging).map(|(free, paging)| paging.sequences(free, length)),
             gpu: Some(room.gpu),
             missing: weights.map_or(ByteSize::default(), |weights| {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
-            ram: RAM_SERVER + times(RAM_RANK + offloaded + repacked, ranks) + room.cache_in_ram,
+            ram: RAM_SERVER + times(RAM_RANK + pinned + repacked, ranks) + room.cache_in_ram,
         }
     }
 
@@ -213,7 +207,14 @@ impl Budget {
 /// The VRAM of one GPU that counts: the profile's figure, but never more than the smallest of the first
 /// `ranks` GPUs has.
 pub(crate) fn vram(profile: &Profile, facts: &Facts, ranks: u32) -> ByteSize {
-    let found = facts.gpus.iter().take(ranks as usize).map(Gpu::usable);
+    let found = facts.gpus.iter().take(ranks as usize).map(|gpu| {
+        // GPU and processors share one memory: what the processes need is not there twice.
+        if gpu.is_unified() {
+            facts.capacity(gpu).less(RAM_SYSTEM + RAM_SERVER + RAM_RANK)
+        } else {
+            gpu.usable()
+        }
+    });
     let smallest = found.min().unwrap_or_default();
     profile.memory().gpu.map_or(smallest, |wanted| wanted.min(smallest))
 }
@@ -225,8 +226,8 @@ pub(crate) fn ram_limit(profile: &Profile, facts: &Facts) -> ByteSize {
     profile.memory().ram.map_or(machine, |wanted| wanted.min(machine))
 }
 
-/// The longest `max-model-len` that fits with `max-num-seqs` as it is and everything offloaded that
-/// may be. `None` where no context fits, or the architecture is not modelled.
+/// The longest `max-model-len` of which one sequence fits, with everything offloaded that may be. `None` where
+/// no context fits, or the architecture is not modelled.
 pub(crate) fn longest_context(
     checkpoint: &Checkpoint,
     profile: &Profile,
@@ -241,7 +242,7 @@ pub(crate) fn longest_context(
         Offload::Fixed(size) => size.min(room.offloadable),
     };
     let free = room.gpu.less(room.weights?.less(offloaded) + room.overhead + room.draft_cache);
-    let longest = room.paging?.longest(free, profile.limits().max_num_seqs);
+    let longest = room.paging?.longest(free, 1);
     let longest = u32::try_from(longest.min(shape.longest_context())).ok()?;
     (longest > 0).then_some(longest)
 }
@@ -252,12 +253,16 @@ struct Room {
     weights: Option<ByteSize>,
     overhead: ByteSize,
     uncounted: ByteSize,
+    /// How much more of weights and overhead there may be.
+    unsure: ByteSize,
     /// `--kv-cache-memory-bytes` of the profile: vLLM then neither measures nor asks what is left.
     kv_cache_fixed: Option<ByteSize>,
     /// How the KV cache lies in its pool, where that is modelled.
     paging: Option<Paging>,
     /// The bytes that the KV cache needs at least.
     kv_cache_needed: ByteSize,
+    /// The bytes that it gets where weights must go to RAM anyway: for all sequences, as far as that is little more.
+    kv_cache_wanted: ByteSize,
     /// The cache of a model that guesses ahead.
     draft_cache: ByteSize,
     /// RAM of all ranks together for a cache beside that of the GPUs.
@@ -271,32 +276,39 @@ impl Room {
     fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let vram = vram(profile, facts, ranks);
         let settings = EngineSettings::of(profile.arguments());
-        let paging = Paging::planned(checkpoint, &settings, ranks);
+        let paging = Paging::planned(checkpoint, profile, ranks);
         let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, &settings, ranks));
         let kv_cache_fixed = settings.cache_fixed;
-        let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, &settings, ranks));
+        let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, profile, ranks));
         let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();
-        let (libraries, uncounted) = match ranks {
-            0 | 1 => (LIBRARIES, UNCOUNTED_ALONE),
-            _ if facts.nvlinked(ranks) => (LIBRARIES_TOGETHER, UNCOUNTED_NVLINKED),
-            _ => (LIBRARIES_TOGETHER, UNCOUNTED_TOGETHER),
-        };
+        let Overhead { counted, uncounted, unsure } =
+            Overhead::of(checkpoint, profile, ranks, facts.nvlinked(ranks));
+        let needed = kv_cache_fixed
+            .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
+            .unwrap_or_default();
+        let all = paging.map(|paging| paging.of_all(profile.limits()) + draft_cache);
         Self {
             gpu: share(vram, profile.memory().gpu_memory_utilization).min(vram.less(uncounted + GROWTH)),
             weights,
-            overhead: libraries + activations(profile.limits()),
+            overhead: counted,
             uncounted,
+            unsure,
             kv_cache_fixed,
             paging,
-            kv_cache_needed: kv_cache_fixed
-                .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
-                .unwrap_or_default(),
+            kv_cache_needed: needed,
+            kv_cache_wanted: match (kv_cache_fixed, all) {
+                (None, Some(all)) => all.min(needed + LITTLE_MORE).max(needed),
+                _ => needed,
+            },
             draft_cache,
             cache_in_ram: settings.cache_in_ram,
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
+                // Of one memory for both nothing can leave.
+                _ if facts.gpus.iter().take(ranks as usize).any(Gpu::is_unified) => ByteSize::default(),
                 (Some(experts), _) => experts,
-                // It is unknown which weights of this model may move; a fixed size is taken at its word.
-                (None, Offload::Fixed(_)) => weights.unwrap_or_default(),
+                // Of a model that is not modelled nobody knows what may move; a fixed size is then
+                // taken at its word.
+                (None, Offload::Fixed(_)) => layers(checkpoint, ranks).or(weights).unwrap_or_default(),
                 (None, _) => ByteSize::default(),
             },
             emptied: checkpoint.emptied(ranks),
@@ -312,10 +324,12 @@ impl Room {
                 let Some(weights) = self.weights else {
                     return ByteSize::default();
                 };
-                match (weights + self.overhead + self.kv_cache_needed).less(self.gpu) {
-                    ByteSize(0) => ByteSize::default(),
-                    short => whole_gib(self.counted(self.offloadable.min(short + OFFLOAD_MARGIN))),
+                let short = |cache: ByteSize| (weights + self.overhead + cache).less(self.gpu);
+                if short(self.kv_cache_needed) == ByteSize::default() {
+                    return ByteSize::default();
                 }
+                let moved = short(self.kv_cache_wanted) + self.unsure;
+                whole_gib(self.counted(self.offloadable.min(moved)))
             }
         }
     }
@@ -332,91 +346,11 @@ impl Room {
     }
 }
 
-/// How vLLM pages the KV cache: in blocks of 16 tokens, and of a hybrid model thus: attention blocks are stretched until one is as
-/// large as the recurrent state of a sequence, and layers of both kinds share one pool. Read in
-/// vLLM 0.20.2 (`platforms/interface.py:607` and `v1/core/kv_cache_utils.py`); on an H100 the
-/// formula gives the logged 868,352 tokens for 29.05 GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paging {
-    /// Tokens of a block.
-    pub block_tokens: u64,
-    /// Bytes of a block over the layers that share it.
-    pub block: ByteSize,
-    /// Groups of attention layers; each needs its own blocks for a token.
-    attention_groups: u64,
-    /// Groups of linear layers; each needs one block a sequence, whatever its length.
-    state_groups: u64,
-}
-
-impl Paging {
-    /// The paging of this shape on `ranks` ranks with 16-bit cache and state. `None` where all layers are
-    /// linear: no such model is known.
-    pub fn of(shape: &ModelDims, ranks: u32) -> Option<Self> {
-        Self::with(shape, ranks, 16, &EngineSettings::of(&[]))
-    }
-
-    /// The paging with cache and state as the checkpoint and the command line have them, and with the layers that
-    /// guess ahead.
-    fn planned(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Option<Self> {
-        let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
-        let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });
-        Self::with(checkpoint.shape.as_ref()?, ranks, bits, settings)
-    }
-
-    fn with(shape: &ModelDims, ranks: u32, bits: u64, settings: &EngineSettings) -> Option<Self> {
-        let ranks = u64::from(ranks.max(1));
-        let ahead = u64::from(settings.speculation == Some(Speculation::Own));
-        let full = shape.count(LayerKind::Full) + ahead;
-        let linear = shape.count(LayerKind::Linear);
-        if full == ahead {
-            return None;
-        }
-        let heads = (shape.num_key_value_heads / ranks).max(1);
-        let token = (2 * heads * shape.head_dim * bits).div_ceil(8);
-        if linear == 0 {
-            let block = ByteSize((16 * token).saturating_mul(full));
-            return Some(Self { block_tokens: 16, block, attention_groups: 1, state_groups: 0 });
-        }
-        let layers = full.min(linear);
-        let keys = shape.linear_num_key_heads * shape.linear_key_head_dim;
-        let values = shape.linear_num_value_heads * shape.linear_value_head_dim;
-        let taps = shape.linear_conv_kernel_dim.saturating_sub(1);
-        let convolution = taps * ((2 * keys + values) / ranks) * settings.convolution_bits / 8;
-        let heads = shape.linear_num_value_heads / ranks;
-        let recurrent =
-            heads * shape.linear_key_head_dim * shape.linear_value_head_dim * settings.state_bits / 8;
-        let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
-        Some(Self {
-            block_tokens,
-            block: ByteSize((block_tokens * token).saturating_mul(layers)),
-            attention_groups: full.div_ceil(layers),
-            state_groups: linear.div_ceil(layers),
-        })
-    }
-
-    /// Blocks of one sequence of this many tokens.
-    fn blocks(&self, tokens: u64) -> u64 {
-        tokens.div_ceil(self.block_tokens) * self.attention_groups + self.state_groups
-    }
-
-    /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
-    pub fn needed(&self, limits: Limits) -> ByteSize {
-        let blocks = self.blocks(u64::from(limits.max_model_len));
-        ByteSize(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
-    }
-
-    /// The tokens that so much memory holds, as vLLM logs them: sequences of the longest length, the
-    /// last one in part, times that length.
-    pub fn tokens(&self, memory: ByteSize, max_model_len: u32) -> u64 {
-        let length = u64::from(max_model_len);
-        (memory.0 / self.block.0).saturating_mul(length) / self.blocks(length)
-    }
-
-    /// The longest length of which `sequences` sequences fit into so much memory.
-    fn longest(&self, memory: ByteSize, sequences: u32) -> u64 {
-        let blocks = memory.0 / self.block.0 / u64::from(sequences.max(1));
-        blocks.saturating_sub(self.state_groups) / self.attention_groups * self.block_tokens
-    }
+/// Weights of the layers: embedding and head never leave the GPU.
+pub(crate) fn layers(checkpoint: &Checkpoint, ranks: u32) -> Option<ByteSize> {
+    let tensors = checkpoint.tensors.as_ref()?;
+    let stays = [Class::Embedding, Class::LmHead, Class::Other].map(|class| tensors.bytes_of(class, ranks));
+    Some(tensors.bytes(ranks).less(stays.into_iter().sum()))
 }
 
 /// Weights of what guesses tokens ahead, on one of `ranks` ranks.
@@ -436,14 +370,15 @@ fn ahead(checkpoint: &Checkpoint, settings: &EngineSettings, ranks: u32) -> Byte
 
 /// The activations that the shortest useful steps would spare, and the `max-num-batched-tokens` of these
 /// steps.
-pub(crate) fn spared_by_shorter_steps(limits: Limits) -> (ByteSize, u64) {
-    (activations(limits).less(ACTIVATIONS), ACTIVATIONS_TOKENS)
-}
-
-/// The activations of a step with as many tokens as it may have.
-fn activations(limits: Limits) -> ByteSize {
-    let tokens = u64::from(limits.max_num_batched_tokens).max(ACTIVATIONS_TOKENS);
-    ACTIVATIONS.part(ByteSize(tokens), ByteSize(ACTIVATIONS_TOKENS))
+pub(crate) fn spared_by_shorter_steps(
+    checkpoint: &Checkpoint,
+    limits: Limits,
+    ranks: u32,
+) -> (ByteSize, u64) {
+    let least = u32::try_from(ACTIVATIONS_TOKENS).unwrap_or(u32::MAX).min(limits.max_num_batched_tokens);
+    let shorter = Limits { max_num_batched_tokens: least, ..limits };
+    let spared = activations(checkpoint, limits, ranks).less(activations(checkpoint, shorter, ranks));
+    (spared, u64::from(least))
 }
 
 fn times(bytes: ByteSize, ranks: u32) -> ByteSize {

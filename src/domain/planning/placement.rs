@@ -1,9 +1,11 @@
 //! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
 use super::{
+    fitting,
     inputs::Inputs,
     kernels,
     memory::{self, Budget},
+    offloading,
     prediction::{self, Prediction},
     preflight,
 };
@@ -89,6 +91,7 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     })?;
     if device == Device::Cuda {
         preflight::gpus(inputs, version, ranks)?;
+        offloading::wsl(inputs, version)?;
         kernels::refuse(inputs, version, ranks)?;
     }
     let budget = Budget::of(checkpoint, profile, facts, ranks);
@@ -96,10 +99,10 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
         return Err(does_not_fit(inputs, &budget));
     }
     if device == Device::Cuda {
-        preflight::held_by_others(inputs, &budget)?;
+        fitting::held_by_others(inputs, &budget)?;
     }
     if budget.offload > ByteSize::default() {
-        preflight::offload(inputs, version)?;
+        offloading::offload(inputs, version)?;
     }
     let limit = memory::ram_limit(profile, facts);
     if budget.ram > limit {
@@ -246,16 +249,20 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     );
     let longest = memory::longest_context(checkpoint, profile, facts, ranks)
         .filter(|longest| *longest < limits.max_model_len);
-    let (spared, tokens) = memory::spared_by_shorter_steps(limits);
+    let (spared, tokens) = memory::spared_by_shorter_steps(checkpoint, limits, ranks);
     let help = match (longest, profile.memory().offload) {
         _ if spared >= budget.missing => format!(
             "by this estimate `max-num-batched-tokens = {tokens}` would fit; else use GPUs with more memory, more of \
              them, or a smaller quantisation"
         ),
         (Some(longest), _) => format!(
-            "by this estimate `max-model-len = {longest}` would fit with `max-num-seqs = {}`; else \
-             use GPUs with more memory, more of them, or a smaller quantisation",
-            limits.max_num_seqs
+            "by this estimate `max-model-len = {longest}` would fit; else use GPUs with more memory, more of them, or a \
+             smaller quantisation"
+        ),
+        (None, Offload::Auto) if dense_offload(checkpoint, budget).is_some() => format!(
+            "use GPUs with more memory or more of them, a smaller quantisation, or, to keep layers in RAM and be slow, set \
+             `memory.offload = \"{} GiB\"`",
+            dense_offload(checkpoint, budget).unwrap_or_default()
         ),
         (None, Offload::Auto) => {
             "use GPUs with more memory, more of them, or a smaller quantisation".to_owned()
@@ -263,6 +270,14 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         (None, _) => "set `memory.offload = \"auto\"` to keep experts in RAM, or use more GPUs".to_owned(),
     };
     Refusal::new("does-not-fit", message, help)
+}
+
+/// The whole GiB of layers that would have to leave the GPU, where there are so many and no experts.
+fn dense_offload(checkpoint: &Checkpoint, budget: &Budget) -> Option<u64> {
+    let layers = memory::layers(checkpoint, budget.tensor_parallel_size)?;
+    let wanted = (budget.missing + ByteSize::gib(1)).0.div_ceil(ByteSize::gib(1).0);
+    let dense = checkpoint.experts(1).is_none() && budget.offload == ByteSize::default();
+    (dense && ByteSize::gib(wanted) <= layers).then_some(wanted)
 }
 
 fn ram_does_not_fit(budget: &Budget, limit: ByteSize) -> Refusal {

@@ -73,6 +73,18 @@ impl Plan {
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 
+    /// Refuses a plan that is an estimate: of a model that is not modelled nobody knows whether it fits.
+    pub(crate) fn modelled(self) -> Result<Self, Refusal> {
+        match self.findings.iter().find(|finding| finding.code == "architecture-not-modelled") {
+            None => Ok(self),
+            Some(finding) => Err(Refusal::new(
+                &finding.code,
+                format!("whether it fits is unknown: {}", finding.message),
+                "with `--accept-estimate` it goes on by the sizes of the files; leave room for the KV cache",
+            )),
+        }
+    }
+
     /// Whether both run the same. The prediction and the findings may differ: more is known of a host after
     /// each deployment, and that must not make a new generation of the same plan.
     pub(crate) fn runs_as(&self, other: &Self) -> bool {

@@ -5,15 +5,20 @@
 
 use super::{
     arguments::{answers, known, named_in_old_file, quantization},
+<<<<<<< HEAD
     command_line,
+||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
+=======
+    fitting,
+>>>>>>> 5136daee8ee520280fc32be6c19dcc8f6d6ad9ae
     inputs::Inputs,
     kernels,
-    memory::{self, Budget},
+    memory::Budget,
 };
 use crate::domain::{
     checkpoint::Checkpoint,
     findings::refusal::Refusal,
-    machine::facts::{Facts, Gpu, GpuProcess},
+    machine::facts::{Facts, Gpu},
     profile::Device,
     vllm::{
         effects, env_vars, flags,
@@ -28,10 +33,6 @@ pub(crate) use crate::domain::findings::Finding;
 const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
 /// The first vLLM whose wheel on the package index is built for CUDA 13.
 const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
-/// The versions whose weight offload works for a hybrid model: below, an assertion ends the engine
-/// (vLLM issue 26206); from the second on, repacked weights stay on the GPU (read in the source,
-/// not run).
-const OFFLOAD_WORKS: std::ops::Range<Version> = Version::new(0, 20, 0)..Version::new(0, 33, 0);
 
 /// The version that the profile pins.
 pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
@@ -81,37 +82,15 @@ pub(crate) fn gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(
             "use a newer GPU, or a checkpoint in a quantisation that this one can run",
         ));
     }
-    if let Some(gpu) = inputs.facts.gpus.iter().take(ranks as usize).find(|gpu| gpu.mig) {
+    let cut = inputs.facts.gpus.iter().take(ranks as usize).enumerate().find(|(_, gpu)| gpu.mig);
+    if let Some((index, gpu)) = cut {
         return Err(Refusal::new(
             "mig-enabled",
             format!("`{}` is cut into instances (MIG), which are not modelled", gpu.name),
-            "disable MIG on it: `nvidia-smi -mig 0`",
+            format!("disable MIG on it: `nvidia-smi -i {index} -mig 0`"),
         ));
     }
     driver(inputs.facts, version)
-}
-
-/// Refuses GPUs whose memory other processes hold. The replaced service gives its share back.
-pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
-    let unit = format!("{}.service", inputs.profile.service());
-    let wanted = budget.vram().unwrap_or_default();
-    let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
-    for (index, gpu) in gpus.enumerate() {
-        let held = gpu.held_by_others(&unit);
-        if gpu.usable().less(held) < wanted {
-            let holders: Vec<_> = gpu.others(&unit).map(GpuProcess::to_string).collect();
-            return Err(Refusal::new(
-                "vram-held-by-others",
-                format!(
-                    "{held} of GPU {index} are held by {}, and vLLM is to use {wanted} of its {}",
-                    holders.join(", "),
-                    gpu.usable()
-                ),
-                "stop them, or lower `memory.gpu-memory-utilization`",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The least compute capability by method, where `config.json` alone decides (no `--quantization`).
@@ -125,6 +104,8 @@ fn least_capability(method: Option<&str>, version: Version) -> (u32, u32) {
         // are not made for.
         Some("awq" | "gptq") => (8, 0),
         Some("auto-round" | "inc") => (6, 0),
+        // PyTorch for CUDA 13 has no code for older ones.
+        _ if version >= FIRST_WITH_CUDA_13 => (7, 5),
         _ => (7, 0),
     }
 }
@@ -148,49 +129,6 @@ pub(crate) fn driver(facts: &Facts, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// Checks whether this version and environment can keep experts in RAM.
-pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
-    let environment = inputs.profile.environment();
-    let set = |name: &str| environment.get(name).is_some_and(|value| value == "1");
-    if !OFFLOAD_WORKS.contains(&version) {
-        let why = if version < OFFLOAD_WORKS.start {
-            "an assertion ends its engine when weights of a hybrid model are offloaded"
-        } else {
-            "it leaves repacked weights on the GPU (read in its source, not run)"
-        };
-        return Err(Refusal::new(
-            "offload-broken-in-version",
-            format!(
-                "the weights do not fit on the GPUs, and offload does not work in vLLM `{version}`: {why}"
-            ),
-            "pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32",
-        ));
-    }
-    if inputs.facts.wsl {
-        return Err(Refusal::new(
-            "no-pinned-memory",
-            "the weights do not fit on the GPUs, and WSL cannot pin memory to keep them in",
-            "boot Linux itself, or use GPUs with more memory",
-        ));
-    }
-    if set("VLLM_WEIGHT_OFFLOADING_DISABLE_UVA") {
-        return Err(Refusal::new(
-            "environment-breaks-offload",
-            "`VLLM_WEIGHT_OFFLOADING_DISABLE_UVA=1` makes quantised experts fail: \
-             \"b_q_weight is not on GPU\"",
-            "remove it from `vllm.environment`",
-        ));
-    }
-    if set("VLLM_USE_V2_MODEL_RUNNER") && version < Version::new(0, 28, 0) {
-        return Err(Refusal::new(
-            "environment-breaks-offload",
-            format!("with `VLLM_USE_V2_MODEL_RUNNER=1` vLLM `{version}` ignores the offload silently"),
-            "remove it from `vllm.environment`",
-        ));
-    }
-    Ok(())
-}
-
 /// Finds what to know of a plan that can be made.
 pub(crate) fn findings(
     inputs: Inputs<'_>,
@@ -210,7 +148,10 @@ pub(crate) fn findings(
         without_graphs(inputs),
         offloaded(inputs, version, budget),
         expandable_segments(inputs, budget),
-        utilization_lowered(inputs, budget),
+        fitting::utilization_lowered(inputs, budget),
+        fitting::tight(inputs, budget),
+        fitting::waiting(inputs, budget),
+        fitting::shared_memory(inputs, budget),
         all_reduce_disabled(inputs, budget),
         too_slow(inputs, predicted),
     ]
@@ -377,7 +318,9 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
 const SAME_TEXT: Version = Version::new(0, 26, 0);
 
 fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
-    (budget.offload.0 > 0).then(|| {
+    // It was reported of hybrids, and seen of no other.
+    let hybrid = inputs.checkpoint.shape.as_ref().is_none_or(|shape| shape.linear_num_value_heads > 0);
+    (budget.offload.0 > 0 && hybrid).then(|| {
         if version == SAME_TEXT {
             let what = format!(
                 "weight offload of hybrid models gave wrong text in some versions (vLLM issue 38718); in \
@@ -395,23 +338,6 @@ fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Fi
             None => finding
                 .help("let validation ask its known questions: set `validation.quality.min-known-answers`"),
         }
-    })
-}
-
-/// Finds that the profile's share would not leave room for the memory that vLLM takes beside it: vLLM would
-/// not start.
-fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
-    let asked = inputs.profile.memory().gpu_memory_utilization;
-    let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
-    (gpu < memory::share(vram, asked)).then(|| {
-        Finding::new(
-            "gpu-memory-utilization-lowered",
-            format!(
-                "vLLM may use {gpu} of the {vram} of each GPU, and not `gpu-memory-utilization = {asked}` of them: \
-                 it takes {uncounted} beside its share, and would not start"
-            ),
-        )
     })
 }
 

@@ -116,15 +116,19 @@ fn all(nvml: &Nvml) -> Result<Vec<Gpu>, NvmlError> {
 }
 
 fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
-    let memory = device.memory_info()?;
+    // GPUs that share the processors' memory do not tell it.
+    let memory = match device.memory_info() {
+        Err(NvmlError::NotSupported) => (0, 0, 0),
+        told => told.map(|memory| (memory.total, memory.reserved, memory.free))?,
+    };
     let capability = device.cuda_compute_capability()?;
     let unsigned = |number: i32| u32::try_from(number).unwrap_or(0);
     Ok(Gpu {
         name: device.name()?,
         uuid: device.uuid().ok(),
-        memory_total: ByteSize(memory.total),
-        memory_reserved: ByteSize(memory.reserved),
-        memory_free: ByteSize(memory.free),
+        memory_total: ByteSize(memory.0),
+        memory_reserved: ByteSize(memory.1),
+        memory_free: ByteSize(memory.2),
         compute_capability: (unsigned(capability.major), unsigned(capability.minor)),
         // The best that GPU and slot can do together, since the present link drops while idle. Virtual GPUs
         // do not tell; the slowest link is then the safe guess.

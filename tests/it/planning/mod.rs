@@ -9,4 +9,5 @@ mod page;
 mod plan;
 mod prediction;
 mod preflight;
+mod published;
 mod rules;

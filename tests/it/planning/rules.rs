@@ -77,10 +77,20 @@ fn planned() -> Vec<Vec<Finding>> {
     let mut differing = stored(Value::Null);
     differing.by_config = differing.weights(1).map(|bytes| ByteSize(bytes.0 / 2));
     let big = changed("four-16gb", |facts| {
-        facts.gpus.iter_mut().for_each(|gpu| gpu.memory_total = ByteSize::gib(80));
+        for gpu in &mut facts.gpus {
+            (gpu.memory_total, gpu.memory_free) = (ByteSize::gib(80), ByteSize::gib(80));
+        }
     });
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
+    let tight = changed("one-16gb", |facts| {
+        (facts.gpus[0].memory_total, facts.gpus[0].memory_free) =
+            (ByteSize::mib(25_096), ByteSize::mib(25_096));
+    });
+    let dense = include_str!("../../fixtures/published/qwen25-32b-awq.json");
+    let dense = Checkpoint::of(dense, None).unwrap();
     vec![
+        found(&one("0.26.0").replace("gpu = \"16GiB\"", ""), &tight, Some(dense)),
+        on("four-16gb", &format!("{AWQ}\n[limits]\nmax-num-seqs = 64\nmax-model-len = 65536\n")),
         found(&arguments(r#""-q", "awq""#), &four, None),
         on("four-16gb", AWQ),
         on("one-16gb", AWQ),
@@ -108,7 +118,7 @@ fn planned() -> Vec<Vec<Finding>> {
         found(AWQ, &four, Some(gptq("sym", false))),
         found(
             &arguments(r#""--kv-cache-dtype", "fp8_e4m3""#),
-            &changed("four-16gb", |facts| facts.gpus[1].compute_capability = (8, 6)),
+            &changed("four-16gb", |facts| facts.gpus[1].compute_capability = (7, 5)),
             None,
         ),
         on("four-16gb", &arguments(r#""--flux-compensator""#)),

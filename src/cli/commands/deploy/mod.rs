@@ -46,6 +46,9 @@ pub(crate) fn deploy(
         let mut context = on_screen(global, screen)?;
         let mut prepared = plan::prepare(&context, profile)?;
         prepared.waived = waived(insistence);
+        if !insistence.accept_estimate {
+            prepared.plan.clone().modelled()?;
+        }
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }
