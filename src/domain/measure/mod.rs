@@ -1,11 +1,7 @@
 //! Measurements of a server: samples and their statistics.
 
-<<<<<<< HEAD
 pub mod prompts;
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-=======
 pub mod run;
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
 pub mod stats;
 
 use prompts::PromptSource;
@@ -42,19 +38,15 @@ pub struct Throughput {
     /// Requests that were thrown away and made anew, since this client itself was stalled.
     #[serde(default)]
     pub thrown_away: u32,
-<<<<<<< HEAD
     /// Where the prompts came from. Absent in reports of before: one text, each time with another label.
     #[serde(default)]
     pub prompts: Option<PromptSource>,
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-=======
     /// Requests that were made anew, since others used the server meanwhile.
     #[serde(default)]
     pub made_anew: u32,
     /// How much starts of the same server differ on this host: the standard deviation of the logarithm of the rate.
     #[serde(default = "usual_start_spread")]
     pub start_spread: f64,
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
     /// Each measured request, in order.
     #[serde(default)]
     pub samples: Vec<Sample>,

@@ -132,32 +132,6 @@ impl Throughput {
     /// Sums these samples up. Absent when there are none, or one of them has no decode rate.
     /// `output_tokens` is the least that any of them generated.
     pub fn of(samples: &[Sample]) -> Option<Self> {
-<<<<<<< HEAD
-        Some(Self {
-            requests: u32::try_from(samples.len()).ok()?,
-            output_tokens: samples.iter().map(|sample| sample.tokens).min()?,
-            decode_tokens_per_second: Interval::of(rates(samples)?)?,
-            ttft_ms: Interval::of(samples.iter().map(|sample| sample.ttft_ms))?,
-            tpot_ms: Interval::of(samples.iter().filter_map(Sample::tpot_ms))?,
-            itl_ms: Interval::of_gaps(samples)?,
-            e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
-            thrown_away: 0,
-            prompts: None,
-            samples: samples.to_vec(),
-        })
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        Some(Self {
-            requests: u32::try_from(samples.len()).ok()?,
-            output_tokens: samples.iter().map(|sample| sample.tokens).min()?,
-            decode_tokens_per_second: Interval::of(rates(samples)?)?,
-            ttft_ms: Interval::of(samples.iter().map(|sample| sample.ttft_ms))?,
-            tpot_ms: Interval::of(samples.iter().filter_map(Sample::tpot_ms))?,
-            itl_ms: Interval::of_gaps(samples)?,
-            e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
-            thrown_away: 0,
-            samples: samples.to_vec(),
-        })
-=======
         Some(
             Self {
                 requests: u32::try_from(samples.len()).ok()?,
@@ -170,11 +144,11 @@ impl Throughput {
                 thrown_away: 0,
                 made_anew: 0,
                 start_spread: USUAL_START_SPREAD,
+                prompts: None,
                 samples: samples.to_vec(),
             }
             .among_starts(USUAL_START_SPREAD),
         )
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
     }
 }
 

@@ -219,16 +219,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
         let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
         let link = expert_rate(gpu);
         let copy = copy_rate(gpu).max(link);
-<<<<<<< HEAD
         let machete = if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
-        let fixed = FIXED + machete + launches;
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        let fixed = FIXED + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
-=======
-        let fixed = FIXED
-            + fixed_of_layer(checkpoint) * layers
-            + if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
->>>>>>> 5136daee8ee520280fc32be6c19dcc8f6d6ad9ae
+        let fixed = FIXED + fixed_of_layer(checkpoint) * layers + machete + launches;
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, fixed.as_secs_f64()),

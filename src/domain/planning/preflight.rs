@@ -5,12 +5,7 @@
 
 use super::{
     arguments::{answers, known, named_in_old_file, quantization},
-<<<<<<< HEAD
-    command_line,
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-=======
-    fitting,
->>>>>>> 5136daee8ee520280fc32be6c19dcc8f6d6ad9ae
+    command_line, fitting,
     inputs::Inputs,
     kernels,
     memory::Budget,

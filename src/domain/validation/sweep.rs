@@ -1,20 +1,7 @@
 //! Plans and reports how the speed changes with the length of the prompt and with the number of streams,
 //! within a given time. The names are those of `vllm bench serve`.
 
-<<<<<<< HEAD
-use crate::domain::measure::{
-    Interval, Sample,
-    prompts::PromptSource,
-    stats::{Logarithms, median},
-};
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-use crate::domain::measure::{
-    Interval, Sample,
-    stats::{Logarithms, median},
-};
-=======
-use crate::domain::measure::{Interval, Sample, run::Run, stats::median};
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+use crate::domain::measure::{Interval, Sample, prompts::PromptSource, run::Run, stats::median};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -338,7 +338,7 @@ impl Found {
 
     fn text(
         &self,
-        context: Option<u32>,
+        max_model_len: Option<u32>,
         floor: f64,
         known_answers: Option<f64>,
         cut_answers: Option<f64>,

@@ -14,20 +14,7 @@ use crate::{
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
-<<<<<<< HEAD
-    flow::{context::Context, event::Event},
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-    },
-=======
-    flow::{
-        context::Context,
-        event::{Event, Observer},
-        validate::generation::start_spread,
-    },
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+    flow::{context::Context, event::Event, validate::generation::start_spread},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -128,27 +115,14 @@ impl SideBySide {
             profiles: both.map(|account| account.generation.plan.profile.clone()),
             generations: both.map(|account| account.generation.id),
             at: jiff::Timestamp::now(),
-<<<<<<< HEAD
-            rows: [
-                costs(both),
-                one_stream(both),
-                by_prompt(both),
-                by_streams(both, other_prompts),
-                answers(both),
-            ]
-            .concat(),
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-            rows: [costs(both), one_stream(both), by_prompt(both), by_streams(both), answers(both)].concat(),
-=======
             rows: [
                 costs(both),
                 one_stream(both, starts),
                 by_prompt(both, starts),
-                by_streams(both, starts),
+                by_streams(both, starts, other_prompts),
                 answers(both),
             ]
             .concat(),
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
             quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
             not_comparable: other_prompts.then(|| OTHER_PROMPTS.to_owned()).into_iter().collect(),
         }
@@ -206,17 +180,9 @@ fn by_prompt(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     lengths.into_iter().map(row).collect()
 }
 
-<<<<<<< HEAD
 /// The measures for each number of streams that one of them was measured with. Without ratios where they were sent
 /// `other_prompts`: streams of one text share what they read.
-fn by_streams(both: [&GenerationEvidence; 2], other_prompts: bool) -> Vec<Row> {
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-/// The measures for each number of streams that one of them was measured with.
-fn by_streams(both: [&GenerationEvidence; 2]) -> Vec<Row> {
-=======
-/// The measures for each number of streams that one of them was measured with.
-fn by_streams(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+fn by_streams(both: [&GenerationEvidence; 2], starts: f64, other_prompts: bool) -> Vec<Row> {
     type Of = fn(&Concurrency) -> Measured;
     const MEASURES: [(&str, &str, Of); 3] = [
         ("throughput", "tokens/s", |level| Measured(level.throughput(), level.windows())),
@@ -231,14 +197,8 @@ fn by_streams(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
         let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
         let row = |(name, unit, of): &(&str, &'static str, Of)| {
             let of = level.map(|level| level.map(of));
-<<<<<<< HEAD
-            let row = measured(format!("{name}, {}", plural(streams)), unit, of);
+            let row = measured(format!("{name}, {}", plural(streams)), unit, of, starts);
             if other_prompts && streams > 1 { row.without_ratio() } else { row }
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-            measured(format!("{name}, {}", plural(streams)), unit, of)
-=======
-            measured(format!("{name}, {}", plural(streams)), unit, of, starts)
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         };
         measures.iter().map(row).collect::<Vec<_>>()
     };

@@ -10,16 +10,8 @@ use crate::{
         problem::{Kind, Problem},
         validation::{
             report::Report,
-<<<<<<< HEAD
-            sequential,
-            verdict::{Basis, NotJudged, not_judgeable},
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-            sequential,
-            verdict::{Basis, not_judgeable, requires},
-=======
             sequential, spread,
-            verdict::{Basis, not_judgeable, requires},
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+            verdict::{Basis, NotJudged, not_judgeable},
         },
     },
     flow::{
@@ -132,18 +124,10 @@ pub fn judgeable(context: &Context, plan: &Plan, live: Option<&Report>) -> Resul
         power * 100.0
     );
     match power {
-<<<<<<< HEAD
-        _ if theirs.is_empty() => {}
+        _ if theirs.is_none() => {}
         power if live.is_some() && power < sequential::LEAST_POWER => {
             open.push(NotJudged { why: sound, fails: baseline.required });
         }
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        _ if theirs.is_empty() => {}
-        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
-=======
-        _ if theirs.is_none() => {}
-        power if live.is_some() && power < sequential::LEAST_POWER => open.push(sound),
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         power if power < sequential::LEAST_POWER => context.tell(Event::Warning(sound)),
         _ => {}
     }

@@ -4,12 +4,8 @@ pub mod command;
 mod conformance;
 mod connections;
 pub mod generation;
-<<<<<<< HEAD
-mod quality;
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-=======
 mod others;
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+mod quality;
 mod speed;
 mod sweep;
 

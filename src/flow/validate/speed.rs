@@ -8,17 +8,12 @@ use crate::{
             stream::Streamed,
         },
         conformance::Violation,
-<<<<<<< HEAD
         measure::{
             Sample, Throughput,
             prompts::{PromptSource, SHORT},
+            run::Run,
             stats::rates,
         },
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        measure::{Sample, Throughput, stats::rates},
-=======
-        measure::{Sample, Throughput, run::Run, stats::rates},
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
         profile::Gates,
         validation::sequential::{is_clear, is_clearly_below},
     },
@@ -76,17 +71,13 @@ pub(super) struct Measured {
 impl Measured {
     /// All together. Absent where there is nothing, or no rate.
     pub(super) fn throughput(&self) -> Option<Throughput> {
-<<<<<<< HEAD
-        Some(Throughput {
+        let made_anew = u32::try_from(self.disturbed.len()).unwrap_or(u32::MAX);
+        let all = Throughput {
             thrown_away: self.thrown_away,
+            made_anew,
             prompts: Some(PromptSource::NOW),
             ..Throughput::of(&self.samples)?
-        })
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        Some(Throughput { thrown_away: self.thrown_away, ..Throughput::of(&self.samples)? })
-=======
-        let made_anew = u32::try_from(self.disturbed.len()).unwrap_or(u32::MAX);
-        let all = Throughput { thrown_away: self.thrown_away, made_anew, ..Throughput::of(&self.samples)? };
+        };
         Some(all.among_starts(self.start_spread))
     }
 
@@ -119,7 +110,6 @@ impl Measured {
             )));
         }
         self
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
     }
 }
 
@@ -144,30 +134,11 @@ pub(super) async fn measure(
     let [least, .., most] = rule.looks else { return Ok(measured) };
     for of in rule.looks.iter().copied() {
         while measured.samples.len() < of as usize {
-<<<<<<< HEAD
-            let number = measured.samples.len() + 1;
-            let made = number + measured.thrown_away as usize + gates.warmups as usize;
-            let request = prompting.request(&made.to_string(), SHORT, gates.output_tokens);
-            let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
-            let (heard, stalled) = watching(one(api, gates, &request)).await;
-            let (sample, heard) = heard?;
-            let sample = Sample { began_ms, stalled_ms: stalled.as_micros() as f64 / 1000.0, ..sample };
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-            let number = measured.samples.len() + 1;
-            let made = number + measured.thrown_away as usize + gates.warmups as usize;
-            let request = prompting.request(&made.to_string(), PROMPT, gates.output_tokens);
-            let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
-            let (heard, stalled) = watching(one(api, gates, &request)).await;
-            let (sample, heard) = heard?;
-            let sample = Sample { began_ms, stalled_ms: stalled.as_micros() as f64 / 1000.0, ..sample };
-=======
             let name = (measured.made() + 1 + gates.warmups as usize).to_string();
             let asked = Instant::now();
-            let (sample, heard) =
-                one(api, gates, &prompting.request(&name, PROMPT, gates.output_tokens), &mut patience)
-                    .await?;
+            let request = prompting.request(&name, SHORT, gates.output_tokens);
+            let (sample, heard) = one(api, gates, &request, &mut patience).await?;
             let sample = Sample { began_ms: millis(asked.duration_since(began)), ..sample };
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
             // On a host that is never calmer they count as they are: their spread then says so.
             if sample.is_stalled() && measured.thrown_away < of {
                 measured.thrown_away += 1;

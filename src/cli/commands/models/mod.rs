@@ -4,16 +4,8 @@ pub(super) mod store;
 
 use crate::{
     cli::{
-<<<<<<< HEAD:src/cli/commands/models/mod.rs
-        args::{Global, LockRequest},
-        context::on_screen,
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2:src/cli/commands/models.rs
-        args::{Global, LockRequest},
-        context::interruptible,
-=======
         args::{Download, Global, LockRequest},
-        context::interruptible,
->>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e:src/cli/commands/models.rs
+        context::on_screen,
         documents::models::{FetchDocument, LockDocument, RuntimeLockDocument, UpstreamDocument},
         output::show,
         progress::Screen,
@@ -89,14 +81,8 @@ pub(crate) fn fetch(
     global: &Global,
     profile: &str,
     offline: bool,
-<<<<<<< HEAD:src/cli/commands/models/mod.rs
-    screen: &Rc<Screen>,
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2:src/cli/commands/models.rs
-    screen: &Screen,
-=======
     download: Download,
-    screen: &Screen,
->>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e:src/cli/commands/models.rs
+    screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let context = on_screen(global, screen)?;
     let mut settings = Settings::from_environment()?;

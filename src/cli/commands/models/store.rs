@@ -31,20 +31,10 @@ pub(crate) fn verify(
     request: VerifyRequest,
     screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
-<<<<<<< HEAD:src/cli/commands/models/store.rs
-    let VerifyRequest { profile, all, repair } = request;
-    let context = on_screen(global, screen)?;
-    let hub = if repair { pieces(&context, profile.as_deref(), screen) } else { None };
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2:src/cli/commands/store.rs
-    let VerifyRequest { profile, all, repair } = request;
-    let context = interruptible(global)?;
-    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
-=======
     let VerifyRequest { profile, all, repair, from } = request;
     let peers = from.iter().map(|from| Peer::of(from)).collect::<Result<Vec<_>, _>>()?;
-    let context = interruptible(global)?;
-    let hub = if repair { models::pieces(&context, profile.as_deref(), screen) } else { None };
->>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e:src/cli/commands/store.rs
+    let context = on_screen(global, screen)?;
+    let hub = if repair { pieces(&context, profile.as_deref(), screen) } else { None };
     let which = match profile {
         Some(profile) => Which::Profile(profile),
         None if all => Which::All,

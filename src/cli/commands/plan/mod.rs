@@ -22,16 +22,8 @@ use crate::{
 };
 use std::path::Path;
 
-<<<<<<< HEAD:src/cli/commands/plan/mod.rs
 pub(crate) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
-    let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2:src/cli/commands/plan.rs
-pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
-    let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine } = request;
-=======
-pub(super) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
     let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine, accept_estimate } = request;
->>>>>>> 5136daee8ee520280fc32be6c19dcc8f6d6ad9ae:src/cli/commands/plan.rs
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
     let context = planning(global, facts.as_deref())?;

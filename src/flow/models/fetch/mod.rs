@@ -212,18 +212,8 @@ impl FetchJob<'_> {
         context.tell(Event::Stage(format!("ask `{}` for `{}`", hub.address(), model.repo)));
         let wanted = self.locate(&hub, missing)?;
         let of = total(missing);
-<<<<<<< HEAD
         context.tell(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
-        let means =
-            FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
-        let means =
-            FetchOptions { folder, settings, connections: CONNECTIONS, interrupt: &context.interrupt };
-=======
-        observer.see(Event::Stage(format!("fetch {} ({of}) of `{}`", files(missing.len()), model.repo)));
         let means = FetchOptions { folder, settings, interrupt: &context.interrupt };
->>>>>>> 3c77d56ef4f29782d383ec24ed26d38360ca576e
         let last = Cell::new(ByteSize(0));
         let mut cache = context.store.hash_cache()?;
         let fetched = fetch::fetch(&wanted, &means, &mut |news| {

@@ -63,13 +63,7 @@ pub enum EngineFault {
 
 impl EngineFault {
     /// Every fault.
-<<<<<<< HEAD
-    pub const ALL: [Self; 26] = [
-||||||| 72c0a56515bea37c260ccd1187843046562b3bd2
-    pub const ALL: [Self; 23] = [
-=======
-    pub const ALL: [Self; 24] = [
->>>>>>> 4dd502f11ed0c07fb2c3e99ae25e3f671a4cb6c7
+    pub const ALL: [Self; 27] = [
         Self::Slow,
         Self::WrongText,
         Self::Crash,
