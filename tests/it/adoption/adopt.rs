@@ -138,6 +138,36 @@ fn what_would_be_recorded_is_told_as_json() {
     assert_eq!(told["schema"], "awqdeploy/adoption/v1");
 }
 
+/// `awqdeploy init --adopt` of this server.
+fn init(stand: &Stand, server: &ByHand, more: &[&str]) -> Said {
+    let (pid, folder) = (server.pid().to_string(), |name| stand.path(name).display().to_string());
+    let (root, profiles) = (folder("root"), folder("profiles"));
+    let words = ["init", repo(OLD), "--adopt", &pid, "--vllm", "0.26.0", "--name", "old", "--root", &root];
+    Said::by(&mut awqdeploy(&[&words, &["--profiles", &profiles, "--progress", "none"][..], more].concat()))
+}
+
+#[test]
+fn init_starts_from_a_server_that_runs() {
+    let stand = Stand::new();
+    let mut server = ByHand::start(&stand, &["--seed", "7"], &[]);
+    let path = stand.path("profiles/old.toml");
+    init(&stand, &server, &["--dry-run"]).text();
+    assert!(!path.exists(), "a dry run wrote it");
+
+    let text = init(&stand, &server, &[]).text();
+    let adopt = format!("adopt {} --profile old", server.pid());
+    assert!(text.contains(&adopt) && text.contains("init --migrate-to OWNER/MODEL"), "{text}");
+    let profile = stand.context.library.load("old").unwrap();
+    assert_eq!(profile.model().repo, repo(OLD));
+    assert!(fs::read_to_string(&path).unwrap().contains("\"--seed\", \"7\""));
+    assert!(
+        server.lives() && stand.context.store.current().unwrap().is_none(),
+        "it proposes, and adopts nothing"
+    );
+
+    init(&stand, &server, &[]).complaint(2);
+}
+
 #[test]
 fn what_runs_becomes_generation_1_and_serves_on() {
     let mut stand = Stand::new();
