@@ -122,7 +122,7 @@ fn a_hub_that_cannot_be_reached_is_asked_once_and_named() {
     assert!(!verified.is_clean());
     let [why] = verified.models[0].unavailable.as_slice() else { panic!("{:?}", verified.models) };
     assert!(why.starts_with("the hub at `127.0.0.1`: no connection: "), "{why}");
-    assert_eq!(told.into_inner().unwrap(), [why.clone()]);
+    assert_eq!(told.into_inner().unwrap(), std::slice::from_ref(why));
 }
 
 /// What a repository refuses it refuses for all of its files, and for the locked commit as for its branch.
