@@ -148,8 +148,7 @@ fn a_first_migration_needs_a_first_profile() {
 #[test]
 fn a_migration_to_what_cannot_serve_as_much_says_so() {
     let (site, arguments) = first();
-    let longer =
-        site.text("profiles/qwen3-8b-awq.toml").replace("max-model-len = 16384", "max-model-len = 40960");
+    let longer = site.text("profiles/qwen3-8b-awq.toml").replace("max-num-seqs = 4", "max-num-seqs = 6");
     fs::write(site.path("profiles/qwen3-8b-awq.toml"), longer).unwrap();
     let folder = site.model("second", &QWEN3_14B_AWQ, Some(ANSWERS));
     let said =
