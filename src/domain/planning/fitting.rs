@@ -76,7 +76,7 @@ pub(super) fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option
 
 /// Where the cache may come out so small that vLLM does not start.
 pub(super) fn tight(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
-    let (by, cache, needed) = (budget.tight_by?, budget.kv_cache?, budget.kv_cache_needed?);
+    let (by, cache, needed) = (budget.tight_by?, budget.kv_cache?, budget.kv_cache_least?);
     let what = format!(
         "{cache} are left for the KV cache, {needed} are needed, and the estimate of the rest may be off by so much that \
          {by} are missing: vLLM may not start"

@@ -43,12 +43,15 @@ pub struct Budget {
     pub uncounted: Option<ByteSize>,
     /// The memory that is left for the KV cache and recurrent state. Absent where the weights are.
     pub kv_cache: Option<ByteSize>,
-    /// What the KV cache and recurrent state need for one sequence of `max-model-len` tokens: vLLM does
-    /// not start with less. Absent where the architecture is not modelled, and on the CPU.
+    /// The bytes that the KV cache and recurrent state need for `max-num-seqs` sequences of `max-model-len`
+    /// tokens. Absent where the architecture is not modelled, and on the CPU.
     pub kv_cache_needed: Option<ByteSize>,
+    /// The part of them without which vLLM does not start: one sequence. More sequences than fit wait.
+    #[serde(default)]
+    pub kv_cache_least: Option<ByteSize>,
     /// The tokens that `kv_cache` holds, counted as vLLM logs them ("KV cache size: N tokens").
     pub kv_cache_tokens: Option<u64>,
-    /// The longest `max-model-len` of which this cache holds one sequence.
+    /// The longest `max-model-len` that this cache holds for `max-num-seqs` sequences.
     #[serde(default)]
     pub longest_context: Option<u64>,
     /// The most sequences of `max-model-len` that this cache holds.
@@ -156,11 +159,12 @@ impl Budget {
             overhead: Some(room.overhead),
             uncounted: Some(room.uncounted),
             kv_cache: free,
-            kv_cache_needed: paging.map(|paging| paging.needed(profile.limits()) + room.draft_cache),
+            kv_cache_needed: paging.map(|paging| paging.of_all(profile.limits()) + room.draft_cache),
+            kv_cache_least: paging.map(|paging| paging.needed(profile.limits()) + room.draft_cache),
             kv_cache_tokens: for_model.zip(paging).map(|(free, paging)| paging.tokens(free, length)),
             longest_context: for_model.zip(paging).zip(checkpoint.shape.as_ref()).map(
                 |((free, paging), shape)| {
-                    let longest = paging.longest(free, 1);
+                    let longest = paging.longest(free, profile.limits().max_num_seqs);
                     longest.min(shape.longest_context())
                 },
             ),
@@ -171,6 +175,11 @@ impl Budget {
             }),
             ram: RAM_SERVER + times(RAM_RANK + pinned + repacked, ranks) + room.cache_in_ram,
         }
+    }
+
+    /// Whether the cache holds `max-num-seqs` sequences of `max-model-len` tokens, as far as that is known.
+    pub(crate) fn serves_all_at_once(&self) -> bool {
+        self.kv_cache.zip(self.kv_cache_needed).is_none_or(|(cache, needed)| cache >= needed)
     }
 
     /// The VRAM that a rank may hold: its share, and uncounted memory. Absent on the CPU.

@@ -234,7 +234,7 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
         (_, offloaded) => format!("even with {offloaded} of weights in RAM"),
     };
     let parts =
-        [("weights", budget.weights), ("overhead", budget.overhead), ("KV cache", budget.kv_cache_needed)];
+        [("weights", budget.weights), ("overhead", budget.overhead), ("KV cache", budget.kv_cache_least)];
     let parts = parts.iter().filter_map(|(name, size)| size.map(|size| format!("{name} {size}")));
     let on_each = match ranks {
         0 | 1 => String::new(),

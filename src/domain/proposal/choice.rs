@@ -111,9 +111,11 @@ impl Choice<'_> {
     /// The best setting with this share of each GPU.
     fn with_share(&self, share: Option<f64>) -> Result<Result<Setting, Refusal>, Problem> {
         let mut fitting: Vec<(Setting, Option<f64>)> = Vec::new();
-        let mut refused = None;
+        let (mut refused, mut waiting) = (None, None);
         for setting in self.settings(share) {
             match self.plan(&self.draft(setting, None).write())? {
+                // That requests wait is for a person to choose.
+                Ok((_, plan)) if !plan.memory.serves_all_at_once() => waiting = waiting.or(Some(setting)),
                 // Clients keep the limits that they have today.
                 Ok(_) if self.kept() == Some((setting.max_model_len, setting.max_num_seqs)) => {
                     return Ok(Ok(setting));
@@ -125,8 +127,8 @@ impl Choice<'_> {
         let fastest = fitting.iter().filter_map(|(_, rate)| *rate).fold(0.0, f64::max);
         let good =
             |(_, rate): &&(Setting, Option<f64>)| rate.is_none_or(|rate| rate >= fastest * SPEED_SHARE);
-        match (fitting.iter().find(good), refused) {
-            (Some((setting, _)), _) => Ok(Ok(*setting)),
+        match (fitting.iter().find(good).map(|(setting, _)| *setting).or(waiting), refused) {
+            (Some(setting), _) => Ok(Ok(setting)),
             (None, Some(refusal)) => Ok(Err(refusal)),
             (None, None) => Ok(Ok(self.settings(share)[0])),
         }

@@ -69,7 +69,7 @@ fn a_dense_model_is_planned_without_offload() {
     assert_eq!((plan.memory.tensor_parallel_size, plan.memory.offload), (4, ByteSize(0)));
     assert!(plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled"));
     let refusal = plan_of(&text, &facts("one-16gb"), Some(checkpoint(LLAMA_8B))).unwrap_err();
-    assert_snapshot!(refusal.message, @"with TP 1 6.3 GiB of VRAM are missing, with nothing that can be offloaded: weights 15.0 GiB, overhead 1.8 GiB, KV cache 4.0 GiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB");
+    assert_snapshot!(refusal.message, @"with TP 1 2.5 GiB of VRAM are missing, with nothing that can be offloaded: weights 15.0 GiB, overhead 944.0 MiB, KV cache 1.0 GiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB");
     let fixed = text.replace("[memory]", "[memory]\noffload = \"12GiB\"");
     let plan = plan_of(&fixed, &facts("one-16gb"), Some(checkpoint(LLAMA_8B))).unwrap();
     assert!(
@@ -119,7 +119,7 @@ fn latent_attention_is_named_as_not_modelled() {
     )
     .unwrap();
     let finding = plan.findings.iter().find(|finding| finding.code == "architecture-not-modelled").unwrap();
-    assert_snapshot!(finding.message, @"`DeepseekV3ForCausalLM` and its latent attention (MLA) are not modelled: memory is estimated from file sizes, the KV cache not counted");
+    assert_snapshot!(finding.message, @"`DeepseekV3ForCausalLM` and its latent attention (MLA) are not modelled (`config.json` leaves out `hidden_size`, `num_attention_heads`, `num_hidden_layers`, `vocab_size`, `max_position_embeddings`, `n_routed_experts`, `moe_intermediate_size`, `qk_rope_head_dim`, `num_experts_per_tok`): memory is estimated from file sizes, the KV cache not counted");
 }
 
 #[test]

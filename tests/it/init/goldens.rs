@@ -34,7 +34,7 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
     would write DIR/profiles/qwen3-8b-awq.toml
 
       # Qwen/Qwen3-8B-AWQ on this host. Written by `awqdeploy init`; change what you like.
-      # Planned: TP 1 with all weights in VRAM, predicted 104 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
+      # Planned: TP 1 with all weights in VRAM, predicted 131 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
       service = "vllm"                        # the systemd unit that serves it
 
       [model]
@@ -50,7 +50,7 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 16384                   # tokens of a prompt and its answer together; up to 25712 would fit
+      max-model-len = 16384                   # tokens of a prompt and its answer together; up to 27360 would fit
       max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -59,7 +59,7 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
       arguments = ["--generation-config", "vllm", "--default-chat-template-kwargs", '{"enable_thinking": false}']
 
       [validation]
-      min-decode-tokens-per-second = 52.0     # tokens/s of one answer: half of the 104 that are predicted
+      min-decode-tokens-per-second = 65.0     # tokens/s of one answer: half of the 131 that are predicted
 
       [validation.quality]
       min-known-answers = 0.8                 # the share of known questions to answer right
@@ -67,9 +67,9 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
     planned
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
-      longest context          25712 tokens would fit
-      predicted                104.5 tokens/s, one stream (74.4 to at most 207.7; VRAM bandwidth limits it; rates from a table of cards and links)
-      with 4 at once           104.5 tokens/s each, 417.9 together
+      longest context          27360 tokens would fit
+      predicted                130.9 tokens/s, one stream (94.8 to at most 207.7; VRAM bandwidth limits it; rates from a table of cards and links)
+      with 4 at once           130.9 tokens/s each, 523.5 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
       awqdeploy --profiles DIR/profiles lock qwen3-8b-awq
@@ -85,7 +85,7 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
     would write DIR/profiles/qwen3-30b-a3b-gptq-int4.toml
 
       # Qwen/Qwen3-30B-A3B-GPTQ-Int4 on this host. Written by `awqdeploy init`; change what you like.
-      # Planned: TP 1 with all weights in VRAM, predicted 155 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
+      # Planned: TP 1 with all weights in VRAM, predicted 165 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
       service = "vllm"                        # the systemd unit that serves it
 
       [model]
@@ -101,7 +101,7 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 11040 would fit
+      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 13936 would fit
       max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -110,7 +110,7 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
       arguments = ["--generation-config", "vllm", "--default-chat-template-kwargs", '{"enable_thinking": false}']
 
       [validation]
-      min-decode-tokens-per-second = 77.0     # tokens/s of one answer: half of the 155 that are predicted
+      min-decode-tokens-per-second = 82.0     # tokens/s of one answer: half of the 165 that are predicted
 
       [validation.quality]
       min-known-answers = 0.8                 # the share of known questions to answer right
@@ -118,9 +118,9 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
     planned
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
-      longest context          11040 tokens would fit
-      predicted                155.5 tokens/s, one stream (108.0 to at most 487.1; fixed work of a step limits it; rates from a table of cards and links)
-      with 4 at once           108.0 tokens/s each, 432.1 together
+      longest context          13936 tokens would fit
+      predicted                164.6 tokens/s, one stream (114.6 to at most 487.1; fixed work of a step limits it; rates from a table of cards and links)
+      with 4 at once           112.3 tokens/s each, 449.4 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
       awqdeploy --profiles DIR/profiles lock qwen3-30b-a3b-gptq-int4
@@ -136,7 +136,7 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
     would write DIR/profiles/meta-llama-3-1-70b-instruct-awq-int4.toml
 
       # owner/Meta-Llama-3.1-70B-Instruct-AWQ-INT4 on this host. Written by `awqdeploy init`; change what you like.
-      # Planned: TP 2 with all weights in VRAM, predicted 38 tokens/s (2 × NVIDIA GeForce RTX 4090, 24.0 GiB each).
+      # Planned: TP 2 with all weights in VRAM, predicted 40 tokens/s (2 × NVIDIA GeForce RTX 4090, 24.0 GiB each).
       service = "vllm"                        # the systemd unit that serves it
 
       [model]
@@ -154,7 +154,7 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 4096                    # tokens of a prompt and its answer together; up to 6800 would fit
+      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 11824 would fit
       max-num-seqs = 1                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -162,7 +162,7 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
       arguments = ["--generation-config", "vllm"]
 
       [validation]
-      min-decode-tokens-per-second = 19.0     # tokens/s of one answer: half of the 38 that are predicted
+      min-decode-tokens-per-second = 19.0     # tokens/s of one answer: half of the 40 that are predicted
 
       [validation.quality]
       min-known-answers = 0.8                 # the share of known questions to answer right
@@ -170,10 +170,12 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
     planned
       tensor parallel          2
       in RAM                   nothing: all weights are in VRAM
-      longest context          6800 tokens would fit
-      predicted                38.1 tokens/s, one stream (27.9 to at most 53.5; VRAM bandwidth limits it; rates from a table of cards and links)
-      with 1 at once           38.1 tokens/s each, 38.1 together
+      longest context          11824 tokens would fit
+      predicted                39.8 tokens/s, one stream (29.3 to at most 53.5; VRAM bandwidth limits it; rates from a table of cards and links)
+      with 1 at once           39.8 tokens/s each, 39.8 together
       first token, roughly     0.2 s after a prompt of 128 tokens
+    warning: 1.8 GiB are left for the KV cache, 1.2 GiB are needed, and the estimate of the rest may be off by so much that 840.4 MiB are missing: vLLM may not start
+      help: to be sure, set `limits.max-model-len = 2560`, raise `memory.gpu-memory-utilization`, or add `--enforce-eager` to `vllm.arguments`
     next
       awqdeploy --profiles DIR/profiles lock meta-llama-3-1-70b-instruct-awq-int4
       awqdeploy --profiles DIR/profiles deploy meta-llama-3-1-70b-instruct-awq-int4
@@ -335,8 +337,8 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let facts = site.facts(&cards_of_24_gb(1));
     let refused = site.init(&["owner/Llama-70B", "--from", &folder, "--facts", &facts]).complaint(3);
     assert_snapshot!(refused, @r##"
-    error: with TP 1 17.2 GiB of VRAM are missing, with nothing that can be offloaded: weights 37.0 GiB, overhead 1.1 GiB, KV cache 640.0 MiB do not fit into 21.6 GiB, beside which vLLM takes 544.0 MiB
-    help: use GPUs with more memory, more of them, or a smaller quantisation
+    error: with TP 1 17.0 GiB of VRAM are missing, with nothing that can be offloaded: weights 37.0 GiB, overhead 944.0 MiB, KV cache 640.0 MiB do not fit into 21.6 GiB, beside which vLLM takes 544.0 MiB
+    help: use GPUs with more memory or more of them, a smaller quantisation, or, to keep layers in RAM and be slow, set `memory.offload = "18 GiB"`
     "##);
     assert!(!site.path("profiles").exists());
 }

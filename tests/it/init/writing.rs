@@ -92,7 +92,7 @@ fn a_migration_keeps_what_clients_know_and_is_measured_against_the_first() {
     assert_eq!(said["replaces"], "qwen3-8b-awq");
     assert_snapshot!(said["text"].as_str().unwrap(), @r##"
     # Qwen/Qwen3-14B-AWQ on this host. Written by `awqdeploy init`; change what you like.
-    # Planned: TP 1 with all weights in VRAM, predicted 74 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
+    # Planned: TP 1 with all weights in VRAM, predicted 85 tokens/s (NVIDIA GeForce RTX 4090, 24.0 GiB).
     service = "vllm"                        # the systemd unit that serves it
 
     [model]
@@ -108,7 +108,7 @@ fn a_migration_keeps_what_clients_know_and_is_measured_against_the_first() {
     port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
     [limits]
-    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 17216 would fit
+    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 18480 would fit
     max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
     [vllm]
@@ -116,14 +116,14 @@ fn a_migration_keeps_what_clients_know_and_is_measured_against_the_first() {
     arguments = ["--generation-config", "vllm"]
 
     [validation]
-    min-decode-tokens-per-second = 36.0     # tokens/s of one answer: half of the 74 that are predicted
+    min-decode-tokens-per-second = 42.0     # tokens/s of one answer: half of the 85 that are predicted
 
     [validation.quality]
     min-known-answers = 0.8                 # the share of known questions to answer right
 
     [validation.baseline]
     profile = "qwen3-8b-awq"                # measured just before it is replaced
-    min-ratio = 0.59                        # the least speed beside it; 0.70 is predicted
+    min-ratio = 0.55                        # the least speed beside it; 0.65 is predicted
     "##);
     // Now there are two, and none serves: a person has to say which, and nobody is asked where nobody sits.
     let third = [to.as_slice(), &["--name", "third"]].concat();
@@ -148,8 +148,7 @@ fn a_first_migration_needs_a_first_profile() {
 #[test]
 fn a_migration_to_what_cannot_serve_as_much_says_so() {
     let (site, arguments) = first();
-    let longer =
-        site.text("profiles/qwen3-8b-awq.toml").replace("max-model-len = 16384", "max-model-len = 40960");
+    let longer = site.text("profiles/qwen3-8b-awq.toml").replace("max-num-seqs = 4", "max-num-seqs = 6");
     fs::write(site.path("profiles/qwen3-8b-awq.toml"), longer).unwrap();
     let folder = site.model("second", &QWEN3_14B_AWQ, Some(ANSWERS));
     let said =

@@ -215,7 +215,7 @@ proptest! {
             // What is planned adds up: nothing is counted twice, and the cache gets what it needs.
             let (gpu, cache) = (base.gpu.unwrap(), base.kv_cache.unwrap());
             prop_assert_eq!(base.weights.unwrap() + base.overhead.unwrap() + cache, gpu);
-            prop_assert!(cache >= base.kv_cache_needed.unwrap());
+            prop_assert!(cache >= base.kv_cache_least.unwrap());
             prop_assert!(base.kv_cache_tokens.unwrap() >= u64::from(length));
         }
         if longer.missing == ByteSize(0) {
