@@ -117,15 +117,9 @@ fn a_hub_that_cannot_be_reached_is_asked_once_and_named() {
     assert!(!verified.is_clean());
     let [why] = verified.models[0].unavailable.as_slice() else { panic!("{:?}", verified.models) };
     assert!(why.starts_with("the hub at `127.0.0.1`: no connection: "), "{why}");
-<<<<<<< HEAD
     let told = bench.told.borrow();
     let warnings = told.iter().filter(|event| matches!(event, Event::Warning(_)));
     assert_eq!(warnings.collect::<Vec<_>>(), [&Event::Warning(why.clone())]);
-||||||| 89cf57ae7f1587b814e1e60bb620251df8530082
-    assert_eq!(told.into_inner().unwrap(), [why.clone()]);
-=======
-    assert_eq!(told.into_inner().unwrap(), std::slice::from_ref(why));
->>>>>>> cb2027f88c1fa5d96ebfcd1984a97ea397f5617f
 }
 
 /// What a repository refuses it refuses for all of its files, and for the locked commit as for its branch.
