@@ -198,7 +198,7 @@ impl Stand {
         assert_eq!(self.state().profile.as_deref(), Some(profile));
         // Asked by another process: whatever signal came was not for it.
         self.world.interrupt = Interrupt::default();
-        let report = validate(&self.world, &silent).unwrap();
+        let report = validate(&self.world, None, &silent).unwrap();
         assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
     }
 

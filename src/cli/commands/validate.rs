@@ -15,14 +15,18 @@ use crate::{
         profile::{Gates, secrets::SecretText},
         validation::report::Verdict,
     },
-    flow::{context::World, validate::command},
+    flow::{
+        context::World,
+        validate::{command, reference::ReferenceFile},
+    },
     host::os::signals::Interrupt,
 };
 
 pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
+    let file = request.reference.as_deref().map(ReferenceFile::read).transpose()?;
     let report = match &request.url {
-        None => command::validate(&World { interrupt, ..context(global)? }, screen)?,
+        None => command::validate(&World { interrupt, ..context(global)? }, file.as_ref(), screen)?,
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
@@ -34,7 +38,7 @@ pub(super) fn validate(global: &Global, request: Validate, screen: &Screen) -> R
                 Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
             })?;
             let server = command::Server { url: url.clone(), model: request.model, key, gates };
-            command::validate_at(&server, &interrupt, screen)?
+            command::validate_at(&server, file.as_ref(), &interrupt, screen)?
         }
     };
     screen.clear();

@@ -381,7 +381,14 @@ impl Found {
         };
         let generation = Some(GenerationId(0));
         let argv = Some(self.adopted.argv.as_slice());
-        let subject = Subject { generation, name: &self.request.profile, gates: &gates, argv };
+        let subject = Subject {
+            generation,
+            name: &self.request.profile,
+            gates: &gates,
+            argv,
+            weights: None,
+            reference: None,
+        };
         world.interrupt.drive(async {
             let context = api
                 .models()

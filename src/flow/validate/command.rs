@@ -1,6 +1,10 @@
 //! `validate`: validates the running server again.
 
-use super::{Subject, generation};
+use super::{
+    Subject,
+    generation::{self, Beside},
+    reference::{Record, ReferenceFile},
+};
 use crate::{
     domain::{
         problem::Problem,
@@ -16,10 +20,15 @@ use std::time::Duration;
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
 /// Validates the running server. Nothing is changed, whatever the result.
-pub fn validate(world: &World, observer: &dyn Observer) -> Result<Report, Problem> {
+pub fn validate(
+    world: &World,
+    file: Option<&ReferenceFile>,
+    observer: &dyn Observer,
+) -> Result<Report, Problem> {
     let current = world.store.deployed()?;
     let whose = generation::whose(world, &current)?;
-    generation::report(&world.store, &current.plan, current.id, whose, None, &world.interrupt, observer)
+    let beside = Beside { live: None, file };
+    generation::report(&world.store, &current.plan, current.id, whose, beside, &world.interrupt, observer)
 }
 
 /// A server, which need not be ours.
@@ -38,6 +47,7 @@ pub(crate) struct Server {
 /// Validates any server of the API, without a profile.
 pub(crate) fn validate_at(
     server: &Server,
+    file: Option<&ReferenceFile>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
@@ -51,7 +61,15 @@ pub(crate) fn validate_at(
             // Where none is named, the validation's own check says what is wrong.
             api.with_model(&first.map(|model| model.id).unwrap_or_default())
         };
-        let subject = Subject { generation: None, name: api.model(), gates: &server.gates, argv: None };
+        let record = file.map(|file| file.record(None));
+        let subject = Subject {
+            generation: None,
+            name: api.model(),
+            gates: &server.gates,
+            argv: None,
+            weights: None,
+            reference: record.as_ref().and_then(Record::reference),
+        };
         validate::validate(&api, subject, None, None, observer).await
     };
     interrupt.drive(validation)

@@ -1,8 +1,12 @@
 //! Validates a running generation, or measures it as a baseline.
 
-use super::Subject;
+use super::{
+    Subject,
+    reference::{Record, ReferenceFile},
+};
 use crate::{
     domain::{
+        digest::Sha256Digest,
         generation::Generation,
         generation_id::GenerationId,
         measure::stats::rates,
@@ -28,6 +32,15 @@ use crate::{
     },
 };
 
+/// What a running generation is compared with, beside what is on record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside<'a> {
+    /// The just measured baseline.
+    pub(crate) live: Option<&'a Report>,
+    /// A report that tells what the model should expect.
+    pub(crate) file: Option<&'a ReferenceFile>,
+}
+
 /// Validates a running generation, against the just measured baseline, or else the last good measurement on
 /// record. It takes minutes on a large model, so a signal ends it: then there is no report.
 pub(crate) fn report(
@@ -35,10 +48,11 @@ pub(crate) fn report(
     plan: &Plan,
     generation: GenerationId,
     whose: OwnedProcesses,
-    live: Option<&Report>,
+    beside: Beside<'_>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
+    let Beside { live, file } = beside;
     let stored = match (&plan.gates.baseline, live) {
         (Some(baseline), None) => store.last_passed(&baseline.profile)?,
         _ => None,
@@ -47,9 +61,30 @@ pub(crate) fn report(
     let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan, whose)?;
-    let validation =
-        validate::validate(&api, Subject::generation(generation, plan), basis, previous.as_ref(), observer);
-    interrupt.drive(validation)
+    let record = match (file, plan.model.digest) {
+        (Some(file), weights) => Some(file.record(weights)),
+        (None, Some(weights)) if plan.gates.min_known_answers.is_some() => {
+            same_weights(store, weights, live)?
+        }
+        (None, _) => None,
+    };
+    let reference = record.as_ref().and_then(Record::reference);
+    let subject = Subject { reference, ..Subject::generation(generation, plan) };
+    interrupt.drive(validate::validate(&api, subject, basis, previous.as_ref(), observer))
+}
+
+/// The newest record of what a model of these weights expects: of the server that is replaced, else a stored one.
+fn same_weights(
+    store: &Store,
+    weights: Sha256Digest,
+    live: Option<&Report>,
+) -> Result<Option<Record>, Problem> {
+    let live = live.filter(|report| report.records(weights)).cloned();
+    let report = match live {
+        Some(report) => Some(report),
+        None => store.last_good(|report| report.records(weights))?,
+    };
+    Ok(report.map(|report| Record::of_weights(&report)))
 }
 
 /// Measures the baseline of `plan` if that runs now: with the same client and prompts, on the same host,
@@ -74,10 +109,24 @@ pub(crate) fn baseline(
     observer.see(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
     let api = Api::of(&current.plan, whose(world, &current)?)?;
     let generation = Some(current.id);
-    let subject = Subject { generation, name: &current.plan.profile, gates: &plan.gates, argv: None };
+    let weights = current.plan.model.digest;
+    let subject = Subject {
+        generation,
+        name: &current.plan.profile,
+        gates: &plan.gates,
+        argv: None,
+        weights,
+        reference: None,
+    };
     let measured = world.interrupt.drive(validate::measure(&api, subject, observer))?;
-    // The slower measurements are those of its last passed validation.
-    let proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
+    // The slower measurements are those of its last passed validation, unless that asked for less.
+    let mut proven = world.store.last_passed(&current.plan.profile)?.unwrap_or_default();
+    let asked = weights.is_some_and(|weights| proven.records(weights));
+    if !asked && plan.gates.min_known_answers.is_some() && measured.is_ok() {
+        observer.see(Event::Stage(format!("ask {}, which serves now", current.plan.profile)));
+        let now = world.interrupt.drive(validate::quality_of(&api, subject, observer))?;
+        proven.quality = now.or(proven.quality);
+    }
     Ok(measured
         .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
         .map_err(|why| {
@@ -142,7 +191,7 @@ pub(in crate::flow) fn validate_returned(
     let plan = writer.store().generation(generation)?.plan;
     // Ctrl-C does not end this: the state of the old server is worth knowing.
     let patient = Interrupt::default();
-    let report = report(writer.store(), &plan, generation, whose, None, &patient, observer)?;
+    let report = report(writer.store(), &plan, generation, whose, Beside::default(), &patient, observer)?;
     writer.keep_report(number, Evidence::Returned, &report)
 }
 

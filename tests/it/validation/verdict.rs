@@ -66,6 +66,7 @@ fn at(gates: &Gates, rate: f64, baseline: Option<&Report>) -> Judgement {
         quality: None,
         throughput: Some(&throughput(rate)),
         basis: baseline.map(Basis::Stored),
+        reference: None,
     })
 }
 
@@ -151,6 +152,7 @@ fn a_gate_that_cannot_be_judged_is_never_green() {
                 quality: quality.as_ref(),
                 throughput: Some(&throughput(9.0)),
                 basis: basis.map(Basis::Stored),
+                reference: None,
             })
         };
         let strict = judged(gates);
@@ -176,6 +178,7 @@ fn known_answers_count_only_where_they_are_asked_for() {
             quality: None,
             throughput: Some(&throughput(9.0)),
             basis: None,
+            reference: None,
         })
         .failures
     };
@@ -201,6 +204,7 @@ fn what_was_not_shown_does_not_pass() {
             quality: None,
             throughput,
             basis: None,
+            reference: None,
         })
         .failures
     };
@@ -218,6 +222,7 @@ fn what_is_open_is_a_doubt() {
             quality: None,
             throughput: Some(&of_rates(rates)),
             basis: Some(Basis::Live(&baseline(6.0))),
+            reference: None,
         })
     };
     let judgement = judged(&[4.0, 5.0, 7.0]);
@@ -255,6 +260,7 @@ fn a_failed_check_explains_what_is_missing() {
         quality: None,
         throughput: None,
         basis: Some(Basis::Stored(&baseline(10.0))),
+        reference: None,
     });
     assert_eq!(verdict.failures, ["check `chat`: the role is `user`"]);
     assert_eq!(verdict.comparison, None);
