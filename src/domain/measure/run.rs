@@ -19,6 +19,8 @@ const MOST_CORRELATION: f64 = 0.8;
 /// The first autocorrelation of independent values is found so many parts of their number too low, and some more to be
 /// safe (Marriott and Pope, 1954, give one part).
 const CORRELATION_BIAS: f64 = 1.3;
+/// A spread that may be of rounding.
+const ROUNDING: f64 = 1e-6;
 /// A trend is believed from this quantile of Student's t on: early, since it is dear to overlook one.
 const TREND: f64 = 0.8;
 /// The fewest requests that show a trend.
@@ -85,7 +87,8 @@ impl Run {
         let off: Vec<f64> = logarithms.iter().map(|value| value - plain.mean).collect();
         let squares: f64 = off.iter().map(|off| off * off).sum();
         let neighbours: f64 = off.windows(2).map(|pair| pair[0] * pair[1]).sum();
-        let found = if squares > 0.0 { neighbours / squares } else { 0.0 };
+        // Rounding alone makes equal values alike.
+        let found = if squares > count * ROUNDING.powi(2) { neighbours / squares } else { 0.0 };
         let correlation = (found + CORRELATION_BIAS / count).clamp(0.0, MOST_CORRELATION);
         let variance = (plain.variance * count).max(LEAST_SPREAD.powi(2)) / count;
         Some(Estimate {
