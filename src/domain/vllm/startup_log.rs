@@ -149,7 +149,7 @@ const FAILURES: &[(&[&str], Failure)] = &[
     (&["No available memory for the cache blocks"], Failure::CacheTooSmall),
     (&["max_num_seqs", "exceeds available Mamba cache blocks"], Failure::TooManySequences),
     (&["V1 CPU offloading requires uva"], Failure::OffloadUnsupported),
-    (&["Context size", "larger than the number of available GPUs"], Failure::TooFewGpus),
+    (&["World size", "larger than the number of available GPUs"], Failure::TooFewGpus),
     (&["ddress already in use"], Failure::PortInUse),
     (&["error: unrecognized arguments"], Failure::UnknownArgument),
     (&["error: argument -"], Failure::UnknownArgument),

@@ -118,9 +118,11 @@ fn a_full_disk_tears_nothing() {
 
 fn on_a_full_disk() {
     let states = story();
-    let whole = written(tempdir().unwrap().path(), &states).len() as u64;
+    let whole = written(tempdir().unwrap().path(), &states).len();
+    // A time that ends with zeros is written without them.
+    let surely_too_little = (whole - states.len() * ".123456789".len()) as u64;
     let all = getrlimit(Resource::Fsize);
-    for limit in (0..whole).step_by(7) {
+    for limit in (0..surely_too_little).step_by(7) {
         let folder = tempdir().unwrap();
         let mut journal = Journal::open(folder.path()).unwrap();
         let mut kept = Vec::new();
