@@ -237,7 +237,7 @@ fn what_is_open_is_a_doubt() {
         judgement.doubts,
         [
             "decode 5.0 tokens/s (95 %: 0.8 to 33.6) after 3 requests neither meets nor misses the floor of 5.0",
-            "decode at 0.83 of `gptq` (95 %: 0.14 to 5.31) after 3 requests neither meets nor misses the tolerated 0.85",
+            "decode at 0.83 of `gptq` (95 %: 0.14 to 5.52) after 3 requests neither meets nor misses the tolerated 0.85",
         ]
     );
     assert!(judgement.comparison.unwrap().live);
