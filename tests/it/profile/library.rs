@@ -179,9 +179,9 @@ fn what_is_no_text_is_refused() {
     help: save it as UTF-8
     ");
     let endless = fs::File::create(dir.path().join("big.toml")).unwrap();
-    endless.set_len((16 << 20) + 1).unwrap();
+    endless.set_len((64 << 20) + 1).unwrap();
     assert_snapshot!(shown(&dir, &library(&dir).load("big").unwrap_err()), @r"
-    error: `DIR/big.toml` is larger than 16 MiB
+    error: `DIR/big.toml` is larger than 64 MiB
     help: no profile and no lock is: look whether it is the right file
     ");
 }
