@@ -1,18 +1,15 @@
 //! From evidence to a verdict.
 
 pub(crate) mod calibrate;
-pub mod endings;
-pub mod gibberish;
 pub mod limits;
 pub mod observed;
-pub mod paired;
 pub mod probation;
 pub mod quality;
-pub mod quality_verdict;
-pub mod questions;
 pub mod report;
 pub mod sequential;
 pub mod spread;
 pub mod sweep;
 pub mod users;
 pub mod verdict;
+
+pub use quality::{endings, gibberish, paired, questions};

@@ -3,7 +3,7 @@
 //! It is judged by what its users get, by vLLM's own counts, and by short completions of ours while nobody uses it. How
 //! often it errs is simulated in `tests/it/validation/simulation.rs`.
 
-use super::{gibberish::one_character, users::Served};
+use super::{quality::gibberish::one_character, users::Served};
 
 /// Short completions in a row that got no good answer, after which the engine counts as hung.
 pub const UNANSWERED: u32 = 3;

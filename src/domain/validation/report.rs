@@ -2,9 +2,11 @@
 
 use super::{
     observed::{self, Figure, Observed},
-    paired::share_bounds,
-    quality::{Quality, QualityComparison},
-    questions::{self, QUESTIONS},
+    quality::{
+        Quality, QualityComparison,
+        paired::share_bounds,
+        questions::{self, QUESTIONS},
+    },
     sweep::Swept,
 };
 use crate::domain::{
@@ -120,10 +122,10 @@ pub struct KnownAnswers {
     /// The number of questions that were asked.
     pub asked: u32,
     /// The number of questions that were not asked, since at this server's speed they would have taken too
-    /// long: [`super::questions::TIME`].
+    /// long: [`super::quality::questions::TIME`].
     #[serde(default)]
     pub not_asked: u32,
-    /// The version of the set: [`super::questions::VERSION`].
+    /// The version of the set: [`super::quality::questions::VERSION`].
     pub version: u32,
 }
 

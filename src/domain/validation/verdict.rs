@@ -3,8 +3,10 @@
 //! A generation passes only on evidence: a gate without a measurement fails.
 
 use super::{
-    quality::{Quality, QualityComparison},
-    quality_verdict::{self, QualityEvidence},
+    quality::{
+        Quality, QualityComparison,
+        verdict::{self as quality_verdict, QualityEvidence},
+    },
     report::{Check, Comparison, KnownAnswers, Report},
     sequential::{self, SequentialResult},
 };

@@ -251,7 +251,7 @@ fn a_policy_without_offload_is_kept() {
     assert_eq!(plan.serve.argv[at + 1], "36");
     assert_snapshot!(refused(&none.replace("\"none\"", "\"20GiB\""), "one-16gb"), @r#"
     does-not-fit
-    with TP 1 11.4 GiB of VRAM are missing, even with 19.8 GiB of weights in RAM: weights 23.1 GiB, overhead 1.8 GiB, KV cache 969.0 MiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB
+    with TP 1 10.7 GiB of VRAM are missing, even with 19.8 GiB of weights in RAM: weights 23.1 GiB, overhead 1.8 GiB, KV cache 242.2 MiB do not fit into 14.4 GiB, beside which vLLM takes 544.0 MiB
     set `memory.offload = "auto"` to keep experts in RAM, or use more GPUs
     "#);
 }

@@ -6,8 +6,8 @@ use awqdeploy::domain::{
     validation::{
         gibberish::{one_character, symptom},
         paired::{Pairs, share_bounds},
+        quality::verdict::{QualityEvidence, QualityJudgement, judge},
         quality::{Answered, Quality, QualityComparison, TEXT},
-        quality_verdict::{QualityEvidence, QualityJudgement, judge},
         questions::{FEWEST, QUESTIONS, TIME, is_time_for_another},
         report::KnownAnswers,
     },

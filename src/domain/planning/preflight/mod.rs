@@ -3,13 +3,9 @@
 //! Rules that need no placement: the engine's flags, its quantisation, the GPUs and their driver.
 //! What depends on where the weights lie is decided in [`super::placement`].
 
-use super::{
-    arguments::{answers, known, named_in_old_file, quantization},
-    command_line, fitting,
-    inputs::Inputs,
-    kernels,
-    memory::Budget,
-};
+mod arguments;
+
+use super::{command_line, inputs::Inputs, kernels, memory::Budget, placement::fitting};
 use crate::domain::{
     checkpoint::Checkpoint,
     findings::refusal::Refusal,
@@ -21,6 +17,7 @@ use crate::domain::{
         version::Version,
     },
 };
+use arguments::{answers, known, named_in_old_file, quantization};
 
 pub(crate) use crate::domain::findings::Finding;
 

@@ -1,12 +1,8 @@
 //! From answers and probabilities to what they fail, leave open, and cannot be judged by.
 
-use super::{
-    endings::Endings,
-    quality::{Quality, QualityComparison, by_chance},
-    questions::MAX_TOKENS,
-    report::KnownAnswers,
-};
+use super::{Quality, QualityComparison, by_chance, endings::Endings, questions::MAX_TOKENS};
 use crate::domain::profile::{Baseline, Gates};
+use crate::domain::validation::report::KnownAnswers;
 
 /// What is known of the quality of a candidate, and of what it is compared with.
 #[derive(Clone, Copy, Debug)]

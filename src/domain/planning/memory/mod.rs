@@ -4,11 +4,10 @@
 //! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
 //! it was measured, or that it was inferred.
 
-pub use super::paging::Paging;
-use super::{
-    overhead::{ACTIVATIONS_TOKENS, Overhead, activations},
-    pinned,
-};
+mod overhead;
+mod paging;
+mod pinned;
+
 use crate::domain::{
     checkpoint::{Checkpoint, tensors::Class},
     machine::facts::{Facts, Gpu},
@@ -16,6 +15,8 @@ use crate::domain::{
     size::ByteSize,
     vllm::settings::{EngineSettings, Speculation},
 };
+use overhead::{ACTIVATIONS_TOKENS, Overhead, activations};
+pub use paging::Paging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -11,7 +11,7 @@ use crate::domain::{
 /// tokens need as much more: with 4,096 the cache came out 0.6 % larger than planned on an H200.
 const ACTIVATIONS: ByteSize = ByteSize::mib(656);
 /// Batched tokens below which activations are taken to shrink no further.
-pub(super) const ACTIVATIONS_TOKENS: u64 = 2048;
+pub(crate) const ACTIVATIONS_TOKENS: u64 = 2048;
 /// Linear attention of 32 value heads needs the first whatever the step, and the second for each token of it: an H100
 /// logged 0.64 GiB for 2,048 tokens (Qwen3-Next), and an RTX 5090 held 1.9 GiB in all for 8,192 (Qwen3.6-35B).
 const LINEAR: ByteSize = ByteSize::mib(336);
@@ -58,18 +58,18 @@ const MEASURED: ByteSize = ByteSize::mib(256);
 
 /// What one rank needs beside weights and cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Overhead {
+pub(crate) struct Overhead {
     /// In vLLM's share.
-    pub(super) counted: ByteSize,
+    pub(crate) counted: ByteSize,
     /// Beside it.
-    pub(super) uncounted: ByteSize,
+    pub(crate) uncounted: ByteSize,
     /// How much more of all it may be.
-    pub(super) unsure: ByteSize,
+    pub(crate) unsure: ByteSize,
 }
 
 impl Overhead {
     /// That of one of `ranks` ranks, which NVLink connects or not.
-    pub(super) fn of(checkpoint: &Checkpoint, profile: &Profile, ranks: u32, nvlinked: bool) -> Self {
+    pub(crate) fn of(checkpoint: &Checkpoint, profile: &Profile, ranks: u32, nvlinked: bool) -> Self {
         let limits = profile.limits();
         let eager = is_eager(profile);
         let shape = checkpoint.shape.as_ref();
@@ -105,7 +105,7 @@ impl Overhead {
 }
 
 /// Whether the profile switches CUDA graphs off.
-pub(super) fn is_eager(profile: &Profile) -> bool {
+pub(crate) fn is_eager(profile: &Profile) -> bool {
     flags::arguments(profile.arguments()).iter().any(|argument| argument.name == "--enforce-eager")
 }
 
@@ -129,7 +129,7 @@ fn sampler(shape: Option<&ModelDims>, limits: Limits) -> ByteSize {
 /// tokens), 0.56 of 0.57 (Qwen3-4B), 1.06 of 1.26 (Qwen2.5-32B on two ranks). Of experts, what the fused kernel keeps of each
 /// token's experts; in 8-bit floats also their ordered copies. A part that sees is profiled by itself, and what it gives
 /// stays.
-pub(super) fn activations(checkpoint: &Checkpoint, limits: Limits, ranks: u32) -> ByteSize {
+pub(crate) fn activations(checkpoint: &Checkpoint, limits: Limits, ranks: u32) -> ByteSize {
     let tokens = u64::from(limits.max_num_batched_tokens);
     let measured = ACTIVATIONS.part(ByteSize(tokens.max(ACTIVATIONS_TOKENS)), ByteSize(ACTIVATIONS_TOKENS));
     let Some(shape) = checkpoint.shape.as_ref().filter(|shape| !shape.family.is_measured()) else {

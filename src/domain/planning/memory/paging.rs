@@ -44,7 +44,7 @@ impl Paging {
 
     /// The same with cache and state as the checkpoint and the command line have them, and with the layers that guess
     /// ahead.
-    pub(super) fn planned(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> Option<Self> {
+    pub(crate) fn planned(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> Option<Self> {
         let settings = &EngineSettings::of(profile.arguments());
         let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
         let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });
@@ -129,7 +129,7 @@ impl Paging {
     }
 
     /// Bytes for `max_num_seqs` sequences of `max_model_len` tokens.
-    pub(super) fn of_all(&self, limits: Limits) -> ByteSize {
+    pub(crate) fn of_all(&self, limits: Limits) -> ByteSize {
         let blocks = self.blocks(u64::from(limits.max_model_len));
         ByteSize(self.block.0.saturating_mul(blocks.saturating_mul(u64::from(limits.max_num_seqs))))
     }
@@ -147,12 +147,12 @@ impl Paging {
     }
 
     /// How many sequences of this length so much memory holds.
-    pub(super) fn sequences(&self, memory: ByteSize, length: u32) -> u64 {
+    pub(crate) fn sequences(&self, memory: ByteSize, length: u32) -> u64 {
         memory.0 / self.block.0.max(1) / self.blocks(u64::from(length)).max(1)
     }
 
     /// The longest length of which `sequences` sequences fit into so much memory.
-    pub(super) fn longest(&self, memory: ByteSize, sequences: u32) -> u64 {
+    pub(crate) fn longest(&self, memory: ByteSize, sequences: u32) -> u64 {
         let blocks = memory.0 / self.block.0.max(1) / u64::from(sequences.max(1));
         let beside = self.state_groups + self.in_window(u64::MAX);
         blocks.saturating_sub(beside) / self.attention_groups * self.block_tokens

@@ -1,6 +1,6 @@
 //! Whether weights can be kept in RAM, by version, runner and host.
 
-use super::{
+use crate::domain::planning::{
     inputs::Inputs,
     runner::{self, Runner},
 };

@@ -1,16 +1,20 @@
 //! Compares the quality of two models: answers and probabilities of the same texts, pair by pair, since what
 //! is hard for one is hard for the other.
 
-use super::{
-    endings::{Ending, Endings},
-    gibberish::symptom,
-    paired::{ERROR_RATE, Pairs},
-    questions::{FEWEST, QUESTIONS, Question},
-};
+pub mod endings;
+pub mod gibberish;
+pub mod paired;
+pub mod questions;
+pub mod verdict;
+
 use crate::domain::{
     api::openai::Answer,
     measure::stats::{Logarithms, mean_and_error},
 };
+use endings::{Ending, Endings};
+use gibberish::symptom;
+use paired::{ERROR_RATE, Pairs};
+use questions::{FEWEST, QUESTIONS, Question};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +37,7 @@ const MOST_GIBBERISH: f64 = 0.2;
 /// The answers of a model, and its probabilities of a text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
-    /// The answers to the first of [`QUESTIONS`](super::questions::QUESTIONS), in order: to all of them,
+    /// The answers to the first of [`QUESTIONS`](questions::QUESTIONS), in order: to all of them,
     /// unless it is too slow for that.
     pub answers: Vec<Answered>,
     /// The natural logarithms of the probabilities of the tokens of [`TEXT`]. Empty where it does not tell.

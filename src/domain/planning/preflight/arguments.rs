@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 /// What a server must answer, so that a validation can pass.
-pub(super) fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
+pub(crate) fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
     let Some(value) = argument.value else { return Ok(()) };
     let why = match (argument.name.as_str(), value) {
         ("--max-logprobs", "0") => "it then answers no probabilities of tokens",
@@ -27,7 +27,7 @@ pub(super) fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
 }
 
 /// vLLM looks for the files of the first tools only where it is told what is in them.
-pub(super) fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpoint) -> Result<(), Refusal> {
+pub(crate) fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpoint) -> Result<(), Refusal> {
     let Some(stored) = &checkpoint.quantization else { return Ok(()) };
     let Some(file) = stored.file.as_ref().filter(|file| config::OLD.contains(&file.as_str())) else {
         return Ok(());
@@ -42,7 +42,7 @@ pub(super) fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpo
     ))
 }
 
-pub(super) fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
+pub(crate) fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
     if !flags::covers(version) {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub(super) fn known(argument: &Argument<'_>, version: Version) -> Result<(), Ref
 }
 
 /// Refuses a `--quantization` that differs from what `config.json` names, as vLLM does.
-pub(super) fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+pub(crate) fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
     let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
         return Ok(());
     };

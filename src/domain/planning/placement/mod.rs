@@ -1,11 +1,12 @@
 //! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
+pub(super) mod fitting;
+mod offloading;
+
 use super::{
-    fitting,
     inputs::Inputs,
     kernels,
     memory::{self, Budget},
-    offloading,
     prediction::{self, Prediction},
     preflight,
 };

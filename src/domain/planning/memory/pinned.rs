@@ -6,7 +6,7 @@ use crate::domain::{
 };
 
 /// What so many bytes of weights of one rank take in pinned memory. What is not modelled is taken to double.
-pub(super) fn pinned(checkpoint: &Checkpoint, offloaded: ByteSize, ranks: u32) -> ByteSize {
+pub(crate) fn pinned(checkpoint: &Checkpoint, offloaded: ByteSize, ranks: u32) -> ByteSize {
     let Some(shape) = &checkpoint.shape else { return offloaded + offloaded };
     let tensors = parameters(shape, checkpoint.quantization.as_ref(), u64::from(ranks.max(1)));
     let sum = |bytes: u128| ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX));

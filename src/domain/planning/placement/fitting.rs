@@ -1,6 +1,6 @@
 //! Whether a budget fits into what is really free, and how closely.
 
-use super::{
+use crate::domain::planning::{
     inputs::Inputs,
     memory::{self, Budget},
 };
@@ -36,7 +36,7 @@ pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), 
 
 /// In containers, WSL and virtual machines the driver names no process, and what is free is all that can be had. Where at least
 /// half of what is wanted is taken, the service that is replaced may hold it.
-pub(super) fn held_by_nobody(
+pub(crate) fn held_by_nobody(
     index: usize,
     gpu: &Gpu,
     wanted: ByteSize,
@@ -59,7 +59,7 @@ pub(super) fn held_by_nobody(
 }
 
 /// Where the share that the profile asks for would not leave what vLLM takes beside it: vLLM would not start.
-pub(super) fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+pub(crate) fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
     let asked = inputs.profile.memory().gpu_memory_utilization;
     let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
@@ -75,7 +75,7 @@ pub(super) fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option
 }
 
 /// Where the cache may come out so small that vLLM does not start.
-pub(super) fn tight(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+pub(crate) fn tight(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let (by, cache, needed) = (budget.tight_by?, budget.kv_cache?, budget.kv_cache_least?);
     let what = format!(
         "{cache} are left for the KV cache, {needed} are needed, and the estimate of the rest may be off by so much that \
@@ -94,7 +94,7 @@ pub(super) fn tight(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
 }
 
 /// Where fewer sequences fit at once than may be served.
-pub(super) fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+pub(crate) fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let limits = inputs.profile.limits();
     let fitting = budget.largest_batch.filter(|fitting| *fitting < u64::from(limits.max_num_seqs))?;
     let length = limits.max_model_len;
@@ -109,7 +109,7 @@ pub(super) fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     )
 }
 
-pub(super) fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+pub(crate) fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let size = inputs.facts.shared_memory.filter(|size| *size < ByteSize::gib(1))?;
     (budget.tensor_parallel_size > 1).then(|| {
         let what =
