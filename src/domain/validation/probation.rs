@@ -86,10 +86,6 @@ impl Probation {
             }
             // That others are served says nothing of the completions that were not.
             Look::Users(served) => return self.serves(served),
-            Look::Busy => {
-                self.unanswered = 0;
-                self.stuck = 0;
-            }
             Look::Stopped => {
                 self.unanswered = 0;
                 self.stuck = 0;
@@ -102,7 +98,7 @@ impl Probation {
                     return Some(format!("{UNANSWERED} short completions in a row were not answered: {why}"));
                 }
             }
-            Look::Starting => {
+            Look::Busy | Look::Starting => {
                 self.unanswered = 0;
                 self.stuck = 0;
             }

@@ -221,8 +221,9 @@ async fn one(
     let floor = gates.min_decode_tokens_per_second;
     let before = patience.quiet(api).await;
     let during = During::default();
-    let work = api.stream_until(request, |chunks| is_clearly_below(chunks, floor));
-    let (received, stalled) = watching(work, during.look(api)).await;
+    // Requests are large, and this waits in the middle of many others.
+    let work = Box::pin(api.stream_until(request, |chunks| is_clearly_below(chunks, floor)));
+    let (received, stalled) = watching(work, Box::pin(during.look(api))).await;
     let (mut sample, heard) = match received? {
         Received::Part(sample) => (sample, Extent::Part),
         Received::Whole(streamed) => (heard_to_the_end(request, &streamed)?, Extent::Whole),

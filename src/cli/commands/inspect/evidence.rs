@@ -37,6 +37,9 @@ use std::{fmt::Write, path::PathBuf, rc::Rc};
 /// Writes all evidence of a generation.
 type Form = fn(&GenerationEvidence) -> String;
 
+/// A file that was asked for, and what is written into it.
+type Written<'a> = (&'a Option<PathBuf>, &'a dyn Fn(&GenerationEvidence) -> String);
+
 /// The name of a file that `vllm bench sweep plot` reads: it holds one array.
 const SWEEP: &str = "summary.json";
 
@@ -47,7 +50,7 @@ pub(crate) fn report(global: &Global, request: &ReportRequest) -> Result<ExitSta
         request.vllm_bench.as_ref().is_some_and(|file| file.file_name().is_some_and(|name| name == SWEEP));
     let bench: Form = if sweep { interchange::vllm_sweep } else { interchange::vllm_bench };
     let measurements = |account: &GenerationEvidence| json_text(&bench(account));
-    let forms: [(&Option<PathBuf>, &dyn Fn(&GenerationEvidence) -> String); 4] = [
+    let forms: [Written<'_>; 4] = [
         (&request.html, &|account| plain(&page::html(account))),
         (&request.markdown, &|account| plain(&markdown(account))),
         (&request.vllm_bench, &measurements),
