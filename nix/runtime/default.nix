@@ -69,5 +69,5 @@ runCommand "vllm-${locked.vllm}-${locked.device}"
     meta.description = "vLLM ${locked.vllm} for ${locked.device}, of the wheels that are locked";
   }
   ''
-    python3 ${./farm.py} "$out" ${python.interpreter} "$launcherPath" ${../../src/domain/lockfile/harmless.txt} $wheels
+    python3 ${./farm.py} "$out" ${python.interpreter} "$launcherPath" ${../../src/domain/lockfile/runtime/harmless.txt} $wheels
   ''

@@ -1,5 +1,5 @@
 # Reads a lock of wheels, and refuses one that cannot be right. One lock is for one platform and one Python, so that every
-# wheel in it is wanted. awqdeploy reads the same file (src/domain/lockfile/runtime.rs).
+# wheel in it is wanted. awqdeploy reads the same file (src/domain/lockfile/runtime/mod.rs).
 { lib }:
 file:
 let

@@ -14,7 +14,7 @@ import tempfile
 
 OWN = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", "_virtualenv.py", "_virtualenv.pth"}
 VENV = ("activate", "deactivate", "pydoc", "python")
-# Each installer keeps another one: src/domain/lockfile/harmless.txt lists it.
+# Each installer keeps another one: src/domain/lockfile/runtime/harmless.txt lists it.
 TWICE = "build_backend.py"
 
 

@@ -82,7 +82,7 @@ PYTHON
   echo 2 > "$folder/two/site/pkg/same.py"
   : > "$folder/launcher"
   refused 'two wheels bring `lib/python3.11/site-packages/pkg/same.py`' \
-    $python nix/runtime/farm.py "$folder/env" $python "$folder/launcher" src/domain/lockfile/harmless.txt \
+    $python nix/runtime/farm.py "$folder/env" $python "$folder/launcher" src/domain/lockfile/runtime/harmless.txt \
     "$folder/one" "$folder/two"
 }
 
