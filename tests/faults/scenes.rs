@@ -168,11 +168,7 @@ fn slows_down(machine: &Machine) -> Result<(), String> {
     tell(&format!("slowed down after the commit: old serves after {:.1} s", began.elapsed().as_secs_f64()));
     done(machine, &["awqdeploy", "follow"], 6)?;
     let why = machine.status()["last_activation"]["why"].as_str().unwrap_or_default().to_owned();
-    is(
-        &why,
-        why.contains("5 short completions in a row were decoded at")
-            && why.contains("below the floor of 40.0"),
-    )
+    is(&why, why.contains("at 5 looks in a row it decoded at") && why.contains("below the floor of 40.0"))
 }
 
 fn crashes(machine: &Machine) -> Result<(), String> {
