@@ -8,11 +8,14 @@ use awqdeploy::domain::{
         inputs::{Inputs, PlannedModel, PlannedRuntime},
         plan::Plan,
     },
-    profile::Profile,
+    profile::{Gates, Profile, QualityLimits, Sweep},
     size::ByteSize,
     store::layout::Layout,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub(crate) const AWQ: &str = r#"
 service = "vllm"
@@ -100,4 +103,19 @@ pub(crate) fn plan_of(text: &str, facts: &Facts, checkpoint: Option<Checkpoint>)
         facts,
         layout: &Layout::new("/var/lib/awqdeploy"),
     })
+}
+
+/// A floor of 5 tokens/s, three requests of eight tokens after one warm-up.
+pub(crate) fn gates() -> Gates {
+    Gates {
+        min_decode_tokens_per_second: 5.0,
+        output_tokens: 8,
+        repetitions: 3,
+        warmups: 1,
+        baseline: None,
+        min_known_answers: None,
+        max_perplexity_ratio: None,
+        quality: QualityLimits::default(),
+        sweep: Sweep { prompt_tokens: vec![32, 1000], concurrency: vec![1, 2], time: Duration::from_secs(5) },
+    }
 }

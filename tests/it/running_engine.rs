@@ -1,5 +1,6 @@
 //! A running rehearsal engine, and the plan that it serves.
 
+use crate::inputs::gates;
 use crate::stand::{FOREVER, NEVER};
 use awqdeploy::{
     domain::{
@@ -10,9 +11,7 @@ use awqdeploy::{
             prediction::Prediction,
         },
         problem::Problem,
-        profile::{
-            Gates, Listen, QualityLimits, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch, secrets::Secrets,
-        },
+        profile::{Listen, Timeouts, Tolerances, VerifyAtStart, Watch, secrets::Secrets},
         vllm::serve::Serve,
     },
     host::rehearsal::engine::{
@@ -168,20 +167,5 @@ pub(crate) fn plan(address: SocketAddr) -> Plan {
         watch: Watch::default(),
         findings: Vec::new(),
         unit: String::new(),
-    }
-}
-
-/// A floor of 5 tokens/s, three requests of eight tokens after one warm-up.
-pub(crate) fn gates() -> Gates {
-    Gates {
-        min_decode_tokens_per_second: 5.0,
-        output_tokens: 8,
-        repetitions: 3,
-        warmups: 1,
-        baseline: None,
-        min_known_answers: None,
-        max_perplexity_ratio: None,
-        quality: QualityLimits::default(),
-        sweep: Sweep { prompt_tokens: vec![32, 1000], concurrency: vec![1, 2], time: Duration::from_secs(5) },
     }
 }

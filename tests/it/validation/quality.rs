@@ -1,6 +1,6 @@
 //! Gibberish, and whether one model says as good things as another.
 
-use crate::running_engine::gates;
+use crate::inputs::gates;
 use awqdeploy::domain::{
     profile::{Gates, QualityLimits},
     validation::{

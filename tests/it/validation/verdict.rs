@@ -1,6 +1,6 @@
 //! From evidence to a verdict.
 
-use crate::running_engine::gates;
+use crate::inputs::gates;
 use awqdeploy::domain::{
     generation_id::GenerationId,
     measure::{Others, Sample, Throughput},
