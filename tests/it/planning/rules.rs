@@ -66,6 +66,17 @@ fn eight() -> Facts {
     changed("four-16gb", |facts| facts.gpus.extend(facts.gpus.clone()))
 }
 
+/// A dense model of 32B on a card of 24 GB.
+fn just_possible() -> Vec<Finding> {
+    let card = changed("one-16gb", |facts| {
+        (facts.gpus[0].memory_total, facts.gpus[0].memory_free) =
+            (ByteSize::mib(25_096), ByteSize::mib(25_096));
+    });
+    let dense = include_str!("../../fixtures/published/qwen25-32b-awq.json");
+    let dense = Checkpoint::of(dense, None).unwrap();
+    found(&awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", ""), &card, Some(dense))
+}
+
 /// A scenario for each rule that a plan asks.
 fn planned() -> Vec<Vec<Finding>> {
     let four = facts("four-16gb");
@@ -82,14 +93,8 @@ fn planned() -> Vec<Vec<Finding>> {
         }
     });
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
-    let tight = changed("one-16gb", |facts| {
-        (facts.gpus[0].memory_total, facts.gpus[0].memory_free) =
-            (ByteSize::mib(25_096), ByteSize::mib(25_096));
-    });
-    let dense = include_str!("../../fixtures/published/qwen25-32b-awq.json");
-    let dense = Checkpoint::of(dense, None).unwrap();
     vec![
-        found(&one("0.26.0").replace("gpu = \"16GiB\"", ""), &tight, Some(dense)),
+        just_possible(),
         on("four-16gb", &format!("{AWQ}\n[limits]\nmax-num-seqs = 64\nmax-model-len = 65536\n")),
         found(&arguments(r#""-q", "awq""#), &four, None),
         on("four-16gb", AWQ),
