@@ -6,7 +6,7 @@ mod requests;
 pub(crate) use examples::exit_statuses;
 pub(crate) use requests::{
     Adopt, Apply, Consent, Download, InitRequest, Insistence, LockRequest, Logs, PlanRequest, Rehearse,
-    ReportRequest, Tallied, UnitsRequest, Validate, VerifyRequest,
+    ReportRequest, Story, Tallied, UnitsRequest, Validate, VerifyRequest,
 };
 
 use super::{documents::schema, progress::Progress};
@@ -359,6 +359,7 @@ At boot a unit does this before the service starts.")]
     #[command(after_help = "Examples:
   awqdeploy rehearse                     GPTQ, then AWQ
   awqdeploy rehearse --fault slow        AWQ is too slow: back to GPTQ
+  awqdeploy rehearse --story upgrade     GPTQ with a newer vLLM
   awqdeploy rehearse --list-faults
   awqdeploy rehearse --keep /tmp/r && awqdeploy --root /tmp/r/root report --html report.html
   awqdeploy rehearse --profiles ./mine   with your own profiles")]

@@ -187,6 +187,9 @@ pub(crate) struct Rehearse {
     /// The profile to move to
     #[arg(long, default_value = "awq", value_name = "PROFILE")]
     pub(crate) to: String,
+    /// The kind of change
+    #[arg(long, default_value = "migration", value_name = "STORY")]
+    pub(crate) story: Story,
     /// Let the second deployment go wrong in this way
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Option<String>,
@@ -199,6 +202,15 @@ pub(crate) struct Rehearse {
     /// Leave its root in this new folder, as DIR/root, for `awqdeploy --root DIR/root report`
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+/// The kind of change that a rehearsal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Story {
+    /// To the profile of `--to`
+    Migration,
+    /// The profile of `--from` with the newest vLLM whose flags are known
+    Upgrade,
 }
 
 /// An event of the service.

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::{Global, Rehearse},
+        args::{Global, Rehearse, Story as Kind},
         context,
         documents::{
             ActivationDocument,
@@ -18,7 +18,7 @@ use crate::{
         activation::outcome::Action,
         busy::Busy,
         event::Observer,
-        rehearse::{self, Act, RehearsalFault, Request, Story},
+        rehearse::{self, Act, Candidate, RehearsalFault, Request, Story},
     },
     host::{os::signals::Interrupt, profiles::ProfileLibrary},
 };
@@ -55,7 +55,10 @@ pub(crate) fn rehearse(
     let story = rehearse::rehearse(
         &Request {
             from: request.from.clone(),
-            to: request.to.clone(),
+            to: match request.story {
+                Kind::Migration => Candidate::Named(request.to.clone()),
+                Kind::Upgrade => Candidate::Upgraded,
+            },
             fault,
             facts,
             library,
@@ -71,7 +74,7 @@ pub(crate) fn rehearse(
     if global.json {
         print_json(&document)?;
     } else {
-        print_wrapped(&shown(&document, busy));
+        print_wrapped(&shown(&document, request.story, busy));
     }
     Ok(match (document.interrupted, document.as_it_should) {
         (true, _) => ExitStatus::Interrupted,
@@ -85,7 +88,9 @@ fn library_of(global: &Global, request: &Rehearse) -> ProfileLibrary {
     let found = library::library(global);
     let names = found.names().unwrap_or_default();
     let has = |wanted: &String| names.contains(wanted) || wanted.contains('/');
-    if global.profiles.is_some() || (has(&request.from) && has(&request.to)) {
+    if global.profiles.is_some()
+        || (has(&request.from) && (request.story == Kind::Upgrade || has(&request.to)))
+    {
         found
     } else {
         ProfileLibrary::embedded()
@@ -114,19 +119,23 @@ fn act(Act { profile, outcome, took }: Act) -> ActDocument {
     ActDocument { activation, seconds: took.as_secs_f64() }
 }
 
-fn shown(document: &RehearsalDocument, busy: Option<Busy>) -> String {
+fn shown(document: &RehearsalDocument, story: Kind, busy: Option<Busy>) -> String {
     let mut out =
         format!("\n{BOLD}What happened{BOLD:#} (embedded engine and supervisor; no GPU was used)\n");
     for (number, act) in document.acts.iter().enumerate() {
         let _ = write!(out, "{}. {}", number + 1, render::activation(&act.activation));
         let _ = writeln!(out, "   exit status {}, after {:.1} s", act.activation.exit_code, act.seconds);
     }
+    let change = match story {
+        Kind::Migration => "migration",
+        Kind::Upgrade => "upgrade",
+    };
     let serving = document.serving.as_deref().unwrap_or("nothing");
     let _ = match (document.as_it_should, &document.fault) {
-        (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the migration works."),
+        (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the {change} works."),
         (true, Some(fault)) => writeln!(
             out,
-            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
+            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the {change} goes back safely."
         ),
         (false, _) if document.interrupted => {
             writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")

@@ -134,7 +134,7 @@ fn within(value: f64, bounds: Option<[f64; 2]>) -> String {
 }
 
 fn percent(ratio: f64) -> String {
-    format!("{:+.0} %", (ratio - 1.0) * 100.0)
+    format!("{:+.0}\u{a0}%", (ratio - 1.0) * 100.0)
 }
 
 /// A planned value beside what was seen; empty where that is not known.

@@ -81,6 +81,18 @@ impl Profile {
         self
     }
 
+    /// The same model under another name and with another vLLM, compared with this profile: an upgrade.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](super::problem::Kind::Usage) for a name or version that a profile's file could not have either.
+    pub(crate) fn upgraded(&self, name: &str, vllm: &str, min_ratio: f64) -> Result<Self, Problem> {
+        let name = rules::name(name.to_owned()).map_err(unplaced("name"))?;
+        let vllm = rules::version(vllm.to_owned()).map_err(unplaced("runtime.vllm"))?;
+        let baseline = Some(Baseline { profile: self.name.clone(), min_ratio, required: true });
+        let runtime = Runtime { vllm, ..self.runtime.clone() };
+        Self { name, runtime, ..self.clone() }.with_gates(Gates { baseline, ..self.gates.clone() })
+    }
+
     /// Sets the limits of time.
     ///
     /// # Errors

@@ -98,8 +98,9 @@ impl Measured {
             self.samples.sort_by(|one, other| one.began_ms.total_cmp(&other.began_ms));
         }
         if self.thrown_away > 0 {
+            let were = if self.thrown_away == 1 { "request was" } else { "requests were" };
             observer.see(Event::Warning(format!(
-                "{} requests were thrown away and made anew: this host is so busy that it stalled the measuring itself",
+                "{} {were} thrown away and made anew: this host is so busy that it stalled the measuring itself",
                 self.thrown_away
             )));
         }

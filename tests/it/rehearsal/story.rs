@@ -97,6 +97,32 @@ fn the_default_story_ends_with_awq() {
     assert_eq!(story["acts"][1]["report"]["comparison"]["profile"], "gptq", "{story:#}");
 }
 
+#[test]
+fn an_upgrade_is_the_first_profile_with_the_newest_vllm() {
+    let scratch = tempdir().unwrap();
+    let kept = scratch.path().join("kept");
+    let arguments = ["--json", "--story", "upgrade", "--keep", kept.to_str().unwrap()];
+    let story = Said::by(&mut rehearse(&scratch, &arguments)).document(0);
+    assert_eq!(ending(&story["acts"][1]), json!(["deploy", "gptq-upgraded", "committed", 0]));
+    assert_eq!(story["acts"][1]["report"]["comparison"]["profile"], "gptq", "{story:#}");
+    let root = kept.join("root");
+    let generations = Said::by(&mut awqdeploy(&["--root", root.to_str().unwrap(), "generations", "--json"]));
+    let generations = generations.document(0);
+    let of = |name: &str| -> Vec<String> {
+        let all = generations["generations"].as_array().unwrap().iter();
+        all.map(|one| one[name].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(of("vllm"), ["0.26.0", awqdeploy::domain::vllm::flags::versions().last().unwrap()]);
+    assert_eq!(of("repo")[0], of("repo")[1], "an upgrade keeps the model");
+}
+
+#[test]
+fn an_upgrade_that_fails_ends_with_the_old_vllm() {
+    let story = told(&["--story", "upgrade", "--fault", "wrong-text"], 0);
+    assert_eq!(ending(&story["acts"][1]), json!(["deploy", "gptq-upgraded", "rolled-back", 6]), "{story:#}");
+    assert_eq!(story["serving"], "gptq");
+}
+
 /// What the contract promises of an act.
 fn ending(act: &Value) -> Value {
     json!([act["action"], act["profile"], act["end"], act["exit_code"]])
@@ -192,13 +218,14 @@ fn gates_that_notice_nothing_are_found_out() {
 #[test]
 fn what_cannot_be_rehearsed_is_wrong_usage() {
     for (arguments, said) in [
-        (["--fault", "slwo"], "no fault is named `slwo`"),
-        (["--to", "awg"], "did you mean `awq`?"),
-        (["--to", "gptq"], "both are `gptq`"),
-        (["--facts", "nowhere.json"], "there is no file `nowhere.json`"),
+        (&["--fault", "slwo"][..], "no fault is named `slwo`"),
+        (&["--to", "awg"], "did you mean `awq`?"),
+        (&["--to", "gptq"], "both are `gptq`"),
+        (&["--facts", "nowhere.json"], "there is no file `nowhere.json`"),
+        (&["--story", "upgrade", "--fault", "bad-hash"], "an upgrade keeps the model"),
     ] {
         let scratch = tempdir().unwrap();
-        let complaint = Said::by(&mut rehearse(&scratch, &arguments)).complaint(2);
+        let complaint = Said::by(&mut rehearse(&scratch, arguments)).complaint(2);
         assert!(complaint.contains(said), "{arguments:?}: {complaint}");
     }
 }

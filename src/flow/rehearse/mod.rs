@@ -1,5 +1,7 @@
 //! `rehearse`: the same stories in a throw-away root, with embedded stand-ins for systemd and vLLM.
 
+mod fault;
+
 use super::{
     activation::outcome::Outcome,
     busy::Busy,
@@ -18,25 +20,24 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Baseline, Gates, Listen, Profile, Sweep, Timeouts},
         size::ByteSize,
-        spelling::{closest, listed},
         store::layout::Layout,
+        vllm::flags,
     },
     host::{
         models::source_folder::Folder,
         os::{fs, signals::Interrupt},
         profiles::ProfileLibrary,
-        rehearsal::engine::{self, EngineFault},
+        rehearsal::engine,
         store::Store,
         systemd::service::Condition,
     },
 };
+pub(crate) use fault::RehearsalFault;
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     rc::Rc,
-    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -62,8 +63,7 @@ const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 pub(crate) struct Request {
     /// The profile that runs first: its name, or the path of its file.
     pub(crate) from: String,
-    /// The profile to move to: its name, or the path of its file.
-    pub(crate) to: String,
+    pub(crate) to: Candidate,
     /// The fault of the second deployment, if any.
     pub(crate) fault: Option<RehearsalFault>,
     /// The facts of the played host.
@@ -78,19 +78,13 @@ pub(crate) struct Request {
     pub(crate) keep: Option<PathBuf>,
 }
 
-/// The fault of the second deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RehearsalFault {
-    /// The engine misbehaves.
-    Engine(EngineFault),
-    /// One byte of the model is flipped.
-    BadHash,
-    /// One file of the model is gone.
-    MissingFile,
-    /// The GPUs are too small.
-    DoesNotFit,
-    /// A person presses Ctrl-C while the candidate starts.
-    Interrupted,
+/// The profile to move to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// The name of a profile, or the path of its file.
+    Named(String),
+    /// The first profile with the newest vLLM whose flags are known.
+    Upgraded,
 }
 
 /// One deployment of a rehearsal.
@@ -117,51 +111,6 @@ pub(crate) struct Story {
     pub(crate) interrupted: bool,
     /// How busy this host was, if that was too busy.
     pub(crate) busy: Option<Busy>,
-}
-
-impl RehearsalFault {
-    /// All faults.
-    pub(crate) fn all() -> Vec<Self> {
-        let engine = EngineFault::ALL.iter().copied().map(Self::Engine);
-        engine.chain([Self::BadHash, Self::MissingFile, Self::DoesNotFit, Self::Interrupted]).collect()
-    }
-
-    /// The fault in words, for the list of faults.
-    pub(crate) fn about(self) -> &'static str {
-        match self {
-            Self::Engine(fault) => fault.summary(),
-            Self::BadHash => "one byte of the model's weights is flipped: caught before anything is stopped",
-            Self::MissingFile => "one file of the model is gone: caught before anything is stopped",
-            Self::DoesNotFit => "the GPUs have too little memory: caught before anything is stopped",
-            Self::Interrupted => "somebody presses Ctrl-C while the candidate starts",
-        }
-    }
-}
-
-impl fmt::Display for RehearsalFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Engine(fault) => fault.fmt(f),
-            Self::BadHash => f.write_str("bad-hash"),
-            Self::MissingFile => f.write_str("missing-file"),
-            Self::DoesNotFit => f.write_str("does-not-fit"),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
-}
-
-impl FromStr for RehearsalFault {
-    type Err = Problem;
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        Self::all().into_iter().find(|fault| fault.to_string() == text).ok_or_else(|| {
-            let names: Vec<String> = Self::all().iter().map(ToString::to_string).collect();
-            let names = || names.iter().map(String::as_str);
-            let meant =
-                closest(text, names()).map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
-            Problem::new(Kind::Usage, format!("no fault is named `{text}`"))
-                .help(format!("{meant}choose one of {}", listed(names())))
-        })
-    }
 }
 
 /// Plays the rehearsal: `from`, then `to` with its fault, if any.
@@ -275,7 +224,15 @@ struct Stage {
 impl Stage {
     fn set(request: &Request, busy: Busy, root: &Path) -> Result<Self, Problem> {
         // A profile may be named by its file, and its model's folder must still be in here.
-        let [from, to] = [request.library.load(&request.from)?, request.library.load(&request.to)?];
+        let from = request.library.load(&request.from)?;
+        let text = request.library.text(&request.from)?;
+        let (to, text_of_to) = match &request.to {
+            Candidate::Named(to) => (request.library.load(to)?, request.library.text(to)?),
+            Candidate::Upgraded => {
+                request.fault.map_or(Ok(()), RehearsalFault::of_an_upgrade)?;
+                (upgraded(&from)?, text.clone())
+            }
+        };
         if from.name() == to.name() {
             return Err(Problem::new(
                 Kind::Usage,
@@ -292,7 +249,7 @@ impl Stage {
             profiles: BTreeMap::new(),
             locks: BTreeMap::new(),
         };
-        for (profile, wanted) in [(from, &request.from), (to, &request.to)] {
+        for (profile, text) in [(from, text), (to, text_of_to)] {
             let name = profile.name().to_owned();
             let model = stage.root.join("models").join(&name);
             stand_in(&profile, &model)?;
@@ -302,7 +259,7 @@ impl Stage {
             let folder = Folder::open(&model, &repo, &revision)?;
             let files = folder.survey(&request.interrupt, &mut |_| ())?;
             stage.locks.insert(name.clone(), LockedModel::of(repo, revision, None, files)?);
-            stage.profiles.insert(name, (profile, request.library.text(wanted)?));
+            stage.profiles.insert(name, (profile, text));
         }
         stage.pace(request)
     }
@@ -422,7 +379,10 @@ impl Stage {
                 context.library = ProfileLibrary::of(profiles, self.locks.clone());
             }
             RehearsalFault::BadHash => {
-                let mut bytes = stand_in_weights(&self.to);
+                let mut bytes = self
+                    .profiles
+                    .get(&self.to)
+                    .map_or_else(Vec::new, |(to, _)| stand_in_weights(&to.model().repo));
                 if let Some(byte) = bytes.last_mut() {
                     *byte ^= 1;
                 }
@@ -464,11 +424,18 @@ fn stand_in(profile: &Profile, folder: &Path) -> Result<(), Problem> {
     })?;
     fs::make_directory(folder)?;
     fs::write_new(&folder.join("config.json"), config)?;
-    fs::write_new(&folder.join(WEIGHTS), stand_in_weights(profile.name()))
+    fs::write_new(&folder.join(WEIGHTS), stand_in_weights(repo))
 }
 
-fn stand_in_weights(name: &str) -> Vec<u8> {
-    format!("stand-in for the weights of {name}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
+fn stand_in_weights(repo: &str) -> Vec<u8> {
+    format!("stand-in for the weights of {repo}, made by awqdeploy rehearse\n").repeat(1000).into_bytes()
+}
+
+/// The profile with the newest vLLM: any loss of speed beyond a tenth is refused.
+fn upgraded(from: &Profile) -> Result<Profile, Problem> {
+    const LEAST_RATIO: f64 = 0.9;
+    let newest = flags::versions().last().unwrap_or_default();
+    from.upgraded(&format!("{}-upgraded", from.name()), newest, LEAST_RATIO)
 }
 
 /// A free port of the loopback interface. It is taken seconds later, so rehearsals side by side begin to look
