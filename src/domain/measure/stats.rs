@@ -61,6 +61,13 @@ impl Logarithms {
         Self { mean: self.mean - other.mean, variance, freedom }
     }
 
+    /// Estimates what so many values with this spread would have shown.
+    #[must_use]
+    pub(crate) fn after(self, values: f64) -> Self {
+        let variance = self.variance * (self.freedom + 1.0) / values;
+        Self { variance, freedom: values - 1.0, ..self }
+    }
+
     /// Half the width of the interval that misses with probability `outside` on either side.
     pub fn half_width(self, outside: f64) -> f64 {
         // The distribution exists for every number of degrees above zero, and there is one at least.

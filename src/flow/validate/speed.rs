@@ -176,7 +176,7 @@ pub(super) async fn measure(
 }
 
 /// Rounded to microseconds.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
