@@ -126,7 +126,7 @@ fn shown(document: &RehearsalDocument, busy: Option<Busy>) -> String {
         (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the migration works."),
         (true, Some(fault)) => writeln!(
             out,
-            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration goes back safely."
+            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the migration rolls back safely."
         ),
         (false, _) if document.interrupted => {
             writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")

@@ -44,7 +44,7 @@ impl Others {
 
 impl Sample {
     /// Whether others used the server meanwhile.
-    pub fn is_disturbed(&self) -> bool {
+    pub(crate) fn is_disturbed(&self) -> bool {
         self.others.is_some_and(|others| others.disturb(self.tokens))
     }
 }
@@ -81,7 +81,7 @@ impl Run {
         Self { rates: rates.to_vec(), last: rates.len(), beside: 0.0, start_spread: USUAL_START_SPREAD }
     }
 
-    /// What these rates tell. Absent unless there are two and all are above zero and finite.
+    /// Estimates the rate. Absent unless there are two and all are above zero and finite.
     pub fn estimate(&self) -> Option<Estimate> {
         let logarithms: Vec<f64> = self.rates.iter().map(|rate| rate.ln()).collect();
         let plain = stats::mean_and_error(&logarithms)?;

@@ -19,7 +19,7 @@ impl Sample {
 
     /// Whether the client was stalled for so long that this tells of it, and not of the server: chunks that waited for
     /// it came in one burst.
-    pub fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.stalled_ms > MOST_STALLED * (self.e2el_ms - self.ttft_ms)
     }
 

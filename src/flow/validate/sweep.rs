@@ -108,7 +108,7 @@ impl Sweep<'_> {
                 Err(Violation::Fault(ApiError::Refused { status: 400..=499, message })) => {
                     swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
                 }
-                Err(miss) => return Err(miss),
+                Err(violation) => return Err(violation),
             }
         }
         Ok(())
