@@ -94,7 +94,7 @@ in
   }
   // lib.optionalAttrs (runtimes != null) {
     deploy = elevated // {
-      description = "Activate a profile, prove it, and go back if that fails";
+      description = "Activate a profile, prove it, and roll back if that fails";
       options = " --runtimes ${runtimes}";
       # The variable keeps Nix's collector away until the deployment holds the environment itself; sudo drops it.
       prelude = elevated.prelude + "export AWQDEPLOY_RUNTIMES=${runtimes}";

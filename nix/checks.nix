@@ -32,7 +32,7 @@ in
     touch $out
   '';
 
-  # The installed profiles, through the whole flow: a migration that works, and one that goes back.
+  # The installed profiles, through the whole flow: a migration that works, and one that rolls back.
   rehearsal =
     runCommand "awqdeploy-rehearsal"
       {

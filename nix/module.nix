@@ -94,7 +94,7 @@ in
   key = "awqdeploy/nix/module.nix";
 
   options.services.awqdeploy = optionsOf null cfg // {
-    enable = lib.mkEnableOption "awqdeploy, which deploys vLLM, proves it, and goes back by itself";
+    enable = lib.mkEnableOption "awqdeploy, which deploys vLLM, proves it, and rolls back by itself";
 
     package = lib.mkPackageOption pkgs "awqdeploy" { };
 

@@ -95,7 +95,7 @@ async fn one(api: &Api, streams: usize) {
     errors.print(streams, spent.as_secs_f64() * 1e6 / tokens);
 }
 
-/// What a client reported less what the server said, milliseconds.
+/// The time that a client reported less the time that the server said, milliseconds.
 #[derive(Default)]
 struct Errors {
     first: Vec<f64>,
@@ -153,7 +153,7 @@ fn at(values: &mut [f64], percent: usize) -> f64 {
     values[(values.len() - 1) * percent / 100]
 }
 
-/// What this process, of one thread, has computed so far.
+/// The processor time of this process, of one thread, so far.
 fn cpu() -> Duration {
     let times = fs::read_to_string("/proc/self/schedstat").expect("own statistics");
     let running = times.split_whitespace().next().and_then(|ns| ns.parse().ok());

@@ -300,15 +300,15 @@ impl Drop for Screen {
 
 fn state_line(state: &State, aim: &str) -> String {
     match state {
-        State::Forward { step: Step::Stop } => "stop what serves".to_owned(),
+        State::Forward { step: Step::Stop } => "stop the running server".to_owned(),
         State::Forward { step } => forward(*step, aim),
         State::Back { step: Step::Stop, tries: 0, cause } => {
-            format!("{BAD}{cause}{BAD:#}\ngoing back to {aim}: stop")
+            format!("{BAD}{cause}{BAD:#}\nrolling back to {aim}: stop")
         }
         State::Back { step, tries, .. } if *tries > 0 => {
-            format!("going back to {aim}: {step}, try {}", tries + 1)
+            format!("rolling back to {aim}: {step}, try {}", tries + 1)
         }
-        State::Back { step, .. } => format!("going back to {aim}: {step}"),
+        State::Back { step, .. } => format!("rolling back to {aim}: {step}"),
         State::Done { end: End::Committed } => format!("{GOOD}committed{GOOD:#}"),
         State::Done { end: End::RolledBack { .. } } => format!("{BAD}rolled back{BAD:#}"),
         State::Done { end: End::Stuck { why, .. } } => format!("{BAD}stuck{BAD:#}: {why}"),
@@ -317,7 +317,7 @@ fn state_line(state: &State, aim: &str) -> String {
 
 fn forward(step: Step, aim: &str) -> String {
     match step {
-        Step::Stop => "stop what serves".to_owned(),
+        Step::Stop => "stop the running server".to_owned(),
         Step::Point => format!("point at {aim}"),
         Step::Start => format!("start {aim}"),
         Step::Validate => format!("validate {aim}"),

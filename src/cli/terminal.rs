@@ -167,7 +167,7 @@ pub(crate) fn show(c: char, out: &mut String) {
     }
 }
 
-/// What is shown now, and goes before anything else is printed.
+/// The progress that is shown now. It goes before anything else is printed.
 static LIVE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Shows this from now on, until something is printed.

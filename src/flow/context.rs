@@ -93,7 +93,7 @@ pub enum ServiceManager {
 impl Context {
     /// This context, with another observer.
     #[must_use]
-    pub fn observed_by(self, observer: Rc<dyn Observer>) -> Self {
+    pub(crate) fn observed_by(self, observer: Rc<dyn Observer>) -> Self {
         Self { observer, ..self }
     }
 
@@ -113,7 +113,7 @@ impl Context {
             return Ok(known);
         }
         let asked =
-            Facts { experience: self.store.calibrations()?, ..machine::facts(self.layout().scope())? };
+            Facts { calibrations: self.store.calibrations()?, ..machine::facts(self.layout().scope())? };
         Ok(self.facts.0.get_or_init(|| asked))
     }
 }

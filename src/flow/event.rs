@@ -39,7 +39,7 @@ pub enum Event {
     Checked(Check),
     /// A question is asked.
     Asked {
-        /// Its number, from 1.
+        /// The number of the question, from 1.
         question: u32,
         /// How many there are.
         of: u32,

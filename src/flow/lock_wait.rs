@@ -22,7 +22,8 @@ pub(super) fn take<T>(
         match lock(context) {
             Err(problem) if problem.kind == Kind::Busy => {
                 if told.as_ref() != Some(&problem.what) {
-                    context.tell(Event::Warning(format!("this has to go back, and waits: {}", problem.what)));
+                    context
+                        .tell(Event::Warning(format!("this has to roll back, and waits: {}", problem.what)));
                     told = Some(problem.what);
                 }
             }

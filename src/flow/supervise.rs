@@ -60,7 +60,7 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 /// Lines of the engine's log that are searched for the cause of its end.
 const LOG_LINES: usize = 2000;
 
-/// What a supervisor does when its own parent dies.
+/// The behaviour of a supervisor when its own parent dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent {
     /// Nothing: the service manager takes care of it.
@@ -121,7 +121,7 @@ fn trusted(store: &Store, id: GenerationId) -> Result<(), Problem> {
             Kind::Unexpected,
             format!("generation {id} was never proven, and nobody is trying it"),
         )
-        .help("`awqdeploy recover` goes back to what was"));
+        .help("`awqdeploy recover` rolls back to what was"));
     }
     Ok(())
 }

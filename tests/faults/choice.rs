@@ -1,9 +1,9 @@
-//! What of the tests is to be run.
+//! Chooses which of the tests are run.
 
 use super::systemd::Systemd;
 use std::str::FromStr;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub(crate) const HELP: &str = "\
 usage: cargo test --test faults -- [OPTION...] [TEXT...]
 
@@ -42,11 +42,11 @@ impl Kind {
     const OUTSIDE: [Self; 2] = [Self::Scenes, Self::Real];
 }
 
-/// What is to be run.
+/// The chosen tests.
 #[derive(Debug)]
 pub(crate) struct Choice {
     kinds: Vec<Kind>,
-    /// What the names have in them, one of these.
+    /// Parts of names: a test needs one of them.
     only: Vec<String>,
     /// Of the schedules under a real systemd, every so manieth.
     pub(crate) each: usize,
@@ -62,7 +62,7 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// What these arguments ask for; nothing if they ask for help.
+    /// Reads these arguments; nothing if they ask for help.
     pub(crate) fn of(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut choice = Self {
             kinds: Vec::new(),

@@ -32,7 +32,7 @@ pub(crate) struct Content {
     files: BTreeMap<Node, Vec<u8>>,
 }
 
-/// What becomes of that which was not synced.
+/// The fate of what was not synced.
 #[derive(Debug)]
 pub(crate) enum Luck {
     /// All of it is lost.
@@ -43,7 +43,7 @@ pub(crate) enum Luck {
     Mixed(fastrand::Rng),
 }
 
-/// What is on the disk of a folder.
+/// The files on the disk of a folder.
 pub(crate) struct Disk {
     root: PathBuf,
     certain: RefCell<Content>,
@@ -102,13 +102,13 @@ impl Luck {
         }
     }
 
-    /// What is left of a file that had `certain` in it, and `now` later.
+    /// Draws what is left of a file that had `certain` in it, and `now` later.
     fn content(&mut self, certain: &[u8], now: &[u8]) -> Vec<u8> {
         match self {
             Self::Bad => certain.to_vec(),
             Self::Good => now.to_vec(),
             Self::Mixed(chance) => {
-                // What both have in common was not written again.
+                // The part that both have in common was not written again.
                 let common = certain.iter().zip(now).take_while(|(one, other)| one == other).count();
                 match chance.u8(..3) {
                     0 => certain.to_vec(),
@@ -173,7 +173,7 @@ fn node(path: &Path) -> Node {
     (metadata.ino(), metadata.created().ok())
 }
 
-/// What a cut leaves.
+/// The remains after a cut.
 enum Left {
     Folder(BTreeMap<OsString, Left>),
     File(Vec<u8>),
@@ -238,9 +238,9 @@ impl Left {
     }
 }
 
-/// What a real disk has left, held against what this one may leave.
+/// Holds what a real disk has left against what this one may leave.
 struct Held<'a> {
-    /// What is certain, what was once so, and what was so at last.
+    /// The certain content, what was once so, and what was so at last.
     states: [&'a Content; 3],
     lost: usize,
 }

@@ -25,7 +25,7 @@ const SEED: u64 = 1;
 /// The files of each.
 const NAMES: [&str; 3] = ["journal", "order", "notes"];
 
-/// What can be done to a disk, as deployments do it. Names are relative.
+/// An operation on a disk, as deployments do it. Names are relative.
 enum Operation {
     MakeFolder(String),
     /// Writes a file anew.

@@ -42,7 +42,7 @@ pub(crate) enum Moment {
     SyncOfFolder,
 }
 
-/// What goes wrong then.
+/// The trouble that comes then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Blow {
     /// The step does not work, or the sync.
@@ -94,7 +94,7 @@ pub(crate) enum Gone {
 /// Says what goes wrong at a moment; the number counts them from the beginning.
 type Fate = Box<dyn FnMut(&Machine, usize, Moment) -> Option<Blow>>;
 
-/// What outlives the deployer.
+/// The things that outlive the deployer.
 pub(crate) struct Machine {
     pub(crate) store: Store,
     pub(crate) running: Cell<Option<GenerationId>>,
@@ -107,7 +107,7 @@ pub(crate) struct Machine {
     full: Cell<bool>,
     /// Nothing goes wrong while this is so.
     calm: Cell<bool>,
-    /// What was started by whoever tries it, and is no longer refused until the next boot.
+    /// The generation that was started by whoever tries it, and is no longer refused until the next boot.
     trial: Cell<Option<GenerationId>>,
     /// Whether a deployer is at work.
     pub(crate) at_work: Cell<bool>,
@@ -181,7 +181,7 @@ impl Machine {
         self.by_hand.set(true);
     }
 
-    /// What somebody else changed is on the disk, too.
+    /// Puts what somebody else changed on the disk, too.
     pub(crate) fn changed(&self, path: &Path) {
         self.disk.sync(path);
     }

@@ -67,7 +67,7 @@ impl Machine {
         self.harness("run").arg("--").args(command).output().expect("the harness starts")
     }
 
-    /// Its standard output, without the last line's end.
+    /// Runs a command and returns its standard output, without the last line's end.
     pub(crate) fn said(&self, command: &[&str]) -> String {
         String::from_utf8_lossy(&self.run(command).stdout).trim().to_owned()
     }
@@ -89,12 +89,12 @@ impl Machine {
         self.signal("-USR1", &["-f", "awqdeploy engine"]);
     }
 
-    /// What a unit does, in systemd's word.
+    /// The state of a unit, in systemd's word.
     pub(crate) fn unit(&self, unit: &str) -> String {
         self.at_once(&["systemctl", "is-active", unit])
     }
 
-    /// What a command says that is not worth a control group of its own, unlike [`Self::run`].
+    /// Runs a command that is not worth a control group of its own, unlike [`Self::run`].
     fn at_once(&self, command: &[&str]) -> String {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["-t", &self.init(), "-p", "-m", "--"]).args(command).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! What becomes of an activation under faults, of every ordered pair of them, and of random ones.
+//! Plays activations under faults, under every ordered pair of them, and under random ones.
 //!
 //! `cargo test --test faults` plays every schedule in one process, then some thousand random ones. With `-- --ignored`,
 //! as root, it plays the scenes and a sample of the schedules under a real systemd. It prints a table of outcomes, and
@@ -43,7 +43,7 @@ use story::Story;
 
 /// How often what a power cut leaves of the rest is drawn.
 const SEEDS: u64 = 4;
-/// What was counted of one kind of schedule.
+/// The counts of one kind of schedule.
 #[derive(Default)]
 struct Row {
     schedules: usize,

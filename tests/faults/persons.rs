@@ -1,4 +1,4 @@
-//! What people do beside a deployment: they stop its service, isolate targets, hold its locks, and press Ctrl-C late.
+//! People beside a deployment: they stop its service, isolate targets, hold its locks, and press Ctrl-C late.
 
 use super::{
     machine::Machine,
@@ -139,7 +139,7 @@ fn asks_in_vain(machine: &Machine) -> Result<(), String> {
     is("it goes back if it does not stay well", machine.wait(|machine| serves(machine, "old").is_ok()))
 }
 
-/// It was ordered, has touched nothing, and leaves the watch as it was.
+/// Refuses in the window: an activation that was ordered has touched nothing, and leaves the watch as it was.
 fn refuses_in_the_window(machine: &Machine) -> Result<(), String> {
     watched(machine)?;
     let mut host = hold(machine, HOST_LOCK, "1000");
@@ -158,7 +158,7 @@ fn holds_locks_in_the_window(machine: &Machine) -> Result<(), String> {
     machine.slow_down();
     is(
         "it says that it waits",
-        machine.wait(|machine| told(machine, "this has to go back, and waits") == 1),
+        machine.wait(|machine| told(machine, "this has to roll back, and waits") == 1),
     )?;
     let _ = root.wait();
     is("it goes back all the same", machine.wait(|machine| serves(machine, "old").is_ok()))?;
@@ -168,7 +168,7 @@ fn holds_locks_in_the_window(machine: &Machine) -> Result<(), String> {
     machine.slow_down();
     is(
         "it waits for the host",
-        machine.wait(|machine| told(machine, "this has to go back, and waits") == 1),
+        machine.wait(|machine| told(machine, "this has to roll back, and waits") == 1),
     )?;
     sleep(Duration::from_secs(2));
     is("nothing is touched meanwhile", step(machine).is_empty() && machine.unit("vllm") == "active")?;
@@ -215,7 +215,7 @@ fn starts_the_target(machine: &Machine) -> Result<(), String> {
     is("systemd keeps it", service(machine, "Restart") == "always")
 }
 
-/// What earlier versions made of the scene before: the records say one thing, and another runs.
+/// Plays the scene before as earlier versions had it: the records say one thing, and another runs.
 fn runs_something_else(machine: &Machine) -> Result<(), String> {
     done(machine, &["awqdeploy", "deploy", "new", "--yes", "--retry"], 0)?;
     let status = machine.status();

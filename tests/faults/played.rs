@@ -77,8 +77,8 @@ pub(crate) fn play(
     Ok(Went { committed, moments })
 }
 
-/// What is on record before: every generation that is said to be proven was committed by an activation. Returns the
-/// activation that the story is about, which is ordered.
+/// Puts on record what came before: every generation that is said to be proven was committed by an activation.
+/// Returns the activation that the story is about, which is ordered.
 fn begin(machine: &Machine, story: Story) -> u64 {
     let store = &machine.store;
     let writer = store.writer(FORKED, "test").expect("the root can be locked");
@@ -120,7 +120,7 @@ impl Stage {
         Err("it never ends".to_owned())
     }
 
-    /// What the service manager runs, at first and whenever it is gone: it begins where the records say.
+    /// Runs the process of the service manager, at first and whenever it is gone: it begins where the records say.
     fn process(&self, boot: bool) -> Result<Option<Ended>, Gone> {
         let store = &self.machine.store;
         let ended = self.machine.process(|| {
@@ -166,7 +166,7 @@ impl Stage {
         panic!("the recovery at boot never ends");
     }
 
-    /// What must be so in the end.
+    /// Checks the end.
     fn judge(&self, ended: Option<Ended>) -> Result<Judged, String> {
         let store = &self.machine.store;
         // A process that came before may have ended it.
@@ -234,7 +234,7 @@ fn went_back(
         let works = story == Story::SameWithdrawal || committed != story.withdraws();
         return if works { Ok(()) } else { Err("it did not work".to_owned()) };
     };
-    // What is not on record yet is begun anew; what is, counts.
+    // A step that is not on record yet is begun anew; one that is, counts.
     let (Moment::Call(step), false) = (moments[at], story.withdraws()) else { return Ok(()) };
     if committed {
         return Err(format!("it was committed in spite of {blow:?} during {step}"));

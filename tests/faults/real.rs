@@ -1,4 +1,4 @@
-//! The same faults under a real systemd: real signals to real processes, a real power cut that loses what was not
+//! Plays the faults under a real systemd: real signals to real processes, a real power cut that loses what was not
 //! synced, a real boot. A fault strikes as soon as the journal shows the step that it is meant for.
 
 use super::{Table, choice::Choice, machine::Machine, skipped::skipped, story::Story, tell};
@@ -43,7 +43,7 @@ enum Blow {
 }
 
 impl Blow {
-    /// What a deployment takes no notice of.
+    /// The faults that a deployment takes no notice of.
     const HARMLESS: [Self; 4] = [Self::Terminal, Self::Reexec, Self::Bus, Self::Squat];
 
     /// Whether it is what a person does to the service itself: it may make a step fail.
@@ -68,7 +68,7 @@ struct Struck {
     first: Option<Timestamp>,
 }
 
-/// What an unprivileged user can do to the locks, for longer than an activation takes.
+/// A squatter: an unprivileged user holds the locks for longer than an activation takes.
 const SQUAT: &str = "for lock in /var/lib/awqdeploy/lock /run/awqdeploy/activation.lock; do \
      setpriv --reuid 65534 --regid 65534 --clear-groups timeout 20 flock $lock sleep 20 & done; wait";
 
@@ -203,7 +203,7 @@ fn schedules() -> Vec<Schedule> {
             }
         }
     }
-    // What it goes to and what it returns to are one: each fault at each step has all that there is.
+    // The generation and its rollback target are one: each fault at each step has all that there is.
     for place in ["stop", "point", "start", "validate"].map(Place::Forward) {
         let blows = [Blow::Terminal, Blow::Kill, Blow::Terminate, Blow::CtrlC, Blow::Cut];
         all.extend(blows.map(|blow| Schedule { story: Story::Same, blows: vec![(blow, place)] }));
@@ -327,8 +327,8 @@ fn strike_all(
     struck.ok_or_else(|| "nothing struck".to_owned())
 }
 
-/// What was to lead back did: a commit that is on record after it took no heed of it. One that was on its way comes
-/// within this time.
+/// Checks that a fault that was to lead to a rollback did: a commit that is on record after it took no heed of it.
+/// One that was on its way comes within this time.
 fn heeded(machine: &Machine, before: u64, committed: bool, struck: &Struck) -> Result<bool, String> {
     const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(1);
     let at =
@@ -399,12 +399,12 @@ fn settled(machine: &Machine, before: u64) -> bool {
     if states(machine, before).last().is_none_or(|state| state["is"] != "done") {
         return false;
     }
-    // What serves again is validated after the end is on record.
+    // The running server is validated after the end is on record.
     let at_work = |unit: String| unit.starts_with("awqdeploy-activation-");
     !machine.names("/run/systemd/transient").into_iter().any(at_work)
 }
 
-/// What must be so after any faults: an end on record that names the running generation, which is proven and
+/// Checks what must be so after any faults: an end on record that names the running generation, which is proven and
 /// answers.
 fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
     let Schedule { story, blows } = schedule;
@@ -436,7 +436,7 @@ fn judge(machine: &Machine, schedule: &Schedule) -> Result<bool, String> {
     if status["serving"].as_str() != expected {
         return Err(format!("{end}, and {} serves: {status:#}", status["serving"]));
     }
-    // What is proven is restarted whenever it dies.
+    // A proven generation is restarted whenever it dies.
     let restart = machine.said(&["systemctl", "show", "--value", "-p", "Restart", "vllm"]);
     match (expected, answer) {
         (Some(_), _) if restart != "always" && restart != "on-failure" => {

@@ -5,7 +5,7 @@ use super::{
     scenes::{document, done, is, serves},
 };
 
-/// What passed every proof once: a program in the interpreter's place.
+/// An edit that passed every proof once: a program in the interpreter's place.
 const EDIT: &str = "cd /var/lib/awqdeploy/store/runtimes/* && rm bin/python && \
     printf '#!/bin/sh\\ntouch /var/lib/awqdeploy/it-ran /run/it-ran\\n' > bin/python && chmod 755 bin/python";
 

@@ -1,4 +1,5 @@
-//! What no schedule of faults says: re-attaching, cancelling, the watch window, leftovers, and a restart by hand.
+//! Scenes that no schedule of faults has: re-attaching, cancelling, the watch window, leftovers, and a restart by
+//! hand.
 
 use super::{Table, choice::Choice, ext4, machine::Machine, persons, tell};
 use serde_json::Value;
@@ -111,7 +112,8 @@ fn restarts(machine: &Machine) -> Result<(), String> {
     let output = deployment.wait_with_output().map_err(|e| e.to_string())?;
     let document = document(&output)?;
     let why = document["why"].as_str().unwrap_or_default();
-    // What it validated went away: it fails by itself, or came through, but nobody undid it behind its back.
+    // The server that it validated went away: it fails by itself, or came through, but nobody undid it behind its
+    // back.
     is(&format!("no recovery: {document:#}"), !why.starts_with("interrupted"))?;
     let recovery = machine.said(&[
         "systemctl",
@@ -151,7 +153,7 @@ fn hangs(machine: &Machine) -> Result<(), String> {
     is("it goes back", machine.wait(|machine| machine.status()["current"]["profile"] == "old"))?;
     is("it serves again", machine.wait(|machine| serves(machine, "old").is_ok()))?;
     tell(&format!("hung after the commit: old serves after {:.1} s", began.elapsed().as_secs_f64()));
-    // What serves again is validated before the lock is free.
+    // The running server is validated before the lock is free.
     done(machine, &["awqdeploy", "follow"], 6)?;
     let why = machine.status()["last_activation"]["why"].as_str().unwrap_or_default().to_owned();
     is(&why, why.contains("did not stay well") && why.contains("not answered"))?;

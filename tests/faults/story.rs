@@ -1,4 +1,4 @@
-//! What the faults happen to.
+//! The stories that faults happen to.
 
 use awqdeploy::domain::generation_id::GenerationId;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) const OLD: GenerationId = GenerationId(1);
 pub(crate) const NEW: GenerationId = GenerationId(2);
 
-/// What is going on when a fault strikes.
+/// The act under way when a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Story {
     /// Nothing served before.
@@ -28,12 +28,12 @@ impl Story {
     pub(crate) const ALL: [Self; 6] =
         [Self::First, Self::Replacement, Self::Rollback, Self::Withdrawal, Self::Same, Self::SameWithdrawal];
 
-    /// What it is to return to.
+    /// The generation to return to.
     pub(crate) fn from(self) -> Option<GenerationId> {
         (self != Self::First).then_some(OLD)
     }
 
-    /// What is to serve.
+    /// The generation to serve.
     pub(crate) fn to(self) -> GenerationId {
         if matches!(self, Self::Same | Self::SameWithdrawal) { OLD } else { NEW }
     }

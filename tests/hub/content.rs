@@ -1,4 +1,4 @@
-//! What a hub has: repositories, their files, and how it names their content.
+//! The content of a hub: repositories, their files, and how it names them.
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -22,7 +22,7 @@ pub(crate) struct Repo {
     pub(crate) commit: String,
     /// By path.
     pub(crate) files: BTreeMap<String, Entry>,
-    /// What other commits had.
+    /// The files of other commits.
     pub(crate) history: BTreeMap<String, BTreeMap<String, Entry>>,
     /// Nobody without this token gets a file.
     pub(crate) token: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct Repo {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) bytes: Content,
-    /// What the hub says about it, true or not.
+    /// The size that the hub says, true or not.
     pub(crate) size: u64,
     pub(crate) git: String,
     pub(crate) lfs: Option<String>,

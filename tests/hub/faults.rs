@@ -1,4 +1,4 @@
-//! What can go wrong on the way, switched per path and per request.
+//! Faults on the way, switched per path and per request.
 
 use std::time::Duration;
 

@@ -113,7 +113,7 @@ impl Hub {
         Self { shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// What goes into `HF_ENDPOINT`.
+    /// The value for `HF_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.shared.hub)
     }

@@ -83,7 +83,7 @@ fn imports(sources: &BTreeMap<String, String>) -> Imports {
             let mut paths = Vec::new();
             let is_child = modules.contains_key(&[here.as_slice(), &tokens[index..=index]].concat());
             let is_ours = ["crate", "super", "self"].contains(&tokens[index].as_str()) || is_child;
-            // What is below a path of somebody else's is not ours, whatever it is called.
+            // A name below a path of somebody else's is not ours, whatever it is called.
             index = tree(&tokens, index, &[], &mut paths);
             if is_ours {
                 found.extend(paths.iter().filter_map(|path| file_of(&here, path, &modules)));

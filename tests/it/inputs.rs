@@ -1,4 +1,4 @@
-//! What the tests of plans start from: a profile, machines, and a plan of both.
+//! The inputs of the tests of plans: a profile, machines, and a plan of both.
 
 use awqdeploy::domain::{
     checkpoint::Checkpoint,

@@ -1,6 +1,6 @@
 //! The integration tests that need nothing but this machine's kernel: one binary, one module a topic.
 
-// What clippy.toml allows in tests is for functions marked as such; here everything is a test.
+// The exceptions of clippy.toml are for functions marked as tests; here everything is a test.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -19,9 +19,8 @@ use awqdeploy::{
 use std::{fs, io::Write as _, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
-/// What the test can ask of systemd without one: a service that is active, and commands that do nothing. No test
-/// on it comes as far as to change a service; those that do have a real systemd (tests/real) or the embedded
-/// supervisor.
+/// A systemd that is none, for tests to ask: a service that is active, and commands that do nothing. No test on it
+/// comes as far as to change a service; those that do have a real systemd (tests/real) or the embedded supervisor.
 const SYSTEMCTL: &str = "#!/bin/sh\ncase \"$*\" in *ActiveState*) echo ActiveState=active ;; esac\n";
 
 /// The lock of a runtime that no test installs.
@@ -29,7 +28,7 @@ const RUNTIME: &str = "version = 1\nvllm = '0.32.0'\ndevice = 'cpu'\npython = '3
     [[wheel]]\nname = 'vllm'\nversion = '0.32.0'\nfile = 'vllm-0.32.0-py3-none-any.whl'\nsize = 1\n\
     sha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'\n";
 
-/// What the host looks like to the program.
+/// The looks of the host to the program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Looks {
     /// No systemd.
@@ -125,7 +124,7 @@ impl Host {
         command.env("AWQDEPLOY_ROOT", self.path("root")).env("AWQDEPLOY_PROFILES", self.path("profiles"));
     }
 
-    /// The same on a machine that looks so. Nothing where this machine does not let a test make namespaces.
+    /// Runs this on a machine that looks so. Nothing where this machine does not let a test make namespaces.
     pub(crate) fn that_looks(&self, looks: Looks, arguments: &[&str]) -> Option<Command> {
         if !Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|tried| tried.status.success()) {
             skipped(&format!("{looks:?} needs user namespaces, or to be root"));
@@ -191,7 +190,7 @@ impl Host {
         assert_eq!(self.store().current().unwrap(), Some(GenerationId(1)));
         assert_eq!(names(&root.join("generations")).unwrap(), ["1"]);
         for folder in ["store/runtimes", "store/staging"] {
-            // What uv has unpacked stays for the next attempt.
+            // The files that uv has unpacked stay for the next attempt.
             let made: Vec<String> = names(&root.join(folder)).unwrap();
             assert_eq!(made.into_iter().filter(|name| name != "uv").collect::<Vec<_>>(), [""; 0], "{folder}");
         }

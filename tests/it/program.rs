@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// What a program that ended said.
+/// The output of a program that ended.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -42,13 +42,13 @@ impl Said {
         }
     }
 
-    /// What it said on the standard error, if it ended with this exit status and said nothing else.
+    /// The standard error, if the program ended with this exit status and said nothing else.
     pub(crate) fn complaint(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{}", self.stderr);
         self.stderr
     }
 
-    /// What it printed, if all was well.
+    /// The standard output, if all was well.
     pub(crate) fn text(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout

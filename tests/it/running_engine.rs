@@ -112,7 +112,7 @@ impl Running {
         ended.expect("ended by itself")
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

@@ -9,7 +9,7 @@ pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 /// A folder that goes with what is returned.
 pub(crate) fn tempdir() -> io::Result<TempDir> {
     static ONCE: Once = Once::new();
-    // What the library makes by itself goes there, too.
+    // The folders that the library makes by itself go there, too.
     ONCE.call_once(|| drop(tempfile::env::override_temp_dir(Path::new(SCRATCH))));
     tempfile::tempdir()
 }

@@ -1,4 +1,4 @@
-//! What a person may have meant.
+//! Spelling: the word that a person may have meant.
 
 use awqdeploy::domain::spelling::{closest, listed};
 

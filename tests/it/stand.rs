@@ -42,14 +42,14 @@ use tempfile::TempDir;
 /// The program itself.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_awqdeploy");
 
-/// What serves first.
+/// The profile that serves first.
 pub(crate) const OLD: &str = "gptq";
-/// What is to replace it.
+/// The profile that is to replace it.
 pub(crate) const NEW: &str = "awq";
 
 /// Longer than anything takes, however busy the machine is: what is waited for so long never comes.
 pub(crate) const NEVER: Duration = Duration::from_mins(10);
-/// What waits for so long is a test that fails: nothing may wait for a timeout like this one.
+/// A wait of so long is a test that fails: nothing may wait for a timeout like this one.
 pub(crate) const FOREVER: Duration = Duration::from_hours(1);
 /// [`FOREVER`], as a profile says it of a start and of a request.
 const TIMEOUT: &str = "1h";
@@ -61,7 +61,7 @@ pub(crate) struct Stand {
     folder: TempDir,
 }
 
-/// What a refused deployment must leave as it was.
+/// The things that a refused deployment must leave as they were.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Serving {
     pub(crate) profile: Option<String>,
@@ -90,7 +90,7 @@ pub(crate) fn patiently<T>(mut act: impl FnMut() -> Result<T, Problem>) -> Resul
     }
 }
 
-/// What this thread has computed for so far. Unlike a clock it stands still while others have the processor.
+/// The time that this thread has computed for so far. Unlike a clock it stands still while others have the processor.
 pub(crate) fn computed() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap()
@@ -183,7 +183,7 @@ impl Stand {
         patiently(|| recover(&mut self.context)).unwrap()
     }
 
-    /// What is now. Beside the records it asks the service, since they could lie.
+    /// The state of now. Beside the records it asks the service, since they could lie.
     pub(crate) fn state(&mut self) -> Serving {
         let root = self.context.layout().root().to_owned();
         let current = self.context.store.current().unwrap();
@@ -218,7 +218,7 @@ impl Stand {
     }
 }
 
-/// What a rehearsal acts on, too: `root` and `service` in a folder.
+/// The context that a rehearsal acts on, too: `root` and `service` in a folder.
 pub(crate) fn context(folder: &Path) -> Context {
     let layout = Layout::new(folder.join("root"));
     Context {

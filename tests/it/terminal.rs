@@ -18,7 +18,7 @@ pub(crate) struct Terminal {
     columns: u16,
 }
 
-/// What was on the screen when the program had ended.
+/// The screen when the program had ended.
 pub(crate) struct Left {
     pub(crate) code: Option<i32>,
     pub(crate) screen: String,
@@ -74,7 +74,7 @@ impl Terminal {
         }
     }
 
-    /// What can be seen now.
+    /// The text that can be seen now.
     pub(crate) fn seen(&self) -> String {
         self.emulator.screen().contents()
     }

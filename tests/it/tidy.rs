@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What each layer must not name. `domain` touches nothing outside; nothing points upwards.
+/// The words that each layer must not have. `domain` touches nothing outside; nothing points upwards.
 const BANNED: &[(&str, &[&str])] = &[
     (
         "src/domain",
@@ -60,7 +60,7 @@ fn layers_point_one_way() {
     assert!(broken.is_empty(), "a layer names what it must not:\n{}", broken.join("\n"));
 }
 
-/// What is printed elsewhere could drive the terminal of whoever reads it.
+/// A text that is printed elsewhere could drive the terminal of whoever reads it.
 #[test]
 fn only_one_place_prints() {
     let mut elsewhere = vec![];
@@ -86,6 +86,27 @@ fn files_stay_small() {
         });
     }
     assert!(large.is_empty(), "too large to read:\n{}", large.join("\n"));
+}
+
+/// Words that say nothing of the subject where a comment begins with them.
+const RIDDLES: [&str; 3] = ["What ", "It ", "The same"];
+
+#[test]
+fn comments_name_their_subject() {
+    let mut riddles = vec![];
+    for folder in ["src", "tests", "benches"] {
+        each_source(folder, &mut |path, text| {
+            let lines = || text.lines().map(str::trim_start);
+            for ((number, line), before) in lines().enumerate().zip(std::iter::once("").chain(lines())) {
+                let said = line.trim_start_matches(['/', '!', ' ']);
+                let begins = line.starts_with("//") && !before.starts_with("//");
+                if begins && RIDDLES.iter().any(|riddle| said.starts_with(riddle)) {
+                    riddles.push(format!("{path}:{}: {said}", number + 1));
+                }
+            }
+        });
+    }
+    assert!(riddles.is_empty(), "name the subject, or begin with a verb:\n{}", riddles.join("\n"));
 }
 
 #[test]

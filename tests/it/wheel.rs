@@ -13,7 +13,7 @@ pub(crate) fn wheel(name: &str, version: &str, files: &[(&str, &str)]) -> Vec<u8
     recorded(name, version, files, |text| text)
 }
 
-/// The same, where the `RECORD` is of other texts: `said` of each.
+/// Writes a wheel whose `RECORD` is of other texts: `said` of each.
 pub(crate) fn recorded(
     name: &str,
     version: &str,

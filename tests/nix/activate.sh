@@ -78,7 +78,7 @@ switches() {
   switch broken 6
   serving awq
   untouched broken 6
-  said 'was tried as it is declared, and went back'
+  said 'was tried as it is declared, and was rolled back'
 
   # Files that are not there yet: the switch fails, and the next one tries again.
   inside mv /srv/models/late /srv/models/later

@@ -34,7 +34,7 @@ pub(crate) fn start_by_hand(machine: &Machine) {
     machine.wait("the server that was set up by hand answers", |machine| machine.completion() == 200);
 }
 
-/// It is on record, and serves on as the very same process.
+/// Adopts the server: it is on record, and serves on as the very same process.
 pub(crate) fn adopt(machine: &Machine) {
     let main = machine.service("MainPID");
     let look = machine.awqdeploy(&["adopt", "vllm", "--profile", "old", "--dry-run", "--json"], 0);

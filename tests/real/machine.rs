@@ -18,7 +18,7 @@ pub(crate) const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real")
 pub(crate) const PARTS: &str = "/srv/awqdeploy-real";
 /// The API of every test profile.
 pub(crate) const API: &str = "http://127.0.0.1:8000";
-/// What every process of a vLLM that awqdeploy runs has in its command line.
+/// The words that every process of a vLLM that awqdeploy runs has in its command line.
 const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
 /// The install's 3 GB, several generations, logs. The file is sparse.
 const DISK: &str = "16G";
@@ -34,11 +34,11 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {
     state: PathBuf,
-    /// What each boot is told.
+    /// The options of each boot.
     options: Vec<String>,
 }
 
-/// What a command inside said.
+/// The output of a command inside.
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -67,7 +67,7 @@ impl Machine {
         options.extend_from_slice(more);
         let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let machine = Self { state: scratch.join("machine"), options };
-        // What an earlier run left that was killed.
+        // A machine of an earlier run that was killed.
         machine.down();
         machine.boot();
         Some(machine)
@@ -207,7 +207,7 @@ impl Drop for Machine {
 }
 
 impl Said {
-    /// What a command that ran to its end said.
+    /// The output of a command that ran to its end.
     pub(crate) fn of(command: &[&str], output: &Output) -> Self {
         Self {
             code: output.status.code(),
@@ -217,13 +217,13 @@ impl Said {
         }
     }
 
-    /// Its standard output, if it ended with 0.
+    /// The standard output, if the command ended with 0.
     pub(crate) fn succeeded(self) -> String {
         self.ended_with(0);
         self.stdout
     }
 
-    /// Its JSON document, if it ended with this exit status.
+    /// The JSON document, if the command ended with this exit status.
     pub(crate) fn document(&self, code: i32) -> Value {
         self.ended_with(code);
         serde_json::from_str(&self.stdout)
@@ -272,7 +272,7 @@ fn harness(verb: &str, state: &Path) -> Command {
     command
 }
 
-/// What the harness takes to show `from` as `to` inside.
+/// The option of the harness that shows `from` as `to` inside.
 pub(crate) fn bind(from: &Path, to: &str) -> String {
     format!("{}:{to}", from.display())
 }

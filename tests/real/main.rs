@@ -164,7 +164,7 @@ fn migration(machine: &Machine) -> String {
     machine.model()
 }
 
-/// What was measured beyond one stream: the profile asks for more than the context and the engine hold.
+/// Checks what was measured beyond one stream: the profile asks for more than the context and the engine hold.
 fn swept(sweep: &Value) {
     let left_out =
         ["a prompt of 4096 tokens: the context has 2048", "4 streams: the engine answers 2 at once"];
@@ -180,7 +180,7 @@ fn swept(sweep: &Value) {
     }
 }
 
-/// It serves, but never at the speed that its gate asks for.
+/// A server that never has the speed that its gate asks for.
 fn too_slow(machine: &Machine, awq: &str) {
     let document = machine.awqdeploy(&["deploy", "too-fast", "--yes", "--json"], 6);
     rolled_back(&document, "too-fast");

@@ -8,9 +8,9 @@ use awqdeploy::domain::vllm::{env_vars, flags, version::Version};
 use serde::Deserialize;
 use std::{collections::BTreeSet, env, fs, process::Command};
 
-/// What `prepare` installs.
+/// The version that `prepare` installs.
 const VLLM: &str = "0.32.0";
-/// What the shipped profiles run, for GPUs: `tests/nix/check whole` installs it.
+/// The version that the shipped profiles run, for GPUs: `tests/nix/check whole` installs it.
 const SHIPPED: &str = "0.26.0";
 /// Every flag that the plan itself may write.
 const PLANNED: [&str; 12] = [
@@ -86,7 +86,7 @@ fn known() -> Known {
     read(&format!("{said}{errors}"))
 }
 
-/// What the script prints: one line beside what vLLM logs.
+/// The output of the script: one line beside what vLLM logs.
 fn read(said: &str) -> Known {
     let line = said.lines().find_map(|line| line.strip_prefix("known "));
     serde_json::from_str(line.unwrap_or_else(|| panic!("{said}"))).expect("the script prints JSON")

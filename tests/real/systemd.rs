@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What a script says that cannot bring what it is to bring.
+/// The exit status of a script that cannot bring what it is to bring.
 const CANNOT_BE_HAD: i32 = 77;
 
 /// Which systemd a machine runs.
@@ -18,7 +18,7 @@ pub(crate) enum Systemd {
 }
 
 impl Systemd {
-    /// What the harness is told to boot it; nothing where it cannot be had.
+    /// The options of the harness that boot it; nothing where it cannot be had.
     pub(crate) fn options(self) -> Option<Vec<(&'static str, String)>> {
         if self == Self::Own {
             return Some(Vec::new());

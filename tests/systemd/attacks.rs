@@ -1,5 +1,5 @@
-//! What other users of the host, models, drop-ins and bad luck do to a deployment. Each begins with `new` serving, and
-//! leaves it serving.
+//! Attacks on a deployment: by other users of the host, models, drop-ins and bad luck. Each begins with `new`
+//! serving, and leaves it serving.
 
 use super::{
     machine::Machine,
@@ -133,7 +133,7 @@ while (time < $end) {
 }
 "#;
 
-/// It hears no key, and not even a question; nobody takes its answers for the candidate's.
+/// An impostor hears no key, and not even a question; nobody takes its answers for the candidate's.
 fn impostor(machine: &Machine) {
     shell(machine, &format!("cat > /run/thief.pl <<'END'{THIEF}END\nchmod 644 /run/thief.pl"));
     shell(
@@ -169,7 +169,7 @@ fn drop_ins(machine: &Machine) {
         );
     };
     write("override.conf");
-    // What an earlier version left is cleaned up.
+    // The leftover of an earlier version is cleaned up.
     let before = "/run/systemd/system/vllm.service.d/50-awqdeploy-candidate.conf";
     shell(machine, &format!("mkdir -p $(dirname {before}); printf '[Service]\\nRestart=no\\n' > {before}"));
     let deployment = machine.start_awqdeploy(&["deploy", "old", "--yes", "--retry", "--json"]);
@@ -231,7 +231,7 @@ fn deployer_hangs(machine: &Machine) {
         "d=/run/systemd/system/awqdeploy-activation-vllm-.service.d; mkdir -p $d
         printf '[Service]\\nWatchdogSec=15s\\nTimeoutAbortSec=1s\\n' > $d/test.conf; systemctl daemon-reload",
     );
-    // It tells that it goes on, for longer than that.
+    // The service tells that it goes on, for longer than that.
     deploy(machine, "old", 0);
     deploy(machine, "new", 0);
     let deployment = machine.start_awqdeploy(&["deploy", "old", "--yes", "--retry", "--json"]);
@@ -258,7 +258,7 @@ fn falls_back(machine: &Machine) {
         shell(machine, &format!("kill -KILL {pid}"));
         machine.wait("it is gone", |machine| engine(machine) != pid);
     };
-    // What a person does five times over is no failure.
+    // Five restarts by a person are no failure.
     shell(machine, "for i in 1 2 3; do systemctl restart vllm; done");
     serves(machine, "new");
     shell(
@@ -281,7 +281,7 @@ fn falls_back(machine: &Machine) {
     assert_eq!(status["proven"], true, "{status:#}");
     shell(machine, "rm -r /etc/systemd/system/vllm.service.d; systemctl daemon-reload");
     let log = machine.run(&["journalctl", "-t", "awqdeploy", "--no-pager", "-n", "200"]).stdout;
-    assert!(log.contains("failed 5 times in a row: go back to generation"), "{log}");
+    assert!(log.contains("failed 5 times in a row: roll back to generation"), "{log}");
     machine.run(&["awqdeploy", "rollback", "new", "--yes"]).succeeded();
     serves(machine, "new");
 }

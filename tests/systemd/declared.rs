@@ -34,7 +34,7 @@ pub(crate) fn bumped(machine: &Machine) {
     serves(machine, "new");
 }
 
-/// It is tried once, and then only told of.
+/// A failing declaration is tried once, and then only told of.
 pub(crate) fn failing(machine: &Machine) {
     let broken = ["apply", "broken", "--fallback", "old", "--json"];
     ended(&machine.awqdeploy(&broken, 6), "rolled-back");
@@ -42,13 +42,13 @@ pub(crate) fn failing(machine: &Machine) {
     untouched(machine, |machine| {
         let document = machine.awqdeploy(&broken, 6);
         ended(&document, "refused");
-        told(&document, "`broken` was tried as it is declared, and went back: start failed");
+        told(&document, "`broken` was tried as it is declared, and was rolled back: start failed");
     });
     // The declaration before is another one again, and it serves.
     ended(&machine.awqdeploy(&NEW, 0), "unchanged");
 }
 
-/// What says nothing of the candidate is tried again: files that were not there, a held root, Ctrl-C.
+/// A failure that says nothing of the candidate is tried again: files that were not there, a held root, Ctrl-C.
 pub(crate) fn transient(machine: &Machine) {
     shell(
         machine,
@@ -71,7 +71,7 @@ pub(crate) fn transient(machine: &Machine) {
     serves(machine, "late");
 }
 
-/// What a person has done since is theirs; it is told, and left.
+/// Acts of a person since then are theirs; they are told, and left.
 pub(crate) fn replaced(machine: &Machine) {
     machine.awqdeploy(&["rollback", "new", "--yes", "--json"], 0);
     untouched(machine, |machine| {

@@ -74,7 +74,7 @@ pub(crate) fn comes_late(machine: &Machine) {
     ));
 }
 
-/// Its own text: what it requires, and what starts it.
+/// The text of its own: what it requires, and what starts it.
 fn service_text() -> String {
     let serve = Serve {
         argv: ["/bin/sleep", "infinity"].map(str::to_owned).into(),

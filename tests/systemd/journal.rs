@@ -1,4 +1,4 @@
-//! What the host's journal was told of the activations that the stories ended.
+//! The messages to the host's journal about the activations that the stories ended.
 
 use super::machine::Machine;
 use awqdeploy::domain::generation::notice::{ACTIVATED, ROLLED_BACK};

@@ -85,7 +85,7 @@ pub(crate) fn install(machine: &Machine) {
     }
 }
 
-/// What a model brings beside its weights: code that vLLM runs when it looks at the model. It says who it is, what it
+/// Code that a model brings beside its weights: vLLM runs it when it looks at the model. It says who it is, what it
 /// was told, and what it can read and write.
 const MODELS_CODE: &str = "#!/bin/sh
 can() { if \"$@\" 2>/dev/null >&2; then echo $yes; else echo $no; fi; }

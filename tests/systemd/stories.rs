@@ -1,4 +1,4 @@
-//! What is done on each machine, in this order: each story begins with what the one before it left serving.
+//! The stories of each machine, in this order: each begins with what the one before it left serving.
 
 use super::machine::{Machine, Said};
 use serde_json::Value;
@@ -82,7 +82,7 @@ pub(crate) fn without_a_bus(machine: &Machine) {
     let document = machine.awqdeploy(&["deploy", "old", "--yes", "--json"], 0);
     ended(&document, "committed");
     serves(machine, "old");
-    // The same failed over D-Bus.
+    // A failure over D-Bus, too.
     let document = machine.awqdeploy(&["deploy", "broken", "--yes", "--retry", "--json"], 6);
     ended(&document, "rolled-back");
     serves(machine, "old");

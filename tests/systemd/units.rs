@@ -5,7 +5,7 @@ use super::{
     stories::{ended, serves},
 };
 
-/// It was stopped by somebody before, which counts as a failure.
+/// A service that somebody stopped before counts as a failure.
 const DEPLOY: [&str; 6] = ["awqdeploy", "deploy", "old", "--yes", "--retry", "--json"];
 const UNIT: &str = "/etc/systemd/system/vllm.service";
 

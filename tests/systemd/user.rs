@@ -61,7 +61,7 @@ pub(crate) fn deploys(machine: &Machine) {
     let status = awqdeploy(machine, &["status", "--json"], 0);
     assert_eq!((&status["serving"], &status["service"]), (&"new".into(), &"active".into()), "{status:#}");
     assert_eq!(machine.completion(), 200);
-    // What the service itself printed is not asked for: the journal knows a user's units by the control groups that
+    // The words of the service itself are not asked for: the journal knows a user's units by the control groups that
     // logind makes, and there is no logind here.
     let why = broken["why"].as_str().unwrap_or_default();
     assert!(why.contains("the engine says it is healthy, and does not answer"), "{broken:#}");

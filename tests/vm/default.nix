@@ -1,4 +1,4 @@
-# The module on a whole NixOS in a virtual machine: a deployment, a candidate that goes back, a power cut, a reboot. In vLLM's
+# The module on a whole NixOS in a virtual machine: a deployment, a candidate that is rolled back, a power cut, a reboot. In vLLM's
 # place the program's embedded engine runs. It needs the real nixpkgs and KVM, and HAS NOT RUN YET: where this was written there
 # is no nixpkgs. `tests/nix/check eval` evaluates it with the stand-in. `nix build .#checks.x86_64-linux.vm`.
 { awqdeploy, module }:

@@ -13,7 +13,7 @@ Examples:
   awqdeploy init Qwen/Qwen3-8B-AWQ   write the profile of a model for this host
   awqdeploy rehearse                 see a migration and its rollback here, in seconds
   awqdeploy plan awq                 what would run, and whether it fits
-  awqdeploy deploy awq               activate it, prove it, or go back
+  awqdeploy deploy awq               activate it, prove it, or roll back
   awqdeploy rollback gptq            be back on GPTQ
 
 Every command has examples of its own: `awqdeploy help deploy`.";
@@ -36,7 +36,7 @@ Examples:
   awqdeploy deploy awq --retry           although the same generation failed before
 
 Under systemd it is the service manager that carries the activation out: it goes on when this terminal is lost, \
-and `awqdeploy follow` follows it from any other. Ctrl-C makes it go back.";
+and `awqdeploy follow` follows it from any other. Ctrl-C makes it roll back.";
 
 pub(super) const APPLY_EXAMPLES: &str = "\
 Examples:

@@ -10,7 +10,7 @@ pub(crate) use requests::{
 };
 
 use super::{documents::schema, progress::Progress};
-use crate::domain::store::layout::Scope;
+use crate::domain::{exit_status::ExitStatus, store::layout::Scope};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, styling},
@@ -151,11 +151,11 @@ pub(crate) enum Command {
         probe: Option<String>,
     },
     /// Say what is wrong, or slow, with this host, whatever is to be deployed on it
-    #[command(after_help = "Examples:
+    #[command(after_help = format!("Examples:
   awqdeploy doctor
   awqdeploy doctor --facts gpu-host.json      another machine's
 
-Exit status 3 says that nothing can be deployed as it is.")]
+Exit status {} says that nothing can be deployed as it is.", ExitStatus::Refused.code()))]
     Doctor {
         /// Examine these facts of a host instead of this host's
         #[arg(long, value_name = "FILE")]
@@ -202,7 +202,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
     ///
     /// The service manager carries activations out: this shows what `deploy` shows, and ends with its exit status.
     #[command(after_help = "Examples:
-  awqdeploy follow                       Ctrl-C only ends the watching; `awqdeploy cancel` goes back
+  awqdeploy follow                       Ctrl-C ends only the watching; `cancel` rolls back
   awqdeploy follow --json                the document that `deploy --json` prints, once it has ended")]
     #[command(alias = "watch")]
     Follow,
@@ -235,7 +235,7 @@ Exit status 3 says that nothing can be deployed as it is.")]
     },
     /// Show what a generation's server logged
     #[command(after_help = "Examples:
-  awqdeploy logs                         what serves
+  awqdeploy logs                         of the running server
   awqdeploy logs --follow                and goes on; Ctrl-C ends it
   awqdeploy logs 3                       one that has ended: what was kept of it, or the journal of its time")]
     Logs(Logs),
@@ -255,17 +255,17 @@ Exit status 3 says that nothing can be deployed as it is.")]
         b: String,
     },
     /// Validate the running server, or any other: API, answers, speed. Changes nothing
-    #[command(after_help = "Examples:
+    #[command(after_help = format!("Examples:
   awqdeploy validate
   awqdeploy validate --json | jq .throughput.decode_tokens_per_second.median
   awqdeploy validate --url http://127.0.0.1:8000 --model qwen    any server of the API
 
-A key is taken from the variable OPENAI_API_KEY. Exit status 6 says that it did not pass, or
-could not be judged; nothing is rolled back.")]
+A key is taken from the variable OPENAI_API_KEY. Exit status {} says that it did not pass, or
+could not be judged; nothing is rolled back.", ExitStatus::Failed.code()))]
     Validate(Validate),
     /// Show how a generation was proven, or why it was not
     #[command(after_help = "Examples:
-  awqdeploy report                       what serves
+  awqdeploy report                       of the generation that serves
   awqdeploy report 3 --html report.html  one file to send on: no network, no script
   awqdeploy report --json | jq .report.failures
   awqdeploy report --vllm-bench awq.jsonl    for tools that read `vllm bench serve`")]
@@ -281,17 +281,17 @@ could not be judged; nothing is rolled back.")]
         b: String,
     },
     /// Compare every byte of a model with its lock
-    #[command(after_help = "Examples:
+    #[command(after_help = format!("Examples:
   awqdeploy verify                       the model that serves
   awqdeploy verify awq
   awqdeploy verify --all --repair        every model in the store; what is damaged is mended
   awqdeploy verify awq --repair --from ssh://gpu2    its damaged pieces, from another host's store
 
-Exit status 4 says that something is damaged.")]
+Exit status {} says that something is damaged.", ExitStatus::Unverified.code()))]
     Verify(VerifyRequest),
     /// Free generations, models and runtimes that nothing needs
     ///
-    /// What serves, what a rollback returns to, and what is pinned stays, with all that it needs.
+    /// The running generation, the rollback target and pinned generations stay, with all that they need.
     #[command(after_help = "Examples:
   awqdeploy gc --dry-run                 what would go, and how many bytes that frees
   awqdeploy gc")]
@@ -305,14 +305,14 @@ Exit status 4 says that something is damaged.")]
     #[command(after_help = "Examples:
   awqdeploy pin 3                        `awqdeploy generations` lists the numbers")]
     Pin {
-        /// Its number
+        /// The number of the generation
         generation: u64,
     },
     /// Let `gc` have a pinned generation again
     #[command(after_help = "Examples:
   awqdeploy unpin 3")]
     Unpin {
-        /// Its number
+        /// The number of the generation
         generation: u64,
     },
     /// Lay a profile's model out as a plain folder for other programs
@@ -347,7 +347,7 @@ Exit status 4 says that something is damaged.")]
     },
     /// Finish what an interrupted activation left
     #[command(after_help = "Examples:
-  awqdeploy recover                      go back from an interrupted or stuck activation
+  awqdeploy recover                      roll an interrupted or stuck activation back
 
 At boot a unit does this before the service starts.")]
     Recover {
@@ -395,7 +395,7 @@ At boot a unit does this before the service starts.")]
     /// Carry out an activation that was ordered; the service manager does this
     #[command(hide = true)]
     Activate {
-        /// Its number
+        /// The number of the activation
         number: u64,
         /// Only what a process that died left
         #[arg(long)]
@@ -404,7 +404,7 @@ At boot a unit does this before the service starts.")]
     /// Count starts and ends of the service; its unit does this
     #[command(hide = true)]
     Tally {
-        /// What has happened
+        /// The event to count
         what: Tallied,
     },
     /// Roll back a generation that failed too often; the service manager does this

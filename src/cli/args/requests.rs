@@ -1,7 +1,7 @@
 //! The arguments of single commands, where they are more than a name.
 
 use crate::{
-    domain::size::ByteSize,
+    domain::{exit_status::ExitStatus, size::ByteSize},
     host::hub::{MOST_CONNECTIONS, Share, Turns},
 };
 use clap::{Args, ValueEnum, value_parser};
@@ -49,10 +49,10 @@ pub(crate) struct Adopt {
     /// The service that is to run it, where it has no unit
     #[arg(long, value_name = "NAME", default_value = "vllm")]
     pub(crate) service: String,
-    /// What its model is called [default: as it was started with, or after its folder]
+    /// The model's name for clients [default: as it was started with, or after its folder]
     #[arg(long, value_name = "OWNER/NAME")]
     pub(crate) repo: Option<String>,
-    /// Its vLLM's version, where the packages beside its interpreter do not say it
+    /// The version of its vLLM, where the packages beside its interpreter do not say it
     #[arg(long, value_name = "VERSION")]
     pub(crate) vllm: Option<String>,
     /// Ask it no questions, now or after a return: a base model, say, has no answers
@@ -69,7 +69,7 @@ pub(crate) struct InitRequest {
     /// The model's repository on the hub [default: you are asked, at a terminal]
     #[arg(value_name = "OWNER/MODEL", conflicts_with = "migrate_to")]
     pub(crate) model: Option<String>,
-    /// Write the profile that is to replace what serves, and is measured against it
+    /// Write the profile that is to replace the running one, and is measured against it
     #[arg(long, value_name = "OWNER/MODEL", conflicts_with = "adopt")]
     pub(crate) migrate_to: Option<String>,
     /// Write the profile of a vLLM server that runs: the name of its systemd unit, or the number of its process
@@ -81,10 +81,10 @@ pub(crate) struct InitRequest {
     /// A folder or Hugging Face cache that has the model's files; the profile then names it as `path`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) from: Option<PathBuf>,
-    /// What the profile is called [default: after the model]
+    /// The profile's name [default: after the model]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The profile that is to be replaced [default: what serves, or the only one]
+    /// The profile that is to be replaced [default: the running one, or the only one]
     #[arg(long, value_name = "PROFILE", requires = "migrate_to")]
     pub(crate) baseline: Option<String>,
     /// Write it for these facts of a host instead of this host's
@@ -173,8 +173,10 @@ pub(crate) struct LockRequest {
     /// Without what the index got after this day, such as 2026-11-23: the same again later
     #[arg(long, value_name = "DAY", requires = "runtime")]
     pub(crate) until: Option<String>,
-    /// Only look whether the hub still has what was locked; exit status 4 if it has moved, changed or gone
-    #[arg(long)]
+    #[arg(long, help = format!(
+        "Only look whether the hub still has what was locked; exit status {} if it has moved, changed or gone",
+        ExitStatus::Unverified.code(),
+    ))]
     pub(crate) check: bool,
 }
 
@@ -216,9 +218,9 @@ pub(crate) enum Story {
 /// An event of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tallied {
-    /// It starts
+    /// The service starts
     Begun,
-    /// It has ended
+    /// The service has ended
     Ended,
 }
 
@@ -283,7 +285,7 @@ fn rate(text: &str) -> Result<ByteSize, String> {
 }
 
 impl Download {
-    /// What these say, over what the environment says.
+    /// Puts these over the share that the environment says.
     pub(crate) fn of(self, share: Share) -> Share {
         Share {
             rate: self.limit_rate.or(share.rate),
@@ -296,7 +298,7 @@ impl Download {
 /// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyRequest {
-    /// A profile's name [default: what serves]
+    /// A profile's name [default: the running one]
     pub(crate) profile: Option<String>,
     /// Every model in the store
     #[arg(long, conflicts_with = "profile")]

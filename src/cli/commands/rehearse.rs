@@ -135,7 +135,7 @@ fn shown(document: &RehearsalDocument, story: Kind, busy: Option<Busy>) -> Strin
         (true, None) => writeln!(out, "{GOOD}{serving} serves{GOOD:#}: the {change} works."),
         (true, Some(fault)) => writeln!(
             out,
-            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the {change} goes back safely."
+            "{GOOD}{serving} serves{GOOD:#}: with the fault `{fault}` the {change} rolls back safely."
         ),
         (false, _) if document.interrupted => {
             writeln!(out, "{BAD}{serving} serves{BAD:#}: the rehearsal was interrupted.")

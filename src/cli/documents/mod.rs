@@ -73,12 +73,12 @@ pub(crate) struct PlanDocument {
     pub(crate) unit: Option<String>,
     /// How much of what it needs is on this host. Null of what is deployed already.
     pub(crate) readiness: Option<Readiness>,
-    /// What a validation must show. Null of a refusal.
+    /// The gates of the validation. Null of a refusal.
     pub(crate) gates: Option<GatesDocument>,
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// What a validation must show.
+/// The gates of a validation.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct GatesDocument {
     pub(crate) min_decode_tokens_per_second: f64,
@@ -289,9 +289,9 @@ pub(crate) struct StatusDocument {
     pub(crate) restarts: u32,
     /// Why it does not serve. Null if it does, or nothing is deployed.
     pub(crate) why_not: Option<String>,
-    /// What a rollback would return to.
+    /// The rollback target.
     pub(crate) way_back: Option<GenerationId>,
-    /// What runs it as it was adopted: a unit's file, `process N`. Null once a deployment has replaced that.
+    /// The unit's file, or `process N`, that still runs an adopted server. Null once a deployment has replaced it.
     pub(crate) as_found: Option<String>,
     pub(crate) last_activation: Option<LastActivation>,
     /// The newest validation of the current generation, in short.
@@ -355,7 +355,7 @@ impl StatusDocument {
             since: status.since,
             restarts: status.restarts,
             why_not: status.why_not,
-            way_back: status.way_back,
+            way_back: status.rollback_target,
             as_found: status.as_found.map(|found| match found {
                 AsFound::Unit(path) => path.display().to_string(),
                 AsFound::Process(pid) => format!("process {pid}"),
@@ -441,7 +441,9 @@ pub(crate) fn why(end: &End) -> Option<String> {
     match end {
         End::Committed => None,
         End::RolledBack { cause } => Some(cause.to_string()),
-        End::Stuck { cause, step, why } => Some(format!("{cause}; then going back failed at {step}: {why}")),
+        End::Stuck { cause, step, why } => {
+            Some(format!("{cause}; then the rollback failed at {step}: {why}"))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `profiles` prints.
+//! The document of `profiles`.
 
 use crate::{
     domain::generation_id::GenerationId,
@@ -25,7 +25,7 @@ pub(crate) struct ProfileLine {
     pub(crate) service: Option<String>,
     pub(crate) repo: Option<String>,
     pub(crate) vllm: Option<String>,
-    /// What is wrong with its file. Null: nothing.
+    /// The mistake in its file. Null: none.
     pub(crate) mistake: Option<String>,
 }
 

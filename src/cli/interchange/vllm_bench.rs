@@ -17,7 +17,7 @@ pub(crate) fn vllm_bench(account: &GenerationEvidence) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The same documents as one array: the `summary.json` that `vllm bench sweep plot` looks for below a folder.
+/// All documents as one array: the `summary.json` that `vllm bench sweep plot` looks for below a folder.
 pub(crate) fn vllm_sweep(account: &GenerationEvidence) -> String {
     let runs: Vec<Value> = levels(account).iter().map(|level| run(account, level)).collect();
     json!(runs).to_string() + "\n"

@@ -3,10 +3,11 @@
 
 use crate::domain::{activation::journal::Phase, measure::Interval};
 use plotters::{
-    coord::Shift,
+    chart::MeshStyle,
+    coord::{Shift, ranged1d::Ranged},
     prelude::{
-        Cartesian2d, ChartBuilder, Circle, DrawingArea, IntoDrawingArea, PathElement, RGBColor, Rectangle,
-        SVGBackend, ShapeStyle,
+        Cartesian2d, ChartBuilder, Circle, DrawingArea, DrawingBackend, IntoDrawingArea, PathElement,
+        RGBColor, Rectangle, SVGBackend, ShapeStyle,
     },
     style::{Color, IntoFont, TextStyle},
 };
@@ -29,7 +30,7 @@ const ROW: u32 = 44;
 /// Numbers along an axis, about.
 const LABELS: usize = 6;
 const BINS: usize = 40;
-/// What takes so many times as long as nine of ten is a stall.
+/// A gap of so many times the length of nine in ten is a stall.
 const STALLED: f64 = 2.0;
 
 /// A chart that cannot be drawn is left out: the numbers are in the text.
@@ -49,6 +50,13 @@ fn svg(height: u32, draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> Dr
 
 fn letters(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK_COLOUR)
+}
+
+/// Leaves the mesh out, and gives the axes their letters.
+fn plain<'a, 'b, 'm, X: Ranged, Y: Ranged, DB: DrawingBackend>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, DB>,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, DB> {
+    mesh.disable_mesh().axis_style(INK_COLOUR).label_style(letters(13)).x_labels(LABELS).y_labels(LABELS)
 }
 
 /// A number on an axis: `20`, or `0.5` where it has a fraction.
@@ -84,13 +92,7 @@ pub(super) fn histogram(values: &[f64], unit: &str) -> Option<String> {
             .x_label_area_size(42)
             .y_label_area_size(48)
             .build_cartesian_2d(first..high, 0..most + most / 10 + 1)?;
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .axis_style(INK_COLOUR)
-            .label_style(letters(13))
-            .x_labels(LABELS)
-            .y_labels(LABELS)
+        plain(&mut chart.configure_mesh())
             .x_label_formatter(&short)
             .x_desc(format!("{unit}; the longest {last:.1}"))
             .y_desc("chunks")
@@ -145,16 +147,7 @@ fn rows_of<'a, 'b>(
         .margin_left(110)
         .x_label_area_size(42)
         .build_cartesian_2d(0.0..most, 0.0..count as f64)?;
-    chart
-        .configure_mesh()
-        .disable_mesh()
-        .disable_y_axis()
-        .axis_style(INK_COLOUR)
-        .label_style(letters(13))
-        .x_labels(LABELS)
-        .x_label_formatter(&short)
-        .x_desc(unit)
-        .draw()?;
+    plain(&mut chart.configure_mesh()).disable_y_axis().x_label_formatter(&short).x_desc(unit).draw()?;
     Ok(chart)
 }
 
@@ -185,13 +178,7 @@ pub(super) fn curves(curves: &[Curve<'_>], x: &str, y: &str) -> Option<String> {
             .x_label_area_size(42)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..right * 1.15, 0.0..top * 1.15)?;
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .axis_style(INK_COLOUR)
-            .label_style(letters(13))
-            .x_labels(LABELS)
-            .y_labels(LABELS)
+        plain(&mut chart.configure_mesh())
             .x_label_formatter(&whole)
             .y_label_formatter(&short)
             .x_desc(x)

@@ -86,19 +86,19 @@ fn head(account: &GenerationEvidence, title: &str) -> Markup {
     }
 }
 
-/// What serves once it was gone back.
+/// The server after a rollback.
 fn serves_now(account: &GenerationEvidence) -> Markup {
     let last = account.journal.last().map(|entry| &entry.activation);
     let went_back = last.filter(|last| matches!(last.end(), Some(End::RolledBack { .. })));
     let Some(last) = went_back else { return html! {} };
     html! {
         section {
-            h2 { "What serves again" }
+            h2 { "The running server" }
             p {
                 @match (last.from, &account.returned) {
                     (Some(from), Some(returned)) => { "Generation " (from) " (" (returned.profile) ") serves again." }
                     (Some(from), None) => { "Generation " (from) " was started again. It was not validated." }
-                    (None, _) => { "Nothing, as before: there was nothing to go back to." }
+                    (None, _) => { "Nothing, as before: there was nothing to roll back to." }
                 }
             }
             @if let Some(returned) = &account.returned { (verdict(returned)) (reasons(returned)) }

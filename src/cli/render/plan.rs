@@ -56,7 +56,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     out
 }
 
-/// What is on this host already, and what is not.
+/// Says which parts are on this host already, and which are not.
 fn readiness(out: &mut String, readiness: &Readiness) {
     let size =
         |bytes: Option<ByteSize>| bytes.map_or_else(String::new, |bytes| format!(": {bytes} to download"));
@@ -75,7 +75,7 @@ fn readiness(out: &mut String, readiness: &Readiness) {
     row(out, "vLLM's wheels", &vllm);
 }
 
-/// What it must show before it is kept.
+/// The gates that it must pass before it is kept.
 fn gates(out: &mut String, gates: &GatesDocument) {
     row(out, "must reach", &format!("{:.1} tokens/s, one stream", gates.min_decode_tokens_per_second));
     if let (Some(profile), Some(ratio)) = (&gates.baseline, gates.min_ratio) {

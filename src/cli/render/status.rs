@@ -1,4 +1,4 @@
-//! `status` for people: what serves, or why nothing does; what was tried last; what to type next.
+//! `status` for people: the running server, or why there is none; what was tried last; what to type next.
 
 use super::{
     super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use std::fmt::Write;
 
-/// What is now.
+/// The state of now.
 pub(crate) fn status(document: &StatusDocument) -> String {
     let mut out = String::new();
     let Some(current) = &document.current else {
@@ -97,7 +97,7 @@ fn described(out: &mut String, document: &StatusDocument) {
     }
 }
 
-/// What was tried last, and how it ended.
+/// The newest attempt, and how it ended.
 fn tried(out: &mut String, document: &StatusDocument) {
     let Some(last) = &document.last_activation else { return };
     let how = match (last.end, &last.step) {
@@ -115,7 +115,7 @@ fn tried(out: &mut String, document: &StatusDocument) {
     }
 }
 
-/// What to type next.
+/// The commands to type next.
 fn next(document: &StatusDocument) -> String {
     let Some(current) = &document.current else {
         return "`awqdeploy profiles` lists what can be deployed".to_owned();
@@ -126,10 +126,10 @@ fn next(document: &StatusDocument) -> String {
     let end = document.last_activation.as_ref().map(|last| last.end);
     let back = document
         .way_back
-        .map_or_else(String::new, |to| format!("; `awqdeploy rollback` goes back to generation {to}"));
+        .map_or_else(String::new, |to| format!("; `awqdeploy rollback` rolls back to generation {to}"));
     match (end, &document.serving, document.service.as_deref()) {
         (Some(None), ..) => {
-            "`awqdeploy follow` shows how it goes on; `awqdeploy recover` goes back if nobody is at it"
+            "`awqdeploy follow` shows how it goes on; `awqdeploy recover` rolls back if nobody is at it"
                 .to_owned()
         }
         (Some(Some("stuck")), ..) => format!("`awqdeploy recover` tries again{back}"),

@@ -26,7 +26,7 @@ pub struct Moment {
 pub enum Ending {
     /// Somebody asked for it.
     Asked,
-    /// It failed by itself.
+    /// The service failed by itself.
     Failed,
 }
 

@@ -144,7 +144,7 @@ impl Activation {
         Self { state, ..self }
     }
 
-    /// What a new process makes of an unfinished activation: a rollback, for nothing unproven is kept.
+    /// Finishes an activation that another process left: by a rollback, for nothing unproven is kept.
     #[must_use]
     pub fn resumed(self) -> Self {
         let state = match self.state {
@@ -155,7 +155,7 @@ impl Activation {
         Self { state, ..self }
     }
 
-    /// What `recover` makes of a stuck activation: another rollback.
+    /// Finishes a stuck activation for `recover`: by another rollback.
     #[must_use]
     pub fn unstuck(self) -> Self {
         match self.state {
@@ -194,8 +194,8 @@ impl Activation {
         if self.is_restart() && wanting { Self { from: other.or(self.from), ..self } } else { self }
     }
 
-    /// What becomes of an activation whose later records cannot be read: one that was committed or stuck rolls
-    /// back, for those records may have taken the commit back.
+    /// Finishes an activation whose later records cannot be read: one that was committed or stuck rolls back, for
+    /// those records may have taken the commit back.
     #[must_use]
     pub fn with_lost_records(self) -> Self {
         let state = match self.state {
@@ -216,7 +216,7 @@ impl Activation {
         matches!(self.state, State::Forward { .. } | State::Done { end: End::Committed })
     }
 
-    /// What becomes of a state that must be on record and cannot be recorded.
+    /// Goes on from a state that must be on record and cannot be recorded.
     #[must_use]
     pub fn unrecorded(self, why: String) -> Self {
         let step = match &self.state {
@@ -265,7 +265,7 @@ pub fn known_good<'a>(activations: impl IntoIterator<Item = &'a Activation>) -> 
 
 /// The rollback target if `to` fails: the current generation, if it is proven; else the newest other proven
 /// one; else `to`, if it is proven.
-pub fn way_back(
+pub fn rollback_target(
     proven: &BTreeSet<GenerationId>,
     current: Option<GenerationId>,
     to: Option<GenerationId>,
@@ -382,7 +382,7 @@ pub enum Conclusion {
     Done,
     /// The wanted generation ran already.
     AlreadySo,
-    /// It was rolled back: the server from before runs again, or none, as before.
+    /// Rolled back: the server from before runs again, or none, as before.
     WentBack,
     /// A person is needed.
     Stuck,

@@ -315,7 +315,8 @@ impl CommandLine {
         (found, repositories)
     }
 
-    /// What neither a key of the profile says, nor the store. What no profile takes is left out, and said.
+    /// The flags that neither a key of the profile says, nor the store. Those that no profile takes are left out, and
+    /// said.
     fn others(&self, notes: &mut Vec<String>) -> Vec<String> {
         let known = |name: &str| {
             [&KEYS[..], &REVISIONS, &OFFLOAD].iter().any(|names| names.contains(&name))

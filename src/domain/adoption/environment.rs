@@ -58,7 +58,7 @@ fn is_usual_path(value: &str) -> bool {
     value.split(':').all(|folder| USUAL.contains(&folder) || folder.ends_with("venv/bin"))
 }
 
-/// What every process has of its session and service manager.
+/// Variables that every process has of its session and service manager.
 const SESSION: [&str; 30] = [
     "HOME",
     "USER",

@@ -37,7 +37,7 @@ pub fn container_engine(seen: &Seen) -> Option<&'static str> {
 }
 
 /// Whether this process executes Python: only that is a server, rather than what started one.
-pub fn is_interpreter(seen: &Seen) -> bool {
+pub(crate) fn is_interpreter(seen: &Seen) -> bool {
     let name = seen.executable.file_name().map(|name| name.to_string_lossy());
     // The embedded engine, which rehearsals and tests run.
     name.is_some_and(|name| ["python", "pypy", "awqdeploy"].iter().any(|known| name.starts_with(known)))
@@ -50,7 +50,7 @@ pub struct Member<'a> {
     pub pid: i32,
     /// That of what started it.
     pub parent: i32,
-    /// What can be seen of it.
+    /// The facts that can be seen of it.
     pub seen: &'a Seen,
 }
 

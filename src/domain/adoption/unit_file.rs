@@ -1,4 +1,4 @@
-//! What a unit that somebody wrote says beside its command, and which of it ours will not have.
+//! Reads a unit that somebody wrote: all beside its command, and which of it ours will not have.
 
 /// Directives that ours has in its own way, or that only said how the old one was started.
 const OURS: [&str; 28] = [

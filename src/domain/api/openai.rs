@@ -264,7 +264,7 @@ struct Message {
     thought: Thought,
 }
 
-/// What a reasoning parser took out of the text.
+/// The text that a reasoning parser took out.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Thought {
     #[serde(default)]
@@ -281,7 +281,7 @@ impl Thought {
     }
 }
 
-/// What was said: the text, or where there is none yet what the model thought aloud.
+/// The answer's text, or where there is none yet what the model thought aloud.
 pub(crate) fn said(content: Option<String>, thought: Option<String>) -> String {
     let content = content.unwrap_or_default();
     if content.trim().is_empty() { thought.unwrap_or(content) } else { content }

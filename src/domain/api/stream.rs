@@ -53,7 +53,7 @@ fn sample(chunks: impl Iterator<Item = Duration>, tokens: u32) -> Sample {
 pub(crate) struct Transcript {
     role: Option<String>,
     text: String,
-    /// What a reasoning parser took out of the text.
+    /// The text that a reasoning parser took out.
     thought: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,

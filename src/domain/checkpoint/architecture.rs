@@ -196,7 +196,7 @@ const LONGEST_CONTEXT: u64 = 1 << 30;
 const MOST_LAYERS: u64 = 1024;
 
 impl Dimensions {
-    /// What `config.json` says. Absent where a dimension is no number: such a variant is not modelled.
+    /// Reads `config.json`. Absent where a dimension is no number: such a variant is not modelled.
     pub(crate) fn of(config: &Object) -> Option<Self> {
         let mut dimensions = Self { context: Context::of(config), ..Self::default() };
         macro_rules! counts {
@@ -220,12 +220,12 @@ impl Dimensions {
         Some(dimensions)
     }
 
-    /// The same for a model with a part that sees.
+    /// Adds a part that sees.
     pub(crate) fn seeing(self, vision: Option<Vision>) -> Self {
         Self { vision, ..self }
     }
 
-    /// What the outer configuration says of the head, where the inner one says nothing.
+    /// Takes what the outer configuration says of the head, where the inner one says nothing.
     pub(crate) fn tie(&mut self, outer: &Object) {
         self.tie_word_embeddings = self.tie_word_embeddings.or_else(|| outer.read("tie_word_embeddings"));
     }
@@ -362,7 +362,7 @@ impl Dimensions {
         }
     }
 
-    /// What hybrids have.
+    /// Reads the dimensions of hybrids.
     fn hybrid(&self, shape: &mut ModelDims, taken: &mut Taken) {
         macro_rules! take {
             ($($name:ident),*) => { $( shape.$name = taken.take(stringify!($name), self.$name); )* };
@@ -389,7 +389,7 @@ fn count(config: &Object, key: &str) -> Option<Option<u64>> {
     }
 }
 
-/// What was found wrong while dimensions were taken, so that all of it is told at once.
+/// The mistakes that were found while dimensions were taken, so that all of them are told at once.
 #[derive(Default)]
 struct Taken {
     absent: Vec<String>,

@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// Where `ModelOpt` writes what it quantised. vLLM reads it by itself.
-pub const MODELOPT: &str = "hf_quant_config.json";
+pub(crate) const MODELOPT: &str = "hf_quant_config.json";
 /// Where the first tools for GPTQ and AWQ wrote it. vLLM reads them only where `--quantization` says so.
 pub const OLD: [&str; 2] = ["quantize_config.json", "quant_config.json"];
 /// The files beside `config.json` that are read.
-pub const BESIDE: [&str; 3] = [MODELOPT, OLD[0], OLD[1]];
+pub(crate) const BESIDE: [&str; 3] = [MODELOPT, OLD[0], OLD[1]];
 
 /// Configurations of the language model inside that of a model with more parts.
 const NESTED: [&str; 4] = ["text_config", "llm_config", "language_config", "thinker_config"];
@@ -24,7 +24,7 @@ pub struct ConfigFiles {
     pub config: String,
     /// Those of [`BESIDE`] that are there, by name.
     pub beside: BTreeMap<String, String>,
-    /// What the command line changes of `config.json`, in JSON, by key.
+    /// The changes of the command line to `config.json`, in JSON, by key.
     pub overrides: BTreeMap<String, String>,
 }
 
@@ -123,7 +123,7 @@ fn whole(number: f64) -> Option<u64> {
 /// Where a quantisation is named.
 #[derive(Debug)]
 pub(crate) struct Named {
-    /// What is said of it.
+    /// The object that describes it.
     pub(crate) object: Object,
     /// The text.
     pub(crate) text: String,
@@ -131,8 +131,8 @@ pub(crate) struct Named {
     pub(crate) file: Option<String>,
 }
 
-/// What says how the weights are quantised: the first of the places where vLLM, or a person with `--quantization`,
-/// looks.
+/// Finds what says how the weights are quantised: the first of the places where vLLM, or a person with
+/// `--quantization`, looks.
 pub(crate) fn quantization(config: &Object, beside: &BTreeMap<String, String>) -> Option<Named> {
     let configs = config.with_nested();
     let inside = |key: &str| configs.iter().find_map(|config| Some(config.json(key)?.to_owned()));

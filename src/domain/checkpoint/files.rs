@@ -2,17 +2,17 @@
 
 use std::{fmt, path::Path};
 
-/// What `git clone` leaves of a large file where Git LFS is not installed.
+/// The beginning of the pointer that `git clone` leaves of a large file where Git LFS is not installed.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// What helps then.
-pub const POINTER_HELP: &str =
+/// The remedy for such a pointer.
+pub(crate) const POINTER_HELP: &str =
     "get the files themselves: `git lfs pull` in that clone, or `awqdeploy fetch PROFILE` from the hub";
 /// Pointers are shorter.
-pub const LONGEST_POINTER: u64 = 1024;
+pub(crate) const LONGEST_POINTER: u64 = 1024;
 
-/// What vLLM looks for, one after the other: the first that matches any file decides.
+/// The endings that vLLM looks for, one after the other: the first that matches any file decides.
 const PATTERNS: [&str; 3] = [".safetensors", ".bin", ".pt"];
-/// What training leaves beside weights. As vLLM's loader has it.
+/// The files that training leaves beside weights. As vLLM's loader has it.
 const NO_WEIGHTS: [&str; 5] =
     ["training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"];
 /// How the files of Mistral's own format begin.
@@ -62,7 +62,7 @@ impl fmt::Display for NotAModel {
 }
 
 impl NotAModel {
-    /// What to do about it.
+    /// The remedy.
     pub const fn help(&self) -> &'static str {
         match self {
             Self::Mistral => {
@@ -78,7 +78,7 @@ impl NotAModel {
 }
 
 /// Whether a file that begins so is a pointer of Git LFS.
-pub fn is_pointer(start: &[u8]) -> bool {
+pub(crate) fn is_pointer(start: &[u8]) -> bool {
     start.starts_with(POINTER)
 }
 
@@ -104,7 +104,7 @@ fn is_weight(name: &str, pattern: &str) -> bool {
     !name.contains('/') && name.ends_with(pattern) && !NO_WEIGHTS.contains(&name) && !adapter
 }
 
-/// What a folder with these names is, if it is no model. `indexed` are the files that its index names.
+/// Tells what a folder with these names is, if it is no model. `indexed` are the files that its index names.
 #[expect(clippy::needless_pass_by_value, reason = "iterators are passed by value")]
 pub fn judge<'a>(
     names: impl Iterator<Item = &'a str> + Clone,

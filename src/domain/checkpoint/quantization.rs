@@ -53,8 +53,8 @@ impl Quantization {
         }
     }
 
-    /// What is named there, and which module is stored how. The second is absent with the reason where that is
-    /// not modelled: vLLM may well read it.
+    /// Reads the scheme, and which module is stored how. The second is absent with the reason where that is not
+    /// modelled: vLLM may well read it.
     pub(super) fn of(named: Named) -> Result<(Self, Result<Rules, String>), Problem> {
         let method = method(&named.object, named.file.is_some());
         let (mut quantization, rules) = if is_modelled(&method) {
@@ -346,7 +346,7 @@ fn strings(value: &serde_json::Value) -> Vec<String> {
 const WHOLE: Scheme = Scheme { bits: 16, group_size: 0, zero_points: false };
 
 impl Raw {
-    /// What it says. Only for a method that [`is_modelled`].
+    /// Reads the scheme. Only for a method that [`is_modelled`].
     fn read(self, method: &str) -> Result<(Quantization, Result<Rules, String>), Problem> {
         let method = spelled(method);
         let scheme = match method.as_str() {
@@ -400,8 +400,8 @@ impl Raw {
         })
     }
 
-    /// What stands for all: that of all linear layers, else the first. A checkpoint may name none, where it quantises
-    /// only its cache, or is only sparse.
+    /// The scheme that stands for all: that of all linear layers, else the first. A checkpoint may name none, where
+    /// it quantises only its cache, or is only sparse.
     fn first_scheme(&self) -> Scheme {
         let of_all = self.groups().find_map(|(target, scheme)| scheme.filter(|_| target == "Linear"));
         of_all.or_else(|| self.groups().find_map(|(_, scheme)| scheme)).unwrap_or(WHOLE)

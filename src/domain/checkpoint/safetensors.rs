@@ -29,7 +29,7 @@ const MOST_TENSORS: usize = 1_000_000;
 /// Why something is not a header or an index.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Flaw {
-    /// What `git clone` leaves where Git LFS is not installed.
+    /// The pointer that `git clone` leaves where Git LFS is not installed.
     #[error("it is a pointer of Git LFS, not the file")]
     Pointer,
     /// Fewer than eight bytes, or less than the header.

@@ -91,13 +91,13 @@ fn to_the_limit(known: &Known, max_tokens: u64) -> Value {
     body
 }
 
-/// What a choice says: its text, or where a reasoning parser took all of it what it thought.
+/// The text of a choice, or where a reasoning parser took all of it what it thought.
 pub(super) fn text(choice: &Value) -> Option<&str> {
     let message = &choice["message"];
     choice["text"].as_str().or_else(|| message["content"].as_str()).or_else(|| thought(message))
 }
 
-/// What a reasoning parser took out of the text of a message.
+/// The text that a reasoning parser took out of a message.
 pub(super) fn thought(message: &Value) -> Option<&str> {
     message["reasoning"].as_str().or_else(|| message["reasoning_content"].as_str())
 }

@@ -141,7 +141,7 @@ pub(crate) enum Violation {
     Fault(ApiError),
     /// A wrong one.
     Wrong(String),
-    /// It is not offered.
+    /// The server does not offer this.
     NotOffered(String),
 }
 

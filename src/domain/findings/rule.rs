@@ -11,9 +11,9 @@ pub enum Severity {
     /// Good to know.
     #[default]
     Note,
-    /// It may go wrong, or slower than one would like.
+    /// Something may go wrong, or be slower than one would like.
     Warning,
-    /// It will not work.
+    /// Fails for certain.
     Fatal,
 }
 

@@ -157,7 +157,7 @@ pub enum Next {
 /// Why a declaration does not run, and is not tried again by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It was tried, and failed for this reason.
+    /// Tried, and failed for this reason.
     Failed(String),
     /// Another generation has been activated since; of this profile, where there is one.
     Replaced(Option<String>),
@@ -188,7 +188,8 @@ pub fn next(declared: Sha256Digest, last: Option<&Attempt>, now: Now<'_>) -> Nex
             Some(serves) => Next::Serves(serves),
             None => Next::Stands(Why::Failed(why.clone())),
         },
-        // What brings a host down must not do so at every boot. Whoever asks once more in the same boot wants it tried.
+        // A candidate that brings a host down must not do so at every boot. Whoever asks once more in the same boot
+        // wants it tried.
         None if attempt.boot != now.boot && now.activations > attempt.after && !is_there => {
             Next::Stands(Why::HostWentDown)
         }

@@ -50,9 +50,9 @@ impl Notice {
                 )
             }
             End::Stuck { cause, step, why } => {
-                let why = format!("{cause}; then going back failed at {step}: {why}");
+                let why = format!("{cause}; then the rollback failed at {step}: {why}");
                 let message = format!(
-                    "{profile} (generation {to}) failed and so did going back, a person is needed: {why}"
+                    "{profile} (generation {to}) failed and so did the rollback, a person is needed: {why}"
                 );
                 (STUCK, 2, message, Some(why))
             }
@@ -77,7 +77,8 @@ impl Notice {
     /// Raises the notice where the server after a rollback failed its validation too: a person is needed.
     #[must_use]
     pub fn failing(self, why: &str) -> Self {
-        let message = format!("{}; and what serves again does not pass its validation: {why}", self.message);
+        let message =
+            format!("{}; and the server that runs again does not pass its validation: {why}", self.message);
         Self { id: STUCK, priority: 2, message, ..self }
     }
 

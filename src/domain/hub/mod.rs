@@ -9,7 +9,8 @@ pub mod schedule;
 mod throttle;
 pub mod upstream;
 
-pub use patience::{Patience, Quiet, rate_limit, retry_after};
+pub(crate) use patience::rate_limit;
+pub use patience::{Patience, Quiet, retry_after};
 pub use throttle::Throttle;
 
 use super::{
@@ -115,7 +116,7 @@ impl HubError {
     }
 
     /// The error that a status stands for at an address to which the hub redirected us; nothing for success.
-    pub fn of_status_elsewhere(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+    pub(crate) fn of_status_elsewhere(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         match status {
             401 | 403 | 404 | 410 => Some(Self::Expired(status)),
             status => Self::of_status(status, retry_after),
@@ -325,7 +326,7 @@ pub fn next_page(link: &str) -> Option<&str> {
 
 /// The part of a link that leads to the next page of the listing at `place`: its path and query, without the
 /// host, and without what a mirror has before the hub's own paths. Nothing for any other link.
-pub fn page_of(link: &str, place: &str) -> Option<String> {
+pub(crate) fn page_of(link: &str, place: &str) -> Option<String> {
     let without_host = match link.split_once("://") {
         Some((_, rest)) => &rest[rest.find('/')?..],
         None => link,
@@ -342,7 +343,7 @@ pub fn page_of(link: &str, place: &str) -> Option<String> {
 }
 
 /// A name that is one part of a path, in an address: a branch may have slashes.
-pub fn encoded_name(name: &str) -> String {
+pub(crate) fn encoded_name(name: &str) -> String {
     encoded(Path::new(name)).replace('/', "%2F")
 }
 

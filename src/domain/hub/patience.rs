@@ -12,13 +12,13 @@ pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     }
     let moment = |text: &str| rfc2822::parse(text.trim()).ok().map(|moment| moment.timestamp());
     let wait = moment(text)?.duration_since(moment(date?)?);
-    // What is past already may be asked for now.
+    // A time that is past already: now.
     Some(wait.try_into().unwrap_or_default())
 }
 
 /// How long `RateLimit` asks to wait: `"resolvers";r=0;t=25`, where `r` requests are left for `t` seconds (IETF
 /// draft-ietf-httpapi-ratelimit-headers, as the Hugging Face hub sends it). The longest of all limits that are used up.
-pub fn rate_limit(text: &str) -> Option<Duration> {
+pub(crate) fn rate_limit(text: &str) -> Option<Duration> {
     let limit = |limit: &str| {
         let value = |name: &str| {
             let mut parameters = limit.split(';').filter_map(|parameter| parameter.trim().split_once('='));

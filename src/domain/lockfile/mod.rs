@@ -3,9 +3,9 @@
 //! The program writes them and people review them, so there is one canonical text: sorted, one fact a
 //! line, in TOML 1.0 without date-times, which Nix's `fromTOML` reads as well.
 
+pub mod damages;
 mod interpreter;
 mod model;
-pub mod model_state;
 mod runtime;
 pub mod signature;
 mod text;

@@ -61,8 +61,8 @@ const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
 impl Setting {
     /// The newest measurement in this setting.
-    pub(crate) fn newest(&self, experience: &[Calibration]) -> Option<Measurement> {
-        let alike = experience.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
+    pub(crate) fn newest(&self, calibrations: &[Calibration]) -> Option<Measurement> {
+        let alike = calibrations.iter().filter(|one| one.setting == *self).map(|one| &one.measurement);
         alike.filter(|one| one.factor().is_some()).max_by_key(|one| one.at).cloned()
     }
 }

@@ -61,8 +61,8 @@ pub struct Facts {
     pub wsl: bool,
     /// The calibrations by the generations of this host, the newest of each setting. Left out where there are
     /// none, so that facts without it stay readable to programs that do not know it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub experience: Vec<Calibration>,
+    #[serde(rename = "experience", default, skip_serializing_if = "Vec::is_empty")]
+    pub calibrations: Vec<Calibration>,
 }
 
 /// One GPU.
@@ -172,7 +172,7 @@ impl Gpu {
 }
 
 impl Facts {
-    /// What CUDA counts as the memory of this GPU: of one that shares the processors' memory, that.
+    /// The memory of this GPU as CUDA counts it: of one that shares the processors' memory, that.
     pub(crate) fn capacity(&self, gpu: &Gpu) -> ByteSize {
         match gpu.usable() {
             ByteSize(0) => self.ram_total,

@@ -74,12 +74,12 @@ pub struct Sample {
     /// chunk may have been stamped.
     #[serde(default)]
     pub stalled_ms: f64,
-    /// What others had of the server meanwhile. Null where it does not tell.
+    /// The use that others made of the server meanwhile. Null where it does not tell.
     #[serde(default)]
     pub others: Option<Others>,
 }
 
-/// What other clients had of a server while it answered a request.
+/// The use that other clients made of a server while it answered a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Others {
     /// The most requests of theirs that ran or waited at any look.

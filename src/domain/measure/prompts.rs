@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`SENTENCES`] and of the way they are drawn.
 const SET: u32 = 1;
 
-/// What is drawn with: the baseline and its candidate get the same texts.
+/// The seed of the draw: the baseline and its candidate get the same texts.
 const SEED: u64 = 25;
 
 /// The characters of a short prompt: some sixty tokens.
@@ -25,7 +25,7 @@ pub struct PromptSource {
 }
 
 impl PromptSource {
-    /// What this version sends.
+    /// The source of the prompts of this version.
     pub const NOW: Self = Self { set: SET, seed: SEED };
 
     /// The text of the request of this name: sentences in an order of its own, up to the word that reaches so many
@@ -72,7 +72,7 @@ impl Chance {
     }
 }
 
-/// What users write about: many fields, some code, figures, a few languages.
+/// Subjects as users have them: many fields, some code, figures, a few languages.
 const SENTENCES: &[&str] = &[
     "The wind turned north in the morning, and the ships at anchor swung round to face it.",
     "Whisk three eggs with 40 g of sugar until the mixture is pale, then fold in the flour.",

@@ -5,7 +5,10 @@
 //! that resemble their neighbours tell less than independent ones, by their first autocorrelation; a trend is taken to go on
 //! until the last look; and no run is taken to be steadier than [`LEAST_SPREAD`].
 
-use super::{Interval, Others, Sample, Throughput, USUAL_START_SPREAD, stats};
+use super::{
+    Interval, Others, Sample, Throughput, USUAL_START_SPREAD,
+    stats::{self, Logarithms},
+};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// The greatest probability of passing what is too slow, and of failing what is fast enough.
@@ -41,7 +44,7 @@ impl Others {
 
 impl Sample {
     /// Whether others used the server meanwhile.
-    pub fn is_disturbed(&self) -> bool {
+    pub(crate) fn is_disturbed(&self) -> bool {
         self.others.is_some_and(|others| others.disturb(self.tokens))
     }
 }
@@ -62,9 +65,8 @@ pub struct Run {
 /// The mean of the logarithms of a run's rates, or of the ratio of two, and what its distance from the truth consists of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    mean: f64,
-    variance: f64,
-    freedom: f64,
+    /// Chance within the run.
+    within: Logarithms,
     /// The square of the spread between starts.
     between: f64,
     /// How far a trend goes on.
@@ -79,7 +81,7 @@ impl Run {
         Self { rates: rates.to_vec(), last: rates.len(), beside: 0.0, start_spread: USUAL_START_SPREAD }
     }
 
-    /// What these rates tell. Absent unless there are two and all are above zero and finite.
+    /// Estimates the rate. Absent unless there are two and all are above zero and finite.
     pub fn estimate(&self) -> Option<Estimate> {
         let logarithms: Vec<f64> = self.rates.iter().map(|rate| rate.ln()).collect();
         let plain = stats::mean_and_error(&logarithms)?;
@@ -91,10 +93,9 @@ impl Run {
         let found = if squares > count * ROUNDING.powi(2) { neighbours / squares } else { 0.0 };
         let correlation = (found + CORRELATION_BIAS / count).clamp(0.0, MOST_CORRELATION);
         let variance = (plain.variance * count).max(LEAST_SPREAD.powi(2)) / count;
+        let variance = variance * (1.0 + correlation) / (1.0 - correlation);
         Some(Estimate {
-            mean: plain.mean,
-            variance: variance * (1.0 + correlation) / (1.0 - correlation),
-            freedom: plain.freedom,
+            within: Logarithms { variance, ..plain },
             between: self.start_spread.powi(2),
             drift: drift(&off, squares, self.last),
             // Where streams share a server, none has less than its part of it.
@@ -123,34 +124,27 @@ fn drift(off: &[f64], squares: f64, last: usize) -> f64 {
 impl Estimate {
     /// The logarithm of the middle.
     pub fn mean(self) -> f64 {
-        self.mean
+        self.within.mean
     }
 
-    /// The ratio of two, with the degrees of freedom of Welch and Satterthwaite.
+    /// The ratio of two.
     #[must_use]
     pub fn over(self, other: Self) -> Self {
-        let variance = self.variance + other.variance;
-        let each = self.variance.powi(2) / self.freedom + other.variance.powi(2) / other.freedom;
-        let least = self.freedom.min(other.freedom);
-        let freedom = if each > 0.0 { (variance.powi(2) / each).max(least) } else { least };
         Self {
-            mean: self.mean - other.mean,
-            variance,
-            freedom,
+            within: self.within.over(other.within),
             between: self.between + other.between,
             drift: self.drift + other.drift,
             beside: [self.beside[0] + other.beside[1], self.beside[1] + other.beside[0]],
         }
     }
 
-    /// The same, had there been so many requests of the same kind.
+    /// Estimates what so many requests of this kind would have shown.
     #[must_use]
     pub fn after(self, requests: f64) -> Self {
-        let variance = self.variance * (self.freedom + 1.0) / requests;
-        Self { variance, freedom: requests - 1.0, ..self }
+        Self { within: self.within.after(requests), ..self }
     }
 
-    /// The same of a server that nobody else uses, and that is steady.
+    /// Takes the server to be steady, and used by nobody else.
     #[must_use]
     pub fn alone(self) -> Self {
         Self { beside: [0.0; 2], drift: 0.0, ..self }
@@ -160,13 +154,12 @@ impl Estimate {
     /// within a run is drawn anew at each look, the start only once.
     pub fn bounds(self, looks: u32, error_rate: f64) -> [f64; 2] {
         let half = self.half_width(looks, error_rate);
-        [self.mean - half - self.beside[0], self.mean + half + self.beside[1]]
+        [self.within.mean - half - self.beside[0], self.within.mean + half + self.beside[1]]
     }
 
     fn half_width(self, looks: u32, error_rate: f64) -> f64 {
         let outside = error_rate / f64::from(looks.max(1));
-        let within = StudentsT::new(0.0, 1.0, self.freedom).map(|t| t.inverse_cdf(1.0 - outside));
-        let within = within.unwrap_or(f64::INFINITY) * self.variance.sqrt();
+        let within = self.within.half_width(outside);
         let between = Normal::standard().inverse_cdf(1.0 - error_rate) * self.between.sqrt();
         within.hypot(between) + self.drift
     }
@@ -175,7 +168,7 @@ impl Estimate {
     /// approximation.
     pub fn power(self, room: f64, looks: u32, error_rate: f64) -> f64 {
         let room = room - self.half_width(looks, error_rate) - self.beside[0];
-        let deviation = (self.variance + self.between).sqrt();
+        let deviation = (self.within.variance + self.between).sqrt();
         if deviation > 0.0 {
             Normal::standard().cdf(room / deviation)
         } else {
@@ -201,7 +194,7 @@ impl Throughput {
         (all / disturbed.len() as f64).max(1.0)
     }
 
-    /// The same on a host where starts differ so much, with the bounds of its rate that a gate goes by.
+    /// Sets how much starts differ on this host, and the bounds of the rate that a gate goes by.
     #[must_use]
     pub fn among_starts(mut self, start_spread: f64) -> Self {
         self.start_spread = start_spread;

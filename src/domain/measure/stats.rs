@@ -19,7 +19,7 @@ impl Sample {
 
     /// Whether the client was stalled for so long that this tells of it, and not of the server: chunks that waited for
     /// it came in one burst.
-    pub fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.stalled_ms > MOST_STALLED * (self.e2el_ms - self.ttft_ms)
     }
 
@@ -59,6 +59,13 @@ impl Logarithms {
         let least = self.freedom.min(other.freedom);
         let freedom = if each > 0.0 { (variance.powi(2) / each).max(least) } else { least };
         Self { mean: self.mean - other.mean, variance, freedom }
+    }
+
+    /// Estimates what so many values with this spread would have shown.
+    #[must_use]
+    pub(crate) fn after(self, values: f64) -> Self {
+        let variance = self.variance * (self.freedom + 1.0) / values;
+        Self { variance, freedom: values - 1.0, ..self }
     }
 
     /// Half the width of the interval that misses with probability `outside` on either side.

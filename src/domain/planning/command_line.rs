@@ -9,7 +9,7 @@ use crate::domain::{
     machine::{facts::Facts, visible},
     profile::{Device, Profile},
     size::ByteSize,
-    vllm::{flags, serve::Serve, version::Version},
+    vllm::{serve::Serve, version::Version},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,20 +20,8 @@ pub(crate) fn serve(inputs: Inputs<'_>, budget: &Budget) -> Serve {
     // The model comes first: flags that take a list would swallow it.
     argv.push(inputs.model.path.display().to_string());
     argv.extend(flags(inputs, budget));
-    argv.extend(inputs.profile.arguments().iter().cloned());
+    argv.extend(inputs.profile.arguments().words().iter().cloned());
     Serve { argv, env: environment(inputs, budget), listen: inputs.profile.listen() }
-}
-
-/// The argument of a profile with which vLLM uses no CUDA graphs, as it was written.
-pub(super) fn without_graphs(profile: &Profile) -> Option<&str> {
-    let arguments = flags::arguments(profile.arguments());
-    let eager = |argument: &flags::Argument<'_>| match argument.name.as_str() {
-        "--enforce-eager" => argument.value.is_none_or(|value| !value.eq_ignore_ascii_case("false")),
-        "-O" => argument.written == "-O0" || argument.value == Some("0"),
-        "--optimization-level" => argument.value == Some("0"),
-        _ => false,
-    };
-    arguments.into_iter().find(eager).map(|argument| argument.written)
 }
 
 /// The flags in the order in which a person asks: what, where, how it is split, how much.
@@ -78,9 +66,7 @@ pub(crate) fn own_all_reduce(profile: &Profile, facts: &Facts, ranks: u32) -> bo
 }
 
 fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
-    let arguments = flags::arguments(profile.arguments()).into_iter();
-    let mut decided = arguments.filter(|argument| argument.name.ends_with("disable-custom-all-reduce"));
-    decided.next_back().map(|argument| argument.name.starts_with("--no-"))
+    profile.arguments().switch("disable-custom-all-reduce").map(|disabled| !disabled)
 }
 
 /// The share of the GPU for vLLM. Where less is planned than the profile asks for, it shrinks with it.

@@ -41,7 +41,7 @@ pub struct PlannedModel {
     pub digest: Option<Sha256Digest>,
     /// The folder.
     pub path: PathBuf,
-    /// What the service reads of the files before each start. Absent in older generations.
+    /// The part of the files that the service reads before each start. Absent in older generations.
     #[serde(default)]
     pub verify_at_start: VerifyAtStart,
 }

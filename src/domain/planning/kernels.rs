@@ -5,7 +5,7 @@ use super::inputs::Inputs;
 use crate::domain::{
     findings::{Finding, refusal::Refusal},
     machine::facts::Gpu,
-    vllm::{flags, version::Version},
+    vllm::version::Version,
 };
 
 /// The first vLLM that loads a shared expert which is not quantised.
@@ -179,8 +179,7 @@ fn context(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
 
 /// The value of this argument among the profile's own.
 fn value<'a>(inputs: Inputs<'a>, name: &str) -> Option<&'a str> {
-    let arguments = flags::arguments(inputs.profile.arguments());
-    arguments.into_iter().filter(|argument| argument.name == name).find_map(|argument| argument.value)
+    inputs.profile.arguments().value(name)
 }
 
 /// Finds what runs, but not as well as it could.

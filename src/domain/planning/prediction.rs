@@ -139,7 +139,7 @@ impl Decode {
         Self {
             low: self.low * factor,
             expected,
-            // What was measured is possible, whatever a data sheet says.
+            // A measured rate is possible, whatever a data sheet says.
             ceiling: self.ceiling.max(expected),
             corrected_by: Some(measurement),
             ..self
@@ -162,7 +162,7 @@ impl Setting {
     /// The setting of a plan on so many ranks with this computed rate.
     pub(crate) fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
         let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
-        let arguments = profile.arguments().iter().map(|word| format!("{word}\n"));
+        let arguments = profile.arguments().words().iter().map(|word| format!("{word}\n"));
         let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
         Self {
             gpus: facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.name.clone()).collect(),
@@ -182,7 +182,7 @@ pub(crate) fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     let streams = profile.limits().max_num_seqs;
     let all = decode(inputs, budget, streams);
     let setting = one.as_ref().map(|one| Setting::of(inputs, budget.tensor_parallel_size, one));
-    let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.experience));
+    let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.calibrations));
     let corrected = |decode: Decode| match &measured {
         Some(measured) => decode.corrected(measured.clone()),
         None => decode,
@@ -206,7 +206,7 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     let ranks = budget.tensor_parallel_size;
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
     let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
-    let eager = command_line::without_graphs(inputs.profile).is_some();
+    let eager = inputs.profile.arguments().without_graphs().is_some();
     let launches = if eager { EAGER_LAYER * layers } else { Duration::ZERO };
     // All ranks wait for the slowest.
     let gpus = facts.gpus.iter().take(ranks as usize);
@@ -246,7 +246,7 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
 }
 
-/// What a layer takes beside reading.
+/// The time of a layer beside reading.
 fn fixed_of_layer(checkpoint: &Checkpoint) -> Duration {
     match &checkpoint.shape {
         Some(shape) if shape.linear_num_value_heads > 0 => FIXED_HYBRID,

@@ -6,7 +6,7 @@ use super::{
     secrets::Secrets,
     values::{Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch},
 };
-use crate::domain::problem::Problem;
+use crate::domain::{problem::Problem, vllm::arguments::Arguments};
 use std::collections::BTreeMap;
 
 /// A validated profile. Only [`Profile::parse`] makes one.
@@ -20,7 +20,7 @@ pub struct Profile {
     pub(super) tensor_parallel: TensorParallel,
     pub(super) memory: Memory,
     pub(super) limits: Limits,
-    pub(super) arguments: Vec<String>,
+    pub(super) arguments: Arguments,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) secrets: Secrets,
     pub(super) timeouts: Timeouts,
@@ -71,7 +71,7 @@ impl Profile {
     }
 
     /// Further arguments of `vllm serve`.
-    pub fn arguments(&self) -> &[String] {
+    pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
 

@@ -40,7 +40,12 @@ impl Profile {
     ///
     /// # Errors
     /// As [`Profile::parse`].
-    pub fn parse_among(name: &str, path: &Path, text: &str, others: &[String]) -> Result<Self, Problem> {
+    pub(crate) fn parse_among(
+        name: &str,
+        path: &Path,
+        text: &str,
+        others: &[String],
+    ) -> Result<Self, Problem> {
         Self::read(name, path, text, Some(others))
     }
 

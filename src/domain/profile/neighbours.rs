@@ -1,6 +1,6 @@
 //! Checks several profiles on one host: what they must share, and what they must not.
 
-use super::{checked::Profile, values::Listen};
+use super::checked::Profile;
 use crate::domain::problem::{Kind, Problem};
 
 impl Profile {
@@ -43,19 +43,5 @@ impl Profile {
             .help("only one can have it: give one of them another `listen.port`, or both the same `service` if one is to replace the other"));
         }
         Ok(())
-    }
-}
-
-impl Listen {
-    /// `host:port` as a URL writes it, with brackets around IPv6.
-    pub fn authority(self) -> String {
-        std::net::SocketAddr::new(self.host, self.port).to_string()
-    }
-
-    /// Whether sockets at these two addresses would collide. An unspecified address is every address, and
-    /// `::` takes IPv4 with it unless the host is set up otherwise.
-    fn overlaps(self, other: Self) -> bool {
-        self.port == other.port
-            && (self.host == other.host || self.host.is_unspecified() || other.host.is_unspecified())
     }
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::domain::{
     problem::Problem,
     spelling::{closest, listed},
+    vllm::arguments::Arguments,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,7 +111,7 @@ impl Review<'_> {
             tensor_parallel: tensor_parallel?,
             memory: memory?,
             limits: limits?,
-            arguments: arguments?,
+            arguments: Arguments::of(&arguments?),
             environment: environment?,
             secrets: secrets?,
             timeouts: timeouts?,

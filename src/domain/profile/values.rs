@@ -1,9 +1,10 @@
 //! The values of a checked profile.
 
 use crate::domain::size::ByteSize;
+pub use crate::domain::vllm::serve::Listen;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// The source of the model, and its name for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +21,11 @@ pub struct Model {
     pub signed_by: Option<PathBuf>,
     /// `--served-model-name`.
     pub served_name: String,
-    /// What the service reads of the files before each start.
+    /// The part of the files that the service reads before each start.
     pub verify_at_start: VerifyAtStart,
 }
 
-/// What the service reads of its model before each start.
+/// The part of its model that the service reads before each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerifyAtStart {
@@ -67,15 +68,6 @@ pub enum Device {
     Cuda,
     /// The CPU build, for machines without a GPU.
     Cpu,
-}
-
-/// The address of the OpenAI-compatible API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Listen {
-    /// `--host`.
-    pub host: IpAddr,
-    /// `--port`.
-    pub port: u16,
 }
 
 /// `--tensor-parallel-size`, fixed or left to the plan.

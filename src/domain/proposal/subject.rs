@@ -47,7 +47,7 @@ pub(crate) enum Source<'a> {
     Cached(&'a Path),
 }
 
-/// What a chat template tells about the model's answers.
+/// The words of a chat template about the model's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// Nobody could read it.

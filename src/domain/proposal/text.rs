@@ -215,7 +215,7 @@ impl Draft<'_> {
             Template::Answers | Template::MayThink | Template::Unknown => {
                 out.table("validation.quality");
                 out.line("min-known-answers", KNOWN_ANSWERS, "the share of known questions to answer right");
-                // It says nothing of another model.
+                // Silent of another model.
                 let same = |first: Replaced<'_>| {
                     served_name(&first.profile.model().repo) == served_name(self.subject.repo)
                 };

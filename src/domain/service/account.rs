@@ -3,7 +3,7 @@
 use super::active_state::ActiveState;
 use std::time::Duration;
 
-/// What a service manager tells of one service.
+/// The account that a service manager gives of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// How its last run ended, in systemd's word: `success`, `exit-code`.
@@ -12,7 +12,7 @@ pub struct Account {
     pub restarts: u32,
     /// For how long it has been what it is.
     pub since: Option<Duration>,
-    /// What it says of itself.
+    /// The service's own words.
     pub said: String,
 }
 
@@ -42,7 +42,7 @@ fn with(before: &str, cause: &str, told: Option<&str>) -> String {
     told.map_or_else(|| format!("{before}{cause}"), |told| format!("{before}{cause}: {told}"))
 }
 
-/// What a result of systemd's means. Nothing for one that is none.
+/// Explains a result of systemd's. Nothing for one that is none.
 fn cause(result: &str) -> Option<&str> {
     Some(match result {
         "" | "success" => return None,

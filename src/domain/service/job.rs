@@ -6,17 +6,17 @@ use std::fmt;
 /// nothing of the unit: one with a failed condition is `done` and inactive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
-    /// It was carried out.
+    /// Carried out.
     Done,
     /// Another job took its place, or somebody canceled it.
     Canceled,
-    /// It took longer than `JobTimeoutSec=`.
+    /// Longer than `JobTimeoutSec=`.
     TimedOut,
     /// The unit failed.
     Failed,
     /// Something that the unit requires failed.
     Dependency,
-    /// It does not apply to the unit as it is.
+    /// Does not apply to the unit as it is.
     Skipped,
     /// The unit's text is not what systemd accepts.
     Invalid,

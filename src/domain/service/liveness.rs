@@ -32,9 +32,9 @@ impl Progress {
 pub enum Seen {
     /// The work done so far. Absent where it does not say.
     Progress(Option<Progress>),
-    /// It answered a request for a token.
+    /// Answered a request for a token.
     Answered,
-    /// It did not answer a request for a token.
+    /// Did not answer a request for a token.
     Silent {
         /// The error.
         why: String,
@@ -50,7 +50,7 @@ pub enum Verdict {
     Alive,
     /// Ask it for a token.
     Ask,
-    /// It is hung: it answers `/health`, and nothing else.
+    /// Hung: answers `/health`, and nothing else.
     Hung(String),
 }
 

@@ -9,7 +9,7 @@ use crate::domain::{
     digest::Sha256Digest,
     profile::{Device, secrets::Secrets},
     store::layout::{Layout, Scope},
-    vllm::flags,
+    vllm::{arguments::Arguments, flags},
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -316,10 +316,8 @@ fn credentials(secrets: &Secrets) -> String {
 
 /// The seconds before a stop is forced: longer than vLLM drains its requests where it was told to.
 fn stop_timeout(argv: &[String]) -> u64 {
-    let drain = flags::arguments(argv)
-        .into_iter()
-        .rfind(|argument| argument.name == "--shutdown-timeout")
-        .and_then(|argument| argument.value?.parse::<u64>().ok());
+    let arguments = Arguments::of(argv);
+    let drain = arguments.value("--shutdown-timeout").and_then(|value| value.parse::<u64>().ok());
     90.max(drain.unwrap_or(0).saturating_add(30))
 }
 

@@ -53,9 +53,9 @@ pub struct Used {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
-    /// It is current.
+    /// The current one.
     Current,
-    /// It is the rollback target.
+    /// The rollback target.
     Previous,
     /// A person pinned it.
     Pinned,

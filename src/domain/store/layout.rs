@@ -118,7 +118,7 @@ impl Layout {
     }
 
     /// Where exports are half-made, outside of the root: a file each, so that what a kill leaves is found again.
-    pub fn exports(&self) -> PathBuf {
+    pub(crate) fn exports(&self) -> PathBuf {
         self.root.join("store/exports")
     }
 

@@ -173,7 +173,7 @@ pub fn outside(map: &str, overflow: u32) -> Option<u32> {
             (Some(Ok(inside)), Some(Ok(_)), Some(Ok(length))) => {
                 (inside..inside.saturating_add(length)).contains(&u64::from(overflow))
             }
-            // What cannot be read is not believed.
+            // An entry that cannot be read is not believed.
             _ => true,
         }
     });

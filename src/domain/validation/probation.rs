@@ -25,9 +25,9 @@ const TEXTS: usize = 3;
 pub enum Look {
     /// The engine was idle, and answered a short completion at this decode rate, tokens/s.
     Alone(f64),
-    /// It answered a short completion. The rate says nothing: others used it meanwhile, or it does not tell.
+    /// Answered a short completion. The rate says nothing: others used the server meanwhile, or it does not tell.
     Busy,
-    /// It serves users, who got this since the last look, and was not asked.
+    /// Serves users, who got this since the last look, and was not asked.
     Users(Served),
     /// A short completion got no good answer.
     Unanswered(String),

@@ -1,4 +1,4 @@
-//! What users got of a server between two looks at its own metrics.
+//! Reads what users got of a server between two looks at its own metrics.
 
 use crate::domain::api::openai::{labelled_metric, metric};
 
@@ -27,7 +27,7 @@ pub struct Counts {
     failed: f64,
 }
 
-/// What users got between two looks.
+/// The service that users got between two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Served {
     /// Tokens per second of each of their streams. Absent where too little was decoded, or mostly prompts were read.
@@ -73,7 +73,8 @@ impl Counts {
         (self.generated - before.generated).max(0.0)
     }
 
-    /// What users got since `before`, so many seconds ago. Nothing where the server has started anew since.
+    /// The service that users got since `before`, so many seconds ago. Nothing where the server has started anew
+    /// since.
     pub fn since(&self, before: &Self, seconds: f64) -> Option<Served> {
         let generated = self.generated - before.generated;
         let prompts = self.prompts - before.prompts;

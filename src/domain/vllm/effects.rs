@@ -1,8 +1,8 @@
-//! What each flag of `vllm serve` changes, of all that a plan decides or a validation asks.
+//! Says what each flag of `vllm serve` changes, of all that a plan decides or a validation asks.
 
 const TABLE: &str = include_str!("known/vllm-flag-effects.txt");
 
-/// What a flag changes.
+/// The thing that a flag changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// A key of the profile stands for it.
@@ -13,16 +13,16 @@ pub enum Effect {
     Ranks,
     /// How fast it is.
     Speed,
-    /// What clients may ask, and what they are answered.
+    /// The requests and answers of clients.
     Api,
     /// Nothing of these.
     Nothing,
 }
 
-/// What a plan makes of it.
+/// The heed that a plan takes of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heed {
-    /// It is counted.
+    /// Counted by the plan.
     Counted,
     /// A profile that has it is refused, or a plan.
     Refused,
@@ -37,15 +37,15 @@ pub enum Heed {
 pub struct Row {
     /// The name: `--enforce-eager`.
     pub name: &'static str,
-    /// What it changes.
+    /// The thing that it changes.
     pub effect: Effect,
-    /// What a plan makes of it.
+    /// The heed that a plan takes of it.
     pub heed: Heed,
 }
 
 impl Row {
     /// Whether it changes memory, and nobody counts how.
-    pub fn is_uncounted_memory(&self) -> bool {
+    pub(crate) fn is_uncounted_memory(&self) -> bool {
         self.effect == Effect::Memory && self.heed == Heed::Told
     }
 }
@@ -95,7 +95,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// What is known of this flag, or of the one that it negates.
+/// The row of this flag, or of the one that it negates.
 pub fn of(flag: &str) -> Option<Row> {
     let positive = flag.strip_prefix("--no-").map(|rest| format!("--{rest}"));
     rows().find(|row| row.name == flag || Some(row.name) == positive.as_deref())

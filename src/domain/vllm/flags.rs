@@ -14,14 +14,14 @@ const FRONT_END: &str = "\nfront end\n";
 pub enum Knowledge {
     /// This version knows it.
     Known,
-    /// It was known until the version before `since`.
+    /// Known until the version before `since`.
     Gone {
         /// The first version of the table that lacks it.
         since: &'static str,
         /// The remedy.
         instead: Option<&'static str>,
     },
-    /// It came with `since`.
+    /// Known from `since` on.
     NotYet {
         /// The first version of the table that has it.
         since: &'static str,
@@ -80,8 +80,7 @@ pub fn engine_flags(version: Version) -> impl Iterator<Item = &'static str> {
     rows_of(engine).filter(move |row| row.knows(version)).map(|row| row.name)
 }
 
-/// What is known of this flag in this version, for a version that the table [`covers`]. `--no-x` is
-/// the negation of `--x`.
+/// Looks this flag up in this version, for a version that the table [`covers`]. `--no-x` is the negation of `--x`.
 pub fn look_up(flag: &str, version: Version) -> Knowledge {
     let positive = flag.strip_prefix("--no-").map(|rest| format!("--{rest}"));
     let named = |row: &Row| row.name == flag || Some(row.name) == positive.as_deref();
@@ -112,17 +111,17 @@ pub(crate) fn most_alike(flag: &str, candidates: impl Iterator<Item = &'static s
 
 /// One flag among a profile's extra arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argument<'a> {
+pub struct Argument {
     /// The flag as it is written.
-    pub written: &'a str,
+    pub written: String,
     /// The long name where the table has one for the short, with dashes: `--tensor-parallel-size`.
     pub name: String,
     /// The first value, written after `=` or as the next argument.
-    pub value: Option<&'a str>,
+    pub value: Option<String>,
 }
 
 /// The flags of an argument list. A word that is no flag belongs to the flag before it.
-pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
+pub(crate) fn arguments(list: &[String]) -> Vec<Argument> {
     let mut found = Vec::new();
     for (index, text) in list.iter().enumerate() {
         if !is_flag(text) {
@@ -132,7 +131,8 @@ pub fn arguments(list: &[String]) -> Vec<Argument<'_>> {
             Some((written, value)) => (written, Some(value)),
             None => (text.as_str(), list.get(index + 1).map(String::as_str).filter(|next| !is_flag(next))),
         };
-        found.push(Argument { written, name: canonical(written), value });
+        let (name, value) = (canonical(written), value.map(str::to_owned));
+        found.push(Argument { written: written.to_owned(), name, value });
     }
     found
 }

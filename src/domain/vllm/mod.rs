@@ -1,5 +1,6 @@
 //! vLLM: its flags, variables, versions, logs and command line.
 
+pub mod arguments;
 pub mod effects;
 pub mod env_vars;
 pub mod flags;

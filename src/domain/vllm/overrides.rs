@@ -1,6 +1,6 @@
-//! What a command line changes of a model's `config.json`.
+//! Reads what a command line changes of a model's `config.json`.
 
-use super::flags;
+use super::flags::Argument;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ const OVERRIDES: &str = "--hf-overrides";
 const OF_ONE_KEY: [(&str, &str); 2] = [("--rope-scaling", "rope_scaling"), ("--rope-theta", "rope_theta")];
 
 /// The changes, in JSON, by key. What cannot be understood changes nothing here; vLLM refuses it.
-pub fn of(arguments: &[String]) -> BTreeMap<String, String> {
+pub(super) fn of(arguments: &[Argument]) -> BTreeMap<String, String> {
     let mut changes = Map::new();
-    for argument in flags::arguments(arguments) {
-        let Some(value) = argument.value else { continue };
+    for argument in arguments {
+        let Some(value) = argument.value.as_deref() else { continue };
         let value = || serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         if let Some((_, key)) = OF_ONE_KEY.iter().find(|(flag, _)| *flag == argument.name) {
             changes.insert((*key).to_owned(), value());

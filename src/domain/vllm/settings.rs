@@ -1,6 +1,6 @@
 //! Reads what a command line says of memory: the width of the cache, and what is added to the weights.
 
-use super::flags::{self, Argument};
+use super::flags::Argument;
 use crate::domain::size::ByteSize;
 use serde_json::Value;
 
@@ -20,30 +20,29 @@ pub struct EngineSettings {
     pub cache_fixed: Option<ByteSize>,
     /// RAM of all ranks together for a cache beside that of the GPUs (`--kv-offloading-size`).
     pub cache_in_ram: ByteSize,
-    /// What guesses tokens ahead (`--speculative-config`).
+    /// The source of the tokens that are guessed ahead (`--speculative-config`).
     pub speculation: Option<Speculation>,
     /// Whether vLLM makes the weights up, as benchmarks have it (`--load-format dummy`): no file holds them then.
     pub dummy_weights: bool,
 }
 
-/// What guesses tokens ahead.
+/// The source of tokens that are guessed ahead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speculation {
     /// Layers of the model itself (MTP).
     Own,
     /// A model of its own, in a folder or repository.
     Model(String),
-    /// What was said before: it takes no memory of a GPU.
+    /// Text from before: it takes no memory of a GPU.
     Lookup,
 }
 
 impl EngineSettings {
-    /// What these arguments say.
-    pub fn of(arguments: &[String]) -> Self {
-        let arguments = flags::arguments(arguments);
+    /// Reads these flags.
+    pub(crate) fn of(arguments: &[Argument]) -> Self {
         let value = |name: &str| {
             let mut named = arguments.iter().filter(|argument| argument.name == name);
-            named.next_back().and_then(|argument| argument.value)
+            named.next_back().and_then(|argument| argument.value.as_deref())
         };
         let convolution_bits = value("--mamba-cache-dtype").and_then(bits).unwrap_or(WHOLE);
         Self {
@@ -52,7 +51,7 @@ impl EngineSettings {
             state_bits: value("--mamba-ssm-cache-dtype").and_then(bits).unwrap_or(convolution_bits),
             cache_fixed: value("--kv-cache-memory-bytes").and_then(number).map(ByteSize),
             cache_in_ram: value("--kv-offloading-size").and_then(gibibytes).unwrap_or_default(),
-            speculation: speculation(&arguments),
+            speculation: speculation(arguments),
             dummy_weights: value("--load-format") == Some("dummy"),
         }
     }
@@ -103,10 +102,10 @@ fn decimal(digits: &str, unit: u64) -> Option<u64> {
 }
 
 /// `--speculative-config '{"method": "mtp"}'`, `--speculative-config.method mtp`, or since 0.24 `--spec-method mtp`.
-fn speculation(arguments: &[Argument<'_>]) -> Option<Speculation> {
+fn speculation(arguments: &[Argument]) -> Option<Speculation> {
     let (mut asked, mut method, mut model) = (false, None, None);
     for Argument { written, name, value } in arguments {
-        let Some(value) = *value else { continue };
+        let Some(value) = value.as_deref() else { continue };
         let key = match (name.as_str(), written.split_once('.')) {
             ("--speculative-config" | "-sc", Some((_, key))) => key,
             ("--speculative-config" | "-sc", None) => {

@@ -10,7 +10,7 @@ use std::fmt;
 pub enum Phase {
     /// The program runs and has understood its arguments.
     ReadingArguments,
-    /// It knows the model's architecture.
+    /// Looks the model's architecture up.
     ResolvingModel,
     /// The engine's processes start.
     StartingEngine,
@@ -128,7 +128,7 @@ pub enum Failure {
     OffloadUnsupported,
     /// The recurrent state of `max-num-seqs` sequences does not fit.
     TooManySequences,
-    /// What is left for the KV cache does not hold one request of full length.
+    /// The memory left for the KV cache does not hold one request of full length.
     CacheTooSmall,
     /// Host memory is too small for the CPU build's share.
     HostMemory,

@@ -3,7 +3,7 @@
 use super::outcome::Ended;
 use crate::{
     domain::{
-        activation::machine::{Activation, End, State, Step, another, way_back, without_records},
+        activation::machine::{Activation, End, State, Step, another, rollback_target, without_records},
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
@@ -41,7 +41,7 @@ pub trait Steps {
     }
 }
 
-/// What to do with an activation that an earlier process left.
+/// The way to go on with an activation that an earlier process left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumePolicy {
     /// Roll back an interrupted one; leave a stuck one to a person.
@@ -126,7 +126,7 @@ fn go_back<H: Steps>(
 
 /// The problem when the host goes down in the middle.
 pub(crate) fn next_boot_goes_back() -> Problem {
-    Problem::new(Kind::Interrupted, "the host is going down: the next boot goes back")
+    Problem::new(Kind::Interrupted, "the host is going down: the next boot rolls back")
 }
 
 /// A problem if the last activation is stuck.
@@ -134,7 +134,7 @@ pub fn not_stuck(last: Option<&Recorded>) -> Result<(), Problem> {
     match last.and_then(Recorded::last).and_then(Activation::end) {
         Some(End::Stuck { cause, step, why }) => Err(Problem::new(
             Kind::Stuck,
-            format!("the last activation is stuck: {cause}; then going back failed at {step}: {why}"),
+            format!("the last activation is stuck: {cause}; then the rollback failed at {step}: {why}"),
         )
         .help("mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`")),
         _ => Ok(()),
@@ -165,7 +165,7 @@ fn resumed(store: &Store, last: &Recorded, left: ResumePolicy) -> Result<Option<
 /// The activation to resume where a whole journal is damaged. Nothing where the request is damaged, too.
 fn unreadable(store: &Store, number: u64) -> Result<Option<Activation>, Problem> {
     let Some(to) = store.order(number).ok().flatten().map(|order| order.to) else { return Ok(None) };
-    let back = way_back(&store.returnable()?, store.current()?, Some(to));
+    let back = rollback_target(&store.returnable()?, store.current()?, Some(to));
     Ok(without_records(to, back))
 }
 

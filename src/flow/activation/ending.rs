@@ -5,7 +5,7 @@ use crate::{
     domain::{
         activation::{
             journal::{Entry, plain_restart},
-            machine::{Activation, End, way_back},
+            machine::{Activation, End, rollback_target},
             request::{Action, ActivationRequest},
         },
         generation::{Generation, notice::Notice},
@@ -97,7 +97,7 @@ pub(in crate::flow) fn return_to(
     store: &Store,
     to: Option<GenerationId>,
 ) -> Result<Option<GenerationId>, Problem> {
-    Ok(way_back(&store.returnable()?, store.current()?, to))
+    Ok(rollback_target(&store.returnable()?, store.current()?, to))
 }
 
 /// The end of an activation on record, if it has ended.

@@ -66,7 +66,7 @@ pub(crate) fn follow(context: &Context, number: u64, ctrl_c: CtrlC) -> Result<Ou
         }
         match (context.interrupt.wish(), ctrl_c) {
             (Some(Wish::Stop), CtrlC::GoesBack) => {
-                context.tell(Event::Stage("asked it to stop and go back".to_owned()));
+                context.tell(Event::Stage("asked it to stop and roll back".to_owned()));
                 if let Err(problem) = transient_unit::interrupt(&service, number, scope) {
                     context.tell(Event::Warning(problem.in_one_line()));
                 }
@@ -115,7 +115,7 @@ pub(crate) fn cancel(context: &Context) -> Result<Outcome, Problem> {
     let goes_on = ending::ended_on_record(&context.store.activation(number)?).is_none();
     if !goes_on || !transient_unit::runs(&service, number, scope)? {
         return Err(Problem::new(Kind::Usage, "no activation goes on")
-            .help("`awqdeploy rollback` goes back to the generation before"));
+            .help("`awqdeploy rollback` rolls back to the generation before"));
     }
     transient_unit::interrupt(&service, number, scope)?;
     follow(context, number, CtrlC::Leaves)
@@ -133,7 +133,7 @@ pub(crate) fn end_was_told(store: &Store, number: u64) -> Result<bool, Problem> 
         for event in news {
             told = match event {
                 Event::Ended(_) => true,
-                // It went on after that: its probation failed, and it rolls back.
+                // The activation went on after that: its probation failed, and it rolls back.
                 Event::Activation { .. } => false,
                 _ => told,
             };
@@ -156,7 +156,7 @@ fn outcome(store: &Store, number: u64) -> Result<Outcome, Problem> {
     let order = ending::ordered(store, number)?.ok_or_else(|| unordered(number))?;
     let ended = ending::ended_on_record(&store.activation(number)?).ok_or_else(|| {
         Problem::new(Kind::Stuck, format!("activation {number} has no end, and nobody carries it out"))
-            .help("`awqdeploy recover` goes back; `journalctl -t awqdeploy` has what it said")
+            .help("`awqdeploy recover` rolls back; `journalctl -t awqdeploy` has what it said")
     })?;
     ending::outcome(store, order, ended)
 }
@@ -167,5 +167,5 @@ fn unordered(number: u64) -> Problem {
 
 fn left(number: u64) -> Problem {
     Problem::new(Kind::Unexpected, format!("activation {number} goes on without this process"))
-        .help("`awqdeploy follow` follows it, `awqdeploy cancel` makes it go back")
+        .help("`awqdeploy follow` follows it, `awqdeploy cancel` makes it roll back")
 }

@@ -151,7 +151,7 @@ fn ask(context: &mut Context, service: &str) -> Result<Asked, Problem> {
     })
 }
 
-/// What is remembered from look to look.
+/// The memory from look to look.
 #[derive(Default)]
 struct Looks {
     /// The engine's counts at the last look, and when that was.
@@ -211,7 +211,7 @@ async fn probe(api: &Api, looks: &mut Looks) -> (Look, Option<String>) {
             let seen = rate.filter(|_| alone).map_or(Look::Busy, Look::Alone);
             (seen, Some(streamed.answer.text))
         }
-        // It may have to wait for its turn behind others: that it was asked while they were served is no fault.
+        // A request may have to wait for its turn behind others: that it was made while they were served is no fault.
         Err(ApiError::Late { .. })
             if busy && generated.is_some_and(|generated| generated > f64::from(PROBE_TOKENS)) =>
         {

@@ -39,7 +39,7 @@ pub(super) fn ahead(plan: &Plan, interrupt: &Interrupt, observer: &dyn Observer)
 
 /// Makes room for the old generation's files once the candidate has loaded, if it pushed them out: a rollback
 /// then loads as fast as it can.
-pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interrupt, observer: &dyn Observer) {
+pub(super) fn for_the_rollback(candidate: &Plan, old: &Plan, interrupt: &Interrupt, observer: &dyn Observer) {
     if candidate.model.path == old.model.path {
         return;
     }
@@ -50,8 +50,9 @@ pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interru
         match room::back(machine::ram()?.0, candidate.memory.ram, size(&new), whole) {
             Back::BothStay | Back::Read(ByteSize(0)) => Ok(()),
             Back::Read(of) => {
-                observer
-                    .see(Event::Stage(format!("read {of} of {whole} for the way back into the page cache")));
+                observer.see(Event::Stage(format!(
+                    "read {of} of {whole} of the rollback target into the page cache"
+                )));
                 page_cache::let_go(&new);
                 let see = &mut |done| observer.see(Event::Progress { done, of });
                 page_cache::read(&before, of, interrupt, see).map(drop)
@@ -62,7 +63,9 @@ pub(super) fn for_the_way_back(candidate: &Plan, old: &Plan, interrupt: &Interru
     if let Err(problem) = warm()
         && problem.kind != Kind::Interrupted
     {
-        observer
-            .see(Event::Warning(format!("nothing is kept warm for the way back: {}", problem.in_one_line())));
+        observer.see(Event::Warning(format!(
+            "nothing is kept warm of the rollback target: {}",
+            problem.in_one_line()
+        )));
     }
 }

@@ -28,7 +28,7 @@ use std::{rc::Rc, time::Duration};
 /// How long boot recovery waits for another awqdeploy.
 const BOOT_PATIENCE: Duration = Duration::from_mins(1);
 
-/// What to do where another root's activation has the host's lock.
+/// The choice where another root's activation has the host's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
     /// Refuse: the caller can ask again.
@@ -160,7 +160,7 @@ pub(crate) fn recover_at_boot(context: &mut Context) -> Result<Option<Ended>, Pr
         AtBoot::Nothing => Ok(None),
         AtBoot::Resume => {
             context.tell(Event::Warning(format!(
-                "the host is up, and activation {number} has no end: the service manager goes back with it"
+                "the host is up, and activation {number} has no end: the service manager rolls it back"
             )));
             transient_unit::start(&service, number, &context.layout().binary(), context.layout())?;
             Ok(None)

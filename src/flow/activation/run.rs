@@ -79,7 +79,7 @@ pub(crate) fn execute_here(
         remark_on_packages(store, id, &*context.observer)?;
     }
     let baseline = generation::baseline(context, &plan)?;
-    // What is gone back to was judged when it was proven.
+    // The rollback target was judged when it was proven.
     if order.action == Action::Deploy {
         generation::judgeable(context, &plan, baseline.as_ref())?;
     }

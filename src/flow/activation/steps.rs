@@ -98,7 +98,7 @@ impl<'a> Live<'a> {
         let store = self.writer.store();
         let plan = store.generation(generation)?.plan;
         if let Some(from) = self.activation.from.filter(|from| *from != generation) {
-            readahead::for_the_way_back(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
+            readahead::for_the_rollback(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
         }
         let whose = self.services.processes()?;
         let baseline = self.baseline.as_ref();

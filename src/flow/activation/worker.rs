@@ -219,5 +219,5 @@ fn overtaken(number: u64) -> Problem {
         Kind::Busy,
         format!("another activation came before activation {number}; nothing was touched"),
     )
-    .help("`awqdeploy status` shows what serves; give the command again if it is still wanted")
+    .help("`awqdeploy status` shows which generation serves; give the command again if it is still wanted")
 }

@@ -13,7 +13,7 @@ use crate::{
         problem::{Kind, Problem},
         service::{self, sandbox::hides},
         store::layout::Scope,
-        vllm::settings::EngineSettings,
+        vllm::arguments::Arguments,
     },
     flow::context::Context,
     host::{
@@ -56,7 +56,7 @@ pub(super) fn sight(
         (Some(unit), pid)
     };
     let mut family = running_server::family(pid)?;
-    // What a unit has is replaced as a whole.
+    // A unit's group is replaced as a whole.
     for member in unit.iter().flat_map(running_server::members) {
         if family.iter().all(|known| known.process.pid != member.process.pid) {
             family.push(member);
@@ -134,7 +134,7 @@ fn followed(unit: &LoadedUnit) -> Result<(), Problem> {
 pub(super) fn folder(server: &FoundServer, reading: &Reading) -> Result<Folder, Problem> {
     let revision = reading.revision.as_deref().unwrap_or("main");
     let places = places(server, reading);
-    let dummy_weights = EngineSettings::of(&reading.others).dummy_weights;
+    let dummy_weights = Arguments::of(&reading.others).settings().dummy_weights;
     let mut candidates = Vec::new();
     let mut found = Vec::new();
     for place in &places {

@@ -159,7 +159,7 @@ fn still_there(found: &Found) -> Result<(), Problem> {
 pub fn adopt(context: &Context, mut found: Found) -> Result<Adoption, Problem> {
     let writer =
         context.store.writer(Duration::ZERO, &format!("awqdeploy adopt {}", found.request.target))?;
-    context.tell(Event::Stage("validate what serves, as it runs".to_owned()));
+    context.tell(Event::Stage("validate the running server, as it is".to_owned()));
     let (mut report, max_model_len) = found.validate(context)?;
     still_there(&found)?;
     if !report.passed() {
@@ -189,20 +189,20 @@ pub fn adopt(context: &Context, mut found: Found) -> Result<Adoption, Problem> {
     let binary = writer.keep_binary(&context.binary)?;
     let generation = writer.add_adopted(plan, &found.profile, &binary, &found.adopted)?;
     report.generation = Some(generation);
-    prove(&writer, generation, &report)?;
+    commit(&writer, generation, &report)?;
     Ok(Adoption { generation, report })
 }
 
 /// Records the generation as committed. There was no step: after a recorded one, an interruption would stop
 /// the running server.
-fn prove(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
+fn commit(writer: &StoreWriter<'_>, generation: GenerationId, report: &Report) -> Result<(), Problem> {
     let (number, mut journal) = writer.begin_activation()?;
     writer.keep_report(number, Evidence::Candidate, report)?;
     journal.record(&Activation { from: None, to: generation, state: State::Done { end: End::Committed } })?;
     writer.point(Some(generation))
 }
 
-/// What no profile says. The place is one in a text that nobody has: it is not told.
+/// Passes a mistake in a value on that no profile says. The place is one in a text that nobody has: it is not told.
 fn unwritable(problem: Problem) -> Problem {
     let what = format!("what runs cannot be written as a profile: {}", problem.what);
     let told = Problem::new(Kind::Refused, what);
@@ -261,7 +261,7 @@ fn remarks(
         let parent = running_server::parent(&sighting.process);
         notes.extend(parent.map(|parent| {
             format!(
-                "{parent} started it: if that starts it again, the port is taken and the deployment goes back"
+                "{parent} started it: if that starts it again, the port is taken and the deployment rolls back"
             )
         }));
     }

@@ -1,4 +1,4 @@
-//! What a person asks `adopt` for.
+//! The request of a person to `adopt`.
 
 /// The server to adopt, and its names.
 #[derive(Clone, Debug)]

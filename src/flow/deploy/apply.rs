@@ -33,10 +33,10 @@ pub(crate) struct Declared {
     pub(crate) units: Option<PathBuf>,
 }
 
-/// What was done about a declaration.
+/// The end of an attempt to deploy a declaration.
 #[derive(Clone, Debug)]
 pub(crate) enum Applied {
-    /// It was deployed, or its fallback was, with this outcome.
+    /// Deployed, it or its fallback, with this outcome.
     Deployed(Outcome),
     /// Nothing was done: it runs already, as this outcome says.
     Unchanged(Outcome),

@@ -41,7 +41,7 @@ pub(crate) fn begun(context: &Context) -> Result<(), Problem> {
     };
     Err(Problem::new(
         Kind::Unexpected,
-        format!("generation {} failed {LIMIT} times in a row: the service goes back", current.id),
+        format!("generation {} failed {LIMIT} times in a row: the service is rolled back", current.id),
     )
     .help("`awqdeploy follow` shows how; `awqdeploy logs` has why"))
 }
@@ -90,13 +90,13 @@ pub(crate) fn fall_back(context: &mut Context) -> Result<Option<Outcome>, Proble
     let Some(to) = to else {
         failure_count::write(context.layout(), &tally.excused())?;
         context.tell(Event::Warning(format!(
-            "generation {} failed {LIMIT} times in a row, and there is nothing to go back to",
+            "generation {} failed {LIMIT} times in a row, and there is nothing to roll back to",
             current.id
         )));
         return stuck.map(|()| None);
     };
     context.tell(Event::Stage(format!(
-        "generation {} ({}) failed {} times in a row: go back to generation {} ({})",
+        "generation {} ({}) failed {} times in a row: roll back to generation {} ({})",
         current.id,
         current.plan.profile,
         tally.failures(current.id),
@@ -120,7 +120,7 @@ fn whole(
         match rollback_check::whole(context, writer, &generation) {
             Ok(()) => return Ok(Some(generation)),
             Err(problem) => context.tell(Event::Warning(format!(
-                "generation {id} cannot be gone back to: {}",
+                "generation {id} cannot be returned to: {}",
                 problem.in_one_line()
             ))),
         }

@@ -59,7 +59,7 @@ pub(crate) fn find(store: &Store, target: &Target) -> Result<Generation, Problem
     })
 }
 
-/// Names what there is where nothing is before what serves.
+/// Refuses a rollback where no earlier generation is proven, and names one that is.
 fn nothing_earlier(proven: &[Generation], current: Option<GenerationId>) -> Problem {
     let other = proven.iter().rfind(|generation| current != Some(generation.id));
     let own = proven.iter().find(|generation| current == Some(generation.id));
@@ -72,14 +72,14 @@ fn nothing_earlier(proven: &[Generation], current: Option<GenerationId>) -> Prob
         ),
         (None, Some(own)) => (
             format!(": {} is the only one that is, and is current", named(own)),
-            "deploy another profile: then there is something to go back to".to_owned(),
+            "deploy another profile: then there is something to roll back to".to_owned(),
         ),
         (None, None) => (String::new(), "`awqdeploy deploy PROFILE` proves one".to_owned()),
     };
     Problem::new(Kind::Usage, format!("no earlier generation is proven{only}")).help(help)
 }
 
-/// Goes back to a proven generation. If that fails it returns to what serves now.
+/// Rolls back to a proven generation. If that fails it returns to the one that serves now.
 pub fn rollback(context: &mut Context, target: &Target) -> Result<Outcome, Problem> {
     let store = context.store.clone();
     let plan = find(&store, target)?.plan;
@@ -87,7 +87,7 @@ pub fn rollback(context: &mut Context, target: &Target) -> Result<Outcome, Probl
     context.service_manager.command(service)?.claim(&store.units(&plan)?)?;
     let writer = store.writer(Duration::ZERO, "awqdeploy rollback")?;
     recover::finish(context, &writer, ResumePolicy::Finish)?;
-    // What was found before the lock was held may have changed.
+    // The target that was found before the lock was held may have changed.
     let to = find(&store, target)?;
     let stuck = driver::not_stuck(store.last_activation()?.as_ref()).is_err();
     let serves = !running::warn(context, service)?

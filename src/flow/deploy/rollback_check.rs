@@ -98,7 +98,7 @@ fn no_way_back(target: &Generation, problem: &Problem) -> Problem {
     let why = problem.in_one_line();
     Problem::new(
         Kind::Refused,
-        format!("there is no way back to generation {} ({}): {why}", target.id, target.plan.profile),
+        format!("there is no rollback to generation {} ({}): {why}", target.id, target.plan.profile),
     )
     .help(match &problem.help {
         Some(help) => format!("{help}; or go on without one: `--no-way-back`"),

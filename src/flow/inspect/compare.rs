@@ -41,7 +41,7 @@ pub(crate) struct SideBySide {
     pub(crate) rows: Vec<Row>,
     /// The comparison of their answers, question by question. Absent where one was not asked.
     pub(crate) quality: Option<QualityComparison>,
-    /// What is not comparable, and why: it has no ratio.
+    /// The parts that are not comparable, and why: they have no ratio.
     pub(crate) not_comparable: Vec<String>,
 }
 

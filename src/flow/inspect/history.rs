@@ -26,7 +26,7 @@ pub fn profiles(context: &Context) -> Result<BTreeMap<GenerationId, String>, Pro
     Ok(generations.into_iter().map(|generation| (generation.id, generation.plan.profile)).collect())
 }
 
-/// What is known of the last time that a generation was to serve.
+/// The last time that a generation was to serve.
 #[derive(Clone, Debug)]
 pub(crate) struct Why {
     /// The activation.

@@ -9,9 +9,9 @@ use crate::{
 /// A profile, or what is wrong with it, and how far it is.
 #[derive(Debug)]
 pub struct ListedProfile {
-    /// Its name.
+    /// The name of the profile.
     pub name: String,
-    /// What it says.
+    /// The profile itself, or its mistake.
     pub profile: Result<Profile, Problem>,
     /// How far it is.
     pub stage: Stage,
@@ -22,17 +22,17 @@ pub struct ListedProfile {
 /// How far a profile is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It serves.
+    /// Serves now.
     Serves,
-    /// It was proven on this host.
+    /// Proven on this host.
     Proven,
-    /// It was tried, and never proven.
+    /// Tried, and never proven.
     Tried,
-    /// Its model is in the store.
+    /// The model is in the store.
     Fetched,
-    /// Its model is locked.
+    /// The model is locked.
     Locked,
-    /// It is written.
+    /// Only written.
     Written,
 }
 

@@ -54,10 +54,10 @@ pub struct Status {
     pub restarts: u32,
     /// Why it does not serve, if it does not.
     pub why_not: Option<String>,
-    /// What the newest activation was asked for, and of which profile.
+    /// The request of the newest activation, and its profile.
     pub last_request: Option<(Action, String)>,
-    /// What a rollback would return to.
-    pub way_back: Option<GenerationId>,
+    /// The rollback target.
+    pub rollback_target: Option<GenerationId>,
     /// The records that cannot be read, in one line each.
     pub damaged: Vec<String>,
     /// The models that were found damaged, and not repaired since, in one line each.
@@ -87,13 +87,13 @@ pub(crate) struct Listed {
 /// The standing of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is current and proven.
+    /// Current and proven.
     Current,
-    /// It is current and on trial, or was interrupted.
+    /// Current and on trial, or interrupted.
     Candidate,
-    /// It is a rollback target.
+    /// A rollback target.
     Proven,
-    /// It never passed a validation.
+    /// Never passed a validation.
     Unproven,
 }
 
@@ -133,7 +133,7 @@ pub fn status(context: &mut Context) -> Result<Status, Problem> {
         let order = ending::ordered(&context.store, last.number).ok().flatten()?;
         Some((order.action, context.store.generation(order.to).ok()?.plan.profile))
     });
-    let way_back = rollback::find(&context.store, &rollback::Target::Previous).ok().map(|to| to.id);
+    let rollback_target = rollback::find(&context.store, &rollback::Target::Previous).ok().map(|to| to.id);
     Ok(Status {
         current,
         proven,
@@ -148,7 +148,7 @@ pub fn status(context: &mut Context) -> Result<Status, Problem> {
         restarts: account.restarts,
         why_not,
         last_request,
-        way_back,
+        rollback_target,
         damaged,
         damaged_models,
     })
@@ -177,7 +177,7 @@ fn account(
     (account, Some(why_not))
 }
 
-/// What runs an adopted generation that no deployment has replaced yet.
+/// Names the unit or process that still runs an adopted generation, until a deployment has replaced it.
 fn as_found(context: &Context, id: GenerationId) -> Result<Option<AsFound>, Problem> {
     let Some(adopted) = context.store.adopted(id).unwrap_or_default() else { return Ok(None) };
     Ok(match adopted.unit {

@@ -56,7 +56,7 @@ pub struct CheckedModel {
 ///
 /// # Errors
 /// [`Kind::Unverified`] where it was never locked, or was found damaged before and not repaired since.
-pub fn check_model(
+pub(crate) fn check_model(
     store: &Store,
     model: &PlannedModel,
     own: HashCache,

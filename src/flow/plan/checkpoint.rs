@@ -9,10 +9,7 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
-        vllm::{
-            overrides,
-            settings::{EngineSettings, Speculation},
-        },
+        vllm::settings::Speculation,
     },
     flow::{
         context::{Context, Engine},
@@ -61,13 +58,13 @@ impl LoadedCheckpoint {
         locked: Option<&LockedModel>,
         weights: Weights<'_>,
     ) -> Result<Self, Problem> {
-        let overrides = overrides::of(profile.arguments());
-        let mut loaded = Self::without_draft(context, profile, locked, weights, &overrides)?;
-        if let Some(Speculation::Model(model)) = EngineSettings::of(profile.arguments()).speculation
-            && Path::new(&model).is_absolute()
+        let mut loaded =
+            Self::without_draft(context, profile, locked, weights, profile.arguments().overrides())?;
+        if let Some(Speculation::Model(model)) = &profile.arguments().settings().speculation
+            && Path::new(model).is_absolute()
         {
             // That it cannot be read is said by the plan: it is not counted then.
-            let draft = host::checkpoint::read(Path::new(&model), Presence::Headers).ok().flatten();
+            let draft = host::checkpoint::read(Path::new(model), Presence::Headers).ok().flatten();
             loaded.checkpoint.draft = draft.map(Box::new);
         }
         Ok(loaded)
@@ -111,7 +108,7 @@ impl LoadedCheckpoint {
             (_, Some(path)) => Err(missing(path)),
             (Some(checkpoint), None) => match locked {
                 None => Ok(Self::published(checkpoint, None)),
-                // What the hub has may be refused. That it cannot be asked is no reason to.
+                // The hub's files may be refused. That it cannot be asked is no reason to.
                 Some(locked) => match on_hub(context, model, Some(locked), overrides) {
                     Ok(checkpoint) => Ok(Self { checkpoint, folder: None, finding: None }),
                     Err(HubReadError::Flawed(problem)) => Err(problem),
@@ -134,7 +131,7 @@ impl LoadedCheckpoint {
     ) -> Result<Option<Self>, Problem> {
         let stored = locked.map(|model| context.layout().model(model.digest()));
         let files_total = locked.map(|model| model.files.iter().map(|file| file.size).sum::<ByteSize>());
-        // What a person named may be a hub's cache.
+        // The folder that a person named may be a hub's cache.
         let named = model.path.iter().chain(locked.and_then(|locked| locked.from.as_ref())).map(|path| {
             Folder::open(path, &model.repo, &model.revision)
                 .map_or_else(|_| path.clone(), |folder| folder.path().to_owned())
@@ -164,7 +161,7 @@ impl LoadedCheckpoint {
     }
 }
 
-/// What was locked, else what the revision is now.
+/// The files of the locked revision, else those of what the revision is now.
 fn on_hub(
     context: &Context,
     model: &Model,

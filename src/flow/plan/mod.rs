@@ -105,7 +105,7 @@ pub struct Readiness {
     pub fetched: bool,
     /// Whether vLLM is installed. Null where it is not awqdeploy's to install.
     pub installed: Option<bool>,
-    /// What is still to be downloaded of the model. Null where it is not locked.
+    /// The bytes that are still to be downloaded of the model. Null where it is not locked.
     pub model_download_bytes: Option<ByteSize>,
     /// Of the wheels, at most: some may be in a cache. Null where there are none to install.
     pub wheels_download_bytes: Option<ByteSize>,

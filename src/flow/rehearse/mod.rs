@@ -135,7 +135,7 @@ pub(crate) fn rehearse(request: &Request, observer: &Rc<dyn Observer>) -> Result
     let mut context = stage.context(request).observed_by(observer.clone());
     let mut acts = vec![act(&mut context, &stage.from)];
     if serving(&mut context)?.as_deref() == Some(stage.from.as_str()) {
-        // It may have become so since the first act.
+        // The host may have become busy since the first act.
         let busy = if stage.busy.is_notable() { Busy::look() } else { look(&**observer) };
         stage = stage.calmed(request, busy)?;
         context.library = stage.library();
@@ -159,7 +159,7 @@ pub(crate) fn rehearse(request: &Request, observer: &Rc<dyn Observer>) -> Result
     let serving = serving(&mut context)?;
     let as_it_should = stage.as_it_should(request.fault, &acts, serving.as_deref());
     let interrupted = request.interrupt.came() && request.fault != Some(RehearsalFault::Interrupted);
-    // What went wrong by itself has its own sentence.
+    // A failure by itself has its own sentence.
     let by_load = |act: &Act| match &act.outcome {
         Ok(_) => true,
         Err(problem) => problem.kind == Kind::Refused,

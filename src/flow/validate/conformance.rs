@@ -5,7 +5,7 @@ use crate::{
     domain::{
         conformance::{Ask, Known, Need, Probe, Rule, Violation, probes},
         validation::{gibberish::one_character, report::CheckOutcome},
-        vllm::flags::{self, Argument},
+        vllm::arguments::Arguments,
     },
     host::vllm::api::Api,
 };
@@ -83,8 +83,8 @@ impl Validation<'_> {
         let began = Instant::now();
         let ask = (probe.ask)(known);
         if let Ask::Skip(why) = ask {
-            let miss = Err(Violation::NotOffered(why.to_owned()));
-            return self.conclude(first.name, Need::WhereOffered, began.elapsed(), miss, known);
+            let violation = Err(Violation::NotOffered(why.to_owned()));
+            return self.conclude(first.name, Need::WhereOffered, began.elapsed(), violation, known);
         }
         let exchange = match self.api.exchange(probe.path, ask).await {
             Ok(exchange) => exchange,
@@ -144,22 +144,22 @@ impl Validation<'_> {
         result: Result<(), Violation>,
         known: &Known,
     ) -> Next {
-        let Err(miss) = result else {
+        let Err(violation) = result else {
             self.record(name, CheckOutcome::Pass, None, took);
             return Next::GoOn;
         };
-        let excused = match &miss {
+        let excused = match &violation {
             Violation::NotOffered(_) => true,
             // A breakdown of the server is always a failure.
-            miss if miss.is_fatal() => false,
+            violation if violation.is_fatal() => false,
             _ => !known.vllm && need == Need::Vllm,
         };
         let verdict = if excused { CheckOutcome::Skipped } else { CheckOutcome::Fail };
-        self.record(name, verdict, Some(miss.to_string()), took);
+        self.record(name, verdict, Some(violation.to_string()), took);
         // Of a server that is none of ours a person wants to see all; in a deployment the old one is stopped meanwhile.
         let pointless = match self.subject.generation {
-            Some(_) => need == Need::Essential || miss.is_fatal(),
-            None => miss.is_silence(),
+            Some(_) => need == Need::Essential || violation.is_fatal(),
+            None => violation.is_silence(),
         };
         if !excused && pointless { Next::Enough } else { Next::GoOn }
     }
@@ -167,9 +167,7 @@ impl Validation<'_> {
 
 /// Whether a vLLM that was started with these words has metrics.
 fn keeps_statistics(argv: &[String]) -> bool {
-    let arguments = flags::arguments(argv);
-    let decides = |argument: &&Argument<'_>| argument.name.ends_with("disable-log-stats");
-    arguments.iter().rfind(decides).is_none_or(|argument| argument.name.starts_with("--no-"))
+    Arguments::of(argv).switch("disable-log-stats") != Some(true)
 }
 
 async fn alive(api: &Api) -> Result<(), Violation> {

@@ -103,7 +103,8 @@ pub(crate) fn baseline(context: &mut Context, plan: &Plan) -> Result<Option<Repo
         .ok())
 }
 
-/// What a candidate of this plan is compared with is told before anything is touched: nothing, or what cannot decide.
+/// Refuses a comparison that cannot decide before anything is touched; returns what a candidate of this plan is
+/// compared with, or nothing.
 ///
 /// # Errors
 /// [`Kind::Refused`] where the profile requires what cannot be judged.

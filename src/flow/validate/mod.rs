@@ -24,7 +24,7 @@ use crate::{
             sweep::Swept,
             verdict::{Basis, Evidence, judge, speed as speed_shown},
         },
-        vllm::flags,
+        vllm::arguments::Arguments,
     },
     host::vllm::api::Api,
 };
@@ -40,7 +40,7 @@ const BASELINE_PATIENCE: Duration = Duration::from_mins(5);
 /// How long a candidate is: nobody should use it yet.
 const CANDIDATE_PATIENCE: Duration = Duration::from_mins(1);
 
-/// What is validated, and by what.
+/// The subject of a validation, and its means.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The generation. Absent for a server that is none of ours.
@@ -171,7 +171,7 @@ pub(crate) async fn measure(
     };
     let measured = speed::measure(api, gates, Prompting::Fixed, rule, observer)
         .await
-        .map_err(|miss| miss.to_string())?;
+        .map_err(|violation| violation.to_string())?;
     Ok(Report {
         generation: subject.generation,
         profile: subject.name.to_owned(),
@@ -224,8 +224,8 @@ impl Validation<'_> {
         };
         match speed::measure(self.api, gates, prompting, rule, self.observer).await {
             Ok(measured) => measured.throughput(),
-            Err(miss) => {
-                self.fail("throughput", began, &miss);
+            Err(violation) => {
+                self.fail("throughput", began, &violation);
                 None
             }
         }
@@ -245,8 +245,8 @@ impl Validation<'_> {
         };
         match sweep.measure(single).await {
             Ok(swept) => Some(swept),
-            Err(miss) => {
-                self.fail("sweep", began, &miss);
+            Err(violation) => {
+                self.fail("sweep", began, &violation);
                 None
             }
         }
@@ -272,8 +272,8 @@ impl Validation<'_> {
         self.checks.iter().any(|check| check.name == name && check.verdict == CheckOutcome::Skipped)
     }
 
-    fn fail(&mut self, name: &str, began: Instant, miss: &Violation) {
-        self.record(name, CheckOutcome::Fail, Some(miss.to_string()), began.elapsed());
+    fn fail(&mut self, name: &str, began: Instant, violation: &Violation) {
+        self.record(name, CheckOutcome::Fail, Some(violation.to_string()), began.elapsed());
     }
 
     fn record(&mut self, name: &str, verdict: CheckOutcome, detail: Option<String>, took: Duration) {
@@ -285,7 +285,5 @@ impl Validation<'_> {
 
 /// The value of `--max-num-seqs` in this command line.
 fn most_streams(argv: &[String]) -> Option<u32> {
-    let arguments = flags::arguments(argv);
-    let value = arguments.iter().rev().find(|argument| argument.name == "--max-num-seqs")?.value?;
-    value.parse().ok()
+    Arguments::of(argv).value("--max-num-seqs")?.parse().ok()
 }

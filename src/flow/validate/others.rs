@@ -83,7 +83,7 @@ impl During {
         }
     }
 
-    /// What others had of the server, by its load before a request and now that it has ended.
+    /// The use that others made of the server, by its load before a request and now that it has ended.
     pub(super) async fn others(self, api: &Api, before: Load, ours: &Sample) -> Option<Others> {
         let mut after = load(api).await?;
         if after.requests > 0.0 {

@@ -47,7 +47,7 @@ const TICK: Duration = Duration::from_millis(5);
 pub(super) struct Rule<'a> {
     /// After how many the measurements are looked at.
     pub(super) looks: &'a [u32],
-    /// What is not decided after this is not measured any further.
+    /// The time after which nothing more is measured, decided or not.
     pub(super) time: Duration,
     /// How long it may take until nobody else uses the server.
     pub(super) patience: Duration,
@@ -57,7 +57,7 @@ pub(super) struct Rule<'a> {
     pub(super) enough: &'a dyn Fn(&Run) -> bool,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Default)]
 pub(super) struct Measured {
     pub(super) samples: Vec<Sample>,
@@ -177,12 +177,12 @@ pub(super) async fn measure(
 }
 
 /// Rounded to microseconds.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
-/// What comes of `work`, while `beside` goes on, and the longest that this client was kept from running meanwhile: so much
-/// later than it was asked to it woke.
+/// The outcome of `work`, while `beside` goes on, and the longest that this client was kept from running meanwhile:
+/// so much later than it was asked to it woke.
 async fn watching<T>(work: impl Future<Output = T>, beside: impl Future<Output = ()>) -> (T, Duration) {
     let (since, longest) = (Cell::new(Instant::now()), Cell::new(Duration::ZERO));
     let look = || {

@@ -1,6 +1,6 @@
 //! Measures how the speed changes with the length of the prompt and with the number of streams.
 
-use super::speed::{Prompting, heard_to_the_end};
+use super::speed::{Prompting, heard_to_the_end, millis};
 use crate::{
     domain::{
         api::openai::{ApiError, Request},
@@ -108,7 +108,7 @@ impl Sweep<'_> {
                 Err(Violation::Fault(ApiError::Refused { status: 400..=499, message })) => {
                     swept.left_out.push(format!("a prompt of {tokens} tokens: {message}"));
                 }
-                Err(miss) => return Err(miss),
+                Err(violation) => return Err(violation),
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Sweep<'_> {
     }
 
     async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Violation> {
-        let began_ms = began.elapsed().as_micros() as f64 / 1000.0;
+        let began_ms = millis(began.elapsed());
         let sample = heard_to_the_end(request, &self.api.stream(request).await?)?;
         Ok(Sample { began_ms, ..sample })
     }

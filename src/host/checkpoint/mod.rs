@@ -40,7 +40,7 @@ pub fn read(folder: &Path, presence: Presence) -> Result<Option<Checkpoint>, Pro
 }
 
 /// Reads the checkpoint in this folder, with what a command line changes of its configuration.
-pub fn read_with(
+pub(crate) fn read_with(
     folder: &Path,
     presence: Presence,
     overrides: &BTreeMap<String, String>,
@@ -54,7 +54,7 @@ pub fn read_with(
 }
 
 /// The small files that say what a checkpoint is, or nothing where the folder has no `config.json`.
-pub fn config_files(folder: &Path) -> Result<Option<ConfigFiles>, Problem> {
+pub(crate) fn config_files(folder: &Path) -> Result<Option<ConfigFiles>, Problem> {
     let Some(config) = fs::read(&folder.join(CONFIG))? else {
         return Ok(None);
     };

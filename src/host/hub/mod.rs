@@ -3,7 +3,8 @@
 pub(crate) mod pieces;
 mod settings;
 
-pub use settings::{MOST_CONNECTIONS, Reach, Settings, Share, Token, Turns};
+pub(crate) use settings::MOST_CONNECTIONS;
+pub use settings::{Reach, Settings, Share, Token, Turns};
 
 use super::os::{http, signals::Interrupt};
 use crate::domain::{

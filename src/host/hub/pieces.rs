@@ -23,7 +23,7 @@ pub struct HubPieces {
     event_loop: Runtime,
     others: Vec<Source>,
     interrupt: Interrupt,
-    /// What was asked for in vain, and why: it is not asked for again.
+    /// The requests that were made in vain, and why: they are not made again.
     given_up: Mutex<BTreeMap<Asked, String>>,
 }
 
@@ -60,7 +60,7 @@ impl HubPieces {
         sources
     }
 
-    /// What covers this file of a source, from the widest on.
+    /// The scopes that cover this file of a source, from the widest on.
     fn asked(source: &Source, file: &LockedFile) -> [Asked; 3] {
         let Source { repo, revision } = source.clone();
         let whole = Asked::Repository(repo.clone(), revision.clone());

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const RATE: &str = "AWQDEPLOY_LIMIT_RATE";
 const CONNECTIONS_AT_ONCE: &str = "AWQDEPLOY_CONNECTIONS";
 /// The most connections: more only annoys a hub.
-pub const MOST_CONNECTIONS: u8 = 64;
+pub(crate) const MOST_CONNECTIONS: u8 = 64;
 const PUBLIC_HUB: &str = "https://huggingface.co";
 
 /// The settings of a hub.
@@ -67,7 +67,7 @@ impl Default for Share {
 }
 
 impl Share {
-    /// What two variables say.
+    /// Reads the two variables.
     ///
     /// # Errors
     /// [`Kind::Usage`] for what is no rate, or no number.

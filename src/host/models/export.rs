@@ -24,9 +24,9 @@ use std::{
 /// Whether an export may share files with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// It may: that takes no room, and a change of one changes the other.
+    /// May share files: that takes no room, and a change of one changes the other.
     WithStore,
-    /// It has files of its own.
+    /// Has files of its own.
     Never,
 }
 

@@ -55,7 +55,7 @@ pub fn import(
 ) -> Result<PathBuf, Problem> {
     let path = writer.store().layout().model(model.digest());
     if path.is_dir() {
-        // It may have learnt more, such as pieces.
+        // The lock may have learnt more, such as pieces.
         writer.keep_model_lock(model)?;
         let checked = verify::stored(&path, model, &HashCache::default(), interrupt, progress)?;
         writer.note(model, &checked)?;
@@ -96,7 +96,7 @@ fn import_missing(
 
 /// Brings what these folders have of the contents that the store lacks. Returns what is still missing,
 /// and how the last folder's file differed.
-pub fn gather(
+pub(crate) fn gather(
     writer: &StoreWriter<'_>,
     model: &LockedModel,
     sources: &[Folder],
@@ -151,7 +151,7 @@ impl Import<'_> {
             let same = stamp.is_quiet(began) && verify::stamp(&blob)? == Some(stamp);
             return Ok(Ok(same.then_some(stamp)));
         }
-        // What somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
+        // A file that somebody else can write to, as an earlier version linked it, is taken anew: from itself, too.
         if known.is_some()
             && !trust::is_ours(&blob)
             && let Ok(stamp) = self.take(file, &blob, worker)?
@@ -214,7 +214,7 @@ impl Import<'_> {
             if how != fs::Transfer::Linked || after.is_some_and(|after| after.is_only_linked_since(&before)) {
                 return Ok(Ok(after));
             }
-            // It changed while it got its name.
+            // The file changed while it got its name.
             fs::remove(&blob)?;
         }
         Err(Problem::doing(format_args!("take `{}`", from.display()), "it went away"))

@@ -9,7 +9,8 @@ mod state;
 pub mod verify;
 
 pub use export::{Exported, Sharing};
-pub use import::{gather, import};
+pub(crate) use import::gather;
+pub use import::import;
 pub(crate) use verify::differ;
 
 use super::{
@@ -72,7 +73,7 @@ impl StoreWriter<'_> {
         let layout = self.store().layout();
         // A file with other owners is left as it is.
         match how {
-            // It is synced since it was linked.
+            // A link is synced since it was made.
             fs::Transfer::Linked => {}
             fs::Transfer::Cloned | fs::Transfer::Copied => fs::make_immutable(staged)?,
         }

@@ -146,7 +146,7 @@ impl StoreWriter<'_> {
         let (mut left, mut mended) = (Vec::new(), Vec::new());
         let files: BTreeMap<&Path, &LockedFile> =
             model.files.iter().map(|file| (file.path.as_path(), file)).collect();
-        // What does not belong there first: it may be in the way.
+        // Strange files first: they may be in the way.
         for strange in damaged.iter().filter(|damage| !files.contains_key(damage.path.as_path())) {
             fs::remove(&folder.join(&strange.path))?;
         }

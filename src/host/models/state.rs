@@ -1,12 +1,12 @@
 //! The state of the models in the store: proven, or found damaged.
 
-use super::verify::{self, Damage, Difference, VerifyResult};
+use super::verify::{Damage, Difference, VerifyResult};
 use crate::{
     domain::{
         generation_id::GenerationId,
         lockfile::{
-            LockedFile, LockedModel,
-            model_state::{Damages, ModelState, Reach},
+            LockedModel,
+            damages::{Damages, Reach},
         },
         problem::{Kind, Problem},
     },
@@ -31,7 +31,7 @@ impl Store {
 
     /// The damage that was found in models, and not repaired since. Where the record is damaged itself,
     /// nothing counts as proven.
-    pub fn model_damages(&self) -> Result<Damages, Problem> {
+    pub(crate) fn model_damages(&self) -> Result<Damages, Problem> {
         Ok(self.read_damages()?.unwrap_or_default())
     }
 
@@ -40,22 +40,12 @@ impl Store {
         Ok(text.map_or_else(|| Some(Damages::default()), |text| serde_json::from_str(&text).ok()))
     }
 
-    /// The state of a model in the store.
-    pub fn model_state(&self, model: &LockedModel) -> Result<ModelState, Problem> {
-        let (cache, folder) = (self.hash_cache()?, self.layout().model(model.digest()));
-        let proven = |file: &LockedFile| {
-            let stamp = verify::stamp(&folder.join(&file.path)).ok().flatten();
-            stamp.is_some_and(|stamp| cache.knows(&file.sha256, &stamp))
-        };
-        Ok(self.model_damages()?.state(model, proven))
-    }
-
     /// A problem with a model that was found damaged, and not repaired since: it is not served, exported or
     /// rolled back to.
     ///
     /// # Errors
     /// [`Kind::Unverified`] with the files.
-    pub fn not_damaged(&self, model: &LockedModel) -> Result<(), Problem> {
+    pub(crate) fn not_damaged(&self, model: &LockedModel) -> Result<(), Problem> {
         let files = self.model_damages()?.files(model);
         let Some(first) = files.first() else { return Ok(()) };
         let others = match files.len() - 1 {
@@ -89,7 +79,7 @@ impl Store {
     }
 
     /// The generations of these whose model is not known to be damaged.
-    pub fn without_damage(
+    pub(crate) fn without_damage(
         &self,
         mut generations: BTreeSet<GenerationId>,
     ) -> Result<BTreeSet<GenerationId>, Problem> {

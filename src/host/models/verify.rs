@@ -110,7 +110,10 @@ impl Difference {
 
 impl VerifyResult {
     /// The contents of the locked files that are damaged.
-    pub fn damaged_contents<'a>(&'a self, model: &'a LockedModel) -> impl Iterator<Item = Sha256Digest> + 'a {
+    pub(crate) fn damaged_contents<'a>(
+        &'a self,
+        model: &'a LockedModel,
+    ) -> impl Iterator<Item = Sha256Digest> + 'a {
         let by_path: BTreeMap<&Path, Sha256Digest> = if self.damaged.is_empty() {
             BTreeMap::new()
         } else {

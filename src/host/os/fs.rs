@@ -230,7 +230,7 @@ pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Re
             .map_err(|e| failed("copy to", to, e))
     });
     if copied.is_err() {
-        // It may have filled the disk.
+        // The copy may have filled the disk.
         let _left = fs::remove_file(to);
     }
     copied

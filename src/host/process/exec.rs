@@ -1,29 +1,28 @@
 //! The only place that starts programs.
 
-use super::output::{KeptOutput, OutputReader};
+use super::output::{self, KeptOutput, OutputReader};
 use crate::domain::problem::Problem;
 use duct::Expression;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fmt,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, PipeReader, Read},
     os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
-    sync::mpsc::channel,
-    thread,
+    sync::Weak,
     time::{Duration, Instant},
 };
 
-/// A program that has ended, with its output.
+/// A program that has ended, with its output: text, or the first of its bytes.
 #[derive(Debug)]
-pub struct Finished {
+pub struct Finished<Output = String> {
     /// The command line as a person would type it.
     pub line: String,
     /// The exit status.
     pub status: ExitStatus,
     /// The standard output.
-    pub stdout: String,
+    pub stdout: Output,
     /// The standard error.
     pub stderr: String,
 }
@@ -87,7 +86,7 @@ pub fn run_within<A: AsRef<OsStr>>(
     let prepared = |command| {
         environment.iter().fold(command, |command: Expression, (name, value)| command.env(name, value))
     };
-    Running::start(program, arguments, prepared)?.within(limit)
+    Running::start(program, arguments, output::text, prepared)?.within(limit)
 }
 
 /// Runs a program as [`run_within`] does, with these variables and no others: nothing of the caller's
@@ -98,18 +97,8 @@ pub(crate) fn run_bare_within<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<Finished>, Problem> {
-    Running::start(program, arguments, |command| command.full_env(environment))?.within(limit)
-}
-
-/// A program that has ended, with the bytes of its standard output.
-#[derive(Debug)]
-pub(crate) struct Bytes {
-    /// The exit status.
-    pub(crate) status: ExitStatus,
-    /// The first bytes of the standard output.
-    pub(crate) stdout: Vec<u8>,
-    /// The standard error.
-    pub(crate) stderr: String,
+    let prepared = |command: Expression| command.full_env(environment);
+    Running::start(program, arguments, output::text, prepared)?.within(limit)
 }
 
 /// Runs a program that prints bytes, for at most `limit`. `most` of the bytes are kept. None: it took longer, and was
@@ -119,53 +108,33 @@ pub(crate) fn bytes_within<A: AsRef<OsStr>>(
     most: u64,
     program: &str,
     arguments: &[A],
-) -> Result<Option<Bytes>, Problem> {
-    let deadline = Instant::now() + limit;
-    let line = line(program, arguments);
-    let failed = |e| Problem::doing(format_args!("run `{line}`"), e);
-    let (output, out) = io::pipe().map_err(failed)?;
-    let (stderr, errors) = OutputReader::begin().map_err(failed)?;
-    let (told, heard) = channel();
-    let hear = move || {
+) -> Result<Option<Finished<Vec<u8>>>, Problem> {
+    let first = move |output: PipeReader, _: &Weak<()>| {
         let mut bytes = Vec::new();
-        drop(told.send(output.take(most).read_to_end(&mut bytes).map(|_| bytes)));
+        output.take(most).read_to_end(&mut bytes).map(|_| bytes)
     };
-    thread::Builder::new().name("hear".into()).spawn(hear).map_err(failed)?;
-    let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
-        .stdin_null()
-        .stdout_file(out)
-        .stderr_file(errors)
-        .unchecked();
-    let handle = command.start().map_err(|e| not_started(&line, program, e))?;
-    drop(command);
-    let status = handle.wait_deadline(deadline).map_err(failed)?.map(|ended| ended.status);
-    if let Some(status) = status
-        && let Ok(bytes) = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        && let Some(stderr) = stderr.end(deadline).map_err(failed)?
-    {
-        return Ok(Some(Bytes { status, stdout: bytes.map_err(failed)?, stderr }));
-    }
-    handle.kill().map_err(|e| Problem::doing(format_args!("end `{line}`"), e))?;
-    Ok(None)
+    Running::start(program, arguments, first, |command| command)?.within(limit)
 }
 
 /// A running program and its output.
-struct Running {
+struct Running<Output> {
     line: String,
     handle: duct::Handle,
-    stdout: OutputReader,
+    stdout: OutputReader<Output>,
     stderr: OutputReader,
 }
 
-impl Running {
+impl<Output: Send + 'static> Running<Output> {
     fn start<A: AsRef<OsStr>>(
         program: &str,
         arguments: &[A],
+        read: impl FnOnce(PipeReader, &Weak<()>) -> io::Result<Output> + Send + 'static,
         prepared: impl FnOnce(Expression) -> Expression,
     ) -> Result<Self, Problem> {
         let line = line(program, arguments);
-        let hear = || OutputReader::begin().map_err(|e| Problem::doing(format_args!("hear `{line}`"), e));
-        let ((stdout, out), (stderr, errors)) = (hear()?, hear()?);
+        let failed = |e| Problem::doing(format_args!("hear `{line}`"), e);
+        let (stdout, out) = OutputReader::begin(read).map_err(failed)?;
+        let (stderr, errors) = OutputReader::begin(output::text).map_err(failed)?;
         let command = duct::cmd(program, arguments.iter().map(AsRef::as_ref))
             .stdin_null()
             .stdout_file(out)
@@ -177,7 +146,7 @@ impl Running {
 
     /// Waits for its end, and for that of all its children that can still write. None: it took longer, and
     /// was killed.
-    fn within(self, limit: Duration) -> Result<Option<Finished>, Problem> {
+    fn within(self, limit: Duration) -> Result<Option<Finished<Output>>, Problem> {
         let Self { line, handle, stdout, stderr } = self;
         let deadline = Instant::now() + limit;
         let failed = |e| Problem::doing(format_args!("run `{line}`"), e);

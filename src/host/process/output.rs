@@ -60,29 +60,36 @@ impl KeptOutput {
     }
 }
 
+/// Reads an output to its end, and keeps what it can of its text.
+pub(super) fn text(output: PipeReader, wanted: &Weak<()>) -> io::Result<String> {
+    KeptOutput::all(output, wanted).map(KeptOutput::into_text)
+}
+
 /// Reads one output of a program to its end, while other work goes on.
 #[derive(Debug)]
-pub(super) struct OutputReader {
-    heard: Receiver<io::Result<KeptOutput>>,
+pub(super) struct OutputReader<Output = String> {
+    heard: Receiver<io::Result<Output>>,
     _wanted: Arc<()>,
 }
 
-impl OutputReader {
-    /// Begins to read. The returned end is for the program.
-    pub(super) fn begin() -> io::Result<(Self, PipeWriter)> {
+impl<Output: Send + 'static> OutputReader<Output> {
+    /// Begins to read in this way, as long as the output is wanted. The returned end is for the program.
+    pub(super) fn begin(
+        read: impl FnOnce(PipeReader, &Weak<()>) -> io::Result<Output> + Send + 'static,
+    ) -> io::Result<(Self, PipeWriter)> {
         let (output, program) = io::pipe()?;
         let (told, heard) = channel();
         let wanted = Arc::new(());
         let still = Arc::downgrade(&wanted);
-        let hear = move || drop(told.send(KeptOutput::all(output, &still)));
+        let hear = move || drop(told.send(read(output, &still)));
         thread::Builder::new().name("hear".into()).spawn(hear)?;
         Ok((Self { heard, _wanted: wanted }, program))
     }
 
     /// The output, once all writers have ended. None: one still ran at `deadline`.
-    pub(super) fn end(self, deadline: Instant) -> io::Result<Option<String>> {
+    pub(super) fn end(self, deadline: Instant) -> io::Result<Option<Output>> {
         match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(kept) => kept.map(|kept| Some(kept.into_text())),
+            Ok(kept) => kept.map(Some),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("what it says was not heard")),
         }

@@ -63,17 +63,17 @@ fn family_of(ancestor: Pid) -> Result<Vec<ProcessHandle>, Problem> {
 }
 
 /// Every process that inherited this variable with this value, wherever it is in the tree now.
-fn carrying(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
+fn inheritors(name: &str, value: &str) -> Result<Vec<ProcessHandle>, Problem> {
     let all = procfs::process::all_processes().map_err(|e| Problem::doing("list processes", e))?;
-    let carries = |process: &procfs::process::Process| {
+    let inherits = |process: &procfs::process::Process| {
         // The start is read first: the variable then belongs to that process, or to none.
         let started = process.stat().ok()?.starttime;
         // Other users' processes may not be asked, and are not ours.
         let environment = process.environ().unwrap_or_default();
-        let carries = environment.get(OsStr::new(name)).is_some_and(|found| found == value);
-        carries.then(|| ProcessHandle::started_at(process.pid, started))?
+        let inherits = environment.get(OsStr::new(name)).is_some_and(|found| found == value);
+        inherits.then(|| ProcessHandle::started_at(process.pid, started))?
     };
-    Ok(all.flatten().filter_map(|process| carries(&process)).collect())
+    Ok(all.flatten().filter_map(|process| inherits(&process)).collect())
 }
 
 /// Ends everything that descends from this process and waits until it is gone.
@@ -86,7 +86,7 @@ pub(crate) fn kill_descendants() -> Result<(), Problem> {
 
 /// Ends every process that inherited this variable with this value, and waits until they are gone.
 pub(crate) fn kill_marked(name: &str, value: &str) -> Result<(), Problem> {
-    kill_all(|| carrying(name, value))
+    kill_all(|| inheritors(name, value))
 }
 
 fn kill_all(left: impl Fn() -> Result<Vec<ProcessHandle>, Problem>) -> Result<(), Problem> {

@@ -90,8 +90,8 @@ impl TreeHashCache {
     pub(crate) fn add_to_own(noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
         let Some(path) = of_service(OWN).filter(|_| !noted.is_empty()) else { return Ok(()) };
         let mut cache = Self::of_service();
-        for (name, seal) in noted {
-            cache.note(*name, *seal);
+        for (name, stamps) in noted {
+            cache.note(*name, *stamps);
         }
         fs::write_unlocked(&path, cache.text()?)
     }
@@ -103,14 +103,14 @@ impl TreeHashCache {
         self
     }
 
-    fn knows(&self, name: Sha256Digest, seal: Sha256Digest) -> bool {
-        self.0.contains(&(name, seal))
+    fn knows(&self, name: Sha256Digest, stamps: Sha256Digest) -> bool {
+        self.0.contains(&(name, stamps))
     }
 
     /// Replaces what was known of this folder.
-    fn note(&mut self, name: Sha256Digest, seal: Sha256Digest) {
+    fn note(&mut self, name: Sha256Digest, stamps: Sha256Digest) {
         self.0.retain(|(known, _)| *known != name);
-        self.0.insert((name, seal));
+        self.0.insert((name, stamps));
     }
 
     fn text(&self) -> Result<Vec<u8>, Problem> {
@@ -156,20 +156,20 @@ impl StoreWriter<'_> {
         fs::write(&layout.manifest(name), manifest.to_text())?;
         fs::publish_over(staged, to)?;
         // A rename touches nothing inside: the hashes stay true.
-        self.note_tree(name, seal(&manifest, &verify::walk(to)?))
+        self.note_tree(name, stamps(&manifest, &verify::walk(to)?))
     }
 
     /// Saves what was proven.
     pub(crate) fn note_trees(&self, noted: &[(Sha256Digest, Sha256Digest)]) -> Result<(), Problem> {
-        noted.iter().try_for_each(|(name, seal)| self.note_tree(*name, *seal))
+        noted.iter().try_for_each(|(name, stamps)| self.note_tree(*name, *stamps))
     }
 
-    fn note_tree(&self, name: Sha256Digest, seal: Sha256Digest) -> Result<(), Problem> {
+    fn note_tree(&self, name: Sha256Digest, stamps: Sha256Digest) -> Result<(), Problem> {
         let mut cache = self.store().trees()?;
-        if cache.knows(name, seal) {
+        if cache.knows(name, stamps) {
             return Ok(());
         }
-        cache.note(name, seal);
+        cache.note(name, stamps);
         fs::write(&self.store().layout().trees(), cache.text()?)
     }
 
@@ -194,7 +194,7 @@ pub(crate) fn check(
 ) -> Result<Seen, Problem> {
     let began = SystemTime::now();
     let there = verify::walk(folder)?;
-    let before = seal(manifest, &there);
+    let before = stamps(manifest, &there);
     if cache.knows(name, before) {
         return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)) });
     }
@@ -231,7 +231,7 @@ pub(crate) fn check(
     };
     let damaged: Vec<_> = differences.into_iter().map(damage).collect();
     let after = verify::walk(folder)?;
-    let known = damaged.is_empty() && is_settled(&after, began) && seal(manifest, &after) == before;
+    let known = damaged.is_empty() && is_settled(&after, began) && stamps(manifest, &after) == before;
     Ok(Seen { damaged, noted: known.then_some((name, before)) })
 }
 
@@ -293,7 +293,7 @@ pub(crate) fn take_stock(
 }
 
 /// The hash over a manifest and the stamps of its files: it changes with any of them.
-fn seal(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Sha256Digest {
+fn stamps(manifest: &Manifest, there: &BTreeMap<PathBuf, Metadata>) -> Sha256Digest {
     let mut text = Vec::with_capacity(there.len() * 128);
     text.extend(manifest.digest().to_string().bytes());
     for (path, found) in there {

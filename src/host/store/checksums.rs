@@ -8,14 +8,14 @@ use crate::{
 use std::path::Path;
 
 /// The name of the file with the digests of all files of a generation, as `sha256sum -c` reads them.
-pub(super) const SEAL: &str = "SHA256SUMS";
+pub(super) const SUMS: &str = "SHA256SUMS";
 
 /// Writes the checksums of a finished directory.
 pub(super) fn write(directory: &Path) -> Result<(), Problem> {
     let mut names = fs::names(directory)?;
     names.sort();
     let text = sums(directory, &names)?.into_iter().map(|(name, sum)| format!("{sum}  {name}\n"));
-    fs::write_new(&directory.join(SEAL), text.collect::<String>())
+    fs::write_new(&directory.join(SUMS), text.collect::<String>())
 }
 
 fn sums(directory: &Path, names: &[String]) -> Result<Vec<(String, Sha256Digest)>, Problem> {

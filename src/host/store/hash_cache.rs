@@ -66,7 +66,7 @@ impl Stamp {
 
     /// Whether any change after this moment is sure to show, even one whose time of content was set back: the clock of
     /// the file system has ticked since the last.
-    pub fn is_quiet(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_quiet(&self, now: SystemTime) -> bool {
         self.is_settled(now) && self.ticked_since(now)
     }
 
@@ -137,7 +137,7 @@ impl HashCache {
     }
 
     /// Forgets this content.
-    pub fn forget(&mut self, content: &Sha256Digest) {
+    pub(crate) fn forget(&mut self, content: &Sha256Digest) {
         self.0.remove(content);
     }
 

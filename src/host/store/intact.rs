@@ -2,7 +2,7 @@
 
 use super::{
     GENERATION, Store,
-    checksums::{SEAL, sum},
+    checksums::{SUMS, sum},
 };
 use crate::{
     domain::{
@@ -34,8 +34,8 @@ impl Store {
 
     fn check(&self, id: GenerationId, wanted: impl Fn(&str) -> bool) -> Result<(), Problem> {
         let directory = self.layout().generation(id);
-        let Some(seal) = fs::read(&directory.join(SEAL))? else { return Ok(()) };
-        let sealed: Vec<(String, Sha256Digest)> = seal
+        let Some(text) = fs::read(&directory.join(SUMS))? else { return Ok(()) };
+        let listed: Vec<(String, Sha256Digest)> = text
             .lines()
             .filter_map(|line| {
                 let (sum, name) = line.split_once("  ")?;
@@ -44,19 +44,19 @@ impl Store {
             .collect();
         let changed = |what: String| {
             Problem::new(Kind::Unverified, format!("{what} since generation {id} was made")).help(format!(
-                "put it back from a backup, or go to another generation; `cd {} && sha256sum -c {SEAL}` shows all",
+                "put it back from a backup, or go to another generation; `cd {} && sha256sum -c {SUMS}` shows all",
                 directory.display()
             ))
         };
-        if sealed.len() != seal.lines().count() || sealed.is_empty() {
-            return Err(changed(format!("`{SEAL}` was changed")));
+        if listed.len() != text.lines().count() || listed.is_empty() {
+            return Err(changed(format!("`{SUMS}` was changed")));
         }
-        for (name, sealed) in sealed.into_iter().filter(|(name, _)| wanted(name)) {
+        for (name, kept) in listed.into_iter().filter(|(name, _)| wanted(name)) {
             let path = directory.join(&name);
             if !path.is_file() {
                 return Err(changed(format!("`{}` was removed", path.display())));
             }
-            if sum(&path)? != sealed {
+            if sum(&path)? != kept {
                 return Err(changed(format!("`{}` was changed", path.display())));
             }
         }

@@ -145,7 +145,7 @@ impl StorePath {
             let what =
                 format!("Nix cannot be told to keep `{}`: {}", self.path.display(), problem.in_one_line());
             Problem::new(Kind::Unverified, what).because(refused.in_one_line()).help(format!(
-                "`nix-collect-garbage` would take the way back; make `{}` writable, or let Nix's daemon run and \
+                "`nix-collect-garbage` would take the rollback target; make `{}` writable, or let Nix's daemon run and \
                  `nix-store` be found; or install vLLM without Nix: leave out `--runtimes`",
                 roots.display()
             ))

@@ -142,7 +142,7 @@ fn open(path: &Path) -> Result<File, Problem> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(MODE);
     let opened = options.open(path).or_else(|error| match error.kind() {
-        // It was whole, and a kill came before it got its name in the store: nobody but root can write to it.
+        // The file was whole, and a kill came before it got its name in the store: nobody but root can write to it.
         ErrorKind::PermissionDenied => {
             std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
             options.open(path)

@@ -277,7 +277,7 @@ async fn next_end(
     if unit_named(connection, manager, &job.unit).await?.job().await?.1 == job.path {
         return Ok(None);
     }
-    // It ended between the two questions, or its signal was lost, which is not waited for.
+    // The job ended between the two questions, or its signal was lost, which is not waited for.
     match timeout(LAST_SIGNAL, heard(removed, job)).await {
         Ok(end) => end.map(Some),
         Err(_) => Ok(Some(JobEnd::Unheard)),

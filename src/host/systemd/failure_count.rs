@@ -52,7 +52,7 @@ pub(crate) fn go_back(service: &str, program: &Path, layout: &Layout) -> Result<
     let root = layout.root().to_string_lossy();
     let (unit, description) = (
         format!("--unit={}", unit::fallback_name(service)),
-        format!("--description=awqdeploy: {service} goes back"),
+        format!("--description=awqdeploy: {service} is rolled back"),
     );
     let mut words = vec![
         scope_option(layout.scope()),

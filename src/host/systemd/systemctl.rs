@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The properties in a [`State`].
 const PROPERTIES: &str = "LoadState,ActiveState,InvocationID,StatusText,Result,TasksCurrent,NRestarts,MainPID,ControlGroup,\
      StateChangeTimestampMonotonic";
-/// What [`EffectiveSettings`] is made of.
+/// The properties that make an [`EffectiveSettings`].
 const SETTINGS: &str = "Restart,Environment,DropInPaths";
 /// The messages of `systemctl` while its manager is not there: it is being re-executed, or its bus restarted.
 /// The words are those of the C library and of sd-bus.
@@ -106,7 +106,7 @@ impl Transport for Systemctl {
     }
 
     fn forget_failures(&mut self, unit: &str) -> Result<(), CallError> {
-        // It fails for a unit that never ran; other faults show when the unit is started.
+        // Fails for a unit that never ran; other faults show when the unit is started.
         self.run(&["reset-failed", unit]).map(drop)
     }
 
@@ -167,7 +167,7 @@ impl Transport for Systemctl {
     }
 
     fn goes_down(&mut self) -> Result<bool, CallError> {
-        // It says so by its exit status too.
+        // The exit status says so too.
         Ok(self.run(&["is-system-running"])?.stdout.trim() == STOPPING)
     }
 }

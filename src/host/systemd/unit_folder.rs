@@ -131,7 +131,7 @@ fn wanted(declared: &Path, unit: &Unit) -> Result<(), Problem> {
 fn foreign(path: &Path) -> Problem {
     Problem::new(Kind::Refused, format!("`{}` was not made by awqdeploy", path.display()))
         .help(
-            "keep it as the way back with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give \
+            "keep it as the rollback target with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give \
              the profiles another `service`",
         )
 }

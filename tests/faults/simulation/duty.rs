@@ -1,4 +1,5 @@
-//! What each process does that holds the root's lock: the glue around `flow::activation::driver`, as the stories have it.
+//! The work of each process that holds the root's lock: the glue around `flow::activation::driver`, as the stories
+//! have it.
 
 use super::schedule::Act;
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 use awqdeploy::{
     domain::{
         activation::{
-            machine::{Activation, End, way_back},
+            machine::{Activation, End, rollback_target},
             request::{Action, ActivationRequest},
         },
         generation_id::GenerationId,
@@ -67,7 +68,7 @@ impl Exit {
     }
 }
 
-/// What `deploy` and `rollback` do before the activation: its number, or nothing where it is so already.
+/// Does what `deploy` and `rollback` do before the activation. Returns its number, or nothing where it is so already.
 pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem> {
     let store = &machine.store;
     let writer = store.writer(Duration::ZERO, "a person")?;
@@ -94,7 +95,7 @@ pub(super) fn order(machine: &Machine, act: Act) -> Result<Option<u64>, Problem>
     writer.order(&ActivationRequest { action: Action::Rollback, to }).map(Some)
 }
 
-/// What the service manager runs for it. It begins where the records say.
+/// Runs the worker, as the service manager does. It begins where the records say.
 pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option<Ended>, Problem> {
     let store = &machine.store;
     let writer = store.writer(Duration::ZERO, "an activation")?;
@@ -110,7 +111,8 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         }
         let ActivationRequest { to, .. } =
             store.order(number)?.ok_or_else(|| Problem::new(Kind::Usage, "nothing was ordered"))?;
-        let activation = Activation::new(way_back(&store.returnable()?, store.current()?, Some(to)), to);
+        let activation =
+            Activation::new(rollback_target(&store.returnable()?, store.current()?, Some(to)), to);
         let interrupt = machine.interrupt.borrow().clone();
         let mut host = Played::new(machine, &writer);
         return activate(&writer, number, activation, &mut host, &interrupt, &|_| ()).map(Some);
@@ -126,7 +128,7 @@ pub(super) fn conduct(machine: &Machine, number: u64, act: Act) -> Result<Option
         .map(Some)
 }
 
-/// What the process that watches does once it has seen enough.
+/// Rolls back as the process that watches does once it has seen enough.
 pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, Problem> {
     let store = &machine.store;
     let writer = store.writer(Duration::ZERO, "a watcher")?;
@@ -141,13 +143,13 @@ pub(super) fn withdraw(machine: &Machine, number: u64) -> Result<Option<Ended>, 
     }
 }
 
-/// What `recover` does.
+/// Does what `recover` does.
 pub(super) fn recover(machine: &Machine) -> Result<Option<Ended>, Problem> {
     let writer = machine.store.writer(Duration::ZERO, "a person")?;
     undo(machine, &writer, ResumePolicy::Unstick, false)
 }
 
-/// The same at boot.
+/// Does what `recover` does at boot.
 pub(super) fn recover_at_boot(machine: &Machine) -> Result<Option<Ended>, Problem> {
     let writer = machine.store.writer(Duration::ZERO, "the boot")?;
     undo(machine, &writer, ResumePolicy::Finish, true)
@@ -165,7 +167,7 @@ fn undo(
     driver::recover(writer, left, host, &|_| ())
 }
 
-/// What `conduct` says of an order that another activation came before.
+/// The answer of the worker to an order that another activation came before.
 const OVERTAKEN: &str = "another activation came before";
 
 fn overtaken() -> Problem {

@@ -1,5 +1,5 @@
-//! What must come of an act: of one in which nothing goes wrong exactly what it is for, and of every other one at least
-//! that its exit status and the records tell what became of the host.
+//! Judges an act: one in which nothing goes wrong must come to exactly what it is for, and of every other one the
+//! exit status and the records must tell what became of the host.
 
 use super::{duty::Exit, schedule::Act};
 use crate::host::Machine;
@@ -31,7 +31,7 @@ pub(super) struct View {
 pub(super) struct Around {
     /// A stranger holds the root's lock.
     pub(super) locked: bool,
-    /// What is still watched.
+    /// The activation that is still watched.
     pub(super) watched: Option<u64>,
 }
 
@@ -72,10 +72,10 @@ impl View {
         self.last.as_ref().map(|last| last.number)
     }
 
-    /// What an act without faults must come to: how it ends, and what runs then. Nothing where more than one thing may.
+    /// The end of an act without faults, and what runs then. Nothing where more than one thing may.
     fn calmly(&self, act: Act, around: Around) -> Option<(Exit, Option<GenerationId>)> {
         let same = |exit| Some((exit, self.runs));
-        // What was left is ended first: what runs then is what the records say, and is judged by them.
+        // A leftover is ended first: what runs then is what the records say, and is judged by them.
         let settled = !self.unfinished;
         match act {
             Act::Deploy | Act::Rollback | Act::Again | Act::Recover if around.locked => same(Exit::Busy),
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// What these commands go to.
+    /// The generation that these commands go to.
     fn target(&self, act: Act) -> Option<GenerationId> {
         match act {
             Act::Rollback => {
@@ -115,7 +115,7 @@ impl View {
         }
     }
 
-    /// What is gone back to if what is watched does not stay well.
+    /// The rollback target if what is watched does not stay well.
     fn withdrawn_to(&self, watched: Option<u64>) -> Option<GenerationId> {
         let last = self.last().filter(|last| last.end() == Some(&End::Committed))?;
         let from = last.from.filter(|_| self.number() == watched)?;
@@ -243,7 +243,7 @@ fn may_follow(before: &Activation, after: &Activation, lossy: bool) -> bool {
     }
 }
 
-/// What a thousand schedules must have come to: what never happens proves nothing.
+/// The ends that a thousand schedules must have come to: what never happens proves nothing.
 pub(super) const MUST_HAPPEN: [&str; 26] = [
     "Deploy: Done",
     "Deploy: WentBack",

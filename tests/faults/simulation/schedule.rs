@@ -1,4 +1,4 @@
-//! What happens in a random schedule, all of it drawn before anything does: so it can be played again, and shrunk.
+//! Draws a random schedule before anything happens: so it can be played again, and shrunk.
 
 use crate::host::Blow;
 use awqdeploy::domain::activation::machine::Step;
@@ -17,7 +17,7 @@ pub(crate) enum Act {
     /// `systemctl stop` and `start` of the service.
     Stop,
     Start,
-    /// What is watched does not stay well.
+    /// The watched generation does not stay well.
     Withdraw,
     /// The power is cut, and comes again.
     Cut,
@@ -25,7 +25,7 @@ pub(crate) enum Act {
     Clock(i64),
 }
 
-/// What goes wrong in the middle of an act.
+/// The trouble in the middle of an act.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Trouble {
     /// To the deployer, its disk or its host.
@@ -58,7 +58,7 @@ pub(crate) struct Fault {
 /// One random schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Schedule {
-    /// What a power cut leaves is drawn from it, too.
+    /// The seed of the draw, of what a power cut leaves too.
     pub(crate) seed: u64,
     pub(crate) acts: Vec<Act>,
     pub(crate) faults: Vec<Fault>,

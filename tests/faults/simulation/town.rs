@@ -39,7 +39,7 @@ const THERE_AND_BACK: u64 = 4 * (5 + 1 + 60 + 30);
 /// More processes than the faults of a schedule can end, and a lock can keep waiting.
 const MOST_LIVES: usize = 40;
 
-/// What is true whoever acts.
+/// The truth, whoever acts.
 pub(super) struct Shared {
     faults: Vec<Fault>,
     /// How long nothing may serve, with all the faults that there are.
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     broken: Cell<Option<Step>>,
     /// How many troubles came in this act.
     troubled: Cell<usize>,
-    /// What happened at all: how which act ended, and each kind of trouble.
+    /// The things that happened at all: how which act ended, and each kind of trouble.
     pub(super) seen: RefCell<BTreeSet<String>>,
     pub(super) story: RefCell<Vec<String>>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Town {
     luck: Luck,
     /// A stranger who holds the root's lock, and until when.
     squatter: Option<(File, u64)>,
-    /// What the process that committed it watches. It does not come back after a boot.
+    /// The activation that the process that committed it watches. It does not come back after a boot.
     watched: Option<u64>,
     /// The activation whose end was told last.
     told: Option<u64>,
@@ -172,7 +172,7 @@ impl Shared {
         None
     }
 
-    /// What runs under a live deployer is proven, or what it tries.
+    /// Checks that what runs under a live deployer is proven, or what it tries.
     fn tended(&self, machine: &Machine) {
         let Some(runs) = machine.running.get().filter(|runs| !self.proven.borrow().contains(runs)) else {
             return;
@@ -367,7 +367,7 @@ impl Town {
         self.lives(|machine| duty::withdraw(machine, number))
     }
 
-    /// What the service manager runs, and again whenever it is gone.
+    /// Runs the process of the service manager, and again whenever it is gone.
     fn lives(&mut self, life: impl Fn(&Machine) -> Result<Option<Ended>, Problem>) -> Result<Exit, String> {
         let machine = Rc::clone(&self.machine);
         for _ in 0..MOST_LIVES {
@@ -432,7 +432,7 @@ impl Town {
         self.squatter.take_if(|(_, until)| *until <= now);
     }
 
-    /// What must be so when nobody is at work.
+    /// Checks what must be so when nobody is at work.
     fn judge(&self, exit: Exit) -> Result<(), String> {
         let Machine { store, running, .. } = &*self.machine;
         let say = |problem: Problem| problem.to_string();

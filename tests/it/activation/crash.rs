@@ -1,4 +1,4 @@
-//! What is stuck, what a signal does, and a torn journal. Every fault and every pair of faults: `tests/faults`.
+//! A stuck activation, signals, and a torn journal. Every fault and every pair of faults: `tests/faults`.
 
 use crate::{scratch::tempdir, stand::FORKED};
 use awqdeploy::{
@@ -69,7 +69,7 @@ impl Steps for Faulty<'_> {
 }
 
 #[test]
-fn three_failures_of_the_way_back_are_stuck_and_say_so() {
+fn three_failed_rollbacks_are_stuck_and_say_so() {
     let root = tempdir().unwrap();
     let store = Store::new(Layout::new(root.path()));
     let writer = store.writer(FORKED, "test").unwrap();

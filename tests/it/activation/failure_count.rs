@@ -1,4 +1,4 @@
-//! When a proven generation has failed too often, and what is gone back to.
+//! When a proven generation has failed too often, and which one is rolled back to.
 
 use awqdeploy::domain::{
     activation::{
@@ -91,7 +91,7 @@ fn the_newest_other_proven_generation_is_gone_back_to_and_never_in_a_circle() {
     // A person activates 3 once more.
     done.push((6, activation(3, End::Committed)));
     assert_eq!(targets(&tally, &done, 1), [3]);
-    // What did not come up when it was gone back to is not tried over and over.
+    // A generation that did not come up when it was rolled back to is not tried over and over.
     let cause = Cause::Failed { step: Step::Start, why: "no GPU".to_owned() };
     done.push((7, activation(3, End::RolledBack { cause })));
     assert_eq!(targets(&tally, &done, 1), [0; 0]);

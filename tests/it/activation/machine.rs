@@ -38,7 +38,7 @@ fn shown(state: &State) -> String {
     }
 }
 
-/// What each state becomes, a line each.
+/// The successor of each state, a line each.
 fn table(from: Option<GenerationId>, becomes: impl Fn(Activation) -> Option<Activation>) -> String {
     let line = |state: State| {
         let before = shown(&state);

@@ -34,7 +34,7 @@ fn order(store: &Store, to: GenerationId) -> u64 {
     writer.order(&ActivationRequest { action: Action::Deploy, to }).unwrap()
 }
 
-/// What the service manager runs for the activation of this number.
+/// Runs the activation of this number as the service manager does.
 fn conduct(stand: &mut Stand, number: u64) -> Result<Option<Outcome>, Problem> {
     activation(&mut stand.context, number, Part::Whole)
 }

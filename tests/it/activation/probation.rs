@@ -1,4 +1,4 @@
-//! What a watched generation may do, and what it may not.
+//! The probation: what a watched generation may do, and what it may not.
 
 use awqdeploy::domain::{
     api::openai::Load,
@@ -14,7 +14,7 @@ fn times(seen: &[Look], times: usize) -> Vec<Look> {
     seen.iter().cycle().take(seen.len() * times).cloned().collect()
 }
 
-/// What a judge says after each of these; the service has been restarted as often as before.
+/// The words of a judge after each of these; the service has been restarted as often as before.
 fn judged(seen: &[Look]) -> Vec<Option<String>> {
     let mut judge = Probation::new(FLOOR, 3);
     seen.iter().map(|seen| judge.take(3, seen.clone())).collect()
@@ -65,7 +65,7 @@ fn slowness_counts_in_a_row_and_alone() {
     );
 }
 
-/// What users got since the last look.
+/// A look at which users got this since the last one.
 fn users(rate: f64, streams: f64) -> Look {
     Look::Users(Served { rate: Some(rate), streams, finished: 1.0, ..Served::default() })
 }
@@ -176,7 +176,7 @@ fn one_end_is_forgiven_and_the_next_is_not() {
     );
 }
 
-/// What a person does, and what nobody knows, says nothing of the generation.
+/// Acts of a person, and what nobody knows, say nothing of the generation.
 #[test]
 fn a_stop_by_a_person_and_a_look_that_said_nothing_are_not_held_against_it() {
     let below = UNANSWERED as usize - 1;

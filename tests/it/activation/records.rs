@@ -212,7 +212,7 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
         assert!(stand.recover().is_none());
         fs::write(path, whole).unwrap();
     }
-    // What is current, too: it can be left.
+    // The current one, too: it can be left.
     spoil(&layout.generation(TWO).join("generation.json"));
     assert_eq!(go(&mut stand, GenerationId(3)).unwrap(), Conclusion::Done);
     stand.serves(OLD);

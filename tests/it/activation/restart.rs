@@ -8,7 +8,8 @@ use awqdeploy::{
     domain::{
         activation::{
             machine::{
-                Activation, Cause, End, State, Step, another, failed, known_good, way_back, without_records,
+                Activation, Cause, End, State, Step, another, failed, known_good, rollback_target,
+                without_records,
             },
             request::{Action, ActivationRequest},
             running::{AtBoot, Remedy, Runs, at_boot},
@@ -76,7 +77,7 @@ fn what_a_restart_went_back_to_is_still_proven() {
 }
 
 #[test]
-fn the_way_back_is_what_is_proven() {
+fn the_rollback_target_is_proven() {
     let both = BTreeSet::from([ONE, TWO]);
     for (proven, current, to, back) in [
         (&both, Some(TWO), Some(THREE), Some(TWO)),
@@ -88,7 +89,7 @@ fn the_way_back_is_what_is_proven() {
         (&BTreeSet::new(), Some(TWO), Some(TWO), None),
         (&both, None, None, Some(TWO)),
     ] {
-        assert_eq!(way_back(proven, current, to), back, "{proven:?} {current:?} {to:?}");
+        assert_eq!(rollback_target(proven, current, to), back, "{proven:?} {current:?} {to:?}");
     }
     assert_eq!(another(&both, Some(TWO)), Some(ONE));
     assert_eq!(without_records(TWO, Some(ONE)), Some(Activation::new(Some(ONE), TWO)));
@@ -250,7 +251,7 @@ fn what_is_current_is_started_again_as_what_is_proven() {
     let layout = stand.context.layout().clone();
     assert_eq!(stand.context.service_manager.observe("vllm").runs(&layout).unwrap(), Runs::Generation(TWO));
     assert!(stand.recover().is_none());
-    // What is current by the records alone is mended.
+    // A generation that is current by the records alone is mended.
     let writer =
         patiently(|| stand.context.store.writer(FORKED, "test")).map(|writer| writer.point(Some(ONE)));
     writer.unwrap().unwrap();

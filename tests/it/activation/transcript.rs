@@ -1,4 +1,4 @@
-//! What an activation tells in one process is what another one hears.
+//! The transcript: one process hears what an activation tells in another.
 
 use crate::scratch::tempdir;
 use awqdeploy::{

@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What nobody may find again on the disk.
+/// A secret that nobody may find again on the disk.
 const SECRET: &str = "hf_aVerySecretTokenOfSomebody";
 
 /// A server of the old model, started as a person would. It goes with this.
@@ -321,7 +321,7 @@ fn a_server_without_answers_is_spared_the_questions() {
     );
 }
 
-/// It is not the process of that number that matters, but the very one that was looked at.
+/// The very process that was looked at matters, and not another one of its number.
 #[test]
 fn a_server_that_went_away_meanwhile_is_not_adopted() {
     let stand = Stand::new();

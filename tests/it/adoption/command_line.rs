@@ -100,7 +100,7 @@ fn the_servers_own_variables_are_kept_and_secrets_are_not() {
     assert!(!format!("{reading:?}").contains("hush"));
 }
 
-/// What it writes is a profile, and says what the command line said.
+/// A profile of what was found says what the command line said.
 #[test]
 fn the_profile_reads_back() {
     let line = "p vllm serve owner/m --port 9001 -tp 2 --max-model-len 4096 --cpu-offload-gb 30 \
@@ -123,11 +123,11 @@ fn the_profile_reads_back() {
     let profile = Profile::parse("old", Path::new("old.toml"), &text).unwrap();
     assert_eq!(profile.limits().max_model_len, 4096);
     assert_eq!(profile.runtime().python, Python::Given(terms.python.to_owned()));
-    assert_eq!(profile.arguments(), reading.others);
+    assert_eq!(profile.arguments().words(), reading.others);
     assert_eq!(profile.environment(), &reading.environment);
     assert_eq!(profile.gates().min_known_answers, Some(0.8));
     assert_eq!(profile.gates().quality, QualityLimits::default());
-    // What it was like when it was found is no reason against it later.
+    // The state in which it was found is no reason against it later.
     let talks = write(&reading, &Terms { cut_answers: Some(0.6), ..terms });
     let profile = Profile::parse("old", Path::new("old.toml"), &talks).unwrap();
     assert!((profile.gates().quality.max_cut_answers - 1.0).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! What is found where a server was set up by hand: units, processes, files, variables, in every shape that people give them.
+//! Servers that were set up by hand: units, processes, files, variables, in every shape that people give them.
 
 use awqdeploy::domain::{
     adoption::{
@@ -43,7 +43,7 @@ fn found(processes: &[(i32, i32, &str, &str)]) -> Vec<i32> {
 fn only_python_with_the_words_of_a_server_is_one() {
     assert_eq!(found(&[(1, 0, PYTHON, SERVE)]), [1]);
     assert_eq!(found(&[(1, 0, "/usr/bin/bash", "bash -c exec\\ vllm"), (2, 1, PYTHON, SERVE)]), [2]);
-    // What starts it, and its own copies, are not further servers.
+    // A starter of it, and its own copies, are not further servers.
     assert_eq!(found(&[(1, 0, "/usr/bin/uv", "uv run vllm serve /srv/m"), (2, 1, PYTHON, SERVE)]), [2]);
     assert_eq!(found(&[(1, 0, PYTHON, "python3 launch.py vllm serve /srv/m"), (2, 1, PYTHON, SERVE)]), [2]);
     assert_eq!(

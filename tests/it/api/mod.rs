@@ -1,4 +1,4 @@
-//! What engines answer.
+//! The answers of engines.
 
 mod response_shape;
 mod sse;

@@ -8,7 +8,7 @@ use awqdeploy::{
             config::ConfigFiles,
             files::{NotAModel, judge, weights},
         },
-        vllm::overrides,
+        vllm::arguments::Arguments,
     },
     host::checkpoint::{self, Presence},
 };
@@ -85,7 +85,7 @@ fn a_quantisation_is_found_wherever_it_is_named() {
     }
     let thinker = json!({"thinker_config": {"text_config": {"quantization_config": compressed}}});
     assert_eq!(stored(of(&llama(thinker))), four);
-    // What `config.json` says counts before what lies beside it.
+    // `config.json` counts before what lies beside it.
     assert_eq!(stored(beside("quantize_config.json", &gptq)), "gptq 4 128 5.3 GiB");
     let old = json!({"bits": 4, "group_size": 128, "desc_act": true, "sym": true, "damp_percent": 0.01});
     let found = beside("quantize_config.json", &old);
@@ -194,7 +194,7 @@ fn a_command_line_changes_the_configuration() {
     let with = |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         let mut files = ConfigFiles::alone(&llama(json!({})).to_string());
-        files.overrides = overrides::of(&arguments);
+        files.overrides = Arguments::of(&arguments).overrides().clone();
         Checkpoint::of_files(&files, None).unwrap().shape.unwrap().longest_context()
     };
     let yarn = r#"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}"#;

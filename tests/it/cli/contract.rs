@@ -1,4 +1,4 @@
-//! What others build on: the words of `plan --json` and `facts --json`, from the program itself.
+//! The contract with others: the words of `plan --json` and `facts --json`, from the program itself.
 
 use crate::{
     checkpoint::safetensors::{header, small_folder, small_tensors},
@@ -62,7 +62,7 @@ fn the_three_readings_of_the_machine_are_planned_or_refused() {
     assert_eq!(code, Some(0));
     let rank = &one["memory"]["ranks"][0];
     assert_eq!(one["memory"]["ranks"].as_array().unwrap().len(), 1);
-    // What leaves the GPU under `--cpu-offload-gb 32`: vLLM counts indices that it empties.
+    // The bytes that leave the GPU under `--cpu-offload-gb 32`: vLLM counts indices that it empties.
     let offloaded = rank["offloaded_bytes"].as_u64().unwrap();
     assert!((31_u64 << 30..32 << 30).contains(&offloaded), "{offloaded}");
     assert!(rank["weights_bytes"].as_u64() > Some(45_000_000_000));

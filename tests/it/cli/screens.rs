@@ -1,4 +1,4 @@
-//! What a person sees who does not know yet what there is.
+//! The screens of a person who does not know yet what there is.
 
 use super::folder;
 use crate::{

@@ -1,4 +1,4 @@
-//! What others say drives no terminal: neither a server's words, nor a log's, nor those of what is on record.
+//! Foreign words drive no terminal: neither a server's, nor a log's, nor those of what is on record.
 
 use crate::{
     program::{Said, awqdeploy},
@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 /// A window's title, magenta, a cleared screen, the same by a C1 byte, DEL, text that runs backwards, a mark like ours.
 const HOSTILE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[35mred\u{1b}[2J\u{9b}2J\u{9d}0;PWNED\u{9c}\u{7f}\u{202e}txt\u{61c}\u{2066}\
     \u{fdd0}0000000000000000+x\u{fdd0}";
-/// What each of it is made of, and we never send.
+/// Parts of foreign words that we never send.
 const NEVER: [&str; 7] = ["\u{1b}]", "\u{1b}[35m", "\u{1b}[2J", "\u{7}", "\u{9b}", "\u{7f}", "\u{202e}"];
 
 /// The text without our own colours: `ESC [ … m`.
@@ -167,7 +167,7 @@ fn what_a_server_says_drives_no_terminal() {
     }
 }
 
-/// What is typed may have been pasted.
+/// Typed words may have been pasted.
 #[test]
 fn what_is_typed_drives_no_terminal() {
     for arguments in
@@ -222,7 +222,7 @@ fn of_a_program_that_prints_without_end_the_beginning_and_the_end_are_kept() {
     is_kept(&ended.unwrap().stderr);
     assert!(told > 50_000_000);
 
-    // What does not end is ended, also where only somebody else still prints.
+    // A command that does not end is ended, also where only somebody else still prints.
     let limit = Duration::from_millis(200);
     assert!(exec::run_within(limit, "yes", &[""; 0], &none).unwrap().is_none());
     assert!(exec::run_within(limit, "sh", &["-c", "yes & exit 0"], &none).unwrap().is_none());

@@ -19,7 +19,7 @@ use std::{fs, path::Path};
 
 const DEPLOY: [&str; 5] = ["--progress", "none", "deploy", "tiny", "--yes"];
 
-/// What it says on a host that looks so, with the plan that it shows before left out. Nothing may have changed.
+/// The complaint on a host that looks so, with the plan that it shows before left out. Nothing may have changed.
 fn complaint(host: &Host, looks: Looks, code: i32) -> Option<String> {
     let said = Said::by(&mut host.that_looks(looks, &DEPLOY)?);
     assert_eq!(said.code, Some(code), "{}", said.stderr);
@@ -86,7 +86,7 @@ fn what_is_stuck_needs_a_person() {
         journal.record(&Activation { from, to, state: State::Done { end } }).unwrap();
     }
     let Some(text) = complaint(&host, Looks::Systemd, 7) else { return };
-    assert!(text.contains("going back failed at stop: it does not stop"), "{text}");
+    assert!(text.contains("the rollback failed at stop: it does not stop"), "{text}");
     assert!(text.contains("`awqdeploy recover`"), "{text}");
 }
 
@@ -100,14 +100,14 @@ fn a_flipped_byte_is_found() {
     assert!(text.contains("`model.safetensors` has another content"), "{text}");
 }
 
-/// It may be the only record of how they served until now, and what it runs must not be stopped.
+/// The unit may be the only record of how they served until now, and what it runs must not be stopped.
 #[test]
 fn a_unit_that_somebody_wrote_is_left_alone() {
     let host = Host::new();
     let Some(text) = complaint(&host, Looks::OwnUnit, 3) else { return };
     assert_snapshot!(text, @r"
     error: `/etc/systemd/system/vllm.service` was not made by awqdeploy
-    help: keep it as the way back with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give the profiles another `service`
+    help: keep it as the rollback target with `awqdeploy adopt UNIT`; or stop and disable it and move its file away; or give the profiles another `service`
     ");
 }
 

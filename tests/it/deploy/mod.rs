@@ -1,5 +1,5 @@
-//! What a deployment does with a bad profile, a bad model and a bad moment: whatever it refuses, the old
-//! service goes on; whatever it has begun, it takes back.
+//! Deployments with a bad profile, a bad model and a bad moment: whatever is refused, the old service goes on;
+//! whatever has begun is taken back.
 
 mod behind_systemd;
 mod from_hub;
@@ -181,7 +181,7 @@ fn another_deployment_is_named() {
 fn a_stuck_activation_blocks_until_it_is_recovered() {
     let mut stand = stuck();
     assert_snapshot!(refused(&mut stand), @r"
-    error: the last activation is stuck: start failed: it does not start; then going back failed at stop: it does not stop
+    error: the last activation is stuck: start failed: it does not start; then the rollback failed at stop: it does not stop
     help: mend what it names, then `awqdeploy recover`; or `awqdeploy rollback PROFILE`
     exit status 7
     ");
@@ -273,7 +273,7 @@ fn a_generation_keeps_its_program() {
     fs::copy(&stand.context.binary, &program).unwrap();
     stand.context.binary.clone_from(&program);
     stand.deploy(NEW).unwrap();
-    // What `cp new-version /usr/local/bin/awqdeploy` does: the same file with other content.
+    // Writes what `cp new-version /usr/local/bin/awqdeploy` does: the same file with other content.
     fs::OpenOptions::new().write(true).open(&program).unwrap().set_len(0).unwrap();
     for kept in ["root/generations/1/awqdeploy", "root/bin/awqdeploy"] {
         assert_ne!(fs::metadata(stand.path(kept)).unwrap().len(), 0, "{kept} changed");

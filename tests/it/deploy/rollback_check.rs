@@ -62,7 +62,7 @@ fn nothing_is_stopped_that_could_not_come_back() {
     let before = stand.state();
     let problem = stand.deploy(NEW).unwrap_err();
     let text = shown(&stand, &problem);
-    assert!(text.starts_with("error: there is no way back to generation 1 (gptq): "), "{text}");
+    assert!(text.starts_with("error: there is no rollback to generation 1 (gptq): "), "{text}");
     assert!(text.contains("`model.safetensors` is missing") && text.contains("`--no-way-back`"), "{text}");
     assert!(text.ends_with("exit status 3"), "{text}");
     // The new model was taken in before: that does not change the running server.
@@ -74,7 +74,7 @@ fn nothing_is_stopped_that_could_not_come_back() {
 }
 
 #[test]
-fn a_host_that_changed_is_no_way_back() {
+fn a_host_that_changed_is_not_rolled_back() {
     for (change, why) in [
         ("driver", "the NVIDIA driver is `400.1`"),
         ("gpus", "it needs 4 GPUs with "),
@@ -92,7 +92,7 @@ fn a_host_that_changed_is_no_way_back() {
         stand.context.facts = facts.into();
         let problem = patiently(|| deploy(&mut stand.context, &prepared)).unwrap_err();
         let text = shown(&stand, &problem);
-        assert!(text.contains("no way back to generation 1") && text.contains(why), "{change}: {text}");
+        assert!(text.contains("no rollback to generation 1") && text.contains(why), "{change}: {text}");
         stand.serves(OLD);
     }
 }

@@ -191,7 +191,7 @@ fn compare(path: &str, shown: &Value, is: &Value, differences: &mut Vec<String>)
     }
 }
 
-/// What a rehearsal printed.
+/// The output of a rehearsal.
 struct Play {
     document: Value,
     events: Vec<Value>,
@@ -237,7 +237,7 @@ impl Play {
 /// A root with one committed generation, and a folder of profiles.
 struct Root {
     folder: TempDir,
-    /// What `lock` printed of a model that was changed since.
+    /// The output of `lock` for a model that was changed since.
     locked: Value,
 }
 

@@ -174,7 +174,7 @@ fn required(least: &str) -> bool {
     profile.gates().baseline.as_ref().unwrap().required
 }
 
-/// What holds where a profile leaves the key out.
+/// The default of a key.
 fn default_of(path: &str, least: &Profile) -> String {
     let (limits, gates, timeouts) = (least.limits(), least.gates(), least.timeouts());
     let minutes = |time: std::time::Duration| format!("`\"{}min\"`", time.as_secs() / 60);
@@ -202,7 +202,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "limits.max-model-len" => format!("`{}`", limits.max_model_len),
         "limits.max-num-seqs" => format!("`{}`", limits.max_num_seqs),
         "limits.max-num-batched-tokens" => format!("`{}`", limits.max_num_batched_tokens),
-        "vllm.arguments" if least.arguments().is_empty() => "none".to_owned(),
+        "vllm.arguments" if least.arguments().words().is_empty() => "none".to_owned(),
         "vllm.environment.*" if least.environment().is_empty() => "none".to_owned(),
         "secrets.api-key-file" | "secrets.hub-token-file" if least.secrets().is_empty() => "none".to_owned(),
         "timeouts.start" => minutes(timeouts.start),

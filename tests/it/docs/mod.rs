@@ -134,7 +134,7 @@ fn commands_are_known() {
     assert!(seen > 50, "only {seen} calls of the program were found in the documents");
 }
 
-/// What follows each `awqdeploy` that begins a command, in code.
+/// The words after each `awqdeploy` that begins a command, in code.
 fn calls(text: &str) -> Vec<String> {
     let mut found = vec![];
     let mut fenced = false;
@@ -157,7 +157,7 @@ fn call(code: &str) -> Option<String> {
     rest.split(['|', '>', '#', ';', '<']).next().map(|rest| rest.trim().to_owned())
 }
 
-/// What the program knows.
+/// The words of the program.
 struct Known {
     /// Each command with its help.
     commands: Vec<(String, String)>,
@@ -181,7 +181,7 @@ impl Known {
     /// The first word of a call that the program does not know.
     fn strange(&self, call: &str) -> Option<String> {
         let mut words = call.split_whitespace().peekable();
-        // What every command takes may come first, each with its value.
+        // Options of every command may come first, each with its value.
         while words.next_if(|word| word.starts_with("--")).is_some() {
             words.next();
         }

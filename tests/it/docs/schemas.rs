@@ -57,7 +57,7 @@ fn published(mut schemas: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     schemas
 }
 
-/// What more than one schema defines, all of them alike, down to whatever it refers to.
+/// The definitions that more than one schema has, all of them alike, down to whatever they refer to.
 fn shared(schemas: &BTreeMap<String, Value>) -> Map<String, Value> {
     let mut found: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for (name, definition) in schemas.values().filter_map(|schema| schema["$defs"].as_object()).flatten() {
@@ -105,7 +105,7 @@ fn validator(schema: &Value) -> Validator {
     jsonschema::options().with_registry(&registry).build(schema).unwrap()
 }
 
-/// What this document has that its published schema forbids, or lacks that it demands.
+/// Lists what this document has that its published schema forbids, or lacks that it demands.
 fn faults(document: &Value) -> Vec<String> {
     let name =
         document["schema"].as_str().unwrap_or_else(|| panic!("a document without a schema: {document:#}"));
@@ -171,7 +171,7 @@ fn a_schema_can_be_broken() {
     );
 }
 
-/// What is wrong in a part that is defined elsewhere is found, too.
+/// A fault in a part that is defined elsewhere is found, too.
 #[test]
 fn a_shared_part_can_be_broken() {
     let with = |report: Value| {

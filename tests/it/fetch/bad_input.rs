@@ -1,4 +1,4 @@
-//! What a hub must not be able to do, and what is refused before anything is downloaded.
+//! Bad input: what a hub must not be able to do, and what is refused before anything is downloaded.
 
 use super::{Bench, LARGE, REPO, SMALL, model, noise, same, shown_of};
 use crate::{

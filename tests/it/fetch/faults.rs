@@ -96,7 +96,7 @@ fn statuses_that_do_not_pass_are_told_of_at_once() {
         (SMALL, 403, "access denied (HTTP 403)"),
         (SMALL, 404, "not there (HTTP 404)"),
         (LARGE, 418, "the status 418"),
-        // It comes from elsewhere: that does not know who may read what.
+        // The content comes from elsewhere: that does not know who may read what.
         (LARGE, 403, "not good any more (HTTP 403)"),
     ] {
         let bench = Bench::new();
@@ -106,7 +106,7 @@ fn statuses_that_do_not_pass_are_told_of_at_once() {
         assert_eq!(problem.kind, Kind::Unverified);
         let shown = super::shown(&problem);
         assert!(shown.contains(due) && shown.contains(path), "{shown}");
-        // What came of the others is kept, and only the rest is fetched.
+        // The other files are kept, and only the rest is fetched.
         bench.hub.mend();
         bench.fetched();
     }

@@ -117,7 +117,7 @@ impl Loop {
         let changing = self.bench.root.path().join("source").join(LARGE);
         let (changes, limit) = (self.random.bool(), self.random.u64(1..LATEST_KILL_MS));
         if changes {
-            // It may be the store's own file, too: root's are linked.
+            // The changing file may be the store's own, too: root's are linked.
             self.rotten.insert(fs::metadata(&changing).unwrap().ino());
         }
         let (ended, at) = (AtomicBool::new(false), self.random.u64(0..model().files[LARGE].size));
@@ -148,7 +148,7 @@ impl Loop {
         })
     }
 
-    /// What holds after each round, whatever happened.
+    /// Checks what holds after each round, whatever happened.
     fn check(&self, what: &str) {
         let is_right =
             |path: &Path, name: &str| Sha256Digest::of(fs::read(path).unwrap()).to_string() == name;

@@ -48,7 +48,7 @@ fn finish(child: Child) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// What a variable says, else its default.
+/// The value of a variable, else its default.
 pub(super) fn number((variable, default): (&str, u64)) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -75,7 +75,7 @@ fn models(root: &Path) -> Vec<PathBuf> {
 fn killed_at_any_moment_it_ends_with_the_model_or_an_honest_error() {
     let mut random = fastrand::Rng::with_seed(number(SEED));
     let mut bench = Bench::new();
-    // What is locked here is not what is tested: it may take as long as a busy machine needs.
+    // Locking is not what is tested: it may take as long as a busy machine needs.
     bench.settings.patience = Patience::DEFAULT;
     let root = bench.root.path().join("root");
     for round in 0..number(ROUNDS) {

@@ -64,7 +64,7 @@ fn a_folder_that_was_locked_is_remembered_and_nothing_is_downloaded() {
     assert_eq!(locked.from.as_deref(), Some(folder.as_path()));
     assert_eq!(bench.fetch().unwrap().downloaded.0, 0);
     assert!(bench.hub.seen().is_empty(), "the hub was asked");
-    // It is only a place to look: what is wrong there, or gone, comes from the hub.
+    // The folder is only a place to look: what is wrong there, or gone, comes from the hub.
     bench.empty();
     std::fs::write(folder.join("config.json"), "other").unwrap();
     std::fs::remove_file(folder.join(LARGE)).unwrap();

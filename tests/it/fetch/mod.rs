@@ -185,7 +185,7 @@ impl Bench {
         fetched
     }
 
-    /// What lies in the store's staging.
+    /// The files in the store's staging.
     pub(crate) fn remains(&self) -> Vec<String> {
         let staging = self.root.path().join("root/store/staging");
         let mut found = Vec::new();
@@ -226,7 +226,7 @@ pub(crate) fn shown(problem: &Problem) -> String {
     render(problem, Style::Plain)
 }
 
-/// What is shown, with the hub's changing address left out.
+/// The result as it is shown, with the hub's changing address left out.
 pub(crate) fn shown_of<T: std::fmt::Debug>(result: Result<T, Problem>) -> String {
     match result {
         Ok(done) => panic!("no problem: {done:?}"),

@@ -45,7 +45,7 @@ fn a_damaged_piece_is_brought_from_the_hub_and_no_other() {
     same(&folder, &model());
 }
 
-/// The same by the program, as an operator does it.
+/// Repairs by the program, as an operator does it.
 #[test]
 fn the_command_repairs_from_the_hub_or_says_that_it_cannot() {
     let bench = Bench::new();
@@ -122,7 +122,7 @@ fn a_hub_that_cannot_be_reached_is_asked_once_and_named() {
     assert_eq!(warnings.collect::<Vec<_>>(), [&Event::Warning(why.clone())]);
 }
 
-/// What a repository refuses it refuses for all of its files, and for the locked commit as for its branch.
+/// A refusal of a repository is one for all of its files, and for the locked commit as for its branch.
 #[test]
 fn a_repository_that_refuses_is_asked_once() {
     let bench = Bench::with("alternatives = [\"mirror/model\"]");
@@ -225,7 +225,7 @@ fn all_are_verified_although_one_cannot_be() {
     assert!(text.contains("there is no lock") && text.contains("are what was locked"), "{text}");
 }
 
-/// What a fetch is about to bring is not missing yet.
+/// A file that a fetch is about to bring is not missing yet.
 #[test]
 fn a_model_on_its_way_is_waited_for_and_not_called_absent() {
     let bench = Bench::new();

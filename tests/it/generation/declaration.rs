@@ -1,4 +1,4 @@
-//! What is left to do for what a configuration declares: every record, beside every state of the host.
+//! Says what is left to do for what a configuration declares: every record, beside every state of the host.
 
 use awqdeploy::domain::{
     activation::machine::{Cause, Step},

@@ -1,4 +1,4 @@
-//! What the host's journal is told.
+//! The messages to the host's journal.
 
 use crate::running_engine::plan;
 use awqdeploy::domain::{
@@ -51,7 +51,9 @@ fn each_end_has_a_number_of_its_own() {
     assert_eq!(field(&back, "AWQDEPLOY_WHY"), Some("start failed: out of memory"));
     let silent = back.failing("health");
     assert_eq!((silent.id, silent.priority), (STUCK, 2));
-    assert!(silent.message.ends_with("; and what serves again does not pass its validation: health"));
+    assert!(
+        silent.message.ends_with("; and the server that runs again does not pass its validation: health")
+    );
     let nothing = notice(None, End::RolledBack { cause: cause.clone() });
     assert!(nothing.message.contains("was rolled back, nothing serves: "), "{}", nothing.message);
 
@@ -59,7 +61,7 @@ fn each_end_has_a_number_of_its_own() {
     assert_eq!((stuck.id, stuck.priority), (STUCK, 2));
     assert_eq!(
         field(&stuck, "AWQDEPLOY_WHY"),
-        Some("start failed: out of memory; then going back failed at stop: it hangs")
+        Some("start failed: out of memory; then the rollback failed at stop: it hangs")
     );
     for (name, _) in &stuck.fields {
         assert!(name.chars().all(|c| c.is_ascii_uppercase() || c == '_') && !name.starts_with('_'), "{name}");
@@ -79,7 +81,7 @@ fn what_goes_on_is_told_to_nobody() {
     );
 }
 
-/// What a service said can have any characters, and must not make fields of its own.
+/// A service's words can have any characters, and must not make fields of their own.
 #[test]
 fn a_line_break_does_not_end_a_field() {
     let why = "no\nMESSAGE_ID=00000000000000000000000000000000".to_owned();

@@ -1,4 +1,4 @@
-//! What only a person knows is asked of a person, at a terminal.
+//! Questions that only a person can answer are asked of a person, at a terminal.
 
 use super::{ANSWERS, Site, cards_of_24_gb, checkpoints::QWEN3_8B_AWQ};
 use crate::terminal::{Cursor, Left, Terminal};

@@ -1,4 +1,4 @@
-//! What is proposed for published models on usual hosts, word for word.
+//! Proposals for published models on usual hosts, word for word.
 
 use super::{
     ANSWERS, Site, cards_of_24_gb,

@@ -1,4 +1,4 @@
-//! What is written, and what never is.
+//! Writing a profile: what is written, and what never is.
 
 use super::{
     ANSWERS, Site, cards_of_24_gb,

@@ -1,4 +1,4 @@
-//! What a journal tells: which step took how long, and how long nothing served.
+//! The tale of a journal: which step took how long, and how long nothing served.
 
 use awqdeploy::domain::{
     activation::{

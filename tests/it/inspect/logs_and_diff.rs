@@ -107,7 +107,7 @@ fn the_outage_has_its_steps_and_a_plain_restart_beside_it() {
     assert_eq!(names, [("stop".to_owned(), 3.0), ("point".to_owned(), 1.0), ("start".to_owned(), 36.0)]);
     assert_eq!(plain_restart(&second, NONE, ONE), None);
     assert_eq!(plain_restart(&second, [&first], ONE), None, "a first start compiles, and a restart does not");
-    // It is started again after a candidate that failed, and once in vain.
+    // The first is started again after a candidate that failed, and once in vain.
     let back =
         [(3, true), (4, true), (30, false), (31, true), (32, true), (52, false), (62, true), (63, true)];
     let failed = journal(Some(ONE), TWO, 90, &back);

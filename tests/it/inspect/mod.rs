@@ -1,4 +1,4 @@
-//! What is on record, and how it is shown.
+//! The records, and how they are shown.
 
 mod history;
 mod logs_and_diff;

@@ -83,7 +83,7 @@ fn a_failed_activation_is_told_too() {
     assert_eq!(phases[..5], ["stop", "point", "start", "validate", "back: stop"]);
     let page = fs::read_to_string(&file).unwrap();
     for told in
-        ["✗ failed", "reported an error in the middle of the stream", "What serves again", "back: start"]
+        ["✗ failed", "reported an error in the middle of the stream", "The running server", "back: start"]
     {
         assert!(page.contains(told), "the page does not tell `{told}`");
     }
@@ -115,7 +115,7 @@ fn profiles_are_set_side_by_side() {
     for bound in ["ratio_low", "ratio_high"] {
         assert!(decode[bound].as_f64().unwrap() > 0.0, "{decode:#}");
     }
-    // It is kept with the activation that proved the second.
+    // The report is kept with the activation that proved the second.
     let kept = document["kept"].as_str().unwrap();
     assert!(kept.ends_with("/activations/2/against-1.json"), "{kept}");
     let stored: Value = serde_json::from_str(&fs::read_to_string(kept).unwrap()).unwrap();

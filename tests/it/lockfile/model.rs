@@ -44,7 +44,7 @@ fn whole() -> LockedModel {
     LockedModel { commit: Some(commit()), ..model(vec![in_pieces(), in_git(), file("a \"q\"", 3)]) }
 }
 
-/// What is shown for a lock in which `from` became `to`.
+/// The refusal of a lock in which `from` became `to`.
 fn refused(from: &str, to: &str) -> String {
     let text = whole().to_toml();
     assert!(text.contains(from), "{from}");
@@ -97,7 +97,7 @@ fn the_folder_is_remembered_and_names_the_same_model() {
     }
 }
 
-/// What a later revision says beside what this program knows is passed over; it is still what was locked.
+/// Words of a later revision beside what this program knows are passed over; it is still what was locked.
 #[test]
 fn a_later_revision_is_read() {
     let text = whole().to_toml();
@@ -253,7 +253,7 @@ fn paths_stay_below_the_model() {
     }
     assert!(of(vec![file("a", 1), file("a", 2)]).is_err());
     assert!(of(vec![file("a", 1), file("a/b", 2)]).is_err());
-    // What Linux takes: a name of 255 bytes, and a path of 4,096 with that of the store.
+    // The limits of Linux: a name of 255 bytes, and a path of 4,096 with that of the store.
     let (longest, longer) = ("n".repeat(255), "ü".repeat(128));
     for (path, is_right) in [
         (longest.clone(), true),
@@ -268,7 +268,7 @@ fn paths_stay_below_the_model() {
     assert!(of(vec![]).is_err());
 }
 
-/// What no file has: a length that would take all memory to keep track of.
+/// A length that no file has: it would take all memory to keep track of.
 #[test]
 fn a_length_has_the_limit_of_hubs() {
     let of = |size| LockedModel::of("o/n".into(), "main".into(), None, vec![file("a", size)]);
@@ -394,7 +394,7 @@ fn a_lock_of_45_gb_is_read_in_no_time() {
     });
     let text = model(shards.collect()).to_toml();
     assert!((350_000..450_000).contains(&text.len()), "{}", text.len());
-    // What this thread computes: a clock goes on while others have the processor.
+    // The time that this thread computes: a clock goes on while others have the processor.
     let computed = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
     let began = computed();
     parse(&text);

@@ -161,7 +161,7 @@ fn urls_name_the_file_on_a_mirror() {
     assert_eq!(LockedRuntime::parse(Path::new("vllm.toml"), &runtime.to_toml()).unwrap(), runtime);
 }
 
-/// What is shipped can be built by Nix and installed by uv alike.
+/// Shipped locks can be built by Nix and installed by uv alike.
 #[test]
 fn every_wheel_of_the_shipped_locks_has_its_place_on_a_mirror() {
     for lock in ["profiles/runtimes/vllm-0.26.0.toml", "tests/real/profiles/runtimes/vllm-0.32.0-cpu.toml"] {

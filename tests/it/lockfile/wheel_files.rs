@@ -1,5 +1,5 @@
-//! What wheels bring: read from the end of an archive and from `RECORD`s, held against each other and against what is
-//! there.
+//! The files of wheels: read from the end of an archive and from `RECORD`s, held against each other and against what
+//! is there.
 
 use crate::wheel::{wheel, zip};
 use awqdeploy::{
@@ -178,7 +178,7 @@ fn link(target: &str) -> Entry {
     Entry::Link { target: target.into() }
 }
 
-/// What uv makes, and nothing else.
+/// The files that uv makes, and no others.
 #[test]
 fn what_is_installed_is_what_the_records_say() {
     let site = |name: &str| format!("{SITE}/{name}");

@@ -218,7 +218,8 @@ fn collect_shows_first_and_then_frees() {
     assert_eq!(site.run(&["pin", "7"]).code, Some(2));
 }
 
-/// What a fetch would go on with stays; what no lock wants any more goes, and so does all else that is half-made.
+/// A download that a fetch would go on with stays; what no lock wants any more goes, and so does all else that is
+/// half-made.
 #[test]
 fn collect_leaves_a_download_that_will_go_on() {
     let site = Site::new();

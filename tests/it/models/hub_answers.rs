@@ -1,4 +1,4 @@
-//! What hubs say, read; how patient we are; and who fetches what.
+//! The answers of hubs, read; how patient we are; and who fetches what.
 
 use crate::{stand::NEVER, vllm::hostile_servers::drip};
 use awqdeploy::{
@@ -255,7 +255,7 @@ fn a_peers_address_is_a_host_and_never_an_option() {
     assert_eq!(SshPeer::parse("/srv/models").unwrap(), None);
 }
 
-/// What is given up after a fault is what it is about: no more, and no less.
+/// A fault gives up what it is about: no more, and no less.
 #[test]
 fn a_fault_is_about_the_hub_a_repository_or_a_file() {
     let late = Duration::from_secs(1);

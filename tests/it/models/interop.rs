@@ -14,7 +14,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// What is installed. It speaks to the hub as of 2026.
+/// The client that is installed. It speaks to the hub as of 2026.
 const CLIENT: &str = "huggingface_hub==2.4.0";
 
 /// The program `hf`; nothing where it cannot be installed.

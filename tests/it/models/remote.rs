@@ -125,7 +125,7 @@ impl Site {
         plan["memory"]["ranks"][0]["weights_bytes"].as_u64().unwrap()
     }
 
-    /// What a plan is refused with.
+    /// The refusal of a plan.
     fn refused(&self) -> String {
         let (code, plan, said) = self.plan("0");
         assert_eq!(code, Some(4), "{plan} {said}");
@@ -200,7 +200,7 @@ fn an_index_that_counts_otherwise_is_told() {
     assert_eq!((code, &plan["findings"][0]["code"]), (Some(0), &json!("index-total-differs")));
 }
 
-/// What a plan says of a locked model that is neither here nor on a hub that can be asked.
+/// The findings of a plan whose locked model is neither here nor on a hub that can be asked.
 pub(crate) fn unread() -> Vec<Finding> {
     let site = Site::new(KNOWN, repo(|_| ()));
     assert_eq!(site.run(&["lock", "awq"], "0").0, Some(0));

@@ -1,4 +1,4 @@
-//! What a host has shown corrects what is predicted for it, and nothing else of a plan.
+//! A measurement of a host corrects what is predicted for it, and nothing else of a plan.
 
 use crate::{
     inputs::{AUTO, AWQ, awq, facts, plan_of},
@@ -22,8 +22,8 @@ use std::{path::Path, process::Command, time::Duration};
 
 const NOON: &str = "2026-11-23T12:00:00Z";
 
-fn plan_with(experience: Vec<Calibration>) -> Plan {
-    plan_of(&awq(AUTO.0, AUTO.1), &Facts { experience, ..facts("one-16gb") }, None).unwrap()
+fn plan_with(calibrations: Vec<Calibration>) -> Plan {
+    plan_of(&awq(AUTO.0, AUTO.1), &Facts { calibrations, ..facts("one-16gb") }, None).unwrap()
 }
 
 fn decode(plan: &Plan) -> Decode {
@@ -52,7 +52,7 @@ fn generation(plan: &Plan) -> Generation {
     }
 }
 
-/// What is known once this plan was measured at so many tokens/s.
+/// The knowledge after this plan was measured at so many tokens/s.
 fn shown(plan: &Plan, measured: f64) -> Calibration {
     Calibration::of(&generation(plan), &report(NOON, measured)).unwrap()
 }
@@ -117,7 +117,7 @@ fn another_setting_says_nothing() {
     }
     // Arguments of one's own may change how anything is computed.
     let eager = awq(AUTO.0, AUTO.1).replace("\"vllm\"]", "\"vllm\", \"--enforce-eager\"]");
-    let eager = plan_of(&eager, &Facts { experience: vec![shown], ..facts("one-16gb") }, None).unwrap();
+    let eager = plan_of(&eager, &Facts { calibrations: vec![shown], ..facts("one-16gb") }, None).unwrap();
     assert_eq!(decode(&eager).corrected_by, None);
 }
 
@@ -200,7 +200,7 @@ fn the_newest_that_was_committed_is_what_the_store_has_shown() {
     };
     let found = store.calibrations().unwrap();
     assert_eq!(told(&found), ["12 × 1, generation 3", "100 × 4, generation 2"]);
-    // What was collected shows nothing any more.
+    // A generation that was collected shows nothing any more.
     std::fs::remove_dir_all(store.layout().generation(GenerationId(3))).unwrap();
     assert_eq!(told(&store.calibrations().unwrap()), ["100 × 4, generation 2", "11 × 1, generation 1"]);
 
@@ -210,7 +210,7 @@ fn the_newest_that_was_committed_is_what_the_store_has_shown() {
     assert_eq!(told(&serde_json::from_value::<Vec<_>>(printed["experience"].clone()).unwrap()).len(), 2);
 }
 
-/// What the program prints, with the shipped profiles.
+/// The output of the program, with the shipped profiles.
 fn program(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_awqdeploy"));
     command.args(["--profiles", concat!(env!("CARGO_MANIFEST_DIR"), "/profiles")]).args(arguments);

@@ -1,4 +1,4 @@
-//! What is run: the order of arguments, and whose environment wins.
+//! The command line: the order of arguments, and whose environment wins.
 
 use crate::inputs::{AUTO, AWQ, awq, facts, plan_of};
 

@@ -118,7 +118,7 @@ fn longer_steps_have_larger_activations() {
         let limits = format!("{AWQ}\n[limits]\nmax-num-batched-tokens = {tokens}\n");
         Budget::of(&checkpoint, &profile(&limits), &four_cards(0), 1).overhead.unwrap()
     };
-    // What vLLM logged for 2048, to a hundredth of a GiB.
+    // The figure that vLLM logged for 2048, to a hundredth of a GiB.
     assert!((overhead(2048).as_gib() - 1.14).abs() < 0.005);
     assert_eq!(overhead(512), overhead(2048));
     assert_eq!(overhead(8192), overhead(2048) + ByteSize::mib(3 * 656));
@@ -212,7 +212,7 @@ proptest! {
         let in_ram = |budget: &Budget| budget.offload;
         if base.missing == ByteSize(0) {
             prop_assert!(in_ram(&larger) <= in_ram(&base));
-            // What is planned adds up: nothing is counted twice, and the cache gets what it needs.
+            // The plan adds up: nothing is counted twice, and the cache gets what it needs.
             let (gpu, cache) = (base.gpu.unwrap(), base.kv_cache.unwrap());
             prop_assert_eq!(base.weights.unwrap() + base.overhead.unwrap() + cache, gpu);
             prop_assert!(cache >= base.kv_cache_least.unwrap());

@@ -78,7 +78,7 @@ fn rows() -> Vec<String> {
     ]
 }
 
-/// What awqdeploy planned and measured by itself, of which `benches/gpu/results` has everything.
+/// The runs that awqdeploy planned and measured by itself; `benches/gpu/results` has everything of them.
 const RUNS: [&str; 18] = [
     "h100/A-16gb",
     "h100/B-16gb",

@@ -11,7 +11,7 @@ fn plan(text: &str, machine: &str) -> Result<Plan, Refusal> {
     plan_of(text, &facts(machine), None)
 }
 
-/// What people read of a plan.
+/// The parts of a plan that people read.
 fn shown(plan: &Plan) -> String {
     let memory = &plan.memory;
     let size = |size: Option<ByteSize>| size.map_or("-".into(), |size| size.to_string());

@@ -1,4 +1,4 @@
-//! What a probe measured counts more than a table; what it cannot have measured does not count.
+//! A probe's measurement counts more than a table; a figure that it cannot have measured does not count.
 
 use crate::{
     inputs::{AUTO, awq, facts, plan_of},

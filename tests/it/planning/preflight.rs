@@ -5,6 +5,7 @@ use awqdeploy::domain::{
     digest::Sha256Digest,
     findings::refusal::Refusal,
     vllm::{
+        arguments::Arguments,
         flags::{self, Knowledge},
         version::Version,
     },
@@ -91,8 +92,12 @@ fn arguments_are_taken_apart_as_vllm_does() {
         "b",
     ];
     let list: Vec<String> = list.map(str::to_owned).into();
-    let found: Vec<_> =
-        flags::arguments(&list).into_iter().map(|argument| (argument.name, argument.value)).collect();
+    let arguments = Arguments::of(&list);
+    let found: Vec<_> = arguments
+        .flags()
+        .iter()
+        .map(|argument| (argument.name.as_str(), argument.value.as_deref()))
+        .collect();
     let expected = [
         ("--max-model-len", Some("4096")),
         ("--tensor-parallel-size", Some("4")),
@@ -102,7 +107,41 @@ fn arguments_are_taken_apart_as_vllm_does() {
         ("--enforce-eager", None),
         ("--api-key", Some("a")),
     ];
-    assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_last_of_a_flag_counts_and_a_switch_is_on_or_off() {
+    let of = |line: &str| Arguments::of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(of("--max-num-seqs 4 --max_num_seqs=8").value("--max-num-seqs"), Some("8"));
+    assert_eq!(of("--seed 1").value("--max-num-seqs"), None);
+    let switch = |line| of(line).switch("disable-log-stats");
+    assert_eq!(switch("--disable-log-stats"), Some(true));
+    assert_eq!(switch("--disable-log-stats --no-disable_log_stats"), Some(false));
+    assert_eq!(switch("--seed 1"), None);
+}
+
+/// Memory, speed and findings go by one rule for it.
+#[test]
+fn graphs_are_off_however_that_is_written() {
+    let of = |arguments: &str| {
+        let text = AWQ.replace(r#""--generation-config", "vllm""#, arguments);
+        let plan = plan_of(&text, &facts("four-16gb"), None).unwrap();
+        let said = plan.findings.iter().any(|finding| finding.code == "without-cuda-graphs");
+        let decode = plan.prediction.decode_tokens_per_second.unwrap();
+        (plan.memory, said, decode.expected)
+    };
+    let (with, without) = (of(r#""--seed", "0""#), of(r#""--enforce-eager""#));
+    assert!(with.0.overhead > without.0.overhead && with.2 > without.2, "{with:?} {without:?}");
+    for off in [r#""--enforce-eager=true""#, r#""--optimization-level", "0""#] {
+        assert_eq!(of(off), without, "{off}");
+    }
+    assert_eq!(of(r#""--enforce-eager=false""#), with);
+    // vLLM until 0.11.
+    let eager = |words: &[&str]| Arguments::of(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(eager(&["-O0"]).without_graphs(), Some("-O0"));
+    assert_eq!(eager(&["-O", "0"]).without_graphs(), Some("-O"));
+    assert_eq!(eager(&["-O3", "--seed", "0"]).without_graphs(), None);
 }
 
 fn refused(vllm: &str, arguments: &str) -> String {

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 const ARGUMENTS: &str = r#""--generation-config", "vllm""#;
 
-/// What a plan of this text finds, refused or not.
+/// The findings of a plan of this text, refused or not.
 fn found(text: &str, facts: &Facts, checkpoint: Option<Checkpoint>) -> Vec<Finding> {
     match plan_of(text, facts, checkpoint) {
         Ok(plan) => plan.findings,
@@ -205,7 +205,7 @@ fn contradicting() -> Vec<Vec<Finding>> {
     ]
 }
 
-/// What an installed vLLM says that makes something else of the command line.
+/// The findings for an installed vLLM that makes something else of the command line.
 fn asked() -> Vec<Finding> {
     let checkpoint = stored(Value::Null);
     let plan = plan_of(AWQ, &facts("four-16gb"), None).unwrap();

@@ -60,7 +60,7 @@ fn an_order_is_given_until_it_is_heard_and_never_twice_after() {
     let said = || Err(CallError::Said(Problem::new(Kind::Unexpected, "no such unit")));
     assert_eq!(given(long, never, |_| Ok(())), (1, true));
     assert_eq!(given(long, never, |time| if time < 3 { lost() } else { Ok(()) }), (3, true));
-    // It was heard, and its answer was lost.
+    // The request was heard, and its answer was lost.
     assert_eq!(given(long, 1, |_| lost()), (1, true));
     assert_eq!(given(long, never, |time| if time < 2 { lost() } else { said() }), (2, false));
     assert_eq!(given(Duration::ZERO, never, |_| lost()), (1, false));

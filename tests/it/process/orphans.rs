@@ -25,7 +25,7 @@ const PART: &str = "AWQDEPLOY_LEFTOVERS_PART";
 /// How this test program is told to wait.
 const WAITS: [&str; 3] = ["--exact", "process::orphans::part_waits", "--nocapture"];
 
-/// What a worker does: this test program, under another name.
+/// The work of a worker: this test program, under another name.
 #[test]
 fn part_waits() {
     if std::env::var_os(PART).is_some() {
@@ -87,7 +87,7 @@ fn orphans_of_our_runtimes_are_ended_and_nobody_else() {
     let stranger = orphan(&others, &[]);
     // Somebody looks after this one: `plan --ask-engine` does.
     let mut owned = child(&worker);
-    // What it calls itself says nothing.
+    // The name that it gives itself says nothing.
     let called = worker.with_file_name("called");
     symlink(std::env::current_exe().unwrap(), &called).unwrap();
     let named = orphan(&called, &[]);
@@ -107,7 +107,7 @@ fn orphans_of_our_runtimes_are_ended_and_nobody_else() {
     owned.wait().unwrap();
 }
 
-/// What another user runs is that user's.
+/// A process of another user is that user's.
 #[test]
 #[ignore = "needs root: tests/real/all"]
 fn what_another_user_runs_of_our_runtimes_is_left_alone() {

@@ -130,7 +130,7 @@ fn family(of: &Child) -> OwnedProcesses {
     OwnedProcesses::Family(i32::try_from(of.id()).unwrap())
 }
 
-/// What each connection sent first; it gets an answer.
+/// The first bytes that each connection sent; it gets an answer.
 fn listening() -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -186,7 +186,7 @@ fn what_is_no_text_is_refused() {
     ");
 }
 
-/// What would never fail, since there is nothing to compare with, is a mistake.
+/// A limit that would never fail, since there is nothing to compare with, is a mistake.
 #[test]
 fn a_baseline_is_a_profile_that_there_is() {
     let dir = tempdir().unwrap();

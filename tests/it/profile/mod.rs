@@ -71,7 +71,7 @@ fn the_least_gets_the_documented_defaults() {
         }
     );
     assert_eq!(profile.watch(), Watch { minutes: 10, every: Duration::from_secs(15) });
-    assert!(profile.arguments().is_empty() && profile.environment().is_empty());
+    assert!(profile.arguments().words().is_empty() && profile.environment().is_empty());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     assert_eq!(awq.tensor_parallel(), TensorParallel::Auto);
     assert_eq!(awq.memory().gpu, None, "no card is halved");
     assert_eq!(awq.memory().ram, Some(ByteSize::gib(120)));
-    assert_eq!(awq.arguments(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
+    assert_eq!(awq.arguments().words(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
     assert_eq!((awq.arguments(), awq.environment()), (gptq.arguments(), gptq.environment()));
     assert_eq!(
         awq.gates().baseline,
@@ -147,7 +147,7 @@ fn values_have_the_meaning_that_people_expect() {
     assert_eq!(auto.tensor_parallel(), TensorParallel::Auto);
 }
 
-/// What the CPU build of vLLM needs comes from the profile alone.
+/// The needs of vLLM's CPU build come from the profile alone.
 #[test]
 fn the_environment_of_a_cpu_build_is_accepted() {
     let profile = with(
@@ -217,7 +217,7 @@ fn secrets_are_covered_in_every_problem() {
     for problem in &all {
         assert!(!format!("{problem:?}").contains("s3cr"), "{problem:?}");
     }
-    // What stands after a covered secret is still pointed at.
+    // The words after a covered secret are still pointed at.
     let last = all[5].place.as_ref().unwrap();
     assert_eq!(last.line_column(), (14, 8));
     assert_eq!(&last.text[last.span.clone()], "0");

@@ -41,7 +41,7 @@ fn assert_shape(ours: &Value, recorded: &Value, place: &str) {
                 }
             }
         }
-        // What one request leaves out, another has.
+        // A field that one request leaves out, another has.
         (Value::Null, _)
         | (_, Value::Null)
         | (Value::String(_), Value::String(_))
@@ -97,7 +97,7 @@ async fn streams_have_the_recorded_shapes() {
         assert_eq!(ours.len(), recorded.len(), "{name}");
         for (ours, recorded) in ours.iter().zip(&recorded) {
             assert_shape(ours, recorded, name);
-            // What a client looks for is there, not only shaped right where it is.
+            // The field that a client looks for is there, not only shaped right where it is.
             assert_eq!(ours.get("usage").is_some(), recorded.get("usage").is_some());
             let reason = "/choices/0/finish_reason";
             assert_eq!(ours.pointer(reason), recorded.pointer(reason), "{name}");

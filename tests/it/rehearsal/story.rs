@@ -123,7 +123,7 @@ fn an_upgrade_that_fails_ends_with_the_old_vllm() {
     assert_eq!(story["serving"], "gptq");
 }
 
-/// What the contract promises of an act.
+/// The end of an act as the contract promises it.
 fn ending(act: &Value) -> Value {
     json!([act["action"], act["profile"], act["end"], act["exit_code"]])
 }
@@ -177,8 +177,8 @@ fn own_profiles_are_rehearsed() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 2, "the profiles' folder was written to");
 }
 
-/// What a rehearsal is for: these gates let a slow engine through, and the exit status says so.
-/// Its evidence can be read afterwards, and says what answered.
+/// A rehearsal has a purpose: these gates let a slow engine through, and the exit status says so. Its evidence can be
+/// read afterwards, and says what answered.
 #[test]
 fn what_is_kept_can_be_reported() {
     let scratch = tempdir().unwrap();
@@ -290,7 +290,7 @@ fn is_recovered_from(step: &str) {
     let folder = fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
     let mut context = context(&folder);
     let ended = patiently(|| recover(&mut context)).unwrap().unwrap();
-    // It may have gone on a little before the signal reached it.
+    // The activation may have gone on a little before the signal reached it.
     assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
     assert_eq!(context.store.current().unwrap(), Some(GenerationId(1)));
     let report = validate(&context).unwrap();

@@ -56,7 +56,7 @@ fn runtime() -> PlannedRuntime {
     }
 }
 
-/// The same with an interpreter in the store.
+/// The runtime with an interpreter in the store.
 fn runtime_on_locked() -> PlannedRuntime {
     let [version, build, file] = ["3.12.16", "20261110", "cpython.tar.gz"].map(str::to_owned);
     let sha256 = Sha256Digest::of("python");
@@ -300,20 +300,20 @@ fn an_edited_interpreter_is_found_by_verify_by_the_start_and_before_the_stop() {
     let before = stand.context.store.current().unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
     assert_snapshot!(stand.plain(&render(&problem, Style::Plain)), @r"
-    error: there is no way back to generation 1 (gptq): the runtime is not what was installed: `bin/python3.12` has 41 bytes: truncated or replaced
+    error: there is no rollback to generation 1 (gptq): the runtime is not what was installed: `bin/python3.12` has 41 bytes: truncated or replaced
     help: `awqdeploy verify --all --repair` installs it again; or go on without one: `--no-way-back`
     ");
     assert_eq!(stand.context.store.current().unwrap(), before);
 }
 
-/// What the host has lost since: that is found before anything is stopped, too.
+/// A loss of the host's since then is found before anything is stopped, too.
 #[test]
-fn a_host_that_lacks_what_a_generation_needs_is_no_way_back() {
+fn a_host_that_lacks_what_a_generation_needs_is_not_rolled_back() {
     let version = "3.99".to_owned();
     let (mut stand, _) =
         serving_with(PlannedRuntime { needs: vec![Need::PythonHeaders { version }], ..runtime() });
     let problem = stand.deploy(NEW).unwrap_err().to_string();
-    let why = "there is no way back to generation 1 (gptq): it needs the headers of Python 3.99, and this host has none";
+    let why = "there is no rollback to generation 1 (gptq): it needs the headers of Python 3.99, and this host has none";
     assert_eq!(problem, why);
     // And `status` says what it runs on.
     let status = said(&stand, &["status", "--json"]).document(0);
@@ -322,7 +322,7 @@ fn a_host_that_lacks_what_a_generation_needs_is_no_way_back() {
     assert!(status.contains("Python 3.12 of the host, since the lock names none"), "{status}");
 }
 
-/// What nothing needs any more goes with what is recorded of it.
+/// A runtime that nothing needs any more goes with what is recorded of it.
 #[test]
 fn a_collection_takes_runtimes_and_interpreters_with_their_records() {
     let (stand, folder) = serving();

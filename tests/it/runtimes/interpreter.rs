@@ -1,4 +1,4 @@
-//! What vLLM runs on: a build that the lock names, or the host's; and what else of the host it needs.
+//! The interpreter that vLLM runs on: a build that the lock names, or the host's; and what else of the host it needs.
 
 use crate::{
     program::{Said, awqdeploy},

@@ -1,4 +1,4 @@
-//! What lies in a Nix store: found, held against the collector, and never a reason to go on without it.
+//! Parts in a Nix store: found, held against the collector, and never a reason to go on without it.
 //!
 //! The stores here are folders of the test's own; `tests/nix/check deploy` has a real Nix and its collector.
 
@@ -144,7 +144,7 @@ fn what_is_gone_or_cannot_be_held_is_refused() {
     let problem = held.hold(&place.path("link")).unwrap_err();
     assert_eq!(problem.kind, Kind::Unverified);
     assert!(problem.what.starts_with("Nix cannot be told to keep"), "{}", problem.what);
-    assert!(problem.help.unwrap().contains("would take the way back"));
+    assert!(problem.help.unwrap().contains("would take the rollback target"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What systemd says of its jobs, in its own words.
+//! The words of systemd about its jobs.
 
 use awqdeploy::domain::service::job::JobEnd;
 
@@ -45,7 +45,7 @@ fn systemctl_says_the_same_in_sentences() {
     }
 }
 
-/// What the service says of itself is better than that it failed; that another job came is known to the job alone.
+/// The service's own words are better than that it failed; that another job came is known to the job alone.
 #[test]
 fn only_what_the_unit_cannot_tell_is_a_reason() {
     assert_eq!(JobEnd::Failed.reason(), None);

@@ -164,7 +164,7 @@ fn devices_and_addresses_follow_the_profile() {
     assert_eq!(lines(&fixed, "TimeoutStopSec"), ["TimeoutStopSec=150"]);
 }
 
-/// What a user's manager cannot honour it would ignore, or refuse to start: it is not asked for.
+/// A setting that a user's manager cannot honour it would ignore, or refuse to start: it is not asked for.
 #[test]
 fn a_users_unit_asks_for_nothing_that_needs_root() {
     let layout = Layout::new("/home/alice/.local/state/awqdeploy").under(Scope::User);
@@ -216,7 +216,7 @@ fn without_a_ram_limit_there_is_none() {
     assert_eq!(lines(&limited.unit, "MemoryMax"), ["MemoryMax=68719476736"]);
 }
 
-/// What may run code of a model before the service does is enclosed by the very lines of its unit.
+/// A step that may run code of a model before the service does is enclosed by the very lines of its unit.
 #[test]
 fn a_question_is_enclosed_as_the_service_is() {
     let serve = serve("127.0.0.1", &[]);

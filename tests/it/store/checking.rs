@@ -1,4 +1,4 @@
-//! What a check finds, and what it need not read.
+//! The findings of a check, and what it need not read.
 
 use super::{Scene, flip, mib, write};
 use awqdeploy::host::{

@@ -111,7 +111,7 @@ fn nothing_is_half_made(scene: &Scene, what: &str) {
         let path = entry.unwrap().path();
         let found = Sha256Digest::of(fs::read(&path).unwrap()).to_string();
         let name = path.file_name().unwrap().to_str().unwrap();
-        // What `write` replaces in one step lies beside it for a moment.
+        // A file that `write` replaces in one step lies beside it for a moment.
         assert!(found == name || name.starts_with('.'), "{what}: {name} holds {found}");
     }
     if scene.stored().exists() {
@@ -171,7 +171,7 @@ fn part_full_disk() {
     assert!(!scene.stored().exists());
     assert_eq!(fs::read_dir(scene.store.layout().staging()).unwrap().count(), 0, "the disk stays full");
 
-    // The same model from another file system: it is told before anything is copied.
+    // A model from another file system: that is told before anything is copied.
     let elsewhere = Scene::new();
     let refused = scene.take_in(Some(&elsewhere.source())).unwrap_err();
     assert_eq!(refused.kind, Kind::Unverified);

@@ -37,7 +37,7 @@ fn a_length_of_whole_pieces_has_no_empty_piece() {
     assert_eq!(model.files[1].pieces.as_ref().map(Vec::len), Some(2));
 }
 
-/// What `huggingface_hub` keeps: links into `blobs`, a folder for each commit, and names for some.
+/// A cache as `huggingface_hub` keeps it: links into `blobs`, a folder for each commit, and names for some.
 fn cache(root: &Path) -> String {
     let repository = root.join("models--o--n");
     let commit = "0123456789abcdef0123456789abcdef01234567";

@@ -1,4 +1,4 @@
-//! What `gc` frees, and what it never may.
+//! The garbage collection: what it frees, and what it never may.
 
 use super::Scene;
 use crate::{running_engine, stand::FORKED};
@@ -241,7 +241,7 @@ fn what_has_another_name_is_not_counted() {
     assert!(collect(&scene.store).1 >= ByteSize::mib(24));
 }
 
-/// What a kill between two renames leaves.
+/// A kill between two renames leaves this.
 #[test]
 fn locks_of_no_model_go() {
     let scene = Scene::taken_in();

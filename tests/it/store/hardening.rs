@@ -58,9 +58,9 @@ fn a_generation_that_was_changed_is_not_run() {
     }
 }
 
-/// It is what a failed deployment would return to.
+/// The damaged generation is what a failed deployment would return to.
 #[test]
-fn a_way_back_that_was_changed_stops_the_deployment_before_anything_is_touched() {
+fn a_rollback_target_that_was_changed_stops_the_deployment_before_anything_is_touched() {
     let mut stand = Stand::serving();
     fs::remove_file(stand.context.layout().generation(ONE).join("vllm.service")).unwrap();
     let problem = stand.deploy(NEW).unwrap_err();
@@ -137,7 +137,7 @@ fn a_stale_lock_holds_nobody_up() {
     lock_file::hold(&path, FORKED, "another").unwrap();
 }
 
-/// What serves goes on, and what is on record can be read.
+/// The running server goes on, and the records can be read.
 #[test]
 fn a_read_only_disk_changes_nothing_and_is_named() {
     let folder = tempdir().unwrap();

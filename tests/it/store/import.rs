@@ -83,7 +83,7 @@ fn a_source_that_differs_leaves_nothing() {
     );
     assert!(!scene.stored().exists());
     assert!(names(&scene.store.layout().staging()).is_empty());
-    // What was right is kept: the next try brings the rest.
+    // The right files are kept: the next try brings the rest.
     assert_eq!(names(&scene.store.layout().blobs()).len(), 1);
 }
 

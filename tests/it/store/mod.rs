@@ -87,7 +87,7 @@ impl Scene {
         Self::in_folder(&place, Some(dir))
     }
 
-    /// The same in a folder that is there.
+    /// Makes one in a folder that is there.
     pub(crate) fn at(place: &Path) -> Self {
         Self::in_folder(place, None)
     }

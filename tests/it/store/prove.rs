@@ -219,7 +219,7 @@ fn what_was_touched_and_is_right_is_hashed_once() {
     assert!(hashed(&supervise(&scene).1), "a torn memo is none");
 }
 
-/// What a boot finds where the recovery before it was killed, too.
+/// A boot finds this where the recovery before it was killed, too.
 #[test]
 fn what_was_never_proven_serves_nobody_unless_it_is_on_trial() {
     let scene = Scene::taken_in();

@@ -57,7 +57,7 @@ fn a_way_is_believed_where_nobody_else_can_change_what_it_leads_to() {
             stranger("/tmp/profiles", NOBODY),
         ),
         (way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777), ("/tmp/mine", 0, 0o700)]), Ok(Owner::Own)),
-        // It is not there yet, and anybody can make it.
+        // The folder is not there yet, and anybody can make it.
         (way(&[("/", 0, 0o755), ("/tmp", 0, 0o1777)]), writable("/tmp", 0o1777)),
         (way(&[("/", 0, 0o755), ("/open", 0, 0o777), ("/open/mine", 0, 0o700)]), writable("/open", 0o777)),
         (way(&[("/", 0, 0o755), ("/group", 0, 0o2775), ("/group/x", 0, 0o755)]), writable("/group", 0o2775)),
@@ -168,7 +168,7 @@ fn the_way_is_walked_through_links_and_back_up() {
     }
 }
 
-/// What is not there can be put there by whoever may write to the folder.
+/// A missing part can be put there by whoever may write to the folder.
 #[test]
 fn what_anybody_could_put_there_is_not_merely_absent() {
     let folder = tempdir().unwrap();
@@ -211,7 +211,7 @@ fn only_we_can_open_a_lock() {
     }
 }
 
-/// What the lock of an older version was, and whoever held it: nobody waits for a stranger.
+/// The lock of an older version, whoever held it: nobody waits for a stranger.
 #[test]
 #[ignore = "needs root: tests/real/all"]
 fn a_strangers_lock_holds_nobody_up() {
@@ -234,7 +234,7 @@ fn a_strangers_lock_holds_nobody_up() {
     stranger.wait().unwrap();
 }
 
-/// The same by a process that took it, and ended: its child has it.
+/// A lock of a process that took it, and ended: its child has it.
 #[test]
 #[ignore = "needs root: tests/real/all"]
 fn a_lock_that_a_strangers_child_holds_is_a_strangers() {

@@ -13,7 +13,7 @@ use awqdeploy::domain::{
 use insta::assert_snapshot;
 use std::collections::BTreeSet;
 
-/// What an H100 logged with 33 GiB offloaded, with the figures that the plan for one 16 GB GPU has.
+/// A log of an H100 with 33 GiB offloaded, with the figures that the plan for one 16 GB GPU has.
 const LOG: &str = "\
 (APIServer pid=1) INFO 11-23 14:52:57 [model.py:547] Resolved architecture: Qwen3NextForCausalLM
 (EngineCore pid=2) INFO 11-23 14:53:05 [core.py:133] Initializing a V1 LLM engine (v0.26.0) with config: kv_cache_dtype=auto

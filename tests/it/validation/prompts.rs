@@ -1,4 +1,4 @@
-//! What measured requests ask: texts that differ from each other, and are the same for every server.
+//! The texts of measured requests: they differ from each other, and are the same for every server.
 
 use crate::running_engine::start;
 use awqdeploy::{
@@ -103,7 +103,7 @@ async fn swept() -> (Report, Vec<(String, String)>) {
     let api = Api::of(&plan, OwnedProcesses::Ours).unwrap();
     let report = validate(&api, Subject::generation(GenerationId(1), &plan), None, None, &|_| {}).await;
     assert_eq!(report.failures, [""; 0]);
-    // What a connection said is noted when it ends.
+    // The words of a connection are noted when it ends.
     drop((api, engine));
     let deadline = std::time::Instant::now() + crate::stand::NEVER;
     loop {

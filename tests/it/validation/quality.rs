@@ -108,7 +108,7 @@ fn losses_are_judged_in_pairs() {
         let agreement = comparison.agreement.unwrap();
         assert!((agreement - (30 - wrong) as f64 / 30.0).abs() < 1e-9);
     }
-    // What is lost here and gained there is no loss.
+    // A loss here and a gain there are no loss.
     let ours = quality(|index| index >= 5, vec![]);
     let comparison = ours.against(&quality(|index| !(5..10).contains(&index), vec![])).unwrap();
     assert_eq!((comparison.lost, comparison.gained, comparison.is_loss()), (5, 5, false));
@@ -141,7 +141,7 @@ fn answers_that_no_longer_end_fail() {
         let ends = judgement.comparison.unwrap().endings.unwrap();
         assert_eq!((ends.lost as usize, ends.gained, ends.is_loss()), (cut, 0, fails));
     }
-    // What talks at length beside a baseline that does, too, is no worse.
+    // A candidate that talks at length beside a baseline that does, too, is no worse.
     let talks = ending(|_| false, 48);
     assert_eq!(judged(&talks, Some(&talks)).failures, [""; 0]);
 }

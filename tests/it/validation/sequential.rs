@@ -96,8 +96,8 @@ fn errors_keep_to_their_rate() {
         let at = tally(5.0, variation, at_five);
         assert!(at.above <= ERROR_RATE, "{variation}: passes {}", at.above);
         assert!(at.below <= ERROR_RATE, "{variation}: fails {}", at.below);
-        // It must be able to err, or it is not the rule that it says. Where requests hardly differ, what starts may
-        // differ by decides, and these do not.
+        // The rule must be able to err, or it is not what it says. Where requests hardly differ, the spread between
+        // starts decides, and these do not.
         let errs = variation < 0.1 || (at.above > 0.002 && at.below > 0.002);
         assert!(errs, "{variation}: {} and {}", at.above, at.below);
         for (median, wrong) in [(4.5, SequentialResult::Above), (5.5, SequentialResult::Below)] {
@@ -141,7 +141,7 @@ fn a_ratio_keeps_to_its_rate() {
     assert!(twins.above > 0.99, "{}", twins.above);
 }
 
-/// What becomes of a candidate beside a baseline that is measured until it can decide, as `deploy` does.
+/// A candidate beside a baseline that is measured until it can decide, as `deploy` does.
 struct Beside {
     passes: f64,
     fails: f64,
@@ -265,7 +265,7 @@ fn a_clearly_slow_stream_need_not_be_heard_out() {
     assert!(!is_clearly_below(&stalled, 5.0), "a stall is no rate");
 }
 
-/// What the rule does with servers of known speed, for the document.
+/// Tables what the rule does with servers of known speed, for the document.
 pub(crate) fn table() -> String {
     let mut out = String::from(
         "| the server's median | its variation | passes | fails | is left open | requests, on average |\n\
@@ -286,7 +286,7 @@ pub(crate) fn table() -> String {
     out
 }
 
-/// What the rule does with candidates beside a baseline, for the document.
+/// Tables what the rule does with candidates beside a baseline, for the document.
 pub(crate) fn comparison_table() -> String {
     let mut out = String::from(
         "| the candidate, of the baseline | variation of both | passes | fails | is left open | refused before the stop | \

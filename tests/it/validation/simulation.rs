@@ -72,7 +72,7 @@ const KINDS: [Kind; 8] = [
     Kind { name: "starts differ by 3 %", within: 0.01, between: 0.03, ..INDEPENDENT },
 ];
 
-/// What the assumptions leave out: so far the rates go beyond what they claim.
+/// The kinds that the assumptions leave out: so far the rates go beyond what they claim.
 const BEYOND: [Kind; 4] = [
     Kind { name: "30 % of requests at half the rate", within: 0.02, halved: 0.3, ..INDEPENDENT },
     Kind { name: "correlated by 0.7", correlation: 0.7, ..INDEPENDENT },
@@ -229,7 +229,7 @@ fn the_ratio_errs_no_more_often_than_it_says() {
         let found = ratio(RUNS / 2, kind, 0.6, [0.0; 2]);
         assert!(found.passes <= 0.002, "{}: {}", kind.name, found.passes);
     }
-    // What is worth finding is found, and what is sound passes, where requests are no more than usually unsteady.
+    // A loss worth finding is found, and a sound candidate passes, where requests are no more than usually unsteady.
     let usual = Kind { within: 0.02, between: USUAL_START_SPREAD, ..INDEPENDENT };
     let sound = ratio(RUNS, usual, 1.0, [0.0; 2]);
     assert!(sound.fails <= 0.001 && sound.passes >= 0.9, "{} {}", sound.passes, sound.fails);
@@ -311,8 +311,8 @@ fn users_rarely_hold_the_slot_of_one_who_left() {
     }
 }
 
-/// What a sound candidate, as fast as its baseline and a quarter above the floor, fails by, with users beside it while its
-/// checks run: everything that may go wrong by chance at once.
+/// How often a sound candidate, as fast as its baseline and a quarter above the floor, fails with users beside it
+/// while its checks run: by everything that may go wrong by chance at once.
 fn family(runs: u32, kind: Kind) -> f64 {
     let fails = [floor(runs, kind, 1.25).fails, ratio(runs, kind, 1.0, [0.0; 2]).fails];
     let checks = BUSY.map(|(arrivals, stay)| wrongly_held(runs, arrivals, stay, 1.5, 4));

@@ -69,7 +69,7 @@ fn bounds_are_students() {
     // One measurement knows nothing of its spread, and says how many it is.
     let one = Interval::of([9.0]).unwrap();
     assert_eq!((one.low, one.high, one.n), (9.0, 9.0, 1));
-    // The same thing thrice has none.
+    // One value thrice has no spread.
     let same = Interval::of([9.0; 3]).unwrap();
     assert!((same.high - same.low).abs() < 1e-9);
 }

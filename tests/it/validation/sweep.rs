@@ -200,7 +200,7 @@ fn plans_of_before_there_was_a_sweep_are_read() {
     assert_eq!(plan.gates.sweep, Sweep::default());
 }
 
-/// What `vllm bench serve` 0.32.0 wrote of a real run.
+/// The file that `vllm bench serve` 0.32.0 wrote of a real run.
 const RECORDED: &str = include_str!("../../fixtures/vllm-bench/chat-detailed.json");
 
 #[test]
@@ -225,7 +225,7 @@ fn the_export_has_the_names_and_types_of_vllms_own() {
     assert_eq!(runs[1]["max_concurrency"], 2);
 }
 
-/// What `report` writes with this option.
+/// The file that `report` writes with this option.
 fn written(stand: &Stand, option: &str) -> String {
     let file = stand.path("written");
     let said = Command::new(PROGRAM)
@@ -237,8 +237,8 @@ fn written(stand: &Stand, option: &str) -> String {
     fs::read_to_string(file).unwrap()
 }
 
-/// What guidellm 0.8.1 checks a report by before it reads it: `GenerativeBenchmarksReport.model_json_schema()`, without
-/// its prose.
+/// The schema that guidellm 0.8.1 checks a report by before it reads it:
+/// `GenerativeBenchmarksReport.model_json_schema()`, without its prose.
 const GUIDELLM: &str = include_str!("../../fixtures/guidellm/report-v2.schema.json");
 
 #[test]

@@ -158,7 +158,7 @@ async fn another_server_on_the_port_is_found_out() {
     assert_eq!(names(&report), ["health", "models"]);
 }
 
-/// What a validation of an engine with this fault says, with gates made for it.
+/// The failures of an engine with this fault, with gates made for it.
 async fn failures(fault: EngineFault, change: impl FnOnce(&mut Plan)) -> Vec<String> {
     let engine = start(FAST, Some(fault));
     let mut plan = engine.plan();
@@ -338,7 +338,7 @@ async fn answers_that_never_end_are_a_loss() {
     assert_eq!(report.known_answers.map(|answers| answers.right), Some(30));
 }
 
-/// What a validation finds wrong with a server that is well must be nothing, however often it is asked.
+/// A server that is well must have no failure, however often it is asked.
 #[tokio::test]
 async fn a_healthy_server_is_never_found_wrong() {
     let engine = start(FAST, None);

@@ -272,7 +272,7 @@ fn a_failed_check_explains_what_is_missing() {
     assert_eq!(verdict.comparison, None);
 }
 
-/// What was measured beside users is judged with what it may be without them.
+/// A speed that was measured beside users is judged with what it may be without them.
 #[test]
 fn users_are_told_and_allowed_for() {
     let beside = |rates: &[f64], requests: f64| {

@@ -114,7 +114,7 @@ async fn a_stream_without_its_end_is_not_whole() {
 
 #[tokio::test]
 async fn an_error_under_status_200_is_an_error() {
-    // What vLLM sends when its engine is killed under a stream.
+    // The words of vLLM when its engine is killed under a stream.
     let error = "data: {\"error\":{\"message\":\"EngineCore encountered an issue.\",\
          \"type\":\"InternalServerError\",\"param\":null,\"code\":500}}\n\n";
     let error = format!("{:x}\r\n{error}\r\n", error.len());

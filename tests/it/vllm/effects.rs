@@ -4,9 +4,10 @@ use crate::inputs::{AWQ, facts, plan_of};
 use awqdeploy::domain::{
     profile::Profile,
     vllm::{
+        arguments::Arguments,
         effects::{self, Effect, Heed},
         flags,
-        settings::{EngineSettings, Speculation, number},
+        settings::{Speculation, number},
         version::Version,
     },
 };
@@ -45,7 +46,10 @@ fn what_is_refused_is_refused() {
 
 #[test]
 fn what_a_command_line_says_of_memory_is_read() {
-    let of = |line: &str| EngineSettings::of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let of = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Arguments::of(&words).settings().clone()
+    };
     for (dtype, bits) in [
         ("auto", None),
         ("fp8", Some(8)),

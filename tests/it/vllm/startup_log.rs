@@ -1,4 +1,4 @@
-//! What the log lines of a starting vLLM tell.
+//! The tale of a starting vLLM's log.
 
 use awqdeploy::{
     domain::vllm::startup_log::{Failure, Phase, Reason},
@@ -71,7 +71,7 @@ fn phases_are_read_from_real_lines() {
     }
 }
 
-/// What a real vLLM 0.32.0 (CPU build) logged.
+/// The log of a real vLLM 0.32.0 (CPU build).
 fn logged(name: &str) -> String {
     let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vllm-logs");
     std::fs::read_to_string(path.join(name).with_extension("txt")).unwrap()

@@ -55,7 +55,7 @@ pub(crate) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Res
 fn words(profile: &str, why: Why) -> (String, String) {
     match why {
         Why::Failed(why) => (
-            format!("`{profile}` was tried as it is declared, and went back: {why}"),
+            format!("`{profile}` was tried as it is declared, and was rolled back: {why}"),
             format!(
                 "`awqdeploy why` has the evidence; declare something else, or try the same again: `awqdeploy deploy \
                  {profile} --retry`"
@@ -70,7 +70,7 @@ fn words(profile: &str, why: Why) -> (String, String) {
                 None => format!("`{profile}` was deployed as it is declared, and nothing is deployed now"),
             },
             format!(
-                "`awqdeploy history` tells what replaced it; declare what serves, or deploy what is declared again: \
+                "`awqdeploy history` tells what replaced it; declare the profile that serves, or deploy what is declared again: \
                  `awqdeploy deploy {profile}`"
             ),
         ),

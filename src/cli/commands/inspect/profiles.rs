@@ -45,7 +45,7 @@ fn list(document: &ProfilesDocument) -> String {
     })
 }
 
-/// What to say to somebody who names none.
+/// The refusal for somebody who names none.
 pub(crate) fn none_named(global: &Global, command: &str) -> Problem {
     let help = match library::library(global).names() {
         Ok(names) if names.is_empty() => "there are no profiles yet".to_owned(),

@@ -285,9 +285,9 @@ struct Room {
 impl Room {
     fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
         let vram = vram(profile, facts, ranks);
-        let settings = EngineSettings::of(profile.arguments());
+        let settings = profile.arguments().settings();
         let paging = Paging::planned(checkpoint, profile, ranks);
-        let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, &settings, ranks));
+        let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, settings, ranks));
         let kv_cache_fixed = settings.cache_fixed;
         let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, profile, ranks));
         let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();

@@ -1,10 +1,11 @@
-//! What vLLM needs of a GPU beside weights and cache, by the model: activations, the sampler, CUDA graphs, libraries.
+//! Counts what vLLM needs of a GPU beside weights and cache, by the model: activations, the sampler, CUDA graphs,
+//! libraries.
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims},
     profile::{Limits, Profile},
     size::ByteSize,
-    vllm::{flags, version::Version},
+    vllm::version::Version,
 };
 
 /// Activations of Qwen3-Next for 2,048 tokens a step, as an H100 logged them, and of a model that is not modelled. More
@@ -37,10 +38,10 @@ const FEW_SEQUENCES: u64 = 8;
 
 /// CUDA's context: of an idle H100 vLLM found 0.52 GiB less than CUDA has.
 const UNCOUNTED_ALONE: ByteSize = ByteSize::mib(544);
-/// The same for each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were kept from talking to
+/// CUDA's context of each of several ranks, with NCCL's buffers: 1.02 GiB on two and on four H100 that were kept from talking to
 /// each other but through RAM, as cards without NVLink or peer access do.
 const UNCOUNTED_TOGETHER: ByteSize = ByteSize::mib(1056);
-/// The same where NVLink connects them, over which NCCL opens more channels: 1.94 GiB on two and on four H100.
+/// CUDA's context and NCCL's buffers where NVLink connects the ranks, over which NCCL opens more channels: 1.94 GiB on two and on four H100.
 const UNCOUNTED_NVLINKED: ByteSize = ByteSize::mib(2000);
 /// The first vLLM that counts graphs before it sizes the cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`).
 const COUNTS_GRAPHS: Version = Version::new(0, 20, 0);
@@ -48,15 +49,15 @@ const COUNTS_GRAPHS: Version = Version::new(0, 20, 0);
 /// the logs of Qwen3-235B on four H100).
 const NCCL_BEFORE: Version = Version::new(0, 12, 0);
 
-/// What a first estimate may be off by where nothing like it was measured: vLLM itself logged 0.6 to 7.3 GiB for graphs with
-/// the same flags; 1.4 GiB cover all public logs but those.
+/// The doubt of a first estimate where nothing like it was measured: vLLM itself logged 0.6 to 7.3 GiB for graphs
+/// with the same flags; 1.4 GiB cover all public logs but those.
 const UNSURE: ByteSize = ByteSize::mib(1408);
-/// The same without graphs.
+/// That doubt without graphs.
 const UNSURE_EAGER: ByteSize = ByteSize::mib(384);
-/// The same for Qwen3-Next, which was measured: weights were up to 0.2 GiB larger than planned.
+/// That doubt for Qwen3-Next, which was measured: weights were up to 0.2 GiB larger than planned.
 const MEASURED: ByteSize = ByteSize::mib(256);
 
-/// What one rank needs beside weights and cache.
+/// The needs of one rank beside weights and cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overhead {
     /// In vLLM's share.
@@ -71,7 +72,7 @@ impl Overhead {
     /// That of one of `ranks` ranks, which NVLink connects or not.
     pub(crate) fn of(checkpoint: &Checkpoint, profile: &Profile, ranks: u32, nvlinked: bool) -> Self {
         let limits = profile.limits();
-        let eager = is_eager(profile);
+        let eager = profile.arguments().without_graphs().is_some();
         let shape = checkpoint.shape.as_ref();
         let version = Version::of(&profile.runtime().vllm);
         let before = |first: Version| version.is_some_and(|version| version < first);
@@ -102,11 +103,6 @@ impl Overhead {
             },
         }
     }
-}
-
-/// Whether the profile switches CUDA graphs off.
-pub(crate) fn is_eager(profile: &Profile) -> bool {
-    flags::arguments(profile.arguments()).iter().any(|argument| argument.name == "--enforce-eager")
 }
 
 /// The graphs of more sequences than a few: vLLM captures 1, 2, 4, each eighth number up to 256, each sixteenth up to 512, and

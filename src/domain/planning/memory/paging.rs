@@ -42,10 +42,10 @@ impl Paging {
         Self::with(shape, ranks, 16, &EngineSettings::of(&[]))
     }
 
-    /// The same with cache and state as the checkpoint and the command line have them, and with the layers that guess
-    /// ahead.
+    /// The paging with cache and state as the checkpoint and the command line have them, and with the layers that
+    /// guess ahead.
     pub(crate) fn planned(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> Option<Self> {
-        let settings = &EngineSettings::of(profile.arguments());
+        let settings = profile.arguments().settings();
         let by_itself = checkpoint.quantization.as_ref().is_some_and(|stored| stored.cache_in_8_bits);
         let bits = settings.cache_bits.unwrap_or(if by_itself { 8 } else { 16 });
         let paging = Self::with(checkpoint.shape.as_ref()?, ranks, bits, settings)?;

@@ -1,11 +1,12 @@
-//! What weights in RAM really take: `PyTorch` rounds each pinned tensor up to a power of two (vLLM issue 58178).
+//! Counts what weights in RAM really take: `PyTorch` rounds each pinned tensor up to a power of two (vLLM issue
+//! 58178).
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, Quantization},
     size::ByteSize,
 };
 
-/// What so many bytes of weights of one rank take in pinned memory. What is not modelled is taken to double.
+/// The pinned memory that so many bytes of weights of one rank take. A model that is not modelled is taken to double.
 pub(crate) fn pinned(checkpoint: &Checkpoint, offloaded: ByteSize, ranks: u32) -> ByteSize {
     let Some(shape) = &checkpoint.shape else { return offloaded + offloaded };
     let tensors = parameters(shape, checkpoint.quantization.as_ref(), u64::from(ranks.max(1)));

@@ -10,7 +10,8 @@ use crate::domain::{
     size::ByteSize,
 };
 
-/// What other processes hold on the GPUs stays held. The service that is replaced gives its share back.
+/// Warns of memory that other processes hold on the GPUs: it stays held. The service that is replaced gives its share
+/// back.
 pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
     let wanted = budget.vram().unwrap_or_default();
@@ -109,6 +110,7 @@ pub(crate) fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     )
 }
 
+/// Warns of a small `/dev/shm` where several ranks talk through it.
 pub(crate) fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let size = inputs.facts.shared_memory.filter(|size| *size < ByteSize::gib(1))?;
     (budget.tensor_parallel_size > 1).then(|| {

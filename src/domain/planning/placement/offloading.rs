@@ -10,9 +10,9 @@ use std::ops::Range;
 /// The versions whose weight offload works: below, repacked weights stay on the GPU (vLLM issue 21864), and so they do from
 /// the second on (read in the source, not run).
 const OFFLOAD_WORKS: Range<Version> = Version::new(0, 17, 1)..Version::new(0, 33, 0);
-/// The same for a hybrid model: below, an assertion ends the engine (vLLM issue 26206).
+/// The versions whose offload works for a hybrid model: below, an assertion ends the engine (vLLM issue 26206).
 const OFFLOAD_WORKS_FOR_HYBRIDS: Range<Version> = Version::new(0, 20, 0)..OFFLOAD_WORKS.end;
-/// What lets vLLM pin memory under WSL, and since when.
+/// The variable that lets vLLM pin memory under WSL, and since when.
 const WSL_PINS: (&str, Version) = ("VLLM_WSL2_ENABLE_PIN_MEMORY", Version::new(0, 24, 0));
 
 /// Under WSL the second model runner does not start without pinned memory.

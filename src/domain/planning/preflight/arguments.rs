@@ -10,9 +10,9 @@ use crate::domain::{
     },
 };
 
-/// What a server must answer, so that a validation can pass.
-pub(crate) fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
-    let Some(value) = argument.value else { return Ok(()) };
+/// Refuses flags with which a server does not answer what a validation asks.
+pub(crate) fn answers(argument: &Argument) -> Result<(), Refusal> {
+    let Some(value) = argument.value.as_deref() else { return Ok(()) };
     let why = match (argument.name.as_str(), value) {
         ("--max-logprobs", "0") => "it then answers no probabilities of tokens",
         ("--runner", "pooling" | "draft") => "it then answers no text",
@@ -27,7 +27,7 @@ pub(crate) fn answers(argument: &Argument<'_>) -> Result<(), Refusal> {
 }
 
 /// vLLM looks for the files of the first tools only where it is told what is in them.
-pub(crate) fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpoint) -> Result<(), Refusal> {
+pub(crate) fn named_in_old_file(arguments: &[Argument], checkpoint: &Checkpoint) -> Result<(), Refusal> {
     let Some(stored) = &checkpoint.quantization else { return Ok(()) };
     let Some(file) = stored.file.as_ref().filter(|file| config::OLD.contains(&file.as_str())) else {
         return Ok(());
@@ -42,11 +42,11 @@ pub(crate) fn named_in_old_file(arguments: &[Argument<'_>], checkpoint: &Checkpo
     ))
 }
 
-pub(crate) fn known(argument: &Argument<'_>, version: Version) -> Result<(), Refusal> {
+pub(crate) fn known(argument: &Argument, version: Version) -> Result<(), Refusal> {
     if !flags::covers(version) {
         return Ok(());
     }
-    let written = argument.written;
+    let written = &argument.written;
     let (message, help) = match flags::look_up(&argument.name, version) {
         Knowledge::Known => return Ok(()),
         Knowledge::Gone { since, instead } => (
@@ -69,8 +69,8 @@ pub(crate) fn known(argument: &Argument<'_>, version: Version) -> Result<(), Ref
 }
 
 /// Refuses a `--quantization` that differs from what `config.json` names, as vLLM does.
-pub(crate) fn quantization(argument: &Argument<'_>, checkpoint: &Checkpoint) -> Result<(), Refusal> {
-    let (Some(stored), Some(wanted)) = (&checkpoint.quantization, argument.value) else {
+pub(crate) fn quantization(argument: &Argument, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+    let (Some(stored), Some(wanted)) = (&checkpoint.quantization, &argument.value) else {
         return Ok(());
     };
     if argument.name != "--quantization" {

@@ -5,17 +5,13 @@
 
 mod arguments;
 
-use super::{command_line, inputs::Inputs, kernels, memory::Budget, placement::fitting};
+use super::{inputs::Inputs, kernels, memory::Budget, placement::fitting};
 use crate::domain::{
     checkpoint::Checkpoint,
     findings::refusal::Refusal,
     machine::facts::{Facts, Gpu},
     profile::Device,
-    vllm::{
-        effects, env_vars, flags,
-        settings::{EngineSettings, Speculation},
-        version::Version,
-    },
+    vllm::{effects, env_vars, flags, settings::Speculation, version::Version},
 };
 use arguments::{answers, known, named_in_old_file, quantization};
 
@@ -48,13 +44,13 @@ pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal
             format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
         ));
     }
-    let arguments = flags::arguments(inputs.profile.arguments());
-    for argument in &arguments {
+    let arguments = inputs.profile.arguments().flags();
+    for argument in arguments {
         known(argument, version)?;
         quantization(argument, checkpoint)?;
         answers(argument)?;
     }
-    named_in_old_file(&arguments, checkpoint)
+    named_in_old_file(arguments, checkpoint)
 }
 
 /// Checks the first `ranks` GPUs, and the driver.
@@ -192,7 +188,7 @@ fn differing_from_index(checkpoint: &Checkpoint) -> Option<Finding> {
 }
 
 fn draft_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
-    let Some(Speculation::Model(model)) = EngineSettings::of(inputs.profile.arguments()).speculation else {
+    let Some(Speculation::Model(model)) = &inputs.profile.arguments().settings().speculation else {
         return None;
     };
     inputs.checkpoint.draft.is_none().then(|| {
@@ -203,14 +199,16 @@ fn draft_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
 }
 
 fn flags_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
-    let arguments = flags::arguments(inputs.profile.arguments());
+    let arguments = inputs.profile.arguments().flags();
     let names: Vec<_> = arguments
         .iter()
         .filter(|argument| effects::of(&argument.name).is_some_and(|row| row.is_uncounted_memory()))
         .filter(|argument| match argument.name.as_str() {
-            // What is stored quantised stays as it is; a type of 16 bits is what is counted.
+            // Weights that are stored quantised stay as they are; a type of 16 bits is what is counted.
             "--quantization" => inputs.checkpoint.quantization.is_none(),
-            "--dtype" => argument.value.is_some_and(|value| value.starts_with("float32") || value == "float"),
+            "--dtype" => {
+                argument.value.as_ref().is_some_and(|value| value.starts_with("float32") || value == "float")
+            }
             _ => true,
         })
         .map(|argument| format!("`{}`", argument.written))
@@ -223,7 +221,7 @@ fn flags_uncounted(inputs: Inputs<'_>) -> Option<Finding> {
 
 fn without_graphs(inputs: Inputs<'_>) -> Option<Finding> {
     let on_gpus = inputs.profile.runtime().device == Device::Cuda;
-    let named = command_line::without_graphs(inputs.profile).filter(|_| on_gpus)?;
+    let named = inputs.profile.arguments().without_graphs().filter(|_| on_gpus)?;
     let what = format!(
         "with `{named}` vLLM launches each kernel anew: what is predicted is what one model lost by it"
     );
@@ -310,7 +308,7 @@ fn not_modelled(checkpoint: &Checkpoint) -> Option<Finding> {
 const SAME_TEXT: Version = Version::new(0, 26, 0);
 
 fn offloaded(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
-    // It was reported of hybrids, and seen of no other.
+    // Reported of hybrids, and seen of no other.
     let hybrid = inputs.checkpoint.shape.as_ref().is_none_or(|shape| shape.linear_num_value_heads > 0);
     (budget.offload.0 > 0 && hybrid).then(|| {
         if version == SAME_TEXT {

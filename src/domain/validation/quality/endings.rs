@@ -14,7 +14,7 @@ const MOST_TOKENS: u64 = 2;
 pub struct Ending {
     /// Whether the model ended it, and not the limit.
     pub by_itself: bool,
-    /// Its tokens.
+    /// The tokens of the answer.
     pub tokens: u32,
 }
 

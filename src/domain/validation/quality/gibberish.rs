@@ -23,7 +23,8 @@ const LEAST_SAME: usize = 6;
 const MOST_SAME: f64 = 0.8;
 /// The fewest lines that can be called the same over and over.
 const LEAST_LINES: usize = 3;
-/// What chat templates put around messages: in an answer it is the model talking on, or its end token read as text.
+/// The marks that chat templates put around messages: in an answer it is the model talking on, or its end token read
+/// as text.
 const MARKS: [&str; 7] = ["<|", "</s>", "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>", "<\u{ff5c}"];
 /// Who speaks next, on a line of its own.
 const ROLES: [&str; 6] = ["user", "assistant", "system", "human", "question", "q"];
@@ -39,7 +40,7 @@ pub fn one_character(texts: &[String]) -> Option<char> {
     (monotonous && texts.len() >= LEAST_ANSWERS && all.chars().count() >= LEAST_CHARACTERS).then_some(first)
 }
 
-/// What makes this answer gibberish, if anything does.
+/// The symptom that makes this answer gibberish, if there is one.
 pub fn symptom(text: &str) -> Option<&'static str> {
     let characters: Vec<char> = text.chars().collect();
     if text.trim().is_empty() {

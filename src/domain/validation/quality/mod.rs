@@ -54,7 +54,7 @@ pub struct Answered {
     /// Why it ended: `stop`, or `length` at the limit of its tokens. Absent in reports of before it was kept.
     #[serde(default)]
     pub finish_reason: Option<String>,
-    /// Its tokens.
+    /// The tokens of the answer.
     #[serde(default)]
     pub tokens: Option<u32>,
 }
@@ -119,7 +119,7 @@ impl Quality {
         (count > 0).then(|| (-self.logprobs.iter().sum::<f64>() / count as f64).exp())
     }
 
-    /// What makes the answers gibberish, whatever they should be.
+    /// The symptom that makes the answers gibberish, whatever they should be.
     pub fn gibberish(&self) -> Option<String> {
         let symptoms: Vec<_> =
             self.answers.iter().filter_map(|answer| Some((&answer.text, symptom(&answer.text)?))).collect();

@@ -4,7 +4,7 @@ use super::{Quality, QualityComparison, by_chance, endings::Endings, questions::
 use crate::domain::profile::{Baseline, Gates};
 use crate::domain::validation::report::KnownAnswers;
 
-/// What is known of the quality of a candidate, and of what it is compared with.
+/// The evidence of the quality of a candidate, and of what it is compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct QualityEvidence<'a> {
     /// The gates of its profile.
@@ -22,7 +22,7 @@ pub struct QualityEvidence<'a> {
 pub struct QualityJudgement {
     /// The failures, for an operator.
     pub failures: Vec<String>,
-    /// What could not be decided.
+    /// The limits that could not be decided.
     pub doubts: Vec<String>,
     /// The limits that could not be judged.
     pub not_judged: Vec<String>,

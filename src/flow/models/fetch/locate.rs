@@ -23,7 +23,7 @@ use std::{
 };
 
 /// The missing files that one repository has, and remarks on the others.
-struct Holding<'a> {
+struct Offer<'a> {
     has: BTreeSet<&'a Path>,
     trouble: Option<Problem>,
 }
@@ -36,7 +36,7 @@ impl FetchJob<'_> {
         let mut first = None;
         for repo in &repos {
             let source = self.source(repo);
-            let Holding { has, trouble } = self.holding(hub, missing, &source)?;
+            let Offer { has, trouble } = self.offer(hub, missing, &source)?;
             for path in has {
                 located.entry(path).or_default().push(source.clone());
             }
@@ -72,23 +72,18 @@ impl FetchJob<'_> {
         Source { repo: repo.to_owned(), revision }
     }
 
-    fn holding<'a>(
-        &self,
-        hub: &Hub,
-        missing: &'a [LockedFile],
-        source: &Source,
-    ) -> Result<Holding<'a>, Problem> {
+    fn offer<'a>(&self, hub: &Hub, missing: &'a [LockedFile], source: &Source) -> Result<Offer<'a>, Problem> {
         let Source { repo, revision } = source;
         let asked = event_loop()?.block_on(hub.patiently(&self.context.interrupt, || hub.list(source)));
         match asked.map_err(|asked| asked.problem(format_args!("find `{repo}` at `{revision}`"))) {
-            Ok(listing) => Ok(Holding::of(missing, &listing, repo)),
+            Ok(listing) => Ok(Offer::of(missing, &listing, repo)),
             Err(problem) if problem.kind == Kind::Interrupted => Err(problem),
-            Err(problem) => Ok(Holding { has: BTreeSet::new(), trouble: Some(problem) }),
+            Err(problem) => Ok(Offer { has: BTreeSet::new(), trouble: Some(problem) }),
         }
     }
 }
 
-impl<'a> Holding<'a> {
+impl<'a> Offer<'a> {
     fn of(missing: &'a [LockedFile], listing: &[Listed], repo: &str) -> Self {
         let deviations = upstream::deviations(missing, listing);
         let paths = missing.iter().map(|file| file.path.as_path());

@@ -97,7 +97,7 @@ impl FetchJob<'_> {
             Fetched { path, files, bytes, found: all.less(downloaded), downloaded }
         };
         if path.is_dir() {
-            // It may have learnt more, such as pieces. `verify` tells whether the model is still whole.
+            // The lock may have learnt more, such as pieces. `verify` tells whether the model is still whole.
             writer.keep_model_lock(model)?;
             self.still_whole(writer, &path)?;
             return Ok(fetched(path, ByteSize(0)));
@@ -226,7 +226,7 @@ impl FetchJob<'_> {
                 FetchProgress::Whole(file, path) => {
                     writer.adopt(path, file.sha256, fs::Transfer::Copied)?;
                     partial_file::discard(folder, file)?;
-                    // It was hashed on its way, and is immutable now.
+                    // The file was hashed on its way, and is immutable now.
                     if let Some(stamp) = verify::stamp(&context.layout().blob(file.sha256))? {
                         cache.note(file.sha256, stamp);
                     }

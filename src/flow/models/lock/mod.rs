@@ -17,7 +17,6 @@ use crate::{
         problem::{Kind, Problem},
         profile::{Model, Profile},
         size::ByteSize,
-        vllm::settings::EngineSettings,
     },
     flow::{context::Context, event::Event},
     host::{
@@ -94,7 +93,7 @@ pub(crate) fn save(context: &Context, profile: &Profile, locked: &LockedModel) -
 fn survey(context: &Context, profile: &Profile, folder: &Path) -> Result<LockedModel, Problem> {
     let wanted = profile.model();
     let folder = Folder::open(folder, &wanted.repo, &wanted.revision)?;
-    if !EngineSettings::of(profile.arguments()).dummy_weights {
+    if !profile.arguments().settings().dummy_weights {
         host::checkpoint::check(folder.path())?;
     }
     context.tell(Event::Stage(format!("hash the files in `{}`", folder.path().display())));
@@ -160,7 +159,7 @@ async fn whole(hub: &Hub, locked: &LockedModel, interrupt: &Interrupt) -> Result
     let index = match locked.files.iter().find(|file| file.path == Path::new(INDEX)) {
         Some(file) if file.size <= MOST_IN_GIT => {
             let bytes = content(hub, locked, file, interrupt).await?;
-            // What is no index is said where the checkpoint is read.
+            // A file that is no index is named where the checkpoint is read.
             std::str::from_utf8(&bytes).ok().and_then(|text| Index::parse(text).ok())
         }
         _ => None,

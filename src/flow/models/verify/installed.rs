@@ -60,7 +60,7 @@ pub(crate) struct VerifiedTree {
     pub(crate) complaint: Option<String>,
 }
 
-/// What to do with a damaged runtime.
+/// The way to treat a damaged runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mend {
     /// Install it again.

@@ -45,7 +45,7 @@ pub enum Which {
     All,
 }
 
-/// What to do about damage.
+/// The way to treat damage.
 #[derive(Clone, Copy)]
 pub enum Damaged<'a> {
     /// Report it.
@@ -141,7 +141,7 @@ pub fn verify(context: &Context, which: &Which, damaged: Damaged<'_>) -> Result<
         Which::All => {
             let each = all(context)?.into_iter().map(|(name, digest)| {
                 match stored(context, digest, name.clone()).and_then(&mut verify) {
-                    // What is wrong with one must not hide how the others are.
+                    // Damage of one must not hide how the others are.
                     Err(problem) if problem.kind != Kind::Interrupted => {
                         Ok(VerifiedModel::unread(name, context.layout().model(digest), &problem))
                     }
@@ -248,7 +248,7 @@ fn repair(
     let writer = context.store.writer(Duration::ZERO, "awqdeploy verify --repair")?;
     let repaired = writer.repair(model, verified.damaged.clone(), &all, &context.interrupt)?;
     let Repaired { left, troubles } = repaired;
-    // What was repaired all the same needs no excuse.
+    // Damage that was repaired all the same needs no excuse.
     if !left.is_empty() {
         for trouble in &troubles {
             context.tell(Event::Warning(trouble.clone()));

@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) max_tokens: u32,
     pub(super) ignore_eos: bool,
     pub(super) stop: Vec<String>,
-    /// What chance is to begin with.
+    /// The beginning of chance.
     pub(super) seed: Option<u32>,
     /// Answers wanted, at least 1.
     pub(super) n: u32,

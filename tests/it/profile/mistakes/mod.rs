@@ -19,7 +19,7 @@ served-name = "name"
 vllm = "0.26.0"
 "#;
 
-/// What is shown for this text as the profile `awq`.
+/// The answer to this text as the profile `awq`.
 fn shown(text: &str) -> String {
     match Profile::parse("awq", Path::new("profiles/awq.toml"), text) {
         Ok(profile) => panic!("accepted: {profile:#?}"),
@@ -27,12 +27,12 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// What is shown for these lines after the least that must be said.
+/// The answer to these lines after the least that must be said.
 fn refused(lines: &str) -> String {
     shown(&format!("{LEAST}{lines}\n"))
 }
 
-/// What is shown for the least with one thing replaced.
+/// The answer to the least with one thing replaced.
 fn changed(from: &str, to: &str) -> String {
     assert!(LEAST.contains(from), "{from}");
     shown(&LEAST.replacen(from, to, 1))

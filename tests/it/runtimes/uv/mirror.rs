@@ -79,7 +79,7 @@ fn the_locked_interpreter_comes_from_a_mirror_and_is_a_part_of_the_generation() 
         1
     );
 
-    // It changes under the generation; it comes again, in place of what is damaged; it vanishes.
+    // The file changes under the generation; it comes again, in place of what is damaged; it vanishes.
     let note = folder.join(format!("lib/python{}/note.py", place.minor()));
     fs::write(&note, "# of that build\n").unwrap();
     let refused = place.prove(&runtime).unwrap_err().to_string();
@@ -111,7 +111,7 @@ fn the_newest_build_is_locked_by_the_hash_of_its_archive() {
     let uv = Uv::asking(place.variables.clone());
     let interrupt = Interrupt::default();
     let missing = interpreters::newest(&uv, "3.12", &interrupt).unwrap_err().to_string();
-    // It is asked for where uv says that it is.
+    // The archive is asked for where uv says that it is.
     let path = missing.split('`').nth(1).unwrap().trim_start_matches("file://").replace("%2B", "+");
     fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
     fs::write(&path, "an archive").unwrap();
@@ -120,7 +120,7 @@ fn the_newest_build_is_locked_by_the_hash_of_its_archive() {
     assert!(locked.version.starts_with("3.12."), "{locked:?}");
     assert_eq!(Path::new(&path).file_name().unwrap().to_str(), Some(locked.file.as_str()));
     assert!(path.contains(&format!("/{}/", locked.build)), "{path}");
-    // What is written of it can be read.
+    // The lock that is written of it can be read.
     let lock = LockedRuntime { python: "3.12".to_owned(), interpreter: Some(locked), ..place.lock(&[]) };
     assert_eq!(LockedRuntime::parse(Path::new("x"), &lock.to_toml()).unwrap().interpreter, lock.interpreter);
 }

@@ -311,7 +311,7 @@ fn two_wheels_that_bring_one_file_are_not_installed() {
     assert!(what.contains("cuda/bindings/__init__.py"), "{what}");
     assert!(!place.store.layout().runtime(lock.installed_for(&place.system())).exists());
 
-    // What nothing imports is no reason; it is left out, so that each installation is the same.
+    // A file that nothing imports is no reason; it is left out, so that each installation is the same.
     let lock = place.lock(&[
         ("one", "1", &[("build_backend.py", "one"), ("one.py", "")]),
         ("two", "2", &[("build_backend.py", "two"), ("two.py", "")]),

@@ -1,28 +1,14 @@
-//! Tells whether a model in the store is as it was locked, as far as that is known.
+//! Remembers what was found damaged in the models of the store.
 //!
-//! Damage that was found once is remembered. Bytes may rot without any trace in a file's times, so a
+//! Bytes may rot without any trace in a file's times, so a
 //! comparison of times alone would hand out damaged files.
 
-use crate::domain::{
-    digest::Sha256Digest,
-    lockfile::{LockedFile, LockedModel},
-};
+use crate::domain::{digest::Sha256Digest, lockfile::LockedModel};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-
-/// The state of a model in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelState {
-    /// Every file was hashed to what is locked, and is untouched since.
-    Proven,
-    /// These files were found damaged, and were not repaired since.
-    Damaged(Vec<PathBuf>),
-    /// The state is unknown until some file is hashed.
-    Unknown,
-}
 
 /// How far damage reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +37,6 @@ impl Damages {
     /// Whether the bytes of this content were found to be wrong.
     pub fn concerns(&self, content: &Sha256Digest) -> bool {
         self.contents.contains(content)
-    }
-
-    /// The state of a model. `proven` tells whether a file was hashed, and is untouched since.
-    pub fn state(&self, model: &LockedModel, proven: impl Fn(&LockedFile) -> bool) -> ModelState {
-        let files = self.files(model);
-        if !files.is_empty() {
-            return ModelState::Damaged(files);
-        }
-        if model.files.iter().all(proven) { ModelState::Proven } else { ModelState::Unknown }
     }
 
     /// The damaged files of a model, by path.
