@@ -142,6 +142,7 @@ fn what_does_not_stay_well_goes_back_once_the_lock_is_free() {
                 held.replace(None);
             }
             Event::Activation { .. } => assert!(told.get(), "it goes back while the lock is held"),
+            Event::Watched { .. } => assert!(held.borrow().is_none(), "it gives up for the lock"),
             _ => {}
         }
     };
