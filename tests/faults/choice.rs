@@ -1,7 +1,7 @@
 //! Chooses which of the tests are run.
 
-use super::systemd::Systemd;
-use std::str::FromStr;
+use super::{share::Share, systemd::Systemd};
+use std::{num::NonZero, str::FromStr, thread::available_parallelism};
 
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
@@ -15,7 +15,8 @@ usage: cargo test --test faults -- [OPTION...] [TEXT...]
   --real[=N]         the scenes, and all schedules under a real systemd, or each Nth
   --ignored          the scenes, and a sample of those schedules: what needs root
   --include-ignored  the same, and all that needs nothing
-  --first-failure    ends with it, at once
+  --first-failure    ends with it, at once: in one process
+  --jobs=N           so many processes side by side play what needs no systemd (one for each processor)
   --machines=N       so many machines side by side (2)
   --systemd=257      under that systemd";
 
@@ -59,6 +60,10 @@ pub(crate) struct Choice {
     pub(crate) seed: Option<u64>,
     /// Whether the first failure ends it, unexplained.
     pub(crate) first_failure: bool,
+    /// How many processes play side by side.
+    pub(crate) jobs: usize,
+    /// What this one of them plays.
+    pub(crate) share: Option<Share>,
 }
 
 impl Choice {
@@ -73,6 +78,8 @@ impl Choice {
             schedules: SCHEDULES,
             seed: None,
             first_failure: false,
+            jobs: available_parallelism().map_or(1, NonZero::get),
+            share: None,
         };
         for argument in arguments {
             let (name, value) =
@@ -102,12 +109,17 @@ impl Choice {
                     choice.kinds.extend(Kind::OUTSIDE);
                 }
                 ("--first-failure", None) => choice.first_failure = true,
+                ("--jobs", Some(value)) => choice.jobs = number(name, value)?,
+                ("--share", Some(value)) => choice.share = Some(value.parse()?),
                 ("--machines", Some(value)) => choice.machines = number(name, value)?,
                 ("--systemd", Some("257")) => choice.systemd = Systemd::Trixie,
                 ("--only", Some(text)) => choice.only.push(text.to_owned()),
                 (text, None) if !text.starts_with('-') => choice.only.push(text.to_owned()),
                 _ => return Err(format!("`{argument}` makes no sense; `--help` says what does")),
             }
+        }
+        if choice.first_failure || choice.seed.is_some() {
+            choice.jobs = 1;
         }
         if choice.kinds.is_empty() {
             choice.kinds.extend(Kind::WITHIN);

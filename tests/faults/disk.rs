@@ -82,6 +82,11 @@ impl Disk {
         let now = Content::of(&self.root);
         let root = node(&self.root);
         let left = Cut { certain: &self.certain.borrow(), now: &now, luck }.folder(root);
+        // Mostly nothing is lost.
+        if left == (Cut { certain: &now, now: &now, luck: &mut Luck::Good }).folder(root) {
+            *self.certain.borrow_mut() = now;
+            return;
+        }
         for entry in fs::read_dir(&self.root).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
             let folder = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
@@ -174,6 +179,7 @@ fn node(path: &Path) -> Node {
 }
 
 /// The remains after a cut.
+#[derive(PartialEq)]
 enum Left {
     Folder(BTreeMap<OsString, Left>),
     File(Vec<u8>),

@@ -20,6 +20,7 @@ mod real;
 mod room;
 mod runtime;
 mod scenes;
+mod share;
 mod simulation;
 #[path = "../skipped.rs"]
 mod skipped;
@@ -32,19 +33,22 @@ use disk::Luck;
 use host::{Blow, Moment};
 use machine::Machine;
 use played::play;
+use serde::{Deserialize, Serialize};
+use share::{Seen, Share};
 use skipped::skipped;
 use std::{
     collections::BTreeMap,
     io::{Write, stderr, stdout},
     path::PathBuf,
     process::ExitCode,
+    time::Instant,
 };
 use story::Story;
 
 /// How often what a power cut leaves of the rest is drawn.
 const SEEDS: u64 = 4;
 /// The counts of one kind of schedule.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Row {
     schedules: usize,
     committed: usize,
@@ -55,10 +59,33 @@ struct Row {
 }
 
 /// All results, by what was done and what happened to it.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Table {
-    rows: BTreeMap<(usize, String, String), Row>,
+    #[serde(with = "listed")]
+    rows: BTreeMap<Key, Row>,
+    #[serde(skip)]
     first_failure: bool,
+}
+
+type Key = (usize, String, String);
+
+/// A JSON object has texts alone for keys.
+mod listed {
+    use super::{BTreeMap, Deserialize, Key, Row, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        rows: &BTreeMap<Key, Row>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        rows.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Key, Row>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 impl Table {
@@ -84,6 +111,18 @@ impl Table {
                     std::process::exit(1);
                 }
             }
+        }
+    }
+
+    /// Adds what another process counted.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (key, more) in other.rows {
+            let row = self.rows.entry(key).or_default();
+            row.schedules += more.schedules;
+            row.committed += more.committed;
+            row.went_back += more.went_back;
+            row.failed += more.failed;
+            row.slowest = row.slowest.max(more.slowest);
         }
     }
 
@@ -125,13 +164,28 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let table = || Table { first_failure: choice.first_failure, ..Table::default() };
-    let (mut table, mut real) = (table(), table());
-    if choice.plays(Kind::Played) {
-        played_all(&choice, &mut table);
+    let mut seen = Seen { table: table(), ..Seen::default() };
+    if choice.share.is_some() {
+        within(&choice, &mut seen);
+        tell(&serde_json::to_string(&seen).expect("it can be written"));
+        return ExitCode::SUCCESS;
+    }
+    let began = Instant::now();
+    if choice.plays(Kind::Played) || choice.plays(Kind::Simulated) {
+        match choice.jobs {
+            1 => within(&choice, &mut seen),
+            jobs => share::among(jobs, &mut seen),
+        }
     }
     if choice.plays(Kind::Simulated) {
-        simulation::run(&choice, &scratch(), &mut table);
+        simulation::must_have_happened(&mut seen);
     }
+    tell(&format!(
+        "in one process each: {:.1} s on {} processors",
+        began.elapsed().as_secs_f64(),
+        choice.jobs
+    ));
+    let (table, mut real) = (seen.table, table());
     if !choice.plays(Kind::Scenes) && !choice.plays(Kind::Real) {
         return ended(&[table]);
     }
@@ -149,6 +203,16 @@ fn main() -> ExitCode {
         real::run(&choice, &mut real);
     }
     ended(&[table, real])
+}
+
+/// What needs nothing but a process.
+fn within(choice: &Choice, seen: &mut Seen) {
+    if choice.plays(Kind::Played) {
+        played_all(choice, &mut seen.table);
+    }
+    if choice.plays(Kind::Simulated) {
+        simulation::run(choice, &scratch(), seen);
+    }
 }
 
 /// The names of all tests, by their kind.
@@ -176,7 +240,7 @@ fn ended(tables: &[Table]) -> ExitCode {
 
 /// Every blow at every moment, and after each every other blow at every later one.
 fn played_all(choice: &Choice, table: &mut Table) {
-    let scratch = scratch();
+    let (scratch, share) = (scratch(), choice.share.unwrap_or(Share::WHOLE));
     let wanted = |story: &Story| choice.wants(&played_name(*story));
     for (order, story) in Story::ALL.into_iter().filter(wanted).enumerate() {
         let name = story.to_string();
@@ -184,11 +248,15 @@ fn played_all(choice: &Choice, table: &mut Table) {
             let went = play(story, blows, luck, &scratch);
             let moments = went.as_ref().map_or_else(|_| Vec::new(), |went| went.moments.clone());
             let went = went.map(|went| went.committed).map_err(|why| format!("{blows:?}: {why}"));
-            table.add(order, &name, faults, went, 0.0);
+            // Without a fault each process plays it, to know the moments.
+            if !blows.is_empty() || share.has(0) {
+                table.add(order, &name, faults, went, 0.0);
+            }
             moments
         };
         let moments = tried("0: none", &[], Luck::Bad);
-        for (first, blow) in blows(&moments, 0) {
+        let mine = blows(&moments, 0).into_iter().enumerate().filter(|(nth, _)| share.has(*nth));
+        for (_, (first, blow)) in mine {
             let faults = match moments[first] {
                 Moment::Call(_) => "each at each step",
                 _ => "each at each sync",

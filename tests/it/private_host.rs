@@ -43,6 +43,8 @@ pub(crate) enum Looks {
     FullDisk,
     /// As `Systemd`, with a `vllm.service` that somebody wrote by hand.
     OwnUnit,
+    /// As `Systemd`, with a drop-in of this name for it, by which it is always restarted.
+    DropIn(&'static str),
 }
 
 /// A small model that is modelled, so that a plan knows it.
@@ -136,7 +138,7 @@ impl Host {
             Looks::Systemd => ("mkdir -p /run/systemd/system; ".to_owned(), ""),
             Looks::OtherRoot => (
                 // The lock goes with the last program that has the file open, which is ours.
-                "mkdir -p /run/systemd/system /run/awqdeploy; cd /run/awqdeploy; \
+                "mkdir -p /run/systemd/system /run/awqdeploy; mount -t tmpfs tmpfs /etc; cd /run/awqdeploy; \
                  echo '{\"pid\":7,\"command\":\"awqdeploy --root /srv/b\",\"since\":\"2026-01-01T00:00:00Z\"}' \
                  > activation.lock; exec 9< activation.lock; flock 9; cd /; "
                     .to_owned(),
@@ -149,6 +151,13 @@ impl Host {
                 "mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /etc; mkdir -p /etc/systemd/system; \
                  echo '[Service]' > /etc/systemd/system/vllm.service; "
                     .to_owned(),
+                "",
+            ),
+            Looks::DropIn(name) => (
+                format!(
+                    "mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /etc; d=/etc/systemd/system/vllm.service.d; \
+                     mkdir -p $d; printf '[Service]\\nRestart=always\\n' > $d/{name}; "
+                ),
                 "",
             ),
             Looks::FullDisk => (

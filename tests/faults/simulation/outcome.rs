@@ -243,7 +243,7 @@ fn may_follow(before: &Activation, after: &Activation, lossy: bool) -> bool {
     }
 }
 
-/// The ends that a thousand schedules must have come to: what never happens proves nothing.
+/// The ends that some thousand schedules must have come to: what never happens proves nothing.
 pub(super) const MUST_HAPPEN: [&str; 26] = [
     "Deploy: Done",
     "Deploy: WentBack",

@@ -9,3 +9,4 @@ mod probation;
 mod records;
 mod restart;
 mod transcript;
+mod under_systemd;

@@ -19,10 +19,13 @@ use awqdeploy::{
         },
         event::Event,
     },
-    host::store::Store,
+    host::{os::lock_file, store::Store},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 const ONE: GenerationId = GenerationId(1);
 const TWO: GenerationId = GenerationId(2);
@@ -90,8 +93,18 @@ fn slow() -> Stand {
 
 /// Watches the activation of the new profile, and does something just before it is found wanting.
 fn watch(stand: &mut Stand, before: impl Fn(&Store) + 'static) -> Option<Outcome> {
+    watch_told(stand, before, |_| ())
+}
+
+/// Also tells somebody of each event.
+fn watch_told(
+    stand: &mut Stand,
+    before: impl Fn(&Store) + 'static,
+    tell: impl Fn(&Event) + 'static,
+) -> Option<Outcome> {
     let (store, slow) = (stand.context.store.clone(), Cell::new(0));
     let observer = move |event: Event| {
+        tell(&event);
         if let Event::Watched { tokens_per_second, .. } = event {
             slow.set(if tokens_per_second.is_some_and(|rate| rate < FLOOR) { slow.get() + 1 } else { 0 });
             if slow.get() == SLOW {
@@ -112,6 +125,33 @@ fn what_does_not_stay_well_goes_back() {
     let outcome = watch(&mut stand, |_| ()).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::WentBack);
     assert!(matches!(end(&stand, 2), End::RolledBack { cause: Cause::Degraded { .. } }));
+    stand.serves(OLD);
+}
+
+/// Defect 14: a `fetch` in parallel is enough to hold the lock.
+#[test]
+fn what_does_not_stay_well_goes_back_once_the_lock_is_free() {
+    let mut stand = slow();
+    let lock = stand.context.layout().lock();
+    let (held, told) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(false)));
+    let free = {
+        let (held, told) = (Rc::clone(&held), Rc::clone(&told));
+        move |event: &Event| match event {
+            Event::Warning(text) if text.contains("this has to go back, and waits: `a fetch`") => {
+                told.set(true);
+                held.replace(None);
+            }
+            Event::Activation { .. } => assert!(told.get(), "it goes back while the lock is held"),
+            Event::Watched { .. } => assert!(held.borrow().is_none(), "it gives up for the lock"),
+            _ => {}
+        }
+    };
+    let hold = move |_: &Store| {
+        held.replace(Some(lock_file::hold(&lock, FORKED, "a fetch").unwrap()));
+    };
+    let outcome = watch_told(&mut stand, hold, free).unwrap();
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
+    assert!(told.get(), "it says for whom it waits");
     stand.serves(OLD);
 }
 

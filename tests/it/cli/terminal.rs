@@ -17,9 +17,10 @@ use awqdeploy::{
 use proptest::prelude::*;
 use std::{collections::BTreeMap, fs, time::Duration};
 
-/// A window's title, magenta, a cleared screen, the same by a C1 byte, DEL, text that runs backwards, a mark like ours.
+/// A window's title, magenta, a cleared screen, the same by a C1 byte, DEL, text that runs backwards, a mark like ours,
+/// and what a browser would run.
 const HOSTILE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[35mred\u{1b}[2J\u{9b}2J\u{9d}0;PWNED\u{9c}\u{7f}\u{202e}txt\u{61c}\u{2066}\
-    \u{fdd0}0000000000000000+x\u{fdd0}";
+    \u{fdd0}0000000000000000+x\u{fdd0}<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
 /// Parts of foreign words that we never send.
 const NEVER: [&str; 7] = ["\u{1b}]", "\u{1b}[35m", "\u{1b}[2J", "\u{7}", "\u{9b}", "\u{7f}", "\u{202e}"];
 
@@ -146,10 +147,13 @@ fn whatever_is_on_record_drives_no_terminal() {
         }
     }
     assert!(seen > 20, "only {seen} of 40 showed anything of it");
-    for file in [page, markdown, bench] {
-        let text = fs::read_to_string(&file).unwrap();
+    for file in [&page, &markdown, &bench] {
+        let text = fs::read_to_string(file).unwrap();
         assert!(!text.contains(is_hidden), "{file}");
     }
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(1)"), "it is not shown");
+    assert!(!page.contains("<script") && !page.contains("<img"), "a browser runs it");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod examples;
 mod made;
+mod scenes;
 pub(crate) mod schemas;
 
 use awqdeploy::domain::exit_status::ExitStatus;
