@@ -21,6 +21,29 @@ pub(crate) enum Fault {
     Stall { after: u64 },
     /// The whole file, whatever range was asked for.
     WholeFile,
+    /// A range is answered in an odd way, and the whole file as it should be.
+    Ranges(Odd),
+    /// 429, with when to come again as Hugging Face says it.
+    RateLimit { seconds: u64 },
+    /// The file coded by gzip, which was not asked for.
+    Coded,
+    /// On `next`: the link to the next page names no host.
+    Relative,
+}
+
+/// How a hub, or a proxy before it, may answer a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Odd {
+    /// The range, as if it were the whole: 200.
+    Slice,
+    /// 206 without a `Content-Range`.
+    Unnamed,
+    /// 206 with `bytes A-B/*`.
+    Lengthless,
+    /// 206 with the first bytes of the file, and so named.
+    Elsewhere,
+    /// 416.
+    Refused,
 }
 
 /// On which requests for the file, counted from 1.

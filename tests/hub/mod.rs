@@ -13,7 +13,8 @@ mod serve;
 
 #[allow(unused_imports, reason = "the program `hub` takes its files from a folder")]
 pub(crate) use content::{Entry, Repo};
-pub(crate) use faults::{Fault, When};
+#[allow(unused_imports, reason = "the program `hub` has no tests of its own")]
+pub(crate) use faults::{Fault, Odd, When};
 
 use faults::Trap;
 use std::{

@@ -1,7 +1,7 @@
 //! The hub's answers.
 
 use super::{
-    Delivery, Fault, Seen, Shared,
+    Delivery, Fault, Odd, Seen, Shared,
     content::{Content, Entry, Repo},
 };
 use axum::{
@@ -109,10 +109,14 @@ fn tree(port: &Port, name: &str, repo: &Repo, query: &str, page: usize) -> Answe
     let mut answer = json_answer(&entries);
     if from + page < repo.files.len() {
         let cursor = from + page;
-        let lured = lookup(port, name, "next").is_ok_and(|(_, fault, _)| fault.is_some());
-        let host = if lured { port.shared.cdn } else { port.shared.hub };
+        let fault = lookup(port, name, "next").ok().and_then(|(_, fault, _)| fault);
+        let host = match fault {
+            None => format!("http://{}", port.shared.hub),
+            Some(Fault::Relative) => String::new(),
+            Some(_) => format!("http://{}", port.shared.cdn),
+        };
         let next = format!(
-            "<http://{host}/api/models/{name}/tree/{}?recursive=true&cursor={cursor}>; rel=\"next\"",
+            "<{host}/api/models/{name}/tree/{}?recursive=true&cursor={cursor}>; rel=\"next\"",
             repo.commit
         );
         answer.headers_mut().insert(header::LINK, next.parse().unwrap());
@@ -189,12 +193,26 @@ fn body(port: &Port, entry: &Entry, request: &Request, fault: Option<Fault>) -> 
     if range.is_some() && wanted.is_none() && fault != Some(Fault::WholeFile) {
         return plain(StatusCode::RANGE_NOT_SATISFIABLE, "", None);
     }
-    let (from, to) = wanted.unwrap_or((0, size));
+    let (mut from, mut to) = wanted.unwrap_or((0, size));
+    let odd = match fault {
+        Some(Fault::Ranges(odd)) if wanted.is_some() => Some(odd),
+        _ => None,
+    };
+    match odd {
+        Some(Odd::Refused) => return plain(StatusCode::RANGE_NOT_SATISFIABLE, "", None),
+        Some(Odd::Elsewhere) => (from, to) = (0, to - from),
+        _ => {}
+    }
     let mut answer = Response::builder().header(header::CONTENT_LENGTH, to - from);
-    if wanted.is_some() {
-        answer = answer
-            .status(StatusCode::PARTIAL_CONTENT)
-            .header(header::CONTENT_RANGE, format!("bytes {from}-{}/{size}", to - 1));
+    if wanted.is_some() && odd != Some(Odd::Slice) {
+        answer = answer.status(StatusCode::PARTIAL_CONTENT);
+        let length = if odd == Some(Odd::Lengthless) { "*".to_owned() } else { size.to_string() };
+        if odd != Some(Odd::Unnamed) {
+            answer = answer.header(header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1));
+        }
+    }
+    if fault == Some(Fault::Coded) {
+        answer = answer.header(header::CONTENT_ENCODING, "gzip");
     }
     let head = request.method() == Method::HEAD;
     let bytes = if head {
@@ -282,6 +300,12 @@ fn refusal(fault: &Fault) -> Option<Answer> {
     match fault {
         Fault::Status { status, retry_after } => {
             Some(plain(StatusCode::from_u16(*status).unwrap(), "told to", *retry_after))
+        }
+        Fault::RateLimit { seconds } => {
+            let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "told to", None);
+            let limit = format!("\"resolvers\";r=0;t={seconds}");
+            answer.headers_mut().insert("ratelimit", limit.parse().unwrap());
+            Some(answer)
         }
         Fault::Closed { seconds } => {
             let (now, form) = (jiff::Timestamp::now(), "%a, %d %b %Y %H:%M:%S GMT");

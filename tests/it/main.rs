@@ -12,6 +12,8 @@
 mod activation;
 mod adoption;
 mod api;
+#[path = "../as_vllm.rs"]
+mod as_vllm;
 mod checkpoint;
 mod circles;
 mod cli;

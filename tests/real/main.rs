@@ -7,6 +7,9 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 
 mod adopting;
+#[path = "../as_vllm.rs"]
+mod as_vllm;
+mod configs;
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;

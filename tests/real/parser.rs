@@ -6,7 +6,7 @@ use super::{
 };
 use awqdeploy::domain::vllm::{env_vars, flags, version::Version};
 use serde::Deserialize;
-use std::{collections::BTreeSet, env, fs, process::Command};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
 /// The version that `prepare` installs.
 const VLLM: &str = "0.32.0";
@@ -73,17 +73,23 @@ fn same_tables(vllm: &str, known: &Known) {
 }
 
 fn known() -> Known {
-    let parts = prepare();
+    read(&script(&prepare(), "parsers.py", &[]))
+}
+
+/// What one of the scripts here says, in the environment that has vLLM, and its errors after that.
+pub(crate) fn script(parts: &Path, name: &str, arguments: &[&str]) -> String {
     let output = Command::new(parts.join("venv/bin/python"))
-        .arg(format!("{HERE}/parsers.py"))
+        .arg(format!("{HERE}/{name}"))
+        .args(arguments)
         .env("LD_LIBRARY_PATH", parts.join("stubs"))
         .env("PYTHONPATH", parts.join("plug"))
         .env("TORCHDYNAMO_DISABLE", "1")
         .env("VLLM_NO_USAGE_STATS", "1")
+        .env("HF_HUB_OFFLINE", "1")
         .output()
         .expect("Python starts");
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    read(&format!("{said}{errors}"))
+    format!("{said}{errors}")
 }
 
 /// The output of the script: one line beside what vLLM logs.

@@ -93,7 +93,7 @@ const SESSION: [&str; 30] = [
 ];
 
 /// Variables of compilers and helpers that vLLM starts, by their whole names.
-const WHOLE: [&str; 2] = ["CC", "CXX"];
+const WHOLE: [&str; 3] = ["CC", "CXX", "CUDACXX"];
 
 /// Variables that say how vLLM computes. What else a process inherits (its shell's, its session's) does not
 /// belong to the server.
@@ -109,6 +109,15 @@ pub(crate) const KEPT: &[&str] = &[
     "FLASHINFER_",
     "LMCACHE_",
     "UCX_",
+    "NIXL_",
+    "MOONCAKE_",
+    "NVSHMEM_",
+    "HIP_",
+    "HSA_",
+    "ROCR_",
+    "AITER_",
+    "NUMEXPR_",
+    "GOMP_",
     "RAY_",
     "DG_",
     "HF_",

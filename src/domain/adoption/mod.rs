@@ -5,6 +5,7 @@ mod command_line;
 pub mod config_file;
 mod environment;
 pub mod files;
+pub mod places;
 mod profile;
 pub mod program;
 pub mod unit_file;

@@ -36,11 +36,16 @@ pub fn container_engine(seen: &Seen) -> Option<&'static str> {
     CONTAINERS.into_iter().find(|engine| names.iter().any(|name| name == engine))
 }
 
+/// The program of the embedded engine, which rehearsals and tests run.
+const EMBEDDED: &str = "awqdeploy";
+
 /// Whether this process executes Python: only that is a server, rather than what started one.
 pub(crate) fn is_interpreter(seen: &Seen) -> bool {
-    let name = seen.executable.file_name().map(|name| name.to_string_lossy());
-    // The embedded engine, which rehearsals and tests run.
-    name.is_some_and(|name| ["python", "pypy", "awqdeploy"].iter().any(|known| name.starts_with(known)))
+    ["python", "pypy", EMBEDDED].iter().any(|known| executes(seen, known))
+}
+
+fn executes(seen: &Seen, program: &str) -> bool {
+    seen.executable.file_name().is_some_and(|name| name.to_string_lossy().starts_with(program))
 }
 
 /// One process among those of a unit.
@@ -57,11 +62,15 @@ pub struct Member<'a> {
 /// The servers among processes: Python with the words of one. Of a server and what started it with the words of one, such
 /// as a launcher, the server; of its own copies the first.
 pub fn servers<'a>(members: &[Member<'a>]) -> Vec<Member<'a>> {
-    let all: Vec<_> = members
+    let mut all: Vec<_> = members
         .iter()
         .filter(|one| is_interpreter(one.seen) && super::command_line::serves(&one.seen.argv))
         .copied()
         .collect();
+    // Where Python serves, the embedded engine only answers for it.
+    if all.iter().any(|one| !executes(one.seen, EMBEDDED)) {
+        all.retain(|one| !executes(one.seen, EMBEDDED));
+    }
     let parent_of = |pid: i32| members.iter().find(|one| one.pid == pid).map(|one| one.parent);
     let above = |pid: i32| std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(members.len());
     let launches = |one: &Member<'_>| {

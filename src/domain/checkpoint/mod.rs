@@ -153,15 +153,19 @@ impl Checkpoint {
         let tensors = || named.values().copied();
         let sum =
             |tensors: &mut dyn Iterator<Item = &Tensor>| tensors.map(|tensor| ByteSize(tensor.bytes)).sum();
+        let once: ByteSize = sum(&mut tensors());
+        // Some tools count in the index what lies in two files twice, as the files do.
+        let in_files: ByteSize = sum(&mut files.headers.iter().flat_map(Header::tensors));
+        let by_index = files.total.map(|total| if total == in_files.0 { once } else { ByteSize(total) });
         let speculation = self
             .shape
             .as_ref()
             .map(|shape| sum(&mut tensors().filter(|tensor| tensors::speculates(shape, &tensor.name))));
         Self {
             tensors: self.shape.as_ref().map(|shape| Tensors::of_headers(shape, tensors())),
-            files_total: Some(sum(&mut tensors())),
+            files_total: Some(once),
             by_config,
-            by_index: files.total.map(ByteSize),
+            by_index,
             speculation: speculation.unwrap_or_default(),
             ..self
         }

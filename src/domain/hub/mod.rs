@@ -20,6 +20,7 @@ use super::{
 };
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -272,6 +273,9 @@ pub(crate) const MOST_LISTED: ByteSize = ByteSize::mib(64);
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     files: Vec<Listed>,
+    /// Their names, and the folders that these lie in.
+    names: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
     /// The bytes read so far.
     read: u64,
 }
@@ -290,8 +294,30 @@ impl Listing {
         if self.files.len() + files.len() > MOST_FILES {
             return Err(HubError::Malformed(format!("a listing of more than {MOST_FILES} files")));
         }
-        self.files.extend(files);
+        for file in files {
+            self.name(&file.path)?;
+            self.files.push(file);
+        }
         Ok(())
+    }
+
+    /// Takes a name that no other file has, nor a folder of another's.
+    fn name(&mut self, path: &Path) -> Result<(), HubError> {
+        let odd = |path: &Path, what: &str| {
+            Err(HubError::Malformed(format!("it lists `{}` {what}", path.display())))
+        };
+        if !self.names.insert(path.to_owned()) {
+            return odd(path, "twice");
+        }
+        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            if self.names.contains(folder) {
+                return odd(folder, "as a file and as a folder");
+            }
+            if !self.folders.insert(folder.to_owned()) {
+                break;
+            }
+        }
+        if self.folders.contains(path) { odd(path, "as a file and as a folder") } else { Ok(()) }
     }
 
     /// All files.

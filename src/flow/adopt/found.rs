@@ -6,6 +6,7 @@ use crate::{
         adoption::{
             Reading, config_file,
             files::{Candidate, loaded},
+            places,
             program::{self, Member},
             unit_file,
         },
@@ -133,11 +134,10 @@ fn followed(unit: &LoadedUnit) -> Result<(), Problem> {
 /// The folder that the model was loaded from: what the server has open decides, where that can be seen.
 pub(super) fn folder(server: &FoundServer, reading: &Reading) -> Result<Folder, Problem> {
     let revision = reading.revision.as_deref().unwrap_or("main");
-    let places = places(server, reading);
     let dummy_weights = Arguments::of(&reading.others).settings().dummy_weights;
     let mut candidates = Vec::new();
     let mut found = Vec::new();
-    for place in &places {
+    for place in &places::places(reading, &server.seen) {
         let Ok(folder) = Folder::open(place, &reading.model, revision) else { continue };
         let names = fs::names(folder.path()).unwrap_or_default();
         let files =
@@ -159,40 +159,7 @@ pub(super) fn folder(server: &FoundServer, reading: &Reading) -> Result<Folder, 
     {
         return Err(why);
     }
-    let looked: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
-    let what = format!("the model `{}` is in none of {}", reading.model, looked.join(", "));
-    Err(Problem::new(Kind::Unverified, what)
-        .help("start it with the model's folder, or with `HF_HOME` set to its cache, and adopt it then"))
-}
-
-/// Where the model may lie, in the order in which vLLM looks.
-fn places(server: &FoundServer, reading: &Reading) -> Vec<PathBuf> {
-    let seen = &server.seen;
-    let variable =
-        |name: &str| seen.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/root"));
-    let mut places = vec![seen.directory.join(&reading.model)];
-    let asked = |name: &str| {
-        seen.environment.get(name).is_some_and(|value| ["1", "true"].contains(&value.to_lowercase().as_str()))
-    };
-    if asked("VLLM_USE_MODELSCOPE") {
-        let caches = variable("MODELSCOPE_CACHE").map_or_else(
-            || vec![home.join(".cache/modelscope/hub"), home.join(".cache/modelscope")],
-            |cache| vec![cache.join("hub"), cache],
-        );
-        // ModelScope writes a dot of a name so.
-        let names = [reading.model.clone(), reading.model.replace('.', "___")];
-        for cache in reading.download_dir.iter().map(|folder| seen.directory.join(folder)).chain(caches) {
-            places.extend(names.iter().flat_map(|name| [cache.join("models").join(name), cache.join(name)]));
-        }
-        return places;
-    }
-    places.extend(reading.download_dir.as_ref().map(|folder| seen.directory.join(folder)));
-    let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE"));
-    let cache = cache.or_else(|| Some(variable("HF_HOME")?.join("hub")));
-    let cache = cache.or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")));
-    places.push(cache.unwrap_or_else(|| home.join(".cache/huggingface/hub")));
-    places
+    Err(places::nowhere(reading, &server.seen))
 }
 
 /// The files that the command line names beside the model, and those in the folders that it names, by their content.

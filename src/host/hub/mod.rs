@@ -93,7 +93,10 @@ impl Hub {
         });
         let client = client.map_err(|error| {
             Problem::doing("prepare an HTTP client", http::root_of(&error))
-                .help("install the system's certificates: on Debian the package `ca-certificates`")
+                .help(
+                    "install the system's certificates (on Debian the package `ca-certificates`); where `SSL_CERT_FILE` \
+                     or `SSL_CERT_DIR` is set, look whether certificates in PEM are there",
+                )
         })?;
         Ok(Self { client, settings: settings.clone() })
     }

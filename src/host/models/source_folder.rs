@@ -55,7 +55,9 @@ impl Folder {
     pub fn open(path: &Path, repo: &str, revision: &str) -> Result<Self, Problem> {
         let cached = path.join(cache_folder(repo));
         let path = if cached.is_dir() { &cached } else { path };
-        let is_cache = path.join("snapshots").is_dir() && path.join("blobs").is_dir();
+        // Where links are not to be had, a cache has no `blobs`.
+        let has = |name: &str| path.join(name).is_dir();
+        let is_cache = has("snapshots") && (has("blobs") || has("refs"));
         let path = if is_cache { snapshot(path, revision)? } else { path.to_owned() };
         if !path.is_dir() {
             return Err(Problem::new(Kind::Unverified, format!("there is no folder `{}`", path.display()))

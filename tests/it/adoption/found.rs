@@ -4,6 +4,7 @@ use awqdeploy::domain::{
     adoption::{
         Reading, Seen, config_file,
         files::{Candidate, loaded},
+        places::{nowhere, places},
         program::{Member, container_engine, servers},
         unit_file::{left_out, not_followed},
     },
@@ -55,6 +56,10 @@ fn only_python_with_the_words_of_a_server_is_one() {
         found(&[(1, 0, "/usr/bin/bash", "bash /opt/two.sh"), (2, 1, PYTHON, SERVE), (3, 1, PYTHON, &other)]),
         [2, 3]
     );
+    // What answers in a stand-in's place is not the server; alone it is.
+    const ENGINE: &str = "/opt/awqdeploy engine serve /srv/m --port 8100";
+    assert_eq!(found(&[(1, 0, PYTHON, SERVE), (2, 1, "/opt/awqdeploy", ENGINE)]), [1]);
+    assert_eq!(found(&[(2, 1, "/opt/awqdeploy", ENGINE)]), [2]);
     // A server that left its unit's main process behind.
     assert_eq!(found(&[(1, 0, "/usr/bin/sleep", "sleep 9"), (7, 0, PYTHON, SERVE)]), [7]);
 }
@@ -172,6 +177,9 @@ fn variables_of_what_runs_inside_are_kept_and_every_other_is_named() {
         ("RAY_ADDRESS", "x"),
         ("DG_JIT_CACHE_DIR", "/var/x"),
         ("CC", "/usr/bin/gcc-12"),
+        ("NIXL_LOG_LEVEL", "INFO"),
+        ("HIP_VISIBLE_DEVICES", "0"),
+        ("CUDACXX", "/usr/bin/nvcc"),
         ("CCACHE_DIR", "/x"),
         ("VLLM_LOGGING_LEVEL", "DEBUG"),
         ("VLLM_MODEL", "/srv/m"),
@@ -187,7 +195,17 @@ fn variables_of_what_runs_inside_are_kept_and_every_other_is_named() {
     let kept: Vec<_> = reading.environment.keys().map(String::as_str).collect();
     assert_eq!(
         kept,
-        ["CC", "DG_JIT_CACHE_DIR", "LMCACHE_LOCAL_CPU", "RAY_ADDRESS", "UCX_TLS", "VLLM_LOGGING_LEVEL"]
+        [
+            "CC",
+            "CUDACXX",
+            "DG_JIT_CACHE_DIR",
+            "HIP_VISIBLE_DEVICES",
+            "LMCACHE_LOCAL_CPU",
+            "NIXL_LOG_LEVEL",
+            "RAY_ADDRESS",
+            "UCX_TLS",
+            "VLLM_LOGGING_LEVEL"
+        ]
     );
     let note = reading.notes.iter().find(|note| note.starts_with("variables are left out")).unwrap();
     for name in ["CCACHE_DIR", "HF_TOKEN", "PATH", "VLLM_MODEL", "VLLM_SERVE_ARGS", "XDG_CACHE_HOME"] {
@@ -229,6 +247,43 @@ fn the_bytes_that_are_open_decide_which_folder_is_the_model() {
     // A folder of that name without weights is never the model.
     assert_eq!(chosen(&[candidate("/a", false), candidate("/b", true)], &[]), "/b");
     assert_eq!(chosen(&[candidate("/a", false)], &open("/a")), "");
+}
+
+/// As `huggingface_hub` and ModelScope read their variables.
+#[test]
+fn a_model_is_sought_where_its_variables_say() {
+    let seek = |flags: &str, variables: &[(&str, &str)]| {
+        let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let seen = Seen { environment, ..seen(PYTHON, &format!("p /o/vllm serve own/m.1 {flags}")) };
+        let reading = Reading::of(&seen).unwrap();
+        let found: Vec<_> = places(&reading, &seen).iter().map(|place| place.display().to_string()).collect();
+        assert_eq!(found[0], "/srv/llm/own/m.1", "a folder comes first");
+        (found[1..].join(" "), nowhere(&reading, &seen))
+    };
+    let home = ("HOME", "/home/ai");
+    for (flags, variables, wanted) in [
+        ("", &[][..], "/root/.cache/huggingface/hub"),
+        ("", &[home], "/home/ai/.cache/huggingface/hub"),
+        ("", &[home, ("XDG_CACHE_HOME", "/var/x")], "/var/x/huggingface/hub"),
+        ("", &[("XDG_CACHE_HOME", "/var/x"), ("HF_HOME", "/data/hf")], "/data/hf/hub"),
+        ("", &[home, ("HF_HOME", "~/hf")], "/home/ai/hf/hub"),
+        ("", &[("HF_HOME", "hf")], "/srv/llm/hf/hub"),
+        ("", &[("HF_HOME", "/data/hf"), ("HF_HUB_CACHE", "/data/hub")], "/data/hub"),
+        ("", &[("HUGGINGFACE_HUB_CACHE", "/data/hub"), ("HF_HOME", "")], "/data/hub"),
+        ("--download-dir /data/dl", &[], "/data/dl /root/.cache/huggingface/hub"),
+        ("--download_dir=dl", &[("VLLM_USE_MODELSCOPE", "0")], "/srv/llm/dl /root/.cache/huggingface/hub"),
+    ] {
+        let (found, problem) = seek(flags, variables);
+        assert_eq!(found, wanted, "{flags} {variables:?}");
+        assert!(problem.kind == Kind::Refused && problem.help.unwrap().contains("`HF_HOME`"));
+    }
+    for asked in ["True", "true", "1"] {
+        let scope = ("VLLM_USE_MODELSCOPE", asked);
+        let (found, problem) = seek("", &[scope, ("MODELSCOPE_CACHE", "/data/ms"), ("HF_HOME", "/x")]);
+        assert!(found.contains("/data/ms/models/own/m___1") && !found.contains("/x"), "{found}");
+        assert!(problem.help.unwrap().contains("`MODELSCOPE_CACHE`"));
+        assert!(seek("", &[scope, home]).0.contains("/home/ai/.cache/modelscope/hub/models/own/m.1"));
+    }
 }
 
 /// Python's `yaml` reads YAML 1.1, in which `yes` and `off` are booleans.

@@ -1,6 +1,9 @@
 //! Checkpoints as they are found in the wild: what vLLM reads is read, or said to be not modelled.
 
-use crate::scratch::tempdir;
+use crate::{
+    as_vllm::{all, differences},
+    scratch::tempdir,
+};
 use awqdeploy::{
     domain::{
         checkpoint::{
@@ -281,6 +284,16 @@ fn a_tensor_in_two_files_is_counted_once() {
     let found = checkpoint::read(folder.path(), Presence::Headers).unwrap().unwrap();
     assert_eq!((found.weights(1).unwrap().0, found.files_total.unwrap().0), (24, 24));
     assert!(checkpoint::check(folder.path()).is_ok());
+
+    // An index counts it once, or as often as it is stored; neither says that a file is of another revision.
+    for (total, by_index) in [(24, 24), (32, 24), (40, 40)] {
+        let index = json!({"metadata": {"total_size": total}, "weight_map": {
+            "model.embed_tokens.weight": "model-1.safetensors", "model.norm.weight": "model-1.safetensors",
+            "lm_head.weight": "model-2.safetensors"}});
+        std::fs::write(path("model.safetensors.index.json"), index.to_string()).unwrap();
+        let found = checkpoint::read(folder.path(), Presence::Headers).unwrap().unwrap();
+        assert_eq!((found.files_total.unwrap().0, found.by_index.unwrap().0), (24, by_index), "{total}");
+    }
 }
 
 #[test]
@@ -304,6 +317,15 @@ fn pointers_of_git_lfs_are_named() {
     std::fs::write(path("config.json"), pointer).unwrap();
     let problem = Checkpoint::of(pointer, None).unwrap_err();
     assert!(problem.help.unwrap().contains("git lfs pull"));
+}
+
+/// What vLLM's own configuration classes accept is read as they read it, or is not modelled.
+#[test]
+fn configurations_are_read_as_vllm_reads_them() {
+    let found = all();
+    assert!(found.len() > 90, "{}", found.len());
+    let wrong: Vec<_> = found.iter().flat_map(|one| differences(one, &one.vllm)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 proptest! {

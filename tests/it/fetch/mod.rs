@@ -5,6 +5,7 @@ mod faults;
 mod kill_loop;
 pub(crate) mod killed;
 mod locking;
+mod odd_hubs;
 mod own_authority;
 mod repairing;
 

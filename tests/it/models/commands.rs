@@ -199,6 +199,48 @@ fn an_export_is_a_plain_folder() {
     assert!(!other.exists());
 }
 
+/// An export puts its files where it was told to, and touches nothing else there.
+#[test]
+fn an_export_goes_into_empty_folders_of_any_kind_and_spares_the_rest() {
+    let site = Site::new();
+    let stored = site.take_in();
+    let out = site.dir.path().join("out");
+    for folder in ["empty", "here", "behind", ".keep.new"] {
+        fs::create_dir_all(out.join(folder)).unwrap();
+    }
+    symlink(out.join("behind"), out.join("link")).unwrap();
+    fs::write(out.join(".keep.new/precious"), "x").unwrap();
+    let export = |folder: &Path, words: &[&str]| {
+        let mut command = awqdeploy(&[&["export", "awq"], words].concat());
+        command.env("AWQDEPLOY_ROOT", site.dir.path().join("root")).current_dir(folder);
+        Said::by(command.env("AWQDEPLOY_PROFILES", site.dir.path().join("profiles")))
+    };
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let weights = inode(&stored.join("model.safetensors"));
+    for (from, words, lies_in, shared) in [
+        (&out, &["keep"][..], "keep", true),
+        (&out, &["empty"], "empty", true),
+        (&out.join("here"), &["."], "here", true),
+        (&out, &["link"], "behind", true),
+        (&out, &["copy", "--copy"], "copy", false),
+    ] {
+        let said = export(from, words);
+        assert_eq!(said.code, Some(0), "{words:?}: {}", said.stderr);
+        let told = format!("{}{}", said.stdout, said.stderr).contains("the store's own files");
+        let same = inode(&out.join(lies_in).join("model.safetensors")) == weights;
+        assert_eq!((told, same), (shared, shared), "{words:?}");
+        assert_eq!(export(from, words).code, Some(2), "{words:?}: it would overwrite what is there");
+    }
+    assert!(fs::symlink_metadata(out.join("link")).unwrap().is_symlink());
+    assert_eq!(fs::read(out.join(".keep.new/precious")).unwrap(), b"x");
+    for inside in [stored, site.store().layout().models().join("mine")] {
+        assert_eq!(export(&out, &[inside.to_str().unwrap()]).code, Some(2));
+    }
+    let mut left = awqdeploy::host::os::fs::names(&out).unwrap();
+    left.sort();
+    assert_eq!(left, [".keep.new", "behind", "copy", "empty", "here", "keep", "link"]);
+}
+
 #[test]
 fn collect_shows_first_and_then_frees() {
     let site = Site::new();

@@ -54,6 +54,29 @@ fn what_is_no_listing_is_said_so() {
     assert!(commit(br#"{"sha":"main"}"#).is_err());
 }
 
+/// No folder could hold these files, whoever lists them, and on whichever page.
+#[test]
+fn a_name_is_a_files_or_a_folders_and_one_files_only() {
+    let file = |path: &str| {
+        let oid = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+        format!(r#"{{"type":"file","path":"{path}","size":1,"oid":"{oid}"}}"#)
+    };
+    let told = |names: &[&str]| {
+        let mut all = Listing::default();
+        let added = names.iter().try_for_each(|name| all.add(format!("[{}]", file(name)).as_bytes()));
+        added.map_err(|fault| fault.to_string())
+    };
+    assert_eq!(told(&["a/b", "a/c", "A", "ab", "a/d/e", "a/d/f"]), Ok(()));
+    for (names, what) in [
+        (["a", "a"], "`a` twice"),
+        (["a", "a/b"], "`a` as a file and as a folder"),
+        (["a/b/c", "a"], "`a` as a file and as a folder"),
+        (["a/b", "a/b/c"], "`a/b` as a file and as a folder"),
+    ] {
+        assert_eq!(told(&names), Err(format!("not a hub's answer: it lists {what}")));
+    }
+}
+
 /// Pages may come one after the other, each within its limits.
 #[test]
 fn a_listing_has_an_end() {

@@ -11,3 +11,4 @@ mod prediction;
 mod preflight;
 mod published;
 mod rules;
+mod wild;

@@ -66,6 +66,13 @@ fn a_hubs_cache_is_read_through_its_links() {
     assert!(unknown.help.unwrap().contains(&commit));
     write(&repository.join("refs/evil"), b"../../..");
     assert!(Folder::open(&repository, "o/n", "evil").is_err());
+    // Where links are not to be had, the files lie in the snapshot itself, and there are no `blobs`.
+    let snapshot = repository.join("snapshots").join(&commit);
+    fs::remove_file(snapshot.join("config.json")).unwrap();
+    fs::remove_dir_all(repository.join("blobs")).unwrap();
+    write(&snapshot.join("config.json"), b"{}");
+    let files = Folder::open(dir.path(), "o/n", "main").unwrap().survey(&Interrupt::default(), &mut |_| ());
+    assert_eq!(files.unwrap().len(), 1);
 }
 
 #[test]
