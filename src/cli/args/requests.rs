@@ -22,6 +22,9 @@ pub(crate) struct Validate {
     /// The share of the questions with known answers that must be answered right [default: not asked]
     #[arg(long, value_name = "SHARE", requires = "url")]
     pub(crate) min_known_answers: Option<f64>,
+    /// A report that tells what the model should expect: printed by `validate --json`, here or elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
 }
 
 /// The arguments of `apply`.
