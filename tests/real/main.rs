@@ -10,6 +10,7 @@ mod adopting;
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;
+mod quality;
 #[path = "../skipped.rs"]
 mod skipped;
 mod systemd;
