@@ -12,7 +12,7 @@ use crate::{
     domain::{
         exit_status::ExitStatus,
         problem::{Kind, Problem},
-        profile::{Gates, secrets::SecretText},
+        profile::{Gates, QualityLimits, secrets::SecretText},
         validation::report::Verdict,
     },
     flow::{
@@ -39,6 +39,7 @@ pub(super) fn validate(
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
                 min_known_answers: request.min_known_answers,
+                quality: QualityLimits { max_divergence: request.max_divergence, ..QualityLimits::default() },
                 ..Gates::default()
             };
             let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());

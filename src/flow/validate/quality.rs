@@ -9,7 +9,7 @@ use crate::{
         },
         conformance::{Ask, Known, logprobs_of, read_logprobs},
         validation::{
-            expectations::{Expectations, MOST, TextExpectations, VERSION},
+            expectations::{Expectations, MOST, ROWS, TextExpectations, VERSION},
             quality::{
                 self, Answered, Quality,
                 verdict::{QualityEvidence, judge},
@@ -179,7 +179,7 @@ impl Validation<'_> {
         let rows = texts::rows(greatest, &conversation);
         let tokens = self.tokens(Prompt::Tokens(&rows), into.depth).await?;
         // It is no text, so that its bytes mean nothing.
-        into.texts.extend(TextExpectations::of(texts::ROWS, "", &tokens, into.depth));
+        into.texts.extend(TextExpectations::of(ROWS, "", &tokens, into.depth));
         Ok(())
     }
 

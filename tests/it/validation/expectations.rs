@@ -231,6 +231,13 @@ fn what_cannot_be_compared_is_not_judged() {
         let judgement = judged(&alone, &ours, None, Some(asked));
         assert_eq!((judgement.untold.len(), judgement.not_judged.len()), (0, 1), "{judgement:?}");
     }
+    // A limit without a baseline is held against what was named in its place, and against nothing that was not.
+    let limited = Gates { baseline: None, ..gates.clone() };
+    let found = record(&sound, ReferenceOf::SameModel);
+    assert_eq!(judged(&limited, &sound, None, Some(found)).not_judged.len(), 1);
+    let asked = Some(Reference { required: true, ..found });
+    assert_eq!(judged(&limited, &sound, None, asked).not_judged, [""; 0]);
+    assert_eq!(judged(&limited, &quality(model(0.35, 640)), None, asked).failures.len(), 1);
     // Fewer likely tokens are judged by what they tell, and that is said.
     let mut few = model(0.35, 640);
     few.depth = 1;
@@ -362,4 +369,33 @@ fn a_quality_of_the_old_form_is_read() {
     assert!(comparison.perplexity_ratio.is_some() && comparison.divergence.is_none(), "{comparison:?}");
     let limits: QualityLimits = serde_json::from_str(r#"{"max_cut_answers":0.5,"required":true}"#).unwrap();
     assert_eq!(limits, QualityLimits::default());
+}
+
+/// Another template is no other tokenizer: the texts are compared, and what is left out is said.
+#[test]
+fn another_template_is_told() {
+    let with_rows = |sure: f64, first: u32| {
+        let mut all = model(sure, 640);
+        let rows = (first..first + 16).map(|id| expected(id, &[(id, 0.6), (id + 1, 0.4)])).collect();
+        all.texts.push(text("rows", rows));
+        quality(all)
+    };
+    let sound = with_rows(0.8, 7);
+    let same = Some(record(&sound, ReferenceOf::SameWeights));
+    let gates = Gates { baseline: None, ..gates() };
+    assert_eq!(judged(&gates, &with_rows(0.8, 7), None, same).untold, [""; 0]);
+    let judgement = judged(&gates, &with_rows(0.8, 9), None, same);
+    assert_eq!((&judgement.failures[..], &judgement.not_judged[..]), (&[][..], &[][..]));
+    assert_eq!(
+        judgement.untold,
+        [
+            "the divergence at the tokens of the chat template is not judged: it renders a conversation otherwise than \
+             that of the same weights on 2026-11-29"
+        ]
+    );
+    assert_eq!(judgement.reference.unwrap().divergence.unwrap().tokens, 640);
+    // Of another tokenizer nothing is known.
+    assert!(
+        judged(&gates, &quality(Expectations::default()), None, same).untold[0].contains("share no text")
+    );
 }

@@ -41,7 +41,8 @@ def rounded(weight: torch.Tensor, group: int, symmetric: bool = True, shift: int
         scale = ((high - low) / (LEVELS - 1)).clamp(min=1e-8)
         zero = torch.round(-low / scale)
     values = torch.round(groups / scale + zero).clamp(0, LEVELS - 1)
-    back = (values - zero - shift) * scale.roll(roll, 1)
+    # Checkpoints store scales in the weights' own type.
+    back = (values - zero - shift) * scale.to(weight.dtype).float().roll(roll, 1)
     return back.flatten(1)[:, : weight.shape[1]].to(weight.dtype)
 
 

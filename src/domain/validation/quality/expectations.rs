@@ -14,6 +14,8 @@ use std::fmt::Write as _;
 
 /// The version of the texts. Probabilities of another version are not compared.
 pub const VERSION: u32 = 1;
+/// The name of the prompt of rows of the vocabulary and a conversation in the model's template.
+pub(crate) const ROWS: &str = "rows";
 /// The most likely tokens that are asked for: vLLM gives as many unless `--max-logprobs` says otherwise.
 pub(crate) const MOST: u32 = 20;
 /// The probability of the likely tokens that are kept. What is beyond is one lump.
@@ -168,6 +170,17 @@ impl Expectations {
     /// Whether both tell of texts, and share none: their tokenizers, or texts, differ.
     pub fn reads_otherwise(&self, baseline: &Self) -> bool {
         !self.texts.is_empty() && !baseline.texts.is_empty() && self.shared(baseline).is_empty()
+    }
+
+    /// Whether both read texts alike, and render a conversation otherwise: their chat templates differ, or what those
+    /// write changes from day to day.
+    pub fn renders_otherwise(&self, baseline: &Self) -> bool {
+        let parts = |of: &Self| -> (Self, Self) {
+            let (rows, texts) = of.texts.iter().cloned().partition(|text| text.name == ROWS);
+            (Self { texts: rows, ..of.clone() }, Self { texts, ..of.clone() })
+        };
+        let ((our_rows, our_texts), (their_rows, their_texts)) = (parts(self), parts(baseline));
+        !our_texts.shared(&their_texts).is_empty() && our_rows.reads_otherwise(&their_rows)
     }
 
     /// All tokens.

@@ -164,6 +164,12 @@ impl Quality {
         ours > 0 && theirs > 0 && ours != theirs
     }
 
+    /// Whether both read texts alike, and render a conversation otherwise.
+    pub(crate) fn renders_otherwise(&self, baseline: &Self) -> bool {
+        let both = self.expectations.as_ref().zip(baseline.expectations.as_ref());
+        both.is_some_and(|(ours, theirs)| ours.renders_otherwise(theirs))
+    }
+
     /// Whether it tells what the model expects at the texts of today, beside their own tokens.
     pub(crate) fn is_a_record(&self) -> bool {
         let tells = |expectations: &Expectations| expectations.version == VERSION && expectations.depth > 0;

@@ -85,9 +85,6 @@ const FRENCH: &str = "Le maître du port tenait deux livres. Dans le premier, il
     le second, ce qu'il avait vu lui-même. Pendant trente ans, les deux s'accordaient si bien que personne ne \
     demandait à voir le second.";
 
-/// The name of the prompt of rows of the vocabulary.
-pub const ROWS: &str = "rows";
-
 /// Rows of the vocabulary in a prompt of them, and how often they come: the second time they are there to be copied, so
 /// that the model's answer touches them too.
 const ROW_COUNT: u64 = 24;

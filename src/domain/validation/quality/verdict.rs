@@ -85,7 +85,18 @@ pub fn judge(evidence: QualityEvidence<'_>) -> QualityJudgement {
             judgement.untold = judgement.not_judged.split_off(asked);
         }
     }
+    let named = evidence.reference.map(|reference| (reference.named, reference.quality));
+    let beside = evidence.baseline.map(|quality| ("the baseline", quality)).into_iter().chain(named);
+    let otherwise = beside.filter(|(_, theirs)| quality.renders_otherwise(theirs));
+    judgement.untold.extend(otherwise.map(|(from, _)| other_template(from)));
     judgement
+}
+
+fn other_template(from: &str) -> String {
+    format!(
+        "the divergence at the tokens of the chat template is not judged: it renders a conversation otherwise than that \
+         of {from}"
+    )
 }
 
 /// The limit of the divergence from another quantisation, where the profile names none.
@@ -162,6 +173,11 @@ pub(crate) fn not_judgeable(gates: &Gates, baseline: Option<&Quality>) -> Vec<St
 /// The limits that this quality and this comparison leave unjudged, and why.
 fn left_open(evidence: QualityEvidence<'_>, comparison: Option<&QualityComparison>) -> Vec<String> {
     let mut open = not_judgeable(evidence.gates, evidence.baseline);
+    // Where somebody named a record in place of a baseline, it is held against that.
+    let named = evidence.reference.is_some_and(|reference| reference.required);
+    if named && evidence.gates.baseline.is_none() {
+        open.retain(|why| !why.contains("divergence"));
+    }
     let ratio = comparison.and_then(|comparison| comparison.perplexity_ratio);
     if evidence.gates.max_perplexity_ratio.is_some()
         && ratio.is_none()
