@@ -133,6 +133,14 @@ in
           optional (types.numbers.between 0 1)
             "Most answers that may be cut off, where there is no baseline to compare with, as a share."
             0.5;
+        max-divergence =
+          optional (types.numbers.between 0 1000)
+            "Most that its expectations may diverge from the baseline's, nats a token."
+            0.15;
+        max-divergence-same-weights =
+          optional (types.numbers.between 0 1000)
+            "Most that its expectations may diverge from a record of the same weights, nats a token."
+            0.005;
         required = optional types.bool "Whether a limit that cannot be judged fails." false;
       };
       sweep = {

@@ -13,6 +13,7 @@ mod configs;
 #[allow(dead_code, reason = "tests/systemd uses the rest of it")]
 mod machine;
 mod parser;
+mod quality;
 #[path = "../skipped.rs"]
 mod skipped;
 mod systemd;

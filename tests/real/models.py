@@ -174,13 +174,13 @@ def gptq_config(ignored: list[str]) -> dict:
     }
 
 
-def quantise(source: pathlib.Path, target: pathlib.Path, convert, config_of, dtype: torch.dtype) -> None:
+def quantise(source: pathlib.Path, target: pathlib.Path, convert, config_of, dtype: torch.dtype, which=QUANTISED) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     tensors, ignored = {}, []
     for name, tensor in load_file(source / "model.safetensors").items():
         module = name.removesuffix(".weight")
-        if QUANTISED.search(name):
+        if which.search(name):
             tensors |= convert(module, tensor)
             continue
         tensors[name] = tensor.to(dtype) if tensor.dtype == torch.bfloat16 else tensor

@@ -22,6 +22,12 @@ pub(crate) struct Validate {
     /// The share of the questions with known answers that must be answered right [default: not asked]
     #[arg(long, value_name = "SHARE", requires = "url")]
     pub(crate) min_known_answers: Option<f64>,
+    /// A report that tells what the model should expect: printed by `validate --json`, here or elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
+    /// The most that its expectations may diverge from that report's, nats a token [default: 0.15]
+    #[arg(long, value_name = "NATS", requires_all = ["url", "reference"])]
+    pub(crate) max_divergence: Option<f64>,
 }
 
 /// The arguments of `apply`.

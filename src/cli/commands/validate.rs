@@ -12,10 +12,13 @@ use crate::{
     domain::{
         exit_status::ExitStatus,
         problem::{Kind, Problem},
-        profile::{Gates, secrets::SecretText},
+        profile::{Gates, QualityLimits, secrets::SecretText},
         validation::report::Verdict,
     },
-    flow::{context::Context, validate::command},
+    flow::{
+        context::Context,
+        validate::{command, reference::ReferenceFile},
+    },
     host::os::signals::Interrupt,
 };
 use std::rc::Rc;
@@ -26,12 +29,17 @@ pub(super) fn validate(
     screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
+    let file = request.reference.as_deref().map(ReferenceFile::read).transpose()?;
     let report = match &request.url {
-        None => command::validate(&Context { interrupt, ..context(global)?.observed_by(screen.clone()) })?,
+        None => {
+            let context = Context { interrupt, ..context(global)?.observed_by(screen.clone()) };
+            command::validate(&context, file.as_ref())?
+        }
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
                 min_known_answers: request.min_known_answers,
+                quality: QualityLimits { max_divergence: request.max_divergence, ..QualityLimits::default() },
                 ..Gates::default()
             };
             let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
@@ -39,7 +47,7 @@ pub(super) fn validate(
                 Problem::new(Kind::Usage, format!("the variable `OPENAI_API_KEY` {fault}"))
             })?;
             let server = command::Server { url: url.clone(), model: request.model, key, gates };
-            command::validate_at(&server, &interrupt, &**screen)?
+            command::validate_at(&server, file.as_ref(), &interrupt, &**screen)?
         }
     };
     screen.clear();

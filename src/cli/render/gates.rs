@@ -6,6 +6,7 @@ use crate::{
         measure::{Throughput, run::Run},
         size::ByteSize,
         validation::{
+            expectations::{Against, Divergence},
             observed::Figure,
             report::{KnownAnswers, Report},
             sequential::SequentialResult,
@@ -75,6 +76,14 @@ pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
     }));
     all.extend(gates.min_known_answers.map(|least| known_answers(report, least)));
     all.extend(gates.max_perplexity_ratio.map(|most| perplexity(report, most)));
+    let beside = report.quality_comparison.as_ref().and_then(|quality| quality.divergence.as_ref());
+    all.extend(gates.quality.max_divergence.map(|most| divergence("the baseline", beside, most)));
+    all.extend(
+        report
+            .reference
+            .as_ref()
+            .map(|beside| divergence(&beside.named, beside.divergence.as_ref(), beside.limit)),
+    );
     all
 }
 
@@ -107,6 +116,25 @@ fn perplexity(report: &Report, most: f64) -> Gate {
             Some(ratio) if ratio.low > most => GateState::Missed,
             Some(ratio) if ratio.high > most => GateState::Undecided,
             Some(_) => GateState::Met,
+        },
+    }
+}
+
+fn divergence(from: &str, of: Option<&Divergence>, most: f64) -> Gate {
+    let mean = of.and_then(|of| Some((of.mean?, of.low?, of.high?)));
+    Gate {
+        name: format!("divergence from {from}, nats a token"),
+        wanted: format!("≤ {most}"),
+        measured: mean
+            .map_or_else(unmeasured, |(mean, low, high)| format!("{mean:.4} ({low:.4} to {high:.4})")),
+        margin: mean.map_or_else(String::new, |(mean, ..)| {
+            percent(most / mean.max(f64::MIN_POSITIVE).max(most / 100.0))
+        }),
+        state: match of.and_then(|of| of.shows(most)) {
+            None => GateState::NotJudged,
+            Some(Against::Within) => GateState::Met,
+            Some(Against::Beyond) => GateState::Missed,
+            Some(Against::Open) => GateState::Undecided,
         },
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         findings::Finding,
         measure::{Interval, Throughput},
         validation::{
+            expectations::Expectations,
             report::{Check, CheckOutcome, Report, Verdict},
             sweep::{Concurrency, PromptLength, Swept},
         },
@@ -321,6 +322,9 @@ fn quality(report: &Report) -> Markup {
                 }
                 @if let Some(perplexity) = quality.perplexity() {
                     tr { th { "perplexity" } td { (format!("{perplexity:.2}")) } }
+                }
+                @if let Some(bits) = quality.expectations.as_ref().and_then(Expectations::bits_per_byte) {
+                    tr { th { "surprise at a byte of the texts" } td { (format!("{bits:.3} bits")) } }
                 }
                 @if let Some(comparison) = &report.quality_comparison {
                     tr { th { "against the baseline" } td {

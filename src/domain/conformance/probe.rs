@@ -30,7 +30,11 @@ impl Exchange {
     }
 
     /// The body of an answer with status 200, as text.
-    pub(super) fn good_text(&self) -> Result<&str, ApiError> {
+    ///
+    /// # Errors
+    ///
+    /// For another status, and for a body that is no text.
+    pub(crate) fn good_text(&self) -> Result<&str, ApiError> {
         if self.status != 200 {
             return Err(ApiError::Refused { status: self.status, message: self.complaint() });
         }

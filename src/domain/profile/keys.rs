@@ -117,6 +117,16 @@ pub static KEYS: &[Key] = &[
         "max-perplexity-ratio = 1.05",
     ),
     Key::optional("validation.quality.max-cut-answers", "a share from 0 to 1", "max-cut-answers = 0.5"),
+    Key::optional(
+        "validation.quality.max-divergence",
+        "nats a token above 0 and at most 1000",
+        "max-divergence = 0.15",
+    ),
+    Key::optional(
+        "validation.quality.max-divergence-same-weights",
+        "nats a token above 0 and at most 1000",
+        "max-divergence-same-weights = 0.005",
+    ),
     Key::optional("validation.quality.required", "`true` or `false`", "required = true"),
     Key::optional("validation.sweep", "a table that says what else to measure", "[validation.sweep]"),
     Key::optional(

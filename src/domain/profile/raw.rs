@@ -151,6 +151,8 @@ pub(super) struct RawQuality {
     pub(super) min_known_answers: Spanned<f64>,
     pub(super) max_perplexity_ratio: Option<Spanned<f64>>,
     pub(super) max_cut_answers: Option<Spanned<f64>>,
+    pub(super) max_divergence: Option<Spanned<f64>>,
+    pub(super) max_divergence_same_weights: Option<Spanned<f64>>,
     pub(super) required: Option<bool>,
 }
 

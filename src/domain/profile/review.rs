@@ -260,11 +260,19 @@ impl Review<'_> {
         let known = self.check(raw.min_known_answers, rules::share).map(Some);
         let perplexity = self.check_or(raw.max_perplexity_ratio, None, ratio);
         let cut = self.check_or(raw.max_cut_answers, usual.max_cut_answers, rules::share);
+        let divergence = self.check_or(raw.max_divergence, None, ratio);
+        let same = self.check_or(
+            raw.max_divergence_same_weights,
+            usual.max_divergence_same_weights,
+            rules::above_zero(rules::MOST_RATIO),
+        );
         Some(Gates {
             min_known_answers: known?,
             max_perplexity_ratio: perplexity?,
             quality: QualityLimits {
                 max_cut_answers: cut?,
+                max_divergence: divergence?,
+                max_divergence_same_weights: same?,
                 required: raw.required.unwrap_or(usual.required),
             },
             ..Gates::default()
@@ -399,7 +407,14 @@ pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
     if let Some(ratio) = gates.max_perplexity_ratio {
         rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
     }
-    rules::share(gates.quality.max_cut_answers).map_err(at("quality.max-cut-answers"))?;
+    let QualityLimits { max_cut_answers, max_divergence, max_divergence_same_weights, .. } = gates.quality;
+    rules::share(max_cut_answers).map_err(at("quality.max-cut-answers"))?;
+    for (key, limit) in [
+        ("quality.max-divergence", max_divergence),
+        ("quality.max-divergence-same-weights", Some(max_divergence_same_weights)),
+    ] {
+        limit.map(rules::above_zero(rules::MOST_RATIO)).transpose().map_err(at(key))?;
+    }
     Ok(())
 }
 

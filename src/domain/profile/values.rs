@@ -157,6 +157,10 @@ pub struct Gates {
 pub struct QualityLimits {
     /// The share of answers that the limit of their tokens may cut off, where there is no baseline to compare with.
     pub max_cut_answers: f64,
+    /// The mean divergence from the baseline's expectations that passes, nats a token. Absent: whatever it is.
+    pub max_divergence: Option<f64>,
+    /// The mean divergence from a record of the same locked weights that passes, nats a token.
+    pub max_divergence_same_weights: f64,
     /// Whether a limit that cannot be judged fails.
     pub required: bool,
 }
@@ -211,8 +215,14 @@ pub struct Tolerances {
 
 impl Default for QualityLimits {
     /// The usual limits. A model that answers in sentences is cut off now and then; one whose end token is lost, always.
+    /// Another kernel for the same weights diverged by 0.0006, and an eighth of one layer zeroed by 0.0063.
     fn default() -> Self {
-        Self { max_cut_answers: 0.5, required: true }
+        Self {
+            max_cut_answers: 0.5,
+            max_divergence: None,
+            max_divergence_same_weights: 0.005,
+            required: true,
+        }
     }
 }
 

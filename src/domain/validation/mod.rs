@@ -12,4 +12,4 @@ pub mod sweep;
 pub mod users;
 pub mod verdict;
 
-pub use quality::{endings, gibberish, paired, questions};
+pub use quality::{endings, expectations, gibberish, paired, questions, reference, texts};

@@ -6,11 +6,13 @@ use super::{
         Quality, QualityComparison,
         paired::share_bounds,
         questions::{self, QUESTIONS},
+        reference::ReferenceComparison,
     },
     sweep::Swept,
 };
 use crate::domain::{
     api::response_shape::ResponseShapes,
+    digest::Sha256Digest,
     findings::{Finding, Severity},
     generation_id::GenerationId,
     measure::Throughput,
@@ -43,6 +45,12 @@ pub struct Report {
     /// The comparison of its quality with the baseline's, where both are known.
     #[serde(default)]
     pub quality_comparison: Option<QualityComparison>,
+    /// The comparison with another record of what the model expects, where there is one.
+    #[serde(default)]
+    pub reference: Option<ReferenceComparison>,
+    /// The digest of the lock of its weights, where they are locked.
+    #[serde(default)]
+    pub weights: Option<Sha256Digest>,
     /// The shape of every kind of answer, for comparison with the next generation's.
     #[serde(default)]
     pub shapes: ResponseShapes,
@@ -164,6 +172,11 @@ impl Report {
         self.actual = Some(actual);
         let fatal = self.findings.iter().filter(|finding| finding.severity == Severity::Fatal);
         self.failures.extend(fatal.map(|finding| finding.message.clone()));
+    }
+
+    /// Whether it tells what a model of these weights expects at the texts of today.
+    pub(crate) fn records(&self, weights: Sha256Digest) -> bool {
+        self.weights == Some(weights) && self.quality.as_ref().is_some_and(Quality::is_a_record)
     }
 
     /// Whether it answers as an API should, at any speed.

@@ -5,6 +5,7 @@
 use super::{
     quality::{
         Quality, QualityComparison,
+        reference::{Reference, ReferenceComparison},
         verdict::{self as quality_verdict, QualityEvidence},
     },
     report::{Check, Comparison, KnownAnswers, Report},
@@ -30,6 +31,8 @@ pub struct Evidence<'a> {
     pub throughput: Option<&'a Throughput>,
     /// The baseline, if there is one.
     pub basis: Option<Basis<'a>>,
+    /// Another record of what the model expects, if there is one.
+    pub reference: Option<Reference<'a>>,
 }
 
 /// The measurements of the baseline.
@@ -78,6 +81,8 @@ pub struct Judgement {
     pub comparison: Option<Comparison>,
     /// The comparison of quality with the baseline, where both were measured.
     pub(crate) quality: Option<QualityComparison>,
+    /// The comparison with another record of the model.
+    pub(crate) reference: Option<ReferenceComparison>,
 }
 
 /// Compares these decode rates with the gates, and with those of the baseline: returns what the floor and the
@@ -152,13 +157,16 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
         known_answers: evidence.known_answers,
         quality: evidence.quality,
         baseline: evidence.basis.and_then(|basis| basis.quality(evidence.gates)),
+        reference: evidence.reference,
     });
     failures.extend(quality.failures);
     judgement.doubts.extend(quality.doubts);
     judgement.quality = quality.comparison;
+    judgement.reference = quality.reference;
     if complete {
         let mut open = speed_not_judgeable(evidence.gates, evidence.basis);
         open.extend(NotJudged::all(quality.not_judged, requires_quality(evidence.gates)));
+        open.extend(NotJudged::all(quality.untold, false));
         judgement.failures.extend(open.iter().filter(|open| open.fails).map(|open| open.why.clone()));
         judgement.not_judged = open.into_iter().map(|open| open.why).collect();
     }

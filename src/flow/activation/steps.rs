@@ -11,7 +11,7 @@ use crate::{
     },
     flow::{
         event::{Event, Observer},
-        validate::generation::report,
+        validate::generation::{Beside, report},
     },
     host::{
         machine::usage,
@@ -101,8 +101,8 @@ impl<'a> Live<'a> {
             readahead::for_the_rollback(&plan, &store.generation(from)?.plan, &self.interrupt, self.observer);
         }
         let whose = self.services.processes()?;
-        let baseline = self.baseline.as_ref();
-        let mut report = report(store, &plan, generation, whose, baseline, &self.interrupt, self.observer)?;
+        let beside = Beside { live: self.baseline.as_ref(), file: None };
+        let mut report = report(store, &plan, generation, whose, beside, &self.interrupt, self.observer)?;
         match self.services.log_tail(EVIDENCE_LINES) {
             Ok(log) => {
                 let actual = Observed::of(log.lines()).with(usage::of(&self.services.processes()?));

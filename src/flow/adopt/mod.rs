@@ -389,6 +389,8 @@ impl Found {
             gates: &gates,
             argv,
             start_spread: USUAL_START_SPREAD,
+            weights: None,
+            reference: None,
         };
         context.interrupt.drive(async {
             let max_model_len = api

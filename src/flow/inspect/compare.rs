@@ -213,6 +213,9 @@ fn answers(both: [&GenerationEvidence; 2]) -> Vec<Row> {
             Some(account.report.as_ref()?.known_answers?.share() * QUESTIONS.len() as f64)
         }),
         exact("perplexity", "", |account| account.report.as_ref()?.quality.as_ref()?.perplexity()),
+        exact("surprise at a byte", "bits", |account| {
+            account.report.as_ref()?.quality.as_ref()?.expectations.as_ref()?.bits_per_byte()
+        }),
     ]
 }
 

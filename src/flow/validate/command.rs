@@ -1,6 +1,10 @@
 //! `validate`: validates the running server again.
 
-use super::{Subject, generation};
+use super::{
+    Subject,
+    generation::{self, Beside},
+    reference::{Record, ReferenceFile},
+};
 use crate::{
     domain::{
         measure::USUAL_START_SPREAD,
@@ -17,7 +21,7 @@ use std::time::Duration;
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
 /// Validates the running server. Nothing is changed, whatever the result.
-pub fn validate(context: &Context) -> Result<Report, Problem> {
+pub fn validate(context: &Context, file: Option<&ReferenceFile>) -> Result<Report, Problem> {
     let current = context.store.deployed()?;
     let whose = generation::whose(context, &current)?;
     generation::report(
@@ -25,7 +29,7 @@ pub fn validate(context: &Context) -> Result<Report, Problem> {
         &current.plan,
         current.id,
         whose,
-        None,
+        Beside { live: None, file },
         &context.interrupt,
         &*context.observer,
     )
@@ -47,6 +51,7 @@ pub(crate) struct Server {
 /// Validates any server of the API, without a profile.
 pub(crate) fn validate_at(
     server: &Server,
+    file: Option<&ReferenceFile>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
@@ -60,12 +65,15 @@ pub(crate) fn validate_at(
             // Where none is named, the validation's own check says what is wrong.
             api.with_model(&first.map(|model| model.id).unwrap_or_default())
         };
+        let record = file.map(|file| file.record(None));
         let subject = Subject {
             generation: None,
             name: api.model(),
             gates: &server.gates,
             argv: None,
             start_spread: USUAL_START_SPREAD,
+            weights: None,
+            reference: record.as_ref().and_then(Record::reference),
         };
         validate::validate(&api, subject, None, None, observer).await
     };

@@ -1,8 +1,12 @@
 //! Validates a running generation, or measures it as a baseline.
 
-use super::Subject;
+use super::{
+    Subject,
+    reference::{Record, ReferenceFile},
+};
 use crate::{
     domain::{
+        digest::Sha256Digest,
         generation::Generation,
         generation_id::GenerationId,
         measure::Throughput,
@@ -29,6 +33,15 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// What a running generation is compared with, beside what is on record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside<'a> {
+    /// The just measured baseline.
+    pub(crate) live: Option<&'a Report>,
+    /// A report that tells what the model should expect.
+    pub(crate) file: Option<&'a ReferenceFile>,
+}
+
 /// Validates a running generation, against the just measured baseline, or else the last good measurement on
 /// record. It takes minutes on a large model, so a signal ends it: then there is no report.
 pub(crate) fn report(
@@ -36,10 +49,11 @@ pub(crate) fn report(
     plan: &Plan,
     generation: GenerationId,
     whose: OwnedProcesses,
-    live: Option<&Report>,
+    beside: Beside<'_>,
     interrupt: &Interrupt,
     observer: &dyn Observer,
 ) -> Result<Report, Problem> {
+    let Beside { live, file } = beside;
     let stored = match (&plan.gates.baseline, live) {
         (Some(baseline), None) => store.last_passed(&baseline.profile)?,
         _ => None,
@@ -48,9 +62,32 @@ pub(crate) fn report(
     let previous = store.last_good(|report| !report.shapes.0.is_empty())?.map(|report| report.shapes);
     let basis = live.map(Basis::Live).or(stored.as_ref().map(Basis::Stored));
     let api = Api::of(plan, whose)?;
-    let subject = Subject { start_spread: start_spread(store)?, ..Subject::generation(generation, plan) };
+    let record = match (file, plan.model.digest) {
+        (Some(file), weights) => Some(file.record(weights)),
+        (None, Some(weights)) if plan.gates.min_known_answers.is_some() => {
+            same_weights(store, weights, live)?
+        }
+        (None, _) => None,
+    };
+    let reference = record.as_ref().and_then(Record::reference);
+    let start_spread = start_spread(store)?;
+    let subject = Subject { start_spread, reference, ..Subject::generation(generation, plan) };
     let validation = validate::validate(&api, subject, basis, previous.as_ref(), observer);
     interrupt.drive(validation)
+}
+
+/// The newest record of what a model of these weights expects: of the server that is replaced, else a stored one.
+fn same_weights(
+    store: &Store,
+    weights: Sha256Digest,
+    live: Option<&Report>,
+) -> Result<Option<Record>, Problem> {
+    let live = live.filter(|report| report.records(weights)).cloned();
+    let report = match live {
+        Some(report) => Some(report),
+        None => store.last_good(|report| report.records(weights))?,
+    };
+    Ok(report.map(|report| Record::of_weights(&report)))
 }
 
 /// Measures the baseline of `plan` if that runs now: with the same client and prompts, on the same host,
@@ -71,36 +108,51 @@ pub(crate) fn baseline(context: &mut Context, plan: &Plan) -> Result<Option<Repo
     context.tell(Event::Stage(format!("measure {}, which serves now", current.plan.profile)));
     let api = Api::of(&current.plan, whose(context, &current)?)?;
     let generation = Some(current.id);
+    let weights = current.plan.model.digest;
     let subject = Subject {
         generation,
         name: &current.plan.profile,
         gates: &plan.gates,
         argv: None,
         start_spread: start_spread(&context.store)?,
+        weights,
+        reference: None,
     };
     let measured = context.interrupt.drive(validate::measure(&api, subject, &*context.observer))?;
-    // The slower measurements are those of its last passed validation.
-    let proven = context.store.last_passed(&current.plan.profile)?.unwrap_or_default();
-    // A quiet measurement on record tells more than one beside users.
-    let beside = |report: &Report| report.throughput.as_ref().map_or(0.0, Throughput::beside);
-    if let Ok(live) = &measured
-        && beside(live) > 0.0
-        && proven.throughput.is_some()
-        && beside(&proven) == 0.0
-    {
-        context.tell(Event::Warning(format!(
-            "{} was measured beside {:.0} users: its last measurement without any stands in",
-            current.plan.profile,
-            beside(live)
-        )));
-        return Ok(None);
+    // The slower measurements are those of its last passed validation, unless that asked for less.
+    let mut proven = context.store.last_passed(&current.plan.profile)?.unwrap_or_default();
+    let enough =
+        plan.gates.min_known_answers.is_none() || weights.is_some_and(|weights| proven.records(weights));
+    if !enough && measured.is_ok() {
+        context.tell(Event::Stage(format!("ask {}, which serves now", current.plan.profile)));
+        let now = context.interrupt.drive(validate::quality_of(&api, subject, &*context.observer))?;
+        proven.quality = now.or(proven.quality);
     }
-    Ok(measured
-        .map(|report| Report { quality: proven.quality, sweep: proven.sweep, ..report })
-        .map_err(|why| {
+    Ok(match measured {
+        // A quiet measurement on record tells more than one beside users, where it tells all that is compared.
+        Ok(live) if enough && is_quieter(&proven, &live) => {
+            context.tell(Event::Warning(format!(
+                "{} was measured beside {:.0} users: its last measurement without any stands in",
+                current.plan.profile,
+                beside(&live)
+            )));
+            None
+        }
+        Ok(live) => Some(Report { quality: proven.quality, sweep: proven.sweep, ..live }),
+        Err(why) => {
             context.tell(Event::Warning(format!("{} was not measured: {why}", current.plan.profile)));
-        })
-        .ok())
+            None
+        }
+    })
+}
+
+fn beside(report: &Report) -> f64 {
+    report.throughput.as_ref().map_or(0.0, Throughput::beside)
+}
+
+/// Whether `proven` was measured without users, and `live` was not.
+fn is_quieter(proven: &Report, live: &Report) -> bool {
+    beside(live) > 0.0 && proven.throughput.is_some() && beside(proven) == 0.0
 }
 
 /// Refuses a comparison that cannot decide before anything is touched; returns what a candidate of this plan is
@@ -181,7 +233,7 @@ pub(in crate::flow) fn validate_returned(
     let plan = writer.store().generation(generation)?.plan;
     // Ctrl-C does not end this: the state of the old server is worth knowing.
     let patient = Interrupt::default();
-    let report = report(writer.store(), &plan, generation, whose, None, &patient, observer)?;
+    let report = report(writer.store(), &plan, generation, whose, Beside::default(), &patient, observer)?;
     writer.keep_report(number, Evidence::Returned, &report)
 }
 

@@ -6,6 +6,7 @@ mod connections;
 pub mod generation;
 mod others;
 mod quality;
+pub mod reference;
 mod speed;
 mod sweep;
 
@@ -14,11 +15,14 @@ use crate::{
     domain::{
         api::{openai::Models, response_shape::ResponseShapes},
         conformance::{Known, Violation},
+        digest::Sha256Digest,
         generation_id::GenerationId,
         measure::{Throughput, USUAL_START_SPREAD, run::Run},
         planning::plan::Plan,
         profile::Gates,
         validation::{
+            quality::Quality,
+            reference::Reference,
             report::{Check, CheckOutcome, KnownAnswers, Report},
             sequential::{self, SequentialResult},
             sweep::Swept,
@@ -53,6 +57,10 @@ pub struct Subject<'a> {
     pub argv: Option<&'a [String]>,
     /// How much starts of a server differ on this host: [`crate::domain::validation::spread`].
     pub start_spread: f64,
+    /// The digest of the lock of its weights, where they are locked.
+    pub weights: Option<Sha256Digest>,
+    /// A record of what the model expects, to compare with.
+    pub reference: Option<Reference<'a>>,
 }
 
 impl<'a> Subject<'a> {
@@ -64,6 +72,8 @@ impl<'a> Subject<'a> {
             gates: &plan.gates,
             argv: Some(&plan.serve.argv),
             start_spread: USUAL_START_SPREAD,
+            weights: plan.model.digest,
+            reference: None,
         }
     }
 }
@@ -116,6 +126,7 @@ pub async fn validate(
             quality: quality.as_ref(),
             throughput: throughput.as_ref(),
             basis,
+            reference: subject.reference,
         })
     };
     let mut judgement = found(&validation.checks);
@@ -136,6 +147,8 @@ pub async fn validate(
         known_answers,
         quality,
         quality_comparison: judgement.quality,
+        reference: judgement.reference,
+        weights: subject.weights,
         shapes: validation.shapes,
         added_fields: validation.added_fields,
         throughput,
@@ -148,6 +161,21 @@ pub async fn validate(
         actual: None,
         figures: Vec::new(),
     }
+}
+
+/// Asks a server that serves now what a candidate's answers and expectations are compared with.
+pub(crate) async fn quality_of(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Option<Quality> {
+    let mut validation = Validation {
+        api,
+        subject,
+        observer,
+        checks: Vec::new(),
+        shapes: ResponseShapes::default(),
+        previous: None,
+        added_fields: Vec::new(),
+    };
+    let known = Known { vllm: true, ..Known::of(api.model()) };
+    validation.quality(&known, None).await
 }
 
 /// Measures one stream of a server that serves now as the baseline of these gates, until a comparison with it can
@@ -176,6 +204,7 @@ pub(crate) async fn measure(
         generation: subject.generation,
         profile: subject.name.to_owned(),
         at: jiff::Timestamp::now(),
+        weights: subject.weights,
         throughput: measured.throughput(),
         ..Report::default()
     })

@@ -40,7 +40,8 @@ fn the_command_page_is_current() {
 #[test]
 fn the_page_on_validation_is_current() {
     let made = remade("docs/validation.md");
-    assert!(["simulation", "errors", "watch", "checks"].iter().all(|what| made.contains(&block_of(what))));
+    let blocks = ["simulation", "errors", "watch", "checks", "quality"];
+    assert!(blocks.iter().all(|what| made.contains(&block_of(what))));
 }
 
 #[test]
@@ -74,6 +75,7 @@ fn made(what: &str) -> String {
         ("help", command) => help(command),
         ("everywhere", _) => fenced(&everywhere(&printed(&["help", "status"]))),
         ("simulation", _) => crate::validation::sequential::table(),
+        ("quality", _) => crate::validation::expectations::table(),
         ("comparison", _) => crate::validation::sequential::comparison_table(),
         ("errors", _) => crate::validation::simulation::table(),
         ("watch", _) => crate::validation::simulation::watch_table(),
@@ -216,6 +218,10 @@ fn default_of(path: &str, least: &Profile) -> String {
             "none".to_owned()
         }
         "validation.quality.max-cut-answers" => format!("`{:?}`", gates.quality.max_cut_answers),
+        "validation.quality.max-divergence" if gates.quality.max_divergence.is_none() => "none".to_owned(),
+        "validation.quality.max-divergence-same-weights" => {
+            format!("`{:?}`", gates.quality.max_divergence_same_weights)
+        }
         "validation.quality.required" => format!("`{}`", gates.quality.required),
         "validation.sweep.prompt-tokens" => format!("`{:?}`", gates.sweep.prompt_tokens),
         "validation.sweep.concurrency" => format!("`{:?}`", gates.sweep.concurrency),

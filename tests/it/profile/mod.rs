@@ -62,7 +62,7 @@ fn the_least_gets_the_documented_defaults() {
             baseline: None,
             min_known_answers: None,
             max_perplexity_ratio: None,
-            quality: QualityLimits { max_cut_answers: 0.5, required: true },
+            quality: QualityLimits::default(),
             sweep: Sweep {
                 prompt_tokens: vec![128, 1024, 4096],
                 concurrency: vec![1, 2, 4, 8],

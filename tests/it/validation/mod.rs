@@ -1,6 +1,7 @@
 //! From evidence to a verdict.
 
 mod any_server;
+pub(crate) mod expectations;
 mod limits;
 mod observed;
 mod prompts;

@@ -20,7 +20,7 @@ fn quality(right: impl Fn(usize) -> bool, logprobs: Vec<f64>) -> Quality {
         let text = if right(index) { "It is certainly known." } else { "Nobody knows." };
         Answered { right: right(index), ..Answered::of(question, text.to_owned()) }
     };
-    Quality { answers: QUESTIONS.iter().enumerate().map(answer).collect(), logprobs }
+    Quality { answers: QUESTIONS.iter().enumerate().map(answer).collect(), logprobs, expectations: None }
 }
 
 #[test]
@@ -129,7 +129,13 @@ fn ending(by_itself: impl Fn(usize) -> bool, tokens: u32) -> Quality {
 fn judged(ours: &Quality, theirs: Option<&Quality>) -> QualityJudgement {
     let gates = Gates { min_known_answers: Some(0.8), ..gates() };
     let known_answers = Some(KnownAnswers::of(ours));
-    judge(QualityEvidence { gates: &gates, known_answers, quality: Some(ours), baseline: theirs })
+    judge(QualityEvidence {
+        gates: &gates,
+        known_answers,
+        quality: Some(ours),
+        baseline: theirs,
+        reference: None,
+    })
 }
 
 #[test]
@@ -164,6 +170,49 @@ fn answers_twice_as_long_are_a_doubt() {
     assert_eq!(judged(&of_text(21, 90), Some(&of_text(10, 90))).doubts.len(), 1);
 }
 
+/// What was measured of faults that were planted in a real server: answers lost and gained beside its own sound ones, and
+/// their tokens, where sound ones have 85. See docs/validation.md.
+#[test]
+fn serving_faults_that_were_measured_are_seen() {
+    let sound = |tokens: usize| {
+        let mut sound = ending(|_| true, 0);
+        for (index, answer) in sound.answers.iter_mut().enumerate() {
+            answer.right = index < 16;
+            answer.tokens = u32::try_from(tokens / 30 + usize::from(index < tokens % 30)).ok();
+        }
+        sound
+    };
+    for (what, lost, gained, tokens, cut, fails, doubts) in [
+        ("another quantisation", 4, 2, 90, 0, false, false),
+        ("special tokens read as text", 2, 5, 366, 0, false, true),
+        ("another model's template", 3, 1, 398, 0, false, true),
+        ("a template without roles", 8, 1, 1259, 20, true, false),
+        ("no prompt for the answer", 9, 0, 167, 0, true, false),
+        ("an end token that is lost", 2, 2, 1440, 30, true, false),
+    ] {
+        let mut ours = sound(tokens);
+        for answer in &mut ours.answers[..lost] {
+            answer.right = false;
+        }
+        for answer in &mut ours.answers[16..16 + gained] {
+            answer.right = true;
+        }
+        for answer in &mut ours.answers[..cut] {
+            answer.finish_reason = Some("length".to_owned());
+        }
+        let gates = Gates { min_known_answers: Some(0.0), ..gates() };
+        let judgement = judge(QualityEvidence {
+            gates: &gates,
+            known_answers: None,
+            quality: Some(&ours),
+            baseline: Some(&sound(85)),
+            reference: None,
+        });
+        let shown = (!judgement.failures.is_empty(), !judgement.doubts.is_empty());
+        assert_eq!(shown, (fails, doubts), "{what}: {judgement:?}");
+    }
+}
+
 #[test]
 fn without_a_baseline_a_share_of_cut_answers_fails() {
     for (cut, fails) in [(0, false), (15, false), (16, true), (30, true)] {
@@ -177,8 +226,13 @@ fn without_a_baseline_a_share_of_cut_answers_fails() {
     let loose = QualityLimits { max_cut_answers: 1.0, ..QualityLimits::default() };
     let gates = Gates { quality: loose, ..gates() };
     let cut = ending(|_| false, 48);
-    let evidence =
-        QualityEvidence { gates: &gates, known_answers: None, quality: Some(&cut), baseline: None };
+    let evidence = QualityEvidence {
+        gates: &gates,
+        known_answers: None,
+        quality: Some(&cut),
+        baseline: None,
+        reference: None,
+    };
     assert_eq!(judge(evidence).failures, [""; 0]);
 }
 

@@ -26,6 +26,28 @@ fn answers_count_however_they_are_put() {
 }
 
 #[test]
+fn a_list_is_no_answer() {
+    let organ = about("organ");
+    for wrong in [
+        "heart, lungs, liver, kidneys",
+        "Lungs, heart and liver",
+        "1. heart\n2. lungs\n3. liver",
+        "- lungs\n- liver\n- heart",
+        "heart/lungs/liver",
+    ] {
+        assert!(!organ.is_answered_by(wrong), "{wrong}");
+    }
+    for right in
+        ["Heart", "The heart.", "heart, of course", "The heart pumps blood, lungs take in air, and so on."]
+    {
+        assert!(organ.is_answered_by(right), "{right}");
+    }
+    for (word, right) in [("2 ** 10", "1,024"), ("France", "Paris, France"), ("sides", "6, or six")] {
+        assert!(about(word).is_answered_by(right), "{right}");
+    }
+}
+
+#[test]
 fn only_what_follows_a_thought_is_an_answer() {
     let capital = about("France");
     assert!(capital.is_answered_by("<think>London? No.</think>\n\nParis"));

@@ -6,12 +6,14 @@ use crate::{
 };
 use awqdeploy::{
     domain::{
+        digest::Sha256Digest,
         generation_id::GenerationId,
         measure::Throughput,
         planning::plan::Plan,
         profile::Baseline,
         validation::{
             quality::Quality,
+            reference::{Reference, ReferenceOf},
             report::{CheckOutcome, KnownAnswers, Report},
             verdict::Basis,
         },
@@ -336,6 +338,54 @@ async fn answers_that_never_end_are_a_loss() {
         ]
     );
     assert_eq!(report.known_answers.map(|answers| answers.right), Some(30));
+}
+
+/// Damage that no question shows is seen by what the model expects: beyond any limit of another quantisation, and beyond
+/// that of the same weights.
+#[tokio::test]
+async fn what_a_model_expects_is_compared() {
+    let sound = start(FAST, None);
+    let mut plan = sound.plan();
+    plan.gates.min_known_answers = Some(0.8);
+    plan.model.digest = Some(Sha256Digest::of("weights"));
+    let (record, _) = judged(&plan, None).await;
+    let quality = record.quality.as_ref().unwrap();
+    let expectations = quality.expectations.as_ref().unwrap();
+    assert_eq!((record.reasons(), record.weights), (vec![], plan.model.digest));
+    assert_eq!(expectations.depth, 20);
+    let names: Vec<&str> = expectations.texts.iter().map(|text| &*text.name).collect();
+    // To this engine a word is a token, and Chinese one of them.
+    assert_eq!(names[..6], ["prose", "code", "german", "facts", "copy", "rows"]);
+    assert!(expectations.bits_per_byte().is_some_and(f64::is_finite));
+    let stored: Report = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+    assert!(serde_json::to_string(&stored.quality).unwrap().len() < 200_000);
+    let same = Reference {
+        quality: stored.quality.as_ref().unwrap(),
+        of: ReferenceOf::SameWeights,
+        named: "the same weights",
+        required: false,
+    };
+    let beside = async |plan: &Plan| {
+        let api = Api::of(plan, OwnedProcesses::Ours).unwrap();
+        let subject = Subject { reference: Some(same), ..Subject::generation(GenerationId(3), plan) };
+        validate(&api, subject, None, None, &|_: Event| {}).await
+    };
+    let again = beside(&plan).await;
+    assert_eq!(again.reasons(), [""; 0]);
+    // What is kept is rounded, and nothing else differs.
+    let mean = again.reference.unwrap().divergence.unwrap().mean.unwrap();
+    assert!(mean < 1e-4, "{mean}");
+
+    let engine = start(FAST, Some(EngineFault::Skewed));
+    let mut plan = engine.plan();
+    plan.gates.min_known_answers = Some(0.8);
+    let failures = beside(&plan).await.failures;
+    assert!(failures.len() == 1 && failures[0].contains("beyond the tolerated 0.005"), "{failures:?}");
+    let profile = record.profile.clone();
+    plan.gates.baseline = Some(Baseline { profile, min_ratio: 0.01, required: true });
+    plan.gates.quality.max_divergence = Some(0.15);
+    let failures = judged(&plan, Some(&record)).await.0.failures;
+    assert!(failures.len() == 1 && failures[0].contains("beyond the tolerated 0.15"), "{failures:?}");
 }
 
 /// A server that is well must have no failure, however often it is asked.

@@ -67,6 +67,7 @@ fn at(gates: &Gates, rate: f64, baseline: Option<&Report>) -> Judgement {
         quality: None,
         throughput: Some(&throughput(rate)),
         basis: baseline.map(Basis::Stored),
+        reference: None,
     })
 }
 
@@ -89,6 +90,7 @@ fn a_floor_is_met_or_named() {
         quality: None,
         throughput: Some(&near),
         basis: None,
+        reference: None,
     });
     assert_eq!(judged.failures, ["decode 4.98 tokens/s is below the floor of 5.00"]);
 }
@@ -162,6 +164,7 @@ fn a_gate_that_cannot_be_judged_is_never_green() {
                 quality: quality.as_ref(),
                 throughput: Some(&throughput(9.0)),
                 basis: basis.map(Basis::Stored),
+                reference: None,
             })
         };
         let strict = judged(gates);
@@ -187,6 +190,7 @@ fn known_answers_count_only_where_they_are_asked_for() {
             quality: None,
             throughput: Some(&throughput(9.0)),
             basis: None,
+            reference: None,
         })
         .failures
     };
@@ -212,6 +216,7 @@ fn what_was_not_shown_does_not_pass() {
             quality: None,
             throughput,
             basis: None,
+            reference: None,
         })
         .failures
     };
@@ -229,6 +234,7 @@ fn what_is_open_is_a_doubt() {
             quality: None,
             throughput: Some(&of_rates(rates)),
             basis: Some(Basis::Live(&baseline(6.0))),
+            reference: None,
         })
     };
     let judgement = judged(&[4.0, 5.0, 7.0]);
@@ -267,6 +273,7 @@ fn a_failed_check_explains_what_is_missing() {
         quality: None,
         throughput: None,
         basis: Some(Basis::Stored(&baseline(10.0))),
+        reference: None,
     });
     assert_eq!(verdict.failures, ["check `chat`: the role is `user`"]);
     assert_eq!(verdict.comparison, None);
@@ -292,6 +299,7 @@ fn users_are_told_and_allowed_for() {
         quality: None,
         throughput: Some(&shared),
         basis: None,
+        reference: None,
     });
     assert_eq!(judged.failures, [""; 0]);
     assert!(judged.doubts[0].contains(", it measured beside 2 users"), "{:?}", judged.doubts);
@@ -308,6 +316,7 @@ fn users_are_told_and_allowed_for() {
         quality: None,
         throughput: Some(&throughput(95.0)),
         basis: Some(Basis::Live(&report)),
+        reference: None,
     });
     assert!(judged.doubts[0].contains(", the baseline measured beside 2 users"), "{judged:?}");
 }

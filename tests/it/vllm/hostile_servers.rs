@@ -99,7 +99,15 @@ async fn streams_of_nonsense_are_named() {
 async fn judged(address: SocketAddr) -> String {
     let api = Api::at(address, "tiny", FOREVER).unwrap();
     let gates = Gates::default();
-    let subject = Subject { generation: None, name: "tiny", gates: &gates, argv: None, start_spread: 0.03 };
+    let subject = Subject {
+        generation: None,
+        name: "tiny",
+        gates: &gates,
+        argv: None,
+        start_spread: 0.03,
+        weights: None,
+        reference: None,
+    };
     let began = Instant::now();
     let report = validate(&api, subject, None, None, &|_| {}).await;
     assert!(began.elapsed() < NEVER, "{:?}", began.elapsed());

@@ -135,8 +135,16 @@ fn side_by_side(document: &ComparisonDocument) -> String {
 }
 
 fn of_quality(quality: &QualityComparison) -> String {
-    let QualityComparison { agreement, lost, gained, perplexity_ratio, endings, least_shown_loss, .. } =
-        quality;
+    let QualityComparison {
+        agreement,
+        lost,
+        gained,
+        perplexity_ratio,
+        divergence,
+        endings,
+        least_shown_loss,
+        ..
+    } = quality;
     let mut told = vec![];
     if let Some(agreement) = agreement {
         told.push(format!("{:.0} % of the answers are the same to the letter", agreement * 100.0));
@@ -149,6 +157,12 @@ fn of_quality(quality: &QualityComparison) -> String {
     if let Some(Endings { lost, gained, tokens, baseline_tokens, .. }) = endings {
         told.push(format!("{lost} end no longer by themselves, {gained} newly do"));
         told.push(format!("{tokens} tokens to the other's {baseline_tokens}"));
+    }
+    if let Some((mean, flips)) = divergence.as_ref().and_then(|of| of.mean.zip(of.flips)) {
+        told.push(format!(
+            "its expectations diverge by {mean:.4} nats a token, and at {:.1} % of tokens it expects another first",
+            flips * 100.0
+        ));
     }
     if let Some(Ratio { value, low, high }) = perplexity_ratio {
         told.push(format!("its perplexity is {value:.3} ({low:.3} to {high:.3}) of the other's"));

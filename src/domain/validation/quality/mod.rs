@@ -2,9 +2,12 @@
 //! is hard for one is hard for the other.
 
 pub mod endings;
+pub mod expectations;
 pub mod gibberish;
 pub mod paired;
 pub mod questions;
+pub mod reference;
+pub mod texts;
 pub mod verdict;
 
 use crate::domain::{
@@ -12,9 +15,10 @@ use crate::domain::{
     measure::stats::{Logarithms, mean_and_error},
 };
 use endings::{Ending, Endings};
+use expectations::{Divergence, Expectations, VERSION};
 use gibberish::symptom;
 use paired::{ERROR_RATE, Pairs};
-use questions::{FEWEST, QUESTIONS, Question};
+use questions::{FEWEST, Question};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +31,9 @@ pub const TEXT: &str = "The harbour master kept two books. In the first he wrote
     later whole cargoes. He did not suspect theft; the town was too small for that. He suspected the scale \
     on the eastern quay, and one morning, before the first boat came in, he carried his own weights down \
     to it and waited for the light.";
+
+/// How often the probabilities are looked at: after the texts that everyone is asked for, and after the further ones.
+const LOOKS: u32 = 2;
 
 /// The reason of an answer that the model ended.
 const BY_ITSELF: &str = "stop";
@@ -42,6 +49,9 @@ pub struct Quality {
     pub answers: Vec<Answered>,
     /// The natural logarithms of the probabilities of the tokens of [`TEXT`]. Empty where it does not tell.
     pub logprobs: Vec<f64>,
+    /// What it expects at each token of the texts. Absent in reports of before it was asked for.
+    #[serde(default)]
+    pub expectations: Option<Expectations>,
 }
 
 /// The answer to one question.
@@ -72,6 +82,9 @@ pub struct QualityComparison {
     pub loss_probability: f64,
     /// This one's perplexity over the baseline's, where both are of the same tokens.
     pub perplexity_ratio: Option<Ratio>,
+    /// How far this one expects otherwise than the baseline. Absent where the two share no text.
+    #[serde(default)]
+    pub divergence: Option<Divergence>,
     /// How the answers end. Absent where one of the two does not tell.
     #[serde(default)]
     pub endings: Option<Endings>,
@@ -144,19 +157,23 @@ impl Quality {
 
     /// Whether both know the probabilities of a text, and of other tokens: their tokenizers differ.
     pub(crate) fn reads_otherwise(&self, baseline: &Self) -> bool {
+        if let Some((ours, theirs)) = self.expectations.as_ref().zip(baseline.expectations.as_ref()) {
+            return ours.reads_otherwise(theirs);
+        }
         let [ours, theirs] = [self, baseline].map(|quality| quality.logprobs.len());
         ours > 0 && theirs > 0 && ours != theirs
     }
 
-    /// Whether there was no time for all questions.
-    pub(crate) fn asked_less(&self) -> bool {
-        self.answers.len() < QUESTIONS.len()
+    /// Whether both read texts alike, and render a conversation otherwise.
+    pub(crate) fn renders_otherwise(&self, baseline: &Self) -> bool {
+        let both = self.expectations.as_ref().zip(baseline.expectations.as_ref());
+        both.is_some_and(|(ours, theirs)| ours.renders_otherwise(theirs))
     }
 
-    /// Whether its answers are so much longer than the baseline's that more of them must be looked at.
-    pub(crate) fn is_long_beside(&self, baseline: &Self) -> bool {
-        !self.reads_otherwise(baseline)
-            && self.endings(baseline).is_some_and(|ends| ends.is_long() && !ends.is_loss())
+    /// Whether it tells what the model expects at the texts of today, beside their own tokens.
+    pub(crate) fn is_a_record(&self) -> bool {
+        let tells = |expectations: &Expectations| expectations.version == VERSION && expectations.depth > 0;
+        self.expectations.as_ref().is_some_and(tells)
     }
 
     /// Compares with `baseline`. Absent where the two share nothing.
@@ -165,7 +182,8 @@ impl Quality {
         let pairs = || self.answers.iter().zip(&baseline.answers);
         let answered = pairs().count() >= FEWEST;
         let perplexity_ratio = self.perplexity_ratio(baseline);
-        if !answered && perplexity_ratio.is_none() {
+        let divergence = self.divergence(baseline);
+        if !answered && perplexity_ratio.is_none() && divergence.is_none() {
             return None;
         }
         let judged = || pairs().filter(|_| answered);
@@ -178,6 +196,7 @@ impl Quality {
             gained: right.gained,
             loss_probability: right.loss_probability(),
             perplexity_ratio,
+            divergence,
             endings: self.endings(baseline),
             least_shown_loss: Pairs::least_shown(u32::try_from(theirs_right).ok()?),
         })
@@ -189,14 +208,22 @@ impl Quality {
         (ends.len() >= FEWEST).then(|| Endings::of(&ends))
     }
 
+    /// How far it expects otherwise than `baseline`. Absent where the two share no text.
+    pub fn divergence(&self, baseline: &Self) -> Option<Divergence> {
+        self.expectations.as_ref()?.against(baseline.expectations.as_ref()?, LOOKS)
+    }
+
     fn perplexity_ratio(&self, baseline: &Self) -> Option<Ratio> {
-        if self.logprobs.len() != baseline.logprobs.len() {
-            return None;
-        }
-        let surprise: Vec<f64> =
-            self.logprobs.iter().zip(&baseline.logprobs).map(|(ours, theirs)| theirs - ours).collect();
+        let (surprise, looks) = match self.expectations.as_ref().zip(baseline.expectations.as_ref()) {
+            Some((ours, theirs)) => (ours.surprises(theirs), f64::from(LOOKS)),
+            None if self.logprobs.len() != baseline.logprobs.len() => return None,
+            None => {
+                let pairs = self.logprobs.iter().zip(&baseline.logprobs);
+                (pairs.map(|(ours, theirs)| theirs - ours).collect(), 1.0)
+            }
+        };
         let difference: Logarithms = mean_and_error(&surprise)?;
-        let half = difference.half_width(ERROR_RATE / 2.0);
+        let half = difference.half_width(ERROR_RATE / 2.0 / looks);
         let mean = difference.mean;
         Some(Ratio { value: mean.exp(), low: (mean - half).exp(), high: (mean + half).exp() })
     }

@@ -125,16 +125,37 @@ pub const QUESTIONS: [Question; 30] = [
 /// The end of the part in which a reasoning model thinks aloud. Only what follows is its answer.
 const END_OF_THOUGHT: &str = "</think>";
 
+/// The most words of an item of a list.
+const LONGEST_ITEM: usize = 3;
+/// So many other items make an answer one of a list.
+const MOST_OTHERS: usize = 2;
+
 impl Question {
     /// Whether `text` gives one of the answers, as whole words; letter case, punctuation and anything
-    /// around it do not matter.
+    /// around it do not matter. One that is named in a list of others is none.
     pub fn is_answered_by(&self, text: &str) -> bool {
         let answer = text.rsplit_once(END_OF_THOUGHT).map_or(text, |(_, answer)| answer);
-        let words = words(answer);
+        self.is_said_by(answer) && !self.is_listed_by(answer)
+    }
+
+    fn is_said_by(&self, text: &str) -> bool {
+        let words = words(text);
         self.answers.iter().any(|answer| {
             let answer = self::words(answer);
             words.windows(answer.len()).any(|window| window == answer)
         })
+    }
+
+    /// Whether `text` names this answer as one among several: a list of organs says nothing of which one pumps blood.
+    fn is_listed_by(&self, text: &str) -> bool {
+        let items = text.split([',', ';', '\n', '/']).flat_map(|item| item.split(" and "));
+        let items = items.flat_map(|item| item.split(" or ")).map(str::trim);
+        let short = |item: &&str| (1..=LONGEST_ITEM).contains(&words(item).len());
+        let (said, others): (Vec<&str>, Vec<&str>) =
+            items.filter(short).partition(|item| self.is_said_by(item));
+        // A bare number is the mark of an item in a list, or a part of a number.
+        let others = others.iter().filter(|item| item.chars().any(char::is_alphabetic)).count();
+        !said.is_empty() && others >= MOST_OTHERS
     }
 
     /// The question that this user message asks, if it is one of [`QUESTIONS`].

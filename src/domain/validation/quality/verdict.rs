@@ -1,6 +1,12 @@
 //! From answers and probabilities to what they fail, leave open, and cannot be judged by.
 
-use super::{Quality, QualityComparison, by_chance, endings::Endings, questions::MAX_TOKENS};
+use super::{
+    Quality, QualityComparison, by_chance,
+    endings::Endings,
+    expectations::{Against, Divergence, MOST},
+    questions::MAX_TOKENS,
+    reference::{Reference, ReferenceComparison, ReferenceOf},
+};
 use crate::domain::profile::{Baseline, Gates};
 use crate::domain::validation::report::KnownAnswers;
 
@@ -15,6 +21,8 @@ pub struct QualityEvidence<'a> {
     pub quality: Option<&'a Quality>,
     /// Those of the baseline, if they are known.
     pub baseline: Option<&'a Quality>,
+    /// Another record to compare with, if there is one.
+    pub reference: Option<Reference<'a>>,
 }
 
 /// The judgement of the quality.
@@ -26,8 +34,12 @@ pub struct QualityJudgement {
     pub doubts: Vec<String>,
     /// The limits that could not be judged.
     pub not_judged: Vec<String>,
+    /// Those of them that nobody asked for.
+    pub untold: Vec<String>,
     /// The comparison with the baseline, where both were measured.
     pub comparison: Option<QualityComparison>,
+    /// The comparison with the record, where there is one.
+    pub reference: Option<ReferenceComparison>,
 }
 
 /// Judges the quality.
@@ -59,27 +71,118 @@ pub fn judge(evidence: QualityEvidence<'_>) -> QualityJudgement {
     if let Some(comparison) = &comparison {
         perplexity(evidence.gates, comparison, &mut judgement);
     }
+    if let (Some(limit), Some(theirs)) = (evidence.gates.quality.max_divergence, evidence.baseline)
+        && theirs.expectations.is_some()
+    {
+        diverges("the baseline", quality.divergence(theirs).as_ref(), limit, &mut judgement);
+    }
     judgement.comparison = comparison;
+    judgement.reference = evidence.reference.map(|reference| beside(evidence.gates, quality, reference));
+    if let Some(ReferenceComparison { named, limit, divergence, .. }) = judgement.reference.clone() {
+        let asked = judgement.not_judged.len();
+        diverges(&named, divergence.as_ref(), limit, &mut judgement);
+        if evidence.reference.is_some_and(|reference| !reference.required) {
+            judgement.untold = judgement.not_judged.split_off(asked);
+        }
+    }
+    let named = evidence.reference.map(|reference| (reference.named, reference.quality));
+    let beside = evidence.baseline.map(|quality| ("the baseline", quality)).into_iter().chain(named);
+    let otherwise = beside.filter(|(_, theirs)| quality.renders_otherwise(theirs));
+    judgement.untold.extend(otherwise.map(|(from, _)| other_template(from)));
     judgement
+}
+
+fn other_template(from: &str) -> String {
+    format!(
+        "the divergence at the tokens of the chat template is not judged: it renders a conversation otherwise than that \
+         of {from}"
+    )
+}
+
+/// The limit of the divergence from another quantisation, where the profile names none.
+const MOST_DIVERGENCE: f64 = 0.15;
+
+fn beside(gates: &Gates, quality: &Quality, reference: Reference<'_>) -> ReferenceComparison {
+    let limits = gates.quality;
+    ReferenceComparison {
+        named: reference.named.to_owned(),
+        of: reference.of,
+        limit: match reference.of {
+            ReferenceOf::SameWeights => limits.max_divergence_same_weights,
+            ReferenceOf::SameModel => limits.max_divergence.unwrap_or(MOST_DIVERGENCE),
+        },
+        divergence: quality.divergence(reference.quality),
+    }
+}
+
+/// Holds a divergence against its limit.
+fn diverges(from: &str, divergence: Option<&Divergence>, limit: f64, judgement: &mut QualityJudgement) {
+    let Some(divergence) = divergence else {
+        judgement.not_judged.push(format!(
+            "the limit of the divergence from {from} is not judged: the two share no text whose probabilities are known"
+        ));
+        return;
+    };
+    let Divergence { mean, error, low, high, tokens, depth, .. } = divergence;
+    let (Some(shown), Some(((mean, error), (low, high)))) =
+        (divergence.shows(limit), mean.zip(*error).zip(low.zip(*high)))
+    else {
+        judgement.not_judged.push(format!(
+            "the limit of the divergence from {from} is not judged: the engine tells the probabilities of the text's own \
+             tokens alone, or of too few"
+        ));
+        return;
+    };
+    let fewer =
+        if *depth < MOST { format!(", by the {depth} likeliest of each alone") } else { String::new() };
+    let said = format!(
+        "its expectations diverge from those of {from} by {mean:.4} ± {error:.4} nats a token (95 %: {low:.4} to \
+         {high:.4}) over {tokens} tokens{fewer}"
+    );
+    match shown {
+        Against::Within => {}
+        Against::Beyond => judgement.failures.push(format!("{said}, beyond the tolerated {limit}")),
+        Against::Open => {
+            judgement.doubts.push(format!("{said}, which neither meets nor misses the tolerated {limit}"));
+        }
+    }
 }
 
 /// The limits that cannot be judged with this baseline, and why.
 pub(crate) fn not_judgeable(gates: &Gates, baseline: Option<&Quality>) -> Vec<String> {
     let Some(Baseline { profile, .. }) = &gates.baseline else {
-        let alone = |_| "the gate on perplexity is not judged: the profile names no baseline".to_owned();
-        return gates.max_perplexity_ratio.map(alone).into_iter().collect();
+        let alone = |what: &str| format!("{what} is not judged: the profile names no baseline");
+        let perplexity = gates.max_perplexity_ratio.map(|_| alone("the gate on perplexity"));
+        let divergence = gates.quality.max_divergence.map(|_| alone("the limit of the divergence"));
+        return perplexity.into_iter().chain(divergence).collect();
     };
     let known = baseline.is_some_and(|quality| !quality.logprobs.is_empty());
-    let unknown =
+    let expects = baseline.is_some_and(|quality| quality.expectations.is_some());
+    let perplexity =
         |_| format!("the gate on perplexity is not judged: that of `{profile}` is not known on this host");
-    gates.max_perplexity_ratio.filter(|_| !known).map(unknown).into_iter().collect()
+    let divergence = |_| {
+        format!(
+            "the limit of the divergence from the baseline is not judged: what `{profile}` expects is not known on this host"
+        )
+    };
+    let perplexity = gates.max_perplexity_ratio.filter(|_| !known).map(perplexity);
+    let divergence = gates.quality.max_divergence.filter(|_| !expects).map(divergence);
+    perplexity.into_iter().chain(divergence).collect()
 }
 
 /// The limits that this quality and this comparison leave unjudged, and why.
 fn left_open(evidence: QualityEvidence<'_>, comparison: Option<&QualityComparison>) -> Vec<String> {
     let mut open = not_judgeable(evidence.gates, evidence.baseline);
+    // Where somebody named a record in place of a baseline, it is held against that.
+    let named = evidence.reference.is_some_and(|reference| reference.required);
+    if named && evidence.gates.baseline.is_none() {
+        open.retain(|why| !why.contains("divergence"));
+    }
     let ratio = comparison.and_then(|comparison| comparison.perplexity_ratio);
-    if evidence.gates.max_perplexity_ratio.is_some() && ratio.is_none() && open.is_empty() {
+    if evidence.gates.max_perplexity_ratio.is_some()
+        && ratio.is_none()
+        && !open.iter().any(|why| why.contains("perplexity"))
+    {
         open.push(
             "the gate on perplexity is not judged: the two share no text whose probabilities are known"
                 .to_owned(),

@@ -6,7 +6,7 @@ use super::{
     reply::Reply,
     request::{Endpoint, Refusal, Request, Streaming, json_of},
     spoil,
-    tokens::{Vocabulary, logprobs},
+    tokens::{Vocabulary, logprobs, prompt_logprobs},
 };
 use axum::{
     Json, Router,
@@ -311,7 +311,7 @@ async fn answer(
         return stream(events, running);
     }
     sleep_until(pace.token(reply.pieces.len().saturating_sub(1))).await;
-    let mut body = whole(&request, &reply, &ticket);
+    let mut body = whole(&request, &reply, &ticket, engine.options.fault);
     spoil::usage(&mut body, engine.options.fault);
     Json(body).into_response()
 }
@@ -349,7 +349,7 @@ fn usage_by(request: &Request, completion: usize) -> Value {
     })
 }
 
-fn whole(request: &Request, reply: &Reply, ticket: &Ticket) -> Value {
+fn whole(request: &Request, reply: &Reply, ticket: &Ticket, fault: Option<EngineFault>) -> Value {
     let object = match request.endpoint {
         Endpoint::Completions => "text_completion",
         Endpoint::Chat => "chat.completion",
@@ -359,13 +359,13 @@ fn whole(request: &Request, reply: &Reply, ticket: &Ticket) -> Value {
         "object": object,
         "created": ticket.created,
         "model": ticket.model,
-        "choices": (0..request.n).map(|index| choice(request, reply, index)).collect::<Vec<_>>(),
+        "choices": (0..request.n).map(|index| choice(request, reply, index, fault)).collect::<Vec<_>>(),
         "system_fingerprint": FINGERPRINT,
         "usage": usage(request, reply),
     })
 }
 
-fn choice(request: &Request, reply: &Reply, index: u32) -> Value {
+fn choice(request: &Request, reply: &Reply, index: u32, fault: Option<EngineFault>) -> Value {
     let mut choice = json!({
         "index": index,
         "logprobs": request.logprobs.then(|| logprobs(request, reply)),
@@ -377,6 +377,9 @@ fn choice(request: &Request, reply: &Reply, index: u32) -> Value {
         Endpoint::Completions => {
             let prompt = if request.echo { request.text.as_str() } else { "" };
             choice["text"] = json!(format!("{prompt}{}", reply.text()));
+            if let Some(most) = request.prompt_logprobs {
+                choice["prompt_logprobs"] = prompt_logprobs(request, most, fault);
+            }
         }
         Endpoint::Chat => {
             choice["message"] = json!({

@@ -59,11 +59,13 @@ pub enum EngineFault {
     Blank,
     /// Answers right, and goes on with the next turn, as where special tokens are read as text.
     NextTurn,
+    /// Answers right, and expects other tokens: damaged weights that questions do not show.
+    Skewed,
 }
 
 impl EngineFault {
     /// Every fault.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Slow,
         Self::WrongText,
         Self::Crash,
@@ -91,6 +93,7 @@ impl EngineFault {
         Self::Endless,
         Self::Blank,
         Self::NextTurn,
+        Self::Skewed,
     ];
 
     /// The stable name: `dead-engine`.
@@ -123,6 +126,7 @@ impl EngineFault {
             Self::Endless => "endless",
             Self::Blank => "blank",
             Self::NextTurn => "next-turn",
+            Self::Skewed => "skewed",
         }
     }
 
@@ -157,6 +161,9 @@ impl EngineFault {
             Self::Blank => "follows each answer with white space",
             Self::NextTurn => {
                 "asks and answers on after its answer, as where special tokens are read as text"
+            }
+            Self::Skewed => {
+                "answers right, and expects other tokens than it should: damage that questions do not show"
             }
         }
     }

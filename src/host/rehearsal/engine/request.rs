@@ -45,6 +45,10 @@ pub(super) struct Request {
     pub(super) echo: bool,
     /// Whether the tokens' log probabilities are wanted.
     pub(super) logprobs: bool,
+    /// The number of likely tokens that are wanted for each of the prompt.
+    pub(super) prompt_logprobs: Option<u32>,
+    /// The prompt's tokens, where it came as such.
+    pub(super) prompt_ids: Vec<u64>,
     /// The grammar of the answer.
     pub(super) grammar: Grammar,
     pub(super) streaming: Option<Streaming>,
@@ -211,6 +215,8 @@ impl Request {
             n: whole_number(&body, "n")?.unwrap_or(1).clamp(1, MOST_CHOICES),
             echo: body["echo"].as_bool() == Some(true),
             logprobs: body["logprobs"].is_u64() || body["logprobs"].as_bool() == Some(true),
+            prompt_logprobs: whole_number(&body, "prompt_logprobs")?,
+            prompt_ids: body["prompt"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect(),
             grammar: Grammar::of(&body),
             streaming: streams.then(|| Streaming {
                 include_usage: body["stream_options"]["include_usage"].as_bool() == Some(true),

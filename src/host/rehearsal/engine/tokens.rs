@@ -1,6 +1,7 @@
 //! The tokens of the rehearsal engine: words, numbered as they are first seen, and their probabilities.
 
 use super::{
+    fault::EngineFault,
     reply::Reply,
     request::{Endpoint, Refusal, Request},
 };
@@ -20,8 +21,12 @@ pub(super) struct Vocabulary(Mutex<Vec<String>>);
 impl Vocabulary {
     /// The answer of `/tokenize`.
     pub(super) fn tokenize(&self, body: &Value, max_model_len: u32) -> Result<Value, Refusal> {
-        let Some(text) = body["prompt"].as_str() else {
-            return Err(Refusal::bad("prompt", "only a prompt is tokenized in a rehearsal"));
+        let said = |message: &Value| {
+            Some(format!("<{}> {} <end> ", message["role"].as_str()?, message["content"].as_str()?))
+        };
+        let conversation = body["messages"].as_array().map(|all| all.iter().filter_map(said).collect());
+        let Some(text) = body["prompt"].as_str().map(str::to_owned).or(conversation) else {
+            return Err(Refusal::bad("prompt", "only a prompt or messages are tokenized in a rehearsal"));
         };
         let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tokens = Vec::new();
@@ -51,6 +56,37 @@ impl Vocabulary {
             None => Err(Refusal::bad("tokens", "a token that nobody was given")),
         }
     }
+}
+
+/// The numbers of tokens: the prompt's own begin so that they come first in an object whose keys are sorted.
+const OWN: u64 = 10_000;
+const OTHERS: u64 = 20_000;
+
+/// The log probabilities of a prompt's tokens, with those of the likeliest: made up from the words, so that the same text
+/// always has the same.
+pub(super) fn prompt_logprobs(request: &Request, most: u32, fault: Option<EngineFault>) -> Value {
+    // How fast the likely tokens become unlikely: damaged weights are less sure.
+    let decay: f64 = if fault == Some(EngineFault::Skewed) { 0.3 } else { 0.8 };
+    let logprob = |rank: u64| (1.0 - (-decay).exp()).ln() - decay * rank as f64;
+    let words: Vec<u64> = if request.prompt_ids.is_empty() {
+        let number = |word: &str| word.bytes().fold(7, |sum: u64, byte| (sum * 31 + u64::from(byte)) % OWN);
+        request.text.split_inclusive(' ').map(number).collect()
+    } else {
+        request.prompt_ids.clone()
+    };
+    let place = |(at, word): (u64, &u64)| {
+        let rank = word % 3;
+        let named = |rank: u64, id: u64, text: String| {
+            let of = json!({ "logprob": logprob(rank), "rank": rank + 1, "decoded_token": text });
+            (id.to_string(), of)
+        };
+        let own = named(rank, OWN + word % OWN, format!("t{word} "));
+        let others = (0..u64::from(most)).filter(|&other| other != rank);
+        let others = others.map(|other| named(other, OTHERS + (word * 31 + at + other) % OWN, String::new()));
+        Value::Object(std::iter::once(own).chain(others).collect())
+    };
+    let places = (0..).zip(&words).skip(1).map(place);
+    std::iter::once(Value::Null).chain(places).collect()
 }
 
 /// The log probabilities of an answer, in its endpoint's shape.
