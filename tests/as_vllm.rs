@@ -16,11 +16,11 @@ pub(crate) struct Found {
     pub(crate) vllm: Answer,
 }
 
-/// What vLLM's `ModelConfig` says.
+/// The answer of vLLM's `ModelConfig`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Answer {
-    /// It raises an error.
+    /// Whether it raises an error.
     pub(crate) refused: bool,
     /// The method, by vLLM's own name. Absent for 16 bits.
     pub(crate) quantization: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) fn all() -> Vec<Found> {
     serde_json::from_str(include_str!("fixtures/wild/configs.json")).expect("the fixture is JSON")
 }
 
-/// What of ours is not what vLLM says: what it accepts is read, or not modelled.
+/// Lists what of ours is not what vLLM says: a configuration that it accepts is read, or not modelled.
 pub(crate) fn differences(found: &Found, vllm: &Answer) -> Vec<String> {
     let mut files = ConfigFiles::alone(&found.files["config.json"]);
     files.beside = found.files.clone();

@@ -62,7 +62,7 @@ pub(crate) struct Choice {
     pub(crate) first_failure: bool,
     /// How many processes play side by side.
     pub(crate) jobs: usize,
-    /// What this one of them plays.
+    /// The share that this one of them plays.
     pub(crate) share: Option<Share>,
 }
 

@@ -205,7 +205,7 @@ fn main() -> ExitCode {
     ended(&[table, real])
 }
 
-/// What needs nothing but a process.
+/// Plays all that needs nothing but a process.
 fn within(choice: &Choice, seen: &mut Seen) {
     if choice.plays(Kind::Played) {
         played_all(choice, &mut seen.table);

@@ -10,20 +10,20 @@ use std::{
     str::FromStr,
 };
 
-/// What one process plays: each so manieth, from its own number on.
+/// The share of one process: each so manieth, from its own number on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share {
     number: usize,
     of: usize,
 }
 
-/// What a process has seen.
+/// The schedules that a process has seen.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
     pub(crate) table: Table,
     /// How many random schedules there were.
     pub(crate) simulated: usize,
-    /// What came of them, and what went wrong in them.
+    /// The ends of them, and what went wrong in them.
     pub(crate) happened: BTreeSet<String>,
 }
 

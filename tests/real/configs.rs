@@ -1,4 +1,4 @@
-//! What vLLM's own configuration classes accept, we read, or say that it is not modelled.
+//! Each configuration that vLLM's own classes accept we read, or say that it is not modelled.
 
 use super::{
     as_vllm::{Answer, all, differences},

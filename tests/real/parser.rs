@@ -76,7 +76,7 @@ fn known() -> Known {
     read(&script(&prepare(), "parsers.py", &[]))
 }
 
-/// What one of the scripts here says, in the environment that has vLLM, and its errors after that.
+/// The output of one of the scripts here, in the environment that has vLLM, and its errors after that.
 pub(crate) fn script(parts: &Path, name: &str, arguments: &[&str]) -> String {
     let output = Command::new(parts.join("venv/bin/python"))
         .arg(format!("{HERE}/{name}"))

@@ -80,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-/// What a server answers with a good status.
+/// The answer of a server with a good status.
 fn curl(arguments: &[&str]) -> Option<String> {
     let output =
         Command::new("curl").args(["-sf", "--max-time", "300"]).args(arguments).output().expect("curl");
@@ -114,7 +114,7 @@ fn damage_to_a_real_model_is_seen() {
     assert!(mean(&sound) > 0.1, "four bits change something: {:#}", sound["reference"]);
     drop(quantised);
 
-    // The same weights in 16 bits, by another kernel, and then damaged.
+    // One set of weights in 16 bits, by another kernel, and then damaged.
     let same = Reference::of(&sound, "smollm2-w4a16");
     let rounded = json!(["rtn", { "group": 32 }]);
     whole.plant(&json!([rounded]));

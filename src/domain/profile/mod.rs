@@ -86,7 +86,7 @@ impl Profile {
         self
     }
 
-    /// The same model under another name and with another vLLM, compared with this profile: an upgrade.
+    /// The profile for an upgrade: this model under another name and with another vLLM, compared with this profile.
     ///
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a name or version that a profile's file could not have either.

@@ -30,7 +30,7 @@ pub(super) fn verify_target(context: &Context, writer: &StoreWriter<'_>) -> Resu
     let target = store.generation(target)?;
     let possible = whole(context, writer, &target)
         .and_then(|()| host_changed::still_fits(&target.plan, context.facts()?).map_err(Problem::from));
-    possible.map_err(|problem| no_way_back(&target, &problem))
+    possible.map_err(|problem| no_rollback(&target, &problem))
 }
 
 /// Checks that everything a generation runs is there, as it was recorded and locked.
@@ -91,7 +91,7 @@ fn as_adopted(store: &Store, id: GenerationId, interrupt: &Interrupt) -> Result<
     Err(Problem::new(Kind::Unverified, what).help("put the file back as it was"))
 }
 
-fn no_way_back(target: &Generation, problem: &Problem) -> Problem {
+fn no_rollback(target: &Generation, problem: &Problem) -> Problem {
     if problem.kind == Kind::Interrupted {
         return Problem::new(Kind::Interrupted, problem.what.clone());
     }

@@ -33,7 +33,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// What a running generation is compared with, beside what is on record.
+/// The references that a running generation is compared with, beside what is on record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Beside<'a> {
     /// The just measured baseline.

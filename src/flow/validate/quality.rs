@@ -178,7 +178,7 @@ impl Validation<'_> {
         };
         let rows = texts::rows(greatest, &conversation);
         let tokens = self.tokens(Prompt::Tokens(&rows), into.depth).await?;
-        // It is no text, so that its bytes mean nothing.
+        // No text, so that its bytes mean nothing.
         into.texts.extend(TextExpectations::of(ROWS, "", &tokens, into.depth));
         Ok(())
     }

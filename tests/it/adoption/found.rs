@@ -56,7 +56,7 @@ fn only_python_with_the_words_of_a_server_is_one() {
         found(&[(1, 0, "/usr/bin/bash", "bash /opt/two.sh"), (2, 1, PYTHON, SERVE), (3, 1, PYTHON, &other)]),
         [2, 3]
     );
-    // What answers in a stand-in's place is not the server; alone it is.
+    // A server in a stand-in's place is not the one that is adopted; alone it is.
     const ENGINE: &str = "/opt/awqdeploy engine serve /srv/m --port 8100";
     assert_eq!(found(&[(1, 0, PYTHON, SERVE), (2, 1, "/opt/awqdeploy", ENGINE)]), [1]);
     assert_eq!(found(&[(2, 1, "/opt/awqdeploy", ENGINE)]), [2]);

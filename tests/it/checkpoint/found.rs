@@ -319,7 +319,7 @@ fn pointers_of_git_lfs_are_named() {
     assert!(problem.help.unwrap().contains("git lfs pull"));
 }
 
-/// What vLLM's own configuration classes accept is read as they read it, or is not modelled.
+/// A configuration that vLLM's own classes accept is read as they read it, or is not modelled.
 #[test]
 fn configurations_are_read_as_vllm_reads_them() {
     let found = all();

@@ -78,7 +78,7 @@ fn an_authority_of_ones_own_is_named_in_a_variable() {
     let (code, told) = lock(None);
     assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("its certificate is not trusted") && told.contains("`SSL_CERT_FILE`"), "{told}");
-    // What names nothing is not the system's fault.
+    // A file that names nothing is not the system's fault.
     fs::write(bench.root.path().join("empty.pem"), "").unwrap();
     for name in ["empty.pem", "gone.pem"] {
         let (code, told) = lock(Some(("SSL_CERT_FILE", &bench.root.path().join(name))));

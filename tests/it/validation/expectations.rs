@@ -1,4 +1,4 @@
-//! What models expect at each token, and how far two expect otherwise.
+//! The expectations of models at each token, and how far two expect otherwise.
 
 use crate::inputs::gates;
 use awqdeploy::domain::{
@@ -31,7 +31,7 @@ fn a_divergence_is_that_of_the_distributions() {
     // 0.75 ln(0.75/0.5) + 0.25 ln(0.25/0.5), and nothing is left over.
     assert!((sure.divergence(&even).unwrap() - 0.130_812).abs() < 1e-4);
     assert!(sure.divergence(&sure).unwrap() < 1e-12);
-    // What ours does not name has at most what is left: a lower bound, and no infinity.
+    // A token that ours does not name has at most what is left: a lower bound, and no infinity.
     let other = expected(1, &[(1, 0.75), (3, 0.2)]);
     let bound = sure.divergence(&other).unwrap();
     assert!((0.2..0.6).contains(&bound), "{bound}");
@@ -276,7 +276,7 @@ impl Tokens {
         self.mean * (self.deviation * normal - self.deviation.powi(2) / 2.0).exp()
     }
 
-    /// What one validation shows, after as many looks as it takes.
+    /// The outcome of one validation, after as many looks as it takes.
     fn shown(&mut self, limit: f64) -> Against {
         let mut each = Vec::new();
         let mut last = Against::Open;
@@ -305,8 +305,8 @@ fn shares(mean: f64, error: f64, limit: f64) -> [f64; 3] {
     counts.map(|count| f64::from(count) / f64::from(RUNS))
 }
 
-/// What was measured of a small real model: the mean divergence and its error over 640 tokens. See docs/validation.md.
-/// The errors beside the same weights were not kept, but for the kernel's: 8 % of the mean, as between quantisations.
+/// Measured of a small real model: the mean divergence and its error over 640 tokens. See docs/validation.md. The
+/// errors beside the same weights were not kept, but for the kernel's: 8 % of the mean, as between quantisations.
 const MEASURED: [(&str, f64, f64, f64); 18] = [
     ("sound: GPTQ g128 → W4A16 g32", 0.0693, 0.0041, 0.15),
     ("sound: GPTQ g128 → AWQ g128", 0.1180, 0.0092, 0.15),
@@ -357,7 +357,7 @@ pub(crate) fn table() -> String {
     out
 }
 
-/// What was stored before expectations were asked for is read, and compared by what it has.
+/// A report from before expectations were asked for is read, and compared by what it has.
 #[test]
 fn a_quality_of_the_old_form_is_read() {
     let old: Quality = serde_json::from_str(

@@ -170,8 +170,8 @@ fn answers_twice_as_long_are_a_doubt() {
     assert_eq!(judged(&of_text(21, 90), Some(&of_text(10, 90))).doubts.len(), 1);
 }
 
-/// What was measured of faults that were planted in a real server: answers lost and gained beside its own sound ones, and
-/// their tokens, where sound ones have 85. See docs/validation.md.
+/// Faults that were planted in a real server, as they were measured: answers lost and gained beside its own sound
+/// ones, and their tokens, where sound ones have 85. See docs/validation.md.
 #[test]
 fn serving_faults_that_were_measured_are_seen() {
     let sound = |tokens: usize| {

@@ -372,7 +372,7 @@ async fn what_a_model_expects_is_compared() {
     };
     let again = beside(&plan).await;
     assert_eq!(again.reasons(), [""; 0]);
-    // What is kept is rounded, and nothing else differs.
+    // The kept figure is rounded, and nothing else differs.
     let mean = again.reference.unwrap().divergence.unwrap().mean.unwrap();
     assert!(mean < 1e-4, "{mean}");
 

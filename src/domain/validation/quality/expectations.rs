@@ -1,4 +1,4 @@
-//! What a model expects at each token of the texts, and how far two models expect otherwise.
+//! Records what a model expects at each token of the texts, and tells how far two models expect otherwise.
 //!
 //! One probability a token tells little of a damage: the divergence of the whole distribution is ten times as sharp. The
 //! divergence is that of Kullback and Leibler, in nats a token, from the baseline's most likely tokens with all others
@@ -86,12 +86,12 @@ pub struct Divergence {
     pub flips: Option<f64>,
 }
 
-/// What a divergence shows of a limit.
+/// The place of a divergence beside a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
-    /// It lies within.
+    /// Lies within.
     Within,
-    /// It lies beyond.
+    /// Lies beyond.
     Beyond,
     /// Neither is shown.
     Open,
@@ -275,7 +275,7 @@ impl Divergence {
         })
     }
 
-    /// What this shows of a limit. Absent where there is no mean.
+    /// Tells on which side of a limit this lies. Absent where there is no mean.
     pub fn shows(&self, limit: f64) -> Option<Against> {
         let (low, high) = self.low.zip(self.high)?;
         Some(if low > limit {

@@ -49,7 +49,7 @@ pub struct Quality {
     pub answers: Vec<Answered>,
     /// The natural logarithms of the probabilities of the tokens of [`TEXT`]. Empty where it does not tell.
     pub logprobs: Vec<f64>,
-    /// What it expects at each token of the texts. Absent in reports of before it was asked for.
+    /// The expectations at each token of the texts. Absent in reports of before they were asked for.
     #[serde(default)]
     pub expectations: Option<Expectations>,
 }

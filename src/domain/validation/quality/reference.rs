@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Reference<'a> {
     /// The record.
     pub quality: &'a Quality,
-    /// What it is a record of.
+    /// The subject of the record.
     pub of: ReferenceOf,
     /// Where it comes from, for an operator.
     pub named: &'a str,
@@ -17,13 +17,13 @@ pub struct Reference<'a> {
     pub required: bool,
 }
 
-/// What a record is of.
+/// The subject of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReferenceOf {
-    /// The same locked weights: only kernels, flags and damage tell the two apart.
+    /// Weights locked alike: only kernels, flags and damage tell the two apart.
     SameWeights,
-    /// The same model in another quantisation.
+    /// One model in another quantisation.
     SameModel,
 }
 
@@ -32,7 +32,7 @@ pub enum ReferenceOf {
 pub struct ReferenceComparison {
     /// Where the record comes from.
     pub named: String,
-    /// What it is of.
+    /// The subject of the record.
     pub of: ReferenceOf,
     /// The greatest mean divergence that passes, nats a token.
     pub limit: f64,

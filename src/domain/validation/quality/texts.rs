@@ -10,7 +10,7 @@ use super::TEXT;
 pub struct Text {
     /// Its name in reports.
     pub name: &'static str,
-    /// What it says. All of them were written for this purpose, so that no model has learned them by heart.
+    /// The text. All of them were written for this purpose, so that no model has learned them by heart.
     pub said: &'static str,
 }
 
