@@ -10,9 +10,8 @@ pub fn places(reading: &Reading, seen: &Seen) -> Vec<PathBuf> {
     // Python's libraries take `~` for the home; what is relative is below the server's own folder.
     let path = |name: &str| {
         let value = PathBuf::from(variable(seen, name)?);
-        Some(
-            seen.directory.join(value.strip_prefix("~").map(|rest| home.join(rest)).unwrap_or(value.clone())),
-        )
+        let below_home = value.strip_prefix("~").map(|rest| home.join(rest));
+        Some(seen.directory.join(below_home.unwrap_or(value)))
     };
     let mut places = vec![seen.directory.join(&reading.model)];
     let asked = reading.download_dir.as_ref().map(|folder| seen.directory.join(folder));

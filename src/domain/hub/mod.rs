@@ -104,6 +104,9 @@ pub enum Concern {
     File,
 }
 
+/// How an answer is described that is nothing but a status.
+const STATUS: &str = "the status";
+
 impl HubError {
     /// The error that a status stands for; nothing for success.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
@@ -111,8 +114,19 @@ impl HubError {
             200..=299 => None,
             401 | 403 => Some(Self::Denied(status)),
             404 | 410 => Some(Self::Missing),
+            // Later it would not know the request either.
+            501 => Some(Self::Malformed(format!("{STATUS} 501"))),
             408 | 429 | 500..=599 => Some(Self::NotNow { status, retry_after }),
-            status => Some(Self::Malformed(format!("the status {status}"))),
+            status => Some(Self::Malformed(format!("{STATUS} {status}"))),
+        }
+    }
+
+    /// How a hub, or a proxy before it, answers that has no such route; nothing for another error.
+    pub fn without_route(&self) -> Option<&str> {
+        match self {
+            Self::Missing => Some("HTTP 404 or 410"),
+            Self::Malformed(what) if what.starts_with(STATUS) => Some(what),
+            _ => None,
         }
     }
 

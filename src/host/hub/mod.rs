@@ -125,7 +125,14 @@ impl Hub {
             asked.insert(next);
             let (page, link) = self.whole(&address, MAX_PAGE).await?;
             listing.add(&page)?;
-            let Some(link) = link.as_deref().and_then(hub::next_page) else { return Ok(listing.files()) };
+            let Some(link) = link.as_deref().and_then(hub::next_page) else {
+                return match listing.files() {
+                    none if none.is_empty() => {
+                        Err(HubError::Malformed("a listing without a single file".to_owned()))
+                    }
+                    files => Ok(files),
+                };
+            };
             // Our token goes nowhere else: whatever host the link names, the next request goes to the hub
             // that we asked.
             next = hub::page_of(link, &place)
@@ -312,13 +319,16 @@ impl HubFailure {
 impl HubFailure {
     /// The problem of somebody who asked a hub, which knows the revision, for the files of it.
     pub(crate) fn while_listing(self, what: impl std::fmt::Display) -> Problem {
-        let missing = matches!(self, Self::Failed(HubError::Missing));
+        let answer = match &self {
+            Self::Failed(fault) => fault.without_route().map(str::to_owned),
+            Self::Interrupted => None,
+        };
         let problem = self.problem(what);
-        if !missing {
-            return problem;
-        }
+        let Some(answer) = answer else { return problem };
         problem
-            .because("it knows the revision, and does not list its files: the route `tree` is not there (HTTP 404)")
+            .because(format!(
+                "it knows the revision, and does not list its files: the route `tree` is not there ({answer})"
+            ))
             .help(
                 "a proxy that serves only some of a hub's routes does so: ask the hub itself (`HF_ENDPOINT`), or name a \
                  folder that has the files as `path` in the profile's `[model]`",

@@ -263,15 +263,19 @@ fn a_model_is_sought_where_its_variables_say() {
     let home = ("HOME", "/home/ai");
     for (flags, variables, wanted) in [
         ("", &[][..], "/root/.cache/huggingface/hub"),
-        ("", &[home], "/home/ai/.cache/huggingface/hub"),
-        ("", &[home, ("XDG_CACHE_HOME", "/var/x")], "/var/x/huggingface/hub"),
-        ("", &[("XDG_CACHE_HOME", "/var/x"), ("HF_HOME", "/data/hf")], "/data/hf/hub"),
-        ("", &[home, ("HF_HOME", "~/hf")], "/home/ai/hf/hub"),
-        ("", &[("HF_HOME", "hf")], "/srv/llm/hf/hub"),
-        ("", &[("HF_HOME", "/data/hf"), ("HF_HUB_CACHE", "/data/hub")], "/data/hub"),
-        ("", &[("HUGGINGFACE_HUB_CACHE", "/data/hub"), ("HF_HOME", "")], "/data/hub"),
-        ("--download-dir /data/dl", &[], "/data/dl /root/.cache/huggingface/hub"),
-        ("--download_dir=dl", &[("VLLM_USE_MODELSCOPE", "0")], "/srv/llm/dl /root/.cache/huggingface/hub"),
+        ("", &[home][..], "/home/ai/.cache/huggingface/hub"),
+        ("", &[home, ("XDG_CACHE_HOME", "/var/x")][..], "/var/x/huggingface/hub"),
+        ("", &[("XDG_CACHE_HOME", "/var/x"), ("HF_HOME", "/data/hf")][..], "/data/hf/hub"),
+        ("", &[home, ("HF_HOME", "~/hf")][..], "/home/ai/hf/hub"),
+        ("", &[("HF_HOME", "hf")][..], "/srv/llm/hf/hub"),
+        ("", &[("HF_HOME", "/data/hf"), ("HF_HUB_CACHE", "/data/hub")][..], "/data/hub"),
+        ("", &[("HUGGINGFACE_HUB_CACHE", "/data/hub"), ("HF_HOME", "")][..], "/data/hub"),
+        ("--download-dir /data/dl", &[][..], "/data/dl /root/.cache/huggingface/hub"),
+        (
+            "--download_dir=dl",
+            &[("VLLM_USE_MODELSCOPE", "0")][..],
+            "/srv/llm/dl /root/.cache/huggingface/hub",
+        ),
     ] {
         let (found, problem) = seek(flags, variables);
         assert_eq!(found, wanted, "{flags} {variables:?}");

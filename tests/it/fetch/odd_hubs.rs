@@ -76,6 +76,27 @@ fn a_link_without_a_host_leads_to_the_next_page() {
     }
 }
 
+/// A proxy may know a repository, and have no route for its listing, in its own words.
+#[test]
+fn a_proxy_that_lists_nothing_is_told_so() {
+    for status in [400, 404, 405, 410, 501] {
+        let bench = Bench::new();
+        bench.hub.trap("tree", Fault::Status { status, retry_after: None }, When::Always);
+        let told = shown_of(bench.lock());
+        assert!(told.contains("the route `tree` is not there"), "{status}: {told}");
+        assert!(told.contains("ask the hub itself (`HF_ENDPOINT`)"), "{status}: {told}");
+        assert_eq!(
+            bench.hub.seen().iter().filter(|seen| seen.path.contains("/tree/")).count(),
+            1,
+            "{status}"
+        );
+    }
+    let bench = Bench::new();
+    bench.hub.put(REPO, Repo::of([]));
+    let told = shown_of(bench.lock());
+    assert!(told.contains("not a hub's answer: a listing without a single file"), "{told}");
+}
+
 /// Files are opened when their turn comes: neither limit of a process is reached.
 #[test]
 fn many_small_files_come_under_a_low_limit_of_descriptors() {

@@ -219,10 +219,10 @@ fn an_export_goes_into_empty_folders_of_any_kind_and_spares_the_rest() {
     let weights = inode(&stored.join("model.safetensors"));
     for (from, words, lies_in, shared) in [
         (&out, &["keep"][..], "keep", true),
-        (&out, &["empty"], "empty", true),
-        (&out.join("here"), &["."], "here", true),
-        (&out, &["link"], "behind", true),
-        (&out, &["copy", "--copy"], "copy", false),
+        (&out, &["empty"][..], "empty", true),
+        (&out.join("here"), &["."][..], "here", true),
+        (&out, &["link"][..], "behind", true),
+        (&out, &["copy", "--copy"][..], "copy", false),
     ] {
         let said = export(from, words);
         assert_eq!(said.code, Some(0), "{words:?}: {}", said.stderr);
