@@ -5,7 +5,7 @@ use awqdeploy::domain::{
     checkpoint::{Checkpoint, config::ConfigFiles},
     machine::facts::Facts,
     size::ByteSize,
-    vllm::overrides,
+    vllm::arguments::Arguments,
 };
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -60,7 +60,7 @@ impl Case {
         let mut files = ConfigFiles::alone(&found.files["config.json"]);
         files.beside = found.files;
         let arguments: Vec<_> = self.arguments.iter().map(ToString::to_string).collect();
-        files.overrides = overrides::of(&arguments);
+        files.overrides = Arguments::of(&arguments).overrides().clone();
         let checkpoint = Checkpoint::of_files(&files, Some(ByteSize::gib(8))).unwrap();
         let Self { vllm, ranks, context, more, .. } = self;
         let text = format!(
