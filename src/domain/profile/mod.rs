@@ -14,7 +14,7 @@ pub(crate) mod rules;
 pub mod secrets;
 mod values;
 
-use super::problem::Problem;
+use super::{machine::visible::DEVICES, problem::Problem};
 pub use checked::Profile;
 use checked::unplaced;
 use document::{Document, DocumentError};
@@ -78,6 +78,14 @@ impl Profile {
     pub(crate) fn with_whole_gpus(mut self) -> Self {
         self.memory.gpu = None;
         self.memory.gpu_memory_utilization = review::UTILIZATION;
+        self
+    }
+
+    /// The profile on these GPUs, by number or UUID.
+    #[must_use]
+    pub(crate) fn on_gpus(mut self, gpus: Vec<String>) -> Self {
+        self.environment.insert(DEVICES.to_owned(), gpus.join(","));
+        self.gpus = gpus;
         self
     }
 
