@@ -84,7 +84,12 @@ let
   gpusOf =
     profile:
     let
-      said = profile.vllm.environment.CUDA_VISIBLE_DEVICES or null;
+      listed = profile.parallelism.gpus or null;
+      said =
+        if listed == null then
+          profile.vllm.environment.CUDA_VISIBLE_DEVICES or null
+        else
+          lib.concatMapStringsSep "," toString listed;
       words = lib.splitString "," (lib.replaceStrings [ " " ] [ "" ] said);
       isOne = word: builtins.match "[0-9]+|GPU-[0-9a-f-]+" word != null;
     in

@@ -28,6 +28,7 @@ use crate::{
         lockfile::{Interpreter, needs::Need},
         machine::facts::{self, Facts},
         planning::{
+            basis::Basis,
             engine_config::Compared,
             memory::{Budget, Rank},
             plan::Plan,
@@ -66,6 +67,8 @@ pub(crate) struct PlanDocument {
     pub(crate) serve: Option<Serve>,
     pub(crate) memory: Option<MemoryDocument>,
     pub(crate) prediction: Option<Prediction>,
+    /// How their numbers are known: measured on this host, computed, or estimated. Null of a refusal.
+    pub(crate) basis: Option<Basis>,
     /// The comparison with the installed vLLM, where it was asked.
     pub(crate) engine: Vec<Compared>,
     /// The findings, the most severe first; of a refusal, its reasons.
@@ -160,6 +163,7 @@ impl PlanDocument {
             serve: None,
             memory: None,
             prediction: None,
+            basis: None,
             engine: Vec::new(),
             findings: refusal.iter().map(Finding::from).collect(),
             unit: None,
@@ -170,6 +174,7 @@ impl PlanDocument {
         match plan {
             None => empty,
             Some(plan) => Self {
+                basis: Some(Basis::of(&plan)),
                 profile: plan.profile,
                 service: Some(plan.service),
                 model: Some(plan.model.path),

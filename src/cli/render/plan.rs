@@ -10,6 +10,7 @@ use crate::{
         findings::Severity,
         machine::calibration::Measurement,
         planning::{
+            basis::{Basis, Known},
             engine_config::Compared,
             prediction::{AllStreams, Decode, Prediction},
             preflight::Finding,
@@ -39,7 +40,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     }
     row(&mut out, "API", &format!("http://{}:{}", serve.listen.host, serve.listen.port));
     if let Some(memory) = &document.memory {
-        self::memory(&mut out, memory);
+        self::memory(&mut out, memory, document.basis.as_ref());
     }
     if let Some(prediction) = &document.prediction {
         self::prediction(&mut out, prediction);
@@ -186,20 +187,26 @@ const PARTS: [(&str, char); 3] = [("weights", '█'), ("overhead", '▒'), ("KV 
 /// The length of a bar in characters.
 const WIDTH: u64 = 40;
 
-fn memory(out: &mut String, document: &MemoryDocument) {
+fn memory(out: &mut String, document: &MemoryDocument, basis: Option<&Basis>) {
     let memory = &document.budget;
+    let known = |of: fn(&Basis) -> Option<Known>| {
+        basis.and_then(of).map_or_else(String::new, |known| format!(" ({known})"))
+    };
     row(out, "tensor parallel", &memory.tensor_parallel_size.to_string());
     if let Some(gpu) = memory.gpu {
         let each = if memory.tensor_parallel_size == 1 { "GPU" } else { "each GPU" };
         row(out, &format!("{each}: vLLM may use"), &gpu.to_string());
         let sizes = [memory.weights, memory.overhead, memory.kv_cache];
-        for ((name, _), size) in PARTS.iter().zip(sizes) {
-            let size = size.map_or_else(|| "not modelled".to_owned(), |size| size.to_string());
+        let how =
+            [known(|basis| basis.weights), known(|basis| basis.overhead), known(|basis| basis.kv_cache)];
+        for (((name, _), size), how) in PARTS.iter().zip(sizes).zip(how) {
+            let size = size.map_or_else(|| "not modelled".to_owned(), |size| format!("{size}{how}"));
             row(out, &format!("  {name}"), &size);
         }
         let filled = PARTS.iter().zip(sizes).map(|((_, sign), size)| (*sign, size.unwrap_or_default()));
         row(out, "", &bar(filled, gpu));
-        row(out, "  beside its share", &memory.uncounted.unwrap_or_default().to_string());
+        let uncounted = memory.uncounted.unwrap_or_default();
+        row(out, "  beside its share", &format!("{uncounted}{}", known(|basis| basis.uncounted)));
         if let Some(tokens) = memory.kv_cache_tokens {
             row(out, "  KV cache holds", &format!("{tokens} tokens"));
         }
@@ -209,7 +216,7 @@ fn memory(out: &mut String, document: &MemoryDocument) {
         }
     }
     row(out, "offloaded per rank", &memory.offloaded.to_string());
-    row(out, "RAM in all", &memory.ram.to_string());
+    row(out, "RAM in all", &format!("{}{}", memory.ram, known(|basis| Some(basis.ram))));
 }
 
 /// A bar of [`WIDTH`] characters that stands for all of `whole`.

@@ -336,9 +336,12 @@ fn place(shape: &ModelDims, name: &str) -> Option<(Class, Sharding)> {
     if speculates(shape, name) || has("inv_freq") || (shape.tie_word_embeddings && has("lm_head")) {
         return None;
     }
-    // Parts that see are small, and not split.
+    // Parts that see are small. That of Gemma (SigLIP) is split like a language model; how others are is unknown, and a whole
+    // copy is the safe guess.
     if ["visual", "vision_tower", "vision_model", "multi_modal_projector"].iter().any(|part| has(part)) {
-        return Some((Class::Other, Sharding::Replicated));
+        let matrix = ["self_attn", "mlp"].iter().any(|part| has(part)) && has("weight");
+        let split = shape.family == Family::Gemma3 && matrix;
+        return Some((Class::Other, if split { Sharding::Split } else { Sharding::Replicated }));
     }
     let latent = has("kv_a_proj_with_mqa") || has("q_a_proj");
     let keys_and_values = Sharding::SplitAtMost(shape.num_key_value_heads);

@@ -24,6 +24,10 @@ const fn host(severity: Severity, text: [&'static str; 5]) -> Rule {
     rule(severity, Concerns::Host, text)
 }
 
+const fn host_note(text: [&'static str; 5]) -> Rule {
+    host(Severity::Note, text)
+}
+
 /// P01 to P20 are those of the study of vLLM 0.10.2 to 0.33.0; the later ones came
 /// with use.
 pub(super) const BEFORE: &[Rule] = &[
@@ -223,6 +227,13 @@ pub(super) const BEFORE: &[Rule] = &[
         "none needed",
         "vLLM 0.26.0, v1/worker/utils.py; four H100, of each of which 15.9 GiB were left: docs/benchmarks.md",
     ]),
+    note([
+        "P26",
+        "gpus-idle",
+        "the plan uses fewer GPUs than it may",
+        "none needed; `parallelism.gpus` names others, and another service can use these",
+        "this program: vLLM splits evenly, and the weakest GPU limits all",
+    ]),
     warning([
         "P32",
         "gpu-mostly-unused",
@@ -414,36 +425,27 @@ pub(super) const BEFORE: &[Rule] = &[
             "NVML; instances are not modelled here",
         ],
     ),
-    host(
-        Severity::Note,
-        [
-            "P15",
-            "vram-in-use",
-            "processes hold VRAM",
-            "the service that is replaced gives its share back; stop the others",
-            "NVML",
-        ],
-    ),
-    host(
-        Severity::Note,
-        [
-            "P26",
-            "gpus-differ",
-            "GPUs of different sizes",
-            "plans count on the smallest: vLLM splits evenly",
-            "vLLM's tensor parallelism",
-        ],
-    ),
-    host(
-        Severity::Note,
-        [
-            "P27",
-            "link-slow",
-            "a PCIe link on which offloaded experts are read slower than 4.5 GB/s",
-            "keep all weights in VRAM on it, or expect less than 5 tokens/s",
-            "byte model, measured on an H100",
-        ],
-    ),
+    host_note([
+        "P15",
+        "vram-in-use",
+        "processes hold VRAM",
+        "the service that is replaced gives its share back; stop the others",
+        "NVML",
+    ]),
+    host_note([
+        "P26",
+        "gpus-differ",
+        "GPUs of different sizes",
+        "plans count on the smallest: vLLM splits evenly",
+        "vLLM's tensor parallelism",
+    ]),
+    host_note([
+        "P27",
+        "link-slow",
+        "a PCIe link on which offloaded experts are read slower than 4.5 GB/s",
+        "keep all weights in VRAM on it, or expect less than 5 tokens/s",
+        "byte model, measured on an H100",
+    ]),
     host(
         Severity::Warning,
         [
@@ -454,16 +456,13 @@ pub(super) const BEFORE: &[Rule] = &[
             "vLLM 0.20.2, platforms/interface.py:681",
         ],
     ),
-    host(
-        Severity::Note,
-        [
-            "P08",
-            "memory-limited",
-            "a cgroup limits the memory of this program",
-            "plans count on no more than that",
-            "kernel: memory.max",
-        ],
-    ),
+    host_note([
+        "P08",
+        "memory-limited",
+        "a cgroup limits the memory of this program",
+        "plans count on no more than that",
+        "kernel: memory.max",
+    ]),
     host(
         Severity::Warning,
         [
@@ -474,16 +473,13 @@ pub(super) const BEFORE: &[Rule] = &[
             "NCCL and vLLM's message ring",
         ],
     ),
-    host(
-        Severity::Note,
-        [
-            "P29",
-            "open-files-limited",
-            "fewer than 65,536 open files",
-            "none under systemd, whose unit raises it; else raise the hard limit",
-            "vLLM: Found ulimit of 20000 and failed to automatically increase",
-        ],
-    ),
+    host_note([
+        "P29",
+        "open-files-limited",
+        "fewer than 65,536 open files",
+        "none under systemd, whose unit raises it; else raise the hard limit",
+        "vLLM: Found ulimit of 20000 and failed to automatically increase",
+    ]),
     host(
         Severity::Warning,
         [

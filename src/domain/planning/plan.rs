@@ -1,7 +1,7 @@
 //! The plan: everything that a deployment decides, in one value, before anything is touched.
 
 use super::{
-    command_line,
+    command_line, gpus,
     inputs::{Inputs, PlannedModel, PlannedRuntime},
     memory::Budget,
     placement::{self, Placement},
@@ -62,14 +62,20 @@ impl From<&Refusal> for Finding {
 impl Plan {
     /// Decides everything. Free VRAM and RAM are not asked for: the replaced service still holds its share.
     pub fn of(inputs: Inputs<'_>) -> Result<Self, Refusal> {
-        let facts = inputs.facts.visible(inputs.profile.environment());
-        let inputs = Inputs { facts: &facts, ..inputs };
         let version = preflight::version(inputs)?;
+        let pinned = gpus::pinned(inputs, version);
+        let seen = inputs.facts.visible(inputs.profile.environment());
+        let profile = pinned.as_ref().unwrap_or(inputs.profile);
+        let facts = inputs.facts.visible(profile.environment());
+        let inputs = Inputs { profile, facts: &facts, ..inputs };
         preflight::engine(inputs, version)?;
         let Placement { budget, prediction } = placement::place(inputs, version)?;
         let serve = command_line::serve(inputs, &budget);
         let mut findings = preflight::findings(inputs, version, &budget, prediction.expected());
         findings.extend(placement::mostly_unused(inputs, version, &budget));
+        if budget.gpu.is_some() {
+            findings.extend(gpus::idle(&seen, &facts, budget.tensor_parallel_size));
+        }
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
 

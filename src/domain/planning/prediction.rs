@@ -2,20 +2,22 @@
 //! measurement.
 //!
 //! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
-//! all-reduces; tokens/s of a stream = 1 ÷ step. The KV cache and the recurrent state are left out: together
-//! they are 4 % of the bytes of a short context. The fixed work, Machete's share of it and an all-reduce were
+//! all-reduces; tokens/s of a stream = 1 ÷ step. Of one stream the KV cache and the recurrent state are left out: together
+//! they are 4 % of the bytes of a short context. Each further stream adds its state and a fixed time. The fixed work, Machete's share of it and an all-reduce were
 //! fitted, each to one measured rate; docs/planning.md has the predictions made with them. Measurements of
 //! the host correct all of it by one factor (see [`crate::domain::machine::calibration`]).
 
 use super::{command_line, inputs::Inputs, memory::Budget};
 use crate::domain::{
-    checkpoint::{Checkpoint, ModelDims, tensors::Class},
+    checkpoint::{Checkpoint, ModelDims, architecture::LayerKind, tensors::Class},
     digest::Sha256Digest,
     machine::{
         calibration::{Limit, Measurement, RatesFrom, Setting},
         facts::{Facts, Gpu, MeasuredRates},
     },
+    profile::Profile,
     size::ByteSize,
+    vllm::settings::EngineSettings,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,11 @@ const FIXED_HYBRID: Duration = Duration::from_nanos(54_167);
 /// The time of a layer with experts, and of a dense one. With the step's own part 72 to 90, and 25 to 50 µs were reported.
 const FIXED_SPARSE: Duration = Duration::from_nanos(46_750);
 const FIXED_DENSE: Duration = Duration::from_nanos(18_600);
+
+/// What each further stream adds to a step beside experts and state: attention, sampling, scheduling. Eight streams on one, two
+/// and four H100 and on an H200 took 16 to 91 µs for each, mostly about 60 (docs/planning.md); that other families take as long is
+/// inferred.
+const STREAM: Duration = Duration::from_micros(60);
 
 /// The additional time of a step with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in
 /// groups of 128, and that only Hopper has: 5.69 ms instead of 5.04 with fewer bytes. Everywhere else, and
@@ -154,7 +161,8 @@ pub struct AllStreams {
     pub streams: u32,
     /// The rate of each stream.
     pub each: f64,
-    /// The rate of all streams together.
+    /// The rate of all streams together while all of them decode. Measured over whole requests it is less: each waits for its
+    /// first token.
     pub(crate) together: f64,
 }
 
@@ -204,6 +212,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     let Inputs { checkpoint, facts, .. } = inputs;
     let traffic = traffic(checkpoint, budget, streams)?;
     let ranks = budget.tensor_parallel_size;
+    let further = streams.saturating_sub(1);
+    let states = state(checkpoint, inputs.profile, ranks) * f64::from(further);
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
     let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
     let eager = inputs.profile.arguments().without_graphs().is_some();
@@ -220,7 +230,8 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
         let link = expert_rate(gpu);
         let copy = copy_rate(gpu).max(link);
         let machete = if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
-        let fixed = FIXED + fixed_of_layer(checkpoint) * layers + machete + launches;
+        let own = Duration::from_secs_f64(states / memory) + STREAM * further;
+        let fixed = FIXED + fixed_of_layer(checkpoint) * layers + machete + launches + own;
         let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, fixed.as_secs_f64()),
@@ -244,6 +255,15 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     });
     let decodes = decodes.collect::<Option<Vec<_>>>()?;
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
+}
+
+/// Bytes of the recurrent state of one stream that a step reads and writes on one rank.
+fn state(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> f64 {
+    let Some(shape) = &checkpoint.shape else { return 0.0 };
+    let bits = profile.arguments().settings().state_bits;
+    let heads = shape.linear_num_value_heads / u64::from(ranks.max(1));
+    let layer = heads * shape.linear_key_head_dim * shape.linear_value_head_dim * bits / 8;
+    (2 * layer * shape.count(LayerKind::Linear)) as f64
 }
 
 /// The time of a layer beside reading.

@@ -18,6 +18,7 @@ pub struct Profile {
     pub(super) runtime: Runtime,
     pub(super) listen: Listen,
     pub(super) tensor_parallel: TensorParallel,
+    pub(super) gpus: Vec<String>,
     pub(super) memory: Memory,
     pub(super) limits: Limits,
     pub(super) arguments: Arguments,
@@ -58,6 +59,11 @@ impl Profile {
     /// `--tensor-parallel-size`.
     pub fn tensor_parallel(&self) -> TensorParallel {
         self.tensor_parallel
+    }
+
+    /// The GPUs that the profile names, by number or UUID. The environment has them, too.
+    pub fn gpus(&self) -> &[String] {
+        &self.gpus
     }
 
     /// The memory that the service may use.

@@ -49,6 +49,11 @@ pub static KEYS: &[Key] = &[
         "a number of GPUs from 1 to 64, or `auto`",
         "tensor-parallel-size = 4",
     ),
+    Key::optional(
+        "parallelism.gpus",
+        "an array of GPUs, by `nvidia-smi`'s numbers or by UUID",
+        "gpus = [0, 1]",
+    ),
     Key::optional("memory", "a table that says what may be used", "[memory]"),
     Key::optional("memory.gpu", SIZE, r#"gpu = "16GiB""#),
     Key::optional("memory.ram", SIZE, r#"ram = "120GiB""#),

@@ -14,7 +14,7 @@ pub(crate) mod rules;
 pub mod secrets;
 mod values;
 
-use super::problem::Problem;
+use super::{machine::visible::DEVICES, problem::Problem};
 pub use checked::Profile;
 use checked::unplaced;
 use document::{Document, DocumentError};
@@ -96,6 +96,14 @@ impl Profile {
         let baseline = Some(Baseline { profile: self.name.clone(), min_ratio, required: true });
         let runtime = Runtime { vllm, ..self.runtime.clone() };
         Self { name, runtime, ..self.clone() }.with_gates(Gates { baseline, ..self.gates.clone() })
+    }
+
+    /// The profile on these GPUs, by number or UUID.
+    #[must_use]
+    pub(crate) fn on_gpus(mut self, gpus: Vec<String>) -> Self {
+        self.environment.insert(DEVICES.to_owned(), gpus.join(","));
+        self.gpus = gpus;
+        self
     }
 
     /// Sets the limits of time.

@@ -5,8 +5,8 @@ use super::{
     document::{Document, DocumentError},
     extra,
     raw::{
-        RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawQuality, RawRuntime,
-        RawSecrets, RawSweep, RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
+        CountOrWord, RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawQuality,
+        RawRuntime, RawSecrets, RawSweep, RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
     },
     rules,
     secrets::Secrets,
@@ -16,6 +16,7 @@ use super::{
     },
 };
 use crate::domain::{
+    machine::visible::DEVICES,
     problem::Problem,
     spelling::{closest, listed},
     vllm::arguments::Arguments,
@@ -90,7 +91,8 @@ impl Review<'_> {
         let memory = self.memory(raw.memory);
         let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
         let limits = self.limits(raw.limits);
-        let (arguments, environment) = self.vllm(raw.vllm);
+        let (arguments, mut environment) = self.vllm(raw.vllm);
+        let gpus = self.gpus(raw.parallelism.gpus, environment.as_mut());
         let secrets = self.secrets(raw.secrets);
         let timeouts = self.timeouts(raw.timeouts);
         let gates = self.gates(name, raw.validation);
@@ -109,6 +111,7 @@ impl Review<'_> {
             runtime: runtime?,
             listen: listen?,
             tensor_parallel: tensor_parallel?,
+            gpus: gpus?,
             memory: memory?,
             limits: limits?,
             arguments: Arguments::of(&arguments?),
@@ -205,6 +208,25 @@ impl Review<'_> {
             environment = add(environment, name.zip(value));
         }
         (arguments, environment)
+    }
+
+    /// The GPUs that are named, which the engine reads from its environment.
+    fn gpus(
+        &mut self,
+        raw: Option<Spanned<Vec<CountOrWord>>>,
+        environment: Option<&mut BTreeMap<String, String>>,
+    ) -> Option<Vec<String>> {
+        let Some(raw) = raw else { return Some(Vec::new()) };
+        let twice = environment.as_ref().is_some_and(|environment| environment.contains_key(DEVICES));
+        let gpus = self.check(raw, |gpus| {
+            if twice {
+                return Err(DocumentError::new(format!("`{DEVICES}` in `vllm.environment` names GPUs, too"))
+                    .help("leave out one of them"));
+            }
+            rules::gpus(gpus)
+        })?;
+        environment?.insert(DEVICES.to_owned(), gpus.join(","));
+        Some(gpus)
     }
 
     fn secrets(&mut self, raw: RawSecrets) -> Option<Secrets> {

@@ -292,6 +292,40 @@ pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
     }
 }
 
+/// The largest number of a GPU.
+const LAST_GPU: i64 = 1023;
+
+pub(super) fn gpus(values: Vec<CountOrWord>) -> Checked<Vec<String>> {
+    const HELP: &str = "`nvidia-smi -L` lists numbers and UUIDs";
+    let mut gpus: Vec<String> = Vec::new();
+    for value in values {
+        let gpu = match value {
+            CountOrWord::Count(number @ 0..=LAST_GPU) => number.to_string(),
+            CountOrWord::Count(number) => {
+                return Err(DocumentError::new(format!("no GPU has the number {number}")).help(HELP));
+            }
+            CountOrWord::Word(word) if is_uuid(&word) => word,
+            CountOrWord::Word(word) => {
+                return Err(DocumentError::new(format!("`{word}` is neither a number nor a UUID")).help(HELP));
+            }
+        };
+        if gpus.contains(&gpu) {
+            return Err(DocumentError::new(format!("`{gpu}` comes twice")).help("leave it out once"));
+        }
+        gpus.push(gpu);
+    }
+    if gpus.is_empty() {
+        return Err(DocumentError::new("names no GPU").help("leave `gpus` out to choose among all"));
+    }
+    Ok(gpus)
+}
+
+/// Whether it has the form of a GPU's UUID, whole or as much of it as is unique.
+fn is_uuid(word: &str) -> bool {
+    let digits = |rest: &str| rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    word.strip_prefix("GPU-").is_some_and(|rest| !rest.is_empty() && digits(rest))
+}
+
 pub(super) fn size(text: String) -> Checked<ByteSize> {
     let text = text.trim();
     let plain = |c: char| c.is_ascii_digit() || c == '.';

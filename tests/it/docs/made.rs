@@ -45,8 +45,9 @@ fn the_page_on_validation_is_current() {
 }
 
 #[test]
-fn the_page_on_planning_has_every_flag() {
-    assert!(remade("docs/planning.md").contains(&block_of("flags")));
+fn the_page_on_planning_is_current() {
+    let made = remade("docs/planning.md");
+    assert!(["flags", "published", "runs"].iter().all(|what| made.contains(&block_of(what))));
 }
 
 fn block_of(what: &str) -> String {
@@ -80,6 +81,8 @@ fn made(what: &str) -> String {
         ("errors", _) => crate::validation::simulation::table(),
         ("watch", _) => crate::validation::simulation::watch_table(),
         ("flags", _) => crate::vllm::effects::table(),
+        ("runs", _) => crate::planning::page::runs(),
+        ("published", _) => crate::planning::cases::table(),
         ("checks", _) => crate::validation::validate::checks(),
         ("init", arguments) => proposed(arguments),
         ("faults", _) => fenced(&printed(&["rehearse", "--list-faults"])),
@@ -195,6 +198,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         "parallelism.tensor-parallel-size" if least.tensor_parallel() == TensorParallel::Auto => {
             "`\"auto\"`".to_owned()
         }
+        "parallelism.gpus" if least.gpus().is_empty() => "those that serve best".to_owned(),
         "watch.minutes" => format!("`{}`", least.watch().minutes),
         "watch.every" => format!("`\"{}s\"`", least.watch().every.as_secs()),
         "memory.gpu" if least.memory().gpu.is_none() => "what each GPU has".to_owned(),

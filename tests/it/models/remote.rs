@@ -62,6 +62,9 @@ fn index(total: u64) -> Vec<u8> {
 }
 
 /// Bytes of all tensors.
+/// The table of rotary embeddings, which is in no file: 16 bits for each position and element of a head.
+const ROTARY: u64 = 512 << 10;
+
 fn total() -> u64 {
     tensors().iter().map(|tensors| header(tensors).1).sum()
 }
@@ -122,7 +125,7 @@ impl Site {
     fn weights(&self) -> u64 {
         let (code, plan, said) = self.plan("0");
         assert_eq!(code, Some(0), "{said}");
-        plan["memory"]["ranks"][0]["weights_bytes"].as_u64().unwrap()
+        plan["memory"]["ranks"][0]["weights_bytes"].as_u64().unwrap() - ROTARY
     }
 
     /// The refusal of a plan.

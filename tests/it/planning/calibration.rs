@@ -229,3 +229,21 @@ fn facts_that_are_replayed_elsewhere_correct_it_too_and_it_says_by_what() {
         "docs/planning.md does not show:{shown}"
     );
 }
+
+#[test]
+fn a_plan_says_how_each_number_is_known() {
+    let at = |facts: &str| format!("{}/tests/fixtures/facts/{facts}.json", env!("CARGO_MANIFEST_DIR"));
+    let said = |facts: &str| -> Value {
+        let text = program(&["plan", "awq", "--facts", &at(facts), "--json"]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let (table, shown) = (said("one-16gb"), said("one-16gb-shown"));
+    let rate = "decode_tokens_per_second";
+    assert_eq!([&table["basis"][rate], &shown["basis"][rate]], ["estimated", "measured"]);
+    for (number, known) in [("weights", "computed"), ("overhead", "estimated"), ("kv_cache", "estimated")] {
+        assert_eq!(table["basis"][number], known, "{number}");
+    }
+    let text = program(&["plan", "awq", "--facts", &at("one-16gb")]);
+    let row = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+    assert!(row("weights").ends_with(" (computed)") && row("RAM in all").ends_with(" (estimated)"), "{text}");
+}

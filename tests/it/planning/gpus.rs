@@ -7,10 +7,12 @@ use crate::{
 use awqdeploy::{
     domain::{
         machine::{
-            facts::Facts,
+            facts::{Facts, Gpu},
             visible::{BY_BUS, Claim, DEVICES, ORDER},
         },
         problem::Kind,
+        profile::Profile,
+        size::ByteSize,
     },
     host::systemd::host_lock::hold_gpus,
 };
@@ -62,6 +64,72 @@ fn a_plan_is_made_for_the_gpus_that_its_engine_sees() {
     assert_eq!(plan.serve.env.get(ORDER).map(String::as_str), Some(BY_BUS));
     let all = AWQ.to_owned() + &variables;
     assert_eq!(plan_of(&all, &facts("four-16gb"), None).unwrap_err().code, "tensor-parallel-exceeds-gpus");
+}
+
+/// A host with these GPUs: name, VRAM in GiB, compute capability.
+fn mixed(cards: &[(&str, u64, (u32, u32))]) -> Facts {
+    let mut host = facts("four-16gb");
+    let gpus = cards.iter().enumerate().map(|(number, (name, gib, capability))| Gpu {
+        name: (*name).to_owned(),
+        uuid: Some(format!("GPU-{number}")),
+        memory_total: ByteSize::gib(*gib),
+        memory_free: ByteSize::gib(*gib),
+        compute_capability: *capability,
+        ..host.gpus[0].clone()
+    });
+    host.gpus = gpus.collect();
+    host
+}
+
+/// The GPUs that the plan pins, its ranks, and those that it calls idle.
+fn chosen(text: &str, host: &Facts) -> (Option<String>, u32, String) {
+    let plan = plan_of(text, host, None).unwrap();
+    let env = &plan.serve.env;
+    assert_eq!(env.contains_key(DEVICES), env.get(ORDER).is_some_and(|order| order == BY_BUS));
+    let idle = plan.findings.iter().find(|finding| finding.code == "gpus-idle");
+    let idle = idle.map_or(String::new(), |finding| finding.message.clone());
+    (env.get(DEVICES).cloned(), plan.memory.tensor_parallel_size, idle)
+}
+
+const DISPLAY: (&str, u64, (u32, u32)) = ("NVIDIA GeForce GT 1030", 2, (6, 1));
+const SMALL: (&str, u64, (u32, u32)) = ("NVIDIA GeForce RTX 3060", 12, (8, 6));
+const LARGE: (&str, u64, (u32, u32)) = ("NVIDIA GeForce RTX 4090", 24, (8, 9));
+
+#[test]
+fn a_weaker_card_does_not_spoil_the_others() {
+    let text = awq(AUTO.0, AUTO.1).replace("gpu = \"16GiB\"", "");
+    let pinned = |gpus: &str| Some(gpus.to_owned());
+    let idle = |count: usize, all: usize, name: &str| format!("{count} of {all} GPUs stay idle: `{name}`");
+    let expected = (pinned("GPU-1"), 1, idle(1, 2, DISPLAY.0));
+    assert_eq!(chosen(&text, &mixed(&[DISPLAY, LARGE])), expected);
+    let two = chosen(&text, &mixed(&[LARGE, DISPLAY, LARGE]));
+    assert_eq!(two, (pinned("GPU-0,GPU-2"), 2, idle(1, 3, DISPLAY.0)));
+    let alone = text.replace("\"auto\"", "1");
+    assert_eq!(chosen(&alone, &mixed(&[SMALL, LARGE])).0, pinned("GPU-1"));
+    // Alike GPUs are nobody's choice: the unit stays as it was.
+    assert_eq!(chosen(&text, &mixed(&[LARGE, LARGE])), (None, 2, String::new()));
+    // Where no UUID is told, the numbers of the bus are as good.
+    let mut host = mixed(&[DISPLAY, LARGE]);
+    host.gpus.iter_mut().for_each(|gpu| gpu.uuid = None);
+    assert_eq!(chosen(&text, &host).0, pinned("1"));
+}
+
+#[test]
+fn a_profile_names_its_gpus() {
+    let text = awq(AUTO.0, &format!("{}\ngpus = [1, \"GPU-2\"]", AUTO.1)).replace("gpu = \"16GiB\"", "");
+    let (gpus, ranks, idle) = chosen(&text, &mixed(&[SMALL, LARGE, LARGE]));
+    assert_eq!((gpus.as_deref(), ranks, idle.as_str()), (Some("GPU-1,GPU-2"), 2, ""));
+    let parse = |gpus: &str| {
+        let text = awq(AUTO.0, &format!("{}\ngpus = {gpus}", AUTO.1));
+        Profile::parse("awq", Path::new("awq.toml"), &text).err().map(|problem| problem.what)
+    };
+    assert_eq!(parse("[0]"), None);
+    for wrong in ["[]", "[0, 0]", "[-1]", "[2000]", "[\"MIG-1\"]", "[\"GPU-\"]", "[\"GPU-x\"]"] {
+        assert!(parse(wrong).is_some(), "{wrong}");
+    }
+    let both =
+        format!("{}[vllm.environment]\n{DEVICES} = '0'\n", awq(AUTO.0, &format!("{}\ngpus = [0]", AUTO.1)));
+    assert!(Profile::parse("awq", Path::new("awq.toml"), &both).is_err());
 }
 
 /// Tries to take them as another process would: a lock belongs to an open file.

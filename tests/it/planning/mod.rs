@@ -1,14 +1,17 @@
 //! Plans.
 
 mod calibration;
+pub(crate) mod cases;
 mod command_line;
 mod engine_config;
+mod families;
 mod gpus;
 mod memory;
-mod page;
+pub(crate) mod page;
 mod plan;
 mod prediction;
 mod preflight;
+mod properties;
 mod published;
 mod rules;
 mod wild;

@@ -95,6 +95,7 @@ fn planned() -> Vec<Vec<Finding>> {
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
     vec![
         just_possible(),
+        on("four-16gb", &awq("size = 4", "size = 2")),
         on("four-16gb", &format!("{AWQ}\n[limits]\nmax-num-seqs = 64\nmax-model-len = 65536\n")),
         found(&arguments(r#""-q", "awq""#), &four, None),
         on("four-16gb", AWQ),

@@ -9,7 +9,7 @@ mod paging;
 mod pinned;
 
 use crate::domain::{
-    checkpoint::{Checkpoint, tensors::Class},
+    checkpoint::{Checkpoint, ModelDims, tensors::Class},
     machine::facts::{Facts, Gpu},
     profile::{Device, Limits, Offload, Profile},
     size::ByteSize,
@@ -287,7 +287,9 @@ impl Room {
         let vram = vram(profile, facts, ranks);
         let settings = profile.arguments().settings();
         let paging = Paging::planned(checkpoint, profile, ranks);
-        let weights = checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, settings, ranks));
+        let rotary = ByteSize(checkpoint.shape.as_ref().map_or(0, ModelDims::rotary));
+        let weights =
+            checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, settings, ranks) + rotary);
         let kv_cache_fixed = settings.cache_fixed;
         let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, profile, ranks));
         let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();
