@@ -1,7 +1,7 @@
 //! How each number of a plan is known.
 
 use super::{plan::Plan, prediction::Decode};
-use crate::domain::{machine::calibration::RatesFrom, vllm::settings::EngineSettings};
+use crate::domain::{machine::calibration::RatesFrom, vllm::arguments::Arguments};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -55,7 +55,7 @@ impl Basis {
         let memory = &plan.memory;
         let modelled = plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled");
         let weights = if modelled { Known::Computed } else { Known::Estimated };
-        let fixed = EngineSettings::of(&plan.serve.argv).cache_fixed.is_some();
+        let fixed = Arguments::of(&plan.serve.argv).settings().cache_fixed.is_some();
         let cache = if fixed { Known::Computed } else { Known::Estimated };
         let decode = |decode: &Decode| match (&decode.corrected_by, decode.rates) {
             (Some(_), _) => Known::Measured,

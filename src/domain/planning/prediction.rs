@@ -17,7 +17,6 @@ use crate::domain::{
     },
     profile::Profile,
     size::ByteSize,
-    vllm::settings::EngineSettings,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
