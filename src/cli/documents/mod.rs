@@ -1,6 +1,7 @@
 //! The documents of `--json`. Text for people is rendered from these same values.
 
 pub(super) mod adoption;
+pub(crate) mod basis;
 pub(super) mod evidence;
 pub(super) mod history;
 pub(super) mod init;
@@ -28,7 +29,6 @@ use crate::{
         lockfile::{Interpreter, needs::Need},
         machine::facts::{self, Facts},
         planning::{
-            basis::Basis,
             engine_config::Compared,
             memory::{Budget, Rank},
             plan::Plan,
@@ -47,6 +47,7 @@ use crate::{
     },
     host::{store::Recorded, systemd::service::Condition},
 };
+use basis::Basis;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;

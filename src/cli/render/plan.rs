@@ -3,14 +3,16 @@
 use super::style::{command, row};
 use crate::{
     cli::{
-        documents::{GatesDocument, MemoryDocument, PlanDocument},
+        documents::{
+            GatesDocument, MemoryDocument, PlanDocument,
+            basis::{Basis, Known},
+        },
         terminal::{BAD, BOLD, CARE, FAINT, TextStyle},
     },
     domain::{
         findings::Severity,
         machine::calibration::Measurement,
         planning::{
-            basis::{Basis, Known},
             engine_config::Compared,
             prediction::{AllStreams, Decode, Prediction},
             preflight::Finding,

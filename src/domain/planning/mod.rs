@@ -1,10 +1,8 @@
 //! Decides everything about a deployment before anything is touched.
 
-pub mod basis;
 pub(crate) mod command_line;
 pub mod doctor;
 pub mod engine_config;
-mod gpus;
 pub mod host_changed;
 pub mod inputs;
 pub mod kernels;

@@ -50,7 +50,7 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 16384                   # tokens of a prompt and its answer together; up to 27360 would fit
+      max-model-len = 16384                   # tokens of a prompt and its answer together; up to 27344 would fit
       max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -67,9 +67,9 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
     planned
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
-      longest context          27360 tokens would fit
+      longest context          27344 tokens would fit
       predicted                130.9 tokens/s, one stream (94.8 to at most 207.7; VRAM bandwidth limits it; rates from a table of cards and links)
-      with 4 at once           130.9 tokens/s each, 523.5 together
+      with 4 at once           127.9 tokens/s each, 511.4 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
       awqdeploy --profiles DIR/profiles lock qwen3-8b-awq
@@ -101,7 +101,7 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 13936 would fit
+      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 13920 would fit
       max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -118,9 +118,9 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
     planned
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
-      longest context          13936 tokens would fit
+      longest context          13920 tokens would fit
       predicted                164.6 tokens/s, one stream (114.6 to at most 487.1; fixed work of a step limits it; rates from a table of cards and links)
-      with 4 at once           112.3 tokens/s each, 449.4 together
+      with 4 at once           110.1 tokens/s each, 440.5 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
       awqdeploy --profiles DIR/profiles lock qwen3-30b-a3b-gptq-int4
@@ -154,7 +154,7 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
       port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
       [limits]
-      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 11824 would fit
+      max-model-len = 8192                    # tokens of a prompt and its answer together; up to 11616 would fit
       max-num-seqs = 1                        # requests that are answered at once; more of them wait
 
       [vllm]
@@ -170,11 +170,11 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
     planned
       tensor parallel          2
       in RAM                   nothing: all weights are in VRAM
-      longest context          11824 tokens would fit
+      longest context          11616 tokens would fit
       predicted                39.8 tokens/s, one stream (29.3 to at most 53.5; VRAM bandwidth limits it; rates from a table of cards and links)
       with 1 at once           39.8 tokens/s each, 39.8 together
       first token, roughly     0.2 s after a prompt of 128 tokens
-    warning: 1.8 GiB are left for the KV cache, 1.2 GiB are needed, and the estimate of the rest may be off by so much that 840.4 MiB are missing: vLLM may not start
+    warning: 1.8 GiB are left for the KV cache, 1.2 GiB are needed, and the estimate of the rest may be off by so much that 872.4 MiB are missing: vLLM may not start
       help: to be sure, set `limits.max-model-len = 2560`, raise `memory.gpu-memory-utilization`, or add `--enforce-eager` to `vllm.arguments`
     next
       awqdeploy --profiles DIR/profiles lock meta-llama-3-1-70b-instruct-awq-int4
@@ -337,8 +337,8 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let facts = site.facts(&cards_of_24_gb(1));
     let refused = site.init(&["owner/Llama-70B", "--from", &folder, "--facts", &facts]).complaint(3);
     assert_snapshot!(refused, @r##"
-    error: with TP 1 17.0 GiB of VRAM are missing, with nothing that can be offloaded: weights 37.0 GiB, overhead 944.0 MiB, KV cache 640.0 MiB do not fit into 21.6 GiB, beside which vLLM takes 544.0 MiB
-    help: use GPUs with more memory or more of them, a smaller quantisation, or, to keep layers in RAM and be slow, set `memory.offload = "18 GiB"`
+    error: with TP 1 17.0 GiB of VRAM are missing, with nothing that can be offloaded: weights 37.1 GiB, overhead 944.0 MiB, KV cache 640.0 MiB do not fit into 21.6 GiB, beside which vLLM takes 544.0 MiB
+    help: use GPUs with more memory or more of them, a smaller quantisation, or, to keep layers in RAM and be slow, set `memory.offload = "19 GiB"`
     "##);
     assert!(!site.path("profiles").exists());
 }

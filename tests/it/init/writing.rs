@@ -108,7 +108,7 @@ fn a_migration_keeps_what_clients_know_and_is_measured_against_the_first() {
     port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
     [limits]
-    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 18480 would fit
+    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 18464 would fit
     max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
     [vllm]

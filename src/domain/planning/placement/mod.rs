@@ -1,6 +1,7 @@
 //! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
 pub(super) mod fitting;
+pub(super) mod gpus;
 mod offloading;
 
 use super::{

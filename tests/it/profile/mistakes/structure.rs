@@ -72,14 +72,14 @@ fn unknown_keys() {
       |
       = help: did you mean `memory`?
     ");
-    assert_snapshot!(refused("[parallelism]\ngpus = 4"), @r"
-    error: unknown key `gpus`
+    assert_snapshot!(refused("[parallelism]\nboxes = 4"), @r"
+    error: unknown key `boxes`
      --> profiles/awq.toml:8:1
       |
-    8 | gpus = 4
-      | ^^^^ not known in `[parallelism]`
+    8 | boxes = 4
+      | ^^^^^ not known in `[parallelism]`
       |
-      = help: known in `[parallelism]`: `tensor-parallel-size`
+      = help: known in `[parallelism]`: `tensor-parallel-size` and `gpus`
     ");
     assert_snapshot!(refused("[validation]\nmin-ratio = 0.9"), @r"
     error: unknown key `min-ratio`

@@ -1,7 +1,15 @@
 //! How each number of a plan is known.
 
+<<<<<<< HEAD:src/domain/planning/basis.rs
 use super::{plan::Plan, prediction::Decode};
 use crate::domain::{machine::calibration::RatesFrom, vllm::arguments::Arguments};
+=======
+use crate::domain::{
+    machine::calibration::RatesFrom,
+    planning::{plan::Plan, prediction::Decode},
+    vllm::settings::EngineSettings,
+};
+>>>>>>> planner:src/cli/documents/basis.rs
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -9,7 +17,7 @@ use std::fmt;
 /// How a number is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Known {
+pub(crate) enum Known {
     /// This host showed it.
     Measured,
     /// It follows from the checkpoint, the settings, and rates that a probe measured.
@@ -30,23 +38,23 @@ impl fmt::Display for Known {
 
 /// How the numbers of `memory` and `prediction` of the same names are known. Null where there is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Basis {
+pub(crate) struct Basis {
     /// Weights in VRAM and RAM.
-    pub weights: Option<Known>,
+    pub(crate) weights: Option<Known>,
     /// What vLLM needs beside weights and cache, in its share.
-    pub overhead: Option<Known>,
+    pub(crate) overhead: Option<Known>,
     /// What it takes beside its share.
-    pub uncounted: Option<Known>,
+    pub(crate) uncounted: Option<Known>,
     /// What is left for the cache, and so the tokens, contexts and sequences that fit.
-    pub kv_cache: Option<Known>,
+    pub(crate) kv_cache: Option<Known>,
     /// The cache of one sequence, and of all.
-    pub kv_cache_needed: Option<Known>,
+    pub(crate) kv_cache_needed: Option<Known>,
     /// RAM.
-    pub ram: Known,
+    pub(crate) ram: Known,
     /// The rate of one stream, and of all.
-    pub decode_tokens_per_second: Option<Known>,
+    pub(crate) decode_tokens_per_second: Option<Known>,
     /// The time to the first token.
-    pub time_to_first_token_seconds: Option<Known>,
+    pub(crate) time_to_first_token_seconds: Option<Known>,
 }
 
 impl Basis {

@@ -1,16 +1,13 @@
 //! Chooses the GPUs of a host that has several kinds: vLLM splits evenly, so that the weakest of them limits all.
 
-use super::{
-    inputs::Inputs,
-    placement::{self, Placement},
-    prediction::Decode,
-};
+use super::{Placement, place};
 use crate::domain::{
     findings::Finding,
     machine::{
         facts::{Facts, Gpu},
         visible,
     },
+    planning::{inputs::Inputs, prediction::Decode},
     profile::{Device, Profile},
     size::ByteSize,
     vllm::version::Version,
@@ -46,9 +43,9 @@ pub(crate) fn pinned(inputs: Inputs<'_>, version: Version) -> Option<Profile> {
 fn best(inputs: Inputs<'_>, version: Version) -> Option<(Vec<usize>, Placement)> {
     let all: Vec<usize> = (0..inputs.facts.gpus.len()).collect();
     let kinds = kinds(inputs.facts);
-    let place = |gpus: Vec<usize>| {
+    let placed = |gpus: Vec<usize>| {
         let facts = only(inputs.facts, &gpus);
-        placement::place(Inputs { facts: &facts, ..inputs }, version).ok().map(|placement| (gpus, placement))
+        place(Inputs { facts: &facts, ..inputs }, version).ok().map(|placement| (gpus, placement))
     };
     // All of them, each kind alone, and each with all that are as large.
     let larger = kinds.iter().map(|kind| {
@@ -56,7 +53,7 @@ fn best(inputs: Inputs<'_>, version: Version) -> Option<(Vec<usize>, Placement)>
         all.iter().copied().filter(|index| inputs.facts.gpus[*index].usable() >= least).collect()
     });
     let choices = [all.clone()].into_iter().chain(kinds.clone()).chain(larger.collect::<Vec<_>>());
-    choices.filter_map(place).reduce(|first, other| if better(&other.1, &first.1) { other } else { first })
+    choices.filter_map(placed).reduce(|first, other| if better(&other.1, &first.1) { other } else { first })
 }
 
 /// Whether one placement is worth more: nothing in RAM, else clearly faster. What this host has shown of one of them does not
