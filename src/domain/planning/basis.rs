@@ -1,7 +1,7 @@
 //! How each number of a plan is known.
 
 use super::{plan::Plan, prediction::Decode};
-use crate::domain::{machine::calibration::RatesFrom, vllm::settings::EngineSettings};
+use crate::domain::{machine::calibration::RatesFrom, vllm::arguments::Arguments};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -12,9 +12,9 @@ use std::fmt;
 pub enum Known {
     /// This host showed it.
     Measured,
-    /// It follows from the checkpoint, the settings, and rates that a probe measured.
+    /// Follows from the checkpoint, the settings, and rates that a probe measured.
     Computed,
-    /// It rests on what other machines or models showed.
+    /// Rests on what other machines or models showed.
     Estimated,
 }
 
@@ -33,11 +33,11 @@ impl fmt::Display for Known {
 pub struct Basis {
     /// Weights in VRAM and RAM.
     pub weights: Option<Known>,
-    /// What vLLM needs beside weights and cache, in its share.
+    /// The memory that vLLM needs beside weights and cache, in its share.
     pub overhead: Option<Known>,
-    /// What it takes beside its share.
+    /// The memory that it takes beside its share.
     pub uncounted: Option<Known>,
-    /// What is left for the cache, and so the tokens, contexts and sequences that fit.
+    /// The rest for the cache, and so the tokens, contexts and sequences that fit.
     pub kv_cache: Option<Known>,
     /// The cache of one sequence, and of all.
     pub kv_cache_needed: Option<Known>,
@@ -55,7 +55,7 @@ impl Basis {
         let memory = &plan.memory;
         let modelled = plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled");
         let weights = if modelled { Known::Computed } else { Known::Estimated };
-        let fixed = EngineSettings::of(&plan.serve.argv).cache_fixed.is_some();
+        let fixed = Arguments::of(&plan.serve.argv).settings().cache_fixed.is_some();
         let cache = if fixed { Known::Computed } else { Known::Estimated };
         let decode = |decode: &Decode| match (&decode.corrected_by, decode.rates) {
             (Some(_), _) => Known::Measured,

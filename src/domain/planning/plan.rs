@@ -1,10 +1,10 @@
 //! The plan: everything that a deployment decides, in one value, before anything is touched.
 
 use super::{
-    command_line, gpus,
+    command_line,
     inputs::{Inputs, PlannedModel, PlannedRuntime},
     memory::Budget,
-    placement::{self, Placement},
+    placement::{self, Placement, gpus},
     prediction::Prediction,
     preflight::{self, Finding},
 };

@@ -1,11 +1,12 @@
 //! Decides on how many GPUs the model goes, and how much of it stays in RAM.
 
 pub(super) mod fitting;
+pub(super) mod gpus;
+pub(super) mod kernels;
 mod offloading;
 
 use super::{
     inputs::Inputs,
-    kernels,
     memory::{self, Budget},
     prediction::{self, Prediction},
     preflight,

@@ -1,16 +1,13 @@
 //! Chooses the GPUs of a host that has several kinds: vLLM splits evenly, so that the weakest of them limits all.
 
-use super::{
-    inputs::Inputs,
-    placement::{self, Placement},
-    prediction::Decode,
-};
+use super::{Placement, place};
 use crate::domain::{
     findings::Finding,
     machine::{
         facts::{Facts, Gpu},
         visible,
     },
+    planning::{inputs::Inputs, prediction::Decode},
     profile::{Device, Profile},
     size::ByteSize,
     vllm::version::Version,
@@ -48,7 +45,7 @@ fn best(inputs: Inputs<'_>, version: Version) -> Option<(Vec<usize>, Placement)>
     let kinds = kinds(inputs.facts);
     let place = |gpus: Vec<usize>| {
         let facts = only(inputs.facts, &gpus);
-        placement::place(Inputs { facts: &facts, ..inputs }, version).ok().map(|placement| (gpus, placement))
+        place(Inputs { facts: &facts, ..inputs }, version).ok().map(|placement| (gpus, placement))
     };
     // All of them, each kind alone, and each with all that are as large.
     let larger = kinds.iter().map(|kind| {
