@@ -1,15 +1,10 @@
 //! How each number of a plan is known.
 
-<<<<<<< HEAD:src/domain/planning/basis.rs
-use super::{plan::Plan, prediction::Decode};
-use crate::domain::{machine::calibration::RatesFrom, vllm::arguments::Arguments};
-=======
 use crate::domain::{
     machine::calibration::RatesFrom,
     planning::{plan::Plan, prediction::Decode},
-    vllm::settings::EngineSettings,
+    vllm::arguments::Arguments,
 };
->>>>>>> planner:src/cli/documents/basis.rs
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -20,9 +15,9 @@ use std::fmt;
 pub(crate) enum Known {
     /// This host showed it.
     Measured,
-    /// It follows from the checkpoint, the settings, and rates that a probe measured.
+    /// Follows from the checkpoint, the settings, and rates that a probe measured.
     Computed,
-    /// It rests on what other machines or models showed.
+    /// Rests on what other machines or models showed.
     Estimated,
 }
 
@@ -41,11 +36,11 @@ impl fmt::Display for Known {
 pub(crate) struct Basis {
     /// Weights in VRAM and RAM.
     pub(crate) weights: Option<Known>,
-    /// What vLLM needs beside weights and cache, in its share.
+    /// The memory that vLLM needs beside weights and cache, in its share.
     pub(crate) overhead: Option<Known>,
-    /// What it takes beside its share.
+    /// The memory that it takes beside its share.
     pub(crate) uncounted: Option<Known>,
-    /// What is left for the cache, and so the tokens, contexts and sequences that fit.
+    /// The rest for the cache, and so the tokens, contexts and sequences that fit.
     pub(crate) kv_cache: Option<Known>,
     /// The cache of one sequence, and of all.
     pub(crate) kv_cache_needed: Option<Known>,

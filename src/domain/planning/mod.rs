@@ -5,7 +5,6 @@ pub mod doctor;
 pub mod engine_config;
 pub mod host_changed;
 pub mod inputs;
-pub mod kernels;
 pub mod memory;
 pub mod placement;
 pub mod plan;

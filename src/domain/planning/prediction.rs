@@ -31,9 +31,9 @@ const FIXED_HYBRID: Duration = Duration::from_nanos(54_167);
 const FIXED_SPARSE: Duration = Duration::from_nanos(46_750);
 const FIXED_DENSE: Duration = Duration::from_nanos(18_600);
 
-/// What each further stream adds to a step beside experts and state: attention, sampling, scheduling. Eight streams on one, two
-/// and four H100 and on an H200 took 16 to 91 µs for each, mostly about 60 (docs/planning.md); that other families take as long is
-/// inferred.
+/// The time that each further stream adds to a step beside experts and state: attention, sampling, scheduling. Eight
+/// streams on one, two and four H100 and on an H200 took 16 to 91 µs for each, mostly about 60 (docs/planning.md);
+/// that other families take as long is inferred.
 const STREAM: Duration = Duration::from_micros(60);
 
 /// The additional time of a step with Machete, the kernel that vLLM prefers for dense matrices of 4 bits in

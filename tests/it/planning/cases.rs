@@ -10,7 +10,7 @@ use awqdeploy::domain::{
 };
 use std::fmt::Write;
 
-/// What others saw of a start.
+/// The figures that others saw of a start.
 #[derive(Clone, Copy, PartialEq)]
 enum Seen {
     Ran,

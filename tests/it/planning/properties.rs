@@ -1,4 +1,4 @@
-//! What holds of every family, on any machine.
+//! Properties of every family, on any machine.
 
 use super::families::{FAMILIES, checkpoint, names};
 use crate::inputs::{AWQ, h100, plan_of};
@@ -61,7 +61,7 @@ proptest! {
     }
 }
 
-/// What all ranks hold is the model, and what each of them copies.
+/// The parts of all ranks are the model, and what each of them copies.
 #[test]
 fn shards_sum_to_the_whole() {
     for (family, ..) in FAMILIES {

@@ -1,4 +1,4 @@
-//! What is planned as others reported it: sequences that wait, pinned memory, the runner of layers in RAM.
+//! Plans as others reported them: sequences that wait, pinned memory, the runner of layers in RAM.
 
 use super::families::checkpoint;
 use crate::inputs::{AWQ, h100, plan_of, profile};

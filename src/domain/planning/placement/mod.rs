@@ -2,11 +2,11 @@
 
 pub(super) mod fitting;
 pub(super) mod gpus;
+pub(super) mod kernels;
 mod offloading;
 
 use super::{
     inputs::Inputs,
-    kernels,
     memory::{self, Budget},
     prediction::{self, Prediction},
     preflight,

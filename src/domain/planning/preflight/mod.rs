@@ -5,7 +5,11 @@
 
 mod arguments;
 
-use super::{inputs::Inputs, kernels, memory::Budget, placement::fitting};
+use super::{
+    inputs::Inputs,
+    memory::Budget,
+    placement::{fitting, kernels},
+};
 use crate::domain::{
     checkpoint::Checkpoint,
     findings::refusal::Refusal,

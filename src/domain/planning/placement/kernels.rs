@@ -1,10 +1,10 @@
 //! Refuses what vLLM's loaders and kernels refuse of a checkpoint on so many ranks, before the old service is
 //! stopped.
 
-use super::inputs::Inputs;
 use crate::domain::{
     findings::{Finding, refusal::Refusal},
     machine::facts::Gpu,
+    planning::inputs::Inputs,
     vllm::version::Version,
 };
 
