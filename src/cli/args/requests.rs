@@ -25,7 +25,7 @@ pub(crate) struct Validate {
     /// A report that tells what the model should expect: printed by `validate --json`, here or elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) reference: Option<PathBuf>,
-    /// The most that its expectations may diverge from that report's, nats a token [default: 0.15]
+    /// The most that it may diverge from what that report tells, nats a token [default: 0.15]
     #[arg(long, value_name = "NATS", requires_all = ["url", "reference"])]
     pub(crate) max_divergence: Option<f64>,
 }
