@@ -75,8 +75,12 @@ impl Quantization {
 
 /// The name of the method. Tools that leave it out are told by what they write instead.
 fn method(object: &Object, in_old_file: bool) -> String {
-    if let Some(named) = object.read::<String>("quant_method").filter(|named| !named.is_empty()) {
-        return named;
+    // `ModelOpt`'s name stands for all of its methods: the algorithm tells which, to vLLM too.
+    let named = object.read::<String>("quant_method").filter(|named| !named.is_empty());
+    if let Some(named) = &named
+        && spelled(named) != "modelopt"
+    {
+        return named.clone();
     }
     let inner = object.object("quantization");
     let algorithm = inner.as_ref().unwrap_or(object).read::<String>("quant_algo");
@@ -84,6 +88,7 @@ fn method(object: &Object, in_old_file: bool) -> String {
         Some(algorithm) if algorithm.contains("NVFP4") => "modelopt_fp4".to_owned(),
         Some(algorithm) if algorithm.contains("MIXED") => "modelopt_mixed".to_owned(),
         Some(_) => "modelopt".to_owned(),
+        None if named.is_some() => "modelopt".to_owned(),
         None if object.has("w_bit") || object.has("q_group_size") || object.has("zero_point") => {
             "awq".to_owned()
         }
