@@ -410,8 +410,10 @@ struct Taken {
 
 impl Taken {
     fn take(&mut self, name: &str, value: Option<u64>) -> u64 {
+        // Some models are made for ten million tokens.
+        let most = if name == "max_position_embeddings" { LONGEST_CONTEXT } else { LARGEST_DIMENSION };
         match value {
-            Some(value) if (1..=LARGEST_DIMENSION).contains(&value) => return value,
+            Some(value) if (1..=most).contains(&value) => return value,
             Some(value) => self.absurd.push(format!("`{name}` = {value}")),
             None => self.absent.push(format!("`{name}`")),
         }

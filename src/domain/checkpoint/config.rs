@@ -131,6 +131,34 @@ pub(crate) struct Named {
     pub(crate) file: Option<String>,
 }
 
+impl Named {
+    /// The name of the method. Tools that leave it out are told by what they write instead.
+    pub(crate) fn method(&self) -> String {
+        let object = &self.object;
+        // `ModelOpt`'s name stands for all of its methods: the algorithm tells which, to vLLM too.
+        let named = object.read::<String>("quant_method").filter(|named| !named.is_empty());
+        if let Some(named) = &named
+            && !named.eq_ignore_ascii_case("modelopt")
+        {
+            return named.clone();
+        }
+        let inner = object.object("quantization");
+        let algorithm = inner.as_ref().unwrap_or(object).read::<String>("quant_algo");
+        match algorithm.map(|algorithm| algorithm.to_uppercase()) {
+            Some(algorithm) if algorithm.contains("NVFP4") => "modelopt_fp4".to_owned(),
+            Some(algorithm) if algorithm.contains("MXFP8") => "modelopt_mxfp8".to_owned(),
+            Some(algorithm) if algorithm.contains("MIXED") => "modelopt_mixed".to_owned(),
+            Some(_) => "modelopt".to_owned(),
+            None if named.is_some() => "modelopt".to_owned(),
+            None if object.has("w_bit") || object.has("q_group_size") || object.has("zero_point") => {
+                "awq".to_owned()
+            }
+            None if self.file.is_some() && object.has("bits") => "gptq".to_owned(),
+            None => "unnamed".to_owned(),
+        }
+    }
+}
+
 /// Finds what says how the weights are quantised: the first of the places where vLLM, or a person with
 /// `--quantization`, looks.
 pub(crate) fn quantization(config: &Object, beside: &BTreeMap<String, String>) -> Option<Named> {

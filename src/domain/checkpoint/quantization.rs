@@ -56,7 +56,7 @@ impl Quantization {
     /// Reads the scheme, and which module is stored how. The second is absent with the reason where that is not
     /// modelled: vLLM may well read it.
     pub(super) fn of(named: Named) -> Result<(Self, Result<Rules, String>), Problem> {
-        let method = method(&named.object, named.file.is_some());
+        let method = named.method();
         let (mut quantization, rules) = if is_modelled(&method) {
             match serde_json::from_str::<Raw>(&named.text) {
                 Ok(raw) => raw.read(&method)?,
@@ -70,25 +70,6 @@ impl Quantization {
         quantization.cache_in_8_bits = cache_in_8_bits(&named.object);
         quantization.file = named.file;
         Ok((quantization, rules))
-    }
-}
-
-/// The name of the method. Tools that leave it out are told by what they write instead.
-fn method(object: &Object, in_old_file: bool) -> String {
-    if let Some(named) = object.read::<String>("quant_method").filter(|named| !named.is_empty()) {
-        return named;
-    }
-    let inner = object.object("quantization");
-    let algorithm = inner.as_ref().unwrap_or(object).read::<String>("quant_algo");
-    match algorithm.map(|algorithm| algorithm.to_uppercase()) {
-        Some(algorithm) if algorithm.contains("NVFP4") => "modelopt_fp4".to_owned(),
-        Some(algorithm) if algorithm.contains("MIXED") => "modelopt_mixed".to_owned(),
-        Some(_) => "modelopt".to_owned(),
-        None if object.has("w_bit") || object.has("q_group_size") || object.has("zero_point") => {
-            "awq".to_owned()
-        }
-        None if in_old_file && object.has("bits") => "gptq".to_owned(),
-        None => "unnamed".to_owned(),
     }
 }
 
