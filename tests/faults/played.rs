@@ -234,6 +234,15 @@ fn went_back(
         let works = story == Story::SameWithdrawal || committed != story.withdraws();
         return if works { Ok(()) } else { Err("it did not work".to_owned()) };
     };
+    // An activation without room for its first record has touched nothing.
+    if moments[at] == Moment::SyncOfFolder && matches!(blow, Blow::Torn | Blow::Full) && blows.len() == 1 {
+        let works = committed != story.withdraws();
+        return if works {
+            Ok(())
+        } else {
+            Err(format!("{blow:?} at its first record is told as {cause:?}"))
+        };
+    }
     // A step that is not on record yet is begun anew; one that is, counts.
     let (Moment::Call(step), false) = (moments[at], story.withdraws()) else { return Ok(()) };
     if committed {

@@ -210,6 +210,11 @@ impl Activation {
         Self { state, ..self }
     }
 
+    /// Whether no step was run yet.
+    pub fn is_new(&self) -> bool {
+        self.state == State::Forward { step: Step::Stop }
+    }
+
     /// Whether the state must be on record before anything goes on. A rollback need not be: resuming from an
     /// older state leads to the same rollback.
     pub fn needs_its_record(&self) -> bool {

@@ -51,6 +51,9 @@ pub enum ResumePolicy {
 }
 
 /// Carries out the activation of this number, which has not begun. It rolls back if any step fails.
+///
+/// # Errors
+/// Where not even its beginning can be recorded: nothing was touched then.
 pub fn activate<H: Steps>(
     writer: &StoreWriter<'_>,
     number: u64,
@@ -180,6 +183,9 @@ impl Drive<'_> {
     fn run(mut self, mut activation: Activation, steps: &mut impl Steps) -> Result<Ended, Problem> {
         loop {
             if let Err(problem) = self.record(&activation) {
+                if activation.is_new() {
+                    return Err(problem.help("nothing was touched: mend that, then give the command again"));
+                }
                 if activation.needs_its_record() {
                     activation = activation.unrecorded(problem.to_string());
                     continue;

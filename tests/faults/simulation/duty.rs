@@ -188,15 +188,17 @@ pub(super) fn set_clock(machine: &Machine, seconds: i64) {
         .filter(|path| path.is_file())
     {
         let text = std::fs::read_to_string(&path).expect("the root can be read");
-        let lines = text.lines().map(|line| match serde_json::from_str::<serde_json::Value>(line) {
-            Ok(mut entry) => {
-                let at = entry["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-                let at = at.and_then(|at| at.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok());
-                entry["at"] = at.map(|at| at.to_string()).into();
-                format!("{entry}\n")
-            }
-            Err(_) => format!("{line}\n"),
-        });
+        // What ends in the middle stays so.
+        let lines =
+            text.split_inclusive('\n').map(|line| match serde_json::from_str::<serde_json::Value>(line) {
+                Ok(mut entry) => {
+                    let at = entry["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+                    let at = at.and_then(|at| at.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok());
+                    entry["at"] = at.map(|at| at.to_string()).into();
+                    format!("{entry}\n")
+                }
+                Err(_) => line.to_owned(),
+            });
         let text = lines.collect::<String>();
         elsewhere(|| std::fs::write(&path, text)).expect("the root can be written");
         machine.changed(&path);

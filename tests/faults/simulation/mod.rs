@@ -16,8 +16,7 @@ use town::Town;
 
 /// Schedules with a name of their own.
 const PART: usize = 1000;
-/// So many have each thing happen in them that can. The rarest, an order that is overtaken, comes about once in a
-/// thousand.
+/// So many have each thing happen in them that can. The rarest is an order that is overtaken: once in some thousands.
 const ENOUGH: usize = 4000;
 
 /// The first seeds of all parts, each with its name.
