@@ -158,7 +158,7 @@ fn run(name: &str) -> String {
     let mut facts = h100();
     let other = name.starts_with("h200");
     if other {
-        facts.gpus[0].name = "NVIDIA H200".to_owned();
+        "NVIDIA H200".clone_into(&mut facts.gpus[0].name);
         facts.gpus[0].memory_total = ByteSize(150_754_820_096);
         facts.gpus[0].memory_free = facts.gpus[0].memory_total;
     }

@@ -71,13 +71,13 @@ fn shards_sum_to_the_whole() {
         for ranks in [2_u32, 4, 8] {
             let of_all = checkpoint.weights(ranks).unwrap().0 * u64::from(ranks);
             let copied = |most: u64| u64::from(ranks) / most.min(u64::from(ranks)) - 1;
-            let copies = tensors.groups().iter().map(|group| match group.sharding {
+            let doubled = tensors.groups().iter().map(|group| match group.sharding {
                 Sharding::Split => 0,
                 Sharding::SplitAtMost(most) => group.bytes * group.copies * copied(most),
                 Sharding::Replicated => group.bytes * group.copies * copied(1),
             });
             let rounded: u64 = tensors.groups().iter().map(|group| group.copies * u64::from(ranks)).sum();
-            let expected = whole + copies.sum::<u64>();
+            let expected = whole + doubled.sum::<u64>();
             assert!(
                 (expected..=expected + rounded).contains(&of_all),
                 "{family} on {ranks}: {of_all}, not {expected}"

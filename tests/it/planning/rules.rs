@@ -95,7 +95,6 @@ fn planned() -> Vec<Vec<Finding>> {
     let unlimited = AWQ.replace("gpu = \"16GiB\"", "");
     vec![
         just_possible(),
-        on("four-16gb", &awq("size = 4", "size = 2")),
         on("four-16gb", &format!("{AWQ}\n[limits]\nmax-num-seqs = 64\nmax-model-len = 65536\n")),
         found(&arguments(r#""-q", "awq""#), &four, None),
         on("four-16gb", AWQ),
@@ -188,7 +187,8 @@ fn crowded() -> Vec<Vec<Finding>> {
     });
     let linked = changed("four-16gb", |facts| facts.gpus.iter_mut().for_each(|gpu| gpu.nvlinks = 4));
     let unused = found(&awq(AUTO.0, AUTO.1), &h100(), None);
-    vec![found(AWQ, &held, None), found(AWQ, &linked, None), on("four-4gb", AWQ), unused]
+    let idle = on("four-16gb", &awq("size = 4", "size = 2"));
+    vec![found(AWQ, &held, None), found(AWQ, &linked, None), on("four-4gb", AWQ), unused, idle]
 }
 
 /// Scenarios for what files and versions say that contradict each other.
