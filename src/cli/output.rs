@@ -9,8 +9,9 @@ use crate::domain::{
     problem::{Kind, Problem},
 };
 use dialoguer::{Confirm, Input, Select};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde::Serialize;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, stdin};
 
 pub(crate) fn show<D: Serialize>(
     global: &Global,
@@ -33,13 +34,14 @@ pub(crate) fn agree(consent: &Consent, question: &str) -> Result<(), Problem> {
     if consent.yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
+    if !stdin().is_terminal() {
         return Err(
             Problem::new(Kind::Usage, "nobody is there to ask").help("say `--yes` to go on without asking")
         );
     }
     let not_agreed = || Problem::new(Kind::Interrupted, "not agreed; nothing was changed");
     release();
+    let _keys = Keys::taken();
     let asked = Confirm::new().with_prompt(styled(question)).default(false).interact();
     if answered(asked, not_agreed)? { Ok(()) } else { Err(not_agreed()) }
 }
@@ -54,6 +56,7 @@ pub(crate) fn ask(
         return Err(unsaid());
     }
     release();
+    let _keys = Keys::taken();
     answered(Input::new().with_prompt(styled(question)).interact_text(), not_answered)
 }
 
@@ -68,13 +71,36 @@ pub(crate) fn choose(
         return Err(unsaid(among));
     }
     release();
+    let _keys = Keys::taken();
     let chosen = Select::new().with_prompt(styled(question)).items(among).default(0).interact();
     let chosen = answered(chosen, not_answered)?;
     among.get(chosen).cloned().ok_or_else(|| unsaid(among))
 }
 
+/// A terminal that hands over every key, Ctrl-C too, until this is dropped.
+///
+/// dialoguer reads key by key, and asks for that only once its question is shown: Ctrl-C before that was a signal that
+/// nobody waited for.
+struct Keys(Termios);
+
+impl Keys {
+    fn taken() -> Option<Self> {
+        let before = tcgetattr(stdin()).ok()?;
+        let mut keys = before.clone();
+        keys.local_modes.remove(LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO);
+        tcsetattr(stdin(), OptionalActions::Now, &keys).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _closed = tcsetattr(stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
 fn may_ask(global: &Global) -> bool {
-    !global.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    !global.json && stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 fn not_answered() -> Problem {

@@ -80,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-/// What a server answers with a good status.
+/// The answer of a server with a good status.
 fn curl(arguments: &[&str]) -> Option<String> {
     let output =
         Command::new("curl").args(["-sf", "--max-time", "300"]).args(arguments).output().expect("curl");
@@ -117,7 +117,7 @@ fn damage_to_a_real_model_is_seen() {
     assert_eq!(sound["verdict"], "pass", "{:#}{:#}", sound["failures"], sound["doubts"]);
     assert!(mean(&sound) > 0.1, "four bits change something: {:#}", sound["reference"]);
 
-    // The same four bits from a checkpoint, by vLLM's own kernel for them; and damaged.
+    // Those four bits from a checkpoint, by vLLM's own kernel for them; and damaged.
     let same = Reference::of(&sound, "smollm2-rounded");
     let kernel = quantised.validate(&same.within("0.15"));
     assert_eq!(kernel["verdict"], "pass", "{:#}{:#}", kernel["failures"], kernel["doubts"]);

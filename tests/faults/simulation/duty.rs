@@ -188,7 +188,7 @@ pub(super) fn set_clock(machine: &Machine, seconds: i64) {
         .filter(|path| path.is_file())
     {
         let text = std::fs::read_to_string(&path).expect("the root can be read");
-        // What ends in the middle stays so.
+        // An end in the middle stays so.
         let lines =
             text.split_inclusive('\n').map(|line| match serde_json::from_str::<serde_json::Value>(line) {
                 Ok(mut entry) => {

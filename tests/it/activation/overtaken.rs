@@ -137,7 +137,7 @@ fn what_does_not_stay_well_goes_back_once_the_lock_is_free() {
     let free = {
         let (held, told) = (Rc::clone(&held), Rc::clone(&told));
         move |event: &Event| match event {
-            Event::Warning(text) if text.contains("this has to go back, and waits: `a fetch`") => {
+            Event::Warning(text) if text.contains("this has to roll back, and waits: `a fetch`") => {
                 told.set(true);
                 held.replace(None);
             }
@@ -146,10 +146,10 @@ fn what_does_not_stay_well_goes_back_once_the_lock_is_free() {
             _ => {}
         }
     };
-    let hold = move |_: &Store| {
+    let begin = move |_: &Store| {
         held.replace(Some(lock_file::hold(&lock, FORKED, "a fetch").unwrap()));
     };
-    let outcome = watch_told(&mut stand, hold, free).unwrap();
+    let outcome = watch_told(&mut stand, begin, free).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::WentBack);
     assert!(told.get(), "it says for whom it waits");
     stand.serves(OLD);

@@ -61,7 +61,10 @@ fn what_does_not_stay_well_waits_for_another_root() {
     let mut worker = Running::start(&mut command);
     let waits = Cell::new(false);
     worker.wait_for(|event| {
-        waits.set(is_warning(event, "this has to go back, and waits: `awqdeploy --root /srv/b` (process 7)"));
+        waits.set(is_warning(
+            event,
+            "this has to roll back, and waits: `awqdeploy --root /srv/b` (process 7)",
+        ));
         waits.get() || event["event"] == "activation"
     });
     worker.signal(Signal::KILL);

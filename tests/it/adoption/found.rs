@@ -57,9 +57,9 @@ fn only_python_with_the_words_of_a_server_is_one() {
         [2, 3]
     );
     // A server in a stand-in's place is not the one that is adopted; alone it is.
-    const ENGINE: &str = "/opt/awqdeploy engine serve /srv/m --port 8100";
-    assert_eq!(found(&[(1, 0, PYTHON, SERVE), (2, 1, "/opt/awqdeploy", ENGINE)]), [1]);
-    assert_eq!(found(&[(2, 1, "/opt/awqdeploy", ENGINE)]), [2]);
+    let engine = "/opt/awqdeploy engine serve /srv/m --port 8100";
+    assert_eq!(found(&[(1, 0, PYTHON, SERVE), (2, 1, "/opt/awqdeploy", engine)]), [1]);
+    assert_eq!(found(&[(2, 1, "/opt/awqdeploy", engine)]), [2]);
     // A server that left its unit's main process behind.
     assert_eq!(found(&[(1, 0, "/usr/bin/sleep", "sleep 9"), (7, 0, PYTHON, SERVE)]), [7]);
 }
@@ -249,7 +249,7 @@ fn the_bytes_that_are_open_decide_which_folder_is_the_model() {
     assert_eq!(chosen(&[candidate("/a", false)], &open("/a")), "");
 }
 
-/// As `huggingface_hub` and ModelScope read their variables.
+/// As `huggingface_hub` and `modelscope` read their variables.
 #[test]
 fn a_model_is_sought_where_its_variables_say() {
     let seek = |flags: &str, variables: &[(&str, &str)]| {

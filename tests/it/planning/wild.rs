@@ -147,7 +147,7 @@ fn a_quantisation_counts_wherever_it_is_named() {
         (with("quantize-beside", "0.26.0", &["--quantization=gptq"]), "TP 1, 5.3 GiB"),
         (with("quantize-beside", "0.26.0", &[]), "quantization-not-named"),
         (with("gptq-desc-act", "0.32.0", &[]), "gptq-activation-order"),
-        (with("awq-w-bit", "0.26.0", &[]), "TP 1, 5.3 GiB"),
+        (with("awq-w-bit", "0.26.0", &[]), "TP 1, 5.4 GiB"),
         (with("infinity", "0.26.0", &[]), "TP 1, 5.3 GiB"),
         (with("kv-cache-only", "0.26.0", &[]), "TP 1, 15.0 GiB"),
         (with("sparse-only", "0.20.2", &[]), "TP 1, 15.0 GiB"),
@@ -174,7 +174,7 @@ fn only_cards_that_vllm_sees_are_planned_on() {
         (on("[vllm.environment]\nCUDA_VISIBLE_DEVICES = '1,2'"), "TP 2, 2.7 GiB"),
         (on("[vllm.environment]\nCUDA_VISIBLE_DEVICES = '2,1'"), "TP 2, 2.7 GiB"),
         (on("[vllm.environment]\nCUDA_VISIBLE_DEVICES = '0,1'"), "compute-capability"),
-        (on(""), "compute-capability"),
+        (on(""), "TP 2, 2.7 GiB"),
     ]);
     // 28 heads, of a model that is not modelled.
     let eight: &[&str] = &["3090"; 8];
