@@ -71,12 +71,13 @@ in
       tensor-parallel-size = optional (types.either (types.ints.between 1 64) (
         types.enum [ "auto" ]
       )) "How many GPUs share a layer." 4;
-      gpus = optional (types.listOf (
-        types.either types.ints.unsigned types.str
-      )) "The GPUs that may be used, by the numbers of nvidia-smi or by UUID." [
-        0
-        1
-      ];
+      gpus =
+        optional (types.listOf (types.either types.ints.unsigned types.str))
+          "The GPUs that may be used, by the numbers of nvidia-smi or by UUID."
+          [
+            0
+            1
+          ];
     };
 
     memory = {

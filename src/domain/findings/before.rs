@@ -477,7 +477,7 @@ pub(super) const BEFORE: &[Rule] = &[
         "P29",
         "open-files-limited",
         "fewer than 65,536 open files",
-        "none under systemd, whose unit raises it; else raise the hard limit",
+        "none for a system service of a whole machine, whose unit raises it; for `--user` raise `LimitNOFILE=` of `user@.service`, in a container its `nofile`",
         "vLLM: Found ulimit of 20000 and failed to automatically increase",
     ]),
     host(
