@@ -63,6 +63,7 @@ const TOO_LITTLE: ByteSize = ByteSize::gib(4);
 pub(crate) struct Request {
     /// The profile that runs first: its name, or the path of its file.
     pub(crate) from: String,
+    /// The profile to move to.
     pub(crate) to: Candidate,
     /// The fault of the second deployment, if any.
     pub(crate) fault: Option<RehearsalFault>,

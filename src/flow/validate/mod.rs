@@ -91,6 +91,21 @@ struct Validation<'a> {
     added_fields: Vec<String>,
 }
 
+impl<'a> Validation<'a> {
+    /// A validation that has asked nothing yet, and compares with no shapes.
+    fn new(api: &'a Api, subject: Subject<'a>, observer: &'a dyn Observer) -> Self {
+        Self {
+            api,
+            subject,
+            observer,
+            checks: Vec::new(),
+            shapes: ResponseShapes::default(),
+            previous: None,
+            added_fields: Vec::new(),
+        }
+    }
+}
+
 /// Validates the `subject`, which answers at `api`, and compares it with `basis`, and the shapes of its
 /// answers with the `previous` ones.
 ///
@@ -104,15 +119,8 @@ pub async fn validate(
     previous: Option<&ResponseShapes>,
     observer: &dyn Observer,
 ) -> Report {
-    let mut validation = Validation {
-        api,
-        subject,
-        observer,
-        checks: Vec::new(),
-        shapes: ResponseShapes::default(),
-        previous,
-        added_fields: Vec::new(),
-    };
+    let mut validation = Validation::new(api, subject, observer);
+    validation.previous = previous;
     let known = validation.conformance().await;
     let quality = validation.quality(&known, basis).await;
     let known_answers = quality.as_ref().map(KnownAnswers::of);
@@ -165,15 +173,7 @@ pub async fn validate(
 
 /// Asks a server that serves now what a candidate's answers and expectations are compared with.
 pub(crate) async fn quality_of(api: &Api, subject: Subject<'_>, observer: &dyn Observer) -> Option<Quality> {
-    let mut validation = Validation {
-        api,
-        subject,
-        observer,
-        checks: Vec::new(),
-        shapes: ResponseShapes::default(),
-        previous: None,
-        added_fields: Vec::new(),
-    };
+    let mut validation = Validation::new(api, subject, observer);
     let known = Known { vllm: true, ..Known::of(api.model()) };
     validation.quality(&known, None).await
 }

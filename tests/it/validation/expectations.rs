@@ -1,5 +1,6 @@
 //! The expectations of models at each token, and how far two expect otherwise.
 
+use super::simulation::Chance;
 use crate::inputs::gates;
 use awqdeploy::domain::{
     api::prompt_logprobs::{PromptToken, read},
@@ -15,7 +16,6 @@ use awqdeploy::domain::{
     },
 };
 use proptest::prelude::*;
-use statrs::distribution::{ContinuousCDF, Normal};
 use std::fmt::Write as _;
 
 fn expected(own: u32, probabilities: &[(u32, f64)]) -> Expected {
@@ -252,28 +252,21 @@ const RUNS: u32 = 300;
 const LOOKS: [usize; 2] = [640, 1240];
 
 /// Divergences of single tokens with this mean, and such a spread that the mean of 640 has this error. Most are small and
-/// a few are great: their logarithms are normal. The generator is `SplitMix64`.
+/// a few are great: their logarithms are normal.
 struct Tokens {
     mean: f64,
     deviation: f64,
-    state: u64,
+    chance: Chance,
 }
 
 impl Tokens {
     fn of(mean: f64, error: f64) -> Self {
         let variation = error * 640f64.sqrt() / mean;
-        Self { mean, deviation: (1.0 + variation.powi(2)).ln().sqrt(), state: 20_261_129 }
+        Self { mean, deviation: (1.0 + variation.powi(2)).ln().sqrt(), chance: Chance(20_261_129) }
     }
 
     fn draw(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        let uniform = ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        let normal = Normal::standard().inverse_cdf(uniform);
-        self.mean * (self.deviation * normal - self.deviation.powi(2) / 2.0).exp()
+        self.mean * (self.deviation * self.chance.normal() - self.deviation.powi(2) / 2.0).exp()
     }
 
     /// The outcome of one validation, after as many looks as it takes.

@@ -20,7 +20,7 @@ const RUNS: u32 = 1000;
 const CHANCE: f64 = 0.02;
 
 /// Chance, the same in every run of this test: `SplitMix64`.
-pub(super) struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     pub(super) fn uniform(&mut self) -> f64 {
@@ -32,7 +32,7 @@ impl Chance {
         ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         Normal::standard().inverse_cdf(self.uniform())
     }
 
