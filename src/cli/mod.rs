@@ -12,10 +12,10 @@ mod progress;
 mod render;
 pub mod terminal;
 
-use crate::domain::{exit_status::ExitStatus, spelling::closest};
-use args::Arguments;
+use crate::domain::{exit_status::ExitStatus, problem::Problem, spelling::closest};
+use args::{Arguments, Global};
 use clap::{
-    CommandFactory, Parser,
+    CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use std::process::ExitCode;
@@ -39,11 +39,27 @@ fn without_hidden(mut mistake: clap::Error) -> clap::Error {
     mistake
 }
 
+/// The problem of a command line without the profile that it needs, and whether it asks for JSON.
+fn without_profile(mistake: &clap::Error) -> Option<(Problem, bool)> {
+    let Some(ContextValue::Strings(missing)) = mistake.get(ContextKind::InvalidArg) else { return None };
+    if mistake.kind() != ErrorKind::MissingRequiredArgument || missing.iter().all(|name| name != "<PROFILE>")
+    {
+        return None;
+    }
+    let rest = Arguments::command().ignore_errors(true).try_get_matches().ok()?;
+    let global = Global::from_arg_matches(&rest).ok()?;
+    let problem = commands::inspect::profiles::none_named(&global, rest.subcommand_name()?);
+    Some((problem, global.json))
+}
+
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
+            if let Some((problem, json)) = without_profile(&e) {
+                return failed(&problem, json);
+            }
             let e = without_hidden(e);
             // Help and the version come this way too, on the standard output. What was typed may be pasted.
             let said = e.render().to_string();
@@ -58,13 +74,14 @@ pub fn main() -> ExitCode {
     let json = arguments.global.json;
     match commands::run(arguments) {
         Ok(status) => ExitCode::from(status.code()),
-        Err(problem) => {
-            if json {
-                let _unsaid = terminal::print_json(&problem::to_json(&problem));
-            }
-            let text = problem::render(&problem, problem::Style::Coloured);
-            terminal::say_coloured(&text);
-            ExitCode::from(ExitStatus::from(problem.kind).code())
-        }
+        Err(problem) => failed(&problem, json),
     }
+}
+
+fn failed(problem: &Problem, json: bool) -> ExitCode {
+    if json {
+        let _unsaid = terminal::print_json(&problem::to_json(problem));
+    }
+    terminal::say_coloured(&problem::render(problem, problem::Style::Coloured));
+    ExitCode::from(ExitStatus::from(problem.kind).code())
 }

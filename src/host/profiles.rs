@@ -364,7 +364,9 @@ impl ProfileLibrary {
     fn no_folder(&self) -> Problem {
         let path = self.shelf.path("");
         Problem::new(Kind::Usage, format!("no folder of profiles at `{}`", path.display()))
-            .help("name it: `--profiles DIR`, or run where there is a folder `profiles`")
+            .help(
+                "`awqdeploy init OWNER/MODEL` writes a first profile there; or name another folder: `--profiles DIR`",
+            )
     }
 
     fn no_runtime(&self, runtime: &Runtime, file: &str) -> Result<Problem, Problem> {

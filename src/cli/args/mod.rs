@@ -170,7 +170,7 @@ Exit status {} says that nothing can be deployed as it is.", ExitStatus::Refused
     #[command(after_help = DEPLOY_EXAMPLES, after_long_help = with_statuses(DEPLOY_EXAMPLES))]
     Deploy {
         /// A profile's name, or the path of its file; `awqdeploy profiles` lists them
-        profile: Option<String>,
+        profile: String,
         #[command(flatten)]
         consent: Consent,
         #[command(flatten)]

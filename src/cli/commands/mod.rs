@@ -3,7 +3,7 @@
 mod adopt;
 pub(crate) mod deploy;
 mod generate;
-mod inspect;
+pub(crate) mod inspect;
 mod models;
 mod plan;
 mod rehearse;
@@ -34,10 +34,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitStatus, Problem> {
         Command::Facts { probe } => plan::facts(&global, probe.as_deref()),
         Command::Doctor { facts } => plan::doctor(&global, facts.as_deref()),
         Command::Profiles => inspect::profiles::profiles(&global),
-        Command::Deploy { profile: Some(profile), consent, insistence } => {
+        Command::Deploy { profile, consent, insistence } => {
             deploy::deploy(&global, &profile, &consent, &insistence, &screen)
         }
-        Command::Deploy { profile: None, .. } => Err(inspect::profiles::none_named(&global, "deploy")),
         Command::Apply(request) => deploy::apply::apply(&global, request, &screen),
         Command::Adopt(request) => adopt::adopt(&global, request, &screen),
         Command::Rollback { target, consent } => deploy::rollback(&global, target, &consent, &screen),

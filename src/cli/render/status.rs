@@ -118,7 +118,7 @@ fn tried(out: &mut String, document: &StatusDocument) {
 /// The commands to type next.
 fn next(document: &StatusDocument) -> String {
     let Some(current) = &document.current else {
-        return "`awqdeploy profiles` lists what can be deployed".to_owned();
+        return "`awqdeploy profiles` lists what can be deployed; `awqdeploy init OWNER/MODEL` writes a profile".to_owned();
     };
     if document.runs.is_some_and(|runs| runs != current.generation) {
         return "`awqdeploy recover` starts what should run".to_owned();

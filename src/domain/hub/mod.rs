@@ -202,12 +202,13 @@ impl HubError {
                 "look at what changed upstream; if it is meant, lock it anew with `awqdeploy lock PROFILE`"
             }
             Self::Malformed(_) => "is `HF_ENDPOINT` a hub? A proxy's own page looks like this too",
-            Self::Unreachable(_)
-            | Self::Late(_)
-            | Self::Cut(_)
-            | Self::Expired(_)
-            | Self::NoPart(_)
-            | Self::NotNow { .. } => "run it again; a fetch goes on where it stopped",
+            Self::Unreachable(_) => {
+                "look at the network, then run it again: a proxy is taken from `HTTPS_PROXY`, another hub from \
+                 `HF_ENDPOINT`"
+            }
+            Self::Late(_) | Self::Cut(_) | Self::Expired(_) | Self::NoPart(_) | Self::NotNow { .. } => {
+                "run it again; a fetch goes on where it stopped"
+            }
         }
     }
 }

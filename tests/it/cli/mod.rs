@@ -68,7 +68,7 @@ fn a_missing_profile_names_those_that_there_are() {
     let missing = Said::by(awqdeploy(&["--profiles", "nowhere", "plan", "awq"]).current_dir(&folder));
     assert_snapshot!(missing.complaint(2), @r"
     error: no folder of profiles at `nowhere`
-    help: name it: `--profiles DIR`, or run where there is a folder `profiles`
+    help: `awqdeploy init OWNER/MODEL` writes a first profile there; or name another folder: `--profiles DIR`
     ");
 }
 

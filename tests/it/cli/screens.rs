@@ -30,12 +30,23 @@ fn the_profiles_are_listed_with_how_far_each_is() {
     assert_eq!(document["profiles"][0]["stage"], "written");
     assert_eq!(document["profiles"][0]["generation"], serde_json::Value::Null);
     assert!(document["profiles"][1]["mistake"].is_string(), "{document:#}");
-    assert_eq!(said(&[], &["profiles"]).text(), "there are no profiles\n");
+    assert_eq!(
+        said(&[], &["profiles"]).text(),
+        "there are no profiles yet: `awqdeploy init OWNER/MODEL` writes one\n"
+    );
 }
 
 #[test]
 fn who_names_no_profile_is_told_which_there_are() {
     let two = [("one", LEAST), ("two", LEAST)];
+    for command in ["apply", "export", "fetch", "lock", "plan", "units"] {
+        let said = said(&two, &[command]).complaint(2);
+        assert!(said.contains(&format!("`awqdeploy {command}` needs the name of a profile")), "{said}");
+    }
+    assert_snapshot!(said(&[], &["plan"]).complaint(2), @r"
+    error: `awqdeploy plan` needs the name of a profile
+    help: there are no profiles yet: `awqdeploy init OWNER/MODEL` writes one
+    ");
     assert_snapshot!(said(&two, &["deploy"]).complaint(2), @r"
     error: `awqdeploy deploy` needs the name of a profile
     help: there are `one` and `two`; `awqdeploy profiles` shows how far each is

@@ -95,7 +95,7 @@ fn what_is_missing_is_said_with_what_there_is() {
     let nowhere = ProfileLibrary::at("/nonexistent/profiles".into());
     assert_snapshot!(render(&nowhere.load("awq").unwrap_err(), Style::Plain), @r"
     error: no folder of profiles at `/nonexistent/profiles`
-    help: name it: `--profiles DIR`, or run where there is a folder `profiles`
+    help: `awqdeploy init OWNER/MODEL` writes a first profile there; or name another folder: `--profiles DIR`
     ");
 }
 

@@ -2,7 +2,7 @@
 
 pub(super) mod evidence;
 pub(super) mod lookup;
-pub(super) mod profiles;
+pub(crate) mod profiles;
 mod told;
 
 use crate::{

@@ -18,6 +18,8 @@ use crate::{
 };
 use std::fmt::Write;
 
+const NONE_YET: &str = "there are no profiles yet: `awqdeploy init OWNER/MODEL` writes one";
+
 pub(crate) fn profiles(global: &Global) -> Result<ExitStatus, Problem> {
     let document = ProfilesDocument::of(profiles::profiles(&mut context(global)?)?);
     show(global, &document, list)
@@ -25,7 +27,7 @@ pub(crate) fn profiles(global: &Global) -> Result<ExitStatus, Problem> {
 
 fn list(document: &ProfilesDocument) -> String {
     if document.profiles.is_empty() {
-        return "there are no profiles\n".to_owned();
+        return format!("{NONE_YET}\n");
     }
     let width = document.profiles.iter().map(|line| line.profile.chars().count()).max().unwrap_or_default();
     document.profiles.iter().fold(String::new(), |mut out, line| {
@@ -48,10 +50,12 @@ fn list(document: &ProfilesDocument) -> String {
 /// The refusal for somebody who names none.
 pub(crate) fn none_named(global: &Global, command: &str) -> Problem {
     let help = match library::library(global).names() {
-        Ok(names) if names.is_empty() => "there are no profiles yet".to_owned(),
-        Ok(names) => format!("there are {}", listed(names.iter().map(String::as_str))),
-        Err(problem) => problem.in_one_line(),
+        Ok(names) if names.is_empty() => NONE_YET.to_owned(),
+        Ok(names) => {
+            let names = listed(names.iter().map(String::as_str));
+            format!("there are {names}; `awqdeploy profiles` shows how far each is")
+        }
+        Err(problem) => return problem,
     };
-    Problem::new(Kind::Usage, format!("`awqdeploy {command}` needs the name of a profile"))
-        .help(format!("{help}; `awqdeploy profiles` shows how far each is"))
+    Problem::new(Kind::Usage, format!("`awqdeploy {command}` needs the name of a profile")).help(help)
 }
