@@ -47,6 +47,15 @@ in
     '';
   };
 
+  acceptEstimate = mkOption {
+    type = types.bool;
+    default = false;
+    description = ''
+      Whether to go on with a model that is not modelled: its memory is then estimated from file sizes, and nobody knows
+      whether it fits. Otherwise it is refused.
+    '';
+  };
+
   facts = mkOption {
     type = types.nullOr types.path;
     default = null;

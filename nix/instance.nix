@@ -109,6 +109,7 @@ let
     "--runtimes"
     "${cfg.runtimes}"
   ];
+  estimateOption = lib.optional cfg.acceptEstimate "--accept-estimate";
   shape = "${cfg.directory}/shapes/${cfg.active}";
   # The same text as on every other distribution, for this host's facts. What does not fit is refused here.
   render = [
@@ -125,6 +126,7 @@ let
     "--facts"
     "${cfg.facts}"
   ]
+  ++ estimateOption
   ++ lib.optionals (builtins.pathExists shape) [
     "--checkpoint"
     shape
@@ -347,6 +349,7 @@ in
             "--units"
             "${units}/lib/systemd/system"
           ]
+          ++ estimateOption
           ++ lib.optionals (cfg.fallback != null) [
             "--fallback"
             cfg.fallback

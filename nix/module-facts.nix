@@ -154,6 +154,9 @@ let
     "a switch asks for what is declared" =
       says "apply awq --units [^ ]+ --fallback gptq" (activation host)
       && says "--runtimes [^ ]+-awqdeploy-runtimes " (activation host);
+    "an estimate is accepted where that is said" =
+      !says "--accept-estimate" (activation host)
+      && says "--accept-estimate" (activation (evaluate (but { acceptEstimate = true; })));
     "the firewall stays shut" = host.networking.firewall.allowedTCPPorts == [ ];
     "the firewall opens when asked" =
       let

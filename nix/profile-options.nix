@@ -71,6 +71,9 @@ in
       tensor-parallel-size = optional (types.either (types.ints.between 1 64) (
         types.enum [ "auto" ]
       )) "How many GPUs share a layer." 4;
+      pipeline-parallel-size = optional (types.either (types.ints.between 1 64) (
+        types.enum [ "auto" ]
+      )) "How many stages of GPUs share the layers." 2;
       gpus =
         optional (types.listOf (types.either types.ints.unsigned types.str))
           "The GPUs that may be used, by the numbers of nvidia-smi or by UUID."

@@ -7,7 +7,7 @@ use crate::{
         problem::{Kind, Problem},
         store::layout::Layout,
     },
-    flow::context::{Context, Engine, Executor, HostFacts, ServiceManager},
+    flow::context::{Context, Engine, Estimates, Executor, HostFacts, ServiceManager},
     host::{
         os::{fs, signals::Interrupt},
         store::Store,
@@ -43,6 +43,7 @@ pub(crate) fn context(global: &Global) -> Result<Context, Problem> {
         binary: std::env::current_exe().map_err(|e| Problem::doing("find this program's own file", e))?,
         service_manager: ServiceManager::Systemd(global.scope()),
         executor: Executor::ServiceManager,
+        estimates: Estimates::default(),
     })
 }
 

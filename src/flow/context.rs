@@ -48,6 +48,8 @@ pub struct Context {
     pub service_manager: ServiceManager,
     /// The executor of activations.
     pub executor: Executor,
+    /// Whether a plan may rest on an estimate.
+    pub estimates: Estimates,
 }
 
 /// The facts of a host: given, or asked of this host when first needed.
@@ -67,6 +69,16 @@ pub enum Executor {
     Here,
     /// The service manager: the activation outlives this process and its terminal.
     ServiceManager,
+}
+
+/// Whether a plan may rest on an estimate: of a model that is not modelled nobody knows whether it fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Estimates {
+    /// It is refused.
+    #[default]
+    Refused,
+    /// A person accepts it (`--accept-estimate`).
+    Accepted,
 }
 
 /// The source of engines.
@@ -107,13 +119,16 @@ impl Context {
         self.store.layout()
     }
 
-    /// The facts of the host, with the calibrations of its generations.
+    /// The facts of the host, with what its generations showed.
     pub fn facts(&self) -> Result<&Facts, Problem> {
         if let Some(known) = self.facts.0.get() {
             return Ok(known);
         }
-        let asked =
-            Facts { calibrations: self.store.calibrations()?, ..machine::facts(self.layout().scope())? };
+        let asked = Facts {
+            calibrations: self.store.calibrations()?,
+            starts: self.store.starts()?,
+            ..machine::facts(self.layout().scope())?
+        };
         Ok(self.facts.0.get_or_init(|| asked))
     }
 }

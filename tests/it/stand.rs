@@ -13,7 +13,7 @@ use awqdeploy::{
             outcome::{Ended, Outcome},
             recover::recover,
         },
-        context::{Context, Engine, Executor, ServiceManager},
+        context::{Context, Engine, Estimates, Executor, ServiceManager},
         deploy::deploy,
         event::Observer,
         models::lock::lock,
@@ -231,6 +231,7 @@ pub(crate) fn context(folder: &Path) -> Context {
         service_manager: ServiceManager::embedded(&layout, folder.join("service"), NEVER),
         store: Store::new(layout),
         executor: Executor::Here,
+        estimates: Estimates::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     domain::{exit_status::ExitStatus, size::ByteSize},
+    flow::context::Estimates,
     host::hub::{MOST_CONNECTIONS, Share, Turns},
 };
 use clap::{Args, ValueEnum, value_parser};
@@ -41,6 +42,8 @@ pub(crate) struct Apply {
     /// The folder that `awqdeploy units --output` wrote for it: what they say is part of what is declared
     #[arg(long, value_name = "DIR")]
     pub(crate) units: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) estimate: AcceptEstimate,
 }
 
 /// The arguments of `adopt`.
@@ -154,9 +157,22 @@ pub(crate) struct Insistence {
     /// Go on even if a rollback to the running server would not work
     #[arg(long)]
     pub(crate) no_way_back: bool,
+    #[command(flatten)]
+    pub(crate) estimate: AcceptEstimate,
+}
+
+/// The option of commands that plan.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct AcceptEstimate {
     /// Go on with a model that is not modelled, whose memory is estimated from file sizes
     #[arg(long)]
-    pub(crate) accept_estimate: bool,
+    accept_estimate: bool,
+}
+
+impl From<AcceptEstimate> for Estimates {
+    fn from(AcceptEstimate { accept_estimate }: AcceptEstimate) -> Self {
+        if accept_estimate { Self::Accepted } else { Self::Refused }
+    }
 }
 
 /// The arguments of `lock`.
@@ -210,6 +226,8 @@ pub(crate) struct Rehearse {
     /// Leave its root in this new folder, as DIR/root, for `awqdeploy --root DIR/root report`
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) estimate: AcceptEstimate,
 }
 
 /// The kind of change that a rehearsal shows.
@@ -247,6 +265,8 @@ pub(crate) struct UnitsRequest {
     /// Write each to a file in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) estimate: AcceptEstimate,
 }
 
 /// The arguments of `plan`.
@@ -266,9 +286,8 @@ pub(crate) struct PlanRequest {
     /// Ask the installed vLLM what it makes of the command line; its disagreement refuses the plan
     #[arg(long)]
     pub(crate) ask_engine: bool,
-    /// Plan a model that is not modelled: its memory is estimated from file sizes
-    #[arg(long)]
-    pub(crate) accept_estimate: bool,
+    #[command(flatten)]
+    pub(crate) estimate: AcceptEstimate,
 }
 
 /// How much of the network a download takes.

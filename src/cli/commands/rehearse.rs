@@ -61,6 +61,7 @@ pub(crate) fn rehearse(
             },
             fault,
             facts,
+            estimates: request.estimate.into(),
             library,
             binary,
             interrupt: Interrupt::listen()?,

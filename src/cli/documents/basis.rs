@@ -59,7 +59,8 @@ impl Basis {
         let modelled = plan.findings.iter().all(|finding| finding.code != "architecture-not-modelled");
         let weights = if modelled { Known::Computed } else { Known::Estimated };
         let fixed = Arguments::of(&plan.serve.argv).settings().cache_fixed.is_some();
-        let cache = if fixed { Known::Computed } else { Known::Estimated };
+        let shown = if memory.shown_by.is_some() { Known::Measured } else { Known::Estimated };
+        let cache = if fixed { Known::Computed } else { shown };
         let decode = |decode: &Decode| match (&decode.corrected_by, decode.rates) {
             (Some(_), _) => Known::Measured,
             (None, RatesFrom::Probe) => Known::Computed,
@@ -67,7 +68,7 @@ impl Basis {
         };
         Self {
             weights: memory.shard.map(|_| weights),
-            overhead: memory.overhead.map(|_| Known::Estimated),
+            overhead: memory.overhead.map(|_| shown),
             uncounted: memory.uncounted.map(|_| Known::Estimated),
             kv_cache: memory.kv_cache.map(|_| cache),
             kv_cache_needed: memory.kv_cache_needed.map(|_| Known::Computed),

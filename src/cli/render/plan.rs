@@ -11,7 +11,7 @@ use crate::{
     },
     domain::{
         findings::Severity,
-        machine::calibration::Measurement,
+        machine::{calibration::Measurement, start::ShownMemory},
         planning::{
             engine_config::Compared,
             prediction::{AllStreams, Decode, Prediction},
@@ -195,8 +195,12 @@ fn memory(out: &mut String, document: &MemoryDocument, basis: Option<&Basis>) {
         basis.and_then(of).map_or_else(String::new, |known| format!(" ({known})"))
     };
     row(out, "tensor parallel", &memory.tensor_parallel_size.to_string());
+    let one = memory.gpus() == 1;
+    if memory.pipeline_parallel_size > 1 {
+        row(out, "pipeline parallel", &memory.pipeline_parallel_size.to_string());
+    }
     if let Some(gpu) = memory.gpu {
-        let each = if memory.tensor_parallel_size == 1 { "GPU" } else { "each GPU" };
+        let each = if one { "GPU" } else { "each GPU" };
         row(out, &format!("{each}: vLLM may use"), &gpu.to_string());
         let sizes = [memory.weights, memory.overhead, memory.kv_cache];
         let how =
@@ -207,6 +211,13 @@ fn memory(out: &mut String, document: &MemoryDocument, basis: Option<&Basis>) {
         }
         let filled = PARTS.iter().zip(sizes).map(|((_, sign), size)| (*sign, size.unwrap_or_default()));
         row(out, "", &bar(filled, gpu));
+        if let Some(ShownMemory { generation, profile, at, computed, seen, .. }) = &memory.shown_by {
+            let text = format!(
+                "generation {generation} ({profile}) took {seen} of overhead on {}, where {computed} were computed",
+                at.strftime("%F")
+            );
+            row(out, "  measured here", &text);
+        }
         let uncounted = memory.uncounted.unwrap_or_default();
         row(out, "  beside its share", &format!("{uncounted}{}", known(|basis| basis.uncounted)));
         if let Some(tokens) = memory.kv_cache_tokens {

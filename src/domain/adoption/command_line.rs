@@ -25,12 +25,13 @@ const OLD_MODULE: &str = "vllm.entrypoints.openai.api_server";
 /// Flags that name a revision of a repository. The store holds the files of that one revision.
 const REVISIONS: [&str; 3] = ["--revision", "--tokenizer-revision", "--code-revision"];
 /// Flags that a profile has keys for.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "--model",
     "--host",
     "--port",
     "--served-model-name",
     "--tensor-parallel-size",
+    "--pipeline-parallel-size",
     "--gpu-memory-utilization",
     "--cpu-offload-gb",
     "--max-model-len",
@@ -74,6 +75,8 @@ pub struct Reading {
     pub listen: Listen,
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
+    /// `--pipeline-parallel-size`.
+    pub(crate) pipeline_parallel_size: u32,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: Option<f64>,
     /// `--cpu-offload-gb`.
@@ -249,6 +252,7 @@ impl Reading {
             served_names,
             listen: Listen { host: line.host()?, port: line.number("--port")?.unwrap_or(PORT) },
             tensor_parallel_size: line.number("--tensor-parallel-size")?.unwrap_or(1),
+            pipeline_parallel_size: line.number("--pipeline-parallel-size")?.unwrap_or(1),
             gpu_memory_utilization: line.number("--gpu-memory-utilization")?,
             offload,
             max_model_len: line.value("--max-model-len").and_then(tokens),

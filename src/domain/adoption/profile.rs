@@ -74,6 +74,9 @@ pub fn write(reading: &Reading, terms: &Terms<'_>) -> String {
     line("\n[listen]\nhost", &toml_string(&reading.listen.host.to_string()));
     line("port", &reading.listen.port);
     line("\n[parallelism]\ntensor-parallel-size", &reading.tensor_parallel_size);
+    if reading.pipeline_parallel_size > 1 {
+        line("pipeline-parallel-size", &reading.pipeline_parallel_size);
+    }
     line("\n[memory]\noffload", &toml_string(&offload(reading.offload)));
     if let Some(share) = reading.gpu_memory_utilization {
         line("gpu-memory-utilization", &format_args!("{share:?}"));

@@ -4,6 +4,7 @@ use super::config::Object;
 pub use super::family::Family;
 use crate::domain::problem::{Kind, Problem};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The dimensions of a modelled architecture. What it does not have is 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,20 @@ pub struct ModelDims {
     /// The part that sees.
     #[serde(default)]
     pub(crate) vision: Option<Vision>,
+    /// The whole of which these layers are a stage of a pipeline. Absent: they are all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) of: Option<Whole>,
+}
+
+/// The model that a stage of a pipeline belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Whole {
+    /// The stage's first layer, from 0.
+    pub(crate) first: u64,
+    /// Layers of all stages.
+    layers: u64,
+    /// Of all layers, those with a sliding window.
+    sliding: u64,
 }
 
 /// The part of a model that sees.
@@ -82,7 +97,8 @@ impl ModelDims {
     /// The kinds of all layers in order.
     pub(crate) fn layers(&self) -> impl Iterator<Item = LayerKind> {
         let interval = self.full_attention_interval.max(1);
-        (1..=self.num_hidden_layers).map(move |number| match number % interval {
+        let first = self.of.map_or(0, |whole| whole.first);
+        (first + 1..=first + self.num_hidden_layers).map(move |number| match number % interval {
             0 => LayerKind::Full,
             _ => LayerKind::Linear,
         })
@@ -95,23 +111,37 @@ impl ModelDims {
 
     /// Bytes of the table of cosines and sines that vLLM keeps for rotary embeddings and logs as weights: 16 bits for each
     /// position and element of a head, of which a hybrid turns a quarter. With its 31 MiB Llama-3.1-8B has the 14.9888 GiB that
-    /// were logged; Gemma 3, which stretches its positions eightfold, has 256 MiB. Qwen3-Next's was measured among the rest.
+    /// were logged; Gemma 3, which stretches its positions eightfold wherever it sees, has 256 MiB. Qwen3-Next's was measured among
+    /// the rest.
     pub(crate) fn rotary(&self) -> u64 {
         let turned = match self.family {
             family if family.is_measured() => 0,
             family if family.is_hybrid() => self.head_dim / 4,
             _ => self.head_dim,
         };
-        2 * turned * self.longest_context()
+        let stretched = if self.family == Family::Gemma3 && self.vision.is_some() { 8 } else { 1 };
+        2 * turned * self.longest_context().max(stretched * self.max_position_embeddings)
     }
 
     /// How many layers are of this kind.
     pub fn count(&self, kind: LayerKind) -> u64 {
-        let full = self.num_hidden_layers / self.full_attention_interval.max(1);
-        match kind {
-            LayerKind::Full => full,
-            LayerKind::Linear => self.num_hidden_layers - full,
-        }
+        self.layers().filter(|layer| *layer == kind).count() as u64
+    }
+
+    /// The stage of a pipeline that has these layers.
+    pub(super) fn stage(&self, layers: &Range<u64>) -> Self {
+        let count = layers.end - layers.start;
+        let whole =
+            Whole { first: layers.start, layers: self.num_hidden_layers, sliding: self.sliding_layers };
+        let sliding = (self.sliding_layers * count).div_ceil(self.num_hidden_layers.max(1));
+        Self { num_hidden_layers: count, sliding_layers: sliding, of: Some(whole), ..self.clone() }
+    }
+
+    /// The whole model, of a stage too.
+    pub(crate) fn whole(&self) -> Self {
+        let Some(whole) = self.of else { return self.clone() };
+        let (num_hidden_layers, sliding_layers) = (whole.layers, whole.sliding);
+        Self { num_hidden_layers, sliding_layers, of: None, ..self.clone() }
     }
 }
 
@@ -289,9 +319,12 @@ impl Dimensions {
                 shape.intermediate_size = taken.take("intermediate_size", self.intermediate_size);
             }
             Family::Sparse | Family::Latent => {
-                let experts = self.n_routed_experts.or(self.num_experts);
+                let experts = self.n_routed_experts.or(self.num_experts).or(self.num_local_experts);
                 shape.num_experts = taken.take("n_routed_experts", experts);
-                shape.moe_intermediate_size = taken.take("moe_intermediate_size", self.moe_intermediate_size);
+                // Where no layer is dense, one width is enough.
+                let inner = self.num_local_experts.and(self.intermediate_size);
+                let inner = self.moe_intermediate_size.or(inner);
+                shape.moe_intermediate_size = taken.take("moe_intermediate_size", inner);
                 if family == Family::Latent {
                     shape.latent = taken.take("kv_lora_rank", self.kv_lora_rank)
                         + taken.take("qk_rope_head_dim", self.qk_rope_head_dim);
@@ -371,6 +404,7 @@ impl Dimensions {
             sliding_window: 0,
             latent: 0,
             vision: self.vision,
+            of: None,
         }
     }
 

@@ -18,9 +18,10 @@ pub enum Family {
     Qwen3Moe,
     /// `MixtralForCausalLM`: Llama with routed experts.
     Mixtral,
-    /// Other dense models, with grouped heads: Phi, Mistral Small with its eyes, Qwen-VL. Weights by their files only.
+    /// Other dense models, with grouped heads: Phi, Granite, GLM-4, Seed-OSS, ERNIE, Mistral Small with its eyes, Qwen-VL. Weights
+    /// by their files only.
     Dense,
-    /// Other models with routed experts and grouped heads: GLM-4.5, Qwen3-VL. Weights by their files only.
+    /// Other models with routed experts and grouped heads: GLM-4.5, MiniMax-M2, Qwen3-VL. Weights by their files only.
     Sparse,
     /// `GptOssForCausalLM`: experts in MXFP4, and sliding windows in every other layer.
     GptOss,
@@ -45,10 +46,16 @@ impl Family {
             "Qwen3MoeForCausalLM" => Self::Qwen3Moe,
             "MixtralForCausalLM" => Self::Mixtral,
             "Phi3ForCausalLM"
+            | "GraniteForCausalLM"
+            | "Glm4ForCausalLM"
+            | "SeedOssForCausalLM"
+            | "Ernie4_5ForCausalLM"
             | "Mistral3ForConditionalGeneration"
             | "Qwen2_5_VLForConditionalGeneration"
             | "Qwen3VLForConditionalGeneration" => Self::Dense,
-            "Glm4MoeForCausalLM" | "Qwen3VLMoeForConditionalGeneration" => Self::Sparse,
+            "Glm4MoeForCausalLM" | "MiniMaxM2ForCausalLM" | "Qwen3VLMoeForConditionalGeneration" => {
+                Self::Sparse
+            }
             "GptOssForCausalLM" => Self::GptOss,
             "Gemma3ForConditionalGeneration" | "Gemma3ForCausalLM" => Self::Gemma3,
             "DeepseekV2ForCausalLM" | "DeepseekV3ForCausalLM" => Self::Latent,

@@ -17,7 +17,7 @@ use config::{ConfigFiles, Object};
 use quantization::{Quantized, Rules};
 use safetensors::{Header, Tensor, WeightFiles};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 use tensors::{Class, Tensors};
 
 pub(crate) use architecture::ModelDims;
@@ -169,6 +169,14 @@ impl Checkpoint {
             speculation: speculation.unwrap_or_default(),
             ..self
         }
+    }
+
+    /// The stage of a pipeline that has these layers of it. Of what has no shape nobody knows the layers: `None`.
+    pub(crate) fn stage(&self, layers: &Range<u64>) -> Option<Self> {
+        let shape = self.shape.as_ref()?;
+        let (all, tied) = (shape.num_hidden_layers, shape.tie_word_embeddings);
+        let tensors = self.tensors.as_ref().map(|tensors| tensors.stage(layers, all, tied));
+        Some(Self { tensors, shape: Some(shape.stage(layers)), ..self.clone() })
     }
 
     /// The shape of a well-known repository, for plans before any download. See [`known_config`].

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::domain::size::ByteSize;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The purpose of a tensor. `--cpu-offload-params experts` moves exactly the first class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct Group {
     pub copies: u64,
     /// The part of each that one rank holds.
     pub sharding: Sharding,
+    /// The layer that they are of. Absent: of none.
+    #[serde(default)]
+    pub layer: Option<u64>,
 }
 
 impl Group {
@@ -113,18 +117,20 @@ impl Tensors {
             let scheme = rules.scheme("lm_head")?;
             tensors.add(Class::LmHead, vocabulary, 1, Sharding::Split, scheme);
         }
-        for (layer, kind) in (0..).zip(shape.layers()) {
-            let prefix = format!("model.layers.{layer}");
+        for (number, kind) in (0..).zip(shape.layers()) {
+            let prefix = format!("model.layers.{number}");
+            let mut layer = Self::default();
             match kind {
-                LayerKind::Full => tensors.attention(shape, rules, &prefix)?,
-                LayerKind::Linear => tensors.gdn(shape, rules, &prefix)?,
+                LayerKind::Full => layer.attention(shape, rules, &prefix)?,
+                LayerKind::Linear => layer.gdn(shape, rules, &prefix)?,
             }
             match shape.family {
-                Family::Qwen3Next | Family::Qwen3Moe => tensors.mixture(shape, rules, &prefix)?,
-                Family::Mixtral => tensors.mixtral(shape, rules, &prefix)?,
-                _ => tensors.dense(shape, rules, &prefix)?,
+                Family::Qwen3Next | Family::Qwen3Moe => layer.mixture(shape, rules, &prefix)?,
+                Family::Mixtral => layer.mixtral(shape, rules, &prefix)?,
+                _ => layer.dense(shape, rules, &prefix)?,
             }
-            tensors.plain(Class::Norms, (2, shape.hidden_size), Sharding::Replicated);
+            layer.plain(Class::Norms, (2, shape.hidden_size), Sharding::Replicated);
+            tensors.of_layer(number, layer);
         }
         tensors.plain(Class::Norms, (1, shape.hidden_size), Sharding::Replicated);
         Ok(tensors)
@@ -137,7 +143,9 @@ impl Tensors {
         for Tensor { name, bytes, .. } in named {
             if let Some((class, sharding)) = place(shape, name) {
                 let bytes = if class == Class::Experts { padded(shape, name, *bytes) } else { *bytes };
-                tensors.put(Group { class, bytes, copies: 1, sharding });
+                // The part that sees counts its layers anew.
+                let layer = layer(name).filter(|_| class != Class::Other);
+                tensors.put(Group { class, bytes, copies: 1, sharding, layer });
             }
         }
         tensors
@@ -176,12 +184,31 @@ impl Tensors {
         sharding: Sharding,
         scheme: Option<Scheme>,
     ) {
-        self.put(Group { class, bytes: stored(size, scheme), copies, sharding });
+        self.put(Group { class, bytes: stored(size, scheme), copies, sharding, layer: None });
+    }
+
+    /// Adds what was made for this layer.
+    fn of_layer(&mut self, layer: u64, added: Self) {
+        self.0.extend(added.0.into_iter().map(|group| Group { layer: Some(layer), ..group }));
+    }
+
+    /// The tensors of a stage of a pipeline with these of so many layers: the embedding is on the first, the head on the
+    /// last, a head that is the embedding on both, and what is of no layer on each.
+    pub(super) fn stage(&self, layers: &Range<u64>, all: u64, tied: bool) -> Self {
+        let (first, last) = (layers.start == 0, layers.end == all);
+        let here = |group: &&Group| match (group.layer, group.class) {
+            (Some(layer), _) => layers.contains(&layer),
+            (None, Class::Embedding) => first || (last && tied),
+            (None, Class::LmHead) => last,
+            (None, _) => true,
+        };
+        Self(self.0.iter().filter(here).cloned().collect())
     }
 
     fn put(&mut self, new: Group) {
         let same = |group: &&mut Group| Group { copies: new.copies, ..(**group).clone() } == new;
-        match self.0.iter_mut().find(same) {
+        // Those of one layer come one after the other.
+        match self.0.iter_mut().rev().find(same) {
             Some(group) => group.copies += new.copies,
             None => self.0.push(new),
         }
@@ -296,9 +323,14 @@ impl Tensors {
     }
 }
 
+/// The layer that is in a tensor's name.
+fn layer(name: &str) -> Option<u64> {
+    name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse().ok())
+}
+
 /// Whether a tensor belongs to the layers that guess tokens ahead (MTP).
 pub(super) fn speculates(shape: &ModelDims, name: &str) -> bool {
-    let layer = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u64>().ok());
+    let layer = layer(name);
     name.split('.').any(|segment| segment == "mtp")
         || layer.is_some_and(|layer| layer >= shape.num_hidden_layers)
 }

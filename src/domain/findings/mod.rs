@@ -5,6 +5,7 @@
 
 mod after;
 mod before;
+mod host;
 pub mod refusal;
 mod rule;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 /// All rules.
-pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| [before::BEFORE, after::AFTER].concat());
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| [before::BEFORE, host::HOST, after::AFTER].concat());
 
 impl Rule {
     /// The rule with this code.

@@ -27,6 +27,9 @@ pub struct Calibration {
 pub struct Setting {
     /// The name of each rank's GPU.
     pub gpus: Vec<String>,
+    /// The stages of the pipeline.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) stages: u32,
     /// vLLM's version.
     pub(crate) vllm: String,
     /// The model's architecture. Its quantisation may be another: how many bytes that makes is computed.
@@ -58,6 +61,16 @@ pub struct Measurement {
 
 /// The factors that are believed: beyond them, something else was measured than was computed.
 const BELIEVED: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+
+/// One stage: what settings had before there were more.
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_one(stages: &u32) -> bool {
+    *stages == 1
+}
 
 impl Setting {
     /// The newest measurement in this setting.

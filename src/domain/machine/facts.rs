@@ -1,6 +1,6 @@
 //! The facts of a host. `awqdeploy facts` prints them, `plan --facts FILE` replays them.
 
-use super::calibration::Calibration;
+use super::{calibration::Calibration, start::Start};
 use crate::domain::{
     problem::{Kind, Problem},
     size::ByteSize,
@@ -63,6 +63,9 @@ pub struct Facts {
     /// none, so that facts without it stay readable to programs that do not know it.
     #[serde(rename = "experience", default, skip_serializing_if = "Vec::is_empty")]
     pub calibrations: Vec<Calibration>,
+    /// The memory that the generations of this host took, the newest of each setting. Left out like `experience`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<Start>,
 }
 
 /// One GPU.
@@ -88,6 +91,12 @@ pub struct Gpu {
     pub pcie_generation: u32,
     /// Lanes of the link at its best.
     pub pcie_width: u32,
+    /// The highest clock of its memory, MHz. Left out where the driver does not tell, or the facts are older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_clock: Option<u32>,
+    /// The width of the bus to its memory, bits. Left out likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bus: Option<u32>,
     /// Links to other GPUs (`NVLink`) that are up.
     #[serde(default)]
     pub nvlinks: u32,
@@ -152,6 +161,13 @@ impl Gpu {
     /// The VRAM as CUDA counts it, and so vLLM.
     pub fn usable(&self) -> ByteSize {
         self.memory_total.less(self.memory_reserved)
+    }
+
+    /// Bytes per second that its memory can carry: two transfers a clock over its bus. `None` where the driver does not tell
+    /// both, or tells what no memory does.
+    pub(crate) fn memory_bandwidth(&self) -> Option<f64> {
+        let (clock, bus) = (f64::from(self.memory_clock?), f64::from(self.memory_bus?));
+        Some(clock * 1e6 * 2.0 * bus / 8.0).filter(|bytes| (1e10..1e14).contains(bytes))
     }
 
     /// Whether it shares one memory with the processors (Grace Blackwell, Jetson).

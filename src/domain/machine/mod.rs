@@ -2,4 +2,5 @@
 
 pub mod calibration;
 pub mod facts;
+pub mod start;
 pub mod visible;

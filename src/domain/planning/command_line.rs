@@ -38,6 +38,9 @@ fn flags(inputs: Inputs<'_>, budget: &Budget) -> Vec<String> {
     flag("--host", &[listen.host.to_string()]);
     flag("--port", &[listen.port.to_string()]);
     flag("--tensor-parallel-size", &[ranks.to_string()]);
+    if budget.grid().pipeline > 1 {
+        flag("--pipeline-parallel-size", &[budget.grid().pipeline.to_string()]);
+    }
     flag("--max-model-len", &[limits.max_model_len.to_string()]);
     flag("--max-num-seqs", &[limits.max_num_seqs.to_string()]);
     flag("--max-num-batched-tokens", &[limits.max_num_batched_tokens.to_string()]);
@@ -71,7 +74,7 @@ fn all_reduce_of_profile(profile: &Profile) -> Option<bool> {
 
 /// The share of the GPU for vLLM. Where less is planned than the profile asks for, it shrinks with it.
 fn utilization(profile: &Profile, facts: &Facts, budget: &Budget) -> String {
-    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let gpus = facts.gpus.iter().take(budget.gpus() as usize);
     let asked = profile.memory().gpu_memory_utilization;
     match (gpus.map(|gpu| facts.capacity(gpu)).min(), budget.gpu) {
         (Some(has), Some(planned)) if planned < memory::share(has, asked) => {

@@ -27,6 +27,8 @@ pub struct ResolvedEngineConfig {
     pub max_model_len: Option<u64>,
     /// Ranks.
     pub tensor_parallel_size: Option<u32>,
+    /// Stages.
+    pub pipeline_parallel_size: Option<u32>,
     /// Most sequences at once.
     pub max_num_seqs: Option<u32>,
     /// Most tokens of one step.
@@ -68,6 +70,7 @@ impl ResolvedEngineConfig {
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let flag = |flag: &str| argument(plan, flag);
         let stored = checkpoint.quantization.as_ref().map(|stored| stored.method.as_str());
+        let pipeline = plan.memory.grid().pipeline > 1;
         let share = |text: String| text.parse::<f64>().ok().map(decimal);
         let mut rows = vec![
             row("architecture", Some(checkpoint.architecture.clone()), self.architecture.clone()),
@@ -78,6 +81,11 @@ impl ResolvedEngineConfig {
                 "tensor-parallel-size",
                 flag("--tensor-parallel-size"),
                 number(self.tensor_parallel_size.map(u64::from)),
+            ),
+            row(
+                "pipeline-parallel-size",
+                Some(plan.memory.grid().pipeline.to_string()),
+                number(self.pipeline_parallel_size.map(u64::from)).filter(|stages| pipeline || stages != "1"),
             ),
             row("max-num-seqs", flag("--max-num-seqs"), number(self.max_num_seqs.map(u64::from))),
             row(

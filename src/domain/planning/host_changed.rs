@@ -15,7 +15,7 @@ pub(crate) fn still_fits(plan: &Plan, facts: &Facts) -> Result<(), Refusal> {
     let Some(needed) = plan.memory.vram() else {
         return Ok(());
     };
-    let ranks = plan.memory.tensor_parallel_size as usize;
+    let ranks = plan.memory.gpus() as usize;
     let enough = facts.gpus.iter().filter(|gpu| facts.capacity(gpu) >= needed).count();
     if enough < ranks {
         let why = facts.gpus_unknown.as_ref().map_or_else(String::new, |why| format!(" ({why})"));

@@ -3,6 +3,7 @@
 pub(crate) mod command_line;
 pub mod doctor;
 pub mod engine_config;
+pub(crate) mod grid;
 pub mod host_changed;
 pub mod inputs;
 pub mod memory;
@@ -11,3 +12,4 @@ pub mod plan;
 pub mod prediction;
 pub mod preflight;
 mod runner;
+pub(crate) mod setting;

@@ -2,6 +2,7 @@
 
 use super::{
     command_line,
+    grid::Grid,
     inputs::{Inputs, PlannedModel, PlannedRuntime},
     memory::Budget,
     placement::{self, Placement, gpus},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     findings::refusal::Refusal,
-    profile::{Gates, TensorParallel, Timeouts, Tolerances, Watch, secrets::Secrets},
+    profile::{Gates, Parallel, Timeouts, Tolerances, Watch, secrets::Secrets},
     service::unit::{self, GPU_READY, Unit},
     store::layout::Layout,
     vllm::serve::Serve,
@@ -74,7 +75,7 @@ impl Plan {
         let mut findings = preflight::findings(inputs, version, &budget, prediction.expected());
         findings.extend(placement::mostly_unused(inputs, version, &budget));
         if budget.gpu.is_some() {
-            findings.extend(gpus::idle(&seen, &facts, budget.tensor_parallel_size));
+            findings.extend(gpus::idle(&seen, &facts, budget.gpus()));
         }
         Ok(Self::whole(inputs, Placement { budget, prediction }, serve, findings))
     }
@@ -91,11 +92,15 @@ impl Plan {
         }
     }
 
-    /// Whether both run the same. The prediction and the findings may differ: more is known of a host after
-    /// each deployment, and that must not make a new generation of the same plan.
+    /// Whether both run the same. The prediction, what is left for the cache, and the findings may differ: more is
+    /// known of a host after each deployment, and that must not make a new generation of the same plan.
     pub(crate) fn runs_as(&self, other: &Self) -> bool {
-        let run =
-            |plan: &Self| Self { prediction: Prediction::default(), findings: Vec::new(), ..plan.clone() };
+        let run = |plan: &Self| Self {
+            memory: plan.memory.decided(),
+            prediction: Prediction::default(),
+            findings: Vec::new(),
+            ..plan.clone()
+        };
         run(self) == run(other)
     }
 
@@ -106,11 +111,10 @@ impl Plan {
         let version = preflight::version(inputs).ok();
         let placement = version.and_then(|version| placement::place(inputs, version).ok());
         let placement = placement.unwrap_or_else(|| {
-            let ranks = match profile.tensor_parallel() {
-                TensorParallel::Auto => 1,
-                TensorParallel::Fixed(ranks) => ranks,
-            };
-            let budget = Budget::of(checkpoint, profile, facts, ranks);
+            let one = |size: Parallel| size.fixed().unwrap_or(1);
+            let grid =
+                Grid { tensor: one(profile.tensor_parallel()), pipeline: one(profile.pipeline_parallel()) };
+            let budget = Budget::on(checkpoint, profile, facts, grid);
             Placement { budget, prediction: Prediction::default() }
         });
         Self::whole(inputs, placement, serve, Vec::new())

@@ -1,5 +1,6 @@
 //! Which of vLLM's two model runners serves a model.
 
+pub(crate) use crate::domain::vllm::runner::Runner;
 use crate::domain::{checkpoint::Checkpoint, vllm::version::Version};
 
 /// The variable that chooses one.
@@ -13,15 +14,6 @@ pub(crate) const SECOND_FOR_ALL: Version = Version::new(0, 29, 0);
 pub(crate) const SECOND_OFFLOADS: Version = Version::new(0, 28, 0);
 /// Sparse models that it serves like dense ones.
 const SPARSE: [&str; 3] = ["DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"];
-
-/// A model runner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runner {
-    /// The first.
-    First,
-    /// The second, `V2`.
-    Second,
-}
 
 /// The runner that this version chooses by itself.
 pub(crate) fn of(checkpoint: &Checkpoint, version: Version) -> Runner {

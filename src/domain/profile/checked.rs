@@ -4,7 +4,7 @@ use super::{
     document::DocumentError,
     keys::KEYS,
     secrets::Secrets,
-    values::{Gates, Limits, Listen, Memory, Model, Runtime, TensorParallel, Timeouts, Tolerances, Watch},
+    values::{Gates, Limits, Listen, Memory, Model, Parallel, Runtime, Timeouts, Tolerances, Watch},
 };
 use crate::domain::{problem::Problem, vllm::arguments::Arguments};
 use std::collections::BTreeMap;
@@ -17,7 +17,8 @@ pub struct Profile {
     pub(super) model: Model,
     pub(super) runtime: Runtime,
     pub(super) listen: Listen,
-    pub(super) tensor_parallel: TensorParallel,
+    pub(super) tensor_parallel: Parallel,
+    pub(super) pipeline_parallel: Parallel,
     pub(super) gpus: Vec<String>,
     pub(super) memory: Memory,
     pub(super) limits: Limits,
@@ -57,8 +58,13 @@ impl Profile {
     }
 
     /// `--tensor-parallel-size`.
-    pub fn tensor_parallel(&self) -> TensorParallel {
+    pub fn tensor_parallel(&self) -> Parallel {
         self.tensor_parallel
+    }
+
+    /// `--pipeline-parallel-size`. Left to the plan it is 1, unless that of tensors is left to it, too.
+    pub fn pipeline_parallel(&self) -> Parallel {
+        self.pipeline_parallel
     }
 
     /// The GPUs that the profile names, by number or UUID. The environment has them, too.

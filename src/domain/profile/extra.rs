@@ -13,6 +13,7 @@ const PLANNED_FLAGS: &[(&str, &[&str])] = &[
     ("listen.host", &["--host", "--uds"]),
     ("listen.port", &["--port"]),
     ("parallelism.tensor-parallel-size", &["--tensor-parallel-size", "-tp"]),
+    ("parallelism.pipeline-parallel-size", &["--pipeline-parallel-size", "-pp"]),
     ("memory.gpu-memory-utilization", &["--gpu-memory-utilization", "--device-memory-utilization"]),
     (
         "memory.offload",
@@ -36,8 +37,6 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
     (&["--config"], "a second file of flags could undo what was planned: write its flags into `arguments`"),
     (
         &[
-            "--pipeline-parallel-size",
-            "-pp",
             "--prefill-context-parallel-size",
             "-pcp",
             "--data-parallel-size",
@@ -70,7 +69,7 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
             "-r",
             "--headless",
         ],
-        "the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`",
+        "the plan knows one host, and the ways to spread a model that `[parallelism]` has",
     ),
     (
         &["--device-ids"],

@@ -50,6 +50,11 @@ pub static KEYS: &[Key] = &[
         "tensor-parallel-size = 4",
     ),
     Key::optional(
+        "parallelism.pipeline-parallel-size",
+        "a number of stages from 1 to 64, or `auto`",
+        "pipeline-parallel-size = 2",
+    ),
+    Key::optional(
         "parallelism.gpus",
         "an array of GPUs, by `nvidia-smi`'s numbers or by UUID",
         "gpus = [0, 1]",

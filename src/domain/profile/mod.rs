@@ -23,8 +23,8 @@ pub use keys::KEYS;
 use secrets::Secrets;
 use std::path::{Path, PathBuf};
 pub use values::{
-    Baseline, Device, Gates, Limits, Listen, Memory, Model, Offload, Python, QualityLimits, Runtime, Sweep,
-    TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch,
+    Baseline, Device, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python, QualityLimits,
+    Runtime, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
 };
 
 impl Profile {

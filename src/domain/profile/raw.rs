@@ -65,6 +65,7 @@ pub(super) struct RawListen {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RawParallelism {
     pub(super) tensor_parallel_size: Option<Spanned<CountOrWord>>,
+    pub(super) pipeline_parallel_size: Option<Spanned<CountOrWord>>,
     pub(super) gpus: Option<Spanned<Vec<CountOrWord>>>,
 }
 

@@ -11,8 +11,8 @@ use super::{
     rules,
     secrets::Secrets,
     values::{
-        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Python, QualityLimits, Runtime, Sweep,
-        TensorParallel, Timeouts, Tolerances, VerifyAtStart, Watch,
+        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python, QualityLimits, Runtime,
+        Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
     },
 };
 use crate::domain::{
@@ -86,8 +86,16 @@ impl Review<'_> {
         let model = self.model(raw.model);
         let runtime = self.runtime(raw.runtime);
         let listen = self.listen(raw.listen);
-        let tensor_parallel =
-            self.check_or(raw.parallelism.tensor_parallel_size, TensorParallel::Auto, rules::tensor_parallel);
+        let tensor_parallel = self.check_or(
+            raw.parallelism.tensor_parallel_size,
+            Parallel::Auto,
+            rules::parallel("tensor-parallel-size"),
+        );
+        let pipeline_parallel = self.check_or(
+            raw.parallelism.pipeline_parallel_size,
+            Parallel::Auto,
+            rules::parallel("pipeline-parallel-size"),
+        );
         let memory = self.memory(raw.memory);
         let longest = raw.validation.output_tokens.as_ref().map(Spanned::span);
         let limits = self.limits(raw.limits);
@@ -111,6 +119,7 @@ impl Review<'_> {
             runtime: runtime?,
             listen: listen?,
             tensor_parallel: tensor_parallel?,
+            pipeline_parallel: pipeline_parallel?,
             gpus: gpus?,
             memory: memory?,
             limits: limits?,

@@ -8,7 +8,7 @@
 use super::{
     document::DocumentError,
     raw::CountOrWord,
-    values::{Device, Offload, Python, TensorParallel, VerifyAtStart},
+    values::{Device, Offload, Parallel, Python, VerifyAtStart},
 };
 use crate::domain::size::ByteSize;
 use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -282,12 +282,14 @@ pub(super) fn verify_at_start(text: String) -> Checked<VerifyAtStart> {
     }
 }
 
-pub(super) fn tensor_parallel(value: CountOrWord) -> Checked<TensorParallel> {
-    match value {
-        CountOrWord::Count(count) => whole(RANKS)(count).map(TensorParallel::Fixed),
-        CountOrWord::Word(word) if word == "auto" => Ok(TensorParallel::Auto),
-        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => Err(DocumentError::new("this is a string")
-            .help(format!("leave out the quotes: `tensor-parallel-size = {word}`"))),
+pub(super) fn parallel(key: &'static str) -> impl Fn(CountOrWord) -> Checked<Parallel> {
+    move |value| match value {
+        CountOrWord::Count(count) => whole(RANKS)(count).map(Parallel::Fixed),
+        CountOrWord::Word(word) if word == "auto" => Ok(Parallel::Auto),
+        CountOrWord::Word(word) if word.parse::<u32>().is_ok() => {
+            Err(DocumentError::new("this is a string")
+                .help(format!("leave out the quotes: `{key} = {word}`")))
+        }
         CountOrWord::Word(_) => Err(DocumentError::new("neither a number nor `auto`")),
     }
 }

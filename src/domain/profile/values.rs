@@ -70,14 +70,24 @@ pub enum Device {
     Cpu,
 }
 
-/// `--tensor-parallel-size`, fixed or left to the plan.
+/// `--tensor-parallel-size` or `--pipeline-parallel-size`, fixed or left to the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TensorParallel {
+pub enum Parallel {
     /// The plan chooses.
     Auto,
-    /// Exactly this many ranks, at least 1.
+    /// Exactly this many, at least 1.
     Fixed(u32),
+}
+
+impl Parallel {
+    /// The number, where it is fixed.
+    pub(crate) const fn fixed(self) -> Option<u32> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(count) => Some(count),
+        }
+    }
 }
 
 /// The memory that the service may use.

@@ -102,7 +102,7 @@ impl Draft<'_> {
 
     /// " (4 × NVIDIA L4, 22.5 GiB each)"
     fn gpus(&self, plan: &Plan) -> String {
-        let ranks = plan.memory.tensor_parallel_size;
+        let ranks = plan.memory.gpus();
         match (self.facts.gpus.first(), self.candidate.device, ranks) {
             (None, ..) | (_, Device::Cpu, _) => String::new(),
             (Some(gpu), _, 1) => format!(" ({}, {})", one_line(&gpu.name), gpu.usable()),

@@ -4,7 +4,7 @@
 //! words tells less, and is not refused for it. Only that offload was planned and not set up is never
 //! forgiven, because such an engine runs out of memory under load, or had been promised another machine.
 
-use crate::domain::{findings::Finding, planning::plan::Plan, size::ByteSize};
+use crate::domain::{findings::Finding, planning::plan::Plan, size::ByteSize, vllm::startup_log::Phase};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,12 @@ pub struct Observed {
     pub kv_cache_tokens: Option<u64>,
     /// "Graph capturing finished in 4 secs, took 0.13 GiB".
     pub graphs: Option<ByteSize>,
+    /// "2.40 GiB for peak activation".
+    #[serde(default)]
+    pub activations: Option<ByteSize>,
+    /// "`--kv-cache-memory=20064085607` (18.69 GiB) to fit into requested memory".
+    #[serde(default)]
+    pub cache_that_fits: Option<ByteSize>,
     /// "Using 'MARLIN' `WNA16` `MoE` backend".
     pub experts_kernel: Option<String>,
     /// The memory that its processes held when the validation was done.
@@ -44,10 +50,11 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Reads these lines of a log.
+    /// Reads the lines of a start. What follows it may hold what clients asked, in any words.
     pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
         let mut actual = Self::default();
-        for line in log {
+        let serves = |line: &&str| Phase::of(line) == Some(Phase::Serving);
+        for line in log.into_iter().take_while(|line| !serves(line)) {
             actual.read(line);
         }
         actual
@@ -61,10 +68,16 @@ impl Observed {
 
     fn read(&mut self, line: &str) {
         let after = |text: &str| line.split_once(text).map(|(_, rest)| rest);
-        let gib = |text: &str| after(text).and_then(|rest| gib(first_word(rest)));
+        let gib = |text: &str| after(text).and_then(|rest| gib_of(first_word(rest)));
         self.weights = self.weights.max(gib("Model loading took "));
         self.offloaded = self.offloaded.max(gib("Total CPU offloaded parameters: "));
         self.kv_cache = self.kv_cache.max(gib("Available KV cache memory: "));
+        let before = |text: &str| line.split_once(text).and_then(|(said, _)| said.split_whitespace().last());
+        self.activations = self.activations.max(before(" GiB for peak activation").and_then(gib_of));
+        // The least of all ranks.
+        let fits =
+            before(" to fit into requested memory").and(after("`--kv-cache-memory=")).and_then(bytes_of);
+        self.cache_that_fits = self.cache_that_fits.into_iter().chain(fits).min();
         if line.contains("Graph capturing finished") {
             self.graphs = self.graphs.max(gib(", took "));
         }
@@ -88,10 +101,16 @@ fn first_word(text: &str) -> &str {
 }
 
 /// A number of GiB as vLLM prints it: `12.46`.
-fn gib(text: &str) -> Option<ByteSize> {
+fn gib_of(text: &str) -> Option<ByteSize> {
     let number: f64 = text.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked range")]
     (0.0..1e6).contains(&number).then(|| ByteSize((number * f64::from(1 << 30)) as u64))
+}
+
+/// The number of bytes that a text begins with.
+fn bytes_of(text: &str) -> Option<ByteSize> {
+    let digits = text.split(|sign: char| !sign.is_ascii_digit()).next()?;
+    digits.parse().ok().map(ByteSize)
 }
 
 /// The only offloader that reads experts in place.

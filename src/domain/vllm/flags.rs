@@ -151,6 +151,7 @@ fn canonical(written: &str) -> String {
     }
     match whole {
         "-tp" => "--tensor-parallel-size".to_owned(),
+        "-pp" => "--pipeline-parallel-size".to_owned(),
         "-q" => "--quantization".to_owned(),
         _ if whole.starts_with("-O") => "-O".to_owned(),
         _ => whole.to_owned(),

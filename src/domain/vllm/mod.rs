@@ -5,6 +5,7 @@ pub mod effects;
 pub mod env_vars;
 pub mod flags;
 pub mod overrides;
+pub(crate) mod runner;
 pub mod serve;
 pub mod settings;
 pub mod startup_log;

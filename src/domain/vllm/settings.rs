@@ -22,6 +22,8 @@ pub struct EngineSettings {
     pub cache_in_ram: ByteSize,
     /// The source of the tokens that are guessed ahead (`--speculative-config`).
     pub speculation: Option<Speculation>,
+    /// The tokens that are guessed at a time. 1 where nothing says more.
+    pub guesses: u32,
     /// Whether vLLM makes the weights up, as benchmarks have it (`--load-format dummy`): no file holds them then.
     pub dummy_weights: bool,
 }
@@ -52,6 +54,7 @@ impl EngineSettings {
             cache_fixed: value("--kv-cache-memory-bytes").and_then(number).map(ByteSize),
             cache_in_ram: value("--kv-offloading-size").and_then(gibibytes).unwrap_or_default(),
             speculation: speculation(arguments),
+            guesses: guesses(arguments).unwrap_or(1),
             dummy_weights: value("--load-format") == Some("dummy"),
         }
     }
@@ -99,6 +102,22 @@ fn gibibytes(text: &str) -> Option<ByteSize> {
 fn decimal(digits: &str, unit: u64) -> Option<u64> {
     let number = digits.parse::<f64>().ok()? * unit as f64;
     (number >= 0.0 && number < u64::MAX as f64).then_some(number as u64)
+}
+
+/// `num_speculative_tokens`, in any of the places of [`speculation`].
+fn guesses(arguments: &[Argument]) -> Option<u32> {
+    let said = |argument: &Argument| -> Option<u32> {
+        let value = argument.value.as_deref()?;
+        match (argument.name.as_str(), argument.written.split_once('.')) {
+            ("--spec-tokens", _) | (_, Some((_, "num_speculative_tokens"))) => value.parse().ok(),
+            ("--speculative-config" | "-sc", None) => {
+                let config: Value = serde_json::from_str(value).ok()?;
+                u32::try_from(config.get("num_speculative_tokens")?.as_u64()?).ok()
+            }
+            _ => None,
+        }
+    };
+    arguments.iter().filter_map(said).next_back()
 }
 
 /// `--speculative-config '{"method": "mtp"}'`, `--speculative-config.method mtp`, or since 0.24 `--spec-method mtp`.

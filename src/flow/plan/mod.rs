@@ -3,7 +3,7 @@
 mod checkpoint;
 
 use super::{
-    context::{Context, Engine},
+    context::{Context, Engine, Estimates},
     event::Event,
     models::{
         not_locked,
@@ -115,7 +115,7 @@ pub struct Readiness {
 pub(crate) fn plan(context: &Context, name: &str, weights: Weights<'_>) -> Result<Decision, Problem> {
     let inputs = GatheredInputs::gather(context, name, weights)?;
     let readiness = inputs.readiness(context.layout());
-    let planned = inputs.plan(context.facts()?, context.layout());
+    let planned = inputs.plan(context)?;
     Ok(Decision { planned, engine: Vec::new(), readiness })
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn plan_with_consent(
 ) -> Result<Decision, Problem> {
     let materials = GatheredInputs::gather(context, name, weights)?;
     let readiness = materials.readiness(context.layout());
-    let plan = match materials.plan(context.facts()?, context.layout()) {
+    let plan = match materials.plan(context)? {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Decision { planned: Err(refusal), engine: Vec::new(), readiness }),
     };
@@ -144,7 +144,7 @@ pub fn prepare(context: &Context, name: &str) -> Result<Prepared, Problem> {
     if materials.locked.is_none() {
         return Err(not_locked(materials.profile.name()));
     }
-    let plan = materials.plan(context.facts()?, context.layout())?;
+    let plan = materials.plan(context)??;
     let GatheredInputs { profile, locked: Some(model), wheels, .. } = materials else {
         return Err(not_locked(name));
     };
@@ -167,7 +167,7 @@ impl Prepared {
     /// and against the installed vLLM.
     pub(super) fn confirm(&self, context: &Context) -> Result<(), Problem> {
         let materials = GatheredInputs::gather(context, &self.name, Weights::Known)?;
-        if !materials.plan(context.facts()?, context.layout())?.runs_as(&self.plan) {
+        if !materials.plan(context)??.runs_as(&self.plan) {
             return Err(Problem::new(
                 Kind::Refused,
                 format!("the plan of `{}` is another now that its files are here", self.plan.profile),
@@ -234,7 +234,16 @@ impl GatheredInputs {
         Ok(Self { profile, locked, model, checkpoint, folder, finding, runtime, wheels })
     }
 
-    fn plan(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
+    /// The plan for the context's host, or why there is none.
+    fn plan(&self, context: &Context) -> Result<Result<Plan, Refusal>, Problem> {
+        let planned = self.decide(context.facts()?, context.layout());
+        Ok(match context.estimates {
+            Estimates::Accepted => planned,
+            Estimates::Refused => planned.and_then(Plan::modelled),
+        })
+    }
+
+    fn decide(&self, facts: &Facts, layout: &Layout) -> Result<Plan, Refusal> {
         let Self { profile, model, checkpoint, runtime, .. } = self;
         let wheels = self.wheels.iter().flat_map(|supply| &supply.locked.wheels);
         if let (Some(transformers), Some(version)) =

@@ -5,7 +5,7 @@ mod fault;
 use super::{
     activation::outcome::Outcome,
     busy::Busy,
-    context::{Context, Engine, Executor, ServiceManager},
+    context::{Context, Engine, Estimates, Executor, ServiceManager},
     deploy::deploy,
     event::{Event, Observer},
     plan::{self, Weights},
@@ -69,6 +69,8 @@ pub(crate) struct Request {
     pub(crate) fault: Option<RehearsalFault>,
     /// The facts of the played host.
     pub(crate) facts: Facts,
+    /// Whether a plan may rest on an estimate.
+    pub(crate) estimates: Estimates,
     /// The library of profiles.
     pub(crate) library: ProfileLibrary,
     /// This program's own file.
@@ -348,6 +350,7 @@ impl Stage {
             binary: request.binary.clone(),
             service_manager,
             executor: Executor::Here,
+            estimates: request.estimates,
         }
     }
 

@@ -10,7 +10,9 @@ use crate::{
     },
     host::{os::watchdog, process::control_group::ControlGroup},
 };
-use nvml_wrapper::{Device, Nvml, enums::device::UsedGpuMemory, error::NvmlError};
+use nvml_wrapper::{
+    Device, Nvml, enum_wrappers::device::Clock, enums::device::UsedGpuMemory, error::NvmlError,
+};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -134,6 +136,8 @@ fn one(device: &Device<'_>) -> Result<Gpu, NvmlError> {
         // do not tell; the slowest link is then the safe guess.
         pcie_generation: device.max_pcie_link_gen().unwrap_or(1),
         pcie_width: device.max_pcie_link_width().unwrap_or(1),
+        memory_clock: device.max_clock_info(Clock::Memory).ok(),
+        memory_bus: device.memory_bus_width().ok(),
         nvlinks: nvlinks(device),
         mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
         measured: None,

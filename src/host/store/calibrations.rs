@@ -1,24 +1,44 @@
-//! Reads the calibrations of the generations below a root, which correct later plans for this host.
+//! Reads what the generations below a root showed of speed and memory, which corrects later plans for this host.
 
 use super::{Evidence, Recorded, Store};
-use crate::domain::{activation::machine::End, machine::calibration::Calibration, problem::Problem};
+use crate::domain::{
+    activation::machine::End,
+    generation::Generation,
+    machine::{calibration::Calibration, start::Start},
+    problem::Problem,
+    validation::report::Report,
+};
 
 impl Store {
     /// The newest measurement of each setting, newest first.
     pub fn calibrations(&self) -> Result<Vec<Calibration>, Problem> {
-        let mut newest: Vec<Calibration> = Vec::new();
+        self.newest(Calibration::of, |one, other| one.setting == other.setting)
+    }
+
+    /// The newest start of each setting, newest first.
+    pub fn starts(&self) -> Result<Vec<Start>, Problem> {
+        self.newest(Start::of, |one, other| one.setting == other.setting)
+    }
+
+    /// What the committed generations showed, the newest first of those that are alike.
+    fn newest<T>(
+        &self,
+        shown: fn(&Generation, &Report) -> Option<T>,
+        alike: fn(&T, &T) -> bool,
+    ) -> Result<Vec<T>, Problem> {
+        let mut newest: Vec<T> = Vec::new();
         for recorded in self.activations()?.into_iter().rev() {
-            let shown = self.shown(&recorded);
-            newest.extend(shown.filter(|shown| newest.iter().all(|known| known.setting != shown.setting)));
+            let found = self.proven(&recorded).and_then(|(generation, report)| shown(&generation, &report));
+            newest.extend(found.filter(|found| !newest.iter().any(|known| alike(known, found))));
         }
         Ok(newest)
     }
 
-    /// The calibration of one activation: nothing if it did not stay committed, or its generation is gone.
-    fn shown(&self, recorded: &Recorded) -> Option<Calibration> {
+    /// The generation and the report of one activation: nothing if it did not stay committed, or its generation is gone.
+    fn proven(&self, recorded: &Recorded) -> Option<(Generation, Report)> {
         let last = recorded.last().filter(|last| last.end() == Some(&End::Committed))?;
-        // A record that cannot be read calibrates nothing.
+        // A record that cannot be read shows nothing.
         let generation = self.generation(last.to).ok()?;
-        Calibration::of(&generation, &self.report(recorded.number, Evidence::Candidate).ok()??)
+        Some((generation, self.report(recorded.number, Evidence::Candidate).ok()??))
     }
 }

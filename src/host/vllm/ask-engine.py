@@ -36,6 +36,7 @@ say(
         "served_model_name": served[0] if isinstance(served, list) else served,
         "max_model_len": config.model_config.max_model_len,
         "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+        "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
         "max_num_seqs": config.scheduler_config.max_num_seqs,
         "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
         "gpu_memory_utilization": config.cache_config.gpu_memory_utilization,

@@ -2,7 +2,7 @@
 
 use super::{at_root, command, commands, page, printed, settle};
 use awqdeploy::domain::profile::{
-    Device, KEYS, Offload, Profile, Python, TensorParallel, VerifyAtStart,
+    Device, KEYS, Offload, Parallel, Profile, Python, VerifyAtStart,
     document::{Key, Presence},
 };
 use std::{fmt::Write, path::Path};
@@ -195,7 +195,10 @@ fn default_of(path: &str, least: &Profile) -> String {
         }
         "listen.host" => format!("`\"{}\"`", least.listen().host),
         "listen.port" => format!("`{}`", least.listen().port),
-        "parallelism.tensor-parallel-size" if least.tensor_parallel() == TensorParallel::Auto => {
+        "parallelism.tensor-parallel-size" if least.tensor_parallel() == Parallel::Auto => {
+            "`\"auto\"`".to_owned()
+        }
+        "parallelism.pipeline-parallel-size" if least.pipeline_parallel() == Parallel::Auto => {
             "`\"auto\"`".to_owned()
         }
         "parallelism.gpus" if least.gpus().is_empty() => "those that serve best".to_owned(),

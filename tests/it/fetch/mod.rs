@@ -25,7 +25,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Context, Engine, Executor, ServiceManager},
+        context::{Context, Engine, Estimates, Executor, ServiceManager},
         event::Event,
         models::{
             fetch::{self, Fetched},
@@ -146,6 +146,7 @@ impl Bench {
             binary: PathBuf::new(),
             service_manager: ServiceManager::Systemd(Scope::System),
             executor: Executor::Here,
+            estimates: Estimates::default(),
         }
     }
 

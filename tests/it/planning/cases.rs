@@ -340,6 +340,7 @@ fn row(case: &Case) -> String {
     let decode = planned.as_ref().ok().and_then(|plan| plan.prediction.decode_tokens_per_second.clone());
     if let (Some(decode), Some(rate)) = (&decode, case.rate) {
         assert!((decode.low..=decode.ceiling).contains(&rate), "{what}: {rate} tokens/s, planned {decode:?}");
+        assert!(decode.ceiling <= decode.low * 2.0 + 1e-9, "{what}: {decode:?}");
     }
     let cells = [
         cell(&what, gib(memory.and_then(|memory| memory.weights)), case.weights, 2, 1.5),

@@ -192,7 +192,7 @@ fn versions_without_the_model_are_refused() {
     assert_snapshot!(refused("0.9.2", ""), @"
     vllm-too-old
     vLLM `0.9.2` has no `Qwen3NextForCausalLM`
-    pin `runtime.vllm` to 0.10.2 or later; 0.26.0 was measured
+    pin `runtime.vllm` to 0.10.2 or later
     ");
     assert!(plan_of(&AWQ.replace("0.26.0", "0.11.0"), &facts("four-16gb"), None).is_ok());
 }

@@ -7,8 +7,8 @@ mod secrets;
 use awqdeploy::domain::{
     problem::{Kind, Problem},
     profile::{
-        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Profile, QualityLimits, Sweep,
-        TensorParallel, Timeouts, Watch, document::Presence,
+        Baseline, Device, Gates, KEYS, Limits, Listen, Memory, Offload, Parallel, Profile, QualityLimits,
+        Sweep, Timeouts, Watch, document::Presence,
     },
     size::ByteSize,
 };
@@ -39,7 +39,7 @@ fn the_least_gets_the_documented_defaults() {
     assert_eq!(profile.model().revision, "main");
     assert_eq!(profile.runtime().device, Device::Cuda);
     assert_eq!(profile.listen(), listen("127.0.0.1:8000"));
-    assert_eq!(profile.tensor_parallel(), TensorParallel::Auto);
+    assert_eq!(profile.tensor_parallel(), Parallel::Auto);
     assert_eq!(
         *profile.memory(),
         Memory { gpu: None, ram: None, gpu_memory_utilization: 0.9, offload: Offload::Auto }
@@ -80,7 +80,7 @@ fn the_shipped_profiles_are_one_service_and_name_each_other() {
     Profile::same_service(&[&awq, &gptq]).unwrap();
     assert_eq!(awq.service(), gptq.service());
     assert_eq!(awq.model().served_name, gptq.model().served_name);
-    assert_eq!(awq.tensor_parallel(), TensorParallel::Auto);
+    assert_eq!(awq.tensor_parallel(), Parallel::Auto);
     assert_eq!(awq.memory().gpu, None, "no card is halved");
     assert_eq!(awq.memory().ram, Some(ByteSize::gib(120)));
     assert_eq!(awq.arguments().words(), ["--generation-config", "vllm", "--gdn-prefill-backend", "triton"]);
@@ -144,7 +144,7 @@ fn values_have_the_meaning_that_people_expect() {
     assert_eq!(gates.gates().min_decode_tokens_per_second.to_bits(), 5f64.to_bits());
     assert_eq!(with("[listen]\nhost = '::1'").listen(), listen("[::1]:8000"));
     let auto = with("[parallelism]\ntensor-parallel-size = 'auto'");
-    assert_eq!(auto.tensor_parallel(), TensorParallel::Auto);
+    assert_eq!(auto.tensor_parallel(), Parallel::Auto);
 }
 
 /// The needs of vLLM's CPU build come from the profile alone.

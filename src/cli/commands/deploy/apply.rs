@@ -12,6 +12,7 @@ use crate::{
     domain::{exit_status::ExitStatus, generation::declaration::Why, problem::Problem},
     flow::{
         activation::outcome::Action,
+        context::Context,
         deploy::apply::{self, Applied, Declared},
         plan,
     },
@@ -22,10 +23,10 @@ use std::rc::Rc;
 const DOES_NOT_SERVE: ExitStatus = ExitStatus::Failed;
 
 pub(crate) fn apply(global: &Global, request: Apply, screen: &Rc<Screen>) -> Result<ExitStatus, Problem> {
-    let Apply { profile, fallback, units } = request;
+    let Apply { profile, fallback, units, estimate } = request;
     let declared = Declared { active: profile.clone(), fallback, units };
     let applied = (|| {
-        let mut context = context::on_screen(global, screen)?;
+        let mut context = Context { estimates: estimate.into(), ..context::on_screen(global, screen)? };
         let prepare = |context: &_, name: &str| {
             let prepared = plan::prepare(context, name)?;
             if !global.json {

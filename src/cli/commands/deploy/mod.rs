@@ -43,12 +43,9 @@ pub(crate) fn deploy(
     screen: &Rc<Screen>,
 ) -> Result<ExitStatus, Problem> {
     let done = (|| {
-        let mut context = on_screen(global, screen)?;
+        let mut context = Context { estimates: insistence.estimate.into(), ..on_screen(global, screen)? };
         let mut prepared = plan::prepare(&context, profile)?;
         prepared.waived = waived(insistence);
-        if !insistence.accept_estimate {
-            prepared.plan.clone().modelled()?;
-        }
         if !global.json || consent.dry_run {
             show_prepared(global, &prepared)?;
         }

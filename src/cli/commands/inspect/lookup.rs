@@ -14,9 +14,12 @@ use crate::{
         generation_id::GenerationId,
         problem::{Kind, Problem},
     },
-    flow::inspect::{
-        diff::{self, Compared},
-        logs::{self, Source},
+    flow::{
+        context::{Context, Estimates},
+        inspect::{
+            diff::{self, Compared},
+            logs::{self, Source},
+        },
     },
     host::systemd::service::Lines,
 };
@@ -49,7 +52,9 @@ pub(crate) fn logs(global: &Global, request: &Logs) -> Result<ExitStatus, Proble
 }
 
 pub(crate) fn diff(global: &Global, [a, b]: [&str; 2]) -> Result<ExitStatus, Problem> {
-    let ([a, b], sections) = diff::difference(&context::interruptible(global)?, a, b)?;
+    // A comparison decides nothing.
+    let context = Context { estimates: Estimates::Accepted, ..context::interruptible(global)? };
+    let ([a, b], sections) = diff::difference(&context, a, b)?;
     let line = |Compared { generation, profile }: Compared| ComparedLine { generation, profile };
     let document = DiffDocument { schema: "awqdeploy/diff/v1", a: line(a), b: line(b), sections };
     output::show(global, &document, render)

@@ -12,27 +12,22 @@ use crate::{
         render,
         terminal::print_json,
     },
-    domain::{
-        exit_status::ExitStatus,
-        planning::{doctor, plan::Plan},
-        problem::Problem,
+    domain::{exit_status::ExitStatus, planning::doctor, problem::Problem},
+    flow::{
+        context::Context,
+        plan::{self, Decision, Weights},
     },
-    flow::plan::{self, Decision, Weights},
     host::{checkpoint::Presence, machine, os::trust, runtimes, vllm::link_probe},
 };
 use std::path::Path;
 
 pub(crate) fn plan(global: &Global, request: &PlanRequest) -> Result<ExitStatus, Problem> {
-    let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine, accept_estimate } = request;
+    let PlanRequest { profile, facts, checkpoint, headers_only, ask_engine, estimate } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Known, |dir| Weights::In(dir, presence));
-    let context = planning(global, facts.as_deref())?;
+    let context = Context { estimates: (*estimate).into(), ..planning(global, facts.as_deref())? };
     let decide = if *ask_engine { plan::plan_with_consent } else { plan::plan };
-    let mut decision = decide(&context, profile, weights)?;
-    if !accept_estimate {
-        decision.planned = decision.planned.and_then(Plan::modelled);
-    }
-    show_plan(global, profile, decision)
+    show_plan(global, profile, decide(&context, profile, weights)?)
 }
 
 fn show_plan(global: &Global, profile: &str, decision: Decision) -> Result<ExitStatus, Problem> {

@@ -8,16 +8,19 @@ use crate::{
         output::show,
     },
     domain::{exit_status::ExitStatus, planning::plan::Plan, problem::Problem},
-    flow::plan::{self, Weights},
+    flow::{
+        context::Context,
+        plan::{self, Weights},
+    },
     host::{checkpoint::Presence, os::fs},
 };
 
 /// Prints the units that a deployment would install, or writes them into a folder.
 pub(crate) fn units(global: &Global, request: &UnitsRequest) -> Result<ExitStatus, Problem> {
-    let UnitsRequest { profile, facts, checkpoint, headers_only, output } = request;
+    let UnitsRequest { profile, facts, checkpoint, headers_only, output, estimate } = request;
     let presence = if *headers_only { Presence::Headers } else { Presence::Whole };
     let weights = checkpoint.as_deref().map_or(Weights::Published, |folder| Weights::In(folder, presence));
-    let context = planning(global, facts.as_deref())?;
+    let context = Context { estimates: (*estimate).into(), ..planning(global, facts.as_deref())? };
     let plan: Plan = plan::plan(&context, profile, weights)?.planned?;
     let units = plan.units(context.layout());
     if let Some(folder) = output {

@@ -1,16 +1,22 @@
 //! Budgets each byte: weights, KV cache and overheads on each GPU, offloaded weights in RAM.
 //!
-//! All figures are per rank, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the GPU +
+//! All figures are per rank, of a pipeline's fullest stage, in vLLM's own terms: `gpu-memory-utilization` × VRAM = weights on the GPU +
 //! overhead + KV cache. Beside that share vLLM takes memory that it never counts. Each constant says on what
 //! it was measured, or that it was inferred.
 
 mod overhead;
 mod paging;
 mod pinned;
+mod shown;
+mod stages;
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, tensors::Class},
-    machine::facts::{Facts, Gpu},
+    machine::{
+        facts::{Facts, Gpu},
+        start::{ShownMemory, StartSetting},
+    },
+    planning::grid::Grid,
     profile::{Device, Limits, Offload, Profile},
     size::ByteSize,
     vllm::settings::{EngineSettings, Speculation},
@@ -19,12 +25,16 @@ use overhead::{ACTIVATIONS_TOKENS, Overhead, activations};
 pub use paging::Paging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shown::Placed;
 
 /// The memory of one deployment. All GPU figures are per rank.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// `--tensor-parallel-size`.
     pub tensor_parallel_size: u32,
+    /// `--pipeline-parallel-size`. The figures of a rank are then those of the stage that has least room.
+    #[serde(default = "stages::one", skip_serializing_if = "stages::is_one")]
+    pub pipeline_parallel_size: u32,
     /// `--cpu-offload-gb`, per rank.
     pub offload: ByteSize,
     /// The weights that really go to RAM under that limit, per rank.
@@ -69,6 +79,13 @@ pub struct Budget {
     /// enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tight_by: Option<ByteSize>,
+    /// The start on this host that corrects overhead and cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_by: Option<ShownMemory>,
+    /// The setting that another start must share for its log to count for this one. Absent on the CPU, and in older
+    /// generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<StartSetting>,
 }
 
 /// The memory of one rank.
@@ -112,10 +129,27 @@ impl Budget {
     /// Budgets the memory of `ranks` ranks. Always an answer: `missing` and [`ram_limit`] say whether it
     /// fits.
     pub fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
+        Self::on(checkpoint, profile, facts, Grid::tensor(ranks))
+    }
+
+    /// Budgets the memory of the ranks of a grid.
+    pub(crate) fn on(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, grid: Grid) -> Self {
+        let policy = profile.memory().offload;
         match profile.runtime().device {
-            Device::Cuda => Self::on_gpus(checkpoint, profile, facts, ranks),
-            Device::Cpu => Self::on_cpu(checkpoint, ranks),
+            Device::Cuda if grid.pipeline > 1 => Self::in_stages(checkpoint, profile, facts, grid),
+            Device::Cuda => Self::on_gpus(checkpoint, profile, facts, grid, policy),
+            Device::Cpu => Self::on_cpu(checkpoint, grid.tensor),
         }
+    }
+
+    /// How the GPUs share the model.
+    pub(crate) fn grid(&self) -> Grid {
+        Grid { tensor: self.tensor_parallel_size, pipeline: self.pipeline_parallel_size.max(1) }
+    }
+
+    /// The GPUs of all ranks.
+    pub(crate) fn gpus(&self) -> u32 {
+        self.grid().gpus()
     }
 
     /// Budgets the memory on the CPU. The KV cache is not counted: the profile's arguments and environment
@@ -124,15 +158,23 @@ impl Budget {
         let weights = checkpoint.weights(1).unwrap_or_default();
         Self {
             tensor_parallel_size: ranks,
+            pipeline_parallel_size: 1,
             shard: checkpoint.weights(ranks),
             ram: weights + RAM_CPU_SERVER + times(RAM_CPU_RANK, ranks),
             ..Self::default()
         }
     }
 
-    fn on_gpus(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
-        let room = Room::of(checkpoint, profile, facts, ranks);
-        let offload = room.offload(profile.memory().offload);
+    fn on_gpus(
+        checkpoint: &Checkpoint,
+        profile: &Profile,
+        facts: &Facts,
+        grid: Grid,
+        policy: Offload,
+    ) -> Self {
+        let ranks = grid.tensor;
+        let Placed { room, offload, setting, shown } =
+            shown::placed(checkpoint, profile, facts, grid, policy);
         let offloaded = room.offloaded(offload);
         let weights = room.weights.map(|weights| weights.less(offloaded));
         let left = weights.map(|weights| room.gpu.less(weights + room.overhead));
@@ -150,6 +192,7 @@ impl Budget {
         let pinned = pinned::pinned(checkpoint, offloaded, ranks);
         Self {
             tensor_parallel_size: ranks,
+            pipeline_parallel_size: 1,
             offload,
             offloaded,
             tight_by: spare
@@ -175,7 +218,32 @@ impl Budget {
                 (weights + room.overhead + room.kv_cache_needed).less(room.gpu)
             }),
             ram: RAM_SERVER + times(RAM_RANK + pinned + repacked, ranks) + room.cache_in_ram,
+            shown_by: shown,
+            setting,
         }
+    }
+
+    /// The decisions in it, without what a start on this host corrects.
+    pub(crate) fn decided(&self) -> Self {
+        Self {
+            overhead: None,
+            kv_cache: None,
+            kv_cache_needed: None,
+            kv_cache_least: None,
+            kv_cache_tokens: None,
+            longest_context: None,
+            largest_batch: None,
+            tight_by: None,
+            shown_by: None,
+            setting: None,
+            ..self.clone()
+        }
+    }
+
+    /// The overhead by formulas alone.
+    pub(crate) fn computed_overhead(&self) -> Option<ByteSize> {
+        let overhead = self.overhead?;
+        Some(self.shown_by.as_ref().map_or(overhead, |shown| shown.uncorrected(overhead)))
     }
 
     /// Whether the cache holds `max-num-seqs` sequences of `max-model-len` tokens, as far as that is known.
@@ -202,7 +270,7 @@ impl Budget {
                 .flatten()
                 .sum(),
         };
-        (0..self.tensor_parallel_size).map(rank).collect()
+        (0..self.gpus()).map(rank).collect()
     }
 
     /// The share of the experts' bytes that is read over the link: 0 to 1.
@@ -242,11 +310,18 @@ pub(crate) fn longest_context(
     checkpoint: &Checkpoint,
     profile: &Profile,
     facts: &Facts,
-    ranks: u32,
+    grid: Grid,
 ) -> Option<u32> {
-    let room = Room::of(checkpoint, profile, facts, ranks);
+    let stages = grid.stages(checkpoint, profile);
+    let longest = stages.iter().map(|stage| longest_of_stage(stage, profile, facts, grid));
+    longest.min().flatten()
+}
+
+fn longest_of_stage(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, grid: Grid) -> Option<u32> {
+    let policy = profile.memory().offload;
+    let Placed { room, .. } = shown::placed(checkpoint, profile, facts, grid, policy);
     let shape = checkpoint.shape.as_ref()?;
-    let offloaded = match profile.memory().offload {
+    let offloaded = match policy {
         Offload::Auto => room.offloadable,
         Offload::None => ByteSize::default(),
         Offload::Fixed(size) => size.min(room.offloadable),
@@ -283,18 +358,27 @@ struct Room {
 }
 
 impl Room {
-    fn of(checkpoint: &Checkpoint, profile: &Profile, facts: &Facts, ranks: u32) -> Self {
-        let vram = vram(profile, facts, ranks);
+    fn of(
+        checkpoint: &Checkpoint,
+        profile: &Profile,
+        facts: &Facts,
+        grid: Grid,
+        shown: Option<&ShownMemory>,
+    ) -> Self {
+        let ranks = grid.tensor;
+        let vram = vram(profile, facts, grid.gpus());
         let settings = profile.arguments().settings();
         let paging = Paging::planned(checkpoint, profile, ranks);
+        let paging = paging.map(|paging| shown.map_or(paging, |shown| paging.holding(shown.tokens)));
         let rotary = ByteSize(checkpoint.shape.as_ref().map_or(0, ModelDims::rotary));
         let weights =
             checkpoint.weights(ranks).map(|weights| weights + ahead(checkpoint, settings, ranks) + rotary);
         let kv_cache_fixed = settings.cache_fixed;
         let draft = checkpoint.draft.as_deref().and_then(|draft| Paging::planned(draft, profile, ranks));
         let draft_cache = draft.map(|paging| paging.needed(profile.limits())).unwrap_or_default();
-        let Overhead { counted, uncounted, unsure } =
-            Overhead::of(checkpoint, profile, ranks, facts.nvlinked(ranks));
+        let overhead = Overhead::of(checkpoint, profile, grid, facts.nvlinked(grid.gpus()));
+        let overhead = shown.map_or(overhead, |shown| overhead.corrected(shown, profile.limits()));
+        let Overhead { counted, uncounted, unsure } = overhead;
         let needed = kv_cache_fixed
             .or_else(|| paging.map(|paging| paging.needed(profile.limits()) + draft_cache))
             .unwrap_or_default();
@@ -316,7 +400,7 @@ impl Room {
             cache_in_ram: settings.cache_in_ram,
             offloadable: match (checkpoint.experts(ranks), profile.memory().offload) {
                 // Of one memory for both nothing can leave.
-                _ if facts.gpus.iter().take(ranks as usize).any(Gpu::is_unified) => ByteSize::default(),
+                _ if facts.gpus.iter().take(grid.gpus() as usize).any(Gpu::is_unified) => ByteSize::default(),
                 (Some(experts), _) => experts,
                 // Of a model that is not modelled nobody knows what may move; a fixed size is then
                 // taken at its word.
@@ -327,23 +411,14 @@ impl Room {
         }
     }
 
-    /// `--cpu-offload-gb` in whole GiB: nothing where all fits, all experts where not even these are enough.
-    fn offload(&self, policy: Offload) -> ByteSize {
-        match policy {
-            Offload::None => ByteSize::default(),
-            Offload::Fixed(size) => size,
-            Offload::Auto => {
-                let Some(weights) = self.weights else {
-                    return ByteSize::default();
-                };
-                let short = |cache: ByteSize| (weights + self.overhead + cache).less(self.gpu);
-                if short(self.kv_cache_needed) == ByteSize::default() {
-                    return ByteSize::default();
-                }
-                let moved = short(self.kv_cache_wanted) + self.unsure;
-                whole_gib(self.counted(self.offloadable.min(moved)))
-            }
-        }
+    /// The bytes that are missing for a cache of this size while all weights are in VRAM.
+    fn short(&self, cache: ByteSize) -> ByteSize {
+        self.weights.map_or(ByteSize::default(), |weights| (weights + self.overhead + cache).less(self.gpu))
+    }
+
+    /// `--cpu-offload-gb` in whole GiB for so many missing bytes: all experts where not even these are enough.
+    fn offload(&self, missing: ByteSize) -> ByteSize {
+        whole_gib(self.counted(self.offloadable.min(missing)))
     }
 
     /// The bytes that vLLM counts while it moves so many bytes of experts to RAM.

@@ -3,6 +3,8 @@
 
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims},
+    machine::start::ShownMemory,
+    planning::grid::Grid,
     profile::{Limits, Profile},
     size::ByteSize,
     vllm::version::Version,
@@ -69,15 +71,24 @@ pub(crate) struct Overhead {
 }
 
 impl Overhead {
-    /// That of one of `ranks` ranks, which NVLink connects or not.
-    pub(crate) fn of(checkpoint: &Checkpoint, profile: &Profile, ranks: u32, nvlinked: bool) -> Self {
+    /// The overhead with what a start on this host showed. With the same limits only that start's own noise is
+    /// in doubt.
+    pub(crate) fn corrected(self, shown: &ShownMemory, limits: Limits) -> Self {
+        let same = shown.is_of(limits.max_num_seqs, limits.max_num_batched_tokens);
+        let unsure = if same { self.unsure.min(MEASURED) } else { self.unsure };
+        Self { counted: shown.corrected(self.counted), unsure, ..self }
+    }
+
+    /// That of one of the ranks of a grid, which NVLink connects or not.
+    pub(crate) fn of(checkpoint: &Checkpoint, profile: &Profile, grid: Grid, nvlinked: bool) -> Self {
+        let gpus = grid.gpus();
         let limits = profile.limits();
         let eager = profile.arguments().without_graphs().is_some();
         let shape = checkpoint.shape.as_ref();
         let version = Version::of(&profile.runtime().vllm);
         let before = |first: Version| version.is_some_and(|version| version < first);
-        let mut counted = if ranks > 1 { LIBRARIES_TOGETHER } else { LIBRARIES };
-        let mut uncounted = match ranks {
+        let mut counted = if gpus > 1 { LIBRARIES_TOGETHER } else { LIBRARIES };
+        let mut uncounted = match gpus {
             0 | 1 => UNCOUNTED_ALONE,
             _ if nvlinked => UNCOUNTED_NVLINKED,
             _ => UNCOUNTED_TOGETHER,
@@ -88,13 +99,13 @@ impl Overhead {
             Some(shape) => counted = counted + graphs(shape, limits),
             None => {}
         }
-        if before(NCCL_BEFORE) && ranks > 1 {
+        if before(NCCL_BEFORE) && gpus > 1 {
             let buffers = if nvlinked { UNCOUNTED_NVLINKED } else { UNCOUNTED_TOGETHER };
             let buffers = buffers.less(UNCOUNTED_ALONE);
             (counted, uncounted) = (counted + buffers, uncounted.less(buffers));
         }
         Self {
-            counted: counted + activations(checkpoint, limits, ranks) + sampler(shape, limits),
+            counted: counted + activations(checkpoint, limits, grid.tensor) + sampler(shape, limits),
             uncounted,
             unsure: match shape {
                 Some(shape) if shape.family.is_measured() => MEASURED,

@@ -60,8 +60,11 @@ impl Paging {
     fn with(shape: &ModelDims, ranks: u32, bits: u64, settings: &EngineSettings) -> Option<Self> {
         let ranks = u64::from(ranks.max(1));
         let ahead = u64::from(settings.speculation == Some(Speculation::Own));
-        let full = shape.count(LayerKind::Full) + ahead;
-        let linear = shape.count(LayerKind::Linear);
+        // A stage of a pipeline has the groups of the whole model, and of each only its own layers.
+        let whole = shape.whole();
+        let (here, here_linear) = (shape.count(LayerKind::Full) + ahead, shape.count(LayerKind::Linear));
+        let full = whole.count(LayerKind::Full) + ahead;
+        let linear = whole.count(LayerKind::Linear);
         if full == ahead {
             return None;
         }
@@ -71,7 +74,7 @@ impl Paging {
         let token = (elements * bits).div_ceil(8);
         let plain = Self {
             block_tokens: 16,
-            block: ByteSize((16 * token).saturating_mul(full)),
+            block: ByteSize((16 * token).saturating_mul(here)),
             attention_groups: 1,
             state_groups: 0,
             window_groups: 0,
@@ -79,15 +82,20 @@ impl Paging {
             logs_blocks: false,
         };
         if linear == 0 {
-            let sliding = shape.sliding_layers.min(full);
+            let sliding = whole.sliding_layers.min(full);
             if sliding == 0 || sliding == full {
                 return Some(plain);
             }
             let layers = sliding.min(full - sliding);
+            let (attention_groups, window_groups) =
+                ((full - sliding).div_ceil(layers), sliding.div_ceil(layers));
+            let here_sliding = shape.sliding_layers.min(here);
+            let layers =
+                (here - here_sliding).div_ceil(attention_groups).max(here_sliding.div_ceil(window_groups));
             return Some(Self {
                 block: ByteSize((16 * token).saturating_mul(layers)),
-                attention_groups: (full - sliding).div_ceil(layers),
-                window_groups: sliding.div_ceil(layers),
+                attention_groups,
+                window_groups,
                 ..plain
             });
         }
@@ -100,13 +108,22 @@ impl Paging {
         let recurrent =
             heads * shape.linear_key_head_dim * shape.linear_value_head_dim * settings.state_bits / 8;
         let block_tokens = 16 * (convolution + recurrent).div_ceil(16 * token).max(1);
+        let (attention_groups, state_groups) = (full.div_ceil(layers), linear.div_ceil(layers));
+        let layers = here.div_ceil(attention_groups).max(here_linear.div_ceil(state_groups));
         Some(Self {
             block_tokens,
             block: ByteSize((block_tokens * token).saturating_mul(layers)),
-            attention_groups: full.div_ceil(layers),
-            state_groups: linear.div_ceil(layers),
+            attention_groups,
+            state_groups,
             ..plain
         })
+    }
+
+    /// The same, where so many times as many tokens as computed were seen to fit.
+    pub(super) fn holding(self, times: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "half to twice the size")]
+        let block = ByteSize((self.block.0 as f64 / times).ceil() as u64);
+        Self { block, ..self }
     }
 
     /// Blocks of one sequence of this many tokens.

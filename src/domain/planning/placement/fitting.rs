@@ -15,7 +15,7 @@ use crate::domain::{
 pub(crate) fn held_by_others(inputs: Inputs<'_>, budget: &Budget) -> Result<(), Refusal> {
     let unit = format!("{}.service", inputs.profile.service());
     let wanted = budget.vram().unwrap_or_default();
-    let gpus = inputs.facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let gpus = inputs.facts.gpus.iter().take(budget.gpus() as usize);
     for (index, gpu) in gpus.enumerate() {
         held_by_nobody(index, gpu, wanted, inputs)?;
         let held = gpu.held_by_others(&unit);
@@ -63,7 +63,7 @@ pub(crate) fn held_by_nobody(
 pub(crate) fn utilization_lowered(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let (gpu, uncounted) = (budget.gpu?, budget.uncounted?);
     let asked = inputs.profile.memory().gpu_memory_utilization;
-    let vram = memory::vram(inputs.profile, inputs.facts, budget.tensor_parallel_size);
+    let vram = memory::vram(inputs.profile, inputs.facts, budget.gpus());
     (gpu < memory::share(vram, asked)).then(|| {
         Finding::new(
             "gpu-memory-utilization-lowered",
@@ -110,12 +110,32 @@ pub(crate) fn waiting(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     )
 }
 
+/// How much larger the cache must be that vLLM itself says would fit, to be worth a word.
+const WORTH_IT: f64 = 1.05;
+
+/// Where vLLM itself said at a start on this host that its share holds a larger cache than it takes.
+pub(crate) fn hint(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
+    let (shown, cache, limits) = (budget.shown_by.as_ref()?, budget.kv_cache?, inputs.profile.limits());
+    let fits = shown.fits.filter(|_| shown.is_of(limits.max_num_seqs, limits.max_num_batched_tokens))?;
+    let fixed = inputs.profile.arguments().settings().cache_fixed.is_some();
+    (!fixed && fits.0 as f64 > cache.0 as f64 * WORTH_IT).then(|| {
+        let what = format!(
+            "{cache} are planned for the KV cache, and vLLM said at the start of generation {} that {fits} fit into its share",
+            shown.generation
+        );
+        Finding::new("larger-cache-fits", what).help(format!(
+            "to take them, add `--kv-cache-memory-bytes` and `{}` to `vllm.arguments`: it holds for this model, these GPUs and \
+             limits only",
+            fits.0
+        ))
+    })
+}
+
 /// Warns of a small `/dev/shm` where several ranks talk through it.
 pub(crate) fn shared_memory(inputs: Inputs<'_>, budget: &Budget) -> Option<Finding> {
     let size = inputs.facts.shared_memory.filter(|size| *size < ByteSize::gib(1))?;
-    (budget.tensor_parallel_size > 1).then(|| {
-        let what =
-            format!("`/dev/shm` has {size}, and {} ranks talk through it", budget.tensor_parallel_size);
+    (budget.gpus() > 1).then(|| {
+        let what = format!("`/dev/shm` has {size}, and {} ranks talk through it", budget.gpus());
         Finding::new("shared-memory-small", what).with_remedy()
     })
 }

@@ -35,7 +35,7 @@ pub(crate) fn pinned(inputs: Inputs<'_>, version: Version) -> Option<Profile> {
         return None;
     }
     let (gpus, Placement { budget, .. }) = best(inputs, version)?;
-    let used = &gpus[..gpus.len().min(budget.tensor_parallel_size as usize)];
+    let used = &gpus[..gpus.len().min(budget.gpus() as usize)];
     (used.len() < facts.gpus.len()).then(|| profile.clone().on_gpus(names(facts, used)))
 }
 

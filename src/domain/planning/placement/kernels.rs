@@ -4,7 +4,7 @@
 use crate::domain::{
     findings::{Finding, refusal::Refusal},
     machine::facts::Gpu,
-    planning::inputs::Inputs,
+    planning::{grid::Grid, inputs::Inputs},
     vllm::version::Version,
 };
 
@@ -24,12 +24,13 @@ const KNOWS_FP8: (u32, u32) = (8, 9);
 const WIDENS_FP8: (Version, (u32, u32)) = (Version::new(0, 20, 0), (8, 0));
 
 /// Refuses what this vLLM refuses of this checkpoint on so many ranks.
-pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<(), Refusal> {
+pub(crate) fn refuse(inputs: Inputs<'_>, version: Version, grid: Grid) -> Result<(), Refusal> {
+    let ranks = grid.tensor;
     shared_expert(inputs, version, ranks)?;
     gates(inputs, version, ranks)?;
     gptq(inputs, version)?;
     plain_kernels(inputs, version)?;
-    cache(inputs, version, ranks)?;
+    cache(inputs, version, grid.gpus())?;
     sparse(inputs, version)?;
     context(inputs, version)
 }

@@ -6,6 +6,7 @@ pub(super) mod kernels;
 mod offloading;
 
 use super::{
+    grid::Grid,
     inputs::Inputs,
     memory::{self, Budget},
     prediction::{self, Prediction},
@@ -14,7 +15,8 @@ use super::{
 use crate::domain::{
     checkpoint::Checkpoint,
     findings::{Finding, refusal::Refusal},
-    profile::{Device, Offload, TensorParallel},
+    machine::facts::Gpu,
+    profile::{Device, Offload, Parallel},
     size::ByteSize,
     vllm::version::Version,
 };
@@ -28,26 +30,43 @@ pub(crate) struct Placement {
     pub(crate) prediction: Prediction,
 }
 
+impl Placement {
+    /// Whether nothing better need be sought: nothing is in RAM, and a pipeline has room to spare.
+    fn is_sure(&self) -> bool {
+        let Budget { offload, tight_by, .. } = &self.budget;
+        *offload == ByteSize::default() && (self.budget.grid().pipeline == 1 || tight_by.is_none())
+    }
+}
+
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
 const SIZES: [u32; 4] = [8, 4, 2, 1];
+/// Bytes per second of a link below which GPUs share no layer by themselves: each shares its results twice a layer. Four
+/// lanes of PCIe 3 have less.
+const SLOW_LINK: f64 = 4e9;
 
 /// Places the model as the profile asks, or says why that cannot be, and what could.
 pub(crate) fn place(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
-    let wanted = inputs.profile.tensor_parallel();
+    let (tensor, pipeline) = (inputs.profile.tensor_parallel(), inputs.profile.pipeline_parallel());
+    let stages = pipeline.fixed().unwrap_or(1);
     if inputs.profile.runtime().device == Device::Cpu {
-        let ranks = match wanted {
-            TensorParallel::Auto => 1,
-            TensorParallel::Fixed(ranks) => ranks,
-        };
-        return on(inputs, version, ranks);
+        let tensor = tensor.fixed().unwrap_or(1);
+        return on(inputs, version, Grid { tensor, pipeline: stages });
     }
     if inputs.facts.gpus.is_empty() {
         return Err(no_gpu(inputs));
     }
-    match wanted {
-        TensorParallel::Auto => best(inputs, version),
-        TensorParallel::Fixed(ranks) if ranks > found(inputs) => Err(too_few_gpus(inputs, version, ranks)),
-        TensorParallel::Fixed(ranks) => on(inputs, version, ranks),
+    match tensor {
+        Parallel::Auto if stages > found(inputs) => {
+            Err(too_few_gpus(inputs, version, Grid { tensor: 1, pipeline: stages }))
+        }
+        Parallel::Auto => best(inputs, version),
+        Parallel::Fixed(tensor) => {
+            let grid = Grid { tensor, pipeline: stages };
+            if grid.gpus() > found(inputs) {
+                return Err(too_few_gpus(inputs, version, grid));
+            }
+            on(inputs, version, grid)
+        }
     }
 }
 
@@ -55,21 +74,21 @@ fn found(inputs: Inputs<'_>) -> u32 {
     u32::try_from(inputs.facts.gpus.len()).unwrap_or(u32::MAX)
 }
 
-/// The best placement that fits: the most GPUs that need no offload, else the least offload.
+/// The best placement that fits: the most GPUs that need no offload, a pipeline where nothing else does; else the least
+/// offload.
 fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let mut fitting: Vec<Placement> = Vec::new();
     let mut refusals = Vec::new();
-    let sizes = SIZES.into_iter().filter(|ranks| *ranks <= found(inputs));
-    for ranks in sizes.filter(|ranks| divisible(inputs.checkpoint, Device::Cuda, *ranks).is_ok()) {
-        match on(inputs, version, ranks) {
-            Ok(placement) if placement.budget.offload == ByteSize::default() => return Ok(placement),
+    for grid in grids(inputs, version) {
+        match on(inputs, version, grid) {
+            Ok(placement) if placement.is_sure() => return Ok(placement),
             Ok(placement) => fitting.push(placement),
             Err(refusal) => refusals.push(refusal),
         }
     }
     let in_ram = |placement: &Placement| {
-        let Budget { offload, tensor_parallel_size, .. } = placement.budget;
-        offload.0.saturating_mul(u64::from(tensor_parallel_size))
+        let Budget { offload, pipeline_parallel_size, .. } = placement.budget;
+        (pipeline_parallel_size, offload.0.saturating_mul(u64::from(placement.budget.gpus())))
     };
     match fitting.into_iter().min_by_key(in_ram) {
         Some(placement) => Ok(placement),
@@ -78,10 +97,41 @@ fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     }
 }
 
-/// The placement on exactly this many ranks.
-fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Refusal> {
+/// The grids that may be tried, the best first.
+fn grids(inputs: Inputs<'_>, version: Version) -> Vec<Grid> {
+    let found = found(inputs);
+    let sizes = SIZES.into_iter().filter(|size| divisible(inputs.checkpoint, Device::Cuda, *size).is_ok());
+    let stages = match inputs.profile.pipeline_parallel() {
+        Parallel::Fixed(stages) => stages..=stages,
+        Parallel::Auto => 1..=found,
+    };
+    let grids = sizes.flat_map(|tensor| stages.clone().map(move |pipeline| Grid { tensor, pipeline }));
+    let mut grids: Vec<_> = grids.filter(|grid| grid.gpus() <= found).collect();
+    // A pipeline that cannot be is tried only where it is asked for.
+    if inputs.profile.pipeline_parallel() == Parallel::Auto {
+        grids.retain(|grid| grid.check(inputs, version).is_ok());
+    }
+    // The more GPUs share a layer, and the fewer stages there are, the faster.
+    let slow = slow_link(inputs);
+    grids.sort_by_key(|Grid { tensor, pipeline }| {
+        if slow { (0, *tensor, *pipeline) } else { (pipeline.min(&2) - 1, SIZES[0] - tensor, *pipeline) }
+    });
+    grids
+}
+
+/// Whether only a slow link connects the GPUs.
+fn slow_link(inputs: Inputs<'_>) -> bool {
+    // Virtual GPUs do not tell: they are taken for the slowest.
+    let told = |gpu: &Gpu| (gpu.pcie_generation, gpu.pcie_width) != (1, 1);
+    let slow = |gpu: &Gpu| told(gpu) && prediction::wire(gpu) < SLOW_LINK;
+    !inputs.facts.nvlinked(found(inputs)) && inputs.facts.gpus.iter().any(slow)
+}
+
+/// The placement on exactly these ranks.
+fn on(inputs: Inputs<'_>, version: Version, grid: Grid) -> Result<Placement, Refusal> {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
     let device = profile.runtime().device;
+    let ranks = grid.tensor;
     divisible(checkpoint, device, ranks).map_err(|why| {
         let works = |size: &u32| divisible(checkpoint, device, *size).is_ok();
         let sizes: Vec<_> = SIZES.iter().rev().filter(|size| works(size)).map(u32::to_string).collect();
@@ -91,12 +141,13 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
             format!("sizes that work: {}", sizes.join(", ")),
         )
     })?;
+    grid.check(inputs, version).map_err(|why| no_pipeline(grid, &why))?;
     if device == Device::Cuda {
-        preflight::gpus(inputs, version, ranks)?;
+        preflight::gpus(inputs, version, grid.gpus())?;
         offloading::wsl(inputs, version)?;
-        kernels::refuse(inputs, version, ranks)?;
+        kernels::refuse(inputs, version, grid)?;
     }
-    let budget = Budget::of(checkpoint, profile, facts, ranks);
+    let budget = Budget::on(checkpoint, profile, facts, grid);
     if budget.missing > ByteSize::default() {
         return Err(does_not_fit(inputs, &budget));
     }
@@ -105,6 +156,12 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     }
     if budget.offload > ByteSize::default() {
         offloading::offload(inputs, version)?;
+        if !grid.offloads(version) {
+            let why = format!(
+                "weights must go to RAM, and whether vLLM `{version}` keeps those of each stage there is unknown"
+            );
+            return Err(no_pipeline(grid, &why));
+        }
     }
     let limit = memory::ram_limit(profile, facts);
     if budget.ram > limit {
@@ -112,6 +169,14 @@ fn on(inputs: Inputs<'_>, version: Version, ranks: u32) -> Result<Placement, Ref
     }
     let prediction = prediction::predict(inputs, &budget);
     Ok(Placement { budget, prediction })
+}
+
+fn no_pipeline(grid: Grid, why: &str) -> Refusal {
+    Refusal::new(
+        "invalid-pipeline-parallel-size",
+        format!("`pipeline-parallel-size = {}` does not work: {why}", grid.pipeline),
+        "set `parallelism.pipeline-parallel-size = 1`, and let the GPUs share each layer",
+    )
 }
 
 /// Checks that the model divides by the ranks. vLLM splits heads and experts evenly, and Marlin keeps a
@@ -166,7 +231,7 @@ const UNUSED: f64 = 0.3;
 pub(crate) fn mostly_unused(inputs: Inputs<'_>, version: Version, budget: &Budget) -> Option<Finding> {
     let Inputs { profile, facts, .. } = inputs;
     let (used, unit) = (budget.vram()?, format!("{}.service", profile.service()));
-    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let gpus = facts.gpus.iter().take(budget.gpus() as usize);
     let has = gpus.map(|gpu| gpu.usable().less(gpu.held_by_others(&unit))).min()?;
     if used >= memory::share(has, 1.0 - UNUSED) {
         return None;
@@ -186,14 +251,14 @@ pub(crate) fn mostly_unused(inputs: Inputs<'_>, version: Version, budget: &Budge
 
 /// A placement in words: "TP 1 with 33.0 GiB of experts in RAM, predicted 13 tokens/s".
 pub(crate) fn describe(budget: &Budget, prediction: &Prediction) -> String {
-    let ranks = budget.tensor_parallel_size;
+    let grid = budget.grid();
     let place = match budget.offload {
         ByteSize(0) => "all weights in VRAM".to_owned(),
-        offload if ranks == 1 => format!("{offload} of experts in RAM"),
+        offload if grid.gpus() == 1 => format!("{offload} of experts in RAM"),
         offload => format!("{offload} of experts per GPU in RAM"),
     };
     let speed = prediction.expected().map_or(String::new(), |rate| format!(", predicted {rate:.0} tokens/s"));
-    format!("TP {ranks} with {place}{speed}")
+    format!("{grid} with {place}{speed}")
 }
 
 fn no_gpu(inputs: Inputs<'_>) -> Refusal {
@@ -206,9 +271,12 @@ fn no_gpu(inputs: Inputs<'_>) -> Refusal {
     )
 }
 
-fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
+fn too_few_gpus(inputs: Inputs<'_>, version: Version, grid: Grid) -> Refusal {
     let found = found(inputs);
     let help = match best(inputs, version) {
+        _ if grid.pipeline > 1 => {
+            "use fewer stages, or leave `pipeline-parallel-size` to the plan".to_owned()
+        }
         Ok(placement) => {
             format!(
                 "set `tensor-parallel-size = \"auto\"`: it would plan {}",
@@ -219,16 +287,21 @@ fn too_few_gpus(inputs: Inputs<'_>, version: Version, ranks: u32) -> Refusal {
             format!("`\"auto\"` finds no other way on this host: {}; {}", refusal.message, refusal.help)
         }
     };
+    let tensor = format!("`tensor-parallel-size = {}`", grid.tensor);
+    let (sizes, verb) = match grid.pipeline {
+        1 => (tensor, "needs"),
+        stages => (format!("{tensor} and `pipeline-parallel-size = {stages}`"), "need"),
+    };
     Refusal::new(
         "tensor-parallel-exceeds-gpus",
-        format!("`tensor-parallel-size = {ranks}` needs {ranks} GPUs, and this host has {found}"),
+        format!("{sizes} {verb} {} GPUs, and this host has {found}", grid.gpus()),
         help,
     )
 }
 
 fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     let Inputs { profile, checkpoint, facts, .. } = inputs;
-    let ranks = budget.tensor_parallel_size;
+    let grid = budget.grid();
     let limits = profile.limits();
     let offload = match (profile.memory().offload, budget.offloaded) {
         (Offload::None, _) => "without offload".to_owned(),
@@ -238,20 +311,20 @@ fn does_not_fit(inputs: Inputs<'_>, budget: &Budget) -> Refusal {
     let parts =
         [("weights", budget.weights), ("overhead", budget.overhead), ("KV cache", budget.kv_cache_least)];
     let parts = parts.iter().filter_map(|(name, size)| size.map(|size| format!("{name} {size}")));
-    let on_each = match ranks {
+    let on_each = match grid.gpus() {
         0 | 1 => String::new(),
-        _ => format!(" on each of {ranks} GPUs"),
+        gpus => format!(" on each of {gpus} GPUs"),
     };
     let message = format!(
-        "with TP {ranks} {} of VRAM are missing{on_each}, {offload}: {} do not fit into {}, beside which vLLM takes {}",
+        "with {grid} {} of VRAM are missing{on_each}, {offload}: {} do not fit into {}, beside which vLLM takes {}",
         budget.missing,
         parts.collect::<Vec<_>>().join(", "),
         budget.gpu.unwrap_or_default(),
         budget.uncounted.unwrap_or_default(),
     );
-    let longest = memory::longest_context(checkpoint, profile, facts, ranks)
+    let longest = memory::longest_context(checkpoint, profile, facts, grid)
         .filter(|longest| *longest < limits.max_model_len);
-    let (spared, tokens) = memory::spared_by_shorter_steps(checkpoint, limits, ranks);
+    let (spared, tokens) = memory::spared_by_shorter_steps(checkpoint, limits, grid.tensor);
     let help = match (longest, profile.memory().offload) {
         _ if spared >= budget.missing => format!(
             "by this estimate `max-num-batched-tokens = {tokens}` would fit; else use GPUs with more memory, more of \
@@ -283,14 +356,14 @@ fn dense_offload(checkpoint: &Checkpoint, budget: &Budget) -> Option<u64> {
 }
 
 fn ram_does_not_fit(budget: &Budget, limit: ByteSize) -> Refusal {
-    let ranks = budget.tensor_parallel_size;
+    let grid = budget.grid();
     let offload = match budget.offload {
         ByteSize(0) => String::new(),
         offload => format!(" with {offload} of weights in RAM per GPU"),
     };
     Refusal::new(
         "ram-does-not-fit",
-        format!("TP {ranks}{offload} needs {} of RAM, and the service may use {limit}", budget.ram),
+        format!("{grid}{offload} needs {} of RAM, and the service may use {limit}", budget.ram),
         "raise `memory.ram` where the host has more, add RAM, or use a smaller model or more VRAM",
     )
 }

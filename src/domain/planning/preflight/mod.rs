@@ -21,8 +21,17 @@ use arguments::{answers, known, named_in_old_file, quantization};
 
 pub(crate) use crate::domain::findings::Finding;
 
-/// The first vLLM with `Qwen3NextForCausalLM`.
-const FIRST_WITH_QWEN3_NEXT: Version = Version::new(0, 10, 2);
+/// The first vLLM with an architecture, by how its name begins. The later ones are those after which people were told that theirs
+/// has none (vLLM issue 39993, MiniMax-M2 issue 40, verl pull request 5381).
+const FIRST_WITH: [(&str, Version); 7] = [
+    ("Qwen3NextForCausalLM", Version::new(0, 10, 2)),
+    ("Qwen3VL", Version::new(0, 11, 0)),
+    ("MiniMaxM2ForCausalLM", Version::new(0, 11, 1)),
+    ("Qwen3_5ForConditionalGeneration", Version::new(0, 16, 0)),
+    ("Qwen3_5MoeForConditionalGeneration", Version::new(0, 16, 0)),
+    ("Qwen3_5ForCausalLM", Version::new(0, 20, 0)),
+    ("Qwen3_5MoeForCausalLM", Version::new(0, 20, 0)),
+];
 /// The first vLLM whose wheel on the package index is built for CUDA 13.
 const FIRST_WITH_CUDA_13: Version = Version::new(0, 20, 0);
 
@@ -41,11 +50,13 @@ pub(crate) fn version(inputs: Inputs<'_>) -> Result<Version, Refusal> {
 /// Checks the engine's version, flags and quantisation.
 pub(crate) fn engine(inputs: Inputs<'_>, version: Version) -> Result<(), Refusal> {
     let checkpoint = inputs.checkpoint;
-    if checkpoint.architecture == "Qwen3NextForCausalLM" && version < FIRST_WITH_QWEN3_NEXT {
+    let architecture = &checkpoint.architecture;
+    let first = FIRST_WITH.iter().find(|(name, _)| architecture.starts_with(name));
+    if let Some((_, first)) = first.filter(|(_, first)| version < *first) {
         return Err(Refusal::new(
             "vllm-too-old",
-            format!("vLLM `{version}` has no `Qwen3NextForCausalLM`"),
-            format!("pin `runtime.vllm` to {FIRST_WITH_QWEN3_NEXT} or later; 0.26.0 was measured"),
+            format!("vLLM `{version}` has no `{architecture}`"),
+            format!("pin `runtime.vllm` to {first} or later"),
         ));
     }
     let arguments = inputs.profile.arguments().flags();
@@ -143,6 +154,7 @@ pub(crate) fn findings(
         fitting::utilization_lowered(inputs, budget),
         fitting::tight(inputs, budget),
         fitting::waiting(inputs, budget),
+        fitting::hint(inputs, budget),
         fitting::shared_memory(inputs, budget),
         all_reduce_disabled(inputs, budget),
         too_slow(inputs, predicted),

@@ -2,21 +2,26 @@
 //! measurement.
 //!
 //! step = fixed work + bytes read from VRAM ÷ its bandwidth + bytes read over the link ÷ its rate +
-//! all-reduces; tokens/s of a stream = 1 ÷ step. Of one stream the KV cache and the recurrent state are left out: together
+//! all-reduces; tokens/s of a stream = 1 ÷ step. The stages of a pipeline take their steps one after the other. Of one stream the KV cache and the recurrent state are left out: together
 //! they are 4 % of the bytes of a short context. Each further stream adds its state and a fixed time. The fixed work, Machete's share of it and an all-reduce were
 //! fitted, each to one measured rate; docs/planning.md has the predictions made with them. Measurements of
 //! the host correct all of it by one factor (see [`crate::domain::machine::calibration`]).
 
-use super::{command_line, inputs::Inputs, memory::Budget};
+mod rates;
+
+pub use rates::expert_rate;
+pub(crate) use rates::wire;
+
+use super::{command_line, grid::Grid, inputs::Inputs, memory::Budget, setting};
 use crate::domain::{
     checkpoint::{Checkpoint, ModelDims, architecture::LayerKind, tensors::Class},
-    digest::Sha256Digest,
     machine::{
         calibration::{Limit, Measurement, RatesFrom, Setting},
         facts::{Facts, Gpu, MeasuredRates},
     },
     profile::Profile,
     size::ByteSize,
+    vllm::settings::Speculation,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,10 +48,19 @@ const MACHETE: Duration = Duration::from_micros(750);
 const HOPPER: (u32, u32) = (9, 0);
 const MACHETE_GROUP: u32 = 128;
 
-/// The additional time of a layer without CUDA graphs, where each kernel is launched anew: 9.9 tokens/s in place of 53.5
-/// are 82 ms in 48 layers (`A-16gb-eager` in docs/benchmarks.md). It is the one that was measured; a dense layer
-/// launches fewer kernels.
-const EAGER_LAYER: Duration = Duration::from_micros(1_715);
+/// The additional time of a hybrid's layer without CUDA graphs, where each kernel is launched anew: 9.9 tokens/s in place of
+/// 53.5 are 82 ms in 48 layers (`A-16gb-eager` in docs/benchmarks.md).
+const EAGER_HYBRID: Duration = Duration::from_micros(1_715);
+/// The same of a layer with experts, and of a dense one, which launch fewer kernels (inferred).
+const EAGER_SPARSE: Duration = Duration::from_micros(800);
+const EAGER_DENSE: Duration = Duration::from_micros(400);
+
+/// The time of each further stage of a pipeline: its own launches, and what it is sent (inferred).
+const STAGE: Duration = Duration::from_micros(500);
+
+/// The share of guessed tokens that are right, each after the last (inferred: 0.7 to 0.85 are reported for a model's own
+/// layers).
+const GUESSED_RIGHT: f64 = 0.75;
 
 /// vLLM's own all-reduce, of which a layer has two: 5.6 µs each explain 195.3 tokens/s on two H100 where one gives
 /// 198.3. 4 µs would explain what was reported for two RTX 5090.
@@ -58,9 +72,6 @@ const NCCL: Duration = Duration::from_micros(16);
 /// NCCL's all-reduce of more ranks without NVLink. Four H100 whose ranks could only talk through RAM reached
 /// 148.2 tokens/s, as was predicted from an inferred value.
 const NCCL_OF_MORE: Duration = Duration::from_micros(25);
-
-/// Share of the data sheet's bandwidth that a copy reaches: 2.95 of 3.35 TB/s on the H100.
-const REACHED_BANDWIDTH: f64 = 0.88;
 
 /// The bytes that one decode step reads on one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +131,8 @@ pub struct Decode {
     pub low: f64,
     /// The computed rate, corrected by what this host has shown.
     pub expected: f64,
-    /// The rate by data sheets and plain copies, without fixed work: nothing can be faster.
+    /// The rate that it will hardly exceed: twice `low`, or less where data sheets and plain copies allow no more without
+    /// fixed work.
     pub ceiling: f64,
     /// The resource that most of a step waits for.
     pub(crate) limited_by: Limit,
@@ -138,15 +150,29 @@ impl Decode {
         self.expected / self.corrected_by.as_ref().and_then(Measurement::factor).unwrap_or(1.0)
     }
 
+    /// The rate through this stage of a pipeline and the next.
+    fn then(self, next: &Self) -> Self {
+        let both = |one: f64, other: f64| 1.0 / (1.0 / one + 1.0 / other);
+        let slower = if self.expected <= next.expected { self.limited_by } else { next.limited_by };
+        Self {
+            low: both(self.low, next.low),
+            expected: both(self.expected, next.expected),
+            ceiling: both(self.ceiling, next.ceiling),
+            limited_by: slower,
+            rates: if self.rates == next.rates { self.rates } else { RatesFrom::Table },
+            corrected_by: None,
+        }
+    }
+
     /// The rates corrected by this measurement.
     fn corrected(self, measurement: Measurement) -> Self {
         let factor = measurement.factor().unwrap_or(1.0);
-        let expected = self.expected * factor;
+        let (low, expected) = (self.low * factor, self.expected * factor);
         Self {
-            low: self.low * factor,
+            low,
             expected,
             // A measured rate is possible, whatever a data sheet says.
-            ceiling: self.ceiling.max(expected),
+            ceiling: self.ceiling.max(expected).min(low * WIDTH),
             corrected_by: Some(measurement),
             ..self
         }
@@ -166,18 +192,17 @@ pub struct AllStreams {
 }
 
 impl Setting {
-    /// The setting of a plan on so many ranks with this computed rate.
-    pub(crate) fn of(inputs: Inputs<'_>, ranks: u32, decode: &Decode) -> Self {
+    /// The setting of a plan on these ranks with this computed rate.
+    pub(crate) fn of(inputs: Inputs<'_>, grid: Grid, decode: &Decode) -> Self {
         let Inputs { profile, checkpoint, runtime, facts, .. } = inputs;
-        let arguments = profile.arguments().words().iter().map(|word| format!("{word}\n"));
-        let variables = profile.environment().iter().map(|(name, value)| format!("{name}={value}\n"));
         Self {
-            gpus: facts.gpus.iter().take(ranks as usize).map(|gpu| gpu.name.clone()).collect(),
+            gpus: setting::gpus(facts, grid.gpus()),
+            stages: grid.pipeline,
             vllm: runtime.vllm.clone(),
             architecture: checkpoint.architecture.clone(),
             limited_by: decode.limited_by,
             rates: decode.rates,
-            arguments: Sha256Digest::of(arguments.chain(variables).collect::<String>()),
+            arguments: setting::arguments(profile),
         }
     }
 }
@@ -188,7 +213,7 @@ pub(crate) fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     let one = decode(inputs, budget, 1);
     let streams = profile.limits().max_num_seqs;
     let all = decode(inputs, budget, streams);
-    let setting = one.as_ref().map(|one| Setting::of(inputs, budget.tensor_parallel_size, one));
+    let setting = one.as_ref().map(|one| Setting::of(inputs, budget.grid(), one));
     let measured = setting.as_ref().and_then(|setting| setting.newest(&facts.calibrations));
     let corrected = |decode: Decode| match &measured {
         Some(measured) => decode.corrected(measured.clone()),
@@ -206,32 +231,54 @@ pub(crate) fn predict(inputs: Inputs<'_>, budget: &Budget) -> Prediction {
     }
 }
 
+/// Predicts the rate of each of so many streams. The stages of a pipeline work at once, each for its part of them.
 fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     budget.gpu?;
-    let Inputs { checkpoint, facts, .. } = inputs;
-    let traffic = traffic(checkpoint, budget, streams)?;
+    let grid = budget.grid();
+    let stages = grid.stages(inputs.checkpoint, inputs.profile);
+    let mut whole: Option<Decode> = None;
+    for (checkpoint, first) in stages.iter().zip((0..).step_by(grid.tensor as usize)) {
+        let gpus = inputs.facts.gpus.get(first..)?.iter().take(grid.tensor as usize);
+        let inputs = Inputs { checkpoint, ..inputs };
+        let step = if first == 0 { FIXED } else { STAGE };
+        let stage = stage(inputs, budget, gpus, step, streams.div_ceil(grid.pipeline))?;
+        whole = Some(whole.map_or(stage.clone(), |before| before.then(&stage)));
+    }
+    whole.map(|one| Decode { ceiling: one.ceiling.min(one.low * WIDTH), ..one })
+}
+
+/// The rate of one stage with these GPUs, whose step takes so long beside its layers.
+fn stage<'a>(
+    inputs: Inputs<'_>,
+    budget: &Budget,
+    gpus: impl Iterator<Item = &'a Gpu>,
+    step: Duration,
+    streams: u32,
+) -> Option<Decode> {
+    let checkpoint = inputs.checkpoint;
+    let ahead = guessed(inputs);
+    let traffic = traffic(checkpoint, budget, streams.saturating_mul(ahead.tokens))?;
     let ranks = budget.tensor_parallel_size;
     let further = streams.saturating_sub(1);
     let states = state(checkpoint, inputs.profile, ranks) * f64::from(further);
     let layers = u32::try_from(checkpoint.shape.as_ref()?.num_hidden_layers).ok()?;
     let all_reduces = all_reduce(inputs, ranks) * 2 * layers;
+    let of_layer = PerLayer::of(checkpoint);
     let eager = inputs.profile.arguments().without_graphs().is_some();
-    let launches = if eager { EAGER_LAYER * layers } else { Duration::ZERO };
+    let launches = if eager { of_layer.eager * layers } else { Duration::ZERO };
     // All ranks wait for the slowest.
-    let gpus = facts.gpus.iter().take(ranks as usize);
     let decodes = gpus.map(|gpu| {
         let probed = gpu.measured;
-        let memory = match (probed, memory_bandwidth(&gpu.name)) {
-            (Some(probed), _) => probed.memory,
-            (None, sheet) => sheet? * REACHED_BANDWIDTH,
-        };
-        let sheet = memory_bandwidth(&gpu.name).unwrap_or(memory / REACHED_BANDWIDTH).max(memory);
+        let (memory, sheet) = rates::memory(gpu)?;
         let link = expert_rate(gpu);
-        let copy = copy_rate(gpu).max(link);
-        let machete = if is_machete(checkpoint, gpu) { MACHETE } else { Duration::ZERO };
+        let copy = rates::copy(gpu).max(link);
+        let machete =
+            if is_machete(checkpoint, gpu) { MACHETE / budget.grid().pipeline } else { Duration::ZERO };
         let own = Duration::from_secs_f64(states / memory) + STREAM * further;
-        let fixed = FIXED + fixed_of_layer(checkpoint) * layers + machete + launches + own;
-        let steps = |memory, link, fixed| steps_per_second(traffic, Rates { memory, link, fixed });
+        // Each guess is a layer more, and the head anew.
+        let fixed = step + of_layer.fixed * (layers + ahead.tokens - 1) + machete + launches + own;
+        let steps =
+            |memory, link, fixed| ahead.right * steps_per_second(traffic, Rates { memory, link, fixed });
         let waits = [
             (Limit::FixedWork, fixed.as_secs_f64()),
             (Limit::VramBandwidth, traffic.resident.0 as f64 / memory),
@@ -256,6 +303,21 @@ fn decode(inputs: Inputs<'_>, budget: &Budget, streams: u32) -> Option<Decode> {
     decodes.into_iter().min_by(|one, other| one.expected.total_cmp(&other.expected))
 }
 
+/// Tokens that one step of a stream computes, and how many of them it keeps.
+struct Guessed {
+    tokens: u32,
+    right: f64,
+}
+
+/// What the model's own layers guess ahead. Of other guessers nobody knows how often they are right.
+fn guessed(inputs: Inputs<'_>) -> Guessed {
+    let settings = inputs.profile.arguments().settings();
+    let own = settings.speculation == Some(Speculation::Own);
+    let guesses = if own { settings.guesses.min(MOST_GUESSES) } else { 0 };
+    let right = (0..=guesses).map(|guess| GUESSED_RIGHT.powf(f64::from(guess))).sum();
+    Guessed { tokens: guesses + 1, right }
+}
+
 /// Bytes of the recurrent state of one stream that a step reads and writes on one rank.
 fn state(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> f64 {
     let Some(shape) = &checkpoint.shape else { return 0.0 };
@@ -265,12 +327,20 @@ fn state(checkpoint: &Checkpoint, profile: &Profile, ranks: u32) -> f64 {
     (2 * layer * shape.count(LayerKind::Linear)) as f64
 }
 
-/// The time of a layer beside reading.
-fn fixed_of_layer(checkpoint: &Checkpoint) -> Duration {
-    match &checkpoint.shape {
-        Some(shape) if shape.linear_num_value_heads > 0 => FIXED_HYBRID,
-        Some(shape) if shape.num_experts > 0 => FIXED_SPARSE,
-        _ => FIXED_DENSE,
+/// The time of a layer beside reading, with CUDA graphs, and what it takes more without.
+struct PerLayer {
+    fixed: Duration,
+    eager: Duration,
+}
+
+impl PerLayer {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let (fixed, eager) = match &checkpoint.shape {
+            Some(shape) if shape.linear_num_value_heads > 0 => (FIXED_HYBRID, EAGER_HYBRID),
+            Some(shape) if shape.num_experts > 0 => (FIXED_SPARSE, EAGER_SPARSE),
+            _ => (FIXED_DENSE, EAGER_DENSE),
+        };
+        Self { fixed, eager }
     }
 }
 
@@ -297,6 +367,10 @@ fn is_machete(checkpoint: &Checkpoint, gpu: &Gpu) -> bool {
 
 /// The factor of a low prediction: reports of like machines differ by so much.
 const LOW_RATES: f64 = 0.75;
+/// How many times `low` the highest prediction is at most.
+const WIDTH: f64 = 2.0;
+/// Guesses beyond which more are taken to change nothing.
+const MOST_GUESSES: u32 = 8;
 /// The time of a prompt of 128 tokens with all weights resident: 0.193 s on the H100.
 const PREFILL: f64 = 0.193;
 /// Tokens of the prompt that the prediction is for: one chunk.
@@ -308,7 +382,7 @@ fn first_token(checkpoint: &Checkpoint, budget: &Budget, facts: &Facts) -> Optio
     budget.gpu?;
     let shape = checkpoint.shape.as_ref()?;
     let touched = touched(shape, PROMPT_TOKENS);
-    let gpus = facts.gpus.iter().take(budget.tensor_parallel_size as usize);
+    let gpus = facts.gpus.iter().take(budget.gpus() as usize);
     let slowest = gpus.map(expert_rate).reduce(f64::min)?;
     Some((budget.offloaded.0 as f64 * touched / slowest).max(PREFILL))
 }
@@ -350,93 +424,3 @@ pub(crate) fn traffic(checkpoint: &Checkpoint, budget: &Budget, streams: u32) ->
 fn whole(bytes: f64) -> ByteSize {
     ByteSize(bytes as u64)
 }
-
-/// Bytes per second at which a GPU reads the routed experts from pinned RAM: what a probe measured, else by a table.
-///
-/// PCIe 5 x16: 49.3 GB/s measured on the H100. Below that, 10 GB/s for PCIe 4 x16 (9–11 in a public
-/// report of 9.46 tokens/s, vLLM issue 54593, though plain copies reach 24) and the rest scaled by
-/// lanes and generation, not measured.
-pub fn expert_rate(gpu: &Gpu) -> f64 {
-    match gpu.measured {
-        Some(MeasuredRates { read: Some(read), .. }) => read,
-        Some(MeasuredRates { copy, .. }) => link_of_table(gpu).min(copy),
-        None => link_of_table(gpu),
-    }
-}
-
-fn link_of_table(gpu: &Gpu) -> f64 {
-    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
-    let sixteen = match gpu.pcie_generation {
-        5.. => 49.3e9,
-        4 => 10e9,
-        3 => 5e9,
-        2 => 2.5e9,
-        _ => 1.25e9,
-    };
-    sixteen * lanes
-}
-
-/// Bytes per second of a plain copy from pinned RAM: 55.0 GB/s is the most that was measured over PCIe 5
-/// x16; older generations by their share of it.
-fn copy_rate(gpu: &Gpu) -> f64 {
-    if let Some(measured) = gpu.measured {
-        return measured.copy;
-    }
-    let lanes = f64::from(gpu.pcie_width.clamp(1, 16)) / 16.0;
-    let halvings = 5_u32.saturating_sub(gpu.pcie_generation.max(1)).min(4);
-    55.0e9 * lanes / f64::from(1_u32 << halvings)
-}
-
-/// The data sheet's memory bandwidth of a GPU by the name that NVML gives it, in bytes per second.
-pub(crate) fn memory_bandwidth(name: &str) -> Option<f64> {
-    let found = CARDS.iter().find(|(card, _)| *card == name);
-    found.map(|(_, gigabytes)| f64::from(*gigabytes) * 1e9)
-}
-
-const CARDS: [(&str, u32); 45] = [
-    ("NVIDIA A10", 600),
-    ("NVIDIA A10G", 600),
-    ("NVIDIA A100 80GB PCIe", 1935),
-    ("NVIDIA A100-PCIE-40GB", 1555),
-    ("NVIDIA A100-SXM4-40GB", 1555),
-    ("NVIDIA A100-SXM4-80GB", 2039),
-    ("NVIDIA A40", 696),
-    ("NVIDIA B200", 8000),
-    ("NVIDIA GeForce RTX 3080", 760),
-    ("NVIDIA GeForce RTX 3080 Ti", 912),
-    ("NVIDIA GeForce RTX 3090", 936),
-    ("NVIDIA GeForce RTX 3090 Ti", 1008),
-    ("NVIDIA GeForce RTX 4060 Ti", 288),
-    ("NVIDIA GeForce RTX 4070 Ti SUPER", 672),
-    ("NVIDIA GeForce RTX 4080", 717),
-    ("NVIDIA GeForce RTX 4080 Laptop GPU", 432),
-    ("NVIDIA GeForce RTX 4080 SUPER", 736),
-    ("NVIDIA GeForce RTX 4090", 1008),
-    ("NVIDIA GeForce RTX 4090 Laptop GPU", 576),
-    ("NVIDIA GeForce RTX 5060 Ti", 448),
-    ("NVIDIA GeForce RTX 5070 Ti", 896),
-    ("NVIDIA GeForce RTX 5080", 960),
-    ("NVIDIA GeForce RTX 5090", 1792),
-    ("NVIDIA GeForce RTX 5090 Laptop GPU", 896),
-    ("NVIDIA H100 80GB HBM3", 3350),
-    ("NVIDIA H100 NVL", 3938),
-    ("NVIDIA H100 PCIe", 2039),
-    ("NVIDIA H200", 4800),
-    ("NVIDIA L4", 300),
-    ("NVIDIA L40", 864),
-    ("NVIDIA L40S", 864),
-    ("NVIDIA RTX 2000 Ada Generation", 224),
-    ("NVIDIA RTX 4000 Ada Generation", 360),
-    ("NVIDIA RTX 4500 Ada Generation", 432),
-    ("NVIDIA RTX 5000 Ada Generation", 576),
-    ("NVIDIA RTX 6000 Ada Generation", 960),
-    ("NVIDIA RTX A2000 12GB", 288),
-    ("NVIDIA RTX A400", 96),
-    ("NVIDIA RTX A4000", 448),
-    ("NVIDIA RTX A4500", 640),
-    ("NVIDIA RTX A5000", 768),
-    ("NVIDIA RTX A6000", 768),
-    ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 1792),
-    ("Quadro RTX 8000", 672),
-    ("Tesla T4", 320),
-];
