@@ -111,7 +111,7 @@ impl ModelDims {
 
     /// Bytes of the table of cosines and sines that vLLM keeps for rotary embeddings and logs as weights: 16 bits for each
     /// position and element of a head, of which a hybrid turns a quarter. With its 31 MiB Llama-3.1-8B has the 14.9888 GiB that
-    /// were logged; Gemma 3, which stretches its positions eightfold wherever it sees, has 256 MiB. Qwen3-Next's was measured among
+    /// were logged; Gemma 3, which stretches its positions eightfold, has 256 MiB. Qwen3-Next's was measured among
     /// the rest.
     pub(crate) fn rotary(&self) -> u64 {
         let turned = match self.family {
@@ -119,8 +119,7 @@ impl ModelDims {
             family if family.is_hybrid() => self.head_dim / 4,
             _ => self.head_dim,
         };
-        let stretched = if self.family == Family::Gemma3 && self.vision.is_some() { 8 } else { 1 };
-        2 * turned * self.longest_context().max(stretched * self.max_position_embeddings)
+        2 * turned * self.longest_context()
     }
 
     /// How many layers are of this kind.

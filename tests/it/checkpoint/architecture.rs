@@ -77,7 +77,7 @@ fn a_dense_model_is_planned_without_offload() {
         "there are no experts to name"
     );
     let decode = plan.prediction.decode_tokens_per_second.unwrap();
-    assert!(decode.expected < 1.0 && decode.ceiling > decode.expected, "12 GiB for each token: {decode:?}");
+    assert!(decode.expected < 2.5 && decode.ceiling > decode.expected, "12 GiB for each token: {decode:?}");
 }
 
 #[test]

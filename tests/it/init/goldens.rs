@@ -68,7 +68,7 @@ fn qwen3_8b_awq_on_one_card_of_24_gb() {
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
       longest context          27344 tokens would fit
-      predicted                130.9 tokens/s, one stream (94.8 to at most 207.7; VRAM bandwidth limits it; rates from a table of cards and links)
+      predicted                130.9 tokens/s, one stream (94.8 to at most 189.6; VRAM bandwidth limits it; rates from a table of cards and links)
       with 4 at once           127.9 tokens/s each, 511.4 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
@@ -119,7 +119,7 @@ fn qwen3_30b_a3b_gptq_on_one_card_of_24_gb() {
       tensor parallel          1
       in RAM                   nothing: all weights are in VRAM
       longest context          13920 tokens would fit
-      predicted                164.6 tokens/s, one stream (114.6 to at most 487.1; fixed work of a step limits it; rates from a table of cards and links)
+      predicted                164.6 tokens/s, one stream (114.6 to at most 229.2; fixed work of a step limits it; rates from a table of cards and links)
       with 4 at once           110.1 tokens/s each, 440.5 together
       first token, roughly     0.2 s after a prompt of 128 tokens
     next
@@ -186,7 +186,7 @@ fn llama_3_70b_awq_on_two_cards_of_24_gb() {
 fn the_shipped_awq_on_one_card_of_16_gb() {
     assert_snapshot!(text(AWQ, "one-16gb"), @r##"
     # cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit on this host. Written by `awqdeploy init`; change what you like.
-    # Planned: TP 1 with 32.0 GiB of experts in RAM, predicted 13 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
+    # Planned: TP 1 with 33.0 GiB of experts in RAM, predicted 28 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
     service = "vllm"                        # the systemd unit that serves it
 
     [model]
@@ -202,7 +202,7 @@ fn the_shipped_awq_on_one_card_of_16_gb() {
     port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
     [limits]
-    max-model-len = 8192                    # tokens of a prompt and its answer together; up to 13600 would fit
+    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 23936 would fit
     max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
     [vllm]
@@ -212,7 +212,7 @@ fn the_shipped_awq_on_one_card_of_16_gb() {
     environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
 
     [validation]
-    min-decode-tokens-per-second = 6.7      # tokens/s of one answer: half of the 13 that are predicted
+    min-decode-tokens-per-second = 13.0     # tokens/s of one answer: half of the 28 that are predicted
 
     [validation.quality]
     min-known-answers = 0.8                 # the share of known questions to answer right
@@ -260,7 +260,7 @@ fn the_shipped_awq_on_four_cards_of_16_gb() {
 fn the_shipped_gptq_on_one_card_of_16_gb() {
     assert_snapshot!(text(GPTQ, "one-16gb"), @r##"
     # jart25/Qwen3-Next-80B-A3B-Instruct-Int4-GPTQ on this host. Written by `awqdeploy init`; change what you like.
-    # Planned: TP 1 with 28.0 GiB of experts in RAM, predicted 15 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
+    # Planned: TP 1 with 29.0 GiB of experts in RAM, predicted 31 tokens/s (NVIDIA GeForce RTX 4090 Laptop GPU, 16.0 GiB).
     service = "vllm"                        # the systemd unit that serves it
 
     [model]
@@ -276,8 +276,8 @@ fn the_shipped_gptq_on_one_card_of_16_gb() {
     port = 8000                             # on this host only; `host = "0.0.0.0"` lets others connect
 
     [limits]
-    max-model-len = 8192                    # tokens of a prompt and its answer together; up to 21216 would fit
-    max-num-seqs = 2                        # requests that are answered at once; more of them wait
+    max-model-len = 16384                   # tokens of a prompt and its answer together; up to 20672 would fit
+    max-num-seqs = 4                        # requests that are answered at once; more of them wait
 
     [vllm]
     # Without the sampling defaults of the checkpoint: an answer depends on the request alone.
@@ -286,7 +286,7 @@ fn the_shipped_gptq_on_one_card_of_16_gb() {
     environment = { VLLM_USE_FLASHINFER_SAMPLER = "0", VLLM_USE_DEEP_GEMM = "0" }
 
     [validation]
-    min-decode-tokens-per-second = 7.6      # tokens/s of one answer: half of the 15 that are predicted
+    min-decode-tokens-per-second = 15.0     # tokens/s of one answer: half of the 31 that are predicted
 
     [validation.quality]
     min-known-answers = 0.8                 # the share of known questions to answer right

@@ -160,8 +160,9 @@ fn slower_links_read_experts_slower() {
     };
     assert_eq!(
         [rate(5, 16), rate(4, 16), rate(4, 8), rate(3, 16), rate(1, 1)],
-        ["49.3", "10.0", "5.0", "5.0", "0.1"]
+        ["49.3", "24.6", "12.3", "12.3", "0.2"]
     );
+    assert_eq!(rate(5, 8), rate(4, 16), "the same wire");
 }
 
 #[test]

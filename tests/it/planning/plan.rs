@@ -61,7 +61,7 @@ fn one_16_gb_gpu_offloads_experts() {
       --cpu-offload-params experts
       --generation-config vllm
     TP 1: weights 11.2 GiB + overhead 1.8 GiB + KV cache 1.4 GiB (needs 969.0 MiB, 48289 tokens) = 14.4 GiB; offload 32.0 GiB, missing 0 B; RAM 36.5 GiB
-    predicted 13.4 tokens/s
+    predicted 28.5 tokens/s
     named-awq-stored-as-compressed-tensors: `cyankiwi/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit` is named AWQ and stored as `compressed-tensors`: vLLM serves it with the kernels of `compressed-tensors`
     offload-gave-same-text: weight offload of hybrid models gave wrong text in some versions (vLLM issue 38718); in `0.26.0` it was seen to be the same
     ");
@@ -126,7 +126,7 @@ fn more_ranks_than_gpus_are_refused_with_what_auto_would_plan() {
     assert_snapshot!(refused(AWQ, "one-16gb"), @r#"
     tensor-parallel-exceeds-gpus
     `tensor-parallel-size = 4` needs 4 GPUs, and this host has 1
-    set `tensor-parallel-size = "auto"`: it would plan TP 1 with 32.0 GiB of experts in RAM, predicted 13 tokens/s
+    set `tensor-parallel-size = "auto"`: it would plan TP 1 with 32.0 GiB of experts in RAM, predicted 28 tokens/s
     "#);
     let mut small = facts("one-16gb");
     small.gpus[0].memory_total = ByteSize::gib(4);

@@ -203,7 +203,24 @@ fn contradicting() -> Vec<Vec<Finding>> {
         found(AWQ, &four, Some(indexed)),
         found(&plain, &four, Some(awq_stored)),
         on("four-16gb", &format!("{AWQ}\n[vllm.environment]\nVLLM_LOGING_LEVEL = \"DEBUG\"\n")),
+        on(
+            "four-16gb",
+            &AWQ.replace("size = 4", "size = 1\npipeline-parallel-size = 4").replace("0.26.0", "0.10.2"),
+        ),
+        started(),
     ]
+}
+
+/// The findings of a plan whose like was started here, and said what would fit.
+fn started() -> Vec<Finding> {
+    let mut host = facts("four-16gb");
+    let memory = plan_of(AWQ, &host, None).unwrap().memory;
+    let shown = json!({"generation": 3, "profile": "awq", "at": "2026-11-23T12:00:00Z", "max_num_seqs": 4,
+        "max_num_batched_tokens": 4096, "computed": memory.overhead, "seen": memory.overhead, "tokens": 1.0,
+        "fits": ByteSize(memory.kv_cache.unwrap().0 * 2)});
+    let start = json!({"setting": memory.setting, "shown": shown});
+    host.starts.push(serde_json::from_value(start).unwrap());
+    found(AWQ, &host, None)
 }
 
 /// The findings for an installed vLLM that makes something else of the command line.
@@ -228,7 +245,7 @@ fn examined() -> Vec<Vec<Finding>> {
             facts.gpus[0].compute_capability = (6, 1);
             facts.gpus[1].mig = true;
             facts.gpus[2].memory_total = ByteSize::gib(24);
-            facts.gpus[3].pcie_width = 4;
+            facts.gpus[3].pcie_width = 2;
             facts.gpus[3].processes.push(holder);
             facts.driver = Some("535.1.2".into());
             facts.wsl = true;

@@ -109,11 +109,11 @@ fn what_vllm_itself_says_would_fit_is_named() {
         let findings = planned(FAMILY, 8192, tokens, vec![shown]).findings;
         findings.into_iter().find(|finding| finding.code == "larger-cache-fits")
     };
-    let help = named(4.0, 2048).unwrap().help.unwrap();
+    let help = named(3.0, 2048).unwrap().help.unwrap();
     assert!(help.contains("--kv-cache-memory-bytes"), "{help}");
     assert!(help.contains(&first.memory.kv_cache.unwrap().0.to_string()), "{help}");
     assert_eq!(named(0.0, 2048), None, "it takes as much already");
-    assert_eq!(named(4.0, 4096), None, "it is said of other limits");
+    assert_eq!(named(3.0, 4096), None, "it is said of other limits");
 }
 
 #[test]

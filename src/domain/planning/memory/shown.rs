@@ -1,7 +1,7 @@
 //! Budgets with what earlier starts on this host showed. What runs stays as it is: a server that was planned by
 //! formulas, and proven, is planned the same again.
 
-use super::Room;
+use super::room::Room;
 use crate::domain::{
     checkpoint::Checkpoint,
     machine::{

@@ -1,6 +1,6 @@
 //! Budgets a pipeline, stage by stage.
 
-use super::{Budget, RAM_SERVER};
+use super::{Budget, room::RAM_SERVER};
 use crate::domain::{
     checkpoint::Checkpoint,
     machine::facts::Facts,

@@ -36,6 +36,11 @@ impl Placement {
         let Budget { offload, tight_by, .. } = &self.budget;
         *offload == ByteSize::default() && (self.budget.grid().pipeline == 1 || tight_by.is_none())
     }
+
+    /// Whether it is a pipeline with weights in RAM.
+    fn offloads_in_stages(&self) -> bool {
+        self.budget.grid().pipeline > 1 && self.budget.offload > ByteSize::default()
+    }
 }
 
 /// The sizes that `"auto"` tries: vLLM's kernels want powers of two, and no host holds more.
@@ -79,9 +84,12 @@ fn found(inputs: Inputs<'_>) -> u32 {
 fn best(inputs: Inputs<'_>, version: Version) -> Result<Placement, Refusal> {
     let mut fitting: Vec<Placement> = Vec::new();
     let mut refusals = Vec::new();
+    let asked = inputs.profile.pipeline_parallel() != Parallel::Auto;
     for grid in grids(inputs, version) {
         match on(inputs, version, grid) {
             Ok(placement) if placement.is_sure() => return Ok(placement),
+            // That stages keep layers in RAM was never run: only who asks for it gets it.
+            Ok(placement) if !asked && placement.offloads_in_stages() => {}
             Ok(placement) => fitting.push(placement),
             Err(refusal) => refusals.push(refusal),
         }

@@ -48,9 +48,9 @@ fn arguments() {
      --> profiles/awq.toml:8:14
       |
     8 | arguments = ["--pipeline-parallel-size", "2"]
-      |              ^^^^^^^^^^^^^^^^^^^^^^^^^^ not for this deployment
+      |              ^^^^^^^^^^^^^^^^^^^^^^^^^^ the plan sets this flag
       |
-      = help: the plan knows one host, and one way to spread a model: `parallelism.tensor-parallel-size`
+      = help: set `parallelism.pipeline-parallel-size` in its place
     "#);
     assert_snapshot!(refused("[vllm]\narguments = [\"my/model\"]"), @r#"
     error: extra arguments begin with a flag

@@ -79,7 +79,7 @@ fn unknown_keys() {
     8 | boxes = 4
       | ^^^^^ not known in `[parallelism]`
       |
-      = help: known in `[parallelism]`: `tensor-parallel-size` and `gpus`
+      = help: known in `[parallelism]`: `tensor-parallel-size`, `pipeline-parallel-size` and `gpus`
     ");
     assert_snapshot!(refused("[validation]\nmin-ratio = 0.9"), @r"
     error: unknown key `min-ratio`
