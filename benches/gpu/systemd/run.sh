@@ -47,7 +47,7 @@ prepare() {
     "$PY" -m compileall -q -j 16 "$T/vllm/site" > /dev/null 2>&1
   fi
   [ ! -d "$T/vllm/site" ] || export PYTHONPATH=$T/vllm/plug:$T/vllm/site
-  "$PY" "$HERE/setup.py" "$BENCH" "$KNOWN" "$T/models" "$T/etc" ${TWO:+--two}
+  "$PY" "$HERE/setup.py" "$BENCH" "$KNOWN" "$T/models" "$T/etc" ${TWO:+--two} ${FOUR:+--four}
   mkdir -p "$T/by-hand"
   chmod -R a+rX "$T/models" "$T/etc" "$T/share" "$T"/vllm 2> /dev/null
   touch "$O/at-prepared"
@@ -275,6 +275,24 @@ two() {
   deploy awq-tp2
   state
   keep two
+}
+
+# Not run yet: no machine of four GPUs was lent since it is here. With FOUR=1.
+four() {
+  local profile
+  for profile in gptq-tp4 awq-tp4 awq-tp4-too-fast awq-tp4-ram awq-tp4; do
+    say "four GPUs, tensor parallel size 4: $profile"
+    deploy "$profile"
+    state
+    keep "$profile"
+  done
+  of_unit vllm | tee "$O/procs.txt"
+  say "SIGKILL of one rank"
+  killed rank "$(awk '$2 ~ /^VLLM::Worker/ {print $1; exit}' "$O/procs.txt")"
+  kill_engine
+  say "SIGKILL of the API server"
+  killed "API server" "$(of_unit vllm | awk '$2 == "python3" {print $1; exit}')"
+  keep four
 }
 
 prepare
