@@ -75,7 +75,7 @@ pub(crate) fn watch(
         if let Ok(Asked { restarts: known, .. }) = &asked {
             restarts = *known;
         }
-        let (seen, text) = look(&plan, asked, &mut looks)?;
+        let (seen, text) = look(&plan, asked, &mut looks);
         context.tell(told(&seen));
         let known =
             judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
@@ -164,21 +164,20 @@ struct Looks {
 
 /// Looks at the server once, and returns the text of the short completion if there was one. What the engine does for others
 /// tells a busy one from a hung one. Where the service manager gives no answer, the server is not asked: it is not known
-/// whose answer would come, and somebody may have stopped the service.
-fn look(
-    plan: &Plan,
-    asked: Result<Asked, Problem>,
-    looks: &mut Looks,
-) -> Result<(Look, Option<String>), Problem> {
+/// whose answer would come, and somebody may have stopped the service. Nor is it without its key, which a person may have
+/// moved: the next look reads that anew.
+fn look(plan: &Plan, asked: Result<Asked, Problem>, looks: &mut Looks) -> (Look, Option<String>) {
     let whose = match asked {
-        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok((Look::Stopped, None)),
-        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok((Look::Starting, None)),
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return (Look::Stopped, None),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return (Look::Starting, None),
         Ok(Asked { whose, .. }) => whose,
-        Err(problem) => return Ok((Look::Nothing(problem.in_one_line()), None)),
+        Err(problem) => return (Look::Nothing(problem.in_one_line()), None),
     };
-    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
-    let seen = event_loop().map(|events| events.block_on(probe(&api, looks)));
-    Ok(seen.unwrap_or_else(|problem| (Look::Nothing(problem.in_one_line()), None)))
+    let seen = Api::of(plan, whose).and_then(|api| {
+        let api = api.within(PROBE_PATIENCE);
+        Ok(event_loop()?.block_on(probe(&api, looks)))
+    });
+    seen.unwrap_or_else(|problem| (Look::Nothing(problem.in_one_line()), None))
 }
 
 /// Judges a busy server by what its users get; asks an idle one, and one that was busy for long.
