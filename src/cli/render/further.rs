@@ -1,4 +1,4 @@
-//! What was measured beyond the usual, a line for each: chunks, GPUs, depth, interruptions, thoughts, arrivals.
+//! The measurements beyond the usual, a line for each: chunks, GPUs, depth, interruptions, thoughts, arrivals.
 
 use crate::domain::{
     measure::{

@@ -293,7 +293,7 @@ fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
     }
 }
 
-/// What was measured beyond the usual.
+/// The measurements beyond the usual.
 fn beyond(report: &Report) -> Markup {
     let lines = further(report);
     html! {

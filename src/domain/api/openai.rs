@@ -373,7 +373,7 @@ impl Load {
     }
 }
 
-/// What an engine's speculation came to since it started. Nothing where it does not speculate.
+/// The guesses of an engine since it started. Nothing where it does not speculate.
 pub(crate) fn speculation(metrics: &str) -> Option<Speculation> {
     Some(Speculation {
         drafts: metric(metrics, "vllm:spec_decode_num_drafts_total")?,

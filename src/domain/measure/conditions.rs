@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What NVML told of one GPU at one moment. Absent: it does not tell.
+/// One GPU at one moment, as NVML tells it. Absent: it does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GpuState {
     /// NVML's number of the GPU.

@@ -58,7 +58,7 @@ pub struct Throughput {
     /// Time between two tokens, milliseconds, where those of a chunk share the time before it. Absent in reports of before.
     #[serde(default)]
     pub itl_per_token_ms: Option<Interval>,
-    /// What the server's speculation came to meanwhile. Absent where it does not speculate, or does not tell.
+    /// The server's guesses meanwhile. Absent where it does not speculate, or does not tell.
     #[serde(default)]
     pub speculation: Option<Speculation>,
     /// The state of this host's GPUs meanwhile. Empty where there is no NVML, or the server is on another host.

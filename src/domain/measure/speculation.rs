@@ -1,9 +1,9 @@
-//! What a server's speculation came to.
+//! A server's guesses, and how many of them were right.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a server's speculation came to, by its own counters.
+/// The guesses of a server that speculates, by its own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Speculation {
     /// How often tokens were guessed.
@@ -15,7 +15,7 @@ pub struct Speculation {
 }
 
 impl Speculation {
-    /// What came since `before`. Nothing where nothing was guessed, or the server has started anew.
+    /// The guesses since `before`. Nothing where nothing was guessed, or the server has started anew.
     #[must_use]
     pub fn since(self, before: Self) -> Option<Self> {
         let since = Self {

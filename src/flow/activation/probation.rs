@@ -164,7 +164,7 @@ struct Looks {
     asked: u32,
 }
 
-/// What was seen at one look, and the text of the short completion if there was one.
+/// The sights of one look, and the text of the short completion if there was one.
 type Seen = (Vec<Look>, Option<String>);
 
 /// Looks at the server once. What the engine does for others tells a busy one from a hung one. Where the service manager gives no

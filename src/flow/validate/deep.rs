@@ -130,7 +130,7 @@ impl Sweep<'_> {
     }
 }
 
-/// What was seen. A prompt that came out longer than the context is left out.
+/// The measurement, if there is one. A prompt that came out longer than the context is left out.
 fn fitting<T>(
     seen: Result<Option<T>, Violation>,
     what: &str,

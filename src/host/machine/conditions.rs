@@ -40,7 +40,7 @@ impl ConditionsWatch {
         Self { stop, thread }
     }
 
-    /// What was seen. Nothing where there is no NVML.
+    /// Ends the looks, and returns what they saw. Nothing where there is no NVML.
     pub(crate) fn end(self) -> Vec<GpuConditions> {
         drop(self.stop);
         self.thread.join().unwrap_or_default()

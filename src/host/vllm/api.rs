@@ -254,7 +254,7 @@ impl Api {
         Counts::parse(&metrics)
     }
 
-    /// What the engine's speculation came to since it started. Absent where it does not speculate, or does not tell.
+    /// The engine's guesses since it started. Absent where it does not speculate, or does not tell.
     pub(crate) async fn speculation(&self) -> Option<Speculation> {
         speculation(&self.get("/metrics").await.ok()?.expect_ok().ok()?)
     }

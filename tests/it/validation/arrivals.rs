@@ -92,7 +92,7 @@ fn a_rate_is_measured_and_may_gate() {
     let why = document["failures"][0].as_str().unwrap();
     assert!(why.starts_with("0.00 of 40 requests at 20 a second (95 %: 0.00 to 0.0"), "{why}");
     assert!(why.ends_with("got a good answer, below 0.8"), "{why}");
-    // What 40 requests cannot show is a mistake.
+    // A share that 40 requests cannot show is a mistake.
     let (code, document) = validate(&address, &[&rate[..], &["--min-goodput", "0.99"]].concat());
     assert_eq!(code, 2, "{document:#}");
 }

@@ -240,7 +240,7 @@ fn markdown(account: &GenerationEvidence) -> String {
     out
 }
 
-/// What was measured beyond the usual.
+/// The measurements beyond the usual.
 fn beyond(report: &Report) -> String {
     let lines = further(report);
     let head = if lines.is_empty() { "" } else { "\n| further | |\n|---|---|\n" };

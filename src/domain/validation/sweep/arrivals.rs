@@ -23,7 +23,7 @@ pub struct OpenLoop {
     pub completed: u32,
     /// Requests that were not.
     pub failed: u32,
-    /// What the first of those got. Absent: all were answered.
+    /// The fault of the first of those. Absent: all were answered.
     pub failure: Option<String>,
     /// From the first request to the last token, seconds.
     pub duration: f64,
@@ -140,7 +140,7 @@ fn most_at_once(samples: &[Sample]) -> u32 {
         .iter()
         .flat_map(|sample| [(sample.began_ms, 1), (sample.began_ms + sample.e2el_ms, -1)])
         .collect();
-    // What ends as another begins is not under way with it.
+    // One that ends as another begins is not under way with it.
     events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut now = 0;
     let most = events.into_iter().map(|(_, change)| {

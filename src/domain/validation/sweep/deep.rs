@@ -1,4 +1,4 @@
-//! What short prompts do not show: decoding after a long one, a stream that a long one interrupts, and thinking aloud.
+//! Measures that short prompts do not give: decoding after a long one, a stream that a long one interrupts, and thinking aloud.
 
 use super::pace::{Pace, longest_prompt, whole};
 use crate::domain::{
@@ -43,7 +43,7 @@ pub struct Deep {
     pub sample: Sample,
 }
 
-/// What one stream showed, and what it said.
+/// One stream, and its text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
     /// The times and tokens.
@@ -74,7 +74,7 @@ impl Deep {
             decode_tokens_per_second: rate,
             of_short: rate / short.sample.decode_tokens_per_second()?,
             itl_ms: Interval::of(long.sample.itl_ms.iter().copied())?,
-            // What is gibberish after any prompt is no matter of the depth.
+            // A text that is gibberish after any prompt is no matter of the depth.
             gibberish: symptom(&long.text).filter(|_| symptom(&short.text).is_none()).map(str::to_owned),
             recalls: recalls(&long.text),
             recalls_short: recalls(&short.text),
@@ -82,7 +82,7 @@ impl Deep {
         })
     }
 
-    /// What an operator should know: it does well after a short prompt, and not after a long one.
+    /// The fault that an operator should know: it does well after a short prompt, and not after a long one.
     pub fn fault(&self) -> Option<String> {
         let tokens = self.input_len;
         match (&self.gibberish, self.recalls_short && !self.recalls) {
@@ -108,7 +108,7 @@ pub struct Interrupted {
     pub ttft_ms: f64,
     /// The stream's time between two chunks before, milliseconds: the median.
     pub itl_before_ms: f64,
-    /// The same while the prompt was read.
+    /// The median while the prompt was read.
     pub itl_during_ms: f64,
     /// The longest that the stream waited for a chunk meanwhile, milliseconds.
     pub longest_ms: f64,
@@ -190,7 +190,7 @@ impl Pace {
         let prompt = longest.min(readable.max(measured));
         let left = seconds - self.reading(prompt);
         let fitting = if self.tpot > 0.0 { whole(left / (self.tpot * SLOWER)) } else { tokens };
-        // What a prompt that came out longer than it was estimated leaves of the context.
+        // A prompt may come out longer than it was estimated: half of what is left of the context is safe.
         let room = context.map_or(tokens, |context| context.saturating_sub(prompt) / 2);
         Some((prompt, fitting.min(tokens).min(room))).filter(|(_, tokens)| *tokens >= least)
     }
