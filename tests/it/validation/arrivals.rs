@@ -33,7 +33,7 @@ fn requests_come_by_chance_and_the_same_again() {
     assert!(times.is_sorted() && times[0].is_zero());
     assert!((times[399].as_secs_f64() - 99.75).abs() < 1e-6, "the rate is kept: {:?}", times[399]);
     // As often close together as a Poisson process has them: 63 % of waits are shorter than the mean.
-    let waits = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    let waits = times.windows(2).map(|pair| pair[1].as_secs_f64() - pair[0].as_secs_f64());
     let short = waits.filter(|wait| *wait < 0.25).count();
     assert!((230..=275).contains(&short), "{short} of 399");
     assert_eq!(schedule(&wanted(0.001, 1), PromptSource::NOW), [Duration::ZERO]);
